@@ -1,0 +1,1 @@
+"""Stages, Beam transforms, data sets, run configs and the command line."""

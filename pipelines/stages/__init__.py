@@ -1,0 +1,1 @@
+"""Stages: each reads artifacts, writes one kind, and returns its manifest."""

@@ -1,0 +1,1 @@
+"""Bundles for TF Serving: what is exported, and what answers from it."""

@@ -1,0 +1,24 @@
+"""Artifacts: what a stage leaves on disk. No TensorFlow."""
+
+from tfrs_twotower.artifacts.fingerprint import fingerprint, sha256_file
+from tfrs_twotower.artifacts.layout import Layout
+from tfrs_twotower.artifacts.manifest import MANIFEST_NAME, Manifest, read_manifest
+from tfrs_twotower.artifacts.writing import (
+    commit,
+    replace_directory,
+    staging_directory,
+    verify_files,
+)
+
+__all__ = [
+    "MANIFEST_NAME",
+    "Layout",
+    "Manifest",
+    "commit",
+    "fingerprint",
+    "read_manifest",
+    "replace_directory",
+    "sha256_file",
+    "staging_directory",
+    "verify_files",
+]

@@ -1,0 +1,60 @@
+"""Where each artifact lies under the working directory, and the names of the files inside."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Paths under one `--workdir`."""
+
+    root: Path
+
+    @property
+    def preprocessed(self) -> Path:
+        """Examples, corpus, vocabularies, statistics."""
+        return self.root / "preprocessed"
+
+    @property
+    def model(self) -> Path:
+        """Trained towers."""
+        return self.root / "model"
+
+    @property
+    def embeddings(self) -> Path:
+        """Embeddings of the corpus and of the evaluated queries."""
+        return self.root / "embeddings"
+
+    @property
+    def index(self) -> Path:
+        """The candidate index and its measured quality."""
+        return self.root / "index"
+
+    @property
+    def bundle(self) -> Path:
+        """Bundles for TF Serving: `<name>/<version>/`."""
+        return self.root / "bundle"
+
+    @property
+    def report(self) -> Path:
+        """The evaluation."""
+        return self.root / "report"
+
+
+TRAIN_GLOB = "train-*.tfrecord.gz"
+VALIDATION_GLOB = "validation-*.tfrecord.gz"
+TEST_GLOB = "test-*.tfrecord.gz"
+CORPUS_GLOB = "corpus-*.tfrecord.gz"
+INTERACTIONS_GLOB = "interactions-*.parquet"
+FREQUENCIES_GLOB = "frequencies-*.parquet"
+VOCABULARIES = "vocabularies"
+STATISTICS = "statistics.json"
+QUARANTINE = "quarantine"
+WEIGHTS = "weights.npz"
+ARCHITECTURE = "architecture.json"
+TRAINING_LOG = "training_log.jsonl"
+CANDIDATE_EMBEDDINGS_GLOB = "candidates-*.parquet"
+VALIDATION_EMBEDDINGS_GLOB = "validation-*.parquet"
+TEST_EMBEDDINGS_GLOB = "test-*.parquet"
+EVALUATION = "evaluation.json"
+REPORT_PAGE = "index.html"

@@ -1,0 +1,110 @@
+"""The manifest that every stage leaves beside its data."""
+
+import json
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tfrs_twotower.artifacts.fingerprint import fingerprint
+from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
+
+MANIFEST_NAME = "manifest.json"
+Kind = Literal["preprocessed", "model", "embeddings", "index", "negatives", "bundle", "report"]
+_RECORDED_PACKAGES = (
+    "apache-beam",
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "scann",
+    "tensorflow",
+    "tensorflow-recommenders",
+    "tensorflow-text",
+    "tf-keras",
+    "tfrs-twotower",
+)
+
+
+class FileEntry(BaseModel):
+    """One file of an artifact."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sha256: str
+    size_bytes: int
+
+
+class Manifest(BaseModel):
+    """What an artifact is, what it was made from, and the checksums of its files."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Kind
+    schema_version: int = 1
+    spec_fingerprint: str
+    """Of the feature spec."""
+    config_fingerprint: str
+    """Of the config sections that the stage reads, and of its source files if it has any."""
+    parents: dict[str, str]
+    """Fingerprint of each artifact it was made from, by kind."""
+    counts: dict[str, int]
+    files: dict[str, FileEntry]
+    """By path relative to the artifact's directory; the manifest itself is not listed."""
+    packages: dict[str, str]
+    details: dict[str, Any] = {}
+    """What the stage has to say about its result (JSON); not part of the fingerprint."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies the content: equal for equal inputs, config and file bytes."""
+        return fingerprint(
+            {
+                "kind": self.kind,
+                "schema_version": self.schema_version,
+                "spec": self.spec_fingerprint,
+                "config": self.config_fingerprint,
+                "parents": self.parents,
+                "counts": self.counts,
+                "files": {name: entry.sha256 for name, entry in self.files.items()},
+            }
+        )
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of the packages that shape an artifact, of those that are installed."""
+    versions = {}
+    for name in _RECORDED_PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def read_manifest(directory: Path, kind: Kind) -> Manifest:
+    """Reads the manifest of an artifact.
+
+    Raises:
+        MissingArtifact: there is no finished artifact in the directory.
+        CorruptArtifact: its manifest is not one, or is of another kind.
+    """
+    path = directory / MANIFEST_NAME
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise MissingArtifact(
+            f"{directory}: there is no finished '{kind}' artifact; run the stage that writes it."
+        ) from None
+    except (OSError, ValueError) as cause:
+        raise CorruptArtifact(f"{path}: cannot be read: {cause}. Run its stage again.") from cause
+    try:
+        manifest = Manifest.model_validate(data)
+    except ValidationError as cause:
+        raise CorruptArtifact(
+            f"{path}: is not a manifest of this version: {cause.error_count()} mistakes. "
+            "Run its stage again."
+        ) from cause
+    if manifest.kind != kind:
+        raise CorruptArtifact(f"{path}: found a '{manifest.kind}' artifact, expected '{kind}'.")
+    return manifest

@@ -1,0 +1,104 @@
+"""Writing an artifact so that a killed run leaves nothing that looks finished.
+
+Everything is written to a sibling directory with a temporary name; the manifest is written last,
+and the directory is renamed into place. A directory of an earlier run is kept until then.
+"""
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tfrs_twotower.artifacts.fingerprint import sha256_file
+from tfrs_twotower.artifacts.manifest import (
+    MANIFEST_NAME,
+    FileEntry,
+    Kind,
+    Manifest,
+    package_versions,
+)
+from tfrs_twotower.errors import CorruptArtifact
+
+
+def staging_directory(destination: Path, *, keep: bool = False) -> Path:
+    """A fresh directory beside the destination to write into.
+
+    Args:
+        keep: leave what an earlier, killed run wrote there (checkpoints to resume from).
+    """
+    staging = destination.with_name(f".{destination.name}.partial")
+    if staging.exists() and not keep:
+        shutil.rmtree(staging)
+    staging.mkdir(parents=True, exist_ok=True)
+    return staging
+
+
+def commit(
+    staging: Path,
+    destination: Path,
+    *,
+    kind: Kind,
+    spec_fingerprint: str,
+    config_fingerprint: str,
+    parents: Mapping[str, str],
+    counts: Mapping[str, int],
+    details: Mapping[str, Any] | None = None,
+) -> Manifest:
+    """Checksums what is in the staging directory, writes the manifest, and renames it into place.
+
+    Returns:
+        The manifest that was written.
+    """
+    manifest = Manifest(
+        kind=kind,
+        spec_fingerprint=spec_fingerprint,
+        config_fingerprint=config_fingerprint,
+        parents=dict(parents),
+        counts=dict(counts),
+        files={
+            path.relative_to(staging).as_posix(): FileEntry(
+                sha256=sha256_file(path), size_bytes=path.stat().st_size
+            )
+            for path in sorted(staging.rglob("*"))
+            if path.is_file() and path.name != MANIFEST_NAME
+        },
+        packages=package_versions(),
+        details=dict(details or {}),
+    )
+    with (staging / MANIFEST_NAME).open("w", encoding="utf-8") as stream:
+        stream.write(manifest.model_dump_json(indent=2) + "\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+    replace_directory(staging, destination)
+    return manifest
+
+
+def replace_directory(staging: Path, destination: Path) -> None:
+    """Puts a finished directory in the place of an earlier one."""
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    outdated = destination.with_name(f".{destination.name}.outdated")
+    if outdated.exists():
+        shutil.rmtree(outdated)
+    if destination.exists():
+        destination.rename(outdated)
+    staging.rename(destination)
+    if outdated.exists():
+        shutil.rmtree(outdated)
+
+
+def verify_files(directory: Path, manifest: Manifest) -> None:
+    """Checks every file of an artifact against its checksum.
+
+    Raises:
+        CorruptArtifact: a file is missing or was changed.
+    """
+    for name, entry in manifest.files.items():
+        path = directory / name
+        if not path.is_file():
+            raise CorruptArtifact(f"{path}: is missing. Run the stage that writes it again.")
+        if path.stat().st_size != entry.size_bytes or sha256_file(path) != entry.sha256:
+            raise CorruptArtifact(
+                f"{path}: does not match its checksum in {MANIFEST_NAME}: it was changed or "
+                "damaged after it was written. Run the stage that writes it again."
+            )

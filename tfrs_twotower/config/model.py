@@ -1,0 +1,49 @@
+"""Model section of a run config: what the towers are made of."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveInt
+
+from tfrs_twotower.documents import Document
+
+Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+class TransformerConfig(Document):
+    """Self-attention text encoder, for features with `encoder: transformer`."""
+
+    num_layers: Annotated[int, Field(ge=1, le=24)] = 2
+    """Number of layers."""
+    num_heads: PositiveInt = 4
+    """Attention heads; must divide the embedding dimension."""
+    feed_forward_dim: PositiveInt = 256
+    """Width of the inner layer of each block."""
+
+
+class PlainTowerConfig(Document):
+    """Two plain towers.
+
+    Each feature is encoded to one vector of `embedding_dim`; the vectors are summed, pass through
+    residual layers, and are L2-normalised.
+    """
+
+    kind: Literal["plain"] = "plain"
+    embedding_dim: Annotated[int, Field(ge=2, le=2048)] = 64
+    """Dimension of the towers' output and of every embedding table."""
+    num_residual_layers: Annotated[int, Field(ge=0, le=16)] = 1
+    """Layers x + dropout(act(W x + b)) after the sum."""
+    activation: Literal["tanh", "relu", "gelu"] = "tanh"
+    """act of the residual layers."""
+    dropout: Rate = 0.0
+    """Dropout inside the residual layers."""
+    history_dropout: Rate = 0.0
+    """Share of a history's events that are hidden in each training step."""
+    id_dropout: Rate = 0.0
+    """Share of ids that training replaces by the unknown row, so that the row is trained."""
+    token_dropout: Rate = 0.0
+    """Share of a text's tokens that are hidden in each training step."""
+    transformer: TransformerConfig = TransformerConfig()
+    """Settings of transformer text encoders."""
+
+
+ModelConfig = PlainTowerConfig

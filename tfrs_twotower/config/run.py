@@ -1,0 +1,116 @@
+"""The run config: what to do with a data set. It names a feature spec and sets every stage."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import Field, NonNegativeInt
+
+from tfrs_twotower.config.model import ModelConfig
+from tfrs_twotower.config.stages import (
+    EmbedConfig,
+    EvaluateConfig,
+    ExportConfig,
+    IndexConfig,
+    PreprocessConfig,
+)
+from tfrs_twotower.config.training import TrainingConfig
+from tfrs_twotower.documents import Document, load_yaml, parse
+from tfrs_twotower.errors import ConfigError
+
+DATA_VARIABLE = "TWOTOWER_DATA"
+
+
+class RunConfig(Document):
+    """One run: data set, model, and the settings of every stage."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    """Name of the run, and of its bundle."""
+    spec: str
+    """Path of the feature spec, relative to this file."""
+    data_root: str | None = None
+    """Where the spec's relative paths start, relative to this file; by default $TWOTOWER_DATA, or
+    `data` in the working directory."""
+    seed: NonNegativeInt = 42
+    """Seed of everything random."""
+    preprocess: PreprocessConfig = PreprocessConfig()
+    """Tables to examples."""
+    model: ModelConfig = ModelConfig()
+    """The towers."""
+    training: TrainingConfig = TrainingConfig()
+    """How they are trained."""
+    embed: EmbedConfig = EmbedConfig()
+    """Embeddings of the corpus and of the evaluated queries."""
+    index: IndexConfig = IndexConfig()
+    """The candidate index."""
+    export: ExportConfig = ExportConfig()
+    """Bundles for TF Serving."""
+    evaluate: EvaluateConfig = EvaluateConfig()
+    """The offline evaluation."""
+
+
+def load_run_config(path: Path, overrides: tuple[str, ...] = ()) -> RunConfig:
+    """Reads a run config and applies `a.b=value` overrides (values are YAML).
+
+    Raises:
+        ConfigError: the file or an override does not describe a run.
+    """
+    data = load_yaml(path, ConfigError)
+    data.setdefault("name", path.stem)
+    for override in overrides:
+        _apply(data, override)
+    config = parse(RunConfig, data, str(path), ConfigError)
+    _check(config, str(path))
+    return config
+
+
+def spec_path(config: RunConfig, config_path: Path) -> Path:
+    """The feature spec's path: `spec`, relative to the run config's directory."""
+    return (config_path.parent / config.spec).resolve()
+
+
+def data_root(config: RunConfig, config_path: Path) -> Path:
+    """Where the spec's relative paths start."""
+    if config.data_root is not None:
+        return (config_path.parent / config.data_root).resolve()
+    return Path(os.environ.get(DATA_VARIABLE) or "data").resolve()
+
+
+def _apply(data: dict[str, Any], override: str) -> None:
+    keys, equals, value = override.partition("=")
+    if not equals or not keys:
+        raise ConfigError(f"--set {override}: expected a.b=value, such as training.batch_size=512")
+    *parents, last = keys.split(".")
+    section = data
+    for key in parents:
+        inner = section.setdefault(key, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"--set {override}: '{key}' is a value, not a section")
+        section = inner
+    try:
+        section[last] = yaml.safe_load(value)
+    except yaml.YAMLError as cause:
+        raise ConfigError(f"--set {override}: the value is not YAML: {cause}") from cause
+
+
+def _check(config: RunConfig, where: str) -> None:
+    training = config.training
+    if (training.epochs is None) == (training.max_steps is None):
+        raise ConfigError(
+            f"{where}: training: set exactly one of epochs and max_steps "
+            f"(found epochs={training.epochs}, max_steps={training.max_steps}); "
+            "to use max_steps, say `epochs: null`"
+        )
+    if training.batch_size % training.replicas:
+        raise ConfigError(
+            f"{where}: training.batch_size {training.batch_size} is not a multiple of "
+            f"training.replicas {training.replicas}"
+        )
+    if training.refit and training.early_stopping is None:
+        raise ConfigError(f"{where}: training.refit needs training.early_stopping: it repeats it")
+    if len(set(config.evaluate.ks)) != len(config.evaluate.ks):
+        raise ConfigError(f"{where}: evaluate.ks has repeated values: {config.evaluate.ks}")
+    names = [bundle.name for bundle in config.export.bundles]
+    if len(set(names)) != len(names):
+        raise ConfigError(f"{where}: export.bundles: two bundles have the same name: {names}")

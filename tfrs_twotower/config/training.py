@@ -1,0 +1,88 @@
+"""Training section of a run config."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from tfrs_twotower.documents import Document
+
+
+class OptimizerConfig(Document):
+    """How the weights move."""
+
+    kind: Literal["adamw", "adagrad"] = "adamw"
+    """AdamW, or Adagrad (sparse-friendly, the choice of Yi et al. 2019)."""
+    learning_rate: PositiveFloat = 0.003
+    """Peak rate after warm-up."""
+    weight_decay: NonNegativeFloat = 0.0
+    """Decoupled decay of dense kernels and tables (AdamW only; never of biases, temperature)."""
+    warmup_steps: NonNegativeInt = 100
+    """Steps of linear warm-up."""
+    decay: Literal["none", "cosine"] = "none"
+    """`cosine` falls to zero at the last planned step."""
+    clip_norm: PositiveFloat | None = 1.0
+    """Clips the global norm of the gradient."""
+
+
+class SoftmaxConfig(Document):
+    """In-batch softmax with logQ correction (Yi et al. 2019; methods 1.2 to 1.6)."""
+
+    temperature: Annotated[float, Field(ge=0.01, le=10.0)] = 0.1
+    """Divisor of the cosine scores (the starting value if it is learned)."""
+    learn_temperature: bool = False
+    """Learns log(temperature), clipped at 0.01."""
+    logq: Literal["counted", "streaming", "none"] = "counted"
+    """Where a candidate's sampling probability comes from: counts of the training window, Yi's
+    streaming estimate, or no correction."""
+    logq_strength: Annotated[float, Field(ge=0.0, le=1.0)] = 1.0
+    """Multiplier of log q; 1 is the unbiased correction."""
+    num_uniform_negatives: NonNegativeInt = 0
+    """Mixed negative sampling: candidates drawn uniformly from the corpus for each batch."""
+    mask_other_positives: bool = True
+    """Hides the query's other training positives from its negatives."""
+
+
+class EarlyStoppingConfig(Document):
+    """Keeps the weights that are best on validation, and stops when they stop improving."""
+
+    metric: Annotated[str, Field(pattern=r"^(recall|hit_rate|ndcg|mrr)@[1-9][0-9]*$")] = (
+        "recall@100"
+    )
+    """Validation metric, over the full corpus."""
+    patience: PositiveInt = 3
+    """Evaluations without improvement before training stops."""
+    max_queries: PositiveInt = 10_000
+    """Evaluates at most this many validation queries (a fixed sample)."""
+
+
+class TrainingConfig(Document):
+    """How the towers are trained."""
+
+    batch_size: Annotated[int, Field(ge=2)] = 1024
+    """Global batch: positives in one step, over all replicas."""
+    epochs: PositiveInt | None = 20
+    """Passes over the training examples, at most. Exclusive with max_steps."""
+    max_steps: PositiveInt | None = None
+    """Optimiser updates, at most. Exclusive with epochs (set `epochs: null`)."""
+    evaluate_every_epochs: PositiveFloat = 1.0
+    """How often validation is measured, in epochs."""
+    optimizer: OptimizerConfig = OptimizerConfig()
+    """How the weights move."""
+    softmax: SoftmaxConfig = SoftmaxConfig()
+    """The retrieval objective."""
+    time_decay_half_life_days: PositiveFloat | None = None
+    """Weights an example by 2^(-age / half-life), age counted from the end of the training window:
+    the model learns recent demand."""
+    early_stopping: EarlyStoppingConfig | None = EarlyStoppingConfig()
+    """Null trains to the end and keeps the last weights."""
+    refit: bool = False
+    """After early stopping, trains again from the start on train and validation examples together
+    for the best number of epochs."""
+    checkpoint_every_steps: PositiveInt = 200
+    """How often a checkpoint to resume from is written."""
+    shuffle_buffer: PositiveInt = 1_000_000
+    """Examples that are shuffled together, at most."""
+    replicas: PositiveInt = 1
+    """Replicas of a MirroredStrategy; negatives are shared across them."""
+    deterministic: bool = True
+    """Bit-for-bit repeatable under the seed (TensorFlow's op determinism)."""

@@ -1,0 +1,76 @@
+"""Errors that are the user's to fix: data, configuration, artifacts, environment.
+
+    TwoTowerError
+    |-- FeatureSpecError        the feature spec is wrong, or does not fit the data
+    |-- ConfigError             the run config is wrong, or does not fit the spec
+    |-- DataError               a table cannot be read, or too many of its records are bad
+    |-- RecordError             one record is bad (it is quarantined, not raised to the user)
+    |-- ArtifactError
+    |   |-- MissingArtifact     a stage's input is not there
+    |   |-- StaleArtifact       a stage's input was made from something else
+    |   `-- CorruptArtifact     a file does not match its checksum
+    |-- TrainingError           training diverged or cannot start
+    |-- EmbeddingError          an embedding is NaN or has norm zero
+    |-- IndexQualityError       the index missed its overlap with exact search
+    |-- BundleError             a bundle cannot be built, loaded or asked
+    `-- UnsupportedEnvironment  a package, an extra or a CPU feature is missing
+
+Mistakes of the programmer stay `TypeError` and `ValueError`. A message has four parts: where,
+what was found, what is allowed, what to do.
+"""
+
+
+class TwoTowerError(Exception):
+    """Base of the errors that the command line turns into one line and exit code 1."""
+
+
+class FeatureSpecError(TwoTowerError):
+    """The feature spec is wrong, or does not fit the data."""
+
+
+class ConfigError(TwoTowerError):
+    """The run config is wrong, or does not fit the spec."""
+
+
+class DataError(TwoTowerError):
+    """A table cannot be read, or too many of its records are bad."""
+
+
+class RecordError(TwoTowerError):
+    """One record is bad; preprocessing quarantines it with this reason."""
+
+
+class ArtifactError(TwoTowerError):
+    """An artifact on disk cannot be used."""
+
+
+class MissingArtifact(ArtifactError):
+    """A stage's input is not there."""
+
+
+class StaleArtifact(ArtifactError):
+    """A stage's input was made from another spec, config or parent."""
+
+
+class CorruptArtifact(ArtifactError):
+    """A file does not match the checksum in its manifest."""
+
+
+class TrainingError(TwoTowerError):
+    """Training diverged or cannot start."""
+
+
+class EmbeddingError(TwoTowerError):
+    """An embedding is NaN, infinite or has norm zero."""
+
+
+class IndexQualityError(TwoTowerError):
+    """The index misses its target overlap with exact search."""
+
+
+class BundleError(TwoTowerError):
+    """A bundle cannot be built, loaded or asked."""
+
+
+class UnsupportedEnvironment(TwoTowerError):
+    """A package, an extra or a CPU feature is missing; the command line exits with 2."""

@@ -1,0 +1,163 @@
+"""Feature kinds: what one named input of a tower is.
+
+Each kind says how its raw value looks in the table and at the server; how a tower encodes it is
+in `tfrs_twotower.features`.
+
+    kind               raw value in an example and a request
+    id, categorical    string `[batch]`, "" is missing
+    multi_categorical  string `[batch, max_values]`, padded with ""
+    numeric            float32 `[batch]`, NaN is missing
+    text               string `[batch]`, "" is missing
+    history            string `[batch, max_length]`, most recent first, padded with ""
+    timestamp          int64 `[batch]`, seconds since 1970 (UTC), negative is missing
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveInt, model_validator
+
+from tfrs_twotower.documents import Document
+
+_NAME = r"^[a-z][a-z0-9_]*$"
+Name = Annotated[str, Field(pattern=_NAME, max_length=64)]
+
+
+class _Feature(Document):
+    name: Name
+    """Name of the input in examples and in serving requests: lower case, digits, underscores."""
+    column: str | None = None
+    """Column of the table; by default the feature's name."""
+
+    @property
+    def source(self) -> str:
+        """The column that this feature is read from."""
+        return self.column or self.name
+
+
+class _LookedUp(_Feature):
+    vocabulary: Name | None = None
+    """Features of one vocabulary share their lookup and their embedding table. By default each
+    feature has its own, called after the feature."""
+    min_count: PositiveInt = 1
+    """Values seen less often than this in the training window become the unknown row."""
+    max_size: PositiveInt | None = None
+    """Keeps only the most frequent values."""
+    hash_buckets: Annotated[int, Field(ge=2)] | None = None
+    """Hash into this many buckets instead of learning a vocabulary."""
+
+    @property
+    def vocabulary_name(self) -> str:
+        """The vocabulary that this feature is looked up in."""
+        return self.vocabulary or self.name
+
+    @model_validator(mode="after")
+    def _one_way_of_lookup(self) -> "_LookedUp":
+        if self.hash_buckets is not None and (self.min_count > 1 or self.max_size is not None):
+            raise ValueError("hash_buckets excludes min_count and max_size: hashing has no list")
+        return self
+
+
+class IdFeature(_LookedUp):
+    """The identity of a query or candidate."""
+
+    kind: Literal["id"]
+
+
+class CategoricalFeature(_LookedUp):
+    """One value out of a set."""
+
+    kind: Literal["categorical"]
+
+
+class MultiCategoricalFeature(_LookedUp):
+    """Several values out of a set, such as genres; a list column, or one string to be split."""
+
+    kind: Literal["multi_categorical"]
+    separator: str = "|"
+    """Splits a string column; a list column (Parquet, JSONL) is taken as it is."""
+    max_values: PositiveInt = 8
+    """Fixed width of the input; further values are dropped."""
+
+
+class NumericFeature(_Feature):
+    """One number."""
+
+    kind: Literal["numeric"]
+    transform: Literal["normalise", "log", "bucketise"] = "normalise"
+    """`normalise`: (x - mean) / deviation; `log`: the same of log(1 + max(x, 0)); `bucketise`:
+    an embedding for each quantile bucket. Statistics come from the training window."""
+    num_buckets: Annotated[int, Field(ge=2, le=1000)] = 16
+    """Quantile buckets of `bucketise`."""
+
+
+class TextFeature(_Feature):
+    """Free text, tokenised in the graph with tf-text WordPiece."""
+
+    kind: Literal["text"]
+    vocabulary: Name | None = None
+    """Text features of one vocabulary share WordPieces and their embedding table."""
+    vocabulary_file: str | None = None
+    """A given WordPiece list, one a line (`[PAD]` and `[UNK]` first); by default it is learned
+    from the training window's text."""
+    vocabulary_size: Annotated[int, Field(ge=64, le=200_000)] = 8000
+    """Size of a learned vocabulary."""
+    max_tokens: Annotated[int, Field(ge=1, le=512)] = 32
+    """Fixed width after tokenisation; further tokens are dropped."""
+    lower_case: bool = True
+    """Lower-case and strip accents before splitting."""
+    encoder: Literal["bag", "transformer", "pretrained"] = "bag"
+    """`bag`: weighted mean of token vectors; `transformer`: self-attention over them;
+    `pretrained`: a transformer that starts from `checkpoint`."""
+    checkpoint: str | None = None
+    """Directory of a BERT-type encoder (`model.safetensors`, `vocab.txt`) for `pretrained`."""
+
+    @property
+    def vocabulary_name(self) -> str:
+        """The vocabulary that this feature is tokenised with."""
+        return self.vocabulary or self.name
+
+    @model_validator(mode="after")
+    def _checkpoint_goes_with_pretrained(self) -> "TextFeature":
+        if (self.encoder == "pretrained") != (self.checkpoint is not None):
+            raise ValueError("encoder: pretrained and checkpoint: DIRECTORY go together")
+        return self
+
+
+class HistoryFeature(_Feature):
+    """The query's earlier candidates, most recent first, looked up as candidate ids."""
+
+    kind: Literal["history"]
+    max_length: Annotated[int, Field(ge=1, le=1000)] = 50
+    """Keeps the most recent n events."""
+    window: Literal["before", "leave_one_out"] = "before"
+    """Which events a training example sees. `before`: strictly before its own event.
+    `leave_one_out`: the query's other events of the training window, its own candidate left out
+    (more examples for short windows, at the price of seeing later events of the same window).
+    Validation and test queries see all events before their cut-off in both cases."""
+    positives_only: bool = False
+    """Keeps only events that count as positive (`relevance.min_label`)."""
+
+
+class TimestampFeature(_Feature):
+    """Parts of a time: of the event on the query side, of `column` on the candidate side."""
+
+    kind: Literal["timestamp"]
+    parts: Annotated[
+        tuple[Literal["hour_of_day", "day_of_week", "day_of_month", "month_of_year"], ...],
+        Field(min_length=1),
+    ] = ("hour_of_day", "day_of_week")
+    """Which calendar parts (UTC) get an embedding."""
+    unit: Literal["s", "ms", "us", "iso"] = "s"
+    """How `column` is written."""
+
+
+Feature = Annotated[
+    IdFeature
+    | CategoricalFeature
+    | MultiCategoricalFeature
+    | NumericFeature
+    | TextFeature
+    | HistoryFeature
+    | TimestampFeature,
+    Field(discriminator="kind"),
+]

@@ -1,0 +1,153 @@
+"""The feature spec: what the data is. Reviewed with the people who own the data."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from tfrs_twotower.documents import Document, load_yaml, parse
+from tfrs_twotower.errors import FeatureSpecError
+from tfrs_twotower.specs.features import (
+    Feature,
+    HistoryFeature,
+    IdFeature,
+    Name,
+    TextFeature,
+    TimestampFeature,
+)
+from tfrs_twotower.specs.split import GivenSplit, PerQueryLastSplit, Split, TemporalSplit
+from tfrs_twotower.specs.tables import EntityTable, InteractionTable
+
+RESERVED_NAMES = frozenset({"exclude_ids", "candidate_ids", "examples", "allow", "deny"})
+
+
+class Side(Document):
+    """The features of one tower."""
+
+    features: Annotated[tuple[Feature, ...], Field(min_length=1)]
+    """Inputs of the tower, in any order."""
+
+
+class Relevance(Document):
+    """Which interactions count as positive."""
+
+    min_label: float | None = None
+    """Interactions with a smaller label are not positive (they still count as seen)."""
+
+
+class FeatureSpec(Document):
+    """One data set: three tables, the features of both towers, and the split."""
+
+    name: Name
+    """Name of the data set."""
+    description: str = ""
+    """What the data is, in a sentence."""
+    licence: str = ""
+    """Licence and attribution of the data."""
+    interactions: InteractionTable
+    """Events between queries and candidates."""
+    queries: EntityTable | None = None
+    """Query-side features; optional where the query is only an id and a history."""
+    candidates: EntityTable
+    """Candidate-side features: the corpus."""
+    query: Side
+    """The query tower's inputs."""
+    candidate: Side
+    """The candidate tower's inputs."""
+    relevance: Relevance = Relevance()
+    """Which interactions count as positive."""
+    split: Split
+    """Train, validation, test."""
+    schema_version: Literal[1] = 1
+    """Version of this document's form."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "FeatureSpec":
+        for side_name, side in (("query", self.query), ("candidate", self.candidate)):
+            names = Counter(feature.name for feature in side.features)
+            for name, count in names.items():
+                if count > 1:
+                    raise ValueError(f"{side_name}.features: '{name}' stands {count} times")
+                if name in RESERVED_NAMES:
+                    raise ValueError(f"{side_name}.features: '{name}' is a reserved input name")
+        self._check_histories()
+        self._check_times()
+        self._check_shared_vocabularies()
+        for table in (self.interactions, self.candidates, self.queries):
+            if table is not None:
+                table.file_format  # noqa: B018  (raises with its own message)
+        return self
+
+    def _check_histories(self) -> None:
+        if any(isinstance(f, HistoryFeature) for f in self.candidate.features):
+            raise ValueError("candidate.features: a history belongs to the query side")
+        if self.histories and self.candidate_id_feature is None:
+            raise ValueError(
+                "query.features: a history is looked up in the candidate's id table; "
+                "add a feature of kind id to candidate.features"
+            )
+
+    def _check_times(self) -> None:
+        event_time = self.interactions.timestamp is not None
+        on_event = any(
+            isinstance(f, TimestampFeature) and f.column is None for f in self.query.features
+        )
+        needs = [
+            ("split.kind: temporal", isinstance(self.split, TemporalSplit)),
+            ("split.kind: per_query_last", isinstance(self.split, PerQueryLastSplit)),
+            ("a history feature", bool(self.histories)),
+            ("a query timestamp feature without column", on_event),
+        ]
+        for what, needed in needs:
+            if needed and not event_time:
+                raise ValueError(f"{what} needs interactions.timestamp")
+        if isinstance(self.split, GivenSplit) and not (
+            self.interactions.split or (self.queries and self.queries.split)
+        ):
+            raise ValueError(
+                "split.kind: given needs interactions.split or queries.split: "
+                "the column that names each record's split"
+            )
+
+    def _check_shared_vocabularies(self) -> None:
+        owners: dict[str, tuple[str, object]] = {}
+        for feature in (*self.query.features, *self.candidate.features):
+            if isinstance(feature, HistoryFeature | TimestampFeature) or feature.kind == "numeric":
+                continue
+            if isinstance(feature, TextFeature):
+                form: tuple[str, object] = (
+                    "text",
+                    (feature.vocabulary_file, feature.vocabulary_size, feature.lower_case),
+                )
+            else:
+                form = ("values", (feature.min_count, feature.max_size, feature.hash_buckets))
+            known = owners.setdefault(feature.vocabulary_name, form)
+            if known != form:
+                raise ValueError(
+                    f"vocabulary '{feature.vocabulary_name}' is used by features with different "
+                    "settings; give them the same, or different vocabulary names"
+                )
+
+    @property
+    def candidate_id_feature(self) -> IdFeature | None:
+        """The candidate's id feature, which histories are looked up with; None without ids."""
+        column = self.candidates.id
+        for feature in self.candidate.features:
+            if isinstance(feature, IdFeature) and feature.source == column:
+                return feature
+        return None
+
+    @property
+    def histories(self) -> tuple[HistoryFeature, ...]:
+        """The query's history features."""
+        return tuple(f for f in self.query.features if isinstance(f, HistoryFeature))
+
+
+def load_spec(path: Path) -> FeatureSpec:
+    """Reads a feature spec.
+
+    Raises:
+        FeatureSpecError: the file is missing, is not YAML, or does not describe a data set.
+    """
+    return parse(FeatureSpec, load_yaml(path, FeatureSpecError), str(path), FeatureSpecError)
