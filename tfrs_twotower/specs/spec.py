@@ -34,6 +34,15 @@ class Relevance(Document):
 
     min_label: float | None = None
     """Interactions with a smaller label are not positive (they still count as seen)."""
+    drop_others: bool = False
+    """Leaves interactions that are not positive out altogether, before the split: they are then
+    neither seen, nor history, nor counted by `per_query_last`."""
+
+    @model_validator(mode="after")
+    def _others_need_a_limit(self) -> "Relevance":
+        if self.drop_others and self.min_label is None:
+            raise ValueError("drop_others needs min_label: without it every event is positive")
+        return self
 
 
 class FeatureSpec(Document):

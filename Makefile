@@ -1,0 +1,54 @@
+# The one door: people, hooks and CI call the same targets.
+#   make demo    the whole path on MovieLens-100k, from a fresh clone
+#   make test    bootstrap, lint, default test suite
+# Both need only Python 3.10 to 3.13 and a package registry.
+
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.10 python3; do \
+	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
+	&& { command -v $$p; break; }; done)
+BIN := .venv/bin
+WORKDIR ?= build/demo
+DEMO_OPTIONS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-all lint format docs benchmark clean
+
+help:  ## Show this list.
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+install: .venv/installed  ## Create .venv and install the pinned packages.
+
+.venv/installed: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "No Python 3.10 to 3.13 was found. Install one, or say: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m compileall -q .venv/lib > /dev/null || true
+	@touch $@
+
+demo: install  ## Prepare, train, index, export and evaluate MovieLens-100k; answer one query.
+	$(BIN)/twotower demo --workdir $(WORKDIR) $(DEMO_OPTIONS)
+
+test: install lint  ## Lint, then run the default suite.
+	$(BIN)/python -m pytest -m 'not slow and not tfx and not gpu'
+
+test-all: install lint  ## Also the slow tests.
+	$(BIN)/python -m pytest -m 'not tfx and not gpu'
+
+lint: install  ## Style, types, import contracts.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: install  ## Rewrite the code in the project's style.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: install  ## Regenerate the schemas and the key reference.
+	$(BIN)/python -m pipelines.documentation
+
+benchmark: install  ## Measure ratios against peers; prints tables, asserts nothing.
+	$(BIN)/python -m tests.benchmarks
+
+clean:  ## Remove build output, caches and the virtual environment.
+	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

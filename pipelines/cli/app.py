@@ -1,0 +1,89 @@
+"""The command `twotower`: its commands, and how an error becomes one line and an exit code."""
+
+import os
+import sys
+
+import typer
+
+from pipelines.cli import (
+    dataset_command,
+    demo_command,
+    doctor_command,
+    init_command,
+    query_commands,
+    stage_commands,
+)
+from tfrs_twotower import __version__
+from tfrs_twotower.errors import TwoTowerError, UnsupportedEnvironment
+
+EXIT_USER = 1
+EXIT_ENVIRONMENT = 2
+EXIT_INTERRUPTED = 130
+
+app = typer.Typer(
+    name="twotower",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=True,
+    help="Two-tower retrieval from tables to TF Serving: a feature spec says what the data is, "
+    "a run config says what to do.\n\n"
+    "Start with `twotower demo`, or `twotower init` on your own tables.\n\n"
+    "Exit codes: 0 done; 1 the data or a document is wrong, or a gate failed; 2 usage or "
+    "environment. `--debug` anywhere shows the traceback of an error.",
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"twotower {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(  # noqa: FBT001
+        False, "--version", callback=_show_version, is_eager=True, help="Show the version."
+    ),
+) -> None:
+    del version
+
+
+for _module in (
+    demo_command,
+    stage_commands,
+    query_commands,
+    dataset_command,
+    init_command,
+    doctor_command,
+):
+    _module.add_to(app)
+
+
+def main() -> None:
+    """Runs the command line and exits."""
+    arguments, debug = _take_debug(sys.argv[1:])
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        app(args=arguments)
+    except UnsupportedEnvironment as error:
+        _fail(error, EXIT_ENVIRONMENT, debug=debug)
+    except TwoTowerError as error:
+        _fail(error, EXIT_USER, debug=debug)
+    except KeyboardInterrupt:
+        typer.echo("twotower: interrupted; the same command goes on where it stopped.", err=True)
+        sys.exit(EXIT_INTERRUPTED)
+
+
+def _take_debug(arguments: list[str]) -> tuple[list[str], bool]:
+    """Removes `--debug` from the arguments before `--`."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    own = [argument for argument in arguments[:end] if argument != "--debug"]
+    return own + arguments[end:], len(own) < end
+
+
+def _fail(error: TwoTowerError, code: int, *, debug: bool) -> None:
+    if debug:
+        raise error
+    typer.echo(f"twotower: {error}", err=True)
+    sys.exit(code)

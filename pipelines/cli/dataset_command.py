@@ -1,0 +1,39 @@
+"""`twotower dataset`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.cli.running import JSON_OPTION, print_json
+
+
+def dataset(
+    name: Annotated[str, typer.Argument(help="Name of the set; `list` shows them.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Data root; the set gets a directory in it.")
+    ] = Path("data"),
+    source: Annotated[
+        Path | None,
+        typer.Option("--source", help="Directory with the set in its official layout."),
+    ] = None,
+    json_output: Annotated[bool, JSON_OPTION] = False,
+) -> None:
+    """Fetch a public data set and convert it to the tables of its feature spec."""
+    from pipelines.cli.reporting import make_reporter
+    from pipelines.datasets.fetch import dataset_names, prepare
+
+    if name == "list":
+        for known in dataset_names():
+            typer.echo(known)
+        return
+    directory = prepare(name, out, source, make_reporter())
+    if json_output:
+        print_json({"dataset": name, "directory": str(directory)})
+    else:
+        typer.echo(f"{name} is in {directory}")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command()(dataset)

@@ -1,0 +1,94 @@
+"""`twotower query` and `twotower preflight`: asking a bundle, and asking whether it can be served."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.cli.running import JSON_OPTION, print_json
+
+_Bundle = Annotated[
+    Path, typer.Argument(help="Bundle directory (its newest version), or one version of it.")
+]
+
+
+def query(
+    bundle: _Bundle,
+    values: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="FEATURE=VALUE",
+            help="A query feature; several values of one feature are separated by `|`.",
+        ),
+    ] = None,
+    k: Annotated[int | None, typer.Option("--k", min=1, help="Length of the answer.")] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option("--exclude", help="Candidate id to leave out; repeatable.")
+    ] = None,
+    json_output: Annotated[bool, JSON_OPTION] = False,
+) -> None:
+    """Answer one query from an exported bundle."""
+    from dataclasses import asdict
+
+    from serving.query import answer
+
+    features: dict[str, str] = {}
+    for value in values or ():
+        name, equals, content = value.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"'{value}': expected feature=value", param_hint="--set")
+        features[name] = content
+    found = answer(bundle, features, k=k, exclude=exclude or ())
+    if json_output:
+        shown = asdict(found)
+        print_json({key: shown[key] for key in ("candidate_ids", "scores", "model_version")})
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold")
+    table.add_column("rank", justify="right")
+    table.add_column("candidate")
+    table.add_column("score", justify="right")
+    table.add_column("title")
+    rows = zip(found.candidate_ids, found.scores, found.titles, strict=True)
+    for rank, (candidate_id, score, title) in enumerate(rows, 1):
+        table.add_row(str(rank), candidate_id, f"{score:.4f}", title)
+    console = Console(highlight=False, markup=False)
+    console.print(table)
+    console.print(f"model version {found.model_version}")
+
+
+def preflight(
+    bundle: _Bundle,
+    server: Annotated[
+        str, typer.Option(help="`stock` TF Serving, or one built with ScaNN's ops: `scann`.")
+    ] = "stock",
+    json_output: Annotated[bool, JSON_OPTION] = False,
+) -> None:
+    """Say from the graph's op list whether a server can load a bundle."""
+    from serving.preflight import check_bundle
+
+    if server not in ("stock", "scann"):
+        raise typer.BadParameter(
+            f"'{server}': expected stock or scann", param_hint="--server"
+        )
+    verdict = check_bundle(bundle, server)
+    if json_output:
+        print_json({"server": server, "loads": not verdict, "missing_ops": list(verdict)})
+    elif verdict:
+        typer.echo(
+            f"{bundle}: a {server} TF Serving cannot load it: missing {', '.join(verdict)}.",
+            err=True,
+        )
+    else:
+        typer.echo(f"{bundle}: a {server} TF Serving can load it.")
+    if verdict:
+        raise typer.Exit(1)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command()(query)
+    app.command()(preflight)

@@ -1,0 +1,108 @@
+"""Reporters: progress bars on a terminal, plain lines elsewhere. Both write to standard error."""
+
+import sys
+import time
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+_SECONDS_BETWEEN_LINES = 5.0
+
+
+class TerminalReporter:
+    """One live bar with rate and remaining time; finished ones stay on the screen."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, highlight=False)
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+        self._description = ""
+
+    def message(self, text: str) -> None:
+        """Prints a line above the bar, which ends with it."""
+        self._close()
+        self._console.print(text, markup=False)
+
+    def progress(
+        self, description: str, done: float, total: float | None, detail: str = ""
+    ) -> None:
+        """Moves the bar of that description; a new description starts a new bar."""
+        if self._progress is None or description != self._description:
+            self._open(description)
+        assert self._progress is not None
+        assert self._task is not None
+        self._progress.update(self._task, completed=done, total=total, detail=detail)
+        if total is not None and done >= total:
+            self._close()
+
+    def _open(self, description: str) -> None:
+        self._close()
+        self._description = description
+        self._progress = Progress(
+            SpinnerColumn(finished_text=" "),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[detail]}", markup=False),
+            console=self._console,
+        )
+        self._task = self._progress.add_task(f"  {description}", total=None, detail="")
+        self._progress.start()
+
+    def _close(self) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+
+class LineReporter:
+    """A line every few seconds, for logs."""
+
+    def __init__(self) -> None:
+        self._description = ""
+        self._started = 0.0
+        self._last = 0.0
+
+    def message(self, text: str) -> None:
+        """Prints the line."""
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+
+    def progress(
+        self, description: str, done: float, total: float | None, detail: str = ""
+    ) -> None:
+        """Prints done, total, rate and remaining seconds, not more often than every 5 s."""
+        now = time.monotonic()
+        if description != self._description:
+            self._description, self._started, self._last = description, now, now
+        finished = total is not None and done >= total
+        if not finished and now - self._last < _SECONDS_BETWEEN_LINES:
+            return
+        self._last = now
+        elapsed = now - self._started
+        parts = [f"  {description}: {done:,.0f}" + (f"/{total:,.0f}" if total else "")]
+        if elapsed > 0 and done > 0:
+            rate = done / elapsed
+            parts.append(f"{rate:,.1f}/s")
+            if total:
+                parts.append(f"{max(total - done, 0) / rate:,.0f} s left")
+        parts.append(f"{elapsed:,.0f} s")
+        if detail:
+            parts.append(detail)
+        self.message(", ".join(parts))
+
+
+def make_reporter() -> TerminalReporter | LineReporter:
+    """A live bar where standard error is a terminal, else plain lines."""
+    return TerminalReporter() if sys.stderr.isatty() else LineReporter()

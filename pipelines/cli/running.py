@@ -1,0 +1,74 @@
+"""From a command's arguments to a stage context."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from pipelines.stages.context import StageContext
+    from pipelines.stages.order import StageOutcome
+
+RUN_ARGUMENT = typer.Argument(help="Run config, such as pipelines/configs/movielens_100k.yaml.")
+WORKDIR_OPTION = typer.Option("--workdir", "-w", help="Directory that the artifacts go to.")
+SET_OPTION = typer.Option(
+    "--set", metavar="A.B=C", help="Overrides a key of the run config; may be repeated."
+)
+JSON_OPTION = typer.Option("--json", help="Print one JSON object on standard output.")
+BEAM_ARGUMENT = typer.Argument(
+    metavar="[-- BEAM_OPTIONS]...",
+    help="Beam pipeline options after `--`, such as `-- --runner=DataflowRunner`.",
+)
+
+
+def make_context(
+    run: Path, workdir: Path, overrides: Sequence[str] = (), beam_options: Sequence[str] = ()
+) -> "StageContext":
+    """Reads both documents, checks them against each other, and prepares the run.
+
+    Raises:
+        ConfigError: the run config is wrong, or does not fit the spec.
+        FeatureSpecError: the feature spec is wrong.
+    """
+    from pipelines.cli.reporting import make_reporter
+    from pipelines.stages.context import StageContext
+    from tfrs_twotower.artifacts import Layout
+    from tfrs_twotower.config import data_root, load_run_config, spec_path
+    from tfrs_twotower.preflight.run import check_run
+    from tfrs_twotower.specs import load_spec
+
+    config = load_run_config(run, tuple(overrides))
+    spec = load_spec(spec_path(config, run))
+    check_run(spec, config)
+    workdir.mkdir(parents=True, exist_ok=True)
+    return StageContext(
+        layout=Layout(workdir.resolve()),
+        spec=spec,
+        config=config,
+        data_root=data_root(config, run),
+        reporter=make_reporter(),
+        beam_options=tuple(beam_options),
+    )
+
+
+def print_json(value: Any) -> None:
+    """Prints one JSON object."""
+    typer.echo(json.dumps(value, ensure_ascii=False))
+
+
+def outcomes_as_json(outcomes: Sequence["StageOutcome"]) -> dict[str, Any]:
+    """What `run --json` prints."""
+    return {
+        "stages": [
+            {
+                "stage": outcome.name,
+                "skipped": outcome.skipped,
+                "seconds": round(outcome.seconds, 3),
+                "fingerprint": outcome.fingerprint,
+                "directory": str(outcome.directory),
+            }
+            for outcome in outcomes
+        ]
+    }

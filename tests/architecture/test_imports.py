@@ -1,0 +1,66 @@
+"""Imports point down, and starting up loads no TensorFlow."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+HEAVY = ("tensorflow", "tf_keras", "apache_beam", "tensorflow_text", "scann", "pandas")
+
+
+def test_import_contracts_hold():
+    tool = Path(sys.executable).with_name("lint-imports")
+    result = subprocess.run(
+        [tool, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stdout
+
+
+def test_the_oracles_import_nothing_of_the_project():
+    offenders = [
+        f"{path.name}: {line.strip()}"
+        for path in (ROOT / "tests" / "reference").glob("*.py")
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if line.startswith(("import ", "from "))
+        and line.split()[1].split(".")[0] in ("tfrs_twotower", "serving", "pipelines")
+    ]
+    assert offenders == []
+
+
+def loaded_by(code):
+    program = f"import sys\n{code}\nprint(*sorted({{m.split('.')[0] for m in sys.modules}}))"
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    return result.stdout.split()
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import tfrs_twotower",
+        "import tfrs_twotower.specs, tfrs_twotower.config, tfrs_twotower.artifacts",
+        "import pipelines.cli.app, pipelines.stages.order",
+    ],
+)
+def test_light_modules_load_nothing_heavy(code):
+    loaded = loaded_by(code)
+    assert [name for name in HEAVY if name in loaded] == []
+
+
+def test_metrics_load_no_tensorflow():
+    assert "tensorflow" not in loaded_by("import tfrs_twotower.metrics.ranking")
+
+
+def test_help_answers_fast():
+    tool = Path(sys.executable).with_name("twotower")
+    durations = []
+    for _ in range(5):
+        started = time.monotonic()
+        subprocess.run([tool, "--help"], capture_output=True, check=True, cwd=ROOT)
+        durations.append(time.monotonic() - started)
+    # The best of five: the limit is about our imports, not about a neighbour on the machine.
+    assert min(durations) < 0.3
