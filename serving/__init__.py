@@ -1,1 +1,1 @@
-"""Bundles for TF Serving: what is exported, and what answers from it."""
+"""Trained towers and an index as a SavedModel bundle, and what a model server needs beside it."""

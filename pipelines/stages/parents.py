@@ -24,7 +24,7 @@ def open_parent(context: StageContext, kind: Kind) -> Manifest:
             f"spec '{context.spec.name}' is {wanted}; run the stage that writes it again."
         )
     for parent_kind, parent_fingerprint in manifest.parents.items():
-        parent = read_manifest(context.layout.root / parent_kind, parent_kind)  # type: ignore[arg-type]
+        parent = read_manifest(context.layout.root / parent_kind, parent_kind)
         if parent.fingerprint != parent_fingerprint:
             raise StaleArtifact(
                 f"{directory}: was made from '{parent_kind}' {parent_fingerprint}, which has been "

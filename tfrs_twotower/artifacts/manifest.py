@@ -82,7 +82,7 @@ def package_versions() -> dict[str, str]:
     return versions
 
 
-def read_manifest(directory: Path, kind: Kind) -> Manifest:
+def read_manifest(directory: Path, kind: str) -> Manifest:
     """Reads the manifest of an artifact.
 
     Raises:

@@ -6,7 +6,7 @@ and the directory is renamed into place. A directory of an earlier run is kept u
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +44,13 @@ def commit(
     parents: Mapping[str, str],
     counts: Mapping[str, int],
     details: Mapping[str, Any] | None = None,
+    measurements: Collection[str] = (),
 ) -> Manifest:
     """Checksums what is in the staging directory, writes the manifest, and renames it into place.
+
+    Args:
+        measurements: names of files that hold durations, which differ between equal runs: they
+            are not listed, so that equal runs have equal fingerprints.
 
     Returns:
         The manifest that was written.
@@ -61,7 +66,7 @@ def commit(
                 sha256=sha256_file(path), size_bytes=path.stat().st_size
             )
             for path in sorted(staging.rglob("*"))
-            if path.is_file() and path.name != MANIFEST_NAME
+            if path.is_file() and path.name not in (MANIFEST_NAME, *measurements)
         },
         packages=package_versions(),
         details=dict(details or {}),

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 
 from tfrs_twotower.documents import Document
 
@@ -38,10 +38,16 @@ class PlainTowerConfig(Document):
     """Dropout inside the residual layers."""
     history_dropout: Rate = 0.0
     """Share of a history's events that are hidden in each training step."""
+    history_half_life: PositiveFloat | None = None
+    """Halves an event's weight in the history's mean every so many events back (15 is a good
+    start); null weighs all events alike."""
     id_dropout: Rate = 0.0
     """Share of ids that training replaces by the unknown row, so that the row is trained."""
     token_dropout: Rate = 0.0
     """Share of a text's tokens that are hidden in each training step."""
+    bag_weights: Literal["idf", "equal"] = "idf"
+    """Where the learned token weights of `bag` texts start: at the tokens' inverse document
+    frequency in the corpus (Robertson's, as in BM25), or all at 1."""
     transformer: TransformerConfig = TransformerConfig()
     """Settings of transformer text encoders."""
 

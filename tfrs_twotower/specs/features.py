@@ -109,7 +109,8 @@ class TextFeature(_Feature):
     """`bag`: weighted mean of token vectors; `transformer`: self-attention over them;
     `pretrained`: a transformer that starts from `checkpoint`."""
     checkpoint: str | None = None
-    """Directory of a BERT-type encoder (`model.safetensors`, `vocab.txt`) for `pretrained`."""
+    """Directory of a BERT-type encoder (`model.safetensors`, `vocab.txt`, `config.json`) for
+    `pretrained`."""
 
     @property
     def vocabulary_name(self) -> str:

@@ -1,0 +1,38 @@
+"""Prints the leaderboard of an evaluation."""
+
+import json
+
+from rich.console import Console
+from rich.table import Table
+
+from tfrs_twotower.artifacts import Layout
+from tfrs_twotower.artifacts.layout import EVALUATION
+from tfrs_twotower.evaluation.leaderboard import leaderboard
+
+
+def print_leaderboard(layout: Layout) -> None:
+    """Prints every system's key metrics with 95 % intervals, best first."""
+    document = json.loads((layout.report / EVALUATION).read_text(encoding="utf-8"))
+    rows = leaderboard(document, tuple(document["protocol"]["ks"]))
+    console = Console(highlight=False, markup=False)
+    table = Table(title=f"{document['dataset']}: test queries, full catalogue", box=None)
+    table.add_column("system")
+    for metric in rows[0].figures:
+        table.add_column(metric, justify="right")
+    for row in rows:
+        cells = []
+        for metric, figure in row.figures.items():
+            low, high = figure["ci95"]
+            mark = row.marks.get(metric, " ")
+            cells.append(f"{figure['mean']:.4f} [{low:.3f}, {high:.3f}] {mark}")
+        table.add_row(row.system, *cells, style="bold" if row.is_model else None)
+    console.print()
+    console.print(table)
+    console.print(
+        "[low, high]: 95 % bootstrap over queries. After a baseline: + retrieval is significantly "
+        "better,\n- significantly worse, = neither (paired test, Holm's correction)."
+    )
+    leakage = document["leakage_check"]
+    console.print(f"Leakage check: {leakage['verdict']}.")
+    for finding in leakage["findings"]:
+        console.print(f"  {finding if isinstance(finding, str) else json.dumps(finding)}")

@@ -1,0 +1,113 @@
+"""Finding and checking the files that a data set is converted from."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from pipelines.datasets.about import About
+from tfrs_twotower.artifacts import sha256_file
+from tfrs_twotower.errors import DataError
+
+
+def require_source(source: Path | None, about: About) -> Path:
+    """The directory that the user named.
+
+    Raises:
+        DataError: none was named, or it is not a directory.
+    """
+    if source is None:
+        raise DataError(
+            f"dataset {about.name}: no source given, and this set is not downloaded for you. "
+            f"Get it from its publisher and add --source DIR with {about.layout}."
+        )
+    if not source.is_dir():
+        found = "a file" if source.is_file() else "nothing"
+        raise DataError(
+            f"--source {source}: found {found}, expected a directory with {about.layout}."
+        )
+    return source
+
+
+def locate(source: Path, names: Sequence[str], about: About) -> dict[str, Path]:
+    """Finds every file in `source`, or all of them in one of its immediate subdirectories.
+
+    Archives unpack into a directory of their own, so naming its parent is the usual slip.
+
+    Raises:
+        DataError: a file is missing.
+    """
+    subdirectories = sorted(path for path in source.iterdir() if path.is_dir())
+    for directory in (source, *subdirectories):
+        if all((directory / name).is_file() for name in names):
+            return {name: directory / name for name in names}
+    missing = [name for name in names if not (source / name).is_file()]
+    found = sorted(path.name for path in source.iterdir())[:8]
+    raise DataError(
+        f"--source {source}: missing {', '.join(missing)} (found {', '.join(found) or 'nothing'}). "
+        f"It must hold {about.layout}."
+    )
+
+
+def checksums(files: Mapping[str, Path]) -> dict[str, str]:
+    """SHA-256 of each file, by its name."""
+    return {name: sha256_file(path) for name, path in files.items()}
+
+
+def check_sha256(path: Path, expected: str, remedy: str) -> str:
+    """Compares a file with its pinned checksum.
+
+    Args:
+        path: the file.
+        expected: hex SHA-256.
+        remedy: what the user can do when they differ.
+
+    Returns:
+        The checksum.
+
+    Raises:
+        DataError: they differ.
+    """
+    found = sha256_file(path)
+    if found != expected:
+        raise DataError(f"{path}: sha256 is {found}, expected {expected}. {remedy}")
+    return found
+
+
+def read_lines(path: Path, encoding: str) -> Iterator[tuple[int, str]]:
+    """The lines of a text file without their ends, numbered from 1.
+
+    Raises:
+        DataError: the file is not text in this encoding.
+    """
+    try:
+        with path.open(encoding=encoding, newline="\n") as stream:
+            for number, line in enumerate(stream, start=1):
+                yield number, line.rstrip("\r\n")
+    except UnicodeDecodeError as cause:
+        raise DataError(
+            f"{path}: is not {encoding} text ({cause}). Unpack the original archive again."
+        ) from cause
+
+
+def read_fields(
+    path: Path, separator: str, num_fields: int, encoding: str = "utf-8"
+) -> Iterator[list[str]]:
+    """The fields of each line of a separated file without a header or quoting.
+
+    Raises:
+        DataError: a line has another number of fields.
+    """
+    for number, line in read_lines(path, encoding):
+        fields = line.split(separator)
+        if len(fields) != num_fields:
+            raise DataError(
+                f"{path}:{number}: found {len(fields)} fields, expected {num_fields} separated by "
+                f"{separator!r}. Unpack the original archive again."
+            )
+        yield fields
+
+
+def cache_directory() -> Path:
+    """Where downloads are kept: `twotower` under `$XDG_CACHE_HOME`, by default `~/.cache`."""
+    root = os.environ.get("XDG_CACHE_HOME")
+    return (Path(root) if root else Path.home() / ".cache") / "twotower"

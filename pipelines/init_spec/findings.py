@@ -1,0 +1,130 @@
+"""Everything that was found out about three tables, before it is written down."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.init_spec.identifiers import IdMatch, match_ids
+from pipelines.init_spec.inputs import Draft, Drafts, draft_features, find_title
+from pipelines.init_spec.naming import feature_name
+from pipelines.init_spec.profiles import Profile, profile_column
+from pipelines.init_spec.roles import Roles, assign_roles, find_split
+from pipelines.init_spec.samples import Sample, read_sample
+from pipelines.init_spec.splitting import choose_split, event_times
+from tfrs_twotower.errors import DataError
+
+Profiles = Mapping[str, Profile]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """The tables, their columns' roles, the features of both sides and the split."""
+
+    interactions: Sample
+    candidates: Sample
+    queries: Sample | None
+    event_profiles: Profiles
+    query_id: IdMatch
+    candidate_id: IdMatch
+    roles: Roles
+    time_unit: str | None
+    query_features: Drafts
+    candidate_features: Drafts
+    candidate_title: str | None
+    query_title: str | None
+    split_kind: str
+    split_reason: str
+    split_values: dict[str, str]
+    """Words for train, validation and test of a given split."""
+    query_split: str | None
+    """The queries' column that names their split."""
+
+
+def find_out(interactions: Path, candidates: Path, queries: Path | None) -> Findings:
+    """Reads samples of the tables and decides what their columns are.
+
+    Raises:
+        DataError: a table cannot be read, ids do not match, or there is nothing to split by.
+    """
+    events, corpus = read_sample(interactions), read_sample(candidates)
+    people = read_sample(queries) if queries else None
+    event_profiles, corpus_profiles = _profiles(events), _profiles(corpus)
+    people_profiles = _profiles(people) if people else None
+    query_id, candidate_id = match_ids(
+        event_profiles, corpus_profiles, people_profiles, (interactions, candidates, queries)
+    )
+    roles = assign_roles(event_profiles, (query_id.column, candidate_id.column))
+    query_split, split_values = find_split(people_profiles or {})
+    if roles.split:
+        query_split, split_values = None, roles.split_values
+    unit = event_profiles[roles.timestamp].time_unit if roles.timestamp else None
+    kind, reason = _split(events, roles, unit, query_id.column, query_split)
+    query_side = _query_features(people_profiles, query_id, query_split, roles)
+    assert candidate_id.entity_column is not None  # there always is a table of candidates
+    return Findings(
+        interactions=events,
+        candidates=corpus,
+        queries=people,
+        event_profiles=event_profiles,
+        query_id=query_id,
+        candidate_id=candidate_id,
+        roles=roles,
+        time_unit=unit,
+        query_features=query_side,
+        candidate_features=_candidate_features(
+            corpus_profiles, candidate_id.entity_column, histories=roles.timestamp is not None
+        ),
+        candidate_title=find_title(corpus_profiles, candidate_id.entity_column),
+        query_title=find_title(people_profiles or {}, query_id.entity_column or ""),
+        split_kind=kind,
+        split_reason=reason,
+        split_values=split_values,
+        query_split=query_split,
+    )
+
+
+def _profiles(sample: Sample) -> Profiles:
+    return {name: profile_column(name, cells) for name, cells in sample.columns.items()}
+
+
+def _split(
+    events: Sample, roles: Roles, unit: str | None, query_column: str, query_split: str | None
+) -> tuple[str, str]:
+    if roles.split or query_split:
+        return "given", f"the column '{roles.split or query_split}' names the split"
+    if roles.timestamp is None or unit is None:
+        raise DataError(
+            f"{events.path}: no column of times and none that names a split (found "
+            f"{', '.join(events.columns)}). Add the time of each event (ISO 8601 such as "
+            "2024-05-31 18:30:00, or seconds, milli- or microseconds since 1970 in a column "
+            "called timestamp), or a column 'split' with train, validation and test."
+        )
+    times = event_times(events.columns[roles.timestamp], unit)
+    return choose_split(times, events.columns[query_column])
+
+
+def _candidate_features(profiles: Profiles, id_column: str, histories: bool) -> Drafts:
+    name = feature_name(id_column)
+    own = Draft(name, id_column, "id", "the candidate's own id; histories are looked up with it")
+    rest = draft_features(profiles, (id_column,), {name})
+    if rest.features and not histories:
+        reason = "is the id: only histories, or candidates that come back, need it"
+        return Drafts(rest.features, ((id_column, reason), *rest.left_out))
+    return Drafts((own, *rest.features), rest.left_out)
+
+
+def _query_features(
+    profiles: Profiles | None, match: IdMatch, split: str | None, roles: Roles
+) -> Drafts:
+    features: list[Draft] = []
+    if roles.timestamp:
+        reason = "the query's earlier candidates, known from the interactions"
+        features.append(Draft("history", "", "history", reason, {"max_length": 50}))
+    skip: Collection[str] = [c for c in (match.entity_column, split) if c]
+    rest = draft_features(profiles or {}, skip, {"history"})
+    features += rest.features
+    if not features:
+        name = feature_name(match.column)
+        column = match.entity_column or match.column
+        features.append(Draft(name, column, "id", "nothing else is known about a query"))
+    return Drafts(tuple(features), rest.left_out)

@@ -1,0 +1,144 @@
+"""Which columns of the interactions are the ids of the queries and of the candidates.
+
+An entity's id is a column whose values are all different; the interactions' column that goes with
+it shares its values. Names decide between columns that share values by chance, as running numbers
+do.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.init_spec.naming import names_an_id, says, subject_of, words_of
+from pipelines.init_spec.profiles import Profile
+from tfrs_twotower.errors import DataError
+
+QUERY_HINTS = (
+    *("user", "customer", "client", "member", "visitor", "person", "account", "household"),
+    *("query", "question", "reader", "shopper", "buyer", "listener", "viewer", "device", "uid"),
+)
+_UNIQUE = 0.999
+_LEAST_SHARED = 0.01
+Profiles = Mapping[str, Profile]
+
+
+@dataclass(frozen=True)
+class IdMatch:
+    """An id column of the interactions, and the one that it points to."""
+
+    column: str
+    """In the interactions."""
+    entity_column: str | None
+    """In the table of queries or candidates; None where there is no such table."""
+    shared: float
+    """Share of the interactions' distinct ids that the table's sample has, 0 to 1."""
+    score: float
+
+
+def match_ids(
+    interactions: Profiles,
+    candidates: Profiles,
+    queries: Profiles | None,
+    paths: tuple[Path, Path, Path | None],
+) -> tuple[IdMatch, IdMatch]:
+    """Finds the query's and the candidate's id columns.
+
+    Args:
+        interactions: profiles by column.
+        candidates: profiles by column.
+        queries: profiles by column, if there is such a table.
+        paths: of the three tables, in this order.
+
+    Returns:
+        The query's match and the candidate's.
+
+    Raises:
+        DataError: no two columns fit.
+    """
+    candidate_matches = _matches(interactions, candidates, paths[1])
+    if not candidate_matches:
+        raise _no_match(interactions, candidates, paths[0], paths[1], "candidate")
+    if queries is None or paths[2] is None:
+        query_matches = _without_table(interactions)
+    else:
+        query_matches = _matches(interactions, queries, paths[2])
+        if not query_matches:
+            raise _no_match(interactions, queries, paths[0], paths[2], "query")
+    pairs = [
+        (query, candidate)
+        for query in query_matches
+        for candidate in candidate_matches
+        if query.column != candidate.column
+    ]
+    if not pairs:
+        raise DataError(
+            f"{paths[0]}: '{candidate_matches[0].column}' is the candidate's id, and no other "
+            f"column looks like a query's id (found {', '.join(interactions)}). Add a column that "
+            "names who or what each event belongs to, such as user_id."
+        )
+    return max(pairs, key=lambda pair: pair[0].score + pair[1].score)
+
+
+def _matches(interactions: Profiles, entities: Profiles, path: Path) -> list[IdMatch]:
+    found = []
+    for entity in entities.values():
+        if not _is_identity(entity):
+            continue
+        for column in interactions.values():
+            if column.time_unit or not column.counts:
+                continue
+            shared = len(column.counts.keys() & entity.counts.keys())
+            of_events, of_entities = shared / column.distinct, shared / entity.distinct
+            if max(of_events, of_entities) < _LEAST_SHARED:
+                continue
+            score = max(of_events, of_entities) + 2 * _likeness(column.name, entity.name, path)
+            score += 0.2 * (names_an_id(column.name) + names_an_id(entity.name))
+            found.append(IdMatch(column.name, entity.name, of_events, score))
+    return found
+
+
+def _is_identity(profile: Profile) -> bool:
+    """All different, there for every record, and not a measurement or prose."""
+    if profile.uniqueness < _UNIQUE or profile.missing > 0 or profile.time_unit:
+        return False
+    return not profile.numbers or profile.whole_numbers
+
+
+def _likeness(column: str, entity_column: str, path: Path) -> float:
+    """How alike two names are, 0 to 1; a bare `id` is called after its table."""
+    if words_of(column) == words_of(entity_column):
+        return 1.0
+    own = subject_of(column)
+    other = subject_of(entity_column) or subject_of(path.name.split(".")[0])
+    both = own | other
+    return 0.9 * len(own & other) / len(both) if both else 0.0
+
+
+def _without_table(interactions: Profiles) -> list[IdMatch]:
+    """Query ids by name and repetition, where no table of queries says which they are."""
+    found = []
+    for column in interactions.values():
+        fractional = bool(column.numbers) and not column.whole_numbers
+        if column.time_unit or column.distinct < 2 or fractional:
+            continue
+        hinted = says(column.name, QUERY_HINTS)
+        score = 2.0 * hinted + 0.5 * names_an_id(column.name)
+        score += 0.5 * (column.uniqueness < 0.9)  # events of one query come more than once
+        if hinted or names_an_id(column.name):
+            found.append(IdMatch(column.name, None, 0.0, score))
+    return found
+
+
+def _no_match(
+    interactions: Profiles, entities: Profiles, events: Path, table: Path, side: str
+) -> DataError:
+    unique = [name for name, profile in entities.items() if _is_identity(profile)]
+    if not unique:
+        return DataError(
+            f"{table}: no column has a different value in every record (found "
+            f"{', '.join(entities)}). Each {side} needs one record and an id: remove duplicates."
+        )
+    return DataError(
+        f"{events}: no column shares values with {' or '.join(repr(n) for n in unique)} of {table} "
+        f"(found {', '.join(interactions)}). The {side}'s id must be written alike in both tables."
+    )

@@ -1,0 +1,129 @@
+"""Which columns become features of a tower, of which kind, and why."""
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipelines.init_spec.naming import feature_name, names_an_id, says
+from pipelines.init_spec.profiles import Profile
+
+TITLE_HINTS = ("title", "name", "label", "headline", "heading", "titel", "nom")
+_CODE_HINTS = ("zip", "postal", "postcode", "plz", "phone")
+_FEW_VALUES = 20
+_MANY_VALUES = 1000
+_TOKEN_WIDTHS = (8, 16, 32, 64, 128, 256, 512)
+
+
+@dataclass(frozen=True)
+class Draft:
+    """One feature of the spec to be, with the reason for it."""
+
+    name: str
+    column: str
+    kind: str
+    reason: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Drafts:
+    """The features of one side, and the columns that were left out with the reason."""
+
+    features: tuple[Draft, ...]
+    left_out: tuple[tuple[str, str], ...]
+
+
+def draft_features(
+    profiles: Mapping[str, Profile], skip: Collection[str], taken: set[str]
+) -> Drafts:
+    """Makes a feature of each column that can be one.
+
+    Args:
+        profiles: of an entity's table, by column.
+        skip: columns that have another role.
+        taken: feature names in use on this side; the new ones are added.
+    """
+    features, left_out = [], []
+    for column, profile in profiles.items():
+        if column in skip:
+            continue
+        kind, reason, options = choose_kind(profile)
+        if kind is None:
+            left_out.append((column, reason))
+            continue
+        name = feature_name(column, taken)
+        taken.add(name)
+        features.append(Draft(name, column, kind, reason, options))
+    return Drafts(tuple(features), tuple(left_out))
+
+
+def choose_kind(profile: Profile) -> tuple[str | None, str, dict[str, Any]]:
+    """The kind of a column's feature, the reason, and its options; kind None leaves it out."""
+    if profile.holds == "nothing":
+        return None, "has no values", {}
+    if profile.holds == "objects":
+        return None, "holds nested objects; flatten it first", {}
+    gaps = f"; {max(profile.missing, 0.01):.0%} missing" if profile.missing > 0 else ""
+    if profile.holds == "lists":
+        most = max(len(cell) if isinstance(cell, list) else 1 for cell in profile.present)
+        return "multi_categorical", f"lists of up to {most}{gaps}", {"max_values": _width(most)}
+    if profile.distinct < 2:
+        return None, "has one value only", {}
+    if profile.time_unit:
+        parts = ["month_of_year"]
+        return "timestamp", f"times{gaps}", {"unit": profile.time_unit, "parts": parts}
+    if profile.separator:
+        most = max(str(cell).count(profile.separator) + 1 for cell in profile.present)
+        options = {"separator": profile.separator, "max_values": _width(most)}
+        return "multi_categorical", f"up to {most} values in one string{gaps}", options
+    if profile.numbers and not _is_code(profile):
+        kind, reason, options = _number(profile)
+        return kind, reason + gaps, options
+    return _words(profile, gaps)
+
+
+def find_title(profiles: Mapping[str, Profile], id_column: str) -> str | None:
+    """The column to show to people: by name, else the shortest text that tells records apart."""
+    texts = {
+        name: profile
+        for name, profile in profiles.items()
+        if name != id_column and profile.counts and not profile.numbers and not profile.time_unit
+    }
+    named = [name for name in texts if says(name, TITLE_HINTS)]
+    telling = [name for name, p in texts.items() if p.uniqueness > 0.5 and p.missing < 0.5]
+    pool = named or telling
+    return min(pool, key=lambda name: sum(map(len, texts[name].counts)), default=None)
+
+
+def _is_code(profile: Profile) -> bool:
+    return names_an_id(profile.name) or says(profile.name, _CODE_HINTS)
+
+
+def _number(profile: Profile) -> tuple[str, str, dict[str, Any]]:
+    low, high = min(profile.numbers), max(profile.numbers)
+    spread = f"numbers from {low:g} to {high:g}"
+    if profile.whole_numbers and profile.distinct <= _FEW_VALUES:
+        return "categorical", f"{profile.distinct} distinct whole numbers", {}
+    middle = sorted(profile.numbers)[len(profile.numbers) // 2]
+    if low >= 0 and high > 20 * max(middle, 1e-9):
+        return "numeric", f"{spread}, most of them small: log", {"transform": "log"}
+    return "numeric", f"{spread}: quantile buckets", {"transform": "bucketise", "num_buckets": 16}
+
+
+def _words(profile: Profile, gaps: str) -> tuple[str | None, str, dict[str, Any]]:
+    words = profile.words
+    typical, long = words[len(words) // 2], words[math.ceil(0.95 * len(words)) - 1]
+    various = profile.distinct > (_FEW_VALUES if profile.uniqueness > 0.5 else _MANY_VALUES)
+    if typical >= 6 or (typical >= 2 and various):
+        width = next((w for w in _TOKEN_WIDTHS if w >= 1.5 * long), _TOKEN_WIDTHS[-1])
+        reason = f"text, typically {typical} words, 95 % have up to {long}{gaps}"
+        return "text", reason, {"max_tokens": width}
+    if profile.uniqueness > 0.5 and profile.distinct > _FEW_VALUES:
+        return None, "is different in most records: there is nothing to learn from it", {}
+    options = {"min_count": 2} if profile.distinct > _MANY_VALUES else {}
+    return "categorical", f"{profile.distinct} distinct values{gaps}", options
+
+
+def _width(most: int) -> int:
+    return min(most, 16)

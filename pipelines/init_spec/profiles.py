@@ -1,0 +1,159 @@
+"""What the values of one column look like."""
+
+import math
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Literal
+
+from pipelines.init_spec.naming import says
+from pipelines.transforms.cells import as_event_time, as_number, as_text
+from tfrs_twotower.errors import RecordError
+
+TimeUnit = Literal["s", "ms", "us", "iso"]
+TIME_HINTS = (
+    "time",
+    "date",
+    "datetime",
+    "timestamp",
+    "ts",
+    "at",
+    "when",
+    "created",
+    "day",
+    "epoch",
+)
+_SEPARATORS = ("|", ";", ",")
+_MOSTLY = 0.95
+_PROBED = 2000
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One column of a sample."""
+
+    name: str
+    num_records: int
+    present: list[Any]
+    """Cells that are there."""
+    counts: Counter[str]
+    """How often each value occurs, as text; empty for lists and objects."""
+    numbers: list[float]
+    """The values, where they are all numbers; else empty."""
+    time_unit: TimeUnit | None
+    """How the column writes times, if it can be one."""
+    holds: Literal["values", "lists", "objects", "nothing"]
+    separator: str | None
+    """What separates several values in one string."""
+
+    @property
+    def distinct(self) -> int:
+        """Number of distinct values."""
+        return len(self.counts)
+
+    @property
+    def uniqueness(self) -> float:
+        """Distinct values for each value that is there, 0 to 1."""
+        return self.distinct / len(self.present) if self.present else 0.0
+
+    @property
+    def missing(self) -> float:
+        """Share of records without a value, 0 to 1."""
+        return 1 - len(self.present) / self.num_records if self.num_records else 1.0
+
+    @property
+    def whole_numbers(self) -> bool:
+        """Whether all values are integers."""
+        return bool(self.numbers) and all(number.is_integer() for number in self.numbers)
+
+    @property
+    def words(self) -> list[int]:
+        """Sorted number of words of each of the first values."""
+        return sorted(len(as_text(cell).split()) for cell in self.present[:_PROBED])
+
+
+def profile_column(name: str, cells: list[Any]) -> Profile:
+    """Looks at the cells of a column."""
+    present = [cell for cell in cells if cell is not None and cell != []]
+    if not present:
+        return Profile(name, len(cells), [], Counter(), [], None, "nothing", None)
+    if any(isinstance(cell, dict) for cell in present):
+        return Profile(name, len(cells), present, Counter(), [], None, "objects", None)
+    if any(isinstance(cell, list) for cell in present):
+        flat = all(not isinstance(x, dict | list) for cell in present for x in _items(cell))
+        holds: Literal["lists", "objects"] = "lists" if flat else "objects"
+        return Profile(name, len(cells), present, Counter(), [], None, holds, None)
+    counts = Counter(_text(cell) for cell in present)
+    return Profile(
+        name=name,
+        num_records=len(cells),
+        present=present,
+        counts=counts,
+        numbers=_numbers(present),
+        time_unit=_time_unit(name, present),
+        holds="values",
+        separator=_separator(present),
+    )
+
+
+def _items(cell: Any) -> list[Any]:
+    return cell if isinstance(cell, list) else [cell]
+
+
+def _text(cell: Any) -> str:
+    try:
+        return as_text(cell)
+    except RecordError:
+        return ""
+
+
+def _works(function: Callable[[Any], object], cell: Any) -> bool:
+    try:
+        function(cell)
+    except RecordError:
+        return False
+    return True
+
+
+def _numbers(present: list[Any]) -> list[float]:
+    if any(isinstance(cell, bool | date | bytes) for cell in present):
+        return []
+    if not all(_works(as_number, cell) for cell in present[:_PROBED]):
+        return []
+    try:
+        numbers = [as_number(cell) for cell in present]
+    except RecordError:
+        return []
+    return [number for number in numbers if not math.isnan(number)]
+
+
+def _time_unit(name: str, present: list[Any]) -> TimeUnit | None:
+    probe = present[:_PROBED]
+    units: tuple[TimeUnit, ...] = ("s", "ms", "us")
+    if all(isinstance(cell, date) for cell in probe):
+        return "iso"
+    if all(isinstance(cell, str) and not cell.strip().lstrip("-").isdecimal() for cell in probe):
+        units = ("iso",)
+    elif not says(name, TIME_HINTS):
+        return None  # large integers are more often ids than times
+    for unit in units:
+        good = sum(_works(lambda cell, u=unit: as_event_time(cell, u), cell) for cell in probe)  # type: ignore[misc]
+        if good >= _MOSTLY * len(probe):
+            return unit
+    return None
+
+
+def _separator(present: list[Any]) -> str | None:
+    probe = [cell for cell in present[:_PROBED] if isinstance(cell, str)]
+    for separator in _SEPARATORS:
+        split = [[part.strip() for part in cell.split(separator)] for cell in probe]
+        several = sum(len(parts) > 1 for parts in split)
+        parts = Counter(part for value in split for part in value if part)
+        total = sum(parts.values())
+        # Tags come back and are short; commas in prose separate what is never seen again.
+        comes_back = total > 0 and len(parts) <= max(3, 0.3 * total)
+        short = total > 0 and sum(len(part.split()) * n for part, n in parts.items()) <= 3 * total
+        if several >= max(2, 0.2 * len(probe)) and comes_back and short:
+            return separator
+    return None

@@ -1,0 +1,107 @@
+"""What the other columns of the interactions are: time, label, weight, session, split."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from pipelines.init_spec.naming import says, words_of
+from pipelines.init_spec.profiles import TIME_HINTS, Profile
+
+LABEL_HINTS = (
+    *("rating", "ratings", "stars", "score", "grade", "label", "relevance", "feedback"),
+    *("preference", "bewertung", "note"),
+)
+WEIGHT_HINTS = ("weight", "weights", "importance")
+SESSION_HINTS = (
+    *("session", "basket", "invoice", "order", "cart", "visit", "trip", "transaction", "receipt"),
+)
+SPLIT_HINTS = ("split", "fold", "subset", "partition")
+_SPLIT_VALUES = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev"),
+    "test": ("test", "testing", "eval", "evaluation"),
+}
+
+
+@dataclass(frozen=True)
+class Roles:
+    """The interactions' columns by what they are for; None where there is none."""
+
+    timestamp: str | None
+    label: str | None
+    weight: str | None
+    session: str | None
+    split: str | None
+    split_values: dict[str, str]
+    """The split column's own words for train, validation and test."""
+    unused: tuple[str, ...]
+
+    @property
+    def used(self) -> frozenset[str]:
+        """The columns that have a role."""
+        named = (self.timestamp, self.label, self.weight, self.session, self.split)
+        return frozenset(column for column in named if column is not None)
+
+
+def assign_roles(interactions: Mapping[str, Profile], ids: Collection[str]) -> Roles:
+    """Gives each column that is not an id at most one role."""
+    rest = {name: profile for name, profile in interactions.items() if name not in ids}
+    taken: set[str] = set()
+
+    def first(names: list[str]) -> str | None:
+        chosen = next((name for name in names if name not in taken), None)
+        taken.update([chosen] if chosen else [])
+        return chosen
+
+    split, split_values = find_split(rest)
+    taken.update([split] if split else [])
+    times = [name for name, profile in rest.items() if profile.time_unit]
+    times.sort(key=lambda name: not says(name, TIME_HINTS))
+    timestamp = first(times)
+    label = first([name for name, profile in rest.items() if _is_label(name, profile)])
+    weight = first([name for name, profile in rest.items() if _is_weight(name, profile)])
+    session = first([name for name, profile in rest.items() if _is_session(name, profile)])
+    unused = tuple(name for name in rest if name not in taken)
+    return Roles(timestamp, label, weight, session, split, split_values, unused)
+
+
+def find_split(profiles: Mapping[str, Profile]) -> tuple[str | None, dict[str, str]]:
+    """The column that names each record's split, and its words for the three splits."""
+    for name, profile in profiles.items():
+        if not says(name, SPLIT_HINTS) or not profile.counts:
+            continue
+        words = {
+            split: next((value for value in profile.counts if value.lower() in known), None)
+            for split, known in _SPLIT_VALUES.items()
+        }
+        named = {split: word for split, word in words.items() if word is not None}
+        if len(named) == len(_SPLIT_VALUES):
+            return name, named
+    return None, {}
+
+
+def smallest_positive(profile: Profile) -> tuple[float | None, str]:
+    """The label from which on an event is positive, and why; None where every event is."""
+    low, high = min(profile.numbers), max(profile.numbers)
+    for top, threshold in ((1, 1.0), (5, 4.0), (10, 7.0)):
+        if high <= top and low >= 0 and any(number >= threshold for number in profile.numbers):
+            share = sum(number >= threshold for number in profile.numbers) / len(profile.numbers)
+            return threshold, f"labels run from {low:g} to {high:g}; {share:.0%} are that or more"
+    return None, f"labels run from {low:g} to {high:g}: say which of them are positive"
+
+
+def _is_label(name: str, profile: Profile) -> bool:
+    return bool(profile.numbers) and 1 < profile.distinct <= 101 and says(name, LABEL_HINTS)
+
+
+def _is_weight(name: str, profile: Profile) -> bool:
+    positive = bool(profile.numbers) and min(profile.numbers) > 0
+    return positive and says(name, WEIGHT_HINTS)
+
+
+def _is_session(name: str, profile: Profile) -> bool:
+    if not profile.counts or (profile.numbers and not profile.whole_numbers):
+        return False
+    words = words_of(name)
+    # `order_total` is about an order, and is not one.
+    last = [word for word in words if word not in ("id", "no", "nr", "number", "code", "key")]
+    return bool(last) and last[-1] in SESSION_HINTS and profile.distinct > 1

@@ -1,0 +1,107 @@
+"""One answered query in words, and how far two bundles agree: what the demo shows at its end."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipelines.stages.context import StageContext
+from serving import signatures as names
+from serving.agreement import bundle_agreement
+from serving.loading import load_bundle
+from tfrs_twotower.data.corpus import load_corpus
+from tfrs_twotower.data.evaluation_queries import EvaluationQueries, load_evaluation_queries
+from tfrs_twotower.specs import HistoryFeature
+
+_NUM_AGREEMENT_QUERIES = 200
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """What one query chose before, and what the bundle answers."""
+
+    query_id: str
+    features: dict[str, str]
+    """The query's features other than histories."""
+    history: list[str]
+    """Titles of its latest earlier candidates, most recent first."""
+    titles: list[str]
+    """Titles of the answer, best first."""
+    scores: list[float]
+    relevant: list[bool]
+    """Which of the answer are among the query's held-out candidates."""
+    model_version: str
+
+
+def recommend_to_one_query(context: StageContext, bundle: str, length: int = 10) -> Recommendation:
+    """Asks a bundle for the test query whose history is of middling length.
+
+    Args:
+        context: the run, whose export stage is done.
+        bundle: name of one of its bundles.
+        length: titles in each list.
+    """
+    corpus = load_corpus(context.layout.preprocessed, context.spec)
+    queries = load_evaluation_queries(context.layout.preprocessed, "test", context.spec, corpus)
+    position = int(np.argmin(np.abs(queries.num_events - np.median(queries.num_events))))
+    loaded = load_bundle(context.layout.bundle / bundle)
+    seen = corpus.ids[queries.seen[position]]
+    inputs: dict[str, Any] = {name: raw[position : position + 1] for name, raw in queries.raw.items()}
+    inputs[names.EXCLUDE_IDS] = np.array([[b"", *seen]], object)
+    answer = loaded.call(names.SERVING_DEFAULT, inputs)
+    found = [id_ for id_ in answer[names.CANDIDATE_IDS][0][:length] if id_]
+    relevant = set(queries.relevant[position].tolist())
+    rows = corpus.row_of(found)
+    return Recommendation(
+        query_id=_text(queries.query_ids[position]),
+        features=_plain_features(context, queries, position),
+        history=_history_titles(context, queries, position, corpus.titles, corpus.row_of, length),
+        titles=[_title(corpus.titles[row], corpus.ids[row]) for row in rows],
+        scores=[float(score) for score in answer[names.SCORES][0][: len(found)]],
+        relevant=[int(row) in relevant for row in rows],
+        model_version=_text(answer[names.MODEL_VERSION][0]),
+    )
+
+
+def agreement_of_bundles(context: StageContext, bundle: str, reference: str) -> float:
+    """Overlap of two bundles' answers on test queries: 1 where they agree on every candidate."""
+    corpus = load_corpus(context.layout.preprocessed, context.spec)
+    queries = load_evaluation_queries(context.layout.preprocessed, "test", context.spec, corpus)
+    sample = {name: raw[:_NUM_AGREEMENT_QUERIES] for name, raw in queries.raw.items()}
+    root = context.layout.bundle
+    return bundle_agreement(root / bundle, root / reference, sample)
+
+
+def _plain_features(
+    context: StageContext, queries: EvaluationQueries, position: int
+) -> dict[str, str]:
+    shown = {}
+    for feature in context.spec.query.features:
+        if not isinstance(feature, HistoryFeature):
+            value = queries.raw[feature.name][position]
+            shown[feature.name] = _text(value) if isinstance(value, bytes) else f"{value}"
+    return shown
+
+
+def _history_titles(
+    context: StageContext,
+    queries: EvaluationQueries,
+    position: int,
+    titles: npt.NDArray[np.object_],
+    row_of: Any,
+    length: int,
+) -> list[str]:
+    if not context.spec.histories:
+        return []
+    ids = queries.raw[context.spec.histories[0].name][position]
+    ids = [id_ for id_ in ids if id_][:length]
+    return [_title(titles[row], id_) for id_, row in zip(ids, row_of(ids), strict=True) if row >= 0]
+
+
+def _title(title: bytes, candidate_id: bytes) -> str:
+    return _text(title or candidate_id)
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", errors="replace")

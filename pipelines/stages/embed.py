@@ -1,0 +1,75 @@
+"""Stage `embed`: embeddings of the corpus and of the evaluated queries."""
+
+import apache_beam as beam
+import pyarrow.parquet as pq
+from apache_beam.utils.shared import Shared
+
+from pipelines.stages.context import StageContext
+from pipelines.stages.parents import open_parent
+from pipelines.transforms.embedding import EmbeddingJob, EmbedRecords
+from pipelines.transforms.running import run_pipeline
+from tfrs_twotower.artifacts import Manifest, commit, fingerprint, staging_directory
+from tfrs_twotower.artifacts.layout import CORPUS_GLOB, TEST_GLOB, VALIDATION_GLOB
+from tfrs_twotower.data.shards import find_shards
+
+_RECORDS = (
+    ("candidates", "candidate", CORPUS_GLOB),
+    ("validation", "query", VALIDATION_GLOB),
+    ("test", "query", TEST_GLOB),
+)
+
+
+def config_fingerprint(context: StageContext) -> str:
+    """Hash of the settings that the stage reads."""
+    return fingerprint({"embed": context.config.embed.model_dump(mode="json")})
+
+
+def run(context: StageContext) -> Manifest:
+    """Embeds every record and writes `embeddings/`.
+
+    Raises:
+        EmbeddingError: a vector is NaN, infinite or has norm zero; nothing is written then.
+        ArtifactError: the examples or the model are missing, outdated or damaged.
+    """
+    layout, settings = context.layout, context.config.embed
+    parents = {
+        "preprocessed": open_parent(context, "preprocessed").fingerprint,
+        "model": open_parent(context, "model").fingerprint,
+    }
+    staging = staging_directory(layout.embeddings)
+    jobs = [
+        EmbeddingJob(
+            name=name,
+            side=side,
+            inputs=tuple(str(path) for path in find_shards(layout.preprocessed, pattern)),
+            output_dir=staging.resolve(),
+            num_shards=settings.num_shards,
+            batch_size=settings.batch_size,
+            model_dir=layout.model.resolve(),
+            spec=context.spec,
+        )
+        for name, side, pattern in _RECORDS
+    ]
+
+    towers = {"query": Shared(), "candidate": Shared()}
+
+    def build(pipeline: beam.Pipeline) -> None:
+        for job in jobs:
+            _ = pipeline | EmbedRecords(job, towers[job.side])
+
+    run_pipeline(build, context.beam_options, context.reporter, "embedding")
+    counts = {
+        job.name: sum(
+            pq.read_metadata(path).num_rows for path in staging.glob(f"{job.name}-*.parquet")
+        )
+        for job in jobs
+    }
+    return commit(
+        staging,
+        layout.embeddings,
+        kind="embeddings",
+        spec_fingerprint=fingerprint(context.spec),
+        config_fingerprint=config_fingerprint(context),
+        parents=parents,
+        counts=counts,
+    )

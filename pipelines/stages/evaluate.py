@@ -1,0 +1,79 @@
+"""Stage `evaluate`: every system on the test queries, as `evaluation.json` and a page."""
+
+from pipelines.stages import timings
+from pipelines.stages.context import StageContext
+from pipelines.stages.parents import open_parent
+from tfrs_twotower.artifacts import (
+    MANIFEST_NAME,
+    Manifest,
+    commit,
+    fingerprint,
+    staging_directory,
+)
+from tfrs_twotower.artifacts.layout import EVALUATION, REPORT_PAGE
+from tfrs_twotower.evaluation.evaluating import evaluate
+from tfrs_twotower.evaluation.loading import load_inputs
+from tfrs_twotower.evaluation.page import render_page
+from tfrs_twotower.evaluation.strict_json import write_json
+
+
+def config_fingerprint(context: StageContext) -> str:
+    """Hash of the settings that the stage reads."""
+    config = context.config
+    return fingerprint(
+        {
+            "evaluate": config.evaluate.model_dump(mode="json"),
+            "seed": config.seed,
+            "refit": config.training.refit,
+            "recent_days": config.preprocess.recent_days,
+            "index_k": config.index.k,
+        }
+    )
+
+
+def run(context: StageContext) -> Manifest:
+    """Ranks the full corpus with the model and the baselines and writes `report/`.
+
+    The index and the model's training log are shown where they are there.
+
+    Raises:
+        ArtifactError: preprocessed data or embeddings are missing, outdated or damaged.
+    """
+    layout, config, reporter = context.layout, context.config, context.reporter
+    parents = {
+        "preprocessed": open_parent(context, "preprocessed").fingerprint,
+        "embeddings": open_parent(context, "embeddings").fingerprint,
+    }
+    if (layout.index / MANIFEST_NAME).exists():
+        parents["index"] = open_parent(context, "index").fingerprint
+    reporter.progress("read artifacts", 0, None)
+    inputs = load_inputs(layout, context.spec, timings.read(layout.root))
+    evaluation = evaluate(
+        inputs,
+        config.evaluate,
+        seed=config.seed,
+        refit=config.training.refit,
+        recent_days=config.preprocess.recent_days,
+        index_k=config.index.k,
+        progress=lambda description, done, total: reporter.progress(description, done, total),
+    )
+    for name, reason in evaluation.document["protocol"]["left_out"].items():
+        reporter.message(f"baseline {name} is left out: {reason}")
+    leakage = evaluation.document["leakage_check"]
+    for finding in leakage["findings"]:
+        reporter.message(f"leakage check: {finding['count']:,} x {finding['message']}")
+    reporter.progress("draw the page", 0, None)
+    staging = staging_directory(layout.report)
+    write_json(staging / EVALUATION, evaluation.document)
+    page = render_page(evaluation, inputs, config.evaluate, config.seed)
+    (staging / REPORT_PAGE).write_text(page, encoding="utf-8")
+    return commit(
+        staging,
+        layout.report,
+        kind="report",
+        spec_fingerprint=fingerprint(context.spec),
+        config_fingerprint=config_fingerprint(context),
+        parents=parents,
+        counts={"test_queries": len(inputs.test), "systems": len(evaluation.runs)},
+        details={"leakage": leakage["verdict"]},
+    )

@@ -1,0 +1,178 @@
+"""Stage `preprocess`: the three tables to examples, corpus, vocabularies and statistics."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from apache_beam.io.filesystems import FileSystems
+
+from pipelines.stages.context import StageContext
+from pipelines.transforms.findings import Findings, read_findings
+from pipelines.transforms.preprocessing import FINDINGS, Preprocess
+from pipelines.transforms.records import entity_columns, interaction_columns, query_features
+from pipelines.transforms.running import run_pipeline
+from pipelines.transforms.sources import Source, find_source
+from pipelines.transforms.splits import given_cutoffs
+from pipelines.transforms.vocabularies import text_vocabularies
+from pipelines.transforms.wordpieces import learn_wordpieces, read_wordpieces
+from tfrs_twotower.artifacts import Manifest, commit, fingerprint, sha256_file, staging_directory
+from tfrs_twotower.artifacts.layout import QUARANTINE, STATISTICS, VOCABULARIES
+from tfrs_twotower.errors import DataError
+from tfrs_twotower.specs import FeatureSpec, TemporalSplit
+
+
+def config_fingerprint(context: StageContext) -> str:
+    """Of `preprocess` in the run config, of the tables' files and of given vocabularies.
+
+    A local file counts by its content; a remote one by its path, size and time of change.
+
+    Raises:
+        DataError: a table's file cannot be found, or a column is missing.
+    """
+    sources = find_sources(context)
+    return _fingerprint(context, sources)
+
+
+def run(context: StageContext) -> Manifest:
+    """Writes the `preprocessed` artifact.
+
+    Raises:
+        FeatureSpecError: the spec asks for what its tables cannot give.
+        DataError: a table cannot be read, too many of its records are bad, or nothing is left to
+            train on; the bad records are then in `quarantine/preprocess/` of the working
+            directory.
+    """
+    query_features(context.spec)
+    if isinstance(context.spec.split, TemporalSplit):
+        given_cutoffs(context.spec.split)
+    given = _given_wordpieces(context)
+    sources = find_sources(context)
+    destination = context.layout.preprocessed
+    staging = staging_directory(destination)
+    job = Preprocess(context.spec, context.config.preprocess, sources, str(staging))
+    run_pipeline(
+        lambda pipeline: pipeline | job, context.beam_options, context.reporter, "preprocess"
+    )
+    findings = read_findings(staging / FINDINGS)
+    kept = context.layout.root / QUARANTINE / "preprocess"
+    shutil.rmtree(kept, ignore_errors=True)
+    try:
+        _check(context, findings, sources, kept)
+    except DataError:
+        shutil.copytree(staging / QUARANTINE, kept)
+        shutil.rmtree(staging)
+        raise
+    _write_wordpieces(context, findings, given, staging / VOCABULARIES)
+    shutil.rmtree(staging / FINDINGS)
+    statistics = json.dumps(findings.statistics(), indent=2, sort_keys=True) + "\n"
+    (staging / STATISTICS).write_text(statistics, encoding="utf-8")
+    _tell(context, findings)
+    return commit(
+        staging,
+        destination,
+        kind="preprocessed",
+        spec_fingerprint=fingerprint(context.spec),
+        config_fingerprint=_fingerprint(context, sources),
+        parents={},
+        counts=findings.manifest_counts(tuple(sources)),
+        details={"quarantine_reasons": findings.reasons_in_words(sources)},
+    )
+
+
+def find_sources(context: StageContext) -> dict[str, Source]:
+    """The files of each table, their columns checked.
+
+    Raises:
+        DataError: see `find_source`.
+    """
+    spec = context.spec
+    wanted: dict[str, tuple[Any, list[str]]] = {
+        "interactions": (spec.interactions, interaction_columns(spec.interactions)),
+        "candidates": (
+            spec.candidates,
+            entity_columns(spec.candidates, spec.candidate.features),
+        ),
+    }
+    if spec.queries is not None:
+        wanted["queries"] = (spec.queries, entity_columns(spec.queries, spec.query.features))
+    return {
+        table: find_source(table, described, columns, context.data_root)
+        for table, (described, columns) in wanted.items()
+    }
+
+
+def _fingerprint(context: StageContext, sources: Mapping[str, Source]) -> str:
+    files = [_content(path) for source in sources.values() for path in source.files]
+    files.extend(sha256_file(path) for path in _vocabulary_files(context.spec, context).values())
+    config = context.config.preprocess.model_dump(mode="json")
+    return fingerprint({"preprocess": config, "files": files})
+
+
+def _content(path: str) -> str:
+    if "://" not in path:
+        return sha256_file(Path(path))
+    found = FileSystems.match([path])[0].metadata_list[0]
+    return f"{path} {found.size_in_bytes} {found.last_updated_in_seconds}"
+
+
+def _vocabulary_files(spec: FeatureSpec, context: StageContext) -> dict[str, Path]:
+    return {
+        name: context.data_root / feature.vocabulary_file
+        for name, feature in text_vocabularies(spec).items()
+        if feature.vocabulary_file is not None
+    }
+
+
+def _given_wordpieces(context: StageContext) -> dict[str, list[str]]:
+    files = _vocabulary_files(context.spec, context)
+    return {name: read_wordpieces(path) for name, path in files.items()}
+
+
+def _write_wordpieces(
+    context: StageContext, findings: Findings, given: Mapping[str, list[str]], directory: Path
+) -> None:
+    directory.mkdir(exist_ok=True)
+    for name, feature in text_vocabularies(context.spec).items():
+        if name in given:
+            pieces = given[name]
+        else:
+            context.reporter.message(f"learning the WordPieces of '{name}'")
+            pieces = learn_wordpieces(findings.words(name), feature.vocabulary_size)
+        text = "".join(f"{piece}\n" for piece in pieces)
+        (directory / f"{name}.txt").write_text(text, encoding="utf-8")
+
+
+def _check(
+    context: StageContext, findings: Findings, sources: Mapping[str, Source], kept: Path
+) -> None:
+    limit = context.config.preprocess.max_bad_fraction
+    for table, source in sources.items():
+        read, bad = findings.count(f"read_{table}"), findings.num_bad(table)
+        if bad > limit * read:
+            reasons = "; ".join(findings.reasons_in_words({table: source})[table][:3])
+            raise DataError(
+                f"{table}: {bad:,} of {read:,} records are bad ({bad / read:.1%}); the limit is "
+                f"{limit:.1%} (preprocess.max_bad_fraction). Most common: {reasons}. All of them "
+                f"are in {kept}/{table}-*.jsonl; correct the table or the feature spec, or raise "
+                "the limit."
+            )
+        if read == bad:
+            raise DataError(f"{table}: no usable record was found in {', '.join(source.files)}.")
+    if not findings.count("train_examples"):
+        raise DataError(
+            f"split: the training window has no positive interaction (events by split: "
+            f"{findings.events()}). Check split and relevance.min_label in the feature spec."
+        )
+
+
+def _tell(context: StageContext, findings: Findings) -> None:
+    counts = findings.manifest_counts(())
+    context.reporter.message(
+        f"{counts['train_examples']:,} training examples, {counts['candidates']:,} candidates, "
+        f"{counts['validation_queries']:,} validation and {counts['test_queries']:,} test queries"
+    )
+    for split in ("validation", "test"):
+        if not counts[f"{split}_queries"]:
+            context.reporter.message(f"no {split} query has a relevant candidate: check split")

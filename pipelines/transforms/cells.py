@@ -1,0 +1,175 @@
+"""Turns one cell of a table into the value of a feature, or says why it cannot.
+
+Cells are text (CSV, TSV) or Python values (JSON, Parquet, TFRecord). Reasons are short and the
+same for the same mistake, so that they can be counted; what was found stands apart.
+"""
+
+import math
+from collections.abc import Iterable
+from datetime import date, datetime, timezone
+from typing import Any
+
+from tfrs_twotower.errors import RecordError
+
+EARLIEST_S = int(datetime(1990, 1, 1, tzinfo=timezone.utc).timestamp())
+LATEST_S = int(datetime(2100, 1, 1, tzinfo=timezone.utc).timestamp())
+_PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000}
+_LARGEST_FLOAT32 = 3.4028235e38
+
+
+class BadCell(RecordError):
+    """A cell that makes its record unusable.
+
+    Attributes:
+        reason: what is wrong, without the value.
+        found: the value.
+    """
+
+    def __init__(self, reason: str, found: Any = None) -> None:
+        super().__init__(reason, found)
+        self.reason = reason
+        self.found = found
+
+
+def as_text(cell: Any) -> str:
+    """Text of an id, category or text; "" if missing. Whole numbers have no decimal point."""
+    if isinstance(cell, str):
+        return cell
+    if cell is None:
+        return ""
+    if isinstance(cell, bool):
+        return "true" if cell else "false"
+    if isinstance(cell, int):
+        return str(cell)
+    if isinstance(cell, float):
+        if math.isnan(cell):
+            return ""
+        return str(int(cell)) if cell.is_integer() else repr(cell)
+    if isinstance(cell, bytes):
+        try:
+            return cell.decode("utf-8")
+        except UnicodeDecodeError:
+            raise BadCell("not valid UTF-8") from None
+    if isinstance(cell, date):
+        return cell.isoformat()
+    if isinstance(cell, list | dict):
+        raise BadCell("a list or object where one value is expected", str(cell)[:80])
+    return str(cell)
+
+
+def as_values(cell: Any, separator: str, max_values: int) -> tuple[str, ...]:
+    """The first values of a list, or of a text that is split; empty ones are dropped."""
+    if isinstance(cell, list | tuple):
+        parts: Iterable[str] = (as_text(item) for item in cell)
+    else:
+        parts = (part.strip() for part in as_text(cell).split(separator))
+    return tuple([part for part in parts if part][:max_values])
+
+
+def as_number(cell: Any) -> float:
+    """A number that fits float32; NaN if missing.
+
+    Raises:
+        BadCell: not a number, or too large.
+    """
+    if cell is None:
+        return math.nan
+    if isinstance(cell, str):
+        if not cell.strip():
+            return math.nan
+        if "_" in cell:
+            raise BadCell("not a number", cell)
+    try:
+        number = float(cell)
+    except (TypeError, ValueError, OverflowError):
+        raise BadCell("not a number", cell) from None
+    if abs(number) > _LARGEST_FLOAT32:
+        raise BadCell("infinite or beyond float32", cell)
+    return number
+
+
+def as_finite(cell: Any) -> float:
+    """A number that is there.
+
+    Raises:
+        BadCell: missing, NaN, infinite or not a number.
+    """
+    number = as_number(cell)
+    if math.isnan(number):
+        raise BadCell("missing or NaN", cell)
+    return number
+
+
+def as_time(cell: Any, unit: str) -> int | None:
+    """Seconds since 1970 (UTC), rounded down; None if missing.
+
+    Raises:
+        BadCell: not a time in this unit.
+    """
+    if cell is None or cell == "":
+        return None
+    if isinstance(cell, datetime):
+        return _seconds(cell)
+    if isinstance(cell, date):
+        return _seconds(datetime(cell.year, cell.month, cell.day))
+    if unit == "iso":
+        return _parse_iso(cell)
+    if isinstance(cell, int) and not isinstance(cell, bool):
+        return cell // _PER_SECOND[unit]
+    try:
+        return int(cell) // _PER_SECOND[unit]  # exact for integers written as text
+    except (TypeError, ValueError, OverflowError):
+        pass
+    try:
+        number = as_number(cell)
+    except BadCell:
+        hint = ": looks like ISO 8601 text: set unit: iso" if _is_iso(cell) else ""
+        raise BadCell(f"not a number of unit {unit}{hint}", cell) from None
+    return None if math.isnan(number) else math.floor(number / _PER_SECOND[unit])
+
+
+def as_event_time(cell: Any, unit: str) -> int:
+    """The time of an event, which is between 1990 and 2100.
+
+    Raises:
+        BadCell: missing, not a time, or outside the range; the reason suggests the unit that the
+            value looks like.
+    """
+    seconds = as_time(cell, unit)
+    if seconds is None:
+        raise BadCell("missing", cell)
+    if EARLIEST_S <= seconds < LATEST_S:
+        return seconds
+    raise BadCell(f"outside 1990 to 2100 in unit {unit}{_unit_hint(seconds, unit)}", cell)
+
+
+def _unit_hint(seconds: int, unit: str) -> str:
+    if unit == "iso":
+        return ""
+    for other, name in (("s", "seconds"), ("ms", "milliseconds"), ("us", "microseconds")):
+        meant = seconds * _PER_SECOND[unit] // _PER_SECOND[other]
+        if other != unit and EARLIEST_S <= meant < LATEST_S:
+            return f": looks like {name}: set unit: {other}"
+    return ""
+
+
+def _parse_iso(cell: Any) -> int:
+    text = str(cell).strip()
+    try:
+        return _seconds(datetime.fromisoformat(text.replace("Z", "+00:00", 1)))
+    except ValueError:
+        raise BadCell("not an ISO 8601 time", cell) from None
+
+
+def _is_iso(cell: Any) -> bool:
+    try:
+        _parse_iso(cell)
+    except BadCell:
+        return False
+    return True
+
+
+def _seconds(moment: datetime) -> int:
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=timezone.utc)
+    return math.floor(moment.timestamp())

@@ -1,0 +1,239 @@
+"""Embeds records with one side's tower and writes the vectors, on any Beam runner.
+
+A shard of records is read, cut into batches and embedded by one worker, in the order of the
+file: the same records meet in the same batches whatever the runner does, so that the vectors'
+last bits do not depend on it.
+"""
+
+import functools
+import gzip
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.utils.shared import Shared
+
+from pipelines.transforms.running import count_elements
+from pipelines.transforms.sharded_output import shard_of
+from pipelines.transforms.tfrecord_framing import read_frames
+from tfrs_twotower.errors import CorruptArtifact, EmbeddingError
+from tfrs_twotower.specs import FeatureSpec
+
+BAD = "bad"
+_AS_IT_IS = CompressionTypes.UNCOMPRESSED
+_NAMED_IDS = 10
+# Towers return unit vectors; normalising a vector of norm zero cannot make it one.
+_LEAST_NORM = 0.5
+
+Embedded = tuple[list[bytes], list[bytes], npt.NDArray[np.float32]]
+"""Ids, titles (of candidates) and `[batch, embedding_dim]` vectors."""
+
+
+@dataclass(frozen=True)
+class EmbeddingJob:
+    """One kind of records to embed."""
+
+    name: str
+    """`candidates`, `validation` or `test`: the prefix of the output's files."""
+    side: str
+    """`query` or `candidate`."""
+    inputs: tuple[str, ...]
+    """TFRecord shards."""
+    output_dir: Path
+    num_shards: int
+    batch_size: int
+    model_dir: Path
+    spec: FeatureSpec
+
+    @property
+    def id_column(self) -> str:
+        """Name of the id's column in the output."""
+        return f"{self.side}_id"
+
+
+class EmbedRecords(beam.PTransform):
+    """Shards of records in, Parquet shards of embeddings out.
+
+    Columns: `query_id` or `candidate_id`, `title` (candidates only), `embedding`; sorted by the
+    bytes of the id inside a shard, which is chosen by a hash of the id.
+    """
+
+    def __init__(self, job: EmbeddingJob, towers: Shared) -> None:
+        """Takes a job.
+
+        Args:
+            job: what to embed.
+            towers: holds the loaded tower of a worker process; transforms of one side and one
+                model may share it.
+        """
+        super().__init__(f"Embed {job.name}")
+        self._job = job
+        self._towers = towers
+
+    def expand(self, pipeline: beam.Pipeline) -> beam.PCollection:
+        """Paths of the files that were written.
+
+        Raises:
+            EmbeddingError: (in a worker) some vectors are not unit vectors.
+        """
+        job = self._job
+        embedded = (
+            pipeline
+            | "Name shards" >> beam.Create([(path, None) for path in job.inputs])
+            # Grouping lets a runner hand each shard to another worker.
+            | "Spread shards" >> beam.GroupByKey()
+            | "Embed" >> beam.ParDo(_EmbedShard(job, self._towers)).with_outputs(BAD, main="good")
+        )
+        _ = (
+            embedded[BAD]
+            | "Gather bad" >> beam.CombineGlobally(_FirstIds())
+            | "Refuse bad" >> beam.Map(_refuse, job)
+        )
+        every_shard = pipeline | "All shards" >> beam.Create(
+            [(shard, None) for shard in range(job.num_shards)]
+        )
+        return (
+            (embedded["good"], every_shard)
+            | "With empty shards" >> beam.Flatten()
+            | "Group by shard" >> beam.GroupByKey()
+            | "Write" >> beam.MapTuple(functools.partial(_write_shard, job))
+        )
+
+
+class _Embedder:
+    """A tower and the parsing of its records as one function of the graph."""
+
+    def __init__(self, job: EmbeddingJob) -> None:
+        import tensorflow as tf
+
+        from tfrs_twotower.data.raw_inputs import pad_raw, parse_spec
+        from tfrs_twotower.towers.storage import load_towers
+
+        tower = getattr(load_towers(job.model_dir), job.side)
+        features = getattr(job.spec, job.side).features
+        text = tf.io.FixedLenFeature([], tf.string, "")
+        spec = {**parse_spec(features), f"_{job.id_column}": text, "_title": text}
+
+        def embed(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            parsed = tf.io.parse_example(serialized, spec)
+            vectors = tower(pad_raw(parsed, features))
+            return parsed[f"_{job.id_column}"], parsed["_title"], vectors
+
+        self.embedding_dim = int(tower.embedding_dim)
+        self._tower = tower  # owns the variables that the function reads
+        self._embed = tf.function(
+            embed, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False
+        )
+
+    def __call__(self, serialized: list[bytes]) -> Embedded:
+        ids, titles, vectors = self._embed(serialized)
+        return ids.numpy().tolist(), titles.numpy().tolist(), vectors.numpy()
+
+
+class _EmbedShard(beam.DoFn):
+    def __init__(self, job: EmbeddingJob, towers: Shared) -> None:
+        self._job = job
+        self._towers = towers
+        self._embedder: _Embedder | None = None
+
+    def setup(self) -> None:
+        """Loads the model, once for all threads of a worker process."""
+        self._embedder = self._towers.acquire(lambda: _Embedder(self._job))
+
+    def process(self, element: tuple[str, Any]) -> Iterator[Any]:
+        if self._embedder is None:
+            raise RuntimeError("setup was not called")
+        records = _read_records(element[0])
+        while batch := list(itertools.islice(records, self._job.batch_size)):
+            ids, titles, vectors = self._embedder(batch)
+            count_elements(len(batch))
+            norms = np.linalg.norm(vectors, axis=1)
+            for row in np.flatnonzero(~(np.isfinite(norms) & (norms >= _LEAST_NORM))):
+                yield beam.pvalue.TaggedOutput(BAD, ids[row])
+            shards = np.array([shard_of(name.decode(), self._job.num_shards) for name in ids])
+            for shard in np.unique(shards).tolist():
+                rows = np.flatnonzero(shards == shard).tolist()
+                part = ([ids[row] for row in rows], [titles[row] for row in rows], vectors[rows])
+                yield shard, part
+
+
+class _FirstIds(beam.CombineFn):
+    """How many ids there are, and the first few of them in order."""
+
+    def create_accumulator(self) -> tuple[int, list[bytes]]:
+        return 0, []
+
+    def add_input(self, accumulator: tuple[int, list[bytes]], element: bytes) -> Any:
+        return accumulator[0] + 1, sorted([*accumulator[1], element])[:_NAMED_IDS]
+
+    def merge_accumulators(self, accumulators: Iterable[tuple[int, list[bytes]]]) -> Any:
+        parts = list(accumulators)
+        names = sorted(name for part in parts for name in part[1])
+        return sum(part[0] for part in parts), names[:_NAMED_IDS]
+
+    def extract_output(self, accumulator: tuple[int, list[bytes]]) -> Any:
+        return accumulator
+
+
+def _refuse(found: tuple[int, list[bytes]], job: EmbeddingJob) -> None:
+    count, names = found
+    if count:
+        shown = ", ".join(repr(name.decode(errors="replace")) for name in names)
+        raise EmbeddingError(
+            f"embed: {job.name}: found {count} embeddings that are NaN, infinite or of norm zero: "
+            f"{shown}{', ...' if count > len(names) else ''}. Every embedding must be a unit "
+            "vector: look for extreme numbers among these records' features, and at the training "
+            "loss; then train again."
+        )
+
+
+def _read_records(path: str) -> Iterator[bytes]:
+    with FileSystems.open(path, compression_type=_AS_IT_IS) as raw, gzip.open(raw) as stream:
+        for number, record in enumerate(read_frames(stream), 1):
+            if record is None:
+                raise CorruptArtifact(
+                    f"{path}: record {number} does not match its checksum. Run preprocess again."
+                )
+            yield record
+
+
+def _write_shard(job: EmbeddingJob, shard: int, parts: Iterable[Embedded | None]) -> str:
+    found = [part for part in parts if part is not None]
+    ids = [name for part in found for name in part[0]]
+    titles = [title for part in found for title in part[1]]
+    order = sorted(range(len(ids)), key=ids.__getitem__)
+    vectors = (
+        np.concatenate([part[2] for part in found])[order]
+        if found
+        else np.zeros((0, _embedding_dim(job)), np.float32)
+    )
+    columns: dict[str, Any] = {job.id_column: _strings([ids[row] for row in order])}
+    if job.side == "candidate":
+        columns["title"] = _strings([titles[row] for row in order])
+    columns["embedding"] = pa.FixedSizeListArray.from_arrays(
+        pa.array(vectors.reshape(-1)), vectors.shape[1]
+    )
+    path = job.output_dir / f"{job.name}-{shard:05d}-of-{job.num_shards:05d}.parquet"
+    partial = path.with_name(f".{path.name}.partial")
+    pq.write_table(pa.table(columns), partial)
+    partial.replace(path)
+    return str(path)
+
+
+def _embedding_dim(job: EmbeddingJob) -> int:
+    from tfrs_twotower.towers.storage import load_spec_of
+
+    return load_spec_of(job.model_dir)[1].embedding_dim
+
+
+def _strings(values: Sequence[bytes]) -> pa.Array:
+    return pa.array([value.decode("utf-8") for value in values], pa.string())

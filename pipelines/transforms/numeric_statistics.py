@@ -1,0 +1,141 @@
+"""Statistics of numeric features, equal bit for bit however the work is divided.
+
+Mean and deviation come from exact sums. Quantile boundaries come from the values of the records
+with the smallest hashes: exact up to 16,384 records, a uniform sample of that size beyond.
+"""
+
+import heapq
+import math
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+
+from pipelines.transforms.exact_sums import add_exactly, exact_square, total
+from pipelines.transforms.records import Trained
+from tfrs_twotower.specs import Feature, NumericFeature
+
+SAMPLE_SIZE = 16_384
+
+
+@dataclass
+class Accumulated:
+    """What has been seen of one feature."""
+
+    count: int = 0
+    missing: int = 0
+    sums: list[float] = field(default_factory=list)
+    squares: list[float] = field(default_factory=list)
+    smallest: float = math.inf
+    largest: float = -math.inf
+    sample: list[tuple[int, float]] = field(default_factory=list)
+    """(negative hash, value): a heap whose first has the largest hash."""
+
+
+class ExtractNumbers(beam.PTransform):
+    """`Trained` entities of one side to `(side.feature, (hash, value))`."""
+
+    def __init__(self, side: str, features: Sequence[Feature]) -> None:
+        super().__init__()
+        self._numeric = [
+            (place, f"{side}.{feature.name}")
+            for place, feature in enumerate(features)
+            if isinstance(feature, NumericFeature)
+        ]
+
+    def expand(self, trained: beam.PCollection) -> beam.PCollection:
+        """One element for each numeric feature of a record."""
+        return trained | beam.FlatMap(_numbers, self._numeric)
+
+
+def _numbers(
+    trained: Trained, numeric: Sequence[tuple[int, str]]
+) -> Iterator[tuple[str, tuple[int, Any]]]:
+    _, values, entity_id = trained
+    if numeric:
+        record_hash = zlib.crc32(entity_id.encode("utf-8"))
+        for place, name in numeric:
+            yield name, (record_hash, values[place])
+
+
+class NumericStatistics(beam.CombineFn):
+    """`(hash, value)` of one feature to a dict of statistics; NaN is missing."""
+
+    def __init__(self, feature: NumericFeature) -> None:
+        self._feature = feature
+
+    def create_accumulator(self) -> Accumulated:
+        return Accumulated()
+
+    def add_input(self, accumulator: Accumulated, element: tuple[int, float]) -> Accumulated:
+        record_hash, value = element
+        if math.isnan(value):
+            accumulator.missing += 1
+            return accumulator
+        accumulator.count += 1
+        accumulator.smallest = min(accumulator.smallest, value)
+        accumulator.largest = max(accumulator.largest, value)
+        scaled = math.log1p(max(value, 0.0)) if self._feature.transform == "log" else value
+        add_exactly(accumulator.sums, scaled)
+        for part in exact_square(scaled):
+            add_exactly(accumulator.squares, part)
+        if self._feature.transform == "bucketise":
+            _offer(accumulator.sample, (-record_hash, value))
+        return accumulator
+
+    def merge_accumulators(self, accumulators: Iterable[Accumulated]) -> Accumulated:
+        merged = Accumulated()
+        for one in accumulators:
+            merged.count += one.count
+            merged.missing += one.missing
+            merged.smallest = min(merged.smallest, one.smallest)
+            merged.largest = max(merged.largest, one.largest)
+            for part in one.sums:
+                add_exactly(merged.sums, part)
+            for part in one.squares:
+                add_exactly(merged.squares, part)
+            for item in one.sample:
+                _offer(merged.sample, item)
+        return merged
+
+    def extract_output(self, accumulator: Accumulated) -> dict[str, Any]:
+        count = accumulator.count
+        if not count:
+            mean, std, low, high = 0.0, 0.0, 0.0, 0.0
+        else:
+            exact_mean = total(accumulator.sums) / count
+            variance = total(accumulator.squares) / count - exact_mean * exact_mean
+            mean, std = float(exact_mean), math.sqrt(max(variance, Fraction(0)))
+            low, high = accumulator.smallest, accumulator.largest
+        statistics: dict[str, Any] = {
+            "mean": mean,
+            "std": std,
+            "min": low,
+            "max": high,
+            "count": count,
+            "missing": accumulator.missing,
+        }
+        if self._feature.transform == "bucketise":
+            statistics["boundaries"] = quantile_boundaries(
+                [value for _, value in accumulator.sample], self._feature.num_buckets
+            )
+        return statistics
+
+
+def quantile_boundaries(values: Sequence[float], num_buckets: int) -> list[float]:
+    """The `num_buckets - 1` inner quantiles, linear between neighbours; zeros without values."""
+    shares = np.arange(1, num_buckets) / num_buckets
+    if not values:
+        return [0.0] * (num_buckets - 1)
+    return [float(q) for q in np.quantile(np.sort(np.asarray(values)), shares)]
+
+
+def _offer(sample: list[tuple[int, float]], item: tuple[int, float]) -> None:
+    if len(sample) < SAMPLE_SIZE:
+        heapq.heappush(sample, item)
+    else:
+        heapq.heappushpop(sample, item)

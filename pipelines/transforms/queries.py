@@ -1,0 +1,222 @@
+"""Groups everything by query and turns each query into its examples, interactions and counts."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import apache_beam as beam
+from apache_beam import pvalue
+
+from pipelines.transforms.membership import first_of
+from pipelines.transforms.quarantine import bad_record
+from pipelines.transforms.query_events import EVALUATED, Placed, QueryEvents
+from pipelines.transforms.query_examples import QueryExampleBuilder
+from pipelines.transforms.reading import BAD, COUNTS
+from pipelines.transforms.records import Entity, Event, missing_values
+from pipelines.transforms.sharded_output import shard_of
+from pipelines.transforms.splits import (
+    SPLITS,
+    TRAIN,
+    VALIDATION,
+    Cutoffs,
+    split_by_name,
+    split_by_order,
+)
+from tfrs_twotower.specs import FeatureSpec, GivenSplit, PerQueryLastSplit
+
+ITEMS = "items"
+EVALUATIONS = "evaluations"
+TALLIES = "tallies"
+WINDOWS = "windows"
+TRAINED = "trained"
+_ENTITY, _EVENT = 0, 1
+_POSITION = Event._fields.index("position")
+_TIME = Event._fields.index("timestamp")
+Timed = tuple[int, tuple[Any, ...]]
+
+
+class BuildQueries(beam.PTransform):
+    """Events `(split time, event)`, `queries` and `cutoffs` to everything about queries.
+
+    Outputs:
+        items: output items of `train`, `fresh` and `interactions`.
+        evaluations: `((split, query id), draft bytes, [(candidate id, gain)])`.
+        tallies: `(candidate id, (timestamp, positive))` of training events.
+        windows: `(split, events, positives, first second, last second)` of a query.
+        trained: `Trained` queries.
+        bad, counts: as everywhere.
+    """
+
+    def __init__(self, spec: FeatureSpec, num_shards: int, limit: int) -> None:
+        super().__init__()
+        self._do = _BuildQuery(spec, num_shards, limit)
+
+    def expand(self, tables: Any) -> Any:
+        """One grouping by query id; `queries` and `cutoffs` may be left out."""
+        keyed = [
+            tables["events"] | "EventKey" >> beam.Map(lambda timed: (timed[1][0], (_EVENT, timed)))
+        ]
+        if "queries" in tables:
+            keyed.append(tables["queries"] | "QueryKey" >> beam.Map(lambda q: (q[0], (_ENTITY, q))))
+        cutoffs = pvalue.AsSingleton(tables["cutoffs"]) if "cutoffs" in tables else None
+        return (
+            keyed
+            | beam.Flatten()
+            | beam.GroupByKey()
+            | beam.ParDo(self._do, cutoffs).with_outputs(
+                EVALUATIONS, TALLIES, WINDOWS, TRAINED, BAD, COUNTS, main=ITEMS
+            )
+        )
+
+
+class _BuildQuery(beam.DoFn):
+    def __init__(self, spec: FeatureSpec, num_shards: int, limit: int) -> None:
+        self._spec = spec
+        self._num_shards = num_shards
+        self._limit = limit
+        self._id_columns = [spec.queries.id if spec.queries else spec.interactions.query_id]
+        self._builder = QueryExampleBuilder(spec)
+
+    def process(
+        self, group: tuple[str, Iterable[tuple[int, Any]]], cutoffs: Cutoffs | None
+    ) -> Iterator[Any]:
+        query_id, members = group
+        entity, repeats = first_of(record for kind, record in members if kind == _ENTITY)
+        for position in repeats:
+            record = bad_record("queries", position, query_id, "duplicate query id")
+            yield pvalue.TaggedOutput(BAD, record)
+        timed = _Events(members)
+        events = QueryEvents(self._limit)
+        yield from self._place(query_id, entity, timed, cutoffs, events)
+        if not any(of.count for of in events.splits):
+            if entity is not None:
+                yield pvalue.TaggedOutput(COUNTS, ("queries_without_interactions", 1))
+            return
+        events.sort()
+        values = (
+            missing_values(self._spec.query.features, self._id_columns, query_id)
+            if entity is None
+            else Entity(*entity).values
+        )
+        if entity is None and self._spec.queries is not None:
+            number = sum(of.count for of in events.splits)
+            yield pvalue.TaggedOutput(COUNTS, ("interactions_without_query_record", number))
+        yield from self._examples(query_id, values, events)
+        yield from self._windows(query_id, values, events)
+        yield from self._evaluations(query_id, values, events, cutoffs)
+
+    def _place(
+        self,
+        query_id: str,
+        entity: tuple[Any, ...] | None,
+        timed: Iterable[Timed],
+        cutoffs: Cutoffs | None,
+        events: QueryEvents,
+    ) -> Iterator[Any]:
+        """Gives every event its split; yields interactions, tallies and bad records."""
+        shard = shard_of(query_id, self._num_shards)
+        split_of = self._rule(entity, timed, cutoffs)
+        min_label = self._spec.relevance.min_label
+        for split_time, event in timed:
+            _, candidate_id, time, label, weight, _, _, position = event
+            split = split_of(split_time, event)
+            if isinstance(split, str):
+                yield pvalue.TaggedOutput(
+                    BAD, bad_record("interactions", position, query_id, split)
+                )
+                continue
+            positive = min_label is None or label >= min_label
+            events.add(split, Placed(time, position, candidate_id, label, weight, positive))
+            yield (
+                ("interactions", shard),
+                (query_id, time, candidate_id, position, label, weight, split, positive),
+            )
+            if split == TRAIN:
+                yield pvalue.TaggedOutput(TALLIES, (candidate_id, (time, positive)))
+
+    def _rule(
+        self, entity: tuple[Any, ...] | None, timed: Iterable[Timed], cutoffs: Cutoffs | None
+    ) -> Callable[[int, tuple[Any, ...]], int | str]:
+        """The split of an event of this query, or the reason why it has none."""
+        split = self._spec.split
+        if isinstance(split, PerQueryLastSplit):
+            by_order = split_by_order(split, ((e[_TIME], e[_POSITION]) for _, e in timed))
+            return lambda _, event: by_order(event[_TIME], event[_POSITION])
+        if isinstance(split, GivenSplit):
+            return self._given_rule(split, entity)
+        assert cutoffs is not None
+        return lambda split_time, _: cutoffs.split_at(split_time)
+
+    def _given_rule(
+        self, split: GivenSplit, entity: tuple[Any, ...] | None
+    ) -> Callable[[int, tuple[Any, ...]], int | str]:
+        place = Event._fields.index("split")
+        allowed = ", ".join((split.train, split.validation, split.test))
+        on_event = self._spec.interactions.split is not None
+        of_query = "" if entity is None else Entity(*entity).split
+
+        def rule(_: int, event: tuple[Any, ...]) -> int | str:
+            if not on_event and entity is None:
+                return "its query has no record, so its split is not known"
+            name = event[place] if on_event else of_query
+            code = split_by_name(split, name)
+            return f"split '{name}' is none of {allowed}" if code is None else code
+
+        return rule
+
+    def _examples(self, query_id: str, values: Any, events: QueryEvents) -> Iterator[Any]:
+        shard = shard_of(query_id, self._num_shards)
+        for split, name in ((TRAIN, "train"), (VALIDATION, "fresh")):
+            number = 0
+            for item in self._builder.interactions(query_id, values, events, split):
+                number += 1
+                yield (name, shard), item
+            yield pvalue.TaggedOutput(COUNTS, (f"{name}_examples", number))
+        dropped = sum(events.splits[split].beyond_limit for split in (TRAIN, VALIDATION))
+        if dropped:
+            yield pvalue.TaggedOutput(COUNTS, ("events_beyond_max_history_events", dropped))
+
+    @staticmethod
+    def _windows(query_id: str, values: Any, events: QueryEvents) -> Iterator[Any]:
+        for split, of in enumerate(events.splits):
+            if of.count:
+                summary = (split, (of.count, of.num_positives, of.first_s, of.last_s))
+                yield pvalue.TaggedOutput(WINDOWS, summary)
+        if events.splits[TRAIN].count:
+            yield pvalue.TaggedOutput(COUNTS, ("train_queries", 1))
+            yield pvalue.TaggedOutput(TRAINED, (events.splits[TRAIN].count, values, query_id))
+
+    def _evaluations(
+        self, query_id: str, values: Any, events: QueryEvents, cutoffs: Cutoffs | None
+    ) -> Iterator[Any]:
+        rules = self._spec.split
+        for split in EVALUATED:
+            name = SPLITS[split]
+            if not events.splits[split].count:
+                continue
+            if rules.known_queries_only and not events.splits[TRAIN].count:
+                yield pvalue.TaggedOutput(COUNTS, (f"{name}_queries_unknown", 1))
+                continue
+            seen = events.seen_before(split) if rules.new_pairs_only else set()
+            has_label = self._spec.interactions.label is not None
+            gains = [
+                (candidate_id, gain if has_label else 1.0)
+                for candidate_id, gain in sorted(events.splits[split].gains.items())
+                if candidate_id not in seen
+            ]
+            if not gains:
+                yield pvalue.TaggedOutput(COUNTS, (f"{name}_queries_empty", 1))
+                continue
+            draft = self._builder.evaluation(
+                query_id, values, events, split, cutoffs=cutoffs, seen=sorted(seen)
+            )
+            yield pvalue.TaggedOutput(EVALUATIONS, ((split, query_id), (draft, gains)))
+
+
+class _Events:
+    """The events of a group, to be walked through more than once without holding them."""
+
+    def __init__(self, members: Iterable[tuple[int, Any]]) -> None:
+        self._members = members
+
+    def __iter__(self) -> Iterator[Timed]:
+        return (record for kind, record in self._members if kind == _EVENT)

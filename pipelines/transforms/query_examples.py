@@ -1,0 +1,137 @@
+"""One query with all its events to its examples. A plain class; no Beam.
+
+An example of split s sees events of the splits up to s only: training examples never see
+validation events, even where a session or a given split lets the two overlap in time.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pipelines.transforms.example_encoding import (
+    Example,
+    put_floats,
+    put_number,
+    put_texts,
+    put_value,
+    put_values,
+    serialise,
+)
+from pipelines.transforms.histories import Past, histories_before, latest_candidates, without
+from pipelines.transforms.query_events import Placed, QueryEvents
+from pipelines.transforms.records import MISSING_TIME, Value, from_event
+from pipelines.transforms.splits import TRAIN, Cutoffs
+from tfrs_twotower.specs import Feature, FeatureSpec, HistoryFeature
+
+ExampleItem = tuple[int, str, str, bytes]
+
+
+class QueryExampleBuilder:
+    """Builds the training, fresh and evaluation examples of a query."""
+
+    def __init__(self, spec: FeatureSpec) -> None:
+        self._features: tuple[Feature, ...] = spec.query.features
+        self._histories = spec.histories
+        self._event_times = [
+            f for f in spec.query.features if from_event(f) and not isinstance(f, HistoryFeature)
+        ]
+        self._has_time = spec.interactions.timestamp is not None
+
+    def interactions(
+        self, query_id: str, values: Sequence[Value], events: QueryEvents, split: int
+    ) -> Iterator[ExampleItem]:
+        """Examples of the split's positive events, `(timestamp, query id, candidate id, bytes)`.
+
+        In `leave_one_out` a training example sees all other training events; an example of a
+        later split sees what came before it. Both lose their own candidate.
+        """
+        own = events.splits[split].kept
+        if not any(event.positive for event in own):
+            return
+        shown = events.before(split + 1)
+        is_own = [True] * len(shown)
+        if split != TRAIN:
+            members = set(own)
+            is_own = [event in members for event in shown]
+        histories = [self._histories_of(feature, shown, split) for feature in self._histories]
+        static = Example()
+        put_values(static, self._features, values)
+        put_texts(static, "_query_id", (query_id,))
+        for place, event in enumerate(shown):
+            if not (event.positive and is_own[place]):
+                continue
+            example = Example()
+            example.CopyFrom(static)
+            for feature, of_events in zip(self._histories, histories, strict=True):
+                put_value(example, feature, of_events[place])
+            self._put_time(example, event.timestamp)
+            put_texts(example, "_candidate_id", (event.candidate_id,))
+            put_number(example, "_timestamp", event.timestamp)
+            put_floats(example, "_label", (event.label,))
+            put_floats(example, "_weight", (event.weight,))
+            yield event.timestamp, query_id, event.candidate_id, serialise(example)
+
+    def evaluation(
+        self,
+        query_id: str,
+        values: Sequence[Value],
+        events: QueryEvents,
+        split: int,
+        *,
+        cutoffs: Cutoffs | None,
+        seen: Sequence[str],
+    ) -> bytes:
+        """The evaluated query at the cut-off of a split, without its relevant candidates.
+
+        Its time is the cut-off of a temporal split, and otherwise its first event's.
+        """
+        past = events.before(split)
+        example = Example()
+        put_values(example, self._features, values)
+        for feature in self._histories:
+            history = latest_candidates(_as_past(past, feature), feature.max_length)
+            put_value(example, feature, history)
+        time = events.splits[split].first_s or 0
+        if cutoffs is not None:
+            time = cutoffs.validation_from if split == 1 else cutoffs.test_from
+        self._put_time(example, time)
+        put_texts(example, "_query_id", (query_id,))
+        put_number(example, "_timestamp", time)
+        put_texts(example, "_seen", seen)
+        put_number(example, "_num_events", events.count_before(split))
+        return serialise(example)
+
+    def _histories_of(
+        self, feature: HistoryFeature, shown: Sequence[Placed], split: int
+    ) -> list[tuple[str, ...]]:
+        """A history for each event; one more than needed is kept where the own one goes."""
+        past = _as_past(shown, feature)
+        length = feature.max_length
+        if feature.window == "before":
+            return list(histories_before(past, length))
+        if split == TRAIN:
+            all_others = latest_candidates(past, length + 1)
+            return [without(all_others, event.candidate_id, length) for event in shown]
+        earlier = histories_before(past, length + 1)
+        return [
+            without(history, event.candidate_id, length)
+            for history, event in zip(earlier, shown, strict=True)
+        ]
+
+    def _put_time(self, example: Any, time: int) -> None:
+        for feature in self._event_times:
+            put_value(example, feature, time if self._has_time else MISSING_TIME)
+
+
+def finish_evaluation(draft: bytes, gains: Sequence[tuple[str, float]]) -> bytes:
+    """Adds the relevant candidates and their gains to an evaluated query."""
+    example = Example.FromString(draft)
+    put_texts(example, "_relevant", [candidate_id for candidate_id, _ in gains])
+    put_floats(example, "_gain", [gain for _, gain in gains])
+    return serialise(example)
+
+
+def _as_past(events: Sequence[Placed], feature: HistoryFeature) -> list[Past]:
+    return [
+        Past(event.timestamp, event.candidate_id, event.positive or not feature.positives_only)
+        for event in events
+    ]

@@ -1,0 +1,216 @@
+"""Records of the three tables: what a row of cells becomes. Plain functions; no Beam."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from pipelines.transforms.cells import (
+    LATEST_S,
+    BadCell,
+    as_event_time,
+    as_finite,
+    as_number,
+    as_text,
+    as_time,
+    as_values,
+)
+from tfrs_twotower.errors import FeatureSpecError
+from tfrs_twotower.specs import (
+    EntityTable,
+    Feature,
+    FeatureSpec,
+    HistoryFeature,
+    InteractionTable,
+    MultiCategoricalFeature,
+    NumericFeature,
+    TimestampFeature,
+)
+
+MISSING_TIME = -1
+Value = str | float | int | tuple[str, ...] | None
+
+Trained = tuple[int, tuple[Value, ...], str]
+"""An entity with training interactions: their number, its feature values, its id."""
+
+
+class Event(NamedTuple):
+    """One interaction. A plain tuple of plain values, so that Beam moves it fast."""
+
+    query_id: str
+    candidate_id: str
+    timestamp: int
+    """Seconds since 1970; 0 if the table has no times."""
+    label: float
+    weight: float
+    split: str
+    """The split column's value, or ""."""
+    session: str
+    """The session column's value, or ""."""
+    position: int
+
+
+class Entity(NamedTuple):
+    """One query or candidate."""
+
+    entity_id: str
+    position: int
+    title: str
+    split: str
+    values: tuple[Value, ...]
+    """One for each feature of the side, in the spec's order; None where the event gives it."""
+
+
+def interaction_columns(table: InteractionTable) -> list[str]:
+    """The columns that interactions are read from."""
+    time = table.timestamp.column if table.timestamp else None
+    named = (table.query_id, table.candidate_id, time, table.label, table.weight)
+    return [c for c in (*named, table.split, table.session) if c is not None]
+
+
+def entity_columns(table: EntityTable, features: Sequence[Feature]) -> list[str]:
+    """The columns that queries or candidates are read from."""
+    sources = [feature.source for feature in features if not from_event(feature)]
+    return [c for c in (table.id, table.title, table.split, *sources) if c is not None]
+
+
+def from_event(feature: Feature) -> bool:
+    """Whether a query feature is computed from events and not read from the queries table."""
+    return isinstance(feature, HistoryFeature) or (
+        isinstance(feature, TimestampFeature) and feature.column is None
+    )
+
+
+def query_features(spec: FeatureSpec) -> tuple[Feature, ...]:
+    """The query tower's features.
+
+    Raises:
+        FeatureSpecError: a feature needs a queries table and there is none.
+    """
+    if spec.queries is None:
+        for feature in spec.query.features:
+            if not from_event(feature) and feature.source != spec.interactions.query_id:
+                raise FeatureSpecError(
+                    f"query.features: '{feature.name}' is read from the column "
+                    f"'{feature.source}' of the queries table, but the spec has no `queries`. "
+                    f"Without them only '{spec.interactions.query_id}', histories and the "
+                    "event's time are known; add `queries`, or remove the feature."
+                )
+    return spec.query.features
+
+
+class EventParser:
+    """Turns the cells of an interaction into an event."""
+
+    def __init__(self, table: InteractionTable) -> None:
+        self._table = table
+        columns = list(dict.fromkeys(interaction_columns(table)))
+        self._at = {column: place for place, column in enumerate(columns)}
+
+    def __call__(self, position: int, cells: Sequence[Any]) -> Event:
+        """Parses one record; the cells stand in the order of `interaction_columns`.
+
+        Raises:
+            BadCell: the reason names the column.
+        """
+        table, at = self._table, self._at
+        query_id = _required(cells[at[table.query_id]], table.query_id, "query id")
+        candidate_id = _required(cells[at[table.candidate_id]], table.candidate_id, "candidate id")
+        timestamp, label, weight = 0, 1.0, 1.0
+        if table.timestamp:
+            column = table.timestamp.column
+            try:
+                timestamp = as_event_time(cells[at[column]], table.timestamp.unit)
+            except BadCell as bad:
+                raise _in_column("timestamp", column, bad) from None
+        if table.label:
+            label = _finite("label", table.label, cells[at[table.label]])
+        if table.weight:
+            weight = _finite("weight", table.weight, cells[at[table.weight]])
+            if weight < 0:
+                raise BadCell(f"negative weight in column '{table.weight}'", weight)
+        split = as_text(cells[at[table.split]]) if table.split else ""
+        session = as_text(cells[at[table.session]]) if table.session else ""
+        return Event(query_id, candidate_id, timestamp, label, weight, split, session, position)
+
+
+class EntityParser:
+    """Turns the cells of a query or candidate into an entity."""
+
+    def __init__(self, table: EntityTable, features: Sequence[Feature], what: str) -> None:
+        self._table = table
+        self._what = what
+        self._features = tuple(features)
+        columns = list(dict.fromkeys(entity_columns(table, self._features)))
+        self._at = {column: place for place, column in enumerate(columns)}
+
+    def __call__(self, position: int, cells: Sequence[Any]) -> Entity:
+        """Parses one record; the cells stand in the order of `entity_columns`.
+
+        Raises:
+            BadCell: the reason names the column.
+        """
+        table, at = self._table, self._at
+        entity_id = _required(cells[at[table.id]], table.id, f"{self._what} id")
+        title = as_text(cells[at[table.title]]) if table.title else ""
+        split = as_text(cells[at[table.split]]) if table.split else ""
+        values = tuple(
+            [
+                None if from_event(feature) else _feature_value(feature, cells[at[feature.source]])
+                for feature in self._features
+            ]
+        )
+        return Entity(entity_id, position, title, split, values)
+
+
+def missing_values(
+    features: Sequence[Feature], id_columns: Sequence[str], entity_id: str
+) -> tuple[Value, ...]:
+    """The values of a query without a record: its id where that is the feature, else missing."""
+    values: list[Value] = []
+    for feature in features:
+        if from_event(feature):
+            values.append(None)
+        elif feature.source in id_columns:
+            values.append(_feature_value(feature, entity_id))
+        else:
+            values.append(_feature_value(feature, None))
+    return tuple(values)
+
+
+def _feature_value(feature: Feature, cell: Any) -> Value:
+    try:
+        if isinstance(feature, NumericFeature):
+            return as_number(cell)
+        if isinstance(feature, MultiCategoricalFeature):
+            return as_values(cell, feature.separator, feature.max_values)
+        if isinstance(feature, TimestampFeature):
+            seconds = as_time(cell, feature.unit)
+            if seconds is not None and seconds >= LATEST_S:
+                raise BadCell(f"a time after 2100 in unit {feature.unit}: check unit", cell)
+            return MISSING_TIME if seconds is None or seconds < 0 else seconds
+        return as_text(cell)
+    except BadCell as bad:
+        raise BadCell(f"column '{feature.source}': {bad.reason}", bad.found) from None
+
+
+def _required(cell: Any, column: str, what: str) -> str:
+    text = as_text(cell)
+    if not text:
+        raise BadCell(f"missing {what} in column '{column}'")
+    return text
+
+
+def _finite(what: str, column: str, cell: Any) -> float:
+    try:
+        return as_finite(cell)
+    except BadCell as bad:
+        raise _in_column(what, column, bad) from None
+
+
+def _in_column(what: str, column: str, bad: BadCell) -> BadCell:
+    return BadCell(f"{what} in column '{column}': {bad.reason}", bad.found)
+
+
+def is_missing(value: Value) -> bool:
+    """Whether a feature's value says that there is none."""
+    return value is None or value in ("", ()) or (isinstance(value, float) and math.isnan(value))

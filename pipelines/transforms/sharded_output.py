@@ -1,0 +1,102 @@
+"""Writes every file of an artifact: one shard at a time, sorted, with the same bytes every time.
+
+All outputs go through one grouping. An element is `((name, shard), item)`; the items of a shard
+are sorted and written by the output's format. A shard is held in a worker's memory while it is
+sorted; the number of shards bounds it.
+"""
+
+import gzip
+import json
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import IO, Any
+
+import apache_beam as beam
+from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+
+from pipelines.transforms.tfrecord_framing import frame
+
+_GZIP_LEVEL = 6
+
+
+def shard_of(key: str, num_shards: int) -> int:
+    """The shard that a key belongs to: CRC-32 of its UTF-8 bytes, modulo the number of shards."""
+    return zlib.crc32(key.encode("utf-8")) % num_shards
+
+
+@dataclass(frozen=True)
+class Output:
+    """One set of files."""
+
+    write: Callable[[IO[bytes], list[Any]], None]
+    """Writes the sorted items of a shard."""
+    suffix: str
+    num_shards: int
+    """0: one file without a shard number."""
+
+
+class WriteShards(beam.PTransform):
+    """Writes `((name, shard), item)` to `<directory>/<name>-SSSSS-of-NNNNN<suffix>`.
+
+    A shard without items is written, too, so that a missing shard is a missing file.
+    """
+
+    def __init__(self, directory: str, outputs: Mapping[str, Output]) -> None:
+        super().__init__()
+        self._directory = directory
+        self._outputs = dict(outputs)
+
+    def expand(self, items: beam.PCollection) -> beam.PCollection:
+        """Groups by file, sorts and writes."""
+        every_file = [
+            ((name, shard), None)
+            for name, output in self._outputs.items()
+            for shard in range(max(output.num_shards, 1))
+        ]
+        return (
+            (items, items.pipeline | "EveryFile" >> beam.Create(every_file))
+            | beam.Flatten()
+            | beam.GroupByKey()
+            | beam.ParDo(_WriteFile(self._directory, self._outputs))
+        )
+
+
+class _WriteFile(beam.DoFn):
+    def __init__(self, directory: str, outputs: Mapping[str, Output]) -> None:
+        self._directory = directory
+        self._outputs = outputs
+
+    def process(self, element: tuple[tuple[str, int], Iterable[Any]]) -> Iterable[str]:
+        (name, shard), values = element
+        output = self._outputs[name]
+        items = sorted(value for value in values if value is not None)
+        number = f"-{shard:05d}-of-{output.num_shards:05d}" if output.num_shards else ""
+        path = FileSystems.join(self._directory, *f"{name}{number}{output.suffix}".split("/"))
+        with FileSystems.create(
+            path, compression_type=CompressionTypes.UNCOMPRESSED
+        ) as stream:
+            output.write(stream, items)
+        yield path
+
+
+def write_tfrecords(stream: IO[bytes], items: list[Any]) -> None:
+    """Writes the last part of each item as a record; gzip without a time stamp."""
+    with gzip.GzipFile(
+        filename="", mode="wb", compresslevel=_GZIP_LEVEL, fileobj=stream, mtime=0
+    ) as zipped:
+        for item in items:
+            zipped.write(frame(item[-1]))
+
+
+def write_lines(stream: IO[bytes], items: list[Any]) -> None:
+    """Writes the last part of each item as a line of text."""
+    for item in items:
+        stream.write(f"{item[-1]}\n".encode())
+
+
+def write_json_lines(stream: IO[bytes], items: list[Any]) -> None:
+    """Writes each item as a line of JSON."""
+    for item in items:
+        stream.write(f"{json.dumps(item)}\n".encode())

@@ -1,0 +1,170 @@
+"""The files of a table: finding them, and checking their columns before any job starts."""
+
+import csv
+import difflib
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from apache_beam.io.filesystems import FileSystems
+
+from pipelines.transforms.positions import describe_position
+from pipelines.transforms.table_files import (
+    UnreadableFile,
+    example_values,
+    open_table_file,
+    read_header,
+)
+from pipelines.transforms.tfrecord_framing import read_frames
+from tfrs_twotower.errors import DataError
+from tfrs_twotower.specs.tables import Table, TableFormat
+
+_PEEKED_RECORDS = 100
+
+
+@dataclass(frozen=True)
+class Source:
+    """One table's files in the order of their names, and the columns that are read."""
+
+    table: str
+    """`interactions`, `candidates` or `queries`."""
+    files: tuple[str, ...]
+    file_format: TableFormat
+    columns: tuple[str, ...]
+
+    def describe(self, position: int) -> str:
+        """The position of a record in words."""
+        return describe_position(position, self.files, self.file_format)
+
+
+def find_source(table: str, described: Table, columns: Sequence[str], data_root: Path) -> Source:
+    """Finds a table's files and checks that every one has the columns.
+
+    Args:
+        table: `interactions`, `candidates` or `queries`.
+        described: the spec's description of the table.
+        columns: columns that the spec reads; repetitions are dropped.
+        data_root: where relative paths start.
+
+    Raises:
+        DataError: no file matches, all are empty, one cannot be read, or a column is missing.
+    """
+    pattern = described.path
+    if "://" not in pattern:
+        pattern = str(data_root / pattern)
+    files = _match(table, pattern)
+    source = Source(table, files, described.file_format, tuple(dict.fromkeys(columns)))
+    empty = [path for path in files if not _check_file(source, path)]
+    if len(empty) == len(files):
+        raise DataError(
+            f"{table}: {_shown(empty)}: found no records, only an empty file; expected a record "
+            f"for each of the {table}. Check how the file was written, or {table}.path in the "
+            "feature spec."
+        )
+    return source
+
+
+def _match(table: str, pattern: str) -> tuple[str, ...]:
+    try:
+        matched = FileSystems.match([pattern])[0].metadata_list
+    except Exception as cause:  # each file system raises its own kind
+        raise DataError(
+            f"{table}: {pattern}: cannot be listed: {cause}. Check {table}.path in the feature "
+            "spec, and that Beam's file system for it is installed (apache-beam[gcp] or [aws])."
+        ) from cause
+    files = tuple(sorted(found.path for found in matched))
+    if not files:
+        raise DataError(
+            f"{table}: no file matches {pattern}. Check {table}.path in the feature spec and the "
+            "data root (data_root in the run config, or $TWOTOWER_DATA)."
+        )
+    return files
+
+
+def _check_file(source: Source, path: str) -> bool:
+    """Checks the columns of one file; returns whether it has a record."""
+    try:
+        found, has_records, complete = _peek(path, source.file_format)
+    except (OSError, EOFError, ValueError, pa.ArrowException, UnreadableFile) as cause:
+        raise DataError(
+            f"{source.table}: {path}: cannot be read as {source.file_format}: {cause}. Check the "
+            f"file, or set {source.table}.format in the feature spec."
+        ) from cause
+    if not found:
+        return False
+    missing = [column for column in source.columns if column not in found]
+    if missing:
+        hints = [_did_you_mean(column, found) for column in missing]
+        columns = ", ".join(
+            f"'{column}'{hint}" for column, hint in zip(missing, hints, strict=True)
+        )
+        where = "" if complete else f" in its first {_PEEKED_RECORDS} records"
+        raise DataError(
+            f"{source.table}: {path}: missing column {columns}; found{where}: "
+            f"{', '.join(sorted(found))}. Correct the column in the feature spec, or add it to "
+            "the file."
+        )
+    return has_records
+
+
+def _peek(path: str, file_format: TableFormat) -> tuple[list[str], bool, bool]:
+    """Columns of a file, whether it has a record, and whether these are surely all columns."""
+    with open_table_file(path) as stream:
+        if file_format == "parquet":
+            table = pq.ParquetFile(stream)
+            return list(table.schema_arrow.names), table.metadata.num_rows > 0, True
+        if file_format in ("csv", "tsv"):
+            quoted = file_format == "csv"
+            header = read_header(
+                stream,
+                "," if quoted else "\t",
+                csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
+            )
+            return header, bool(header) and _has_more_lines(path), True
+        if file_format == "jsonl":
+            return _peek_json_lines(path)
+        found: dict[str, None] = {}
+        some = False
+        for payload in itertools.islice(read_frames(stream), _PEEKED_RECORDS):
+            some = True
+            found.update(dict.fromkeys(example_values(payload or b"")))
+        return list(found), some, False
+
+
+def _peek_json_lines(path: str) -> tuple[list[str], bool, bool]:
+    import json
+
+    found: dict[str, None] = {}
+    some = False
+    with open_table_file(path) as stream:
+        for line in itertools.islice(stream, _PEEKED_RECORDS):
+            if not line.strip():
+                continue
+            some = True
+            try:
+                record = json.loads(line)
+            except ValueError:
+                continue  # quarantined when the table is read
+            if isinstance(record, dict):
+                found.update(dict.fromkeys(record))
+    if some and not found:
+        raise ValueError(f"no JSON object in its first {_PEEKED_RECORDS} lines")
+    return list(found), some, False
+
+
+def _has_more_lines(path: str) -> bool:
+    with open_table_file(path) as stream:
+        return sum(1 for line in itertools.islice(stream, 2) if line.strip()) == 2
+
+
+def _did_you_mean(column: str, found: Sequence[str]) -> str:
+    close = difflib.get_close_matches(column, found, n=1, cutoff=0.6)
+    return f" (did you mean '{close[0]}'?)" if close else ""
+
+
+def _shown(paths: Sequence[str]) -> str:
+    more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
+    return ", ".join(paths[:3]) + more

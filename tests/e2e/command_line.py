@@ -1,0 +1,22 @@
+"""Starting `twotower` in a process of its own, as its user does."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+TWOTOWER = Path(sys.executable).with_name("twotower")
+ENVIRONMENT = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+
+
+def twotower(*arguments: object, code: int = 0, **environment: str) -> subprocess.CompletedProcess:
+    """Runs a command to its end and checks its exit code."""
+    result = subprocess.run(
+        [TWOTOWER, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**ENVIRONMENT, **environment},
+    )
+    assert result.returncode == code, f"exit {result.returncode}\n{result.stdout}\n{result.stderr}"
+    return result

@@ -1,0 +1,89 @@
+"""`kill -9` in the middle of each stage, then the same command again."""
+
+import json
+import signal
+import subprocess
+import time
+
+import pytest
+
+from tests.e2e.command_line import ENVIRONMENT, TWOTOWER, twotower
+from tests.e2e.own_tables import write_own_tables
+
+pytestmark = pytest.mark.e2e
+STAGES = {
+    "preprocess": "preprocessed",
+    "train": "model",
+    "embed": "embeddings",
+    "export": "bundle",
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("kill")
+    loans, books, readers = write_own_tables(directory / "tables")
+    started = twotower(
+        "init",
+        "--interactions", loans, "--candidates", books, "--queries", readers,
+        "--out", directory, "--name", "library", "--json",
+    )  # fmt: skip
+    return json.loads(started.stdout)["run"]
+
+
+OVERRIDES = (
+    "--set", "training.epochs=6", "--set", "training.checkpoint_every_steps=3",
+    "--set", "training.batch_size=64",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def undisturbed(run, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("undisturbed")
+    twotower("run", run, "--workdir", workdir, "--to", "export", *OVERRIDES)
+    return workdir
+
+
+def losses(workdir):
+    lines = (workdir / "model" / "training_log.jsonl").read_text(encoding="utf-8").splitlines()
+    return [(e["step"], e["loss"]) for e in map(json.loads, lines) if "loss" in e]
+
+
+def fingerprints(run, workdir):
+    result = twotower("run", run, "--workdir", workdir, "--to", "export", "--json", *OVERRIDES)
+    return {s["stage"]: (s["skipped"], s["fingerprint"]) for s in json.loads(result.stdout)["stages"]}
+
+
+def kill_during(run, workdir, stage):
+    """Starts the run and kills it as soon as the stage has begun to write."""
+    process = subprocess.Popen(
+        [TWOTOWER, "run", run, "--workdir", workdir, "--to", "export", *OVERRIDES],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
+    )
+    try:
+        for line in process.stderr:
+            if line.startswith("[") and f"] {stage}" in line and "done" not in line:
+                break
+        # Long enough for the stage to have something half-written, short enough not to finish.
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and not list(workdir.glob(f".{STAGES[stage]}*/**/*")):
+            if process.poll() is not None:
+                break
+            time.sleep(0.02)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stderr.close()
+
+
+def test_killed_in_every_stage_it_finishes_with_the_same_result(run, undisturbed, tmp_path):
+    for stage, artifact in STAGES.items():
+        kill_during(run, tmp_path, stage)
+        assert not (tmp_path / artifact / "manifest.json").exists(), "killed too late to matter"
+    disturbed = fingerprints(run, tmp_path)
+    expected = fingerprints(run, undisturbed)
+    assert {n: f for n, (_, f) in disturbed.items()} == {n: f for n, (_, f) in expected.items()}
+    assert all(skipped for skipped, _ in expected.values())
+    assert losses(tmp_path) == losses(undisturbed)

@@ -1,0 +1,22 @@
+"""Exact search with exclusions, as plain loops. Imports nothing of the project."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+LOWEST = float(np.finfo(np.float32).min)
+
+
+def search(
+    query: np.ndarray, vectors: np.ndarray, ids: Sequence[str], excluded: Sequence[str], k: int
+) -> tuple[list[str], list[float]]:
+    """Ids and scores of the k best candidates that are not excluded; "" and LOWEST fill up."""
+    scored = []
+    for row, candidate_id in enumerate(ids):
+        if candidate_id not in excluded:
+            score = sum(float(a) * float(b) for a, b in zip(query, vectors[row], strict=True))
+            scored.append((-score, row))
+    best = sorted(scored)[:k]
+    padding = k - len(best)
+    found = [ids[row] for _, row in best] + [""] * padding
+    return found, [-score for score, _ in best] + [LOWEST] * padding

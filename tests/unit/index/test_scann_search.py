@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.contracts.searcher_contract import SearcherContract, unit_vectors
+from tfrs_twotower.index.exact import exact_top_k
+from tfrs_twotower.index.scann_parameters import SearchParameters, TrainingParameters
+from tfrs_twotower.index.scann_search import ScannSearch
+from tfrs_twotower.index.scann_training import train_scann
+
+pytest.importorskip("scann")
+
+
+def make(vectors, leaves=None, searched=None, reordered=None, max_excluded=1000):
+    training = TrainingParameters(leaves, 0.2)
+    k = min(10, len(vectors))
+    parameters = SearchParameters(k, searched, reordered or len(vectors))
+    trained = train_scann(vectors, training, k)
+    return ScannSearch(vectors, trained, parameters, max_excluded=max_excluded)
+
+
+class TestScannSearch(SearcherContract):
+    def make(self, vectors):
+        return make(vectors)
+
+
+class TestScannSearchWithATree(SearcherContract):
+    def make(self, vectors):
+        leaves = len(vectors) // 10 if len(vectors) >= 20 else None
+        return make(vectors, leaves, leaves)
+
+
+def test_training_twice_gives_the_same_arrays():
+    vectors = unit_vectors(500, 8, 0)
+    first, second = (train_scann(vectors, TrainingParameters(20, 0.2), 10) for _ in range(2))
+    for name, values in first.items():
+        np.testing.assert_array_equal(values, second[name], err_msg=name)
+
+
+def test_all_leaves_and_all_reordered_is_exact_search():
+    vectors, queries = unit_vectors(400, 8, 1), unit_vectors(20, 8, 2)
+    rows = make(vectors, 20, 20).search(tf.constant(queries), 10)[1]
+    np.testing.assert_array_equal(rows, exact_top_k(queries, vectors, 10)[1])
+
+
+def test_a_search_of_too_few_leaves_is_answered_exactly():
+    vectors, queries = unit_vectors(200, 8, 3), unit_vectors(6, 8, 4)
+    search = make(vectors, 20, 1)
+    near = search.search_near(tf.constant(queries), 60, num_leaves=1, num_reordered=200)
+    assert (near[1].numpy() == -1).any()  # ScaNN alone runs out of candidates
+    rows = search.search(tf.constant(queries), 60)[1]
+    np.testing.assert_array_equal(rows, exact_top_k(queries, vectors, 60)[1])
+
+
+def test_more_exclusions_than_planned_are_answered_exactly():
+    vectors, queries = unit_vectors(100, 8, 5), unit_vectors(2, 8, 6)
+    exact = exact_top_k(queries, vectors, 60)[1]
+    search = make(vectors, max_excluded=5)
+    rows = search.search(tf.constant(queries), 10, tf.constant(exact[:, :50], tf.int32))[1]
+    np.testing.assert_array_equal(rows, exact[:, 50:60])
+
+
+def test_what_is_looked_at_may_be_an_input_of_the_graph():
+    vectors, queries = unit_vectors(200, 8, 3), tf.constant(unit_vectors(6, 8, 4))
+    search = make(vectors, 20, 1)
+    graph = tf.function(
+        lambda leaves: search.search_with(queries, 5, num_leaves=leaves, num_reordered=200)[1],
+        input_signature=[tf.TensorSpec([], tf.int32)],
+        autograph=False,
+    )
+    exact = exact_top_k(queries.numpy(), vectors, 5)[1]
+    np.testing.assert_array_equal(graph(20), exact)
+    assert (graph(1).numpy() != exact).any()
+
+
+def test_two_indexes_in_one_process_stay_apart():
+    first, second = unit_vectors(50, 8, 7), unit_vectors(60, 8, 8)
+    searches = [make(first), make(second)]
+    for search, vectors in zip(searches, (first, second), strict=True):
+        rows = search.search(tf.constant(vectors[:20]), 1)[1]
+        np.testing.assert_array_equal(rows[:, 0], np.arange(20))

@@ -1,0 +1,164 @@
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.contracts.loss_contract import LossContract
+from tests.reference import losses as reference
+from tfrs_twotower.losses.in_batch_softmax import in_batch_softmax
+
+
+class TestInBatchSoftmax(LossContract):
+    def loss(self, scores):
+        return in_batch_softmax(scores, temperature=0.01)
+
+
+class TestInBatchSoftmaxWithCorrectionAndMask(LossContract):
+    def loss(self, scores):
+        columns = scores.shape[1]
+        return in_batch_softmax(
+            scores,
+            temperature=0.5,
+            sampling_probability=tf.range(1, columns + 1) / columns,
+            hidden=tf.constant(np.eye(scores.shape[0], columns, k=1) > 0),
+        )
+
+
+def a_case(seed):
+    random = np.random.default_rng(seed)
+    batch, columns = 5, 8
+    return {
+        "scores": random.normal(size=(batch, columns)).astype(np.float32),
+        "sampling_probability": random.uniform(1e-9, 1.0, columns).astype(np.float32),
+        "hidden": random.random((batch, columns)) < 0.4,
+        "positive_columns": random.integers(0, columns, batch).astype(np.int32),
+    }
+
+
+def test_hand_worked_identity():
+    scores = tf.constant(np.eye(3), tf.float32)
+    np.testing.assert_allclose(in_batch_softmax(scores), np.log(np.e + 2) - 1, rtol=1e-6)
+    np.testing.assert_allclose(
+        in_batch_softmax(scores, temperature=0.5), np.log(np.e**2 + 2) - 2, rtol=1e-6
+    )
+
+
+def test_collapse_costs_log_of_the_batch():
+    np.testing.assert_allclose(in_batch_softmax(tf.ones([7, 7])), np.log(7), rtol=1e-6)
+
+
+def test_hand_worked_correction():
+    # Two candidates of equal score, the negative three times as frequent as the positive.
+    loss = in_batch_softmax(tf.zeros([1, 2]), sampling_probability=tf.constant([0.1, 0.3]))
+    np.testing.assert_allclose(loss, [-np.log(10 / (10 + 10 / 3))], rtol=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_property_1_equals_the_reference_in_all_combinations(seed):
+    case = a_case(seed)
+    scores = case.pop("scores")
+    for names in itertools.chain.from_iterable(
+        itertools.combinations(case, n) for n in range(len(case) + 1)
+    ):
+        options = {name: case[name] for name in names}
+        for temperature, strength in ((1.0, 1.0), (0.05, 0.5)):
+            expected = reference.in_batch_softmax(
+                scores, temperature=temperature, logq_strength=strength, **options
+            )
+            actual = in_batch_softmax(
+                tf.constant(scores),
+                temperature=temperature,
+                logq_strength=strength,
+                **{name: tf.constant(value) for name, value in options.items()},
+            )
+            np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_property_2_constants_change_nothing():
+    case = a_case(0)
+    probability = tf.constant(case["sampling_probability"])
+    loss = in_batch_softmax(tf.constant(case["scores"]), sampling_probability=probability)
+    shifted = in_batch_softmax(
+        tf.constant(case["scores"] + np.arange(5, dtype=np.float32)[:, None]),
+        sampling_probability=probability,
+    )
+    scaled = in_batch_softmax(tf.constant(case["scores"]), sampling_probability=1e-7 * probability)
+    np.testing.assert_allclose(shifted, loss, atol=1e-5)
+    np.testing.assert_allclose(scaled, loss, atol=1e-5)
+
+
+def test_property_3_permuting_the_batch_permutes_the_losses():
+    random = np.random.default_rng(0)
+    scores = random.normal(size=(6, 6)).astype(np.float32)
+    order = random.permutation(6)
+    loss = in_batch_softmax(tf.constant(scores)).numpy()
+    permuted = in_batch_softmax(tf.constant(scores[order][:, order]))
+    np.testing.assert_allclose(permuted, loss[order], rtol=1e-6)
+
+
+def test_property_4_a_uniform_probability_changes_nothing():
+    scores = tf.constant(a_case(1)["scores"])
+    corrected = in_batch_softmax(scores, sampling_probability=tf.fill([8], 0.003))
+    np.testing.assert_allclose(corrected, in_batch_softmax(scores), atol=1e-5)
+
+
+def test_property_6_the_correction_makes_the_gradient_that_of_the_full_softmax():
+    # 20 candidates, Zipf popularity; the positive is candidate 0 throughout.
+    random = np.random.default_rng(0)
+    size, batch, repeats = 20, 512, 200
+    popularity = 1.0 / np.arange(1, size + 1)
+    popularity /= popularity.sum()
+    scores = random.normal(size=size)
+    wanted = np.array(reference.full_softmax_gradient(scores, 0))
+
+    def average(corrected):
+        mean = np.zeros(size)
+        for _ in range(repeats):
+            rows = random.choice(size, batch, p=popularity)
+            # The positive's own column stands for its probability, so it is hidden elsewhere.
+            rows[0] = 0
+            in_batch = scores[rows]
+            gradient = tf.Variable(in_batch[None, :])
+            with tf.GradientTape() as tape:
+                loss = in_batch_softmax(
+                    gradient, sampling_probability=popularity[rows] if corrected else None
+                )
+            slopes = tape.gradient(loss, gradient).numpy()[0]
+            np.add.at(mean, rows, slopes / repeats)
+        return mean
+
+    assert np.abs(average(corrected=True) - wanted).max() < 0.01
+    assert np.abs(average(corrected=False) - wanted).max() > 0.05
+
+
+def test_a_hidden_candidate_has_probability_and_gradient_zero():
+    scores = tf.constant([[0.3, 0.9, -0.2], [0.1, 0.2, 0.3]])
+    hidden = tf.constant([[True, True, False], [False, False, False]])
+    with tf.GradientTape() as tape:
+        tape.watch(scores)
+        loss = in_batch_softmax(scores, hidden=hidden)
+    gradient = tape.gradient(loss, scores).numpy()
+    assert gradient[0, 1] == 0.0
+    # The positive was asked to be hidden, too, and is not.
+    np.testing.assert_allclose(loss[0], np.log(np.exp(0.3) + np.exp(-0.2)) - 0.3, rtol=1e-6)
+    assert gradient[0, 0] < 0.0
+
+
+def test_everything_hidden_leaves_loss_zero_and_no_nan():
+    scores = tf.random.stateless_normal([4, 4], [1, 2])
+    with tf.GradientTape() as tape:
+        tape.watch(scores)
+        loss = in_batch_softmax(scores, temperature=0.01, hidden=tf.fill([4, 4], True))
+    np.testing.assert_array_equal(loss, 0.0)
+    np.testing.assert_array_equal(tape.gradient(loss, scores), 0.0)
+
+
+def test_strength_zero_is_no_correction():
+    case = a_case(2)
+    loss = in_batch_softmax(
+        tf.constant(case["scores"]),
+        sampling_probability=tf.constant(case["sampling_probability"]),
+        logq_strength=0.0,
+    )
+    np.testing.assert_array_equal(loss, in_batch_softmax(tf.constant(case["scores"])))

@@ -1,0 +1,134 @@
+import json
+
+import pytest
+
+from pipelines.init_spec.writing import write_first_spec
+from tests.unit.pipelines.init_spec.tables import films, search, shop, write_csv
+from tfrs_twotower.config import load_run_config, spec_path
+from tfrs_twotower.errors import ConfigError, DataError
+from tfrs_twotower.specs import load_spec
+
+
+def first_spec(tables, tmp_path, name=None):
+    spec, run = write_first_spec(*tables, tmp_path / "out", name)
+    assert spec_path(load_run_config(run), run) == spec.resolve()
+    return load_spec(spec)
+
+
+def by_name(side):
+    return {feature.name: feature for feature in side.features}
+
+
+def test_a_shop_with_ugly_column_names(tmp_path):
+    tables = shop(tmp_path / "Mein Laden 2")
+    spec = first_spec(tables, tmp_path)
+    assert spec.name == "mein_laden_2"
+    events = spec.interactions
+    assert events.path == str(tables[0].resolve())
+    assert (events.query_id, events.candidate_id) == ("Kunden-Nr", "Artikel Nr.")
+    assert (events.timestamp.column, events.timestamp.unit) == ("Kauf Date", "iso")
+    assert events.session == "Order ID"
+    assert events.label is None
+    assert spec.candidates.title == "Produkt Name"
+    assert spec.split.kind == "temporal"  # 108 days, and every customer comes back
+
+    candidate = by_name(spec.candidate)
+    assert {name: f.kind for name, f in candidate.items()} == {
+        "artikel_nr": "id",
+        "produkt_name": "text",
+        "preis": "numeric",
+        "column": "categorical",
+        "column_2nd_hand": "categorical",
+    }
+    assert candidate["preis"].column == "Preis (€)"
+    assert candidate["column"].column == "価格"
+    query = by_name(spec.query)
+    assert {name: f.kind for name, f in query.items()} == {
+        "history": "history",
+        "lander": "categorical",
+        "alter": "categorical",  # ten distinct whole numbers
+    }
+    assert query["lander"].column == "Länder"
+    text = (tmp_path / "out" / "mein_laden_2.yaml").read_text(encoding="utf-8")
+    assert "# weight: Quantity" in text
+    assert "# left out: leer has no values" in text
+
+
+def test_films_as_json_lines_without_a_table_of_queries(tmp_path):
+    spec = first_spec(films(tmp_path / "films"), tmp_path, name="Films 2024")
+    assert spec.name == "films_2024"
+    assert spec.queries is None
+    assert (spec.interactions.query_id, spec.interactions.candidate_id) == ("userId", "movieId")
+    assert spec.candidates.id == "id"
+    assert spec.interactions.timestamp.unit == "ms"
+    assert spec.interactions.label == "rating"
+    assert spec.relevance.min_label == 4.0
+    assert spec.split.kind == "per_query_last"  # all within a second
+    candidate = by_name(spec.candidate)
+    assert {name: f.kind for name, f in candidate.items()} == {
+        "id": "id",
+        "title": "text",
+        "genres": "multi_categorical",
+        "tags": "multi_categorical",
+        "exclude_ids_2": "categorical",  # the plain name is an input of the server
+    }
+    assert candidate["genres"].max_values == 2
+    assert (candidate["tags"].separator, candidate["tags"].max_values) == ("|", 3)
+    assert [f.kind for f in spec.query.features] == ["history"]
+
+
+def test_search_with_a_split_column_and_no_times(tmp_path):
+    spec = first_spec(search(tmp_path / "search"), tmp_path)
+    assert (spec.interactions.query_id, spec.interactions.candidate_id) == ("qid", "docid")
+    assert spec.queries.split == "split"
+    assert spec.split.kind == "given"
+    assert spec.split.validation == "dev"
+    query, candidate = by_name(spec.query), by_name(spec.candidate)
+    assert set(query) == {"text", "source"}
+    assert set(candidate) == {"text", "source"}  # no history needs an id table
+    assert query["text"].vocabulary == candidate["text"].vocabulary == "words"
+    assert query["source"].vocabulary_name != candidate["source"].vocabulary_name
+
+
+def test_without_times_or_splits_it_says_what_is_needed(tmp_path):
+    events = write_csv(
+        tmp_path / "events.csv", ("user_id", "item_id"), [(i % 3, i % 5) for i in range(20)]
+    )
+    items = write_csv(tmp_path / "items.csv", ("item_id",), [(i,) for i in range(5)])
+    with pytest.raises(DataError, match=r"no column of times .*found user_id, item_id.*ISO 8601"):
+        write_first_spec(events, items, None, tmp_path, None)
+
+
+def test_ids_that_are_not_shared(tmp_path):
+    events = write_csv(tmp_path / "events.csv", ("user_id", "item"), [("u", "sku-1"), ("v", "x")])
+    items = write_csv(tmp_path / "items.csv", ("item",), [("1",), ("2",)])
+    with pytest.raises(DataError, match=r"no column shares values with 'item' .*written alike"):
+        write_first_spec(events, items, None, tmp_path, None)
+
+
+def test_a_table_without_identity(tmp_path):
+    events = write_csv(tmp_path / "events.csv", ("user_id", "item"), [("u", "1"), ("v", "1")])
+    items = write_csv(tmp_path / "items.csv", ("item",), [("1",), ("1",)])
+    with pytest.raises(DataError, match="no column has a different value in every record"):
+        write_first_spec(events, items, None, tmp_path, None)
+
+
+def test_an_existing_file_is_not_overwritten(tmp_path):
+    tables = search(tmp_path / "search")
+    first_spec(tables, tmp_path)
+    with pytest.raises(ConfigError, match=r"search\.yaml: is there already"):
+        write_first_spec(*tables, tmp_path / "out", None)
+
+
+def test_equal_ranges_of_running_numbers_are_told_apart_by_name(tmp_path):
+    events = [
+        {"item_id": i % 7, "user_id": i % 5, "timestamp": 1_700_000_000 + i} for i in range(70)
+    ]
+    path = tmp_path / "events.jsonl"
+    path.write_text("".join(json.dumps(event) + "\n" for event in events))
+    items = write_csv(tmp_path / "items.csv", ("item_id", "name"), [(i, f"n{i}") for i in range(7)])
+    users = write_csv(
+        tmp_path / "users.csv", ("user_id", "sex"), [(i, "mf"[i % 2]) for i in range(7)]
+    )
+    spec = first_spec((path, items, users), tmp_path, name="tiny")
+    assert (spec.interactions.query_id, spec.interactions.candidate_id) == ("user_id", "item_id")

@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+
+from tests.fixtures.tiny import tiny_run_config
+from tfrs_twotower.artifacts import sha256_file
+from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
+from tfrs_twotower.towers.build import build_towers
+from tfrs_twotower.towers.storage import (
+    load_spec_of,
+    load_towers,
+    read_weights,
+    save_towers,
+    write_weights,
+)
+
+
+@pytest.fixture
+def saved(spec, assets, tmp_path):
+    config = tiny_run_config().model
+    save_towers(build_towers(spec, config, assets, seed=1), spec, config, assets, tmp_path)
+    return tmp_path
+
+
+def test_same_weights_give_the_same_bytes(saved, spec, assets, tmp_path):
+    config = tiny_run_config().model
+    other = tmp_path / "other"
+    other.mkdir()
+    save_towers(build_towers(spec, config, assets, seed=1), spec, config, assets, other)
+    for name in ("weights.npz", "architecture.json", "statistics.json", "vocabularies/words.txt"):
+        assert sha256_file(other / name) == sha256_file(saved / name)
+
+
+def test_documents_come_back(saved, spec):
+    assert load_spec_of(saved) == (spec, tiny_run_config().model)
+
+
+def change(saved, edit):
+    weights = read_weights(saved / "weights.npz")
+    edit(weights)
+    write_weights(weights, saved / "weights.npz")
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda w: w.pop("tables.item_id"), r"'tables\.item_id' is missing"),
+        (lambda w: w.update(extra=np.zeros(2, np.float32)), "'extra' belongs to no part"),
+        (
+            lambda w: w.update({"query.bias": np.zeros(3, np.float32)}),
+            r"'query\.bias' is float32 of shape \(3,\), expected float32 of shape \(16,\)",
+        ),
+        (
+            lambda w: w.update({"query.bias": np.zeros(16, np.float64)}),
+            r"'query\.bias' is float64",
+        ),
+    ],
+)
+def test_weights_that_do_not_fit(saved, edit, message):
+    change(saved, edit)
+    with pytest.raises(CorruptArtifact, match=message):
+        load_towers(saved)
+
+
+def test_damaged_files(saved):
+    (saved / "weights.npz").write_bytes(b"PK\x03\x04 not a zip")
+    with pytest.raises(CorruptArtifact, match=r"weights\.npz: cannot be read"):
+        load_towers(saved)
+    (saved / "weights.npz").unlink()
+    with pytest.raises(MissingArtifact, match=r"weights\.npz: is missing"):
+        load_towers(saved)
+    (saved / "architecture.json").write_text("{}")
+    with pytest.raises(CorruptArtifact, match=r"architecture\.json: cannot be read"):
+        load_towers(saved)
+    (saved / "architecture.json").unlink()
+    with pytest.raises(MissingArtifact, match=r"architecture\.json: is missing"):
+        load_towers(saved)
+
+
+def test_no_pickle_is_read(saved):
+    np.savez(saved / "weights.npz", evil=np.array([{}], dtype=object))
+    with pytest.raises(CorruptArtifact, match="cannot be read"):
+        load_towers(saved)

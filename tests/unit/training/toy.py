@@ -1,0 +1,103 @@
+"""A planted toy: 50 candidates in two clusters, embedded by tables; no preprocessed artifact."""
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_twotower.config import OptimizerConfig, TrainingConfig
+from tfrs_twotower.data.example_table import ExampleTable
+from tfrs_twotower.losses.masks import KnownPositives
+from tfrs_twotower.losses.sampling_probability import CountedFrequency
+from tfrs_twotower.metrics import GroundTruth, Ragged
+from tfrs_twotower.tasks.retrieval import RetrievalTask
+from tfrs_twotower.training.model import NegativeSampling, TwoTowerModel
+from tfrs_twotower.training.optimizers import make_optimizer
+from tfrs_twotower.training.validation import ValidationQueries
+
+NUM_CANDIDATES = 50
+DIM = 16
+
+
+class TableTower(tf.Module):
+    """One vector for each token."""
+
+    def __init__(self, name, num_rows=NUM_CANDIDATES, seed=0):
+        super().__init__(name=name)
+        value = tf.random.stateless_normal([num_rows, DIM], [seed, len(name)])
+        self.table = tf.Variable(value, name=f"{name}_table")
+
+    def embed_tokens(self, tokens, training=False):
+        del training
+        return tf.math.l2_normalize(tf.gather(self.table, tokens["id"]), axis=1)
+
+
+def toy_table(repeats=8):
+    """Query q likes candidate q; `repeats` examples of each pair, so an epoch shuffles."""
+    rows = np.tile(np.arange(NUM_CANDIDATES, dtype=np.int32), repeats)
+    return ExampleTable(
+        tokens={"id": rows},
+        query_ids=np.array([b"%03d" % i for i in range(NUM_CANDIDATES)], object),
+        query_rows=rows,
+        candidate_rows=rows,
+        timestamps=np.arange(len(rows), dtype=np.int64),
+        labels=np.ones(len(rows), np.float32),
+        weights=np.ones(len(rows), np.float32),
+    )
+
+
+def toy_model(*, seed=0, optimizer=None, num_uniform=0, frequency=None, **task):
+    table = toy_table()
+    known = KnownPositives(
+        table.query_rows,
+        table.candidate_rows,
+        num_queries=NUM_CANDIDATES,
+        num_candidates=NUM_CANDIDATES,
+    )
+    if frequency is None:
+        frequency = CountedFrequency(np.bincount(table.candidate_rows), batch_size=25)
+    model = TwoTowerModel(
+        TableTower("query", seed=seed),
+        TableTower("candidate", seed=seed),
+        task=RetrievalTask(**{"temperature": 0.1, **task}),
+        sampling=NegativeSampling(
+            {"id": tf.range(NUM_CANDIDATES)}, NUM_CANDIDATES, num_uniform, frequency, known, seed
+        ),
+        clip_norm=1.0,
+    )
+    model.compile(
+        optimizer=make_optimizer(optimizer or OptimizerConfig(learning_rate=0.05, warmup_steps=0))
+    )
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def toy_queries():
+    everything = np.arange(NUM_CANDIDATES)
+    return ValidationQueries(
+        {"id": everything.astype(np.int32)},
+        GroundTruth.from_lists([[row] for row in everything]),
+        Ragged.from_lists([[] for _ in everything]),
+    )
+
+
+def toy_config(**changes):
+    return TrainingConfig.model_validate(
+        {
+            "batch_size": 25,
+            "epochs": 10,
+            "optimizer": {"learning_rate": 0.05, "warmup_steps": 0},
+            "early_stopping": {"metric": "recall@1", "patience": 2},
+            "checkpoint_every_steps": 7,
+            **changes,
+        }
+    )
+
+
+def toy_batch(rows, step=1, weights=None):
+    rows = np.asarray(rows, np.int32)
+    return {
+        "tokens": {"id": tf.constant(rows)},
+        "query_rows": tf.constant(rows),
+        "candidate_rows": tf.constant(rows),
+        "weights": tf.constant(np.ones(len(rows)) if weights is None else weights, tf.float32),
+        "step": tf.fill([len(rows)], tf.constant(step, tf.int64)),
+    }

@@ -1,0 +1,168 @@
+"""What the evaluation looks at, as NumPy arrays: corpus, interactions, queries, embeddings.
+
+Reading them from artifacts is in `loading`; tests build them by hand.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tfrs_twotower.metrics import GroundTruth, Ragged
+
+TRAIN, VALIDATION, TEST = 0, 1, 2
+SPLIT_NAMES = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class CorpusTable:
+    """All candidates, in row order.
+
+    Attributes:
+        ids: candidate ids.
+        titles: what to show to people; "" where there is none.
+        count: `[num_candidates]` positive interactions of the training window.
+        recent_count: `[num_candidates]` those of its last days.
+        texts: all text features of a candidate, joined; None where the spec has none.
+    """
+
+    ids: Sequence[str]
+    titles: Sequence[str]
+    count: NDArray[np.int64]
+    recent_count: NDArray[np.int64]
+    texts: Sequence[str] | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def name(self, row: int) -> str:
+        """The title, or the id where there is none."""
+        return self.titles[row] or self.ids[row]
+
+
+@dataclass(frozen=True)
+class InteractionLog:
+    """Every valid interaction with a candidate of the corpus, any label.
+
+    Attributes:
+        query_ids: the distinct queries; a code is a position here.
+        query: `[num_interactions]` codes.
+        candidate: `[num_interactions]` rows of the corpus.
+        timestamp: `[num_interactions]` seconds (0 or -1 where the data has no time).
+        positive: `[num_interactions]` whether it counts as relevant.
+        split: `[num_interactions]` 0 train, 1 validation, 2 test.
+    """
+
+    query_ids: Sequence[str]
+    query: NDArray[np.int64]
+    candidate: NDArray[np.int64]
+    timestamp: NDArray[np.int64]
+    positive: NDArray[np.bool_]
+    split: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.query)
+
+    def codes_of(self, query_ids: Sequence[str]) -> NDArray[np.int64]:
+        """`[len(query_ids)]` codes, -1 for a query without interactions."""
+        code = {query_id: place for place, query_id in enumerate(self.query_ids)}
+        return np.array([code.get(query_id, -1) for query_id in query_ids], np.int64)
+
+
+@dataclass(frozen=True)
+class QuerySet:
+    """The evaluated queries of one split, each with at least one relevant candidate.
+
+    Attributes:
+        split: `validation` or `test`.
+        ids: query ids.
+        truth: their relevant candidates.
+        seen: candidates that are left out of each ranking.
+        num_events: `[num_queries]` earlier events.
+        timestamps: `[num_queries]` seconds; 0 or -1 where there is no time.
+        embeddings: `[num_queries, embedding_dim]` float32, unit length.
+        texts: all text features of a query, joined; None where the spec has none.
+    """
+
+    split: str
+    ids: Sequence[str]
+    truth: GroundTruth
+    seen: Ragged
+    num_events: NDArray[np.int64]
+    timestamps: NDArray[np.int64]
+    embeddings: NDArray[np.float32]
+    texts: Sequence[str] | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class SplitFacts:
+    """What the feature spec says about the split.
+
+    Attributes:
+        kind: `temporal`, `per_query_last` or `given`.
+        new_pairs_only: only pairs that the query had not before are relevant.
+        known_queries_only: only queries with a training interaction are evaluated.
+        known_candidates_only: only candidates with a training interaction are ranked.
+        sessions: whether the split keeps sessions whole.
+    """
+
+    kind: str
+    new_pairs_only: bool = True
+    known_queries_only: bool = False
+    known_candidates_only: bool = False
+    sessions: bool = False
+
+
+@dataclass(frozen=True)
+class TrainingFacts:
+    """What training could see, for the leakage check.
+
+    Attributes:
+        query_texts: texts of the training queries; None where the spec has none.
+        candidate_vocabulary: ids that the candidate table has rows for; None without one.
+        query_vocabulary: ids that the query table has rows for; None without one.
+    """
+
+    query_texts: Sequence[str] | None = None
+    candidate_vocabulary: Sequence[str] | None = None
+    query_vocabulary: Sequence[str] | None = None
+
+
+@dataclass(frozen=True)
+class EvaluationInputs:
+    """Everything that one evaluation reads.
+
+    Attributes:
+        dataset: the feature spec's name.
+        corpus: all candidates.
+        candidate_embeddings: `[num_candidates, embedding_dim]` float32, unit length.
+        log: all interactions.
+        test: the queries that are reported.
+        validation: the queries that baselines are tuned on; None where there are none.
+        split: what the spec says about the split.
+        training: what training could see.
+        eligible: `[num_candidates]` what may be ranked (`split.known_candidates_only`).
+        statistics: `statistics.json` of the preprocessed artifact.
+        index_quality: `quality.json` of the index; None where there is no index.
+        training_log: lines of the model's training log.
+        timings: seconds of each stage that recorded them.
+    """
+
+    dataset: str
+    corpus: CorpusTable
+    candidate_embeddings: NDArray[np.float32]
+    log: InteractionLog
+    test: QuerySet
+    validation: QuerySet | None
+    eligible: NDArray[np.bool_]
+    split: SplitFacts
+    training: TrainingFacts = TrainingFacts()
+    statistics: dict[str, Any] = field(default_factory=dict)
+    index_quality: dict[str, Any] | None = None
+    training_log: list[dict[str, Any]] = field(default_factory=list)
+    timings: dict[str, float] = field(default_factory=dict)

@@ -1,0 +1,209 @@
+"""Reading what the evaluation looks at from artifacts on disk."""
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from tfrs_twotower.artifacts import Layout
+from tfrs_twotower.artifacts.layout import (
+    CANDIDATE_EMBEDDINGS_GLOB,
+    FREQUENCIES_GLOB,
+    INTERACTIONS_GLOB,
+    STATISTICS,
+    TEST_EMBEDDINGS_GLOB,
+    TRAINING_LOG,
+    VALIDATION_EMBEDDINGS_GLOB,
+    VALIDATION_GLOB,
+)
+from tfrs_twotower.data.corpus import Corpus, load_corpus
+from tfrs_twotower.data.evaluation_queries import load_evaluation_queries
+from tfrs_twotower.errors import CorruptArtifact, DataError, MissingArtifact
+from tfrs_twotower.evaluation.inputs import (
+    SPLIT_NAMES,
+    CorpusTable,
+    EvaluationInputs,
+    InteractionLog,
+    QuerySet,
+    SplitFacts,
+)
+from tfrs_twotower.evaluation.training_facts import load_training_facts
+from tfrs_twotower.metrics import GroundTruth, Ragged
+from tfrs_twotower.specs import Feature, FeatureSpec, TextFeature
+
+
+def load_inputs(
+    layout: Layout, spec: FeatureSpec, timings: dict[str, float] | None = None
+) -> EvaluationInputs:
+    """Reads the preprocessed data, the embeddings, and the index's quality if there is one.
+
+    Raises:
+        ArtifactError: a file is missing, or the embeddings do not fit the data.
+    """
+    source = layout.preprocessed
+    corpus = load_corpus(source, spec)
+    ids = [candidate_id.decode() for candidate_id in corpus.ids]
+    counts, recent_counts = _frequencies(source, ids)
+    has_validation = any(source.glob(VALIDATION_GLOB)) and any(
+        layout.embeddings.glob(VALIDATION_EMBEDDINGS_GLOB)
+    )
+    return EvaluationInputs(
+        dataset=spec.name,
+        corpus=CorpusTable(
+            ids=ids,
+            titles=[title.decode() for title in corpus.titles],
+            count=counts,
+            recent_count=recent_counts,
+            texts=_texts(corpus.raw, spec.candidate.features),
+        ),
+        candidate_embeddings=_embeddings(
+            layout.embeddings, CANDIDATE_EMBEDDINGS_GLOB, "candidate_id", ids
+        ),
+        log=_interactions(source, ids),
+        test=_query_set(layout, "test", spec, corpus),
+        validation=_validation(layout, spec, corpus) if has_validation else None,
+        eligible=counts > 0 if spec.split.known_candidates_only else np.ones(len(ids), bool),
+        split=SplitFacts(
+            kind=spec.split.kind,
+            new_pairs_only=spec.split.new_pairs_only,
+            known_queries_only=spec.split.known_queries_only,
+            known_candidates_only=spec.split.known_candidates_only,
+            sessions=spec.interactions.session is not None,
+        ),
+        training=load_training_facts(source, spec),
+        statistics=_json(source / STATISTICS) or {},
+        index_quality=_json(layout.index / "quality.json"),
+        training_log=_json_lines(layout.model / TRAINING_LOG),
+        timings=dict(timings or {}),
+    )
+
+
+def _validation(layout: Layout, spec: FeatureSpec, corpus: Corpus) -> QuerySet | None:
+    try:
+        return _query_set(layout, "validation", spec, corpus)
+    except CorruptArtifact as cause:
+        if "has no query" in str(cause):
+            return None
+        raise
+
+
+def _query_set(
+    layout: Layout, split: Literal["validation", "test"], spec: FeatureSpec, corpus: Corpus
+) -> QuerySet:
+    queries = load_evaluation_queries(layout.preprocessed, split, spec, corpus)
+    ids = [query_id.decode() for query_id in queries.query_ids]
+    glob = TEST_EMBEDDINGS_GLOB if split == "test" else VALIDATION_EMBEDDINGS_GLOB
+    try:
+        truth = GroundTruth.from_lists(queries.relevant, queries.gains)
+    except ValueError as cause:
+        raise DataError(
+            f"{layout.preprocessed}, {split} split: {cause}. Labels of relevant interactions are "
+            "gains: set relevance.min_label above 0 in the feature spec."
+        ) from cause
+    return QuerySet(
+        split=split,
+        ids=ids,
+        truth=truth,
+        seen=Ragged.from_lists(queries.seen),
+        num_events=np.asarray(queries.num_events, np.int64),
+        timestamps=np.asarray(queries.timestamps, np.int64),
+        embeddings=_embeddings(layout.embeddings, glob, "query_id", ids),
+        texts=_texts(queries.raw, spec.query.features),
+    )
+
+
+def _texts(raw: dict[str, NDArray[Any]], features: tuple[Feature, ...]) -> list[str] | None:
+    names = [feature.name for feature in features if isinstance(feature, TextFeature)]
+    if not names:
+        return None
+    columns = [raw[name] for name in names]
+    return [
+        " ".join(value.decode() for value in values if value)
+        for values in zip(*columns, strict=True)
+    ]
+
+
+def _read_parquet(directory: Path, glob: str) -> pa.Table:
+    paths = sorted(directory.glob(glob))
+    if not paths:
+        raise MissingArtifact(f"{directory}: there is no {glob}; run the stage that writes it.")
+    return pa.concat_tables([pq.read_table(path) for path in paths])
+
+
+def _embeddings(directory: Path, glob: str, key: str, ids: list[str]) -> NDArray[np.float32]:
+    table = _read_parquet(directory, glob)
+    places = pc.index_in(pa.array(ids, pa.string()), table[key].combine_chunks().cast(pa.string()))
+    if places.null_count:
+        missing = ids[pc.index(places.is_null(), True).as_py()]
+        raise CorruptArtifact(
+            f"{directory}/{glob}: {places.null_count} of {len(ids)} ids have no embedding, such "
+            f"as {missing!r}. Run embed again."
+        )
+    column = table["embedding"].combine_chunks()
+    flat = column.flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
+    vectors = flat.reshape(len(table), -1)[places.to_numpy(zero_copy_only=False)]
+    if not np.isfinite(vectors).all():
+        raise CorruptArtifact(f"{directory}/{glob}: an embedding is not finite. Run embed again.")
+    return vectors
+
+
+def _frequencies(directory: Path, ids: list[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    table = _read_parquet(directory, FREQUENCIES_GLOB)
+    places = pc.index_in(
+        pa.array(ids, pa.string()), table["candidate_id"].combine_chunks().cast(pa.string())
+    )
+    known = places.is_valid().to_numpy(zero_copy_only=False)
+    order = pc.fill_null(places, 0).to_numpy(zero_copy_only=False)
+    counts, recent_counts = (
+        np.where(known, table[name].to_numpy()[order], 0).astype(np.int64)
+        for name in ("count", "recent_count")
+    )
+    return counts, recent_counts
+
+
+def _interactions(directory: Path, ids: list[str]) -> InteractionLog:
+    table = _read_parquet(directory, INTERACTIONS_GLOB)
+    rows = pc.index_in(
+        table["candidate_id"].combine_chunks().cast(pa.string()), pa.array(ids, pa.string())
+    )
+    table = table.filter(rows.is_valid())
+    encoded = table["query_id"].combine_chunks().dictionary_encode()
+    splits = pc.index_in(
+        table["split"].combine_chunks().cast(pa.string()), pa.array(list(SPLIT_NAMES))
+    )
+    if splits.null_count:
+        raise CorruptArtifact(
+            f"{directory}/{INTERACTIONS_GLOB}: a split is none of {', '.join(SPLIT_NAMES)}. "
+            "Run preprocess again."
+        )
+    return InteractionLog(
+        query_ids=encoded.dictionary.to_pylist(),
+        query=encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64),
+        candidate=rows.drop_null().to_numpy(zero_copy_only=False).astype(np.int64),
+        timestamp=table["timestamp"].to_numpy().astype(np.int64),
+        positive=table["positive"].to_numpy().astype(bool),
+        split=splits.to_numpy(zero_copy_only=False).astype(np.int64),
+    )
+
+
+def _json(path: Path) -> dict[str, Any] | None:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except ValueError as cause:
+        raise CorruptArtifact(f"{path}: is not JSON: {cause}. Run its stage again.") from cause
+
+
+def _json_lines(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+    except ValueError as cause:
+        raise CorruptArtifact(f"{path}: a line is not JSON: {cause}. Train again.") from cause

@@ -1,0 +1,1 @@
+"""Pictures of the report page: matplotlib figures as inline SVG."""

@@ -1,0 +1,109 @@
+"""Figures as inline SVG whose colours and fonts are the page's own.
+
+A figure is drawn in placeholder colours; in the SVG each becomes a CSS variable of the page, so
+that one picture serves light and dark.
+"""
+
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+SYSTEM_ORDER = (
+    "retrieval",
+    "hybrid",
+    "ease",
+    "item_knn",
+    "bm25",
+    "recent_popularity",
+    "popularity",
+)
+_NAMES = ("ink", "muted", "grid", "paper", "queries", "candidates", *SYSTEM_ORDER)
+COLOUR = {name: f"#{place + 1:02x}{place + 1:02x}fe" for place, name in enumerate(_NAMES)}
+DASHES: dict[str, str | tuple[int, tuple[int, ...]]] = {
+    "retrieval": "-",
+    "hybrid": (0, (6, 2)),
+    "ease": (0, (4, 2)),
+    "item_knn": (0, (4, 2, 1, 2)),
+    "bm25": (0, (3, 1)),
+    "recent_popularity": (0, (1, 2)),
+    "popularity": (0, (1, 1)),
+}
+_STYLE: Any = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "tfrs-twotower",
+    "font.family": "sans-serif",
+    "font.size": 10.5,
+    "text.color": COLOUR["ink"],
+    "axes.edgecolor": COLOUR["grid"],
+    "axes.labelcolor": COLOUR["muted"],
+    "axes.facecolor": "none",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "figure.facecolor": "none",
+    "grid.color": COLOUR["grid"],
+    "grid.linewidth": 0.7,
+    "xtick.color": COLOUR["grid"],
+    "ytick.color": COLOUR["grid"],
+    "xtick.labelcolor": COLOUR["muted"],
+    "ytick.labelcolor": COLOUR["muted"],
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+    "lines.solid_capstyle": "round",
+}
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """The report's style for the figures made inside."""
+    with matplotlib.rc_context(_STYLE):
+        yield
+
+
+def colour_of(system: str) -> str:
+    """Placeholder colour of a system."""
+    return COLOUR.get(system, COLOUR["muted"])
+
+
+def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure of that size in inches, with one set of axes."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasSVG(figure)
+    return figure, figure.add_subplot()
+
+
+def to_svg(figure: Figure, label: str) -> str:
+    """The figure as an `<svg>` element without ids, fonts, colours or links of its own.
+
+    Args:
+        figure: drawn inside `style()`.
+        label: what a screen reader says.
+    """
+    buffer = io.StringIO()
+    with style():
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
+    text = text.replace("xlink:href", "href")
+    text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text)
+    text = re.sub(r'<g id="[^"]*"', "<g", text)
+    text = re.sub(r"font: (?:\w+ )*([\d.]+)px [^;\"]*", r"font-size: \1px", text)
+    for name, placeholder in COLOUR.items():
+        text = text.replace(placeholder, f"var(--{name.replace('_', '-')})")
+    width, height = re.findall(r'(?:width|height)="([\d.]+)pt"', text)[:2]
+    opening = (
+        f'<svg role="img" aria-label="{label}" viewBox="0 0 {width} {height}" '
+        f'style="max-width: {float(width) * 4 / 3:.0f}px"'
+    )
+    text = re.sub(r"<svg[^>]*?(?=>)", opening, text, count=1)
+    return re.sub(r"\n\s*\n", "\n", text)

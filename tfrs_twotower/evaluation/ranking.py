@@ -1,0 +1,84 @@
+"""Ranking the full corpus for every query, in bounded memory."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tfrs_twotower.evaluation.inputs import QuerySet
+from tfrs_twotower.metrics import exact_top_k
+
+CHUNK_BYTES = 64 << 20
+
+
+class Scorer(Protocol):
+    """Scores all candidates for some queries of one query set."""
+
+    def __call__(self, queries: NDArray[np.int64]) -> NDArray[np.floating]:
+        """Scores, `[len(queries), num_candidates]`, for queries given by position."""
+
+
+def chunks_of(num_queries: int, num_candidates: int) -> list[NDArray[np.int64]]:
+    """Positions of the queries, so many at a time that their scores fill 64 MB as float32."""
+    size = max(1, CHUNK_BYTES // (4 * max(num_candidates, 1)))
+    return [
+        np.arange(start, min(start + size, num_queries), dtype=np.int64)
+        for start in range(0, num_queries, size)
+    ]
+
+
+def mask_scores(
+    scores: NDArray[np.floating],
+    queries: NDArray[np.int64],
+    query_set: QuerySet,
+    eligible: NDArray[np.bool_],
+) -> NDArray[np.floating]:
+    """A copy of the scores, -inf at seen candidates and at those that may not be ranked."""
+    masked = np.array(scores, copy=True)
+    masked[:, ~eligible] = -np.inf
+    seen = query_set.seen.take(queries)
+    masked[seen.owners, seen.values] = -np.inf
+    return masked
+
+
+def rank_corpus(
+    scorer: Scorer,
+    query_set: QuerySet,
+    eligible: NDArray[np.bool_],
+    k: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> NDArray[np.int64]:
+    """The first k candidates of each query: score descending, then row ascending.
+
+    Args:
+        scorer: scores the whole corpus for a chunk of queries.
+        query_set: the queries; their seen candidates are left out.
+        eligible: `[num_candidates]` what may be ranked.
+        k: length of the lists.
+        progress: told the queries done, and of how many.
+
+    Returns:
+        `[num_queries, k]` rows, -1 where a list is shorter.
+    """
+    ranked = np.full((len(query_set), k), -1, np.int64)
+    for queries in chunks_of(len(query_set), len(eligible)):
+        scores = mask_scores(scorer(queries), queries, query_set, eligible)
+        ranked[queries] = exact_top_k(scores, k)
+        if progress is not None:
+            progress(int(queries[-1]) + 1, len(query_set))
+    return ranked
+
+
+class EmbeddingScorer:
+    """The dot product of two towers' embeddings."""
+
+    def __init__(
+        self, query_embeddings: NDArray[np.float32], candidate_embeddings: NDArray[np.float32]
+    ) -> None:
+        self._queries = query_embeddings
+        self._candidates = candidate_embeddings
+
+    def __call__(self, queries: NDArray[np.int64]) -> NDArray[np.floating]:
+        """Scores, `[len(queries), num_candidates]` float32."""
+        return self._queries[queries] @ self._candidates.T

@@ -1,0 +1,78 @@
+"""Lookups from strings to rows of an embedding table: 0 padding, 1 unknown, 2 and up values."""
+
+from typing import Protocol
+
+import tensorflow as tf
+
+from tfrs_twotower.data.assets import Assets
+from tfrs_twotower.specs import (
+    CategoricalFeature,
+    FeatureSpec,
+    IdFeature,
+    MultiCategoricalFeature,
+)
+
+PADDING_ROW = 0
+UNKNOWN_ROW = 1
+NUM_SPECIAL_ROWS = 2
+
+
+class Lookup(Protocol):
+    """Maps strings of any shape to int32 rows."""
+
+    num_rows: int
+    """Rows that the table needs."""
+
+    def __call__(self, values: tf.Tensor) -> tf.Tensor:
+        """Rows of the values."""
+
+
+class VocabularyLookup(tf.Module):
+    """Row 2 + the position in a vocabulary."""
+
+    def __init__(self, values: list[str], name: str) -> None:
+        super().__init__(name=name)
+        self.num_rows = NUM_SPECIAL_ROWS + len(values)
+        keys = ["", *values]
+        rows = [PADDING_ROW, *range(NUM_SPECIAL_ROWS, self.num_rows)]
+        self._table = tf.lookup.StaticHashTable(
+            tf.lookup.KeyValueTensorInitializer(keys, rows, tf.string, tf.int32), UNKNOWN_ROW
+        )
+
+    def __call__(self, values: tf.Tensor) -> tf.Tensor:
+        """Rows of the values; "" is padding, a value not in the list is unknown."""
+        return self._table.lookup(values)
+
+
+class HashLookup(tf.Module):
+    """Row 2 + a hash of the bytes; collisions share a row."""
+
+    def __init__(self, num_buckets: int, name: str) -> None:
+        super().__init__(name=name)
+        self.num_rows = NUM_SPECIAL_ROWS + num_buckets
+        self._num_buckets = num_buckets
+
+    def __call__(self, values: tf.Tensor) -> tf.Tensor:
+        """Rows of the values; "" is padding, nothing is unknown."""
+        buckets = tf.strings.to_hash_bucket_fast(values, self._num_buckets)
+        rows = tf.cast(buckets, tf.int32) + NUM_SPECIAL_ROWS
+        return tf.where(tf.equal(values, ""), PADDING_ROW, rows)
+
+
+def build_lookups(spec: FeatureSpec, assets: Assets) -> dict[str, Lookup]:
+    """One lookup for each vocabulary of ids and categories, under the vocabulary's name.
+
+    Raises:
+        MissingArtifact: the assets lack a vocabulary that the spec names.
+    """
+    lookups: dict[str, Lookup] = {}
+    for feature in (*spec.query.features, *spec.candidate.features):
+        if isinstance(feature, IdFeature | CategoricalFeature | MultiCategoricalFeature):
+            name = feature.vocabulary_name
+            if name in lookups:
+                continue
+            if feature.hash_buckets is None:
+                lookups[name] = VocabularyLookup(assets.vocabulary(name), name)
+            else:
+                lookups[name] = HashLookup(feature.hash_buckets, name)
+    return lookups

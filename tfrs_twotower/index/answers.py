@@ -1,0 +1,91 @@
+"""What every searcher does with its scores: leave out, order, complete to k places.
+
+Rows are int32 positions in the corpus; a place without a candidate has row -1 and the lowest
+float32. Lists are ordered by score descending, then row ascending.
+"""
+
+from typing import Protocol
+
+import tensorflow as tf
+
+from tfrs_twotower.index.exact import LOWEST_SCORE, MISSING_ROW
+
+
+class Search(Protocol):
+    """A searcher over one corpus; a `tf.Module` whose state is its variables."""
+
+    @property
+    def num_candidates(self) -> int:
+        """Candidates in the corpus."""
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the answer is that of exact search."""
+
+    def search(
+        self, embeddings: tf.Tensor, k: int, excluded_rows: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """The best k candidates of each query.
+
+        Args:
+            embeddings: `[batch, embedding_dim]` float32.
+            k: list length, at least 1.
+            excluded_rows: `[batch, n]` int32 rows that may not be returned; -1 is no row.
+
+        Returns:
+            Scores float32 and rows int32, each `[batch, k]`.
+        """
+
+
+def order(scores: tf.Tensor, rows: tf.Tensor, k: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Orders candidates that come in any order and keeps the first k.
+
+    Args:
+        scores: `[batch, n]`.
+        rows: `[batch, n]`, none twice in a line but -1.
+        k: list length.
+
+    Returns:
+        Scores and rows `[batch, k]`.
+    """
+    # top_k gives equal scores in the order of their columns, so columns go by row first.
+    by_row = tf.argsort(rows, axis=1)
+    rows = tf.gather(rows, by_row, batch_dims=1)
+    scores = tf.gather(scores, by_row, batch_dims=1)
+    scores, columns = tf.math.top_k(scores, tf.minimum(k, tf.shape(scores)[1]))
+    return complete(scores, tf.gather(rows, columns, batch_dims=1), k)
+
+
+def complete(scores: tf.Tensor, rows: tf.Tensor, k: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Marks places without a candidate (or with a NaN) as missing and pads lists to k places."""
+    found = tf.logical_and(rows != MISSING_ROW, scores > LOWEST_SCORE)
+    scores = tf.where(found, scores, LOWEST_SCORE)
+    rows = tf.where(found, rows, MISSING_ROW)
+    padding = [[0, 0], [0, k - tf.shape(scores)[1]]]
+    scores = tf.pad(scores, padding, constant_values=LOWEST_SCORE)
+    rows = tf.pad(rows, padding, constant_values=MISSING_ROW)
+    batch = scores.shape[0]
+    return tf.ensure_shape(scores, [batch, k]), tf.ensure_shape(rows, [batch, k])
+
+
+def contains(sorted_rows: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+    """Whether each row stands in its line of `sorted_rows`.
+
+    Args:
+        sorted_rows: `[batch, n]` int32, ascending; n may be 0.
+        rows: `[batch, m]` int32.
+
+    Returns:
+        `[batch, m]` bool.
+    """
+    guarded = tf.pad(sorted_rows, [[0, 0], [0, 1]], constant_values=tf.int32.max)
+    at = tf.searchsorted(guarded, rows)
+    return tf.gather(guarded, at, batch_dims=1) == rows
+
+
+def count_distinct(sorted_rows: tf.Tensor) -> tf.Tensor:
+    """Number of distinct rows, -1 not counted, in each line of `[batch, n]`; `[batch]` int32."""
+    before = tf.pad(sorted_rows[:, :-1], [[0, 0], [1, 0]], constant_values=MISSING_ROW)
+    before = before[:, : tf.shape(sorted_rows)[1]]
+    fresh = tf.logical_and(sorted_rows != before, sorted_rows != MISSING_ROW)
+    return tf.reduce_sum(tf.cast(fresh, tf.int32), axis=1)

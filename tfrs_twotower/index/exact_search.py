@@ -1,0 +1,98 @@
+"""Exact search in core TensorFlow operations, which a stock TF Serving loads."""
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_twotower.index.answers import complete
+from tfrs_twotower.index.exact import LOWEST_SCORE, MISSING_ROW, FloatArray
+
+CHUNK_ROWS = 1 << 17
+
+
+class ExactSearch(tf.Module):
+    """Scores every candidate, in pieces of the corpus so that memory stays bounded.
+
+    Excluded rows are masked before the best are taken, so any number of exclusions leaves a full
+    list while enough candidates remain.
+    """
+
+    is_exact = True
+
+    def __init__(self, vectors: FloatArray, *, chunk_rows: int = CHUNK_ROWS) -> None:
+        """Keeps the vectors in a variable.
+
+        Args:
+            vectors: `[num_candidates, embedding_dim]`, in row order.
+            chunk_rows: candidates that are scored at a time.
+        """
+        super().__init__(name="exact_search")
+        self.vectors = tf.Variable(np.asarray(vectors, np.float32), trainable=False, name="vectors")
+        self._chunk_rows = chunk_rows
+
+    @property
+    def num_candidates(self) -> int:
+        """Candidates in the corpus."""
+        return int(self.vectors.shape[0])
+
+    def search(
+        self, embeddings: tf.Tensor, k: int, excluded_rows: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """See `Search.search`."""
+        if self.num_candidates <= self._chunk_rows:
+            best = self._search_chunk(embeddings, k, excluded_rows, 0, self.num_candidates)
+        else:
+            best = self._search_chunks(embeddings, k, excluded_rows)
+        return complete(*best, k)
+
+    def _search_chunks(
+        self, embeddings: tf.Tensor, k: int, excluded_rows: tf.Tensor | None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        batch = tf.shape(embeddings)[0]
+        shape = tf.TensorShape([None, k])
+
+        def merge(
+            start: tf.Tensor, scores: tf.Tensor, rows: tf.Tensor
+        ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            size = tf.minimum(self._chunk_rows, self.num_candidates - start)
+            more = self._search_chunk(embeddings, k, excluded_rows, start, size)
+            # Earlier chunks hold smaller rows and stand first, so top_k's ties stay in order.
+            both = tf.concat([scores, more[0]], axis=1)
+            scores, columns = tf.math.top_k(both, k)
+            rows = tf.gather(tf.concat([rows, more[1]], axis=1), columns, batch_dims=1)
+            return start + size, scores, rows
+
+        empty = (
+            tf.constant(0),
+            tf.fill([batch, k], LOWEST_SCORE),
+            tf.fill([batch, k], MISSING_ROW),
+        )
+        _, scores, rows = tf.while_loop(
+            lambda start, _scores, _rows: start < self.num_candidates,
+            merge,
+            empty,
+            shape_invariants=(tf.TensorShape([]), shape, shape),
+            parallel_iterations=1,
+        )
+        return scores, rows
+
+    def _search_chunk(
+        self,
+        embeddings: tf.Tensor,
+        k: int,
+        excluded_rows: tf.Tensor | None,
+        start: tf.Tensor | int,
+        size: tf.Tensor | int,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        vectors = self.vectors
+        if self.num_candidates > self._chunk_rows:
+            vectors = self.vectors[start : start + size]
+        scores = tf.matmul(embeddings, vectors, transpose_b=True)
+        if excluded_rows is not None:
+            inside = tf.logical_and(excluded_rows >= start, excluded_rows < start + size)
+            at = tf.where(inside)
+            columns = tf.boolean_mask(excluded_rows, inside) - start
+            places = tf.stack([tf.cast(at[:, 0], tf.int32), columns], axis=1)
+            lowest = tf.fill([tf.shape(places)[0]], LOWEST_SCORE)
+            scores = tf.tensor_scatter_nd_update(scores, places, lowest)
+        scores, columns = tf.math.top_k(scores, tf.minimum(k, size))
+        return scores, columns + start

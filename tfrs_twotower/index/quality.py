@@ -1,0 +1,77 @@
+"""What is measured about an index before it may be used; written as `quality.json`."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
+from tfrs_twotower.index.exact import FloatArray
+
+QUALITY_NAME = "quality.json"
+_TIMED_CALLS = 50
+
+
+@dataclass(frozen=True)
+class IndexQuality:
+    """Agreement with exact search on real query embeddings, and how the parameters were chosen."""
+
+    kind: str
+    """`brute_force` or `scann`."""
+    k: int
+    """List length of the overlap."""
+    overlap: float
+    """Mean overlap@k with exact search."""
+    target: float
+    """The least that the run config allows."""
+    num_queries: int
+    """Query embeddings that were measured."""
+    parameters: dict[str, Any] = field(default_factory=dict)
+    """Training and search parameters; empty for exact search."""
+    sweep: list[dict[str, Any]] = field(default_factory=list)
+    """Each measured choice: its search parameters, `overlap`, `p50_ms` of one query."""
+    exact_p50_ms: float = 0.0
+    """Median milliseconds of one query in exact search, on the machine that built the index."""
+
+    def write(self, directory: Path) -> None:
+        """Writes `quality.json`."""
+        text = json.dumps(asdict(self), indent=2) + "\n"
+        (directory / QUALITY_NAME).write_text(text, encoding="utf-8")
+
+
+def read_quality(directory: Path) -> IndexQuality:
+    """Reads `quality.json` of an index directory.
+
+    Raises:
+        MissingArtifact: it is not there.
+        CorruptArtifact: it is something else.
+    """
+    path = directory / QUALITY_NAME
+    try:
+        return IndexQuality(**json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise MissingArtifact(f"{path}: is missing. Run build-index again.") from None
+    except (ValueError, TypeError) as cause:
+        raise CorruptArtifact(f"{path}: cannot be read: {cause}. Run build-index again.") from cause
+
+
+def median_ms(ask: Callable[[tf.Tensor], tf.Tensor], queries: FloatArray) -> float:
+    """Median milliseconds of answering one query, after a first call that is not counted.
+
+    Args:
+        ask: answers embeddings `[1, embedding_dim]`.
+        queries: `[num_queries, embedding_dim]`, at least one.
+    """
+    lines = [tf.constant(queries[i % len(queries)][None]) for i in range(_TIMED_CALLS)]
+    ask(lines[0])
+    durations = []
+    for line in lines:
+        started = time.perf_counter()
+        ask(line).numpy()
+        durations.append(time.perf_counter() - started)
+    return round(1e3 * float(np.median(durations)), 4)

@@ -1,0 +1,101 @@
+"""The index on disk: `candidates.npz`, `vectors.npy`, `index.json`, and `scann.npz` for ScaNN."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
+from tfrs_twotower.index.answers import Search
+from tfrs_twotower.index.build import BuiltIndex
+from tfrs_twotower.index.exact import FloatArray
+from tfrs_twotower.index.exact_search import ExactSearch
+from tfrs_twotower.index.scann_parameters import SearchParameters
+from tfrs_twotower.index.scann_search import ScannSearch
+
+CANDIDATES_NAME = "candidates.npz"
+VECTORS_NAME = "vectors.npy"
+SCANN_NAME = "scann.npz"
+PARAMETERS_NAME = "index.json"
+
+
+@dataclass(frozen=True)
+class Index:
+    """A corpus with its embeddings and, for ScaNN, what was trained on them."""
+
+    kind: str
+    """`brute_force` or `scann`."""
+    candidate_ids: list[str]
+    """In row order: sorted as UTF-8 bytes."""
+    titles: list[str]
+    """In row order; "" where there is none."""
+    vectors: FloatArray
+    """`[num_candidates, embedding_dim]`."""
+    trained: dict[str, npt.NDArray[Any]] | None = None
+    parameters: SearchParameters | None = None
+
+    def exact_search(self) -> ExactSearch:
+        """A searcher that scores every candidate."""
+        return ExactSearch(self.vectors)
+
+    def search(self, *, max_excluded: int = 1000) -> Search:
+        """The searcher of the index's own kind.
+
+        Args:
+            max_excluded: exclusions that a longer ScaNN search makes up for.
+        """
+        if self.trained is None or self.parameters is None:
+            return self.exact_search()
+        return ScannSearch(self.vectors, self.trained, self.parameters, max_excluded=max_excluded)
+
+
+def save_index(
+    directory: Path, built: BuiltIndex, candidate_ids: list[str], titles: list[str]
+) -> None:
+    """Writes an index; the same index gives the same bytes."""
+    np.savez(directory / CANDIDATES_NAME, ids=_encoded(candidate_ids), titles=_encoded(titles))
+    np.save(directory / VECTORS_NAME, built.vectors)
+    parameters = asdict(built.parameters) if built.parameters else None
+    described = {"kind": built.quality.kind, "parameters": parameters}
+    text = json.dumps(described, indent=2) + "\n"
+    (directory / PARAMETERS_NAME).write_text(text, encoding="utf-8")
+    if built.trained is not None:
+        arrays: dict[str, Any] = dict(built.trained)
+        np.savez(directory / SCANN_NAME, **arrays)
+
+
+def load_index(directory: Path) -> Index:
+    """Reads an index. Checksums are the caller's to verify.
+
+    Raises:
+        MissingArtifact: a file is not there.
+        CorruptArtifact: a file cannot be read.
+    """
+    try:
+        described = json.loads((directory / PARAMETERS_NAME).read_text(encoding="utf-8"))
+        with np.load(directory / CANDIDATES_NAME, allow_pickle=False) as candidates:
+            ids, titles = _decoded(candidates["ids"]), _decoded(candidates["titles"])
+        vectors = np.load(directory / VECTORS_NAME, allow_pickle=False)
+        trained, parameters = None, None
+        if described["kind"] == "scann":
+            with np.load(directory / SCANN_NAME, allow_pickle=False) as arrays:
+                trained = {name: arrays[name] for name in arrays.files}
+            parameters = SearchParameters(**described["parameters"])
+    except FileNotFoundError as cause:
+        raise MissingArtifact(f"{cause.filename}: is missing. Run build-index again.") from None
+    except (ValueError, KeyError, TypeError, OSError) as cause:
+        raise CorruptArtifact(
+            f"{directory}: cannot be read as an index: {cause}. Run build-index again."
+        ) from cause
+    return Index(described["kind"], ids, titles, vectors, trained, parameters)
+
+
+def _encoded(values: list[str]) -> npt.NDArray[np.bytes_]:
+    return np.array([value.encode() for value in values], np.bytes_)
+
+
+def _decoded(values: npt.NDArray[np.bytes_]) -> list[str]:
+    return [value.decode() for value in values.tolist()]

@@ -1,0 +1,105 @@
+"""Chooses search parameters by measuring them on real query embeddings."""
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from tfrs_twotower.index.exact import FloatArray, RowArray, exact_top_k, mean_overlap
+from tfrs_twotower.index.quality import median_ms
+from tfrs_twotower.index.scann_parameters import SearchParameters
+from tfrs_twotower.index.scann_search import NO_TREE, ScannSearch
+
+_QUERIES_AT_ONCE = 256
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One choice of search parameters and what it gave."""
+
+    parameters: SearchParameters
+    overlap: float
+    p50_ms: float
+
+    def as_json(self) -> dict[str, Any]:
+        """For `quality.json`."""
+        return {**asdict(self.parameters), "overlap": self.overlap, "p50_ms": self.p50_ms}
+
+
+def sample_queries(queries: FloatArray, limit: int) -> FloatArray:
+    """At most `limit` queries, evenly spaced over the given order."""
+    if len(queries) <= limit:
+        return queries
+    return queries[np.linspace(0, len(queries) - 1, limit).astype(np.int64)]
+
+
+def sweep(
+    vectors: FloatArray,
+    trained: dict[str, npt.NDArray[Any]],
+    grid: Sequence[SearchParameters],
+    queries: FloatArray,
+    report: Callable[[int, int], None],
+) -> list[Measured]:
+    """Measures every choice against exact search.
+
+    Args:
+        vectors: `[num_candidates, embedding_dim]`.
+        trained: arrays of `train_scann`.
+        grid: choices, all of one k.
+        queries: `[num_queries, embedding_dim]`, at least one.
+        report: is told how many choices are done, of how many.
+
+    Returns:
+        One measurement for each choice, in the order of the grid.
+    """
+    k = grid[0].k
+    exact = exact_top_k(queries, vectors, k)[1]
+    index = ScannSearch(vectors, trained, grid[0])
+    # One graph for all choices: how much is looked at is an input of it.
+    ask = tf.function(
+        lambda embeddings, leaves, reordered: index.search_with(
+            embeddings, k, num_leaves=leaves, num_reordered=reordered
+        )[1],
+        input_signature=[
+            tf.TensorSpec([None, queries.shape[1]], tf.float32),
+            tf.TensorSpec([], tf.int32),
+            tf.TensorSpec([], tf.int32),
+        ],
+        autograph=False,
+    )
+    measured = []
+    for done, parameters in enumerate(grid, 1):
+        amounts = (
+            tf.constant(parameters.num_leaves_to_search or NO_TREE),
+            tf.constant(parameters.num_reordering_candidates),
+        )
+        chosen = functools.partial(_answer, ask, amounts)
+        overlap = mean_overlap(_rows(chosen, queries), exact)
+        measured.append(Measured(parameters, overlap, median_ms(chosen, queries)))
+        report(done, len(grid))
+    return measured
+
+
+def _answer(ask: Callable[..., tf.Tensor], amounts: tuple[Any, ...], one: tf.Tensor) -> tf.Tensor:
+    return ask(one, *amounts)
+
+
+def _rows(ask: Callable[[tf.Tensor], tf.Tensor], queries: FloatArray) -> RowArray:
+    starts = range(0, len(queries), _QUERIES_AT_ONCE)
+    parts = [ask(tf.constant(queries[at : at + _QUERIES_AT_ONCE])).numpy() for at in starts]
+    return np.concatenate(parts).astype(np.int64)
+
+
+def choose(measured: Sequence[Measured], target: float) -> Measured:
+    """The cheapest choice that reaches the target, else the one with the most overlap.
+
+    Measured times play no part, so that the same vectors always give the same choice.
+    """
+    for one in measured:
+        if one.overlap >= target:
+            return one
+    return max(measured, key=lambda one: one.overlap)

@@ -1,0 +1,34 @@
+"""Seeded initial values that depend on the seed and on a weight's name, not on creation order."""
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+
+@dataclass(frozen=True)
+class WeightMaker:
+    """Makes variables under dotted names, such as `query.fields.age.kernel`."""
+
+    seed: int
+    prefix: str = ""
+
+    def under(self, name: str) -> "WeightMaker":
+        """A maker whose names begin with this one's prefix and `name`."""
+        return WeightMaker(self.seed, f"{self.prefix}{name}.")
+
+    def normal(
+        self, name: str, shape: Sequence[int], stddev: float, *, zero_rows: int = 0
+    ) -> tf.Variable:
+        """A float32 variable of normal values; its first `zero_rows` rows are zero."""
+        path = self.prefix + name
+        key = [self.seed & 0x7FFFFFFF, zlib.crc32(path.encode())]
+        value = tf.random.stateless_normal(shape, key, stddev=stddev)
+        if zero_rows:
+            value *= tf.cast(tf.range(shape[0]) >= zero_rows, value.dtype)[:, tf.newaxis]
+        return tf.Variable(value, name=path)
+
+    def constant(self, name: str, shape: Sequence[int], value: float) -> tf.Variable:
+        """A float32 variable of one value."""
+        return tf.Variable(tf.fill(shape, float(value)), name=self.prefix + name)

@@ -1,0 +1,81 @@
+"""Encoders of text that are learned from the data alone: weighted bag, transformer."""
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from tfrs_twotower.config import TransformerConfig
+from tfrs_twotower.layers.hiding import Hiding
+from tfrs_twotower.layers.initial import WeightMaker
+from tfrs_twotower.layers.layer_norm import LayerNorm
+from tfrs_twotower.layers.pooling import mean_of_rows, mean_of_vectors
+from tfrs_twotower.layers.tables import MAIN_STDDEV
+from tfrs_twotower.layers.transformer import PreNormLayer
+
+
+class BagField(tf.Module):
+    """Mean of the token rows, each token with a learned weight exp(w) that starts at 1."""
+
+    def __init__(
+        self, weights: WeightMaker, table: tf.Variable, name: str, *, token_dropout: float = 0.0
+    ) -> None:
+        super().__init__(name=name)
+        self._table = table
+        self._token_dropout = token_dropout
+        self._log_weight = weights.constant("log_weight", [table.shape[0]], 0.0)
+
+    @property
+    def num_pieces(self) -> int:
+        """Size of the vocabulary."""
+        return int(self._log_weight.shape[0])
+
+    def start_at(self, weights: npt.NDArray[np.float32]) -> None:
+        """Sets the token weights `[num_pieces]`, all positive."""
+        self._log_weight.assign(np.log(weights))
+
+    def __call__(self, tokens: tf.Tensor, hiding: Hiding | None) -> tf.Tensor:
+        """Means over tokens `[batch, max_tokens]`."""
+        if hiding is not None and self._token_dropout:
+            tokens = hiding.entries(tokens, self._token_dropout)
+        return mean_of_rows(self._table, tokens, tf.exp(tf.gather(self._log_weight, tokens)))[0]
+
+
+class TransformerField(tf.Module):
+    """Pre-LN transformer over token rows and learned positions, then the mean over tokens."""
+
+    def __init__(
+        self,
+        weights: WeightMaker,
+        table: tf.Variable,
+        config: TransformerConfig,
+        max_tokens: int,
+        name: str,
+        *,
+        token_dropout: float = 0.0,
+    ) -> None:
+        super().__init__(name=name)
+        dim = table.shape[1]
+        self._table = table
+        self._token_dropout = token_dropout
+        self._positions = weights.normal("positions", [max_tokens, dim], MAIN_STDDEV)
+        self._layers = [
+            PreNormLayer(
+                weights.under(f"layer_{number}"),
+                dim,
+                config.num_heads,
+                config.feed_forward_dim,
+                f"layer_{number}",
+            )
+            for number in range(config.num_layers)
+        ]
+        self._norm = LayerNorm(weights.under("norm"), dim)
+
+    def __call__(self, tokens: tf.Tensor, hiding: Hiding | None) -> tf.Tensor:
+        """Vectors of tokens `[batch, max_tokens]`; zero for an empty text."""
+        if hiding is not None and self._token_dropout:
+            tokens = hiding.entries(tokens, self._token_dropout)
+        present = tokens > 0
+        vectors = tf.gather(self._table, tokens) + self._positions
+        for layer in self._layers:
+            vectors = layer(vectors, present)
+        return mean_of_vectors(self._norm(vectors), present)

@@ -1,0 +1,84 @@
+"""Which candidates of a batch are no negatives of a query, although they stand in its row."""
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+
+def accidental_hits(positive_rows: tf.Tensor, column_rows: tf.Tensor) -> tf.Tensor:
+    """Whether a column holds the query's own positive (also in the positive's own column).
+
+    Args:
+        positive_rows: `[batch]` int, the positive of each query.
+        column_rows: `[columns]` int, the candidate of each column.
+
+    Returns:
+        `[batch, columns]` bool.
+    """
+    return positive_rows[:, tf.newaxis] == column_rows[tf.newaxis, :]
+
+
+class KnownPositives(tf.Module):
+    """All training positives of each query, to be hidden from its negatives.
+
+    Stored as one flat list (4 bytes for each distinct pair). A batch is answered without
+    searching: the candidates of the batch are numbered, each query's list is looked up in that
+    numbering, and what is found is scattered. Binary search of all pairs in sorted
+    (query, candidate) keys was measured at 25 times the cost.
+
+    Attributes:
+        num_pairs: distinct (query, candidate) pairs.
+    """
+
+    def __init__(
+        self,
+        query_rows: NDArray[np.integer],
+        candidate_rows: NDArray[np.integer],
+        *,
+        num_queries: int,
+        num_candidates: int,
+    ) -> None:
+        """Stores the pairs.
+
+        Args:
+            query_rows: `[pairs]`, in [0, num_queries).
+            candidate_rows: `[pairs]`, in [0, num_candidates).
+            num_queries: how many queries there are.
+            num_candidates: size of the corpus.
+        """
+        super().__init__(name="known_positives")
+        keys = np.unique(query_rows.astype(np.int64) * num_candidates + candidate_rows)
+        owners = keys // num_candidates
+        lengths = np.bincount(owners, minlength=num_queries)
+        self.num_pairs = len(keys)
+        self._num_candidates = num_candidates
+        self._offsets = tf.constant(np.concatenate([[0], np.cumsum(lengths)]), tf.int64)
+        self._rows = tf.constant(keys % num_candidates, tf.int32)
+
+    def hits(self, query_rows: tf.Tensor, column_rows: tf.Tensor) -> tf.Tensor:
+        """Whether a column holds a training positive of the query.
+
+        Args:
+            query_rows: `[batch]` int32.
+            column_rows: `[columns]` int32.
+
+        Returns:
+            `[batch, columns]` bool.
+        """
+        positives = tf.gather(
+            tf.RaggedTensor.from_row_splits(self._rows, self._offsets, validate=False), query_rows
+        )
+        distinct, place_of_column = tf.unique(column_rows)
+        num_distinct = tf.size(distinct)
+        place_of_row = tf.tensor_scatter_nd_update(
+            tf.fill([self._num_candidates], -1), distinct[:, tf.newaxis], tf.range(num_distinct)
+        )
+        places = tf.gather(place_of_row, positives.values)
+        in_batch = tf.where(places >= 0)[:, 0]
+        owners = tf.cast(tf.gather(positives.value_rowids(), in_batch), tf.int32)
+        cells = tf.stack([tf.gather(places, in_batch), owners], axis=1)
+        # Columns come first: rows of this matrix are copied whole, then it is turned over.
+        found = tf.scatter_nd(
+            cells, tf.ones_like(owners), tf.stack([num_distinct, tf.shape(query_rows)[0]])
+        )
+        return tf.transpose(tf.gather(found > 0, place_of_column))

@@ -1,0 +1,80 @@
+"""Does the spec offer what the run's training and baselines need of the data?"""
+
+from collections.abc import Iterator
+
+from tfrs_twotower.config import RunConfig
+from tfrs_twotower.specs import FeatureSpec, GivenSplit, TextFeature
+
+
+def check_data_needs(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
+    """Yields mistakes of the training and evaluation sections."""
+    yield from _check_time(spec, config)
+    yield from _check_validation(spec, config)
+    yield from _check_negatives(spec, config)
+    yield from _check_baselines(spec, config)
+
+
+def _check_time(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
+    half_life = config.training.time_decay_half_life_days
+    if half_life is not None and spec.interactions.timestamp is None:
+        yield (
+            f"training.time_decay_half_life_days is {half_life}, but the spec '{spec.name}' has "
+            "no interactions.timestamp to take an age from. Set it to null, or name the column."
+        )
+
+
+def _check_validation(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
+    split = spec.split
+    if config.training.early_stopping is None or not isinstance(split, GivenSplit):
+        return
+    if split.validation in (split.train, split.test):
+        other = "train" if split.validation == split.train else "test"
+        yield (
+            f"training.early_stopping is set, but the spec '{spec.name}' gives validation and "
+            f"{other} the same split value '{split.validation}'. Set training.early_stopping: "
+            "null, or mark validation records with a value of their own."
+        )
+
+
+def _check_negatives(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
+    softmax = config.training.softmax
+    if softmax.logq == "none" and softmax.logq_strength != 1.0:
+        yield (
+            f"training.softmax.logq_strength is {softmax.logq_strength}, but logq is none: there "
+            "is nothing to multiply. Set logq to counted or streaming, or remove the strength."
+        )
+
+
+def _check_baselines(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
+    wanted = config.evaluate.baselines
+    if wanted is None:
+        return
+    repeated = sorted({name for name in wanted if wanted.count(name) > 1})
+    if repeated:
+        yield f"evaluate.baselines names {', '.join(repeated)} twice. Name each once."
+    text_sides = [
+        side_name
+        for side_name, side in (("query", spec.query), ("candidate", spec.candidate))
+        if any(isinstance(feature, TextFeature) for feature in side.features)
+    ]
+    for name in ("bm25", "hybrid"):
+        if name in wanted and len(text_sides) < 2:
+            lacking = [side for side in ("query", "candidate") if side not in text_sides]
+            yield (
+                f"evaluate.baselines has {name}, which needs a text feature on both sides; the "
+                f"spec '{spec.name}' has none in {' and '.join(s + '.features' for s in lacking)}. "
+                f"Remove {name}, or leave baselines out to get all that the data allow."
+            )
+    if "recent_popularity" in wanted and spec.interactions.timestamp is None:
+        yield (
+            "evaluate.baselines has recent_popularity, but the spec "
+            f"'{spec.name}' has no interactions.timestamp. Remove it, or name the column."
+        )
+    if isinstance(spec.split, GivenSplit) and spec.interactions.split is None:
+        for name in ("item_knn", "ease"):
+            if name in wanted:
+                yield (
+                    f"evaluate.baselines has {name}, which ranks from a query's earlier events; "
+                    f"the spec '{spec.name}' splits by query (queries.split), so evaluated queries "
+                    f"have none. Remove {name}, or split by interaction."
+                )

@@ -1,0 +1,29 @@
+"""Checks a feature spec and a run config together, before any job starts.
+
+Each document is already right by itself; here they meet. Every mistake is found, and all are
+reported in one error.
+"""
+
+from collections.abc import Callable, Iterator
+
+from tfrs_twotower.config import RunConfig
+from tfrs_twotower.errors import ConfigError
+from tfrs_twotower.preflight.data_needs import check_data_needs
+from tfrs_twotower.preflight.lists import check_list_lengths
+from tfrs_twotower.preflight.towers import check_towers
+from tfrs_twotower.specs import FeatureSpec
+
+Check = Callable[[FeatureSpec, RunConfig], Iterator[str]]
+CHECKS: tuple[Check, ...] = (check_towers, check_data_needs, check_list_lengths)
+
+
+def check_run(spec: FeatureSpec, config: RunConfig) -> None:
+    """Raises if the run config asks for something that the spec or itself does not allow.
+
+    Raises:
+        ConfigError: one line for each mistake: where, what was found, what is allowed, what to
+            do.
+    """
+    mistakes = [mistake for check in CHECKS for mistake in check(spec, config)]
+    if mistakes:
+        raise ConfigError("\n".join(f"run '{config.name}': {mistake}" for mistake in mistakes))

@@ -1,0 +1,182 @@
+"""The retrieval task: query and candidate embeddings in, a loss out."""
+
+import math
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_recommenders as tfrs
+
+from tfrs_twotower.keras_api import keras
+from tfrs_twotower.losses.hard_negatives import keep_hardest
+from tfrs_twotower.losses.in_batch_softmax import correct_logits, hide, in_batch_softmax
+from tfrs_twotower.losses.masks import accidental_hits
+from tfrs_twotower.tasks.objective import weighted_mean
+
+LEAST_TEMPERATURE = 0.01
+
+
+class AtLeast(keras.constraints.Constraint):
+    """Keeps a weight from falling below a value."""
+
+    def __init__(self, least: float) -> None:
+        self.least = least
+
+    def __call__(self, weight: tf.Tensor) -> tf.Tensor:
+        """The weight, or the least value."""
+        return tf.maximum(weight, self.least)
+
+    def get_config(self) -> dict[str, Any]:
+        """For Keras."""
+        return {"least": self.least}
+
+
+class RetrievalTask(keras.layers.Layer, tfrs.tasks.Task):
+    """In-batch softmax in place of `tfrs.tasks.Retrieval` (TFRS 0.7.7).
+
+    It is called as TFRS's task is, and differs where that one is wrong for our use:
+
+    *   the loss is a (weighted) mean; TFRS sums, so that the batch size changes the learning rate;
+    *   probabilities are not clipped at 1e-6, which would treat the whole tail alike;
+    *   masked candidates get -inf in a log-sum-exp, hence probability and gradient exactly 0;
+        TFRS adds about -3.4e36;
+    *   `num_hard_negatives=0` is refused; TFRS then returns a loss of 0 without a word;
+    *   the positive may stand in any column, so negatives can be shared across replicas;
+        TFRS has a function for it that it does not call;
+    *   half-precision embeddings are cast to float32; TFRS casts only its first input;
+    *   it computes no metrics: TFRS's count ties as hits and never exclude seen candidates.
+    """
+
+    def __init__(
+        self,
+        *,
+        temperature: float = 1.0,
+        learn_temperature: bool = False,
+        logq_strength: float = 1.0,
+        num_hard_negatives: int | None = None,
+        name: str = "retrieval",
+    ) -> None:
+        """Makes the task.
+
+        Args:
+            temperature: divisor of the scores, at least 0.01.
+            learn_temperature: makes log(temperature) a weight; it cannot fall below log(0.01).
+            logq_strength: multiplier of the logQ correction.
+            num_hard_negatives: keeps only so many negatives with the largest logits.
+            name: of the layer, and of the term in the log.
+
+        Raises:
+            ValueError: the temperature is below 0.01 or the number of negatives below 1.
+        """
+        super().__init__(name=name, dtype="float32")
+        if not temperature >= LEAST_TEMPERATURE:
+            raise ValueError(f"temperature is {temperature}; it must be at least 0.01")
+        if num_hard_negatives is not None and num_hard_negatives < 1:
+            raise ValueError(
+                f"num_hard_negatives is {num_hard_negatives}; it must be at least 1, or None to "
+                "keep all negatives"
+            )
+        self._fixed_temperature = temperature
+        self._logq_strength = logq_strength
+        self._num_hard_negatives = num_hard_negatives
+        self._log_temperature = None
+        if learn_temperature:
+            self._log_temperature = self.add_weight(
+                name="log_temperature",
+                shape=(),
+                initializer=keras.initializers.Constant(math.log(temperature)),
+                constraint=AtLeast(math.log(LEAST_TEMPERATURE)),
+            )
+
+    @property
+    def temperature(self) -> tf.Tensor:
+        """The current temperature, a float32 scalar."""
+        if self._log_temperature is None:
+            return tf.constant(self._fixed_temperature, tf.float32)
+        return tf.exp(self._log_temperature)
+
+    def losses_per_query(
+        self,
+        query_embeddings: tf.Tensor,
+        candidate_embeddings: tf.Tensor,
+        *,
+        sampling_probability: tf.Tensor | None = None,
+        hidden: tf.Tensor | None = None,
+        positive_columns: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """The loss of each query.
+
+        Args:
+            query_embeddings: `[batch, embedding_dim]`.
+            candidate_embeddings: `[columns, embedding_dim]`.
+            sampling_probability: `[columns]`, > 0, up to a common factor.
+            hidden: `[batch, columns]` bool, no negatives of that query.
+            positive_columns: `[batch]` int; by default row i has column i.
+
+        Returns:
+            `[batch]` float32.
+        """
+        scores = tf.linalg.matmul(
+            tf.cast(query_embeddings, tf.float32),
+            tf.cast(candidate_embeddings, tf.float32),
+            transpose_b=True,
+        )
+        if self._num_hard_negatives is None:
+            return in_batch_softmax(
+                scores,
+                temperature=self.temperature,
+                sampling_probability=sampling_probability,
+                logq_strength=self._logq_strength,
+                hidden=hidden,
+                positive_columns=positive_columns,
+            )
+        if positive_columns is None:
+            positive_columns = tf.range(tf.shape(scores)[0])
+        logits = correct_logits(
+            scores,
+            temperature=self.temperature,
+            sampling_probability=sampling_probability,
+            logq_strength=self._logq_strength,
+        )
+        if hidden is not None:
+            logits = hide(logits, hidden, positive_columns)
+        logits = keep_hardest(
+            logits,
+            num_hard_negatives=self._num_hard_negatives,
+            positive_columns=positive_columns,
+        )
+        return in_batch_softmax(logits, positive_columns=positive_columns)
+
+    def call(
+        self,
+        query_embeddings: tf.Tensor,
+        candidate_embeddings: tf.Tensor,
+        sample_weight: tf.Tensor | None = None,
+        candidate_sampling_probability: tf.Tensor | None = None,
+        candidate_ids: tf.Tensor | None = None,
+        score_mask: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """The mean loss, with the arguments of `tfrs.tasks.Retrieval.call`.
+
+        Args:
+            query_embeddings: `[batch, embedding_dim]`.
+            candidate_embeddings: `[columns, embedding_dim]`, columns >= batch; candidate i is the
+                positive of query i, further ones are negatives of all.
+            sample_weight: `[batch]`.
+            candidate_sampling_probability: `[columns]`, > 0.
+            candidate_ids: `[columns]`, to hide accidental hits.
+            score_mask: `[batch, columns]` bool, false where a candidate is not considered.
+
+        Returns:
+            A float32 scalar.
+        """
+        hidden = None if score_mask is None else tf.logical_not(score_mask)
+        if candidate_ids is not None:
+            hits = accidental_hits(candidate_ids[: tf.shape(query_embeddings)[0]], candidate_ids)
+            hidden = hits if hidden is None else tf.logical_or(hidden, hits)
+        losses = self.losses_per_query(
+            query_embeddings,
+            candidate_embeddings,
+            sampling_probability=candidate_sampling_probability,
+            hidden=hidden,
+        )
+        return weighted_mean(losses, sample_weight)

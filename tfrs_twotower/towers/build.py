@@ -1,0 +1,124 @@
+"""Builds the towers that a model config asks for."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from typing_extensions import assert_never
+
+from tfrs_twotower.config import ModelConfig, PlainTowerConfig
+from tfrs_twotower.data.assets import Assets
+from tfrs_twotower.errors import FeatureSpecError
+from tfrs_twotower.features.inputs import TowerInputs
+from tfrs_twotower.features.lookup import build_lookups
+from tfrs_twotower.features.wordpiece import WordPiece
+from tfrs_twotower.layers.bert import BertEncoder, BertShape
+from tfrs_twotower.layers.checkpoint import read_bert, read_vocabulary
+from tfrs_twotower.layers.initial import WeightMaker
+from tfrs_twotower.layers.tables import TableSet
+from tfrs_twotower.specs import FeatureSpec, TextFeature
+from tfrs_twotower.towers.fields import FieldBuilder, table_shapes
+from tfrs_twotower.towers.plain import PlainTower
+from tfrs_twotower.towers.tower import Tower, Towers
+
+
+def build_towers(
+    spec: FeatureSpec,
+    model_config: ModelConfig,
+    assets: Assets,
+    *,
+    seed: int,
+    checkpoint_root: Path = Path(),
+    pretrained_shapes: Mapping[str, BertShape] | None = None,
+) -> Towers:
+    """Builds a query tower and a candidate tower with fresh weights.
+
+    Every weight depends on the seed and its own name only.
+
+    Args:
+        spec: the features of both sides.
+        model_config: which towers, and their sizes.
+        assets: vocabularies and statistics.
+        seed: of the initial weights and of everything that training hides.
+        checkpoint_root: where relative `checkpoint` directories of the spec start.
+        pretrained_shapes: builds pretrained encoders of these shapes, by `checkpoint`, with
+            weights that are to be loaded over; by default they are read from the checkpoints.
+
+    Raises:
+        MissingArtifact: the assets lack a vocabulary or statistics that the spec needs.
+        FeatureSpecError: a checkpoint cannot be used.
+        ConfigError: the model config does not fit together.
+    """
+    weights = WeightMaker(seed)
+    lookups = build_lookups(spec, assets)
+    word_pieces = _word_pieces(spec, assets, checkpoint_root)
+    tables = TableSet(
+        weights.under("tables"),
+        table_shapes(spec, lookups, word_pieces),
+        model_config.embedding_dim,
+    )
+    pretrained = _pretrained(spec, weights, checkpoint_root, pretrained_shapes)
+    id_feature = spec.candidate_id_feature
+    history_vocabulary = id_feature.vocabulary_name if id_feature else None
+
+    def build(side: str) -> Tower:
+        features = getattr(spec, side).features
+        history_lookup = lookups[history_vocabulary] if history_vocabulary else None
+        inputs = TowerInputs(side, features, assets, lookups, word_pieces, history_lookup)
+        fields = FieldBuilder(
+            weights.under(side), model_config, inputs, tables, pretrained, history_vocabulary
+        )
+        encoders = [fields.build(feature) for feature in features]
+        match model_config:
+            case PlainTowerConfig():
+                return PlainTower(inputs, encoders, model_config, weights.under(side), side)
+            case _:
+                assert_never(model_config)
+
+    return Towers(build("query"), build("candidate"), pretrained)
+
+
+def _word_pieces(spec: FeatureSpec, assets: Assets, root: Path) -> dict[str, WordPiece]:
+    pieces: dict[str, WordPiece] = {}
+    for feature in (*spec.query.features, *spec.candidate.features):
+        if isinstance(feature, TextFeature) and feature.vocabulary_name not in pieces:
+            name = feature.vocabulary_name
+            if feature.checkpoint is not None and name not in assets.vocabularies:
+                assets.vocabularies[name] = read_vocabulary(root / feature.checkpoint)
+            pieces[name] = WordPiece(assets.vocabulary(name), name, lower_case=feature.lower_case)
+    return pieces
+
+
+def _pretrained(
+    spec: FeatureSpec, weights: WeightMaker, root: Path, shapes: Mapping[str, BertShape] | None
+) -> dict[str, BertEncoder]:
+    encoders: dict[str, BertEncoder] = {}
+    for feature in (*spec.query.features, *spec.candidate.features):
+        if not isinstance(feature, TextFeature) or feature.checkpoint is None:
+            continue
+        checkpoint = feature.checkpoint
+        if checkpoint in encoders:
+            _check_length(feature, encoders[checkpoint].shape)
+            continue
+        maker = weights.under(f"pretrained.{len(encoders)}")
+        if shapes is not None:
+            encoders[checkpoint] = BertEncoder(maker, shapes[checkpoint])
+        else:
+            shape, tensors = read_bert(root / checkpoint)
+            encoders[checkpoint] = BertEncoder(maker, shape)
+            try:
+                encoders[checkpoint].assign(tensors)
+            except (KeyError, ValueError) as cause:
+                raise FeatureSpecError(
+                    f"{root / checkpoint}: the tensors are not those of a BERT encoder: {cause}. "
+                    "Give checkpoint: the directory of another one."
+                ) from cause
+        _check_length(feature, encoders[checkpoint].shape)
+    return encoders
+
+
+def _check_length(feature: TextFeature, shape: BertShape) -> None:
+    if not 3 <= feature.max_tokens <= shape.num_positions:
+        raise FeatureSpecError(
+            f"the text '{feature.name}': max_tokens is {feature.max_tokens}; its checkpoint takes "
+            f"3 to {shape.num_positions}, two of which mark the ends"
+        )

@@ -1,0 +1,74 @@
+"""The plain tower: sum of field vectors, residual layers, L2 normalisation."""
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from tfrs_twotower.config import PlainTowerConfig
+from tfrs_twotower.features.inputs import Tokens, TowerInputs
+from tfrs_twotower.layers.encoder import FieldEncoder
+from tfrs_twotower.layers.hiding import Hiding
+from tfrs_twotower.layers.initial import WeightMaker
+from tfrs_twotower.layers.normalise import l2_normalise
+from tfrs_twotower.layers.residual import ResidualLayer
+from tfrs_twotower.towers.tower import Tower
+
+_BIAS_STDDEV = 0.01
+
+
+class PlainTower(Tower):
+    """`l2_normalise(residual(bias + sum of field vectors))`."""
+
+    def __init__(
+        self,
+        inputs: TowerInputs,
+        fields: Sequence[FieldEncoder],
+        config: PlainTowerConfig,
+        weights: WeightMaker,
+        name: str,
+    ) -> None:
+        """Builds a tower.
+
+        Args:
+            inputs: raw values to tokens.
+            fields: an encoder for each of the inputs' features, in their order.
+            config: the tower's section of the run config.
+            weights: makes the tower's own weights.
+            name: `query` or `candidate`.
+        """
+        super().__init__(name=name)
+        self.inputs = inputs
+        self.embedding_dim = config.embedding_dim
+        self.fields = list(fields)
+        self._hiding = Hiding(weights.seed, name)
+        # Not zero: a row whose fields are all missing must still have a direction.
+        self._bias = weights.normal("bias", [config.embedding_dim], _BIAS_STDDEV)
+        self._residual_layers = [
+            ResidualLayer(
+                weights.under(f"residual_{number}"),
+                config.embedding_dim,
+                config.activation,
+                config.dropout,
+                f"residual_{number}",
+            )
+            for number in range(config.num_residual_layers)
+        ]
+
+    def encode_fields(self, tokens: Tokens, training: bool = False) -> tf.Tensor:
+        """Field vectors `[batch, num_fields, embedding_dim]`, in the order of the spec."""
+        return tf.stack(self._field_vectors(tokens, training), axis=1)
+
+    def embed_tokens(self, tokens: Tokens, training: bool = False) -> tf.Tensor:
+        """Embeds a batch of tokens: `[batch, embedding_dim]` float32, L2-normalised."""
+        vectors = tf.add_n(self._field_vectors(tokens, training)) + self._bias
+        hiding = self._hiding if training else None
+        for layer in self._residual_layers:
+            vectors = layer(vectors, hiding)
+        return l2_normalise(vectors)
+
+    def _field_vectors(self, tokens: Tokens, training: bool) -> list[tf.Tensor]:
+        hiding = self._hiding if training else None
+        return [
+            field(tokens[feature.name], hiding)
+            for feature, field in zip(self.inputs.features, self.fields, strict=True)
+        ]

@@ -1,0 +1,135 @@
+"""Towers on disk: architecture, weights, vocabularies and statistics.
+
+architecture.json   feature spec, model config, shapes of pretrained encoders
+weights.npz         every weight under its dotted name; the same weights give the same bytes
+vocabularies/  statistics.json
+"""
+
+import json
+import zipfile
+from dataclasses import asdict
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import TypeAdapter, ValidationError
+
+from tfrs_twotower.artifacts.layout import ARCHITECTURE, WEIGHTS
+from tfrs_twotower.config import ModelConfig
+from tfrs_twotower.data.assets import Assets, load_assets, write_assets
+from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
+from tfrs_twotower.layers.bert import BertShape
+from tfrs_twotower.specs import FeatureSpec
+from tfrs_twotower.towers.build import build_towers
+from tfrs_twotower.towers.tower import Towers
+
+_ZIP_TIME = (1980, 1, 1, 0, 0, 0)
+_SEED_OF_REPLACED_WEIGHTS = 0
+
+
+def save_towers(
+    towers: Towers,
+    spec: FeatureSpec,
+    model_config: ModelConfig,
+    assets: Assets,
+    directory: Path,
+) -> None:
+    """Writes everything that `load_towers` needs into an existing directory."""
+    architecture = {
+        "spec": spec.model_dump(mode="json"),
+        "model": model_config.model_dump(mode="json"),
+        "pretrained": {name: asdict(shape) for name, shape in towers.pretrained_shapes.items()},
+    }
+    text = json.dumps(architecture, indent=2, sort_keys=True, ensure_ascii=False)
+    (directory / ARCHITECTURE).write_text(text + "\n", encoding="utf-8")
+    write_assets(assets, directory)
+    write_weights(
+        {name: variable.numpy() for name, variable in towers.named_variables().items()},
+        directory / WEIGHTS,
+    )
+
+
+def load_towers(directory: Path) -> Towers:
+    """Rebuilds saved towers with their weights.
+
+    Raises:
+        MissingArtifact: a file is not there.
+        CorruptArtifact: a file cannot be read, or the weights do not fit the architecture.
+    """
+    path = directory / ARCHITECTURE
+    try:
+        architecture = json.loads(path.read_text(encoding="utf-8"))
+        spec = FeatureSpec.model_validate(architecture["spec"])
+        model_config: ModelConfig = TypeAdapter(ModelConfig).validate_python(architecture["model"])
+        shapes = {name: BertShape(**shape) for name, shape in architecture["pretrained"].items()}
+    except FileNotFoundError:
+        raise MissingArtifact(f"{path}: is missing; train first.") from None
+    except (OSError, ValueError, KeyError, TypeError, ValidationError) as cause:
+        raise CorruptArtifact(f"{path}: cannot be read: {cause}. Train again.") from cause
+    towers = build_towers(
+        spec,
+        model_config,
+        load_assets(directory),
+        seed=_SEED_OF_REPLACED_WEIGHTS,
+        pretrained_shapes=shapes,
+    )
+    assign_weights(towers, read_weights(directory / WEIGHTS), str(directory / WEIGHTS))
+    return towers
+
+
+def load_spec_of(directory: Path) -> tuple[FeatureSpec, ModelConfig]:
+    """The feature spec and model config that saved towers were built from."""
+    architecture = json.loads((directory / ARCHITECTURE).read_text(encoding="utf-8"))
+    model_config: ModelConfig = TypeAdapter(ModelConfig).validate_python(architecture["model"])
+    return FeatureSpec.model_validate(architecture["spec"]), model_config
+
+
+def write_weights(weights: dict[str, npt.NDArray[Any]], path: Path) -> None:
+    """Writes arrays as an uncompressed .npz whose bytes depend on the arrays only."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for name in sorted(weights):
+            buffer = BytesIO()
+            np.lib.format.write_array(buffer, np.asanyarray(weights[name]), allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy", _ZIP_TIME), buffer.getvalue())
+
+
+def read_weights(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """Reads what `write_weights` wrote.
+
+    Raises:
+        MissingArtifact: there is no such file.
+        CorruptArtifact: it cannot be read.
+    """
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except FileNotFoundError:
+        raise MissingArtifact(f"{path}: is missing; train first.") from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as cause:
+        raise CorruptArtifact(f"{path}: cannot be read: {cause}. Train again.") from cause
+
+
+def assign_weights(towers: Towers, weights: dict[str, npt.NDArray[Any]], where: str) -> None:
+    """Sets every weight of the towers.
+
+    Raises:
+        CorruptArtifact: a weight is missing, surplus, or of another shape; none is set then.
+    """
+    variables = towers.named_variables()
+    for name in sorted(variables.keys() | weights.keys()):
+        if name not in weights:
+            raise CorruptArtifact(f"{where}: the weight '{name}' is missing. Train again.")
+        if name not in variables:
+            raise CorruptArtifact(
+                f"{where}: the weight '{name}' belongs to no part of the towers. Train again."
+            )
+        expected, found = tuple(variables[name].shape), weights[name].shape
+        if expected != found or weights[name].dtype != np.float32:
+            raise CorruptArtifact(
+                f"{where}: the weight '{name}' is {weights[name].dtype} of shape {found}, "
+                f"expected float32 of shape {expected}. Train again."
+            )
+    for name, variable in variables.items():
+        variable.assign(weights[name])

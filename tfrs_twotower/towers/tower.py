@@ -1,0 +1,75 @@
+"""What a tower is, and the pair of them that makes a model."""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+
+import tensorflow as tf
+
+from tfrs_twotower.data.raw_inputs import RawBatch
+from tfrs_twotower.features.inputs import Tokens, TowerInputs
+from tfrs_twotower.layers.bert import BertEncoder, BertShape
+from tfrs_twotower.layers.encoder import FieldEncoder
+
+
+class Tower(tf.Module):
+    """Maps one side's raw features to an embedding, in two phases.
+
+    `inputs` turns raw values into tokens (strings end there); `embed_tokens` turns tokens into
+    embeddings. Training tokenises once and calls only the second.
+    """
+
+    inputs: TowerInputs
+    fields: Sequence[FieldEncoder]
+    """The encoder of each feature, in the order of the spec."""
+    embedding_dim: int
+
+    @property
+    def num_fields(self) -> int:
+        """Number of field vectors: one for each feature."""
+        return len(self.inputs.features)
+
+    @abstractmethod
+    def encode_fields(self, tokens: Tokens, training: bool = False) -> tf.Tensor:
+        """Field vectors `[batch, num_fields, embedding_dim]`, in the order of the spec."""
+
+    @abstractmethod
+    def embed_tokens(self, tokens: Tokens, training: bool = False) -> tf.Tensor:
+        """Embeds a batch of tokens.
+
+        Returns:
+            `[batch, embedding_dim]` float32, L2-normalised.
+        """
+
+    def __call__(self, raw: RawBatch, training: bool = False) -> tf.Tensor:
+        """Embeds a batch of raw features: `embed_tokens(inputs(raw))`."""
+        return self.embed_tokens(self.inputs(raw), training)
+
+
+class Towers(tf.Module):
+    """A query tower and a candidate tower that share tables and lookups."""
+
+    def __init__(
+        self, query: Tower, candidate: Tower, pretrained: Mapping[str, BertEncoder] | None = None
+    ) -> None:
+        """Joins two towers; `pretrained` are their BERT encoders by checkpoint."""
+        super().__init__(name="towers")
+        self.query = query
+        self.candidate = candidate
+        self._pretrained_shapes = {
+            name: encoder.shape for name, encoder in (pretrained or {}).items()
+        }
+
+    @property
+    def pretrained_shapes(self) -> dict[str, BertShape]:
+        """Shapes of the pretrained encoders by checkpoint."""
+        return dict(self._pretrained_shapes)
+
+    @property
+    def embedding_dim(self) -> int:
+        """Dimension of both towers' output."""
+        return self.query.embedding_dim
+
+    def named_variables(self) -> dict[str, tf.Variable]:
+        """Every weight under its dotted name, sorted; shared ones stand once."""
+        named = {variable.name.removesuffix(":0"): variable for variable in self.variables}
+        return dict(sorted(named.items()))

@@ -1,0 +1,235 @@
+"""The training loop: batches, steps, evaluations, checkpoints."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfrs_twotower.config import TrainingConfig
+from tfrs_twotower.data.example_table import ExampleTable
+from tfrs_twotower.errors import TrainingError
+from tfrs_twotower.training.batch_order import BatchOrder
+from tfrs_twotower.training.checkpoints import Checkpoints
+from tfrs_twotower.training.early_stopping import BestSoFar
+from tfrs_twotower.training.log import TrainingLog
+from tfrs_twotower.training.model import TwoTowerModel
+from tfrs_twotower.training.plan import Plan
+from tfrs_twotower.training.replicas import spread
+from tfrs_twotower.training.reports import Report, StepReport
+from tfrs_twotower.training.schedule import learning_rate
+from tfrs_twotower.training.validation import Validator
+
+_MOST_LOGGED_STEPS = 2000
+
+
+@dataclass
+class Progress:
+    """What is saved of a training beside its variables.
+
+    Attributes:
+        step: updates done.
+        best_step: step whose weights are kept.
+        validation: what was measured there.
+        seconds: spent so far, by all processes.
+        log_position: bytes of the log.
+        finished: whether the training is over.
+        best: state of early stopping.
+    """
+
+    step: int = 0
+    best_step: int = 0
+    validation: dict[str, float] | None = None
+    seconds: float = 0.0
+    log_position: int = 0
+    finished: bool = False
+    best: dict[str, Any] | None = None
+
+
+class Fitting:
+    """One training from its last checkpoint, or from the start, to its end."""
+
+    def __init__(
+        self,
+        model: TwoTowerModel,
+        table: ExampleTable,
+        plan: Plan,
+        config: TrainingConfig,
+        *,
+        seed: int,
+        validator: Validator | None,
+        directory: Path,
+        log_path: Path,
+        log_position: int,
+        strategy: tf.distribute.Strategy | None,
+        report: Report,
+    ) -> None:
+        """Puts the parts together; `directory` holds this training's checkpoints."""
+        self._model = model
+        self._table = table
+        self._plan = plan
+        self._config = config
+        self._validator = validator
+        self._log_path = log_path
+        self._strategy = strategy
+        self._report = report
+        self._order = BatchOrder(
+            len(table), plan.batch_size, seed=seed, buffer=config.shuffle_buffer
+        )
+        self._checkpoints = Checkpoints(directory, model=model, optimizer=model.optimizer)
+        stopping = config.early_stopping if plan.phase == "fit" and validator else None
+        self._metric = stopping.metric if stopping else None
+        self._best = BestSoFar(stopping.patience if stopping else None)
+        self._progress = Progress(log_position=log_position)
+        self._run_step = self._compile()
+        self._own_steps, self._own_seconds = 0, 0.0
+
+    @property
+    def examples_per_s(self) -> float:
+        """Examples per second of this process, its first step (tracing) and validation left out."""
+        if self._own_steps < 1 or not self._own_seconds:
+            return 0.0
+        return self._own_steps * self._plan.batch_size / self._own_seconds
+
+    @property
+    def temperature(self) -> float:
+        """The softmax's temperature at present."""
+        return float(self._model.task.temperature)
+
+    def run(self) -> Progress:
+        """Trains to the end, and leaves the kept weights in the model.
+
+        Raises:
+            TrainingError: the loss or the gradient is not finite.
+        """
+        facts = self._checkpoints.restore()
+        if facts is not None:
+            self._progress = Progress(**facts)
+            self._best = BestSoFar(**self._progress.best) if self._progress.best else self._best
+        progress = self._progress
+        if not progress.finished:
+            log = TrainingLog(self._log_path, progress.log_position)
+            try:
+                while progress.step < self._plan.last_step and not self._best.exhausted:
+                    self._advance(log)
+                if self._metric is None:
+                    progress.best_step = progress.step
+                progress.finished = True
+                self._save(log)
+            finally:
+                log.close()
+        if self._metric is not None:
+            self._checkpoints.load_best(progress.best_step, self._model.variables)
+        return progress
+
+    def _advance(self, log: TrainingLog) -> None:
+        progress, plan = self._progress, self._plan
+        started = time.perf_counter()
+        step = progress.step + 1
+        rate = learning_rate(self._config.optimizer, step, plan.horizon)
+        losses = self._losses(step, rate)
+        progress.step = step
+        elapsed = time.perf_counter() - started
+        if self._own_steps or self._own_seconds:
+            self._own_seconds += elapsed
+            self._own_steps += 1
+        else:
+            self._own_seconds = 1e-9  # the first step is mostly tracing
+        progress.seconds += elapsed
+        last = step == plan.last_step
+        validation = None
+        if self._validator is not None and (last or step % plan.evaluate_every == 0):
+            validation = self._evaluate(step)
+        entry = {
+            "phase": plan.phase,
+            "step": step,
+            "epoch": plan.epoch(step),
+            **losses,
+            "learning_rate": rate,
+            "examples_per_s": round(self.examples_per_s, 1),
+        }
+        if validation is not None:
+            entry["validation"] = validation
+        if validation is not None or last or step % _log_interval(plan) == 0:
+            log.write(entry)
+        if validation is not None or step % self._config.checkpoint_every_steps == 0:
+            self._save(log)
+        left = (plan.last_step - step) * plan.batch_size
+        self._report(
+            StepReport(
+                step=step,
+                total_steps=plan.last_step,
+                epoch=plan.epoch(step),
+                losses=losses,
+                examples_per_s=self.examples_per_s,
+                eta_s=left / self.examples_per_s if self.examples_per_s else 0.0,
+                learning_rate=rate,
+                validation=validation,
+                phase=plan.phase,
+            )
+        )
+
+    def _losses(self, step: int, rate: float) -> dict[str, float]:
+        positions = self._order.batch(step - 1)
+        table = self._table
+        batch: dict[str, Any] = {
+            "tokens": {name: values[positions] for name, values in table.tokens.items()},
+            "query_rows": table.query_rows[positions],
+            "candidate_rows": table.candidate_rows[positions],
+            "weights": table.weights[positions],
+            "step": np.full(len(positions), step, np.int64),
+        }
+        self._model.optimizer.learning_rate = rate
+        values = {name: float(value) for name, value in self._run_step(batch).items()}
+        norm = values["gradient_norm"]
+        if not (math.isfinite(values["loss"]) and math.isfinite(norm)):
+            raise TrainingError(
+                f"training diverged at step {step}: the loss is {values['loss']} and the "
+                f"gradient's norm {norm} at learning rate {rate:.3g}. Lower "
+                "training.optimizer.learning_rate, set training.optimizer.clip_norm, or raise "
+                "training.softmax.temperature. The last good checkpoint is kept."
+            )
+        return values
+
+    def _evaluate(self, step: int) -> dict[str, float]:
+        assert self._validator is not None
+        started = time.perf_counter()
+        values = self._validator.measure()
+        progress = self._progress
+        if self._metric is None:
+            progress.validation = values
+        elif self._best.see(step, values[self._metric]):
+            self._checkpoints.save_best(step, self._model.variables)
+            progress.best_step, progress.validation = step, values
+        progress.seconds += time.perf_counter() - started
+        return values
+
+    def _save(self, log: TrainingLog) -> None:
+        progress = self._progress
+        progress.log_position = log.position()
+        progress.best = asdict(self._best)
+        self._checkpoints.save(progress.step, asdict(progress), progress.best_step)
+
+    def _compile(self) -> Callable[[dict[str, Any]], dict[str, tf.Tensor]]:
+        model, strategy = self._model, self._strategy
+        if strategy is None:
+            one = tf.function(model.train_step, autograph=False)
+            return lambda batch: one(tf.nest.map_structure(tf.convert_to_tensor, batch))
+
+        @tf.function(autograph=False)
+        def every_replica(batch: dict[str, Any]) -> dict[str, tf.Tensor]:
+            shares = strategy.run(model.train_step, args=(batch,))
+            return {
+                name: strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None)
+                for name, value in shares.items()
+            }
+
+        return lambda batch: every_replica(spread(strategy, batch))
+
+
+def _log_interval(plan: Plan) -> int:
+    return max(1, math.ceil(plan.last_step / _MOST_LOGGED_STEPS))

@@ -1,0 +1,102 @@
+"""What training reads: examples, corpus and validation queries, as tokens in memory."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from tfrs_twotower.artifacts import read_manifest
+from tfrs_twotower.artifacts.layout import TRAIN_GLOB
+from tfrs_twotower.config import TrainingConfig
+from tfrs_twotower.data.corpus import Corpus
+from tfrs_twotower.data.evaluation_queries import load_evaluation_queries
+from tfrs_twotower.data.example_table import ExampleTable, concatenate, load_example_table
+from tfrs_twotower.metrics import GroundTruth, Ragged
+from tfrs_twotower.specs import FeatureSpec
+from tfrs_twotower.towers.tower import Tower
+from tfrs_twotower.training.examples import first_interactions, time_decay
+from tfrs_twotower.training.validation import ValidationQueries
+
+FRESH_GLOB = "fresh-*.tfrecord.gz"
+_CHUNK = 4096
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Reads one preprocessed artifact.
+
+    Attributes:
+        directory: of the artifact.
+        spec: the feature spec.
+        corpus: its candidates.
+        window: ends of the training and validation windows, seconds or None.
+        config: which examples are used, and how they are weighted.
+    """
+
+    directory: Path
+    spec: FeatureSpec
+    corpus: Corpus
+    window: dict[str, Any]
+    config: TrainingConfig
+
+    def examples(self, query_tower: Tower, *, with_fresh: bool) -> ExampleTable:
+        """Training examples with their weights; with those of the validation window if asked.
+
+        Weights are the data's times the time decay.
+        """
+        table = self._read(query_tower, TRAIN_GLOB)
+        end_s = self.window.get("train_end")
+        if with_fresh:
+            table = concatenate(table, self._read(query_tower, FRESH_GLOB))
+            end_s = self.window.get("validation_end")
+        if self.config.first_interactions_only:
+            table = first_interactions(table)
+        half_life_days = self.config.time_decay_half_life_days
+        if half_life_days is None:
+            return table
+        if end_s is None:
+            end_s = int(table.timestamps.max())
+        decay = time_decay(table.timestamps, half_life_days=half_life_days, end_s=end_s)
+        return replace(table, weights=table.weights * decay)
+
+    def corpus_tokens(self, candidate_tower: Tower) -> dict[str, tf.Tensor]:
+        """`[num_candidates, ...]` tokens of the candidate tower, by name."""
+        return _tokens(candidate_tower, self.corpus.raw)
+
+    def counts(self, table: ExampleTable) -> NDArray[np.int64]:
+        """`[num_candidates]` examples of each candidate."""
+        return np.bincount(table.candidate_rows, minlength=len(self.corpus)).astype(np.int64)
+
+    def validation_queries(
+        self, query_tower: Tower, counts: NDArray[np.int64], most: int, *, seed: int
+    ) -> ValidationQueries | None:
+        """A fixed sample of the validation queries; None if the split has none."""
+        if not read_manifest(self.directory, "preprocessed").counts.get("validation_queries"):
+            return None
+        read = load_evaluation_queries(self.directory, "validation", self.spec, self.corpus)
+        queries = ValidationQueries(
+            {name: value.numpy() for name, value in _tokens(query_tower, read.raw).items()},
+            GroundTruth.from_lists(read.relevant, read.gains),
+            Ragged.from_lists(read.seen),
+            counts > 0 if self.spec.split.known_candidates_only else None,
+        )
+        return queries.sample(most, seed=seed)
+
+    def _read(self, query_tower: Tower, pattern: str) -> ExampleTable:
+        return load_example_table(
+            self.directory, self.spec, self.corpus, query_tower.inputs, pattern
+        )
+
+
+def _tokens(tower: Tower, raw: dict[str, NDArray[Any]]) -> dict[str, tf.Tensor]:
+    size = len(next(iter(raw.values())))
+    parts = [
+        tower.inputs(
+            {name: tf.constant(values[start : start + _CHUNK]) for name, values in raw.items()}
+        )
+        for start in range(0, size, _CHUNK)
+    ]
+    return {name: tf.concat([part[name] for part in parts], axis=0) for name in parts[0]}

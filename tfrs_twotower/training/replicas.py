@@ -1,0 +1,101 @@
+"""One replica or several: the same words for both.
+
+In-batch negatives are shared, so a replica needs the candidates of all. Gradients flow back
+through the gathering: what another replica's loss says about a candidate reaches the replica that
+embedded it.
+"""
+
+from typing import Any
+
+import tensorflow as tf
+
+from tfrs_twotower.errors import TrainingError
+
+
+def make_strategy(replicas: int) -> tf.distribute.Strategy | None:
+    """A MirroredStrategy over that many devices, or None for one replica.
+
+    GPUs are taken if there are enough; otherwise the CPU is divided into logical devices.
+
+    Raises:
+        TrainingError: there are fewer devices.
+    """
+    if replicas == 1:
+        return None
+    gpus = tf.config.list_physical_devices("GPU")
+    if len(gpus) < replicas:
+        _divide_cpu(replicas)
+    kind = "GPU" if len(gpus) >= replicas else "CPU"
+    devices = [device.name for device in tf.config.list_logical_devices(kind)]
+    return tf.distribute.MirroredStrategy(
+        devices[:replicas], cross_device_ops=tf.distribute.ReductionToOneDevice()
+    )
+
+
+def _divide_cpu(replicas: int) -> None:
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    wanted = [tf.config.LogicalDeviceConfiguration()] * replicas
+    try:
+        present = tf.config.get_logical_device_configuration(cpu)
+        if present is None or len(present) < replicas:
+            tf.config.set_logical_device_configuration(cpu, wanted)
+    except RuntimeError as cause:
+        raise TrainingError(
+            f"training.replicas is {replicas}, but TensorFlow sees "
+            f"{len(tf.config.list_physical_devices('GPU'))} GPUs, and the CPU can no longer be "
+            "divided, because TensorFlow is already in use in this process. Train in a process of "
+            "its own, or with fewer replicas."
+        ) from cause
+
+
+def num_replicas() -> int:
+    """Replicas in step with this one."""
+    return int(tf.distribute.get_strategy().num_replicas_in_sync)
+
+
+def replica_id() -> tf.Tensor:
+    """Number of this replica, an int32 scalar."""
+    if num_replicas() == 1:
+        return tf.constant(0, tf.int32)
+    context = tf.distribute.get_replica_context()
+    return tf.cast(context.replica_id_in_sync_group, tf.int32)
+
+
+def all_gather(values: tf.Tensor) -> tf.Tensor:
+    """Joins a tensor of every replica along its first axis, in the order of the replicas."""
+    if num_replicas() == 1:
+        return values
+    return tf.distribute.get_replica_context().all_gather(values, axis=0)
+
+
+def sum_over_replicas(values: tf.Tensor) -> tf.Tensor:
+    """Adds up a tensor of every replica."""
+    if num_replicas() == 1:
+        return values
+    context = tf.distribute.get_replica_context()
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, values)
+
+
+def own_share(values: tf.Tensor) -> tf.Tensor:
+    """This replica's part of a tensor that all replicas hold, cut along the first axis."""
+    replicas = num_replicas()
+    if replicas == 1:
+        return values
+    total = tf.shape(values)[0]
+    return values[replica_id() * total // replicas : (replica_id() + 1) * total // replicas]
+
+
+def spread(strategy: tf.distribute.Strategy, batch: dict[str, Any]) -> dict[str, Any]:
+    """Cuts a global batch of arrays (first axis: examples) into one batch for each replica."""
+    replicas = strategy.num_replicas_in_sync
+
+    def part(context: Any) -> Any:
+        index = context.replica_id_in_sync_group
+
+        def cut(values: Any) -> Any:
+            size = len(values) // replicas
+            return tf.convert_to_tensor(values[index * size : (index + 1) * size])
+
+        return tf.nest.map_structure(cut, batch)
+
+    return strategy.experimental_distribute_values_from_function(part)

@@ -1,0 +1,147 @@
+"""Validation during training: exact ranking of the whole corpus, seen candidates left out."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from tfrs_twotower.metrics import GroundTruth, Ragged, judge, parse_metric, per_query
+from tfrs_twotower.training.embedding_health import embedding_health
+
+_CHUNK = 512
+_SCORES_PER_CHUNK = 1 << 25  # 128 MB of float32
+
+
+@dataclass(frozen=True)
+class ValidationQueries:
+    """What is asked, and what should come back.
+
+    Attributes:
+        tokens: `[num_queries, ...]` of the query tower, by name.
+        truth: relevant rows and gains; no query is empty.
+        seen: rows that are left out of each query's ranking.
+        rankable: `[num_candidates]` bool, candidates that may be ranked at all; None for all.
+    """
+
+    tokens: dict[str, NDArray[np.generic]]
+    truth: GroundTruth
+    seen: Ragged
+    rankable: NDArray[np.bool_] | None = None
+
+    def __len__(self) -> int:
+        return len(self.truth)
+
+    def sample(self, most: int, *, seed: int) -> "ValidationQueries":
+        """At most so many of the queries, chosen by the seed, in their order."""
+        if len(self) <= most:
+            return self
+        chosen = np.sort(np.random.default_rng(seed).choice(len(self), most, replace=False))
+        relevant = self.truth.relevant
+        kept = np.isin(relevant.owners, chosen)
+        return ValidationQueries(
+            {name: values[chosen] for name, values in self.tokens.items()},
+            GroundTruth(relevant.take(chosen), self.truth.gains[kept]),
+            self.seen.take(chosen),
+            self.rankable,
+        )
+
+
+class Validator:
+    """Measures the towers as they are."""
+
+    def __init__(
+        self,
+        query_tower: Any,
+        candidate_tower: Any,
+        corpus_tokens: dict[str, tf.Tensor],
+        queries: ValidationQueries,
+        metrics: tuple[str, ...],
+    ) -> None:
+        """Prepares the measurement.
+
+        Args:
+            query_tower: has `embed_tokens(tokens)`.
+            candidate_tower: the same.
+            corpus_tokens: `[num_candidates, ...]` by name.
+            queries: what is asked.
+            metrics: names such as `recall@100`.
+        """
+        self._corpus_tokens = corpus_tokens
+        self._queries = queries
+        self._metrics = metrics
+        self._k = max(parse_metric(name)[1] for name in metrics)
+        self._embed_queries = tf.function(
+            lambda tokens: query_tower.embed_tokens(tokens, training=False),
+            autograph=False,
+            reduce_retracing=True,
+        )
+        self._embed_candidates = tf.function(
+            lambda tokens: candidate_tower.embed_tokens(tokens, training=False),
+            autograph=False,
+            reduce_retracing=True,
+        )
+
+    def measure(self) -> dict[str, float]:
+        """Metrics, means over the queries, and embedding health."""
+        queries = _in_chunks(self._embed_queries, self._queries.tokens)
+        candidates = _in_chunks(self._embed_candidates, self._corpus_tokens)
+        judged = judge(self._ranked(queries, candidates), self._queries.truth)
+        values = {name: float(per_query(name, judged).mean()) for name in self._metrics}
+        relevant = self._queries.truth.relevant
+        positives = relevant.values[relevant.offsets[:-1]]
+        if len(candidates) > 1:
+            values |= embedding_health(queries, candidates, positives)
+        return values
+
+    def _ranked(
+        self, queries: NDArray[np.float32], candidates: NDArray[np.float32]
+    ) -> NDArray[np.int64]:
+        corpus = tf.constant(candidates)
+        barred = None
+        if self._queries.rankable is not None:
+            barred = tf.constant(~self._queries.rankable)
+        size = max(1, min(_CHUNK, _SCORES_PER_CHUNK // len(candidates)))
+        parts = []
+        for start in range(0, len(queries), size):
+            asked = np.arange(start, min(start + size, len(queries)))
+            seen = self._queries.seen.take(asked)
+            cells = np.stack([seen.owners, seen.values], axis=1)
+            parts.append(_top_rows(tf.constant(queries[asked]), corpus, cells, barred, self._k))
+        ranked = np.concatenate(parts).astype(np.int64)
+        short = self._k - ranked.shape[1]
+        return np.pad(ranked, ((0, 0), (0, max(short, 0))), constant_values=-1)
+
+
+def _top_rows(
+    queries: tf.Tensor,
+    corpus: tf.Tensor,
+    seen: NDArray[np.int64],
+    barred: tf.Tensor | None,
+    k: int,
+) -> NDArray[np.int32]:
+    scores = tf.linalg.matmul(queries, corpus, transpose_b=True)
+    lowest = tf.constant(-np.inf, scores.dtype)
+    if len(seen):
+        scores = tf.tensor_scatter_nd_update(scores, seen, tf.fill([len(seen)], lowest))
+    if barred is not None:
+        scores = tf.where(barred[tf.newaxis, :], lowest, scores)
+    # top_k puts the lower row first among equals: the total order that searchers use.
+    best = tf.math.top_k(scores, min(k, corpus.shape[0]))
+    return tf.where(tf.math.is_inf(best.values), -1, best.indices).numpy()
+
+
+def _in_chunks(embed: Any, tokens: dict[str, Any]) -> NDArray[np.float32]:
+    size = len(next(iter(tokens.values())))
+    return np.concatenate(
+        [
+            embed(
+                {
+                    name: tf.constant(values[start : start + _CHUNK])
+                    for name, values in tokens.items()
+                }
+            ).numpy()
+            for start in range(0, size, _CHUNK)
+        ]
+    )
