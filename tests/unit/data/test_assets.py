@@ -1,0 +1,31 @@
+import pytest
+
+from tfrs_twotower.data.assets import Assets, load_assets, write_assets
+from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
+
+
+def test_round_trip_keeps_odd_values(tmp_path):
+    values = ["a b", "tab\there", "line\u2028separator", "next\x85line", "\u00e9", "cr\r", "\x1c"]
+    written = Assets({"odd": values, "empty": []}, {"numeric": {"query.age": {"mean": 1.5}}})
+    write_assets(written, tmp_path)
+    assert load_assets(tmp_path) == written
+
+
+def test_unknown_names(assets):
+    with pytest.raises(MissingArtifact, match=r"vocabularies/nothing\.txt.*item_id"):
+        assets.vocabulary("nothing")
+    with pytest.raises(MissingArtifact, match=r"no statistics of 'query\.height'"):
+        assets.numeric("query.height")
+
+
+def test_missing_and_damaged_files(tmp_path):
+    with pytest.raises(MissingArtifact, match=r"statistics\.json: is missing"):
+        load_assets(tmp_path)
+    (tmp_path / "statistics.json").write_text("{")
+    with pytest.raises(CorruptArtifact, match=r"statistics\.json: cannot be read"):
+        load_assets(tmp_path)
+    (tmp_path / "statistics.json").write_text("{}")
+    (tmp_path / "vocabularies").mkdir()
+    (tmp_path / "vocabularies" / "bad.txt").write_bytes(b"\xff\n")
+    with pytest.raises(CorruptArtifact, match=r"bad\.txt: cannot be read"):
+        load_assets(tmp_path)

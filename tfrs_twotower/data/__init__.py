@@ -1,0 +1,1 @@
+"""Preprocessed data as tensors and arrays: examples, corpus, evaluated queries, vocabularies."""

@@ -1,0 +1,89 @@
+"""Raw inputs of a tower: their shapes in a batch, and how a tf.Example carries them.
+
+The same raw dictionary `{feature name: tensor}` is made from preprocessed examples, from a
+serving request, and from serialized examples in a request; shapes are those of
+`tfrs_twotower.specs.features`.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from tfrs_twotower.specs import (
+    Feature,
+    HistoryFeature,
+    MultiCategoricalFeature,
+    NumericFeature,
+    TimestampFeature,
+)
+
+RawBatch = dict[str, tf.Tensor]
+MISSING_TIME = -1
+
+
+def fixed_width(feature: Feature) -> int | None:
+    """Second dimension of a feature's raw tensor; None where it has one value a row."""
+    if isinstance(feature, HistoryFeature):
+        return feature.max_length
+    if isinstance(feature, MultiCategoricalFeature):
+        return feature.max_values
+    return None
+
+
+def raw_dtype(feature: Feature) -> tf.DType:
+    """Type of a feature's raw tensor."""
+    if isinstance(feature, NumericFeature):
+        return tf.float32
+    if isinstance(feature, TimestampFeature):
+        return tf.int64
+    return tf.string
+
+
+def raw_signature(features: Sequence[Feature]) -> dict[str, tf.TensorSpec]:
+    """Specs of the raw inputs, `[batch]` or `[batch, width]`, under the features' names."""
+    return {
+        feature.name: tf.TensorSpec(
+            [None] if (width := fixed_width(feature)) is None else [None, width],
+            raw_dtype(feature),
+            name=feature.name,
+        )
+        for feature in features
+    }
+
+
+def parse_spec(features: Sequence[Feature]) -> dict[str, Any]:
+    """How `tf.io.parse_example` reads the features; absent ones become missing values."""
+    return {feature.name: _parsed(feature) for feature in features}
+
+
+def _parsed(feature: Feature) -> Any:
+    if fixed_width(feature) is not None:
+        return tf.io.RaggedFeature(tf.string, row_splits_dtype=tf.int64)
+    if isinstance(feature, NumericFeature):
+        return tf.io.FixedLenFeature([], tf.float32, float("nan"))
+    if isinstance(feature, TimestampFeature):
+        return tf.io.FixedLenFeature([], tf.int64, MISSING_TIME)
+    return tf.io.FixedLenFeature([], tf.string, "")
+
+
+def pad_raw(parsed: dict[str, Any], features: Sequence[Feature]) -> RawBatch:
+    """The features out of a parsed batch, lists cut and padded with "" to their fixed width."""
+    raw = {}
+    for feature in features:
+        value = parsed[feature.name]
+        width = fixed_width(feature)
+        raw[feature.name] = (
+            value if width is None else value.to_tensor(default_value="", shape=[None, width])
+        )
+    return raw
+
+
+def example_parser(features: Sequence[Feature]) -> Callable[[tf.Tensor], RawBatch]:
+    """A function from serialized tf.Examples `[batch]` to the raw batch of a tower."""
+    spec = parse_spec(features)
+
+    def parse(serialized: tf.Tensor) -> RawBatch:
+        return pad_raw(tf.io.parse_example(serialized, spec), features)
+
+    return parse
