@@ -47,8 +47,8 @@ format: install  ## Rewrite the code in the project's style.
 docs: install  ## Regenerate the schemas and the key reference.
 	$(BIN)/python -m pipelines.documentation
 
-benchmark: install  ## Measure ratios against peers; prints tables, asserts nothing.
-	$(BIN)/python -m tests.benchmarks
+benchmark: install  ## Quality of MovieLens-100k over five seeds (data as `twotower dataset` puts it).
+	$(BIN)/python -m tests.benchmarks.seeds pipelines/configs/movielens_100k.yaml
 
 clean:  ## Remove build output, caches and the virtual environment.
 	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -24,15 +24,15 @@ def print_leaderboard(layout: Layout) -> None:
         for metric, figure in row.figures.items():
             low, high = figure["ci95"]
             mark = row.marks.get(metric, " ")
-            cells.append(f"{figure['mean']:.4f} [{low:.3f}, {high:.3f}] {mark}")
+            cells.append(f"{figure['mean']:.4f} ±{(high - low) / 2:.3f} {mark}")
         table.add_row(row.system, *cells, style="bold" if row.is_model else None)
     console.print()
     console.print(table)
     console.print(
-        "[low, high]: 95 % bootstrap over queries. After a baseline: + retrieval is significantly "
-        "better,\n- significantly worse, = neither (paired test, Holm's correction)."
+        "± is half of the 95 % bootstrap interval over queries. After a baseline: + retrieval is\n"
+        "significantly better, - significantly worse, = neither (paired test, Holm's correction)."
     )
     leakage = document["leakage_check"]
     console.print(f"Leakage check: {leakage['verdict']}.")
     for finding in leakage["findings"]:
-        console.print(f"  {finding if isinstance(finding, str) else json.dumps(finding)}")
+        console.print(f"  {finding['count']} {finding['message']}")

@@ -71,9 +71,7 @@ def preflight(
     from serving.preflight import check_bundle
 
     if server not in ("stock", "scann"):
-        raise typer.BadParameter(
-            f"'{server}': expected stock or scann", param_hint="--server"
-        )
+        raise typer.BadParameter(f"'{server}': expected stock or scann", param_hint="--server")
     verdict = check_bundle(bundle, server)
     if json_output:
         print_json({"server": server, "loads": not verdict, "missing_ops": list(verdict)})

@@ -10,7 +10,7 @@ _ID_WORDS = frozenset(
     {"id", "ids", "key", "code", "no", "nr", "num", "number", "uuid", "uid", "pk"}
 )
 _LONGEST = 64
-_CAMEL_CASE = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_CAMEL_CASE = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z]{2})")
 
 
 def words_of(name: str) -> tuple[str, ...]:

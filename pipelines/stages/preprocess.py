@@ -6,14 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from apache_beam.io.filesystems import FileSystems
-
 from pipelines.stages.context import StageContext
 from pipelines.transforms.findings import Findings, read_findings
 from pipelines.transforms.preprocessing import FINDINGS, Preprocess
 from pipelines.transforms.records import entity_columns, interaction_columns, query_features
 from pipelines.transforms.running import run_pipeline
-from pipelines.transforms.sources import Source, find_source
+from pipelines.transforms.sources import Source, content_identity, find_source
 from pipelines.transforms.splits import given_cutoffs
 from pipelines.transforms.vocabularies import text_vocabularies
 from pipelines.transforms.wordpieces import learn_wordpieces, read_wordpieces
@@ -104,17 +102,10 @@ def find_sources(context: StageContext) -> dict[str, Source]:
 
 
 def _fingerprint(context: StageContext, sources: Mapping[str, Source]) -> str:
-    files = [_content(path) for source in sources.values() for path in source.files]
+    files = [content_identity(path) for source in sources.values() for path in source.files]
     files.extend(sha256_file(path) for path in _vocabulary_files(context.spec, context).values())
     config = context.config.preprocess.model_dump(mode="json")
     return fingerprint({"preprocess": config, "files": files})
-
-
-def _content(path: str) -> str:
-    if "://" not in path:
-        return sha256_file(Path(path))
-    found = FileSystems.match([path])[0].metadata_list[0]
-    return f"{path} {found.size_in_bytes} {found.last_updated_in_seconds}"
 
 
 def _vocabulary_files(spec: FeatureSpec, context: StageContext) -> dict[str, Path]:

@@ -37,14 +37,8 @@ def as_text(cell: Any) -> str:
         return cell
     if cell is None:
         return ""
-    if isinstance(cell, bool):
-        return "true" if cell else "false"
-    if isinstance(cell, int):
-        return str(cell)
-    if isinstance(cell, float):
-        if math.isnan(cell):
-            return ""
-        return str(int(cell)) if cell.is_integer() else repr(cell)
+    if isinstance(cell, int | float):
+        return _number_as_text(cell)
     if isinstance(cell, bytes):
         try:
             return cell.decode("utf-8")
@@ -55,6 +49,16 @@ def as_text(cell: Any) -> str:
     if isinstance(cell, list | dict):
         raise BadCell("a list or object where one value is expected", str(cell)[:80])
     return str(cell)
+
+
+def _number_as_text(cell: int | float) -> str:
+    if isinstance(cell, bool):
+        return "true" if cell else "false"
+    if isinstance(cell, int):
+        return str(cell)
+    if math.isnan(cell):
+        return ""
+    return str(int(cell)) if cell.is_integer() else repr(cell)
 
 
 def as_values(cell: Any, separator: str, max_values: int) -> tuple[str, ...]:

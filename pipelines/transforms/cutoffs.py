@@ -86,17 +86,21 @@ class AsDict(beam.CombineFn):
     """Key-value pairs to a dict."""
 
     def create_accumulator(self) -> dict[Any, Any]:
+        """Starts empty."""
         return {}
 
     def add_input(self, accumulator: dict[Any, Any], element: tuple[Any, Any]) -> dict[Any, Any]:
+        """Takes one more."""
         accumulator[element[0]] = element[1]
         return accumulator
 
     def merge_accumulators(self, accumulators: Iterable[dict[Any, Any]]) -> dict[Any, Any]:
+        """Puts what several workers saw together."""
         merged: dict[Any, Any] = {}
         for accumulator in accumulators:
             merged.update(accumulator)
         return merged
 
     def extract_output(self, accumulator: dict[Any, Any]) -> dict[Any, Any]:
+        """The result."""
         return accumulator

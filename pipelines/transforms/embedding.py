@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import apache_beam as beam
 import numpy as np
@@ -198,7 +198,7 @@ def _refuse(found: tuple[int, list[bytes]], job: EmbeddingJob) -> None:
 
 def _read_records(path: str) -> Iterator[bytes]:
     with FileSystems.open(path, compression_type=_AS_IT_IS) as raw, gzip.open(raw) as stream:
-        for number, record in enumerate(read_frames(stream), 1):
+        for number, record in enumerate(read_frames(cast(IO[bytes], stream)), 1):
             if record is None:
                 raise CorruptArtifact(
                     f"{path}: record {number} does not match its checksum. Run preprocess again."

@@ -25,7 +25,7 @@ _ALWAYS = (
     "test_queries_unknown",
     "interactions_without_query_record",
     "queries_without_interactions",
-    "events_beyond_max_history_events",
+    "events_without_example",
 )
 
 

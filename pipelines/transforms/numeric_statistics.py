@@ -69,9 +69,11 @@ class NumericStatistics(beam.CombineFn):
         self._feature = feature
 
     def create_accumulator(self) -> Accumulated:
+        """Starts empty."""
         return Accumulated()
 
     def add_input(self, accumulator: Accumulated, element: tuple[int, float]) -> Accumulated:
+        """Takes one more."""
         record_hash, value = element
         if math.isnan(value):
             accumulator.missing += 1
@@ -88,6 +90,7 @@ class NumericStatistics(beam.CombineFn):
         return accumulator
 
     def merge_accumulators(self, accumulators: Iterable[Accumulated]) -> Accumulated:
+        """Puts what several workers saw together."""
         merged = Accumulated()
         for one in accumulators:
             merged.count += one.count
@@ -103,6 +106,7 @@ class NumericStatistics(beam.CombineFn):
         return merged
 
     def extract_output(self, accumulator: Accumulated) -> dict[str, Any]:
+        """The result."""
         count = accumulator.count
         if not count:
             mean, std, low, high = 0.0, 0.0, 0.0, 0.0

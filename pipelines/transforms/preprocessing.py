@@ -1,15 +1,15 @@
 """The whole preprocessing job: from three tables to every file of the artifact.
 
-    candidates --+                                    +-> corpus, frequencies -> vocabularies,
-                 +-> match -> split time -> cut-offs  |                          statistics
-    interactions-+              |                     |
-                                v                     |
-    queries ------------> group by query -------------+-> train, fresh, interactions
-                                |
-                                +-> evaluated queries (validation, test)
+candidates --+                                    +-> corpus, frequencies -> vocabularies,
+             +-> match -> split time -> cut-offs  |                          statistics
+interactions-+              |                     |
+                            v                     |
+queries ------------> group by query -------------+-> train, fresh, interactions
+                            |
+                            +-> evaluated queries (validation, test)
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -24,7 +24,7 @@ from pipelines.transforms.parquet_tables import write_frequencies, write_interac
 from pipelines.transforms.quarantine import ReportQuarantine, SummariseReasons
 from pipelines.transforms.queries import BuildQueries
 from pipelines.transforms.reading import ReadTable
-from pipelines.transforms.records import EntityParser, EventParser
+from pipelines.transforms.records import EntityParser, Event, EventParser
 from pipelines.transforms.sessions import AddSplitTime
 from pipelines.transforms.sharded_output import (
     Output,
@@ -49,6 +49,7 @@ from tfrs_twotower.specs import FeatureSpec, NumericFeature, TemporalSplit
 
 FINDINGS = ".findings"
 """Directory of small files that tell the stage what the job found; not part of the artifact."""
+_LABEL = Event._fields.index("label")
 _EXAMPLES = ("train", "fresh", "validation", "test", "corpus")
 _FINDINGS = ("counts", "reasons", "windows", "cutoffs", "numeric")
 
@@ -74,19 +75,20 @@ class Preprocess(beam.PTransform):
         spec, config = self._spec, self._config
         shards = config.num_shards
         tables = self._read(root)
-        matched = (tables["candidates"].records, tables["interactions"].records) | (
-            MatchCandidates()
-        )
+        events = tables["interactions"].records
+        if spec.relevance.drop_others:
+            events = events | "DropOthers" >> beam.Filter(_is_positive, spec.relevance.min_label)
+        matched = (tables["candidates"].records, events) | MatchCandidates()
         by_session = spec.interactions.session is not None
         temporal = isinstance(spec.split, TemporalSplit)
         timed = matched.events | AddSplitTime(by_session and temporal)
         cutoffs = self._cutoffs(root, timed)
-        grouped = {"events": timed}
+        grouped: dict[str, Any] = {"events": timed}
         if "queries" in tables:
             grouped["queries"] = tables["queries"].records
         if cutoffs is not None:
             grouped["cutoffs"] = cutoffs
-        queries = grouped | BuildQueries(spec, shards, config.max_history_events)
+        queries: Any = grouped | BuildQueries(spec, shards, config.max_history_events)
         windows = queries.windows | SummariseWindows()
         train_end = _train_end(windows, cutoffs)
         tallies = (queries.tallies, train_end) | CountCandidates(config.recent_days)
@@ -117,11 +119,7 @@ class Preprocess(beam.PTransform):
             )
         if numeric is not None:
             items.append(numeric | "Numeric" >> _finding("numeric"))
-        return (
-            items
-            | "AllItems" >> beam.Flatten()
-            | WriteShards(self._directory, self._outputs())
-        )
+        return items | "AllItems" >> beam.Flatten() | WriteShards(self._directory, self._outputs())
 
     def _read(self, root: beam.Pipeline) -> dict[str, Any]:
         spec = self._spec
@@ -222,13 +220,15 @@ class Preprocess(beam.PTransform):
         return outputs
 
 
+def _is_positive(event: Sequence[Any], min_label: float) -> bool:
+    return bool(event[_LABEL] >= min_label)
+
+
 def _finding(name: str) -> beam.PTransform:
     return beam.Map(lambda found: ((f"{FINDINGS}/{name}", 0), (found,)))
 
 
-def _train_end(
-    windows: beam.PCollection, cutoffs: beam.PCollection | None
-) -> beam.PCollection:
+def _train_end(windows: beam.PCollection, cutoffs: beam.PCollection | None) -> beam.PCollection:
     if cutoffs is None:
         return windows | "TrainEnd" >> beam.Map(training_end, None)
     return windows | "TrainEnd" >> beam.Map(

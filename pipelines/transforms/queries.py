@@ -1,5 +1,6 @@
 """Groups everything by query and turns each query into its examples, interactions and counts."""
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -32,6 +33,8 @@ _ENTITY, _EVENT = 0, 1
 _POSITION = Event._fields.index("position")
 _TIME = Event._fields.index("timestamp")
 Timed = tuple[int, tuple[Any, ...]]
+SplitRule = Callable[[int, tuple[Any, ...]], int | str]
+"""The split of an event from its split time and itself, or the reason why it has none."""
 
 
 class BuildQueries(beam.PTransform):
@@ -86,7 +89,8 @@ class _BuildQuery(beam.DoFn):
             yield pvalue.TaggedOutput(BAD, record)
         timed = _Events(members)
         events = QueryEvents(self._limit)
-        yield from self._place(query_id, entity, timed, cutoffs, events)
+        split_of = self._rule(entity, timed, cutoffs)
+        yield from self._place(query_id, timed, split_of, events)
         if not any(of.count for of in events.splits):
             if entity is not None:
                 yield pvalue.TaggedOutput(COUNTS, ("queries_without_interactions", 1))
@@ -100,32 +104,26 @@ class _BuildQuery(beam.DoFn):
         if entity is None and self._spec.queries is not None:
             number = sum(of.count for of in events.splits)
             yield pvalue.TaggedOutput(COUNTS, ("interactions_without_query_record", number))
-        yield from self._examples(query_id, values, events)
+        yield from self._examples(query_id, values, events, self._placed(timed, split_of))
         yield from self._windows(query_id, values, events)
         yield from self._evaluations(query_id, values, events, cutoffs)
 
     def _place(
         self,
         query_id: str,
-        entity: tuple[Any, ...] | None,
         timed: Iterable[Timed],
-        cutoffs: Cutoffs | None,
+        split_of: SplitRule,
         events: QueryEvents,
     ) -> Iterator[Any]:
         """Gives every event its split; yields interactions, tallies and bad records."""
         shard = shard_of(query_id, self._num_shards)
-        split_of = self._rule(entity, timed, cutoffs)
-        min_label = self._spec.relevance.min_label
-        for split_time, event in timed:
-            _, candidate_id, time, label, weight, _, _, position = event
-            split = split_of(split_time, event)
+        for split, event in self._placed(timed, split_of):
             if isinstance(split, str):
-                yield pvalue.TaggedOutput(
-                    BAD, bad_record("interactions", position, query_id, split)
-                )
+                record = bad_record("interactions", event.position, query_id, split)
+                yield pvalue.TaggedOutput(BAD, record)
                 continue
-            positive = min_label is None or label >= min_label
-            events.add(split, Placed(time, position, candidate_id, label, weight, positive))
+            events.add(split, event)
+            time, position, candidate_id, label, weight, positive = event
             yield (
                 ("interactions", shard),
                 (query_id, time, candidate_id, position, label, weight, split, positive),
@@ -133,9 +131,19 @@ class _BuildQuery(beam.DoFn):
             if split == TRAIN:
                 yield pvalue.TaggedOutput(TALLIES, (candidate_id, (time, positive)))
 
+    def _placed(
+        self, timed: Iterable[Timed], split_of: SplitRule
+    ) -> Iterator[tuple[int | str, Placed]]:
+        min_label = self._spec.relevance.min_label
+        for split_time, event in timed:
+            _, candidate_id, time, label, weight, _, _, position = event
+            positive = min_label is None or label >= min_label
+            placed = Placed(time, position, candidate_id, label, weight, positive)
+            yield split_of(split_time, event), placed
+
     def _rule(
         self, entity: tuple[Any, ...] | None, timed: Iterable[Timed], cutoffs: Cutoffs | None
-    ) -> Callable[[int, tuple[Any, ...]], int | str]:
+    ) -> SplitRule:
         """The split of an event of this query, or the reason why it has none."""
         split = self._spec.split
         if isinstance(split, PerQueryLastSplit):
@@ -146,9 +154,7 @@ class _BuildQuery(beam.DoFn):
         assert cutoffs is not None
         return lambda split_time, _: cutoffs.split_at(split_time)
 
-    def _given_rule(
-        self, split: GivenSplit, entity: tuple[Any, ...] | None
-    ) -> Callable[[int, tuple[Any, ...]], int | str]:
+    def _given_rule(self, split: GivenSplit, entity: tuple[Any, ...] | None) -> SplitRule:
         place = Event._fields.index("split")
         allowed = ", ".join((split.train, split.validation, split.test))
         on_event = self._spec.interactions.split is not None
@@ -163,17 +169,35 @@ class _BuildQuery(beam.DoFn):
 
         return rule
 
-    def _examples(self, query_id: str, values: Any, events: QueryEvents) -> Iterator[Any]:
+    def _examples(
+        self,
+        query_id: str,
+        values: Any,
+        events: QueryEvents,
+        placed: Iterable[tuple[int | str, Placed]],
+    ) -> Iterator[Any]:
         shard = shard_of(query_id, self._num_shards)
+        dropped = 0
         for split, name in ((TRAIN, "train"), (VALIDATION, "fresh")):
+            examples = self._builder.interactions(query_id, values, events, split)
+            if events.splits[split].beyond_limit:
+                if split == TRAIN and not self._builder.needs_order:
+                    older = (
+                        event
+                        for place, event in placed
+                        if place == TRAIN and event.positive and not events.is_kept(TRAIN, event)
+                    )
+                    more = self._builder.older_training(query_id, values, events, older)
+                    examples = itertools.chain(examples, more)
+                else:
+                    dropped += events.splits[split].beyond_limit
             number = 0
-            for item in self._builder.interactions(query_id, values, events, split):
+            for item in examples:
                 number += 1
                 yield (name, shard), item
             yield pvalue.TaggedOutput(COUNTS, (f"{name}_examples", number))
-        dropped = sum(events.splits[split].beyond_limit for split in (TRAIN, VALIDATION))
         if dropped:
-            yield pvalue.TaggedOutput(COUNTS, ("events_beyond_max_history_events", dropped))
+            yield pvalue.TaggedOutput(COUNTS, ("events_without_example", dropped))
 
     @staticmethod
     def _windows(query_id: str, values: Any, events: QueryEvents) -> Iterator[Any]:

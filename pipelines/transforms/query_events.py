@@ -79,6 +79,10 @@ class QueryEvents:
         for of in self.splits:
             of.kept.sort()
 
+    def is_kept(self, split: int, event: Placed) -> bool:
+        """Whether an event is among the kept ones; they have to be sorted."""
+        return event >= self.splits[split].kept[0]
+
     def before(self, split: int) -> list[Placed]:
         """The kept events of all earlier splits, in order."""
         return sorted(event for of in self.splits[:split] for event in of.kept)

@@ -4,7 +4,7 @@ An example of split s sees events of the splits up to s only: training examples 
 validation events, even where a session or a given split lets the two overlap in time.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from pipelines.transforms.example_encoding import (
@@ -34,7 +34,10 @@ class QueryExampleBuilder:
         self._event_times = [
             f for f in spec.query.features if from_event(f) and not isinstance(f, HistoryFeature)
         ]
+        self._new_pairs_only = spec.split.new_pairs_only
         self._has_time = spec.interactions.timestamp is not None
+        self.needs_order = any(feature.window == "before" for feature in self._histories)
+        """Whether the history of a training example depends on its place among the others."""
 
     def interactions(
         self, query_id: str, values: Sequence[Value], events: QueryEvents, split: int
@@ -43,6 +46,9 @@ class QueryExampleBuilder:
 
         In `leave_one_out` a training example sees all other training events; an example of a
         later split sees what came before it. Both lose their own candidate.
+
+        Where only new pairs count (`split.new_pairs_only`), only the first event of a pair is an
+        example: training asks what evaluation asks.
         """
         own = events.splits[split].kept
         if not any(event.positive for event in own):
@@ -53,22 +59,52 @@ class QueryExampleBuilder:
             members = set(own)
             is_own = [event in members for event in shown]
         histories = [self._histories_of(feature, shown, split) for feature in self._histories]
+        static = self._static(query_id, values)
+        for place, event in enumerate(shown):
+            if event.positive and is_own[place]:
+                own_histories = [of_events[place] for of_events in histories]
+                yield self._example(static, query_id, event, own_histories)
+
+    def older_training(
+        self,
+        query_id: str,
+        values: Sequence[Value],
+        events: QueryEvents,
+        older: Iterable[Placed],
+    ) -> Iterator[ExampleItem]:
+        """Examples of training events beyond those that are kept; not if `needs_order`."""
+        kept = events.splits[TRAIN].kept
+        others = [
+            (latest_candidates(_as_past(kept, feature), feature.max_length + 1), feature)
+            for feature in self._histories
+        ]
+        static = self._static(query_id, values)
+        for event in older:
+            histories = [
+                without(history, event.candidate_id, feature.max_length)
+                for history, feature in others
+            ]
+            yield self._example(static, query_id, event, histories)
+
+    def _static(self, query_id: str, values: Sequence[Value]) -> Any:
         static = Example()
         put_values(static, self._features, values)
         put_texts(static, "_query_id", (query_id,))
-        for place, event in enumerate(shown):
-            if not (event.positive and is_own[place]):
-                continue
-            example = Example()
-            example.CopyFrom(static)
-            for feature, of_events in zip(self._histories, histories, strict=True):
-                put_value(example, feature, of_events[place])
-            self._put_time(example, event.timestamp)
-            put_texts(example, "_candidate_id", (event.candidate_id,))
-            put_number(example, "_timestamp", event.timestamp)
-            put_floats(example, "_label", (event.label,))
-            put_floats(example, "_weight", (event.weight,))
-            yield event.timestamp, query_id, event.candidate_id, serialise(example)
+        return static
+
+    def _example(
+        self, static: Any, query_id: str, event: Placed, histories: Sequence[tuple[str, ...]]
+    ) -> ExampleItem:
+        example = Example()
+        example.CopyFrom(static)
+        for feature, history in zip(self._histories, histories, strict=True):
+            put_value(example, feature, history)
+        self._put_time(example, event.timestamp)
+        put_texts(example, "_candidate_id", (event.candidate_id,))
+        put_number(example, "_timestamp", event.timestamp)
+        put_floats(example, "_label", (event.label,))
+        put_floats(example, "_weight", (event.weight,))
+        return event.timestamp, query_id, event.candidate_id, serialise(example)
 
     def evaluation(
         self,

@@ -54,9 +54,7 @@ class _ReadFile(beam.DoFn):
         path = source.files[file_number]
         number_read = unreported = 0
         try:
-            for number, cells, reason in read_table_file(
-                path, source.file_format, source.columns
-            ):
+            for number, cells, reason in read_table_file(path, source.file_format, source.columns):
                 number_read += 1
                 unreported += 1
                 if unreported == _REPORT_EVERY:

@@ -124,15 +124,15 @@ def _counters(result: Any) -> dict[str, int]:
 
 @contextmanager
 def _quiet_beam() -> Iterator[None]:
-    logger = logging.getLogger("apache_beam")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
+    # Beam logs through its own loggers and through the root logger; both are about its insides.
+    before = logging.root.manager.disable
+    logging.disable(max(before, logging.ERROR))
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"apache_beam\..*")
             yield
     finally:
-        logger.setLevel(level)
+        logging.disable(before)
 
 
 @contextmanager

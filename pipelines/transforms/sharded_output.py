@@ -74,9 +74,7 @@ class _WriteFile(beam.DoFn):
         items = sorted(value for value in values if value is not None)
         number = f"-{shard:05d}-of-{output.num_shards:05d}" if output.num_shards else ""
         path = FileSystems.join(self._directory, *f"{name}{number}{output.suffix}".split("/"))
-        with FileSystems.create(
-            path, compression_type=CompressionTypes.UNCOMPRESSED
-        ) as stream:
+        with FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
             output.write(stream, items)
         yield path
 

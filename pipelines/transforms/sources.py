@@ -19,6 +19,7 @@ from pipelines.transforms.table_files import (
     read_header,
 )
 from pipelines.transforms.tfrecord_framing import read_frames
+from tfrs_twotower.artifacts import sha256_file
 from tfrs_twotower.errors import DataError
 from tfrs_twotower.specs.tables import Table, TableFormat
 
@@ -65,6 +66,14 @@ def find_source(table: str, described: Table, columns: Sequence[str], data_root:
             "feature spec."
         )
     return source
+
+
+def content_identity(path: str) -> str:
+    """What changes when a file changes: its SHA-256, or size and time of a remote file."""
+    if "://" not in path:
+        return sha256_file(Path(path))
+    found = FileSystems.match([path])[0].metadata_list[0]
+    return f"{path} {found.size_in_bytes} {found.last_updated_in_seconds}"
 
 
 def _match(table: str, pattern: str) -> tuple[str, ...]:

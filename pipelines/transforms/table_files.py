@@ -37,7 +37,9 @@ def open_table_file(path: str) -> IO[bytes]:
     return gzip.GzipFile(fileobj=raw) if path.endswith(".gz") else raw  # type: ignore[return-value]
 
 
-def read_table_file(path: str, file_format: TableFormat, columns: Sequence[str]) -> Iterator[Record]:
+def read_table_file(
+    path: str, file_format: TableFormat, columns: Sequence[str]
+) -> Iterator[Record]:
     """Reads the asked columns of one file; a column that a record does not have is None.
 
     Raises:

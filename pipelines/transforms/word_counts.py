@@ -77,8 +77,7 @@ class _CountBatches(beam.DoFn):
 
 
 def _basic_tokenizer(lower_case: bool) -> Any:
-    import tfrs_twotower  # noqa: F401  (picks Keras 2 before tensorflow_text touches tf.keras)
-    from tensorflow_text import BertTokenizer  # noqa: F401
+    import tfrs_twotower  # noqa: F401, I001  (picks Keras 2 before tensorflow_text is imported)
     from tensorflow_text.python.ops.bert_tokenizer import BasicTokenizer
 
     return BasicTokenizer(lower_case=lower_case)

@@ -1,31 +1,75 @@
 """Learns a WordPiece list from counted words, or takes a given one."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tfrs_twotower.errors import FeatureSpecError
 
 PADDING, UNKNOWN = "[PAD]", "[UNK]"
 MOST_WORDS = 200_000
+_FULL_ENOUGH = 0.95
 
 
 def learn_wordpieces(word_counts: Sequence[tuple[str, int]], size: int) -> list[str]:
-    """A WordPiece list of about the given size, `[PAD]` and `[UNK]` first.
+    """The largest WordPiece list that fits the size (to 5 %), `[PAD]` and `[UNK]` first.
 
-    Uses tf-text's learner (top-down, as for BERT) on words in a fixed order, which makes it
+    tf-text's learner (top-down, as for BERT) keeps the pieces that are met at least some number of
+    times; that threshold is searched for. Words are taken in a fixed order, which makes the result
     repeatable.
 
     Args:
         word_counts: words, most frequent first; at most `MOST_WORDS` are used.
-        size: largest size of the list.
+        size: largest size of the list, unless its single characters alone are more.
     """
+    import tfrs_twotower  # noqa: F401, I001  (picks Keras 2 before tensorflow_text is imported)
     from tensorflow_text.tools.wordpiece_vocab import wordpiece_tokenizer_learner_lib as learner
 
     reserved = [PADDING, UNKNOWN]
     words = sorted(word_counts, key=lambda counted: (-counted[1], counted[0]))[:MOST_WORDS]
     if not words:
         return reserved
-    return [str(piece) for piece in learner.learn(words, size, reserved)]
+
+    def learn(threshold: int) -> list[str]:
+        # An equal upper and lower bound is one pass of the learner at that threshold.
+        pieces = learner.learn(
+            words, size, reserved, upper_thresh=threshold, lower_thresh=threshold
+        )
+        return [str(piece) for piece in pieces]
+
+    guess = words[min(size, len(words)) - 1][1]
+    return largest_that_fits(learn, size, (words[-1][1], words[0][1]), guess)
+
+
+def largest_that_fits(
+    learn: Callable[[int], list[str]], size: int, thresholds: tuple[int, int], guess: int
+) -> list[str]:
+    """Searches for the smallest threshold whose list fits, in few passes.
+
+    The size falls roughly as a power of the threshold, so the next guess is where that power law
+    through the last pass meets the size, kept inside what is still possible.
+
+    Args:
+        learn: the list at a threshold; a larger threshold gives no longer list.
+        size: largest size; a list of 95 % of it is taken at once.
+        thresholds: smallest and largest threshold that make sense.
+        guess: where to begin.
+    """
+    low, high = thresholds
+    best: list[str] | None = None
+    while low <= high:
+        threshold = min(max(guess, low), high)
+        pieces = learn(threshold)
+        if len(pieces) <= size:
+            best = pieces
+            if len(pieces) >= _FULL_ENOUGH * size:
+                break
+            high = threshold - 1
+        else:
+            low = threshold + 1
+        guess = round(threshold * len(pieces) / (0.98 * size))
+        if not low <= guess <= high:
+            guess = (low + high) // 2
+    return best if best is not None else learn(thresholds[1])
 
 
 def read_wordpieces(path: Path) -> list[str]:

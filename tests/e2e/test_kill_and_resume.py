@@ -51,7 +51,9 @@ def losses(workdir):
 
 def fingerprints(run, workdir):
     result = twotower("run", run, "--workdir", workdir, "--to", "export", "--json", *OVERRIDES)
-    return {s["stage"]: (s["skipped"], s["fingerprint"]) for s in json.loads(result.stdout)["stages"]}
+    return {
+        s["stage"]: (s["skipped"], s["fingerprint"]) for s in json.loads(result.stdout)["stages"]
+    }
 
 
 def kill_during(run, workdir, stage):

@@ -42,9 +42,7 @@ def test_the_bundle_answers_and_excludes(finished_run):
     first = json.loads(twotower("query", bundle, "--k", 5, "--json").stdout)
     assert len(first["candidate_ids"]) == 5
     second = json.loads(
-        twotower(
-            "query", bundle, "--k", 5, "--json", "--exclude", first["candidate_ids"][0]
-        ).stdout
+        twotower("query", bundle, "--k", 5, "--json", "--exclude", first["candidate_ids"][0]).stdout
     )
     assert second["candidate_ids"][:4] == first["candidate_ids"][1:5]
     assert first["model_version"] == second["model_version"]

@@ -25,6 +25,7 @@ def staging_directory(destination: Path, *, keep: bool = False) -> Path:
     """A fresh directory beside the destination to write into.
 
     Args:
+        destination: where the artifact will lie.
         keep: leave what an earlier, killed run wrote there (checkpoints to resume from).
     """
     staging = destination.with_name(f".{destination.name}.partial")
@@ -47,6 +48,16 @@ def commit(
     measurements: Collection[str] = (),
 ) -> Manifest:
     """Checksums what is in the staging directory, writes the manifest, and renames it into place.
+
+    Args:
+        staging: directory with the artifact's files.
+        destination: where the artifact will lie; what lies there is replaced.
+        kind: kind of the artifact.
+        spec_fingerprint: of the feature spec.
+        config_fingerprint: of the config sections that the stage reads.
+        parents: fingerprints of the artifacts that it was made from, by kind.
+        counts: numbers of what is in it.
+        details: what the stage has to say about its result; not part of the fingerprint.
 
     Args:
         measurements: names of files that hold durations, which differ between equal runs: they

@@ -99,8 +99,7 @@ def hide(logits: tf.Tensor, hidden: tf.Tensor, positive_columns: tf.Tensor) -> t
 def log_sum_exp(logits: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
     """Log-sum-exp over the columns, log sum_j exp(z_ij), keeping the exponentials for the gradient.
 
-    `tf.reduce_logsumexp` computes them anew in the backward pass; on a batch of 1024 the loss with
-    its gradient took 12 ms with it and 8 ms with this.
+    `tf.reduce_logsumexp` computes them anew in the backward pass.
 
     Args:
         logits: `[batch, columns]`; -inf adds nothing. A row must not be -inf altogether.

@@ -59,9 +59,7 @@ def test_agrees_with_the_reference(seed):
     generator = np.random.default_rng(seed)
     ranked = np.stack([generator.permutation(40)[:15] for _ in range(30)])
     ranked[::3, 10:] = -1
-    relevant = [
-        generator.choice(40, generator.integers(1, 25), replace=False) for _ in range(30)
-    ]
+    relevant = [generator.choice(40, generator.integers(1, 25), replace=False) for _ in range(30)]
     gains = [generator.integers(1, 6, len(rows)).astype(float) for rows in relevant]
     judged = judge(ranked, GroundTruth.from_lists(relevant, gains))
     for k in (1, 4, 15):

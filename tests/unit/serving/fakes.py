@@ -30,7 +30,8 @@ class FakeTower(tf.Module):
         self._number = number
 
     def __call__(self, raw):
-        at = tf.cast(tf.math.floormod(raw[self._number], 25.0), tf.int32)
+        number = tf.where(tf.math.is_nan(raw[self._number]), 0.0, raw[self._number])
+        at = tf.cast(tf.math.floormod(number, 25.0), tf.int32)
         return tf.gather(self.table, at)
 
 

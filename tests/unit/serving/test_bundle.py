@@ -6,11 +6,13 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow_serving.apis import prediction_log_pb2
 
 from serving.bundle import BundleSource
 from serving.loading import load_bundle
 from serving.preflight import check_bundle
 from serving.versions import list_versions
+from serving.warmup import WARMUP_PATH
 from tests.reference.search import LOWEST, search
 from tests.unit.serving import fakes
 from tfrs_twotower.errors import BundleError, CorruptArtifact, MissingArtifact
@@ -182,6 +184,7 @@ def test_a_fresh_process_loads_it_without_the_project(written):
     code = """
 import json, sys
 import tensorflow as tf
+from tensorflow_serving.apis import prediction_log_pb2
 if sys.argv[2] == "scann":
     from scann.scann_ops.py import scann_ops
 model = tf.saved_model.load(sys.argv[1])
@@ -249,3 +252,16 @@ def test_a_changed_file_is_noticed_before_loading(tmp_path):
     (written.directory / "manifest.json").unlink()
     with pytest.raises(MissingArtifact, match="no finished 'bundle' artifact"):
         load_bundle(tmp_path / "b")
+
+
+def test_its_own_warm_up_requests_run(written, loaded):
+    path = written.directory / WARMUP_PATH
+    seen = []
+    for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+        request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
+        inputs = {name: tf.make_ndarray(proto) for name, proto in request.inputs.items()}
+        found = loaded.call(request.model_spec.signature_name, inputs)
+        seen.append((request.model_spec.signature_name, len(found["model_version"])))
+    assert sorted(seen) == sorted(
+        (name, size) for name in loaded.model.signatures for size in (1, 4)
+    )

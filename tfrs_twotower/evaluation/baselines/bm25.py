@@ -21,9 +21,10 @@ class Bm25Index:
         self._stemmer = Stemmer.Stemmer("english")
         self._num_candidates = len(texts)
         self._model = bm25s.BM25(method="lucene", k1=k1, b=b)
-        self._empty = not any(self.terms(texts))
+        terms = self.terms(texts)
+        self._empty = not any(terms)
         if not self._empty:
-            self._model.index(self.terms(texts), show_progress=False)
+            self._model.index(terms, show_progress=False)
 
     def terms(self, texts: Sequence[str]) -> list[list[str]]:
         """The stemmed terms of each text, stop words left out."""

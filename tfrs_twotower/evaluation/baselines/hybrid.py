@@ -77,11 +77,13 @@ def tune_weight(
         ]
         pool = _union([exact_top_k(scores, depth) for scores in parts])
         inside = np.maximum(pool, 0)
-        pooled = [np.take_along_axis(scores, inside, axis=1) for scores in parts]
+        pooled = [
+            np.where(pool < 0, 0.0, np.take_along_axis(scores, inside, axis=1)) for scores in parts
+        ]
         truth = query_set.truth.take(queries)
         for place, weight in enumerate(WEIGHTS):
             fused = weight * pooled[0] + (1.0 - weight) * pooled[1]
-            fused = np.where((pool < 0) | np.isnan(fused), -np.inf, fused)
+            fused = np.where(pool < 0, -np.inf, fused)
             best = exact_top_k(fused, depth)
             ranked = np.where(best >= 0, np.take_along_axis(pool, np.maximum(best, 0), axis=1), -1)
             judged = judge(ranked, truth)

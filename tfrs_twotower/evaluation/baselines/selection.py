@@ -31,6 +31,7 @@ class Baselines:
     scorers: dict[str, Scorer] = field(default_factory=dict)
     settings: dict[str, dict[str, object]] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
+    text_index: Bm25Index | None = None
 
     def add(self, name: str, scorer: Scorer, **settings: object) -> None:
         """Takes a fitted baseline in."""
@@ -145,7 +146,10 @@ def _fit_text(
     metrics: tuple[str, ...],
     result: Baselines,
 ) -> None:
-    index = Bm25Index(inputs.corpus.texts or [], k1=config.bm25_k1, b=config.bm25_b)
+    index = result.text_index
+    if index is None:
+        index = Bm25Index(inputs.corpus.texts or [], k1=config.bm25_k1, b=config.bm25_b)
+        result.text_index = index
     sparse = Bm25Scorer(index, inputs.test.texts or [])
     if name == "bm25":
         result.add(name, sparse, k1=config.bm25_k1, b=config.bm25_b, analyser=ANALYSER)

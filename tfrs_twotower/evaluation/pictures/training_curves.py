@@ -20,7 +20,11 @@ def validation_points(log: list[dict[str, Any]]) -> dict[str, list[tuple[float, 
 
 
 def draw_training(log: list[dict[str, Any]]) -> str | None:
-    """SVG of loss and validation metrics against steps; None without a log."""
+    """SVG of loss and validation metrics against steps; None without a log.
+
+    A refit counts its steps from 0 again and has no validation: the first phase is drawn.
+    """
+    log = [line for line in log if line.get("phase") == log[0].get("phase")]
     losses = [
         (float(line["step"]), float(line["loss"]))
         for line in log

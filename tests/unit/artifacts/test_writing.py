@@ -1,0 +1,124 @@
+import json
+
+import pytest
+
+from tfrs_twotower.artifacts import (
+    MANIFEST_NAME,
+    commit,
+    read_manifest,
+    replace_directory,
+    staging_directory,
+    verify_files,
+)
+from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
+
+
+def write_model(destination, text="weights", **changes):
+    staging = staging_directory(destination)
+    (staging / "inner").mkdir()
+    (staging / "inner" / "w.txt").write_text(text)
+    arguments = {
+        "kind": "model",
+        "spec_fingerprint": "s",
+        "config_fingerprint": "c",
+        "parents": {"preprocessed": "p"},
+        "counts": {"examples": 3},
+        **changes,
+    }
+    return commit(staging, destination, **arguments)
+
+
+def test_commit_writes_checksums_and_reads_back(tmp_path):
+    written = write_model(tmp_path / "model")
+    manifest = read_manifest(tmp_path / "model", "model")
+    assert manifest == written
+    assert list(manifest.files) == ["inner/w.txt"]
+    assert manifest.files["inner/w.txt"].size_bytes == len("weights")
+    verify_files(tmp_path / "model", manifest)
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_fingerprint_follows_content_and_nothing_else(tmp_path):
+    one = write_model(tmp_path / "a" / "model")
+    same = write_model(tmp_path / "b" / "model", details={"seconds": 3.2})
+    assert one.fingerprint == same.fingerprint
+    others = [
+        write_model(tmp_path / "c", text="other"),
+        write_model(tmp_path / "d", spec_fingerprint="t"),
+        write_model(tmp_path / "e", config_fingerprint="d"),
+        write_model(tmp_path / "f", parents={"preprocessed": "q"}),
+    ]
+    assert len({one.fingerprint, *(other.fingerprint for other in others)}) == 5
+
+
+def test_a_killed_run_leaves_nothing_finished(tmp_path):
+    destination = tmp_path / "model"
+    staging = staging_directory(destination)
+    (staging / "half.txt").write_text("half")
+    with pytest.raises(MissingArtifact, match="no finished 'model' artifact; run the stage"):
+        read_manifest(destination, "model")
+    write_model(destination)
+    assert not (destination / "half.txt").exists()
+
+
+def test_a_killed_run_leaves_the_earlier_artifact(tmp_path):
+    earlier = write_model(tmp_path / "model")
+    (staging_directory(tmp_path / "model") / "half.txt").write_text("half")
+    manifest = read_manifest(tmp_path / "model", "model")
+    assert manifest == earlier
+    verify_files(tmp_path / "model", manifest)
+
+
+def test_staging_may_be_kept_to_resume_from(tmp_path):
+    (staging_directory(tmp_path / "model") / "checkpoint").write_text("step 200")
+    assert (staging_directory(tmp_path / "model", keep=True) / "checkpoint").exists()
+    assert not (staging_directory(tmp_path / "model") / "checkpoint").exists()
+
+
+def test_replaces_an_earlier_directory_even_after_a_kill_between_renames(tmp_path):
+    destination = tmp_path / "model"
+    write_model(destination, text="first")
+    destination.rename(tmp_path / ".model.outdated")  # killed here
+    staging = staging_directory(destination)
+    (staging / "w.txt").write_text("second")
+    replace_directory(staging, destination)
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    assert (destination / "w.txt").read_text() == "second"
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda path: path.unlink(), r"w\.txt: is missing"),
+        (lambda path: path.write_text("Weights"), "does not match its checksum"),
+        (lambda path: path.write_text("longer than before"), "does not match its checksum"),
+    ],
+)
+def test_damage_is_found(tmp_path, damage, message):
+    manifest = write_model(tmp_path / "model")
+    damage(tmp_path / "model" / "inner" / "w.txt")
+    with pytest.raises(CorruptArtifact, match=message):
+        verify_files(tmp_path / "model", manifest)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("{", "cannot be read"), ("{}", "is not a manifest of this version"), ("[]", "is not a man")],
+)
+def test_a_broken_manifest(tmp_path, text, message):
+    (tmp_path / MANIFEST_NAME).write_text(text)
+    with pytest.raises(CorruptArtifact, match=message):
+        read_manifest(tmp_path, "model")
+
+
+def test_another_kind_is_refused(tmp_path):
+    write_model(tmp_path / "model")
+    with pytest.raises(CorruptArtifact, match="found a 'model' artifact, expected 'index'"):
+        read_manifest(tmp_path / "model", "index")
+
+
+def test_the_manifest_is_plain_json(tmp_path):
+    write_model(tmp_path / "model")
+    data = json.loads((tmp_path / "model" / MANIFEST_NAME).read_text())
+    assert data["parents"] == {"preprocessed": "p"}
+    assert "numpy" in data["packages"]

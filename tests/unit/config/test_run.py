@@ -1,0 +1,99 @@
+from pathlib import Path
+
+import pytest
+
+from tfrs_twotower.config import DATA_VARIABLE, data_root, load_run_config, spec_path
+from tfrs_twotower.errors import ConfigError
+from tfrs_twotower.preflight.run import check_run
+from tfrs_twotower.specs import load_spec
+
+CONFIGS = sorted((Path(__file__).parents[3] / "pipelines" / "configs").glob("*.yaml"))
+
+
+@pytest.fixture
+def run_file(tmp_path):
+    path = tmp_path / "toy_run.yaml"
+    path.write_text("spec: toy.yaml\n")
+    return path
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_published_configs_fit_their_specs(path):
+    config = load_run_config(path)
+    assert config.name == path.stem
+    check_run(load_spec(spec_path(config, path)), config)
+    first = path.read_text(encoding="utf-8").splitlines()[0]
+    assert first.startswith(f"# twotower run pipelines/configs/{path.name}")
+
+
+def test_defaults_come_from_the_classes(run_file):
+    config = load_run_config(run_file)
+    assert config.name == "toy_run"
+    assert (config.training.batch_size, config.training.epochs) == (1024, 20)
+    assert config.index.kind == "auto"
+
+
+def test_overrides_are_yaml_values(run_file):
+    config = load_run_config(
+        run_file,
+        (
+            "training.batch_size=64",
+            "training.early_stopping=null",
+            "training.softmax={temperature: 0.5}",
+            "evaluate.ks=[5, 10]",
+            "name=other",
+        ),
+    )
+    assert config.training.batch_size == 64
+    assert config.training.early_stopping is None
+    assert config.training.softmax.temperature == 0.5
+    assert config.evaluate.ks == (5, 10)
+    assert config.name == "other"
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("training.batch_size", r"--set training\.batch_size: expected a\.b=value"),
+        ("=3", "expected a.b=value"),
+        ("spec.path=3", "'spec' is a value, not a section"),
+        ("training.batch_size=[", "the value is not YAML"),
+        ("training.batchsize=3", r"unknown key 'batchsize' \(did you mean 'batch_size'\?\)"),
+        ("trainig.epochs=3", r"unknown key 'trainig' \(did you mean 'training'\?\)"),
+        ("training.batch_size=1", r"training\.batch_size: .*greater than or equal to 2"),
+        ("training.max_steps=10", "set exactly one of epochs and max_steps"),
+        ("training.epochs=null", "set exactly one of epochs and max_steps"),
+        ("training.replicas=3", "batch_size 1024 is not a multiple of training.replicas 3"),
+        ("evaluate.ks=[5, 5]", "evaluate.ks has repeated values"),
+        ("evaluate.baselines=[svd]", "evaluate.baselines"),
+        ("export.bundles=[{name: a}, {name: a}]", "two bundles have the same name"),
+        ("training.early_stopping.metric=recall", r"early_stopping\.metric.*found 'recall'"),
+    ],
+)
+def test_mistakes_are_explained(run_file, override, message):
+    with pytest.raises(ConfigError, match=message):
+        load_run_config(run_file, (override,))
+
+
+def test_refit_repeats_an_early_stopped_run(run_file):
+    with pytest.raises(ConfigError, match=r"training\.refit needs training\.early_stopping"):
+        load_run_config(run_file, ("training.refit=true", "training.early_stopping=null"))
+
+
+def test_spec_is_required(tmp_path):
+    path = tmp_path / "toy.yaml"
+    path.write_text("name: toy\n")
+    with pytest.raises(ConfigError, match="spec: Field required"):
+        load_run_config(path)
+
+
+def test_paths_are_relative_to_the_run_config(run_file, tmp_path, monkeypatch):
+    config = load_run_config(run_file)
+    assert spec_path(config, run_file) == tmp_path / "toy.yaml"
+    monkeypatch.setenv(DATA_VARIABLE, "/somewhere/data")
+    assert data_root(config, run_file) == Path("/somewhere/data")
+    monkeypatch.delenv(DATA_VARIABLE)
+    monkeypatch.chdir(tmp_path)
+    assert data_root(config, run_file) == tmp_path / "data"
+    own = load_run_config(run_file, ("data_root=tables",))
+    assert data_root(own, run_file) == tmp_path / "tables"

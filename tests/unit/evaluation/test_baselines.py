@@ -1,0 +1,157 @@
+import numpy as np
+import pytest
+from scipy import sparse
+
+from tests.unit.evaluation.world import make_world, without_history
+from tfrs_twotower.config import EvaluateConfig
+from tfrs_twotower.evaluation.baselines.bm25 import Bm25Index, Bm25Scorer
+from tfrs_twotower.evaluation.baselines.ease import ease_weights
+from tfrs_twotower.evaluation.baselines.hybrid import HybridScorer, normalised, tune_weight
+from tfrs_twotower.evaluation.baselines.item_knn import ItemKnnScorer, cosine_neighbours
+from tfrs_twotower.evaluation.baselines.popularity import interaction_counts, recent
+from tfrs_twotower.evaluation.baselines.selection import fit_baselines, reasons_against
+from tfrs_twotower.evaluation.ranking import EmbeddingScorer, rank_corpus
+
+
+def dense(rows):
+    return sparse.csr_matrix(np.array(rows, np.float32))
+
+
+def test_ease_solves_the_constrained_ridge_regression():
+    """Column j is the ridge regression of candidate j on all others (Steck 2019, equation 8)."""
+    x = (np.random.default_rng(0).random((50, 6)) < 0.4).astype(np.float32)
+    weights = ease_weights(sparse.csr_matrix(x), 3.0)
+    assert np.all(np.diag(weights) == 0)
+    for target in range(6):
+        others = [place for place in range(6) if place != target]
+        part = x[:, others].astype(float)
+        ridge = np.linalg.solve(part.T @ part + 3.0 * np.eye(5), part.T @ x[:, target])
+        np.testing.assert_allclose(weights[others, target], ridge, atol=1e-5)
+
+
+def test_cosine_neighbours_by_hand():
+    matrix = dense([[1, 1, 0], [1, 1, 0], [1, 0, 1]])
+    similar = cosine_neighbours(matrix, 2).toarray()
+    np.testing.assert_allclose(similar[0], [0, 2 / np.sqrt(3 * 2), 1 / np.sqrt(3 * 1)], rtol=1e-6)
+    assert similar[1, 2] == 0
+    np.testing.assert_array_equal(
+        cosine_neighbours(matrix, 1).toarray()[0] > 0, [False, True, False]
+    )
+    shrunk = cosine_neighbours(matrix, 2, shrink=1.0).toarray()
+    assert shrunk[0, 1] == pytest.approx(2 / (np.sqrt(6) + 1))
+    scorer = ItemKnnScorer(dense([[0, 1, 1]]), cosine_neighbours(matrix, 2))
+    np.testing.assert_allclose(
+        scorer(np.array([0]))[0], [2 / np.sqrt(6) + 1 / np.sqrt(3), 0, 0], rtol=1e-6
+    )
+
+
+def test_popularity_counts_queries_or_events():
+    log = make_world().log
+    chosen = np.ones(len(log), bool)
+    events = interaction_counts(log, chosen, 30, distinct=False)
+    assert events.sum() == len(log)
+    doubled = np.concatenate([np.arange(len(log)), [0]])
+    repeated = type(log)(
+        log.query_ids,
+        *(getattr(log, name)[doubled] for name in ("query", "candidate", "timestamp")),
+        log.positive[doubled],
+        log.split[doubled],
+    )
+    once = interaction_counts(repeated, np.ones(len(doubled), bool), 30, distinct=True)
+    np.testing.assert_array_equal(once, events)
+
+
+def test_recent_keeps_the_last_days():
+    log = make_world().log
+    chosen = log.split == 0
+    last = recent(log, chosen, 2.5 / 86_400)
+    assert set(log.timestamp[last]) == {1003, 1004, 1005}
+
+
+def test_bm25_golden():
+    """The term stands in one of four texts, twice; that text has 5 terms, the average is 4."""
+    texts = [
+        "fever fever cough rash pain",
+        "cough rash pain",
+        "rash pain ache cough",
+        "pain ache rash cough",
+    ]
+    scores = Bm25Scorer(Bm25Index(texts, k1=1.2, b=0.75), ["fever", "the", "unheard"])(np.arange(3))
+    idf = np.log(1 + (4 - 1 + 0.5) / (1 + 0.5))
+    expected = idf * 2 / (2 + 1.2 * (1 - 0.75 + 0.75 * 5 / 4))
+    assert expected == pytest.approx(0.703050, abs=1e-6)
+    np.testing.assert_allclose(scores[0], [expected, 0, 0, 0], rtol=1e-5)
+    assert not scores[1:].any()
+
+
+def test_normalised_maps_the_theoretical_minimum_to_zero():
+    np.testing.assert_allclose(
+        normalised(np.array([[-1.0, 0.0, 1.0], [-1.0, -1.0, -1.0]]), -1.0), [[0, 0.5, 1], [0, 0, 0]]
+    )
+
+
+def test_the_hybrid_ends_are_its_parts():
+    inputs = make_world(texts=True)
+    retrieval = EmbeddingScorer(inputs.test.embeddings, inputs.candidate_embeddings)
+    words = Bm25Scorer(Bm25Index(inputs.corpus.texts, k1=1.2, b=0.75), inputs.test.texts)
+    for weight, part in ((1.0, retrieval), (0.0, words)):
+        np.testing.assert_array_equal(
+            rank_corpus(HybridScorer(retrieval, words, weight), inputs.test, inputs.eligible, 5),
+            rank_corpus(part, inputs.test, inputs.eligible, 5),
+        )
+
+
+def test_the_weight_ignores_a_useless_part():
+    inputs = make_world(texts=True)
+    validation = inputs.validation
+    retrieval = EmbeddingScorer(validation.embeddings, inputs.candidate_embeddings)
+
+    def contrary(queries):
+        return 1.0 - retrieval(queries)
+
+    tuned = tune_weight(
+        retrieval, contrary, validation, inputs.eligible, ("ndcg@5", "recall@10"), 30
+    )
+    assert tuned.weight == 1.0
+    assert len(tuned.curve) == 21
+    best = max(entry["ndcg@5"] + entry["recall@10"] for entry in tuned.curve)
+    assert tuned.curve[-1]["ndcg@5"] + tuned.curve[-1]["recall@10"] == best
+
+
+def fitted(inputs, **settings):
+    return fit_baselines(
+        inputs,
+        EvaluateConfig(ks=(5, 10), **settings),
+        refit=True,
+        recent_days=1.0,
+        metrics=("ndcg@5", "recall@10"),
+        progress=lambda name: None,
+    )
+
+
+def test_recommender_data_gets_the_collaborative_baselines():
+    result = fitted(make_world())
+    assert set(result.scorers) == {"popularity", "recent_popularity", "item_knn", "ease"}
+    assert set(result.left_out) == {"bm25", "hybrid"}
+
+
+def test_text_data_gets_bm25_and_hybrid():
+    result = fitted(without_history(make_world(texts=True)))
+    assert set(result.scorers) == {"bm25", "hybrid"}
+    assert "no test query has an earlier event" in result.left_out["ease"]
+
+
+def test_a_large_corpus_leaves_ease_out_and_says_so():
+    config = EvaluateConfig(ease_max_candidates=10)
+    assert reasons_against(make_world(), config)["ease"] == (
+        "the corpus has 30 candidates, evaluate.ease_max_candidates is 10"
+    )
+
+
+def test_communities_are_found():
+    """Whoever chose odd candidates is given odd ones: the answer is known without a library."""
+    inputs = make_world()
+    result = fitted(inputs)
+    for name in ("item_knn", "ease"):
+        ranked = rank_corpus(result.scorers[name], inputs.test, inputs.eligible, 5)
+        assert np.all(ranked % 2 == (np.arange(40) % 2)[:, None]), name

@@ -1,0 +1,91 @@
+import pytest
+
+from pipelines.stages import train as stage
+from pipelines.stages.context import SilentReporter, StageContext
+from tests.fixtures.tiny import tiny_run_config, tiny_spec, write_tiny_preprocessed
+from tfrs_twotower.artifacts import Layout, read_manifest, verify_files
+from tfrs_twotower.errors import MissingArtifact
+from tfrs_twotower.training.reports import StepReport
+
+
+class Killed(Exception):
+    pass
+
+
+class Recorder(SilentReporter):
+    def __init__(self, kill_at=None):
+        self.messages, self.steps, self.kill_at = [], [], kill_at
+
+    def message(self, text):
+        self.messages.append(text)
+
+    def progress(self, description, done, total, detail=""):
+        self.steps.append((description, done, total, detail))
+        if self.kill_at is not None and done >= self.kill_at:
+            raise Killed("now")
+
+
+def context_of(root, reporter=None, **training):
+    present = tiny_run_config().training.model_dump(mode="json")
+    settings = {**present, "epochs": 1, "checkpoint_every_steps": 2, **training}
+    config = tiny_run_config(model={"embedding_dim": 4}, training=settings)
+    return StageContext(Layout(root), tiny_spec(), config, root, reporter or Recorder())
+
+
+def test_writes_a_model_artifact_and_tells_how_far_it_is(tmp_path):
+    write_tiny_preprocessed(tmp_path / "preprocessed")
+    context = context_of(tmp_path)
+    manifest = stage.run(context)
+    verify_files(tmp_path / "model", manifest)
+    assert read_manifest(tmp_path / "model", "model") == manifest
+    assert manifest.config_fingerprint == stage.config_fingerprint(context)
+    parent = read_manifest(tmp_path / "preprocessed", "preprocessed")
+    assert manifest.parents == {"preprocessed": parent.fingerprint}
+    assert {"weights.npz", "architecture.json", "training_log.jsonl", "statistics.json"} <= set(
+        manifest.files
+    )
+    assert not [name for name in manifest.files if "checkpoint" in name or "resum" in name]
+    assert manifest.counts["train_examples"] == 420
+    assert 0 <= manifest.details["validation"]["recall@10"] <= 1
+    assert context.reporter.steps[-1][:3] == ("train", 7, 7)
+    assert "examples/s" in context.reporter.steps[-1][3]
+
+
+def test_a_killed_stage_leaves_nothing_finished_and_continues(tmp_path, monkeypatch):
+    monkeypatch.setattr(stage, "_REPORT_EVERY_S", 0.0)
+    write_tiny_preprocessed(tmp_path / "preprocessed")
+    with pytest.raises(Killed, match="now"):
+        stage.run(context_of(tmp_path, Recorder(kill_at=5)))
+    assert not (tmp_path / "model").exists()
+    again = Recorder()
+    stage.run(context_of(tmp_path, again))
+    assert again.messages[0] == "Continuing a training that was interrupted."
+    assert again.steps[0][1] == 5
+
+
+def test_checkpoints_of_another_origin_are_not_taken_up(tmp_path):
+    origin = {"config": "a", "preprocessed": "b"}
+    staging, resumed = stage._open_staging(tmp_path / "model", origin)
+    assert not resumed
+    (staging / "checkpoints").mkdir()
+    assert stage._open_staging(tmp_path / "model", origin) == (staging, True)
+    assert (staging / "checkpoints").exists()
+    assert stage._open_staging(tmp_path / "model", {**origin, "config": "c"}) == (staging, False)
+    assert not (staging / "checkpoints").exists()
+
+
+def test_the_fingerprint_is_of_what_training_reads():
+    base = stage.config_fingerprint(context_of(None))
+    assert base == stage.config_fingerprint(context_of(None))
+    assert base != stage.config_fingerprint(context_of(None, batch_size=32))
+
+
+def test_without_its_parent_it_says_so(tmp_path):
+    with pytest.raises(MissingArtifact, match="there is no finished 'preprocessed' artifact"):
+        stage.run(context_of(tmp_path))
+
+
+def test_messages_are_passed_on(tmp_path):
+    context = context_of(tmp_path)
+    stage._Progress(context)(StepReport(0, 0, 0.0, {}, 0.0, 0.0, 0.0, message="lowered"))
+    assert context.reporter.messages == ["lowered"]

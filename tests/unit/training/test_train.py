@@ -1,0 +1,112 @@
+import json
+
+import numpy as np
+import pytest
+
+from tests.fixtures.tiny import tiny_run_config, tiny_spec, write_tiny_preprocessed
+from tfrs_twotower.errors import TrainingError
+from tfrs_twotower.towers.storage import load_towers, read_weights
+from tfrs_twotower.training.train import train
+
+MODEL = {"embedding_dim": 8}
+
+
+@pytest.fixture(scope="module")
+def preprocessed(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("tiny") / "preprocessed"
+    write_tiny_preprocessed(directory)
+    return directory
+
+
+def config_of(**training):
+    present = tiny_run_config().training.model_dump(mode="json")
+    return tiny_run_config(model=MODEL, training={**present, **training})
+
+
+def run(preprocessed, directory, report=lambda _: None, **training):
+    directory.mkdir(exist_ok=True)
+    return train(tiny_spec(), config_of(**training), preprocessed, directory, report)
+
+
+def test_trains_better_than_chance_and_writes_a_model(preprocessed, tmp_path):
+    result = run(preprocessed, tmp_path)
+    # Chance over the corpus is about 0.3, inside the right cluster above 0.8.
+    assert result.validation["recall@10"] > 0.7
+    assert result.num_examples == 420
+    assert not (tmp_path / "checkpoints").exists()
+    towers = load_towers(tmp_path)
+    assert towers.embedding_dim == 8
+    for line in (tmp_path / "training_log.jsonl").read_text().splitlines():
+        assert np.isfinite(json.loads(line)["loss"])
+
+
+def test_a_refit_trains_again_with_the_validation_window(preprocessed, tmp_path):
+    phases = []
+    result = run(preprocessed, tmp_path, lambda r: phases.append(r.phase), epochs=2, refit=True)
+    assert result.refitted
+    assert result.num_examples == 420 + 60
+    assert result.steps == round(result.best_step * 480 / 420)
+    assert phases.count("refit") == result.steps
+    assert phases == sorted(phases)
+
+
+def test_a_small_set_lowers_the_batch_and_says_so(preprocessed, tmp_path):
+    messages = []
+    result = run(
+        preprocessed,
+        tmp_path,
+        lambda r: messages.append(r.message),
+        epochs=1,
+        batch_size=512,
+        first_interactions_only=True,
+        time_decay_half_life_days=20.0,
+    )
+    assert result.batch_size == 210
+    assert result.messages == (
+        "training.batch_size 512 is lowered to 210: there are only 420 training examples",
+    )
+    assert messages[0] == result.messages[0]
+
+
+class Killed(Exception):
+    pass
+
+
+def test_a_killed_run_ends_with_the_same_bits(preprocessed, tmp_path):
+    settings = {
+        "epochs": 2,
+        "refit": True,
+        "softmax": {"logq": "streaming", "num_uniform_negatives": 8, "learn_temperature": True},
+    }
+    wanted = run(preprocessed, tmp_path / "whole", **settings)
+
+    def kill(phase, step):
+        def report(r):
+            if (r.phase, r.step) == (phase, step):
+                raise Killed("now")
+
+        return report
+
+    with pytest.raises(Killed, match="now"):
+        run(preprocessed, tmp_path / "killed", kill("refit", 3), **settings)
+    result = run(preprocessed, tmp_path / "killed", **settings)
+    assert (result.best_step, result.steps) == (wanted.best_step, wanted.steps)
+    weights = (tmp_path / "whole" / "weights.npz", tmp_path / "killed" / "weights.npz")
+    first, second = (read_weights(path) for path in weights)
+    for name, value in first.items():
+        np.testing.assert_array_equal(value, second[name], err_msg=name)
+    logs = []
+    for directory in ("whole", "killed"):
+        text = (tmp_path / directory / "training_log.jsonl").read_text()
+        entries = [json.loads(line) for line in text.splitlines()]
+        logs.append([{k: v for k, v in e.items() if k != "examples_per_s"} for e in entries])
+    assert logs[0] == logs[1]
+
+
+def test_divergence_stops_with_advice(preprocessed, tmp_path):
+    with pytest.raises(TrainingError, match=r"diverged at step \d+.*Lower training.optimizer"):
+        run(
+            preprocessed,
+            tmp_path,
+            optimizer={"learning_rate": 1e38, "warmup_steps": 0, "clip_norm": None},
+        )
