@@ -18,7 +18,7 @@ def init(
     ] = None,
     json_output: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
-    """Write a first feature spec and run config from your tables. Read them, then `twotower run`."""
+    """Write a first feature spec and run config from your tables; read them, then run."""
     from pipelines.init_spec.writing import write_first_spec
 
     spec, run = write_first_spec(interactions, candidates, queries, out, name)

@@ -1,4 +1,4 @@
-"""`twotower query` and `twotower preflight`: asking a bundle, and asking whether it can be served."""
+"""`twotower query` asks a bundle; `twotower preflight` asks whether it can be served."""
 
 from pathlib import Path
 from typing import Annotated

@@ -18,7 +18,7 @@ from pipelines.cli.running import (
 )
 
 _STAGES = {
-    "preprocess": "Validate the tables; write examples, corpus, vocabularies and statistics (Beam).",
+    "preprocess": "Validate the tables; write examples, corpus, vocabularies, statistics (Beam).",
     "train": "Train both towers; resumes from its last checkpoint.",
     "embed": "Embed the corpus and the evaluated queries (Beam).",
     "build-index": "Build the candidate index and measure it against exact search.",

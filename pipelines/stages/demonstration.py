@@ -47,9 +47,7 @@ def recommend_to_one_query(context: StageContext, bundle: str, length: int = 10)
     position = int(np.argmin(np.abs(queries.num_events - np.median(queries.num_events))))
     loaded = load_bundle(context.layout.bundle / bundle)
     seen = corpus.ids[queries.seen[position]]
-    inputs: dict[str, Any] = {
-        name: raw[position : position + 1] for name, raw in queries.raw.items()
-    }
+    inputs: dict[str, Any] = {name: raw[[position]] for name, raw in queries.raw.items()}
     inputs[names.EXCLUDE_IDS] = np.array([[b"", *seen]], object)
     answer = loaded.call(names.SERVING_DEFAULT, inputs)
     found = [id_ for id_ in answer[names.CANDIDATE_IDS][0][:length] if id_]

@@ -10,7 +10,8 @@ import io
 import json
 import zlib
 from collections.abc import Iterator, Sequence
-from typing import IO, Any
+from contextlib import contextmanager
+from typing import IO, Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,6 +25,7 @@ from tfrs_twotower.specs.tables import TableFormat
 Record = tuple[int, tuple[Any, ...] | None, str]
 NOT_UTF8 = "not valid UTF-8"
 _LONGEST_FIELD = 1 << 24
+_NOT_CSV = "\udc00"  # cannot come out of decoding: marks the parser's complaint
 _PARQUET_BATCH = 4096
 
 
@@ -31,10 +33,15 @@ class UnreadableFile(Exception):
     """The rest of a file cannot be read: it is cut off or damaged."""
 
 
-def open_table_file(path: str) -> IO[bytes]:
+@contextmanager
+def open_table_file(path: str) -> Iterator[IO[bytes]]:
     """Opens a file of any of Beam's file systems, decompressing `.gz`."""
-    raw = FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
-    return gzip.GzipFile(fileobj=raw) if path.endswith(".gz") else raw  # type: ignore[return-value]
+    with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as raw:
+        if path.endswith(".gz"):
+            with gzip.open(raw) as unzipped:
+                yield cast(IO[bytes], unzipped)
+        else:
+            yield raw
 
 
 def read_table_file(
@@ -95,24 +102,24 @@ def _delimited_rows(
 ) -> Iterator[tuple[int, list[str]]]:
     # Broken UTF-8 is carried through the CSV parser as lone surrogates, so that quoting and line
     # numbers stay right and only the record that holds it is lost.
-    text = io.TextIOWrapper(stream, encoding="utf-8", errors="surrogateescape", newline="")
     csv.field_size_limit(_LONGEST_FIELD)
-    rows = csv.reader(text, delimiter=delimiter, quoting=quoting)  # type: ignore[arg-type]
     first = True
-    while True:
-        line = rows.line_num + 1
-        try:
-            row = next(rows)
-        except StopIteration:
-            return
-        except csv.Error as cause:
-            yield line, [f"\udc00{cause}"]
-            continue
-        if first and row:
-            row[0] = row[0].removeprefix("\ufeff")
-        if row:
-            first = False
-            yield line, row
+    with io.TextIOWrapper(stream, "utf-8", errors="surrogateescape", newline="") as text:
+        rows = csv.reader(text, delimiter=delimiter, quoting=quoting)  # type: ignore[arg-type]
+        while True:
+            line = rows.line_num + 1
+            try:
+                row = next(rows)
+            except StopIteration:
+                return
+            except csv.Error as cause:
+                yield line, [f"{_NOT_CSV}{cause}"]
+                continue
+            if first and row:
+                row[0] = row[0].removeprefix("\ufeff")
+            if row:
+                first = False
+                yield line, row
 
 
 def _read_delimited(
@@ -124,8 +131,8 @@ def _read_delimited(
     wanted = [header.index(column) if column in header else None for column in columns]
     for line, row in rows:
         if len(row) != width:
-            if len(row) == 1 and row[0].startswith("\udc00"):
-                yield line, None, f"not CSV: {row[0][1:]}"
+            if len(row) == 1 and row[0].startswith(_NOT_CSV):
+                yield line, None, f"not CSV: {row[0].removeprefix(_NOT_CSV)}"
             else:
                 yield line, None, f"has another number of fields than the header's {width}"
             continue

@@ -51,9 +51,8 @@ def losses(workdir):
 
 def fingerprints(run, workdir):
     result = twotower("run", run, "--workdir", workdir, "--to", "export", "--json", *OVERRIDES)
-    return {
-        s["stage"]: (s["skipped"], s["fingerprint"]) for s in json.loads(result.stdout)["stages"]
-    }
+    stages = json.loads(result.stdout)["stages"]
+    return {stage["stage"]: (stage["skipped"], stage["fingerprint"]) for stage in stages}
 
 
 def kill_during(run, workdir, stage):

@@ -73,9 +73,6 @@ class TrainingConfig(Document):
     time_decay_half_life_days: PositiveFloat | None = None
     """Weights an example by 2^(-age / half-life), age counted from the end of the training window:
     the model learns recent demand."""
-    first_interactions_only: bool = False
-    """Trains on the first event of each (query, candidate) pair only: for repeat-heavy data whose
-    split counts new pairs only."""
     early_stopping: EarlyStoppingConfig | None = EarlyStoppingConfig()
     """Null trains to the end and keeps the last weights."""
     refit: bool = False

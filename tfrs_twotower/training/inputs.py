@@ -17,7 +17,7 @@ from tfrs_twotower.data.example_table import ExampleTable, concatenate, load_exa
 from tfrs_twotower.metrics import GroundTruth, Ragged
 from tfrs_twotower.specs import FeatureSpec
 from tfrs_twotower.towers.tower import Tower
-from tfrs_twotower.training.examples import first_interactions, time_decay
+from tfrs_twotower.training.examples import time_decay
 from tfrs_twotower.training.validation import ValidationQueries
 
 FRESH_GLOB = "fresh-*.tfrecord.gz"
@@ -52,8 +52,6 @@ class TrainingData:
         if with_fresh:
             table = concatenate(table, self._read(query_tower, FRESH_GLOB))
             end_s = self.window.get("validation_end")
-        if self.config.first_interactions_only:
-            table = first_interactions(table)
         half_life_days = self.config.time_decay_half_life_days
         if half_life_days is None:
             return table

@@ -58,7 +58,6 @@ def test_a_small_set_lowers_the_batch_and_says_so(preprocessed, tmp_path):
         lambda r: messages.append(r.message),
         epochs=1,
         batch_size=512,
-        first_interactions_only=True,
         time_decay_half_life_days=20.0,
     )
     assert result.batch_size == 210

@@ -1,0 +1,78 @@
+import math
+import random
+
+import numpy as np
+import pytest
+
+from pipelines.transforms.exact_sums import add_exactly, exact_square, total
+from pipelines.transforms.numeric_statistics import (
+    SAMPLE_SIZE,
+    NumericStatistics,
+    quantile_boundaries,
+)
+from tfrs_twotower.specs import NumericFeature
+
+
+def statistics_of(values, parts=1, **settings):
+    combine = NumericStatistics(NumericFeature(name="x", kind="numeric", **settings))
+    accumulators = [combine.create_accumulator() for _ in range(parts)]
+    for place, value in enumerate(values):
+        at = place % parts
+        accumulators[at] = combine.add_input(accumulators[at], (place * 7919 % 1_000_003, value))
+    return combine.extract_output(combine.merge_accumulators(accumulators))
+
+
+def test_by_hand():
+    found = statistics_of([1.0, 2.0, 3.0, math.nan])
+    assert found["mean"] == (1 + 2 + 3) / 3
+    assert found["std"] == pytest.approx(math.sqrt((1 + 0 + 1) / 3))
+    assert (found["min"], found["max"], found["count"], found["missing"]) == (1.0, 3.0, 3, 1)
+
+
+def test_log_is_of_one_plus_the_positive_part():
+    found = statistics_of([-5.0, math.e - 1], transform="log")
+    assert found["mean"] == pytest.approx((0 + 1) / 2)
+    assert (found["min"], found["max"]) == (-5.0, math.e - 1)
+
+
+def test_no_values():
+    found = statistics_of([math.nan], transform="bucketise", num_buckets=3)
+    assert found["boundaries"] == [0.0, 0.0]
+    assert (found["mean"], found["std"], found["count"], found["missing"]) == (0.0, 0.0, 0, 1)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_numpy_agrees_and_the_division_of_work_does_not_matter(seed):
+    values = np.random.default_rng(seed).normal(1e6, 1.0, 500).tolist()
+    one = statistics_of(values, transform="bucketise", num_buckets=8)
+    many = statistics_of(values, parts=7, transform="bucketise", num_buckets=8)
+    assert one == many
+    assert one["mean"] == pytest.approx(np.mean(values), rel=1e-15)
+    assert one["std"] == pytest.approx(np.std(values), rel=1e-9)
+    np.testing.assert_allclose(one["boundaries"], np.quantile(values, np.arange(1, 8) / 8))
+
+
+def test_a_large_column_is_sampled_in_bounded_memory():
+    values = [float(value) for value in range(3 * SAMPLE_SIZE)]
+    found = statistics_of(values, parts=3, transform="bucketise", num_buckets=4)
+    expected = np.quantile(values, [0.25, 0.5, 0.75])
+    np.testing.assert_allclose(found["boundaries"], expected, rtol=0.05)
+
+
+def test_boundaries_of_two_buckets_is_the_median():
+    assert quantile_boundaries([3.0, 1.0, 2.0], 2) == [2.0]
+
+
+def test_sums_are_exact_in_any_order():
+    numbers = [1e16, 1.0, -1e16, 1e-3, 1e100, -1e100]
+    for seed in range(5):
+        random.Random(seed).shuffle(numbers)
+        partials = []
+        for number in numbers:
+            add_exactly(partials, number)
+        assert float(total(partials)) == math.fsum(numbers)
+
+
+def test_a_square_is_exact():
+    product, error = exact_square(1.0 + 2**-40)
+    assert total([product, error]) == total([1.0 + 2**-40]) ** 2

@@ -1,0 +1,55 @@
+import pytest
+
+from pipelines.transforms.wordpieces import largest_that_fits, learn_wordpieces, read_wordpieces
+from tfrs_twotower.errors import FeatureSpecError
+
+
+def test_learned_pieces_spell_every_word_and_fit():
+    words = [("walking", 9), ("walked", 7), ("talking", 6), ("talked", 5), ("walk", 4)]
+    pieces = learn_wordpieces(words, 64)
+    assert pieces[:2] == ["[PAD]", "[UNK]"]
+    assert len(pieces) == len(set(pieces)) <= 64
+    assert {"w", "##g"} <= set(pieces)
+    assert {"walking", "walked"} <= set(pieces)  # rare words fit, so they are in
+    assert learn_wordpieces(list(reversed(words)), 64) == pieces
+
+
+def test_no_words():
+    assert learn_wordpieces([], 64) == ["[PAD]", "[UNK]"]
+
+
+@pytest.mark.parametrize("guess", [1, 20, 1000])
+def test_the_search_finds_the_fullest_list_in_few_passes(guess):
+    asked = []
+
+    def learn(threshold):
+        asked.append(threshold)
+        return ["x"] * (10_000 // threshold)
+
+    # 10,000 // 13 = 769 > 700; 10,000 // 14 = 714 > 700; 10,000 // 15 = 666 fits and is >= 665
+    assert len(largest_that_fits(learn, 700, (1, 1000), guess)) == 666
+    assert len(asked) <= 8
+
+
+def test_nothing_fits():
+    assert len(largest_that_fits(lambda threshold: ["x"] * 99, 70, (1, 4), 2)) == 99
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[UNK]\na\n", r"begins with \['\[UNK\]', 'a'\]"),
+        ("[PAD]\na\n", "has \\[UNK\\]"),
+        ("[PAD]\n[UNK]\na\na\n", "the piece 'a' stands twice"),
+    ],
+)
+def test_a_given_list_is_checked(tmp_path, text, message):
+    path = tmp_path / "vocab.txt"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(FeatureSpecError, match=message):
+        read_wordpieces(path)
+
+
+def test_a_given_list_that_is_absent(tmp_path):
+    with pytest.raises(FeatureSpecError, match="cannot be read"):
+        read_wordpieces(tmp_path / "none.txt")
