@@ -120,8 +120,9 @@ def run_stages(
 
 
 def _up_to_date(context: StageContext, stage: Stage, module: ModuleType) -> Manifest | None:
+    directory = context.layout.root / stage.kind
     try:
-        manifest = read_manifest(context.layout.root / stage.kind, stage.kind)
+        manifest = read_manifest(directory, stage.kind)
         parents = {
             kind: read_manifest(context.layout.root / kind, kind).fingerprint
             for kind in manifest.parents
@@ -131,6 +132,7 @@ def _up_to_date(context: StageContext, stage: Stage, module: ModuleType) -> Mani
     fresh = (
         manifest.spec_fingerprint == fingerprint(context.spec)
         and manifest.parents == parents
+        and all((directory / name).is_file() for name in manifest.files)
         and manifest.config_fingerprint == module.config_fingerprint(context)
     )
     return manifest if fresh else None

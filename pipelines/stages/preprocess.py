@@ -90,11 +90,14 @@ def find_sources(context: StageContext) -> dict[str, Source]:
         "interactions": (spec.interactions, interaction_columns(spec.interactions)),
         "candidates": (
             spec.candidates,
-            entity_columns(spec.candidates, spec.candidate.features),
+            entity_columns(spec.candidates, spec.candidate.features, "candidate"),
         ),
     }
     if spec.queries is not None:
-        wanted["queries"] = (spec.queries, entity_columns(spec.queries, spec.query.features))
+        wanted["queries"] = (
+            spec.queries,
+            entity_columns(spec.queries, spec.query.features, "query"),
+        )
     return {
         table: find_source(table, described, columns, context.data_root)
         for table, (described, columns) in wanted.items()

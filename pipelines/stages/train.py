@@ -8,6 +8,7 @@ from pathlib import Path
 from pipelines.stages.context import StageContext
 from pipelines.stages.parents import open_parent
 from tfrs_twotower.artifacts import Manifest, commit, fingerprint, staging_directory
+from tfrs_twotower.artifacts.layout import TRAINING_LOG
 from tfrs_twotower.training.reports import StepReport
 from tfrs_twotower.training.train import train
 
@@ -70,6 +71,7 @@ def run(context: StageContext) -> Manifest:
             "steps": result.steps,
             "batch_size": result.batch_size,
         },
+        measurements=(TRAINING_LOG,),
         details={
             "best_step": result.best_step,
             "best_epoch": round(result.best_epoch, 4),

@@ -1,6 +1,5 @@
 """Records of the three tables: what a row of cells becomes. Plain functions; no Beam."""
 
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -67,9 +66,9 @@ def interaction_columns(table: InteractionTable) -> list[str]:
     return [c for c in (*named, table.split, table.session) if c is not None]
 
 
-def entity_columns(table: EntityTable, features: Sequence[Feature]) -> list[str]:
-    """The columns that queries or candidates are read from."""
-    sources = [feature.source for feature in features if not from_event(feature)]
+def entity_columns(table: EntityTable, features: Sequence[Feature], side: str) -> list[str]:
+    """The columns that queries or candidates (`side`: query, candidate) are read from."""
+    sources = [feature.source for feature in _from_table(features, side)]
     return [c for c in (table.id, table.title, table.split, *sources) if c is not None]
 
 
@@ -78,6 +77,10 @@ def from_event(feature: Feature) -> bool:
     return isinstance(feature, HistoryFeature) or (
         isinstance(feature, TimestampFeature) and feature.column is None
     )
+
+
+def _from_table(features: Sequence[Feature], side: str) -> list[Feature]:
+    return [feature for feature in features if side == "candidate" or not from_event(feature)]
 
 
 def query_features(spec: FeatureSpec) -> tuple[Feature, ...]:
@@ -136,11 +139,12 @@ class EventParser:
 class EntityParser:
     """Turns the cells of a query or candidate into an entity."""
 
-    def __init__(self, table: EntityTable, features: Sequence[Feature], what: str) -> None:
+    def __init__(self, table: EntityTable, features: Sequence[Feature], side: str) -> None:
         self._table = table
-        self._what = what
-        self._features = tuple(features)
-        columns = list(dict.fromkeys(entity_columns(table, self._features)))
+        self._side = side
+        read = _from_table(features, side)
+        self._features = [feature if feature in read else None for feature in features]
+        columns = list(dict.fromkeys(entity_columns(table, features, side)))
         self._at = {column: place for place, column in enumerate(columns)}
 
     def __call__(self, position: int, cells: Sequence[Any]) -> Entity:
@@ -150,12 +154,12 @@ class EntityParser:
             BadCell: the reason names the column.
         """
         table, at = self._table, self._at
-        entity_id = _required(cells[at[table.id]], table.id, f"{self._what} id")
+        entity_id = _required(cells[at[table.id]], table.id, f"{self._side} id")
         title = as_text(cells[at[table.title]]) if table.title else ""
         split = as_text(cells[at[table.split]]) if table.split else ""
         values = tuple(
             [
-                None if from_event(feature) else _feature_value(feature, cells[at[feature.source]])
+                None if feature is None else _feature_value(feature, cells[at[feature.source]])
                 for feature in self._features
             ]
         )
@@ -209,8 +213,3 @@ def _finite(what: str, column: str, cell: Any) -> float:
 
 def _in_column(what: str, column: str, bad: BadCell) -> BadCell:
     return BadCell(f"{what} in column '{column}': {bad.reason}", bad.found)
-
-
-def is_missing(value: Value) -> bool:
-    """Whether a feature's value says that there is none."""
-    return value is None or value in ("", ()) or (isinstance(value, float) and math.isnan(value))

@@ -76,8 +76,6 @@ def run_pipeline(
             build(pipeline)
             result = pipeline.run()
             result.wait_until_finish()
-        except errors.TwoTowerError:
-            raise
         except Exception as cause:
             known = _our_error(cause)
             if known is None:

@@ -17,6 +17,12 @@ STAGES = {
     "embed": "embeddings",
     "export": "bundle",
 }
+HALF_WRITTEN = {
+    "preprocess": (".preprocessed.partial/*",),
+    "train": (".model.partial/checkpoints/*",),
+    "embed": (".embeddings.partial/*",),
+    "export": ("bundle/*/.*.partial/*",),
+}
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +75,8 @@ def kill_during(run, workdir, stage):
                 break
         # Long enough for the stage to have something half-written, short enough not to finish.
         deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and not list(workdir.glob(f".{STAGES[stage]}*/**/*")):
-            if process.poll() is not None:
+        while time.monotonic() < deadline and process.poll() is None:
+            if any(list(workdir.glob(pattern)) for pattern in HALF_WRITTEN[stage]):
                 break
             time.sleep(0.02)
     finally:

@@ -57,7 +57,12 @@ class Manifest(BaseModel):
 
     @property
     def fingerprint(self) -> str:
-        """Identifies the content: equal for equal inputs, config and file bytes."""
+        """Identifies the content: equal for equal inputs, config and file bytes.
+
+        A bundle's is of its inputs and config only: TensorFlow writes equal models with different
+        bytes, and its version numbers grow.
+        """
+        files = {} if self.kind == "bundle" else self.files
         return fingerprint(
             {
                 "kind": self.kind,
@@ -66,7 +71,7 @@ class Manifest(BaseModel):
                 "config": self.config_fingerprint,
                 "parents": self.parents,
                 "counts": self.counts,
-                "files": {name: entry.sha256 for name, entry in self.files.items()},
+                "files": {name: entry.sha256 for name, entry in files.items()},
             }
         )
 

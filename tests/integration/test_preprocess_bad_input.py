@@ -1,0 +1,261 @@
+"""Each way in which a table can be wrong, and what the user is told."""
+
+import copy
+import gzip
+import json
+
+import pytest
+
+from pipelines.stages import preprocess
+from tests.integration.preprocess_world import (
+    CANDIDATES,
+    DAY_S,
+    QUERIES,
+    SPEC,
+    START_S,
+    context_of,
+    examples,
+    quarantined,
+    random_events,
+    run,
+    write_tables,
+)
+from tfrs_twotower.artifacts import read_manifest
+from tfrs_twotower.errors import DataError, FeatureSpecError, MissingArtifact
+
+pytestmark = pytest.mark.integration
+AT = START_S + DAY_S
+
+
+def append(path, line):
+    with path.open("ab") as stream:
+        stream.write(line + b"\n")
+
+
+def test_bad_records_are_quarantined_with_their_place_and_the_rest_is_used(tmp_path):
+    rows = random_events(0)
+    write_tables(tmp_path, rows)
+    clean = run(tmp_path, workdir="clean")
+    events = tmp_path / "events.csv"
+    for line in (
+        b"q1,c1,%d,nan," % AT,  # line 242: the header and 240 events come before
+        b"q1,c1,%d,," % AT,
+        b"q1,c1,%d,inf," % AT,
+        b"q1,c99,%d,5," % AT,
+        b"q1,,%d,5," % AT,
+        b"q1,c\xff,%d,5," % AT,
+        b"q1,c1,%d,5," % (AT * 1000),
+        b"q1,c1",
+    ):
+        append(events, line)
+    append(tmp_path / "candidates.csv", b"c3,again,,1,")
+    append(tmp_path / "candidates.csv", b"c90,odd price,,cheap,")
+    append(tmp_path / "queries.csv", b"q3,green,1")
+    manifest = run(tmp_path, max_bad_fraction=0.1)
+    directory = tmp_path / "work" / "preprocessed" / "quarantine"
+    assert quarantined(directory, "interactions") == {
+        ("q1", "label in column 'stars': missing or NaN (found 'nan')", "events.csv:242"),
+        ("q1", "label in column 'stars': missing or NaN", "events.csv:243"),
+        (
+            "q1",
+            "label in column 'stars': infinite or beyond float32 (found 'inf')",
+            "events.csv:244",
+        ),
+        ("c99", "unknown candidate", "events.csv:245"),
+        ("q1", "missing candidate id in column 'candidate'", "events.csv:246"),
+        ("", "not valid UTF-8", "events.csv:247"),
+        (
+            "q1",
+            "timestamp in column 'at': outside 1990 to 2100 in unit s: looks like milliseconds: "
+            f"set unit: ms (found '{AT * 1000}')",
+            "events.csv:248",
+        ),
+        ("", "has another number of fields than the header's 5", "events.csv:249"),
+    }
+    assert quarantined(directory, "candidates") == {
+        ("c3", "duplicate candidate id", "candidates.csv:22"),
+        ("c90", "column 'price': not a number (found 'cheap')", "candidates.csv:23"),
+    }
+    assert quarantined(directory, "queries") == {("q3", "duplicate query id", "queries.csv:14")}
+    assert manifest.counts["quarantined_interactions"] == 8
+    assert manifest.counts["quarantined_candidates"] == 2
+    assert manifest.counts["quarantined_queries"] == 1
+    kept = {name: number for name, number in manifest.counts.items() if "quarantined" not in name}
+    assert kept == {n: c for n, c in clean.counts.items() if "quarantined" not in n}
+
+
+def test_too_many_bad_records_name_the_commonest_reason(tmp_path):
+    rows = [(query, item, at * 1000, *rest) for query, item, at, *rest in random_events(0)]
+    write_tables(tmp_path, rows)
+    message = (
+        r"interactions: 240 of 240 records are bad \(100.0%\); the limit is 1.0% .*"
+        r"looks like milliseconds: set unit: ms, 240 times \(such as .*events.csv:2, .*"
+        r"quarantine/preprocess/interactions-\*.jsonl"
+    )
+    with pytest.raises(DataError, match=message):
+        run(tmp_path)
+    kept = tmp_path / "work" / "quarantine" / "preprocess"
+    assert len(quarantined(kept, "interactions")) == 240
+    with pytest.raises(MissingArtifact, match="no finished 'preprocessed' artifact"):
+        read_manifest(tmp_path / "work" / "preprocessed", "preprocessed")
+    write_tables(tmp_path, random_events(0))
+    run(tmp_path)
+    assert not kept.exists()
+
+
+def test_negative_weights(tmp_path):
+    write_tables(tmp_path, random_events(0))
+    spec = copy.deepcopy(SPEC)
+    spec["interactions"]["weight"] = "stars"
+    append(tmp_path / "events.csv", b"q1,c1,%d,-1," % AT)
+    run(tmp_path, spec=spec)
+    found = quarantined(tmp_path / "work" / "preprocessed" / "quarantine", "interactions")
+    reason = "negative weight in column 'stars' (found -1.0)"
+    assert found == {("q1", reason, "events.csv:242")}
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        (
+            "star",
+            r"interactions: .*events.csv: missing column 'star' \(did you mean 'stars'\?\); "
+            r"found: at, candidate, query, session, stars. Correct the column",
+        ),
+        ("zebra", "missing column 'zebra'; found"),
+    ],
+)
+def test_a_missing_column(tmp_path, column, message):
+    write_tables(tmp_path, random_events(0))
+    spec = copy.deepcopy(SPEC)
+    spec["interactions"]["label"] = column
+    with pytest.raises(DataError, match=message):
+        run(tmp_path, spec=spec)
+
+
+def test_a_missing_column_in_a_later_file_of_a_glob(tmp_path):
+    write_tables(tmp_path, random_events(0))
+    (tmp_path / "events2.csv").write_text("query,candidate\n", encoding="utf-8")
+    spec = copy.deepcopy(SPEC)
+    spec["interactions"]["path"] = "events*.csv"
+    with pytest.raises(DataError, match=r"events2.csv: missing column 'at', 'stars', 'session'"):
+        run(tmp_path, spec=spec)
+
+
+@pytest.mark.parametrize("content", [b"", b"query,candidate,at,stars,session\n"])
+def test_an_empty_file(tmp_path, content):
+    write_tables(tmp_path, random_events(0))
+    (tmp_path / "events.csv").write_bytes(content)
+    with pytest.raises(DataError, match=r"interactions: .*events.csv: found no records"):
+        run(tmp_path)
+
+
+def test_no_file(tmp_path):
+    write_tables(tmp_path, random_events(0))
+    (tmp_path / "queries.csv").unlink()
+    with pytest.raises(DataError, match=r"queries: no file matches .*queries.csv.*TWOTOWER_DATA"):
+        run(tmp_path)
+
+
+def test_a_file_that_is_not_of_its_format(tmp_path):
+    write_tables(tmp_path, random_events(0))
+    spec = copy.deepcopy(SPEC)
+    spec["interactions"]["format"] = "parquet"
+    with pytest.raises(DataError, match=r"events.csv: cannot be read as parquet"):
+        run(tmp_path, spec=spec)
+
+
+def test_a_file_that_was_cut_off(tmp_path):
+    write_tables(tmp_path, random_events(0, number=5000))
+    whole = gzip.compress((tmp_path / "events.csv").read_bytes())
+    (tmp_path / "events.csv.gz").write_bytes(whole[: len(whole) // 2])
+    spec = copy.deepcopy(SPEC)
+    spec["interactions"]["path"] = "events.csv.gz"
+    message = (
+        r"^interactions: .*events.csv.gz: cannot be read to its end: .* records. Check the file"
+    )
+    with pytest.raises(DataError, match=message) as caught:
+        run(tmp_path, spec=spec)
+    assert "Traceback" not in str(caught.value)
+    assert "while running" not in str(caught.value)
+
+
+def test_nothing_to_train_on(tmp_path):
+    write_tables(tmp_path, random_events(0))
+    spec = copy.deepcopy(SPEC)
+    spec["relevance"] = {"min_label": 6}
+    with pytest.raises(DataError, match="the training window has no positive interaction"):
+        run(tmp_path, spec=spec)
+
+
+def test_a_query_feature_without_a_queries_table(tmp_path):
+    spec = copy.deepcopy(SPEC)
+    del spec["queries"]
+    with pytest.raises(FeatureSpecError, match="'colour' is read from the column 'colour' of the"):
+        run(tmp_path, spec=spec)
+
+
+def test_a_given_split(tmp_path):
+    write_tables(tmp_path, [])
+    (tmp_path / "events.jsonl").write_text(
+        "".join(
+            json.dumps({"query": f"q{n}", "candidate": n, "stars": 5}) + "\n" for n in range(8)
+        ),
+        encoding="utf-8",
+    )
+    parts = ["train"] * 5 + ["dev", "test", "train?"]
+    (tmp_path / "queries.jsonl").write_text(
+        "".join(
+            json.dumps({"query": f"q{n}", "split": part}) + "\n" for n, part in enumerate(parts)
+        ),
+        encoding="utf-8",
+    )
+    (tmp_path / "candidates.jsonl").write_text(
+        "".join(json.dumps({"candidate": n}) + "\n" for n in range(8)), encoding="utf-8"
+    )
+    spec = {
+        "name": "given",
+        "interactions": {"path": "events.jsonl", "query_id": "query", "candidate_id": "candidate"},
+        "queries": {"path": "queries.jsonl", "id": "query", "split": "split"},
+        "candidates": {"path": "candidates.jsonl", "id": "candidate"},
+        "query": {"features": [{"name": "query", "kind": "id"}]},
+        "candidate": {"features": [{"name": "candidate", "kind": "id"}]},
+        "split": {"kind": "given", "validation": "dev"},
+    }
+    run(tmp_path, spec=spec, max_bad_fraction=0.2)
+    artifact = tmp_path / "work" / "preprocessed"
+    assert {one["_candidate_id"][0] for one in examples(artifact, "train")} == set("01234")
+    (test,) = examples(artifact, "test")
+    assert (test["_query_id"], test["_relevant"], test["_gain"]) == (["q6"], ["6"], [1.0])
+    assert (test["_timestamp"], test["_seen"], test["_num_events"]) == ([0], [], [0])
+    found = quarantined(artifact / "quarantine", "interactions")
+    assert {reason for _, reason, _ in found} == {"split 'train?' is none of train, dev, test"}
+
+
+def test_the_fingerprint_follows_the_tables_and_the_config(tmp_path):
+    write_tables(tmp_path, random_events(0))
+    first = preprocess.config_fingerprint(context_of(tmp_path))
+    assert preprocess.config_fingerprint(context_of(tmp_path)) == first
+    assert preprocess.config_fingerprint(context_of(tmp_path, num_shards=2)) != first
+    write_tables(tmp_path, random_events(0), QUERIES, [*CANDIDATES, "c77,new,,1,"])
+    assert preprocess.config_fingerprint(context_of(tmp_path)) != first
+
+
+def test_a_person_is_told(tmp_path):
+    class Listener:
+        def __init__(self):
+            self.messages, self.shown = [], []
+
+        def message(self, text):
+            self.messages.append(text)
+
+        def progress(self, description, done, total, detail=""):
+            self.shown.append((description, done, total, detail))
+
+    listener = Listener()
+    write_tables(tmp_path, random_events(0))
+    run(tmp_path, reporter=listener)
+    assert any("training examples, 20 candidates" in text for text in listener.messages)
+    description, done, total, detail = listener.shown[-1]
+    assert (description, done, total) == ("preprocess", 240 + 20 + 12, None)
+    assert "272 records" in detail
