@@ -79,7 +79,7 @@ def test_the_artifact_agrees_with_the_definitions(tmp_path, seed, split):
     artifact = tmp_path / "work" / "preprocessed"
     events = expected_events(rows, split)
     check_interactions(artifact, events)
-    check_training(artifact, events)
+    check_training(artifact, events, split.get("new_pairs_only", True))
     check_evaluation(artifact, events, split)
     check_frequencies(artifact, events, split)
     check_learned(artifact, events)
@@ -87,6 +87,19 @@ def test_the_artifact_agrees_with_the_definitions(tmp_path, seed, split):
     assert manifest.counts["train_examples"] == len(examples(artifact, "train"))
     no_record = sum(event["query_id"] == "q12" for event in events)
     assert manifest.counts["interactions_without_query_record"] == no_record
+
+
+def test_dropping_others_is_as_if_they_had_never_been_written(tmp_path):
+    rows = random_events(5)
+    relevance = {"min_label": 3, "drop_others": True}
+    write_tables(tmp_path / "all", rows)
+    write_tables(tmp_path / "positive", [row for row in rows if row[3] >= 3])
+    for directory in ("all", "positive"):
+        run(tmp_path / directory, spec={**spec_with(**PER_QUERY), "relevance": relevance})
+    one, other = (tmp_path / name / "work" / "preprocessed" for name in ("all", "positive"))
+    for name in ("train", "fresh", "validation", "test", "corpus"):
+        assert repr(examples(one, name)) == repr(examples(other, name))  # NaN is not equal to NaN
+    assert frequencies(one) == frequencies(other)
 
 
 def check_interactions(artifact, events):
@@ -99,11 +112,23 @@ def check_interactions(artifact, events):
     assert {row["weight"] for row in found} == {1.0}
 
 
-def check_training(artifact, events):
+def check_training(artifact, events, new_pairs_only):
     for name, split in (("train", "train"), ("fresh", "validation")):
-        before = training_examples(events, split, length=4, window="before", positives_only=False)
+        before = training_examples(
+            events,
+            split,
+            length=4,
+            window="before",
+            positives_only=False,
+            new_pairs_only=new_pairs_only,
+        )
         others = training_examples(
-            events, split, length=3, window="leave_one_out", positives_only=True
+            events,
+            split,
+            length=3,
+            window="leave_one_out",
+            positives_only=True,
+            new_pairs_only=new_pairs_only,
         )
         expected = Counter(
             (query, candidate, time, before[key], others[key])

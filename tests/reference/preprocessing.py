@@ -19,8 +19,11 @@ def _as_history(events, positives_only):
     ]
 
 
-def training_examples(events, split, *, length, window, positives_only):
-    """{(query, candidate, time, position): history} of the split's positive events."""
+def training_examples(events, split, *, length, window, positives_only, new_pairs_only):
+    """{(query, candidate, time, position): history} of the split's positive events.
+
+    With new_pairs_only an event whose pair was met before, by (time, position), is left out.
+    """
     found = {}
     shown_splits = ORDER[: ORDER.index(split) + 1]
     for event in events:
@@ -29,6 +32,13 @@ def training_examples(events, split, *, length, window, positives_only):
         shown = [
             e for e in events if e["query_id"] == event["query_id"] and e["split"] in shown_splits
         ]
+        place = (event["timestamp"], event["position"])
+        repeats = any(
+            e["candidate_id"] == event["candidate_id"] and (e["timestamp"], e["position"]) < place
+            for e in shown
+        )
+        if new_pairs_only and repeats:
+            continue
         past = _as_history(shown, positives_only)
         own = (event["timestamp"], event["position"], event["candidate_id"], True)
         if window == "before":
