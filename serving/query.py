@@ -65,9 +65,14 @@ def ask(
             )
     longest = int(bundle.manifest.counts["k"])
     if k is not None and not 1 <= k <= longest:
+        everything = longest == int(bundle.manifest.counts["candidates"])
         raise BundleError(
             f"{bundle.directory}: k={k} was asked for; this bundle answers with 1 to {longest} "
-            "candidates. Raise export.k and export again for longer lists."
+            + (
+                "candidates, which are all that there are."
+                if everything
+                else "candidates. Raise export.k and export again for longer lists."
+            )
         )
     inputs: dict[str, Any] = {
         name: _values(name, spec, features.get(name)) for name, spec in specs.items()

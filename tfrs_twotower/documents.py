@@ -70,10 +70,9 @@ def load_yaml(path: Path, error: type[TwoTowerError]) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        near = difflib.get_close_matches(
-            path.name, [p.name for p in path.parent.glob("*.y*ml")], n=1, cutoff=0.5
-        )
-        hint = f" Did you mean {path.parent / near[0]}?" if near else ""
+        others = {other.stem: other for other in sorted(path.parent.glob("*.y*ml"))}
+        near = difflib.get_close_matches(path.stem, others, n=1, cutoff=0.5)
+        hint = f" Did you mean {others[near[0]]}?" if near else ""
         raise error(f"{path}: there is no such file.{hint}") from None
     except (OSError, UnicodeDecodeError) as cause:
         raise error(f"{path}: cannot be read as UTF-8 text: {cause}.") from cause
@@ -81,6 +80,8 @@ def load_yaml(path: Path, error: type[TwoTowerError]) -> dict[str, Any]:
         data = yaml.load(text, Loader=_StrictLoader)  # noqa: S506  (a subclass of SafeLoader)
     except yaml.YAMLError as cause:
         raise error(f"{path}: not valid YAML: {' '.join(str(cause).split())}") from cause
+    if data is None:
+        raise error(f"{path}: the file is empty, expected a mapping of keys to values.")
     if not isinstance(data, dict):
         raise error(f"{path}: found {type(data).__name__}, expected a mapping of keys to values.")
     return data

@@ -13,6 +13,7 @@
     |-- EmbeddingError          an embedding is NaN or has norm zero
     |-- IndexQualityError       the index missed its overlap with exact search
     |-- BundleError             a bundle cannot be built, loaded or asked
+    |-- WorkdirError            the working directory cannot be written, or is in use
     `-- UnsupportedEnvironment  a package, an extra or a CPU feature is missing
 
 Mistakes of the programmer stay `TypeError` and `ValueError`. A message has four parts: where,
@@ -70,6 +71,10 @@ class IndexQualityError(TwoTowerError):
 
 class BundleError(TwoTowerError):
     """A bundle cannot be built, loaded or asked."""
+
+
+class WorkdirError(TwoTowerError):
+    """The working directory cannot be written, or is in use; the command line exits with 2."""
 
 
 class UnsupportedEnvironment(TwoTowerError):

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import traceback
 
 import typer
 
@@ -14,7 +15,7 @@ from pipelines.cli import (
     stage_commands,
 )
 from tfrs_twotower import __version__
-from tfrs_twotower.errors import TwoTowerError, UnsupportedEnvironment
+from tfrs_twotower.errors import TwoTowerError, UnsupportedEnvironment, WorkdirError
 
 EXIT_USER = 1
 EXIT_ENVIRONMENT = 2
@@ -28,7 +29,12 @@ app = typer.Typer(
     add_completion=True,
     help="Two-tower retrieval from tables to TF Serving: a feature spec says what the data is, "
     "a run config says what to do.\n\n"
-    "Start with `twotower demo`, or `twotower init` on your own tables.\n\n"
+    "Start with `twotower demo`, or on your own tables with\n\n"
+    "\b\n"
+    "  twotower init --interactions loans.csv --candidates books.csv --out mine\n"
+    "  twotower run mine/NAME_run.yaml --workdir build/mine\n"
+    "  twotower query build/mine/bundle/NAME --set town=Oslo\n\n"
+    "`twotower COMMAND --help` says more about each command.\n\n"
     "Exit codes: 0 done; 1 the data or a document is wrong, or a gate failed; 2 usage or "
     "environment. `--debug` anywhere shows the traceback of an error.",
 )
@@ -65,14 +71,30 @@ def main() -> None:
     arguments, debug = _take_debug(sys.argv[1:])
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        app(args=arguments)
-    except UnsupportedEnvironment as error:
-        _fail(error, EXIT_ENVIRONMENT, debug=debug)
+        app(args=arguments, prog_name="twotower")
+    except (UnsupportedEnvironment, WorkdirError) as error:
+        _fail(error, str(error), EXIT_ENVIRONMENT, debug=debug)
     except TwoTowerError as error:
-        _fail(error, EXIT_USER, debug=debug)
+        _fail(error, str(error), EXIT_USER, debug=debug)
+    except OSError as error:
+        _fail(error, _about_system(error), EXIT_ENVIRONMENT, debug=debug)
     except KeyboardInterrupt:
-        typer.echo("twotower: interrupted; the same command goes on where it stopped.", err=True)
+        _say_interrupted()
         sys.exit(EXIT_INTERRUPTED)
+    except SystemExit as end:
+        if end.code == EXIT_INTERRUPTED:  # typer took the KeyboardInterrupt
+            _say_interrupted()
+        raise
+
+
+def _say_interrupted() -> None:
+    typer.echo("twotower: interrupted; the same command goes on where it stopped.", err=True)
+
+
+def _about_system(error: OSError) -> str:
+    """What the operating system refused, such as a full disk, and where."""
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror or error}. `--debug` shows where it happened."
 
 
 def _take_debug(arguments: list[str]) -> tuple[list[str], bool]:
@@ -82,8 +104,9 @@ def _take_debug(arguments: list[str]) -> tuple[list[str], bool]:
     return own + arguments[end:], len(own) < end
 
 
-def _fail(error: TwoTowerError, code: int, *, debug: bool) -> None:
+def _fail(error: Exception, message: str, code: int, *, debug: bool) -> None:
     if debug:
-        raise error
-    typer.echo(f"twotower: {error}", err=True)
+        traceback.print_exception(error)
+    else:
+        typer.echo(f"twotower: {message}", err=True)
     sys.exit(code)

@@ -9,7 +9,12 @@ from pipelines.cli.running import JSON_OPTION, print_json
 
 
 def dataset(
-    name: Annotated[str, typer.Argument(help="Name of the set; `list` shows them.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", help="Name of the set; `list` shows them.", show_default=False
+        ),
+    ],
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Data root; the set gets a directory in it.")
     ] = Path("data"),
@@ -19,7 +24,13 @@ def dataset(
     ] = None,
     json_output: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
-    """Fetch a public data set and convert it to the tables of its feature spec."""
+    """Fetch a public data set and convert it to the tables of its feature spec.
+
+    \b
+      twotower dataset list
+      twotower dataset movielens-100k --out data
+      twotower run pipelines/configs/movielens_100k.yaml --workdir build/ml
+    """  # noqa: D301  (click reads the control character)
     from pipelines.cli.reporting import make_reporter
     from pipelines.datasets.fetch import dataset_names, prepare
 
@@ -36,4 +47,4 @@ def dataset(
 
 def add_to(app: typer.Typer) -> None:
     """Adds the command."""
-    app.command()(dataset)
+    app.command(short_help="Fetch and convert a public data set.")(dataset)

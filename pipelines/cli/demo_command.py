@@ -41,4 +41,4 @@ def demo(
 
 def add_to(app: typer.Typer) -> None:
     """Adds the command."""
-    app.command()(demo)
+    app.command(short_help="The whole path on MovieLens-100k.")(demo)

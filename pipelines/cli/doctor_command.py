@@ -8,7 +8,10 @@ from pipelines.cli.running import JSON_OPTION, print_json
 
 
 def doctor(json_output: Annotated[bool, JSON_OPTION] = False) -> None:
-    """Check versions, Keras 2, the ScaNN and TensorFlow match, AVX2 and op libraries."""
+    """Check versions, Keras 2, the ScaNN and TensorFlow match, AVX2 and op libraries.
+
+    Exit code 0 if everything fits, 2 if something does not; each finding says the fix.
+    """
     from dataclasses import asdict
 
     from serving.doctor import examine
@@ -29,4 +32,4 @@ def doctor(json_output: Annotated[bool, JSON_OPTION] = False) -> None:
 
 def add_to(app: typer.Typer) -> None:
     """Adds the command."""
-    app.command()(doctor)
+    app.command(short_help="Check this environment, and say the fixes.")(doctor)

@@ -2,9 +2,9 @@
 
 import json
 
-from rich.console import Console
 from rich.table import Table
 
+from pipelines.cli.screen import output_console
 from tfrs_twotower.artifacts import Layout
 from tfrs_twotower.artifacts.layout import EVALUATION
 from tfrs_twotower.evaluation.leaderboard import leaderboard
@@ -14,7 +14,7 @@ def print_leaderboard(layout: Layout) -> None:
     """Prints every system's key metrics with 95 % intervals, best first."""
     document = json.loads((layout.report / EVALUATION).read_text(encoding="utf-8"))
     rows = leaderboard(document, tuple(document["protocol"]["ks"]))
-    console = Console(highlight=False, markup=False)
+    console = output_console()
     table = Table(title=f"{document['dataset']}: test queries, full catalogue", box=None)
     table.add_column("system")
     for metric in rows[0].figures:
@@ -29,8 +29,9 @@ def print_leaderboard(layout: Layout) -> None:
     console.print()
     console.print(table)
     console.print(
-        "± is half of the 95 % bootstrap interval over queries. After a baseline: + retrieval is\n"
-        "significantly better, - significantly worse, = neither (paired test, Holm's correction)."
+        "± is half of the 95 % bootstrap interval over queries. After a baseline:\n"
+        "+ retrieval is significantly better, - significantly worse, = neither\n"
+        "(paired test, Holm's correction)."
     )
     leakage = document["leakage_check"]
     console.print(f"Leakage check: {leakage['verdict']}.")

@@ -8,7 +8,12 @@ import typer
 from pipelines.cli.running import JSON_OPTION, print_json
 
 _Bundle = Annotated[
-    Path, typer.Argument(help="Bundle directory (its newest version), or one version of it.")
+    Path,
+    typer.Argument(
+        metavar="BUNDLE",
+        show_default=False,
+        help="Bundle directory, WORKDIR/bundle/NAME (its newest version), or one version of it.",
+    ),
 ]
 
 
@@ -19,16 +24,30 @@ def query(
         typer.Option(
             "--set",
             metavar="FEATURE=VALUE",
-            help="A query feature; several values of one feature are separated by `|`.",
+            help="A query feature; several values of one feature are separated by `|`. A feature "
+            "that is not given is missing.",
         ),
     ] = None,
-    k: Annotated[int | None, typer.Option("--k", min=1, help="Length of the answer.")] = None,
+    k: Annotated[
+        int | None,
+        typer.Option(
+            "--k", min=1, help="Length of the answer; by default as long as the bundle's."
+        ),
+    ] = None,
     exclude: Annotated[
         list[str] | None, typer.Option("--exclude", help="Candidate id to leave out; repeatable.")
     ] = None,
     json_output: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
-    """Answer one query from an exported bundle."""
+    """Answer one query from an exported bundle.
+
+    A history is a list of candidate ids, the latest first. Candidates in it may be answered
+    again: leave them out with --exclude.
+
+    \b
+      twotower query build/mine/bundle/mine --set town=Oslo --k 10
+      twotower query build/mine/bundle/mine --set "history=B-7|B-3" --exclude B-7 --exclude B-3
+    """  # noqa: D301  (click reads the control character)
     from dataclasses import asdict
 
     from serving.query import answer
@@ -44,18 +63,19 @@ def query(
         shown = asdict(found)
         print_json({key: shown[key] for key in ("candidate_ids", "scores", "model_version")})
         return
-    from rich.console import Console
     from rich.table import Table
+
+    from pipelines.cli.screen import output_console
 
     table = Table(box=None, header_style="bold")
     table.add_column("rank", justify="right")
-    table.add_column("candidate")
+    table.add_column("candidate", no_wrap=True)
     table.add_column("score", justify="right")
     table.add_column("title")
     rows = zip(found.candidate_ids, found.scores, found.titles, strict=True)
     for rank, (candidate_id, score, title) in enumerate(rows, 1):
         table.add_row(str(rank), candidate_id, f"{score:.4f}", title)
-    console = Console(highlight=False, markup=False)
+    console = output_console()
     console.print(table)
     console.print(f"model version {found.model_version}")
 
@@ -67,7 +87,13 @@ def preflight(
     ] = "stock",
     json_output: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
-    """Say from the graph's op list whether a server can load a bundle."""
+    """Say from the graph's op list whether a server can load a bundle.
+
+    Exit code 0 if it can, 1 if an operation is missing, which is then named.
+
+    \b
+      twotower preflight build/mine/bundle/mine --server stock
+    """  # noqa: D301  (click reads the control character)
     from serving.preflight import check_bundle
 
     if server not in ("stock", "scann"):
@@ -88,5 +114,5 @@ def preflight(
 
 def add_to(app: typer.Typer) -> None:
     """Adds the commands."""
-    app.command()(query)
-    app.command()(preflight)
+    app.command(short_help="Ask an exported bundle.")(query)
+    app.command(short_help="Whether a model server can load a bundle.")(preflight)

@@ -2,9 +2,9 @@
 
 from itertools import zip_longest
 
-from rich.console import Console
 from rich.table import Table
 
+from pipelines.cli.screen import output_console
 from pipelines.stages.context import StageContext
 
 
@@ -14,7 +14,7 @@ def print_recommendations(context: StageContext) -> None:
 
     bundle = context.config.export.bundles[0].name
     found = recommend_to_one_query(context, bundle)
-    console = Console(highlight=False, markup=False)
+    console = output_console()
     about = ", ".join(f"{name} {value}" for name, value in found.features.items())
     console.print(f"\nQuery {found.query_id}" + (f" ({about})" if about else ""))
     table = Table(box=None)
@@ -44,6 +44,6 @@ def print_bundle_agreement(context: StageContext) -> None:
     first, *others = [bundle.name for bundle in context.config.export.bundles]
     for other in others:
         share = agreement_of_bundles(context, first, other)
-        Console(highlight=False, markup=False).print(
+        output_console().print(
             f"bundles {first} and {other}: {share:.2%} of their answers are the same"
         )

@@ -72,6 +72,7 @@ class LineReporter:
     def __init__(self) -> None:
         self._description = ""
         self._started = 0.0
+        self._done_before = 0.0
         self._last = 0.0
 
     def message(self, text: str) -> None:
@@ -86,14 +87,15 @@ class LineReporter:
         now = time.monotonic()
         if description != self._description:
             self._description, self._started, self._last = description, now, now
+            self._done_before = done  # training that resumes does not begin at zero
         finished = total is not None and done >= total
         if not finished and now - self._last < _SECONDS_BETWEEN_LINES:
             return
         self._last = now
         elapsed = now - self._started
         parts = [f"  {description}: {done:,.0f}" + (f"/{total:,.0f}" if total else "")]
-        if elapsed > 0 and done > 0:
-            rate = done / elapsed
+        if elapsed > 0 and done > self._done_before:
+            rate = (done - self._done_before) / elapsed
             parts.append(f"{rate:,.1f}/s")
             if total:
                 parts.append(f"{max(total - done, 0) / rate:,.0f} s left")

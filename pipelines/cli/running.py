@@ -11,15 +11,24 @@ if TYPE_CHECKING:
     from pipelines.stages.context import StageContext
     from pipelines.stages.order import StageOutcome
 
-RUN_ARGUMENT = typer.Argument(help="Run config, such as pipelines/configs/movielens_100k.yaml.")
-WORKDIR_OPTION = typer.Option("--workdir", "-w", help="Directory that the artifacts go to.")
+RUN_ARGUMENT = typer.Argument(
+    metavar="RUN_CONFIG",
+    show_default=False,
+    help="Run config (YAML), such as pipelines/configs/movielens_100k.yaml.",
+)
+WORKDIR_OPTION = typer.Option(
+    "--workdir", "-w", help="Directory that the artifacts go to; it is made."
+)
 SET_OPTION = typer.Option(
-    "--set", metavar="A.B=C", help="Overrides a key of the run config; may be repeated."
+    "--set",
+    metavar="A.B=C",
+    help="Overrides a key of the run config, such as training.epochs=5; may be repeated.",
 )
 JSON_OPTION = typer.Option("--json", help="Print one JSON object on standard output.")
 BEAM_ARGUMENT = typer.Argument(
-    metavar="[-- BEAM_OPTIONS]...",
-    help="Beam pipeline options after `--`, such as `-- --runner=DataflowRunner`.",
+    metavar="-- BEAM_OPTIONS",
+    show_default=False,
+    help="Beam pipeline options after `--`, such as `-- --runner=DataflowRunner --region=...`.",
 )
 
 
@@ -31,9 +40,11 @@ def make_context(
     Raises:
         ConfigError: the run config is wrong, or does not fit the spec.
         FeatureSpecError: the feature spec is wrong.
+        WorkdirError: the working directory cannot be written.
     """
     from pipelines.cli.reporting import make_reporter
     from pipelines.stages.context import StageContext
+    from pipelines.stages.workdir import open_workdir
     from tfrs_twotower.artifacts import Layout
     from tfrs_twotower.config import data_root, load_run_config, spec_path
     from tfrs_twotower.preflight.run import check_run
@@ -42,9 +53,8 @@ def make_context(
     config = load_run_config(run, tuple(overrides))
     spec = load_spec(spec_path(config, run))
     check_run(spec, config)
-    workdir.mkdir(parents=True, exist_ok=True)
     return StageContext(
-        layout=Layout(workdir.resolve()),
+        layout=Layout(open_workdir(workdir)),
         spec=spec,
         config=config,
         data_root=data_root(config, run),

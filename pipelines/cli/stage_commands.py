@@ -1,8 +1,9 @@
 """`twotower run`, and one command for each stage."""
 
+import difflib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,23 +17,49 @@ from pipelines.cli.running import (
     outcomes_as_json,
     print_json,
 )
+from tfrs_twotower.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pipelines.stages.order import Stage
 
 _STAGES = {
-    "preprocess": "Validate the tables; write examples, corpus, vocabularies, statistics (Beam).",
-    "train": "Train both towers; resumes from its last checkpoint.",
-    "embed": "Embed the corpus and the evaluated queries (Beam).",
-    "build-index": "Build the candidate index and measure it against exact search.",
-    "export": "Write the bundles for TF Serving as a new version.",
-    "evaluate": "Rank the full catalogue for the test queries; write evaluation.json and the page.",
+    "preprocess": (
+        "Tables to examples, corpus and vocabularies.",
+        "Validate the tables; write examples, corpus, vocabularies, statistics (Beam).",
+    ),
+    "train": (
+        "Train both towers.",
+        "Train both towers. An interrupted training goes on from its last checkpoint.",
+    ),
+    "embed": (
+        "Embed the corpus and the evaluated queries.",
+        "Embed the corpus and the evaluated queries (Beam).",
+    ),
+    "build-index": (
+        "Build and measure the candidate index.",
+        "Build the candidate index and measure it against exact search.",
+    ),
+    "export": (
+        "Write the bundles for TF Serving.",
+        "Write the bundles for TF Serving as a new version; a few older versions stay.",
+    ),
+    "evaluate": (
+        "Compare with the baselines; write the report.",
+        "Rank the full catalogue for the test queries with the model and the baselines; write "
+        "report/evaluation.json and report/index.html.",
+    ),
 }
+"""Of each stage, a line for the list of commands and a sentence for its own help."""
 
 _Run = Annotated[Path, RUN_ARGUMENT]
 _Workdir = Annotated[Path, WORKDIR_OPTION]
 _Set = Annotated[list[str] | None, SET_OPTION]
 _Json = Annotated[bool, JSON_OPTION]
 _Beam = Annotated[list[str] | None, BEAM_ARGUMENT]
-_From = Annotated[str | None, typer.Option("--from", metavar="STAGE", help="First stage.")]
-_To = Annotated[str | None, typer.Option("--to", metavar="STAGE", help="Last stage.")]
+_From = Annotated[
+    str | None, typer.Option("--from", metavar="STAGE", help="First stage that may run.")
+]
+_To = Annotated[str | None, typer.Option("--to", metavar="STAGE", help="Last stage that may run.")]
 
 
 def run(
@@ -44,7 +71,16 @@ def run(
     overrides: _Set = None,
     json_output: _Json = False,
 ) -> None:
-    """Run all stages, skipping those whose inputs and settings are unchanged."""
+    """Run all stages, skipping those whose inputs and settings are unchanged.
+
+    The stages, in order: preprocess, train, embed, build-index, export, evaluate. A run that was
+    killed goes on where it stopped.
+
+    \b
+      twotower run mine/mine_run.yaml --workdir build/mine
+      twotower run mine/mine_run.yaml --workdir build/mine --set training.epochs=5
+      twotower run mine/mine_run.yaml --workdir build/mine --to train
+    """  # noqa: D301  (click reads the control character)
     _run(run_config, workdir, first, last, overrides, beam_options, json_output=json_output)
 
 
@@ -59,22 +95,35 @@ def _run(
     json_output: bool,
     force: bool = False,
 ) -> None:
-    from pipelines.stages.order import STAGE_NAMES, run_stages, select_stages
+    from pipelines.stages.order import run_stages
 
-    for option, name in (("--from", first), ("--to", last)):
-        if name is not None and name not in STAGE_NAMES:
-            raise typer.BadParameter(
-                f"'{name}' is no stage; the stages are {', '.join(STAGE_NAMES)}.",
-                param_hint=option,
-            )
+    stages = _select(first, last)
     context = make_context(run_config, workdir, overrides or (), beam_options or ())
-    outcomes = run_stages(context, select_stages(first, last), force=force)
+    outcomes = run_stages(context, stages, force=force)
     if json_output:
         print_json(outcomes_as_json(outcomes))
     elif outcomes[-1].name == "evaluate":
         from pipelines.cli.leaderboard import print_leaderboard
 
         print_leaderboard(context.layout)
+        typer.echo(f"Report: {context.layout.report / 'index.html'}")
+
+
+def _select(first: str | None, last: str | None) -> "tuple[Stage, ...]":
+    from pipelines.stages.order import STAGE_NAMES, select_stages
+
+    for option, name in (("--from", first), ("--to", last)):
+        if name is not None and name not in STAGE_NAMES:
+            close = difflib.get_close_matches(name, STAGE_NAMES, n=1)
+            hint = f" Did you mean '{close[0]}'?" if close else ""
+            raise typer.BadParameter(
+                f"'{name}' is no stage; the stages are {', '.join(STAGE_NAMES)}.{hint}",
+                param_hint=option,
+            )
+    try:
+        return select_stages(first, last)
+    except ConfigError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def _stage_command(name: str) -> Callable[..., None]:
@@ -96,12 +145,15 @@ def _stage_command(name: str) -> Callable[..., None]:
             force=True,
         )
 
-    command.__doc__ = _STAGES[name]
+    command.__doc__ = (
+        f"{_STAGES[name][1]}\n\nAlways runs this one stage, also if nothing changed; "
+        "`twotower run` skips what is up to date."
+    )
     return command
 
 
 def add_to(app: typer.Typer) -> None:
     """Adds the commands."""
-    app.command()(run)
-    for name in _STAGES:
-        app.command(name)(_stage_command(name))
+    app.command(short_help="Run all stages that are not up to date.")(run)
+    for name, (short_help, _) in _STAGES.items():
+        app.command(name, short_help=short_help)(_stage_command(name))

@@ -14,7 +14,7 @@ def render_config(found: Findings, name: str, spec_file: str) -> str:
     kinds = {draft.kind for draft in found.query_features.features}
     lines = [
         "# A first run config, written by `twotower init`. Try it with",
-        f"#   twotower run {name}_run.yaml --workdir runs/{name}",
+        f"#   twotower run {name}_run.yaml --workdir build/{name}",
         f"name: {name}",
         f"spec: {scalar(spec_file)}",
         "model:",
@@ -31,4 +31,6 @@ def render_config(found: Findings, name: str, spec_file: str) -> str:
         + ("  # the corpus is small" if few else "  # candidates for a later ranking"),
         "    patience: 3",
     ]
+    if few:
+        lines += ["evaluate:", "  ks: [5, 10, 20]  # lengths of the lists that are judged"]
     return "\n".join(lines) + "\n"

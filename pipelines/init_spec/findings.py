@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pipelines.init_spec.identifiers import IdMatch, match_ids
 from pipelines.init_spec.inputs import Draft, Drafts, draft_features, find_title
-from pipelines.init_spec.naming import feature_name
-from pipelines.init_spec.profiles import Profile, profile_column
+from pipelines.init_spec.naming import feature_name, says
+from pipelines.init_spec.profiles import TIME_HINTS, Profile, profile_column
 from pipelines.init_spec.roles import Roles, assign_roles, find_split
 from pipelines.init_spec.samples import Sample, read_sample
 from pipelines.init_spec.splitting import choose_split, event_times
@@ -58,7 +58,7 @@ def find_out(interactions: Path, candidates: Path, queries: Path | None) -> Find
     if roles.split:
         query_split, split_values = None, roles.split_values
     unit = event_profiles[roles.timestamp].time_unit if roles.timestamp else None
-    kind, reason = _split(events, roles, unit, query_id.column, query_split)
+    kind, reason = _split(events, event_profiles, roles, unit, query_id.column, query_split)
     query_side = _query_features(people_profiles, query_id, query_split, roles)
     assert candidate_id.entity_column is not None  # there always is a table of candidates
     return Findings(
@@ -88,19 +88,32 @@ def _profiles(sample: Sample) -> Profiles:
 
 
 def _split(
-    events: Sample, roles: Roles, unit: str | None, query_column: str, query_split: str | None
+    events: Sample,
+    profiles: Profiles,
+    roles: Roles,
+    unit: str | None,
+    query_column: str,
+    query_split: str | None,
 ) -> tuple[str, str]:
     if roles.split or query_split:
         return "given", f"the column '{roles.split or query_split}' names the split"
     if roles.timestamp is None or unit is None:
         raise DataError(
             f"{events.path}: no column of times and none that names a split (found "
-            f"{', '.join(events.columns)}). Add the time of each event (ISO 8601 such as "
-            "2024-05-31 18:30:00, or seconds, milli- or microseconds since 1970 in a column "
-            "called timestamp), or a column 'split' with train, validation and test."
+            f"{', '.join(events.columns)}){_unread_time(profiles)}. Add the time of each event "
+            "(ISO 8601 such as 2024-05-31 18:30:00, or seconds, milli- or microseconds since 1970 "
+            "in a column called timestamp), or a column 'split' with train, validation and test."
         )
     times = event_times(events.columns[roles.timestamp], unit)
     return choose_split(times, events.columns[query_column])
+
+
+def _unread_time(profiles: Profiles) -> str:
+    """Names a column that is called after a time and is written in a way that is not read."""
+    for name, profile in profiles.items():
+        if profile.present and not profile.time_unit and says(name, TIME_HINTS):
+            return f"; '{name}' may be one, but '{profile.present[0]}' is not read as a time"
+    return ""
 
 
 def _candidate_features(profiles: Profiles, id_column: str, histories: bool) -> Drafts:

@@ -1,8 +1,8 @@
 """Which columns of the interactions are the ids of the queries and of the candidates.
 
-An entity's id is a column whose values are all different; the interactions' column that goes with
-it shares its values. Names decide between columns that share values by chance, as running numbers
-do.
+An entity's id is a column whose values are all different (but for a few mistakes, which
+preprocessing quarantines); the interactions' column that goes with it shares its values. Names
+decide between columns that share values by chance, as running numbers do.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,9 @@ QUERY_HINTS = (
     *("user", "customer", "client", "member", "visitor", "person", "account", "household"),
     *("query", "question", "reader", "shopper", "buyer", "listener", "viewer", "device", "uid"),
 )
-_UNIQUE = 0.999
+_MISTAKES = 0.02
+_LEAST_RECORDS = 20
+"""In a smaller table a repeated value is no mistake: its column is not the id."""
 _LEAST_SHARED = 0.01
 Profiles = Mapping[str, Profile]
 
@@ -99,7 +101,12 @@ def _matches(interactions: Profiles, entities: Profiles, path: Path) -> list[IdM
 
 def _is_identity(profile: Profile) -> bool:
     """All different, there for every record, and not a measurement or prose."""
-    if profile.uniqueness < _UNIQUE or profile.missing > 0 or profile.time_unit:
+    repeated = len(profile.present) - profile.distinct
+    absent = profile.num_records - len(profile.present)
+    forgiven = max(1, _MISTAKES * profile.num_records)
+    if profile.num_records < _LEAST_RECORDS:
+        forgiven = 0
+    if repeated + absent > forgiven or profile.time_unit:
         return False
     return not profile.numbers or profile.whole_numbers
 
@@ -140,5 +147,27 @@ def _no_match(
         )
     return DataError(
         f"{events}: no column shares values with {' or '.join(repr(n) for n in unique)} of {table} "
-        f"(found {', '.join(interactions)}). The {side}'s id must be written alike in both tables."
+        f"(found {', '.join(interactions)}). The {side}'s id must be written alike in both tables"
+        + _written_otherwise(interactions, [entities[name] for name in unique])
     )
+
+
+def _written_otherwise(interactions: Profiles, identities: list[Profile]) -> str:
+    """The end of the sentence: an example of an id that two tables write differently."""
+    for identity in identities:
+        plain = {_plain(value): value for value in identity.counts}
+        for column in interactions.values():
+            for value in column.counts:
+                other = plain.get(_plain(value))
+                if other is not None and _names_alike(column.name, identity.name):
+                    return f": '{column.name}' is '{value}' in one and '{other}' in the other."
+    return "."
+
+
+def _plain(value: str) -> str:
+    return value.strip().lower().removesuffix(".0").lstrip("0")
+
+
+def _names_alike(one: str, other: str) -> bool:
+    """Whether two columns are called alike."""
+    return bool(words_of(one)) and words_of(one) == words_of(other)

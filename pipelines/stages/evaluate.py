@@ -47,7 +47,9 @@ def run(context: StageContext) -> Manifest:
     if (layout.index / MANIFEST_NAME).exists():
         parents["index"] = open_parent(context, "index").fingerprint
     reporter.progress("read artifacts", 0, None)
-    inputs = load_inputs(layout, context.spec, timings.read(layout.root))
+    seconds = timings.read(layout.root)
+    seconds.pop("evaluate", None)  # that of an earlier run
+    inputs = load_inputs(layout, context.spec, seconds)
     evaluation = evaluate(
         inputs,
         config.evaluate,

@@ -5,17 +5,20 @@ other parents than those at hand; otherwise it is skipped.
 """
 
 import importlib
+import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
 from pipelines.stages import timings
 from pipelines.stages.context import StageContext
-from tfrs_twotower.artifacts import Manifest, fingerprint, read_manifest
+from pipelines.stages.workdir import only_run_in
+from tfrs_twotower.artifacts import Manifest, fingerprint, read_manifest, verify_files
 from tfrs_twotower.artifacts.manifest import Kind
-from tfrs_twotower.errors import ArtifactError, ConfigError
+from tfrs_twotower.errors import ArtifactError, ConfigError, CorruptArtifact
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,8 @@ class Stage:
 
     def load(self) -> ModuleType:
         """Imports the stage; this is where TensorFlow and Beam come in."""
-        return importlib.import_module(self.module)
+        with _quiet_imports():
+            return importlib.import_module(self.module)
 
 
 STAGES = (
@@ -90,8 +94,16 @@ def run_stages(
         force: run them even if nothing changed.
 
     Raises:
+        WorkdirError: another run is at work in the same working directory.
         TwoTowerError: whatever stopped a stage; earlier artifacts stay.
     """
+    with only_run_in(context.layout.root):
+        return _run_stages(context, stages, force=force)
+
+
+def _run_stages(
+    context: StageContext, stages: Sequence[Stage], *, force: bool
+) -> list[StageOutcome]:
     outcomes = []
     for position, stage in enumerate(stages, 1):
         title = f"[{position}/{len(stages)}] {stage.name}"
@@ -132,7 +144,25 @@ def _up_to_date(context: StageContext, stage: Stage, module: ModuleType) -> Mani
     fresh = (
         manifest.spec_fingerprint == fingerprint(context.spec)
         and manifest.parents == parents
-        and all((directory / name).is_file() for name in manifest.files)
         and manifest.config_fingerprint == module.config_fingerprint(context)
     )
-    return manifest if fresh else None
+    if not fresh:
+        return None
+    try:
+        verify_files(directory, manifest, contents=False)
+    except CorruptArtifact as damage:
+        found = str(damage).partition(". Run the stage")[0]
+        context.reporter.message(f"{found}, so {stage.name} runs again")
+        return None
+    return manifest
+
+
+@contextmanager
+def _quiet_imports() -> Iterator[None]:
+    # Beam tells through the root logger which optional clouds it cannot find.
+    before = logging.root.manager.disable
+    logging.disable(max(before, logging.WARNING))
+    try:
+        yield
+    finally:
+        logging.disable(before)

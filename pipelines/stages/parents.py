@@ -2,7 +2,7 @@
 
 from pipelines.stages.context import StageContext
 from tfrs_twotower.artifacts import Manifest, fingerprint, read_manifest, verify_files
-from tfrs_twotower.artifacts.manifest import Kind
+from tfrs_twotower.artifacts.manifest import Kind, write_again
 from tfrs_twotower.errors import StaleArtifact
 
 
@@ -21,14 +21,14 @@ def open_parent(context: StageContext, kind: Kind) -> Manifest:
     if manifest.spec_fingerprint != wanted:
         raise StaleArtifact(
             f"{directory}: was made from feature spec {manifest.spec_fingerprint}, this run's "
-            f"spec '{context.spec.name}' is {wanted}; run the stage that writes it again."
+            f"spec '{context.spec.name}' is {wanted}. {write_again(kind)}"
         )
     for parent_kind, parent_fingerprint in manifest.parents.items():
         parent = read_manifest(context.layout.root / parent_kind, parent_kind)
         if parent.fingerprint != parent_fingerprint:
             raise StaleArtifact(
                 f"{directory}: was made from '{parent_kind}' {parent_fingerprint}, which has been "
-                f"replaced by {parent.fingerprint}; run the stage that writes '{kind}' again."
+                f"replaced by {parent.fingerprint}. {write_again(kind)}"
             )
     verify_files(directory, manifest)
     return manifest

@@ -12,6 +12,16 @@ from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
 
 MANIFEST_NAME = "manifest.json"
 Kind = Literal["preprocessed", "model", "embeddings", "index", "negatives", "bundle", "report"]
+WRITTEN_BY: dict[str, str] = {
+    "preprocessed": "preprocess",
+    "model": "train",
+    "embeddings": "embed",
+    "index": "build-index",
+    "negatives": "mine",
+    "bundle": "export",
+    "report": "evaluate",
+}
+"""The stage, and command, that writes each kind."""
 _RECORDED_PACKAGES = (
     "apache-beam",
     "numpy",
@@ -87,6 +97,11 @@ def package_versions() -> dict[str, str]:
     return versions
 
 
+def write_again(kind: str) -> str:
+    """The sentence that says which command replaces a damaged artifact."""
+    return f"Run the stage that writes it again: `twotower {WRITTEN_BY.get(kind, 'run')}`."
+
+
 def read_manifest(directory: Path, kind: str) -> Manifest:
     """Reads the manifest of an artifact.
 
@@ -99,16 +114,17 @@ def read_manifest(directory: Path, kind: str) -> Manifest:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise MissingArtifact(
-            f"{directory}: there is no finished '{kind}' artifact; run the stage that writes it."
+            f"{directory}: there is no finished '{kind}' artifact; run the stage that writes it: "
+            f"`twotower {WRITTEN_BY.get(kind, 'run')}`."
         ) from None
     except (OSError, ValueError) as cause:
-        raise CorruptArtifact(f"{path}: cannot be read: {cause}. Run its stage again.") from cause
+        raise CorruptArtifact(f"{path}: cannot be read: {cause}. {write_again(kind)}") from cause
     try:
         manifest = Manifest.model_validate(data)
     except ValidationError as cause:
         raise CorruptArtifact(
             f"{path}: is not a manifest of this version: {cause.error_count()} mistakes. "
-            "Run its stage again."
+            + write_again(kind)
         ) from cause
     if manifest.kind != kind:
         raise CorruptArtifact(f"{path}: found a '{manifest.kind}' artifact, expected '{kind}'.")

@@ -57,6 +57,11 @@ def load_run_config(path: Path, overrides: tuple[str, ...] = ()) -> RunConfig:
         ConfigError: the file or an override does not describe a run.
     """
     data = load_yaml(path, ConfigError)
+    if "interactions" in data and "spec" not in data:
+        raise ConfigError(
+            f"{path}: this is a feature spec, expected a run config: a YAML file whose key `spec` "
+            f"names a feature spec, such as `spec: {path.name}`."
+        )
     data.setdefault("name", path.stem)
     for override in overrides:
         _apply(data, override)
@@ -91,7 +96,15 @@ def _apply(data: dict[str, Any], override: str) -> None:
     try:
         section[last] = yaml.safe_load(value)
     except yaml.YAMLError as cause:
-        raise ConfigError(f"--set {override}: the value is not YAML: {cause}") from cause
+        raise ConfigError(
+            f"--set {override}: the value is not YAML: "
+            f"{_problem(cause)}. Quote it for YAML, as in --set \"name='a: b'\"."
+        ) from cause
+
+
+def _problem(cause: yaml.YAMLError) -> str:
+    problem = getattr(cause, "problem", None)
+    return problem or " ".join(str(cause).split())
 
 
 def _check(config: RunConfig, where: str) -> None:

@@ -87,12 +87,24 @@ class EvaluateConfig(Document):
         | None
     ) = None
     """By default all that the data allows."""
-    ease_lambda: PositiveFloat = 200.0
-    """L2 weight of EASE (Steck 2019)."""
+    ease_lambda: PositiveFloat | Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (
+        100.0,
+        200.0,
+        400.0,
+        800.0,
+    )
+    """L2 weight of EASE (Steck 2019): one value, or several to choose from on validation (the
+    middle one where there are no validation queries). Each value inverts a matrix."""
     ease_max_candidates: PositiveInt = 20_000
     """EASE inverts a matrix of this order, at most; larger corpora leave it out and say so."""
-    item_knn_neighbours: PositiveInt = 100
-    """Neighbours kept for each candidate."""
+    item_knn_neighbours: PositiveInt | Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (
+        10,
+        20,
+        50,
+        100,
+        500,
+    )
+    """Neighbours kept for each candidate: one value, or several to choose from on validation."""
     bm25_k1: PositiveFloat = 1.2
     """Term saturation."""
     bm25_b: Fraction = 0.75

@@ -11,6 +11,7 @@ from tfrs_twotower.evaluation.ranking import EmbeddingScorer, rank_corpus
 from tfrs_twotower.evaluation.systems import SystemRun
 
 _LIST_LENGTH = 10
+_TITLE_LENGTH = 110
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,15 @@ class Example:
     lists: dict[str, list[Listed]]
     truth: list[Listed]
     num_relevant: int
+
+
+def shorten(text: str, length: int = _TITLE_LENGTH) -> str:
+    """The text on one line, cut after a word with an ellipsis: titles may be whole passages."""
+    words = " ".join(text.split())
+    if len(words) <= length:
+        return words
+    cut = words[: length + 1].rpartition(" ")[0]
+    return (cut or words[:length]).rstrip(" ,;:.") + "…"
 
 
 def history_rows(inputs: EvaluationInputs, query: int, limit: int) -> list[int]:
@@ -92,18 +102,18 @@ def make_example(
     by_gain.sort(key=lambda row: row not in found)
     return Example(
         query_id=test.ids[query],
-        text=test.texts[query] if test.texts is not None else "",
-        history=[corpus.name(row) for row in history_rows(inputs, query, length)],
+        text=shorten(test.texts[query], 2 * _TITLE_LENGTH) if test.texts is not None else "",
+        history=[shorten(corpus.name(row)) for row in history_rows(inputs, query, length)],
         num_events=int(test.num_events[query]),
         lists={
             name: [
-                Listed(corpus.name(int(row)), int(row) in true_rows)
+                Listed(shorten(corpus.name(int(row))), int(row) in true_rows)
                 for row in rows[query, :length]
                 if row >= 0
             ]
             for name, rows in ranked.items()
         },
-        truth=[Listed(corpus.name(row), row in found) for row in by_gain[:length]],
+        truth=[Listed(shorten(corpus.name(row)), row in found) for row in by_gain[:length]],
         num_relevant=len(relevant),
     )
 

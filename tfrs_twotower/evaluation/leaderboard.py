@@ -5,9 +5,10 @@ from typing import Any
 
 from tfrs_twotower.evaluation.key_metrics import key_metrics
 
+_SERVED_AS_IS = "two towers, dot product, exact search; nothing ranks after it"
 DESCRIPTIONS = {
     "retrieval": "two towers, dot product, exact search",
-    "cascade": "what is served: in this version, retrieval alone",
+    "cascade": "what is served",
     "popularity": "most interactions in training",
     "recent_popularity": "most interactions in the last days of training",
     "item_knn": "cosine neighbours of the history",
@@ -42,12 +43,17 @@ class LeaderboardRow:
 def leaderboard(document: dict[str, Any], ks: tuple[int, ...]) -> list[LeaderboardRow]:
     """Rows of `evaluation.json`, best system first (by the sum of the key metrics).
 
+    A cascade that returns what retrieval returns is no row of its own.
+
     Args:
         document: the content of `evaluation.json`.
         ks: list lengths of the run config.
     """
     metrics = key_metrics(ks)
-    systems = document["systems"]
+    systems = dict(document["systems"])
+    served_as_is = systems.get("cascade") == systems["retrieval"]
+    if served_as_is:
+        del systems["cascade"]
     marks: dict[str, dict[str, str]] = {}
     for entry in document["comparisons"]:
         mark = "=" if not entry["significant"] else "+" if entry["difference"] > 0 else "-"
@@ -60,7 +66,11 @@ def leaderboard(document: dict[str, Any], ks: tuple[int, ...]) -> list[Leaderboa
     rows = [
         LeaderboardRow(
             system=name,
-            description=DESCRIPTIONS.get(name, ""),
+            description=(
+                _SERVED_AS_IS
+                if served_as_is and name == "retrieval"
+                else DESCRIPTIONS.get(name, "")
+            ),
             figures={metric: systems[name]["metrics"][metric] for metric in metrics},
             marks=marks.get(name, {}),
             is_model=name in ("retrieval", "cascade"),

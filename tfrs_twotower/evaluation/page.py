@@ -8,14 +8,21 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from tfrs_twotower.config import EvaluateConfig
+from tfrs_twotower.evaluation import wording
 from tfrs_twotower.evaluation.evaluating import Evaluation
 from tfrs_twotower.evaluation.examples import choose_queries, make_example
 from tfrs_twotower.evaluation.headline import headline
 from tfrs_twotower.evaluation.inputs import EvaluationInputs
 from tfrs_twotower.evaluation.key_metrics import key_metrics
+from tfrs_twotower.evaluation.labels import label
 from tfrs_twotower.evaluation.leaderboard import leaderboard
 from tfrs_twotower.evaluation.pictures.embedding_map import draw_embedding_map
-from tfrs_twotower.evaluation.pictures.index_tradeoff import draw_tradeoff
+from tfrs_twotower.evaluation.pictures.index_tradeoff import (
+    draw_tradeoff,
+    measured_points,
+    varied,
+    verdict,
+)
 from tfrs_twotower.evaluation.pictures.recall_curves import draw_recall_curves
 from tfrs_twotower.evaluation.pictures.slice_dots import draw_slices
 from tfrs_twotower.evaluation.pictures.training_curves import draw_training
@@ -69,6 +76,9 @@ def render_page(
             pictures=pictures,
             variance_shown=variance,
             quality=inputs.index_quality,
+            index_settings=varied(measured_points(inputs.index_quality or {})),
+            index_verdict=verdict(inputs.index_quality or {}),
+            refitted=any(line.get("phase") == "refit" for line in inputs.training_log),
             overlap=_overlap(evaluation.document),
             examples=[make_example(inputs, shown, int(query)) for query in picked],
             style=Markup(_STYLE.read_text(encoding="utf-8")),  # noqa: S704  (our own file)
@@ -103,10 +113,14 @@ def _environment() -> Environment:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["percent"] = lambda value, digits=1: f"{100 * value:.{digits}f}"
-    environment.filters["number"] = lambda value, digits=3: (
-        "–" if value is None else f"{value:.{digits}f}"  # noqa: RUF001  (a dash for no number)
+    environment.filters.update(
+        percent=wording.percent,
+        number=wording.number,
+        duration=wording.duration,
+        words=wording.words,
+        in_words=wording.in_words,
+        window=wording.window_in_words,
+        label=label,
+        thousands=lambda value: f"{value:,}",
     )
-    environment.filters["words"] = lambda name: str(name).replace("_", " ")
-    environment.filters["thousands"] = lambda value: f"{value:,}"
     return environment

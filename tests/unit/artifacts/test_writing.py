@@ -55,7 +55,9 @@ def test_a_killed_run_leaves_nothing_finished(tmp_path):
     destination = tmp_path / "model"
     staging = staging_directory(destination)
     (staging / "half.txt").write_text("half")
-    with pytest.raises(MissingArtifact, match="no finished 'model' artifact; run the stage"):
+    with pytest.raises(
+        MissingArtifact, match=r"no finished 'model' artifact; run the stage .*`twotower train`"
+    ):
         read_manifest(destination, "model")
     write_model(destination)
     assert not (destination / "half.txt").exists()
@@ -122,3 +124,18 @@ def test_the_manifest_is_plain_json(tmp_path):
     data = json.loads((tmp_path / "model" / MANIFEST_NAME).read_text())
     assert data["parents"] == {"preprocessed": "p"}
     assert "numpy" in data["packages"]
+
+
+def test_a_quick_look_sees_missing_and_truncated_files_and_says_the_command(tmp_path):
+    manifest = write_model(tmp_path / "model")
+    path = tmp_path / "model" / "inner" / "w.txt"
+    path.write_text("WEIGHTS")
+    verify_files(tmp_path / "model", manifest, contents=False)
+    with pytest.raises(CorruptArtifact, match=r"damaged .* again: `twotower train`\."):
+        verify_files(tmp_path / "model", manifest)
+    path.write_text("short")
+    with pytest.raises(CorruptArtifact, match="does not match its checksum"):
+        verify_files(tmp_path / "model", manifest, contents=False)
+    path.unlink()
+    with pytest.raises(CorruptArtifact, match=r"w\.txt: is missing\. Run .*`twotower train`"):
+        verify_files(tmp_path / "model", manifest, contents=False)

@@ -97,3 +97,18 @@ def test_paths_are_relative_to_the_run_config(run_file, tmp_path, monkeypatch):
     assert data_root(config, run_file) == tmp_path / "data"
     own = load_run_config(run_file, ("data_root=tables",))
     assert data_root(own, run_file) == tmp_path / "tables"
+
+
+def test_a_value_that_is_not_yaml_is_explained_in_one_line(run_file):
+    with pytest.raises(
+        ConfigError, match=r"--set name=\[1: the value is not YAML: expected"
+    ) as caught:
+        load_run_config(run_file, ("name=[1",))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_feature_spec_in_the_place_of_a_run_config_is_recognised(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("name: mine\ninteractions: {path: loans.csv}\n")
+    with pytest.raises(ConfigError, match=r"this is a feature spec, expected a run config"):
+        load_run_config(path)

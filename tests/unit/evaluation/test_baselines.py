@@ -1,11 +1,14 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import sparse
 
 from tests.unit.evaluation.world import make_world, without_history
 from tfrs_twotower.config import EvaluateConfig
+from tfrs_twotower.errors import DataError
 from tfrs_twotower.evaluation.baselines.bm25 import Bm25Index, Bm25Scorer
-from tfrs_twotower.evaluation.baselines.ease import ease_weights
+from tfrs_twotower.evaluation.baselines.ease import co_occurrences, ease_weights
 from tfrs_twotower.evaluation.baselines.hybrid import HybridScorer, normalised, tune_weight
 from tfrs_twotower.evaluation.baselines.item_knn import ItemKnnScorer, cosine_neighbours
 from tfrs_twotower.evaluation.baselines.popularity import interaction_counts, recent
@@ -20,7 +23,7 @@ def dense(rows):
 def test_ease_solves_the_constrained_ridge_regression():
     """Column j is the ridge regression of candidate j on all others (Steck 2019, equation 8)."""
     x = (np.random.default_rng(0).random((50, 6)) < 0.4).astype(np.float32)
-    weights = ease_weights(sparse.csr_matrix(x), 3.0)
+    weights = ease_weights(co_occurrences(sparse.csr_matrix(x)), 3.0)
     assert np.all(np.diag(weights) == 0)
     for target in range(6):
         others = [place for place in range(6) if place != target]
@@ -155,3 +158,48 @@ def test_communities_are_found():
     for name in ("item_knn", "ease"):
         ranked = rank_corpus(result.scorers[name], inputs.test, inputs.eligible, 5)
         assert np.all(ranked % 2 == (np.arange(40) % 2)[:, None]), name
+
+
+def test_settings_are_chosen_on_validation():
+    """One neighbour is too few to tell the communities' candidates apart, all of them are not."""
+    inputs = make_world()
+    tuned = fitted(inputs, item_knn_neighbours=[1, 30], ease_lambda=[1.0, 1e9]).settings
+    assert tuned["item_knn"]["chosen_from"] == [1, 30]
+    for name, setting in (("item_knn", "neighbours"), ("ease", "lambda")):
+        tried = {entry["setting"]: entry for entry in tuned[name]["validation"]}
+        reached = {key: entry["ndcg@5"] + entry["recall@10"] for key, entry in tried.items()}
+        assert reached[tuned[name][setting]] == max(reached.values())
+        assert len(reached) == 2
+
+
+def test_without_validation_the_middle_setting_is_taken():
+    inputs = replace(make_world(), validation=None)
+    settings = fitted(inputs, item_knn_neighbours=[50, 5, 10]).settings["item_knn"]
+    assert settings == {"neighbours": 10, "interactions": "positive"}
+
+
+def test_one_setting_is_not_tried():
+    settings = fitted(make_world(), ease_lambda=3.0).settings["ease"]
+    assert settings == {"lambda": 3.0, "interactions": "positive"}
+
+
+def test_all_interactions_are_learned_from_if_validation_says_so():
+    """One interaction in six is positive: too few to learn the communities from."""
+    inputs = make_world()
+    log = inputs.log
+    positive = (np.arange(len(log)) % 6 == 0) | (log.split > 0)
+    settings = fitted(replace(inputs, log=replace(log, positive=positive))).settings
+    kinds = {entry["interactions"] for entry in settings["item_knn"]["validation"]}
+    assert kinds == {"positive", "all"}
+    assert settings["item_knn"]["interactions"] == "all"
+
+
+def test_a_matrix_that_cannot_be_inverted_is_named():
+    with pytest.raises(DataError, match=r"X'X \+ 1e-300 I cannot be inverted"):
+        ease_weights(np.ones((3, 3), np.float32), 1e-300)
+
+
+def test_building_bm25_is_silent(caplog):
+    with caplog.at_level("DEBUG"):
+        Bm25Index(["some words", "other words"], k1=1.2, b=0.75)
+    assert not caplog.records

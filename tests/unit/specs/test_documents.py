@@ -17,7 +17,7 @@ def write(tmp_path, text, name="a.yaml"):
         ("a:\n  b: {c: 1, c: 2}\n", "the key 'c' stands twice.*line 2"),
         ("a: [1,\n", "not valid YAML"),
         ("- a\n", "found list, expected a mapping"),
-        ("", "found NoneType, expected a mapping"),
+        ("", "the file is empty, expected a mapping"),
         (b"a: \xff\n", "cannot be read as UTF-8 text"),
         ("a: !!python/object/apply:os.getcwd []\n", "not valid YAML"),
     ],

@@ -1,11 +1,14 @@
 """BM25 over all text features (Robertson; the `lucene` variant of bm25s)."""
 
+import logging
 from collections.abc import Sequence
 
 import bm25s
 import numpy as np
 import Stemmer
 from numpy.typing import NDArray
+
+logging.getLogger("bm25s").setLevel(logging.WARNING)  # it asks for DEBUG when imported
 
 ANALYSER = "bm25s lucene, English stop words, Snowball stemmer"
 

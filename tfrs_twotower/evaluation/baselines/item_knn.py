@@ -20,7 +20,8 @@ def cosine_neighbours(
         shrink: pulls similarities of rare candidates to 0.
 
     Returns:
-        `[num_candidates, num_candidates]` float32; row i holds the neighbours of i, never i.
+        `[num_candidates, num_candidates]` float32; row i holds the neighbours of i, never i,
+        the nearest first.
     """
     num_candidates = matrix.shape[1]
     norms = np.sqrt(np.asarray(matrix.sum(axis=0)).ravel())
@@ -38,11 +39,31 @@ def cosine_neighbours(
         kept = order[(rank < num_neighbours) & (block.data[order] > 0)]
         blocks.append(
             sparse.csr_matrix(
-                (block.data[kept], (owners[kept] - start, block.indices[kept])),
+                (
+                    block.data[kept],
+                    block.indices[kept],
+                    _row_starts(owners[kept] - start, stop - start),
+                ),
                 shape=(stop - start, num_candidates),
             )
         )
     return sparse.vstack(blocks, format="csr")
+
+
+def nearest(neighbours: sparse.csr_matrix, num_neighbours: int) -> sparse.csr_matrix:
+    """The first few neighbours of each row of `cosine_neighbours`."""
+    lengths = np.diff(neighbours.indptr)
+    owners = np.repeat(np.arange(len(lengths)), lengths)
+    rank = np.arange(len(owners)) - np.repeat(neighbours.indptr[:-1], lengths)
+    kept = rank < num_neighbours
+    starts = _row_starts(owners[kept], len(lengths))
+    return sparse.csr_matrix(
+        (neighbours.data[kept], neighbours.indices[kept], starts), shape=neighbours.shape
+    )
+
+
+def _row_starts(owners: NDArray[np.integer], num_rows: int) -> NDArray[np.int64]:
+    return np.concatenate([[0], np.cumsum(np.bincount(owners, minlength=num_rows))])
 
 
 class ItemKnnScorer:

@@ -6,8 +6,11 @@ from dataclasses import dataclass, field
 from tfrs_twotower.config import EvaluateConfig
 from tfrs_twotower.evaluation.baselines.bm25 import ANALYSER, Bm25Index, Bm25Scorer
 from tfrs_twotower.evaluation.baselines.collaborative import (
+    Method,
+    Setting,
     ease_method,
     fit_collaborative,
+    grid,
     item_knn_method,
 )
 from tfrs_twotower.evaluation.baselines.hybrid import HybridScorer, tune_weight
@@ -126,17 +129,36 @@ def _fit(
             days=recent_days,
         )
     elif name == "item_knn":
-        neighbours = config.item_knn_neighbours
-        fitted = fit_collaborative(
-            item_knn_method(neighbours), inputs, learn_from=learn_from, metrics=metrics
-        )
-        result.add(name, fitted.scorer, neighbours=neighbours, **fitted.settings)
+        neighbours = grid(config.item_knn_neighbours)
+        method = item_knn_method(int(neighbours[-1]))
+        _add_tuned(name, "neighbours", method, neighbours, inputs, learn_from, metrics, result)
     elif name == "ease":
-        l2 = config.ease_lambda
-        fitted = fit_collaborative(ease_method(l2), inputs, learn_from=learn_from, metrics=metrics)
-        result.add(name, fitted.scorer, **{"lambda": l2}, **fitted.settings)
+        l2 = grid(config.ease_lambda)
+        _add_tuned(name, "lambda", ease_method, l2, inputs, learn_from, metrics, result)
     else:
         _fit_text(name, inputs, config, metrics, result)
+
+
+def _add_tuned(
+    name: str,
+    setting: str,
+    method: Method,
+    values: tuple[Setting, ...],
+    inputs: EvaluationInputs,
+    learn_from: tuple[int, ...],
+    metrics: tuple[str, ...],
+    result: Baselines,
+) -> None:
+    fitted = fit_collaborative(
+        method, inputs, settings=values, learn_from=learn_from, metrics=metrics
+    )
+    result.add(
+        name,
+        fitted.scorer,
+        **{setting: fitted.setting, "interactions": fitted.interactions},
+        **({"chosen_from": list(values)} if fitted.validation and len(values) > 1 else {}),
+        **({"validation": fitted.validation} if fitted.validation else {}),
+    )
 
 
 def _fit_text(

@@ -3,6 +3,7 @@
 import numpy as np
 
 from tfrs_twotower.evaluation.curves import recall_curve
+from tfrs_twotower.evaluation.labels import label
 from tfrs_twotower.evaluation.pictures.drawing import (
     DASHES,
     SYSTEM_ORDER,
@@ -18,7 +19,7 @@ def draw_recall_curves(runs: dict[str, SystemRun]) -> str:
     """SVG of recall@1 .. recall@K, with the systems named at the ends of their lines."""
     names = [name for name in SYSTEM_ORDER if name in runs]
     with style():
-        figure, axes = new_figure(8.4, 4.2)
+        figure, axes = new_figure(10.4, 4.4)
         ends = {}
         for name in reversed(names):
             curve = recall_curve(runs[name].judged)
@@ -39,7 +40,7 @@ def draw_recall_curves(runs: dict[str, SystemRun]) -> str:
         top = float(axes.get_ylim()[1])
         for name, height in spread(ends, 0.052 * top).items():
             axes.annotate(
-                name.replace("_", " "),
+                label(name),
                 (longest, ends[name]),
                 xytext=(1.025, height / top),
                 textcoords="axes fraction",

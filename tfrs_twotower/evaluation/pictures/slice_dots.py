@@ -2,6 +2,9 @@
 
 from typing import Any
 
+from matplotlib.axes import Axes
+
+from tfrs_twotower.evaluation.labels import label
 from tfrs_twotower.evaluation.pictures.drawing import (
     COLOUR,
     SYSTEM_ORDER,
@@ -14,41 +17,34 @@ from tfrs_twotower.evaluation.pictures.drawing import (
 _MARKERS = dict(zip(SYSTEM_ORDER, "oDs^vPX", strict=True))
 
 
-def draw_slices(systems: dict[str, Any], metric: str) -> str:
-    """SVG of one metric in each slice; the model's interval is a bar."""
-    slices = systems["retrieval"]["slices"]
+def draw_slices(systems: dict[str, Any], metric: str) -> str | None:
+    """SVG of one metric over the whole test and in each slice; the model's interval is a bar.
+
+    A slice that is the whole test says nothing new and is left out. None where no other is left.
+    """
+    whole = systems["retrieval"]["metrics"][metric]
+    slices = {
+        key: part
+        for key, part in systems["retrieval"]["slices"].items()
+        if metric in part["metrics"] and part["metrics"][metric] != whole
+    }
+    if not slices:
+        return None
     names = [name for name in SYSTEM_ORDER if name in systems]
+    rows = [("all test queries", whole["queries"], {n: systems[n]["metrics"] for n in names})]
+    rows += [
+        (part["title"], part["queries"], {n: systems[n]["slices"][key]["metrics"] for n in names})
+        for key, part in slices.items()
+    ]
     with style():
-        figure, axes = new_figure(8.4, 1.1 + 0.42 * len(slices))
-        labels = []
-        for place, (key, part) in enumerate(slices.items()):
-            labels.append(f"{part['title']}  ({part['queries']:,} queries)")
-            for name in reversed(names):
-                entry = systems[name]["slices"][key]["metrics"].get(metric)
-                if entry is None:
-                    continue
-                if name == "retrieval":
-                    axes.plot(
-                        entry["ci95"],
-                        [place, place],
-                        color=colour_of(name),
-                        linewidth=5,
-                        alpha=0.3,
-                        solid_capstyle="butt",
-                    )
-                axes.plot(
-                    [entry["mean"]],
-                    [place],
-                    _MARKERS[name],
-                    color=colour_of(name),
-                    markersize=9 if name == "retrieval" else 6.5,
-                    markeredgecolor=COLOUR["paper"],
-                    markeredgewidth=0.8,
-                    label=name.replace("_", " ") if place == 0 else None,
-                )
+        figure, axes = new_figure(10.4, 1.1 + 0.42 * len(rows))
+        for place, (_, _, figures) in enumerate(rows):
+            _draw_row(axes, place, {name: figures[name].get(metric) for name in names})
+        labels = [f"{title}  ({queries:,} queries)" for title, queries, _ in rows]
         axes.set_yticks(range(len(labels)), labels, color=COLOUR["ink"])
+        axes.get_yticklabels()[0].set_fontweight("bold")
         axes.set_ylim(len(labels) - 0.5, -0.5)
-        axes.set_xlim(left=0)
+        axes.margins(x=0.03)
         axes.tick_params(axis="y", length=0)
         axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
         axes.set_xlabel(metric)
@@ -62,3 +58,30 @@ def draw_slices(systems: dict[str, Any], metric: str) -> str:
             columnspacing=1.2,
         )
         return to_svg(figure, f"{metric} of each system in each slice of the test")
+
+
+def _draw_row(axes: Axes, place: int, figures: dict[str, dict[str, Any] | None]) -> None:
+    """The systems' means side by side; the important ones are drawn last, on top."""
+    for name, entry in reversed(figures.items()):
+        if entry is None:
+            continue
+        if name == "retrieval":
+            axes.plot(
+                entry["ci95"],
+                [place, place],
+                color=colour_of(name),
+                linewidth=6,
+                alpha=0.3,
+                solid_capstyle="butt",
+                zorder=1.5,
+            )
+        axes.plot(
+            [entry["mean"]],
+            [place],
+            _MARKERS[name],
+            color=colour_of(name),
+            markersize=8 if name == "retrieval" else 6.5,
+            markeredgecolor=COLOUR["paper"],
+            markeredgewidth=0.8 if _MARKERS[name] in "oDs^v" else 0.4,
+            label=label(name) if place == 0 else None,
+        )

@@ -132,3 +132,41 @@ def test_equal_ranges_of_running_numbers_are_told_apart_by_name(tmp_path):
     )
     spec = first_spec((path, items, users), tmp_path, name="tiny")
     assert (spec.interactions.query_id, spec.interactions.candidate_id) == ("user_id", "item_id")
+
+
+@pytest.mark.parametrize("mistake", ["7", ""])
+def test_a_repeated_or_missing_id_is_left_to_the_quarantine(tmp_path, mistake):
+    events = write_csv(
+        tmp_path / "events.csv",
+        ("user_id", "item", "timestamp"),
+        [(f"u{i % 9}", i % 30, 1_700_000_000 + i) for i in range(90)],
+    )
+    rows = [(i, f"c{i % 3}") for i in range(30)]
+    items = write_csv(tmp_path / "items.csv", ("item", "colour"), [*rows, (mistake, "c1")])
+    spec = first_spec((events, items, None), tmp_path)
+    assert (spec.candidates.id, spec.interactions.candidate_id) == ("item", "item")
+
+
+def test_ids_with_and_without_leading_zeros_are_shown(tmp_path):
+    events = write_csv(tmp_path / "events.csv", ("user_id", "item"), [("u", "7"), ("v", "8")])
+    items = write_csv(tmp_path / "items.csv", ("item",), [("007",), ("008",)])
+    with pytest.raises(DataError, match=r"written alike in both tables: 'item' is '7' in one and"):
+        write_first_spec(events, items, None, tmp_path, None)
+
+
+def test_a_time_that_is_not_read_is_shown(tmp_path):
+    events = write_csv(
+        tmp_path / "events.csv",
+        ("user_id", "item", "date"),
+        [(f"u{i % 3}", i % 5, f"{i + 1:02}/05/2024") for i in range(20)],
+    )
+    items = write_csv(tmp_path / "items.csv", ("item",), [(i,) for i in range(5)])
+    with pytest.raises(
+        DataError, match="'date' may be one, but '01/05/2024' is not read as a time"
+    ):
+        write_first_spec(events, items, None, tmp_path, None)
+
+
+def test_a_small_corpus_is_judged_on_short_lists(tmp_path):
+    _, run = write_first_spec(*shop(tmp_path / "shop"), tmp_path / "out", None)
+    assert load_run_config(run).evaluate.ks == (5, 10, 20)

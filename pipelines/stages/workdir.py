@@ -1,0 +1,58 @@
+"""The working directory of a run: it can be written, and one run at a time works in it."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tfrs_twotower.errors import WorkdirError
+
+LOCK_NAME = ".lock"
+
+
+def open_workdir(path: Path) -> Path:
+    """Makes the directory if it is not there, and returns its absolute path.
+
+    Raises:
+        WorkdirError: it cannot be made, or not be written.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as cause:
+        what = "is a file" if path.is_file() else f"cannot be made: {cause.strerror}"
+        raise WorkdirError(
+            f"{path}: the working directory {what}. Name a directory that you may write in."
+        ) from cause
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise WorkdirError(
+            f"{path}: the working directory cannot be written by this user. Name another one, or "
+            "change its permissions."
+        )
+    return path.resolve()
+
+
+@contextmanager
+def only_run_in(root: Path) -> Iterator[None]:
+    """Holds the working directory's lock; the kernel releases it when the process ends, however.
+
+    Raises:
+        WorkdirError: another run holds it.
+    """
+    descriptor = os.open(root / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(descriptor, 32).decode("ascii", errors="replace").strip()
+            raise WorkdirError(
+                f"{root}: another run is working here (process {holder or 'unknown'}). Wait until "
+                "it ends, or name another --workdir."
+            ) from None
+        except OSError:
+            pass  # a file system without locks, as some network mounts are
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
+        yield
+    finally:
+        os.close(descriptor)

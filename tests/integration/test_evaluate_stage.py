@@ -1,0 +1,145 @@
+"""Stage `evaluate` on the planted data: from artifacts on disk to the report."""
+
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines.stages import build_index, embed, evaluate, timings
+from tests.fixtures.tiny_model import tiny_context, write_tiny_model
+from tfrs_twotower.artifacts import read_manifest
+from tfrs_twotower.artifacts.layout import TRAIN_GLOB, TRAINING_LOG
+from tfrs_twotower.data.corpus import load_corpus
+from tfrs_twotower.data.shards import read_records
+from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
+from tfrs_twotower.evaluation.inputs import SPLIT_NAMES
+from tfrs_twotower.evaluation.loading import load_inputs
+from tfrs_twotower.evaluation.training_facts import load_training_facts
+
+pytestmark = pytest.mark.integration
+SYSTEMS = {"retrieval", "cascade", "popularity", "recent_popularity", "item_knn", "ease"}
+
+
+@pytest.fixture(scope="module")
+def context(tmp_path_factory):
+    context = tiny_context(tmp_path_factory.mktemp("run"))
+    write_tiny_model(context)
+    embed.run(context)
+    build_index.run(context)
+    timings.record(context.layout.root, "train", 61.2)
+    timings.record(context.layout.root, "evaluate", 99.0)
+    evaluate.run(context)
+    return context
+
+
+@pytest.fixture(scope="module")
+def inputs(context):
+    return load_inputs(context.layout, context.spec)
+
+
+@pytest.fixture(scope="module")
+def document(context):
+    return json.loads((context.layout.report / "evaluation.json").read_text())
+
+
+def test_every_system_is_there_text_baselines_too(document):
+    """Both sides have text and the queries have a past: all six baselines are possible."""
+    assert set(document["systems"]) == SYSTEMS | {"bm25", "hybrid"}
+    assert document["protocol"]["left_out"] == {}
+    assert document["leakage_check"]["verdict"] == "clean"
+    assert document["protocol"]["baselines"]["ease"]["chosen_from"] == [100, 200, 400, 800]
+    weight = document["protocol"]["baselines"]["hybrid"]["retrieval_weight"]
+    assert 0.0 <= weight <= 1.0
+
+
+def test_planted_clusters_are_found_by_neighbours_and_not_by_popularity(document):
+    recall = {
+        name: system["metrics"]["recall@10"]["mean"] for name, system in document["systems"].items()
+    }
+    assert recall["item_knn"] > 0.6
+    assert recall["popularity"] < 0.5
+    assert recall["item_knn"] > recall["popularity"] + 0.2
+
+
+def test_the_index_and_earlier_stages_are_in_the_report(context, document):
+    assert document["funnel"]["ann_overlap@10"] == 1.0
+    assert document["timings"] == {"train": 61.2}
+    page = (context.layout.report / "index.html").read_text()
+    assert "1 min 01 s" in page
+    assert "The index is brute force" in page
+    assert set(read_manifest(context.layout.report, "report").parents) == {
+        "preprocessed", "embeddings", "index",
+    }  # fmt: skip
+
+
+def test_the_same_run_gives_the_same_document(context, document):
+    evaluate.run(context)
+    again = json.loads((context.layout.report / "evaluation.json").read_text())
+    assert again == document
+
+
+def test_what_is_loaded_is_what_was_written(context, inputs):
+    source = context.layout.preprocessed
+    corpus = load_corpus(source, context.spec)
+    assert list(inputs.corpus.ids) == [name.decode() for name in corpus.ids]
+    written = [
+        (row["query_id"], row["candidate_id"], row["timestamp"], row["split"])
+        for row in rows_of(source, "interactions-*.parquet")
+    ]
+    log = inputs.log
+    columns = (log.query, log.candidate, log.timestamp, log.split)
+    assert [
+        (log.query_ids[query], inputs.corpus.ids[row], time, SPLIT_NAMES[split])
+        for query, row, time, split in zip(*columns, strict=True)
+    ] == written
+    frequencies = {
+        row["candidate_id"]: row["count"] for row in rows_of(source, "frequencies-*.parquet")
+    }
+    assert inputs.corpus.count.tolist() == [frequencies[name] for name in inputs.corpus.ids]
+    np.testing.assert_allclose(np.linalg.norm(inputs.test.embeddings, axis=1), 1.0, rtol=1e-5)
+    assert len(inputs.test.texts) == len(inputs.test)
+    assert len(inputs.corpus.texts) == len(inputs.corpus)
+    assert inputs.training_log == []
+
+
+def test_training_facts(context):
+    facts = load_training_facts(context.layout.preprocessed, context.spec)
+    assert facts.query_texts is None  # the spec has a history: the check is of pairs, not texts
+    corpus = load_corpus(context.layout.preprocessed, context.spec)
+    assert facts.candidate_vocabulary
+    assert set(facts.candidate_vocabulary) <= {name.decode() for name in corpus.ids}
+    assert all(name.startswith("user_") for name in facts.query_vocabulary)
+
+
+def test_texts_of_training_queries_without_a_history(context):
+    side = context.spec.query
+    features = tuple(feature for feature in side.features if feature.kind != "history")
+    spec = context.spec.model_copy(update={"query": side.model_copy(update={"features": features})})
+    texts = load_training_facts(context.layout.preprocessed, spec).query_texts
+    records = read_records(context.layout.preprocessed, TRAIN_GLOB)
+    assert len(texts) == sum(1 for _ in records)
+    assert all(isinstance(text, str) for text in texts)
+
+
+def test_a_training_log_is_read_and_a_broken_one_is_named(context):
+    path = context.layout.model / TRAINING_LOG
+    path.write_text('{"step": 1, "loss": 2.5}\n')
+    assert load_inputs(context.layout, context.spec).training_log == [{"step": 1, "loss": 2.5}]
+    path.write_text('{"step": 1, "lo')
+    try:
+        with pytest.raises(CorruptArtifact, match=TRAINING_LOG):
+            load_inputs(context.layout, context.spec)
+    finally:
+        path.unlink()
+
+
+def test_without_embeddings_the_missing_files_are_named(tmp_path):
+    bare = tiny_context(tmp_path)
+    write_tiny_model(bare)
+    with pytest.raises(MissingArtifact, match=r"embeddings: there is no candidates-"):
+        load_inputs(bare.layout, bare.spec)
+
+
+def rows_of(directory, glob):
+    return [row for path in sorted(directory.glob(glob)) for row in pq.read_table(path).to_pylist()]

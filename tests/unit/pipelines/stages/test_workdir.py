@@ -1,0 +1,53 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from pipelines.stages.workdir import LOCK_NAME, only_run_in, open_workdir
+from tfrs_twotower.errors import WorkdirError
+
+
+def test_makes_the_directory_with_its_parents(tmp_path):
+    assert open_workdir(tmp_path / "a" / "b") == tmp_path / "a" / "b"
+    assert (tmp_path / "a" / "b").is_dir()
+    assert open_workdir(tmp_path / "a" / "b") == tmp_path / "a" / "b"
+
+
+def test_refuses_a_file(tmp_path):
+    (tmp_path / "w").write_text("")
+    with pytest.raises(WorkdirError, match=r"w: the working directory is a file\. Name"):
+        open_workdir(tmp_path / "w")
+    with pytest.raises(WorkdirError, match="cannot be made: Not a directory"):
+        open_workdir(tmp_path / "w" / "inner")
+
+
+def test_refuses_what_this_user_may_not_write(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(WorkdirError, match="cannot be written by this user"):
+        open_workdir(tmp_path)
+
+
+def test_one_run_at_a_time(tmp_path):
+    with only_run_in(tmp_path):
+        assert (tmp_path / LOCK_NAME).read_text() == f"{os.getpid()}\n"
+        with (
+            pytest.raises(WorkdirError, match=rf"working here \(process {os.getpid()}\)\. Wait"),
+            only_run_in(tmp_path),
+        ):
+            pass
+    with only_run_in(tmp_path):
+        pass
+
+
+def test_the_lock_of_a_killed_run_holds_nobody_up(tmp_path):
+    program = (
+        "import os, signal, sys; from pathlib import Path\n"
+        "from pipelines.stages.workdir import only_run_in\n"
+        "with only_run_in(Path(sys.argv[1])): os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    killed = subprocess.run([sys.executable, "-c", program, tmp_path], check=False)
+    assert killed.returncode == -9
+    assert (tmp_path / LOCK_NAME).exists()
+    with only_run_in(tmp_path):
+        pass
