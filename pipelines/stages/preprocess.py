@@ -17,6 +17,7 @@ from pipelines.transforms.vocabularies import text_vocabularies
 from pipelines.transforms.wordpieces import learn_wordpieces, read_wordpieces
 from tfrs_twotower.artifacts import Manifest, commit, fingerprint, sha256_file, staging_directory
 from tfrs_twotower.artifacts.layout import QUARANTINE, STATISTICS, VOCABULARIES
+from tfrs_twotower.config.stages import FEW_BAD_RECORDS
 from tfrs_twotower.errors import DataError
 from tfrs_twotower.specs import FeatureSpec, TemporalSplit
 
@@ -66,7 +67,7 @@ def run(context: StageContext) -> Manifest:
     shutil.rmtree(staging / FINDINGS)
     statistics = json.dumps(findings.statistics(), indent=2, sort_keys=True) + "\n"
     (staging / STATISTICS).write_text(statistics, encoding="utf-8")
-    _tell(context, findings)
+    _tell(context, findings, sources)
     return commit(
         staging,
         destination,
@@ -144,16 +145,18 @@ def _check(
     limit = context.config.preprocess.max_bad_fraction
     for table, source in sources.items():
         read, bad = findings.count(f"read_{table}"), findings.num_bad(table)
-        if bad > limit * read:
-            reasons = "; ".join(findings.reasons_in_words({table: source})[table][:3])
+        if not read:
+            raise DataError(f"{table}: no record was found in {', '.join(source.files)}.")
+        reasons = "; ".join(findings.reasons_in_words({table: source})[table][:3])
+        found = f"{table}: {bad:,} of {read:,} records are bad ({bad / read:.1%})"
+        where = f"Most common: {reasons}. All of them are in {kept}/{table}-*.jsonl; correct the "
+        if bad > limit * read and bad > FEW_BAD_RECORDS:
             raise DataError(
-                f"{table}: {bad:,} of {read:,} records are bad ({bad / read:.1%}); the limit is "
-                f"{limit:.1%} (preprocess.max_bad_fraction). Most common: {reasons}. All of them "
-                f"are in {kept}/{table}-*.jsonl; correct the table or the feature spec, or raise "
-                "the limit."
+                f"{found}; the limit is {limit:.1%} (preprocess.max_bad_fraction) or "
+                f"{FEW_BAD_RECORDS} records. {where}table or the feature spec, or raise the limit."
             )
-        if read == bad:
-            raise DataError(f"{table}: no usable record was found in {', '.join(source.files)}.")
+        if bad == read:
+            raise DataError(f"{found}: none is usable. {where}table or the feature spec.")
     if not findings.count("train_examples"):
         raise DataError(
             f"split: the training window has no positive interaction (events by split: "
@@ -161,7 +164,14 @@ def _check(
         )
 
 
-def _tell(context: StageContext, findings: Findings) -> None:
+def _tell(context: StageContext, findings: Findings, sources: Mapping[str, Source]) -> None:
+    for table, reasons in findings.reasons_in_words(sources).items():
+        if reasons:
+            context.reporter.message(
+                f"{table}: left out {findings.num_bad(table):,} of "
+                f"{findings.count(f'read_{table}'):,} records as bad; most common: {reasons[0]}; "
+                f"all are in {context.layout.preprocessed / QUARANTINE}/{table}-*.jsonl"
+            )
     counts = findings.manifest_counts(())
     context.reporter.message(
         f"{counts['train_examples']:,} training examples, {counts['candidates']:,} candidates, "

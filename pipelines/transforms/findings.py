@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipelines.transforms.quarantine import Summary
 from pipelines.transforms.sources import Source
 from pipelines.transforms.splits import SPLITS, Cutoffs
 from pipelines.transforms.windows import Window, window_times
@@ -35,8 +36,8 @@ class Findings:
 
     directory: Path
     counts: Mapping[str, int]
-    reasons: Mapping[tuple[str, str], tuple[int, list[int]]]
-    """By table and reason: the number of bad records and the positions of the first ones."""
+    reasons: Mapping[tuple[str, str], Summary]
+    """By table and reason: the number of bad records, and position and key of the first ones."""
     windows: Mapping[int, Window]
     cutoffs: Cutoffs | None
     numeric: Mapping[str, Any]
@@ -56,8 +57,10 @@ class Findings:
             self.reasons.items(), key=lambda item: (-item[1][0], item[0])
         ):
             if table in words:
-                examples = ", ".join(sources[table].describe(position) for position in first)
-                words[table].append(f"{reason}, {number:,} times (such as {examples})")
+                times = "once" if number == 1 else f"{number:,} times"
+                such_as = "such as " if number > len(first) else ""
+                examples = ", ".join(_example(sources[table], *example) for example in first)
+                words[table].append(f"{reason}, {times} ({such_as}{examples})")
         return words
 
     def events(self) -> dict[str, int]:
@@ -101,6 +104,11 @@ class Findings:
         return self.windows.get(split, (0, 0, 0, 0))
 
 
+def _example(source: Source, position: int, key: str) -> str:
+    place = source.describe(position)
+    return f"key {key!r} in {place}" if key else place
+
+
 def read_findings(directory: Path) -> Findings:
     """Reads what the job left in its directory of findings."""
     windows = _lines(directory / "windows.jsonl")[0][0]
@@ -109,7 +117,7 @@ def read_findings(directory: Path) -> Findings:
         directory=directory,
         counts={name: number for ((name, number),) in _lines(directory / "counts.jsonl")},
         reasons={
-            (table, reason): (number, first)
+            (table, reason): (number, [(position, key) for position, key in first])
             for (((table, reason), (number, first)),) in _lines(directory / "reasons.jsonl")
         },
         windows={int(split): tuple(window) for split, window in windows.items()},

@@ -16,8 +16,10 @@ from pipelines.transforms.sources import Source
 STAGE = "preprocess"
 _NUM_EXAMPLES = 3
 _LONGEST_FOUND = 200
+_LONGEST_KEY = 60
 BadRecord = tuple[str, int, str, str, str]
-Summary = tuple[int, list[int]]
+Summary = tuple[int, list[tuple[int, str]]]
+"""The number of records, and position and key of the first ones."""
 
 
 def bad_record(table: str, position: int, key: str, reason: str, found: Any = "") -> BadRecord:
@@ -56,30 +58,32 @@ def _as_line(
 
 
 class SummariseReasons(beam.PTransform):
-    """Bad records to `((table, reason), (number, first positions))`."""
+    """Bad records to `((table, reason), summary)`."""
 
     def expand(self, bad: beam.PCollection) -> beam.PCollection:
-        """Counts each reason and keeps its first source positions as examples."""
-        return bad | beam.Map(_by_reason) | beam.CombinePerKey(_FirstPositions())
+        """Counts each reason and keeps its first records as examples."""
+        return bad | beam.Map(_by_reason) | beam.CombinePerKey(_FirstRecords())
 
 
-def _by_reason(record: BadRecord) -> tuple[tuple[str, str], int]:
-    return (record[0], record[3]), record[1]
+def _by_reason(record: BadRecord) -> tuple[tuple[str, str], tuple[int, str]]:
+    table, position, key, reason, _ = record
+    return (table, reason), (position, key[:_LONGEST_KEY])
 
 
-class _FirstPositions(beam.CombineFn):
+class _FirstRecords(beam.CombineFn):
     def create_accumulator(self) -> Summary:
         return 0, []
 
-    def add_input(self, accumulator: Summary, element: int) -> Summary:
+    def add_input(self, accumulator: Summary, element: tuple[int, str]) -> Summary:
         return self.merge_accumulators([accumulator, (1, [element])])
 
     def merge_accumulators(self, accumulators: Iterable[Summary]) -> Summary:
-        number, positions = 0, []
+        number = 0
+        examples: list[tuple[int, str]] = []
         for more, first in accumulators:
             number += more
-            positions.extend(first)
-        return number, heapq.nsmallest(_NUM_EXAMPLES, positions)
+            examples.extend(first)
+        return number, heapq.nsmallest(_NUM_EXAMPLES, examples)
 
     def extract_output(self, accumulator: Summary) -> Summary:
         return accumulator

@@ -16,9 +16,10 @@ from typing import Any, Protocol
 
 import apache_beam as beam
 from apache_beam.metrics import MetricsFilter
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import StandardOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
+from pipelines.transforms.beam_options import parse_beam_options
 from tfrs_twotower import errors
 
 _REPORT_EVERY_S = 1.0
@@ -85,16 +86,16 @@ def run_pipeline(
 
 
 def _make_pipeline(beam_options: Sequence[str]) -> beam.Pipeline:
+    options = parse_beam_options(beam_options)
+    runner = options.view_as(StandardOptions).runner
     try:
-        options = PipelineOptions(list(beam_options))
-        runner = options.view_as(StandardOptions).runner
         return beam.Pipeline(
             runner=FnApiRunner() if runner in _IN_PROCESS else runner, options=options
         )
-    except (ValueError, ImportError, AttributeError, SystemExit) as cause:
+    except (ValueError, ImportError, AttributeError) as cause:
         raise errors.ConfigError(
-            f"Beam options {' '.join(beam_options)!r}: {cause}. Allowed are Beam's pipeline "
-            "options, such as --runner=DataflowRunner --project=...; correct them after `--`."
+            f"Beam options {' '.join(beam_options)!r}: {str(cause).rstrip('.')}. Correct --runner "
+            "after `--`, or leave it out to run in this process."
         ) from cause
 
 

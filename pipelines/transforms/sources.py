@@ -18,12 +18,15 @@ from pipelines.transforms.table_files import (
     open_table_file,
     read_header,
 )
+from pipelines.transforms.text_heads import explain_encoding, explain_header
 from pipelines.transforms.tfrecord_framing import read_frames
 from tfrs_twotower.artifacts import sha256_file
 from tfrs_twotower.errors import DataError
 from tfrs_twotower.specs.tables import Table, TableFormat
 
 _PEEKED_RECORDS = 100
+_TEXT = ("csv", "tsv", "jsonl")
+_RECORDS, _HEADER_ONLY, _EMPTY = "records", "a header but no record", "an empty file"
 
 
 @dataclass(frozen=True)
@@ -58,12 +61,12 @@ def find_source(table: str, described: Table, columns: Sequence[str], data_root:
         pattern = str(data_root / pattern)
     files = _match(table, pattern)
     source = Source(table, files, described.file_format, tuple(dict.fromkeys(columns)))
-    empty = [path for path in files if not _check_file(source, path)]
-    if len(empty) == len(files):
+    contents = [_check_file(source, path) for path in files]
+    if _RECORDS not in contents:
+        found = _HEADER_ONLY if _HEADER_ONLY in contents else _EMPTY
         raise DataError(
-            f"{table}: {_shown(empty)}: found no records, only an empty file; expected a record "
-            f"for each of the {table}. Check how the file was written, or {table}.path in the "
-            "feature spec."
+            f"{table}: {_shown(files)}: found {found}; expected a record for each of the {table}. "
+            f"Check how the file was written, or {table}.path in the feature spec."
         )
     return source
 
@@ -93,9 +96,14 @@ def _match(table: str, pattern: str) -> tuple[str, ...]:
     return files
 
 
-def _check_file(source: Source, path: str) -> bool:
-    """Checks the columns of one file; returns whether it has a record."""
+def _check_file(source: Source, path: str) -> str:
+    """Checks the columns of one file; returns what the file holds."""
     try:
+        if source.file_format in _TEXT:
+            with open_table_file(path) as stream:
+                problem = explain_encoding(stream)
+            if problem:
+                raise DataError(f"{source.table}: {path}: {problem}")
         found, has_records, complete = _peek(path, source.file_format)
     except (OSError, EOFError, ValueError, pa.ArrowException, UnreadableFile) as cause:
         raise DataError(
@@ -103,7 +111,7 @@ def _check_file(source: Source, path: str) -> bool:
             f"file, or set {source.table}.format in the feature spec."
         ) from cause
     if not found:
-        return False
+        return _EMPTY
     missing = [column for column in source.columns if column not in found]
     if missing:
         hints = [_did_you_mean(column, found) for column in missing]
@@ -111,12 +119,13 @@ def _check_file(source: Source, path: str) -> bool:
             f"'{column}'{hint}" for column, hint in zip(missing, hints, strict=True)
         )
         where = "" if complete else f" in its first {_PEEKED_RECORDS} records"
+        advice = explain_header(source.table, found, source.file_format)
+        shown = ", ".join(_printable(name) for name in sorted(found))
         raise DataError(
-            f"{source.table}: {path}: missing column {columns}; found{where}: "
-            f"{', '.join(sorted(found))}. Correct the column in the feature spec, or add it to "
-            "the file."
+            f"{source.table}: {path}: missing column {columns}; found{where}: {shown}. "
+            + (advice or "Correct the column in the feature spec, or add it to the file.")
         )
-    return has_records
+    return _RECORDS if has_records else _HEADER_ONLY
 
 
 def _peek(path: str, file_format: TableFormat) -> tuple[list[str], bool, bool]:
@@ -172,6 +181,10 @@ def _has_more_lines(path: str) -> bool:
 def _did_you_mean(column: str, found: Sequence[str]) -> str:
     close = difflib.get_close_matches(column, found, n=1, cutoff=0.6)
     return f" (did you mean '{close[0]}'?)" if close else ""
+
+
+def _printable(name: str) -> str:
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _shown(paths: Sequence[str]) -> str:

@@ -21,6 +21,8 @@ from tests.integration.preprocess_world import (
     write_tables,
 )
 from tfrs_twotower.artifacts import read_manifest
+from tfrs_twotower.config import PreprocessConfig
+from tfrs_twotower.config.stages import FEW_BAD_RECORDS
 from tfrs_twotower.errors import DataError, FeatureSpecError, MissingArtifact
 
 pytestmark = pytest.mark.integration
@@ -51,7 +53,7 @@ def test_bad_records_are_quarantined_with_their_place_and_the_rest_is_used(tmp_p
     append(tmp_path / "candidates.csv", b"c3,again,,1,")
     append(tmp_path / "candidates.csv", b"c90,odd price,,cheap,")
     append(tmp_path / "queries.csv", b"q3,green,1")
-    manifest = run(tmp_path, max_bad_fraction=0.1)
+    manifest = run(tmp_path)
     directory = tmp_path / "work" / "preprocessed" / "quarantine"
     assert quarantined(directory, "interactions") == {
         ("q1", "label in column 'stars': missing or NaN (found 'nan')", "events.csv:242"),
@@ -103,6 +105,40 @@ def test_too_many_bad_records_name_the_commonest_reason(tmp_path):
     assert not kept.exists()
 
 
+@pytest.mark.parametrize("number", [FEW_BAD_RECORDS, FEW_BAD_RECORDS + 1])
+def test_few_bad_records_do_not_fail_a_small_table(tmp_path, number):
+    write_tables(tmp_path, random_events(0))
+    for _ in range(number):
+        append(tmp_path / "events.csv", b"q1,c99,%d,5," % AT)
+    if number <= FEW_BAD_RECORDS:
+        manifest = run(tmp_path)
+        assert manifest.counts["quarantined_interactions"] == number
+        return
+    message = (  # 11 / (240 + 11)
+        r"interactions: 11 of 251 records are bad \(4.4%\); the limit is 1.0% .* or 10 records. "
+        r"Most common: unknown candidate, 11 times \(such as key 'c99' in .*events.csv:242, "
+    )
+    with pytest.raises(DataError, match=message):
+        run(tmp_path)
+
+
+def test_a_small_table_without_a_usable_record_fails(tmp_path):
+    write_tables(tmp_path, [("q1", "c99", AT, 5, "")])
+    message = (
+        r"interactions: 1 of 1 records are bad \(100.0%\): none is usable. Most common: "
+        r"unknown candidate, once \(key 'c99' in [^,]*events.csv:2\)"
+    )
+    with pytest.raises(DataError, match=message):
+        run(tmp_path, max_bad_fraction=1.0)
+    kept = tmp_path / "work" / "quarantine" / "preprocess"
+    assert len(quarantined(kept, "interactions")) == 1
+
+
+def test_the_documentation_tells_how_many_are_few():
+    described = PreprocessConfig.model_fields["max_bad_fraction"].description
+    assert f"more than {FEW_BAD_RECORDS} " in " ".join(described.split())
+
+
 def test_negative_weights(tmp_path):
     write_tables(tmp_path, random_events(0))
     spec = copy.deepcopy(SPEC)
@@ -142,11 +178,59 @@ def test_a_missing_column_in_a_later_file_of_a_glob(tmp_path):
         run(tmp_path, spec=spec)
 
 
-@pytest.mark.parametrize("content", [b"", b"query,candidate,at,stars,session\n"])
-def test_an_empty_file(tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b"", "an empty file"),
+        (b"query,candidate,at,stars,session\n", "a header but no record"),
+    ],
+)
+def test_a_file_without_records(tmp_path, content, found):
     write_tables(tmp_path, random_events(0))
     (tmp_path / "events.csv").write_bytes(content)
-    with pytest.raises(DataError, match=r"interactions: .*events.csv: found no records"):
+    with pytest.raises(DataError, match=rf"interactions: .*events.csv: found {found}; expected a"):
+        run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("mark", "encoding", "message"),
+    [
+        ("\ufeff", "utf-16-le", "byte order mark FF FE of UTF-16. Save it as UTF-8, .*`iconv -f "),
+        ("\ufeff", "utf-16-be", "byte order mark FE FF of UTF-16. Save it as UTF-8, .*`iconv -f "),
+        ("", "utf-16-le", "its first line holds NUL bytes, .*iconv -f UTF-16LE -t UTF-8`.$"),
+        ("", "utf-16-be", "its first line holds NUL bytes, .*iconv -f UTF-16BE -t UTF-8`.$"),
+    ],
+)
+def test_a_file_that_is_not_utf8(tmp_path, mark, encoding, message):
+    write_tables(tmp_path, random_events(0))
+    path = tmp_path / "events.csv"
+    path.write_bytes((mark + path.read_text(encoding="utf-8")).encode(encoding))
+    message = f"^interactions: .*events.csv: the file is not UTF-8: .*{message}"
+    with pytest.raises(DataError, match=message):
+        run(tmp_path)
+
+
+def test_a_missing_column_where_the_header_is_not_utf8(tmp_path):
+    write_tables(tmp_path, random_events(0))
+    path = tmp_path / "queries.csv"
+    path.write_bytes(path.read_bytes().replace(b"colour", b"c\xf6lour", 1))
+    message = r"found: age, c\ufffdlour, query\. The header is not UTF-8\. Save it as UTF-8"
+    with pytest.raises(DataError, match=message):
+        run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("separator", "message"),
+    [
+        (";", "separated by `;`, not by commas: write the file with commas .* name .tsv.$"),
+        ("\t", r"separated by tabs, not by commas: .* set interactions.format: tsv in the"),
+    ],
+)
+def test_another_separator(tmp_path, separator, message):
+    write_tables(tmp_path, random_events(0))
+    path = tmp_path / "events.csv"
+    path.write_text(path.read_text(encoding="utf-8").replace(",", separator), encoding="utf-8")
+    with pytest.raises(DataError, match=f"missing column .* The columns seem to be {message}"):
         run(tmp_path)
 
 
@@ -222,7 +306,7 @@ def test_a_given_split(tmp_path):
         "candidate": {"features": [{"name": "candidate", "kind": "id"}]},
         "split": {"kind": "given", "validation": "dev"},
     }
-    run(tmp_path, spec=spec, max_bad_fraction=0.2)
+    run(tmp_path, spec=spec)
     artifact = tmp_path / "work" / "preprocessed"
     assert {one["_candidate_id"][0] for one in examples(artifact, "train")} == set("01234")
     (test,) = examples(artifact, "test")
@@ -254,8 +338,13 @@ def test_a_person_is_told(tmp_path):
 
     listener = Listener()
     write_tables(tmp_path, random_events(0))
+    append(tmp_path / "candidates.csv", b"c3,again,,1,")
     run(tmp_path, reporter=listener)
+    assert any(
+        text.startswith("candidates: left out 1 of 21 records as bad; most common: duplicate")
+        for text in listener.messages
+    )
     assert any("training examples, 20 candidates" in text for text in listener.messages)
     description, done, total, detail = listener.shown[-1]
-    assert (description, done, total) == ("preprocess", 240 + 20 + 12, None)
-    assert "272 records" in detail
+    assert (description, done, total) == ("preprocess", 240 + 21 + 12, None)
+    assert "273 records" in detail

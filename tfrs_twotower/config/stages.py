@@ -7,13 +7,16 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from tfrs_twotower.documents import Document
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+FEW_BAD_RECORDS = 10
+"""So many bad records of a table never fail preprocessing, whatever their share."""
 
 
 class PreprocessConfig(Document):
     """How tables become examples."""
 
     max_bad_fraction: Fraction = 0.01
-    """Share of quarantined records of a table above which the stage fails."""
+    """Share of quarantined records of a table above which the stage fails, if they are also more
+    than 10 (`FEW_BAD_RECORDS`). A table without any usable record always fails."""
     num_shards: PositiveInt = 4
     """Shards of each output; a shard is sorted in a worker's memory (aim at 64 MB or less)."""
     recent_days: PositiveFloat = 28.0

@@ -1,6 +1,7 @@
 import apache_beam as beam
 import pytest
 
+from pipelines.transforms.beam_options import parse_beam_options
 from pipelines.transforms.running import run_pipeline
 from tfrs_twotower.errors import ConfigError, EmbeddingError
 
@@ -34,5 +35,32 @@ def test_counters_come_back():
 
 
 def test_an_unknown_runner():
-    with pytest.raises(ConfigError, match="Beam options '--runner=NoSuchRunner'"):
+    with pytest.raises(ConfigError, match="Beam options '--runner=NoSuchRunner'") as caught:
         run_pipeline(lambda p: p, ("--runner=NoSuchRunner",), Silent(), "x")
+    assert ".." not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            ["--rnner=X"],
+            r"'--rnner=X': .* no option '--rnner' \(did you mean '--runner'\?\)",
+        ),
+        (["--qqq", "3", "--streaming"], r"Beam knows no option '--qqq'\. Allowed are"),
+        (["stray"], "'stray' belongs to no option"),
+        (["--direct_num_workers=a"], "--direct_num_workers: invalid int value: 'a'. Allowed are"),
+        (["--runner"], "--runner: expected one argument"),
+        (["--runner=FlinkRunner", "--paralelism=2"], "did you mean '--parallelism'"),
+    ],
+)
+def test_options_that_nobody_would_read(options, message, capfd):
+    with pytest.raises(ConfigError, match=message):
+        run_pipeline(lambda p: p, options, Silent(), "x")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_job_server_may_know_more_options():
+    options = parse_beam_options(["--runner=FlinkRunner", "--checkpointing_interval=60000"])
+    kept = options.get_all_options(retain_unknown_options=True)
+    assert kept["checkpointing_interval"] == "60000"
