@@ -47,8 +47,8 @@ class QueryExampleBuilder:
         In `leave_one_out` a training example sees all other training events; an example of a
         later split sees what came before it. Both lose their own candidate.
 
-        Where only new pairs count (`split.new_pairs_only`), only the first event of a pair (among
-        those that are kept) is an example: training asks what evaluation asks.
+        Where only new pairs count (`split.new_pairs_only`), only the first positive event of a
+        pair (among those that are kept) is an example: training asks what evaluation asks.
         """
         own = events.splits[split].kept
         if not any(event.positive for event in own):
@@ -62,9 +62,11 @@ class QueryExampleBuilder:
         static = self._static(query_id, values)
         met: set[str] = set()
         for place, event in enumerate(shown):
+            if not event.positive:
+                continue
             is_repeat = event.candidate_id in met
             met.add(event.candidate_id)
-            if event.positive and is_own[place] and not (is_repeat and self._new_pairs_only):
+            if is_own[place] and not (is_repeat and self._new_pairs_only):
                 own_histories = [of_events[place] for of_events in histories]
                 yield self._example(static, query_id, event, own_histories)
 
@@ -82,7 +84,11 @@ class QueryExampleBuilder:
             for feature in self._histories
         ]
         static = self._static(query_id, values)
+        met = {event.candidate_id for event in kept if event.positive}
         for event in older:
+            if self._new_pairs_only and event.candidate_id in met:
+                continue
+            met.add(event.candidate_id)
             histories = [
                 without(history, event.candidate_id, feature.max_length)
                 for history, feature in others

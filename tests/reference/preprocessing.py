@@ -22,7 +22,8 @@ def _as_history(events, positives_only):
 def training_examples(events, split, *, length, window, positives_only, new_pairs_only):
     """{(query, candidate, time, position): history} of the split's positive events.
 
-    With new_pairs_only an event whose pair was met before, by (time, position), is left out.
+    With new_pairs_only an event whose pair had a positive event before, by (time, position), is
+    left out.
     """
     found = {}
     shown_splits = ORDER[: ORDER.index(split) + 1]
@@ -34,7 +35,9 @@ def training_examples(events, split, *, length, window, positives_only, new_pair
         ]
         place = (event["timestamp"], event["position"])
         repeats = any(
-            e["candidate_id"] == event["candidate_id"] and (e["timestamp"], e["position"]) < place
+            e["positive"]
+            and e["candidate_id"] == event["candidate_id"]
+            and (e["timestamp"], e["position"]) < place
             for e in shown
         )
         if new_pairs_only and repeats:
