@@ -1,9 +1,12 @@
 """Starting `twotower` in a process of its own, as its user does."""
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+
+from tests.e2e.own_tables import write_own_tables
 
 TWOTOWER = Path(sys.executable).with_name("twotower")
 ENVIRONMENT = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
@@ -20,3 +23,14 @@ def twotower(*arguments: object, code: int = 0, **environment: str) -> subproces
     )
     assert result.returncode == code, f"exit {result.returncode}\n{result.stdout}\n{result.stderr}"
     return result
+
+
+def init_library(directory: Path) -> str:
+    """Writes the library's tables and lets `init` describe them; returns the run config's path."""
+    loans, books, readers = write_own_tables(directory / "tables")
+    started = twotower(
+        "init",
+        "--interactions", loans, "--candidates", books, "--queries", readers,
+        "--out", directory, "--name", "library", "--json",
+    )  # fmt: skip
+    return json.loads(started.stdout)["run"]

@@ -7,8 +7,7 @@ import time
 
 import pytest
 
-from tests.e2e.command_line import ENVIRONMENT, TWOTOWER, twotower
-from tests.e2e.own_tables import write_own_tables
+from tests.e2e.command_line import ENVIRONMENT, TWOTOWER, init_library, twotower
 
 pytestmark = pytest.mark.e2e
 STAGES = {
@@ -28,13 +27,7 @@ HALF_WRITTEN = {
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     directory = tmp_path_factory.mktemp("kill")
-    loans, books, readers = write_own_tables(directory / "tables")
-    started = twotower(
-        "init",
-        "--interactions", loans, "--candidates", books, "--queries", readers,
-        "--out", directory, "--name", "library", "--json",
-    )  # fmt: skip
-    return json.loads(started.stdout)["run"]
+    return init_library(directory)
 
 
 OVERRIDES = (

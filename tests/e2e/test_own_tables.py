@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from tests.e2e.command_line import twotower
-from tests.e2e.own_tables import NUM_BOOKS, write_own_tables
+from tests.e2e.command_line import init_library, twotower
+from tests.e2e.own_tables import NUM_BOOKS
 
 pytestmark = pytest.mark.e2e
 
@@ -13,13 +13,7 @@ pytestmark = pytest.mark.e2e
 @pytest.fixture(scope="module")
 def finished_run(tmp_path_factory):
     directory = tmp_path_factory.mktemp("library")
-    loans, books, readers = write_own_tables(directory / "tables")
-    started = twotower(
-        "init",
-        "--interactions", loans, "--candidates", books, "--queries", readers,
-        "--out", directory, "--name", "library", "--json",
-    )  # fmt: skip
-    run = json.loads(started.stdout)["run"]
+    run = init_library(directory)
     workdir = directory / "work"
     twotower("run", run, "--workdir", workdir, "--set", "training.epochs=8")
     return run, workdir
