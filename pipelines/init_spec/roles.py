@@ -35,12 +35,6 @@ class Roles:
     """The split column's own words for train, validation and test."""
     unused: tuple[str, ...]
 
-    @property
-    def used(self) -> frozenset[str]:
-        """The columns that have a role."""
-        named = (self.timestamp, self.label, self.weight, self.session, self.split)
-        return frozenset(column for column in named if column is not None)
-
 
 def assign_roles(interactions: Mapping[str, Profile], ids: Collection[str]) -> Roles:
     """Gives each column that is not an id at most one role."""

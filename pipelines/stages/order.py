@@ -31,8 +31,6 @@ class Stage:
     """Module with `run(context)` and `config_fingerprint(context)`; imported when it is needed."""
     kind: Kind
     """Kind, and directory, of the artifact that it writes."""
-    parents: tuple[Kind, ...]
-    """Artifacts that it reads."""
 
     def load(self) -> ModuleType:
         """Imports the stage; this is where TensorFlow and Beam come in."""
@@ -41,17 +39,12 @@ class Stage:
 
 
 STAGES = (
-    Stage("preprocess", "pipelines.stages.preprocess", "preprocessed", ()),
-    Stage("train", "pipelines.stages.train", "model", ("preprocessed",)),
-    Stage("embed", "pipelines.stages.embed", "embeddings", ("preprocessed", "model")),
-    Stage("build-index", "pipelines.stages.build_index", "index", ("embeddings",)),
-    Stage("export", "pipelines.stages.export", "bundle", ("model", "embeddings", "index")),
-    Stage(
-        "evaluate",
-        "pipelines.stages.evaluate",
-        "report",
-        ("preprocessed", "model", "embeddings", "index"),
-    ),
+    Stage("preprocess", "pipelines.stages.preprocess", "preprocessed"),
+    Stage("train", "pipelines.stages.train", "model"),
+    Stage("embed", "pipelines.stages.embed", "embeddings"),
+    Stage("build-index", "pipelines.stages.build_index", "index"),
+    Stage("export", "pipelines.stages.export", "bundle"),
+    Stage("evaluate", "pipelines.stages.evaluate", "report"),
 )
 STAGE_NAMES = tuple(stage.name for stage in STAGES)
 

@@ -137,7 +137,7 @@ def test_a_training_log_is_read_and_a_broken_one_is_named(context):
 def test_without_embeddings_the_missing_files_are_named(tmp_path):
     bare = tiny_context(tmp_path)
     write_tiny_model(bare)
-    with pytest.raises(MissingArtifact, match=r"embeddings: there is no candidates-"):
+    with pytest.raises(MissingArtifact, match=r"embeddings: there is no file candidates-"):
         load_inputs(bare.layout, bare.spec)
 
 

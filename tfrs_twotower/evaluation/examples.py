@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfrs_twotower.evaluation.inputs import TEST, EvaluationInputs
-from tfrs_twotower.evaluation.ranking import EmbeddingScorer, rank_corpus
 from tfrs_twotower.evaluation.systems import SystemRun
 
 _LIST_LENGTH = 10
@@ -116,42 +115,3 @@ def make_example(
         truth=[Listed(shorten(corpus.name(row)), row in found) for row in by_gain[:length]],
         num_relevant=len(relevant),
     )
-
-
-def recommend_titles(
-    inputs: EvaluationInputs, query_id: str | None = None, length: int = _LIST_LENGTH
-) -> Example:
-    """Recommendations of the retrieval stage beside the history of one test query.
-
-    Args:
-        inputs: corpus, interactions, queries.
-        query_id: a test query; by default one with a history of middling length.
-        length: titles in each list.
-
-    Raises:
-        ValueError: there is no test query of that id.
-    """
-    ids = list(inputs.test.ids)
-    if query_id is None:
-        middle = np.median(inputs.test.num_events)
-        query = int(np.argmin(np.abs(inputs.test.num_events - middle)))
-    elif query_id in ids:
-        query = ids.index(query_id)
-    else:
-        raise ValueError(f"'{query_id}' is not a test query; one of them is '{ids[0]}'")
-    one = np.array([query])
-    scorer = EmbeddingScorer(inputs.test.embeddings, inputs.candidate_embeddings)
-    test = inputs.test
-    single = type(test)(
-        split=test.split,
-        ids=[ids[query]],
-        truth=test.truth.take(one),
-        seen=test.seen.take(one),
-        num_events=test.num_events[one],
-        timestamps=test.timestamps[one],
-        embeddings=test.embeddings[one],
-        texts=None,
-    )
-    ranked = np.full((len(ids), length), -1, np.int64)
-    ranked[query] = rank_corpus(lambda _: scorer(one), single, inputs.eligible, length)[0]
-    return make_example(inputs, {"retrieval": ranked}, query, length)

@@ -10,20 +10,17 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from tfrs_twotower.artifacts import Layout
+from tfrs_twotower.artifacts import Layout, read_manifest
 from tfrs_twotower.artifacts.layout import (
-    CANDIDATE_EMBEDDINGS_GLOB,
     FREQUENCIES_GLOB,
     INTERACTIONS_GLOB,
     STATISTICS,
-    TEST_EMBEDDINGS_GLOB,
     TRAINING_LOG,
-    VALIDATION_EMBEDDINGS_GLOB,
-    VALIDATION_GLOB,
 )
 from tfrs_twotower.data.corpus import Corpus, load_corpus
 from tfrs_twotower.data.evaluation_queries import load_evaluation_queries
-from tfrs_twotower.errors import CorruptArtifact, DataError, MissingArtifact
+from tfrs_twotower.data.shards import find_shards
+from tfrs_twotower.errors import CorruptArtifact, DataError
 from tfrs_twotower.evaluation.inputs import (
     SPLIT_NAMES,
     CorpusTable,
@@ -33,6 +30,12 @@ from tfrs_twotower.evaluation.inputs import (
     SplitFacts,
 )
 from tfrs_twotower.evaluation.training_facts import load_training_facts
+from tfrs_twotower.index.embeddings import (
+    Embeddings,
+    read_candidate_embeddings,
+    read_query_embeddings,
+)
+from tfrs_twotower.index.quality import QUALITY_NAME
 from tfrs_twotower.metrics import GroundTruth, Ragged
 from tfrs_twotower.specs import Feature, FeatureSpec, TextFeature
 
@@ -49,9 +52,7 @@ def load_inputs(
     corpus = load_corpus(source, spec)
     ids = [candidate_id.decode() for candidate_id in corpus.ids]
     counts, recent_counts = _frequencies(source, ids)
-    has_validation = any(source.glob(VALIDATION_GLOB)) and any(
-        layout.embeddings.glob(VALIDATION_EMBEDDINGS_GLOB)
-    )
+    has_validation = read_manifest(source, "preprocessed").counts.get("validation_queries", 0) > 0
     return EvaluationInputs(
         dataset=spec.name,
         corpus=CorpusTable(
@@ -61,12 +62,12 @@ def load_inputs(
             recent_count=recent_counts,
             texts=_texts(corpus.raw, spec.candidate.features),
         ),
-        candidate_embeddings=_embeddings(
-            layout.embeddings, CANDIDATE_EMBEDDINGS_GLOB, "candidate_id", ids
+        candidate_embeddings=_vectors_of(
+            read_candidate_embeddings(layout.embeddings), ids, f"{layout.embeddings}, candidates"
         ),
         log=_interactions(source, ids),
         test=_query_set(layout, "test", spec, corpus),
-        validation=_validation(layout, spec, corpus) if has_validation else None,
+        validation=_query_set(layout, "validation", spec, corpus) if has_validation else None,
         eligible=counts > 0 if spec.split.known_candidates_only else np.ones(len(ids), bool),
         split=SplitFacts(
             kind=spec.split.kind,
@@ -77,19 +78,10 @@ def load_inputs(
         ),
         training=load_training_facts(source, spec),
         statistics=_json(source / STATISTICS) or {},
-        index_quality=_json(layout.index / "quality.json"),
+        index_quality=_json(layout.index / QUALITY_NAME),
         training_log=_json_lines(layout.model / TRAINING_LOG),
         timings=dict(timings or {}),
     )
-
-
-def _validation(layout: Layout, spec: FeatureSpec, corpus: Corpus) -> QuerySet | None:
-    try:
-        return _query_set(layout, "validation", spec, corpus)
-    except CorruptArtifact as cause:
-        if "has no query" in str(cause):
-            return None
-        raise
 
 
 def _query_set(
@@ -97,7 +89,6 @@ def _query_set(
 ) -> QuerySet:
     queries = load_evaluation_queries(layout.preprocessed, split, spec, corpus)
     ids = [query_id.decode() for query_id in queries.query_ids]
-    glob = TEST_EMBEDDINGS_GLOB if split == "test" else VALIDATION_EMBEDDINGS_GLOB
     try:
         truth = GroundTruth.from_lists(queries.relevant, queries.gains)
     except ValueError as cause:
@@ -112,7 +103,9 @@ def _query_set(
         seen=Ragged.from_lists(queries.seen),
         num_events=np.asarray(queries.num_events, np.int64),
         timestamps=np.asarray(queries.timestamps, np.int64),
-        embeddings=_embeddings(layout.embeddings, glob, "query_id", ids),
+        embeddings=_vectors_of(
+            read_query_embeddings(layout.embeddings, split), ids, f"{layout.embeddings}, {split}"
+        ),
         texts=_texts(queries.raw, spec.query.features),
     )
 
@@ -129,26 +122,20 @@ def _texts(raw: dict[str, NDArray[Any]], features: tuple[Feature, ...]) -> list[
 
 
 def _read_parquet(directory: Path, glob: str) -> pa.Table:
-    paths = sorted(directory.glob(glob))
-    if not paths:
-        raise MissingArtifact(f"{directory}: there is no {glob}; run the stage that writes it.")
-    return pa.concat_tables([pq.read_table(path) for path in paths])
+    return pa.concat_tables([pq.read_table(path) for path in find_shards(directory, glob)])
 
 
-def _embeddings(directory: Path, glob: str, key: str, ids: list[str]) -> NDArray[np.float32]:
-    table = _read_parquet(directory, glob)
-    places = pc.index_in(pa.array(ids, pa.string()), table[key].combine_chunks().cast(pa.string()))
+def _vectors_of(found: Embeddings, ids: list[str], where: str) -> NDArray[np.float32]:
+    places = pc.index_in(pa.array(ids, pa.string()), pa.array(found.ids, pa.string()))
     if places.null_count:
         missing = ids[pc.index(places.is_null(), True).as_py()]
         raise CorruptArtifact(
-            f"{directory}/{glob}: {places.null_count} of {len(ids)} ids have no embedding, such "
+            f"{where}: {places.null_count} of {len(ids)} ids have no embedding, such "
             f"as {missing!r}. Run embed again."
         )
-    column = table["embedding"].combine_chunks()
-    flat = column.flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
-    vectors = flat.reshape(len(table), -1)[places.to_numpy(zero_copy_only=False)]
+    vectors = found.vectors[places.to_numpy(zero_copy_only=False)]
     if not np.isfinite(vectors).all():
-        raise CorruptArtifact(f"{directory}/{glob}: an embedding is not finite. Run embed again.")
+        raise CorruptArtifact(f"{where}: an embedding is not finite. Run embed again.")
     return vectors
 
 

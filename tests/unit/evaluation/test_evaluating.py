@@ -8,7 +8,7 @@ import pytest
 from tests.unit.evaluation.world import make_world, without_history
 from tfrs_twotower.config import EvaluateConfig
 from tfrs_twotower.evaluation.evaluating import evaluate
-from tfrs_twotower.evaluation.examples import recommend_titles
+from tfrs_twotower.evaluation.examples import make_example
 from tfrs_twotower.evaluation.leaderboard import leaderboard
 from tfrs_twotower.evaluation.page import render_page
 from tfrs_twotower.evaluation.slices import head_candidates
@@ -118,13 +118,13 @@ def test_the_page_of_text_data_without_index_or_log():
     assert "No index was built" in render_page(evaluation, inputs, CONFIG, 0)
 
 
-def test_recommended_titles_beside_the_history(inputs):
-    example = recommend_titles(inputs, "q03", 4)
+def test_an_example_shows_titles_beside_the_history(inputs):
+    query = inputs.test.ids.index("q03")
+    ranked = np.tile(np.arange(4), (len(inputs.test.ids), 1))
+    example = make_example(inputs, {"retrieval": ranked}, query, 4)
     assert len(example.history) == 4
     assert len(example.lists["retrieval"]) == 4
     assert example.history[0] == f"<Title> {inputs.log.candidate[3 * 9 + 6]}"
-    with pytest.raises(ValueError, match="'nobody' is not a test query"):
-        recommend_titles(inputs, "nobody")
 
 
 def test_numbers_that_are_not_finite_become_null():

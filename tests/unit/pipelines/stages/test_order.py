@@ -51,7 +51,7 @@ def stages(monkeypatch):
             f"seed {context.config.seed}" if kind == "model" else "always"
         )
         monkeypatch.setitem(sys.modules, module.__name__, module)
-        made.append(Stage(name, module.__name__, kind, parents))
+        made.append(Stage(name, module.__name__, kind))
     return made
 
 
@@ -109,6 +109,6 @@ def test_importing_a_stage_hides_warnings_about_optional_parts(tmp_path, monkeyp
     )
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "chatty_stage", raising=False)
-    Stage("train", "chatty_stage", "model", ()).load()
+    Stage("train", "chatty_stage", "model").load()
     assert caplog.messages == ["broken"]
     assert logging.root.manager.disable == 0
