@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import yaml
 from pydantic import Field, NonNegativeInt
 
-from tfrs_twotower.config.model import ModelConfig
+from tfrs_twotower.config.model import ModelConfig, PlainTowerConfig
 from tfrs_twotower.config.stages import (
     EmbedConfig,
     EvaluateConfig,
@@ -36,7 +36,7 @@ class RunConfig(Document):
     """Seed of everything random."""
     preprocess: PreprocessConfig = PreprocessConfig()
     """Tables to examples."""
-    model: ModelConfig = ModelConfig()
+    model: ModelConfig = PlainTowerConfig()
     """The towers."""
     training: TrainingConfig = TrainingConfig()
     """How they are trained."""

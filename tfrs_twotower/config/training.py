@@ -38,8 +38,85 @@ class SoftmaxConfig(Document):
     """Multiplier of log q; 1 is the unbiased correction."""
     num_uniform_negatives: NonNegativeInt = 0
     """Mixed negative sampling: candidates drawn uniformly from the corpus for each batch."""
+    refined_logq: bool = False
+    """Leaves the positive out of the correction and weighs an example by how wrong the model still
+    is (Khrylchenko et al., RecSys 2025; methods 1.5)."""
+    num_hard_negatives: PositiveInt | None = None
+    """Keeps only so many negatives of each query: those with the largest logits."""
+    cross_batch_memory: NonNegativeInt = 0
+    """Candidates of earlier batches that serve as further negatives, as they were embedded then
+    (Wang et al., CVPR 2020)."""
+    same_tower: Literal["none", "query", "both"] = "none"
+    """SamToNe (Moiseev et al., ACL Findings 2023): other queries of the batch are negatives of a
+    query as well; `both` adds the direction from candidates."""
+    same_tower_weight: PositiveFloat = 1.0
+    """Multiplies the same-tower part of the denominator."""
     mask_other_positives: bool = True
     """Hides the query's other training positives from its negatives."""
+
+
+class DualConfig(Document):
+    """The other direction of the softmax, candidate to query (DANCE: Li et al., ICTIR 2021)."""
+
+    weight: PositiveFloat = 0.1
+    """Weight of the term."""
+
+
+class MimicConfig(Document):
+    """Augmented vectors imitate the other tower's output for positives (DAT; `kind: dat`)."""
+
+    query_weight: NonNegativeFloat = 0.5
+    """Weight of the queries' term."""
+    candidate_weight: NonNegativeFloat = 0.5
+    """Weight of the candidates' term."""
+
+
+class CategoryAlignmentConfig(Document):
+    """Draws the covariances of all categories towards that of the batch's largest one (DAT)."""
+
+    feature: str
+    """Categorical candidate feature."""
+    weight: PositiveFloat = 1.0
+    """Weight of the term."""
+    scale_by_dim: bool = True
+    """Multiplies the term by embedding_dim: for unit vectors it is of the order of 1 /
+    embedding_dim."""
+    stop_major_gradient: bool = True
+    """Only the smaller categories move."""
+
+
+class ContrastiveInteractionConfig(Document):
+    """CIR: InfoNCE between the flattened heads of both sides (`kind: inttower`)."""
+
+    weight: PositiveFloat = 0.05
+    """Weight of the term."""
+    temperature: Annotated[float, Field(ge=0.01, le=10.0)] = 0.1
+    """Divisor of the cosines."""
+
+
+class InteractionConfig(Document):
+    """Softmax of the FE-Block's score over the candidates of the batch (`kind: inttower`)."""
+
+    weight: PositiveFloat = 1.0
+    """Weight of the term."""
+
+
+class TermsConfig(Document):
+    """Terms of the objective beside the retrieval softmax, whose weight is 1; null leaves one out.
+
+    Each is a mean over the batch, is logged under its own name, and is plotted in the report.
+    """
+
+    dual: DualConfig | None = None
+    """Candidate to query."""
+    mimic: MimicConfig | None = None
+    """For `kind: dat`; these towers get it with its default weights where nothing is said."""
+    category_alignment: CategoryAlignmentConfig | None = None
+    """For towers whose candidates have a categorical feature."""
+    contrastive_interaction: ContrastiveInteractionConfig | None = None
+    """For `kind: inttower`."""
+    interaction: InteractionConfig | None = None
+    """For `kind: inttower`; these towers get it with its default weight where nothing is said."""
 
 
 class EarlyStoppingConfig(Document):
@@ -70,6 +147,8 @@ class TrainingConfig(Document):
     """How the weights move."""
     softmax: SoftmaxConfig = SoftmaxConfig()
     """The retrieval objective."""
+    terms: TermsConfig = TermsConfig()
+    """What is trained beside it."""
     time_decay_half_life_days: PositiveFloat | None = None
     """Weights an example by 2^(-age / half-life), age counted from the end of the training window:
     the model learns recent demand."""

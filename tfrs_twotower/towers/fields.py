@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from typing_extensions import assert_never
 
-from tfrs_twotower.config import ModelConfig
+from tfrs_twotower.config import FieldsConfig
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.features.calendar import NUM_VALUES
 from tfrs_twotower.features.inputs import TowerInputs
@@ -38,7 +38,7 @@ class FieldBuilder:
     """What the encoders of one side are built from."""
 
     weights: WeightMaker
-    config: ModelConfig
+    config: FieldsConfig
     inputs: TowerInputs
     tables: TableSet
     pretrained: Mapping[str, BertEncoder]
@@ -106,7 +106,7 @@ class FieldBuilder:
         )
 
 
-def check_heads(config: ModelConfig) -> None:
+def check_heads(config: FieldsConfig) -> None:
     """Refuses a transformer whose heads do not divide the embedding dimension.
 
     Raises:

@@ -11,7 +11,7 @@ from tfrs_twotower.layers.hiding import Hiding
 from tfrs_twotower.layers.initial import WeightMaker
 from tfrs_twotower.layers.normalise import l2_normalise
 from tfrs_twotower.layers.residual import ResidualLayer
-from tfrs_twotower.towers.tower import Tower
+from tfrs_twotower.towers.tower import Tower, TowerOutput
 
 _BIAS_STDDEV = 0.01
 
@@ -58,13 +58,13 @@ class PlainTower(Tower):
         """Field vectors `[batch, num_fields, embedding_dim]`, in the order of the spec."""
         return tf.stack(self._field_vectors(tokens, training), axis=1)
 
-    def embed_tokens(self, tokens: Tokens, training: bool = False) -> tf.Tensor:
-        """Embeds a batch of tokens: `[batch, embedding_dim]` float32, L2-normalised."""
+    def encode(self, tokens: Tokens, training: bool = False) -> TowerOutput:
+        """Only an embedding, `[batch, embedding_dim]` float32, L2-normalised."""
         vectors = tf.add_n(self._field_vectors(tokens, training)) + self._bias
         hiding = self._hiding if training else None
         for layer in self._residual_layers:
             vectors = layer(vectors, hiding)
-        return l2_normalise(vectors)
+        return TowerOutput(l2_normalise(vectors))
 
     def _field_vectors(self, tokens: Tokens, training: bool) -> list[tf.Tensor]:
         hiding = self._hiding if training else None

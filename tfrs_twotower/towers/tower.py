@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -9,6 +10,17 @@ from tfrs_twotower.data.raw_inputs import RawBatch
 from tfrs_twotower.features.inputs import Tokens, TowerInputs
 from tfrs_twotower.layers.bert import BertEncoder, BertShape
 from tfrs_twotower.layers.encoder import FieldEncoder
+
+
+class TowerOutput(NamedTuple):
+    """All that a tower says of a batch."""
+
+    embedding: tf.Tensor
+    """`[batch, embedding_dim]` float32, L2-normalised: what retrieval compares."""
+    heads: tf.Tensor | None = None
+    """`[batch, num_heads, head_dim]` of an IntTower, what the FE-Block compares."""
+    augmented: tf.Tensor | None = None
+    """`[batch, embedding_dim]` augmented vectors of a DAT side with learned ones."""
 
 
 class Tower(tf.Module):
@@ -33,12 +45,12 @@ class Tower(tf.Module):
         """Field vectors `[batch, num_fields, embedding_dim]`, in the order of the spec."""
 
     @abstractmethod
-    def embed_tokens(self, tokens: Tokens, training: bool = False) -> tf.Tensor:
-        """Embeds a batch of tokens.
+    def encode(self, tokens: Tokens, training: bool = False) -> TowerOutput:
+        """Everything that this kind of tower makes of a batch of tokens."""
 
-        Returns:
-            `[batch, embedding_dim]` float32, L2-normalised.
-        """
+    def embed_tokens(self, tokens: Tokens, training: bool = False) -> tf.Tensor:
+        """Embeds a batch of tokens: `[batch, embedding_dim]` float32, L2-normalised."""
+        return self.encode(tokens, training).embedding
 
     def __call__(self, raw: RawBatch, training: bool = False) -> tf.Tensor:
         """Embeds a batch of raw features: `embed_tokens(inputs(raw))`."""
@@ -68,6 +80,23 @@ class Towers(tf.Module):
     def embedding_dim(self) -> int:
         """Dimension of both towers' output."""
         return self.query.embedding_dim
+
+    def observe(self, tokens: Tokens, embeddings: tf.Tensor) -> None:
+        """Is told the candidates of each training step; a DAT remembers their embeddings.
+
+        Args:
+            tokens: `[columns, ...]` of the candidate tower, of all replicas.
+            embeddings: `[columns, embedding_dim]`, as the step computed them.
+        """
+
+    def settle(self, corpus_tokens: Tokens) -> None:
+        """Brings all that is derived from weights up to date with them.
+
+        Called before the towers are measured and before they are saved.
+
+        Args:
+            corpus_tokens: `[num_candidates, ...]` of the candidate tower, by name.
+        """
 
     def named_variables(self) -> dict[str, tf.Variable]:
         """Every weight under its dotted name, sorted; shared ones stand once."""
