@@ -48,7 +48,7 @@ docs: install  ## Regenerate the schemas and the key reference.
 	$(BIN)/python -m pipelines.documentation
 
 benchmark: install  ## Quality of MovieLens-100k over five seeds (data as `twotower dataset` puts it).
-	$(BIN)/python -m tests.benchmarks.seeds pipelines/configs/movielens_100k.yaml
+	$(BIN)/twotower compare pipelines/configs/movielens_100k.yaml --workdir build/benchmark --seeds 5
 
 clean:  ## Remove build output, caches and the virtual environment.
 	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -12,6 +12,7 @@
     |-- TrainingError           training diverged or cannot start
     |-- EmbeddingError          an embedding is NaN or has norm zero
     |-- IndexQualityError       the index missed its overlap with exact search
+    |-- ComparisonError         a run of a comparison failed, or two cannot be compared
     |-- BundleError             a bundle cannot be built, loaded or asked
     |-- WorkdirError            the working directory cannot be written, or is in use
     `-- UnsupportedEnvironment  a package, an extra or a CPU feature is missing
@@ -67,6 +68,10 @@ class EmbeddingError(TwoTowerError):
 
 class IndexQualityError(TwoTowerError):
     """The index misses its target overlap with exact search."""
+
+
+class ComparisonError(TwoTowerError):
+    """A run of a comparison failed, or two cannot be compared."""
 
 
 class BundleError(TwoTowerError):

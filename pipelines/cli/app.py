@@ -7,6 +7,7 @@ import traceback
 import typer
 
 from pipelines.cli import (
+    compare_command,
     dataset_command,
     demo_command,
     doctor_command,
@@ -58,6 +59,7 @@ def _options(
 for _module in (
     demo_command,
     stage_commands,
+    compare_command,
     query_commands,
     dataset_command,
     init_command,

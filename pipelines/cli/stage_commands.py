@@ -39,6 +39,16 @@ _STAGES = {
         "Build and measure the candidate index.",
         "Build the candidate index and measure it against exact search.",
     ),
+    "mine": (
+        "Keep what retrieval returns for the examples.",
+        "Keep what retrieval returns for the training examples, for the pre-ranker to learn from. "
+        "Needs a pre_ranking section in the run config.",
+    ),
+    "train-pre-ranker": (
+        "Train the second stage of the cascade.",
+        "Train the pre-ranker, which re-scores what retrieval returns. An interrupted training "
+        "goes on from its last checkpoint. Needs a pre_ranking section in the run config.",
+    ),
     "export": (
         "Write the bundles for TF Serving.",
         "Write the bundles for TF Serving as a new version; a few older versions stay.",
@@ -60,6 +70,10 @@ _From = Annotated[
     str | None, typer.Option("--from", metavar="STAGE", help="First stage that may run.")
 ]
 _To = Annotated[str | None, typer.Option("--to", metavar="STAGE", help="Last stage that may run.")]
+_For = Annotated[
+    str | None,
+    typer.Option("--for", metavar="STAGE", help="This stage, and only the stages it needs."),
+]
 
 
 def run(
@@ -68,27 +82,30 @@ def run(
     beam_options: _Beam = None,
     first: _From = None,
     last: _To = None,
+    target: _For = None,
     overrides: _Set = None,
     json_output: _Json = False,
 ) -> None:
     """Run all stages, skipping those whose inputs and settings are unchanged.
 
-    The stages, in order: preprocess, train, embed, build-index, export, evaluate. A run that was
-    killed goes on where it stopped.
+    The stages, in order: preprocess, train, embed, build-index, export, evaluate; before export,
+    if the run config has a pre_ranking section: mine, train-pre-ranker. A run that was killed goes
+    on where it stopped.
 
     \b
       twotower run mine/mine_run.yaml --workdir build/mine
       twotower run mine/mine_run.yaml --workdir build/mine --set training.epochs=5
       twotower run mine/mine_run.yaml --workdir build/mine --to train
+      twotower run mine/mine_run.yaml --workdir build/mine --for evaluate
     """  # noqa: D301  (click reads the control character)
-    _run(run_config, workdir, first, last, overrides, beam_options, json_output=json_output)
+    stages = _select(first, last, target)
+    _run(run_config, workdir, stages, overrides, beam_options, json_output=json_output)
 
 
 def _run(
     run_config: Path,
     workdir: Path,
-    first: str | None,
-    last: str | None,
+    stages: "tuple[Stage, ...]",
     overrides: list[str] | None,
     beam_options: list[str] | None,
     *,
@@ -97,7 +114,6 @@ def _run(
 ) -> None:
     from pipelines.stages.order import run_stages
 
-    stages = _select(first, last)
     context = make_context(run_config, workdir, overrides or (), beam_options or ())
     outcomes = run_stages(context, stages, force=force)
     if json_output:
@@ -109,10 +125,12 @@ def _run(
         typer.echo(f"Report: {context.layout.report / 'index.html'}")
 
 
-def _select(first: str | None, last: str | None) -> "tuple[Stage, ...]":
-    from pipelines.stages.order import STAGE_NAMES, select_stages
+def _select(
+    first: str | None = None, last: str | None = None, target: str | None = None
+) -> "tuple[Stage, ...]":
+    from pipelines.stages.order import STAGE_NAMES, select_stages, stages_for
 
-    for option, name in (("--from", first), ("--to", last)):
+    for option, name in (("--from", first), ("--to", last), ("--for", target)):
         if name is not None and name not in STAGE_NAMES:
             close = difflib.get_close_matches(name, STAGE_NAMES, n=1)
             hint = f" Did you mean '{close[0]}'?" if close else ""
@@ -120,6 +138,10 @@ def _select(first: str | None, last: str | None) -> "tuple[Stage, ...]":
                 f"'{name}' is no stage; the stages are {', '.join(STAGE_NAMES)}.{hint}",
                 param_hint=option,
             )
+    if target is not None:
+        if first is not None or last is not None:
+            raise typer.BadParameter("cannot be given with --from or --to.", param_hint="--for")
+        return stages_for(target)
     try:
         return select_stages(first, last)
     except ConfigError as error:
@@ -137,8 +159,7 @@ def _stage_command(name: str) -> Callable[..., None]:
         _run(
             run_config,
             workdir,
-            name,
-            name,
+            _select(name, name),
             overrides,
             beam_options,
             json_output=json_output,

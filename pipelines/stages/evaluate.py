@@ -12,8 +12,10 @@ from tfrs_twotower.artifacts import (
 )
 from tfrs_twotower.artifacts.layout import EVALUATION, REPORT_PAGE
 from tfrs_twotower.evaluation.evaluating import evaluate
+from tfrs_twotower.evaluation.key_metrics import key_metrics
 from tfrs_twotower.evaluation.loading import load_inputs
 from tfrs_twotower.evaluation.page import render_page
+from tfrs_twotower.evaluation.per_query import PER_QUERY, write_per_query
 from tfrs_twotower.evaluation.strict_json import write_json
 
 
@@ -27,6 +29,7 @@ def config_fingerprint(context: StageContext) -> str:
             "refit": config.training.refit,
             "recent_days": config.preprocess.recent_days,
             "index_k": config.index.k,
+            "pre_ranking": config.pre_ranking is not None,
         }
     )
 
@@ -34,10 +37,12 @@ def config_fingerprint(context: StageContext) -> str:
 def run(context: StageContext) -> Manifest:
     """Ranks the full corpus with the model and the baselines and writes `report/`.
 
-    The index and the model's training log are shown where they are there.
+    The index and the training logs are shown where they are there. Where the run config has
+    `pre_ranking`, the cascade is retrieval and the pre-ranker, otherwise retrieval alone.
 
     Raises:
-        ArtifactError: preprocessed data or embeddings are missing, outdated or damaged.
+        ArtifactError: preprocessed data, embeddings or the pre-ranker are missing, outdated or
+            damaged.
     """
     layout, config, reporter = context.layout, context.config, context.reporter
     parents = {
@@ -46,10 +51,13 @@ def run(context: StageContext) -> Manifest:
     }
     if (layout.index / MANIFEST_NAME).exists():
         parents["index"] = open_parent(context, "index").fingerprint
+    with_pre_ranker = config.pre_ranking is not None
+    if with_pre_ranker:
+        parents["pre_ranker"] = open_parent(context, "pre_ranker").fingerprint
     reporter.progress("read artifacts", 0, None)
     seconds = timings.read(layout.root)
     seconds.pop("evaluate", None)  # that of an earlier run
-    inputs = load_inputs(layout, context.spec, seconds)
+    inputs = load_inputs(layout, context.spec, seconds, with_pre_ranker=with_pre_ranker)
     evaluation = evaluate(
         inputs,
         config.evaluate,
@@ -67,6 +75,8 @@ def run(context: StageContext) -> Manifest:
     reporter.progress("draw the page", 0, None)
     staging = staging_directory(layout.report)
     write_json(staging / EVALUATION, evaluation.document)
+    metrics = key_metrics(tuple(config.evaluate.ks))
+    write_per_query(staging / PER_QUERY, inputs.test.ids, evaluation.runs, metrics)
     page = render_page(evaluation, inputs, config.evaluate, config.seed)
     (staging / REPORT_PAGE).write_text(page, encoding="utf-8")
     return commit(

@@ -1,7 +1,8 @@
 """The order of the stages, and which of them have to run.
 
 A stage runs again when its artifact is missing, or was made from another spec, other settings or
-other parents than those at hand; otherwise it is skipped.
+other parents than those at hand; otherwise it is skipped. The stages of the pre-ranker are part of
+a run only where its config has a `pre_ranking` section.
 """
 
 import importlib
@@ -18,6 +19,7 @@ from pipelines.stages.context import StageContext
 from pipelines.stages.workdir import only_run_in
 from tfrs_twotower.artifacts import Manifest, fingerprint, read_manifest, verify_files
 from tfrs_twotower.artifacts.manifest import Kind
+from tfrs_twotower.config import RunConfig, pre_ranking_of
 from tfrs_twotower.errors import ArtifactError, ConfigError, CorruptArtifact
 
 
@@ -31,6 +33,11 @@ class Stage:
     """Module with `run(context)` and `config_fingerprint(context)`; imported when it is needed."""
     kind: Kind
     """Kind, and directory, of the artifact that it writes."""
+    needs: tuple[Kind, ...] = ()
+    """Artifacts that it cannot do without (evaluate also reads an index, if there is one); those
+    that are no part of a run are not needed in it."""
+    pre_ranking: bool = False
+    """Whether it is part of a run only if the run has a pre-ranker."""
 
     def load(self) -> ModuleType:
         """Imports the stage; this is where TensorFlow and Beam come in."""
@@ -40,11 +47,35 @@ class Stage:
 
 STAGES = (
     Stage("preprocess", "pipelines.stages.preprocess", "preprocessed"),
-    Stage("train", "pipelines.stages.train", "model"),
-    Stage("embed", "pipelines.stages.embed", "embeddings"),
-    Stage("build-index", "pipelines.stages.build_index", "index"),
-    Stage("export", "pipelines.stages.export", "bundle"),
-    Stage("evaluate", "pipelines.stages.evaluate", "report"),
+    Stage("train", "pipelines.stages.train", "model", ("preprocessed",)),
+    Stage("embed", "pipelines.stages.embed", "embeddings", ("preprocessed", "model")),
+    Stage("build-index", "pipelines.stages.build_index", "index", ("embeddings",)),
+    Stage(
+        "mine",
+        "pipelines.stages.mine",
+        "negatives",
+        ("preprocessed", "model"),
+        pre_ranking=True,
+    ),
+    Stage(
+        "train-pre-ranker",
+        "pipelines.stages.train_pre_ranker",
+        "pre_ranker",
+        ("preprocessed", "model", "negatives"),
+        pre_ranking=True,
+    ),
+    Stage(
+        "export",
+        "pipelines.stages.export",
+        "bundle",
+        ("model", "embeddings", "index", "pre_ranker"),
+    ),
+    Stage(
+        "evaluate",
+        "pipelines.stages.evaluate",
+        "report",
+        ("preprocessed", "embeddings", "pre_ranker"),
+    ),
 )
 STAGE_NAMES = tuple(stage.name for stage in STAGES)
 
@@ -76,6 +107,27 @@ def select_stages(first: str | None, last: str | None) -> tuple[Stage, ...]:
     return STAGES[start : end + 1]
 
 
+def stages_for(target: str) -> tuple[Stage, ...]:
+    """The stage `target` and those whose artifacts it cannot do without, in order."""
+    wanted = next(stage for stage in STAGES if stage.name == target)
+    needed = {wanted.kind}
+    for stage in reversed(STAGES[: STAGES.index(wanted) + 1]):
+        if stage.kind in needed:
+            needed.update(stage.needs)
+    return tuple(stage for stage in STAGES if stage.kind in needed)
+
+
+def part_of_run(stages: Sequence[Stage], config: RunConfig) -> tuple[Stage, ...]:
+    """The stages without those that this run has no use for.
+
+    Raises:
+        ConfigError: the first or the last one is such a stage; somebody asked for it by name.
+    """
+    if stages[0].pre_ranking or stages[-1].pre_ranking:
+        pre_ranking_of(config)
+    return tuple(s for s in stages if config.pre_ranking is not None or not s.pre_ranking)
+
+
 def run_stages(
     context: StageContext, stages: Sequence[Stage], *, force: bool = False
 ) -> list[StageOutcome]:
@@ -83,15 +135,23 @@ def run_stages(
 
     Args:
         context: the run.
-        stages: some of `STAGES`, in order.
+        stages: some of `STAGES`, in order; those that are no part of the run are left out.
         force: run them even if nothing changed.
 
     Raises:
+        ConfigError: a stage that is no part of the run stands at either end.
         WorkdirError: another run is at work in the same working directory.
         TwoTowerError: whatever stopped a stage; earlier artifacts stay.
     """
+    stages = part_of_run(stages, context.config)
     with only_run_in(context.layout.root):
         return _run_stages(context, stages, force=force)
+
+
+def all_up_to_date(context: StageContext, stages: Sequence[Stage]) -> bool:
+    """Whether `run_stages` would skip every one of the stages."""
+    wanted = part_of_run(stages, context.config)
+    return all(_up_to_date(context, stage, stage.load()) is not None for stage in wanted)
 
 
 def _run_stages(

@@ -2,13 +2,16 @@
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pipelines.stages.context import Reporter
 from tfrs_twotower.errors import WorkdirError
 
 LOCK_NAME = ".lock"
+_SECONDS_BETWEEN_LOOKS = 0.5
 
 
 def open_workdir(path: Path) -> Path:
@@ -30,6 +33,23 @@ def open_workdir(path: Path) -> Path:
             "change its permissions."
         )
     return path.resolve()
+
+
+def wait_until_free(root: Path, reporter: Reporter) -> None:
+    """Returns as soon as no run holds the working directory.
+
+    One that was started by a process that is gone (killed, say) ends by itself.
+    """
+    told = False
+    while True:
+        try:
+            with only_run_in(root):
+                return
+        except WorkdirError as busy:
+            if not told:
+                reporter.message(f"{str(busy).partition('. Wait')[0]}; waiting until it ends")
+            told = True
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
 
 
 @contextmanager

@@ -1,69 +1,84 @@
-"""What every retrieval loss keeps to; a loss's test class inherits it."""
+"""What every loss of a batch of pairs keeps to; a loss's test class inherits it."""
 
 import numpy as np
+import pytest
 import tensorflow as tf
+
+from tests.contracts.gradients import finite_differences, gradient_of
+from tests.contracts.toy_set import NUM_CANDIDATES, recall_at_1_after_training
 
 
 class LossContract:
-    """Give `loss(scores)`: `[batch, columns]`, positives on the diagonal, to `[batch]`."""
+    """Give `loss(queries, candidates, rows, temperature)`, `[batch]`.
 
-    def loss(self, scores):
+    Queries and candidates are `[batch, 4 or 16]`, candidate i is the positive of query i, and its
+    row is `rows[i]`: what a loss knows of a candidate (probability, mask) must follow its row.
+    """
+
+    def loss(self, queries, candidates, rows, temperature):
         raise NotImplementedError
 
-    def scores(self, seed=0, dtype=np.float32):
-        return np.random.default_rng(seed).normal(size=(4, 6)).astype(dtype)
+    def frozen(self, queries, candidates, rows, temperature):
+        """A function of queries and candidates whose derivative at these is the loss's gradient.
+
+        Only a loss with `stop_gradient` inside has to say which.
+        """
+        del queries, candidates
+        return lambda q, c: self.loss(q, c, rows, temperature)
+
+    def pairs(self, seed, batch, dtype=np.float32):
+        vectors = np.random.default_rng(seed).normal(size=(2, batch, 4))
+        vectors /= np.linalg.norm(vectors, axis=2, keepdims=True)
+        return vectors.astype(dtype)
 
     def test_one_number_a_query(self):
-        losses = self.loss(tf.constant(self.scores()))
-        assert losses.shape == (4,)
+        losses = self.loss(*self.pairs(0, 5), tf.range(5), 0.1)
+        assert losses.shape == (5,)
         assert losses.dtype == tf.float32
 
-    def test_is_finite_on_extreme_scores(self):
-        for value in (0.0, 1.0, -1.0):
-            assert np.isfinite(self.loss(tf.fill([4, 6], value)).numpy()).all()
-        opposite = tf.constant(np.where(np.eye(4, 6) > 0, -1.0, 1.0), tf.float32)
-        assert np.isfinite(self.loss(opposite).numpy()).all()
-        assert np.isfinite(self.loss(-opposite).numpy()).all()
+    @pytest.mark.parametrize("of_positive", [1.0, -1.0])
+    @pytest.mark.parametrize("alternating", [False, True])
+    def test_loss_and_gradient_are_finite_at_the_extremes(self, of_positive, alternating):
+        # Scores of exactly 1 and -1 at the least temperature: logits of 100 and -100.
+        queries = np.zeros((4, 4), np.float32)
+        queries[:, 0] = [1, -1, 1, -1] if alternating else 1
+        candidates = of_positive * queries
+        assert np.isfinite(self.loss(queries, candidates, tf.range(4), 0.01)).all()
+        gradients = gradient_of(
+            lambda q, c: self.loss(q, c, tf.range(4), 0.01), queries, candidates
+        )
+        assert np.isfinite(gradients).all()
 
     def test_gradient_reaches_both_towers(self):
-        random = np.random.default_rng(1)
-        queries = tf.constant(random.normal(size=(4, 3)).astype(np.float32))
-        candidates = tf.constant(random.normal(size=(6, 3)).astype(np.float32))
-        with tf.GradientTape() as tape:
-            tape.watch([queries, candidates])
-            loss = tf.reduce_sum(self.loss(tf.matmul(queries, candidates, transpose_b=True)))
-        for gradient in tape.gradient(loss, [queries, candidates]):
-            assert np.isfinite(gradient.numpy()).all()
-            assert np.abs(gradient.numpy()).max() > 0
+        for gradient in gradient_of(
+            lambda q, c: self.loss(q, c, tf.range(5), 0.1), *self.pairs(1, 5)
+        ):
+            assert np.isfinite(gradient).all()
+            assert np.abs(gradient).max(axis=1).min() > 0
 
-    def test_gradient_is_that_of_finite_differences(self):
-        scores = self.scores(2, np.float64)[:3, :4]
-        analytic = _gradient(self.loss, scores)
-        step = 1e-6
-        numeric = np.zeros_like(scores)
-        for cell in np.ndindex(*scores.shape):
-            up, down = scores.copy(), scores.copy()
-            up[cell] += step
-            down[cell] -= step
-            difference = tf.reduce_sum(self.loss(tf.constant(up))) - tf.reduce_sum(
-                self.loss(tf.constant(down))
-            )
-            numeric[cell] = float(difference) / (2 * step)
-        np.testing.assert_allclose(analytic, numeric, atol=1e-6)
+    @pytest.mark.parametrize("rows", [[0, 1, 2], [2, 1, 2]])
+    def test_gradient_is_that_of_finite_differences(self, rows):
+        pairs = self.pairs(2, 3, np.float64)
+        rows = tf.constant(rows)
+        analytic = gradient_of(lambda q, c: self.loss(q, c, rows, 0.5), *pairs)
+        numeric = finite_differences(self.frozen(*pairs, rows, 0.5), *pairs)
+        np.testing.assert_allclose(analytic, numeric, atol=1e-7)
 
-    def test_row_sums_of_the_gradient_are_zero(self):
-        gradient = _gradient(self.loss, self.scores(3, np.float64))
-        np.testing.assert_allclose(gradient.sum(axis=1), 0.0, atol=1e-12)
+    def test_permuting_the_pairs_permutes_the_losses(self):
+        queries, candidates = self.pairs(3, 6)
+        rows = np.array([3, 1, 3, 0, 2, 1])
+        order = np.random.default_rng(3).permutation(6)
+        losses = self.loss(queries, candidates, tf.constant(rows), 0.1).numpy()
+        permuted = self.loss(queries[order], candidates[order], tf.constant(rows[order]), 0.1)
+        np.testing.assert_allclose(permuted, losses[order], rtol=1e-5, atol=1e-6)
 
     def test_same_answer_eager_and_in_a_graph(self):
-        scores = tf.constant(self.scores(4))
+        queries, candidates = self.pairs(4, 5)
         graph = tf.function(self.loss, autograph=False)
-        np.testing.assert_allclose(graph(scores), self.loss(scores), rtol=1e-6)
+        eager = self.loss(queries, candidates, tf.range(5), 0.1)
+        np.testing.assert_allclose(graph(queries, candidates, tf.range(5), 0.1), eager, rtol=1e-5)
 
-
-def _gradient(loss, scores):
-    scores = tf.constant(scores)
-    with tf.GradientTape() as tape:
-        tape.watch(scores)
-        total = tf.reduce_sum(loss(scores))
-    return tape.gradient(total, scores).numpy()
+    def test_learns_the_toy_set(self):
+        rows = tf.range(NUM_CANDIDATES)
+        recall = recall_at_1_after_training(lambda q, c: self.loss(q, c, rows, 0.1))
+        assert recall == 1.0

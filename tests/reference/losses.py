@@ -32,6 +32,95 @@ def in_batch_softmax(
     return losses
 
 
+def refined_parts(
+    scores,
+    *,
+    temperature=1.0,
+    sampling_probability=None,
+    logq_strength=1.0,
+    hidden=None,
+    positive_columns=None,
+):
+    """Khrylchenko et al. (RecSys 2025): for each row 1 - pi and log sum_neg - s_pos.
+
+    None for a row without a negative. The loss is their product; its gradient is that of the
+    second, times the first.
+    """
+    parts = []
+    for i, row in enumerate(scores):
+        positive = i if positive_columns is None else positive_columns[i]
+        terms = []
+        for j, score in enumerate(row):
+            if j == positive or (hidden is not None and hidden[i][j]):
+                continue
+            logit = float(score) / temperature
+            if sampling_probability is not None:
+                logit -= logq_strength * math.log(float(sampling_probability[j]))
+            terms.append(logit)
+        if not terms:
+            parts.append(None)
+            continue
+        own = float(row[positive]) / temperature
+        behind = max(terms) + math.log(sum(math.exp(z - max(terms)) for z in terms)) - own
+        parts.append((1.0 - 1.0 / (1.0 + math.exp(behind)), behind))
+    return parts
+
+
+def refined_softmax(scores, **options):
+    """The product of `refined_parts`."""
+    return [0.0 if p is None else p[0] * p[1] for p in refined_parts(scores, **options)]
+
+
+def same_tower_softmax(
+    scores,
+    same_tower_scores,
+    *,
+    temperature,
+    sampling_probability=None,
+    logq_strength=1.0,
+    hidden=None,
+    same_tower_hidden=None,
+    positive_columns=None,
+    same_tower_weight=1.0,
+):
+    """Moiseev et al. (2023): the denominator has the tower's other rows beside the candidates."""
+    losses = []
+    for i, (row, same) in enumerate(zip(scores, same_tower_scores, strict=True)):
+        own = i if positive_columns is None else positive_columns[i]
+        factors = [1.0] * len(row)
+        if sampling_probability is not None:
+            factors = [float(p) ** -logq_strength for p in sampling_probability]
+        positive = factors[own] * math.exp(row[own] / temperature)
+        total = positive
+        for j, score in enumerate(row):
+            if j != own and not (hidden is not None and hidden[i][j]):
+                total += factors[j] * math.exp(score / temperature)
+        for j, score in enumerate(same):
+            if j != own and not (same_tower_hidden is not None and same_tower_hidden[i][j]):
+                total += same_tower_weight * math.exp(score / temperature)
+        losses.append(math.log(total / positive))
+    return losses
+
+
+def contrastive_interaction(
+    query_heads, candidate_heads, *, temperature, labels=None, hidden=None, positive_columns=None
+):
+    """Li et al. (CIKM 2022), as described: InfoNCE of normalised flattened heads, y = 1 only."""
+
+    def unit(heads):
+        flat = [float(x) for head in heads for x in head]
+        norm = math.sqrt(sum(x * x for x in flat))
+        return [x / norm for x in flat]
+
+    queries, candidates = [unit(q) for q in query_heads], [unit(c) for c in candidate_heads]
+    scores = [[sum(a * b for a, b in zip(q, c, strict=True)) for c in candidates] for q in queries]
+    losses = in_batch_softmax(
+        scores, temperature=temperature, hidden=hidden, positive_columns=positive_columns
+    )
+    labels = [1] * len(losses) if labels is None else labels
+    return [loss if y else 0.0 for loss, y in zip(losses, labels, strict=True)]
+
+
 def keep_hardest(logits, num_hard_negatives, positive_columns):
     """The positive and the k largest negatives of each row; None elsewhere."""
     kept = []

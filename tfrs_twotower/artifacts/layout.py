@@ -31,6 +31,16 @@ class Layout:
         return self.root / "index"
 
     @property
+    def negatives(self) -> Path:
+        """What retrieval returns for the training examples."""
+        return self.root / "negatives"
+
+    @property
+    def pre_ranker(self) -> Path:
+        """The second stage of the cascade."""
+        return self.root / "pre_ranker"
+
+    @property
     def bundle(self) -> Path:
         """Bundles for TF Serving: `<name>/<version>/`."""
         return self.root / "bundle"
@@ -42,6 +52,7 @@ class Layout:
 
 
 TRAIN_GLOB = "train-*.tfrecord.gz"
+FRESH_GLOB = "fresh-*.tfrecord.gz"
 VALIDATION_GLOB = "validation-*.tfrecord.gz"
 TEST_GLOB = "test-*.tfrecord.gz"
 CORPUS_GLOB = "corpus-*.tfrecord.gz"
@@ -51,10 +62,15 @@ VOCABULARIES = "vocabularies"
 STATISTICS = "statistics.json"
 QUARANTINE = "quarantine"
 WEIGHTS = "weights.npz"
+FIRST_FIT_WEIGHTS = "first_fit.npz"
 ARCHITECTURE = "architecture.json"
 TRAINING_LOG = "training_log.jsonl"
 CANDIDATE_EMBEDDINGS_GLOB = "candidates-*.parquet"
 VALIDATION_EMBEDDINGS_GLOB = "validation-*.parquet"
 TEST_EMBEDDINGS_GLOB = "test-*.parquet"
+COMBINATION = "combination.json"
+MEMBER = "member-{number}"
+CANDIDATE_HEADS = "candidate_heads.npy"
+CANDIDATE_SIGNALS = "candidate_signals.npy"
 EVALUATION = "evaluation.json"
 REPORT_PAGE = "index.html"

@@ -11,13 +11,23 @@ from tfrs_twotower.artifacts.fingerprint import fingerprint
 from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
 
 MANIFEST_NAME = "manifest.json"
-Kind = Literal["preprocessed", "model", "embeddings", "index", "negatives", "bundle", "report"]
+Kind = Literal[
+    "preprocessed",
+    "model",
+    "embeddings",
+    "index",
+    "negatives",
+    "pre_ranker",
+    "bundle",
+    "report",
+]
 WRITTEN_BY: dict[str, str] = {
     "preprocessed": "preprocess",
     "model": "train",
     "embeddings": "embed",
     "index": "build-index",
     "negatives": "mine",
+    "pre_ranker": "train-pre-ranker",
     "bundle": "export",
     "report": "evaluate",
 }

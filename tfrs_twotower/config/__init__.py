@@ -8,11 +8,18 @@ from tfrs_twotower.config.model import (
     PlainTowerConfig,
     TransformerConfig,
 )
+from tfrs_twotower.config.pre_ranking import (
+    ListTermsConfig,
+    MiningConfig,
+    PreRankingConfig,
+    Signal,
+)
 from tfrs_twotower.config.run import (
     DATA_VARIABLE,
     RunConfig,
     data_root,
     load_run_config,
+    pre_ranking_of,
     spec_path,
 )
 from tfrs_twotower.config.stages import (
@@ -28,6 +35,7 @@ from tfrs_twotower.config.training import (
     ContrastiveInteractionConfig,
     DualConfig,
     EarlyStoppingConfig,
+    FittingConfig,
     InteractionConfig,
     MimicConfig,
     OptimizerConfig,
@@ -48,20 +56,26 @@ __all__ = [
     "EvaluateConfig",
     "ExportConfig",
     "FieldsConfig",
+    "FittingConfig",
     "IndexConfig",
     "IntTowerConfig",
     "InteractionConfig",
+    "ListTermsConfig",
     "MimicConfig",
+    "MiningConfig",
     "ModelConfig",
     "OptimizerConfig",
     "PlainTowerConfig",
+    "PreRankingConfig",
     "PreprocessConfig",
     "RunConfig",
+    "Signal",
     "SoftmaxConfig",
     "TermsConfig",
     "TrainingConfig",
     "TransformerConfig",
     "data_root",
     "load_run_config",
+    "pre_ranking_of",
     "spec_path",
 ]

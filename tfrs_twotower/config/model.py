@@ -43,6 +43,9 @@ class FieldsConfig(Document):
     bag_weights: Literal["idf", "equal"] = "idf"
     """Where the learned token weights of `bag` texts start: at the tokens' inverse document
     frequency in the corpus (Robertson's, as in BM25), or all at 1."""
+    bag_positions: bool = False
+    """Learns a weight for where in a `bag` text a token stands (in buckets that double in size): a
+    passage often says at its beginning what it is about."""
     transformer: TransformerConfig = TransformerConfig()
     """Settings of transformer text encoders."""
 

@@ -8,6 +8,7 @@ import yaml
 from pydantic import Field, NonNegativeInt
 
 from tfrs_twotower.config.model import ModelConfig, PlainTowerConfig
+from tfrs_twotower.config.pre_ranking import PreRankingConfig
 from tfrs_twotower.config.stages import (
     EmbedConfig,
     EvaluateConfig,
@@ -15,7 +16,7 @@ from tfrs_twotower.config.stages import (
     IndexConfig,
     PreprocessConfig,
 )
-from tfrs_twotower.config.training import TrainingConfig
+from tfrs_twotower.config.training import FittingConfig, TrainingConfig
 from tfrs_twotower.documents import Document, load_yaml, parse
 from tfrs_twotower.errors import ConfigError
 
@@ -44,6 +45,8 @@ class RunConfig(Document):
     """Embeddings of the corpus and of the evaluated queries."""
     index: IndexConfig = IndexConfig()
     """The candidate index."""
+    pre_ranking: PreRankingConfig | None = None
+    """The second stage of the cascade; null does without."""
     export: ExportConfig = ExportConfig()
     """Bundles for TF Serving."""
     evaluate: EvaluateConfig = EvaluateConfig()
@@ -68,6 +71,21 @@ def load_run_config(path: Path, overrides: tuple[str, ...] = ()) -> RunConfig:
     config = parse(RunConfig, data, str(path), ConfigError)
     _check(config, str(path))
     return config
+
+
+def pre_ranking_of(config: RunConfig) -> PreRankingConfig:
+    """The pre-ranking section.
+
+    Raises:
+        ConfigError: the run has none.
+    """
+    if config.pre_ranking is None:
+        raise ConfigError(
+            f"run '{config.name}': the run config has no pre_ranking section, so there is no "
+            "pre-ranker to mine for or to train. Add one (`pre_ranking: {}` takes the defaults), "
+            "or leave this stage out."
+        )
+    return config.pre_ranking
 
 
 def spec_path(config: RunConfig, config_path: Path) -> Path:
@@ -109,17 +127,9 @@ def _problem(cause: yaml.YAMLError) -> str:
 
 def _check(config: RunConfig, where: str) -> None:
     training = config.training
-    if (training.epochs is None) == (training.max_steps is None):
-        raise ConfigError(
-            f"{where}: training: set exactly one of epochs and max_steps "
-            f"(found epochs={training.epochs}, max_steps={training.max_steps}); "
-            "to use max_steps, say `epochs: null`"
-        )
-    if training.batch_size % training.replicas:
-        raise ConfigError(
-            f"{where}: training.batch_size {training.batch_size} is not a multiple of "
-            f"training.replicas {training.replicas}"
-        )
+    _check_fitting(training, f"{where}: training")
+    if config.pre_ranking is not None:
+        _check_fitting(config.pre_ranking, f"{where}: pre_ranking")
     if training.refit and training.early_stopping is None:
         raise ConfigError(f"{where}: training.refit needs training.early_stopping: it repeats it")
     if len(set(config.evaluate.ks)) != len(config.evaluate.ks):
@@ -127,3 +137,29 @@ def _check(config: RunConfig, where: str) -> None:
     names = [bundle.name for bundle in config.export.bundles]
     if len(set(names)) != len(names):
         raise ConfigError(f"{where}: export.bundles: two bundles have the same name: {names}")
+
+
+def _check_fitting(fitting: FittingConfig, where: str) -> None:
+    if (fitting.epochs is None) == (fitting.max_steps is None):
+        raise ConfigError(
+            f"{where}: set exactly one of epochs and max_steps "
+            f"(found epochs={fitting.epochs}, max_steps={fitting.max_steps}); "
+            "to use max_steps, say `epochs: null`"
+        )
+    if fitting.batch_size % fitting.replicas:
+        raise ConfigError(
+            f"{where}.batch_size {fitting.batch_size} is not a multiple of "
+            f"{where.rpartition(' ')[2]}.replicas {fitting.replicas}"
+        )
+    softmax = fitting.softmax
+    forms = {
+        "refined_logq": softmax.refined_logq,
+        "num_hard_negatives": softmax.num_hard_negatives is not None,
+        "same_tower": softmax.same_tower != "none",
+    }
+    chosen = [name for name, wanted in forms.items() if wanted]
+    if len(chosen) > 1:
+        raise ConfigError(
+            f"{where}.softmax: found {' and '.join(chosen)}, which are different forms of one "
+            "denominator; choose one"
+        )

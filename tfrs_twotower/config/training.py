@@ -50,7 +50,8 @@ class SoftmaxConfig(Document):
     """SamToNe (Moiseev et al., ACL Findings 2023): other queries of the batch are negatives of a
     query as well; `both` adds the direction from candidates."""
     same_tower_weight: PositiveFloat = 1.0
-    """Multiplies the same-tower part of the denominator."""
+    """Multiplies the same-tower part of the denominator. With logQ the candidates' part stands for
+    the whole corpus; a weight of about corpus size / batch size restores the paper's balance."""
     mask_other_positives: bool = True
     """Hides the query's other training positives from its negatives."""
 
@@ -132,8 +133,8 @@ class EarlyStoppingConfig(Document):
     """Evaluates at most this many validation queries (a fixed sample)."""
 
 
-class TrainingConfig(Document):
-    """How the towers are trained."""
+class FittingConfig(Document):
+    """What any training needs: batches, steps, an optimiser, when to stop."""
 
     batch_size: Annotated[int, Field(ge=2)] = 1024
     """Global batch: positives in one step, over all replicas."""
@@ -149,14 +150,8 @@ class TrainingConfig(Document):
     """The retrieval objective."""
     terms: TermsConfig = TermsConfig()
     """What is trained beside it."""
-    time_decay_half_life_days: PositiveFloat | None = None
-    """Weights an example by 2^(-age / half-life), age counted from the end of the training window:
-    the model learns recent demand."""
     early_stopping: EarlyStoppingConfig | None = EarlyStoppingConfig()
     """Null trains to the end and keeps the last weights."""
-    refit: bool = False
-    """After early stopping, trains again from the start on train and validation examples together
-    for the best number of epochs."""
     checkpoint_every_steps: PositiveInt = 200
     """How often a checkpoint to resume from is written."""
     shuffle_buffer: PositiveInt = 1_000_000
@@ -165,3 +160,14 @@ class TrainingConfig(Document):
     """Replicas of a MirroredStrategy; negatives are shared across them."""
     deterministic: bool = True
     """Bit-for-bit repeatable under the seed (TensorFlow's op determinism)."""
+
+
+class TrainingConfig(FittingConfig):
+    """How the towers are trained."""
+
+    time_decay_half_life_days: PositiveFloat | None = None
+    """Weights an example by 2^(-age / half-life), age counted from the end of the training window:
+    the model learns recent demand."""
+    refit: bool = False
+    """After early stopping, trains again from the start on train and validation examples together
+    for the best number of epochs."""

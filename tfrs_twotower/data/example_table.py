@@ -43,6 +43,16 @@ class ExampleTable:
     def __len__(self) -> int:
         return len(self.candidate_rows)
 
+    def batch(self, positions: npt.NDArray[np.integer], step: int) -> dict[str, Any]:
+        """Tokens, rows and weights of the examples at these positions, for one training step."""
+        return {
+            "tokens": {name: values[positions] for name, values in self.tokens.items()},
+            "query_rows": self.query_rows[positions],
+            "candidate_rows": self.candidate_rows[positions],
+            "weights": self.weights[positions],
+            "step": np.full(len(positions), step, np.int64),
+        }
+
     @property
     def bytes_per_example(self) -> float:
         """Memory of the arrays over the number of examples."""

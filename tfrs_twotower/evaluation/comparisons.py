@@ -1,4 +1,4 @@
-"""The model's retrieval stage against each baseline, metric by metric."""
+"""The model's stages against each other and against each baseline, metric by metric."""
 
 from typing import Any
 
@@ -11,8 +11,8 @@ from tfrs_twotower.metrics import per_query
 
 
 def compare(
-    subject: SystemRun,
-    others: list[SystemRun],
+    stages: list[SystemRun],
+    baselines: list[SystemRun],
     metrics: tuple[str, ...],
     *,
     num_resamples: int,
@@ -20,19 +20,40 @@ def compare(
 ) -> list[dict[str, Any]]:
     """Paired differences over the same queries.
 
-    The family that Holm's correction covers is the whole list: every other system times every
-    metric. `p` is the randomisation test's, `p_holm` the corrected one that `significant` looks
-    at, `p_t_test` the paired t-test's, for those who prefer it.
+    The family that Holm's correction covers is the whole list: every stage against the stages
+    before it and every baseline, times every metric. `p` is the randomisation test's, `p_holm` the
+    corrected one that `significant` looks at, `p_t_test` the paired t-test's, for those who
+    prefer it.
+
+    Args:
+        stages: of the model, what is served first: `cascade`, `retrieval`.
+        baselines: the other systems.
+        metrics: names such as `recall@20`.
+        num_resamples: of the tests and intervals.
+        seed: of the resamples.
 
     Returns:
-        One entry for each other system and metric: difference = subject - other.
+        One entry for each pair and metric: difference = a - b.
     """
-    pairs = [(other, metric) for other in others for metric in metrics]
-    if not pairs or len(subject.judged) == 0:
+    pairs = [
+        (stage, other, metric)
+        for place, stage in enumerate(stages)
+        for other in (*stages[place + 1 :], *baselines)
+        for metric in metrics
+    ]
+    if not pairs or len(stages[0].judged) == 0:
         return []
-    own = {metric: per_query(metric, subject.judged) for metric in metrics}
+    reached = {
+        (run.name, metric): per_query(metric, run.judged)
+        for run in (*stages, *baselines)
+        for metric in metrics
+    }
     differences = np.stack(
-        [own[metric] - per_query(metric, other.judged) for other, metric in pairs], axis=1
+        [
+            reached[stage.name, metric] - reached[other.name, metric]
+            for stage, other, metric in pairs
+        ],
+        axis=1,
     )
     p = paired_randomisation(differences, num_resamples, seed)
     corrected = holm(p)
@@ -40,7 +61,7 @@ def compare(
     intervals = mean_intervals(differences, num_resamples, seed)
     return [
         {
-            "a": subject.name,
+            "a": stage.name,
             "b": other.name,
             "metric": metric,
             "difference": float(differences[:, place].mean()),
@@ -51,5 +72,5 @@ def compare(
             "significant": bool(corrected[place] < ALPHA),
             "test": "paired randomisation over queries, two-sided",
         }
-        for place, (other, metric) in enumerate(pairs)
+        for place, (stage, other, metric) in enumerate(pairs)
     ]

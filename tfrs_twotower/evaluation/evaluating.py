@@ -9,18 +9,19 @@ from typing import Any
 from tfrs_twotower.artifacts.manifest import package_versions
 from tfrs_twotower.config import EvaluateConfig
 from tfrs_twotower.evaluation.baselines.selection import fit_baselines
+from tfrs_twotower.evaluation.cascade import rank_cascade
 from tfrs_twotower.evaluation.comparisons import compare
 from tfrs_twotower.evaluation.embedding_space import describe
-from tfrs_twotower.evaluation.funnel import funnel
+from tfrs_twotower.evaluation.funnel import funnel, pool_facts
 from tfrs_twotower.evaluation.inputs import EvaluationInputs
 from tfrs_twotower.evaluation.key_metrics import key_metrics, tuning_metrics
 from tfrs_twotower.evaluation.leakage import check_leakage
 from tfrs_twotower.evaluation.protocol import describe_protocol
-from tfrs_twotower.evaluation.ranking import EmbeddingScorer, Scorer, rank_corpus
+from tfrs_twotower.evaluation.ranking import EmbeddingScorer, rank_corpus
 from tfrs_twotower.evaluation.slices import make_slices, slice_figures
 from tfrs_twotower.evaluation.strict_json import to_plain
 from tfrs_twotower.evaluation.systems import SystemRun, system_metrics
-from tfrs_twotower.metrics import judge
+from tfrs_twotower.metrics import Judged, judge
 
 Progress = Callable[[str, float, float], None]
 
@@ -68,21 +69,26 @@ def evaluate(
         metrics=tuning_metrics(ks),
         progress=lambda name: progress(f"fit {name}", 0, 1),
     )
-    scorers: dict[str, Scorer] = {
-        "retrieval": EmbeddingScorer(inputs.test.embeddings, inputs.candidate_embeddings),
-        **baselines.scorers,
+    progress("rank retrieval", 0, len(baselines.scorers) + 1)
+    cascade = rank_cascade(
+        EmbeddingScorer(inputs.test.embeddings, inputs.candidate_embeddings),
+        inputs.test,
+        inputs.eligible,
+        inputs.second_stage,
+        max(ks),
+    )
+    ranked = {"retrieval": cascade.retrieved, "cascade": cascade.ranked}
+    for place, (name, scorer) in enumerate(baselines.scorers.items(), 1):
+        progress(f"rank {name}", place, len(baselines.scorers) + 1)
+        ranked[name] = rank_corpus(scorer, inputs.test, inputs.eligible, max(ks))
+    runs = {
+        name: SystemRun(name, rows, judge(rows, inputs.test.truth)) for name, rows in ranked.items()
     }
-    runs: dict[str, SystemRun] = {}
-    for place, (name, scorer) in enumerate(scorers.items()):
-        progress(f"rank {name}", place, len(scorers))
-        ranked = rank_corpus(scorer, inputs.test, inputs.eligible, max(ks))
-        runs[name] = SystemRun(name, ranked, judge(ranked, inputs.test.truth))
-        if name == "retrieval":
-            runs["cascade"] = SystemRun("cascade", ranked, runs[name].judged)
-    progress("measure", len(scorers), len(scorers))
+    pool = None if cascade.pool is None else judge(cascade.pool, inputs.test.truth)
+    progress("measure", len(baselines.scorers) + 1, len(baselines.scorers) + 1)
     return Evaluation(
         to_plain(
-            _document(inputs, config, runs, ks, seed, index_k)
+            _document(inputs, config, runs, pool, ks, seed, index_k)
             | {
                 "protocol": describe_protocol(inputs, config, baselines, refit=refit, seed=seed),
             }
@@ -95,6 +101,7 @@ def _document(
     inputs: EvaluationInputs,
     config: EvaluateConfig,
     runs: dict[str, SystemRun],
+    pool: Judged | None,
     ks: tuple[int, ...],
     seed: int,
     index_k: int,
@@ -102,7 +109,7 @@ def _document(
     slices = make_slices(inputs)
     systems: dict[str, dict[str, Any]] = {}
     for name, run in runs.items():
-        if name == "cascade":
+        if name == "cascade" and pool is None:
             systems[name] = systems["retrieval"]
             continue
         systems[name] = {
@@ -111,17 +118,28 @@ def _document(
                 run, inputs, slices, key_metrics(ks), num_bootstrap=config.num_bootstrap, seed=seed
             ),
         }
+    stages = [runs["retrieval"]] if pool is None else [runs["cascade"], runs["retrieval"]]
+    facts = None
+    if pool is not None and inputs.second_stage is not None:
+        facts = pool_facts(
+            pool,
+            {run.name: run.judged for run in reversed(stages)},
+            inputs.second_stage.weights,
+            ks,
+            config.num_bootstrap,
+            seed,
+        )
     retrieval, cascade = systems["retrieval"]["metrics"], systems["cascade"]["metrics"]
-    others = [run for name, run in runs.items() if name not in ("retrieval", "cascade")]
+    baselines = [run for name, run in runs.items() if name not in ("retrieval", "cascade")]
     return {
         "dataset": inputs.dataset,
         "protocol": {},
         "leakage_check": check_leakage(inputs),
         "systems": systems,
-        "funnel": funnel(retrieval, cascade, inputs.index_quality, index_k),
+        "funnel": funnel(retrieval, cascade, inputs.index_quality, index_k, facts),
         "comparisons": compare(
-            runs["retrieval"],
-            others,
+            stages,
+            baselines,
             key_metrics(ks),
             num_resamples=config.num_bootstrap,
             seed=seed,

@@ -5,7 +5,7 @@ Reading them from artifacts is in `loading`; tests build them by hand.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -133,6 +133,38 @@ class TrainingFacts:
     query_vocabulary: Sequence[str] | None = None
 
 
+class ReScorer(Protocol):
+    """Scores again what retrieval returned to some of the test queries."""
+
+    def __call__(
+        self, queries: NDArray[np.int64], rows: NDArray[np.int64], scores: NDArray[np.floating]
+    ) -> NDArray[np.floating]:
+        """Final scores, `[chunk, n]`; what stands at places without a candidate is not read.
+
+        Args:
+            queries: `[chunk]` positions among the test queries.
+            rows: `[chunk, n]` of the corpus, -1 where there is no candidate.
+            scores: `[chunk, n]` of retrieval.
+        """
+
+
+@dataclass(frozen=True)
+class SecondStage:
+    """The pre-ranker of the cascade.
+
+    Attributes:
+        num_candidates: how many retrieved candidates are scored again.
+        re_score: their final scores.
+        weights: of each feature in the final score, by its name.
+        training_log: lines of the pre-ranker's training log.
+    """
+
+    num_candidates: int
+    re_score: ReScorer
+    weights: dict[str, float] = field(default_factory=dict)
+    training_log: list[dict[str, Any]] = field(default_factory=list)
+
+
 @dataclass(frozen=True)
 class EvaluationInputs:
     """Everything that one evaluation reads.
@@ -151,6 +183,7 @@ class EvaluationInputs:
         index_quality: `quality.json` of the index; None where there is no index.
         training_log: lines of the model's training log.
         timings: seconds of each stage that recorded them.
+        second_stage: what ranks after retrieval; None where retrieval is all there is.
     """
 
     dataset: str
@@ -166,3 +199,4 @@ class EvaluationInputs:
     index_quality: dict[str, Any] | None = None
     training_log: list[dict[str, Any]] = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)
+    second_stage: SecondStage | None = None

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from tfrs_twotower.closed_form.interactions import binary_matrix
 from tfrs_twotower.evaluation.inputs import InteractionLog, QuerySet
 
 
@@ -21,7 +22,9 @@ def interaction_matrix(
     log: InteractionLog, chosen: NDArray[np.bool_], num_candidates: int
 ) -> sparse.csr_matrix:
     """`[num_queries, num_candidates]` float32, 1 where a chosen interaction is (or several)."""
-    return _binary(log.query[chosen], log.candidate[chosen], len(log.query_ids), num_candidates)
+    return binary_matrix(
+        log.query[chosen], log.candidate[chosen], len(log.query_ids), num_candidates
+    )
 
 
 def profile_matrix(
@@ -34,15 +37,4 @@ def profile_matrix(
     place[codes[known]] = np.flatnonzero(known)
     rows = place[log.query]
     chosen = chosen & (rows >= 0)
-    return _binary(rows[chosen], log.candidate[chosen], len(query_set), num_candidates)
-
-
-def _binary(
-    rows: NDArray[np.int64], columns: NDArray[np.int64], num_rows: int, num_columns: int
-) -> sparse.csr_matrix:
-    matrix = sparse.csr_matrix(
-        (np.ones(len(rows), np.float32), (rows, columns)), shape=(num_rows, num_columns)
-    )
-    matrix.sum_duplicates()
-    matrix.data[:] = 1.0
-    return matrix
+    return binary_matrix(rows[chosen], log.candidate[chosen], len(query_set), num_candidates)

@@ -8,7 +8,7 @@ from tfrs_twotower.evaluation.key_metrics import key_metrics
 _SERVED_AS_IS = "two towers, dot product, exact search; nothing ranks after it"
 DESCRIPTIONS = {
     "retrieval": "two towers, dot product, exact search",
-    "cascade": "what is served",
+    "cascade": "the first {} of retrieval, scored again by the pre-ranker",
     "popularity": "most interactions in training",
     "recent_popularity": "most interactions in the last days of training",
     "item_knn": "cosine neighbours of the history",
@@ -26,8 +26,9 @@ class LeaderboardRow:
         system: its name.
         description: what it is, in a few words.
         figures: mean and interval of each key metric.
-        marks: of a baseline, for each key metric: `+` where retrieval is significantly better
-            than it, `-` where significantly worse, `=` otherwise.
+        marks: for each key metric a sign for each of the model's stages that it is compared with,
+            what is served first: `+` where the stage is significantly better than this system,
+            `-` where significantly worse, `=` otherwise.
         is_model: whether it is one of the model's own stages.
         best: the metrics in which no system has a higher mean.
     """
@@ -40,24 +41,33 @@ class LeaderboardRow:
     best: frozenset[str]
 
 
+def model_stages(document: dict[str, Any]) -> list[str]:
+    """The model's stages, what is served first; a cascade that is retrieval alone is none.
+
+    Args:
+        document: the content of `evaluation.json`.
+    """
+    return ["cascade", "retrieval"] if document["funnel"].get("pool") else ["retrieval"]
+
+
 def leaderboard(document: dict[str, Any], ks: tuple[int, ...]) -> list[LeaderboardRow]:
     """Rows of `evaluation.json`, best system first (by the sum of the key metrics).
-
-    A cascade that returns what retrieval returns is no row of its own.
 
     Args:
         document: the content of `evaluation.json`.
         ks: list lengths of the run config.
     """
     metrics = key_metrics(ks)
-    systems = dict(document["systems"])
-    served_as_is = systems.get("cascade") == systems["retrieval"]
-    if served_as_is:
-        del systems["cascade"]
-    marks: dict[str, dict[str, str]] = {}
+    stages = model_stages(document)
+    systems = {
+        name: system
+        for name, system in document["systems"].items()
+        if name != "cascade" or name in stages
+    }
+    marks: dict[str, dict[str, str]] = {name: dict.fromkeys(metrics, "") for name in systems}
     for entry in document["comparisons"]:
         mark = "=" if not entry["significant"] else "+" if entry["difference"] > 0 else "-"
-        marks.setdefault(entry["b"], {})[entry["metric"]] = mark
+        marks[entry["b"]][entry["metric"]] += mark
     means = {
         name: {metric: system["metrics"][metric]["mean"] for metric in metrics}
         for name, system in systems.items()
@@ -66,16 +76,18 @@ def leaderboard(document: dict[str, Any], ks: tuple[int, ...]) -> list[Leaderboa
     rows = [
         LeaderboardRow(
             system=name,
-            description=(
-                _SERVED_AS_IS
-                if served_as_is and name == "retrieval"
-                else DESCRIPTIONS.get(name, "")
-            ),
+            description=_description(name, document["funnel"].get("pool")),
             figures={metric: systems[name]["metrics"][metric] for metric in metrics},
-            marks=marks.get(name, {}),
-            is_model=name in ("retrieval", "cascade"),
+            marks=marks[name],
+            is_model=name in stages,
             best=frozenset(metric for metric in metrics if means[name][metric] == top[metric]),
         )
         for name in systems
     ]
     return sorted(rows, key=lambda row: -sum(means[row.system].values()))
+
+
+def _description(system: str, pool: dict[str, Any] | None) -> str:
+    if pool is None:
+        return _SERVED_AS_IS if system == "retrieval" else DESCRIPTIONS.get(system, "")
+    return DESCRIPTIONS.get(system, "").format(pool["num_candidates"])

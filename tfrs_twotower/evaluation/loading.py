@@ -18,8 +18,9 @@ from tfrs_twotower.artifacts.layout import (
     TRAINING_LOG,
 )
 from tfrs_twotower.data.corpus import Corpus, load_corpus
-from tfrs_twotower.data.evaluation_queries import load_evaluation_queries
+from tfrs_twotower.data.evaluation_queries import EvaluationQueries, load_evaluation_queries
 from tfrs_twotower.data.shards import find_shards
+from tfrs_twotower.data.texts import joined_texts
 from tfrs_twotower.errors import CorruptArtifact, DataError
 from tfrs_twotower.evaluation.inputs import (
     SPLIT_NAMES,
@@ -27,8 +28,10 @@ from tfrs_twotower.evaluation.inputs import (
     EvaluationInputs,
     InteractionLog,
     QuerySet,
+    SecondStage,
     SplitFacts,
 )
+from tfrs_twotower.evaluation.re_scoring import PreRankerScores
 from tfrs_twotower.evaluation.training_facts import load_training_facts
 from tfrs_twotower.index.embeddings import (
     Embeddings,
@@ -37,22 +40,34 @@ from tfrs_twotower.index.embeddings import (
 )
 from tfrs_twotower.index.quality import QUALITY_NAME
 from tfrs_twotower.metrics import GroundTruth, Ragged
-from tfrs_twotower.specs import Feature, FeatureSpec, TextFeature
+from tfrs_twotower.specs import FeatureSpec
+from tfrs_twotower.towers.pre_ranker import load_pre_ranker
 
 
 def load_inputs(
-    layout: Layout, spec: FeatureSpec, timings: dict[str, float] | None = None
+    layout: Layout,
+    spec: FeatureSpec,
+    timings: dict[str, float] | None = None,
+    *,
+    with_pre_ranker: bool = False,
 ) -> EvaluationInputs:
     """Reads the preprocessed data, the embeddings, and the index's quality if there is one.
 
+    Args:
+        layout: where the artifacts are.
+        spec: the feature spec.
+        timings: seconds of earlier stages.
+        with_pre_ranker: reads the pre-ranker too; without it the cascade is retrieval alone.
+
     Raises:
-        ArtifactError: a file is missing, or the embeddings do not fit the data.
+        ArtifactError: a file is missing, or the embeddings or the pre-ranker do not fit the data.
     """
     source = layout.preprocessed
     corpus = load_corpus(source, spec)
     ids = [candidate_id.decode() for candidate_id in corpus.ids]
     counts, recent_counts = _frequencies(source, ids)
     has_validation = read_manifest(source, "preprocessed").counts.get("validation_queries", 0) > 0
+    asked = load_evaluation_queries(source, "test", spec, corpus)
     return EvaluationInputs(
         dataset=spec.name,
         corpus=CorpusTable(
@@ -60,14 +75,14 @@ def load_inputs(
             titles=[title.decode() for title in corpus.titles],
             count=counts,
             recent_count=recent_counts,
-            texts=_texts(corpus.raw, spec.candidate.features),
+            texts=joined_texts(corpus.raw, spec.candidate.features),
         ),
         candidate_embeddings=_vectors_of(
             read_candidate_embeddings(layout.embeddings), ids, f"{layout.embeddings}, candidates"
         ),
         log=_interactions(source, ids),
-        test=_query_set(layout, "test", spec, corpus),
-        validation=_query_set(layout, "validation", spec, corpus) if has_validation else None,
+        test=_query_set(layout, "test", spec, asked),
+        validation=_validation(layout, spec, corpus) if has_validation else None,
         eligible=counts > 0 if spec.split.known_candidates_only else np.ones(len(ids), bool),
         split=SplitFacts(
             kind=spec.split.kind,
@@ -81,13 +96,37 @@ def load_inputs(
         index_quality=_json(layout.index / QUALITY_NAME),
         training_log=_json_lines(layout.model / TRAINING_LOG),
         timings=dict(timings or {}),
+        second_stage=_second_stage(layout, len(ids), asked.raw) if with_pre_ranker else None,
     )
 
 
+def _second_stage(layout: Layout, num_candidates: int, raw: dict[str, NDArray[Any]]) -> SecondStage:
+    pre_ranker = load_pre_ranker(layout.pre_ranker)
+    if len(pre_ranker.candidate_signals) != num_candidates:
+        raise CorruptArtifact(
+            f"{layout.pre_ranker}: is for {len(pre_ranker.candidate_signals)} candidates, "
+            f"the corpus has {num_candidates}. Train the pre-ranker again."
+        )
+    combination = pre_ranker.combination
+    return SecondStage(
+        combination.num_candidates,
+        PreRankerScores(pre_ranker, raw, layout.pre_ranker),
+        dict(zip(combination.features, combination.weights, strict=True)),
+        _json_lines(layout.pre_ranker / TRAINING_LOG),
+    )
+
+
+def _validation(layout: Layout, spec: FeatureSpec, corpus: Corpus) -> QuerySet:
+    queries = load_evaluation_queries(layout.preprocessed, "validation", spec, corpus)
+    return _query_set(layout, "validation", spec, queries)
+
+
 def _query_set(
-    layout: Layout, split: Literal["validation", "test"], spec: FeatureSpec, corpus: Corpus
+    layout: Layout,
+    split: Literal["validation", "test"],
+    spec: FeatureSpec,
+    queries: EvaluationQueries,
 ) -> QuerySet:
-    queries = load_evaluation_queries(layout.preprocessed, split, spec, corpus)
     ids = [query_id.decode() for query_id in queries.query_ids]
     try:
         truth = GroundTruth.from_lists(queries.relevant, queries.gains)
@@ -106,19 +145,8 @@ def _query_set(
         embeddings=_vectors_of(
             read_query_embeddings(layout.embeddings, split), ids, f"{layout.embeddings}, {split}"
         ),
-        texts=_texts(queries.raw, spec.query.features),
+        texts=joined_texts(queries.raw, spec.query.features),
     )
-
-
-def _texts(raw: dict[str, NDArray[Any]], features: tuple[Feature, ...]) -> list[str] | None:
-    names = [feature.name for feature in features if isinstance(feature, TextFeature)]
-    if not names:
-        return None
-    columns = [raw[name] for name in names]
-    return [
-        " ".join(value.decode() for value in values if value)
-        for values in zip(*columns, strict=True)
-    ]
 
 
 def _read_parquet(directory: Path, glob: str) -> pa.Table:

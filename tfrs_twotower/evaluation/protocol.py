@@ -5,6 +5,7 @@ from typing import Any
 from tfrs_twotower.config import EvaluateConfig
 from tfrs_twotower.evaluation.baselines.selection import Baselines
 from tfrs_twotower.evaluation.inputs import SPLIT_NAMES, EvaluationInputs
+from tfrs_twotower.evaluation.per_query import judged_on
 
 
 def describe_protocol(
@@ -19,6 +20,7 @@ def describe_protocol(
     split = inputs.split
     return {
         "ks": sorted(config.ks),
+        "judged_on": judged_on(inputs),
         "split": split.kind,
         "window": inputs.statistics.get("window"),
         "interactions": {
@@ -54,6 +56,11 @@ def describe_protocol(
         ),
         "baselines": baselines.settings,
         "left_out": baselines.left_out,
-        "cascade": "retrieval alone: this version has no pre-ranking stage",
+        "cascade": (
+            "retrieval alone: nothing ranks after it"
+            if inputs.second_stage is None
+            else f"the first {inputs.second_stage.num_candidates} of exact retrieval, scored again "
+            "by the pre-ranker; score descending, then candidate id ascending"
+        ),
         "seed": seed,
     }

@@ -1,6 +1,6 @@
 """Ranking the full corpus for every query, in bounded memory."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import numpy as np
@@ -62,12 +62,27 @@ def rank_corpus(
         `[num_queries, k]` rows, -1 where a list is shorter.
     """
     ranked = np.full((len(query_set), k), -1, np.int64)
-    for queries in chunks_of(len(query_set), len(eligible)):
-        scores = mask_scores(scorer(queries), queries, query_set, eligible)
-        ranked[queries] = exact_top_k(scores, k)
+    for queries, rows, _ in ranked_chunks(scorer, query_set, eligible, k):
+        ranked[queries] = rows
         if progress is not None:
             progress(int(queries[-1]) + 1, len(query_set))
     return ranked
+
+
+def ranked_chunks(
+    scorer: Scorer, query_set: QuerySet, eligible: NDArray[np.bool_], k: int
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.floating]]]:
+    """The rankings of `rank_corpus` with their scores, some queries at a time.
+
+    Yields:
+        Positions `[chunk]` of the queries, rows `[chunk, k]`, and scores `[chunk, k]`, -inf where
+        the row is -1.
+    """
+    for queries in chunks_of(len(query_set), len(eligible)):
+        scores = mask_scores(scorer(queries), queries, query_set, eligible)
+        rows = exact_top_k(scores, k)
+        best = np.take_along_axis(scores, np.maximum(rows, 0), axis=1)
+        yield queries, rows, np.where(rows >= 0, best, -np.inf).astype(scores.dtype)
 
 
 class EmbeddingScorer:

@@ -1,6 +1,7 @@
 """What training hides at random: ids, events, tokens, activations."""
 
 import zlib
+from collections.abc import Sequence
 
 import tensorflow as tf
 
@@ -35,3 +36,7 @@ class Hiding(tf.Module):
     def dropout(self, values: tf.Tensor, rate: float) -> tf.Tensor:
         """Inverted dropout: kept values are divided by `1 - rate`."""
         return tf.where(self.keep(values, rate), values / (1.0 - rate), 0.0)
+
+    def noise(self, shape: Sequence[int | tf.Tensor]) -> tf.Tensor:
+        """Standard normal values, drawn anew at each call."""
+        return self._random.normal(shape)

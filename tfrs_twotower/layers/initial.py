@@ -32,3 +32,19 @@ class WeightMaker:
     def constant(self, name: str, shape: Sequence[int], value: float) -> tf.Variable:
         """A float32 variable of one value."""
         return tf.Variable(tf.fill(shape, float(value)), name=self.prefix + name)
+
+    def identity(self, name: str, dim: int) -> tf.Variable:
+        """A float32 variable that starts as the identity matrix."""
+        return tf.Variable(tf.eye(dim), name=self.prefix + name)
+
+    def state(self, name: str, shape: Sequence[int]) -> tf.Variable:
+        """A float32 variable of zeros that is saved with the weights and never trained.
+
+        With several replicas all must write the same to it.
+        """
+        return tf.Variable(
+            tf.zeros(shape),
+            trainable=False,
+            name=self.prefix + name,
+            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+        )

@@ -13,16 +13,32 @@ from tfrs_twotower.layers.tables import MAIN_STDDEV
 from tfrs_twotower.layers.transformer import PreNormLayer
 
 
+_NUM_POSITION_BUCKETS = 8
+
+
 class BagField(tf.Module):
-    """Mean of the token rows, each token with a learned weight exp(w) that starts at 1."""
+    """Mean of the token rows, each token with a learned weight exp(w) that starts at 1.
+
+    With `positions`, the weight is exp(w + p), p learned for the token's place in the text: the
+    first place, the next two, the next four, and so on; the last bucket is open.
+    """
 
     def __init__(
-        self, weights: WeightMaker, table: tf.Variable, name: str, *, token_dropout: float = 0.0
+        self,
+        weights: WeightMaker,
+        table: tf.Variable,
+        name: str,
+        *,
+        token_dropout: float = 0.0,
+        positions: bool = False,
     ) -> None:
         super().__init__(name=name)
         self._table = table
         self._token_dropout = token_dropout
         self._log_weight = weights.constant("log_weight", [table.shape[0]], 0.0)
+        self._position = (
+            weights.constant("position", [_NUM_POSITION_BUCKETS], 0.0) if positions else None
+        )
 
     @property
     def num_pieces(self) -> int:
@@ -37,7 +53,15 @@ class BagField(tf.Module):
         """Means over tokens `[batch, max_tokens]`."""
         if hiding is not None and self._token_dropout:
             tokens = hiding.entries(tokens, self._token_dropout)
-        return mean_of_rows(self._table, tokens, tf.exp(tf.gather(self._log_weight, tokens)))[0]
+        log_weights = tf.gather(self._log_weight, tokens)
+        if self._position is not None:
+            log_weights += tf.gather(self._position, _position_buckets(tokens.shape[1]))
+        return mean_of_rows(self._table, tokens, tf.exp(log_weights))[0]
+
+
+def _position_buckets(width: int) -> npt.NDArray[np.int32]:
+    places = np.log2(np.arange(width) + 1).astype(np.int32)
+    return np.minimum(places, _NUM_POSITION_BUCKETS - 1)
 
 
 class TransformerField(tf.Module):

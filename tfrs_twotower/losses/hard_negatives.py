@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from tfrs_twotower.losses.in_batch_softmax import hide
+from tfrs_twotower.losses.in_batch_softmax import hide, own_column
 
 
 def keep_hardest(
@@ -30,8 +30,7 @@ def keep_hardest(
             f"num_hard_negatives is {num_hard_negatives}; it must be at least 1, or None to keep "
             "all negatives"
         )
-    columns = tf.range(tf.shape(logits)[1], dtype=positive_columns.dtype)
-    own = columns[tf.newaxis, :] == positive_columns[:, tf.newaxis]
+    own = own_column(logits, positive_columns)
     negatives = tf.where(own, logits.dtype.min, logits)
     k = tf.minimum(num_hard_negatives, tf.shape(logits)[1] - 1)
     best = tf.math.top_k(tf.stop_gradient(negatives), k).values

@@ -89,10 +89,23 @@ def hide(logits: tf.Tensor, hidden: tf.Tensor, positive_columns: tf.Tensor) -> t
     Returns:
         `[batch, columns]`.
     """
-    columns = tf.range(tf.shape(logits)[1], dtype=positive_columns.dtype)
-    own = columns[tf.newaxis, :] == positive_columns[:, tf.newaxis]
+    own = own_column(logits, positive_columns)
     lowest = tf.constant(-np.inf, logits.dtype)
     return tf.where(tf.logical_and(hidden, tf.logical_not(own)), lowest, logits)
+
+
+def own_column(logits: tf.Tensor, positive_columns: tf.Tensor) -> tf.Tensor:
+    """Where each row's positive stands.
+
+    Args:
+        logits: `[batch, columns]`.
+        positive_columns: `[batch]` int.
+
+    Returns:
+        `[batch, columns]` bool, true once a row.
+    """
+    columns = tf.range(tf.shape(logits)[1], dtype=positive_columns.dtype)
+    return columns[tf.newaxis, :] == positive_columns[:, tf.newaxis]
 
 
 @tf.custom_gradient

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from tfrs_twotower.config import RunConfig
+from tfrs_twotower.config import FittingConfig, RunConfig
 from tfrs_twotower.specs import FeatureSpec, GivenSplit, TextFeature
 
 
@@ -12,6 +12,21 @@ def check_data_needs(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
     yield from _check_validation(spec, config)
     yield from _check_negatives(spec, config)
     yield from _check_baselines(spec, config)
+
+
+def sides_without_text(spec: FeatureSpec) -> list[str]:
+    """`query.features`, `candidate.features`: those without a text feature."""
+    return [
+        f"{name}.features"
+        for name, side in (("query", spec.query), ("candidate", spec.candidate))
+        if not any(isinstance(feature, TextFeature) for feature in side.features)
+    ]
+
+
+def _fittings(config: RunConfig) -> Iterator[tuple[str, FittingConfig]]:
+    yield "training", config.training
+    if config.pre_ranking is not None:
+        yield "pre_ranking", config.pre_ranking
 
 
 def _check_time(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
@@ -25,24 +40,27 @@ def _check_time(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
 
 def _check_validation(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
     split = spec.split
-    if config.training.early_stopping is None or not isinstance(split, GivenSplit):
+    if not isinstance(split, GivenSplit) or split.validation not in (split.train, split.test):
         return
-    if split.validation in (split.train, split.test):
-        other = "train" if split.validation == split.train else "test"
-        yield (
-            f"training.early_stopping is set, but the spec '{spec.name}' gives validation and "
-            f"{other} the same split value '{split.validation}'. Set training.early_stopping: "
-            "null, or mark validation records with a value of their own."
-        )
+    other = "train" if split.validation == split.train else "test"
+    for section, fitting in _fittings(config):
+        if fitting.early_stopping is not None:
+            yield (
+                f"{section}.early_stopping is set, but the spec '{spec.name}' gives validation and "
+                f"{other} the same split value '{split.validation}'. Set {section}.early_stopping: "
+                "null, or mark validation records with a value of their own."
+            )
 
 
 def _check_negatives(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
-    softmax = config.training.softmax
-    if softmax.logq == "none" and softmax.logq_strength != 1.0:
-        yield (
-            f"training.softmax.logq_strength is {softmax.logq_strength}, but logq is none: there "
-            "is nothing to multiply. Set logq to counted or streaming, or remove the strength."
-        )
+    for section, fitting in _fittings(config):
+        softmax = fitting.softmax
+        if softmax.logq == "none" and softmax.logq_strength != 1.0:
+            yield (
+                f"{section}.softmax.logq_strength is {softmax.logq_strength}, but logq is none: "
+                "there is nothing to multiply. Set logq to counted or streaming, or remove the "
+                "strength."
+            )
 
 
 def _check_baselines(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
@@ -52,17 +70,12 @@ def _check_baselines(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
     repeated = sorted({name for name in wanted if wanted.count(name) > 1})
     if repeated:
         yield f"evaluate.baselines names {', '.join(repeated)} twice. Name each once."
-    text_sides = [
-        side_name
-        for side_name, side in (("query", spec.query), ("candidate", spec.candidate))
-        if any(isinstance(feature, TextFeature) for feature in side.features)
-    ]
+    lacking = sides_without_text(spec)
     for name in ("bm25", "hybrid"):
-        if name in wanted and len(text_sides) < 2:
-            lacking = [side for side in ("query", "candidate") if side not in text_sides]
+        if name in wanted and lacking:
             yield (
                 f"evaluate.baselines has {name}, which needs a text feature on both sides; the "
-                f"spec '{spec.name}' has none in {' and '.join(s + '.features' for s in lacking)}. "
+                f"spec '{spec.name}' has none in {' and '.join(lacking)}. "
                 f"Remove {name}, or leave baselines out to get all that the data allow."
             )
     if "recent_popularity" in wanted and spec.interactions.timestamp is None:

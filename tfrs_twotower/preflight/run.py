@@ -10,11 +10,19 @@ from tfrs_twotower.config import RunConfig
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.preflight.data_needs import check_data_needs
 from tfrs_twotower.preflight.lists import check_list_lengths
+from tfrs_twotower.preflight.pre_ranking import check_pre_ranking
+from tfrs_twotower.preflight.terms import check_terms
 from tfrs_twotower.preflight.towers import check_towers
 from tfrs_twotower.specs import FeatureSpec
 
 Check = Callable[[FeatureSpec, RunConfig], Iterator[str]]
-CHECKS: tuple[Check, ...] = (check_towers, check_data_needs, check_list_lengths)
+CHECKS: tuple[Check, ...] = (
+    check_towers,
+    check_terms,
+    check_data_needs,
+    check_list_lengths,
+    check_pre_ranking,
+)
 
 
 def check_run(spec: FeatureSpec, config: RunConfig) -> None:

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 
-from tfrs_twotower.config import RunConfig
+from tfrs_twotower.config import DatConfig, ModelConfig, RunConfig
+from tfrs_twotower.errors import ConfigError
+from tfrs_twotower.preflight.augmentation import plan_augmentation
 from tfrs_twotower.specs import (
     CategoricalFeature,
     FeatureSpec,
@@ -15,9 +17,15 @@ _LOOKED_UP = (IdFeature, CategoricalFeature, MultiCategoricalFeature)
 
 
 def check_towers(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
-    """Yields mistakes of the model section."""
-    yield from _check_heads(spec, config)
-    yield from _check_dropouts(spec, config)
+    """Yields mistakes of the model sections: of the towers, and of the pre-ranker."""
+    models: list[tuple[str, ModelConfig]] = [("model", config.model)]
+    if config.pre_ranking is not None:
+        members = enumerate(config.pre_ranking.models)
+        models += [(f"pre_ranking.models.{number}", model) for number, model in members]
+    for section, model in models:
+        yield from _check_heads(spec, model, section)
+        yield from _check_dropouts(spec, model, section)
+    yield from _check_augmentation(spec, config)
 
 
 def _features(spec: FeatureSpec) -> Iterator[tuple[str, object]]:
@@ -27,8 +35,7 @@ def _features(spec: FeatureSpec) -> Iterator[tuple[str, object]]:
         yield f"candidate.features.{feature.name}", feature
 
 
-def _check_heads(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
-    model = config.model
+def _check_heads(spec: FeatureSpec, model: ModelConfig, section: str) -> Iterator[str]:
     users = [
         where
         for where, feature in _features(spec)
@@ -37,15 +44,15 @@ def _check_heads(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
     if users and model.embedding_dim % model.transformer.num_heads:
         allowed = [n for n in (1, 2, 4, 8, 16) if model.embedding_dim % n == 0]
         yield (
-            f"model.transformer.num_heads is {model.transformer.num_heads}, which does not divide "
-            f"model.embedding_dim {model.embedding_dim} ({users[0]} has encoder: transformer). "
+            f"{section}.transformer.num_heads is {model.transformer.num_heads}, which does not "
+            f"divide {section}.embedding_dim {model.embedding_dim} ({users[0]} has encoder: "
+            "transformer). "
             f"Set num_heads to one of {', '.join(map(str, allowed))}, or change embedding_dim."
         )
 
 
-def _check_dropouts(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
+def _check_dropouts(spec: FeatureSpec, model: ModelConfig, section: str) -> Iterator[str]:
     """A dropout of something that is not there is a misunderstanding, not a setting."""
-    model = config.model
     kinds = [feature for _, feature in _features(spec)]
     needs = (
         ("history_dropout", model.history_dropout, bool(spec.histories), "a history feature"),
@@ -65,6 +72,14 @@ def _check_dropouts(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
     for key, value, present, what in needs:
         if value > 0 and not present:
             yield (
-                f"model.{key} is {value}, but the spec '{spec.name}' has not {what}. "
+                f"{section}.{key} is {value}, but the spec '{spec.name}' has not {what}. "
                 f"Remove the key, or add {what} to the spec."
             )
+
+
+def _check_augmentation(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
+    if isinstance(config.model, DatConfig):
+        try:
+            plan_augmentation(spec, config.model)
+        except ConfigError as mistake:
+            yield str(mistake)

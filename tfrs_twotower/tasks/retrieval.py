@@ -1,7 +1,7 @@
 """The retrieval task: query and candidate embeddings in, a loss out."""
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
@@ -10,6 +10,9 @@ from tfrs_twotower.keras_api import keras
 from tfrs_twotower.losses.hard_negatives import keep_hardest
 from tfrs_twotower.losses.in_batch_softmax import correct_logits, hide, in_batch_softmax
 from tfrs_twotower.losses.masks import accidental_hits
+from tfrs_twotower.losses.refined_softmax import refined_softmax
+from tfrs_twotower.losses.same_tower_softmax import same_tower_softmax
+from tfrs_twotower.tasks.in_batch import InBatch
 from tfrs_twotower.tasks.objective import weighted_mean
 
 LEAST_TEMPERATURE = 0.01
@@ -52,7 +55,10 @@ class RetrievalTask(keras.layers.Layer, tfrs.tasks.Task):
         temperature: float = 1.0,
         learn_temperature: bool = False,
         logq_strength: float = 1.0,
+        refined_logq: bool = False,
         num_hard_negatives: int | None = None,
+        same_tower: Literal["none", "query", "both"] = "none",
+        same_tower_weight: float = 1.0,
         name: str = "retrieval",
     ) -> None:
         """Makes the task.
@@ -61,11 +67,16 @@ class RetrievalTask(keras.layers.Layer, tfrs.tasks.Task):
             temperature: divisor of the scores, at least 0.01.
             learn_temperature: makes log(temperature) a weight; it cannot fall below log(0.01).
             logq_strength: multiplier of the logQ correction.
+            refined_logq: leaves the positive out of the correction (`refined_softmax`).
             num_hard_negatives: keeps only so many negatives with the largest logits.
+            same_tower: SamToNe, in one direction or in both.
+            same_tower_weight: multiplier of its part of the denominator.
             name: of the layer, and of the term in the log.
 
         Raises:
-            ValueError: the temperature is below 0.01 or the number of negatives below 1.
+            ValueError: the temperature is below 0.01, the number of negatives below 1, or two of
+                refined logQ, hard negatives and SamToNe are wanted together: each is another form
+                of the same denominator.
         """
         super().__init__(name=name, dtype="float32")
         if not temperature >= LEAST_TEMPERATURE:
@@ -75,6 +86,15 @@ class RetrievalTask(keras.layers.Layer, tfrs.tasks.Task):
                 f"num_hard_negatives is {num_hard_negatives}; it must be at least 1, or None to "
                 "keep all negatives"
             )
+        forms = (refined_logq, num_hard_negatives is not None, same_tower != "none")
+        if sum(forms) > 1:
+            raise ValueError(
+                "refined_logq, num_hard_negatives and same_tower exclude each other; choose one"
+            )
+        self.weight = 1.0
+        self._refined_logq = refined_logq
+        self._same_tower = same_tower
+        self._same_tower_weight = same_tower_weight
         self._fixed_temperature = temperature
         self._logq_strength = logq_strength
         self._num_hard_negatives = num_hard_negatives
@@ -94,6 +114,55 @@ class RetrievalTask(keras.layers.Layer, tfrs.tasks.Task):
             return tf.constant(self._fixed_temperature, tf.float32)
         return tf.exp(self._log_temperature)
 
+    def losses_of(self, batch: InBatch) -> tf.Tensor:
+        """`[batch]`: the loss of each query of a training batch."""
+        if self._same_tower == "none":
+            return self.losses_per_query(
+                batch.query.embedding,
+                batch.columns,
+                sampling_probability=batch.expected,
+                hidden=batch.hidden,
+                positive_columns=batch.positive_columns,
+            )
+        queries, candidates = batch.query.embedding, batch.candidate.embedding
+        every_query, every_candidate = batch.all_query.embedding, batch.all_candidate.embedding
+        losses = self._same_tower_losses(
+            batch,
+            tf.matmul(queries, batch.columns, transpose_b=True),
+            tf.matmul(queries, every_query, transpose_b=True),
+            batch.hidden,
+            batch.expected,
+        )
+        if self._same_tower == "both":
+            losses += self._same_tower_losses(
+                batch,
+                tf.matmul(candidates, every_query, transpose_b=True),
+                tf.matmul(candidates, every_candidate, transpose_b=True),
+                batch.reverse_hidden,
+                None,
+            )
+        return losses
+
+    def _same_tower_losses(
+        self,
+        batch: InBatch,
+        scores: tf.Tensor,
+        same_tower_scores: tf.Tensor,
+        hidden: tf.Tensor,
+        expected: tf.Tensor | None,
+    ) -> tf.Tensor:
+        return same_tower_softmax(
+            scores,
+            same_tower_scores,
+            temperature=self.temperature,
+            sampling_probability=expected,
+            logq_strength=self._logq_strength,
+            hidden=hidden,
+            same_tower_hidden=batch.alike,
+            positive_columns=batch.positive_columns,
+            same_tower_weight=self._same_tower_weight,
+        )
+
     def losses_per_query(
         self,
         query_embeddings: tf.Tensor,
@@ -103,12 +172,13 @@ class RetrievalTask(keras.layers.Layer, tfrs.tasks.Task):
         hidden: tf.Tensor | None = None,
         positive_columns: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """The loss of each query.
+        """The loss of each query, without same-tower negatives.
 
         Args:
             query_embeddings: `[batch, embedding_dim]`.
             candidate_embeddings: `[columns, embedding_dim]`.
-            sampling_probability: `[columns]`, > 0, up to a common factor.
+            sampling_probability: `[columns]`, > 0: expected occurrences. A common factor changes
+                nothing, except with refined logQ.
             hidden: `[batch, columns]` bool, no negatives of that query.
             positive_columns: `[batch]` int; by default row i has column i.
 
@@ -121,7 +191,8 @@ class RetrievalTask(keras.layers.Layer, tfrs.tasks.Task):
             transpose_b=True,
         )
         if self._num_hard_negatives is None:
-            return in_batch_softmax(
+            softmax = refined_softmax if self._refined_logq else in_batch_softmax
+            return softmax(
                 scores,
                 temperature=self.temperature,
                 sampling_probability=sampling_probability,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from typing_extensions import assert_never
 
-from tfrs_twotower.config import ModelConfig, PlainTowerConfig
+from tfrs_twotower.config import DatConfig, IntTowerConfig, ModelConfig, PlainTowerConfig
 from tfrs_twotower.data.assets import Assets
 from tfrs_twotower.errors import FeatureSpecError
 from tfrs_twotower.features.inputs import TowerInputs
@@ -15,8 +15,12 @@ from tfrs_twotower.layers.bert import BertEncoder, BertShape
 from tfrs_twotower.layers.checkpoint import read_bert, read_vocabulary
 from tfrs_twotower.layers.initial import WeightMaker
 from tfrs_twotower.layers.tables import TableSet
+from tfrs_twotower.preflight.augmentation import plan_augmentation
 from tfrs_twotower.specs import FeatureSpec, TextFeature
+from tfrs_twotower.towers.dat import DatTower, DatTowers, build_augmentation
 from tfrs_twotower.towers.fields import FieldBuilder, table_shapes
+from tfrs_twotower.towers.inttower import IntTower, IntTowers
+from tfrs_twotower.towers.pair_scorer import PairScorer
 from tfrs_twotower.towers.plain import PlainTower
 from tfrs_twotower.towers.tower import Tower, Towers
 
@@ -71,10 +75,30 @@ def build_towers(
         match model_config:
             case PlainTowerConfig():
                 return PlainTower(inputs, encoders, model_config, weights.under(side), side)
+            case DatConfig():
+                augmentation = build_augmentation(
+                    plan_augmentation(spec, model_config)[side],
+                    model_config,
+                    weights.under(f"{side}.augmentation"),
+                    lookups,
+                    id_feature,
+                )
+                if augmentation is None:
+                    return PlainTower(inputs, encoders, model_config, weights.under(side), side)
+                return DatTower(
+                    inputs, encoders, model_config, weights.under(side), side, augmentation
+                )
+            case IntTowerConfig():
+                return IntTower(inputs, encoders, model_config, weights.under(side), side)
             case _:
                 assert_never(model_config)
 
-    return Towers(build("query"), build("candidate"), pretrained)
+    query, candidate = build("query"), build("candidate")
+    if isinstance(model_config, IntTowerConfig):
+        return IntTowers(query, candidate, pretrained, PairScorer(weights.under("scorer")))
+    if isinstance(model_config, DatConfig):
+        return DatTowers(query, candidate, pretrained)
+    return Towers(query, candidate, pretrained)
 
 
 def _word_pieces(spec: FeatureSpec, assets: Assets, root: Path) -> dict[str, WordPiece]:

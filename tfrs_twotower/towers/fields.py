@@ -94,7 +94,13 @@ class FieldBuilder:
             )
         table = self.tables[feature.vocabulary_name]
         if feature.encoder == "bag":
-            return BagField(weights, table, feature.name, token_dropout=dropout)
+            return BagField(
+                weights,
+                table,
+                feature.name,
+                token_dropout=dropout,
+                positions=self.config.bag_positions,
+            )
         check_heads(self.config)
         return TransformerField(
             weights,

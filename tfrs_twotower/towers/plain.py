@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from tfrs_twotower.config import PlainTowerConfig
+from tfrs_twotower.config import FieldsConfig
 from tfrs_twotower.features.inputs import Tokens, TowerInputs
 from tfrs_twotower.layers.encoder import FieldEncoder
 from tfrs_twotower.layers.hiding import Hiding
@@ -23,7 +23,7 @@ class PlainTower(Tower):
         self,
         inputs: TowerInputs,
         fields: Sequence[FieldEncoder],
-        config: PlainTowerConfig,
+        config: FieldsConfig,
         weights: WeightMaker,
         name: str,
     ) -> None:
@@ -60,11 +60,16 @@ class PlainTower(Tower):
 
     def encode(self, tokens: Tokens, training: bool = False) -> TowerOutput:
         """Only an embedding, `[batch, embedding_dim]` float32, L2-normalised."""
-        vectors = tf.add_n(self._field_vectors(tokens, training)) + self._bias
+        return TowerOutput(self._finish(self._sum_of_fields(tokens, training), training))
+
+    def _sum_of_fields(self, tokens: Tokens, training: bool) -> tf.Tensor:
+        return tf.add_n(self._field_vectors(tokens, training)) + self._bias
+
+    def _finish(self, vectors: tf.Tensor, training: bool) -> tf.Tensor:
         hiding = self._hiding if training else None
         for layer in self._residual_layers:
             vectors = layer(vectors, hiding)
-        return TowerOutput(l2_normalise(vectors))
+        return l2_normalise(vectors)
 
     def _field_vectors(self, tokens: Tokens, training: bool) -> list[tf.Tensor]:
         hiding = self._hiding if training else None

@@ -7,6 +7,7 @@ vocabularies/  statistics.json
 
 import json
 import zipfile
+from collections.abc import Mapping
 from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
@@ -45,14 +46,15 @@ def save_towers(
     text = json.dumps(architecture, indent=2, sort_keys=True, ensure_ascii=False)
     (directory / ARCHITECTURE).write_text(text + "\n", encoding="utf-8")
     write_assets(assets, directory)
-    write_weights(
-        {name: variable.numpy() for name, variable in towers.named_variables().items()},
-        directory / WEIGHTS,
-    )
+    write_weights(towers.named_variables(), directory / WEIGHTS)
 
 
-def load_towers(directory: Path) -> Towers:
+def load_towers(directory: Path, weights: str = WEIGHTS) -> Towers:
     """Rebuilds saved towers with their weights.
+
+    Args:
+        directory: where they were saved.
+        weights: name of the file of weights.
 
     Raises:
         MissingArtifact: a file is not there.
@@ -75,7 +77,7 @@ def load_towers(directory: Path) -> Towers:
         seed=_SEED_OF_REPLACED_WEIGHTS,
         pretrained_shapes=shapes,
     )
-    assign_weights(towers, read_weights(directory / WEIGHTS), str(directory / WEIGHTS))
+    assign_weights(towers, read_weights(directory / weights), str(directory / weights))
     return towers
 
 
@@ -86,8 +88,8 @@ def load_spec_of(directory: Path) -> tuple[FeatureSpec, ModelConfig]:
     return FeatureSpec.model_validate(architecture["spec"]), model_config
 
 
-def write_weights(weights: dict[str, npt.NDArray[Any]], path: Path) -> None:
-    """Writes arrays as an uncompressed .npz whose bytes depend on the arrays only."""
+def write_weights(weights: Mapping[str, Any], path: Path) -> None:
+    """Writes arrays or variables as an uncompressed .npz whose bytes depend on the values only."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(weights):
             buffer = BytesIO()

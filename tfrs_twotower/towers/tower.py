@@ -5,11 +5,13 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from tfrs_twotower.data.raw_inputs import RawBatch
 from tfrs_twotower.features.inputs import Tokens, TowerInputs
 from tfrs_twotower.layers.bert import BertEncoder, BertShape
 from tfrs_twotower.layers.encoder import FieldEncoder
+from tfrs_twotower.towers.pair_scorer import PairScorer
 
 
 class TowerOutput(NamedTuple):
@@ -17,10 +19,10 @@ class TowerOutput(NamedTuple):
 
     embedding: tf.Tensor
     """`[batch, embedding_dim]` float32, L2-normalised: what retrieval compares."""
-    heads: tf.Tensor | None = None
-    """`[batch, num_heads, head_dim]` of an IntTower, what the FE-Block compares."""
-    augmented: tf.Tensor | None = None
-    """`[batch, embedding_dim]` augmented vectors of a DAT side with learned ones."""
+    heads: tf.Tensor = None
+    """`[batch, num_heads, head_dim]` of an IntTower, what the FE-Block compares; else None."""
+    augmented: tf.Tensor = None
+    """`[batch, embedding_dim]` augmented vectors of a DAT side with learned ones; else None."""
 
 
 class Tower(tf.Module):
@@ -34,6 +36,8 @@ class Tower(tf.Module):
     fields: Sequence[FieldEncoder]
     """The encoder of each feature, in the order of the spec."""
     embedding_dim: int
+    has_augmented: bool = False
+    """Whether `encode` gives augmented vectors."""
 
     @property
     def num_fields(self) -> int:
@@ -60,6 +64,9 @@ class Tower(tf.Module):
 class Towers(tf.Module):
     """A query tower and a candidate tower that share tables and lookups."""
 
+    scorer: PairScorer
+    """Joins the heads of both towers; IntTowers have one."""
+
     def __init__(
         self, query: Tower, candidate: Tower, pretrained: Mapping[str, BertEncoder] | None = None
     ) -> None:
@@ -80,6 +87,14 @@ class Towers(tf.Module):
     def embedding_dim(self) -> int:
         """Dimension of both towers' output."""
         return self.query.embedding_dim
+
+    def enrol(self, query_tokens: Mapping[str, ArrayLike], corpus_tokens: Tokens) -> None:
+        """Is shown, before training, whom it will meet; a DAT notes its segments' members.
+
+        Args:
+            query_tokens: `[num_examples, ...]` of the query tower, of all training examples.
+            corpus_tokens: `[num_candidates, ...]` of the candidate tower.
+        """
 
     def observe(self, tokens: Tokens, embeddings: tf.Tensor) -> None:
         """Is told the candidates of each training step; a DAT remembers their embeddings.

@@ -5,26 +5,47 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
-from tfrs_twotower.config import TrainingConfig
-from tfrs_twotower.data.example_table import ExampleTable
+from tfrs_twotower.config import FittingConfig
 from tfrs_twotower.errors import TrainingError
+from tfrs_twotower.keras_api import keras
 from tfrs_twotower.training.batch_order import BatchOrder
 from tfrs_twotower.training.checkpoints import Checkpoints
 from tfrs_twotower.training.early_stopping import BestSoFar
 from tfrs_twotower.training.log import TrainingLog
-from tfrs_twotower.training.model import TwoTowerModel
 from tfrs_twotower.training.plan import Plan
 from tfrs_twotower.training.replicas import spread
 from tfrs_twotower.training.reports import Report, StepReport
 from tfrs_twotower.training.schedule import learning_rate
-from tfrs_twotower.training.validation import Validator
 
 _MOST_LOGGED_STEPS = 2000
+
+
+class Examples(Protocol):
+    """What is trained on."""
+
+    def __len__(self) -> int:
+        """How many examples there are."""
+
+    def batch(self, positions: NDArray[np.integer], step: int) -> dict[str, Any]:
+        """The arrays of some examples as the model's `train_step` takes them.
+
+        Args:
+            positions: which examples.
+            step: number of the step; what is drawn at random depends on it.
+        """
+
+
+class Measure(Protocol):
+    """What says how good the weights are."""
+
+    def measure(self) -> dict[str, float]:
+        """Validation metrics by name, of the weights as they are."""
 
 
 @dataclass
@@ -55,22 +76,37 @@ class Fitting:
 
     def __init__(
         self,
-        model: TwoTowerModel,
-        table: ExampleTable,
+        model: keras.Model,
+        examples: Examples,
         plan: Plan,
-        config: TrainingConfig,
+        config: FittingConfig,
         *,
         seed: int,
-        validator: Validator | None,
+        validator: Measure | None,
         directory: Path,
         log_path: Path,
         log_position: int,
         strategy: tf.distribute.Strategy | None,
         report: Report,
     ) -> None:
-        """Puts the parts together; `directory` holds this training's checkpoints."""
+        """Puts the parts together.
+
+        Args:
+            model: compiled; has `train_step(batch)`, which returns `loss`, `gradient_norm` and
+                each term by name.
+            examples: what is trained on.
+            plan: how long.
+            config: learning rates, early stopping, checkpoints.
+            seed: of the order of the examples.
+            validator: measures the weights on the way; None does not.
+            directory: holds this training's checkpoints.
+            log_path: the training log.
+            log_position: bytes of it that an earlier phase wrote.
+            strategy: None for one replica.
+            report: is told of every step.
+        """
         self._model = model
-        self._table = table
+        self._examples = examples
         self._plan = plan
         self._config = config
         self._validator = validator
@@ -78,7 +114,7 @@ class Fitting:
         self._strategy = strategy
         self._report = report
         self._order = BatchOrder(
-            len(table), plan.batch_size, seed=seed, buffer=config.shuffle_buffer
+            len(examples), plan.batch_size, seed=seed, buffer=config.shuffle_buffer
         )
         self._checkpoints = Checkpoints(directory, model=model, optimizer=model.optimizer)
         stopping = config.early_stopping if plan.phase == "fit" and validator else None
@@ -94,11 +130,6 @@ class Fitting:
         if self._own_steps < 1 or not self._own_seconds:
             return 0.0
         return self._own_steps * self._plan.batch_size / self._own_seconds
-
-    @property
-    def temperature(self) -> float:
-        """The softmax's temperature at present."""
-        return float(self._model.task.temperature)
 
     def run(self) -> Progress:
         """Trains to the end, and leaves the kept weights in the model.
@@ -144,7 +175,7 @@ class Fitting:
         validation = None
         if self._validator is not None and (last or step % plan.evaluate_every == 0):
             validation = self._evaluate(step)
-        entry = {
+        entry: dict[str, Any] = {
             "phase": plan.phase,
             "step": step,
             "epoch": plan.epoch(step),
@@ -175,14 +206,7 @@ class Fitting:
 
     def _losses(self, step: int, rate: float) -> dict[str, float]:
         positions = self._order.batch(step - 1)
-        table = self._table
-        batch: dict[str, Any] = {
-            "tokens": {name: values[positions] for name, values in table.tokens.items()},
-            "query_rows": table.query_rows[positions],
-            "candidate_rows": table.candidate_rows[positions],
-            "weights": table.weights[positions],
-            "step": np.full(len(positions), step, np.int64),
-        }
+        batch = self._examples.batch(positions, step)
         self._model.optimizer.learning_rate = rate
         values = {name: float(value) for name, value in self._run_step(batch).items()}
         norm = values["gradient_norm"]

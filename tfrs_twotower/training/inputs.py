@@ -9,7 +9,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from tfrs_twotower.artifacts import read_manifest
-from tfrs_twotower.artifacts.layout import TRAIN_GLOB
+from tfrs_twotower.artifacts.layout import FRESH_GLOB, TRAIN_GLOB
 from tfrs_twotower.config import TrainingConfig
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.data.evaluation_queries import load_evaluation_queries
@@ -20,7 +20,6 @@ from tfrs_twotower.towers.tower import Tower
 from tfrs_twotower.training.examples import time_decay
 from tfrs_twotower.training.validation import ValidationQueries
 
-FRESH_GLOB = "fresh-*.tfrecord.gz"
 _CHUNK = 4096
 
 

@@ -1,22 +1,18 @@
-"""The model that is trained: two towers, the retrieval task, and what it needs of the corpus."""
+"""The model that is trained: two towers, the terms of the objective, and the negatives."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
-from tfrs_twotower.losses.masks import KnownPositives, accidental_hits
-from tfrs_twotower.losses.sampling_probability import (
-    CountedFrequency,
-    StreamingFrequency,
-    mixed_expectation,
-    uniform_rows,
-)
+from tfrs_twotower.tasks.in_batch import InBatch, Listed
 from tfrs_twotower.tasks.objective import Objective
 from tfrs_twotower.tasks.retrieval import RetrievalTask
+from tfrs_twotower.tasks.term import Term
+from tfrs_twotower.towers.tower import TowerOutput, Towers
 from tfrs_twotower.training.gradients import clip, settle
+from tfrs_twotower.training.negatives import NegativeSampling
 from tfrs_twotower.training.replicas import (
     all_gather,
     num_replicas,
@@ -26,33 +22,8 @@ from tfrs_twotower.training.replicas import (
 )
 
 
-@dataclass(frozen=True)
-class NegativeSampling:
-    """Where negatives come from, what corrects them, and what hides them.
-
-    Attributes:
-        corpus_tokens: `[num_candidates, ...]` tokens of the candidate tower, by name.
-        num_candidates: size of the corpus.
-        num_uniform: candidates drawn uniformly for each global batch.
-        frequency: source of the logQ correction; None leaves it out.
-        known_positives: hidden from their query's negatives; None hides accidental hits only.
-        seed: of everything that is drawn.
-    """
-
-    corpus_tokens: Mapping[str, tf.Tensor]
-    num_candidates: int
-    num_uniform: int = 0
-    frequency: CountedFrequency | StreamingFrequency | None = None
-    known_positives: KnownPositives | None = None
-    seed: int = 0
-
-    def tokens_of(self, rows: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Tokens of some candidates."""
-        return {name: tf.gather(values, rows) for name, values in self.corpus_tokens.items()}
-
-
 class TwoTowerModel(tfrs.Model):
-    """Two towers under an in-batch softmax.
+    """Two towers under a weighted sum of terms, the retrieval softmax first.
 
     A batch is a dict of
 
@@ -61,35 +32,37 @@ class TwoTowerModel(tfrs.Model):
         candidate_rows   `[batch]` int32, the positives
         weights          `[batch]` float32
         step             `[batch]` int64, all the same, counted from 1
+        listed_rows      `[batch, n]` int32, mined candidates, -1 for padding (pre-ranking only)
+        teacher          `[batch, 1 + n]` float32, of the positive and these (with a teacher)
 
     With several replicas `batch` is this replica's share; candidates are gathered from all.
     """
 
     def __init__(
         self,
-        query_tower: Any,
-        candidate_tower: Any,
+        towers: Towers,
         *,
         task: RetrievalTask,
         sampling: NegativeSampling,
+        terms: Sequence[Term] = (),
         clip_norm: float | None = None,
     ) -> None:
         """Puts the parts together.
 
         Args:
-            query_tower: has `embed_tokens(tokens, training) -> [batch, embedding_dim]`.
-            candidate_tower: the same for candidates.
+            towers: what is trained.
             task: the retrieval task.
             sampling: the negatives.
+            terms: what is trained beside it.
             clip_norm: largest global norm of the gradient.
         """
         super().__init__(name="two_tower")
-        self.query_tower = query_tower
-        self.candidate_tower = candidate_tower
+        self.towers = towers
         self.task = task
-        self._objective = Objective({task.name: 1.0})
+        self._terms: tuple[Term, ...] = (task, *terms)
+        self._objective = Objective({term.name: term.weight for term in self._terms})
         self._sampling = sampling
-        self._frequency = sampling.frequency
+        self._state = sampling.state
         self._clip_norm = clip_norm
 
     def compute_loss(self, inputs: dict[str, Any], training: bool = False) -> tf.Tensor:
@@ -103,43 +76,21 @@ class TwoTowerModel(tfrs.Model):
 
         Args:
             inputs: a batch.
-            training: whether dropout is on and streaming frequencies are updated.
+            training: whether dropout is on, and what is remembered of a step is updated.
 
         Returns:
             A scalar, and scalars by name.
         """
-        sampling = self._sampling
-        step = inputs["step"][0]
-        rows = inputs["candidate_rows"]
-        drawn = uniform_rows(
-            sampling.num_uniform,
-            sampling.num_candidates,
-            seed=tf.stack([tf.constant(sampling.seed, tf.int32), tf.cast(step, tf.int32)]),
-        )
-        own_drawn = own_share(drawn)
-        queries = self.query_tower.embed_tokens(inputs["tokens"], training=training)
-        candidates = self.candidate_tower.embed_tokens(
-            sampling.tokens_of(tf.concat([rows, own_drawn], axis=0)),
-            training=training,
-        )
-        local = tf.shape(rows)[0]
-        all_rows = all_gather(rows)
-        columns = tf.concat([all_rows, drawn], axis=0)
-        embeddings = all_gather(candidates[:local])
-        if sampling.num_uniform:
-            embeddings = tf.concat([embeddings, all_gather(candidates[local:])], axis=0)
-        losses = self.task.losses_per_query(
-            queries,
-            embeddings,
-            sampling_probability=self._expected(all_rows, columns, step, training),
-            hidden=self._hidden(inputs["query_rows"], rows, columns),
-            positive_columns=replica_id() * local + tf.range(local),
-        )
+        batch = self._embed(inputs, training)
         weights = inputs["weights"]
         total_weight = sum_over_replicas(tf.reduce_sum(weights))
-        total, means = self._objective({self.task.name: losses}, weights, total_weight=total_weight)
+        losses = {term.name: term.losses_of(batch) for term in self._terms}
+        total, means = self._objective(losses, weights, total_weight=total_weight)
         if self.losses:
             total += tf.add_n([tf.reduce_sum(loss) for loss in self.losses]) / num_replicas()
+        if training:
+            self._sampling.remember(batch.all_candidate.embedding, batch.all_candidate_rows)
+            self.towers.observe(batch.all_candidate_tokens, batch.all_candidate.embedding)
         return total, means
 
     def train_step(self, inputs: dict[str, Any]) -> dict[str, tf.Tensor]:
@@ -151,39 +102,114 @@ class TwoTowerModel(tfrs.Model):
         """
         with tf.GradientTape() as tape:
             total, means = self.terms(inputs, training=True)
-        variables = self.trainable_variables
-        gradients = tape.gradient(total, variables)
-        moved = [
-            (settle(gradient, variable), variable)
-            for gradient, variable in zip(gradients, variables, strict=True)
-            if gradient is not None
-        ]
-        clipped, norm = clip([gradient for gradient, _ in moved], self._clip_norm)
-        self.optimizer.apply_gradients(
-            [(gradient, variable) for gradient, (_, variable) in zip(clipped, moved, strict=True)],
-            skip_gradients_aggregation=True,
+        norm = apply_gradients(
+            tape, total, self.trainable_variables, self.optimizer, self._clip_norm
         )
-        return {"loss": total, **means, "gradient_norm": norm / num_replicas()}
+        return {"loss": total, **means, "gradient_norm": norm}
 
-    def _expected(
-        self, all_rows: tf.Tensor, columns: tf.Tensor, step: tf.Tensor, training: bool
-    ) -> tf.Tensor | None:
+    def _embed(self, inputs: dict[str, Any], training: bool) -> InBatch:
         sampling = self._sampling
-        if sampling.frequency is None:
-            return None
+        step = inputs["step"][0]
+        query_rows, rows = inputs["query_rows"], inputs["candidate_rows"]
+        local = tf.shape(rows)[0]
+        drawn = sampling.draw(step)
+        own_drawn = own_share(drawn)
+        tokens = sampling.tokens_of(tf.concat([rows, own_drawn], axis=0))
+        query = self.towers.query.encode(inputs["tokens"], training=training)
+        embedded = self.towers.candidate.encode(tokens, training=training)
+        candidate = _first(embedded, local)
+        all_query, all_candidate = _gather(query), _gather(candidate)
+        all_query_rows, all_rows = all_gather(query_rows), all_gather(rows)
+        columns = [all_candidate.embedding]
+        column_rows = [all_rows]
+        all_drawn = None
+        if sampling.num_uniform:
+            all_drawn = _gather(_from(embedded, local))
+            columns.append(all_drawn.embedding)
+            column_rows.append(drawn)
+        if sampling.memory is not None:
+            remembered, remembered_rows = sampling.memory.read()
+            columns.append(remembered)
+            column_rows.append(remembered_rows)
+        every_row = tf.concat(column_rows, axis=0)
         if training:
-            sampling.frequency.update(all_rows, step)
-        expected = sampling.frequency.expected(columns)
-        if not sampling.num_uniform:
-            return expected
-        return mixed_expectation(
-            expected, num_uniform=sampling.num_uniform, num_candidates=sampling.num_candidates
+            sampling.count(all_rows, step)
+        return InBatch(
+            query=query,
+            candidate=candidate,
+            query_rows=query_rows,
+            candidate_rows=rows,
+            all_query=all_query,
+            all_candidate=all_candidate,
+            all_candidate_tokens={
+                name: all_gather(values[:local]) for name, values in tokens.items()
+            },
+            all_query_rows=all_query_rows,
+            all_candidate_rows=all_rows,
+            positive_columns=replica_id() * local + tf.range(local),
+            drawn=all_drawn,
+            columns=tf.concat(columns, axis=0),
+            expected=sampling.expected(every_row, tf.shape(all_rows)[0]),
+            hidden=sampling.hidden(query_rows, rows, every_row),
+            reverse_hidden=tf.transpose(sampling.hidden(all_query_rows, all_rows, rows)),
+            listed=self._embed_lists(inputs, query, candidate, training),
         )
 
-    def _hidden(
-        self, query_rows: tf.Tensor, positive_rows: tf.Tensor, columns: tf.Tensor
-    ) -> tf.Tensor:
-        if self._sampling.known_positives is None:
-            return accidental_hits(positive_rows, columns)
-        # A positive is one of its query's known positives, so this covers accidental hits.
-        return self._sampling.known_positives.hits(query_rows, columns)
+    def _embed_lists(
+        self, inputs: dict[str, Any], query: TowerOutput, positive: TowerOutput, training: bool
+    ) -> Listed | None:
+        if "listed_rows" not in inputs:
+            return None
+        sampling, rows = self._sampling, inputs["listed_rows"]
+        distinct, places = tf.unique(tf.reshape(tf.maximum(rows, 0), [-1]))
+        places = tf.reshape(places, tf.shape(rows))
+        candidates = self.towers.candidate.encode(sampling.tokens_of(distinct), training=training)
+        heads = tf.concat(
+            [positive.heads[:, tf.newaxis], tf.gather(candidates.heads, places)], axis=1
+        )
+        present = rows >= 0
+        return Listed(
+            candidates=candidates,
+            hidden=sampling.hidden(inputs["query_rows"], inputs["candidate_rows"], distinct),
+            present=tf.concat([tf.ones_like(present[:, :1]), present], axis=1),
+            logits=self.towers.scorer(query.heads, heads),
+            teacher=inputs.get("teacher"),
+        )
+
+
+def apply_gradients(
+    tape: tf.GradientTape,
+    loss: tf.Tensor,
+    variables: Sequence[tf.Variable],
+    optimizer: Any,
+    clip_norm: float | None,
+) -> tf.Tensor:
+    """Moves the variables down the loss's gradient; those that it does not reach stay.
+
+    Returns:
+        The gradient's global norm before clipping; this replica's share of it.
+    """
+    gradients = tape.gradient(loss, variables)
+    moved = [
+        (settle(gradient, variable), variable)
+        for gradient, variable in zip(gradients, variables, strict=True)
+        if gradient is not None
+    ]
+    clipped, norm = clip([gradient for gradient, _ in moved], clip_norm)
+    optimizer.apply_gradients(
+        [(gradient, variable) for gradient, (_, variable) in zip(clipped, moved, strict=True)],
+        skip_gradients_aggregation=True,
+    )
+    return norm / num_replicas()
+
+
+def _first(output: TowerOutput, count: tf.Tensor) -> TowerOutput:
+    return TowerOutput(*(None if part is None else part[:count] for part in output))
+
+
+def _from(output: TowerOutput, start: tf.Tensor) -> TowerOutput:
+    return TowerOutput(*(None if part is None else part[start:] for part in output))
+
+
+def _gather(output: TowerOutput) -> TowerOutput:
+    return TowerOutput(*(None if part is None else all_gather(part) for part in output))

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from tfrs_twotower.config import TrainingConfig
+from tfrs_twotower.config import FittingConfig
+from tfrs_twotower.data.negative_lists import Phase
 from tfrs_twotower.errors import TrainingError
 
 
@@ -19,7 +20,7 @@ class Plan:
         evaluate_every: steps between evaluations.
     """
 
-    phase: str
+    phase: Phase
     batch_size: int
     num_examples: int
     horizon: int
@@ -31,7 +32,7 @@ class Plan:
         return step * self.batch_size / self.num_examples
 
 
-def fit_batch_size(num_examples: int, config: TrainingConfig) -> tuple[int, str]:
+def fit_batch_size(num_examples: int, config: FittingConfig) -> tuple[int, str]:
     """A batch size that leaves at least two batches in an epoch.
 
     Returns:
@@ -56,7 +57,7 @@ def fit_batch_size(num_examples: int, config: TrainingConfig) -> tuple[int, str]
     )
 
 
-def plan_fit(num_examples: int, batch_size: int, config: TrainingConfig) -> Plan:
+def plan_fit(num_examples: int, batch_size: int, config: FittingConfig) -> Plan:
     """The first training: all that the config allows."""
     per_epoch = num_examples / batch_size
     steps = config.max_steps or max(1, round((config.epochs or 1) * per_epoch))

@@ -8,6 +8,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from tfrs_twotower.metrics import GroundTruth, Ragged, judge, parse_metric, per_query
+from tfrs_twotower.towers.tower import Towers
 from tfrs_twotower.training.embedding_health import embedding_health
 
 _CHUNK = 512
@@ -53,8 +54,7 @@ class Validator:
 
     def __init__(
         self,
-        query_tower: Any,
-        candidate_tower: Any,
+        towers: Towers,
         corpus_tokens: dict[str, tf.Tensor],
         queries: ValidationQueries,
         metrics: tuple[str, ...],
@@ -62,32 +62,33 @@ class Validator:
         """Prepares the measurement.
 
         Args:
-            query_tower: has `embed_tokens(tokens)`.
-            candidate_tower: the same.
+            towers: what is measured.
             corpus_tokens: `[num_candidates, ...]` by name.
             queries: what is asked.
             metrics: names such as `recall@100`.
         """
+        self._towers = towers
         self._corpus_tokens = corpus_tokens
         self._queries = queries
         self._metrics = metrics
         self._k = max(parse_metric(name)[1] for name in metrics)
         self._embed_queries = tf.function(
-            lambda tokens: query_tower.embed_tokens(tokens, training=False),
+            lambda tokens: towers.query.embed_tokens(tokens, training=False),
             autograph=False,
             reduce_retracing=True,
         )
         self._embed_candidates = tf.function(
-            lambda tokens: candidate_tower.embed_tokens(tokens, training=False),
+            lambda tokens: towers.candidate.embed_tokens(tokens, training=False),
             autograph=False,
             reduce_retracing=True,
         )
 
     def measure(self) -> dict[str, float]:
         """Metrics, means over the queries, and embedding health."""
-        queries = _in_chunks(self._embed_queries, self._queries.tokens)
-        candidates = _in_chunks(self._embed_candidates, self._corpus_tokens)
-        judged = judge(self._ranked(queries, candidates), self._queries.truth)
+        self._towers.settle(self._corpus_tokens)
+        queries = in_chunks(self._embed_queries, self._queries.tokens)
+        candidates = in_chunks(self._embed_candidates, self._corpus_tokens)
+        judged = judge(rank(queries, candidates, self._queries, self._k), self._queries.truth)
         values = {name: float(per_query(name, judged).mean()) for name in self._metrics}
         relevant = self._queries.truth.relevant
         positives = relevant.values[relevant.offsets[:-1]]
@@ -95,23 +96,36 @@ class Validator:
             values |= embedding_health(queries, candidates, positives)
         return values
 
-    def _ranked(
-        self, queries: NDArray[np.float32], candidates: NDArray[np.float32]
-    ) -> NDArray[np.int64]:
-        corpus = tf.constant(candidates)
-        barred = None
-        if self._queries.rankable is not None:
-            barred = tf.constant(~self._queries.rankable)
-        size = max(1, min(_CHUNK, _SCORES_PER_CHUNK // len(candidates)))
-        parts = []
-        for start in range(0, len(queries), size):
-            asked = np.arange(start, min(start + size, len(queries)))
-            seen = self._queries.seen.take(asked)
-            cells = np.stack([seen.owners, seen.values], axis=1)
-            parts.append(_top_rows(tf.constant(queries[asked]), corpus, cells, barred, self._k))
-        ranked = np.concatenate(parts).astype(np.int64)
-        short = self._k - ranked.shape[1]
-        return np.pad(ranked, ((0, 0), (0, max(short, 0))), constant_values=-1)
+
+def rank(
+    queries: NDArray[np.float32],
+    candidates: NDArray[np.float32],
+    asked: ValidationQueries,
+    k: int,
+) -> NDArray[np.int64]:
+    """Exact ranking of the corpus: score descending, then row ascending.
+
+    Args:
+        queries: `[num_queries, embedding_dim]`.
+        candidates: `[num_candidates, embedding_dim]`.
+        asked: says what is left out of each ranking.
+        k: length of the lists.
+
+    Returns:
+        `[num_queries, k]` rows, -1 where a list is shorter.
+    """
+    corpus = tf.constant(candidates)
+    barred = None if asked.rankable is None else tf.constant(~asked.rankable)
+    size = max(1, min(_CHUNK, _SCORES_PER_CHUNK // len(candidates)))
+    parts = []
+    for start in range(0, len(queries), size):
+        places = np.arange(start, min(start + size, len(queries)))
+        seen = asked.seen.take(places)
+        cells = np.stack([seen.owners, seen.values], axis=1)
+        parts.append(_top_rows(tf.constant(queries[places]), corpus, cells, barred, k))
+    ranked = np.concatenate(parts).astype(np.int64)
+    short = k - ranked.shape[1]
+    return np.pad(ranked, ((0, 0), (0, max(short, 0))), constant_values=-1)
 
 
 def _top_rows(
@@ -132,7 +146,16 @@ def _top_rows(
     return tf.where(tf.math.is_inf(best.values), -1, best.indices).numpy()
 
 
-def _in_chunks(embed: Any, tokens: dict[str, Any]) -> NDArray[np.float32]:
+def in_chunks(embed: Any, tokens: dict[str, Any]) -> NDArray[np.float32]:
+    """Applies a function of a batch of tokens to many, a chunk at a time.
+
+    Args:
+        embed: tokens `[batch, ...]` by name to a tensor `[batch, ...]`.
+        tokens: `[size, ...]` by name.
+
+    Returns:
+        `[size, ...]`.
+    """
     size = len(next(iter(tokens.values())))
     return np.concatenate(
         [

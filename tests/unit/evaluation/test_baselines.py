@@ -5,10 +5,9 @@ import pytest
 from scipy import sparse
 
 from tests.unit.evaluation.world import make_world, without_history
+from tfrs_twotower.closed_form.bm25 import Bm25Index
 from tfrs_twotower.config import EvaluateConfig
-from tfrs_twotower.errors import DataError
-from tfrs_twotower.evaluation.baselines.bm25 import Bm25Index, Bm25Scorer
-from tfrs_twotower.evaluation.baselines.ease import co_occurrences, ease_weights
+from tfrs_twotower.evaluation.baselines.bm25 import Bm25Scorer
 from tfrs_twotower.evaluation.baselines.hybrid import HybridScorer, normalised, tune_weight
 from tfrs_twotower.evaluation.baselines.item_knn import ItemKnnScorer, cosine_neighbours
 from tfrs_twotower.evaluation.baselines.popularity import interaction_counts, recent
@@ -18,18 +17,6 @@ from tfrs_twotower.evaluation.ranking import EmbeddingScorer, rank_corpus
 
 def dense(rows):
     return sparse.csr_matrix(np.array(rows, np.float32))
-
-
-def test_ease_solves_the_constrained_ridge_regression():
-    """Column j is the ridge regression of candidate j on all others (Steck 2019, equation 8)."""
-    x = (np.random.default_rng(0).random((50, 6)) < 0.4).astype(np.float32)
-    weights = ease_weights(co_occurrences(sparse.csr_matrix(x)), 3.0)
-    assert np.all(np.diag(weights) == 0)
-    for target in range(6):
-        others = [place for place in range(6) if place != target]
-        part = x[:, others].astype(float)
-        ridge = np.linalg.solve(part.T @ part + 3.0 * np.eye(5), part.T @ x[:, target])
-        np.testing.assert_allclose(weights[others, target], ridge, atol=1e-5)
 
 
 def test_cosine_neighbours_by_hand():
@@ -69,22 +56,6 @@ def test_recent_keeps_the_last_days():
     chosen = log.split == 0
     last = recent(log, chosen, 2.5 / 86_400)
     assert set(log.timestamp[last]) == {1003, 1004, 1005}
-
-
-def test_bm25_golden():
-    """The term stands in one of four texts, twice; that text has 5 terms, the average is 4."""
-    texts = [
-        "fever fever cough rash pain",
-        "cough rash pain",
-        "rash pain ache cough",
-        "pain ache rash cough",
-    ]
-    scores = Bm25Scorer(Bm25Index(texts, k1=1.2, b=0.75), ["fever", "the", "unheard"])(np.arange(3))
-    idf = np.log(1 + (4 - 1 + 0.5) / (1 + 0.5))
-    expected = idf * 2 / (2 + 1.2 * (1 - 0.75 + 0.75 * 5 / 4))
-    assert expected == pytest.approx(0.703050, abs=1e-6)
-    np.testing.assert_allclose(scores[0], [expected, 0, 0, 0], rtol=1e-5)
-    assert not scores[1:].any()
 
 
 def test_normalised_maps_the_theoretical_minimum_to_zero():
@@ -192,14 +163,3 @@ def test_all_interactions_are_learned_from_if_validation_says_so():
     kinds = {entry["interactions"] for entry in settings["item_knn"]["validation"]}
     assert kinds == {"positive", "all"}
     assert settings["item_knn"]["interactions"] == "all"
-
-
-def test_a_matrix_that_cannot_be_inverted_is_named():
-    with pytest.raises(DataError, match=r"X'X \+ 1e-300 I cannot be inverted"):
-        ease_weights(np.ones((3, 3), np.float32), 1e-300)
-
-
-def test_building_bm25_is_silent(caplog):
-    with caplog.at_level("DEBUG"):
-        Bm25Index(["some words", "other words"], k1=1.2, b=0.75)
-    assert not caplog.records

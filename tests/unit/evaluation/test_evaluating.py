@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tests.unit.evaluation.stages import random_stage
 from tests.unit.evaluation.world import make_world, without_history
 from tfrs_twotower.config import EvaluateConfig
 from tfrs_twotower.evaluation.evaluating import evaluate
@@ -42,6 +43,8 @@ def test_the_document_has_the_agreed_keys(evaluation, tmp_path):
     assert entry["queries"] == 40
     assert document["funnel"]["ann_overlap@100"] is None
     assert document["funnel"]["cascade"] == document["funnel"]["retrieval_exact"]
+    assert document["funnel"]["pool"] is None
+    assert {entry["a"] for entry in document["comparisons"]} == {"retrieval"}
     for comparison in document["comparisons"]:
         assert {"a", "b", "metric", "difference", "p", "test"} <= set(comparison)
     write_json(tmp_path / "evaluation.json", document)
@@ -95,6 +98,89 @@ def test_leaderboard_rows(evaluation):
     assert sums == sorted(sums, reverse=True)
     popularity = next(row for row in rows if row.system == "popularity")
     assert set(popularity.marks.values()) <= {"+", "-", "="}
+
+
+@pytest.fixture(scope="module")
+def two_stages(inputs):
+    log = [
+        {"member": member, "step": step, "loss": 2.0, "list_softmax": 1.0, "pointwise": 0.5}
+        for member in (0, 1)
+        for step in (1, 2)
+    ]
+    log[1]["validation"] = {"ndcg@10": 0.3}
+    stage = random_stage(3, 40, 30, (0.2, 1.0, 0.5, -0.25), 12, log)
+    return replace(inputs, second_stage=stage)
+
+
+@pytest.fixture(scope="module")
+def cascade(two_stages):
+    return evaluate(two_stages, CONFIG, refit=True)
+
+
+def test_a_second_stage_is_measured_beside_retrieval(cascade, evaluation):
+    document, alone = cascade.document, evaluation.document
+    assert document["systems"]["retrieval"] == alone["systems"]["retrieval"]
+    assert document["systems"]["ease"] == alone["systems"]["ease"]
+    assert document["embedding_space"] == alone["embedding_space"]
+    found = document["systems"]["cascade"]
+    assert found["metrics"] != document["systems"]["retrieval"]["metrics"]
+    assert found["metrics"].keys() == document["systems"]["retrieval"]["metrics"].keys()
+    assert found["slices"].keys() == document["systems"]["retrieval"]["slices"].keys()
+    funnel = document["funnel"]
+    assert funnel["cascade"] == found["metrics"]
+    assert funnel["pool"]["weights"] == {
+        "retrieval": 0.2, "interaction_0": 1.0, "interaction_1": 0.5, "signal_0": -0.25,
+    }  # fmt: skip
+    ceiling, kept = funnel["pool"]["recall@12"]["mean"], funnel["pool"]["kept"]
+    for stage in ("retrieval", "cascade"):
+        for k in CONFIG.ks:
+            reached = document["systems"][stage]["metrics"][f"recall@{k}"]["mean"]
+            assert reached == pytest.approx(ceiling * kept[stage][f"kept@{k}"]["mean"])
+            assert reached <= ceiling
+    assert "the first 12 of exact retrieval" in document["protocol"]["cascade"]
+
+
+def test_both_stages_are_compared_in_one_family(cascade):
+    entries = cascade.document["comparisons"]
+    baselines = ["popularity", "recent_popularity", "item_knn", "ease"]
+    pairs = [("cascade", "retrieval"), *(("cascade", name) for name in baselines)]
+    pairs += [("retrieval", name) for name in baselines]
+    assert [(entry["a"], entry["b"]) for entry in entries[::3]] == pairs
+    systems = cascade.document["systems"]
+    for entry in entries:
+        means = [systems[entry[side]]["metrics"][entry["metric"]]["mean"] for side in "ab"]
+        assert entry["difference"] == pytest.approx(means[0] - means[1])
+    smallest = min(entries, key=lambda entry: entry["p"])
+    assert smallest["p_holm"] == pytest.approx(min(1.0, len(entries) * smallest["p"]))
+
+
+def test_leaderboard_rows_with_two_stages(cascade):
+    rows = {row.system: row for row in leaderboard(cascade.document, CONFIG.ks)}
+    assert [name for name, row in rows.items() if row.is_model] == ["retrieval", "cascade"]
+    assert "first 12 of retrieval" in rows["cascade"].description
+    assert "nothing ranks after it" not in rows["retrieval"].description
+    signs = {name: {len(mark) for mark in row.marks.values()} for name, row in rows.items()}
+    assert signs["cascade"] == {0}
+    assert signs["retrieval"] == {1}
+    assert signs["ease"] == {2}
+    first = next(e for e in cascade.document["comparisons"] if e["b"] == "popularity")
+    expected = "=" if not first["significant"] else "+" if first["difference"] > 0 else "-"
+    assert rows["popularity"].marks[first["metric"]][0] == expected
+
+
+def test_the_page_shows_both_stages(cascade, two_stages, evaluation, inputs):
+    page = render_page(cascade, two_stages, CONFIG, 0)
+    assert "<h2>Pre-ranking</h2>" in page
+    assert page.count("<h4>cascade returned</h4>") == 3
+    assert page.count("<h4>retrieval returned</h4>") == 3
+    assert page.count(">list softmax<") == 2
+    assert page.count("</b> of 2</summary>") == 2
+    assert "ndcg@10 on validation queries" in page
+    assert "recall@12 of exact" in page
+    assert "signal 0" in page
+    alone = render_page(evaluation, inputs, CONFIG, 0)
+    for absent in ("cascade returned", "Pre-ranking", "recall@12", "list softmax"):
+        assert absent not in alone
 
 
 def test_the_page_stands_alone_and_escapes(evaluation, inputs):

@@ -12,7 +12,11 @@ from tfrs_twotower.evaluation.examples import shorten
 from tfrs_twotower.evaluation.headline import headline
 from tfrs_twotower.evaluation.pictures.index_tradeoff import draw_tradeoff, taken_point, verdict
 from tfrs_twotower.evaluation.pictures.slice_dots import draw_slices
-from tfrs_twotower.evaluation.pictures.training_curves import draw_training, loss_points
+from tfrs_twotower.evaluation.pictures.training_curves import (
+    draw_training,
+    loss_points,
+    terms_of,
+)
 
 SWEEP = [
     {"reorder": 100, "overlap": 0.88, "p50_ms": 1.1},
@@ -22,19 +26,31 @@ SWEEP = [
 QUALITY = {"kind": "scann", "k": 10, "overlap": 1.0, "exact_p50_ms": 0.8, "target": 0.98}
 
 
-def document(difference, *, significant, hybrid=None):
+def document(difference, *, significant, hybrid=None, pre_ranked=None):
     entries = [("ease", difference, significant)]
     systems = {"retrieval": {"metrics": {"recall@10": {"mean": 0.5, "queries": 1200}}}}
     if hybrid is not None:
         entries.append(("hybrid", 0.5 - hybrid, True))
         systems["hybrid"] = {"metrics": {"recall@10": {"mean": hybrid}}}
+    comparisons = [
+        {"a": "retrieval", "b": name, "metric": "recall@10", "difference": value}
+        | {"significant": sure}
+        for name, value, sure in entries
+    ]
+    if pre_ranked is not None:
+        systems["retrieval"]["metrics"]["ndcg@10"] = {"mean": 0.2}
+        systems["cascade"] = {"metrics": {"ndcg@10": {"mean": 0.2 + pre_ranked}}}
+        comparisons[:0] = [
+            {"a": "cascade", "b": name, "metric": metric, "difference": pre_ranked}
+            | {"significant": abs(pre_ranked) > 0.01}
+            for name in ("retrieval", "ease")
+            for metric in ("ndcg@10", "recall@10")
+        ]
     return {
         "systems": systems,
         "protocol": {"ranked_candidates": 1000},
-        "comparisons": [
-            {"b": name, "metric": "recall@10", "difference": value, "significant": sure}
-            for name, value, sure in entries
-        ],
+        "funnel": {"pool": None if pre_ranked is None else {"num_candidates": 50}},
+        "comparisons": comparisons,
     }
 
 
@@ -58,6 +74,22 @@ def test_the_headline_does_not_hide_a_better_hybrid():
         "Fused with BM25 (hybrid) it is 60.0\N{NO-BREAK SPACE}%, a significant gain."
     )
     assert "more than EASE, the best baseline" in text
+
+
+@pytest.mark.parametrize(
+    ("difference", "expected"),
+    [
+        (0.05, "takes ndcg@10 from 0.200 to 0.250, a significant gain."),
+        (-0.05, "takes ndcg@10 from 0.200 to 0.150, a significant loss."),
+        (0.001, "takes ndcg@10 from 0.200 to 0.201, no significant difference."),
+    ],
+)
+def test_the_headline_says_what_pre_ranking_adds(difference, expected):
+    given = document(0.1, significant=True, pre_ranked=difference)
+    text = headline(given, (10,), ["ease"]).replace("\N{NO-BREAK SPACE}", " ")
+    assert "retrieval's first 10 of 1,000 candidates hold 50.0 %" in text
+    assert "10.0 points more than EASE" in text
+    assert text.endswith(f"Pre-ranking retrieval's first 50 {expected}")
 
 
 def test_the_taken_setting_is_found_by_its_parameters_not_by_its_overlap():
@@ -93,6 +125,24 @@ def test_a_refit_is_a_curve_of_its_own():
     assert "0.400" in drawn
     assert draw_training([]) is None
     assert "validation queries" not in draw_training([{"step": 1, "loss": 2.0}])
+
+
+def test_every_term_of_the_objective_has_a_panel_of_its_own():
+    names = ("retrieval", "mimic_query", "mimic_candidate", "category_alignment", "dual", "pairs")
+    other = {"gradient_norm": 1.0, "learning_rate": 0.1, "examples_per_s": 9.0, "epoch": 0.5}
+    log = [
+        {"phase": "fit", "step": step, "loss": 6.0, **dict.fromkeys(names, 1.0 / step), **other}
+        for step in (1, 2, 3)
+    ]
+    log[2]["validation"] = {"recall@10": 0.4}
+    assert terms_of(log) == list(names)
+    assert loss_points(log, "dual") == {"fit": [(1.0, 1.0), (2.0, 0.5), (3.0, 1.0 / 3)]}
+    drawn = draw_training(log)
+    for name in names:
+        assert f">{name.replace('_', ' ')}<" in drawn
+    assert drawn.count(">step<") == 2 + 3
+    one = [{key: value for key, value in line.items() if key not in names[1:]} for line in log]
+    assert ">retrieval<" not in draw_training(one)
 
 
 def test_slices_that_are_the_whole_test_are_not_drawn():

@@ -18,6 +18,16 @@ def test_bag_weights_by_hand():
     np.testing.assert_allclose(weighted[0], (3 * TABLE[2] + 2 * TABLE[3]) / 5, rtol=1e-5)
 
 
+def test_bag_positions_by_hand():
+    bag = BagField(WeightMaker(0), TABLE, "bio", positions=True)
+    tokens = tf.constant([[2, 3, 4, 5]])
+    np.testing.assert_allclose(bag(tokens, None)[0], tf.reduce_mean(TABLE[2:6], axis=0), rtol=1e-5)
+    # Places 0 | 1 2 | 3 4 5 6 | ...
+    bag._position.assign(np.log([3.0, 2, 1, 1, 1, 1, 1, 1]))
+    expected = (3 * TABLE[2] + 2 * TABLE[3] + 2 * TABLE[4] + TABLE[5]) / 8
+    np.testing.assert_allclose(bag(tokens, None)[0], expected, rtol=1e-5)
+
+
 def test_tokens_are_hidden_in_training_only():
     bag = BagField(WeightMaker(0), TABLE, "bio", token_dropout=0.5)
     tokens = tf.constant([[2, 3]] * 64)

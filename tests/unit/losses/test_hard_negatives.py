@@ -2,9 +2,21 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.contracts.loss_contract import LossContract
 from tests.reference import losses as reference
 from tfrs_twotower.losses.hard_negatives import keep_hardest
-from tfrs_twotower.losses.in_batch_softmax import in_batch_softmax
+from tfrs_twotower.losses.in_batch_softmax import hide, in_batch_softmax
+from tfrs_twotower.losses.masks import accidental_hits
+
+
+class TestSoftmaxOfTheHardestNegatives(LossContract):
+    def loss(self, queries, candidates, rows, temperature):
+        positives = tf.range(tf.shape(rows)[0])
+        logits = tf.matmul(queries, candidates, transpose_b=True) / temperature
+        logits = hide(logits, accidental_hits(rows, rows), positives)
+        return in_batch_softmax(
+            keep_hardest(logits, num_hard_negatives=2, positive_columns=positives)
+        )
 
 
 def logits_of(seed):
@@ -12,13 +24,13 @@ def logits_of(seed):
 
 
 @pytest.mark.parametrize("k", [6, 7, 100])
-def test_property_8_as_many_as_there_are_equals_the_plain_loss(k):
+def test_property_1_9_8_as_many_as_there_are_equals_the_plain_loss(k):
     logits = tf.constant(logits_of(0))
     kept = keep_hardest(logits, num_hard_negatives=k, positive_columns=tf.range(5))
     np.testing.assert_array_equal(kept, logits)
 
 
-def test_property_8_one_keeps_exactly_the_largest_negative():
+def test_property_1_9_8_one_keeps_exactly_the_largest_negative():
     logits = tf.constant([[5.0, 1.0, 3.0], [2.0, 0.0, 1.0], [0.0, 4.0, 0.0]])
     kept = keep_hardest(logits, num_hard_negatives=1, positive_columns=tf.range(3)).numpy()
     hidden = -np.inf

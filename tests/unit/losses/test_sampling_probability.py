@@ -51,7 +51,7 @@ def test_mixed_expectation_is_what_a_simulation_counts():
     np.testing.assert_allclose(seen / repeats, expected, rtol=0.03)
 
 
-def test_property_7_golden_of_the_streaming_estimate():
+def test_property_1_9_7_golden_of_the_streaming_estimate():
     frequency = StreamingFrequency(3, learning_rate=0.01, initial_gap=100.0)
     for update in range(1, 101):
         frequency.update(tf.constant([1]), tf.constant(50 * update, tf.int64))

@@ -1,10 +1,7 @@
 import pytest
 
-from tests.unit.specs.documents import spec_data
-from tfrs_twotower.config import RunConfig
+from tests.unit.preflight.checking import check
 from tfrs_twotower.errors import ConfigError
-from tfrs_twotower.preflight.run import check_run
-from tfrs_twotower.specs import FeatureSpec
 
 TEXT = {"name": "text", "kind": "text"}
 SEARCH = {
@@ -14,11 +11,6 @@ SEARCH = {
     "candidate": {"features": [TEXT]},
     "split": {"kind": "given"},
 }
-
-
-def check(spec_changes, **sections):
-    spec = FeatureSpec.model_validate(spec_data(**spec_changes))
-    check_run(spec, RunConfig.model_validate({"name": "toy", "spec": "toy.yaml", **sections}))
 
 
 def test_defaults_fit():

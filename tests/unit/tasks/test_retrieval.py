@@ -21,7 +21,7 @@ def test_it_is_a_tfrs_task():
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_equals_the_reference(seed):
+def test_property_1_9_1_equals_the_reference_with_weights(seed):
     queries, candidates = embeddings(seed)
     probability = np.random.default_rng(seed).uniform(0.01, 1.0, 8).astype(np.float32)
     ids = np.array([0, 1, 0, 3, 4, 1, 9, 0])

@@ -17,8 +17,7 @@ def prepare(directory, model=None, validate=True, report=lambda _: None, **chang
     model = model or toy_model(learn_temperature=True, optimizer=config.optimizer)
     table = toy_table()
     validator = Validator(
-        model.query_tower,
-        model.candidate_tower,
+        model.towers,
         dict(model._sampling.corpus_tokens),
         toy_queries(),
         ("recall@1",),
@@ -104,8 +103,7 @@ def test_early_stopping_keeps_the_best_weights(tmp_path):
     assert result.validation["recall@1"] == 1.0
     assert result.step == result.best_step + 2 * 16 < 50 * 16
     validator = Validator(
-        model.query_tower,
-        model.candidate_tower,
+        model.towers,
         dict(model._sampling.corpus_tokens),
         toy_queries(),
         ("recall@1",),
@@ -157,7 +155,7 @@ def test_divergence_is_said_and_the_last_good_checkpoint_stays(tmp_path):
 
     def poison(report):
         if report.step == 9:
-            table = model.query_tower.table
+            table = model.towers.query.table
             table.assign(table * float("nan"))
 
     fitting._report = poison
@@ -165,4 +163,4 @@ def test_divergence_is_said_and_the_last_good_checkpoint_stays(tmp_path):
         fitting.run()
     restored, again = prepare(tmp_path, epochs=1)
     assert again._checkpoints.restore()["step"] == 7
-    assert np.isfinite(restored.query_tower.table.numpy()).all()
+    assert np.isfinite(restored.towers.query.table.numpy()).all()

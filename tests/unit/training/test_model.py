@@ -22,8 +22,8 @@ def test_the_loss_is_the_references_mean():
     model = toy_model()
     rows, weights = [3, 7, 7, 20], [1.0, 2.0, 0.0, 0.5]
     batch = toy_batch(rows, weights=weights)
-    queries = model.query_tower.embed_tokens(batch["tokens"]).numpy()
-    candidates = model.candidate_tower.embed_tokens(batch["tokens"]).numpy()
+    queries = model.towers.query.embed_tokens(batch["tokens"]).numpy()
+    candidates = model.towers.candidate.embed_tokens(batch["tokens"]).numpy()
     losses = reference.in_batch_softmax(
         queries @ candidates.T,
         temperature=0.1,
@@ -39,8 +39,8 @@ def test_uniform_negatives_are_columns_corrected_as_a_mixture():
     drawn = uniform_rows(6, NUM_CANDIDATES, seed=tf.constant([3, 5])).numpy()
     columns = np.concatenate([rows, drawn])
     batch = toy_batch(rows, step=5)
-    queries = model.query_tower.embed_tokens(batch["tokens"]).numpy()
-    vectors = model.candidate_tower.embed_tokens({"id": columns}).numpy()
+    queries = model.towers.query.embed_tokens(batch["tokens"]).numpy()
+    vectors = model.towers.candidate.embed_tokens({"id": columns}).numpy()
     # All counts are equal: 25 / 50 in-batch occurrences each.
     expected = reference.mixed_expectation([25 / 50] * 9, 6, NUM_CANDIDATES)
     losses = reference.in_batch_softmax(
@@ -77,8 +77,8 @@ def test_learns_the_toy_data_to_recall_1():
         for i in range(1, 101)
     ]
     everything = {"id": tf.range(NUM_CANDIDATES)}
-    queries = model.query_tower.embed_tokens(everything)
-    candidates = model.candidate_tower.embed_tokens(everything)
+    queries = model.towers.query.embed_tokens(everything)
+    candidates = model.towers.candidate.embed_tokens(everything)
     best = tf.argmax(tf.matmul(queries, candidates, transpose_b=True), axis=1)
     np.testing.assert_array_equal(best, np.arange(NUM_CANDIDATES))
     assert losses[-1] < 0.1 * losses[0]

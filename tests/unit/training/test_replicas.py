@@ -34,7 +34,7 @@ def step(batch):
 values = [{k: float(v) for k, v in step(spread(strategy, batch)).items()} for _ in range(3)]
 same = all(np.array_equal(*[r.numpy() for r in v.values]) for v in model.trainable_variables)
 print(json.dumps({"values": values, "same": same,
-                  "query": model.query_tower.table.numpy().tolist()}))
+                  "query": model.towers.query.table.numpy().tolist()}))
 """
 ROWS = [3, 9, 9, 30, 41, 7, 3, 12]
 WEIGHTS = [1.0, 0.5, 2.0, 1.0, 0.0, 1.0, 3.0, 1.0]
@@ -51,7 +51,7 @@ def test_two_replicas_make_the_steps_of_one():
         one = model.train_step(toy_batch(ROWS, weights=WEIGHTS))
         for name, value in values.items():
             np.testing.assert_allclose(value, one[name], rtol=1e-4, err_msg=name)
-    np.testing.assert_allclose(two["query"], model.query_tower.table, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(two["query"], model.towers.query.table, rtol=1e-3, atol=1e-4)
     assert two["same"], "the replicas' copies have drifted apart"
 
 

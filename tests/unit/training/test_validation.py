@@ -3,16 +3,17 @@ import pytest
 import tensorflow as tf
 
 from tfrs_twotower.metrics import GroundTruth, Ragged, exact_top_k
+from tfrs_twotower.towers.tower import Tower, TowerOutput, Towers
 from tfrs_twotower.training import validation
-from tfrs_twotower.training.validation import ValidationQueries, Validator
+from tfrs_twotower.training.validation import ValidationQueries, Validator, rank
 
 
-class Given(tf.Module):
+class Given(Tower):
     """Embeds a token as the vector that it is."""
 
-    def embed_tokens(self, tokens, training=False):
+    def encode(self, tokens, training=False):
         assert not training
-        return tokens["vector"]
+        return TowerOutput(tokens["vector"])
 
 
 def measure(queries, corpus, relevant, seen=None, rankable=None, metrics=("recall@2",)):
@@ -23,7 +24,7 @@ def measure(queries, corpus, relevant, seen=None, rankable=None, metrics=("recal
         rankable,
     )
     tokens = {"vector": tf.constant(corpus, tf.float32)}
-    return Validator(Given(), Given(), tokens, asked, metrics)
+    return Validator(Towers(Given(), Given()), tokens, asked, metrics)
 
 
 def test_hand_worked_recall_with_seen_candidates():
@@ -59,11 +60,13 @@ def test_equals_numpys_exact_ranking(seed, monkeypatch):
     queries = random.integers(-2, 3, (30, 3)).astype(np.float32)
     corpus = random.integers(-2, 3, (40, 3)).astype(np.float32)
     seen = [random.choice(40, random.integers(0, 9), replace=False) for _ in range(30)]
-    validator = measure(queries, corpus, [[0]] * 30, seen=seen, metrics=("recall@12",))
+    asked = ValidationQueries(
+        {"vector": queries}, GroundTruth.from_lists([[0]] * 30), Ragged.from_lists(seen)
+    )
     scores = queries @ corpus.T
     for query, rows in enumerate(seen):
         scores[query, rows] = -np.inf
-    np.testing.assert_array_equal(validator._ranked(queries, corpus), exact_top_k(scores, 12))
+    np.testing.assert_array_equal(rank(queries, corpus, asked, 12), exact_top_k(scores, 12))
 
 
 def test_a_sample_is_fixed_and_keeps_what_belongs_to_each_query():

@@ -9,7 +9,9 @@ from tfrs_twotower.losses.masks import KnownPositives
 from tfrs_twotower.losses.sampling_probability import CountedFrequency
 from tfrs_twotower.metrics import GroundTruth, Ragged
 from tfrs_twotower.tasks.retrieval import RetrievalTask
-from tfrs_twotower.training.model import NegativeSampling, TwoTowerModel
+from tfrs_twotower.towers.tower import Tower, TowerOutput, Towers
+from tfrs_twotower.training.model import TwoTowerModel
+from tfrs_twotower.training.negatives import NegativeSampling
 from tfrs_twotower.training.optimizers import make_optimizer
 from tfrs_twotower.training.validation import ValidationQueries
 
@@ -17,7 +19,7 @@ NUM_CANDIDATES = 50
 DIM = 16
 
 
-class TableTower(tf.Module):
+class TableTower(Tower):
     """One vector for each token."""
 
     def __init__(self, name, num_rows=NUM_CANDIDATES, seed=0):
@@ -25,9 +27,9 @@ class TableTower(tf.Module):
         value = tf.random.stateless_normal([num_rows, DIM], [seed, len(name)])
         self.table = tf.Variable(value, name=f"{name}_table")
 
-    def embed_tokens(self, tokens, training=False):
+    def encode(self, tokens, training=False):
         del training
-        return tf.math.l2_normalize(tf.gather(self.table, tokens["id"]), axis=1)
+        return TowerOutput(tf.math.l2_normalize(tf.gather(self.table, tokens["id"]), axis=1))
 
 
 def toy_table(repeats=8):
@@ -44,7 +46,9 @@ def toy_table(repeats=8):
     )
 
 
-def toy_model(*, seed=0, optimizer=None, num_uniform=0, frequency=None, **task):
+def toy_model(
+    *, seed=0, optimizer=None, num_uniform=0, frequency=None, memory=None, terms=(), **task
+):
     table = toy_table()
     known = KnownPositives(
         table.query_rows,
@@ -55,12 +59,18 @@ def toy_model(*, seed=0, optimizer=None, num_uniform=0, frequency=None, **task):
     if frequency is None:
         frequency = CountedFrequency(np.bincount(table.candidate_rows), batch_size=25)
     model = TwoTowerModel(
-        TableTower("query", seed=seed),
-        TableTower("candidate", seed=seed),
+        Towers(TableTower("query", seed=seed), TableTower("candidate", seed=seed)),
         task=RetrievalTask(**{"temperature": 0.1, **task}),
         sampling=NegativeSampling(
-            {"id": tf.range(NUM_CANDIDATES)}, NUM_CANDIDATES, num_uniform, frequency, known, seed
+            {"id": tf.range(NUM_CANDIDATES)},
+            NUM_CANDIDATES,
+            num_uniform,
+            frequency,
+            known,
+            memory,
+            seed,
         ),
+        terms=terms,
         clip_norm=1.0,
     )
     model.compile(

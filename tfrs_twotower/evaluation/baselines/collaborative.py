@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from tfrs_twotower.evaluation.baselines.ease import EaseScorer, co_occurrences, ease_weights
+from tfrs_twotower.closed_form.ease import co_occurrences, ease_weights
+from tfrs_twotower.evaluation.baselines.ease import EaseScorer
 from tfrs_twotower.evaluation.baselines.fallback import FallbackScorer
 from tfrs_twotower.evaluation.baselines.item_knn import ItemKnnScorer, cosine_neighbours, nearest
 from tfrs_twotower.evaluation.baselines.popularity import PopularityScorer, interaction_counts

@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from tfrs_twotower.closed_form.bm25 import ANALYSER, Bm25Index
 from tfrs_twotower.config import EvaluateConfig
-from tfrs_twotower.evaluation.baselines.bm25 import ANALYSER, Bm25Index, Bm25Scorer
+from tfrs_twotower.evaluation.baselines.bm25 import Bm25Scorer
 from tfrs_twotower.evaluation.baselines.collaborative import (
     Method,
     Setting,

@@ -15,8 +15,9 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+MODEL_STAGES = ("cascade", "retrieval")
 SYSTEM_ORDER = (
-    "retrieval",
+    *MODEL_STAGES,
     "hybrid",
     "ease",
     "item_knn",
@@ -27,6 +28,7 @@ SYSTEM_ORDER = (
 _NAMES = ("ink", "muted", "grid", "paper", "queries", "candidates", *SYSTEM_ORDER)
 COLOUR = {name: f"#{place + 1:02x}{place + 1:02x}fe" for place, name in enumerate(_NAMES)}
 DASHES: dict[str, str | tuple[int, tuple[int, ...]]] = {
+    "cascade": "-",
     "retrieval": "-",
     "hybrid": (0, (6, 2)),
     "ease": (0, (4, 2)),

@@ -6,6 +6,7 @@ from tfrs_twotower.evaluation.curves import recall_curve
 from tfrs_twotower.evaluation.labels import label
 from tfrs_twotower.evaluation.pictures.drawing import (
     DASHES,
+    MODEL_STAGES,
     SYSTEM_ORDER,
     colour_of,
     new_figure,
@@ -29,7 +30,7 @@ def draw_recall_curves(runs: dict[str, SystemRun]) -> str:
                 curve,
                 color=colour_of(name),
                 linestyle=DASHES[name],
-                linewidth=2.8 if name == "retrieval" else 1.7,
+                linewidth=2.8 if name in MODEL_STAGES else 1.7,
             )
         longest = len(curve)
         axes.set_xlim(1, longest)
@@ -46,7 +47,7 @@ def draw_recall_curves(runs: dict[str, SystemRun]) -> str:
                 textcoords="axes fraction",
                 color=colour_of(name),
                 va="center",
-                fontweight="bold" if name == "retrieval" else "normal",
+                fontweight="bold" if name in MODEL_STAGES else "normal",
                 arrowprops={"arrowstyle": "-", "color": colour_of(name), "linewidth": 0.8},
                 annotation_clip=False,
             )

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from tfrs_twotower.evaluation.labels import label
 from tfrs_twotower.evaluation.pictures.drawing import (
     COLOUR,
+    MODEL_STAGES,
     SYSTEM_ORDER,
     colour_of,
     new_figure,
@@ -14,11 +15,11 @@ from tfrs_twotower.evaluation.pictures.drawing import (
     to_svg,
 )
 
-_MARKERS = dict(zip(SYSTEM_ORDER, "oDs^vPX", strict=True))
+_MARKERS = dict(zip(SYSTEM_ORDER, "poDs^vPX", strict=True))
 
 
 def draw_slices(systems: dict[str, Any], metric: str) -> str | None:
-    """SVG of one metric over the whole test and in each slice; the model's interval is a bar.
+    """SVG of one metric over the whole test and in each slice; a bar is the model's interval.
 
     A slice that is the whole test says nothing new and is left out. None where no other is left.
     """
@@ -46,14 +47,15 @@ def draw_slices(systems: dict[str, Any], metric: str) -> str | None:
         axes.set_ylim(len(labels) - 0.5, -0.5)
         axes.margins(x=0.03)
         axes.tick_params(axis="y", length=0)
-        axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
+        if metric.startswith("recall"):
+            axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
         axes.set_xlabel(metric)
         handles, texts = axes.get_legend_handles_labels()
         figure.legend(
             handles[::-1],
             texts[::-1],
             loc="outside upper center",
-            ncols=7,
+            ncols=len(names),
             handletextpad=0.1,
             columnspacing=1.2,
         )
@@ -65,7 +67,7 @@ def _draw_row(axes: Axes, place: int, figures: dict[str, dict[str, Any] | None])
     for name, entry in reversed(figures.items()):
         if entry is None:
             continue
-        if name == "retrieval":
+        if name in MODEL_STAGES:
             axes.plot(
                 entry["ci95"],
                 [place, place],
@@ -80,8 +82,8 @@ def _draw_row(axes: Axes, place: int, figures: dict[str, dict[str, Any] | None])
             [place],
             _MARKERS[name],
             color=colour_of(name),
-            markersize=8 if name == "retrieval" else 6.5,
+            markersize=8 if name in MODEL_STAGES else 6.5,
             markeredgecolor=COLOUR["paper"],
-            markeredgewidth=0.8 if _MARKERS[name] in "oDs^v" else 0.4,
+            markeredgewidth=0.8 if _MARKERS[name] in "poDs^v" else 0.4,
             label=label(name) if place == 0 else None,
         )

@@ -9,8 +9,9 @@ from tests.unit.pipelines.cli.command import twotower
 from tfrs_twotower.errors import ConfigError, UnsupportedEnvironment, WorkdirError
 
 COMMANDS = (
-    *("demo", "run", "preprocess", "train", "embed", "build-index", "export", "evaluate"),
-    *("query", "preflight", "dataset", "init", "doctor"),
+    *("demo", "run", "preprocess", "train", "embed", "build-index"),
+    *("mine", "train-pre-ranker", "export", "evaluate"),
+    *("compare", "query", "preflight", "dataset", "init", "doctor"),
 )
 
 

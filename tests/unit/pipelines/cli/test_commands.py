@@ -100,6 +100,16 @@ def test_a_wrong_override_is_one_line(call, own, tmp_path, stages_run, override,
     assert not (tmp_path / "w").exists()
 
 
+@pytest.mark.parametrize("stage", ["mine", "train-pre-ranker"])
+@pytest.mark.parametrize("command", [(), ("run", "--from"), ("run", "--to"), ("run", "--for")])
+def test_a_pre_rankers_stage_without_one_is_one_line(call, own, tmp_path, command, stage):
+    result = call(*command, stage, own.run, "-w", tmp_path / "w")
+    assert result.code == 1
+    assert result.err.startswith("twotower: run 'laden': the run config has no pre_ranking section")
+    assert result.err.count("\n") == 1
+    assert list((tmp_path / "w").iterdir()) == []
+
+
 def test_a_working_directory_that_is_a_file(call, own, tmp_path, stages_run):
     (tmp_path / "w").write_text("")
     result = call("run", own.run, "-w", tmp_path / "w")

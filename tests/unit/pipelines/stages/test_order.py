@@ -7,7 +7,15 @@ from types import ModuleType
 import pytest
 
 from pipelines.stages.context import SilentReporter, StageContext
-from pipelines.stages.order import STAGES, Stage, run_stages, select_stages
+from pipelines.stages.order import (
+    STAGES,
+    Stage,
+    all_up_to_date,
+    part_of_run,
+    run_stages,
+    select_stages,
+    stages_for,
+)
 from pipelines.stages.workdir import only_run_in
 from tests.fixtures.tiny import tiny_run_config, tiny_spec
 from tfrs_twotower.artifacts import Layout, commit, fingerprint, read_manifest, staging_directory
@@ -96,11 +104,65 @@ def test_from_after_to_is_refused():
     assert [stage.name for stage in select_stages("embed", "export")] == [
         "embed",
         "build-index",
+        "mine",
+        "train-pre-ranker",
         "export",
     ]
     assert select_stages(None, None) == STAGES
     with pytest.raises(ConfigError, match="found 'export' after 'train'"):
         select_stages("export", "train")
+
+
+def test_a_stage_is_run_for_with_what_it_needs():
+    def needed(target):
+        return [stage.name for stage in stages_for(target) if not stage.pre_ranking]
+
+    assert needed("evaluate") == ["preprocess", "train", "embed", "evaluate"]
+    assert needed("export") == ["preprocess", "train", "embed", "build-index", "export"]
+    assert needed("preprocess") == ["preprocess"]
+
+
+def test_whether_anything_would_run(tmp_path, stages):
+    assert not all_up_to_date(context_of(tmp_path), stages)
+    run_stages(context_of(tmp_path), stages)
+    assert all_up_to_date(context_of(tmp_path), stages)
+    assert not all_up_to_date(context_of(tmp_path, seed=1234), stages)
+
+
+def names(stages):
+    return [stage.name for stage in stages]
+
+
+def test_the_pre_rankers_stages_are_part_of_a_run_that_has_one():
+    with_one, without = tiny_run_config(pre_ranking={}), tiny_run_config()
+    assert part_of_run(STAGES, with_one) == STAGES
+    assert names(part_of_run(STAGES, without)) == [
+        "preprocess",
+        "train",
+        "embed",
+        "build-index",
+        "export",
+        "evaluate",
+    ]
+    assert names(part_of_run(stages_for("evaluate"), with_one)) == [
+        "preprocess",
+        "train",
+        "embed",
+        "mine",
+        "train-pre-ranker",
+        "evaluate",
+    ]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [("mine", "mine"), ("train-pre-ranker", None), (None, "mine"), ("mine", "evaluate")],
+)
+def test_a_stage_that_is_no_part_of_the_run_cannot_be_asked_for(tmp_path, asked):
+    message = r"run 'tiny': the run config has no pre_ranking section, .*`pre_ranking: \{\}`"
+    with pytest.raises(ConfigError, match=message):
+        run_stages(context_of(tmp_path), select_stages(*asked))
+    assert not list(tmp_path.iterdir())
 
 
 def test_importing_a_stage_hides_warnings_about_optional_parts(tmp_path, monkeypatch, caplog):

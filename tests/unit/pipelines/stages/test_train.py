@@ -1,7 +1,9 @@
 import pytest
 
 from pipelines.stages import train as stage
+from pipelines.stages import training_runs
 from pipelines.stages.context import SilentReporter, StageContext
+from pipelines.stages.training_runs import TrainingProgress, open_training
 from tests.fixtures.tiny import tiny_run_config, tiny_spec, write_tiny_preprocessed
 from tfrs_twotower.artifacts import Layout, read_manifest, verify_files
 from tfrs_twotower.errors import MissingArtifact
@@ -51,7 +53,7 @@ def test_writes_a_model_artifact_and_tells_how_far_it_is(tmp_path):
 
 
 def test_a_killed_stage_leaves_nothing_finished_and_continues(tmp_path, monkeypatch):
-    monkeypatch.setattr(stage, "_REPORT_EVERY_S", 0.0)
+    monkeypatch.setattr(training_runs, "_REPORT_EVERY_S", 0.0)
     write_tiny_preprocessed(tmp_path / "preprocessed")
     with pytest.raises(Killed, match="now"):
         stage.run(context_of(tmp_path, Recorder(kill_at=5)))
@@ -64,13 +66,15 @@ def test_a_killed_stage_leaves_nothing_finished_and_continues(tmp_path, monkeypa
 
 def test_checkpoints_of_another_origin_are_not_taken_up(tmp_path):
     origin = {"config": "a", "preprocessed": "b"}
-    staging, resumed = stage._open_staging(tmp_path / "model", origin)
-    assert not resumed
-    (staging / "checkpoints").mkdir()
-    assert stage._open_staging(tmp_path / "model", origin) == (staging, True)
-    assert (staging / "checkpoints").exists()
-    assert stage._open_staging(tmp_path / "model", {**origin, "config": "c"}) == (staging, False)
-    assert not (staging / "checkpoints").exists()
+    context = context_of(tmp_path)
+    staging = open_training(context, tmp_path / "model", origin)
+    checkpoints = staging.directory / "checkpoints"
+    checkpoints.mkdir()
+    assert open_training(context, tmp_path / "model", origin) == staging
+    assert checkpoints.exists()
+    assert context.reporter.messages == ["Continuing a training that was interrupted."]
+    open_training(context, tmp_path / "model", {**origin, "config": "c"})
+    assert not checkpoints.exists()
 
 
 def test_the_fingerprint_is_of_what_training_reads():
@@ -86,5 +90,5 @@ def test_without_its_parent_it_says_so(tmp_path):
 
 def test_messages_are_passed_on(tmp_path):
     context = context_of(tmp_path)
-    stage._Progress(context)(StepReport(0, 0, 0.0, {}, 0.0, 0.0, 0.0, message="lowered"))
+    TrainingProgress(context)(StepReport(0, 0, 0.0, {}, 0.0, 0.0, 0.0, message="lowered"))
     assert context.reporter.messages == ["lowered"]

@@ -4,7 +4,9 @@ import sys
 
 import pytest
 
-from pipelines.stages.workdir import LOCK_NAME, only_run_in, open_workdir
+from pipelines.stages import workdir
+from pipelines.stages.context import SilentReporter
+from pipelines.stages.workdir import LOCK_NAME, only_run_in, open_workdir, wait_until_free
 from tfrs_twotower.errors import WorkdirError
 
 
@@ -51,3 +53,28 @@ def test_the_lock_of_a_killed_run_holds_nobody_up(tmp_path):
     assert (tmp_path / LOCK_NAME).exists()
     with only_run_in(tmp_path):
         pass
+
+
+def test_waits_for_the_run_that_holds_it(tmp_path, monkeypatch):
+    said = []
+
+    class Recorder(SilentReporter):
+        def message(self, text):
+            said.append(text)
+
+    holder = only_run_in(tmp_path)
+    holder.__enter__()
+    waits = []
+
+    def end_after_three_looks(seconds):
+        waits.append(seconds)
+        if len(waits) == 3:
+            holder.__exit__(None, None, None)
+
+    monkeypatch.setattr(workdir.time, "sleep", end_after_three_looks)
+    wait_until_free(tmp_path, Recorder())
+    assert len(waits) == 3
+    assert len(said) == 1
+    assert said[0].endswith(
+        f"another run is working here (process {os.getpid()}); waiting until it ends"
+    )

@@ -1,0 +1,1 @@
+"""Several runs with several seeds, each in a process of its own, and their comparison."""

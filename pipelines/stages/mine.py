@@ -1,0 +1,97 @@
+"""Stage `mine`: what retrieval returns for the training examples."""
+
+import time
+from dataclasses import asdict
+
+from pipelines.stages.context import Reporter, StageContext
+from pipelines.stages.parents import open_parent
+from tfrs_twotower.artifacts import Manifest, commit, fingerprint, staging_directory
+from tfrs_twotower.config import pre_ranking_of
+from tfrs_twotower.mining.mine import mine
+
+_REPORT_EVERY_S = 0.2
+
+
+def config_fingerprint(context: StageContext) -> str:
+    """Hash of the settings that the stage reads."""
+    config = context.config
+    mining = pre_ranking_of(config).mining
+    read: dict[str, object] = {
+        "mining": mining.model_dump(mode="json"),
+        "refit": config.training.refit,
+    }
+    if mining.teacher == "bm25":
+        read |= {"k1": config.evaluate.bm25_k1, "b": config.evaluate.bm25_b}
+    return fingerprint(read)
+
+
+def run(context: StageContext) -> Manifest:
+    """Asks the towers for candidates of every training example and writes `negatives/`.
+
+    Raises:
+        ConfigError: the run has no pre-ranker, or the corpus is too large for the teacher.
+        EmbeddingError: an embedding is not finite; nothing is written then.
+        ArtifactError: the examples or the model are missing, outdated or damaged.
+    """
+    layout, mining = context.layout, pre_ranking_of(context.config).mining
+    parents = {
+        "preprocessed": open_parent(context, "preprocessed").fingerprint,
+        "model": open_parent(context, "model").fingerprint,
+    }
+    staging = staging_directory(layout.negatives)
+    started = time.monotonic()
+    phases = mine(
+        context.spec,
+        context.config,
+        mining,
+        layout.preprocessed,
+        layout.model,
+        staging,
+        _Progress(context.reporter),
+    )
+    seconds = time.monotonic() - started
+    for phase in phases:
+        rank = phase.mean_rank_in_list
+        context.reporter.message(
+            f"{phase.phase}: {phase.num_examples:,} lists of {mining.depth}; retrieval would put "
+            f"{phase.share_in_list:.1%} of the positives on them"
+            + ("" if rank is None else f", at rank {rank:.1f} on average")
+        )
+    return commit(
+        staging,
+        layout.negatives,
+        kind="negatives",
+        spec_fingerprint=fingerprint(context.spec),
+        config_fingerprint=config_fingerprint(context),
+        parents=parents,
+        counts={
+            "depth": mining.depth,
+            **{f"{phase.phase}_examples": phase.num_examples for phase in phases},
+            **{f"{phase.phase}_short_lists": phase.num_short for phase in phases},
+        },
+        details={
+            "phases": [asdict(phase) for phase in phases],
+            "seconds": round(seconds, 3),
+            "examples_per_s": round(sum(phase.num_examples for phase in phases) / seconds, 1),
+        },
+    )
+
+
+class _Progress:
+    """Passes reports on, a few a second, with the rate of what is being done."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+        self._description = ""
+        self._started = self._last = 0.0
+
+    def __call__(self, description: str, done: int, total: int | None) -> None:
+        now = time.monotonic()
+        if description != self._description:
+            self._description, self._started = description, now
+        elif now - self._last < _REPORT_EVERY_S and done != total:
+            return
+        self._last = now
+        past = now - self._started
+        rate = f"{done / past:,.0f}/s" if done and past > 0 else ""
+        self._reporter.progress(description, done, total, rate)

@@ -1,0 +1,92 @@
+"""Stage `train-pre-ranker`: mined lists to the cascade's second stage."""
+
+from pipelines.stages.context import StageContext
+from pipelines.stages.parents import open_parent
+from pipelines.stages.training_runs import (
+    TrainingProgress,
+    open_training,
+    training_details,
+)
+from tfrs_twotower.artifacts import Manifest, commit, fingerprint
+from tfrs_twotower.artifacts.layout import TRAINING_LOG
+from tfrs_twotower.errors import ConfigError
+from tfrs_twotower.training.pre_ranking import PreRankerResult, train_pre_ranker
+
+
+def config_fingerprint(context: StageContext) -> str:
+    """Hash of the config sections that the training reads."""
+    config = context.config
+    pre_ranking = config.pre_ranking
+    return fingerprint(
+        {
+            "seed": config.seed,
+            "pre_ranking": pre_ranking.model_dump(mode="json") if pre_ranking else None,
+            "time_decay_half_life_days": config.training.time_decay_half_life_days,
+            "refit": config.training.refit,
+            "recent_days": config.preprocess.recent_days,
+        }
+    )
+
+
+def run(context: StageContext) -> Manifest:
+    """Trains the pre-ranker; continues where a killed run of the same inputs stopped.
+
+    Raises:
+        TrainingError: training diverged, or cannot start.
+        ArtifactError: a parent is missing, damaged or outdated.
+    """
+    layout, pre_ranking = context.layout, context.config.pre_ranking
+    if pre_ranking is None:
+        raise ConfigError(
+            f"run '{context.config.name}': there is no section pre_ranking; add one to the run "
+            "config (an empty mapping takes every default)"
+        )
+    parents = {
+        "preprocessed": open_parent(context, "preprocessed").fingerprint,
+        "model": open_parent(context, "model").fingerprint,
+        "negatives": open_parent(context, "negatives").fingerprint,
+    }
+    origin = {
+        "spec": fingerprint(context.spec),
+        "config": config_fingerprint(context),
+        **parents,
+    }
+    staging = open_training(context, layout.pre_ranker, origin)
+    result = train_pre_ranker(
+        context.spec,
+        context.config,
+        pre_ranking,
+        layout.preprocessed,
+        layout.model,
+        layout.negatives,
+        staging.directory,
+        TrainingProgress(context),
+        checkpoint_root=context.data_root,
+    )
+    staging.close()
+    _say(context, result)
+    return commit(
+        staging.directory,
+        layout.pre_ranker,
+        kind="pre_ranker",
+        spec_fingerprint=origin["spec"],
+        config_fingerprint=origin["config"],
+        parents=parents,
+        measurements=(TRAINING_LOG,),
+        counts={
+            "members": len(result.members),
+            "train_examples": result.members[0].num_examples,
+            "steps": sum(member.steps for member in result.members),
+        },
+        details={
+            "members": [training_details(member)["details"] for member in result.members],
+            "validation": result.validation,
+            "weights": result.weights,
+        },
+    )
+
+
+def _say(context: StageContext, result: PreRankerResult) -> None:
+    measured = ", ".join(f"{name} {value:.4f}" for name, value in result.validation.items())
+    weights = ", ".join(f"{name} {weight:.3g}" for name, weight in result.weights.items())
+    context.reporter.message(f"On validation: {measured}; weights: {weights}")

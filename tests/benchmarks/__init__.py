@@ -1,1 +1,0 @@
-"""Measurements, one module each; run by hand, never as timed tests."""

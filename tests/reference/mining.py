@@ -1,0 +1,38 @@
+"""Mined lists and EASE scores of histories, as plain loops. Imports nothing of the project."""
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+
+
+def mined_list(
+    scores: np.ndarray, known_positives: Collection[int], barred: Collection[int], depth: int
+) -> list[int]:
+    """Rows by score descending, then row ascending, without those left out; -1 fills up."""
+    left = [
+        (-float(score), row)
+        for row, score in enumerate(scores)
+        if row not in known_positives and row not in barred
+    ]
+    rows = [row for _, row in sorted(left)[:depth]]
+    return rows + [-1] * (depth - len(rows))
+
+
+def ease_weights(pairs: Collection[tuple[int, int]], num_candidates: int, l2: float) -> np.ndarray:
+    """B of Steck 2019 by a general inverse in float64."""
+    queries = sorted({query for query, _ in pairs})
+    x = np.zeros((len(queries), num_candidates))
+    for query, row in pairs:
+        x[queries.index(query), row] = 1.0
+    p = np.linalg.inv(x.T @ x + l2 * np.eye(num_candidates))
+    b = -p / np.diag(p)[None, :]
+    b[np.diag_indices(num_candidates)] = 0.0
+    return b
+
+
+def ease_scores(
+    weights: np.ndarray, history: Collection[int], target: int, rows: Sequence[int]
+) -> list[float]:
+    """Sum of B_ij over the history's distinct candidates i but the target, for each row j."""
+    profile = set(history) - {target}
+    return [sum(float(weights[i, j]) for i in sorted(profile)) if j >= 0 else 0.0 for j in rows]

@@ -1,0 +1,124 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.contracts.gradients import gradient_of
+from tests.contracts.toy_set import NUM_CANDIDATES, recall_at_1_after_training
+from tfrs_twotower.losses.cross_batch_memory import CrossBatchMemory
+from tfrs_twotower.losses.in_batch_softmax import in_batch_softmax
+from tfrs_twotower.losses.masks import accidental_hits
+
+
+def push(memory, *rows):
+    """Candidates whose embedding tells their row."""
+    rows = np.array(rows, np.int32)
+    memory.push(tf.constant(np.stack([rows] * 2, axis=1), tf.float32), tf.constant(rows))
+
+
+def content(memory):
+    embeddings, rows = memory.read()
+    np.testing.assert_array_equal(embeddings, np.stack([np.maximum(rows, 0)] * 2, axis=1))
+    return sorted(rows.numpy())
+
+
+def test_it_starts_empty():
+    embeddings, rows = CrossBatchMemory(3, 2).read()
+    assert embeddings.dtype == tf.float32
+    assert rows.dtype == tf.int32
+    np.testing.assert_array_equal(embeddings, np.zeros((3, 2)))
+    np.testing.assert_array_equal(rows, [-1, -1, -1])
+
+
+def test_first_in_first_out():
+    memory = CrossBatchMemory(5, 2)
+    push(memory, 1, 2)
+    assert content(memory) == [-1, -1, -1, 1, 2]
+    push(memory, 3, 4)
+    push(memory, 5, 6)
+    assert content(memory) == [2, 3, 4, 5, 6]
+    push(memory, 7)
+    assert content(memory) == [3, 4, 5, 6, 7]
+    push(memory)
+    assert content(memory) == [3, 4, 5, 6, 7]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_it_keeps_the_last_of_what_came_whatever_the_batches(seed):
+    random = np.random.default_rng(seed)
+    memory, came = CrossBatchMemory(7, 2), []
+    for _ in range(20):
+        batch = random.integers(0, 100, random.integers(0, 20)).tolist()
+        push(memory, *batch)
+        came += batch
+        assert content(memory) == sorted(([-1] * 7 + came)[-7:])
+
+
+def test_embeddings_stay_as_they_were_pushed_and_get_no_gradient():
+    memory = CrossBatchMemory(2, 2)
+    table = tf.Variable([[1.0, 2.0], [3.0, 4.0]])
+    with tf.GradientTape() as tape:
+        memory.push(table, tf.range(2))
+        remembered, _ = memory.read()
+        loss = tf.reduce_sum(remembered)
+    assert tape.gradient(loss, table) is None
+    table.assign(-table)
+    np.testing.assert_array_equal(memory.read()[0], [[1.0, 2.0], [3.0, 4.0]])
+    assert memory.trainable_variables == ()
+
+
+def test_its_state_is_in_a_checkpoint(tmp_path):
+    memory = CrossBatchMemory(3, 2)
+    push(memory, 1, 2, 3, 4)
+    path = tf.train.Checkpoint(memory=memory).save(str(tmp_path / "x"))
+    restored = CrossBatchMemory(3, 2)
+    tf.train.Checkpoint(memory=restored).restore(path).assert_consumed()
+    assert content(restored) == [2, 3, 4]
+    push(restored, 5)
+    assert content(restored) == [3, 4, 5]
+
+
+def test_a_capacity_below_one_is_refused():
+    with pytest.raises(ValueError, match="capacity is 0; it must be at least 1"):
+        CrossBatchMemory(0, 2)
+
+
+def columns_of(memory, candidates, rows):
+    """Candidates of the batch, then remembered ones; what no query has as a negative."""
+    remembered, remembered_rows = memory.read()
+    column_rows = tf.concat([rows, remembered_rows], axis=0)
+    hidden = accidental_hits(rows, column_rows) | (column_rows[None, :] < 0)
+    return tf.concat([candidates, remembered], axis=0), hidden
+
+
+def test_an_empty_memory_leaves_loss_and_gradient():
+    vectors = np.random.default_rng(0).normal(size=(2, 4, 2)).astype(np.float32)
+
+    def with_memory(queries, candidates):
+        columns, hidden = columns_of(CrossBatchMemory(9, 2), candidates, tf.range(4))
+        return in_batch_softmax(queries @ tf.transpose(columns), temperature=0.1, hidden=hidden)
+
+    def without(queries, candidates):
+        return in_batch_softmax(queries @ tf.transpose(candidates), temperature=0.1)
+
+    np.testing.assert_allclose(with_memory(*vectors), without(*vectors), atol=1e-5)
+    np.testing.assert_allclose(
+        gradient_of(with_memory, *vectors), gradient_of(without, *vectors), atol=1e-5
+    )
+
+
+def test_learns_the_toy_set_with_most_negatives_from_the_memory():
+    # Batches of 10, in turn: the other 40 candidates are met in the memory only.
+    memory = CrossBatchMemory(40, 16)
+    start = tf.Variable(0)
+
+    def loss(queries, candidates):
+        rows = (start + tf.range(10)) % NUM_CANDIDATES
+        chosen = tf.gather(candidates, rows)
+        columns, hidden = columns_of(memory, chosen, rows)
+        scores = tf.matmul(tf.gather(queries, rows), columns, transpose_b=True)
+        losses = in_batch_softmax(scores, temperature=0.1, hidden=hidden)
+        memory.push(chosen, rows)
+        start.assign_add(10)
+        return losses
+
+    assert recall_at_1_after_training(loss, steps=300) == 1.0

@@ -1,0 +1,221 @@
+"""Whole phases on the planted data."""
+
+import filecmp
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from tests.fixtures.tiny import tiny_run_config
+from tests.reference import mining as oracle
+from tfrs_twotower.artifacts.layout import FIRST_FIT_WEIGHTS, FRESH_GLOB, WEIGHTS
+from tfrs_twotower.config import MiningConfig
+from tfrs_twotower.data.example_table import concatenate, load_example_table
+from tfrs_twotower.data.examples import read_training_examples
+from tfrs_twotower.data.negative_lists import load_negative_lists
+from tfrs_twotower.errors import ConfigError, EmbeddingError
+from tfrs_twotower.mining import mine as module
+from tfrs_twotower.mining.mine import mine
+from tfrs_twotower.towers.build import build_towers
+from tfrs_twotower.towers.storage import load_towers, save_towers, write_weights
+
+CONFIG = tiny_run_config(
+    training={
+        **tiny_run_config().training.model_dump(mode="json"),
+        "refit": True,
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def model(spec, assets, tmp_path_factory):
+    """Towers of two trainings, with different weights."""
+    directory = tmp_path_factory.mktemp("model")
+    towers = build_towers(spec, CONFIG.model, assets, seed=1)
+    save_towers(towers, spec, CONFIG.model, assets, directory)
+    first = build_towers(spec, CONFIG.model, assets, seed=2)
+    write_weights(first.named_variables(), directory / FIRST_FIT_WEIGHTS)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def run(spec, preprocessed, model, tmp_path_factory):
+    def run(config=CONFIG, spec=spec, **mining):
+        directory = tmp_path_factory.mktemp("negatives")
+        told = []
+        phases = mine(
+            spec,
+            config,
+            MiningConfig(**{"depth": 12, **mining}),
+            preprocessed,
+            model,
+            directory,
+            lambda *figures: told.append(figures),
+        )
+        return SimpleNamespace(directory=directory, phases=phases, told=told)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def plain(run):
+    return run()
+
+
+@pytest.fixture(scope="module")
+def with_ease(run):
+    return run(teacher="ease", ease_lambda=5.0)
+
+
+@pytest.fixture(scope="module")
+def tables(spec, preprocessed, corpus, model):
+    """The phases' examples, their query embeddings, and the corpus's."""
+    found = {}
+    table = None
+    for phase, weights in (("fit", FIRST_FIT_WEIGHTS), ("refit", WEIGHTS)):
+        towers = load_towers(model, weights)
+        tokenise = towers.query.inputs
+        if table is None:
+            table = load_example_table(preprocessed, spec, corpus, tokenise)
+        else:
+            fresh = load_example_table(preprocessed, spec, corpus, tokenise, FRESH_GLOB)
+            table = concatenate(table, fresh)
+        products = (
+            towers.query.embed_tokens(table.tokens).numpy() @ towers.candidate(corpus.raw).numpy().T
+        )
+        found[phase] = SimpleNamespace(table=table, products=products)
+    return found
+
+
+def positives_of(table):
+    known = {}
+    for query, row in zip(table.query_rows.tolist(), table.candidate_rows.tolist(), strict=True):
+        known.setdefault(query, set()).add(row)
+    return known
+
+
+def test_property_5_5_1_and_5_5_2_of_every_phase(plain, tables):
+    for phase, found in tables.items():
+        lists = load_negative_lists(plain.directory, phase)
+        known = positives_of(found.table)
+        assert len(lists) == len(found.table)
+        assert lists.teacher is None
+        for example, query in enumerate(found.table.query_rows.tolist()):
+            listed = lists.rows[example].tolist()
+            assert not set(listed) & known[query]
+            assert len(set(listed)) == 12
+            assert listed == oracle.mined_list(found.products[example], known[query], (), 12)
+            row = found.table.candidate_rows[example]
+            np.testing.assert_allclose(
+                lists.scores[example], found.products[example, [row, *listed]], atol=1e-6
+            )
+
+
+def test_the_phases_say_where_retrieval_puts_the_positives(plain, tables):
+    for phase in plain.phases:
+        found = tables[phase.phase]
+        known = positives_of(found.table)
+        ranks = []
+        for example, query in enumerate(found.table.query_rows.tolist()):
+            row = int(found.table.candidate_rows[example])
+            scores = found.products[example]
+            ranks.append(oracle.mined_list(scores, known[query] - {row}, (), 40).index(row) + 1)
+        inside = [rank for rank in ranks if rank <= 12]
+        assert phase.num_examples == len(ranks)
+        assert phase.num_short == 0
+        assert phase.share_in_list == pytest.approx(len(inside) / len(ranks))
+        assert phase.mean_rank_in_list == pytest.approx(np.mean(inside))
+
+
+def test_without_a_refit_the_final_weights_are_the_first_fit(run, tables, monkeypatch):
+    monkeypatch.setattr(module, "CHUNK", 7)
+    result = run(config=tiny_run_config())
+    assert [phase.phase for phase in result.phases] == ["fit"]
+    lists = load_negative_lists(result.directory, "fit")
+    refit = tables["refit"]
+    expected = refit.products[np.arange(len(lists)), refit.table.candidate_rows[: len(lists)]]
+    np.testing.assert_allclose(lists.scores[:, 0], expected, atol=1e-6)
+    steps = [done for description, done, _ in result.told if description == "mine (fit)"]
+    assert steps[:2] == [7, 14]
+    assert steps[-1] == len(lists)
+
+
+def test_candidates_without_a_training_interaction_are_left_out_if_they_may_not_be_ranked(
+    run, tables, spec
+):
+    """Also in the refit: evaluation ranks by the training window alone."""
+    strict = spec.model_copy(
+        update={"split": spec.split.model_copy(update={"known_candidates_only": True})}
+    )
+    cold = set(range(40)) - set(tables["fit"].table.candidate_rows.tolist())
+    assert cold
+    free, barred = run(depth=40), run(spec=strict, depth=40)
+    for phase in ("fit", "refit"):
+        assert cold <= set(load_negative_lists(free.directory, phase).rows.ravel().tolist())
+        rows = load_negative_lists(barred.directory, phase).rows
+        assert not cold & set(rows.ravel().tolist())
+    assert barred.phases[0].num_short == barred.phases[0].num_examples
+
+
+def test_ease_teaches_from_the_positives_of_its_phase(
+    with_ease, tables, corpus, spec, preprocessed
+):
+    raw = [
+        history
+        for pattern in ("train-*.tfrecord.gz", FRESH_GLOB)
+        for batch in read_training_examples(preprocessed, spec, pattern).as_numpy_iterator()
+        for history in batch["query"]["history"]
+    ]
+    for phase, found in tables.items():
+        table = found.table
+        pairs = set(zip(table.query_rows.tolist(), table.candidate_rows.tolist(), strict=True))
+        weights = oracle.ease_weights(pairs, len(corpus), 5.0)
+        lists = load_negative_lists(with_ease.directory, phase)
+        known = set(table.candidate_rows.tolist())
+        for example in range(len(table)):
+            history = set(corpus.row_of([id_ for id_ in raw[example] if id_]).tolist()) & known
+            target = int(table.candidate_rows[example])
+            rows = [target, *lists.rows[example].tolist()]
+            expected = oracle.ease_scores(weights, history, target, rows)
+            np.testing.assert_allclose(lists.teacher[example], expected, atol=1e-4)
+
+
+def test_bm25_teaches_from_the_texts_of_both_sides(run, tables):
+    lists = load_negative_lists(run(teacher="bm25").directory, "refit")
+    assert lists.teacher.shape == (len(tables["refit"].table), 13)
+    assert (lists.teacher >= 0).all()
+    own, others = lists.teacher[:, 0], lists.teacher[:, 1:]
+    assert own.mean() > others.mean(), "queries share words with what they like"
+
+
+def test_places_without_a_candidate_are_scored_zero(run):
+    lists = load_negative_lists(run(depth=60, teacher="bm25").directory, "fit")
+    pads = lists.rows < 0
+    assert pads.any(axis=1).all()
+    assert not lists.scores[:, 1:][pads].any()
+    assert not lists.teacher[:, 1:][pads].any()
+
+
+def test_the_same_towers_give_the_same_bytes(run, with_ease):
+    first = with_ease.directory
+    second = run(teacher="ease", ease_lambda=5.0).directory
+    names = sorted(path.name for path in first.iterdir())
+    assert len(names) == 6
+    assert filecmp.cmpfiles(first, second, names, shallow=False)[0] == names
+
+
+def test_a_corpus_that_is_too_large_for_ease_is_refused(run):
+    config = CONFIG.model_copy(
+        update={"evaluate": CONFIG.evaluate.model_copy(update={"ease_max_candidates": 39})}
+    )
+    message = "teacher is ease, but the corpus has 40 candidates, more than .*candidates 39: EASE"
+    with pytest.raises(ConfigError, match=message):
+        run(config=config, teacher="ease")
+
+
+def test_candidates_without_a_finite_embedding_are_named(spec, assets, corpus):
+    towers = build_towers(spec, CONFIG.model, assets, seed=1)
+    (table,) = [v for name, v in towers.named_variables().items() if "brand" in name]
+    table.assign(np.full(table.shape, np.nan))
+    with pytest.raises(EmbeddingError, match=r"found 40 candidates .* such as 'item_00'"):
+        module.embed_corpus(towers, corpus, lambda done, total: None)

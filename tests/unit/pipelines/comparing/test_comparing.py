@@ -1,0 +1,157 @@
+"""What runs in which order, what is shared, and what a failure says, without training."""
+
+import os
+
+import pytest
+
+from pipelines.comparing import comparing
+from pipelines.comparing.executing import Cell, Ending, execute
+from pipelines.comparing.plan import load_plan
+from pipelines.comparing.sharing import share_preprocessed
+from pipelines.stages.context import SilentReporter
+from pipelines.stages.workdir import only_run_in
+from tests.unit.pipelines.comparing.documents import grid, write_documents
+from tfrs_twotower.errors import ComparisonError, UnsupportedEnvironment, WorkdirError
+
+
+class Recorder(SilentReporter):
+    def __init__(self):
+        self.messages = []
+
+    def message(self, text):
+        self.messages.append(text)
+
+
+@pytest.fixture
+def plan(tmp_path):
+    directory = tmp_path / "documents"
+    directory.mkdir()
+    write_documents(directory)
+    return load_plan([grid(directory, {"a": {}, "b": {}})])
+
+
+@pytest.fixture
+def root(tmp_path):
+    root = tmp_path / "work"
+    root.mkdir()
+    return root
+
+
+@pytest.fixture
+def ran(monkeypatch):
+    """Cells that ran; `endings` says how, `finished` which of them have run before."""
+
+    class Ran(list):
+        endings = {}
+        finished = set()
+
+    ran = Ran()
+
+    def fake(cell, listen):
+        ran.append((cell.run.name, cell.seed))
+        listen("[1/4] preprocess")
+        preprocessed = cell.workdir / "preprocessed"
+        if not preprocessed.exists():
+            preprocessed.mkdir()
+            (preprocessed / "manifest.json").write_text(f"{cell.run.name} {cell.seed}")
+        return ran.endings.get((cell.run.name, cell.seed), Ending(0, ()))
+
+    monkeypatch.setattr(comparing, "execute", fake)
+    monkeypatch.setattr(
+        comparing, "is_finished", lambda cell: (cell.run.name, cell.seed) in ran.finished
+    )
+    monkeypatch.setattr(
+        comparing, "compare_cells", lambda cells, root: {"cells": [c.workdir for c in cells]}
+    )
+    monkeypatch.setattr(
+        comparing, "write_comparison", lambda document, root: (root / "written").touch()
+    )
+    return ran
+
+
+def test_every_seed_runs_and_preprocessing_is_shared(plan, root, ran):
+    document = comparing.compare(plan, 2, root, SilentReporter())
+    assert ran == [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
+    assert document["cells"][2] == root / "runs" / "b" / "seed-0"
+    manifests = [cell / "preprocessed" / "manifest.json" for cell in document["cells"]]
+    assert {path.read_text() for path in manifests} == {"a 0"}
+    assert len({os.stat(path).st_ino for path in manifests}) == 1
+
+
+def test_finished_seeds_are_not_run_again(plan, root, ran):
+    ran.finished = {("a", 0), ("a", 1), ("b", 0)}
+    reporter = Recorder()
+    comparing.compare(plan, 2, root, reporter)
+    assert ran == [("b", 1)]
+    assert reporter.messages[0] == "[1/4] a, seed 0: up to date"
+    assert reporter.messages[3].startswith("[4/4] b, seed 1: done in ")
+
+
+def test_the_rest_is_foretold(plan, root, ran):
+    reporter = Recorder()
+    comparing.compare(plan, 1, root, reporter)
+    assert reporter.messages[0].endswith(" left")
+    assert not reporter.messages[1].endswith(" left")
+
+
+def test_a_failed_run_stops_and_the_others_go_on(plan, root, ran):
+    ran.endings[("a", 0)] = Ending(1, ("[2/4] train", "twotower: the loss is NaN"))
+    with pytest.raises(ComparisonError, match="run a, seed 0: exit code 1") as found:
+        comparing.compare(plan, 2, root, SilentReporter())
+    assert ran == [("a", 0), ("b", 0), ("b", 1)]
+    assert "\n  twotower: the loss is NaN\nTo repeat it alone: twotower run " in str(found.value)
+    assert "finished seeds are not trained again" in str(found.value)
+    assert not (root / "written").exists()
+
+
+def test_a_wrong_environment_stops_everything(plan, root, ran):
+    ran.endings[("a", 0)] = Ending(2, ("twotower: the disk is full",))
+    with pytest.raises(UnsupportedEnvironment, match="the disk is full"):
+        comparing.compare(plan, 2, root, SilentReporter())
+    assert ran == [("a", 0)]
+
+
+def test_a_killed_seed_is_told_as_such():
+    assert Ending(-9, ()).in_words == "killed by SIGKILL (was the memory full?)"
+    assert Ending(-15, ()).in_words == "killed by SIGTERM"
+
+
+def test_one_comparison_at_a_time(plan, root, ran):
+    with only_run_in(root), pytest.raises(WorkdirError, match="another run is working here"):
+        comparing.compare(plan, 1, root, SilentReporter())
+
+
+def test_what_is_there_is_not_replaced(tmp_path):
+    own, other = tmp_path / "own", tmp_path / "other"
+    for workdir in (own, other):
+        (workdir / "preprocessed").mkdir(parents=True)
+        (workdir / "preprocessed" / "manifest.json").write_text(workdir.name)
+    share_preprocessed(own, [other])
+    assert (own / "preprocessed" / "manifest.json").read_text() == "own"
+
+
+def test_without_hard_links_files_are_copied(tmp_path, monkeypatch):
+    source = tmp_path / "other" / "preprocessed" / "vocabularies"
+    source.mkdir(parents=True)
+    (source / "words.txt").write_text("sea\n")
+    (source.parent / "manifest.json").write_text("{}")
+    (tmp_path / "own").mkdir()
+
+    def refuse(source, destination):
+        raise OSError("no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    share_preprocessed(tmp_path / "own", [tmp_path / "none", tmp_path / "other"])
+    copied = tmp_path / "own" / "preprocessed" / "vocabularies" / "words.txt"
+    assert copied.read_text() == "sea\n"
+    assert not (tmp_path / "own" / ".preprocessed.partial").exists()
+
+
+def test_a_process_that_fails_is_heard(plan, root):
+    """Without a run.yaml, the real command says so and exits with 1."""
+    cell = Cell(plan[0], 0, root / "runs" / "a")
+    heard = []
+    ending = execute(cell, heard.append)
+    assert ending.code == 1
+    assert heard == list(ending.last_lines)
+    assert "there is no such file" in heard[0]

@@ -1,0 +1,48 @@
+import pytest
+
+from tests.unit.preflight.checking import check, mistake
+from tests.unit.specs.documents import spec_data
+
+GENRE = {"name": "genre", "kind": "categorical"}
+ITEM = {"name": "item", "kind": "id"}
+WITH_GENRE = {"candidate": {"features": [ITEM, GENRE]}}
+
+
+@pytest.mark.parametrize(
+    ("term", "kind", "fitting"),
+    [
+        ("mimic", "plain", "dat"),
+        ("mimic", "inttower", "dat"),
+        ("interaction", "plain", "inttower"),
+        ("contrastive_interaction", "dat", "inttower"),
+    ],
+)
+def test_a_term_of_other_towers_is_refused(term, kind, fitting):
+    sections = {"model": {"kind": kind}, "training": {"terms": {term: {}}}}
+    assert mistake({}, **sections) == (
+        f"run 'toy': training.terms.{term} is set, but the towers are of kind {kind}; the "
+        f"term is for kind {fitting}. Remove it, or set model.kind: {fitting}."
+    )
+    check({}, **{**sections, "model": {"kind": fitting}})
+
+
+def test_terms_of_the_pre_ranker_are_checked_too():
+    assert mistake({}, pre_ranking={"terms": {"mimic": {}}}) == (
+        "run 'toy': pre_ranking.terms.mimic is set, but the towers are of kind inttower; the term "
+        "is for kind dat. Remove it."
+    )
+    check({}, pre_ranking={"terms": {"contrastive_interaction": {}}})
+
+
+def test_categories_to_align_are_a_categorical_candidate_feature():
+    def terms(feature):
+        return {"training": {"terms": {"category_alignment": {"feature": feature}}}}
+
+    check(WITH_GENRE, **terms("genre"))
+    assert mistake(WITH_GENRE, **terms("item")) == (
+        "run 'toy': training.terms.category_alignment.feature is 'item', which is no categorical "
+        "feature of the candidates; the spec 'toy' has genre. Name one of kind categorical, or "
+        "remove the term."
+    )
+    query_side = {"query": {"features": [*spec_data()["query"]["features"], GENRE]}}
+    assert "the spec 'toy' has none." in mistake(query_side, **terms("genre"))

@@ -1,0 +1,83 @@
+"""What retrieval returns for the training examples, on disk.
+
+negatives/, for each phase P of training (`fit`; `refit` where the towers were trained twice):
+    P-rows.npy     int32   [num_examples, depth]
+    P-scores.npy   float32 [num_examples, 1 + depth]
+    P-teacher.npy  float32 [num_examples, 1 + depth], where there is a teacher
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
+
+Phase = Literal["fit", "refit"]
+
+
+@dataclass(frozen=True)
+class NegativeLists:
+    """Lists of one phase, in the order of the phase's `ExampleTable`; memory-mapped."""
+
+    rows: npt.NDArray[np.int32]
+    """`[num_examples, depth]` corpus rows, by score descending, then row ascending; -1 pads."""
+    scores: npt.NDArray[np.float32]
+    """`[num_examples, 1 + depth]` retrieval scores: of the positive, then of `rows`; 0 at pads."""
+    teacher: npt.NDArray[np.float32] | None
+    """`[num_examples, 1 + depth]` the teacher's scores of the same candidates; 0 at pads."""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def create_negative_lists(
+    directory: Path, phase: Phase, num_examples: int, depth: int, *, with_teacher: bool
+) -> NegativeLists:
+    """Makes the files of a phase, to be filled piece by piece."""
+
+    def create(name: str, dtype: Any, width: int) -> npt.NDArray[Any]:
+        path = directory / f"{phase}-{name}.npy"
+        return np.lib.format.open_memmap(path, "w+", dtype, (num_examples, width))
+
+    return NegativeLists(
+        create("rows", np.int32, depth),
+        create("scores", np.float32, 1 + depth),
+        create("teacher", np.float32, 1 + depth) if with_teacher else None,
+    )
+
+
+def load_negative_lists(directory: Path, phase: Phase) -> NegativeLists:
+    """Opens the lists of a phase for reading; nothing is read before it is looked at.
+
+    Raises:
+        MissingArtifact: the phase was not mined.
+        CorruptArtifact: a file cannot be read, or the files do not go together.
+    """
+    rows, scores, teacher = (
+        _open(directory / f"{phase}-{name}.npy") for name in ("rows", "scores", "teacher")
+    )
+    if rows is None or scores is None:
+        raise MissingArtifact(
+            f"{directory}: there are no lists of the phase '{phase}'; run `twotower mine` again."
+        )
+    expected = (rows.shape[0], 1 + rows.shape[1])
+    if any(array.shape != expected for array in (scores, teacher) if array is not None):
+        raise CorruptArtifact(
+            f"{directory}: the scores of the phase '{phase}' are not of shape {expected}, as its "
+            "rows are. Run `twotower mine` again."
+        )
+    return NegativeLists(rows, scores, teacher)
+
+
+def _open(path: Path) -> npt.NDArray[Any] | None:
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, EOFError) as cause:
+        raise CorruptArtifact(
+            f"{path}: cannot be read: {cause}. Run `twotower mine` again."
+        ) from cause

@@ -1,0 +1,74 @@
+"""Retrieval and what ranks after it, in bounded memory."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tfrs_twotower.evaluation.inputs import QuerySet, SecondStage
+from tfrs_twotower.evaluation.ranking import Scorer, rank_corpus, ranked_chunks
+
+
+class Cascade(NamedTuple):
+    """What each stage returns, as rows, best first, -1 where there is none.
+
+    Attributes:
+        retrieved: `[num_queries, k]` of retrieval.
+        pool: `[num_queries, num_candidates]` of retrieval, which the second stage orders again;
+            None without one.
+        ranked: `[num_queries, k]` of what is served.
+    """
+
+    retrieved: NDArray[np.int64]
+    pool: NDArray[np.int64] | None
+    ranked: NDArray[np.int64]
+
+
+def rank_cascade(
+    scorer: Scorer,
+    query_set: QuerySet,
+    eligible: NDArray[np.bool_],
+    second_stage: SecondStage | None,
+    k: int,
+) -> Cascade:
+    """The first k candidates of each query after each stage.
+
+    Exact retrieval, its seen candidates and those that may not be ranked left out; the first
+    `num_candidates` are scored again and ordered by that.
+
+    Args:
+        scorer: of the retrieval stage.
+        query_set: the queries.
+        eligible: `[num_candidates]` what may be ranked.
+        second_stage: the pre-ranker; None serves what retrieval returns.
+        k: length of the lists; longer than the pool, they end in -1.
+    """
+    if second_stage is None:
+        retrieved = rank_corpus(scorer, query_set, eligible, k)
+        return Cascade(retrieved, None, retrieved)
+    size = second_stage.num_candidates
+    retrieved = np.full((len(query_set), max(k, size)), -1, np.int64)
+    ranked = np.full((len(query_set), k), -1, np.int64)
+    for queries, rows, scores in ranked_chunks(scorer, query_set, eligible, max(k, size)):
+        final = second_stage.re_score(queries, rows[:, :size], scores[:, :size])
+        retrieved[queries] = rows
+        ranked[queries, :size] = order_again(rows[:, :size], final)[:, :k]
+    return Cascade(retrieved[:, :k], retrieved[:, :size], ranked)
+
+
+def order_again(rows: NDArray[np.int64], scores: NDArray[np.floating]) -> NDArray[np.int64]:
+    """The same rows: score descending, then row ascending; -1 last.
+
+    Args:
+        rows: `[num_queries, n]`, -1 where there is no candidate.
+        scores: `[num_queries, n]`; those at -1 are not read.
+
+    Raises:
+        ValueError: the score of a candidate is NaN.
+    """
+    absent = rows < 0
+    if np.isnan(scores[~absent]).any():
+        raise ValueError("a score is NaN; a ranking needs a number for every candidate")
+    falling = np.where(absent, np.inf, -scores)
+    order = np.lexsort((rows, falling, absent), axis=1)
+    return np.take_along_axis(rows, order, axis=1)

@@ -1,0 +1,117 @@
+"""The FE-Block of IntTower: heads of both towers, and how they meet.
+
+A score is the sum over query heads of the largest inner product with a candidate head,
+s = sum_r max_h <U_r, V_h> (Li et al., CIKM 2022). All query layers meet the same candidate heads,
+so they are stacked to R = L * H_q heads and one matrix product serves them all. Where candidate
+heads tie for the largest, `tf.reduce_max` splits the gradient evenly among them.
+"""
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from tfrs_twotower.layers.initial import WeightMaker
+
+_TYPICAL_INPUT = 0.1
+_MOST_PRODUCTS = 2**21
+
+
+class HeadMaps(tf.Module):
+    """One linear map, without a bias, from each participating layer to its heads."""
+
+    def __init__(
+        self,
+        weights: WeightMaker,
+        input_dims: Sequence[int],
+        *,
+        num_heads: int,
+        head_dim: int,
+        num_summands: int,
+    ) -> None:
+        """Makes the maps.
+
+        Args:
+            weights: makes their kernels.
+            input_dims: widths of the participating layers.
+            num_heads: heads of each layer.
+            head_dim: dimension of a head.
+            num_summands: heads of the query side, over all layers. With it and the dimension the
+                initial kernels are sized so that the scores of new towers, whose vectors have
+                entries of about 0.1, are of order 1.
+        """
+        super().__init__(name="heads")
+        self._head_dim = head_dim
+        gain = (num_summands * head_dim) ** -0.25 / _TYPICAL_INPUT
+        self._kernels = [
+            weights.normal(f"layer_{number}.kernel", [dim, num_heads * head_dim], gain / dim**0.5)
+            for number, dim in enumerate(input_dims)
+        ]
+
+    def __call__(self, layers: Sequence[tf.Tensor]) -> tf.Tensor:
+        """Heads `[batch, num_layers * num_heads, head_dim]` of layers `[batch, input_dim]`.
+
+        The heads of the first layer stand first.
+        """
+        maps = zip(layers, self._kernels, strict=True)
+        heads = tf.concat([tf.matmul(layer, kernel) for layer, kernel in maps], axis=1)
+        return tf.reshape(heads, [-1, heads.shape[1] // self._head_dim, self._head_dim])
+
+
+def interaction_scores(query_heads: tf.Tensor, candidate_heads: tf.Tensor) -> tf.Tensor:
+    """Scores of listed candidates, from cached heads: one product for each query.
+
+    Args:
+        query_heads: `[batch, R, head_dim]`.
+        candidate_heads: `[batch, n, H, head_dim]`.
+
+    Returns:
+        `[batch, n]`.
+    """
+    num_heads, dim = candidate_heads.shape[2:]
+    batch, n, _, _ = tf.unstack(tf.shape(candidate_heads))
+    flat = tf.reshape(candidate_heads, [batch, n * num_heads, dim])
+    products = tf.matmul(flat, query_heads, transpose_b=True)
+    # Query heads innermost: a maximum over an innermost axis of a few heads runs far slower.
+    products = tf.reshape(products, [batch, n, num_heads, query_heads.shape[1]])
+    return tf.reduce_sum(tf.reduce_max(products, axis=2), axis=2)
+
+
+def all_pairs(query_heads: tf.Tensor, candidate_heads: tf.Tensor) -> tf.Tensor:
+    """Scores of every query with every candidate.
+
+    Goes over the queries in chunks of 8 MB of products, and computes a chunk again for its
+    gradient, so that the memory does not grow with the batch. This is faster than one piece, too:
+    the products of a chunk do not leave the processor's cache.
+
+    Args:
+        query_heads: `[batch, R, head_dim]`.
+        candidate_heads: `[columns, H, head_dim]`.
+
+    Returns:
+        `[batch, columns]`.
+    """
+    num_query_heads, dim = query_heads.shape[1:]
+    batch, columns = tf.shape(query_heads)[0], tf.shape(candidate_heads)[0]
+    products_of_a_query = columns * num_query_heads * candidate_heads.shape[1]
+    rows = tf.minimum(batch, _MOST_PRODUCTS // tf.maximum(1, products_of_a_query))
+    rows = tf.maximum(1, rows)
+    num_chunks = tf.maximum(1, -(-batch // rows))
+    padded = tf.pad(query_heads, [[0, num_chunks * rows - batch], [0, 0], [0, 0]])
+    scores_of_chunk = tf.recompute_grad(_all_pairs_of_chunk)
+    scores = tf.map_fn(
+        lambda chunk: scores_of_chunk(chunk, candidate_heads),
+        tf.reshape(padded, [num_chunks, rows, num_query_heads, dim]),
+        parallel_iterations=1,
+        fn_output_signature=tf.TensorSpec([None, None], query_heads.dtype),
+    )
+    return tf.reshape(scores, [num_chunks * rows, columns])[:batch]
+
+
+def _all_pairs_of_chunk(query_heads: tf.Tensor, candidate_heads: tf.Tensor) -> tf.Tensor:
+    num_query_heads, dim = query_heads.shape[1:]
+    num_heads = candidate_heads.shape[1]
+    # Candidates innermost, for the reason above.
+    columns = tf.reshape(tf.transpose(candidate_heads, [1, 0, 2]), [-1, dim])
+    products = tf.matmul(tf.reshape(query_heads, [-1, dim]), columns, transpose_b=True)
+    shape = [-1, num_query_heads, num_heads, tf.shape(candidate_heads)[0]]
+    return tf.reduce_sum(tf.reduce_max(tf.reshape(products, shape), axis=2), axis=1)

@@ -1,0 +1,1 @@
+"""Room `mining`: what the retrieval stage returns for the training examples."""

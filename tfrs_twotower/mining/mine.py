@@ -1,0 +1,161 @@
+"""From a preprocessed artifact and trained towers to lists of negatives on disk."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tfrs_twotower.artifacts.layout import FIRST_FIT_WEIGHTS, FRESH_GLOB, TRAIN_GLOB, WEIGHTS
+from tfrs_twotower.config import MiningConfig, RunConfig
+from tfrs_twotower.data.assets import load_assets
+from tfrs_twotower.data.corpus import load_corpus
+from tfrs_twotower.data.example_table import ExampleTable, concatenate, load_example_table
+from tfrs_twotower.data.negative_lists import NegativeLists, Phase, create_negative_lists
+from tfrs_twotower.metrics import Ragged
+from tfrs_twotower.mining.lessons import Lessons
+from tfrs_twotower.mining.retrieval import CHUNK, PositiveFreeRetrieval, embed_corpus
+from tfrs_twotower.mining.teachers import Teacher
+from tfrs_twotower.specs import FeatureSpec
+from tfrs_twotower.towers.storage import load_towers
+
+Progress = Callable[[str, int, int | None], None]
+"""Is told what is done, how much of it, and of how much."""
+
+
+@dataclass(frozen=True)
+class MinedPhase:
+    """What the lists of one phase look like.
+
+    Attributes:
+        phase: `fit` or `refit`.
+        num_examples: how many lists there are.
+        num_short: lists with fewer candidates than asked for.
+        share_in_list: share of the positives that retrieval would put on their list.
+        mean_rank_in_list: their mean rank there, from 1; None if there are none.
+    """
+
+    phase: Phase
+    num_examples: int
+    num_short: int
+    share_in_list: float
+    mean_rank_in_list: float | None
+
+
+def mine(
+    spec: FeatureSpec,
+    config: RunConfig,
+    mining: MiningConfig,
+    preprocessed_dir: Path,
+    model_dir: Path,
+    output_dir: Path,
+    progress: Progress,
+) -> list[MinedPhase]:
+    """Writes the lists of every phase (files: `tfrs_twotower.data.negative_lists`).
+
+    The lists of `fit` come from the towers before they saw the validation window, those of
+    `refit` from the final ones. An example's list leaves out all positives of its query in the
+    phase, and with `split.known_candidates_only` the candidates without a training interaction.
+
+    Args:
+        spec: the feature spec.
+        config: the run config; `training.refit` and the baselines' settings are read.
+        mining: how deep, and which teacher.
+        preprocessed_dir: a finished preprocessed artifact.
+        model_dir: the towers that were trained on it.
+        output_dir: an existing directory.
+        progress: is told how far it is, after each piece.
+
+    Raises:
+        ConfigError: the corpus is too large for the teacher.
+        EmbeddingError: an embedding is not finite.
+        ArtifactError: an artifact cannot be read, or does not fit the spec.
+    """
+    corpus = load_corpus(preprocessed_dir, spec)
+    lessons = Lessons(spec, config, mining, preprocessed_dir, corpus, load_assets(model_dir))
+    mined: list[MinedPhase] = []
+    table: ExampleTable | None = None
+    rankable = np.ones(len(corpus), bool)
+    phases: tuple[Phase, ...] = ("fit", "refit") if config.training.refit else ("fit",)
+    for phase in phases:
+        weights = FIRST_FIT_WEIGHTS if phase != phases[-1] else WEIGHTS
+        towers = load_towers(model_dir, weights)
+        read = partial(
+            load_example_table,
+            preprocessed_dir,
+            spec,
+            corpus,
+            towers.query.inputs,
+            report=lambda done: progress("read examples", done, None),
+        )
+        if table is None:
+            table = read(TRAIN_GLOB)
+            if spec.split.known_candidates_only:
+                rankable = np.bincount(table.candidate_rows, minlength=len(corpus)) > 0
+        else:
+            table = concatenate(table, read(FRESH_GLOB))
+        vectors = embed_corpus(towers, corpus, partial(progress, f"embed candidates ({phase})"))
+        retrieval = PositiveFreeRetrieval(towers, vectors, rankable, mining.depth)
+        lists = create_negative_lists(
+            output_dir, phase, len(table), mining.depth, with_teacher=mining.teacher != "none"
+        )
+        teacher = lessons.teacher(phase, table)
+        told = partial(progress, f"mine ({phase})")
+        mined.append(_fill(lists, phase, table, len(corpus), retrieval, teacher, told))
+    return mined
+
+
+def _fill(
+    lists: NegativeLists,
+    phase: Phase,
+    table: ExampleTable,
+    num_candidates: int,
+    retrieval: PositiveFreeRetrieval,
+    teacher: Teacher | None,
+    progress: Callable[[int, int], None],
+) -> MinedPhase:
+    known = _known_positives(table, num_candidates)
+    num_short = num_inside = sum_of_ranks = 0
+    for start in range(0, len(table), CHUNK):
+        part = slice(start, min(start + CHUNK, len(table)))
+        positives = table.candidate_rows[part]
+        rows, scores = retrieval.lists(
+            {name: values[part] for name, values in table.tokens.items()},
+            positives,
+            known.take(table.query_rows[part]),
+        )
+        lists.rows[part], lists.scores[part] = rows, scores
+        if teacher is not None and lists.teacher is not None:
+            judged = np.concatenate([positives[:, None], rows], axis=1)
+            lists.teacher[part] = np.where(judged >= 0, teacher(part, judged), 0.0)
+        ranks = _ranks(positives, rows, scores)
+        inside = ranks <= rows.shape[1]
+        num_short += int((rows[:, -1] < 0).sum())
+        num_inside += int(inside.sum())
+        sum_of_ranks += int(ranks[inside].sum())
+        progress(part.stop, len(table))
+    return MinedPhase(
+        phase,
+        len(table),
+        num_short,
+        num_inside / len(table),
+        sum_of_ranks / num_inside if num_inside else None,
+    )
+
+
+def _known_positives(table: ExampleTable, num_candidates: int) -> Ragged:
+    keys = np.unique(table.query_rows.astype(np.int64) * num_candidates + table.candidate_rows)
+    counts = np.bincount(keys // num_candidates, minlength=len(table.query_ids))
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    return Ragged(offsets, keys % num_candidates)
+
+
+def _ranks(
+    positives: NDArray[np.int32], rows: NDArray[np.int32], scores: NDArray[np.float32]
+) -> NDArray[np.int64]:
+    """Rank that each positive would have on its list, from 1; depth + 1 if it is not on it."""
+    own, others = scores[:, :1], scores[:, 1:]
+    ahead = (others > own) | ((others == own) & (rows < positives[:, None]))
+    return 1 + (ahead & (rows >= 0)).sum(axis=1)

@@ -1,0 +1,105 @@
+"""Which augmented vectors the two sides of a DAT have, and which features they are made from."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from tfrs_twotower.config import DatConfig
+from tfrs_twotower.errors import ConfigError
+from tfrs_twotower.specs import (
+    CategoricalFeature,
+    Feature,
+    FeatureSpec,
+    HistoryFeature,
+    IdFeature,
+)
+
+
+@dataclass(frozen=True)
+class AugmentationPlan:
+    """One side of a DAT."""
+
+    mode: str
+    """`learned`, `history_mean`, `random` or `none`."""
+    id_feature: IdFeature | None = None
+    """Of `learned`."""
+    history: HistoryFeature | None = None
+    """Of `history_mean`; of `learned` what an unknown id is helped out with, if there is one."""
+    segment: CategoricalFeature | None = None
+    """Of `learned`: what an unknown id without a history is helped out with."""
+
+
+def plan_augmentation(spec: FeatureSpec, config: DatConfig) -> dict[str, AugmentationPlan]:
+    """What `query` and `candidate` are augmented with.
+
+    Raises:
+        ConfigError: a feature that the config needs is not in the spec, or nothing is augmented.
+    """
+    plans = {
+        "query": _plan(
+            "query", spec.query.features, config.query_augmentation, config.query_segment
+        ),
+        "candidate": _plan(
+            "candidate",
+            spec.candidate.features,
+            config.candidate_augmentation,
+            config.candidate_segment,
+        ),
+    }
+    if all(plan.mode == "none" for plan in plans.values()):
+        raise ConfigError(
+            f"model.kind is dat, but with the spec '{spec.name}' query_augmentation is "
+            f"{config.query_augmentation} and candidate_augmentation "
+            f"{config.candidate_augmentation}, so neither side is augmented. Add a feature of kind "
+            "id (with a vocabulary) to either side or a history to the query's, or set kind: plain."
+        )
+    return plans
+
+
+def _plan(
+    side: str, features: Sequence[Feature], asked: str, segment: str | None
+) -> AugmentationPlan:
+    identity = next(
+        # Hashing would hand an unseen id another id's vector, without a word.
+        (f for f in features if isinstance(f, IdFeature) and f.hash_buckets is None),
+        None,
+    )
+    history = next((f for f in features if isinstance(f, HistoryFeature)), None)
+    mode = asked
+    if asked == "auto":
+        mode = "learned" if identity else "history_mean" if history else "none"
+    needed = {"learned": identity, "history_mean": history}
+    if mode in needed and needed[mode] is None:
+        what = {
+            "learned": "feature of kind id (with a vocabulary, not hash_buckets)",
+            "history_mean": "feature of kind history",
+        }[mode]
+        raise ConfigError(
+            f"model.{side}_augmentation is {mode}, but {side}.features of the spec has no {what}; "
+            f"found {_names(features)}. Add one, or set {side}_augmentation: auto."
+        )
+    if segment is not None and mode != "learned":
+        raise ConfigError(
+            f"model.{side}_segment is {segment!r}, but {side}_augmentation is {mode}; segments are "
+            "means of learned vectors. Remove it, or set "
+            f"{side}_augmentation: learned."
+        )
+    if mode == "learned":
+        return AugmentationPlan(mode, identity, history, _segment(side, features, segment))
+    return AugmentationPlan(mode, history=history if mode == "history_mean" else None)
+
+
+def _segment(side: str, features: Sequence[Feature], name: str | None) -> CategoricalFeature | None:
+    if name is None:
+        return None
+    for feature in features:
+        if feature.name == name and isinstance(feature, CategoricalFeature):
+            return feature
+    raise ConfigError(
+        f"model.{side}_segment is {name!r}, which is no categorical feature of the {side}; found "
+        f"{_names(f for f in features if isinstance(f, CategoricalFeature))}. Name one of kind "
+        "categorical."
+    )
+
+
+def _names(features: Iterable[Feature]) -> str:
+    return ", ".join(f"{feature.name} ({feature.kind})" for feature in features) or "none"

@@ -1,0 +1,80 @@
+"""Builds the terms of the objective that a training config asks for."""
+
+from tfrs_twotower.config import (
+    DatConfig,
+    FittingConfig,
+    InteractionConfig,
+    IntTowerConfig,
+    MimicConfig,
+    ModelConfig,
+    PreRankingConfig,
+    SoftmaxConfig,
+)
+from tfrs_twotower.tasks.category_alignment import CategoryAlignmentTerm
+from tfrs_twotower.tasks.contrastive_interaction import ContrastiveInteractionTerm
+from tfrs_twotower.tasks.dual import DualTerm
+from tfrs_twotower.tasks.interaction import InteractionTerm
+from tfrs_twotower.tasks.mimic import MimicTerm
+from tfrs_twotower.tasks.pre_ranking import ListLoss, PreRankingTask
+from tfrs_twotower.tasks.retrieval import RetrievalTask
+from tfrs_twotower.tasks.term import Term
+from tfrs_twotower.towers.tower import Towers
+
+
+def build_retrieval_task(softmax: SoftmaxConfig) -> RetrievalTask:
+    """The retrieval softmax."""
+    return RetrievalTask(
+        temperature=softmax.temperature,
+        learn_temperature=softmax.learn_temperature,
+        logq_strength=softmax.logq_strength,
+        refined_logq=softmax.refined_logq,
+        num_hard_negatives=softmax.num_hard_negatives,
+        same_tower=softmax.same_tower,
+        same_tower_weight=softmax.same_tower_weight,
+    )
+
+
+def build_terms(
+    fitting: FittingConfig, model: ModelConfig, towers: Towers, retrieval: RetrievalTask
+) -> list[Term]:
+    """The terms beside the retrieval softmax.
+
+    A DAT gets its mimic terms and an IntTower its interaction term with their default weights
+    where the config says nothing of them.
+    """
+    config = fitting.terms
+    terms: list[Term] = []
+    if config.dual is not None:
+        terms.append(DualTerm(config.dual.weight, retrieval))
+    if config.category_alignment is not None:
+        terms.append(CategoryAlignmentTerm(config.category_alignment))
+    if isinstance(model, DatConfig):
+        mimic = config.mimic or MimicConfig()
+        if towers.query.has_augmented:
+            terms.append(MimicTerm("query", mimic.query_weight))
+        if towers.candidate.has_augmented:
+            terms.append(MimicTerm("candidate", mimic.candidate_weight))
+    if isinstance(model, IntTowerConfig):
+        interaction = config.interaction or InteractionConfig()
+        terms.append(
+            InteractionTerm(interaction.weight, towers.scorer, fitting.softmax.logq_strength)
+        )
+        if config.contrastive_interaction is not None:
+            terms.append(ContrastiveInteractionTerm(config.contrastive_interaction))
+    return [term for term in terms if term.weight > 0.0]
+
+
+def build_list_terms(config: PreRankingConfig) -> list[Term]:
+    """The terms over mined lists."""
+    terms = config.list_terms
+    weights: dict[ListLoss, float] = {
+        "list_softmax": terms.list_softmax,
+        "pointwise": terms.pointwise,
+        "listwise_kl": terms.listwise_kl,
+        "margin_mse": terms.margin_mse,
+    }
+    return [
+        PreRankingTask(kind, weight=weight, teacher_temperature=terms.teacher_temperature)
+        for kind, weight in weights.items()
+        if weight > 0.0
+    ]

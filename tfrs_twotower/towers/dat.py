@@ -1,0 +1,172 @@
+"""Dual augmented towers (DAT: Yu, Wang, Feng, Xue, DLP-KDD 2021)."""
+
+from collections.abc import Mapping, Sequence
+
+import tensorflow as tf
+from numpy.typing import ArrayLike
+
+from tfrs_twotower.config import DatConfig
+from tfrs_twotower.features.inputs import Tokens, TowerInputs
+from tfrs_twotower.features.lookup import Lookup
+from tfrs_twotower.layers.bert import BertEncoder
+from tfrs_twotower.layers.candidate_memory import CandidateMemory
+from tfrs_twotower.layers.encoder import FieldEncoder
+from tfrs_twotower.layers.hiding import Hiding
+from tfrs_twotower.layers.initial import WeightMaker
+from tfrs_twotower.layers.segment_means import SegmentMeans
+from tfrs_twotower.layers.tables import MAIN_STDDEV, NUM_ZERO_ROWS
+from tfrs_twotower.preflight.augmentation import AugmentationPlan
+from tfrs_twotower.specs import IdFeature
+from tfrs_twotower.towers.augmentation import (
+    Augmentation,
+    HistoryAugmentation,
+    LearnedAugmentation,
+    RandomAugmentation,
+)
+from tfrs_twotower.towers.plain import PlainTower
+from tfrs_twotower.towers.tower import Tower, TowerOutput, Towers
+
+_CHUNK = 4096
+
+
+class DatTower(PlainTower):
+    """A plain tower whose sum has one more summand, `a W`, a being the augmented vector.
+
+    The paper feeds z = [e_1 | ... | e_n | a] to a fully connected stack; W is the block of its
+    first layer that meets a. With a = 0 the tower is the plain one, bit for bit.
+
+    a stands for what the other tower says of this side's positives: a query's for candidate
+    embeddings, a candidate's for query embeddings. See `losses.mimic` and `Augmentation`.
+    """
+
+    def __init__(
+        self,
+        inputs: TowerInputs,
+        fields: Sequence[FieldEncoder],
+        config: DatConfig,
+        weights: WeightMaker,
+        name: str,
+        augmentation: Augmentation,
+    ) -> None:
+        """Builds a plain tower, and what adds the vectors that `augmentation` makes."""
+        super().__init__(inputs, fields, config, weights, name)
+        self.augmentation = augmentation
+        self.has_augmented = augmentation.learned
+        # The identity: a lives where this tower's output is compared. From a random start a
+        # substitute (a history's mean for a learned vector) was of no use on the planted set.
+        self._kernel = weights.identity("augmentation.kernel", config.embedding_dim)
+        # A source of its own: what the fields hide is what a plain tower's hide.
+        self._augmentation_hiding = Hiding(weights.seed, f"{name}.augmentation")
+
+    def encode(self, tokens: Tokens, training: bool = False) -> TowerOutput:
+        """The embedding, and the augmented vectors that are to imitate the other side's."""
+        augmented = self.augmentation(tokens, self._augmentation_hiding if training else None)
+        vectors = self._sum_of_fields(tokens, training)
+        vectors += tf.matmul(augmented.vectors, self._kernel)
+        return TowerOutput(self._finish(vectors, training), augmented=augmented.imitating)
+
+
+class DatTowers(Towers):
+    """Two towers of which at least one is a `DatTower`; one that is not augmented is plain."""
+
+    def __init__(
+        self,
+        query: Tower,
+        candidate: Tower,
+        pretrained: Mapping[str, BertEncoder],
+    ) -> None:
+        """Joins two towers; `pretrained` are their BERT encoders by checkpoint."""
+        super().__init__(query, candidate, pretrained)
+        self._memory = query.augmentation.memory if isinstance(query, DatTower) else None
+
+    def enrol(self, query_tokens: Mapping[str, ArrayLike], corpus_tokens: Tokens) -> None:
+        """Notes which ids belong to which segment."""
+        for tower, tokens in ((self.query, query_tokens), (self.candidate, corpus_tokens)):
+            if isinstance(tower, DatTower):
+                tower.augmentation.enrol(tokens)
+
+    def observe(self, tokens: Tokens, embeddings: tf.Tensor) -> None:
+        """Remembers the embeddings of a step, which the next steps' histories are made of."""
+        if self._memory is not None:
+            self._memory.update(tokens, embeddings)
+
+    def settle(self, corpus_tokens: Tokens) -> None:
+        """Computes segment means, then the memory from the whole corpus.
+
+        The candidate tower does not depend on the memory, so one pass is exact.
+        """
+        for tower in (self.query, self.candidate):
+            if isinstance(tower, DatTower):
+                tower.augmentation.settle()
+        if self._memory is None:
+            return
+        size = len(next(iter(corpus_tokens.values())))
+        chunks = [
+            self.candidate.embed_tokens(
+                {name: values[start : start + _CHUNK] for name, values in corpus_tokens.items()}
+            )
+            for start in range(0, size, _CHUNK)
+        ]
+        self._memory.replace(corpus_tokens, tf.concat(chunks, axis=0))
+
+
+def build_augmentation(
+    plan: AugmentationPlan,
+    config: DatConfig,
+    weights: WeightMaker,
+    lookups: Mapping[str, Lookup],
+    candidate_id: IdFeature | None,
+) -> Augmentation | None:
+    """What the plan of one side asks for.
+
+    Args:
+        plan: of the side.
+        config: the towers' section of the run config.
+        weights: makes the side's augmentation weights.
+        lookups: of ids and segments, by vocabulary name.
+        candidate_id: what histories are looked up with; a spec with a history has it.
+
+    Returns:
+        None for a side that is not augmented.
+    """
+    dim = config.embedding_dim
+    memory = None
+    if plan.history is not None and candidate_id is not None:
+        num_rows = lookups[candidate_id.vocabulary_name].num_rows
+        memory = CandidateMemory(weights, candidate_id.name, num_rows, dim)
+    if plan.id_feature is not None:
+        return _learned(plan, plan.id_feature, config, weights, lookups, memory)
+    if plan.history is not None and memory is not None:
+        return HistoryAugmentation(plan.history.name, memory)
+    return RandomAugmentation(weights, dim) if plan.mode == "random" else None
+
+
+def _learned(
+    plan: AugmentationPlan,
+    id_feature: IdFeature,
+    config: DatConfig,
+    weights: WeightMaker,
+    lookups: Mapping[str, Lookup],
+    memory: CandidateMemory | None,
+) -> LearnedAugmentation:
+    num_rows = lookups[id_feature.vocabulary_name].num_rows
+    table = weights.normal(
+        "rows", [num_rows, config.embedding_dim], MAIN_STDDEV, zero_rows=NUM_ZERO_ROWS
+    )
+    segments = None
+    if plan.segment is not None:
+        segments = SegmentMeans(
+            weights,
+            table,
+            id_feature=id_feature.name,
+            segment_feature=plan.segment.name,
+            num_segments=lookups[plan.segment.vocabulary_name].num_rows,
+        )
+    return LearnedAugmentation(
+        table,
+        id_feature.name,
+        dropout=config.augmentation_dropout,
+        history=plan.history.name if plan.history else None,
+        memory=memory,
+        segments=segments,
+    )

@@ -1,0 +1,179 @@
+"""The second stage of the cascade: re-scores what retrieval returned.
+
+pre_ranker/
+    member-0/ member-1/ ...
+        architecture.json  weights.npz  vocabularies/  statistics.json    its towers
+        candidate_heads.npy  [num_candidates, num_candidate_heads, head_dim] float32, in row order
+    combination.json         `Combination`
+    candidate_signals.npy    [num_candidates, num_signals] float32, in row order
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from tfrs_twotower.artifacts.layout import (
+    CANDIDATE_HEADS,
+    CANDIDATE_SIGNALS,
+    COMBINATION,
+    MEMBER,
+)
+from tfrs_twotower.data.raw_inputs import RawBatch
+from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
+from tfrs_twotower.towers.storage import load_towers
+from tfrs_twotower.towers.tower import Towers
+
+RETRIEVAL, INTERACTION = "retrieval", "interaction"
+
+
+@dataclass(frozen=True)
+class Combination:
+    """The weighted sum that ranks: of the retrieval score, the members' scores, and signals.
+
+    Attributes:
+        num_candidates: how many retrieved candidates are re-scored.
+        features: `retrieval`, `interaction_0` and so on, then the names of the signals.
+        weights: one for each feature.
+    """
+
+    num_candidates: int
+    features: tuple[str, ...]
+    weights: tuple[float, ...]
+
+    def __call__(
+        self, retrieval: tf.Tensor, interactions: Sequence[tf.Tensor], signals: tf.Tensor
+    ) -> tf.Tensor:
+        """The final scores.
+
+        Args:
+            retrieval: `[batch, n]` scores of the retrieval stage.
+            interactions: `[batch, n]` pair scores of each member.
+            signals: `[batch, n, num_signals]`.
+
+        Returns:
+            `[batch, n]` float32.
+        """
+        parts = [retrieval, *interactions, *tf.unstack(signals, axis=2)]
+        weighted = [weight * part for weight, part in zip(self.weights, parts, strict=True)]
+        return tf.add_n(weighted)
+
+    def save(self, directory: Path) -> None:
+        """Writes `combination.json`."""
+        text = json.dumps({"schema": 1, **asdict(self)}, indent=2)
+        (directory / COMBINATION).write_text(text + "\n", encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Member:
+    """Towers whose heads meet, and the heads of every candidate.
+
+    Attributes:
+        towers: of kind `inttower`.
+        candidate_heads: `[num_candidates, num_candidate_heads, head_dim]`, in row order.
+    """
+
+    towers: Towers
+    candidate_heads: tf.Tensor
+
+    def query_heads(self, raw: RawBatch) -> tf.Tensor:
+        """`[batch, num_heads, head_dim]` of raw query features."""
+        query = self.towers.query
+        return query.encode(query.inputs(raw)).heads
+
+    def scores(self, query_heads: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+        """Pair scores `[batch, n]` of the candidates at these rows, all >= 0."""
+        return self.towers.scorer(query_heads, tf.gather(self.candidate_heads, rows))
+
+
+@dataclass(frozen=True)
+class PreRanker:
+    """All that re-scores retrieved candidates.
+
+    Attributes:
+        members: one or several.
+        combination: joins the scores.
+        candidate_signals: `[num_candidates, num_signals]`, in row order.
+    """
+
+    members: tuple[Member, ...]
+    combination: Combination
+    candidate_signals: tf.Tensor
+
+    def query_heads(self, raw: RawBatch) -> list[tf.Tensor]:
+        """Each member's `[batch, num_heads, head_dim]` of raw query features."""
+        return [member.query_heads(raw) for member in self.members]
+
+    def scores(
+        self, query_heads: Sequence[tf.Tensor], rows: tf.Tensor, retrieval_scores: tf.Tensor
+    ) -> tf.Tensor:
+        """Final scores of retrieved candidates.
+
+        Args:
+            query_heads: each member's `[batch, num_heads, head_dim]`.
+            rows: `[batch, n]` int, of the corpus; rows below 0 are no candidates.
+            retrieval_scores: `[batch, n]` of the retrieval stage.
+
+        Returns:
+            `[batch, n]` float32, -inf where there is no candidate.
+        """
+        there = rows >= 0
+        places = tf.maximum(rows, 0)
+        scores = self.combination(
+            tf.where(there, retrieval_scores, 0.0),
+            [
+                member.scores(heads, places)
+                for member, heads in zip(self.members, query_heads, strict=True)
+            ],
+            tf.gather(self.candidate_signals, places),
+        )
+        return tf.where(there, scores, tf.constant(-np.inf, scores.dtype))
+
+
+def load_pre_ranker(directory: Path) -> PreRanker:
+    """Reads a finished `pre_ranker` artifact.
+
+    Raises:
+        MissingArtifact: a file is not there.
+        CorruptArtifact: a file cannot be read, or the parts do not fit.
+    """
+    combination = _load_combination(directory / COMBINATION)
+    signals = _array(directory / CANDIDATE_SIGNALS)
+    num_members = len(combination.weights) - 1 - signals.shape[1]
+    members = []
+    for number in range(num_members):
+        place = directory / MEMBER.format(number=number)
+        heads = _array(place / CANDIDATE_HEADS)
+        if len(heads) != len(signals):
+            raise CorruptArtifact(
+                f"{place}: has heads of {len(heads)} candidates, and {directory} signals of "
+                f"{len(signals)}. Train the pre-ranker again."
+            )
+        members.append(Member(load_towers(place), tf.constant(heads)))
+    return PreRanker(tuple(members), combination, tf.constant(signals))
+
+
+def _load_combination(path: Path) -> Combination:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return Combination(
+            int(found["num_candidates"]), tuple(found["features"]), tuple(found["weights"])
+        )
+    except FileNotFoundError:
+        raise MissingArtifact(f"{path}: is missing; train the pre-ranker first.") from None
+    except (OSError, ValueError, KeyError, TypeError) as cause:
+        raise CorruptArtifact(f"{path}: cannot be read: {cause}. Train it again.") from cause
+
+
+def _array(path: Path) -> npt.NDArray[Any]:
+    try:
+        return np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise MissingArtifact(f"{path}: is missing; train the pre-ranker first.") from None
+    except (OSError, ValueError, EOFError) as cause:
+        raise CorruptArtifact(f"{path}: cannot be read: {cause}. Train it again.") from cause

@@ -1,0 +1,135 @@
+"""Validation of the pre-ranker: what retrieval returns for the validation queries, re-scored."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from tfrs_twotower.metrics import judge, per_query
+from tfrs_twotower.towers.tower import Towers
+from tfrs_twotower.training.combination import fit_combination
+from tfrs_twotower.training.validation import ValidationQueries, in_chunks, rank
+
+_PAIRS_AT_ONCE = 16_384
+
+
+class Pools:
+    """The retrieved candidates of each validation query, and what is known of them.
+
+    The retrieval towers must not have learned from these queries: their scores of a relevant
+    candidate would be higher here than they will be in service.
+    """
+
+    def __init__(
+        self,
+        retrieval: Towers,
+        corpus_tokens: dict[str, tf.Tensor],
+        queries: ValidationQueries,
+        *,
+        num_candidates: int,
+        signals: NDArray[np.float32],
+    ) -> None:
+        """Retrieves the pools, once.
+
+        Args:
+            retrieval: towers of the first stage.
+            corpus_tokens: `[corpus size, ...]` by name.
+            queries: what is asked.
+            num_candidates: length of the pools.
+            signals: `[corpus size, num_signals]`.
+        """
+        self.corpus_tokens = corpus_tokens
+        self.queries = queries
+        embedded = in_chunks(retrieval.query.embed_tokens, queries.tokens)
+        corpus = in_chunks(retrieval.candidate.embed_tokens, corpus_tokens)
+        self.rows = rank(embedded, corpus, queries, num_candidates)
+        self.present = self.rows >= 0
+        self.places = np.maximum(self.rows, 0)
+        self._retrieval = np.stack(
+            [corpus[rows] @ vector for rows, vector in zip(self.places, embedded, strict=True)]
+        )
+        self._signals = signals[self.places]
+        self._relevant = _relevant(self.rows, queries)
+
+    def fit(self, interactions: Sequence[NDArray[np.floating]]) -> NDArray[np.float64]:
+        """Weights of retrieval, the members' interactions `[num_queries, pool]`, the signals."""
+        return fit_combination(self._features(interactions), self._relevant, self.present)
+
+    def measure(
+        self,
+        metric: str,
+        weights: NDArray[np.floating],
+        interactions: Sequence[NDArray[np.floating]],
+    ) -> float:
+        """Mean of the metric when the pools are ordered by the weighted sum."""
+        scores = np.where(self.present, self._features(interactions) @ weights, -np.inf)
+        rows = np.where(self.present, self.rows, np.iinfo(np.int64).max)
+        order = np.lexsort((rows, -scores), axis=1)
+        ranked = np.take_along_axis(self.rows, order, axis=1)
+        return float(per_query(metric, judge(ranked, self.queries.truth)).mean())
+
+    def retrieval_alone(self, metric: str) -> float:
+        """Mean of the metric in retrieval's own order."""
+        return float(per_query(metric, judge(self.rows, self.queries.truth)).mean())
+
+    def _features(self, interactions: Sequence[NDArray[np.floating]]) -> NDArray[np.float64]:
+        parts = [self._retrieval[..., None], *(part[..., None] for part in interactions)]
+        return np.concatenate([*parts, self._signals], axis=2).astype(np.float64)
+
+
+class MemberValidator:
+    """Measures the cascade with one member, its sum fitted on the way.
+
+    Fitted and measured on the same queries, which matters little with a handful of weights and
+    hundreds of queries.
+    """
+
+    def __init__(self, towers: Towers, pools: Pools, metric: str) -> None:
+        """Prepares the measurement of a member's towers, of kind `inttower`."""
+        self._scorer = towers.scorer
+        self._pools = pools
+        self._metric = metric
+        self._query_heads = _traced(towers, "query")
+        self._candidate_heads = _traced(towers, "candidate")
+
+    def measure(self) -> dict[str, float]:
+        """The metric by its name."""
+        interactions = [self.interaction()]
+        weights = self._pools.fit(interactions)
+        return {self._metric: self._pools.measure(self._metric, weights, interactions)}
+
+    def interaction(self) -> NDArray[np.float32]:
+        """`[num_queries, pool]` pair scores with the towers as they are."""
+        pools = self._pools
+        queries = in_chunks(self._query_heads, pools.queries.tokens)
+        candidates = in_chunks(self._candidate_heads, pools.corpus_tokens)
+        size = max(1, _PAIRS_AT_ONCE // pools.rows.shape[1])
+        return np.concatenate(
+            [
+                self._scorer(
+                    tf.constant(queries[start : start + size]),
+                    tf.constant(candidates[pools.places[start : start + size]]),
+                ).numpy()
+                for start in range(0, len(queries), size)
+            ]
+        )
+
+
+def _traced(towers: Towers, side: str) -> tf.types.experimental.PolymorphicFunction:
+    tower = getattr(towers, side)
+    return tf.function(
+        lambda tokens: tower.encode(tokens, training=False).heads,
+        autograph=False,
+        reduce_retracing=True,
+    )
+
+
+def _relevant(pool: NDArray[np.int64], queries: ValidationQueries) -> NDArray[np.bool_]:
+    truth = queries.truth.relevant
+    return np.stack(
+        [
+            np.isin(rows, truth.values[start:end])
+            for rows, start, end in zip(pool, truth.offsets[:-1], truth.offsets[1:], strict=True)
+        ]
+    )

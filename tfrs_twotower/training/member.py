@@ -1,0 +1,121 @@
+"""The training of one member of the pre-ranker."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from tfrs_twotower.artifacts.layout import CANDIDATE_HEADS
+from tfrs_twotower.config import IntTowerConfig, PreRankingConfig
+from tfrs_twotower.data.assets import Assets
+from tfrs_twotower.data.negative_lists import Phase
+from tfrs_twotower.specs import FeatureSpec
+from tfrs_twotower.tasks.build import build_list_terms
+from tfrs_twotower.tasks.retrieval import RetrievalTask
+from tfrs_twotower.tasks.term import Term
+from tfrs_twotower.towers.storage import save_towers
+from tfrs_twotower.training.cascade_validation import MemberValidator, Pools
+from tfrs_twotower.training.fitting import Examples, Measure
+from tfrs_twotower.training.inputs import TrainingData
+from tfrs_twotower.training.job import Job
+from tfrs_twotower.training.listed_examples import read_listed_examples
+from tfrs_twotower.training.reports import Report, TrainingResult
+from tfrs_twotower.training.validation import in_chunks
+
+_RESULT = "result.json"
+_INTERACTION = "validation_interaction.npy"
+
+
+class MemberJob(Job):
+    """Trains an IntTower on mined lists beside the in-batch terms.
+
+    Its directory holds the towers and the heads of every candidate; until `clear` also what the
+    job found, so that a run that is killed in a later member need not train this one again.
+    """
+
+    def __init__(
+        self,
+        spec: FeatureSpec,
+        model_config: IntTowerConfig,
+        pre_ranking: PreRankingConfig,
+        data: TrainingData,
+        assets: Assets,
+        *,
+        pools: Pools,
+        negatives_dir: Path,
+        seed: int,
+        refit: bool,
+        output_dir: Path,
+        report: Report,
+        checkpoint_root: Path,
+    ) -> None:
+        """Describes the job: `pools` and `negatives_dir` say what retrieval returns."""
+        super().__init__(
+            spec,
+            model_config,
+            pre_ranking,
+            data,
+            assets,
+            seed=seed,
+            refit=refit,
+            output_dir=output_dir,
+            report=report,
+            checkpoint_root=checkpoint_root,
+        )
+        self._pre_ranking = pre_ranking
+        self._pools = pools
+        self._negatives_dir = negatives_dir
+
+    def finish(self) -> tuple[TrainingResult, NDArray[np.float32]]:
+        """Trains the member, unless that was done, and writes it.
+
+        Returns:
+            What came out, and the pair scores `[num_queries, pool]` of the first fit.
+        """
+        done = self.output_dir / _RESULT
+        if not done.exists():
+            result = self.run()
+            save_towers(self.towers, self.spec, self.model_config, self.assets, self.output_dir)
+            heads = in_chunks(
+                lambda tokens: self.towers.candidate.encode(tokens).heads,
+                self.data.corpus_tokens(self.towers.candidate),
+            )
+            np.save(self.output_dir / CANDIDATE_HEADS, heads, allow_pickle=False)
+            partial = done.with_suffix(".partial")
+            partial.write_text(json.dumps(asdict(result)), encoding="utf-8")
+            partial.replace(done)
+        found = json.loads(done.read_text(encoding="utf-8"))
+        interaction = np.load(self.output_dir / _INTERACTION, allow_pickle=False)
+        return TrainingResult(**{**found, "messages": tuple(found["messages"])}), interaction
+
+    def clear(self) -> None:
+        """Removes what only the run itself needed."""
+        (self.output_dir / _RESULT).unlink()
+        (self.output_dir / _INTERACTION).unlink()
+
+    def examples(self, phase: Phase) -> Examples:
+        """The phase's examples with their mined lists."""
+        return read_listed_examples(
+            self._negatives_dir,
+            phase,
+            self.table,
+            list_size=self._pre_ranking.list_size,
+            seed=self.seed,
+        )
+
+    def terms(self, retrieval: RetrievalTask) -> list[Term]:
+        """The in-batch terms and those over lists."""
+        return super().terms(retrieval) + build_list_terms(self._pre_ranking)
+
+    def validator(self, corpus_tokens: dict[str, tf.Tensor]) -> Measure | None:
+        """Measures the whole cascade."""
+        del corpus_tokens
+        return MemberValidator(self.towers, self._pools, self.metric)
+
+    def finish_first_fit(self) -> None:
+        """Keeps the pair scores of the validation pools."""
+        scores = MemberValidator(self.towers, self._pools, self.metric).interaction()
+        np.save(self.output_dir / _INTERACTION, scores, allow_pickle=False)

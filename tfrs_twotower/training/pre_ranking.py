@@ -1,0 +1,187 @@
+"""From mined lists to a trained pre-ranker on disk."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tfrs_twotower.artifacts.layout import (
+    CANDIDATE_SIGNALS,
+    FIRST_FIT_WEIGHTS,
+    MEMBER,
+    TRAINING_LOG,
+    WEIGHTS,
+)
+from tfrs_twotower.config import PreRankingConfig, RunConfig
+from tfrs_twotower.data.assets import Assets, load_assets
+from tfrs_twotower.data.corpus import load_corpus
+from tfrs_twotower.data.example_table import ExampleTable
+from tfrs_twotower.errors import TrainingError
+from tfrs_twotower.specs import FeatureSpec
+from tfrs_twotower.towers.pre_ranker import INTERACTION, RETRIEVAL, Combination
+from tfrs_twotower.towers.storage import load_towers
+from tfrs_twotower.towers.tower import Towers
+from tfrs_twotower.training.cascade_validation import Pools
+from tfrs_twotower.training.inputs import TrainingData
+from tfrs_twotower.training.member import MemberJob
+from tfrs_twotower.training.reports import Report, StepReport, TrainingResult
+from tfrs_twotower.training.signals import candidate_signals
+from tfrs_twotower.training.train import ignore_report
+
+_MOST_QUERIES = 10_000
+
+
+@dataclass(frozen=True)
+class PreRankerResult:
+    """What came out.
+
+    Attributes:
+        members: of each member's training.
+        validation: the metric of retrieval alone and of the whole cascade.
+        weights: of the combination, by feature.
+    """
+
+    members: tuple[TrainingResult, ...]
+    validation: dict[str, float]
+    weights: dict[str, float]
+
+
+def train_pre_ranker(
+    spec: FeatureSpec,
+    config: RunConfig,
+    pre_ranking: PreRankingConfig,
+    preprocessed_dir: Path,
+    model_dir: Path,
+    negatives_dir: Path,
+    output_dir: Path,
+    report: Report = ignore_report,
+    *,
+    checkpoint_root: Path = Path(),
+) -> PreRankerResult:
+    """Trains the members, fits the cascade's weighted sum, and writes all of it.
+
+    The towers of a first fit learn from training examples only, and so did the retrieval towers
+    that are set beside them: the sum's weights are fitted where both are honest, on validation
+    queries, and are kept when the towers are trained again with the validation window.
+
+    Args:
+        spec: the feature spec.
+        config: the run config.
+        pre_ranking: its section for the second stage.
+        preprocessed_dir: a finished preprocessed artifact.
+        model_dir: the retrieval model.
+        negatives_dir: what was mined.
+        output_dir: an existing directory; everything is written here.
+        report: is told of every step.
+        checkpoint_root: where relative `checkpoint` directories of the spec start.
+
+    Raises:
+        TrainingError: training diverged, or cannot start.
+        ArtifactError: an artifact cannot be read, or does not fit the others.
+    """
+    assets = load_assets(preprocessed_dir)
+    refit = config.training.refit
+    data = TrainingData(
+        preprocessed_dir,
+        spec,
+        load_corpus(preprocessed_dir, spec),
+        assets.statistics.get("window") or {},
+        config.training,
+    )
+    retrieval = load_towers(model_dir, FIRST_FIT_WEIGHTS if refit else WEIGHTS)
+    pools = _pools(data, retrieval, pre_ranking, config)
+    members, interactions, jobs = [], [], []
+    for number, model in enumerate(pre_ranking.models):
+        directory = output_dir / MEMBER.format(number=number)
+        directory.mkdir(exist_ok=True)
+        job = MemberJob(
+            spec,
+            model,
+            pre_ranking,
+            data,
+            # Building towers may add a checkpoint's vocabulary.
+            Assets(dict(assets.vocabularies), assets.statistics),
+            pools=pools,
+            negatives_dir=negatives_dir,
+            # Another start than the retrieval model's and the other members'.
+            seed=config.seed + 1 + number,
+            refit=refit,
+            output_dir=directory,
+            report=_named(report, f"member {number + 1} of {len(pre_ranking.models)}: "),
+            checkpoint_root=checkpoint_root,
+        )
+        result, interaction = job.finish()
+        members.append(result)
+        interactions.append(interaction)
+        jobs.append(job)
+    weights = pools.fit(interactions)
+    names = [f"{INTERACTION}_{number}" for number in range(len(members))]
+    combination = Combination(
+        pre_ranking.num_candidates,
+        (RETRIEVAL, *names, *pre_ranking.signals),
+        tuple(float(weight) for weight in weights),
+    )
+    combination.save(output_dir)
+    table = data.examples(retrieval.query, with_fresh=refit)
+    signals = _signals(table, data, pre_ranking, config)
+    np.save(output_dir / CANDIDATE_SIGNALS, signals, allow_pickle=False)
+    metric = jobs[0].metric
+    _join_logs(output_dir, len(jobs))
+    for job in jobs:
+        job.clear()
+    return PreRankerResult(
+        tuple(members),
+        {
+            f"retrieval {metric}": pools.retrieval_alone(metric),
+            f"cascade {metric}": pools.measure(metric, weights, interactions),
+        },
+        dict(zip(combination.features, combination.weights, strict=True)),
+    )
+
+
+def _pools(
+    data: TrainingData, retrieval: Towers, pre_ranking: PreRankingConfig, config: RunConfig
+) -> Pools:
+    table = data.examples(retrieval.query, with_fresh=False)
+    stopping = pre_ranking.early_stopping
+    most = stopping.max_queries if stopping else _MOST_QUERIES
+    queries = data.validation_queries(retrieval.query, data.counts(table), most, seed=config.seed)
+    if queries is None:
+        raise TrainingError(
+            "pre_ranking weighs the scores of both stages on validation queries, and the split "
+            "has none. Widen the validation window, or leave pre_ranking out."
+        )
+    return Pools(
+        retrieval,
+        data.corpus_tokens(retrieval.candidate),
+        queries,
+        num_candidates=pre_ranking.num_candidates,
+        signals=_signals(table, data, pre_ranking, config),
+    )
+
+
+def _signals(
+    table: ExampleTable, data: TrainingData, pre_ranking: PreRankingConfig, config: RunConfig
+) -> NDArray[np.float32]:
+    return candidate_signals(
+        pre_ranking.signals, table, len(data.corpus), recent_days=config.preprocess.recent_days
+    )
+
+
+def _named(report: Report, name: str) -> Report:
+    def pass_on(step: StepReport) -> None:
+        report(replace(step, message=name + step.message) if step.message else step)
+
+    return pass_on
+
+
+def _join_logs(directory: Path, num_members: int) -> None:
+    lines = []
+    for number in range(num_members):
+        log = directory / MEMBER.format(number=number) / TRAINING_LOG
+        for line in log.read_text(encoding="utf-8").splitlines():
+            lines.append(json.dumps({"member": number, **json.loads(line)}))
+        log.unlink()
+    (directory / TRAINING_LOG).write_text("\n".join(lines) + "\n", encoding="utf-8")
