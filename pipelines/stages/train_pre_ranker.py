@@ -9,18 +9,17 @@ from pipelines.stages.training_runs import (
 )
 from tfrs_twotower.artifacts import Manifest, commit, fingerprint
 from tfrs_twotower.artifacts.layout import TRAINING_LOG
-from tfrs_twotower.errors import ConfigError
+from tfrs_twotower.config import pre_ranking_of
 from tfrs_twotower.training.pre_ranking import PreRankerResult, train_pre_ranker
 
 
 def config_fingerprint(context: StageContext) -> str:
     """Hash of the config sections that the training reads."""
     config = context.config
-    pre_ranking = config.pre_ranking
     return fingerprint(
         {
             "seed": config.seed,
-            "pre_ranking": pre_ranking.model_dump(mode="json") if pre_ranking else None,
+            "pre_ranking": pre_ranking_of(config).model_dump(mode="json"),
             "time_decay_half_life_days": config.training.time_decay_half_life_days,
             "refit": config.training.refit,
             "recent_days": config.preprocess.recent_days,
@@ -32,15 +31,11 @@ def run(context: StageContext) -> Manifest:
     """Trains the pre-ranker; continues where a killed run of the same inputs stopped.
 
     Raises:
+        ConfigError: the run has no pre-ranker.
         TrainingError: training diverged, or cannot start.
         ArtifactError: a parent is missing, damaged or outdated.
     """
-    layout, pre_ranking = context.layout, context.config.pre_ranking
-    if pre_ranking is None:
-        raise ConfigError(
-            f"run '{context.config.name}': there is no section pre_ranking; add one to the run "
-            "config (an empty mapping takes every default)"
-        )
+    layout, pre_ranking = context.layout, pre_ranking_of(context.config)
     parents = {
         "preprocessed": open_parent(context, "preprocessed").fingerprint,
         "model": open_parent(context, "model").fingerprint,

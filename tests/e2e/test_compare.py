@@ -86,7 +86,7 @@ def test_what_it_leaves(undisturbed):
         ("as_it_is", "ease"), ("as_it_is", "popularity"),
     ]  # fmt: skip
     assert all(len(entry["by_seed"]) == 2 for entry in table["systems"][0]["metrics"].values())
-    assert document["runs"][1]["changes"] == {"model.embedding_dim": {"from": 32, "to": 4}}
+    assert document["runs"][1]["changes"] == {"model.embedding_dim": {"from": 64, "to": 4}}
     assert answer["leaderboards"][0]["reference"] == "as_it_is"
     assert "<svg" in (workdir / "index.html").read_text(encoding="utf-8")
     cells = [workdir / "runs" / run / f"seed-{s}" for run in ("as_it_is", "narrow") for s in (0, 1)]

@@ -37,7 +37,7 @@ def ease_weights(gram: NDArray[np.float32], l2: float) -> NDArray[np.float32]:
     if failed:
         raise DataError(
             f"EASE: X'X + {l2} I cannot be inverted (LAPACK says {failed}); raise "
-            "ease_lambda, or do without EASE."
+            "this L2 weight, or do without EASE."
         )
     diagonal = factor.diagonal().copy()
     weights = factor.astype(np.float32)

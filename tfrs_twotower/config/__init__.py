@@ -9,10 +9,10 @@ from tfrs_twotower.config.model import (
     TransformerConfig,
 )
 from tfrs_twotower.config.pre_ranking import (
+    EaseMemberConfig,
     ListTermsConfig,
     MiningConfig,
     PreRankingConfig,
-    Signal,
 )
 from tfrs_twotower.config.run import (
     DATA_VARIABLE,
@@ -52,6 +52,7 @@ __all__ = [
     "DatConfig",
     "DualConfig",
     "EarlyStoppingConfig",
+    "EaseMemberConfig",
     "EmbedConfig",
     "EvaluateConfig",
     "ExportConfig",
@@ -69,7 +70,6 @@ __all__ = [
     "PreRankingConfig",
     "PreprocessConfig",
     "RunConfig",
-    "Signal",
     "SoftmaxConfig",
     "TermsConfig",
     "TrainingConfig",

@@ -106,7 +106,14 @@ class IntTowerConfig(FieldsConfig):
     num_candidate_heads: Annotated[int, Field(ge=1, le=64)] = 4
     """Heads of a candidate; with 1 the interaction is an inner product."""
     head_dim: Annotated[int, Field(ge=1, le=1024)] = 32
-    """Dimension of a head. A candidate costs num_candidate_heads x head_dim numbers in serving."""
+    """Dimension of a head. A candidate costs candidate_views x num_candidate_heads x head_dim
+    numbers in serving."""
+    candidate_views: Annotated[int, Field(ge=1, le=16)] = 1
+    """Readings of a candidate, each with its own token weights for `bag` texts and with heads of
+    its own: a query head finds the reading that suits it."""
+    cosine_heads: bool = False
+    """L2-normalises the heads, as ColBERT does and the paper does not, and starts their maps at
+    the identity: the interaction then starts as an inner product of small towers."""
 
 
 def _kind_of(value: Any) -> str:

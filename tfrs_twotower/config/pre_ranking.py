@@ -8,10 +8,6 @@ from tfrs_twotower.config.model import IntTowerConfig
 from tfrs_twotower.config.training import EarlyStoppingConfig, FittingConfig, SoftmaxConfig
 from tfrs_twotower.documents import Document
 
-Signal = Literal["log_count", "log_recent_count"]
-"""What is known of a candidate in the training window: log(1 + positive interactions), and the
-same of its last `preprocess.recent_days`."""
-
 
 class MiningConfig(Document):
     """What `mine` keeps of the retrieval stage's answers to the training examples."""
@@ -40,6 +36,25 @@ class ListTermsConfig(Document):
     """Divisor of the teacher's scores in both."""
 
 
+class EaseMemberConfig(Document):
+    """EASE (Steck 2019) of the query's history as a member that is computed, not trained.
+
+    Cut to a low rank, so that it is an inner product of a query's and a candidate's vector.
+    """
+
+    rank: PositiveInt = 128
+    """Dimension of the vectors."""
+    l2: PositiveFloat = 200.0
+    """L2 weight of EASE."""
+    half_lives: Annotated[
+        tuple[PositiveFloat | None, ...], Field(min_length=1, max_length=16)
+    ] = (None, 8.0)
+    """One score for each: an event of the history counts half as much as one so many events more
+    recent; null: all count alike. Where a candidate stands repeatedly, its latest event counts."""
+    max_candidates: PositiveInt = 20_000
+    """A larger corpus is refused: EASE inverts a matrix of this order."""
+
+
 class PreRankingConfig(FittingConfig):
     """A second stage, of one IntTower or several, that re-scores what retrieval returns.
 
@@ -50,19 +65,22 @@ class PreRankingConfig(FittingConfig):
 
     num_candidates: PositiveInt = 200
     """Retrieved candidates that are re-scored for a request."""
-    models: Annotated[tuple[IntTowerConfig, ...], Field(min_length=1, max_length=16)] = (
+    models: Annotated[tuple[IntTowerConfig, ...], Field(max_length=16)] = (
         IntTowerConfig(kind="inttower"),
     )
     """The towers of each member, trained one after the other. Members that differ (in what they
-    look at, such as history_half_life) bring more than a larger one."""
+    look at, such as history_half_life) bring more than a larger one. May be empty beside ease."""
+    ease: EaseMemberConfig | None = None
+    """A further member, in closed form; needs a history and an id that is not hashed."""
     mining: MiningConfig = MiningConfig()
     """Where the negatives come from."""
     list_size: Annotated[int, Field(ge=1, le=1000)] = 8
     """Mined negatives of an example in one step, drawn anew each time."""
     list_terms: ListTermsConfig = ListTermsConfig()
     """What is learned from the lists."""
-    signals: tuple[Signal, ...] = ("log_count", "log_recent_count")
-    """Numbers about the candidate that join the sum."""
+    popularity_days: tuple[PositiveFloat | None, ...] = (None, 30.0, 7.0)
+    """Numbers about the candidate that join the sum: log(1 + its positive interactions in the last
+    so many days of the training window); null: in all of it."""
     batch_size: Annotated[int, Field(ge=2)] = 512
     """Examples of one step, each with its list."""
     epochs: PositiveInt | None = 5

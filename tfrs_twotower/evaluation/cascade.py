@@ -7,21 +7,22 @@ from numpy.typing import NDArray
 
 from tfrs_twotower.evaluation.inputs import QuerySet, SecondStage
 from tfrs_twotower.evaluation.ranking import Scorer, rank_corpus, ranked_chunks
+from tfrs_twotower.metrics import judge, recall
 
 
 class Cascade(NamedTuple):
-    """What each stage returns, as rows, best first, -1 where there is none.
+    """What each stage returns.
 
     Attributes:
-        retrieved: `[num_queries, k]` of retrieval.
-        pool: `[num_queries, num_candidates]` of retrieval, which the second stage orders again;
-            None without one.
-        ranked: `[num_queries, k]` of what is served.
+        retrieved: `[num_queries, k]` rows of retrieval, best first, -1 where there is none.
+        ranked: `[num_queries, k]` rows of what is served, in the same form.
+        held: `[num_queries]` share of the relevant candidates among those that the second stage
+            orders again; None without one.
     """
 
     retrieved: NDArray[np.int64]
-    pool: NDArray[np.int64] | None
     ranked: NDArray[np.int64]
+    held: NDArray[np.float64] | None
 
 
 def rank_cascade(
@@ -45,15 +46,17 @@ def rank_cascade(
     """
     if second_stage is None:
         retrieved = rank_corpus(scorer, query_set, eligible, k)
-        return Cascade(retrieved, None, retrieved)
+        return Cascade(retrieved, retrieved, None)
     size = second_stage.num_candidates
-    retrieved = np.full((len(query_set), max(k, size)), -1, np.int64)
-    ranked = np.full((len(query_set), k), -1, np.int64)
+    retrieved, ranked = (np.full((len(query_set), k), -1, np.int64) for _ in range(2))
+    held = np.zeros(len(query_set))
     for queries, rows, scores in ranked_chunks(scorer, query_set, eligible, max(k, size)):
-        final = second_stage.re_score(queries, rows[:, :size], scores[:, :size])
-        retrieved[queries] = rows
-        ranked[queries, :size] = order_again(rows[:, :size], final)[:, :k]
-    return Cascade(retrieved[:, :k], retrieved[:, :size], ranked)
+        pool = rows[:, :size]
+        final = second_stage.re_score(queries, pool, scores[:, :size])
+        retrieved[queries] = rows[:, :k]
+        ranked[queries, :size] = order_again(pool, final)[:, :k]
+        held[queries] = recall(judge(pool, query_set.truth.take(queries)), size)
+    return Cascade(retrieved, ranked, held)
 
 
 def order_again(rows: NDArray[np.int64], scores: NDArray[np.floating]) -> NDArray[np.int64]:

@@ -77,7 +77,7 @@ def render_comparison(document: dict[str, Any]) -> str:
 def _section(table: dict[str, Any], document: dict[str, Any]) -> Section:
     given = comparison_rows(table)
     rows = best_first(given)
-    names = {row.run for row in rows if row.is_model}
+    names = dict.fromkeys(row.run for row in given if row.is_model)
     timings = {name: document["timings"][name] for name in names}
     stages = {stage: None for seeds in timings.values() for s in seeds.values() for stage in s}
     return Section(
@@ -121,11 +121,10 @@ def headline(table: dict[str, Any], rows: list[ComparisonRow], num_seeds: int) -
     if figure["sd"] is not None:
         text += f" \N{PLUS-MINUS SIGN} {decimal(figure['sd'])} over {num_seeds} seeds"
     if best.is_reference:
-        ahead = [row for row in models if row.marks.get(metric) == "+"]
         others = len({row.run for row in models}) - 1
-        if others and num_seeds > 1 and not ahead:
+        if others and num_seeds > 1:
             worse = len({row.run for row in models if row.marks.get(metric) == "-"})
-            text += f"; of {others} other runs, {worse} are significantly worse"
+            text += f"; {worse or 'none'} of {others} other runs significantly worse"
         return text + "."
     test = best.tests.get(metric)
     if test is None or num_seeds == 1:

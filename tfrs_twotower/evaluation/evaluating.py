@@ -6,6 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tfrs_twotower.artifacts.manifest import package_versions
 from tfrs_twotower.config import EvaluateConfig
 from tfrs_twotower.evaluation.baselines.selection import fit_baselines
@@ -21,7 +24,7 @@ from tfrs_twotower.evaluation.ranking import EmbeddingScorer, rank_corpus
 from tfrs_twotower.evaluation.slices import make_slices, slice_figures
 from tfrs_twotower.evaluation.strict_json import to_plain
 from tfrs_twotower.evaluation.systems import SystemRun, system_metrics
-from tfrs_twotower.metrics import Judged, judge
+from tfrs_twotower.metrics import judge
 
 Progress = Callable[[str, float, float], None]
 
@@ -84,11 +87,10 @@ def evaluate(
     runs = {
         name: SystemRun(name, rows, judge(rows, inputs.test.truth)) for name, rows in ranked.items()
     }
-    pool = None if cascade.pool is None else judge(cascade.pool, inputs.test.truth)
     progress("measure", len(baselines.scorers) + 1, len(baselines.scorers) + 1)
     return Evaluation(
         to_plain(
-            _document(inputs, config, runs, pool, ks, seed, index_k)
+            _document(inputs, config, runs, cascade.held, ks, seed, index_k)
             | {
                 "protocol": describe_protocol(inputs, config, baselines, refit=refit, seed=seed),
             }
@@ -101,7 +103,7 @@ def _document(
     inputs: EvaluationInputs,
     config: EvaluateConfig,
     runs: dict[str, SystemRun],
-    pool: Judged | None,
+    held: NDArray[np.float64] | None,
     ks: tuple[int, ...],
     seed: int,
     index_k: int,
@@ -109,7 +111,7 @@ def _document(
     slices = make_slices(inputs)
     systems: dict[str, dict[str, Any]] = {}
     for name, run in runs.items():
-        if name == "cascade" and pool is None:
+        if name == "cascade" and held is None:
             systems[name] = systems["retrieval"]
             continue
         systems[name] = {
@@ -118,13 +120,13 @@ def _document(
                 run, inputs, slices, key_metrics(ks), num_bootstrap=config.num_bootstrap, seed=seed
             ),
         }
-    stages = [runs["retrieval"]] if pool is None else [runs["cascade"], runs["retrieval"]]
-    facts = None
-    if pool is not None and inputs.second_stage is not None:
-        facts = pool_facts(
-            pool,
+    stages = [runs["retrieval"]] if held is None else [runs["cascade"], runs["retrieval"]]
+    pool = None
+    if held is not None and inputs.second_stage is not None:
+        pool = pool_facts(
+            held,
+            inputs.second_stage,
             {run.name: run.judged for run in reversed(stages)},
-            inputs.second_stage.weights,
             ks,
             config.num_bootstrap,
             seed,
@@ -136,7 +138,7 @@ def _document(
         "protocol": {},
         "leakage_check": check_leakage(inputs),
         "systems": systems,
-        "funnel": funnel(retrieval, cascade, inputs.index_quality, index_k, facts),
+        "funnel": funnel(retrieval, cascade, inputs.index_quality, index_k, pool),
         "comparisons": compare(
             stages,
             baselines,

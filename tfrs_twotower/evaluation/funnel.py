@@ -2,8 +2,12 @@
 
 from typing import Any
 
-from tfrs_twotower.evaluation.confidence import ratio_interval
-from tfrs_twotower.evaluation.systems import figure, figures_of
+import numpy as np
+from numpy.typing import NDArray
+
+from tfrs_twotower.evaluation.confidence import mean_intervals, ratio_interval
+from tfrs_twotower.evaluation.inputs import SecondStage
+from tfrs_twotower.evaluation.systems import figure
 from tfrs_twotower.metrics import Judged, recall
 
 
@@ -38,9 +42,9 @@ def funnel(
 
 
 def pool_facts(
-    pool: Judged,
+    held: NDArray[np.float64],
+    second_stage: SecondStage,
     stages: dict[str, Judged],
-    weights: dict[str, float],
     ks: tuple[int, ...],
     num_bootstrap: int,
     seed: int,
@@ -48,9 +52,9 @@ def pool_facts(
     """What retrieval hands to the second stage, and what of it comes through.
 
     Args:
-        pool: the retrieved candidates that are scored again.
+        held: `[num_queries]` share of the relevant candidates that the pool holds.
+        second_stage: what scores the pool again.
         stages: rankings whose first K are looked at: `retrieval`, `cascade`.
-        weights: of each feature in the final score.
         ks: list lengths; those that hold the whole pool are left out.
         num_bootstrap: resamples of the intervals.
         seed: of the resamples.
@@ -59,9 +63,8 @@ def pool_facts(
         `num_candidates`; `recall@num_candidates`, the ceiling of the cascade; `weights`; and for
         each stage `kept`, recall@K over that ceiling, so that recall@K = ceiling x kept@K.
     """
-    size = pool.gains.shape[1]
-    ceiling = f"recall@{size}"
-    held = recall(pool, size)
+    size = second_stage.num_candidates
+    ceiling = mean_intervals(held[:, None], num_bootstrap, seed)[:, 0]
     kept: dict[str, dict[str, Any]] = {name: {} for name in stages}
     for name, judged in stages.items():
         for k in (k for k in ks if k < size and held.any()):
@@ -70,7 +73,7 @@ def pool_facts(
             kept[name][f"kept@{k}"] = figure(found.mean() / held.mean(), interval, len(held))
     return {
         "num_candidates": size,
-        **figures_of(pool, (ceiling,), num_bootstrap, seed),
-        "weights": weights,
+        f"recall@{size}": figure(held.mean(), ceiling, len(held)),
+        "weights": second_stage.weights,
         "kept": kept,
     }

@@ -13,11 +13,16 @@ import tensorflow as tf
 from tfrs_twotower.layers.initial import WeightMaker
 
 _TYPICAL_INPUT = 0.1
+_COSINE_NOISE = 0.1
 _MOST_PRODUCTS = 2**21
 
 
 class HeadMaps(tf.Module):
-    """One linear map, without a bias, from each participating layer to its heads."""
+    """One linear map, without a bias, from each participating layer to its heads.
+
+    Cosine heads have unit length, and their maps start close to the identity: head after head
+    takes the next coordinates of its layer, beginning anew at its end.
+    """
 
     def __init__(
         self,
@@ -27,6 +32,7 @@ class HeadMaps(tf.Module):
         num_heads: int,
         head_dim: int,
         num_summands: int,
+        cosine: bool = False,
     ) -> None:
         """Makes the maps.
 
@@ -38,14 +44,20 @@ class HeadMaps(tf.Module):
             num_summands: heads of the query side, over all layers. With it and the dimension the
                 initial kernels are sized so that the scores of new towers, whose vectors have
                 entries of about 0.1, are of order 1.
+            cosine: normalises the heads.
         """
         super().__init__(name="heads")
         self._head_dim = head_dim
-        gain = (num_summands * head_dim) ** -0.25 / _TYPICAL_INPUT
+        self._cosine = cosine
+        gain = _COSINE_NOISE if cosine else (num_summands * head_dim) ** -0.25 / _TYPICAL_INPUT
         self._kernels = [
             weights.normal(f"layer_{number}.kernel", [dim, num_heads * head_dim], gain / dim**0.5)
             for number, dim in enumerate(input_dims)
         ]
+        if cosine:
+            for kernel in self._kernels:
+                dim, width = kernel.shape
+                kernel.assign_add(tf.one_hot(tf.range(width) % dim, dim, axis=0))
 
     def __call__(self, layers: Sequence[tf.Tensor]) -> tf.Tensor:
         """Heads `[batch, num_layers * num_heads, head_dim]` of layers `[batch, input_dim]`.
@@ -54,7 +66,8 @@ class HeadMaps(tf.Module):
         """
         maps = zip(layers, self._kernels, strict=True)
         heads = tf.concat([tf.matmul(layer, kernel) for layer, kernel in maps], axis=1)
-        return tf.reshape(heads, [-1, heads.shape[1] // self._head_dim, self._head_dim])
+        heads = tf.reshape(heads, [-1, heads.shape[1] // self._head_dim, self._head_dim])
+        return tf.math.l2_normalize(heads, axis=2) if self._cosine else heads
 
 
 def interaction_scores(query_heads: tf.Tensor, candidate_heads: tf.Tensor) -> tf.Tensor:

@@ -12,7 +12,6 @@ from tfrs_twotower.layers.pooling import mean_of_rows, mean_of_vectors
 from tfrs_twotower.layers.tables import MAIN_STDDEV
 from tfrs_twotower.layers.transformer import PreNormLayer
 
-
 _NUM_POSITION_BUCKETS = 8
 
 
@@ -20,7 +19,8 @@ class BagField(tf.Module):
     """Mean of the token rows, each token with a learned weight exp(w) that starts at 1.
 
     With `positions`, the weight is exp(w + p), p learned for the token's place in the text: the
-    first place, the next two, the next four, and so on; the last bucket is open.
+    first place, the next two, the next four, and so on; the last bucket is open. With `spread`,
+    w and p start at random with this deviation, so that several bags of one text differ.
     """
 
     def __init__(
@@ -31,13 +31,14 @@ class BagField(tf.Module):
         *,
         token_dropout: float = 0.0,
         positions: bool = False,
+        spread: float = 0.0,
     ) -> None:
         super().__init__(name=name)
         self._table = table
         self._token_dropout = token_dropout
-        self._log_weight = weights.constant("log_weight", [table.shape[0]], 0.0)
+        self._log_weight = weights.normal("log_weight", [table.shape[0]], spread)
         self._position = (
-            weights.constant("position", [_NUM_POSITION_BUCKETS], 0.0) if positions else None
+            weights.normal("position", [_NUM_POSITION_BUCKETS], spread) if positions else None
         )
 
     @property
@@ -46,8 +47,8 @@ class BagField(tf.Module):
         return int(self._log_weight.shape[0])
 
     def start_at(self, weights: npt.NDArray[np.float32]) -> None:
-        """Sets the token weights `[num_pieces]`, all positive."""
-        self._log_weight.assign(np.log(weights))
+        """Multiplies the token weights by these `[num_pieces]`, all positive."""
+        self._log_weight.assign_add(np.log(weights))
 
     def __call__(self, tokens: tf.Tensor, hiding: Hiding | None) -> tf.Tensor:
         """Means over tokens `[batch, max_tokens]`."""

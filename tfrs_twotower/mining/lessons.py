@@ -4,8 +4,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-
 from tfrs_twotower.artifacts.layout import FRESH_GLOB, TRAIN_GLOB
 from tfrs_twotower.closed_form.bm25 import Bm25Index
 from tfrs_twotower.config import MiningConfig, RunConfig
@@ -16,7 +14,7 @@ from tfrs_twotower.data.examples import read_training_examples
 from tfrs_twotower.data.negative_lists import Phase
 from tfrs_twotower.data.texts import joined_texts
 from tfrs_twotower.errors import ConfigError
-from tfrs_twotower.features.lookup import NUM_SPECIAL_ROWS
+from tfrs_twotower.features.history_rows import row_of_token
 from tfrs_twotower.mining.teachers import Bm25Teacher, EaseTeacher, Teacher
 from tfrs_twotower.specs import FeatureSpec
 
@@ -61,13 +59,11 @@ class Lessons:
                 f"candidates, more than evaluate.ease_max_candidates {most:,}: EASE inverts a "
                 "matrix of that order. Raise the limit, or choose another teacher."
             )
-        feature = self.spec.candidate_id_feature
-        ids = self.assets.vocabulary(feature.vocabulary_name) if feature else []
         return EaseTeacher(
             table,
             num_candidates,
             [history.name for history in self.spec.histories],
-            np.append(np.full(NUM_SPECIAL_ROWS, -1, np.int32), self.corpus.row_of(ids)),
+            row_of_token(self.spec, self.assets, self.corpus),
             l2=self.mining.ease_lambda,
         )
 

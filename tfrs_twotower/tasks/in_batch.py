@@ -49,6 +49,7 @@ class InBatch:
         columns: `[columns, embedding_dim]`: all candidates, then the drawn ones, then those of
             earlier batches.
         expected: `[columns]` how often each is met, for the logQ correction; None leaves it out.
+        sampled_expected: the same of all candidates and the drawn ones, among themselves.
         hidden: `[batch, columns]` bool: no negatives of that query.
         reverse_hidden: `[batch, all]` bool: queries that are no negatives of that candidate.
         listed: mined candidates; None where none were mined.
@@ -67,6 +68,7 @@ class InBatch:
     drawn: TowerOutput | None
     columns: tf.Tensor
     expected: tf.Tensor | None
+    sampled_expected: tf.Tensor | None
     hidden: tf.Tensor
     reverse_hidden: tf.Tensor
     listed: Listed | None = None

@@ -27,9 +27,8 @@ class InteractionTerm:
         heads = batch.all_candidate.heads
         if batch.drawn is not None:
             heads = tf.concat([heads, batch.drawn.heads], axis=0)
-        num_sampled = tf.shape(heads)[0]
-        hidden = batch.hidden[:, :num_sampled]
-        expected = None if batch.expected is None else batch.expected[:num_sampled]
+        hidden = batch.hidden[:, : tf.shape(heads)[0]]
+        expected = batch.sampled_expected
         if batch.listed is not None:
             mined = batch.listed.candidates.heads
             heads = tf.concat([heads, mined], axis=0)

@@ -24,6 +24,8 @@ from tfrs_twotower.towers.pair_scorer import PairScorer
 from tfrs_twotower.towers.plain import PlainTower
 from tfrs_twotower.towers.tower import Tower, Towers
 
+_COSINE_SCALE = 10.0
+
 
 def build_towers(
     spec: FeatureSpec,
@@ -89,13 +91,23 @@ def build_towers(
                     inputs, encoders, model_config, weights.under(side), side, augmentation
                 )
             case IntTowerConfig():
-                return IntTower(inputs, encoders, model_config, weights.under(side), side)
+                num_views = model_config.candidate_views if side == "candidate" else 1
+                return IntTower(
+                    inputs,
+                    encoders,
+                    model_config,
+                    weights.under(side),
+                    side,
+                    more_views=[fields.build_view(n, encoders) for n in range(1, num_views)],
+                )
             case _:
                 assert_never(model_config)
 
     query, candidate = build("query"), build("candidate")
     if isinstance(model_config, IntTowerConfig):
-        return IntTowers(query, candidate, pretrained, PairScorer(weights.under("scorer")))
+        scale = _COSINE_SCALE if model_config.cosine_heads else 1.0
+        scorer = PairScorer(weights.under("scorer"), scale=scale)
+        return IntTowers(query, candidate, pretrained, scorer)
     if isinstance(model_config, DatConfig):
         return DatTowers(query, candidate, pretrained)
     return Towers(query, candidate, pretrained)

@@ -1,7 +1,7 @@
 """Builds the encoder of each feature, and the tables that the encoders share."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from typing_extensions import assert_never
 
@@ -32,6 +32,8 @@ from tfrs_twotower.specs import (
     TimestampFeature,
 )
 
+_VIEW_SPREAD = 0.3
+
 
 @dataclass(frozen=True)
 class FieldBuilder:
@@ -45,6 +47,16 @@ class FieldBuilder:
     """Pretrained encoders by checkpoint."""
     history_vocabulary: str | None
     """Vocabulary of the candidate's id feature."""
+    bag_spread: float = 0.0
+    """Deviation of the bags' first token weights."""
+
+    def build_view(self, number: int, first: Sequence[FieldEncoder]) -> list[FieldEncoder]:
+        """Encoders of one more reading of the side: bags of its own, the rest as in the first."""
+        view = replace(self, weights=self.weights.under(f"view_{number}"), bag_spread=_VIEW_SPREAD)
+        return [
+            view.build(feature) if isinstance(encoder, BagField) else encoder
+            for feature, encoder in zip(self.inputs.features, first, strict=True)
+        ]
 
     def build(self, feature: Feature) -> FieldEncoder:
         """The encoder of one feature: the one place that chooses by its kind."""
@@ -100,6 +112,7 @@ class FieldBuilder:
                 feature.name,
                 token_dropout=dropout,
                 positions=self.config.bag_positions,
+                spread=self.bag_spread,
             )
         check_heads(self.config)
         return TransformerField(

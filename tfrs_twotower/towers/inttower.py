@@ -33,6 +33,8 @@ class IntTower(Tower):
         config: IntTowerConfig,
         weights: WeightMaker,
         name: str,
+        *,
+        more_views: Sequence[Sequence[FieldEncoder]] = (),
     ) -> None:
         """Builds a tower.
 
@@ -42,11 +44,13 @@ class IntTower(Tower):
             config: the towers' section of the run config.
             weights: makes the tower's own weights.
             name: `query` or `candidate`.
+            more_views: further readings, each with an encoder for each feature.
         """
         super().__init__(name=name)
         self.inputs = inputs
         self.embedding_dim = config.embedding_dim
         self.fields = list(fields)
+        self._views = [self.fields, *(list(view) for view in more_views)]
         self._hiding = Hiding(weights.seed, name)
         self._gate = _gate(config, weights.under("gate"), self.num_fields)
         self._body: Body = (
@@ -64,27 +68,47 @@ class IntTower(Tower):
             num_heads=config.num_query_heads if is_query else config.num_candidate_heads,
             head_dim=config.head_dim,
             num_summands=num_layers * config.num_query_heads,
+            cosine=config.cosine_heads,
         )
 
+    def encoders_of(self, position: int) -> list[FieldEncoder]:
+        """The encoder of the feature in each view."""
+        return list({id(view[position]): view[position] for view in self._views}.values())
+
     def encode_fields(self, tokens: Tokens, training: bool = False) -> tf.Tensor:
-        """Field vectors `[batch, num_fields, embedding_dim]`, before the gate."""
+        """Field vectors `[batch, num_fields, embedding_dim]` of the first view, before the gate."""
+        return self._encode_view(self.fields, tokens, training)
+
+    def encode(self, tokens: Tokens, training: bool = False) -> TowerOutput:
+        """The embedding of the first view, and the heads of all: `[batch, num_heads, head_dim]`.
+
+        The paper's heads are not normalised; `cosine_heads` are.
+        """
+        views = [self._layers_of(view, tokens, training) for view in self._views]
+        return TowerOutput(
+            l2_normalise(self._body.embed(views[0][-1])),
+            heads=tf.concat(
+                [self._head_maps(layers[-self._num_participating :]) for layers in views], axis=1
+            ),
+        )
+
+    def _layers_of(
+        self, view: Sequence[FieldEncoder], tokens: Tokens, training: bool
+    ) -> list[tf.Tensor]:
+        fields = self._encode_view(view, tokens, training)
+        if self._gate is not None:
+            fields = self._gate(fields)
+        return self._body(fields, self._hiding if training else None)
+
+    def _encode_view(
+        self, view: Sequence[FieldEncoder], tokens: Tokens, training: bool
+    ) -> tf.Tensor:
         hiding = self._hiding if training else None
         vectors = [
             field(tokens[feature.name], hiding)
-            for feature, field in zip(self.inputs.features, self.fields, strict=True)
+            for feature, field in zip(self.inputs.features, view, strict=True)
         ]
         return tf.stack(vectors, axis=1)
-
-    def encode(self, tokens: Tokens, training: bool = False) -> TowerOutput:
-        """The embedding, and heads `[batch, num_heads, head_dim]`, which are not normalised."""
-        fields = self.encode_fields(tokens, training)
-        if self._gate is not None:
-            fields = self._gate(fields)
-        layers = self._body(fields, self._hiding if training else None)
-        return TowerOutput(
-            l2_normalise(self._body.embed(layers[-1])),
-            heads=self._head_maps(layers[-self._num_participating :]),
-        )
 
 
 class IntTowers(Towers):

@@ -1,5 +1,7 @@
 """What stands between the FE-Block and a probability: a learned scale and bias."""
 
+import math
+
 import tensorflow as tf
 
 from tfrs_twotower.layers.fe_block import all_pairs, interaction_scores
@@ -10,13 +12,14 @@ class PairScorer(tf.Module):
     """`exp(a) s + b`, s the FE score of a query's and a candidate's heads.
 
     Training and serving score with the same object: in-batch pairs and listed candidates differ
-    only in who meets whom. The scale is above 0, so that the order is that of s. It starts at 1,
-    the bias at 0; a softmax over candidates does not see the bias, a sigmoid does.
+    only in who meets whom. The scale is above 0, so that the order is that of s. The bias starts
+    at 0; a softmax over candidates does not see the bias, a sigmoid does.
     """
 
-    def __init__(self, weights: WeightMaker) -> None:
+    def __init__(self, weights: WeightMaker, *, scale: float = 1.0) -> None:
+        """Makes the two weights; `scale` is where the scale starts."""
         super().__init__(name="scorer")
-        self._log_scale = weights.constant("log_scale", [], 0.0)
+        self._log_scale = weights.constant("log_scale", [], math.log(scale))
         self._bias = weights.constant("bias", [], 0.0)
 
     def __call__(self, query_heads: tf.Tensor, candidate_heads: tf.Tensor) -> tf.Tensor:

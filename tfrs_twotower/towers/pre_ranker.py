@@ -4,15 +4,15 @@ pre_ranker/
     member-0/ member-1/ ...
         architecture.json  weights.npz  vocabularies/  statistics.json    its towers
         candidate_heads.npy  [num_candidates, num_candidate_heads, head_dim] float32, in row order
+    ease/                    `tfrs_twotower.towers.linear_member`, if there is one
     combination.json         `Combination`
     candidate_signals.npy    [num_candidates, num_signals] float32, in row order
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,11 +22,13 @@ from tfrs_twotower.artifacts.layout import (
     CANDIDATE_HEADS,
     CANDIDATE_SIGNALS,
     COMBINATION,
+    EASE_MEMBER,
     MEMBER,
 )
 from tfrs_twotower.data.raw_inputs import RawBatch
 from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
-from tfrs_twotower.towers.storage import load_towers
+from tfrs_twotower.towers.linear_member import LinearMember, load_linear_member
+from tfrs_twotower.towers.storage import load_towers, read_array
 from tfrs_twotower.towers.tower import Towers
 
 RETRIEVAL, INTERACTION = "retrieval", "interaction"
@@ -38,7 +40,8 @@ class Combination:
 
     Attributes:
         num_candidates: how many retrieved candidates are re-scored.
-        features: `retrieval`, `interaction_0` and so on, then the names of the signals.
+        features: `retrieval`, `interaction_0` and so on, those of the linear member, then the
+            names of the signals.
         weights: one for each feature.
     """
 
@@ -53,7 +56,7 @@ class Combination:
 
         Args:
             retrieval: `[batch, n]` scores of the retrieval stage.
-            interactions: `[batch, n]` pair scores of each member.
+            interactions: `[batch, n]` pair scores of each member, then each of the linear one.
             signals: `[batch, n, num_signals]`.
 
         Returns:
@@ -99,15 +102,18 @@ class PreRanker:
         members: one or several.
         combination: joins the scores.
         candidate_signals: `[num_candidates, num_signals]`, in row order.
+        linear: EASE, if it is a member.
     """
 
     members: tuple[Member, ...]
     combination: Combination
     candidate_signals: tf.Tensor
+    linear: LinearMember | None = None
 
     def query_heads(self, raw: RawBatch) -> list[tf.Tensor]:
-        """Each member's `[batch, num_heads, head_dim]` of raw query features."""
-        return [member.query_heads(raw) for member in self.members]
+        """`[batch, num_heads, head_dim]` of raw query features: each member's, the linear one's."""
+        parts = [*self.members, self.linear] if self.linear is not None else self.members
+        return [part.query_heads(raw) for part in parts]
 
     def scores(
         self, query_heads: Sequence[tf.Tensor], rows: tf.Tensor, retrieval_scores: tf.Tensor
@@ -115,7 +121,7 @@ class PreRanker:
         """Final scores of retrieved candidates.
 
         Args:
-            query_heads: each member's `[batch, num_heads, head_dim]`.
+            query_heads: what `query_heads` gave.
             rows: `[batch, n]` int, of the corpus; rows below 0 are no candidates.
             retrieval_scores: `[batch, n]` of the retrieval stage.
 
@@ -126,13 +132,20 @@ class PreRanker:
         places = tf.maximum(rows, 0)
         scores = self.combination(
             tf.where(there, retrieval_scores, 0.0),
-            [
-                member.scores(heads, places)
-                for member, heads in zip(self.members, query_heads, strict=True)
-            ],
+            self._interactions(query_heads, places),
             tf.gather(self.candidate_signals, places),
         )
         return tf.where(there, scores, tf.constant(-np.inf, scores.dtype))
+
+    def _interactions(self, query_heads: Sequence[tf.Tensor], places: tf.Tensor) -> list[tf.Tensor]:
+        num_members = len(self.members)
+        scores = [
+            member.scores(heads, places)
+            for member, heads in zip(self.members, query_heads[:num_members], strict=True)
+        ]
+        if self.linear is not None:
+            scores += tf.unstack(self.linear.scores(query_heads[num_members], places), axis=1)
+        return scores
 
 
 def load_pre_ranker(directory: Path) -> PreRanker:
@@ -143,19 +156,30 @@ def load_pre_ranker(directory: Path) -> PreRanker:
         CorruptArtifact: a file cannot be read, or the parts do not fit.
     """
     combination = _load_combination(directory / COMBINATION)
-    signals = _array(directory / CANDIDATE_SIGNALS)
-    num_members = len(combination.weights) - 1 - signals.shape[1]
+    signals = read_array(directory / CANDIDATE_SIGNALS)
+    linear = None
+    if (directory / EASE_MEMBER).exists():
+        linear = load_linear_member(directory / EASE_MEMBER)
+        _check_size(directory / EASE_MEMBER, "vectors", linear.candidate_vectors, signals)
+    num_scores = 0 if linear is None else len(linear.features)
+    num_members = len(combination.weights) - 1 - num_scores - signals.shape[1]
     members = []
     for number in range(num_members):
         place = directory / MEMBER.format(number=number)
-        heads = _array(place / CANDIDATE_HEADS)
-        if len(heads) != len(signals):
-            raise CorruptArtifact(
-                f"{place}: has heads of {len(heads)} candidates, and {directory} signals of "
-                f"{len(signals)}. Train the pre-ranker again."
-            )
+        heads = read_array(place / CANDIDATE_HEADS)
+        _check_size(place, "heads", heads, signals)
         members.append(Member(load_towers(place), tf.constant(heads)))
-    return PreRanker(tuple(members), combination, tf.constant(signals))
+    return PreRanker(tuple(members), combination, tf.constant(signals), linear)
+
+
+def _check_size(
+    place: Path, what: str, found: Sized, signals: npt.NDArray[np.float32]
+) -> None:
+    if len(found) != len(signals):
+        raise CorruptArtifact(
+            f"{place}: has {what} of {len(found)} candidates, and {place.parent} signals of "
+            f"{len(signals)}. Train the pre-ranker again."
+        )
 
 
 def _load_combination(path: Path) -> Combination:
@@ -167,13 +191,4 @@ def _load_combination(path: Path) -> Combination:
     except FileNotFoundError:
         raise MissingArtifact(f"{path}: is missing; train the pre-ranker first.") from None
     except (OSError, ValueError, KeyError, TypeError) as cause:
-        raise CorruptArtifact(f"{path}: cannot be read: {cause}. Train it again.") from cause
-
-
-def _array(path: Path) -> npt.NDArray[Any]:
-    try:
-        return np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise MissingArtifact(f"{path}: is missing; train the pre-ranker first.") from None
-    except (OSError, ValueError, EOFError) as cause:
         raise CorruptArtifact(f"{path}: cannot be read: {cause}. Train it again.") from cause

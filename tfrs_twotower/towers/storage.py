@@ -113,6 +113,21 @@ def read_weights(path: Path) -> dict[str, npt.NDArray[Any]]:
         raise CorruptArtifact(f"{path}: cannot be read: {cause}. Train again.") from cause
 
 
+def read_array(path: Path) -> npt.NDArray[Any]:
+    """Reads one .npy.
+
+    Raises:
+        MissingArtifact: there is no such file.
+        CorruptArtifact: it cannot be read.
+    """
+    try:
+        return np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise MissingArtifact(f"{path}: is missing; train first.") from None
+    except (OSError, ValueError, EOFError) as cause:
+        raise CorruptArtifact(f"{path}: cannot be read: {cause}. Train again.") from cause
+
+
 def assign_weights(towers: Towers, weights: dict[str, npt.NDArray[Any]], where: str) -> None:
     """Sets every weight of the towers.
 

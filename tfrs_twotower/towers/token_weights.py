@@ -19,7 +19,9 @@ _LEAST_WEIGHT = 1e-3
 
 
 def start_token_weights_at_idf(towers: Towers, corpus: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Sets every bag's token weights; bags whose vocabulary no candidate uses stay at 1.
+    """Multiplies every bag's token weights, which start at 1.
+
+    Bags whose vocabulary no candidate uses stay as they are.
 
     Args:
         towers: fresh towers.
@@ -30,10 +32,10 @@ def start_token_weights_at_idf(towers: Towers, corpus: Mapping[str, npt.NDArray[
         documents.setdefault(feature.vocabulary_name, []).append(np.asarray(corpus[feature.name]))
     for tower in (towers.query, towers.candidate):
         for feature in _texts(tower.inputs):
-            bag = _bag(tower, feature)
             tokens = documents.get(feature.vocabulary_name)
-            if bag is not None and tokens is not None:
-                bag.start_at(inverse_document_frequency(tokens, bag.num_pieces))
+            for bag in _bags(tower, feature):
+                if tokens is not None:
+                    bag.start_at(inverse_document_frequency(tokens, bag.num_pieces))
 
 
 def inverse_document_frequency(
@@ -60,6 +62,6 @@ def _texts(inputs: TowerInputs) -> list[TextFeature]:
     return [feature for feature in inputs.features if isinstance(feature, TextFeature)]
 
 
-def _bag(tower: Tower, feature: TextFeature) -> BagField | None:
-    field = tower.fields[tower.inputs.features.index(feature)]
-    return field if isinstance(field, BagField) else None
+def _bags(tower: Tower, feature: TextFeature) -> list[BagField]:
+    encoders = tower.encoders_of(tower.inputs.features.index(feature))
+    return [encoder for encoder in encoders if isinstance(encoder, BagField)]

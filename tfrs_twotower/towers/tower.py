@@ -44,6 +44,10 @@ class Tower(tf.Module):
         """Number of field vectors: one for each feature."""
         return len(self.inputs.features)
 
+    def encoders_of(self, position: int) -> list[FieldEncoder]:
+        """Every encoder of the feature at this position; towers with several views have several."""
+        return [self.fields[position]]
+
     @abstractmethod
     def encode_fields(self, tokens: Tokens, training: bool = False) -> tf.Tensor:
         """Field vectors `[batch, num_fields, embedding_dim]`, in the order of the spec."""

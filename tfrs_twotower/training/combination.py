@@ -3,8 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
+from scipy.special import expit
 
 _PENALTY = 1e-4
+_ROUNDING = 1e-9
 
 
 def fit_combination(
@@ -16,8 +18,9 @@ def fit_combination(
 
         - 1 / |R| sum_{j in R} log( e^{w x_j} / (e^{w x_j} + sum_{i not in R} e^{w x_i}) )
 
-    plus a small L2 penalty on the weights of standardised features: convex and smooth, so L-BFGS
-    finds the one minimum. Each positive competes with the irrelevant candidates only.
+    plus a small L2 penalty on the weights of features that were standardised inside their pools:
+    convex and smooth, so L-BFGS finds the one minimum. Each positive competes with the irrelevant
+    candidates only. What a feature adds to all of a pool changes nothing.
 
     Args:
         features: `[num_queries, pool, num_features]`.
@@ -35,9 +38,13 @@ def fit_combination(
         return np.eye(num_features)[0]
     x = features[usable].astype(np.float64)
     relevant, present = relevant[usable], present[usable]
-    spread = x[present].std(axis=0)
-    spread[spread == 0.0] = 1.0
-    x = (x - x[present].mean(axis=0)) / spread
+    x = np.where(present[:, :, None], x, 0.0)
+    largest = np.abs(x).max(axis=(0, 1))
+    x -= x.sum(axis=1, keepdims=True) / present.sum(axis=1)[:, None, None]
+    spread = np.sqrt((x[present] ** 2).mean(axis=0))
+    # Rounding aside, such a feature is the same for a whole pool: it is left out.
+    spread[spread <= _ROUNDING * largest] = np.inf
+    x /= spread
     irrelevant = present & ~relevant
     owner, place = np.nonzero(relevant)
     share = 1.0 / relevant.sum(axis=1)[owner] / len(x)
@@ -53,7 +60,7 @@ def fit_combination(
         own = scores[owner, place]
         gap = log_rest[owner] - own
         value = share @ np.logaddexp(0.0, gap) + _PENALTY * weights @ weights
-        wrong = share / (1.0 + np.exp(-gap))
+        wrong = share * expit(gap)
         slope = wrong @ (mean_rest[owner] - x[owner, place]) + 2.0 * _PENALTY * weights
         return float(value), slope
 

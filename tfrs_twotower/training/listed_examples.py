@@ -11,7 +11,7 @@ from tfrs_twotower.data.example_table import ExampleTable
 from tfrs_twotower.data.negative_lists import NegativeLists, Phase, load_negative_lists
 from tfrs_twotower.errors import CorruptArtifact
 
-_LIST_STREAM = 2  # apart from other uses of the run's seed
+_LIST_STREAM = 1 << 32  # apart from other uses of the run's seed, which count from 1
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,12 @@ class ListedExamples:
     def batch(self, positions: NDArray[np.integer], step: int) -> dict[str, Any]:
         """The table's batch, with `listed_rows` and, if there is a teacher, `teacher`."""
         batch = self.table.batch(positions, step)
-        rows, teacher = self.lists.rows, self.lists.teacher
+        rows, teacher = self.lists.rows[positions], self.lists.teacher
         random = np.random.Generator(np.random.Philox(key=[self.seed, _LIST_STREAM + step]))
-        lottery = random.random((len(positions), rows.shape[1]))
+        # Padding comes last, so that a short list is drawn as a whole.
+        lottery = random.random(rows.shape) + (rows < 0)
         drawn = np.argsort(lottery, axis=1)[:, : self.list_size]
-        batch["listed_rows"] = np.take_along_axis(rows[positions], drawn, axis=1)
+        batch["listed_rows"] = np.take_along_axis(rows, drawn, axis=1)
         if teacher is not None:
             scores = teacher[positions]
             of_drawn = np.take_along_axis(scores[:, 1:], drawn, axis=1)

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from tfrs_twotower.artifacts.layout import CANDIDATE_HEADS
+from tfrs_twotower.artifacts.layout import CANDIDATE_HEADS, TRAINING_LOG
 from tfrs_twotower.config import IntTowerConfig, PreRankingConfig
 from tfrs_twotower.data.assets import Assets
 from tfrs_twotower.data.negative_lists import Phase
@@ -32,8 +32,8 @@ _INTERACTION = "validation_interaction.npy"
 class MemberJob(Job):
     """Trains an IntTower on mined lists beside the in-batch terms.
 
-    Its directory holds the towers and the heads of every candidate; until `clear` also what the
-    job found, so that a run that is killed in a later member need not train this one again.
+    Its directory holds the towers and the heads of every candidate; until `clear_member` also what
+    the job found, so that a run that is killed in a later member need not train this one again.
     """
 
     def __init__(
@@ -91,11 +91,6 @@ class MemberJob(Job):
         interaction = np.load(self.output_dir / _INTERACTION, allow_pickle=False)
         return TrainingResult(**{**found, "messages": tuple(found["messages"])}), interaction
 
-    def clear(self) -> None:
-        """Removes what only the run itself needed."""
-        (self.output_dir / _RESULT).unlink()
-        (self.output_dir / _INTERACTION).unlink()
-
     def examples(self, phase: Phase) -> Examples:
         """The phase's examples with their mined lists."""
         return read_listed_examples(
@@ -119,3 +114,9 @@ class MemberJob(Job):
         """Keeps the pair scores of the validation pools."""
         scores = MemberValidator(self.towers, self._pools, self.metric).interaction()
         np.save(self.output_dir / _INTERACTION, scores, allow_pickle=False)
+
+
+def clear_member(directory: Path) -> None:
+    """Removes what only the run itself needed; a member without its result is trained again."""
+    for name in (_RESULT, _INTERACTION, TRAINING_LOG):
+        (directory / name).unlink(missing_ok=True)

@@ -121,17 +121,15 @@ class TwoTowerModel(tfrs.Model):
         all_query, all_candidate = _gather(query), _gather(candidate)
         all_query_rows, all_rows = all_gather(query_rows), all_gather(rows)
         columns = [all_candidate.embedding]
-        column_rows = [all_rows]
         all_drawn = None
         if sampling.num_uniform:
             all_drawn = _gather(_from(embedded, local))
             columns.append(all_drawn.embedding)
-            column_rows.append(drawn)
+        sampled_rows = every_row = tf.concat([all_rows, drawn], axis=0)
         if sampling.memory is not None:
             remembered, remembered_rows = sampling.memory.read()
             columns.append(remembered)
-            column_rows.append(remembered_rows)
-        every_row = tf.concat(column_rows, axis=0)
+            every_row = tf.concat([sampled_rows, remembered_rows], axis=0)
         if training:
             sampling.count(all_rows, step)
         return InBatch(
@@ -150,6 +148,7 @@ class TwoTowerModel(tfrs.Model):
             drawn=all_drawn,
             columns=tf.concat(columns, axis=0),
             expected=sampling.expected(every_row, tf.shape(all_rows)[0]),
+            sampled_expected=sampling.expected(sampled_rows, tf.shape(all_rows)[0]),
             hidden=sampling.hidden(query_rows, rows, every_row),
             reverse_hidden=tf.transpose(sampling.hidden(all_query_rows, all_rows, rows)),
             listed=self._embed_lists(inputs, query, candidate, training),
@@ -161,9 +160,11 @@ class TwoTowerModel(tfrs.Model):
         if "listed_rows" not in inputs:
             return None
         sampling, rows = self._sampling, inputs["listed_rows"]
-        distinct, places = tf.unique(tf.reshape(tf.maximum(rows, 0), [-1]))
+        # Padding stays a value of its own, which is hidden from all; its tokens do not matter.
+        distinct, places = tf.unique(tf.reshape(rows, [-1]))
         places = tf.reshape(places, tf.shape(rows))
-        candidates = self.towers.candidate.encode(sampling.tokens_of(distinct), training=training)
+        tokens = sampling.tokens_of(tf.maximum(distinct, 0))
+        candidates = self.towers.candidate.encode(tokens, training=training)
         heads = tf.concat(
             [positive.heads[:, tf.newaxis], tf.gather(candidates.heads, places)], axis=1
         )

@@ -90,12 +90,10 @@ class NegativeSampling:
     def hidden(
         self, query_rows: tf.Tensor, positive_rows: tf.Tensor, columns: tf.Tensor
     ) -> tf.Tensor:
-        """`[batch, columns]`: no negatives of that query, and empty places of the memory."""
+        """`[batch, columns]`: no negatives of that query; rows below 0 are nobody's."""
         if self.known_positives is None:
             hidden = accidental_hits(positive_rows, columns)
         else:
             # A positive is one of its query's known positives, so this covers accidental hits.
             hidden = self.known_positives.hits(query_rows, tf.maximum(columns, 0))
-        if self.memory is None:
-            return hidden
         return tf.logical_or(hidden, columns[tf.newaxis, :] < 0)

@@ -1,6 +1,7 @@
 """From mined lists to a trained pre-ranker on disk."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,12 +26,13 @@ from tfrs_twotower.towers.storage import load_towers
 from tfrs_twotower.towers.tower import Towers
 from tfrs_twotower.training.cascade_validation import Pools
 from tfrs_twotower.training.inputs import TrainingData
-from tfrs_twotower.training.member import MemberJob
+from tfrs_twotower.training.member import MemberJob, clear_member
 from tfrs_twotower.training.reports import Report, StepReport, TrainingResult
 from tfrs_twotower.training.signals import candidate_signals
 from tfrs_twotower.training.train import ignore_report
 
 _MOST_QUERIES = 10_000
+_SEED_STEP = 1_000_003
 
 
 @dataclass(frozen=True)
@@ -92,9 +94,10 @@ def train_pre_ranker(
     )
     retrieval = load_towers(model_dir, FIRST_FIT_WEIGHTS if refit else WEIGHTS)
     pools = _pools(data, retrieval, pre_ranking, config)
-    members, interactions, jobs = [], [], []
-    for number, model in enumerate(pre_ranking.models):
-        directory = output_dir / MEMBER.format(number=number)
+    num_members = len(pre_ranking.models)
+    directories = [output_dir / MEMBER.format(number=number) for number in range(num_members)]
+    members, interactions = [], []
+    for number, (model, directory) in enumerate(zip(pre_ranking.models, directories, strict=True)):
         directory.mkdir(exist_ok=True)
         job = MemberJob(
             spec,
@@ -105,17 +108,17 @@ def train_pre_ranker(
             Assets(dict(assets.vocabularies), assets.statistics),
             pools=pools,
             negatives_dir=negatives_dir,
-            # Another start than the retrieval model's and the other members'.
-            seed=config.seed + 1 + number,
+            # Another start than the other members' and the retrieval model's, also of runs whose
+            # seeds follow this one's.
+            seed=config.seed + _SEED_STEP * (1 + number),
             refit=refit,
             output_dir=directory,
-            report=_named(report, f"member {number + 1} of {len(pre_ranking.models)}: "),
+            report=_named(report, f"member {number + 1} of {num_members}: "),
             checkpoint_root=checkpoint_root,
         )
         result, interaction = job.finish()
         members.append(result)
         interactions.append(interaction)
-        jobs.append(job)
     weights = pools.fit(interactions)
     names = [f"{INTERACTION}_{number}" for number in range(len(members))]
     combination = Combination(
@@ -127,10 +130,10 @@ def train_pre_ranker(
     table = data.examples(retrieval.query, with_fresh=refit)
     signals = _signals(table, data, pre_ranking, config)
     np.save(output_dir / CANDIDATE_SIGNALS, signals, allow_pickle=False)
-    metric = jobs[0].metric
-    _join_logs(output_dir, len(jobs))
-    for job in jobs:
-        job.clear()
+    metric = job.metric
+    _join_logs(output_dir, directories)
+    for directory in directories:
+        clear_member(directory)
     return PreRankerResult(
         tuple(members),
         {
@@ -177,11 +180,10 @@ def _named(report: Report, name: str) -> Report:
     return pass_on
 
 
-def _join_logs(directory: Path, num_members: int) -> None:
-    lines = []
-    for number in range(num_members):
-        log = directory / MEMBER.format(number=number) / TRAINING_LOG
-        for line in log.read_text(encoding="utf-8").splitlines():
-            lines.append(json.dumps({"member": number, **json.loads(line)}))
-        log.unlink()
+def _join_logs(directory: Path, members: Sequence[Path]) -> None:
+    lines = [
+        json.dumps({"member": number, **json.loads(line)})
+        for number, member in enumerate(members)
+        for line in (member / TRAINING_LOG).read_text(encoding="utf-8").splitlines()
+    ]
     (directory / TRAINING_LOG).write_text("\n".join(lines) + "\n", encoding="utf-8")

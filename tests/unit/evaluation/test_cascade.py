@@ -22,12 +22,12 @@ from tfrs_twotower.metrics import GroundTruth, Ragged, judge
 ELIGIBLE = np.ones(30, bool)
 
 
-def queries_of(embeddings, seen):
+def queries_of(embeddings, seen, relevant=None):
     count = len(embeddings)
     return QuerySet(
         "test",
         [f"q{i}" for i in range(count)],
-        GroundTruth.from_lists([[0]] * count),
+        GroundTruth.from_lists(relevant or [[0]] * count),
         Ragged.from_lists(seen),
         np.zeros(count, np.int64),
         np.zeros(count, np.int64),
@@ -35,11 +35,12 @@ def queries_of(embeddings, seen):
     )
 
 
-def table(finals):
-    """Final scores given for each query and row."""
+def table(finals, asked):
+    """Final scores given for each query and row; what it is asked for is noted."""
     finals = np.asarray(finals, np.float32)
 
     def re_score(queries, rows, scores):
+        asked.append((queries.tolist(), rows.tolist()))
         return finals[queries[:, None], np.maximum(rows, 0)]
 
     return re_score
@@ -66,12 +67,13 @@ def test_hand_worked_three_queries_six_candidates():
     finals = [[9, 9, 9, 0.2, 0.3, 0.1], [9, 9, 0.5, 0.5, 0.5, 9], [9, -2, 9, 9, -9, 9]]
     result = rank_cascade(
         EmbeddingScorer(one, six.T),
-        queries_of(one, [[], [0, 1], [0, 2, 3, 5]]),
+        queries_of(one, [[], [0, 1], [0, 2, 3, 5]], [[0, 3], [2, 4], [5]]),
         np.ones(6, bool),
-        SecondStage(3, table(finals)),
+        SecondStage(3, table(finals, asked := [])),
         4,
     )
-    assert result.pool.tolist() == [[5, 4, 3], [2, 3, 4], [4, 1, -1]]
+    assert asked == [([0, 1, 2], [[5, 4, 3], [2, 3, 4], [4, 1, -1]])]
+    assert result.held.tolist() == [1 / 2, 2 / 2, 0 / 1]
     assert result.ranked.tolist() == [[4, 3, 5, -1], [2, 3, 4, -1], [1, 4, -1, -1]]
     assert result.retrieved.tolist() == [[5, 4, 3, 2], [2, 3, 4, 5], [4, 1, -1, -1]]
 
@@ -92,7 +94,8 @@ def test_agrees_with_the_oracle(world, scorer, size, k):
             [own[query] for own in heads], cached, signals,
             weights=weights, left_out=left_out, size=size, k=k,
         )  # fmt: skip
-        assert [row for row in result.pool[query] if row >= 0] == pool
+        relevant = set(world.test.truth.relevant[query].tolist())
+        assert result.held[query] == len(relevant & set(pool)) / len(relevant)
         assert [row for row in result.ranked[query] if row >= 0] == ranked
         assert (result.ranked[query, len(ranked) :] == -1).all()
 
@@ -120,7 +123,7 @@ def test_the_order_of_equal_retrieval_scores_is_kept_too():
 
 def test_without_a_second_stage_the_cascade_is_retrieval(world, scorer):
     result = rank_cascade(scorer, world.test, ELIGIBLE, None, 10)
-    assert result.pool is None
+    assert result.held is None
     np.testing.assert_array_equal(result.ranked, result.retrieved)
 
 
@@ -188,18 +191,18 @@ def test_hand_worked_pool_facts():
     """Two queries, of which the pool of 3 holds 1 of 2 and 2 of 2: recall@3 = (1/2 + 1) / 2."""
     truth = [[4, 9], [0, 1]]
     facts = pool_facts(
-        judged([[5, 4, 3], [0, 2, 1]], truth),
+        np.array([1 / 2, 2 / 2]),
+        SecondStage(3, None, {"retrieval": 1.0, "interaction_0": 0.5}),
         {
             "retrieval": judged([[5, 4, 3], [0, 2, 1]], truth),
             "cascade": judged([[4, 5, 3], [1, 0, 2]], truth),
         },
-        {"retrieval": 1.0, "interaction": 0.5},
         (1, 2, 3),
         20,
         0,
     )
     assert facts["num_candidates"] == 3
-    assert facts["weights"] == {"retrieval": 1.0, "interaction": 0.5}
+    assert facts["weights"] == {"retrieval": 1.0, "interaction_0": 0.5}
     assert facts["recall@3"]["mean"] == (1 / 2 + 2 / 2) / 2
     means = {
         stage: {key: part["mean"] for key, part in parts.items()}
@@ -218,6 +221,7 @@ def test_hand_worked_pool_facts():
 
 def test_a_pool_without_anything_relevant_keeps_nothing():
     empty = judged([[5, 4]], [[1]])
-    facts = pool_facts(empty, {"retrieval": empty, "cascade": empty}, {}, (1,), 20, 0)
+    stages = {"retrieval": empty, "cascade": empty}
+    facts = pool_facts(np.zeros(1), SecondStage(2, None), stages, (1,), 20, 0)
     assert facts["recall@2"]["mean"] == 0
     assert facts["kept"] == {"retrieval": {}, "cascade": {}}

@@ -190,6 +190,13 @@ def test_the_page_stands_alone_and_escapes(document):
     assert "a significant difference (p &lt;.001 after Holm)" in page
 
 
+def test_the_headline_of_a_reference_that_leads():
+    page = render_comparison(compare_runs([run_result("base", 0.1), run_result("worse")]))
+    assert "1 of 1 other runs significantly worse." in page
+    few = compare_runs([run_result("base", num_seeds=2), run_result("same", num_seeds=2)])
+    assert "none of 1 other runs significantly worse." in render_comparison(few)
+
+
 def test_baselines_fitted_differently_say_for_which_run():
     other = run_result("other", 0.1, baselines_of="other")
     other.seeds[0].per_query.values["ease"][:] += 0.01

@@ -1,0 +1,152 @@
+"""A member of the pre-ranker that is linear in the history: EASE in serving form.
+
+ease/
+    architecture.json       feature spec, half-lives
+    history_vectors.npy     [2 + vocabulary size, rank] float32, by token of the history
+    candidate_vectors.npy   [num_candidates, rank] float32, in row order
+    vocabularies/  statistics.json
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+from pydantic import ValidationError
+
+from tfrs_twotower.artifacts.layout import ARCHITECTURE, CANDIDATE_VECTORS, HISTORY_VECTORS
+from tfrs_twotower.data.assets import Assets, load_assets, write_assets
+from tfrs_twotower.data.raw_inputs import RawBatch
+from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
+from tfrs_twotower.features.inputs import Tokens, TowerInputs
+from tfrs_twotower.features.lookup import NUM_SPECIAL_ROWS, VocabularyLookup
+from tfrs_twotower.specs import FeatureSpec
+from tfrs_twotower.towers.storage import read_array
+
+
+class LinearMember(tf.Module):
+    """Adds up vectors of the history's candidates; the sum meets a candidate's vector.
+
+    With half-life T, the event at position p (0 is the most recent) weighs 2^(-p/T); a candidate
+    that stands repeatedly, in one history or in several, counts once, where it weighs most.
+
+    Attributes:
+        inputs: the tokens of the histories, from raw features.
+        half_lives: in events; None weighs all alike.
+        candidate_vectors: `[num_candidates, rank]`, in row order.
+    """
+
+    def __init__(
+        self,
+        inputs: TowerInputs,
+        half_lives: Sequence[float | None],
+        history_vectors: npt.NDArray[np.float32],
+        candidate_vectors: npt.NDArray[np.float32],
+    ) -> None:
+        """Joins the parts; `history_vectors` are `[2 + vocabulary size, rank]`."""
+        super().__init__(name="ease")
+        self.inputs = inputs
+        self.half_lives = tuple(half_lives)
+        self.history_vectors = tf.Variable(history_vectors, trainable=False, name="history")
+        self.candidate_vectors = tf.Variable(candidate_vectors, trainable=False, name="candidates")
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Names of the scores: `ease_all`, `ease_8` and so on."""
+        return tuple("ease_all" if life is None else f"ease_{life:g}" for life in self.half_lives)
+
+    def query_heads(self, raw: RawBatch) -> tf.Tensor:
+        """`[batch, num_half_lives, rank]` of raw query features."""
+        return self.encode(self.inputs(raw))
+
+    def encode(self, tokens: Tokens) -> tf.Tensor:
+        """`[batch, num_half_lives, rank]` of tokens `[batch, length]` of the histories."""
+        features = self.inputs.features
+        longest = max(feature.max_length for feature in features)
+        # Sorted, what stands repeatedly is one run, its most recent event first.
+        keys = [
+            tf.cast(tokens[feature.name], tf.int64) * longest + np.arange(feature.max_length)
+            for feature in features
+        ]
+        key = tf.sort(tf.concat(keys, axis=1), axis=1)
+        token, position = key // longest, key % longest
+        before = tf.pad(token[:, :-1], [[0, 0], [1, 0]], constant_values=-1)
+        lives = tf.constant([np.inf if life is None else life for life in self.half_lives])
+        weights = 0.5 ** (tf.cast(position, tf.float32)[:, :, tf.newaxis] / lives)
+        weights = tf.where((token != before)[:, :, tf.newaxis], weights, 0.0)
+        return tf.einsum("blh,blr->bhr", weights, tf.gather(self.history_vectors, token))
+
+    def scores(self, query_heads: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+        """`[batch, num_half_lives, n]` of the candidates at these rows `[batch, n]`, all >= 0."""
+        vectors = tf.gather(self.candidate_vectors, rows)
+        return tf.einsum("bhr,bnr->bhn", query_heads, vectors)
+
+
+def history_inputs(spec: FeatureSpec, assets: Assets) -> TowerInputs:
+    """The query's histories as tokens of the candidates' ids.
+
+    Raises:
+        MissingArtifact: the assets lack the vocabulary of the ids.
+    """
+    name = _vocabulary_name(spec)
+    lookup = VocabularyLookup(assets.vocabulary(name), name)
+    return TowerInputs("query", spec.histories, assets, {}, {}, lookup)
+
+
+def save_linear_member(
+    member: LinearMember, spec: FeatureSpec, assets: Assets, directory: Path
+) -> None:
+    """Writes everything that `load_linear_member` needs into an existing directory."""
+    architecture = {"spec": spec.model_dump(mode="json"), "half_lives": list(member.half_lives)}
+    text = json.dumps(architecture, indent=2, sort_keys=True, ensure_ascii=False)
+    (directory / ARCHITECTURE).write_text(text + "\n", encoding="utf-8")
+    name = _vocabulary_name(spec)
+    write_assets(Assets({name: assets.vocabulary(name)}, {}), directory)
+    np.save(directory / HISTORY_VECTORS, member.history_vectors.numpy(), allow_pickle=False)
+    np.save(directory / CANDIDATE_VECTORS, member.candidate_vectors.numpy(), allow_pickle=False)
+
+
+def load_linear_member(directory: Path) -> LinearMember:
+    """Rebuilds a saved member.
+
+    Raises:
+        MissingArtifact: a file is not there.
+        CorruptArtifact: a file cannot be read, or the parts do not fit.
+    """
+    path = directory / ARCHITECTURE
+    try:
+        architecture = json.loads(path.read_text(encoding="utf-8"))
+        spec = FeatureSpec.model_validate(architecture["spec"])
+        half_lives = [None if life is None else float(life) for life in architecture["half_lives"]]
+    except FileNotFoundError:
+        raise MissingArtifact(f"{path}: is missing; train the pre-ranker first.") from None
+    except (OSError, ValueError, KeyError, TypeError, ValidationError) as cause:
+        raise CorruptArtifact(f"{path}: cannot be read: {cause}. Train it again.") from cause
+    assets = load_assets(directory)
+    num_tokens = NUM_SPECIAL_ROWS + len(assets.vocabulary(_vocabulary_name(spec)))
+    history = _vectors(directory / HISTORY_VECTORS, (num_tokens, None))
+    candidates = _vectors(directory / CANDIDATE_VECTORS, (None, history.shape[1]))
+    return LinearMember(history_inputs(spec, assets), half_lives, history, candidates)
+
+
+def _vectors(path: Path, shape: tuple[int | None, int | None]) -> npt.NDArray[np.float32]:
+    vectors = read_array(path)
+    found = vectors.shape
+    fits = len(found) == 2 and all(
+        expected in (None, size) for expected, size in zip(shape, found, strict=True)
+    )
+    if not fits or vectors.dtype != np.float32:
+        expected = ", ".join("any" if size is None else str(size) for size in shape)
+        raise CorruptArtifact(
+            f"{path}: is {vectors.dtype} of shape {found}, expected float32 of shape "
+            f"({expected}). Train the pre-ranker again."
+        )
+    return vectors
+
+
+def _vocabulary_name(spec: FeatureSpec) -> str:
+    feature = spec.candidate_id_feature
+    assert feature is not None  # a spec with histories has one
+    return feature.vocabulary_name
