@@ -38,6 +38,8 @@ class Stage:
     that are no part of a run are not needed in it."""
     pre_ranking: bool = False
     """Whether it is part of a run only if the run has a pre-ranker."""
+    trained_members: bool = False
+    """Whether it is part of a run only if the pre-ranker has members that are trained."""
 
     def load(self) -> ModuleType:
         """Imports the stage; this is where TensorFlow and Beam come in."""
@@ -56,6 +58,7 @@ STAGES = (
         "negatives",
         ("preprocessed", "model"),
         pre_ranking=True,
+        trained_members=True,
     ),
     Stage(
         "train-pre-ranker",
@@ -123,9 +126,23 @@ def part_of_run(stages: Sequence[Stage], config: RunConfig) -> tuple[Stage, ...]
     Raises:
         ConfigError: the first or the last one is such a stage; somebody asked for it by name.
     """
-    if stages[0].pre_ranking or stages[-1].pre_ranking:
-        pre_ranking_of(config)
-    return tuple(s for s in stages if config.pre_ranking is not None or not s.pre_ranking)
+    for stage in (stages[0], stages[-1]):
+        if stage.pre_ranking:
+            pre_ranking = pre_ranking_of(config)
+            if stage.trained_members and not pre_ranking.models:
+                raise ConfigError(
+                    f"run '{config.name}': pre_ranking.models is empty, so nothing would learn "
+                    f"from what {stage.name} writes; name a model, or leave the stage out"
+                )
+    return tuple(stage for stage in stages if _is_part(stage, config))
+
+
+def _is_part(stage: Stage, config: RunConfig) -> bool:
+    if not stage.pre_ranking:
+        return True
+    if config.pre_ranking is None:
+        return False
+    return bool(config.pre_ranking.models) or not stage.trained_members
 
 
 def run_stages(

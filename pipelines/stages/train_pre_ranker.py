@@ -22,7 +22,6 @@ def config_fingerprint(context: StageContext) -> str:
             "pre_ranking": pre_ranking_of(config).model_dump(mode="json"),
             "time_decay_half_life_days": config.training.time_decay_half_life_days,
             "refit": config.training.refit,
-            "recent_days": config.preprocess.recent_days,
         }
     )
 
@@ -39,8 +38,9 @@ def run(context: StageContext) -> Manifest:
     parents = {
         "preprocessed": open_parent(context, "preprocessed").fingerprint,
         "model": open_parent(context, "model").fingerprint,
-        "negatives": open_parent(context, "negatives").fingerprint,
     }
+    if pre_ranking.models:
+        parents["negatives"] = open_parent(context, "negatives").fingerprint
     origin = {
         "spec": fingerprint(context.spec),
         "config": config_fingerprint(context),
@@ -70,13 +70,14 @@ def run(context: StageContext) -> Manifest:
         measurements=(TRAINING_LOG,),
         counts={
             "members": len(result.members),
-            "train_examples": result.members[0].num_examples,
+            "train_examples": result.num_examples,
             "steps": sum(member.steps for member in result.members),
         },
         details={
             "members": [training_details(member)["details"] for member in result.members],
             "validation": result.validation,
             "weights": result.weights,
+            "messages": list(result.messages),
         },
     )
 

@@ -46,9 +46,10 @@ class EaseMemberConfig(Document):
     """Dimension of the vectors."""
     l2: PositiveFloat = 200.0
     """L2 weight of EASE."""
-    half_lives: Annotated[
-        tuple[PositiveFloat | None, ...], Field(min_length=1, max_length=16)
-    ] = (None, 8.0)
+    half_lives: Annotated[tuple[PositiveFloat | None, ...], Field(min_length=1, max_length=16)] = (
+        None,
+        8.0,
+    )
     """One score for each: an event of the history counts half as much as one so many events more
     recent; null: all count alike. Where a candidate stands repeatedly, its latest event counts."""
     max_candidates: PositiveInt = 20_000

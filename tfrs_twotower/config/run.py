@@ -128,8 +128,14 @@ def _problem(cause: yaml.YAMLError) -> str:
 def _check(config: RunConfig, where: str) -> None:
     training = config.training
     _check_fitting(training, f"{where}: training")
+    if training.softmax.weight == 0.0:
+        raise ConfigError(
+            f"{where}: training.softmax.weight is 0: nothing would train what retrieval compares; "
+            "it must be above 0"
+        )
     if config.pre_ranking is not None:
         _check_fitting(config.pre_ranking, f"{where}: pre_ranking")
+        _check_members(config.pre_ranking, f"{where}: pre_ranking")
     if training.refit and training.early_stopping is None:
         raise ConfigError(f"{where}: training.refit needs training.early_stopping: it repeats it")
     if len(set(config.evaluate.ks)) != len(config.evaluate.ks):
@@ -137,6 +143,21 @@ def _check(config: RunConfig, where: str) -> None:
     names = [bundle.name for bundle in config.export.bundles]
     if len(set(names)) != len(names):
         raise ConfigError(f"{where}: export.bundles: two bundles have the same name: {names}")
+
+
+def _check_members(pre_ranking: PreRankingConfig, where: str) -> None:
+    if not pre_ranking.models and pre_ranking.ease is None:
+        raise ConfigError(
+            f"{where}: models is empty and ease is null, so nothing is left to re-score with; set "
+            "at least one of them, or pre_ranking: null"
+        )
+    lists = {"popularity_days": pre_ranking.popularity_days}
+    if pre_ranking.ease is not None:
+        lists["ease.half_lives"] = pre_ranking.ease.half_lives
+    for name, values in lists.items():
+        if len(set(values)) != len(values):
+            found = ["null" if value is None else f"{value:g}" for value in values]
+            raise ConfigError(f"{where}.{name} has repeated values: [{', '.join(found)}]")
 
 
 def _check_fitting(fitting: FittingConfig, where: str) -> None:

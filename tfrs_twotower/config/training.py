@@ -27,6 +27,9 @@ class OptimizerConfig(Document):
 class SoftmaxConfig(Document):
     """In-batch softmax with logQ correction (Yi et al. 2019; methods 1.2 to 1.6)."""
 
+    weight: NonNegativeFloat = 1.0
+    """Weight of the term. 0 leaves the retrieval head untrained, which only a pre-ranker can do
+    without."""
     temperature: Annotated[float, Field(ge=0.01, le=10.0)] = 0.1
     """Divisor of the cosine scores (the starting value if it is learned)."""
     learn_temperature: bool = False
@@ -103,7 +106,7 @@ class InteractionConfig(Document):
 
 
 class TermsConfig(Document):
-    """Terms of the objective beside the retrieval softmax, whose weight is 1; null leaves one out.
+    """Terms of the objective beside the retrieval softmax; null leaves one out.
 
     Each is a mean over the batch, is logged under its own name, and is plotted in the report.
     """

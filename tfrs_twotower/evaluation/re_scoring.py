@@ -74,7 +74,10 @@ class PreRankerScores:
 
     def _numbers_of_a_pair(self, heads: Sequence[tf.Tensor]) -> int:
         """Of the largest member: a candidate's gathered heads, and every product of two heads."""
+        candidate_heads = [member.candidate_heads.shape[1] for member in self._pre_ranker.members]
+        if self._pre_ranker.linear is not None:
+            candidate_heads.append(1)
         return max(
-            member.candidate_heads.shape[1] * (of_member.shape[1] + of_member.shape[2])
-            for member, of_member in zip(self._pre_ranker.members, heads, strict=True)
+            num_heads * (of_member.shape[1] + of_member.shape[2])
+            for num_heads, of_member in zip(candidate_heads, heads, strict=True)
         )

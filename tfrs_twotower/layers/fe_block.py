@@ -3,10 +3,10 @@
 A score is the sum over query heads of the largest inner product with a candidate head,
 s = sum_r max_h <U_r, V_h> (Li et al., CIKM 2022). All query layers meet the same candidate heads,
 so they are stacked to R = L * H_q heads and one matrix product serves them all. Where candidate
-heads tie for the largest, `tf.reduce_max` splits the gradient evenly among them.
+heads tie for the largest, the gradient is split evenly among them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
@@ -110,9 +110,8 @@ def all_pairs(query_heads: tf.Tensor, candidate_heads: tf.Tensor) -> tf.Tensor:
     rows = tf.maximum(1, rows)
     num_chunks = tf.maximum(1, -(-batch // rows))
     padded = tf.pad(query_heads, [[0, num_chunks * rows - batch], [0, 0], [0, 0]])
-    scores_of_chunk = tf.recompute_grad(_all_pairs_of_chunk)
     scores = tf.map_fn(
-        lambda chunk: scores_of_chunk(chunk, candidate_heads),
+        lambda chunk: _all_pairs_of_chunk(chunk, candidate_heads),
         tf.reshape(padded, [num_chunks, rows, num_query_heads, dim]),
         parallel_iterations=1,
         fn_output_signature=tf.TensorSpec([None, None], query_heads.dtype),
@@ -120,11 +119,36 @@ def all_pairs(query_heads: tf.Tensor, candidate_heads: tf.Tensor) -> tf.Tensor:
     return tf.reshape(scores, [num_chunks * rows, columns])[:batch]
 
 
-def _all_pairs_of_chunk(query_heads: tf.Tensor, candidate_heads: tf.Tensor) -> tf.Tensor:
+@tf.custom_gradient
+def _all_pairs_of_chunk(
+    query_heads: tf.Tensor, candidate_heads: tf.Tensor
+) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]]:
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        # What the tape would do after `recompute_grad`, with fewer passes over the products.
+        products, rows, columns = _products(query_heads, candidate_heads)
+        largest = tf.reduce_max(products, axis=2, keepdims=True)
+        chosen = tf.cast(products == largest, products.dtype)
+        num_chosen = tf.reduce_sum(chosen, axis=2, keepdims=True)
+        chosen *= upstream[:, tf.newaxis, tf.newaxis, :] / num_chosen
+        chosen = tf.reshape(chosen, [-1, tf.shape(columns)[0]])
+        of_columns = tf.matmul(chosen, rows, transpose_a=True)
+        num_heads, dim = candidate_heads.shape[1:]
+        of_columns = tf.transpose(tf.reshape(of_columns, [num_heads, -1, dim]), [1, 0, 2])
+        return tf.reshape(tf.matmul(chosen, columns), tf.shape(query_heads)), of_columns
+
+    products, _, _ = _products(query_heads, candidate_heads)
+    return tf.reduce_sum(tf.reduce_max(products, axis=2), axis=1), gradient
+
+
+def _products(
+    query_heads: tf.Tensor, candidate_heads: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Products `[rows, R, H, columns]`, and the two matrices that they are the product of."""
     num_query_heads, dim = query_heads.shape[1:]
     num_heads = candidate_heads.shape[1]
+    rows = tf.reshape(query_heads, [-1, dim])
     # Candidates innermost, for the reason above.
     columns = tf.reshape(tf.transpose(candidate_heads, [1, 0, 2]), [-1, dim])
-    products = tf.matmul(tf.reshape(query_heads, [-1, dim]), columns, transpose_b=True)
+    products = tf.matmul(rows, columns, transpose_b=True)
     shape = [-1, num_query_heads, num_heads, tf.shape(candidate_heads)[0]]
-    return tf.reduce_sum(tf.reduce_max(tf.reshape(products, shape), axis=2), axis=1)
+    return tf.reshape(products, shape), rows, columns

@@ -65,20 +65,28 @@ class KnownPositives(tf.Module):
         Returns:
             `[batch, columns]` bool.
         """
+        # A query that stands in several rows is answered once.
+        distinct_queries, place_of_row = tf.unique(query_rows)
         positives = tf.gather(
-            tf.RaggedTensor.from_row_splits(self._rows, self._offsets, validate=False), query_rows
-        )
+            tf.RaggedTensor.from_row_splits(self._rows, self._offsets, validate=False),
+            distinct_queries,
+        ).to_sparse()
         distinct, place_of_column = tf.unique(column_rows)
-        num_distinct = tf.size(distinct)
-        place_of_row = tf.tensor_scatter_nd_update(
-            tf.fill([self._num_candidates], -1), distinct[:, tf.newaxis], tf.range(num_distinct)
+        num_distinct = tf.size(distinct, tf.int64)
+        # What stands in no column goes to a place of its own, after the others.
+        places = tf.tensor_scatter_nd_update(
+            tf.fill([self._num_candidates], num_distinct),
+            distinct[:, tf.newaxis],
+            tf.range(num_distinct),
         )
-        places = tf.gather(place_of_row, positives.values)
-        in_batch = tf.where(places >= 0)[:, 0]
-        owners = tf.cast(tf.gather(positives.value_rowids(), in_batch), tf.int32)
-        cells = tf.stack([tf.gather(places, in_batch), owners], axis=1)
+        places = tf.gather(places, positives.values)
         # Columns come first: rows of this matrix are copied whole, then it is turned over.
-        found = tf.scatter_nd(
-            cells, tf.ones_like(owners), tf.stack([num_distinct, tf.shape(query_rows)[0]])
+        found = tf.SparseTensor(
+            tf.stack([places, positives.indices[:, 0]], axis=1),
+            tf.fill(tf.shape(places), True),
+            tf.stack([num_distinct + 1, tf.size(distinct_queries, tf.int64)]),
         )
-        return tf.transpose(tf.gather(found > 0, place_of_column))
+        # Not validated: that place is met many times, and the cells are in no order.
+        found = tf.sparse.to_dense(found, validate_indices=False)
+        found = tf.transpose(tf.gather(found, place_of_column))
+        return tf.gather(found, place_of_row)

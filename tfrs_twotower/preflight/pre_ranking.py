@@ -14,6 +14,8 @@ def check_pre_ranking(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
         return
     yield from _check_lengths(section, config)
     yield from _check_teacher(spec, section)
+    if section.ease is not None:
+        yield from _check_ease(spec, "ease is set", "set ease: null")
 
 
 def _check_lengths(section: PreRankingConfig, config: RunConfig) -> Iterator[str]:
@@ -49,7 +51,7 @@ def _check_teacher(spec: FeatureSpec, section: PreRankingConfig) -> Iterator[str
                 "none: there is nothing to distill. Choose a teacher, or set the weight to 0."
             )
     if teacher == "ease":
-        yield from _check_ease(spec)
+        yield from _check_ease(spec, "mining.teacher is ease", "choose another teacher")
     lacking = sides_without_text(spec)
     if teacher == "bm25" and lacking:
         yield (
@@ -58,17 +60,16 @@ def _check_teacher(spec: FeatureSpec, section: PreRankingConfig) -> Iterator[str
         )
 
 
-def _check_ease(spec: FeatureSpec) -> Iterator[str]:
+def _check_ease(spec: FeatureSpec, setting: str, way_out: str) -> Iterator[str]:
     if not spec.histories:
         yield (
-            "pre_ranking.mining.teacher is ease, which scores from a query's history; the spec "
-            f"'{spec.name}' has no feature of kind history in query.features. Add one, or choose "
-            "another teacher."
+            f"pre_ranking.{setting}, which scores from a query's history; the spec '{spec.name}' "
+            f"has no feature of kind history in query.features. Add one, or {way_out}."
         )
     identity = spec.candidate_id_feature
     if identity is not None and identity.hash_buckets is not None:
         yield (
-            "pre_ranking.mining.teacher is ease, but candidate.features."
-            f"{identity.name} is hashed (hash_buckets), so a history does not say which candidates "
-            "it holds. Remove hash_buckets, or choose another teacher."
+            f"pre_ranking.{setting}, but candidate.features.{identity.name} is hashed "
+            "(hash_buckets), so a history does not say which candidates it holds. Remove "
+            f"hash_buckets, or {way_out}."
         )

@@ -24,6 +24,7 @@ from tfrs_twotower.towers.tower import Towers
 def build_retrieval_task(softmax: SoftmaxConfig) -> RetrievalTask:
     """The retrieval softmax."""
     return RetrievalTask(
+        weight=softmax.weight,
         temperature=softmax.temperature,
         learn_temperature=softmax.learn_temperature,
         logq_strength=softmax.logq_strength,

@@ -52,6 +52,7 @@ class RetrievalTask(keras.layers.Layer, tfrs.tasks.Task):
     def __init__(
         self,
         *,
+        weight: float = 1.0,
         temperature: float = 1.0,
         learn_temperature: bool = False,
         logq_strength: float = 1.0,
@@ -64,6 +65,7 @@ class RetrievalTask(keras.layers.Layer, tfrs.tasks.Task):
         """Makes the task.
 
         Args:
+            weight: of the term in an objective.
             temperature: divisor of the scores, at least 0.01.
             learn_temperature: makes log(temperature) a weight; it cannot fall below log(0.01).
             logq_strength: multiplier of the logQ correction.
@@ -91,7 +93,7 @@ class RetrievalTask(keras.layers.Layer, tfrs.tasks.Task):
             raise ValueError(
                 "refined_logq, num_hard_negatives and same_tower exclude each other; choose one"
             )
-        self.weight = 1.0
+        self.weight = weight
         self._refined_logq = refined_logq
         self._same_tower = same_tower
         self._same_tower_weight = same_tower_weight

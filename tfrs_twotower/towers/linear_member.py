@@ -63,13 +63,10 @@ class LinearMember(tf.Module):
 
     def encode(self, tokens: Tokens) -> tf.Tensor:
         """`[batch, num_half_lives, rank]` of tokens `[batch, length]` of the histories."""
-        features = self.inputs.features
-        longest = max(feature.max_length for feature in features)
+        histories = [tf.cast(tokens[feature.name], tf.int64) for feature in self.inputs.features]
+        longest = max(history.shape[1] for history in histories)
         # Sorted, what stands repeatedly is one run, its most recent event first.
-        keys = [
-            tf.cast(tokens[feature.name], tf.int64) * longest + np.arange(feature.max_length)
-            for feature in features
-        ]
+        keys = [history * longest + np.arange(history.shape[1]) for history in histories]
         key = tf.sort(tf.concat(keys, axis=1), axis=1)
         token, position = key // longest, key % longest
         before = tf.pad(token[:, :-1], [[0, 0], [1, 0]], constant_values=-1)

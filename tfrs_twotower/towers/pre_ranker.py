@@ -10,12 +10,11 @@ pre_ranker/
 """
 
 import json
-from collections.abc import Sequence, Sized
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
 from tfrs_twotower.artifacts.layout import (
@@ -112,8 +111,8 @@ class PreRanker:
 
     def query_heads(self, raw: RawBatch) -> list[tf.Tensor]:
         """`[batch, num_heads, head_dim]` of raw query features: each member's, the linear one's."""
-        parts = [*self.members, self.linear] if self.linear is not None else self.members
-        return [part.query_heads(raw) for part in parts]
+        heads = [member.query_heads(raw) for member in self.members]
+        return heads if self.linear is None else [*heads, self.linear.query_heads(raw)]
 
     def scores(
         self, query_heads: Sequence[tf.Tensor], rows: tf.Tensor, retrieval_scores: tf.Tensor
@@ -160,25 +159,24 @@ def load_pre_ranker(directory: Path) -> PreRanker:
     linear = None
     if (directory / EASE_MEMBER).exists():
         linear = load_linear_member(directory / EASE_MEMBER)
-        _check_size(directory / EASE_MEMBER, "vectors", linear.candidate_vectors, signals)
+        found = int(linear.candidate_vectors.shape[0])
+        _check_size(directory / EASE_MEMBER, "vectors", found, len(signals))
     num_scores = 0 if linear is None else len(linear.features)
     num_members = len(combination.weights) - 1 - num_scores - signals.shape[1]
     members = []
     for number in range(num_members):
         place = directory / MEMBER.format(number=number)
         heads = read_array(place / CANDIDATE_HEADS)
-        _check_size(place, "heads", heads, signals)
+        _check_size(place, "heads", len(heads), len(signals))
         members.append(Member(load_towers(place), tf.constant(heads)))
     return PreRanker(tuple(members), combination, tf.constant(signals), linear)
 
 
-def _check_size(
-    place: Path, what: str, found: Sized, signals: npt.NDArray[np.float32]
-) -> None:
-    if len(found) != len(signals):
+def _check_size(place: Path, what: str, found: int, expected: int) -> None:
+    if found != expected:
         raise CorruptArtifact(
-            f"{place}: has {what} of {len(found)} candidates, and {place.parent} signals of "
-            f"{len(signals)}. Train the pre-ranker again."
+            f"{place}: has {what} of {found} candidates, and {place.parent} signals of "
+            f"{expected}. Train the pre-ranker again."
         )
 
 

@@ -7,6 +7,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from tfrs_twotower.metrics import judge, per_query
+from tfrs_twotower.towers.linear_member import LinearMember
 from tfrs_twotower.towers.tower import Towers
 from tfrs_twotower.training.combination import fit_combination
 from tfrs_twotower.training.validation import ValidationQueries, in_chunks, rank
@@ -29,6 +30,7 @@ class Pools:
         *,
         num_candidates: int,
         signals: NDArray[np.float32],
+        linear: LinearMember | None = None,
     ) -> None:
         """Retrieves the pools, once.
 
@@ -38,6 +40,7 @@ class Pools:
             queries: what is asked.
             num_candidates: length of the pools.
             signals: `[corpus size, num_signals]`.
+            linear: EASE, if it is a member; like the towers, of the first fit.
         """
         self.corpus_tokens = corpus_tokens
         self.queries = queries
@@ -49,11 +52,17 @@ class Pools:
         self._retrieval = np.stack(
             [corpus[rows] @ vector for rows, vector in zip(self.places, embedded, strict=True)]
         )
-        self._signals = signals[self.places]
+        self._known = signals[self.places]
+        if linear is not None:
+            self._known = np.concatenate([self._linear_scores(linear), self._known], axis=2)
         self._relevant = _relevant(self.rows, queries)
 
     def fit(self, interactions: Sequence[NDArray[np.floating]]) -> NDArray[np.float64]:
-        """Weights of retrieval, the members' interactions `[num_queries, pool]`, the signals."""
+        """Weights of the features.
+
+        Those are retrieval, the interactions `[num_queries, pool]` of the trained members, the
+        scores of the linear one, the signals.
+        """
         return fit_combination(self._features(interactions), self._relevant, self.present)
 
     def measure(
@@ -75,7 +84,20 @@ class Pools:
 
     def _features(self, interactions: Sequence[NDArray[np.floating]]) -> NDArray[np.float64]:
         parts = [self._retrieval[..., None], *(part[..., None] for part in interactions)]
-        return np.concatenate([*parts, self._signals], axis=2).astype(np.float64)
+        return np.concatenate([*parts, self._known], axis=2).astype(np.float64)
+
+    def _linear_scores(self, linear: LinearMember) -> NDArray[np.float32]:
+        """`[num_queries, pool, num_half_lives]`."""
+        heads = in_chunks(linear.encode, self.queries.tokens)
+        size = max(1, _PAIRS_AT_ONCE // self.rows.shape[1])
+        scores = [
+            linear.scores(
+                tf.constant(heads[start : start + size]),
+                tf.constant(self.places[start : start + size]),
+            ).numpy()
+            for start in range(0, len(heads), size)
+        ]
+        return np.concatenate(scores).transpose(0, 2, 1)
 
 
 class MemberValidator:

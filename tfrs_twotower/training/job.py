@@ -38,6 +38,11 @@ _DEFAULT_METRIC = "recall@100"
 _DEFAULT_QUERIES = 10_000
 
 
+def validation_metric(config: FittingConfig) -> str:
+    """Which metric validation looks at."""
+    return config.early_stopping.metric if config.early_stopping else _DEFAULT_METRIC
+
+
 class Job:
     """Trains a retrieval model; the pre-ranker's job changes what is learned from.
 
@@ -161,8 +166,7 @@ class Job:
     @property
     def metric(self) -> str:
         """The validation metric."""
-        stopping = self.config.early_stopping
-        return stopping.metric if stopping else _DEFAULT_METRIC
+        return validation_metric(self.config)
 
     def validation_queries(self) -> ValidationQueries | None:
         """A fixed sample of the validation queries; None if the split has none."""

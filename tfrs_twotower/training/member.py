@@ -108,11 +108,12 @@ class MemberJob(Job):
     def validator(self, corpus_tokens: dict[str, tf.Tensor]) -> Measure | None:
         """Measures the whole cascade."""
         del corpus_tokens
-        return MemberValidator(self.towers, self._pools, self.metric)
+        self._validator = MemberValidator(self.towers, self._pools, self.metric)
+        return self._validator
 
     def finish_first_fit(self) -> None:
         """Keeps the pair scores of the validation pools."""
-        scores = MemberValidator(self.towers, self._pools, self.metric).interaction()
+        scores = self._validator.interaction()
         np.save(self.output_dir / _INTERACTION, scores, allow_pickle=False)
 
 

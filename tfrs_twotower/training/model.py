@@ -59,7 +59,8 @@ class TwoTowerModel(tfrs.Model):
         super().__init__(name="two_tower")
         self.towers = towers
         self.task = task
-        self._terms: tuple[Term, ...] = (task, *terms)
+        every: tuple[Term, ...] = (task, *terms)
+        self._terms = tuple(term for term in every if term.weight > 0.0)
         self._objective = Objective({term.name: term.weight for term in self._terms})
         self._sampling = sampling
         self._state = sampling.state

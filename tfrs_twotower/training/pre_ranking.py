@@ -5,11 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from tfrs_twotower.artifacts.layout import (
-    CANDIDATE_SIGNALS,
     FIRST_FIT_WEIGHTS,
     MEMBER,
     TRAINING_LOG,
@@ -25,10 +21,12 @@ from tfrs_twotower.towers.pre_ranker import INTERACTION, RETRIEVAL, Combination
 from tfrs_twotower.towers.storage import load_towers
 from tfrs_twotower.towers.tower import Towers
 from tfrs_twotower.training.cascade_validation import Pools
+from tfrs_twotower.training.closed_form import ClosedForm, fit_closed_form
 from tfrs_twotower.training.inputs import TrainingData
+from tfrs_twotower.training.job import validation_metric
 from tfrs_twotower.training.member import MemberJob, clear_member
 from tfrs_twotower.training.reports import Report, StepReport, TrainingResult
-from tfrs_twotower.training.signals import candidate_signals
+from tfrs_twotower.training.signals import CandidateSignals
 from tfrs_twotower.training.train import ignore_report
 
 _MOST_QUERIES = 10_000
@@ -40,14 +38,18 @@ class PreRankerResult:
     """What came out.
 
     Attributes:
-        members: of each member's training.
+        members: of the training of each member that is trained.
+        num_examples: examples that the final members were fitted on.
         validation: the metric of retrieval alone and of the whole cascade.
         weights: of the combination, by feature.
+        messages: what a person should know.
     """
 
     members: tuple[TrainingResult, ...]
+    num_examples: int
     validation: dict[str, float]
     weights: dict[str, float]
+    messages: tuple[str, ...]
 
 
 def train_pre_ranker(
@@ -64,9 +66,9 @@ def train_pre_ranker(
 ) -> PreRankerResult:
     """Trains the members, fits the cascade's weighted sum, and writes all of it.
 
-    The towers of a first fit learn from training examples only, and so did the retrieval towers
+    The members of a first fit learn from training examples only, and so did the retrieval towers
     that are set beside them: the sum's weights are fitted where both are honest, on validation
-    queries, and are kept when the towers are trained again with the validation window.
+    queries, and are kept when the members are fitted again with the validation window.
 
     Args:
         spec: the feature spec.
@@ -80,6 +82,8 @@ def train_pre_ranker(
         checkpoint_root: where relative `checkpoint` directories of the spec start.
 
     Raises:
+        ConfigError: the corpus is too large for EASE.
+        DataError: the matrix of EASE cannot be inverted.
         TrainingError: training diverged, or cannot start.
         ArtifactError: an artifact cannot be read, or does not fit the others.
     """
@@ -93,7 +97,12 @@ def train_pre_ranker(
         config.training,
     )
     retrieval = load_towers(model_dir, FIRST_FIT_WEIGHTS if refit else WEIGHTS)
-    pools = _pools(data, retrieval, pre_ranking, config)
+    table = data.examples(retrieval.query, with_fresh=False)
+    closed_form = fit_closed_form(spec, pre_ranking, assets, data.corpus, table)
+    pools = _pools(data, retrieval, table, closed_form, pre_ranking, config.seed)
+    messages = _missing_days(closed_form.signals, pre_ranking)
+    for message in messages:
+        _say(report, message)
     num_members = len(pre_ranking.models)
     directories = [output_dir / MEMBER.format(number=number) for number in range(num_members)]
     members, interactions = [], []
@@ -120,37 +129,54 @@ def train_pre_ranker(
         members.append(result)
         interactions.append(interaction)
     weights = pools.fit(interactions)
-    names = [f"{INTERACTION}_{number}" for number in range(len(members))]
+    if refit:
+        table = data.examples(retrieval.query, with_fresh=True)
+        closed_form = fit_closed_form(spec, pre_ranking, assets, data.corpus, table)
     combination = Combination(
         pre_ranking.num_candidates,
-        (RETRIEVAL, *names, *pre_ranking.signals),
+        (
+            RETRIEVAL,
+            *(f"{INTERACTION}_{number}" for number in range(num_members)),
+            *closed_form.features,
+        ),
         tuple(float(weight) for weight in weights),
     )
     combination.save(output_dir)
-    table = data.examples(retrieval.query, with_fresh=refit)
-    signals = _signals(table, data, pre_ranking, config)
-    np.save(output_dir / CANDIDATE_SIGNALS, signals, allow_pickle=False)
-    metric = job.metric
+    closed_form.save(spec, assets, output_dir)
+    metric = validation_metric(pre_ranking)
     _join_logs(output_dir, directories)
     for directory in directories:
         clear_member(directory)
     return PreRankerResult(
         tuple(members),
+        len(table),
         {
             f"retrieval {metric}": pools.retrieval_alone(metric),
             f"cascade {metric}": pools.measure(metric, weights, interactions),
         },
         dict(zip(combination.features, combination.weights, strict=True)),
+        tuple(messages),
     )
 
 
+def _missing_days(signals: CandidateSignals, pre_ranking: PreRankingConfig) -> list[str]:
+    if len(signals.names) == len(pre_ranking.popularity_days):
+        return []
+    kept = ", ".join(signals.names) or "none"
+    return [f"pre_ranking.popularity_days: the data has no time; signals that are kept: {kept}"]
+
+
 def _pools(
-    data: TrainingData, retrieval: Towers, pre_ranking: PreRankingConfig, config: RunConfig
+    data: TrainingData,
+    retrieval: Towers,
+    table: ExampleTable,
+    closed_form: ClosedForm,
+    pre_ranking: PreRankingConfig,
+    seed: int,
 ) -> Pools:
-    table = data.examples(retrieval.query, with_fresh=False)
     stopping = pre_ranking.early_stopping
     most = stopping.max_queries if stopping else _MOST_QUERIES
-    queries = data.validation_queries(retrieval.query, data.counts(table), most, seed=config.seed)
+    queries = data.validation_queries(retrieval.query, data.counts(table), most, seed=seed)
     if queries is None:
         raise TrainingError(
             "pre_ranking weighs the scores of both stages on validation queries, and the split "
@@ -161,16 +187,13 @@ def _pools(
         data.corpus_tokens(retrieval.candidate),
         queries,
         num_candidates=pre_ranking.num_candidates,
-        signals=_signals(table, data, pre_ranking, config),
+        signals=closed_form.signals.values,
+        linear=closed_form.linear,
     )
 
 
-def _signals(
-    table: ExampleTable, data: TrainingData, pre_ranking: PreRankingConfig, config: RunConfig
-) -> NDArray[np.float32]:
-    return candidate_signals(
-        pre_ranking.signals, table, len(data.corpus), recent_days=config.preprocess.recent_days
-    )
+def _say(report: Report, message: str) -> None:
+    report(StepReport(0, 0, 0.0, {}, 0.0, 0.0, 0.0, message=message))
 
 
 def _named(report: Report, name: str) -> Report:
@@ -186,4 +209,5 @@ def _join_logs(directory: Path, members: Sequence[Path]) -> None:
         for number, member in enumerate(members)
         for line in (member / TRAINING_LOG).read_text(encoding="utf-8").splitlines()
     ]
-    (directory / TRAINING_LOG).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    text = "".join(f"{line}\n" for line in lines)
+    (directory / TRAINING_LOG).write_text(text, encoding="utf-8")

@@ -1,7 +1,5 @@
 """Fits the logistic regression and the towers."""
 
-from typing import NamedTuple
-
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
@@ -37,21 +35,18 @@ def logistic_regression(
     return weights
 
 
-class Fitted(NamedTuple):
-    """How a fit went."""
+def fit(model: PairModel, train: Pairs, validation: Pairs, seed: int) -> int:
+    """Trains with Adam; keeps the weights of the epoch with the best AUC on validation.
 
-    best_epoch: int
-    """From 1; its weights are kept."""
-    validation_auc: float
-
-
-def fit(model: PairModel, train: Pairs, validation: Pairs, seed: int) -> Fitted:
-    """Trains with Adam; keeps the weights of the epoch with the best AUC on validation."""
+    Returns:
+        That epoch, from 1.
+    """
     optimizer = keras.optimizers.Adam(LEARNING_RATE, jit_compile=False)
     optimizer.build(model.trainable_variables)
     random = np.random.default_rng(seed)
     labels = validation.labels.numpy()
-    best, kept = Fitted(0, -1.0), [v.numpy() for v in model.trainable_variables]
+    best_epoch, best_value = 0, -1.0
+    kept = [v.numpy() for v in model.trainable_variables]
 
     @tf.function
     def run_epoch(batches: tf.Tensor) -> None:
@@ -64,16 +59,17 @@ def fit(model: PairModel, train: Pairs, validation: Pairs, seed: int) -> Fitted:
             # The retrieval head of an IntTower takes no part in the FE score.
             optimizer.apply_gradients([(g, v) for g, v in pairs if g is not None])
 
+    batch_size = min(BATCH_SIZE, len(train.labels))
     for epoch in range(1, MAX_EPOCHS + 1):
-        batch_size = min(BATCH_SIZE, len(train.labels))
         order = random.permutation(len(train.labels))
         order = order[: len(order) // batch_size * batch_size]
         run_epoch(tf.constant(order.reshape(-1, batch_size)))
         value = auc(labels, model.logits(validation).numpy())
-        if value > best.validation_auc:
-            best, kept = Fitted(epoch, value), [v.numpy() for v in model.trainable_variables]
-        if epoch - best.best_epoch >= PATIENCE:
+        if value > best_value:
+            best_epoch, best_value = epoch, value
+            kept = [v.numpy() for v in model.trainable_variables]
+        if epoch - best_epoch >= PATIENCE:
             break
     for variable, weights in zip(model.trainable_variables, kept, strict=True):
         variable.assign(weights)
-    return best
+    return best_epoch

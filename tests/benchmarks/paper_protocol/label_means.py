@@ -33,9 +33,7 @@ def left_out_means(keys: Keys, labels: Floats) -> NDArray[np.float64]:
     return (sums[keys] - labels + SMOOTHING * prior) / (counts[keys] - 1 + SMOOTHING)
 
 
-def means_of_others(
-    keys: Keys, known_keys: Keys, known_labels: Floats
-) -> NDArray[np.float64]:
+def means_of_others(keys: Keys, known_keys: Keys, known_labels: Floats) -> NDArray[np.float64]:
     """Each row gets the smoothed mean label of its key among known rows, to which it is none.
 
     A key that is not known gets the prior, the mean of all known labels.

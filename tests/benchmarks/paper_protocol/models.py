@@ -18,15 +18,22 @@ CIR_WEIGHT = 0.05
 CIR_TEMPERATURE = 0.1
 
 _FIELDS = {"embedding_dim": 32, "dropout": 0.1}
-_INTTOWER = IntTowerConfig(
-    kind="inttower",
-    **_FIELDS,
-    body="dense",
-    hidden_dims=(128, 64),
-    activation="relu",
-    num_query_heads=4,
-    num_candidate_heads=4,
-    head_dim=64,
+_PLAIN = PlainTowerConfig.model_validate(_FIELDS)
+_DAT = DatConfig.model_validate({"kind": "dat", **_FIELDS})
+_RANDOM_DAT = _DAT.model_copy(
+    update={"query_augmentation": "random", "candidate_augmentation": "random"}
+)
+_INTTOWER = IntTowerConfig.model_validate(
+    {
+        "kind": "inttower",
+        **_FIELDS,
+        "body": "dense",
+        "hidden_dims": (128, 64),
+        "activation": "relu",
+        "num_query_heads": 4,
+        "num_candidate_heads": 4,
+        "head_dim": 64,
+    }
 )
 
 
@@ -41,14 +48,10 @@ class Variant(NamedTuple):
 
 BASELINE = "two-tower"
 VARIANTS = {
-    BASELINE: Variant(PlainTowerConfig(**_FIELDS)),
-    "two-tower, learned scale": Variant(PlainTowerConfig(**_FIELDS), learned_scale=True),
-    "DAT": Variant(DatConfig(kind="dat", **_FIELDS)),
-    "DAT, random vectors": Variant(
-        DatConfig(
-            kind="dat", **_FIELDS, query_augmentation="random", candidate_augmentation="random"
-        )
-    ),
+    BASELINE: Variant(_PLAIN),
+    "two-tower, learned scale": Variant(_PLAIN, learned_scale=True),
+    "DAT": Variant(_DAT),
+    "DAT, random vectors": Variant(_RANDOM_DAT),
     "IntTower": Variant(_INTTOWER),
     "IntTower + CIR": Variant(_INTTOWER, cir_weight=CIR_WEIGHT),
 }

@@ -51,8 +51,8 @@ def leaky(ratings: Ratings, seed: int) -> Prepared:
     low, high = test.means.min(axis=0), test.means.max(axis=0)
     train, test = (Part(part.rows, (part.means - low) / (high - low)) for part in (train, test))
     cut = int(len(train.rows) * (1.0 - VALIDATION_SHARE))
-    fit, validation = Part(*(a[:cut] for a in train)), Part(*(a[cut:] for a in train))
-    return Prepared(fit, validation, test)
+    fit = Part(train.rows[:cut], train.means[:cut])
+    return Prepared(fit, Part(train.rows[cut:], train.means[cut:]), test)
 
 
 def honest_random(ratings: Ratings, seed: int) -> Prepared:

@@ -43,7 +43,7 @@ def load_ratings(directory: Path) -> Ratings:
     return Ratings(
         users=_rows(users["user_id"], events["user_id"]),
         items=_rows(items["item_id"], events["item_id"]),
-        labels=(events["rating"] > NEUTRAL).to_numpy(np.float32),
+        labels=(events["rating"] > NEUTRAL).to_numpy().astype(np.float32),
         timestamps=events["timestamp"].to_numpy(np.int64),
         user_features={
             name: users[name].astype(str).to_numpy(object)

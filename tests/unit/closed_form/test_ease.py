@@ -19,5 +19,7 @@ def test_ease_solves_the_constrained_ridge_regression():
 
 
 def test_a_matrix_that_cannot_be_inverted_is_named():
-    with pytest.raises(DataError, match=r"X'X \+ 1e-300 I cannot be inverted .*raise this L2 weight"):
+    with pytest.raises(
+        DataError, match=r"X'X \+ 1e-300 I cannot be inverted .*raise this L2 weight"
+    ):
         ease_weights(np.ones((3, 3), np.float32), 1e-300)

@@ -67,6 +67,18 @@ def test_overrides_are_yaml_values(run_file):
         ("evaluate.ks=[5, 5]", "evaluate.ks has repeated values"),
         ("evaluate.baselines=[svd]", "evaluate.baselines"),
         ("export.bundles=[{name: a}, {name: a}]", "two bundles have the same name"),
+        ("pre_ranking={models: []}", "pre_ranking: models is empty and ease is null, so nothing"),
+        (
+            "pre_ranking={popularity_days: [7, null, 7.0]}",
+            r"pre_ranking\.popularity_days has repeated values: \[7, null, 7\]",
+        ),
+        (
+            "pre_ranking={ease: {half_lives: [null, null]}}",
+            r"pre_ranking\.ease\.half_lives has repeated values: \[null, null\]",
+        ),
+        ("pre_ranking={ease: {half_lives: []}}", r"pre_ranking\.ease\.half_lives: .*at least 1"),
+        ("pre_ranking={ease: {half_lives: [0]}}", r"half_lives.*greater than 0"),
+        ("pre_ranking={ease: {rank: 0}}", r"pre_ranking\.ease\.rank: .*greater than 0"),
         ("training.early_stopping.metric=recall", r"early_stopping\.metric.*found 'recall'"),
     ],
 )

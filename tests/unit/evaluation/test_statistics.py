@@ -32,7 +32,7 @@ def test_randomisation_is_never_zero():
     assert paired_randomisation(np.ones((200, 1)), 99, 0)[0] == pytest.approx(1 / 100)
 
 
-def test_intervals_cover_the_truth_about_nineteen_times_in_twenty():
+def test_property_11_6_6_intervals_cover_the_truth_about_nineteen_times_in_twenty():
     generator = np.random.default_rng(0)
     values = generator.normal(0.3, 1, (120, 400))
     low, high = mean_intervals(values, 400, 1)

@@ -6,7 +6,7 @@ from tfrs_twotower.metrics import Ragged, auc, coverage, gauc, log_loss, popular
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_auc_counts_pairs_with_ties(seed):
+def test_property_11_6_4_auc_counts_pairs_with_ties(seed):
     generator = np.random.default_rng(seed)
     labels = generator.integers(0, 2, 60)
     scores = generator.integers(0, 8, 60) / 8

@@ -79,7 +79,7 @@ def test_agrees_with_the_reference(seed):
 
 
 @pytest.mark.parametrize("name", ["recall@5", "hit_rate@5", "precision@5", "ndcg@5", "mrr@5"])
-def test_moving_a_relevant_candidate_up_never_hurts(name):
+def test_property_11_6_2_moving_a_relevant_candidate_up_never_hurts(name):
     generator = np.random.default_rng(0)
     for _ in range(50):
         ranked = generator.permutation(10)
@@ -93,7 +93,7 @@ def test_moving_a_relevant_candidate_up_never_hurts(name):
         assert per_query(name, judged_one(better, relevant))[0] >= before - 1e-12
 
 
-def test_a_perfect_ranking_is_worth_one():
+def test_property_11_6_3_a_perfect_ranking_is_worth_one():
     judged = judged_one([4, 2, 0, 1], [2, 4])
     for metric in (recall, ndcg, average_precision, reciprocal_rank):
         assert metric(judged, 4)[0] == pytest.approx(1.0)

@@ -26,7 +26,7 @@ def test_agrees_with_the_reference_under_ties(seed):
             assert [int(r) for r in got if r >= 0] == reference.top_k(row.tolist(), k)
 
 
-def test_a_constant_scorer_is_at_chance():
+def test_property_11_6_5_a_constant_scorer_is_at_chance():
     num_candidates, k = 50, 10
     generator = np.random.default_rng(0)
     relevant = [generator.choice(num_candidates, 3, replace=False) for _ in range(4000)]

@@ -19,6 +19,10 @@ def test_defaults_fit():
     check(SEARCH, pre_ranking={})
 
 
+def test_ease_gets_what_it_needs():
+    check({}, pre_ranking={"ease": {}, "models": []})
+
+
 def test_teachers_get_what_they_need():
     check({}, pre_ranking={"mining": {"teacher": "ease"}, "list_terms": {"margin_mse": 1}})
     check(SEARCH, pre_ranking={"mining": {"teacher": "bm25"}, "list_terms": {"listwise_kl": 1}})
@@ -40,6 +44,19 @@ def test_teachers_get_what_they_need():
             "pre_ranking.mining.teacher is ease, but candidate.features.item is hashed "
             "(hash_buckets), so a history does not say which candidates it holds. Remove "
             "hash_buckets, or choose another teacher.",
+        ),
+        (
+            {**SEARCH, "candidate": {"features": [ITEM, TEXT]}},
+            {"ease": {}},
+            "pre_ranking.ease is set, which scores from a query's history; the spec 'toy' has no "
+            "feature of kind history in query.features. Add one, or set ease: null.",
+        ),
+        (
+            {"candidate": {"features": [{**ITEM, "hash_buckets": 100}]}},
+            {"ease": {}, "models": []},
+            "pre_ranking.ease is set, but candidate.features.item is hashed (hash_buckets), so a "
+            "history does not say which candidates it holds. Remove hash_buckets, or set ease: "
+            "null.",
         ),
         (
             {"query": {"features": [HISTORY, TEXT]}},

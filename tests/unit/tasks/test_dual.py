@@ -3,37 +3,12 @@ import pytest
 import tensorflow as tf
 
 from tests.contracts.gradients import gradient_of
+from tests.reference import losses as reference
+from tests.unit.tasks.batches import batch_of, second_share
 from tfrs_twotower.losses.masks import KnownPositives
 from tfrs_twotower.tasks.dual import DualTerm
-from tfrs_twotower.tasks.in_batch import InBatch
 from tfrs_twotower.tasks.objective import Objective
 from tfrs_twotower.tasks.retrieval import RetrievalTask
-from tfrs_twotower.towers.tower import TowerOutput
-
-
-def batch_of(queries, candidates, *, hidden=None):
-    """One replica's batch; row i is query i and candidate i."""
-    rows = tf.range(len(queries))
-    if hidden is None:
-        hidden = tf.eye(len(queries)) > 0
-    queries, candidates = (TowerOutput(tf.cast(x, tf.float32)) for x in (queries, candidates))
-    return InBatch(
-        query=queries,
-        candidate=candidates,
-        query_rows=rows,
-        candidate_rows=rows,
-        all_query=queries,
-        all_candidate=candidates,
-        all_candidate_tokens={},
-        all_query_rows=rows,
-        all_candidate_rows=rows,
-        positive_columns=rows,
-        columns=candidates.embedding,
-        expected=None,
-        hidden=hidden,
-        reverse_hidden=tf.transpose(hidden),
-    )
-
 
 # Unit vectors with q.d+ = .8, q.d- = .6 and q-.d+ = .5.
 QUERIES = np.array([[1, 0, 0], [0.5 * 0.8, 0.5 * 0.6, 0.75**0.5]])
@@ -93,3 +68,17 @@ def test_a_learned_temperature_is_shared():
     with tf.GradientTape() as tape:
         losses = DualTerm(0.1, retrieval).losses_of(batch_of(QUERIES, CANDIDATES))
     assert float(tape.gradient(losses, retrieval.trainable_variables)[0]) != 0.0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_replicas_share_meets_the_queries_of_all(seed):
+    batch = second_share(seed)
+    scores = batch.candidate.embedding.numpy() @ batch.all_query.embedding.numpy().T
+    expected = reference.in_batch_softmax(
+        scores,
+        temperature=0.2,
+        hidden=batch.reverse_hidden.numpy(),
+        positive_columns=batch.positive_columns.numpy(),
+    )
+    losses = DualTerm(0.1, RetrievalTask(temperature=0.2)).losses_of(batch)
+    np.testing.assert_allclose(losses, expected, rtol=1e-5)

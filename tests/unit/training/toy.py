@@ -5,10 +5,13 @@ import tensorflow as tf
 
 from tfrs_twotower.config import OptimizerConfig, TrainingConfig
 from tfrs_twotower.data.example_table import ExampleTable
+from tfrs_twotower.layers.initial import WeightMaker
 from tfrs_twotower.losses.masks import KnownPositives
 from tfrs_twotower.losses.sampling_probability import CountedFrequency
 from tfrs_twotower.metrics import GroundTruth, Ragged
 from tfrs_twotower.tasks.retrieval import RetrievalTask
+from tfrs_twotower.towers.inttower import IntTowers
+from tfrs_twotower.towers.pair_scorer import PairScorer
 from tfrs_twotower.towers.tower import Tower, TowerOutput, Towers
 from tfrs_twotower.training.model import TwoTowerModel
 from tfrs_twotower.training.negatives import NegativeSampling
@@ -22,6 +25,8 @@ DIM = 16
 class TableTower(Tower):
     """One vector for each token."""
 
+    embedding_dim = DIM
+
     def __init__(self, name, num_rows=NUM_CANDIDATES, seed=0):
         super().__init__(name=name)
         value = tf.random.stateless_normal([num_rows, DIM], [seed, len(name)])
@@ -30,6 +35,25 @@ class TableTower(Tower):
     def encode(self, tokens, training=False):
         del training
         return TowerOutput(tf.math.l2_normalize(tf.gather(self.table, tokens["id"]), axis=1))
+
+
+class HeadTower(TableTower):
+    """One vector and `num_heads` heads of three numbers for each token."""
+
+    def __init__(self, name, num_heads, seed=0):
+        super().__init__(name, seed=seed)
+        value = tf.random.stateless_normal([NUM_CANDIDATES, num_heads, 3], [seed, 9 + num_heads])
+        self.heads = tf.Variable(value, name=f"{name}_heads")
+
+    def encode(self, tokens, training=False):
+        embedding = super().encode(tokens, training).embedding
+        return TowerOutput(embedding, tf.gather(self.heads, tokens["id"]))
+
+
+def head_towers(seed=0, layers=2):
+    """An IntTower of tables: `layers` query layers of two heads meet two heads of a candidate."""
+    towers = (HeadTower("query", 2 * layers, seed), HeadTower("candidate", 2, seed))
+    return IntTowers(*towers, {}, PairScorer(WeightMaker(seed).under("scorer")))
 
 
 def toy_table(repeats=8):
@@ -47,7 +71,15 @@ def toy_table(repeats=8):
 
 
 def toy_model(
-    *, seed=0, optimizer=None, num_uniform=0, frequency=None, memory=None, terms=(), **task
+    *,
+    seed=0,
+    towers=None,
+    optimizer=None,
+    num_uniform=0,
+    frequency=None,
+    memory=None,
+    terms=lambda task, towers: (),
+    **task,
 ):
     table = toy_table()
     known = KnownPositives(
@@ -58,9 +90,12 @@ def toy_model(
     )
     if frequency is None:
         frequency = CountedFrequency(np.bincount(table.candidate_rows), batch_size=25)
+    if towers is None:
+        towers = Towers(TableTower("query", seed=seed), TableTower("candidate", seed=seed))
+    task = RetrievalTask(**{"temperature": 0.1, **task})
     model = TwoTowerModel(
-        Towers(TableTower("query", seed=seed), TableTower("candidate", seed=seed)),
-        task=RetrievalTask(**{"temperature": 0.1, **task}),
+        towers,
+        task=task,
         sampling=NegativeSampling(
             {"id": tf.range(NUM_CANDIDATES)},
             NUM_CANDIDATES,
@@ -70,7 +105,7 @@ def toy_model(
             memory,
             seed,
         ),
-        terms=terms,
+        terms=terms(task, towers),
         clip_norm=1.0,
     )
     model.compile(
@@ -102,7 +137,7 @@ def toy_config(**changes):
     )
 
 
-def toy_batch(rows, step=1, weights=None):
+def toy_batch(rows, step=1, weights=None, **more):
     rows = np.asarray(rows, np.int32)
     return {
         "tokens": {"id": tf.constant(rows)},
@@ -110,4 +145,5 @@ def toy_batch(rows, step=1, weights=None):
         "candidate_rows": tf.constant(rows),
         "weights": tf.constant(np.ones(len(rows)) if weights is None else weights, tf.float32),
         "step": tf.fill([len(rows)], tf.constant(step, tf.int64)),
+        **more,
     }

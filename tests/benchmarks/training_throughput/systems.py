@@ -7,7 +7,7 @@ from typing import Any, Literal
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
-from tests.benchmarks.ml_1m import World
+from tests.benchmarks.training_throughput.ml_1m import World
 from tfrs_twotower.config import FittingConfig, IntTowerConfig
 from tfrs_twotower.keras_api import keras
 from tfrs_twotower.losses.masks import KnownPositives

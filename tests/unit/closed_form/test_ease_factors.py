@@ -1,0 +1,96 @@
+import numpy as np
+import pytest
+from scipy import sparse
+
+from tests.reference import linear_member as oracle
+from tfrs_twotower.closed_form.ease_factors import ease_factors
+from tfrs_twotower.errors import DataError
+
+RANKS = (3, 10, 19, 20, 30, 1000)  # by Lanczos, by a full decomposition, more than there are
+
+
+@pytest.fixture
+def x():
+    """60 queries, 40 candidates in four clusters, the last two never chosen."""
+    random = np.random.default_rng(0)
+    clusters = np.repeat(np.arange(4), 10)
+    likes = np.where(clusters == random.integers(0, 4, (60, 1)), 0.5, 0.1)
+    chosen = (random.random((60, 40)) < likes).astype(np.float32)
+    chosen[:, 38:] = 0.0
+    return chosen
+
+
+def test_two_candidates_by_hand():
+    """X = [[1, 1], [1, 0]], l2 = 1: X'X + I = [[3, 1], [1, 2]], P = [[2, -1], [-1, 3]] / 5,
+
+    B_01 = 1/5 / (3/5) = 1/3, B_10 = 1/5 / (2/5) = 1/2; XB = [[1/2, 1/3], [0, 1/3]].
+    """
+    x = sparse.csr_matrix(np.array([[1, 1], [1, 0]], np.float32))
+    weights = np.array([[0, 1 / 3], [1 / 2, 0]])
+    full = ease_factors(x, l2=1.0, rank=2)
+    np.testing.assert_allclose(full.history @ full.candidates.T, weights, atol=1e-6)
+    # (XB)'(XB) = [[1/4, 1/6], [1/6, 2/9]]: trace 17/36, determinant 1/36, so the eigenvalues are
+    # (17 +- sqrt(145)) / 72 and the first vector is along (1/6, l - 1/4).
+    value = (17 + np.sqrt(145)) / 72
+    vector = np.array([1 / 6, value - 1 / 4])
+    vector /= np.linalg.norm(vector)
+    first = ease_factors(x, l2=1.0, rank=1)
+    np.testing.assert_allclose(first.candidates[:, 0], vector, atol=1e-6)
+    np.testing.assert_allclose(first.history[:, 0], weights @ vector, atol=1e-6)
+
+
+@pytest.mark.parametrize("rank", RANKS)
+def test_the_product_is_the_oracles(x, rank):
+    factors = ease_factors(sparse.csr_matrix(x), l2=5.0, rank=rank)
+    assert factors.history.shape == factors.candidates.shape == (40, min(rank, 40))
+    assert factors.history.dtype == factors.candidates.dtype == np.float32
+    expected = oracle.cut(x, oracle.ease(x, 5.0), rank)
+    np.testing.assert_allclose(factors.history @ factors.candidates.T, expected, atol=1e-5)
+
+
+def test_at_full_rank_the_queries_of_the_fit_get_the_scores_of_ease(x):
+    factors = ease_factors(sparse.csr_matrix(x), l2=5.0, rank=40)
+    scores = (x @ factors.history) @ factors.candidates.T
+    np.testing.assert_allclose(scores, x @ oracle.ease(x, 5.0), atol=1e-4)
+
+
+@pytest.mark.parametrize("rank", RANKS)
+def test_a_candidate_that_nobody_chose_is_zero(x, rank):
+    factors = ease_factors(sparse.csr_matrix(x), l2=5.0, rank=rank)
+    assert not factors.history[38:].any()
+    assert not factors.candidates[38:].any()
+    assert factors.candidates[:38].any(axis=1).all()
+
+
+@pytest.mark.parametrize("rank", [3, 30])
+def test_permuting_the_candidates_permutes_the_scores(x, rank):
+    order = np.random.default_rng(1).permutation(40)
+    before = ease_factors(sparse.csr_matrix(x), l2=5.0, rank=rank)
+    after = ease_factors(sparse.csr_matrix(x[:, order]), l2=5.0, rank=rank)
+    np.testing.assert_allclose(
+        after.history @ after.candidates.T,
+        (before.history @ before.candidates.T)[np.ix_(order, order)],
+        atol=1e-5,
+    )
+    # The signs too are the candidates' own.
+    np.testing.assert_allclose(after.candidates[:, :3], before.candidates[order, :3], atol=1e-4)
+
+
+@pytest.mark.parametrize("rank", [3, 30])
+def test_the_same_queries_give_the_same_bytes(x, rank):
+    first = ease_factors(sparse.csr_matrix(x), l2=5.0, rank=rank)
+    second = ease_factors(sparse.csr_matrix(x), l2=5.0, rank=rank)
+    for one, other in zip(first, second, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_candidates_that_never_met_score_nothing():
+    factors = ease_factors(sparse.csr_matrix(np.eye(9, dtype=np.float32)), l2=1.0, rank=3)
+    assert factors.candidates.shape == (9, 3)
+    assert not factors.history.any()
+
+
+def test_a_matrix_that_cannot_be_inverted_is_named():
+    same = sparse.csr_matrix(np.ones((3, 3), np.float32))
+    with pytest.raises(DataError, match=r"cannot be inverted .*raise this L2 weight"):
+        ease_factors(same, l2=1e-300, rank=1)

@@ -1,0 +1,129 @@
+"""Models and batches on which two replicas must make the steps of one.
+
+Nothing is hidden at random: replicas draw different masks.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from tests.contracts.tower_contract import tensors
+from tests.fixtures.planted_dat import plant_dat
+from tests.fixtures.tiny import tiny_run_config
+from tests.unit.training.toy import DIM, head_towers, toy_batch, toy_model
+from tfrs_twotower.config import (
+    CategoryAlignmentConfig,
+    ContrastiveInteractionConfig,
+    OptimizerConfig,
+)
+from tfrs_twotower.losses.cross_batch_memory import CrossBatchMemory
+from tfrs_twotower.losses.sampling_probability import CountedFrequency, StreamingFrequency
+from tfrs_twotower.tasks.category_alignment import CategoryAlignmentTerm
+from tfrs_twotower.tasks.contrastive_interaction import ContrastiveInteractionTerm
+from tfrs_twotower.tasks.dual import DualTerm
+from tfrs_twotower.tasks.interaction import InteractionTerm
+from tfrs_twotower.tasks.mimic import MimicTerm
+from tfrs_twotower.tasks.retrieval import RetrievalTask
+from tfrs_twotower.towers.build import build_towers
+from tfrs_twotower.training.model import TwoTowerModel
+from tfrs_twotower.training.negatives import NegativeSampling
+from tfrs_twotower.training.optimizers import make_optimizer
+
+ROWS = [3, 9, 9, 30, 41, 7, 3, 12]
+WEIGHTS = [1.0, 0.5, 2.0, 1.0, 0.0, 1.0, 3.0, 1.0]
+NUM_STEPS = 3
+
+
+def mixed_negatives():
+    return toy_model(num_uniform=5, learn_temperature=True), _toy_batches()
+
+
+def dual_same_tower_and_memory():
+    model = toy_model(
+        num_uniform=5,
+        same_tower="both",
+        frequency=StreamingFrequency(50, initial_gap=4.0),
+        memory=CrossBatchMemory(12, DIM),
+        terms=lambda task, towers: [DualTerm(0.3, task)],
+    )
+    return model, _toy_batches()
+
+
+def interaction():
+    config = ContrastiveInteractionConfig(weight=0.1)
+    model = toy_model(
+        towers=head_towers(),
+        num_uniform=5,
+        terms=lambda task, towers: [
+            InteractionTerm(1.0, towers.scorer, 1.0),
+            ContrastiveInteractionTerm(config),
+        ],
+    )
+    return model, _toy_batches()
+
+
+def dat():
+    """Learned vectors on both sides; unknown queries have the mean of their history's outputs."""
+    planted = plant_dat(seed=0, num_train=10, num_test=6)
+    config = tiny_run_config(
+        model={"kind": "dat", "embedding_dim": 8, "augmentation_dropout": 0.0}
+    ).model
+    towers = build_towers(planted.spec, config, planted.assets, seed=1)
+    corpus = towers.candidate.inputs(tensors(planted.corpus))
+    alignment = CategoryAlignmentConfig(feature="genre", weight=0.5)
+    num_candidates = len(planted.genres)
+    model = TwoTowerModel(
+        towers,
+        task=RetrievalTask(temperature=0.1),
+        terms=[
+            MimicTerm("query", 0.5),
+            MimicTerm("candidate", 0.5),
+            CategoryAlignmentTerm(alignment),
+        ],
+        sampling=NegativeSampling(
+            corpus,
+            num_candidates,
+            frequency=CountedFrequency(np.ones(num_candidates), batch_size=8),
+        ),
+        clip_norm=1.0,
+    )
+    model.compile(optimizer=make_optimizer(OptimizerConfig(learning_rate=0.01, warmup_steps=0)))
+    model.optimizer.build(model.trainable_variables)
+    known, unknown = planted.train, planted.test
+    batches = []
+    for step in range(1, NUM_STEPS + 1):
+        # Four events of a known query, one of which is another's twin, and four unknown queries.
+        chosen = [0, 1, 2, 3, 0, 1, 2 + step, 3]
+        raw = {
+            name: np.concatenate([known.raw[name][chosen[:4]], unknown.raw[name][chosen[4:]]])
+            for name in known.raw
+        }
+        rows = np.concatenate([known.positive_rows[chosen[:4]], unknown.positive_rows[chosen[4:]]])
+        tokens = towers.query.inputs(tensors(raw))
+        # The memory is only of use if earlier steps have written what histories name: it is
+        # shown the history of the first unknown query.
+        rows[:3] = planted_rows(planted, unknown.raw["history"][0])
+        batches.append(
+            {
+                "tokens": {name: value.numpy() for name, value in tokens.items()},
+                "query_rows": np.array([0, 1, 2, 3, 10, 11, 12 + step, 13], np.int32),
+                "candidate_rows": rows.astype(np.int32),
+                "weights": np.array(WEIGHTS, np.float32),
+                "step": np.full(8, step, np.int64),
+            }
+        )
+    return model, batches
+
+
+def planted_rows(planted, ids):
+    """Corpus rows of candidate ids."""
+    return [int(np.flatnonzero(planted.corpus["item"] == name)[0]) for name in ids]
+
+
+CASES = [mixed_negatives, dual_same_tower_and_memory, interaction, dat]
+
+
+def _toy_batches():
+    return [
+        tf.nest.map_structure(lambda value: value.numpy(), toy_batch(ROWS, step, WEIGHTS))
+        for step in range(1, NUM_STEPS + 1)
+    ]
