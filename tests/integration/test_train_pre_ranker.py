@@ -14,12 +14,14 @@ from tfrs_twotower.data.evaluation_queries import load_evaluation_queries
 from tfrs_twotower.errors import CorruptArtifact, TrainingError
 from tfrs_twotower.metrics import GroundTruth, judge, per_query
 from tfrs_twotower.mining.mine import mine
+from tfrs_twotower.specs import FeatureSpec
 from tfrs_twotower.towers.pre_ranker import load_pre_ranker
 from tfrs_twotower.towers.storage import load_towers, read_weights
-from tfrs_twotower.training.pre_ranking import train_pre_ranker
+from tfrs_twotower.training import pre_ranking
 from tfrs_twotower.training.train import train
 
-SPEC = tiny_spec()
+KEPT = {"user_id", "segment", "history", "item_id", "topics"}
+"""Of the planted features; texts would only cost time."""
 MEMBER = {
     "kind": "inttower",
     "embedding_dim": 8,
@@ -27,7 +29,6 @@ MEMBER = {
     "num_candidate_heads": 2,
     "head_dim": 4,
     "id_dropout": 0.1,
-    "transformer": {"num_layers": 1, "num_heads": 2, "feed_forward_dim": 8},
 }
 MEMBERS = [MEMBER, {**MEMBER, "head_dim": 6, "history_half_life": 2.0}]
 PRE_RANKING = {
@@ -41,6 +42,17 @@ PRE_RANKING = {
     "softmax": {"num_uniform_negatives": 8},
     "checkpoint_every_steps": 2,
 }
+
+
+def spec_of_few_features():
+    data = tiny_spec().model_dump(mode="json")
+    for side in ("query", "candidate"):
+        features = data[side]["features"]
+        data[side]["features"] = [each for each in features if each["name"] in KEPT]
+    return FeatureSpec.model_validate(data)
+
+
+SPEC = spec_of_few_features()
 
 
 def config_of(*, refit, models):
@@ -80,7 +92,7 @@ def pre_rank(run, output, report=lambda _: None):
     output.mkdir(exist_ok=True)
     section = run.config.pre_ranking
     parents = (run.preprocessed, run.model, run.negatives)
-    return train_pre_ranker(SPEC, run.config, section, *parents, output, report)
+    return pre_ranking.train_pre_ranker(SPEC, run.config, section, *parents, output, report)
 
 
 def digests(directory):
@@ -178,7 +190,7 @@ def test_lists_of_another_table_are_refused(with_refit, tmp_path):
     for name in ("rows", "scores", "teacher"):
         array = np.load(with_refit.negatives / f"fit-{name}.npy")
         np.save(other.negatives / f"fit-{name}.npy", array[:-1])
-    with pytest.raises(CorruptArtifact, match="holds 419 lists .* of 420 examples"):
+    with pytest.raises(CorruptArtifact, match=r"holds 419 lists .* of 420 examples"):
         pre_rank(other, tmp_path / "out")
 
 
@@ -189,13 +201,23 @@ def test_without_validation_queries_it_says_so(with_refit, tmp_path):
     manifest = json.loads(path.read_text())
     manifest["counts"]["validation_queries"] = 0
     path.write_text(json.dumps(manifest))
-    with pytest.raises(TrainingError, match="pre_ranking weighs .* and the split has none"):
+    with pytest.raises(TrainingError, match=r"pre_ranking weighs .* and the split has none"):
         pre_rank(other, tmp_path / "out")
 
 
-def test_what_is_served_ranks_as_validation_did(tmp_path):
+def test_what_is_served_ranks_as_validation_did(tmp_path, monkeypatch):
     run = prepared(tmp_path, config_of(refit=False, models=MEMBERS[1:]))
-    result = pre_rank(run, tmp_path / "pre_ranker")
+
+    def kill(directory):
+        raise Killed("now")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pre_ranking, "clear_member", kill)
+        with pytest.raises(Killed, match="now"):
+            pre_rank(run, tmp_path / "pre_ranker")
+    steps = []
+    result = pre_rank(run, tmp_path / "pre_ranker", lambda r: steps.append(r.step))
+    assert not any(steps), "a run that was killed while it cleaned up trains nothing again"
     corpus = load_corpus(run.preprocessed, SPEC)
     asked = load_evaluation_queries(run.preprocessed, "validation", SPEC, corpus)
     towers, pre_ranker = load_towers(run.model), load_pre_ranker(tmp_path / "pre_ranker")
@@ -206,9 +228,6 @@ def test_what_is_served_ranks_as_validation_did(tmp_path):
     scores = tf.matmul(
         towers.query(tensors(asked.raw)), towers.candidate(tensors(corpus.raw)), transpose_b=True
     ).numpy()
-    trained = np.zeros(len(corpus), bool)
-    for line in np.load(run.negatives / "fit-rows.npy"):
-        trained[line[line >= 0]] = True
     for row, seen in zip(scores, asked.seen, strict=True):
         row[seen] = -np.inf
     rows = np.argsort(-scores, axis=1, kind="stable")[:, :20]

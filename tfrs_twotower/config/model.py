@@ -113,7 +113,8 @@ class IntTowerConfig(FieldsConfig):
     its own: a query head finds the reading that suits it."""
     cosine_heads: bool = False
     """L2-normalises the heads, as ColBERT does and the paper does not, and starts their maps at
-    the identity: the interaction then starts as an inner product of small towers."""
+    the identity and the learned scale at the inverse of `softmax.temperature`: the interaction then
+    starts as an inner product of small towers."""
 
 
 def _kind_of(value: Any) -> str:

@@ -24,8 +24,6 @@ from tfrs_twotower.towers.pair_scorer import PairScorer
 from tfrs_twotower.towers.plain import PlainTower
 from tfrs_twotower.towers.tower import Tower, Towers
 
-_COSINE_SCALE = 10.0
-
 
 def build_towers(
     spec: FeatureSpec,
@@ -105,9 +103,7 @@ def build_towers(
 
     query, candidate = build("query"), build("candidate")
     if isinstance(model_config, IntTowerConfig):
-        scale = _COSINE_SCALE if model_config.cosine_heads else 1.0
-        scorer = PairScorer(weights.under("scorer"), scale=scale)
-        return IntTowers(query, candidate, pretrained, scorer)
+        return IntTowers(query, candidate, pretrained, PairScorer(weights.under("scorer")))
     if isinstance(model_config, DatConfig):
         return DatTowers(query, candidate, pretrained)
     return Towers(query, candidate, pretrained)

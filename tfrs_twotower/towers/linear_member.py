@@ -123,24 +123,9 @@ def load_linear_member(directory: Path) -> LinearMember:
         raise CorruptArtifact(f"{path}: cannot be read: {cause}. Train it again.") from cause
     assets = load_assets(directory)
     num_tokens = NUM_SPECIAL_ROWS + len(assets.vocabulary(_vocabulary_name(spec)))
-    history = _vectors(directory / HISTORY_VECTORS, (num_tokens, None))
-    candidates = _vectors(directory / CANDIDATE_VECTORS, (None, history.shape[1]))
+    history = read_array(directory / HISTORY_VECTORS, (num_tokens, None))
+    candidates = read_array(directory / CANDIDATE_VECTORS, (None, history.shape[1]))
     return LinearMember(history_inputs(spec, assets), half_lives, history, candidates)
-
-
-def _vectors(path: Path, shape: tuple[int | None, int | None]) -> npt.NDArray[np.float32]:
-    vectors = read_array(path)
-    found = vectors.shape
-    fits = len(found) == 2 and all(
-        expected in (None, size) for expected, size in zip(shape, found, strict=True)
-    )
-    if not fits or vectors.dtype != np.float32:
-        expected = ", ".join("any" if size is None else str(size) for size in shape)
-        raise CorruptArtifact(
-            f"{path}: is {vectors.dtype} of shape {found}, expected float32 of shape "
-            f"({expected}). Train the pre-ranker again."
-        )
-    return vectors
 
 
 def _vocabulary_name(spec: FeatureSpec) -> str:

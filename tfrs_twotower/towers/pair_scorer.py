@@ -16,11 +16,15 @@ class PairScorer(tf.Module):
     at 0; a softmax over candidates does not see the bias, a sigmoid does.
     """
 
-    def __init__(self, weights: WeightMaker, *, scale: float = 1.0) -> None:
-        """Makes the two weights; `scale` is where the scale starts."""
+    def __init__(self, weights: WeightMaker) -> None:
+        """Makes the two weights; the scale starts at 1."""
         super().__init__(name="scorer")
-        self._log_scale = weights.constant("log_scale", [], math.log(scale))
+        self._log_scale = weights.constant("log_scale", [], 0.0)
         self._bias = weights.constant("bias", [], 0.0)
+
+    def start_at(self, scale: float) -> None:
+        """Sets the scale: of cosines it is the inverse of a temperature."""
+        self._log_scale.assign(math.log(scale))
 
     def __call__(self, query_heads: tf.Tensor, candidate_heads: tf.Tensor) -> tf.Tensor:
         """Scores listed candidates.

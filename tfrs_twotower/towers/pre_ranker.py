@@ -155,18 +155,23 @@ def load_pre_ranker(directory: Path) -> PreRanker:
         CorruptArtifact: a file cannot be read, or the parts do not fit.
     """
     combination = _load_combination(directory / COMBINATION)
-    signals = read_array(directory / CANDIDATE_SIGNALS)
+    signals = read_array(directory / CANDIDATE_SIGNALS, (None, None))
     linear = None
     if (directory / EASE_MEMBER).exists():
         linear = load_linear_member(directory / EASE_MEMBER)
         found = int(linear.candidate_vectors.shape[0])
         _check_size(directory / EASE_MEMBER, "vectors", found, len(signals))
-    num_scores = 0 if linear is None else len(linear.features)
-    num_members = len(combination.weights) - 1 - num_scores - signals.shape[1]
+    num_members = sum(name.startswith(f"{INTERACTION}_") for name in combination.features)
+    num_scores = 1 + num_members + (0 if linear is None else len(linear.features))
+    if num_scores + signals.shape[1] != len(combination.features):
+        raise CorruptArtifact(
+            f"{directory}: {COMBINATION} weighs {', '.join(combination.features)}; the other files "
+            f"hold {num_scores} scores and {signals.shape[1]} signals. Train the pre-ranker again."
+        )
     members = []
     for number in range(num_members):
         place = directory / MEMBER.format(number=number)
-        heads = read_array(place / CANDIDATE_HEADS)
+        heads = read_array(place / CANDIDATE_HEADS, (None, None, None))
         _check_size(place, "heads", len(heads), len(signals))
         members.append(Member(load_towers(place), tf.constant(heads)))
     return PreRanker(tuple(members), combination, tf.constant(signals), linear)
@@ -183,9 +188,11 @@ def _check_size(place: Path, what: str, found: int, expected: int) -> None:
 def _load_combination(path: Path) -> Combination:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        return Combination(
-            int(found["num_candidates"]), tuple(found["features"]), tuple(found["weights"])
-        )
+        features = tuple(str(name) for name in found["features"])
+        weights = tuple(float(weight) for weight in found["weights"])
+        if len(features) != len(weights):
+            raise ValueError(f"it has {len(features)} features and {len(weights)} weights")
+        return Combination(int(found["num_candidates"]), features, weights)
     except FileNotFoundError:
         raise MissingArtifact(f"{path}: is missing; train the pre-ranker first.") from None
     except (OSError, ValueError, KeyError, TypeError) as cause:

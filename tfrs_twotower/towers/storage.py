@@ -113,19 +113,29 @@ def read_weights(path: Path) -> dict[str, npt.NDArray[Any]]:
         raise CorruptArtifact(f"{path}: cannot be read: {cause}. Train again.") from cause
 
 
-def read_array(path: Path) -> npt.NDArray[Any]:
-    """Reads one .npy.
+def read_array(path: Path, shape: tuple[int | None, ...]) -> npt.NDArray[np.float32]:
+    """Reads one .npy of float32 whose sizes are those of `shape`, None being any.
 
     Raises:
         MissingArtifact: there is no such file.
-        CorruptArtifact: it cannot be read.
+        CorruptArtifact: it cannot be read, or holds something else.
     """
     try:
-        return np.load(path, allow_pickle=False)
+        found: npt.NDArray[Any] = np.load(path, allow_pickle=False)
     except FileNotFoundError:
         raise MissingArtifact(f"{path}: is missing; train first.") from None
     except (OSError, ValueError, EOFError) as cause:
         raise CorruptArtifact(f"{path}: cannot be read: {cause}. Train again.") from cause
+    fits = found.ndim == len(shape) and all(
+        size in (None, own) for size, own in zip(shape, found.shape, strict=True)
+    )
+    if not fits or found.dtype != np.float32:
+        expected = ", ".join("any" if size is None else str(size) for size in shape)
+        raise CorruptArtifact(
+            f"{path}: is {found.dtype} of shape {found.shape}, expected float32 of shape "
+            f"({expected}). Train again."
+        )
+    return found
 
 
 def assign_weights(towers: Towers, weights: dict[str, npt.NDArray[Any]], where: str) -> None:

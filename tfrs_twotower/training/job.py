@@ -7,7 +7,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from tfrs_twotower.artifacts.layout import TRAINING_LOG
-from tfrs_twotower.config import FittingConfig, ModelConfig
+from tfrs_twotower.config import FittingConfig, IntTowerConfig, ModelConfig
 from tfrs_twotower.data.assets import Assets
 from tfrs_twotower.data.example_table import ExampleTable
 from tfrs_twotower.data.negative_lists import Phase
@@ -200,6 +200,8 @@ class Job:
             start_token_weights_at_idf(
                 self.towers, {name: value.numpy() for name, value in corpus_tokens.items()}
             )
+        if isinstance(self.model_config, IntTowerConfig) and self.model_config.cosine_heads:
+            self.towers.scorer.start_at(1.0 / self.config.softmax.temperature)
         self.towers.enrol(self.table.tokens, corpus_tokens)
         model = self._model(plan.batch_size, corpus_tokens)
         validator = None

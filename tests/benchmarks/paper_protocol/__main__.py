@@ -54,7 +54,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m tests.benchmarks.paper_protocol",
         description="Measures IntTower's published MovieLens protocol, which leaks its answers, "
-        "next to two that do not. Five seeds take about a quarter of an hour of one core.",
+        "next to two that do not. Five seeds take about ten minutes of one core.",
     )
     parser.add_argument(
         "--data",

@@ -37,7 +37,9 @@ class Facts(NamedTuple):
     test_rows: int
     positive_share_of_test: float
     unknown_user_share_of_test: float
-    """Rows of test whose user has no row in fit."""
+    """Rows of test whose user has no row in fit: the towers see the unknown id."""
+    new_user_share_of_test: float
+    """Rows of test whose user has no row in validation either: their mean is the prior."""
     unknown_item_share_of_validation: float
     unknown_item_share_of_test: float
     user_share_without_gauc: float
@@ -49,8 +51,10 @@ def facts_of(ratings: Ratings, prepared: Prepared) -> Facts:
     fit_rows, validation, test = (part.rows for part in prepared)
     users, items, labels = ratings.users, ratings.items, ratings.labels
 
-    def unknown(keys: NDArray[np.int32], rows: NDArray[np.int64]) -> float:
-        return float(1.0 - np.isin(keys[rows], keys[fit_rows]).mean())
+    def unknown(
+        keys: NDArray[np.int32], rows: NDArray[np.int64], known: NDArray[np.int64] = fit_rows
+    ) -> float:
+        return float(1.0 - np.isin(keys[rows], keys[known]).mean())
 
     return Facts(
         len(fit_rows),
@@ -58,6 +62,7 @@ def facts_of(ratings: Ratings, prepared: Prepared) -> Facts:
         len(test),
         float(labels[test].mean()),
         unknown(users, test),
+        unknown(users, test, np.concatenate([fit_rows, validation])),
         unknown(items, validation),
         unknown(items, test),
         gauc(users[test], labels[test], np.zeros(len(test)))[1],

@@ -26,7 +26,7 @@ CIR_WEIGHT, CIR_TEMPERATURE = 0.05, 0.1
 
 
 def fitting_config(batch_size: int) -> FittingConfig:
-    """Half of the settings that are compared; the others read the same numbers from here."""
+    """A run's defaults, without warm-up and early stopping; all systems read their numbers here."""
     return FittingConfig.model_validate(
         {
             "batch_size": batch_size,
@@ -162,7 +162,8 @@ def tfrs_model(world: World, config: FittingConfig) -> Step:
             return self.task(
                 self.query_tower.embed_tokens(batch["tokens"], training),
                 self.candidate_tower.embed_tokens(batch["candidate"], training),
-                candidate_sampling_probability=batch["expected"],
+                # Its probabilities are clipped at 1; a common factor changes nothing.
+                candidate_sampling_probability=batch["expected"] / config.batch_size,
                 candidate_ids=batch["rows"],
                 compute_metrics=False,
             )

@@ -161,6 +161,18 @@ def test_temporal_parts_follow_each_other(ratings):
     assert fit.max() < validation.min() <= validation.max() < test.min()
 
 
+def test_facts_by_hand(ratings):
+    prepared = honest_temporal(ratings, 0)
+    fit, validation, _ = ({*ratings.users[part.rows].tolist()} for part in prepared)
+    tested = ratings.users[prepared.test.rows].tolist()
+    facts = facts_of(ratings, prepared)
+    unknown = [user not in fit for user in tested]
+    new = [user not in fit | validation for user in tested]
+    assert facts.unknown_user_share_of_test == pytest.approx(sum(unknown) / len(tested))
+    assert facts.new_user_share_of_test == pytest.approx(sum(new) / len(tested))
+    assert facts.test_rows == len(tested)
+
+
 def test_logistic_regression_is_at_the_optimum():
     random = np.random.default_rng(0)
     x = random.normal(size=(500, 2))

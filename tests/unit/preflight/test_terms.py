@@ -46,3 +46,23 @@ def test_categories_to_align_are_a_categorical_candidate_feature():
     )
     query_side = {"query": {"features": [*spec_data()["query"]["features"], GENRE]}}
     assert "the spec 'toy' has none." in mistake(query_side, **terms("genre"))
+
+
+@pytest.mark.parametrize("section", ["training", "pre_ranking"])
+def test_contrastive_interaction_compares_as_many_heads(section):
+    def sections(**heads):
+        model = {"kind": "inttower", **heads}
+        terms = {"terms": {"contrastive_interaction": {}}}
+        if section == "training":
+            return {"model": model, "training": terms}
+        return {"pre_ranking": {"models": [{"kind": "inttower"}, model], **terms}}
+
+    where = "model" if section == "training" else "pre_ranking.models.1"
+    assert mistake({}, **sections(num_query_heads=2, num_candidate_heads=3)) == (
+        f"run 'toy': {section}.terms.contrastive_interaction compares all heads of a query layer "
+        f"with those of a candidate, but {where} has 2 (num_query_heads) and 3 (candidate_views x "
+        "num_candidate_heads). Make them equal, or remove the term."
+    )
+    check({}, **sections(num_query_heads=6, num_candidate_heads=3, candidate_views=2))
+    # Without the term the numbers may differ.
+    check({}, model={"kind": "inttower", "num_query_heads": 2, "num_candidate_heads": 3})

@@ -20,7 +20,10 @@ from tfrs_twotower.towers.tower import TowerOutput
 
 
 def scorer(scale=1.0):
-    return PairScorer(WeightMaker(0).under("scorer"), scale=scale)
+    made = PairScorer(WeightMaker(0).under("scorer"))
+    (log_scale,) = [v for v in made.trainable_variables if "log_scale" in v.name]
+    log_scale.assign(np.log(scale))
+    return made
 
 
 def test_hand_worked_interaction():

@@ -135,7 +135,7 @@ def test_it_runs_in_a_saved_graph_from_raw_features(member, tmp_path):
             "history_vectors.npy",
             np.zeros((4, 2), np.float32),
             r"history_vectors.npy: is float32 of shape \(4, 2\), expected float32 of shape "
-            r"\(5, any\). Train the pre-ranker again.",
+            r"\(5, any\). Train again.",
         ),
         (
             "candidate_vectors.npy",

@@ -1,0 +1,94 @@
+"""Measures every table of docs/results.md and writes it there.
+
+    TWOTOWER_DATA=data python -m tests.benchmarks.results --workdir build/results
+
+Each table stands between two markers in docs/results.md; the sentences around them are written by
+hand. What was measured is kept in the working directory: the same command, said again, measures only
+what is missing. Everything takes about nine hours on two cores; `--only cascade` about one.
+"""
+
+import argparse
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+RESULTS = REPOSITORY / "docs" / "results.md"
+_GRIDS = "tests/benchmarks/grids"
+_CONFIGS = tuple(
+    f"pipelines/configs/{name}.yaml" for name in ("movielens_100k", "online_retail", "medquad")
+)
+
+
+@dataclass(frozen=True)
+class Table:
+    """One measured table: a command that leaves a Markdown file in its working directory."""
+
+    name: str
+    command: tuple[str, ...]
+    """Arguments of Python, without the working directory and the seeds."""
+    file: str
+    """What it leaves."""
+
+
+TABLES = (
+    Table("cascade", ("-m", "pipelines", "compare", *_CONFIGS), "comparison.md"),
+    Table(
+        "objectives",
+        (
+            *("-m", "pipelines", "compare", f"{_GRIDS}/objectives.yaml"),
+            *("--set", "pre_ranking=null", "--set", "training.refit=false"),
+        ),
+        "comparison.md",
+    ),
+    Table(
+        "pre_ranking",
+        (
+            *("-m", "pipelines", "compare", f"{_GRIDS}/pre_ranking.yaml"),
+            *("--set", "training.refit=false"),
+        ),
+        "comparison.md",
+    ),
+)
+
+
+def insert(text: str, name: str, table: str) -> str:
+    """Replaces what stands between the markers of a table.
+
+    Raises:
+        ValueError: the text has not exactly one pair of them.
+    """
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+        raise ValueError(f"expected one {begin} followed by one {end}")
+    head, rest = text.split(begin)
+    return f"{head}{begin}\n\n{table.strip()}\n\n{end}{rest.split(end)[1]}"
+
+
+def measure(table: Table, workdir: Path, seeds: int) -> str:
+    """Runs a table's command and returns what it found."""
+    directory = workdir / table.name
+    command = [sys.executable, *table.command, "--workdir", str(directory), "--seeds", str(seeds)]
+    subprocess.run(command, check=True, cwd=REPOSITORY)
+    return (directory / table.file).read_text(encoding="utf-8")
+
+
+def main() -> None:
+    """Parses the arguments, measures, and writes the tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--workdir", type=Path, default=Path("build/results"))
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--only", action="append", choices=[table.name for table in TABLES])
+    arguments = parser.parse_args()
+    for table in TABLES:
+        if arguments.only is None or table.name in arguments.only:
+            found = measure(table, arguments.workdir.resolve(), arguments.seeds)
+            text = RESULTS.read_text(encoding="utf-8")
+            RESULTS.write_text(insert(text, table.name, found), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
