@@ -37,3 +37,8 @@ def test_a_missing_file_suggests_its_neighbour(tmp_path):
 
 def test_reads_a_mapping(tmp_path):
     assert load_yaml(write(tmp_path, "a: {b: [1, x]}\n"), ConfigError) == {"a": {"b": [1, "x"]}}
+
+
+def test_a_mapping_may_take_over_and_change_another(tmp_path):
+    text = "a: &a {b: 1, c: 2}\nd: {<<: *a, c: 3}\n"
+    assert load_yaml(write(tmp_path, text), ConfigError)["d"] == {"b": 1, "c": 3}
