@@ -89,6 +89,8 @@ def run(context: StageContext) -> Manifest:
         written.append(write_bundle(layout.bundle / config.name, source, options, check))
         reporter.message(f"wrote {written[-1].directory}")
     reporter.progress("exporting", len(configs), len(configs))
+    if context.config.pre_ranking is not None:
+        reporter.message("bundles serve retrieval; the pre-ranker is evaluated offline only")
     return _write_manifest(context, parents, settings, written)
 
 

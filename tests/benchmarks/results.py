@@ -3,11 +3,12 @@
     TWOTOWER_DATA=data python -m tests.benchmarks.results --workdir build/results
 
 Each table stands between two markers in docs/results.md; the sentences around them are written by
-hand. What was measured is kept in the working directory: the same command, said again, measures only
-what is missing. Everything takes about nine hours on two cores; `--only cascade` about one.
+hand. What was measured is kept in the working directory: the same command, said again, measures
+only what is missing.
 """
 
 import argparse
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -23,32 +24,32 @@ _CONFIGS = tuple(
 
 @dataclass(frozen=True)
 class Table:
-    """One measured table: a command that leaves a Markdown file in its working directory."""
+    """One measured table: a command that leaves a Markdown file in a directory of its own."""
 
     name: str
-    command: tuple[str, ...]
-    """Arguments of Python, without the working directory and the seeds."""
-    file: str
-    """What it leaves."""
+    command: str
+    """Arguments of Python; `{directory}`, `{seeds}` and `{data}` are filled in."""
+    file: str = "comparison.md"
+    """What it leaves there."""
 
 
+_COMPARE = "-m pipelines compare {what} --workdir {{directory}} --seeds {{seeds}}"
 TABLES = (
-    Table("cascade", ("-m", "pipelines", "compare", *_CONFIGS), "comparison.md"),
+    Table("cascade", _COMPARE.format(what=" ".join(_CONFIGS))),
     Table(
         "objectives",
-        (
-            *("-m", "pipelines", "compare", f"{_GRIDS}/objectives.yaml"),
-            *("--set", "pre_ranking=null", "--set", "training.refit=false"),
-        ),
-        "comparison.md",
+        _COMPARE.format(what=f"{_GRIDS}/objectives.yaml")
+        + " --set pre_ranking=null --set training.refit=false",
     ),
     Table(
         "pre_ranking",
-        (
-            *("-m", "pipelines", "compare", f"{_GRIDS}/pre_ranking.yaml"),
-            *("--set", "training.refit=false"),
-        ),
-        "comparison.md",
+        _COMPARE.format(what=f"{_GRIDS}/pre_ranking.yaml") + " --set training.refit=false",
+    ),
+    Table(
+        "paper_protocol",
+        "-m tests.benchmarks.paper_protocol --data {data} --seeds {seeds}"
+        " --out {directory}/table.md",
+        "table.md",
     ),
 )
 
@@ -69,8 +70,11 @@ def insert(text: str, name: str, table: str) -> str:
 def measure(table: Table, workdir: Path, seeds: int) -> str:
     """Runs a table's command and returns what it found."""
     directory = workdir / table.name
-    command = [sys.executable, *table.command, "--workdir", str(directory), "--seeds", str(seeds)]
-    subprocess.run(command, check=True, cwd=REPOSITORY)
+    directory.mkdir(parents=True, exist_ok=True)
+    data = os.environ.get("TWOTOWER_DATA") or "data"
+    places = {"directory": directory, "seeds": seeds, "data": Path(data).resolve()}
+    arguments = [part.format(**places) for part in table.command.split()]
+    subprocess.run([sys.executable, *arguments], check=True, cwd=REPOSITORY)
     return (directory / table.file).read_text(encoding="utf-8")
 
 
