@@ -1,6 +1,7 @@
 """Validation of the pre-ranker: what retrieval returns for the validation queries, re-scored."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 
 from tfrs_twotower.metrics import judge, per_query
 from tfrs_twotower.towers.linear_member import LinearMember
-from tfrs_twotower.towers.tower import Towers
+from tfrs_twotower.towers.tower import Tower, Towers
 from tfrs_twotower.training.combination import fit_combination
 from tfrs_twotower.training.validation import ValidationQueries, in_chunks, rank
 
@@ -112,8 +113,8 @@ class MemberValidator:
         self._scorer = towers.scorer
         self._pools = pools
         self._metric = metric
-        self._query_heads = _traced(towers, "query")
-        self._candidate_heads = _traced(towers, "candidate")
+        self._query_heads = _heads_of(towers.query, pools.queries.tokens)
+        self._candidate_heads = _heads_of(towers.candidate, pools.corpus_tokens)
 
     def measure(self) -> dict[str, float]:
         """The metric by its name."""
@@ -138,12 +139,15 @@ class MemberValidator:
         )
 
 
-def _traced(towers: Towers, side: str) -> tf.types.experimental.PolymorphicFunction:
-    tower = getattr(towers, side)
+def _heads_of(tower: Tower, tokens: Mapping[str, Any]) -> tf.types.experimental.PolymorphicFunction:
+    signature = {
+        name: tf.TensorSpec([None, *values.shape[1:]], values.dtype)
+        for name, values in tokens.items()
+    }
     return tf.function(
         lambda tokens: tower.encode(tokens, training=False).heads,
         autograph=False,
-        reduce_retracing=True,
+        input_signature=[signature],
     )
 
 
