@@ -24,13 +24,13 @@ _CONFIGS = tuple(
 
 @dataclass(frozen=True)
 class Table:
-    """One measured table: a command that leaves a Markdown file in a directory of its own."""
+    """One measured table: a command that leaves a Markdown file, or prints, what is to be shown."""
 
     name: str
     command: str
     """Arguments of Python; `{directory}`, `{seeds}` and `{data}` are filled in."""
-    file: str = "comparison.md"
-    """What it leaves there."""
+    file: str | None = "comparison.md"
+    """What it leaves there; None takes what it prints, as it stands."""
 
 
 _COMPARE = "-m pipelines compare {what} --workdir {{directory}} --seeds {{seeds}}"
@@ -51,6 +51,7 @@ TABLES = (
         " --out {directory}/table.md",
         "table.md",
     ),
+    Table("training_step", "-m tests.benchmarks.training_throughput", None),
 )
 
 
@@ -74,7 +75,13 @@ def measure(table: Table, workdir: Path, seeds: int) -> str:
     data = os.environ.get("TWOTOWER_DATA") or "data"
     places = {"directory": directory, "seeds": seeds, "data": Path(data).resolve()}
     arguments = [part.format(**places) for part in table.command.split()]
-    subprocess.run([sys.executable, *arguments], check=True, cwd=REPOSITORY)
+    command = [sys.executable, *arguments]
+    if table.file is None:
+        printed = subprocess.run(
+            command, check=True, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True
+        ).stdout
+        return f"```text\n{printed.strip()}\n```"
+    subprocess.run(command, check=True, cwd=REPOSITORY)
     return (directory / table.file).read_text(encoding="utf-8")
 
 
