@@ -9,10 +9,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.comparing.executing import Cell, Ending, execute, is_finished, write_config
+from pipelines.comparing.executing import Cell, Ending, execute, is_finished, share, write_config
 from pipelines.comparing.plan import PlannedRun
 from pipelines.comparing.results import compare_cells, write_comparison
-from pipelines.comparing.sharing import share_preprocessed
 from pipelines.stages.context import Reporter
 from pipelines.stages.workdir import only_run_in, wait_until_free
 from tfrs_twotower.errors import ComparisonError, UnsupportedEnvironment
@@ -86,7 +85,7 @@ def _prepare(cell: Cell, cells: list[Cell], reporter: Reporter) -> None:
     cell.workdir.mkdir(exist_ok=True)
     wait_until_free(cell.workdir, reporter)
     same_data = (other.workdir for other in cells if other.run.data == cell.run.data)
-    share_preprocessed(cell.workdir, same_data)
+    share(cell, same_data)
 
 
 def _listener(reporter: Reporter, title: str, done: float, total: float) -> Callable[[str], None]:

@@ -10,15 +10,16 @@ import signal
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
 from pipelines.comparing.plan import PlannedRun
+from pipelines.comparing.sharing import share_artifacts
 from pipelines.stages.context import SilentReporter, StageContext
-from pipelines.stages.order import all_up_to_date, stages_for
+from pipelines.stages.order import all_up_to_date, part_of_run, stages_for
 from tfrs_twotower.artifacts import MANIFEST_NAME, Layout
 from tfrs_twotower.config import data_root, load_run_config, spec_path
 from tfrs_twotower.specs import load_spec
@@ -105,15 +106,29 @@ def is_finished(cell: Cell) -> bool:
     """
     if not (Layout(cell.workdir).report / MANIFEST_NAME).exists():
         return False
+    return all_up_to_date(context_of(cell), stages_for(_TARGET))
+
+
+def share(cell: Cell, others: Iterable[Path]) -> None:
+    """Takes over from other working directories what the cell would compute just so.
+
+    All but the report: that of another run may lack this run's baselines.
+    """
+    context = context_of(cell)
+    stages = part_of_run(stages_for(_TARGET), context.config)
+    share_artifacts(context, stages[:-1], others)
+
+
+def context_of(cell: Cell) -> StageContext:
+    """What the stages of the cell are given."""
     config = load_run_config(cell.config_path, cell.overrides)
-    context = StageContext(
+    return StageContext(
         layout=Layout(cell.workdir),
         spec=load_spec(spec_path(config, cell.config_path)),
         config=config,
         data_root=data_root(config, cell.config_path),
         reporter=SilentReporter(),
     )
-    return all_up_to_date(context, stages_for(_TARGET))
 
 
 def execute(cell: Cell, listen: Callable[[str], None]) -> Ending:

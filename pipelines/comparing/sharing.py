@@ -1,35 +1,58 @@
-"""One preprocessing for all runs of the same data."""
+"""What several runs would compute alike is computed once: preprocessing, retrieval, mined lists."""
 
 import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from tfrs_twotower.artifacts import (
-    MANIFEST_NAME,
-    Layout,
-    replace_directory,
-    staging_directory,
-)
+from pipelines.stages import timings
+from pipelines.stages.context import StageContext
+from pipelines.stages.order import Stage, would_fit
+from tfrs_twotower.artifacts import MANIFEST_NAME, replace_directory, staging_directory
 
 
-def share_preprocessed(workdir: Path, others: Iterable[Path]) -> None:
-    """Gives a working directory the preprocessed artifact of one that has it already.
+def share_artifacts(
+    context: StageContext, stages: Iterable[Stage], others: Iterable[Path]
+) -> list[str]:
+    """Gives a run the artifacts that another working directory holds and that fit it.
 
     The files are hard links (copies where the file system has none): stages never write into a
-    finished artifact. Whether it is up to date is not decided here; the run looks at its manifest.
-    Nothing happens where the directory has one already, or no other has.
+    finished artifact. Whether one fits is asked as `run` asks it: the same spec, settings and
+    parents. Equal runs write equal artifacts, so nothing is lost by not computing it twice.
+
+    Args:
+        context: the run.
+        stages: those of the run, in order.
+        others: working directories of runs on the same tables.
+
+    Returns:
+        Names of the stages whose artifact was shared.
     """
-    destination = Layout(workdir).preprocessed
-    if (destination / MANIFEST_NAME).exists():
-        return
-    for other in others:
-        source = Layout(other).preprocessed
-        if (source / MANIFEST_NAME).exists():
+    directories = list(others)
+    root = context.layout.root
+    shared = []
+    for stage in stages:
+        destination = root / stage.kind
+        if (destination / MANIFEST_NAME).exists():
+            continue
+        for other in directories:
+            source = other / stage.kind
+            if other == root or not (source / MANIFEST_NAME).exists():
+                continue
+            if not would_fit(context, stage, source):
+                continue
             staging = staging_directory(destination)
             shutil.copytree(source, staging, copy_function=_link, dirs_exist_ok=True)
             replace_directory(staging, destination)
-            return
+            seconds = timings.read(other).get(stage.name)
+            if seconds is not None:
+                timings.record(root, stage.name, seconds)
+            shared.append(stage.name)
+            break
+        else:
+            # What comes after it has other parents, whatever it is.
+            break
+    return shared
 
 
 def _link(source: str, destination: str) -> None:

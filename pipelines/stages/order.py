@@ -201,8 +201,14 @@ def _run_stages(
     return outcomes
 
 
-def _up_to_date(context: StageContext, stage: Stage, module: ModuleType) -> Manifest | None:
-    directory = context.layout.root / stage.kind
+def would_fit(context: StageContext, stage: Stage, directory: Path) -> bool:
+    """Whether an artifact, wherever it lies, is what the stage would write in this run now."""
+    return _fitting(context, stage, stage.load(), directory) is not None
+
+
+def _fitting(
+    context: StageContext, stage: Stage, module: ModuleType, directory: Path
+) -> Manifest | None:
     try:
         manifest = read_manifest(directory, stage.kind)
         parents = {
@@ -211,12 +217,18 @@ def _up_to_date(context: StageContext, stage: Stage, module: ModuleType) -> Mani
         }
     except ArtifactError:
         return None
-    fresh = (
+    fits = (
         manifest.spec_fingerprint == fingerprint(context.spec)
         and manifest.parents == parents
         and manifest.config_fingerprint == module.config_fingerprint(context)
     )
-    if not fresh:
+    return manifest if fits else None
+
+
+def _up_to_date(context: StageContext, stage: Stage, module: ModuleType) -> Manifest | None:
+    directory = context.layout.root / stage.kind
+    manifest = _fitting(context, stage, module, directory)
+    if manifest is None:
         return None
     try:
         verify_files(directory, manifest, contents=False)

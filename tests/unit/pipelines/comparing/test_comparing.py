@@ -1,13 +1,10 @@
 """What runs in which order, what is shared, and what a failure says, without training."""
 
-import os
-
 import pytest
 
 from pipelines.comparing import comparing
 from pipelines.comparing.executing import Cell, Ending, execute
 from pipelines.comparing.plan import load_plan
-from pipelines.comparing.sharing import share_preprocessed
 from pipelines.stages.context import SilentReporter
 from pipelines.stages.workdir import only_run_in
 from tests.unit.pipelines.comparing.documents import grid, write_documents
@@ -44,19 +41,20 @@ def ran(monkeypatch):
     class Ran(list):
         endings = {}
         finished = set()
+        offered = {}
 
     ran = Ran()
 
     def fake(cell, listen):
         ran.append((cell.run.name, cell.seed))
         listen("[1/4] preprocess")
-        preprocessed = cell.workdir / "preprocessed"
-        if not preprocessed.exists():
-            preprocessed.mkdir()
-            (preprocessed / "manifest.json").write_text(f"{cell.run.name} {cell.seed}")
         return ran.endings.get((cell.run.name, cell.seed), Ending(0, ()))
 
+    def offer(cell, others):
+        ran.offered[cell.workdir] = list(others)
+
     monkeypatch.setattr(comparing, "execute", fake)
+    monkeypatch.setattr(comparing, "share", offer)
     monkeypatch.setattr(
         comparing, "is_finished", lambda cell: (cell.run.name, cell.seed) in ran.finished
     )
@@ -69,13 +67,12 @@ def ran(monkeypatch):
     return ran
 
 
-def test_every_seed_runs_and_preprocessing_is_shared(plan, root, ran):
+def test_every_seed_runs_and_is_offered_what_others_of_its_data_have(plan, root, ran):
     document = comparing.compare(plan, 2, root, SilentReporter())
     assert ran == [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
     assert document["cells"][2] == root / "runs" / "b" / "seed-0"
-    manifests = [cell / "preprocessed" / "manifest.json" for cell in document["cells"]]
-    assert {path.read_text() for path in manifests} == {"a 0"}
-    assert len({os.stat(path).st_ino for path in manifests}) == 1
+    assert all(set(others) == set(document["cells"]) for others in ran.offered.values())
+    assert list(ran.offered) == document["cells"]
 
 
 def test_finished_seeds_are_not_run_again(plan, root, ran):
@@ -119,32 +116,6 @@ def test_a_killed_seed_is_told_as_such():
 def test_one_comparison_at_a_time(plan, root, ran):
     with only_run_in(root), pytest.raises(WorkdirError, match="another run is working here"):
         comparing.compare(plan, 1, root, SilentReporter())
-
-
-def test_what_is_there_is_not_replaced(tmp_path):
-    own, other = tmp_path / "own", tmp_path / "other"
-    for workdir in (own, other):
-        (workdir / "preprocessed").mkdir(parents=True)
-        (workdir / "preprocessed" / "manifest.json").write_text(workdir.name)
-    share_preprocessed(own, [other])
-    assert (own / "preprocessed" / "manifest.json").read_text() == "own"
-
-
-def test_without_hard_links_files_are_copied(tmp_path, monkeypatch):
-    source = tmp_path / "other" / "preprocessed" / "vocabularies"
-    source.mkdir(parents=True)
-    (source / "words.txt").write_text("sea\n")
-    (source.parent / "manifest.json").write_text("{}")
-    (tmp_path / "own").mkdir()
-
-    def refuse(source, destination):
-        raise OSError("no links here")
-
-    monkeypatch.setattr(os, "link", refuse)
-    share_preprocessed(tmp_path / "own", [tmp_path / "none", tmp_path / "other"])
-    copied = tmp_path / "own" / "preprocessed" / "vocabularies" / "words.txt"
-    assert copied.read_text() == "sea\n"
-    assert not (tmp_path / "own" / ".preprocessed.partial").exists()
 
 
 def test_a_process_that_fails_is_heard(plan, root):

@@ -2,7 +2,6 @@
 
 import logging
 import sys
-from types import ModuleType
 
 import pytest
 
@@ -18,7 +17,7 @@ from pipelines.stages.order import (
 )
 from pipelines.stages.workdir import only_run_in
 from tests.fixtures.tiny import tiny_run_config, tiny_spec
-from tfrs_twotower.artifacts import Layout, commit, fingerprint, read_manifest, staging_directory
+from tfrs_twotower.artifacts import Layout
 from tfrs_twotower.errors import ConfigError, WorkdirError
 
 
@@ -28,39 +27,6 @@ class Recorder(SilentReporter):
 
     def message(self, text):
         self.messages.append(text)
-
-
-@pytest.fixture
-def stages(monkeypatch):
-    """Two stages, `train` reading what `preprocess` wrote."""
-    made = []
-    for name, kind, parents in (
-        ("preprocess", "preprocessed", ()),
-        ("train", "model", ("preprocessed",)),
-    ):
-        module = ModuleType(f"fake_{name}")
-
-        def run(context, kind=kind, parents=parents, module=module):
-            destination = context.layout.root / kind
-            staging = staging_directory(destination)
-            (staging / "data.txt").write_text(f"{kind} {context.config.seed}")
-            return commit(
-                staging,
-                destination,
-                kind=kind,
-                spec_fingerprint=fingerprint(context.spec),
-                config_fingerprint=module.config_fingerprint(context),
-                parents={p: read_manifest(context.layout.root / p, p).fingerprint for p in parents},
-                counts={},
-            )
-
-        module.run = run
-        module.config_fingerprint = lambda context, kind=kind: (
-            f"seed {context.config.seed}" if kind == "model" else "always"
-        )
-        monkeypatch.setitem(sys.modules, module.__name__, module)
-        made.append(Stage(name, module.__name__, kind))
-    return made
 
 
 def context_of(root, **changes):

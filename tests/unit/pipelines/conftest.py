@@ -1,0 +1,3 @@
+from tests.fixtures.written_stages import stages
+
+__all__ = ["stages"]
