@@ -1,6 +1,7 @@
 """Where the augmented vectors of a DAT come from: a table, the history, or chance."""
 
 import zlib
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -31,9 +32,9 @@ class Augmentation(tf.Module):
     memory: CandidateMemory | None = None
     """What histories are averaged in, if they are."""
 
+    @abstractmethod
     def __call__(self, tokens: Tokens, hiding: Hiding | None) -> Augmented:
         """Vectors of a batch of tokens; `hiding` is None outside training."""
-        raise NotImplementedError
 
     def enrol(self, tokens: Mapping[str, ArrayLike]) -> None:
         """Is shown all the side's tokens before training."""
