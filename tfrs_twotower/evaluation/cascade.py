@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from tfrs_twotower.evaluation.inputs import QuerySet, SecondStage
 from tfrs_twotower.evaluation.ranking import Scorer, rank_corpus, ranked_chunks
-from tfrs_twotower.metrics import judge, recall
+from tfrs_twotower.metrics import judge, order_again, recall
 
 
 class Cascade(NamedTuple):
@@ -57,21 +57,3 @@ def rank_cascade(
         ranked[queries, :size] = order_again(pool, final)[:, :k]
         held[queries] = recall(judge(pool, query_set.truth.take(queries)), size)
     return Cascade(retrieved, ranked, held)
-
-
-def order_again(rows: NDArray[np.int64], scores: NDArray[np.floating]) -> NDArray[np.int64]:
-    """The same rows: score descending, then row ascending; -1 last.
-
-    Args:
-        rows: `[num_queries, n]`, -1 where there is no candidate.
-        scores: `[num_queries, n]`; those at -1 are not read.
-
-    Raises:
-        ValueError: the score of a candidate is NaN.
-    """
-    absent = rows < 0
-    if np.isnan(scores[~absent]).any():
-        raise ValueError("a score is NaN; a ranking needs a number for every candidate")
-    falling = np.where(absent, np.inf, -scores)
-    order = np.lexsort((rows, falling, absent), axis=1)
-    return np.take_along_axis(rows, order, axis=1)

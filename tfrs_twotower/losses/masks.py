@@ -4,6 +4,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from tfrs_twotower.data.distinct_pairs import distinct_pairs
+
 
 def accidental_hits(positive_rows: tf.Tensor, column_rows: tf.Tensor) -> tf.Tensor:
     """Whether a column holds the query's own positive (also in the positive's own column).
@@ -47,13 +49,13 @@ class KnownPositives(tf.Module):
             num_candidates: size of the corpus.
         """
         super().__init__(name="known_positives")
-        keys = np.unique(query_rows.astype(np.int64) * num_candidates + candidate_rows)
-        owners = keys // num_candidates
-        lengths = np.bincount(owners, minlength=num_queries)
-        self.num_pairs = len(keys)
+        offsets, rows = distinct_pairs(
+            query_rows, candidate_rows, num_queries=num_queries, num_candidates=num_candidates
+        )
+        self.num_pairs = len(rows)
         self._num_candidates = num_candidates
-        self._offsets = tf.constant(np.concatenate([[0], np.cumsum(lengths)]), tf.int64)
-        self._rows = tf.constant(keys % num_candidates, tf.int32)
+        self._offsets = tf.constant(offsets, tf.int64)
+        self._rows = tf.constant(rows, tf.int32)
 
     def hits(self, query_rows: tf.Tensor, column_rows: tf.Tensor) -> tf.Tensor:
         """Whether a column holds a training positive of the query.

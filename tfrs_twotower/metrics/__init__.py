@@ -16,6 +16,7 @@ from tfrs_twotower.metrics.names import RANKING_METRICS, parse_metric, per_query
 from tfrs_twotower.metrics.ndcg import ndcg
 from tfrs_twotower.metrics.precision import precision
 from tfrs_twotower.metrics.ragged import Ragged
+from tfrs_twotower.metrics.re_ranking import order_again
 from tfrs_twotower.metrics.recall import recall
 from tfrs_twotower.metrics.roc import auc, gauc
 from tfrs_twotower.metrics.top_k import exact_top_k
@@ -35,6 +36,7 @@ __all__ = [
     "judge",
     "log_loss",
     "ndcg",
+    "order_again",
     "parse_metric",
     "per_query",
     "popularity_lift",

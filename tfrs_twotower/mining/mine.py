@@ -12,6 +12,7 @@ from tfrs_twotower.artifacts.layout import FIRST_FIT_WEIGHTS, FRESH_GLOB, TRAIN_
 from tfrs_twotower.config import MiningConfig, RunConfig
 from tfrs_twotower.data.assets import load_assets
 from tfrs_twotower.data.corpus import load_corpus
+from tfrs_twotower.data.distinct_pairs import distinct_pairs
 from tfrs_twotower.data.example_table import ExampleTable, concatenate, load_example_table
 from tfrs_twotower.data.negative_lists import NegativeLists, Phase, create_negative_lists
 from tfrs_twotower.metrics import Ragged
@@ -116,7 +117,14 @@ def _fill(
     teacher: Teacher | None,
     progress: Callable[[int, int], None],
 ) -> MinedPhase:
-    known = _known_positives(table, num_candidates)
+    known = Ragged(
+        *distinct_pairs(
+            table.query_rows,
+            table.candidate_rows,
+            num_queries=len(table.query_ids),
+            num_candidates=num_candidates,
+        )
+    )
     num_short = num_inside = sum_of_ranks = 0
     for start in range(0, len(table), CHUNK):
         part = slice(start, min(start + CHUNK, len(table)))
@@ -143,13 +151,6 @@ def _fill(
         num_inside / len(table),
         sum_of_ranks / num_inside if num_inside else None,
     )
-
-
-def _known_positives(table: ExampleTable, num_candidates: int) -> Ragged:
-    keys = np.unique(table.query_rows.astype(np.int64) * num_candidates + table.candidate_rows)
-    counts = np.bincount(keys // num_candidates, minlength=len(table.query_ids))
-    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    return Ragged(offsets, keys % num_candidates)
 
 
 def _ranks(

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from tfrs_twotower.metrics import judge, per_query
+from tfrs_twotower.metrics import judge, order_again, per_query
 from tfrs_twotower.towers.linear_member import LinearMember
 from tfrs_twotower.towers.tower import Tower, Towers
 from tfrs_twotower.training.combination import fit_combination
@@ -73,10 +73,7 @@ class Pools:
         interactions: Sequence[NDArray[np.floating]],
     ) -> float:
         """Mean of the metric when the pools are ordered by the weighted sum."""
-        scores = np.where(self.present, self._features(interactions) @ weights, -np.inf)
-        rows = np.where(self.present, self.rows, np.iinfo(np.int64).max)
-        order = np.lexsort((rows, -scores), axis=1)
-        ranked = np.take_along_axis(self.rows, order, axis=1)
+        ranked = order_again(self.rows, self._features(interactions) @ weights)
         return float(per_query(metric, judge(ranked, self.queries.truth)).mean())
 
     def retrieval_alone(self, metric: str) -> float:

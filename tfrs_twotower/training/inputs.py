@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from tfrs_twotower.artifacts import read_manifest
 from tfrs_twotower.artifacts.layout import FRESH_GLOB, TRAIN_GLOB
 from tfrs_twotower.config import TrainingConfig
-from tfrs_twotower.data.corpus import Corpus
+from tfrs_twotower.data.assets import Assets
+from tfrs_twotower.data.corpus import Corpus, load_corpus
 from tfrs_twotower.data.evaluation_queries import load_evaluation_queries
 from tfrs_twotower.data.example_table import ExampleTable, concatenate, load_example_table
 from tfrs_twotower.metrics import GroundTruth, Ragged
@@ -86,6 +87,14 @@ class TrainingData:
         return load_example_table(
             self.directory, self.spec, self.corpus, query_tower.inputs, pattern
         )
+
+
+def open_training_data(
+    directory: Path, spec: FeatureSpec, config: TrainingConfig, assets: Assets
+) -> TrainingData:
+    """Reads the corpus of a preprocessed artifact; examples and queries when they are asked for."""
+    window = assets.statistics.get("window") or {}
+    return TrainingData(directory, spec, load_corpus(directory, spec), window, config)
 
 
 def _tokens(tower: Tower, raw: dict[str, NDArray[Any]]) -> dict[str, tf.Tensor]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import shutil
+from functools import cached_property
 from pathlib import Path
 
 import tensorflow as tf
@@ -30,7 +31,7 @@ from tfrs_twotower.training.negatives import NegativeSampling
 from tfrs_twotower.training.optimizers import make_optimizer
 from tfrs_twotower.training.plan import Plan, fit_batch_size, plan_fit, plan_refit
 from tfrs_twotower.training.replicas import make_strategy
-from tfrs_twotower.training.reports import Report, StepReport, TrainingResult
+from tfrs_twotower.training.reports import Report, TrainingResult, message_report
 from tfrs_twotower.training.validation import ValidationQueries, Validator
 
 CHECKPOINTS = "checkpoints"
@@ -43,6 +44,11 @@ def validation_metric(config: FittingConfig) -> str:
     return config.early_stopping.metric if config.early_stopping else _DEFAULT_METRIC
 
 
+def most_validation_queries(config: FittingConfig) -> int:
+    """How many validation queries are looked at, at most."""
+    return config.early_stopping.max_queries if config.early_stopping else _DEFAULT_QUERIES
+
+
 class Job:
     """Trains a retrieval model; the pre-ranker's job changes what is learned from.
 
@@ -51,6 +57,7 @@ class Job:
         table: the examples of that phase.
     """
 
+    towers: Towers
     table: ExampleTable
 
     def __init__(
@@ -96,7 +103,6 @@ class Job:
         keras.utils.set_random_seed(seed)
         if config.deterministic:
             tf.config.experimental.enable_op_determinism()
-        self.towers = self._build()
 
     def run(self) -> TrainingResult:
         """Trains to the end; continues from the last checkpoint if there is one.
@@ -104,7 +110,8 @@ class Job:
         Raises:
             TrainingError: training diverged, or cannot start.
         """
-        self.table = self.data.examples(self.towers.query, with_fresh=False)
+        self.towers = self._build()
+        self.table = self.read_table(with_fresh=False)
         batch_size, message = fit_batch_size(len(self.table), self.config)
         if message:
             self.say(message)
@@ -120,7 +127,7 @@ class Job:
             self._settle()
             self.finish_first_fit()
             self.towers = self._build()
-            self.table = self.data.examples(self.towers.query, with_fresh=True)
+            self.table = self.read_table(with_fresh=True)
             refit_plan = plan_refit(plan, first.best_step, len(self.table))
             model, fitting = self._prepare(refit_plan, log_position=first.log_position)
             last = fitting.run()
@@ -145,7 +152,16 @@ class Job:
     def say(self, message: str) -> None:
         """Tells a person something, now and in the result."""
         self._messages.append(message)
-        self._report(StepReport(0, 0, 0.0, {}, 0.0, 0.0, 0.0, message=message))
+        self._report(message_report(message))
+
+    @cached_property
+    def corpus_tokens(self) -> dict[str, tf.Tensor]:
+        """`[num_candidates, ...]` by name; they do not depend on the towers' weights."""
+        return self.data.corpus_tokens(self.towers.candidate)
+
+    def read_table(self, *, with_fresh: bool) -> ExampleTable:
+        """The examples of a phase; with those of the validation window for the second."""
+        return self.data.examples(self.towers.query, with_fresh=with_fresh)
 
     def examples(self, phase: Phase) -> Examples:
         """What a phase, `fit` or `refit`, is trained on."""
@@ -156,12 +172,12 @@ class Job:
         """The terms beside the retrieval softmax."""
         return build_terms(self.config, self.model_config, self.towers, retrieval)
 
-    def validator(self, corpus_tokens: dict[str, tf.Tensor]) -> Measure | None:
+    def validator(self) -> Measure | None:
         """What measures the first fit; None without validation queries."""
         queries = self.validation_queries()
         if queries is None:
             return None
-        return Validator(self.towers, corpus_tokens, queries, (self.metric,))
+        return Validator(self.towers, self.corpus_tokens, queries, (self.metric,))
 
     @property
     def metric(self) -> str:
@@ -170,8 +186,7 @@ class Job:
 
     def validation_queries(self) -> ValidationQueries | None:
         """A fixed sample of the validation queries; None if the split has none."""
-        stopping = self.config.early_stopping
-        most = stopping.max_queries if stopping else _DEFAULT_QUERIES
+        most = most_validation_queries(self.config)
         counts = self.data.counts(self.table)
         return self.data.validation_queries(self.towers.query, counts, most, seed=self.seed)
 
@@ -192,10 +207,10 @@ class Job:
         return self._strategy.scope() if self._strategy else contextlib.nullcontext()
 
     def _settle(self) -> None:
-        self.towers.settle(self.data.corpus_tokens(self.towers.candidate))
+        self.towers.settle(self.corpus_tokens)
 
     def _prepare(self, plan: Plan, *, log_position: int) -> tuple[TwoTowerModel, Fitting]:
-        corpus_tokens = self.data.corpus_tokens(self.towers.candidate)
+        corpus_tokens = self.corpus_tokens
         if self.model_config.bag_weights == "idf":
             start_token_weights_at_idf(
                 self.towers, {name: value.numpy() for name, value in corpus_tokens.items()}
@@ -203,10 +218,10 @@ class Job:
         if isinstance(self.model_config, IntTowerConfig) and self.model_config.cosine_heads:
             self.towers.scorer.start_at(1.0 / self.config.softmax.temperature)
         self.towers.enrol(self.table.tokens, corpus_tokens)
-        model = self._model(plan.batch_size, corpus_tokens)
+        model = self._model(plan.batch_size)
         validator = None
         if plan.phase == "fit":
-            validator = self.validator(corpus_tokens)
+            validator = self.validator()
             if validator is None and self.config.early_stopping is not None:
                 self.say("the split has no validation queries: training runs to its end")
         return model, Fitting(
@@ -223,7 +238,7 @@ class Job:
             report=self._report,
         )
 
-    def _model(self, batch_size: int, corpus_tokens: dict[str, tf.Tensor]) -> TwoTowerModel:
+    def _model(self, batch_size: int) -> TwoTowerModel:
         softmax, num_candidates = self.config.softmax, len(self.data.corpus)
         table = self.table
         known = None
@@ -252,7 +267,7 @@ class Job:
                 task=task,
                 terms=self.terms(task),
                 sampling=NegativeSampling(
-                    corpus_tokens,
+                    self.corpus_tokens,
                     num_candidates,
                     softmax.num_uniform_negatives,
                     frequency,

@@ -1,6 +1,7 @@
 """The training of one member of the pre-ranker."""
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from tfrs_twotower.artifacts.layout import CANDIDATE_HEADS, TRAINING_LOG
 from tfrs_twotower.config import IntTowerConfig, PreRankingConfig
 from tfrs_twotower.data.assets import Assets
+from tfrs_twotower.data.example_table import ExampleTable
 from tfrs_twotower.data.negative_lists import Phase
 from tfrs_twotower.specs import FeatureSpec
 from tfrs_twotower.tasks.build import build_list_terms
@@ -45,6 +47,7 @@ class MemberJob(Job):
         assets: Assets,
         *,
         pools: Pools,
+        tables: Callable[[bool], ExampleTable],
         negatives_dir: Path,
         seed: int,
         refit: bool,
@@ -52,7 +55,11 @@ class MemberJob(Job):
         report: Report,
         checkpoint_root: Path,
     ) -> None:
-        """Describes the job: `pools` and `negatives_dir` say what retrieval returns."""
+        """Describes the job.
+
+        `pools` and `negatives_dir` say what retrieval returns; `tables` are the examples without
+        and with those of the validation window, which all members share.
+        """
         super().__init__(
             spec,
             model_config,
@@ -67,6 +74,7 @@ class MemberJob(Job):
         )
         self._pre_ranking = pre_ranking
         self._pools = pools
+        self._tables = tables
         self._negatives_dir = negatives_dir
 
     def finish(self) -> tuple[TrainingResult, NDArray[np.float32]]:
@@ -80,8 +88,7 @@ class MemberJob(Job):
             result = self.run()
             save_towers(self.towers, self.spec, self.model_config, self.assets, self.output_dir)
             heads = in_chunks(
-                lambda tokens: self.towers.candidate.encode(tokens).heads,
-                self.data.corpus_tokens(self.towers.candidate),
+                lambda tokens: self.towers.candidate.encode(tokens).heads, self.corpus_tokens
             )
             np.save(self.output_dir / CANDIDATE_HEADS, heads, allow_pickle=False)
             partial = done.with_suffix(".partial")
@@ -90,6 +97,15 @@ class MemberJob(Job):
         found = json.loads(done.read_text(encoding="utf-8"))
         interaction = np.load(self.output_dir / _INTERACTION, allow_pickle=False)
         return TrainingResult(**{**found, "messages": tuple(found["messages"])}), interaction
+
+    @property
+    def corpus_tokens(self) -> dict[str, tf.Tensor]:
+        """Those of the pools: all towers of a spec see the same tokens."""
+        return self._pools.corpus_tokens
+
+    def read_table(self, *, with_fresh: bool) -> ExampleTable:
+        """The examples of a phase, which all members share."""
+        return self._tables(with_fresh)
 
     def examples(self, phase: Phase) -> Examples:
         """The phase's examples with their mined lists."""
@@ -105,9 +121,8 @@ class MemberJob(Job):
         """The in-batch terms and those over lists."""
         return super().terms(retrieval) + build_list_terms(self._pre_ranking)
 
-    def validator(self, corpus_tokens: dict[str, tf.Tensor]) -> Measure | None:
+    def validator(self) -> Measure | None:
         """Measures the whole cascade."""
-        del corpus_tokens
         self._validator = MemberValidator(self.towers, self._pools, self.metric)
         return self._validator
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from tfrs_twotower.artifacts.layout import (
@@ -13,7 +14,6 @@ from tfrs_twotower.artifacts.layout import (
 )
 from tfrs_twotower.config import PreRankingConfig, RunConfig
 from tfrs_twotower.data.assets import Assets, load_assets
-from tfrs_twotower.data.corpus import load_corpus
 from tfrs_twotower.data.example_table import ExampleTable
 from tfrs_twotower.errors import TrainingError
 from tfrs_twotower.specs import FeatureSpec
@@ -22,14 +22,13 @@ from tfrs_twotower.towers.storage import load_towers
 from tfrs_twotower.towers.tower import Towers
 from tfrs_twotower.training.cascade_validation import Pools
 from tfrs_twotower.training.closed_form import ClosedForm, fit_closed_form
-from tfrs_twotower.training.inputs import TrainingData
-from tfrs_twotower.training.job import validation_metric
+from tfrs_twotower.training.inputs import TrainingData, open_training_data
+from tfrs_twotower.training.job import most_validation_queries, validation_metric
 from tfrs_twotower.training.member import MemberJob, clear_member
-from tfrs_twotower.training.reports import Report, StepReport, TrainingResult
+from tfrs_twotower.training.reports import Report, StepReport, TrainingResult, message_report
 from tfrs_twotower.training.signals import CandidateSignals
 from tfrs_twotower.training.train import ignore_report
 
-_MOST_QUERIES = 10_000
 _SEED_STEP = 1_000_003
 
 
@@ -89,20 +88,19 @@ def train_pre_ranker(
     """
     assets = load_assets(preprocessed_dir)
     refit = config.training.refit
-    data = TrainingData(
-        preprocessed_dir,
-        spec,
-        load_corpus(preprocessed_dir, spec),
-        assets.statistics.get("window") or {},
-        config.training,
-    )
+    data = open_training_data(preprocessed_dir, spec, config.training, assets)
     retrieval = load_towers(model_dir, FIRST_FIT_WEIGHTS if refit else WEIGHTS)
-    table = data.examples(retrieval.query, with_fresh=False)
+
+    @cache
+    def tables(with_fresh: bool) -> ExampleTable:
+        return data.examples(retrieval.query, with_fresh=with_fresh)
+
+    table = tables(False)
     closed_form = fit_closed_form(spec, pre_ranking, assets, data.corpus, table)
     pools = _pools(data, retrieval, table, closed_form, pre_ranking, config.seed)
     messages = _missing_days(closed_form.signals, pre_ranking)
     for message in messages:
-        _say(report, message)
+        report(message_report(message))
     num_members = len(pre_ranking.models)
     directories = [output_dir / MEMBER.format(number=number) for number in range(num_members)]
     members, interactions = [], []
@@ -116,6 +114,7 @@ def train_pre_ranker(
             # Building towers may add a checkpoint's vocabulary.
             Assets(dict(assets.vocabularies), assets.statistics),
             pools=pools,
+            tables=tables,
             negatives_dir=negatives_dir,
             # Another start than the other members' and the retrieval model's, also of runs whose
             # seeds follow this one's.
@@ -130,7 +129,7 @@ def train_pre_ranker(
         interactions.append(interaction)
     weights = pools.fit(interactions)
     if refit:
-        table = data.examples(retrieval.query, with_fresh=True)
+        table = tables(True)
         closed_form = fit_closed_form(spec, pre_ranking, assets, data.corpus, table)
     combination = Combination(
         pre_ranking.num_candidates,
@@ -174,8 +173,7 @@ def _pools(
     pre_ranking: PreRankingConfig,
     seed: int,
 ) -> Pools:
-    stopping = pre_ranking.early_stopping
-    most = stopping.max_queries if stopping else _MOST_QUERIES
+    most = most_validation_queries(pre_ranking)
     queries = data.validation_queries(retrieval.query, data.counts(table), most, seed=seed)
     if queries is None:
         raise TrainingError(
@@ -190,10 +188,6 @@ def _pools(
         signals=closed_form.signals.values,
         linear=closed_form.linear,
     )
-
-
-def _say(report: Report, message: str) -> None:
-    report(StepReport(0, 0, 0.0, {}, 0.0, 0.0, 0.0, message=message))
 
 
 def _named(report: Report, name: str) -> Report:

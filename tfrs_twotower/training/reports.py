@@ -32,6 +32,11 @@ class StepReport:
 Report = Callable[[StepReport], None]
 
 
+def message_report(text: str) -> StepReport:
+    """A report that only says something to a person."""
+    return StepReport(0, 0, 0.0, {}, 0.0, 0.0, 0.0, message=text)
+
+
 @dataclass(frozen=True)
 class TrainingResult:
     """What came out of training."""

@@ -5,10 +5,9 @@ from pathlib import Path
 from tfrs_twotower.artifacts.layout import FIRST_FIT_WEIGHTS
 from tfrs_twotower.config import RunConfig
 from tfrs_twotower.data.assets import load_assets
-from tfrs_twotower.data.corpus import load_corpus
 from tfrs_twotower.specs import FeatureSpec
 from tfrs_twotower.towers.storage import save_towers, write_weights
-from tfrs_twotower.training.inputs import TrainingData
+from tfrs_twotower.training.inputs import open_training_data
 from tfrs_twotower.training.job import Job
 from tfrs_twotower.training.reports import Report, StepReport, TrainingResult
 
@@ -50,13 +49,7 @@ def train(
         spec,
         config.model,
         config.training,
-        TrainingData(
-            preprocessed_dir,
-            spec,
-            load_corpus(preprocessed_dir, spec),
-            assets.statistics.get("window") or {},
-            config.training,
-        ),
+        open_training_data(preprocessed_dir, spec, config.training, assets),
         assets,
         seed=config.seed,
         refit=config.training.refit,

@@ -13,11 +13,11 @@ from tests.unit.evaluation.stages import (
 from tests.unit.evaluation.world import make_world
 from tfrs_twotower.errors import CorruptArtifact
 from tfrs_twotower.evaluation import ranking, re_scoring
-from tfrs_twotower.evaluation.cascade import order_again, rank_cascade
+from tfrs_twotower.evaluation.cascade import rank_cascade
 from tfrs_twotower.evaluation.funnel import pool_facts
 from tfrs_twotower.evaluation.inputs import QuerySet, SecondStage
 from tfrs_twotower.evaluation.ranking import EmbeddingScorer
-from tfrs_twotower.metrics import GroundTruth, Ragged, judge
+from tfrs_twotower.metrics import GroundTruth, Ragged, judge, order_again
 
 ELIGIBLE = np.ones(30, bool)
 
