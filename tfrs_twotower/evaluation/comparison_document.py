@@ -17,7 +17,8 @@
 
 Runs stand in one table only if they were judged on the same corpus, queries and truth
 (`judged_on`) with the same list lengths. `changes` are against the table's reference.
-Everything but `timings` is the same for equal runs. The families of tests (each with Holm's
+Everything but `timings` is the same for equal runs. A first stage that a further run shares with
+the reference, query by query, stands there once. The families of tests (each with Holm's
 correction of its own) are, in each table: every further run's systems against the reference's (a
 cascade against its retrieval, if it has no cascade);
 `cascade` and `hybrid` against `retrieval` within a run; every run's systems against the baselines
@@ -136,8 +137,13 @@ def _table(runs: list[RunResult]) -> dict[str, Any]:
     models = {run.name: _models(run) for run in runs}
     own_baselines, baselines = _baselines(runs)
     leaders = _leaders(baselines)
-    every = [system for run in runs for system in models[run.name].values()]
     reference = models[first.name]
+    every = [
+        system
+        for run in runs
+        for system in models[run.name].values()
+        if run is first or not _is_shared(system, models[run.name], reference)
+    ]
     by_name = {run.name: run for run in runs}
     return {
         "dataset": first.seeds[0].document["dataset"],
@@ -186,6 +192,19 @@ def _models(run: RunResult) -> dict[str, SystemSeeds]:
     if "cascade" in found and np.array_equal(found["cascade"].values, found["retrieval"].values):
         del found["cascade"]
     return found
+
+
+def _is_shared(
+    system: SystemSeeds, own: dict[str, SystemSeeds], reference: dict[str, SystemSeeds]
+) -> bool:
+    """Whether it is the reference's first stage over again, below a cascade of the run's own."""
+    same = reference.get(system.system)
+    return (
+        system.system != "cascade"
+        and "cascade" in own
+        and same is not None
+        and np.array_equal(system.values, same.values)
+    )
 
 
 def _counterpart(system: SystemSeeds, reference: dict[str, SystemSeeds]) -> SystemSeeds | None:

@@ -120,7 +120,8 @@ def _changes(changes: dict[str, dict[str, Any]]) -> str:
 def _setting(sides: dict[str, Any], side: str) -> str:
     if side not in sides:
         return "absent"
-    return "null" if sides[side] is None else in_words(sides[side])
+    value = sides[side]
+    return "null" if value is None else "present" if isinstance(value, dict) else in_words(value)
 
 
 def _grid(header: list[str], rows: list[list[str]]) -> str:

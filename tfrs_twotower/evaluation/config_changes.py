@@ -1,6 +1,6 @@
 """What one run config says differently from another."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -15,13 +15,18 @@ def config_changes(first: RunConfig, other: RunConfig) -> dict[str, dict[str, An
 
     Only keys that one of the documents states are looked at, so that another `model.kind` is one
     change and not one for each of its defaults. A key that one side does not have is left out
-    there. Of the spec the file's name is given.
+    there. Lists of settings are compared entry by entry, as `pre_ranking.models.1.dropout`; an
+    entry that only one side has is one change. Of the spec the file's name is given.
     """
-    sides = (("from", first.model_dump(mode="json")), ("to", other.model_dump(mode="json")))
-    stated = dict.fromkeys((*_stated_keys(first), *_stated_keys(other)))
+    dumps = {"from": first.model_dump(mode="json"), "to": other.model_dump(mode="json")}
+    stated = [
+        _entry_of_one_side(key, list(dumps.values()))
+        for config in (first, other)
+        for key in _leaves(config.model_dump(mode="json", exclude_unset=True))
+    ]
     changes: dict[str, dict[str, Any]] = {}
-    for key in stated:
-        found = {side: value for side, dump in sides if (value := _at(dump, key)) is not _ABSENT}
+    for key in dict.fromkeys(stated):
+        found = {s: value for s, dump in dumps.items() if (value := _at(dump, key)) is not _ABSENT}
         if key not in _NOT_SETTINGS and (len(found) == 1 or found["from"] != found["to"]):
             changes[key] = found
     if "spec" in changes:
@@ -29,21 +34,32 @@ def config_changes(first: RunConfig, other: RunConfig) -> dict[str, dict[str, An
     return changes
 
 
-def _stated_keys(config: RunConfig) -> Iterator[str]:
-    return _leaves(config.model_dump(mode="json", exclude_unset=True))
-
-
 def _leaves(settings: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     for key, value in settings.items():
+        if isinstance(value, list) and value and all(isinstance(part, dict) for part in value):
+            value = dict(zip(map(str, range(len(value))), value, strict=True))
         if isinstance(value, dict) and value:
             yield from _leaves(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}"
 
 
+def _entry_of_one_side(key: str, sides: Sequence[Mapping[str, Any]]) -> str:
+    """The key, cut after an entry of a list that one side does not have."""
+    parts = key.split(".")
+    for end, part in enumerate(parts, 1):
+        place = ".".join(parts[:end])
+        if part.isdigit() and any(_at(side, place) is _ABSENT for side in sides):
+            return place
+    return key
+
+
 def _at(settings: Any, key: str) -> Any:
     for part in key.split("."):
-        if not isinstance(settings, dict) or part not in settings:
+        if isinstance(settings, list) and part.isdigit() and int(part) < len(settings):
+            settings = settings[int(part)]
+        elif isinstance(settings, dict) and part in settings:
+            settings = settings[part]
+        else:
             return _ABSENT
-        settings = settings[part]
     return settings

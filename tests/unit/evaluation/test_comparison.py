@@ -235,3 +235,32 @@ def test_a_stated_default_is_no_change():
         config_changes(tiny_run_config(), tiny_run_config(training={**training, "refit": False}))
         == {}
     )
+
+
+def test_members_of_a_pre_ranker_are_compared_one_by_one():
+    def config(*models):
+        return tiny_run_config(pre_ranking={"models": list(models)})
+
+    small, gated = {"kind": "inttower"}, {"kind": "inttower", "field_gate": "se"}
+    assert config_changes(config(small, small), config(gated, small)) == {
+        "pre_ranking.models.0.field_gate": {"from": "light_se", "to": "se"}
+    }
+    fewer = config_changes(config(small, small), config(small))
+    assert list(fewer) == ["pre_ranking.models.1"]
+    assert list(fewer["pre_ranking.models.1"]) == ["from"]
+
+
+def test_a_first_stage_that_two_runs_share_stands_once():
+    document = compare_runs([run_result("base", cascade=0.02), run_result("other", cascade=0.03)])
+    (table,) = document["tables"]
+    models = [(s["run"], s["system"]) for s in table["systems"] if s["kind"] == "model"]
+    assert models == [("base", "retrieval"), ("base", "cascade"), ("other", "cascade")]
+    assert {entry["a"]["system"] for entry in table["tests"]["runs"]} == {"cascade"}
+    within = {(entry["a"]["run"], entry["b"]["system"]) for entry in table["tests"]["stages"]}
+    assert within == {("base", "retrieval"), ("other", "retrieval")}
+
+
+def test_a_run_that_changes_nothing_keeps_its_row():
+    document = compare_runs([run_result("base"), run_result("other")])
+    models = [s["run"] for s in document["tables"][0]["systems"] if s["kind"] == "model"]
+    assert models == ["base", "other"]
