@@ -93,7 +93,8 @@ def tested(
         pairs.setdefault((sides[0], sides[1], sides[2], sides[3]), {})[entry["metric"]] = entry
 
     def in_words(run: str, system: str) -> str:
-        if kinds[run, system] == "baseline" and len(fitted_by(table)) < 2:
+        # A first stage that is shared with the reference has no row, and so no kind.
+        if kinds.get((run, system)) == "baseline" and len(fitted_by(table)) < 2:
             return label(system)
         return f"{names[run]}, {label(system)}"
 

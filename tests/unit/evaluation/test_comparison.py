@@ -258,6 +258,8 @@ def test_a_first_stage_that_two_runs_share_stands_once():
     assert {entry["a"]["system"] for entry in table["tests"]["runs"]} == {"cascade"}
     within = {(entry["a"]["run"], entry["b"]["system"]) for entry in table["tests"]["stages"]}
     assert within == {("base", "retrieval"), ("other", "retrieval")}
+    assert "| other, cascade | other, retrieval |" in comparison_markdown(document)
+    assert "other, cascade" in render_comparison(document)
 
 
 def test_a_run_that_changes_nothing_keeps_its_row():
