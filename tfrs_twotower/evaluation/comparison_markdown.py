@@ -121,7 +121,11 @@ def _setting(sides: dict[str, Any], side: str) -> str:
     if side not in sides:
         return "absent"
     value = sides[side]
-    return "null" if value is None else "present" if isinstance(value, dict) else in_words(value)
+    if value is None:
+        return "null"
+    if value == []:
+        return "empty"
+    return "present" if isinstance(value, dict) else in_words(value)
 
 
 def _grid(header: list[str], rows: list[list[str]]) -> str:

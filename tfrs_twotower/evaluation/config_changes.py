@@ -27,7 +27,9 @@ def config_changes(first: RunConfig, other: RunConfig) -> dict[str, dict[str, An
     changes: dict[str, dict[str, Any]] = {}
     for key in dict.fromkeys(stated):
         found = {s: value for s, dump in dumps.items() if (value := _at(dump, key)) is not _ABSENT}
-        if key not in _NOT_SETTINGS and (len(found) == 1 or found["from"] != found["to"]):
+        if key in _NOT_SETTINGS or any(_has_entries(value) for value in found.values()):
+            continue
+        if len(found) == 1 or found["from"] != found["to"]:
             changes[key] = found
     if "spec" in changes:
         changes["spec"] = {s: PurePath(path).name for s, path in changes["spec"].items()}
@@ -36,12 +38,17 @@ def config_changes(first: RunConfig, other: RunConfig) -> dict[str, dict[str, An
 
 def _leaves(settings: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     for key, value in settings.items():
-        if isinstance(value, list) and value and all(isinstance(part, dict) for part in value):
+        if _has_entries(value):
             value = dict(zip(map(str, range(len(value))), value, strict=True))
         if isinstance(value, dict) and value:
             yield from _leaves(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}"
+
+
+def _has_entries(value: Any) -> bool:
+    """Whether it is a list of settings, which is looked at entry by entry."""
+    return isinstance(value, list) and any(isinstance(part, dict) for part in value)
 
 
 def _entry_of_one_side(key: str, sides: Sequence[Mapping[str, Any]]) -> str:

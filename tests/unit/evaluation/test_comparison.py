@@ -248,6 +248,8 @@ def test_members_of_a_pre_ranker_are_compared_one_by_one():
     fewer = config_changes(config(small, small), config(small))
     assert list(fewer) == ["pre_ranking.models.1"]
     assert list(fewer["pre_ranking.models.1"]) == ["from"]
+    none = config_changes(config(small), config())
+    assert list(none) == ["pre_ranking.models.0"]
 
 
 def test_a_first_stage_that_two_runs_share_stands_once():
