@@ -14,6 +14,7 @@
     |-- IndexQualityError       the index missed its overlap with exact search
     |-- ComparisonError         a run of a comparison failed, or two cannot be compared
     |-- BundleError             a bundle cannot be built, loaded or asked
+    |-- EndpointError           a model server cannot be reached, or refuses a request
     |-- WorkdirError            the working directory cannot be written, or is in use
     `-- UnsupportedEnvironment  a package, an extra or a CPU feature is missing
 
@@ -76,6 +77,15 @@ class ComparisonError(TwoTowerError):
 
 class BundleError(TwoTowerError):
     """A bundle cannot be built, loaded or asked."""
+
+
+class EndpointError(TwoTowerError):
+    """A model server cannot be reached or refuses a request; the command line exits with 2."""
+
+    def __init__(self, message: str, code: str) -> None:
+        """Keeps gRPC's name of what went wrong, such as `UNAVAILABLE`."""
+        super().__init__(message)
+        self.code = code
 
 
 class WorkdirError(TwoTowerError):

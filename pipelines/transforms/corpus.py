@@ -78,6 +78,15 @@ class BuildCorpus(beam.PTransform):
         )
 
 
+def candidate_example(entity: Entity, spec: FeatureSpec) -> bytes:
+    """The serialized `tf.train.Example` of a candidate."""
+    example = Example()
+    put_values(example, spec.candidate.features, entity.values)
+    put_texts(example, "_candidate_id", (entity.entity_id,))
+    put_texts(example, "_title", (entity.title,))
+    return serialise(example)
+
+
 def _build(
     group: tuple[str, Iterable[tuple[int, Any]]], spec: FeatureSpec, num_shards: int
 ) -> Iterator[Any]:
@@ -90,13 +99,9 @@ def _build(
         else:
             tally = value
     assert entity is not None, "only known candidates are counted"
-    example = Example()
-    put_values(example, spec.candidate.features, entity.values)
-    put_texts(example, "_candidate_id", (candidate_id,))
-    put_texts(example, "_title", (entity.title,))
     shard = shard_of(candidate_id, num_shards)
     events, positives, recent = tally
-    yield ("corpus", shard), (candidate_id, serialise(example))
+    yield ("corpus", shard), (candidate_id, candidate_example(entity, spec))
     yield ("frequencies", shard), (candidate_id, positives, recent)
     yield pvalue.TaggedOutput(COUNTS, ("candidates", 1))
     if events:

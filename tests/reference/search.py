@@ -1,6 +1,6 @@
 """Exact search with exclusions, as plain loops. Imports nothing of the project."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -20,3 +20,15 @@ def search(
     padding = k - len(best)
     found = [ids[row] for _, row in best] + [""] * padding
     return found, [-score for score, _ in best] + [LOWEST] * padding
+
+
+def passes(values: Mapping[str, Sequence[str]], allow: Sequence[str], deny: Sequence[str]) -> bool:
+    """Whether restricts let a candidate pass that has these values of each declared feature."""
+    own = {f"{name}={value}" for name, held in values.items() for value in held if value}
+    if any(token in own for token in deny):
+        return False
+    wanted: dict[str, set[str]] = {}
+    for token in allow:
+        if token:
+            wanted.setdefault(token.split("=")[0] if "=" in token else "", set()).add(token)
+    return all(name in values and own & tokens for name, tokens in wanted.items())

@@ -6,6 +6,8 @@ from tfrs_twotower.artifacts.manifest import MANIFEST_NAME, Manifest, read_manif
 from tfrs_twotower.artifacts.writing import (
     commit,
     replace_directory,
+    replace_file,
+    seal,
     staging_directory,
     verify_files,
 )
@@ -18,6 +20,8 @@ __all__ = [
     "fingerprint",
     "read_manifest",
     "replace_directory",
+    "replace_file",
+    "seal",
     "sha256_file",
     "staging_directory",
     "verify_files",

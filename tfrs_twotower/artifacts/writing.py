@@ -53,14 +53,52 @@ def commit(
     Args:
         staging: directory with the artifact's files.
         destination: where the artifact will lie; what lies there is replaced.
+        kind: see `seal`, as for the rest.
+        spec_fingerprint: of the feature spec.
+        config_fingerprint: of the config sections that the stage reads.
+        parents: fingerprints of the artifacts that it was made from, by kind.
+        counts: numbers of what is in it.
+        details: what the stage has to say about its result.
+        measurements: names of files that hold durations.
+
+    Returns:
+        The manifest that was written.
+    """
+    manifest = seal(
+        staging,
+        kind=kind,
+        spec_fingerprint=spec_fingerprint,
+        config_fingerprint=config_fingerprint,
+        parents=parents,
+        counts=counts,
+        details=details,
+        measurements=measurements,
+    )
+    replace_directory(staging, destination)
+    return manifest
+
+
+def seal(
+    staging: Path,
+    *,
+    kind: Kind,
+    spec_fingerprint: str,
+    config_fingerprint: str,
+    parents: Mapping[str, str],
+    counts: Mapping[str, int],
+    details: Mapping[str, Any] | None = None,
+    measurements: Collection[str] = (),
+) -> Manifest:
+    """Checksums what is in the staging directory and writes the manifest, which finishes it.
+
+    Args:
+        staging: directory with the artifact's files.
         kind: kind of the artifact.
         spec_fingerprint: of the feature spec.
         config_fingerprint: of the config sections that the stage reads.
         parents: fingerprints of the artifacts that it was made from, by kind.
         counts: numbers of what is in it.
         details: what the stage has to say about its result; not part of the fingerprint.
-
-    Args:
         measurements: names of files that hold durations, which differ between equal runs: they
             are not listed, so that equal runs have equal fingerprints.
 
@@ -87,7 +125,6 @@ def commit(
         stream.write(manifest.model_dump_json(indent=2) + "\n")
         stream.flush()
         os.fsync(stream.fileno())
-    replace_directory(staging, destination)
     return manifest
 
 
@@ -102,6 +139,16 @@ def replace_directory(staging: Path, destination: Path) -> None:
     staging.rename(destination)
     if outdated.exists():
         shutil.rmtree(outdated)
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Writes a text file in one step: a reader finds the old text or the new, never a part."""
+    partial = path.with_name(f".{path.name}.writing")
+    with partial.open("w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    partial.replace(path)
 
 
 def verify_files(directory: Path, manifest: Manifest, *, contents: bool = True) -> None:

@@ -27,6 +27,7 @@ from tfrs_twotower.config.stages import (
     EmbedConfig,
     EvaluateConfig,
     ExportConfig,
+    GateConfig,
     IndexConfig,
     PreprocessConfig,
 )
@@ -58,6 +59,7 @@ __all__ = [
     "ExportConfig",
     "FieldsConfig",
     "FittingConfig",
+    "GateConfig",
     "IndexConfig",
     "IntTowerConfig",
     "InteractionConfig",

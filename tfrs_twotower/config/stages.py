@@ -37,18 +37,27 @@ class EmbedConfig(Document):
 class IndexConfig(Document):
     """The candidate index."""
 
-    kind: Literal["auto", "brute_force", "scann"] = "auto"
-    """`auto`: exact search below 20,000 candidates, ScaNN from there on."""
+    kind: Literal["auto", "brute_force", "scann", "ivf"] = "auto"
+    """`brute_force`: exact search. `scann`: ScaNN. `ivf`: partitions in core TensorFlow ops.
+    `auto`: exact search below 20,000 candidates or for a `target_overlap` of 1, from there on what
+    `server` can load."""
+    server: Literal["scann", "stock"] = "scann"
+    """Where bundles are served. `scann`: TF Serving with ScaNN's ops, so `auto` takes ScaNN.
+    `stock`: TF Serving as it is published, so `auto` takes ivf."""
+    vectors: Literal["float32", "int8"] = "float32"
+    """How `brute_force` stores candidates; `int8` takes a quarter of the memory, and its overlap
+    is measured."""
     k: PositiveInt = 100
     """List length at which overlap is measured."""
     target_overlap: Fraction = 0.98
     """Least mean overlap@k with exact search on real query embeddings; the stage fails below it."""
     num_leaves: PositiveInt | None = None
-    """Partitions of the tree; by default from the corpus size (none below 100,000)."""
+    """Partitions of the tree; by default from the corpus size (for ScaNN none below 100,000).
+    ivf cuts the large ones again."""
     num_leaves_to_search: PositiveInt | None = None
     """Partitions searched; by default the smallest that reaches the target."""
     num_reordering_candidates: PositiveInt | None = None
-    """Candidates that are scored exactly at the end; by default from k."""
+    """Candidates that ScaNN scores exactly at the end; by default from k."""
     anisotropic_quantization_threshold: float = 0.2
     """Guo et al. 2020; 0.2 is ScaNN's value for unit vectors."""
     num_measured_queries: PositiveInt = 2000
@@ -65,6 +74,21 @@ class BundleConfig(Document):
     a stock TF Serving loads."""
 
 
+class GateConfig(Document):
+    """How much worse than the served version a new one may be.
+
+    Falls are relative, so .05 allows recall to go from .400 to .380; `null` switches one off.
+    """
+
+    max_recall_drop: Fraction | None = 0.05
+    """Fall of recall@k of the cascade on validation queries."""
+    max_overlap_drop: Fraction | None = 0.02
+    """Fall of overlap@k of candidate generation with exact search."""
+    max_coverage_drop: Fraction | None = 0.2
+    """Fall of coverage@k of the cascade (the share of the corpus that is in any answer), and of
+    retrieval_coverage@k, which a refresh measures too."""
+
+
 class ExportConfig(Document):
     """What is exported for TF Serving."""
 
@@ -78,6 +102,17 @@ class ExportConfig(Document):
     """Batch sizes of the server; warm-up requests are written for each."""
     keep_versions: PositiveInt = 3
     """Older versions are removed."""
+    candidate_heads: Literal["float32", "float16", "int8"] = "float32"
+    """How the pre-ranker's candidate heads are kept: float16 takes half of the memory, int8 a
+    quarter, each with a scale for every head."""
+    restricts: tuple[str, ...] = ()
+    """Candidate features of kind id, categorical or multi_categorical by which a request may
+    restrict its answer: `allow` and `deny` take tokens such as `genres=Comedy`."""
+    gate: GateConfig = GateConfig()
+    """What a version must not lose to be published."""
+    shards: PositiveInt = 1
+    """Bundles that the corpus is split into, each with the same towers; a client asks all of them
+    and merges. More than one are called NAME-shard-00000-of-00002 and so on."""
 
 
 class EvaluateConfig(Document):

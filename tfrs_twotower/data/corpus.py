@@ -44,6 +44,11 @@ class Corpus:
         encoded = (id_.encode() if isinstance(id_, str) else id_ for id_ in ids)
         return np.fromiter((rows.get(id_, -1) for id_ in encoded), np.int32)
 
+    def take(self, rows: npt.NDArray[np.integer]) -> "Corpus":
+        """Some candidates; the rows must ascend."""
+        raw = {name: values[rows] for name, values in self.raw.items()}
+        return Corpus(self.ids[rows], self.titles[rows], raw)
+
     def batches(self, batch_size: int) -> Iterable[dict[str, npt.NDArray[Any]]]:
         """Raw features of consecutive rows."""
         for start in range(0, len(self), batch_size):
@@ -57,21 +62,35 @@ def load_corpus(preprocessed_dir: Path, spec: FeatureSpec) -> Corpus:
         MissingArtifact: there are no corpus shards.
         CorruptArtifact: a candidate stands twice, or there is none.
     """
+    return parse_corpus(read_records(preprocessed_dir, CORPUS_GLOB), spec, preprocessed_dir)
+
+
+def parse_corpus(records: tf.data.Dataset, spec: FeatureSpec, where: Path) -> Corpus:
+    """A corpus out of serialized candidates.
+
+    Args:
+        records: one `tf.train.Example` for each candidate, in any order.
+        spec: the feature spec.
+        where: they came from, for messages.
+
+    Raises:
+        CorruptArtifact: a candidate stands twice, or there is none.
+    """
     features = spec.candidate.features
     text = tf.io.FixedLenFeature([], tf.string)
     parse = parse_spec(features) | {"_candidate_id": text, "_title": text}
     batches = []
-    for serialized in read_records(preprocessed_dir, CORPUS_GLOB).batch(_BATCH_SIZE):
+    for serialized in records.batch(_BATCH_SIZE):
         parsed = tf.io.parse_example(serialized, parse)
         raw = pad_raw(parsed, features)
         raw |= {"_candidate_id": parsed["_candidate_id"], "_title": parsed["_title"]}
         batches.append({name: value.numpy() for name, value in raw.items()})
     if not batches:
-        raise CorruptArtifact(f"{preprocessed_dir}: the corpus is empty. Run preprocess again.")
+        raise CorruptArtifact(f"{where}: the corpus is empty. Run preprocess again.")
     columns = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
     ids = columns.pop("_candidate_id")
     order = np.argsort(ids, kind="stable")
-    _refuse_duplicates(ids[order], preprocessed_dir)
+    _refuse_duplicates(ids[order], where)
     titles = columns.pop("_title")[order]
     return Corpus(ids[order], titles, {name: values[order] for name, values in columns.items()})
 

@@ -9,6 +9,10 @@ from typing import Protocol
 import tensorflow as tf
 
 from tfrs_twotower.index.exact import LOWEST_SCORE, MISSING_ROW
+from tfrs_twotower.index.permits import Permits
+
+_ALL_BUT_SIGN = 0x7FFFFFFF
+_ROWS = 1 << 32
 
 
 class Search(Protocol):
@@ -23,7 +27,11 @@ class Search(Protocol):
         """Whether the answer is that of exact search."""
 
     def search(
-        self, embeddings: tf.Tensor, k: int, excluded_rows: tf.Tensor | None = None
+        self,
+        embeddings: tf.Tensor,
+        k: int,
+        excluded_rows: tf.Tensor | None = None,
+        permits: Permits | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """The best k candidates of each query.
 
@@ -31,9 +39,21 @@ class Search(Protocol):
             embeddings: `[batch, embedding_dim]` float32.
             k: list length, at least 1.
             excluded_rows: `[batch, n]` int32 rows that may not be returned; -1 is no row.
+            permits: restricts of the same queries; None lets every candidate pass.
 
         Returns:
             Scores float32 and rows int32, each `[batch, k]`.
+        """
+
+    def score(self, embeddings: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+        """The scores that `search` gives listed candidates.
+
+        Args:
+            embeddings: `[batch, embedding_dim]` float32.
+            rows: `[batch, n]` int32, all >= 0.
+
+        Returns:
+            `[batch, n]` float32.
         """
 
 
@@ -48,11 +68,12 @@ def order(scores: tf.Tensor, rows: tf.Tensor, k: int) -> tuple[tf.Tensor, tf.Ten
     Returns:
         Scores and rows `[batch, k]`.
     """
-    # top_k gives equal scores in the order of their columns, so columns go by row first.
-    by_row = tf.argsort(rows, axis=1)
-    rows = tf.gather(rows, by_row, batch_dims=1)
-    scores = tf.gather(scores, by_row, batch_dims=1)
-    scores, columns = tf.math.top_k(scores, tf.minimum(k, tf.shape(scores)[1]))
+    # One sort by both: the score's bits in the order of its values, then the row, turned round.
+    bits = tf.bitcast(tf.where(scores == 0, 0.0, scores), tf.int32)
+    rising = tf.cast(tf.where(bits < 0, bits ^ _ALL_BUT_SIGN, bits), tf.int64)
+    keys = rising * _ROWS - tf.cast(rows, tf.int64)
+    _, columns = tf.math.top_k(keys, tf.minimum(k, tf.shape(scores)[1]))
+    scores = tf.gather(scores, columns, batch_dims=1)
     return complete(scores, tf.gather(rows, columns, batch_dims=1), k)
 
 

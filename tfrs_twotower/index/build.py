@@ -12,15 +12,12 @@ from tfrs_twotower.config import IndexConfig
 from tfrs_twotower.errors import IndexQualityError
 from tfrs_twotower.index.exact import FloatArray
 from tfrs_twotower.index.exact_search import ExactSearch
+from tfrs_twotower.index.int8_vectors import to_int8
+from tfrs_twotower.index.kinds import resolve_kind
 from tfrs_twotower.index.quality import IndexQuality, median_ms
-from tfrs_twotower.index.scann_parameters import (
-    SearchParameters,
-    resolve_kind,
-    search_grid,
-    training_parameters,
-)
-from tfrs_twotower.index.scann_training import train_scann
-from tfrs_twotower.index.sweep import choose, sample_queries, sweep
+from tfrs_twotower.index.search_parameters import SearchParameters
+from tfrs_twotower.index.sweep import choose, measure_overlap, sample_queries, sweep
+from tfrs_twotower.index.trained import train
 
 
 @dataclass(frozen=True)
@@ -31,9 +28,11 @@ class BuiltIndex:
     """`[num_candidates, embedding_dim]`, in row order."""
     quality: IndexQuality
     trained: dict[str, npt.NDArray[Any]] | None = None
-    """ScaNN's arrays; None for exact search."""
+    """Arrays of the approximate search; None for exact search."""
     parameters: SearchParameters | None = None
-    """ScaNN's search parameters; None for exact search."""
+    """Its search parameters; None for exact search."""
+    int8: bool = False
+    """Whether exact search keeps its vectors in eight bits."""
 
 
 def build_index(
@@ -59,7 +58,7 @@ def build_index(
     sample = sample_queries(np.ascontiguousarray(queries, np.float32), config.num_measured_queries)
     k = min(config.k, len(vectors))
     exact_p50_ms = _exact_p50_ms(vectors, sample, k) if len(sample) else 0.0
-    if kind == "brute_force":
+    if kind == "brute_force" and config.vectors == "float32":
         quality = IndexQuality(
             kind, k, 1.0, config.target_overlap, len(sample), exact_p50_ms=exact_p50_ms
         )
@@ -69,52 +68,74 @@ def build_index(
             "index: found no embeddings of validation or test queries, and overlap is measured on "
             "real queries only. Give the split some, or set index.kind: brute_force."
         )
-    return _build_scann(vectors, sample, config, exact_p50_ms, report)
-
-
-def _exact_p50_ms(vectors: FloatArray, sample: FloatArray, k: int) -> float:
-    search = ExactSearch(vectors)
-    ask = tf.function(
-        lambda embeddings: search.search(embeddings, k)[1],
-        input_signature=[tf.TensorSpec([1, vectors.shape[1]], tf.float32)],
-        autograph=False,
-    )
-    return median_ms(ask, sample)
-
-
-def _build_scann(
-    vectors: FloatArray,
-    sample: FloatArray,
-    config: IndexConfig,
-    exact_p50_ms: float,
-    report: Callable[[str, int, int], None],
-) -> BuiltIndex:
-    training = training_parameters(config, len(vectors))
+    if kind == "brute_force":
+        return _build_int8(vectors, sample, config, exact_p50_ms)
     report("training the index", 0, 1)
-    trained = train_scann(vectors, training, min(config.k, len(vectors)))
+    trained = train(kind, vectors, config)
     report("training the index", 1, 1)
-    grid = search_grid(config, training, len(vectors))
     measured = sweep(
-        vectors, trained, grid, sample, lambda done, total: report("measuring", done, total)
+        trained.search(vectors),
+        vectors,
+        trained.grid,
+        sample,
+        lambda done, total: report("measuring", done, total),
     )
     best = choose(measured, config.target_overlap)
     if best.overlap < config.target_overlap:
+        amounts = {key: value for key, value in asdict(best.parameters).items() if key != "k"}
         raise IndexQualityError(
-            f"index: overlap@{grid[0].k} with exact search is at most {best.overlap:.4f} "
-            f"(num_leaves_to_search={best.parameters.num_leaves_to_search}, "
-            f"num_reordering_candidates={best.parameters.num_reordering_candidates}, "
+            f"index: overlap@{k} with exact search is at most {best.overlap:.4f} "
+            f"({', '.join(f'{key}={value}' for key, value in amounts.items() if value)}, "
             f"{len(sample)} queries), the target is {config.target_overlap}. Leave "
             "index.num_leaves_to_search and index.num_reordering_candidates unset, or raise them; "
             "or lower index.target_overlap; or set index.kind: brute_force."
         )
     quality = IndexQuality(
-        "scann",
-        grid[0].k,
+        kind,
+        k,
         best.overlap,
         config.target_overlap,
         len(sample),
-        {**asdict(training), **asdict(best.parameters)},
+        {**trained.described, **asdict(best.parameters)},
         [one.as_json() for one in measured],
         exact_p50_ms,
     )
-    return BuiltIndex(vectors, quality, trained, best.parameters)
+    return BuiltIndex(vectors, quality, trained.arrays, best.parameters)
+
+
+def _exact_p50_ms(vectors: FloatArray, sample: FloatArray, k: int) -> float:
+    return median_ms(_asking(ExactSearch(vectors), vectors.shape[1], k), sample)
+
+
+def _build_int8(
+    vectors: FloatArray, sample: FloatArray, config: IndexConfig, exact_p50_ms: float
+) -> BuiltIndex:
+    k = min(config.k, len(vectors))
+    ask = _asking(ExactSearch(to_int8(vectors)), vectors.shape[1], k)
+    overlap = measure_overlap(ask, vectors, sample, k)
+    if overlap < config.target_overlap:
+        raise IndexQualityError(
+            f"index: overlap@{k} of int8 vectors with float32 is {overlap:.4f} "
+            f"({len(sample)} queries), the target is {config.target_overlap}. Set index.vectors: "
+            "float32, or lower index.target_overlap."
+        )
+    parameters = {"vectors": config.vectors, "p50_ms": median_ms(ask, sample)}
+    quality = IndexQuality(
+        "brute_force",
+        k,
+        overlap,
+        config.target_overlap,
+        len(sample),
+        parameters,
+        exact_p50_ms=exact_p50_ms,
+    )
+    return BuiltIndex(vectors, quality, int8=True)
+
+
+def _asking(search: ExactSearch, dim: int, k: int) -> Callable[[tf.Tensor], tf.Tensor]:
+    ask: Callable[[tf.Tensor], tf.Tensor] = tf.function(
+        lambda embeddings: search.search(embeddings, k)[1],
+        input_signature=[tf.TensorSpec([None, dim], tf.float32)],
+        autograph=False,
+    )
+    return ask

@@ -1,24 +1,28 @@
 """Exact search in core TensorFlow operations, which a stock TF Serving loads."""
 
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower.index.answers import complete
 from tfrs_twotower.index.exact import LOWEST_SCORE, MISSING_ROW, FloatArray
+from tfrs_twotower.index.int8_vectors import Int8Vectors
+from tfrs_twotower.index.permits import Permits
 
 CHUNK_ROWS = 1 << 17
+_CHUNKS_AT_ONCE = 2
 
 
 class ExactSearch(tf.Module):
     """Scores every candidate, in pieces of the corpus so that memory stays bounded.
 
     Excluded rows are masked before the best are taken, so any number of exclusions leaves a full
-    list while enough candidates remain.
+    list while enough candidates remain. A piece is read in place: nobody may gather from
+    `vectors` itself, since TensorFlow copies a variable at every read after that.
     """
 
-    is_exact = True
-
-    def __init__(self, vectors: FloatArray, *, chunk_rows: int = CHUNK_ROWS) -> None:
+    def __init__(self, vectors: FloatArray | Int8Vectors, *, chunk_rows: int = CHUNK_ROWS) -> None:
         """Keeps the vectors in a variable.
 
         Args:
@@ -26,8 +30,20 @@ class ExactSearch(tf.Module):
             chunk_rows: candidates that are scored at a time.
         """
         super().__init__(name="exact_search")
-        self.vectors = tf.Variable(np.asarray(vectors, np.float32), trainable=False, name="vectors")
+        self._scales = None
+        values: Any = vectors
+        if isinstance(vectors, Int8Vectors):
+            values = vectors.values
+            self._scales = tf.Variable(vectors.scales, trainable=False, name="scales")
+        else:
+            values = np.asarray(vectors, np.float32)
+        self.vectors = tf.Variable(values, trainable=False, name="vectors")
         self._chunk_rows = chunk_rows
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the vectors are those that were given, and not rounded to eight bits."""
+        return self._scales is None
 
     @property
     def num_candidates(self) -> int:
@@ -35,17 +51,33 @@ class ExactSearch(tf.Module):
         return int(self.vectors.shape[0])
 
     def search(
-        self, embeddings: tf.Tensor, k: int, excluded_rows: tf.Tensor | None = None
+        self,
+        embeddings: tf.Tensor,
+        k: int,
+        excluded_rows: tf.Tensor | None = None,
+        permits: Permits | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """See `Search.search`."""
         if self.num_candidates <= self._chunk_rows:
-            best = self._search_chunk(embeddings, k, excluded_rows, 0, self.num_candidates)
+            best = self._search_chunk(embeddings, k, excluded_rows, permits, 0, self.num_candidates)
         else:
-            best = self._search_chunks(embeddings, k, excluded_rows)
+            best = self._search_chunks(embeddings, k, excluded_rows, permits)
         return complete(*best, k)
 
+    def score(self, embeddings: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+        """See `Search.score`."""
+        vectors = tf.cast(tf.gather(self.vectors.read_value(), rows), tf.float32)
+        scores = tf.linalg.matvec(vectors, embeddings)
+        return (
+            scores if self._scales is None else scores * tf.gather(self._scales.read_value(), rows)
+        )
+
     def _search_chunks(
-        self, embeddings: tf.Tensor, k: int, excluded_rows: tf.Tensor | None
+        self,
+        embeddings: tf.Tensor,
+        k: int,
+        excluded_rows: tf.Tensor | None,
+        permits: Permits | None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         batch = tf.shape(embeddings)[0]
         shape = tf.TensorShape([None, k])
@@ -54,7 +86,7 @@ class ExactSearch(tf.Module):
             start: tf.Tensor, scores: tf.Tensor, rows: tf.Tensor
         ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             size = tf.minimum(self._chunk_rows, self.num_candidates - start)
-            more = self._search_chunk(embeddings, k, excluded_rows, start, size)
+            more = self._search_chunk(embeddings, k, excluded_rows, permits, start, size)
             # Earlier chunks hold smaller rows and stand first, so top_k's ties stay in order.
             both = tf.concat([scores, more[0]], axis=1)
             scores, columns = tf.math.top_k(both, k)
@@ -71,7 +103,7 @@ class ExactSearch(tf.Module):
             merge,
             empty,
             shape_invariants=(tf.TensorShape([]), shape, shape),
-            parallel_iterations=1,
+            parallel_iterations=_CHUNKS_AT_ONCE,
         )
         return scores, rows
 
@@ -80,13 +112,13 @@ class ExactSearch(tf.Module):
         embeddings: tf.Tensor,
         k: int,
         excluded_rows: tf.Tensor | None,
+        permits: Permits | None,
         start: tf.Tensor | int,
         size: tf.Tensor | int,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        vectors = self.vectors
-        if self.num_candidates > self._chunk_rows:
-            vectors = self.vectors[start : start + size]
-        scores = tf.matmul(embeddings, vectors, transpose_b=True)
+        scores = self._score(embeddings, start, size)
+        if permits is not None:
+            scores = tf.where(permits.of_range(start, size), scores, LOWEST_SCORE)
         if excluded_rows is not None:
             inside = tf.logical_and(excluded_rows >= start, excluded_rows < start + size)
             at = tf.where(inside)
@@ -96,3 +128,13 @@ class ExactSearch(tf.Module):
             scores = tf.tensor_scatter_nd_update(scores, places, lowest)
         scores, columns = tf.math.top_k(scores, tf.minimum(k, size))
         return scores, columns + start
+
+    def _score(
+        self, embeddings: tf.Tensor, start: tf.Tensor | int, size: tf.Tensor | int
+    ) -> tf.Tensor:
+        whole = self.num_candidates <= self._chunk_rows
+        vectors = self.vectors if whole else self.vectors[start : start + size]
+        if self._scales is None:
+            return tf.matmul(embeddings, vectors, transpose_b=True)
+        scores = tf.matmul(embeddings, tf.cast(vectors, tf.float32), transpose_b=True)
+        return scores * (self._scales if whole else self._scales[start : start + size])

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
 from tfrs_twotower.index.exact import FloatArray
+from tfrs_twotower.index.kinds import Kind
 
 QUALITY_NAME = "quality.json"
 _TIMED_CALLS = 50
@@ -21,8 +22,7 @@ _TIMED_CALLS = 50
 class IndexQuality:
     """Agreement with exact search on real query embeddings, and how the parameters were chosen."""
 
-    kind: str
-    """`brute_force` or `scann`."""
+    kind: Kind
     k: int
     """List length of the overlap."""
     overlap: float

@@ -1,15 +1,15 @@
 """Parameters of a ScaNN index, and where they start from for a corpus of a given size.
 
-Rules of ScaNN's documentation: exact search below 20,000 candidates; asymmetric hashing with
-exact rescoring up to 100,000; partitions (about the square root of the corpus) from there on.
+Rules of ScaNN's documentation: asymmetric hashing with exact rescoring up to 100,000 candidates;
+partitions (about the square root of the corpus) from there on.
 """
 
 import math
 from dataclasses import dataclass
 
 from tfrs_twotower.config import IndexConfig
+from tfrs_twotower.index.search_parameters import SearchParameters
 
-EXACT_BELOW = 20_000
 TREE_FROM = 100_000
 MIN_TREE_CANDIDATES = 100
 DIMENSIONS_PER_BLOCK = 2
@@ -31,28 +31,10 @@ class TrainingParameters:
     """T of Guo et al. 2020 (arXiv:1908.10396)."""
 
 
-@dataclass(frozen=True)
-class SearchParameters:
-    """What one search looks at; may differ between searches of one index."""
-
-    k: int
-    """List length that the other two are meant for."""
-    num_leaves_to_search: int | None
-    """Partitions searched; None without a tree."""
-    num_reordering_candidates: int
-    """Candidates that are scored exactly at the end."""
-
-    def cost(self, num_candidates: int, num_leaves: int | None) -> float:
-        """Rough work of one search in hashed dot products; orders choices the same every time."""
-        share = (self.num_leaves_to_search or 1) / (num_leaves or 1)
-        return share * num_candidates + _REORDERING_COST * self.num_reordering_candidates
-
-
-def resolve_kind(config: IndexConfig, num_candidates: int) -> str:
-    """`brute_force` or `scann`, from the config and the corpus size."""
-    if config.kind == "auto":
-        return "brute_force" if num_candidates < EXACT_BELOW else "scann"
-    return config.kind
+def cost(parameters: SearchParameters, num_candidates: int, num_leaves: int | None) -> float:
+    """Rough work of one search in hashed dot products; orders choices the same every time."""
+    share = (parameters.num_leaves_to_search or 1) / (num_leaves or 1)
+    return share * num_candidates + _REORDERING_COST * (parameters.num_reordering_candidates or 0)
 
 
 def training_parameters(config: IndexConfig, num_candidates: int) -> TrainingParameters:
@@ -85,4 +67,4 @@ def search_grid(
         reordering = {factor * k for factor in factors}
     depths = sorted({min(max(depth, k), num_candidates) for depth in reordering})
     grid = [SearchParameters(k, leaf, depth) for leaf in leaves for depth in depths]
-    return sorted(grid, key=lambda one: one.cost(num_candidates, num_leaves))
+    return sorted(grid, key=lambda one: cost(one, num_candidates, num_leaves))

@@ -1,4 +1,4 @@
-"""The index on disk: `candidates.npz`, `vectors.npy`, `index.json`, and `scann.npz` for ScaNN."""
+"""The index on disk: `candidates.npz`, `vectors.npy`, `index.json`, `scann.npz` or `ivf.npz`."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -13,21 +13,21 @@ from tfrs_twotower.index.answers import Search
 from tfrs_twotower.index.build import BuiltIndex
 from tfrs_twotower.index.exact import FloatArray
 from tfrs_twotower.index.exact_search import ExactSearch
-from tfrs_twotower.index.scann_parameters import SearchParameters
-from tfrs_twotower.index.scann_search import ScannSearch
+from tfrs_twotower.index.int8_vectors import to_int8
+from tfrs_twotower.index.kinds import Kind
+from tfrs_twotower.index.search_parameters import SearchParameters
+from tfrs_twotower.index.trained import MAX_EXCLUDED, make_search
 
 CANDIDATES_NAME = "candidates.npz"
 VECTORS_NAME = "vectors.npy"
-SCANN_NAME = "scann.npz"
 PARAMETERS_NAME = "index.json"
 
 
 @dataclass(frozen=True)
 class Index:
-    """A corpus with its embeddings and, for ScaNN, what was trained on them."""
+    """A corpus with its embeddings and, for an approximate search, what was trained on them."""
 
-    kind: str
-    """`brute_force` or `scann`."""
+    kind: Kind
     candidate_ids: list[str]
     """In row order: sorted as UTF-8 bytes."""
     titles: list[str]
@@ -36,20 +36,22 @@ class Index:
     """`[num_candidates, embedding_dim]`."""
     trained: dict[str, npt.NDArray[Any]] | None = None
     parameters: SearchParameters | None = None
+    int8: bool = False
+    """Whether the search of its own kind keeps the vectors in eight bits."""
 
     def exact_search(self) -> ExactSearch:
         """A searcher that scores every candidate."""
         return ExactSearch(self.vectors)
 
-    def search(self, *, max_excluded: int = 1000) -> Search:
+    def search(self, *, max_excluded: int = MAX_EXCLUDED) -> Search:
         """The searcher of the index's own kind.
 
         Args:
-            max_excluded: exclusions that a longer ScaNN search makes up for.
+            max_excluded: exclusions that a longer approximate search makes up for.
         """
         if self.trained is None or self.parameters is None:
-            return self.exact_search()
-        return ScannSearch(self.vectors, self.trained, self.parameters, max_excluded=max_excluded)
+            return ExactSearch(to_int8(self.vectors)) if self.int8 else self.exact_search()
+        return make_search(self.kind, self.vectors, self.trained, self.parameters, max_excluded)
 
 
 def save_index(
@@ -59,12 +61,12 @@ def save_index(
     np.savez(directory / CANDIDATES_NAME, ids=_encoded(candidate_ids), titles=_encoded(titles))
     np.save(directory / VECTORS_NAME, built.vectors)
     parameters = asdict(built.parameters) if built.parameters else None
-    described = {"kind": built.quality.kind, "parameters": parameters}
+    described = {"kind": built.quality.kind, "parameters": parameters, "int8": built.int8}
     text = json.dumps(described, indent=2) + "\n"
     (directory / PARAMETERS_NAME).write_text(text, encoding="utf-8")
     if built.trained is not None:
         arrays: dict[str, Any] = dict(built.trained)
-        np.savez(directory / SCANN_NAME, **arrays)
+        np.savez(directory / f"{built.quality.kind}.npz", **arrays)
 
 
 def load_index(directory: Path) -> Index:
@@ -80,8 +82,9 @@ def load_index(directory: Path) -> Index:
             ids, titles = _decoded(candidates["ids"]), _decoded(candidates["titles"])
         vectors = np.load(directory / VECTORS_NAME, allow_pickle=False)
         trained, parameters = None, None
-        if described["kind"] == "scann":
-            with np.load(directory / SCANN_NAME, allow_pickle=False) as arrays:
+        kind, int8 = described["kind"], described["int8"]
+        if kind != "brute_force":
+            with np.load(directory / f"{kind}.npz", allow_pickle=False) as arrays:
                 trained = {name: arrays[name] for name in arrays.files}
             parameters = SearchParameters(**described["parameters"])
     except FileNotFoundError as cause:
@@ -90,7 +93,7 @@ def load_index(directory: Path) -> Index:
         raise CorruptArtifact(
             f"{directory}: cannot be read as an index: {cause}. Run build-index again."
         ) from cause
-    return Index(described["kind"], ids, titles, vectors, trained, parameters)
+    return Index(kind, ids, titles, vectors, trained, parameters, int8)
 
 
 def _encoded(values: list[str]) -> npt.NDArray[np.bytes_]:

@@ -6,13 +6,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
 from tfrs_twotower.index.exact import FloatArray, RowArray, exact_top_k, mean_overlap
+from tfrs_twotower.index.partial_search import PartialSearch
 from tfrs_twotower.index.quality import median_ms
-from tfrs_twotower.index.scann_parameters import SearchParameters
-from tfrs_twotower.index.scann_search import NO_TREE, ScannSearch
+from tfrs_twotower.index.search_parameters import SearchParameters
 
 _QUERIES_AT_ONCE = 256
 
@@ -38,8 +37,8 @@ def sample_queries(queries: FloatArray, limit: int) -> FloatArray:
 
 
 def sweep(
+    index: PartialSearch,
     vectors: FloatArray,
-    trained: dict[str, npt.NDArray[Any]],
     grid: Sequence[SearchParameters],
     queries: FloatArray,
     report: Callable[[int, int], None],
@@ -47,8 +46,8 @@ def sweep(
     """Measures every choice against exact search.
 
     Args:
-        vectors: `[num_candidates, embedding_dim]`.
-        trained: arrays of `train_scann`.
+        index: the search whose parameters are to be chosen.
+        vectors: `[num_candidates, embedding_dim]` that it searches.
         grid: choices, all of one k.
         queries: `[num_queries, embedding_dim]`, at least one.
         report: is told how many choices are done, of how many.
@@ -58,11 +57,13 @@ def sweep(
     """
     k = grid[0].k
     exact = exact_top_k(queries, vectors, k)[1]
-    index = ScannSearch(vectors, trained, grid[0])
+    has_leaves = grid[0].num_leaves_to_search is not None
     # One graph for all choices: how much is looked at is an input of it.
     ask = tf.function(
-        lambda embeddings, leaves, reordered: index.search_with(
-            embeddings, k, num_leaves=leaves, num_reordered=reordered
+        lambda embeddings, leaves, reordered: index.search(
+            embeddings,
+            k,
+            parameters=SearchParameters(k, leaves if has_leaves else None, reordered),
         )[1],
         input_signature=[
             tf.TensorSpec([None, queries.shape[1]], tf.float32),
@@ -74,8 +75,8 @@ def sweep(
     measured = []
     for done, parameters in enumerate(grid, 1):
         amounts = (
-            tf.constant(parameters.num_leaves_to_search or NO_TREE),
-            tf.constant(parameters.num_reordering_candidates),
+            tf.constant(parameters.num_leaves_to_search or 0),
+            tf.constant(parameters.num_reordering_candidates or 0),
         )
         chosen = functools.partial(_answer, ask, amounts)
         overlap = mean_overlap(_rows(chosen, queries), exact)
@@ -86,6 +87,20 @@ def sweep(
 
 def _answer(ask: Callable[..., tf.Tensor], amounts: tuple[Any, ...], one: tf.Tensor) -> tf.Tensor:
     return ask(one, *amounts)
+
+
+def measure_overlap(
+    ask: Callable[[tf.Tensor], tf.Tensor], vectors: FloatArray, queries: FloatArray, k: int
+) -> float:
+    """Mean overlap@k with exact search.
+
+    Args:
+        ask: embeddings `[batch, embedding_dim]` to rows `[batch, k]`.
+        vectors: `[num_candidates, embedding_dim]` that it searches.
+        queries: `[num_queries, embedding_dim]`, at least one.
+        k: list length.
+    """
+    return mean_overlap(_rows(ask, queries), exact_top_k(queries, vectors, k)[1])
 
 
 def _rows(ask: Callable[[tf.Tensor], tf.Tensor], queries: FloatArray) -> RowArray:

@@ -10,9 +10,10 @@ from tfrs_twotower.config import IndexConfig
 from tfrs_twotower.index.answers import Search
 from tfrs_twotower.index.candidate_ids import CandidateIds
 from tfrs_twotower.index.exact_search import ExactSearch
-from tfrs_twotower.index.scann_parameters import SearchParameters, training_parameters
+from tfrs_twotower.index.scann_parameters import training_parameters
 from tfrs_twotower.index.scann_search import ScannSearch
 from tfrs_twotower.index.scann_training import train_scann
+from tfrs_twotower.index.search_parameters import SearchParameters
 
 
 class _SearcherTopK(factorized_top_k.TopK):

@@ -34,6 +34,16 @@ def _check_index(config: RunConfig) -> Iterator[str]:
                     f"index.{key} is {value}, but index.kind is brute_force, which has none. "
                     "Remove the key, or set index.kind: scann."
                 )
+    elif index.vectors == "int8" and index.kind != "auto":
+        yield (
+            f"index.vectors is int8, but index.kind is {index.kind}; only brute_force stores "
+            "vectors so. Remove the key, or set index.kind: brute_force."
+        )
+    if index.kind == "ivf" and index.num_reordering_candidates is not None:
+        yield (
+            f"index.num_reordering_candidates is {index.num_reordering_candidates}, but index.kind "
+            "is ivf, which scores all that it looks at exactly. Remove the key."
+        )
     leaves, searched = index.num_leaves, index.num_leaves_to_search
     if leaves is not None and searched is not None and searched > leaves:
         yield (

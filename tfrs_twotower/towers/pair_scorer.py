@@ -26,6 +26,16 @@ class PairScorer(tf.Module):
         """Sets the scale: of cosines it is the inverse of a temperature."""
         self._log_scale.assign(math.log(scale))
 
+    @property
+    def scale(self) -> float:
+        """exp(a)."""
+        return math.exp(float(self._log_scale))
+
+    @property
+    def bias(self) -> float:
+        """B."""
+        return float(self._bias)
+
     def __call__(self, query_heads: tf.Tensor, candidate_heads: tf.Tensor) -> tf.Tensor:
         """Scores listed candidates.
 

@@ -1,17 +1,11 @@
 from tfrs_twotower.config import IndexConfig
 from tfrs_twotower.index.scann_parameters import (
-    SearchParameters,
     TrainingParameters,
-    resolve_kind,
+    cost,
     search_grid,
     training_parameters,
 )
-
-
-def test_auto_is_exact_below_twenty_thousand():
-    assert resolve_kind(IndexConfig(), 19_999) == "brute_force"
-    assert resolve_kind(IndexConfig(), 20_000) == "scann"
-    assert resolve_kind(IndexConfig(kind="scann"), 3) == "scann"
+from tfrs_twotower.index.search_parameters import SearchParameters
 
 
 def test_partitions_start_at_a_hundred_thousand_with_the_square_root():
@@ -27,13 +21,13 @@ def test_given_leaves_shrink_to_the_corpus():
 
 
 def test_cost_by_hand():
-    assert SearchParameters(10, 5, 100).cost(2000, 50) == 5 / 50 * 2000 + 32 * 100
-    assert SearchParameters(10, None, 100).cost(2000, None) == 2000 + 32 * 100
+    assert cost(SearchParameters(10, 5, 100), 2000, 50) == 5 / 50 * 2000 + 32 * 100
+    assert cost(SearchParameters(10, None, 100), 2000, None) == 2000 + 32 * 100
 
 
 def test_the_grid_goes_from_cheap_to_complete():
     grid = search_grid(IndexConfig(k=10), TrainingParameters(100, 0.2), 10_000)
-    costs = [one.cost(10_000, 100) for one in grid]
+    costs = [cost(one, 10_000, 100) for one in grid]
     assert costs == sorted(costs)
     assert {one.num_leaves_to_search for one in grid} == {1, 2, 5, 10, 20, 40, 70, 100}
     assert all(one.num_reordering_candidates >= one.k == 10 for one in grid)

@@ -4,9 +4,10 @@ import tensorflow as tf
 
 from tests.contracts.searcher_contract import SearcherContract, unit_vectors
 from tfrs_twotower.index.exact import exact_top_k
-from tfrs_twotower.index.scann_parameters import SearchParameters, TrainingParameters
+from tfrs_twotower.index.scann_parameters import TrainingParameters
 from tfrs_twotower.index.scann_search import ScannSearch
 from tfrs_twotower.index.scann_training import train_scann
+from tfrs_twotower.index.search_parameters import SearchParameters
 
 pytest.importorskip("scann")
 
@@ -46,7 +47,7 @@ def test_all_leaves_and_all_reordered_is_exact_search():
 def test_a_search_of_too_few_leaves_is_answered_exactly():
     vectors, queries = unit_vectors(200, 8, 3), unit_vectors(6, 8, 4)
     search = make(vectors, 20, 1)
-    near = search.search_near(tf.constant(queries), 60, num_leaves=1, num_reordered=200)
+    near = search.near(tf.constant(queries), tf.constant(60), SearchParameters(10, 1, 200))
     assert (near[1].numpy() == -1).any()  # ScaNN alone runs out of candidates
     rows = search.search(tf.constant(queries), 60)[1]
     np.testing.assert_array_equal(rows, exact_top_k(queries, vectors, 60)[1])
@@ -64,7 +65,7 @@ def test_what_is_looked_at_may_be_an_input_of_the_graph():
     vectors, queries = unit_vectors(200, 8, 3), tf.constant(unit_vectors(6, 8, 4))
     search = make(vectors, 20, 1)
     graph = tf.function(
-        lambda leaves: search.search_with(queries, 5, num_leaves=leaves, num_reordered=200)[1],
+        lambda leaves: search.search(queries, 5, parameters=SearchParameters(5, leaves, 200))[1],
         input_signature=[tf.TensorSpec([], tf.int32)],
         autograph=False,
     )

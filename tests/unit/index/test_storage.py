@@ -12,7 +12,7 @@ IDS = ["a", "b", "é", "日本"]
 TITLES = ["A", "", "E\n", "Nippon"]
 
 
-@pytest.mark.parametrize("kind", ["brute_force", "scann"])
+@pytest.mark.parametrize("kind", ["brute_force", "scann", "ivf"])
 def test_round_trip(tmp_path, kind):
     if kind == "scann":
         pytest.importorskip("scann")
@@ -25,6 +25,17 @@ def test_round_trip(tmp_path, kind):
     np.testing.assert_array_equal(index.vectors, vectors)
     assert index.search().search(vectors, 1)[1].numpy().tolist() == [[0], [1], [2], [3]]
     assert read_quality(tmp_path) == built.quality
+
+
+def test_eight_bits_stay_eight_bits(tmp_path):
+    vectors = unit_vectors(4, 6, 0)
+    config = IndexConfig(kind="brute_force", vectors="int8", k=2)
+    save_index(tmp_path, build_index(vectors, vectors, config), IDS, TITLES)
+    index = load_index(tmp_path)
+    assert index.int8
+    assert not index.search().is_exact
+    assert index.exact_search().is_exact
+    np.testing.assert_array_equal(index.vectors, vectors)
 
 
 def test_what_is_not_there(tmp_path):

@@ -1,0 +1,143 @@
+"""Searches that look at a part of the corpus, and what makes them safe to serve.
+
+Such a search is asked for more than is wanted, what may not be returned is dropped, and the
+queries whose list is then short are answered by exact search, they alone.
+"""
+
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+from tfrs_twotower.index.answers import contains, count_distinct, order
+from tfrs_twotower.index.exact import LOWEST_SCORE, MISSING_ROW
+from tfrs_twotower.index.exact_search import ExactSearch
+from tfrs_twotower.index.permits import Permits
+from tfrs_twotower.index.search_parameters import SearchParameters
+
+RESTRICTED_OVERSAMPLING = 4
+"""How much longer the list of neighbours is in a batch with restricts."""
+
+
+@dataclass(frozen=True)
+class Filtered:
+    """What is left of the neighbours that were found."""
+
+    scores: tf.Tensor
+    """`[batch, n]`, in no set order."""
+    rows: tf.Tensor
+    """`[batch, n]`; -1 for what was dropped."""
+    short: tf.Tensor
+    """bool `[batch]`: fewer are left than there may be candidates."""
+
+
+class PartialSearch(tf.Module):
+    """Exclusions, restricts and complete lists around `near`, which knows of none of them."""
+
+    is_exact = False
+
+    def __init__(
+        self, name: str, exact: ExactSearch, parameters: SearchParameters, max_excluded: int
+    ) -> None:
+        """Keeps what every such search has.
+
+        Args:
+            name: of the module.
+            exact: searches the same corpus.
+            parameters: how much to look at.
+            max_excluded: exclusions of a query that a longer list makes up for.
+        """
+        super().__init__(name=name)
+        self.exact = exact
+        self._parameters = parameters
+        self._max_excluded = max_excluded
+
+    @property
+    def num_candidates(self) -> int:
+        """Candidates in the corpus."""
+        return self.exact.num_candidates
+
+    def near(
+        self, embeddings: tf.Tensor, depth: tf.Tensor | int, parameters: SearchParameters
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Neighbours, found by looking at a part of the corpus.
+
+        Args:
+            embeddings: `[batch, embedding_dim]`, all finite, at least one.
+            depth: how many to find, at most `num_candidates`.
+            parameters: how much to look at; its amounts may be scalar int32 tensors.
+
+        Returns:
+            Scores and rows `[batch, n]` in no set order, row -1 where nothing was found.
+        """
+        raise NotImplementedError
+
+    def search(
+        self,
+        embeddings: tf.Tensor,
+        k: int,
+        excluded_rows: tf.Tensor | None = None,
+        permits: Permits | None = None,
+        parameters: SearchParameters | None = None,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """See `Search.search`; `parameters` may look at other amounts than the search's own."""
+        filtered = self.filter_near(embeddings, k, excluded_rows, permits, parameters)
+        scores, rows = order(filtered.scores, filtered.rows, k)
+
+        def answer_exactly() -> tuple[tf.Tensor, tf.Tensor]:
+            places = tf.where(filtered.short)
+            queries = places[:, 0]
+            found = self.exact.search(
+                tf.gather(embeddings, queries),
+                k,
+                None if excluded_rows is None else tf.gather(excluded_rows, queries),
+                None if permits is None else permits.of_queries(queries),
+            )
+            return (
+                tf.tensor_scatter_nd_update(scores, places, found[0]),
+                tf.tensor_scatter_nd_update(rows, places, found[1]),
+            )
+
+        return tf.cond(tf.reduce_any(filtered.short), answer_exactly, lambda: (scores, rows))
+
+    def score(self, embeddings: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+        """See `Search.score`."""
+        return self.exact.score(embeddings, rows)
+
+    def filter_near(
+        self,
+        embeddings: tf.Tensor,
+        k: int,
+        excluded_rows: tf.Tensor | None = None,
+        permits: Permits | None = None,
+        parameters: SearchParameters | None = None,
+    ) -> Filtered:
+        """Asks for enough neighbours, and drops what may not be returned; see `search`."""
+        if excluded_rows is None:
+            excluded_rows = tf.fill([tf.shape(embeddings)[0], 0], MISSING_ROW)
+        excluded = tf.sort(excluded_rows, axis=1)
+        num_excluded = count_distinct(excluded)
+        most_excluded = tf.reduce_max(tf.concat([num_excluded, [0]], axis=0))
+        depth = k + tf.minimum(most_excluded, self._max_excluded)
+        if permits is not None:
+            depth = tf.where(permits.restricts, RESTRICTED_OVERSAMPLING * depth, depth)
+        depth = tf.minimum(depth, self.num_candidates)
+        # One query that is not finite must not fail the batch.
+        sound = tf.reduce_all(tf.math.is_finite(embeddings), axis=1)
+        finite = tf.where(sound[:, None], embeddings, 0.0)
+        scores, rows = tf.cond(
+            tf.shape(embeddings)[0] > 0,
+            lambda: self.near(finite, depth, parameters or self._parameters),
+            lambda: (tf.zeros([0, depth]), tf.zeros([0, depth], tf.int32)),
+        )
+        keep = tf.logical_and(rows != MISSING_ROW, ~contains(excluded, rows))
+        keep = tf.logical_and(keep, sound[:, None])
+        if permits is not None:
+            keep = tf.logical_and(keep, permits.of_rows(rows))
+        num_found = tf.reduce_sum(tf.cast(keep, tf.int32), axis=1)
+        short = num_found < tf.minimum(k, self.num_candidates - num_excluded)
+        short = tf.logical_and(sound, short)
+        if permits is not None:
+            short = tf.logical_and(short, ~permits.closed)
+        return Filtered(
+            tf.where(keep, scores, LOWEST_SCORE), tf.where(keep, rows, MISSING_ROW), short
+        )
