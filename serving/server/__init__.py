@@ -1,0 +1,5 @@
+"""A local server of bundles with TensorFlow Serving's two APIs, for development and tests.
+
+Production is TensorFlow Serving: this server is Python, answers some hundreds of requests a second,
+and exists so that a bundle can be asked over the wire where there is no model server.
+"""

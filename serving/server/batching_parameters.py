@@ -1,0 +1,129 @@
+"""Reads a version's `batching_params.pbtxt`.
+
+The message is TensorFlow Serving's `BatchingParameters`, whose Python class is in no package; its
+fields are declared here, so that protobuf's own reader of text does the work.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import (
+    descriptor_pb2,
+    descriptor_pool,
+    message_factory,
+    text_format,
+    wrappers_pb2,
+)
+
+from serving.batching import BATCHING_NAME
+from tfrs_twotower.errors import BundleError
+
+_WRAPPED = {
+    "max_batch_size": (1, "Int64Value"),
+    "batch_timeout_micros": (2, "Int64Value"),
+    "max_enqueued_batches": (3, "Int64Value"),
+    "num_batch_threads": (4, "Int64Value"),
+    "thread_pool_name": (5, "StringValue"),
+    "enable_large_batch_splitting": (8, "BoolValue"),
+    "max_execution_batch_size": (9, "Int64Value"),
+}
+
+
+@dataclass(frozen=True)
+class BatchingParameters:
+    """How requests to one signature are put together."""
+
+    max_batch_size: int
+    """Rows."""
+    timeout_s: float
+    """How long the oldest request waits for others."""
+    max_enqueued_batches: int
+    """Batches that wait or run; a request beyond them is refused."""
+    num_threads: int
+    """Batches that run at one time."""
+    allowed_batch_sizes: tuple[int, ...]
+    """Increasing; a batch is filled up to the next one. The last is `max_batch_size`."""
+    pad_widths: bool
+    """Whether requests of different widths may share a batch."""
+
+    def padded_rows(self, rows: int) -> int:
+        """The allowed batch size that so many rows are filled up to."""
+        return next(size for size in self.allowed_batch_sizes if size >= rows)
+
+
+def read_batching_parameters(version_dir: Path, num_threads: int) -> BatchingParameters | None:
+    """Reads a version's parameters.
+
+    Args:
+        version_dir: of the version.
+        num_threads: where the file does not say how many.
+
+    Returns:
+        None if the version has no such file: its requests run one by one.
+
+    Raises:
+        BundleError: the file is not a `BatchingParameters`, or its sizes do not fit.
+    """
+    path = version_dir / BATCHING_NAME
+    if not path.is_file():
+        return None
+    try:
+        message = text_format.Parse(path.read_text(encoding="utf-8"), _message_class()())
+    except (text_format.ParseError, UnicodeDecodeError) as cause:
+        raise BundleError(
+            f"{path}: not a BatchingParameters message: {cause}. Export the bundle again."
+        ) from cause
+    max_batch_size = _value(message, "max_batch_size", 1000)
+    sizes = list(message.allowed_batch_sizes) or list(range(1, max_batch_size + 1))
+    if sizes != sorted(set(sizes)) or sizes[0] < 1 or sizes[-1] != max_batch_size:
+        raise BundleError(
+            f"{path}: found allowed_batch_sizes {sizes} and max_batch_size {max_batch_size}; the "
+            "sizes must increase from at least 1, and the last must be max_batch_size."
+        )
+    threads = _value(message, "num_batch_threads", num_threads)
+    return BatchingParameters(
+        max_batch_size=max_batch_size,
+        timeout_s=_value(message, "batch_timeout_micros", 0) / 1e6,
+        max_enqueued_batches=max(_value(message, "max_enqueued_batches", 10), 1),
+        num_threads=max(threads, 1),
+        allowed_batch_sizes=tuple(sizes),
+        pad_widths=message.pad_variable_length_inputs,
+    )
+
+
+def _value(message: Any, name: str, default: int) -> int:
+    return int(getattr(message, name).value) if message.HasField(name) else default
+
+
+def _message_class() -> Any:
+    file = descriptor_pb2.FileDescriptorProto(
+        name="twotower/batching_parameters.proto",
+        package="twotower",
+        syntax="proto3",
+        dependency=[wrappers_pb2.DESCRIPTOR.name],
+    )
+    message = file.message_type.add(name="BatchingParameters")
+    kind = descriptor_pb2.FieldDescriptorProto
+    for name, (number, wrapper) in _WRAPPED.items():
+        field = message.field.add(name=name, number=number, label=kind.LABEL_OPTIONAL)
+        field.type = kind.TYPE_MESSAGE
+        field.type_name = f".google.protobuf.{wrapper}"
+    message.field.add(
+        name="allowed_batch_sizes",
+        number=6,
+        label=kind.LABEL_REPEATED,
+        type=kind.TYPE_INT64,
+    )
+    message.field.add(
+        name="pad_variable_length_inputs",
+        number=7,
+        label=kind.LABEL_OPTIONAL,
+        type=kind.TYPE_BOOL,
+    )
+    pool = descriptor_pool.DescriptorPool()
+    pool.AddSerializedFile(wrappers_pb2.DESCRIPTOR.serialized_pb)
+    pool.Add(file)
+    return message_factory.GetMessageClass(
+        pool.FindMessageTypeByName("twotower.BatchingParameters")
+    )

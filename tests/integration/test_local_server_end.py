@@ -1,0 +1,45 @@
+"""The local server's end: it answers what is under way."""
+
+import json
+import time
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import pytest
+import tensorflow as tf
+from tensorflow_serving.apis import prediction_service_pb2_grpc
+
+from serving.server.local_server import ServerOptions, running
+from serving.server.model_source import from_directory
+from tests.fixtures.served_model import REQUEST, answer_ids, request_of, write_version
+
+pytestmark = pytest.mark.integration
+
+
+def test_what_is_under_way_is_answered_when_the_server_ends(tmp_path):
+    # A batch waits a second for others: both requests are waiting when the end comes.
+    write_version(tmp_path / "Shop", 1, wait_micros=1_000_000)
+
+    def over_rest(port):
+        body = json.dumps({"inputs": REQUEST}).encode()
+        where = f"http://127.0.0.1:{port}/v1/models/Shop:predict"
+        with urllib.request.urlopen(where, body, timeout=20) as response:
+            return json.load(response)["outputs"]["candidate_ids"]
+
+    def over_grpc(port):
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+            found = stub.Predict(request_of(), timeout=20).outputs["candidate_ids"]
+        return tf.make_ndarray(found).astype(str).tolist()
+
+    with ThreadPoolExecutor(2) as clients:
+        with running(ServerOptions(from_directory(tmp_path), 0, 0)) as server:
+            asked = [
+                clients.submit(over_rest, server.rest_port),
+                clients.submit(over_grpc, server.grpc_port),
+            ]
+            (served,) = server.manager.versions
+            while served.num_users < 2:
+                time.sleep(0.01)
+        assert [each.result() for each in asked] == [answer_ids(1)] * 2
