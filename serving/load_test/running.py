@@ -1,0 +1,124 @@
+"""Runs a load test in a process of its own, and puts its result into figures."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from serving.load_test.prepared import as_bytes
+from serving.request_inputs import Arrays
+from serving.target import parse_target
+from tfrs_twotower.errors import EndpointError, UnsupportedEnvironment
+
+_STARTING_S = 60.0
+
+
+@dataclass(frozen=True)
+class LoadTest:
+    """What a load test found."""
+
+    target: str
+    signature: str
+    users: int
+    batch_size: int
+    seconds: float
+    num_answers: int
+    num_errors: int
+    errors: dict[str, int]
+    """How often each error came."""
+    requests_per_s: float
+    """Answered ones."""
+    queries_per_s: float
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    worst_ms: float
+    milliseconds: list[float]
+    """Of every answer; errors are not among them."""
+
+
+def check_locust() -> None:
+    """Says what to install.
+
+    Raises:
+        UnsupportedEnvironment: locust is not there.
+    """
+    if importlib.util.find_spec("locust") is None:
+        raise UnsupportedEnvironment(
+            "locust is not installed, and load tests need it: `pip install "
+            "'tfrs-twotower[loadtest]'`."
+        )
+
+
+def run_load_test(
+    target: str, signature: str, requests: Sequence[Arrays], *, users: int, duration_s: float
+) -> LoadTest:
+    """Lets users replay requests, each sending the next one when it has its answer.
+
+    Args:
+        target: of the endpoint; see `serving.target`.
+        signature: which one is asked.
+        requests: inputs, `[batch, ...]` of the same batch size; they are replayed in turn.
+        users: how many send at the same time.
+        duration_s: in seconds.
+
+    Raises:
+        EndpointError: nothing was answered.
+        UnsupportedEnvironment: locust is not installed, or failed.
+    """
+    check_locust()
+    parsed = parse_target(target)
+    plan = {
+        "scheme": parsed.scheme,
+        "address": parsed.address,
+        "path": parsed.path,
+        "users": users,
+        "duration_s": duration_s,
+    }
+    with tempfile.TemporaryDirectory() as scratch:
+        directory = Path(scratch)
+        (directory / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
+        for number, body in enumerate(as_bytes(parsed, signature, requests)):
+            (directory / f"{number}.request").write_bytes(body)
+        command = [sys.executable, "-m", "serving.load_test.locust_process", scratch]
+        try:
+            subprocess.run(  # noqa: S603
+                command, check=True, capture_output=True, timeout=duration_s + _STARTING_S
+            )
+        except subprocess.SubprocessError as cause:
+            output = getattr(cause, "stderr", b"") or b""
+            raise UnsupportedEnvironment(
+                f"locust failed: {cause}. It said: {output.decode(errors='replace')[-2000:]}"
+            ) from cause
+        found = json.loads((directory / "found.json").read_text(encoding="utf-8"))
+    times, errors = found["milliseconds"], found["errors"]
+    if not times:
+        most = max(errors, key=lambda name: errors[name], default="no answer in time")
+        raise EndpointError(
+            f"{target}: no request was answered in {duration_s:.0f} s; {most}.", "UNAVAILABLE"
+        )
+    batch_size = len(next(iter(requests[0].values())))
+    p50, p95, p99 = np.percentile(times, [50, 95, 99]).tolist()
+    return LoadTest(
+        target=target,
+        signature=signature,
+        users=users,
+        batch_size=batch_size,
+        seconds=found["seconds"],
+        num_answers=len(times),
+        num_errors=sum(errors.values()),
+        errors=errors,
+        requests_per_s=len(times) / found["seconds"],
+        queries_per_s=len(times) * batch_size / found["seconds"],
+        p50_ms=p50,
+        p95_ms=p95,
+        p99_ms=p99,
+        worst_ms=max(times),
+        milliseconds=times,
+    )

@@ -1,0 +1,117 @@
+import json
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2
+
+from serving.load_test import running
+from serving.load_test.page import load_test_page
+from serving.load_test.prepared import as_bytes, from_queries, from_warmup
+from serving.load_test.running import LoadTest, run_load_test
+from serving.target import parse_target
+from serving.warmup import write_warmup_requests
+from tests.unit.pipelines.cli.command import twotower
+from tests.unit.serving.fake_endpoint import ENDPOINTS, FakeModel
+from tfrs_twotower.errors import BundleError, EndpointError, UnsupportedEnvironment
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    version = tmp_path_factory.mktemp("bundle") / "7"
+    version.mkdir()
+    (version / "saved_model.pb").touch()
+    (version / "assets.extra").mkdir()
+    inputs = {"user_id": tf.TensorSpec([None], tf.string)}
+    write_warmup_requests(version, "shop", {"serving_default": inputs}, [1, 4])
+    return version.parent
+
+
+def test_warmup_requests_of_one_size(bundle):
+    (inputs,) = from_warmup(bundle, "serving_default", 4)
+    assert inputs["user_id"].tolist() == [b""] * 4
+    with pytest.raises(BundleError, match="no request of 3 for serving_default; it has 1, 4"):
+        from_warmup(bundle, "serving_default", 3)
+
+
+def test_queries_of_a_file_go_round(tmp_path):
+    path = tmp_path / "q.jsonl"
+    path.write_text("".join(f'{{"user_id": "{name}"}}\n' for name in "abc"))
+    with ENDPOINTS["grpc"](FakeModel()) as target:
+        batches = from_queries(target, path, "serving_default", 2)
+    assert [batch["user_id"].tolist() for batch in batches] == [[b"a", b"b"], [b"c", b"a"]]
+    assert batches[0]["exclude_ids"].tolist() == [[b""], [b""]]
+
+
+def test_both_forms_of_a_request():
+    inputs = {"user_id": np.array([b"a"], object)}
+    (body,) = as_bytes(parse_target("http://h:1/shop"), "serving_default", [inputs])
+    assert json.loads(body) == {"signature_name": "serving_default", "inputs": {"user_id": ["a"]}}
+    (message,) = as_bytes(parse_target("grpc://h:1/shop/versions/7"), "serving_default", [inputs])
+    request = predict_pb2.PredictRequest.FromString(message)
+    assert (request.model_spec.name, request.model_spec.version.value) == ("shop", 7)
+    assert request.inputs["user_id"].string_val == [b"a"]
+
+
+@pytest.mark.parametrize("kind", ENDPOINTS)
+def test_users_ask_and_errors_are_counted(monkeypatch, capsys, tmp_path, bundle, kind):
+    pytest.importorskip("gevent")
+    model, page = FakeModel(), tmp_path / "load.html"
+    with ENDPOINTS[kind](model) as target:
+        model.failures = ["RESOURCE_EXHAUSTED"] * 5
+        result = twotower(
+            *(monkeypatch, capsys, "load-test", target, "--bundle", bundle, "--users", 2),
+            *("--duration", 1, "--batch-size", 4, "--report", page, "--json"),
+        )
+    assert result.code == 0, result.err
+    found = json.loads(result.out)
+    assert found["num_answers"] > 20
+    assert 3 <= found["num_errors"] <= 5, "the first request of a user is not counted"
+    assert "told to be RESOURCE_EXHAUSTED" in next(iter(found["errors"]))
+    assert 0 < found["p50_ms"] <= found["p95_ms"] <= found["p99_ms"] <= found["worst_ms"]
+    assert found["queries_per_s"] == pytest.approx(4 * found["num_answers"] / found["seconds"])
+    text = page.read_text()
+    assert "<svg" in text
+    assert "Errors" in text
+    assert "http-equiv" not in text
+    assert "src=" not in text
+
+
+def run_with(monkeypatch, process):
+    monkeypatch.setattr(running.subprocess, "run", process)
+    requests = [{"user_id": np.array([b""], object)}]
+    return run_load_test("http://h:1/shop", "serving_default", requests, users=1, duration_s=1.0)
+
+
+def test_nobody_answers(monkeypatch):
+    found = {"milliseconds": [], "errors": {"a": 1, "HTTP 503": 9}, "seconds": 1.0}
+
+    def process(command, **_):
+        (Path(command[-1]) / "found.json").write_text(json.dumps(found))
+
+    with pytest.raises(EndpointError, match="no request was answered in 1 s; HTTP 503"):
+        run_with(monkeypatch, process)
+
+
+def test_locust_fails(monkeypatch):
+    def process(command, **_):
+        raise subprocess.CalledProcessError(1, command, stderr=b"no module named gevent")
+
+    with pytest.raises(UnsupportedEnvironment, match=r"(?s)exit status 1.*no module named gevent"):
+        run_with(monkeypatch, process)
+
+
+def test_locust_is_an_extra(monkeypatch):
+    monkeypatch.setattr(running.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(UnsupportedEnvironment, match=r"pip install 'tfrs-twotower\[loadtest\]'"):
+        running.check_locust()
+
+
+def test_the_page_of_equal_times():
+    times = [1.0, 1.0]
+    test = LoadTest("grpc://h/<m>", "s", 1, 1, 1.0, 2, 0, {}, 2.0, 2.0, 1.0, 1.0, 1.0, 1.0, times)
+    page = load_test_page(test)
+    assert "grpc://h/&lt;m&gt;" in page
+    assert "nan" not in page.lower()
