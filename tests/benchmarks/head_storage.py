@@ -1,0 +1,70 @@
+"""What smaller candidate heads cost in ranking quality, on a finished run.
+
+    python -m tests.benchmarks.head_storage --spec feature_specs/movielens_100k.yaml \
+        --workdir build/demo
+
+The run must have a pre-ranker. Test queries, exact retrieval, full catalogue; the heads are
+rounded as a bundle of each `export.candidate_heads` keeps them. The last column is the largest
+loss that is accepted.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import get_args
+
+from serving.candidate_heads import HeadStorage
+from serving.pre_ranking import as_kept
+from tfrs_twotower.artifacts import Layout
+from tfrs_twotower.data.corpus import load_corpus
+from tfrs_twotower.data.evaluation_queries import load_evaluation_queries
+from tfrs_twotower.evaluation.cascade import rank_cascade
+from tfrs_twotower.evaluation.loading import load_inputs
+from tfrs_twotower.evaluation.ranking import EmbeddingScorer
+from tfrs_twotower.evaluation.re_scoring import PreRankerScores
+from tfrs_twotower.metrics import judge, per_query
+from tfrs_twotower.specs import FeatureSpec, load_spec
+from tfrs_twotower.towers.pre_ranker import load_pre_ranker
+
+METRIC = "ndcg@10"
+LARGEST_LOSS = 0.005
+_DEPTH = 100
+
+
+def measure(layout: Layout, spec: FeatureSpec) -> dict[str, float]:
+    """Mean nDCG@10 of the cascade by storage of its candidate heads."""
+    inputs = load_inputs(layout, spec, with_pre_ranker=True)
+    assert inputs.second_stage is not None
+    corpus = load_corpus(layout.preprocessed, spec)
+    raw = load_evaluation_queries(layout.preprocessed, "test", spec, corpus).raw
+    scorer = EmbeddingScorer(inputs.test.embeddings, inputs.candidate_embeddings)
+    pre_ranker = load_pre_ranker(layout.pre_ranker)
+    found = {}
+    for storage in get_args(HeadStorage):
+        re_score = PreRankerScores(as_kept(pre_ranker, storage), raw, layout.pre_ranker)
+        stage = replace(inputs.second_stage, re_score=re_score)
+        ranked = rank_cascade(scorer, inputs.test, inputs.eligible, stage, _DEPTH).ranked
+        found[storage] = float(per_query(METRIC, judge(ranked, inputs.test.truth)).mean())
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measures, and prints a table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--spec", type=Path, required=True)
+    parser.add_argument("--workdir", type=Path, required=True)
+    options = parser.parse_args(arguments)
+    found = measure(Layout(options.workdir), load_spec(options.spec))
+    lines = [f"| candidate_heads | {METRIC} | loss | at most |", "| --- | ---: | ---: | ---: |"]
+    for storage, value in found.items():
+        loss = found["float32"] - value
+        lines.append(f"| {storage} | {value:.5f} | {loss:+.5f} | {LARGEST_LOSS} |")
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()

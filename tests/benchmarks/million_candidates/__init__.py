@@ -1,0 +1,1 @@
+"""The served cascade over a million candidates, against libraries for nearest neighbours."""

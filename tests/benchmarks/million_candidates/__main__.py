@@ -1,0 +1,209 @@
+"""Command line of the benchmark of a million candidates."""
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import tfrs_twotower  # noqa: F401  (before TensorFlow)
+from tests.benchmarks.million_candidates.cascades import Own
+from tests.benchmarks.million_candidates.measuring import Times, measure
+from tests.benchmarks.million_candidates.parts import measure_parts
+from tests.benchmarks.million_candidates.peers import PEERS
+from tests.benchmarks.million_candidates.re_scoring import re_score
+from tests.benchmarks.million_candidates.systems import Bench, Lists, Sample, System
+from tests.benchmarks.million_candidates.table import render
+from tests.benchmarks.million_candidates.tuning import LISTED
+from tests.benchmarks.million_candidates.world import World, make_world
+from tfrs_twotower.index.exact import exact_top_k, mean_overlap
+
+_DESCRIPTION = """\
+The whole cascade over a million candidates, as it is served, against libraries for nearest
+neighbours that are each followed by the same re-scoring in NumPy.
+
+Candidates and queries are planted: unit vectors of 64 dimensions in clusters of uneven size, 4
+heads of 64 for each. Every system retrieves --depth candidates, re-scores them by the heads
+(greatest product over the candidate's heads, summed over the query's), and answers the best --k.
+Every index is tuned on queries of its own to the quickest search whose overlap@100 (the share of
+the 100 exact neighbours that stand first in the retrieved list) reaches --target. final@100 is the
+share of the answer of exact retrieval and re-scoring that a system's answer has.
+
+Ours is a bundle version in a TensorFlow session, which is how TensorFlow Serving runs it; times
+are from array to array. All systems live in one process and take turns; a ratio is the median over
+rounds of the ratio inside a round. Run it on an idle machine all the same, with NumPy's products
+on one thread, whose second would wait for work in a loop while the others are timed:
+
+  OPENBLAS_NUM_THREADS=1 python -m tests.benchmarks.million_candidates --workdir build/million
+
+Peers that are not installed are left out: pip install -e '.[benchmarks]' -c constraints.txt. They
+come to about 15 GB of memory, and 30 minutes to build; --workdir keeps what was built.
+"""
+_OWN = ("scann", "scann, int8 heads", "ivf", "brute_force", "brute_force, int8 vectors")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measures, and says what it found."""
+    options = _parse(arguments)
+    with tempfile.TemporaryDirectory() as scratch:
+        workdir = options.workdir or Path(scratch)
+        workdir = workdir / f"{options.candidates}"
+        workdir.mkdir(parents=True, exist_ok=True)
+        found = _measure(options, workdir)
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(found, indent=1, default=str) + "\n", encoding="utf-8")
+    sys.stdout.write(render(found))
+
+
+def _measure(options: argparse.Namespace, workdir: Path) -> dict[str, Any]:
+    count = options.queries
+    world = make_world(options.candidates, 2 * count)
+    lists = Lists(options.depth, options.k, options.target)
+    scores, rows = exact_top_k(world.queries, world.vectors, options.depth)
+    numbers = np.arange(2 * count)
+    samples = [Sample(part, rows[part, :LISTED]) for part in (numbers[:count], numbers[count:])]
+    bench = Bench(world, lists, *samples, workdir, options.inter_op)
+    measured = numbers[count:]
+    wanted = re_score(world, measured, rows[measured], scores[measured], options.k)
+    systems = _systems(bench, options.systems)
+    for system in systems.values():
+        found = np.concatenate([system.rows(measured[at : at + 32]) for at in range(0, count, 32)])
+        system.facts["final_overlap"] = mean_overlap(found, wanted)
+    times = _times(systems, measured, options.rounds)
+    best = _report(systems, times)
+    parts = {
+        name: _parts(world, system, measured, options)
+        for name, system in systems.items()
+        if system.own is not None
+    }
+    return {
+        "options": vars(options),
+        "systems": {name: system.facts for name, system in systems.items()},
+        "best_peer": best,
+        "parts": parts,
+        "targets": _targets(systems, times[1], parts),
+    }
+
+
+def _systems(bench: Bench, names: Sequence[str]) -> dict[str, System]:
+    systems = {}
+    exact: dict[str, Any] = {"overlap": 1.0, "build_s": 0.0}
+    for kind in ("scann", "ivf"):
+        wanted = [name for name in names if name.split(",")[0] == kind]
+        if wanted:
+            own, facts = bench.approximate(kind)
+            for name in wanted:
+                heads = "int8" if "int8" in name else "float32"
+                systems[name] = bench.served(name, own, heads, facts)
+            sys.stderr.write(f"{kind}: ready\n")
+    for name in names:
+        if name.startswith("brute_force"):
+            int8 = "int8" in name
+            own = Own("brute_force", int8=int8)
+            facts = {"build_s": 0.0} if int8 else exact
+            systems[name] = bench.served(name, own, "float32", facts)
+        elif name in PEERS and PEERS[name].installed():
+            systems[name] = bench.peer(name)
+            sys.stderr.write(f"{name}: ready\n")
+    return systems
+
+
+def _times(
+    systems: dict[str, System], measured: np.ndarray[Any, Any], rounds: int
+) -> dict[int, dict[str, Times]]:
+    """By batch size."""
+    found = {}
+    for size in (1, 32):
+        requests = [measured[at : at + size] for at in range(0, len(measured) - size + 1, size)]
+        asked = {
+            name: lambda number, system=system, requests=requests: system.ask(requests[number])
+            for name, system in systems.items()
+        }
+        found[size] = measure(asked, num_queries=len(requests), rounds=rounds)
+    return found
+
+
+def _report(systems: dict[str, System], times: dict[int, dict[str, Times]]) -> str | None:
+    """Adds what was timed to the facts; the quickest peer's name."""
+    peers = [name for name in systems if name in PEERS]
+    best = min(peers, key=lambda name: times[1][name].quantile(0.5), default=None)
+    for name, system in systems.items():
+        one, batch = times[1][name], times[32][name]
+        system.facts.update(
+            p50_ms=one.quantile(0.5),
+            p99_ms=one.quantile(0.99),
+            per_second=one.per_second(),
+            batch_p50_ms=batch.quantile(0.5),
+            batch_per_second=32 * batch.per_second(),
+            of_best_peer=one.ratio(times[1][best]) if best else None,
+        )
+    return best
+
+
+def _parts(
+    world: World, system: System, measured: np.ndarray[Any, Any], options: argparse.Namespace
+) -> dict[str, float]:
+    assert system.own is not None
+    times = measure_parts(
+        world,
+        system.own,
+        system.heads,
+        measured,
+        depth=options.depth,
+        k=options.k,
+        rounds=options.rounds,
+        inter_op=options.inter_op,
+    )
+    return {name: of.quantile(0.5) for name, of in times.items()}
+
+
+def _targets(
+    systems: dict[str, System], times: dict[str, Times], parts: dict[str, dict[str, float]]
+) -> dict[str, tuple[float | None, float]]:
+    """What was asked of the cascade, where it was measured: found, and at most."""
+    found: dict[str, tuple[float | None, float]] = {}
+    if "scann" in systems:
+        of_best = systems["scann"].facts["of_best_peer"]
+        pre_ranking = parts["scann"]["pre-ranking"] - parts["scann"]["empty call"]
+        found["scann cascade of the best peer's p50"] = (of_best, 0.5)
+        found["pre-ranking of it, ms"] = (pre_ranking, 0.6)
+    for other, limit in (("brute_force", 1 / 3), ("scann", 4.0)):
+        if {"ivf", other} <= systems.keys():
+            found[f"ivf cascade of {other}'s"] = (times["ivf"].ratio(times[other]), limit)
+    loads = [system.facts["load_s"] for system in systems.values() if system.own is not None]
+    found["slowest load of a bundle, s"] = (max(loads, default=None), 5.0)
+    return found
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks.million_candidates",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--systems", nargs="+", choices=[*_OWN, *PEERS], default=[*_OWN, *PEERS])
+    add("--candidates", type=int, default=1_000_000, help="in the corpus (1,000,000)")
+    add("--queries", type=int, default=500, help="to tune on, and as many to measure (500)")
+    add("--depth", type=int, default=1000, help="candidates that are re-scored (1,000)")
+    add("--k", type=int, default=100, help="candidates of an answer (100)")
+    add("--target", type=float, default=0.95, help="least overlap@100 of retrieval (0.95)")
+    add("--rounds", type=int, default=25, help="turns of every system, of 20 calls each (25)")
+    add(
+        "--inter-op",
+        type=int,
+        default=0,
+        help="our sessions' threads over operations: 0 one a core, -1 the caller's alone (0)",
+    )
+    add("--workdir", type=Path, help="keeps indexes and bundles here; else they are removed")
+    add("--json", type=Path, help="also writes the figures to this file")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""The project's own cascades: index, towers that look up, pre-ranker, bundle."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from serving.bundle import BundleOptions, BundleSource, write_bundle
+from serving.candidate_heads import HeadStorage
+from tests.benchmarks.million_candidates.world import Floats, World
+from tests.fixtures.tiny import tiny_spec
+from tfrs_twotower.documents import parse
+from tfrs_twotower.errors import FeatureSpecError
+from tfrs_twotower.index.kinds import Kind
+from tfrs_twotower.index.search_parameters import SearchParameters
+from tfrs_twotower.index.storage import Index
+from tfrs_twotower.layers.initial import WeightMaker
+from tfrs_twotower.specs import FeatureSpec
+from tfrs_twotower.towers.pair_scorer import PairScorer
+from tfrs_twotower.towers.pre_ranker import Combination, Member, PreRanker
+from tfrs_twotower.towers.tower import TowerOutput
+
+NUMBER = "number"
+"""The one feature of a query, and of a candidate: which one it is."""
+
+
+@dataclass(frozen=True)
+class Own:
+    """What an index of the project is made from."""
+
+    kind: Kind
+    arrays: dict[str, npt.NDArray[Any]] | None = None
+    parameters: SearchParameters | None = None
+    int8: bool = False
+
+    def index(self, world: World) -> Index:
+        """The index of the world's candidates."""
+        count = len(world.vectors)
+        ids = [f"c{row:07d}" for row in range(count)]
+        return Index(
+            self.kind, ids, [""] * count, world.vectors, self.arrays, self.parameters, self.int8
+        )
+
+    def bytes(self, world: World) -> int:
+        """What its search keeps in memory."""
+        module = self.index(world).search()
+        variables = module.variables  # type: ignore[attr-defined]
+        return sum(np.asarray(variable.numpy()).nbytes for variable in variables)
+
+
+class LookupTower(tf.Module):
+    """Finished embeddings and heads by number, so that only what follows a tower is measured."""
+
+    def __init__(self, vectors: Floats, heads: Floats) -> None:
+        super().__init__(name="lookup_tower")
+        self._vectors = tf.Variable(vectors, trainable=False)
+        self._heads = tf.Variable(heads, trainable=False)
+
+    def __call__(self, raw: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        return tf.gather(self._vectors.read_value(), tf.cast(raw[NUMBER], tf.int32))
+
+    def inputs(self, raw: Mapping[str, tf.Tensor]) -> Mapping[str, tf.Tensor]:
+        return raw
+
+    def encode(self, raw: Mapping[str, tf.Tensor]) -> TowerOutput:
+        heads = tf.gather(self._heads.read_value(), tf.cast(raw[NUMBER], tf.int32))
+        return TowerOutput(self(raw), heads=heads)
+
+
+def spec() -> FeatureSpec:
+    data = tiny_spec().model_dump(mode="json")
+    for side in ("query", "candidate"):
+        data[side]["features"] = [{"name": NUMBER, "kind": "numeric"}]
+    return parse(FeatureSpec, data, "million_candidates", FeatureSpecError)
+
+
+def pre_ranker(world: World, depth: int) -> PreRanker:
+    """One member of `NUM_HEADS` query and candidate heads, and a number for each candidate."""
+    tower = LookupTower(world.queries, world.query_heads)
+    towers: Any = SimpleNamespace(query=tower, scorer=PairScorer(WeightMaker(0)))
+    member = Member(towers, tf.constant(world.candidate_heads))
+    weights = (world.retrieval_weight, world.interaction_weight, 1.0)
+    combination = Combination(depth, ("retrieval", "interaction_0", "own"), weights)
+    return PreRanker((member,), combination, tf.constant(world.constants[:, None]))
+
+
+def rows_of(ids: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Rows of ids; -1 of none."""
+    return np.array([[int(one[1:] or b"-1") for one in line] for line in ids], np.int64)
+
+
+def write_cascade(
+    bundle: Path, world: World, own: Own, heads: HeadStorage, *, depth: int, k: int
+) -> Path:
+    """Exports a cascade; the directory of its version."""
+    source = BundleSource(
+        spec(),
+        LookupTower(world.queries, world.query_heads),
+        LookupTower(world.vectors[:1], world.candidate_heads[:1]),
+        own.index(world),
+        {"model": "0" * 16, "index": "0" * 16},
+        "0" * 16,
+        pre_ranker(world, depth),
+    )
+    options = BundleOptions(
+        bundle.name,
+        exact=False,
+        k=k,
+        max_excluded=1000,
+        allowed_batch_sizes=(1, 32),
+        keep_versions=1,
+        candidate_heads=heads,
+    )
+    return write_bundle(bundle, source, options).directory

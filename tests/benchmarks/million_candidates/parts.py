@@ -1,0 +1,85 @@
+"""Where the time of a cascade goes: its retrieval and its pre-ranking, each alone in a session."""
+
+import gc
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from serving.candidate_heads import HeadStorage
+from serving.pre_ranking import PreRanking
+from tests.benchmarks.million_candidates.cascades import NUMBER, LookupTower, Own, pre_ranker
+from tests.benchmarks.million_candidates.measuring import Times, measure
+from tests.benchmarks.million_candidates.served import Session
+from tests.benchmarks.million_candidates.world import World
+from tfrs_twotower.index.answers import order
+
+_LIST = ["rows", "scores"]
+
+
+class _Parts(tf.Module):
+    def __init__(self, world: World, own: Own, heads: HeadStorage, depth: int, k: int) -> None:
+        super().__init__(name="parts")
+        self.tower = LookupTower(world.queries, world.query_heads)
+        self.search = own.index(world).search()
+        self.pre_ranking = PreRanking(pre_ranker(world, depth), heads)
+        self._depth, self._k = depth, k
+
+    def nothing(self, **raw: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"number": raw[NUMBER] + 1.0}
+
+    def retrieval(self, **raw: tf.Tensor) -> dict[str, tf.Tensor]:
+        nobody = tf.fill([tf.shape(raw[NUMBER])[0], 1], -1)
+        scores, rows = self.search.search(self.tower(raw), self._depth, nobody)
+        return {"rows": rows, "scores": scores}
+
+    def pre_rank(self, rows: tf.Tensor, scores: tf.Tensor, **raw: tf.Tensor) -> dict[str, Any]:
+        scores, rows = order(self.pre_ranking(raw, rows, scores), rows, self._k)
+        return {"rows": rows, "scores": scores}
+
+
+def measure_parts(
+    world: World,
+    own: Own,
+    heads: HeadStorage,
+    queries: np.ndarray[Any, np.dtype[np.int64]],
+    *,
+    depth: int,
+    k: int,
+    rounds: int,
+    inter_op: int,
+) -> dict[str, Times]:
+    """Times of single queries: an empty signature, retrieval of `depth`, and pre-ranking of it."""
+    parts = _Parts(world, own, heads, depth, k)
+    number = {NUMBER: tf.TensorSpec([None], tf.float32, name=NUMBER)}
+    found = {
+        "rows": tf.TensorSpec([None, depth], tf.int32, name="rows"),
+        "scores": tf.TensorSpec([None, depth], tf.float32, name="scores"),
+    }
+    specs = {"nothing": number, "retrieval": number, "pre_rank": {**number, **found}}
+    signatures = {
+        name: tf.function(getattr(parts, name), autograph=False).get_concrete_function(**inputs)
+        for name, inputs in specs.items()
+    }
+    options = tf.saved_model.SaveOptions(namespace_whitelist=["Scann"])
+    with tempfile.TemporaryDirectory() as scratch:
+        tf.saved_model.save(parts, scratch, signatures=signatures, options=options)
+        del parts, signatures
+        gc.collect()
+        session = Session(Path(scratch), inter_op)
+    nothing = session.function("nothing", [NUMBER], ["number"])
+    retrieval = session.function("retrieval", [NUMBER], _LIST)
+    pre_rank = session.function("pre_rank", [NUMBER, *_LIST], _LIST)
+    numbers = queries.astype(np.float32)[:, None]
+    lists = [retrieval(one) for one in numbers]
+    asked: dict[str, Callable[[int], Any]] = {
+        "empty call": lambda turn: nothing(numbers[turn]),
+        "retrieval": lambda turn: retrieval(numbers[turn]),
+        "pre-ranking": lambda turn: pre_rank(numbers[turn], *lists[turn]),
+    }
+    times = measure(asked, num_queries=len(queries), rounds=rounds)
+    session.close()
+    return times

@@ -1,0 +1,168 @@
+"""Every system under one face: numbers of queries in, final rows out."""
+
+import gc
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from serving.candidate_heads import HeadStorage
+from tests.benchmarks.million_candidates.cascades import Own, rows_of, write_cascade
+from tests.benchmarks.million_candidates.own_index import OwnIndex, efforts_of, train_own
+from tests.benchmarks.million_candidates.peers import PEERS, THREADS
+from tests.benchmarks.million_candidates.re_scoring import Rows, re_score
+from tests.benchmarks.million_candidates.served import Served
+from tests.benchmarks.million_candidates.tuning import Retriever, overlap, tune
+from tests.benchmarks.million_candidates.world import World
+from tfrs_twotower.index.kinds import Kind
+from tfrs_twotower.index.scann_training import load_scann
+
+Numbers = Rows
+
+
+class Lists(NamedTuple):
+    """Lengths of lists, and what retrieval must reach."""
+
+    depth: int
+    """Candidates that are retrieved and re-scored."""
+    k: int
+    """Candidates that are answered."""
+    target: float
+    """Least overlap@100 of what was retrieved."""
+
+
+class Sample(NamedTuple):
+    """Queries, and the rows of exact search `[num_queries, LISTED]`."""
+
+    numbers: Numbers
+    exact: Rows
+
+
+@dataclass(frozen=True)
+class System:
+    """A cascade that can be asked."""
+
+    ask: Callable[[Numbers], Any]
+    """One request."""
+    rows: Callable[[Numbers], Rows]
+    """The same, and the rows `[len(numbers), k]` of its answer."""
+    facts: dict[str, Any]
+    own: Own | None = None
+    heads: HeadStorage = "float32"
+
+
+class Bench:
+    """Builds, tunes and keeps the systems over one world."""
+
+    def __init__(
+        self,
+        world: World,
+        lists: Lists,
+        tuning: Sample,
+        measured: Sample,
+        workdir: Path,
+        inter_op: int,
+    ) -> None:
+        """Nothing is built yet.
+
+        Args:
+            world: what is searched.
+            lists: lengths.
+            tuning: queries that parameters are chosen on.
+            measured: others, that everything is reported on.
+            workdir: where indexes and bundles are kept; what lies there is not built again.
+            inter_op: see `Session`.
+        """
+        self.world, self.lists, self.tuning, self.measured = world, lists, tuning, measured
+        self._workdir, self._inter_op = workdir, inter_op
+
+    def peer(self, name: str) -> System:
+        """A library's index, followed by re-scoring in NumPy."""
+        peer = PEERS[name]
+        path = self._workdir / name.replace(" ", "_")
+        build_s = self._built(path, lambda: peer.build(self.world.vectors).save(path))
+        started = time.perf_counter()
+        index = peer.load(path)
+        load_s = time.perf_counter() - started
+        reached, chosen, threads = self._tuned(index, peer.efforts, (1, THREADS))
+
+        def ask(numbers: Numbers) -> Rows:
+            index.set(chosen, threads if len(numbers) == 1 else THREADS)
+            rows, scores = index.find(self.world.queries[numbers], self.lists.depth)
+            return re_score(self.world, numbers, rows, scores, self.lists.k)
+
+        facts = {
+            "effort": chosen,
+            "threads": threads,
+            "overlap": reached,
+            "build_s": build_s,
+            "load_s": load_s,
+            "index_mb": path.stat().st_size / 1e6,
+            "heads_mb": self.world.candidate_heads.nbytes / 1e6,
+        }
+        return System(ask, ask, facts)
+
+    def approximate(self, kind: Kind) -> tuple[Own, dict[str, Any]]:
+        """An approximate index of the project, tuned, and what is to be said of it."""
+        path, vectors, depth = self._workdir / f"{kind}.npz", self.world.vectors, self.lists.depth
+        build_s = self._built(path, lambda: np.savez(path, **train_own(kind, vectors, depth)))
+        with np.load(path, allow_pickle=False) as arrays:
+            trained = {name: arrays[name] for name in arrays.files}
+        index = OwnIndex(kind, vectors, trained, depth)
+        reached, chosen, _ = self._tuned(index, efforts_of(kind, trained, depth), (THREADS,))
+        own = Own(kind, trained, index.parameters(chosen))
+        return own, {"effort": chosen, "overlap": reached, "build_s": build_s}
+
+    def served(self, name: str, own: Own, heads: HeadStorage, facts: dict[str, Any]) -> System:
+        """An exported cascade, loaded as a server loads it."""
+        bundle = self._workdir / name.replace(" ", "_").replace(",", "")
+        started = time.perf_counter()
+        version = write_cascade(
+            bundle, self.world, own, heads, depth=self.lists.depth, k=self.lists.k
+        )
+        export_s = time.perf_counter() - started
+        if own.kind == "scann":
+            load_scann()
+        gc.collect()  # what was exported, and its copies
+        started = time.perf_counter()
+        served = Served(version, self._inter_op)
+        served.ask(self.tuning.numbers[:1])
+        facts = {
+            **facts,
+            "load_s": time.perf_counter() - started,
+            "export_s": export_s,
+            "index_mb": own.bytes(self.world) / 1e6,
+            "heads_mb": self.world.candidate_heads.nbytes / 1e6 / (4 if heads == "int8" else 1),
+        }
+        gc.collect()
+        return System(served.ask, lambda numbers: rows_of(served.ask(numbers)), facts, own, heads)
+
+    def _tuned(
+        self, index: Retriever, efforts: Any, threads: tuple[int, ...]
+    ) -> tuple[float, Any, int]:
+        depth, vectors = self.lists.depth, self.world.queries
+        tuned = tune(
+            index,
+            efforts,
+            vectors[self.tuning.numbers],
+            self.tuning.exact,
+            depth=depth,
+            target=self.lists.target,
+            threads=threads,
+        )
+        index.set(tuned.effort, max(threads))
+        reached = overlap(index, vectors[self.measured.numbers], self.measured.exact, depth)
+        return reached, tuned.effort, tuned.threads
+
+    def _built(self, path: Path, build: Callable[[], None]) -> float:
+        """Builds what is not there, and says how long it took when it was built."""
+        note = path.with_name(f"{path.name}.seconds.json")
+        if not note.exists():
+            started = time.perf_counter()
+            build()
+            note.write_text(json.dumps(time.perf_counter() - started), encoding="utf-8")
+        return float(json.loads(note.read_text(encoding="utf-8")))

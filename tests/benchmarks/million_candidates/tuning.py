@@ -1,0 +1,106 @@
+"""The least effort that finds enough: the same rule for every index."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from tests.benchmarks.million_candidates.re_scoring import Rows
+from tests.benchmarks.million_candidates.world import Floats
+from tfrs_twotower.index.exact import mean_overlap
+
+LISTED = 100
+"""Overlap is measured on the first so many of a retrieved list."""
+_QUERIES_AT_ONCE = 50
+_TIMED = 60
+
+
+class Retriever(Protocol):
+    """A built index."""
+
+    def set(self, effort: Any, threads: int) -> None:
+        """Chooses how much is looked at, and by how many threads."""
+
+    def find(self, queries: Floats, k: int) -> tuple[Rows, Floats]:
+        """Rows and inner products `[len(queries), k]`, best first."""
+
+    def save(self, path: Path) -> None:
+        """Writes it to a file."""
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What was chosen."""
+
+    effort: Any
+    threads: int
+    """Of a single query."""
+    tried: list[dict[str, Any]]
+
+
+def overlap(found: Retriever, queries: Floats, exact: Rows, depth: int) -> float:
+    """Mean overlap@LISTED: the share of each query's exact neighbours at the head of its list.
+
+    Args:
+        found: asked for `depth` candidates a query.
+        queries: `[num_queries, dim]`.
+        exact: `[num_queries, LISTED]` of exact search.
+        depth: list length, at least LISTED.
+    """
+    starts = range(0, len(queries), _QUERIES_AT_ONCE)
+    lists = [found.find(queries[at : at + _QUERIES_AT_ONCE], depth)[0] for at in starts]
+    return mean_overlap(np.concatenate(lists)[:, :LISTED], exact)
+
+
+def tune(
+    index: Retriever,
+    efforts: Sequence[Any],
+    queries: Floats,
+    exact: Rows,
+    *,
+    depth: int,
+    target: float,
+    threads: Sequence[int],
+) -> Tuned:
+    """The quickest effort whose overlap reaches the target; the best one where none does.
+
+    Costs are lower quartiles of the time of single queries, which other load disturbs least.
+
+    Args:
+        index: what is tuned.
+        efforts: to try.
+        queries: `[num_queries, dim]`, none of which is measured afterwards.
+        exact: `[num_queries, LISTED]` of exact search.
+        depth: length of the retrieved lists.
+        target: least overlap.
+        threads: numbers of threads to try with the chosen effort.
+    """
+    tried = []
+    for effort in efforts:
+        index.set(effort, max(threads))
+        reached = overlap(index, queries, exact, depth)
+        index.set(effort, threads[0])
+        tried.append({"effort": effort, "overlap": reached, "ms": _ms(index, queries, depth)})
+    enough = [one for one in tried if one["overlap"] >= target]
+    chosen = (
+        min(enough, key=lambda one: one["ms"])
+        if enough
+        else max(tried, key=lambda one: one["overlap"])
+    )
+    times = {}
+    for number in threads:
+        index.set(chosen["effort"], number)
+        times[number] = _ms(index, queries, depth)
+    return Tuned(chosen["effort"], min(times, key=times.__getitem__), tried)
+
+
+def _ms(index: Retriever, queries: Floats, depth: int) -> float:
+    durations = []
+    for place in range(min(_TIMED, len(queries))):
+        started = time.perf_counter()
+        index.find(queries[place : place + 1], depth)
+        durations.append(time.perf_counter() - started)
+    return round(1e3 * float(np.quantile(durations, 0.25)), 4)
