@@ -38,7 +38,5 @@ def _candidate_ids(path: Path, queries: Mapping[str, npt.NDArray[Any]]) -> npt.N
     parts = []
     for start in range(0, count, _QUERIES_AT_ONCE):
         batch = {name: values[start : start + _QUERIES_AT_ONCE] for name, values in queries.items()}
-        size = len(next(iter(batch.values())))
-        inputs = {**batch, names.EXCLUDE_IDS: np.full((size, 1), b"", object)}
-        parts.append(bundle.call(names.SERVING_DEFAULT, inputs)[names.CANDIDATE_IDS])
+        parts.append(bundle.ask(names.SERVING_DEFAULT, batch)[names.CANDIDATE_IDS])
     return np.concatenate(parts)

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,23 +10,31 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import tensorflow as tf
 
-from serving import signatures as names
 from serving.batching import BATCHING_NAME, batching_parameters
+from serving.candidate_heads import HeadStorage
 from serving.loading import TITLES_NAME, LoadedModel, load_model
+from serving.memory import memory_estimate
 from serving.model import ServingModel
-from serving.server_config import (
-    MODELS_NAME,
-    MONITORING_NAME,
-    models_config,
-    monitoring_config,
+from serving.pre_ranking import PreRanking
+from serving.publishing import (
+    FinishedVersion,
+    StagedVersion,
+    WrittenBundle,
+    publish,
+    stage_version,
 )
-from serving.versions import list_versions, next_version, remove_old_versions
+from serving.release_gate import MEASURES, check_release
+from serving.versions import newest_version
 from serving.warmup import write_warmup_requests
-from tfrs_twotower.artifacts import Manifest, commit, fingerprint
+from tfrs_twotower.artifacts import fingerprint, seal
+from tfrs_twotower.config import GateConfig
 from tfrs_twotower.errors import BundleError
+from tfrs_twotower.index.answers import Search
+from tfrs_twotower.index.attributes import Attributes, CandidateAttributes
 from tfrs_twotower.index.candidate_ids import CandidateIds
 from tfrs_twotower.index.storage import Index
 from tfrs_twotower.specs import FeatureSpec
+from tfrs_twotower.towers.pre_ranker import PreRanker
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,16 @@ class BundleSource:
     parents: Mapping[str, str]
     """Fingerprints of the artifacts that the rest came from."""
     config_fingerprint: str
+    pre_ranker: PreRanker | None = None
+    """Of the same corpus; None serves retrieval."""
+    attributes: CandidateAttributes | None = None
+    """Of the same corpus: what `allow` and `deny` speak of. None leaves them out."""
+
+    def searcher(self, options: "BundleOptions") -> Search:
+        """A searcher of the kind that a bundle of these options has."""
+        if options.exact:
+            return self.index.exact_search()
+        return self.index.search(max_excluded=options.max_excluded)
 
 
 @dataclass(frozen=True)
@@ -58,25 +76,23 @@ class BundleOptions:
     """Exclusions that a longer ScaNN search makes up for; more are answered by exact search."""
     allowed_batch_sizes: Sequence[int]
     keep_versions: int
+    candidate_heads: HeadStorage = "float32"
+    """Type that the pre-ranker's candidate heads are kept in."""
+    gate: GateConfig = field(default_factory=GateConfig)
+    """What it must not lose against the version that is served."""
 
 
-@dataclass(frozen=True)
-class WrittenBundle:
-    """A version that was written."""
-
-    directory: Path
-    version: int
-    manifest: Manifest
-    removed_versions: list[int]
+def _nothing_more(_: LoadedModel) -> Mapping[str, Any]:
+    return {}
 
 
 def write_bundle(
     bundle: Path,
     source: BundleSource,
     options: BundleOptions,
-    check: Callable[[LoadedModel], None] = lambda _: None,
+    complete: Callable[[LoadedModel], Mapping[str, Any]] = _nothing_more,
 ) -> WrittenBundle:
-    """Writes the next version of a bundle and removes those beyond `keep_versions`.
+    """Publishes the next version of a bundle and removes those beyond `keep_versions`.
 
     The version appears under its number only when it is complete.
 
@@ -84,53 +100,89 @@ def write_bundle(
         bundle: the bundle's directory, `bundle/<name>`.
         source: towers, index, spec.
         options: how it is written.
-        check: is given the saved model as a server will load it, and raises to refuse it.
+        complete: see `fill_version`.
 
     Raises:
-        BundleError: a candidate id cannot be served, or the check refused the model.
+        BundleError: see `fill_version` and `serving.publishing.publish`.
+    """
+    with stage_version(bundle) as staged:
+        model = fill_version(staged, source, options, complete)
+        return publish([FinishedVersion(staged, options.keep_versions, model)])[0]
+
+
+def fill_version(
+    staged: StagedVersion,
+    source: BundleSource,
+    options: BundleOptions,
+    complete: Callable[[LoadedModel], Mapping[str, Any]] = _nothing_more,
+) -> LoadedModel:
+    """Writes everything of a version, its manifest last; `publish` is what is left to do.
+
+    Args:
+        staged: where it is written.
+        source: towers, index, spec.
+        options: how it is written.
+        complete: is given the saved model as a server will load it, raises to refuse it, may add
+            files beside it, and returns what the manifest's details say of it (`measures` are
+            compared with the served version's).
+
+    Returns:
+        The saved model as it was loaded.
+
+    Raises:
+        BundleError: a candidate id cannot be served, `complete` refused the model, or the release
+            gate did.
     """
     _check_ids(source.index.candidate_ids)
-    bundle.mkdir(parents=True, exist_ok=True)
-    version = next_version(bundle)
-    destination = bundle / str(version)
-    staging = bundle / f".{version}.partial"
-    staging.mkdir()
+    _check_sizes(source)
     k = min(options.k, len(source.index.candidate_ids))
-    identity = fingerprint({**source.parents, "exact": options.exact, "k": k})
-    _save_model(staging, source, options, k, f"{version}-{identity}")
-    check(load_model(staging))
-    _write_extras(staging, source, options)
-    if version in list_versions(bundle):
-        raise BundleError(f"{destination}: was written meanwhile by another export. Export again.")
-    manifest = commit(
-        staging,
-        destination,
+    identity = fingerprint(
+        {
+            **source.parents,
+            "exact": options.exact,
+            "k": options.k,
+            "candidate_heads": options.candidate_heads,
+            "restricts": sorted(source.attributes.values) if source.attributes else [],
+        }
+    )
+    model_version = f"{staged.version}-{identity}"
+    _save_model(staged.directory, source, options, k, model_version)
+    model = load_model(staged.directory)
+    details = dict(complete(model))
+    check_release(staged.bundle, staged.version, details.get(MEASURES, {}), options.gate)
+    _write_extras(staged.directory, source, options, model)
+    seal(
+        staged.directory,
         kind="bundle",
         spec_fingerprint=fingerprint(source.spec),
         config_fingerprint=source.config_fingerprint,
         parents=source.parents,
-        counts={"candidates": len(source.index.candidate_ids), "k": k, "version": version},
+        counts={
+            "candidates": len(source.index.candidate_ids),
+            "k": k,
+            "version": staged.version,
+        },
         details={
             "name": options.name,
             "index": "brute_force" if options.exact else source.index.kind,
-            "model_version": f"{version}-{identity}",
+            "model_version": model_version,
+            "memory": memory_estimate(staged.directory, newest_version(staged.bundle)),
+            **details,
         },
     )
-    text = models_config(options.name, options.keep_versions)
-    (bundle / MODELS_NAME).write_text(text, encoding="utf-8")
-    (bundle / MONITORING_NAME).write_text(monitoring_config(), encoding="utf-8")
-    removed = remove_old_versions(bundle, options.keep_versions)
-    return WrittenBundle(destination, version, manifest, removed)
+    return model
 
 
 def _save_model(
     staging: Path, source: BundleSource, options: BundleOptions, k: int, model_version: str
 ) -> None:
     index = source.index
-    search = (
-        index.exact_search() if options.exact else index.search(max_excluded=options.max_excluded)
-    )
     scann = not options.exact and index.kind == "scann"
+    pre_ranking, attributes = None, None
+    if source.pre_ranker is not None:
+        pre_ranking = PreRanking(source.pre_ranker, options.candidate_heads)
+    if source.attributes is not None:
+        attributes = Attributes(source.attributes)
     with tempfile.TemporaryDirectory() as scratch:
         lookup_file = Path(scratch) / "candidate_ids.txt"
         lookup_file.write_bytes("".join(f"{name}\n" for name in index.candidate_ids).encode())
@@ -138,10 +190,12 @@ def _save_model(
             source.spec,
             source.query_tower,
             source.candidate_tower,
-            search,
+            source.searcher(options),
             CandidateIds(index.candidate_ids, lookup_file),
             k=k,
             model_version=model_version,
+            pre_ranking=pre_ranking,
+            attributes=attributes,
         )
         tf.saved_model.save(
             model,
@@ -151,15 +205,11 @@ def _save_model(
         )
 
 
-def _write_extras(staging: Path, source: BundleSource, options: BundleOptions) -> None:
-    spec, index = source.spec, source.index
-    inputs = {
-        names.SERVING_DEFAULT: names.retrieval_inputs(spec),
-        names.CANDIDATE_GENERATION: names.retrieval_inputs(spec),
-        names.QUERY_EMBEDDING: names.query_inputs(spec),
-        names.CANDIDATE_EMBEDDING: names.candidate_inputs(spec),
-        names.SERVING_EXAMPLES: names.example_inputs(),
-    }
+def _write_extras(
+    staging: Path, source: BundleSource, options: BundleOptions, model: LoadedModel
+) -> None:
+    index = source.index
+    inputs = {name: model.inputs(name) for name in sorted(model.model.signatures)}
     write_warmup_requests(staging, options.name, inputs, options.allowed_batch_sizes)
     text = batching_parameters(options.allowed_batch_sizes)
     (staging / BATCHING_NAME).write_text(text, encoding="utf-8")
@@ -175,4 +225,19 @@ def _check_ids(candidate_ids: Sequence[str]) -> None:
             raise BundleError(
                 f"the corpus has a candidate with the id {candidate_id!r}: an id that is served "
                 "must not be empty or contain a line break. Change it in the candidates table."
+            )
+
+
+def _check_sizes(source: BundleSource) -> None:
+    expected = len(source.index.candidate_ids)
+    found = {"vectors": len(source.index.vectors)}
+    if source.pre_ranker is not None:
+        found["pre-ranker"] = len(source.pre_ranker.candidate_signals)
+    if source.attributes is not None:
+        found |= {f"attribute {name}": len(v) for name, v in source.attributes.values.items()}
+    for part, size in found.items():
+        if size != expected:
+            raise BundleError(
+                f"the {part} is of {size} candidates, the index of {expected}: they are not of one "
+                "corpus. Run the stages that write them again."
             )

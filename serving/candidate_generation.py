@@ -4,14 +4,20 @@ import tensorflow as tf
 
 from tfrs_twotower.data.raw_inputs import RawBatch
 from tfrs_twotower.index.answers import Search
+from tfrs_twotower.index.attributes import Attributes
 from tfrs_twotower.index.candidate_ids import CandidateIds
 
 
 class CandidateGeneration(tf.Module):
-    """Query tower, searcher and candidate ids as one function of the graph."""
+    """Query tower, searcher, candidate ids and attributes as one function of the graph."""
 
     def __init__(
-        self, query_tower: tf.Module, search: Search, candidate_ids: CandidateIds, k: int
+        self,
+        query_tower: tf.Module,
+        search: Search,
+        candidate_ids: CandidateIds,
+        k: int,
+        attributes: Attributes | None = None,
     ) -> None:
         """Puts the parts together.
 
@@ -20,25 +26,53 @@ class CandidateGeneration(tf.Module):
             search: searcher over the corpus.
             candidate_ids: ids of the same corpus.
             k: list length of every answer.
+            attributes: what requests may restrict their answers by; None, where by nothing.
         """
         super().__init__(name="candidate_generation")
         self.query_tower = query_tower
         self.searcher = search
         self.candidate_ids = candidate_ids
         self.k = k
+        self.attributes = attributes
 
-    def __call__(self, raw: RawBatch, exclude_ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def __call__(
+        self,
+        raw: RawBatch,
+        exclude_ids: tf.Tensor,
+        allow: tf.Tensor | None = None,
+        deny: tf.Tensor | None = None,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """Retrieves candidates.
 
         Args:
             raw: query features.
             exclude_ids: `[batch, n]` strings; ids that are no candidate's, such as "", are ignored.
+            allow: `[batch, n]` tokens `feature=value`, if there are attributes; see
+                `tfrs_twotower.index.attributes`.
+            deny: the same.
 
         Returns:
             Scores float32 and candidate ids string, each `[batch, k]`, best first; a place without
             a candidate has "" and the lowest float32.
         """
-        scores, rows = self.searcher.search(
-            self.query_tower(raw), self.k, self.candidate_ids.rows_of(exclude_ids)
-        )
+        scores, rows = self.retrieve(raw, self.k, exclude_ids, allow, deny)
         return scores, self.candidate_ids.ids_of(rows)
+
+    def retrieve(
+        self,
+        raw: RawBatch,
+        depth: int,
+        exclude_ids: tf.Tensor,
+        allow: tf.Tensor | None = None,
+        deny: tf.Tensor | None = None,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """As `__call__`, with rows in place of ids, and lists of another length."""
+        permits = None
+        if self.attributes is not None:
+            permits = self.attributes.permits(allow, deny)
+        excluded = self.candidate_ids.rows_of(exclude_ids)
+        return self.searcher.search(self.query_tower(raw), depth, excluded, permits=permits)
+
+    def score(self, raw: RawBatch, rows: tf.Tensor) -> tf.Tensor:
+        """Retrieval scores `[batch, n]` of candidates at these rows; any number at rows below 0."""
+        return self.searcher.score(self.query_tower(raw), tf.maximum(rows, 0))

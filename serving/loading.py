@@ -12,7 +12,9 @@ import tensorflow as tf
 
 from serving.preflight import read_ops
 from serving.server_ops import SCANN_NAMESPACE, TEXT_OPS
+from serving.signatures import LISTS, MODEL_VERSION, QUERY_EMBEDDING
 from serving.versions import resolve_version
+from serving.warmup import blank
 from tfrs_twotower.artifacts import Manifest, read_manifest, verify_files
 from tfrs_twotower.errors import BundleError, UnsupportedEnvironment
 from tfrs_twotower.index.scann_training import load_scann
@@ -64,6 +66,17 @@ class LoadedModel:
             ) from cause
         return {name: value.numpy() for name, value in outputs.items()}
 
+    def blank(self, signature: str) -> dict[str, npt.NDArray[Any]]:
+        """Inputs of one query of which nothing is known; see `serving.warmup.blank`."""
+        return {name: blank(name, spec, 1) for name, spec in self.inputs(signature).items()}
+
+    def ask(self, signature: str, inputs: Mapping[str, Any]) -> dict[str, npt.NDArray[Any]]:
+        """As `call`; exclusions and restricts that are not given are none."""
+        size = len(next(iter(inputs.values())))
+        taken = self.inputs(signature)
+        blanks = {name: np.full((size, 1), b"", object) for name in LISTS if name in taken}
+        return self.call(signature, {**blanks, **inputs})
+
     def _function(self, signature: str) -> Any:
         try:
             return self.model.signatures[signature]
@@ -82,23 +95,47 @@ class LoadedBundle(LoadedModel):
 
     def titles(self) -> dict[str, str]:
         """Titles by candidate id, for people."""
-        table = pq.read_table(self.directory / TITLES_NAME)
-        ids, titles = table["candidate_id"].to_pylist(), table["title"].to_pylist()
-        return dict(zip(ids, titles, strict=True))
+        return read_titles(self.directory)
+
+
+def read_titles(version_dir: Path) -> dict[str, str]:
+    """Titles by candidate id, in row order, of a version's directory."""
+    table = pq.read_table(version_dir / TITLES_NAME)
+    ids, titles = table["candidate_id"].to_pylist(), table["title"].to_pylist()
+    return dict(zip(ids, titles, strict=True))
 
 
 def load_bundle(path: Path) -> LoadedBundle:
-    """Loads a bundle's newest version, or the version that the path names.
+    """Loads the version of a bundle that is served, or the version that the path names.
 
     Raises:
-        BundleError: there is no bundle, or TensorFlow cannot load it.
+        BundleError: there is no bundle, TensorFlow cannot load it, or the model in it is another
+            than its manifest says.
         MissingArtifact, CorruptArtifact: a file does not match the bundle's manifest.
         UnsupportedEnvironment: it needs operations that are not installed.
     """
     directory = resolve_version(path)
     manifest = read_manifest(directory, "bundle")
     verify_files(directory, manifest)
-    return LoadedBundle(directory, load_model(directory).model, manifest)
+    loaded = LoadedBundle(directory, load_model(directory).model, manifest)
+    check_model_version(loaded, manifest)
+    return loaded
+
+
+def check_model_version(model: LoadedModel, manifest: Manifest) -> None:
+    """Asks a model for its version, which must be that of the manifest beside it.
+
+    Raises:
+        BundleError: it is another; the message names both.
+    """
+    found = model.call(QUERY_EMBEDDING, model.blank(QUERY_EMBEDDING))
+    answered = as_text(found[MODEL_VERSION])[0]
+    stated = str(manifest.details.get("model_version"))
+    if answered != stated:
+        raise BundleError(
+            f"{model.directory}: the model calls itself {answered}, its manifest {stated}: they "
+            "are of two versions. Export again."
+        )
 
 
 def load_model(directory: Path) -> LoadedModel:

@@ -1,12 +1,14 @@
-"""Says from a SavedModel's list of operations whether a model server can load it."""
+"""Says from the operations in a SavedModel's graph whether a model server can load it."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import saved_model_pb2
 
-from serving.server_ops import SCANN_OPS, TEXT_OPS
+from serving.server_ops import PYTHON_OPS, SCANN_NAMESPACE, SCANN_OPS, TEXT_OPS
 from serving.versions import SAVED_MODEL_NAME, resolve_version
 from tfrs_twotower.errors import BundleError
 
@@ -17,7 +19,7 @@ def check_bundle(bundle: Path, server: str = "stock") -> tuple[str, ...]:
     """Operations of a bundle that a server does not have; the model itself is not loaded.
 
     Args:
-        bundle: a bundle directory (its newest version is looked at) or one version of it.
+        bundle: a bundle directory (the version that is served is looked at) or one version of it.
         server: `stock` TensorFlow Serving, or one built with ScaNN's operations, `scann`.
 
     Returns:
@@ -28,14 +30,32 @@ def check_bundle(bundle: Path, server: str = "stock") -> tuple[str, ...]:
     """
     if server not in SERVERS:
         raise BundleError(f"server '{server}': allowed are {', '.join(SERVERS)}.")
-    known = set(dir(tf.raw_ops)) | TEXT_OPS
+    # `tf.raw_ops` is a fixed list of the core operations of the installed TensorFlow; libraries
+    # that are loaded later add nothing to it. It is never newer than 2.20 (pyproject.toml), and an
+    # operation of a stable release stays in later ones, so that a 2.20 server has all of it but
+    # what needs Python.
+    known = (set(dir(tf.raw_ops)) - PYTHON_OPS) | TEXT_OPS
     if server == "scann":
         known |= SCANN_OPS
     return tuple(name for name in read_ops(resolve_version(bundle)) if name not in known)
 
 
+def way_out(missing: Sequence[str]) -> str:
+    """What somebody can do about missing operations: a sentence."""
+    if all(name.startswith(SCANN_NAMESPACE) for name in missing):
+        return (
+            "These are ScaNN's: serve it with a TF Serving that was built with them, or export "
+            "a bundle of core operations, with `index: brute_force` in export.bundles or with "
+            "index.server: stock."
+        )
+    return "Serve it with a TF Serving that was built with them, or change what needs them."
+
+
 def read_ops(version_dir: Path) -> list[str]:
-    """Names of all operations in a SavedModel, sorted.
+    """Names of all operations that a SavedModel runs, sorted.
+
+    The list that TensorFlow writes beside the graph (`stripped_op_list`) is not asked: it leaves
+    out what stands in a branch of `tf.cond` or in a loop.
 
     Raises:
         BundleError: `saved_model.pb` is not one.
@@ -45,10 +65,28 @@ def read_ops(version_dir: Path) -> list[str]:
         saved = saved_model_pb2.SavedModel.FromString(path.read_bytes())
     except (OSError, DecodeError) as cause:
         raise BundleError(f"{path}: not a SavedModel: {cause}. Export the bundle again.") from cause
-    return sorted(
-        {
-            operation.name
-            for graph in saved.meta_graphs
-            for operation in graph.meta_info_def.stripped_op_list.op
-        }
-    )
+    return sorted(set().union(*(_ops_of(graph.graph_def) for graph in saved.meta_graphs)))
+
+
+def _ops_of(graph: Any) -> set[str]:
+    """Operations of a graph and of every function that it reaches."""
+    functions = {function.signature.name: function for function in graph.library.function}
+    found: set[str] = set()
+    reached: set[str] = set()
+    waiting = [graph.node]
+    while waiting:
+        for node in waiting.pop():
+            found.add(node.op)
+            called = (functions.keys() & {node.op, *_named_functions(node)}) - reached
+            reached |= called
+            waiting += [functions[name].node_def for name in called]
+    return found - functions.keys()
+
+
+def _named_functions(node: Any) -> Iterator[str]:
+    """Functions in a node's attributes: branches, loop bodies, what a call calls."""
+    for value in node.attr.values():
+        if value.HasField("func"):
+            yield value.func.name
+        for function in value.list.func:
+            yield function.name

@@ -29,8 +29,10 @@ def answer(
     features: Mapping[str, str],
     k: int | None = None,
     exclude: Sequence[str] = (),
+    allow: Sequence[str] = (),
+    deny: Sequence[str] = (),
 ) -> Answer:
-    """Asks a bundle's newest version, or the version that the path names.
+    """Asks the version of a bundle that is served, or the version that the path names.
 
     Args:
         bundle_dir: `bundle/<name>` or `bundle/<name>/<version>`.
@@ -38,12 +40,16 @@ def answer(
             by `,` where there is no `|`. Features that are not given are missing.
         k: length of the answer, at most the bundle's own k, which is the default.
         exclude: candidate ids to leave out.
+        allow: tokens `feature=value`: of every candidate feature that is named, an answered
+            candidate has one of the values.
+        deny: tokens `feature=value` that no answered candidate has.
 
     Raises:
-        BundleError: an unknown feature, a value of the wrong type, or a larger k.
+        BundleError: an unknown feature, a value of the wrong type, a larger k, or restricts that
+            the bundle does not take.
         ArtifactError: the bundle is damaged.
     """
-    return ask(load_bundle(bundle_dir), features, k, exclude)
+    return ask(load_bundle(bundle_dir), features, k, exclude, allow, deny)
 
 
 def ask(
@@ -51,10 +57,20 @@ def ask(
     features: Mapping[str, str],
     k: int | None = None,
     exclude: Sequence[str] = (),
+    allow: Sequence[str] = (),
+    deny: Sequence[str] = (),
 ) -> Answer:
     """As `answer`, of a bundle that is in memory."""
     specs = bundle.inputs(names.SERVING_DEFAULT)
-    specs.pop(names.EXCLUDE_IDS)
+    lists = {names.EXCLUDE_IDS: exclude, names.ALLOW: allow, names.DENY: deny}
+    for name in (names.ALLOW, names.DENY):
+        if name not in specs and lists.pop(name):
+            raise BundleError(
+                f"{bundle.directory}: '{name}' was given; this bundle takes no restricts. Name the "
+                "candidate features that they speak of in export.restricts and export again."
+            )
+    for name in lists:
+        specs.pop(name)
     for name in features:
         if name not in specs:
             close = difflib.get_close_matches(name, specs, n=1, cutoff=0.5)
@@ -77,7 +93,7 @@ def ask(
     inputs: dict[str, Any] = {
         name: _values(name, spec, features.get(name)) for name, spec in specs.items()
     }
-    inputs[names.EXCLUDE_IDS] = [["", *exclude]]
+    inputs |= {name: [["", *values]] for name, values in lists.items()}
     found = bundle.call(names.SERVING_DEFAULT, inputs)
     candidate_ids = [name for name in as_text(found[names.CANDIDATE_IDS][0]) if name]
     candidate_ids = candidate_ids[:k]

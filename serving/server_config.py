@@ -1,32 +1,93 @@
-"""`models.config` and `monitoring.config`: what TensorFlow Serving is started with."""
+"""`models.config` and `monitoring.config`: what TensorFlow Serving is started with.
+
+`models.config` is a `ModelServerConfig` message in protobuf's text format; this module is the only
+place that writes or reads it. It names no version labels: TensorFlow Serving assigns labels before
+it loads models, and refuses a whole config whose label points at a version that is not loaded yet,
+so a label in this file would keep a server from starting, and from rolling back.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import text_format
+from tensorflow_serving.config import model_server_config_pb2
+
+from tfrs_twotower.artifacts import replace_file
+from tfrs_twotower.errors import BundleError
 
 MODELS_NAME = "models.config"
 MONITORING_NAME = "monitoring.config"
 
 
-def models_config(name: str, num_versions: int) -> str:
-    """A `ModelServerConfig` message that serves the newest version of one bundle.
+def models_config(name: str, *, version: int | None = None) -> str:
+    """The text of a `ModelServerConfig` that serves one bundle.
 
     Args:
         name: the bundle's and the model's name.
-        num_versions: how many versions the bundle directory keeps, for the comment.
+        version: the one version that is served; by default whichever is the newest.
     """
+    policy = "latest { num_versions: 1 }"
+    if version is not None:
+        policy = f"specific {{ versions: {version} }}"
     return f"""\
 # Mount this directory at /models/{name} and start the server with
 #   --model_config_file=/models/{name}/{MODELS_NAME} --model_config_file_poll_wait_seconds=30
 #   --monitoring_config_file=/models/{name}/{MONITORING_NAME}
 #   --enable_batching --enable_per_model_batching_parameters
-# To go back to an earlier version (the newest {num_versions} are kept), replace latest by
-#   specific {{ versions: VERSION }}
+# `twotower rollback` makes an earlier version the one that is served, by this file.
 model_config_list {{
   config {{
     name: "{name}"
     base_path: "/models/{name}"
     model_platform: "tensorflow"
-    model_version_policy {{ latest {{ num_versions: 1 }} }}
+    model_version_policy {{ {policy} }}
   }}
 }}
 """
+
+
+def write_models_config(bundle: Path, version: int | None = None) -> None:
+    """Replaces a bundle's `models.config` in one step; a server that polls it reads old or new.
+
+    Args:
+        bundle: the bundle's directory, whose name is the model's.
+        version: the one version that is served; by default whichever is the newest.
+    """
+    replace_file(bundle / MODELS_NAME, models_config(bundle.name, version=version))
+
+
+def read_models_config(path: Path) -> Any:
+    """Reads a `models.config`.
+
+    Returns:
+        `model_server_config_pb2.ModelServerConfig`.
+
+    Raises:
+        BundleError: the file is not there, or is not one.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        return text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
+    except (OSError, UnicodeDecodeError, text_format.ParseError) as cause:
+        raise BundleError(
+            f"{path}: cannot be read as a ModelServerConfig in text format: {cause}. Correct it, "
+            "or let `twotower rollback BUNDLE --undo` write it again."
+        ) from cause
+
+
+def pinned_version(bundle: Path) -> int | None:
+    """The version that a bundle's `models.config` serves; None where that is the newest.
+
+    Raises:
+        BundleError: the file cannot be read.
+    """
+    path = bundle / MODELS_NAME
+    if not path.exists():
+        return None
+    for model in read_models_config(path).model_config_list.config:
+        if model.name == bundle.name:
+            return max(model.model_version_policy.specific.versions, default=None)
+    return None
 
 
 def monitoring_config() -> str:

@@ -6,6 +6,9 @@ of which earlier versions have the larger part. ScaNN's operations are in no sto
 
 SCANN_NAMESPACE = "Scann>"
 
+PYTHON_OPS = frozenset({"EagerPyFunc", "PyFunc", "PyFuncStateless"})
+"""Operations of TensorFlow's core that run only inside a Python process."""
+
 TEXT_OPS = frozenset(
     {
         "CaseFoldUTF8",

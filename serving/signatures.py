@@ -7,11 +7,15 @@ from tfrs_twotower.specs import FeatureSpec
 
 SERVING_DEFAULT = "serving_default"
 CANDIDATE_GENERATION = "candidate_generation"
+PRE_RANKING = "pre_ranking"
 QUERY_EMBEDDING = "query_embedding"
 CANDIDATE_EMBEDDING = "candidate_embedding"
 SERVING_EXAMPLES = "serving_examples"
 
 EXCLUDE_IDS = "exclude_ids"
+ALLOW = "allow"
+DENY = "deny"
+LISTS = (EXCLUDE_IDS, ALLOW, DENY)
 EXAMPLES = "examples"
 CANDIDATE_IDS = "candidate_ids"
 SCORES = "scores"
@@ -29,14 +33,23 @@ def candidate_inputs(spec: FeatureSpec) -> dict[str, tf.TensorSpec]:
     return raw_signature(spec.candidate.features)
 
 
-def retrieval_inputs(spec: FeatureSpec) -> dict[str, tf.TensorSpec]:
-    """Query features and `exclude_ids` `[batch, n]`.
+def list_inputs(*, restricts: bool) -> dict[str, tf.TensorSpec]:
+    """What a request adds to its query: `exclude_ids`, `allow` and `deny`, each `[batch, n]`.
 
-    Column 0 of `exclude_ids` is always "": a server that batches requests of different widths pads
-    each with the first element of its own tensor.
+    Column 0 of each is always "": a server that batches requests of different widths pads each with
+    the first element of its own tensor.
+
+    Args:
+        restricts: whether the bundle has attributes that `allow` and `deny` speak of.
     """
-    exclude = tf.TensorSpec([None, None], tf.string, name=EXCLUDE_IDS)
-    return {**query_inputs(spec), EXCLUDE_IDS: exclude}
+    found = LISTS if restricts else (EXCLUDE_IDS,)
+    return {name: tf.TensorSpec([None, None], tf.string, name=name) for name in found}
+
+
+def pre_ranking_inputs(spec: FeatureSpec) -> dict[str, tf.TensorSpec]:
+    """Query features and `candidate_ids` `[batch, n]`."""
+    listed = tf.TensorSpec([None, None], tf.string, name=CANDIDATE_IDS)
+    return {**query_inputs(spec), CANDIDATE_IDS: listed}
 
 
 def example_inputs() -> dict[str, tf.TensorSpec]:

@@ -12,11 +12,21 @@ from pipelines.cli import (
     demo_command,
     doctor_command,
     init_command,
+    load_test_command,
     query_commands,
+    recall_check_command,
+    refresh_command,
+    rollback_command,
+    serve_command,
     stage_commands,
 )
 from tfrs_twotower import __version__
-from tfrs_twotower.errors import TwoTowerError, UnsupportedEnvironment, WorkdirError
+from tfrs_twotower.errors import (
+    EndpointError,
+    TwoTowerError,
+    UnsupportedEnvironment,
+    WorkdirError,
+)
 
 EXIT_USER = 1
 EXIT_ENVIRONMENT = 2
@@ -61,6 +71,11 @@ for _module in (
     stage_commands,
     compare_command,
     query_commands,
+    serve_command,
+    recall_check_command,
+    load_test_command,
+    refresh_command,
+    rollback_command,
     dataset_command,
     init_command,
     doctor_command,
@@ -74,7 +89,7 @@ def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         app(args=arguments, prog_name="twotower")
-    except (UnsupportedEnvironment, WorkdirError) as error:
+    except (EndpointError, UnsupportedEnvironment, WorkdirError) as error:
         _fail(error, str(error), EXIT_ENVIRONMENT, debug=debug)
     except TwoTowerError as error:
         _fail(error, str(error), EXIT_USER, debug=debug)

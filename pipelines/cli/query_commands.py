@@ -12,7 +12,7 @@ _Bundle = Annotated[
     typer.Argument(
         metavar="BUNDLE",
         show_default=False,
-        help="Bundle directory, WORKDIR/bundle/NAME (its newest version), or one version of it.",
+        help="Bundle directory, WORKDIR/bundle/NAME (its served version), or one version of it.",
     ),
 ]
 
@@ -37,6 +37,21 @@ def query(
     exclude: Annotated[
         list[str] | None, typer.Option("--exclude", help="Candidate id to leave out; repeatable.")
     ] = None,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow",
+            metavar="FEATURE=VALUE",
+            help="Only candidates with this value, or another allowed one of the feature; "
+            "repeatable. The feature must stand in export.restricts.",
+        ),
+    ] = None,
+    deny: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--deny", metavar="FEATURE=VALUE", help="No candidates with this value; repeatable."
+        ),
+    ] = None,
     json_output: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """Answer one query from an exported bundle.
@@ -47,6 +62,7 @@ def query(
     \b
       twotower query build/mine/bundle/mine --set town=Oslo --k 10
       twotower query build/mine/bundle/mine --set "history=B-7|B-3" --exclude B-7 --exclude B-3
+      twotower query build/mine/bundle/mine --allow genres=Comedy --allow genres=Drama
     """  # noqa: D301  (click reads the control character)
     from dataclasses import asdict
 
@@ -58,7 +74,7 @@ def query(
         if not equals:
             raise typer.BadParameter(f"'{value}': expected feature=value", param_hint="--set")
         features[name] = content
-    found = answer(bundle, features, k=k, exclude=exclude or ())
+    found = answer(bundle, features, k, exclude or (), allow or (), deny or ())
     if json_output:
         shown = asdict(found)
         print_json({key: shown[key] for key in ("candidate_ids", "scores", "model_version")})
@@ -94,7 +110,7 @@ def preflight(
     \b
       twotower preflight build/mine/bundle/mine --server stock
     """  # noqa: D301  (click reads the control character)
-    from serving.preflight import check_bundle
+    from serving.preflight import check_bundle, way_out
 
     if server not in ("stock", "scann"):
         raise typer.BadParameter(f"'{server}': expected stock or scann", param_hint="--server")
@@ -103,7 +119,8 @@ def preflight(
         print_json({"server": server, "loads": not verdict, "missing_ops": list(verdict)})
     elif verdict:
         typer.echo(
-            f"{bundle}: a {server} TF Serving cannot load it: missing {', '.join(verdict)}.",
+            f"{bundle}: a {server} TF Serving cannot load it: missing {', '.join(verdict)}. "
+            f"{way_out(verdict)}",
             err=True,
         )
     else:

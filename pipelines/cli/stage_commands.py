@@ -166,15 +166,41 @@ def _stage_command(name: str) -> Callable[..., None]:
             force=True,
         )
 
-    command.__doc__ = (
+    command.__doc__ = _help_of(name)
+    return command
+
+
+def _export(
+    run_config: _Run,
+    workdir: _Workdir,
+    beam_options: _Beam = None,
+    overrides: _Set = None,
+    shards: Annotated[
+        int | None,
+        typer.Option(
+            "--shards", min=1, help="Splits the corpus into so many bundles (export.shards)."
+        ),
+    ] = None,
+    json_output: _Json = False,
+) -> None:
+    overrides = [*(overrides or ())]
+    if shards is not None:
+        overrides.append(f"export.shards={shards}")
+    stages = _select("export", "export")
+    _run(run_config, workdir, stages, overrides, beam_options, json_output=json_output, force=True)
+
+
+def _help_of(name: str) -> str:
+    return (
         f"{_STAGES[name][1]}\n\nAlways runs this one stage, also if nothing changed; "
         "`twotower run` skips what is up to date."
     )
-    return command
 
 
 def add_to(app: typer.Typer) -> None:
     """Adds the commands."""
     app.command(short_help="Run all stages that are not up to date.")(run)
+    _export.__doc__ = _help_of("export")
     for name, (short_help, _) in _STAGES.items():
-        app.command(name, short_help=short_help)(_stage_command(name))
+        command = _export if name == "export" else _stage_command(name)
+        app.command(name, short_help=short_help)(command)

@@ -1,32 +1,25 @@
 """Stage `export`: the next version of each bundle that the run config asks for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
+from pipelines.stages.bundle_checks import BundleChecks
 from pipelines.stages.context import StageContext
 from pipelines.stages.parents import open_parent
-from serving.bundle import BundleOptions, BundleSource, WrittenBundle, write_bundle
+from pipelines.stages.releases import RunArtifacts, measured_queries
+from serving.descent import check_descent
 from serving.loading import LoadedModel
-from serving.parity import check_embeddings, sample_rows
-from serving.signatures import CANDIDATE_EMBEDDING, QUERY_EMBEDDING
-from tfrs_twotower.artifacts import MANIFEST_NAME, Manifest, fingerprint, sha256_file
-from tfrs_twotower.artifacts.manifest import FileEntry, package_versions
+from serving.measures import MeasuredQueries, measure_model
+from serving.publishing import FinishedVersion, WrittenBundle, publish, stage_version
+from serving.release import Release, write_release
+from serving.release_gate import MEASURES
+from serving.versions import next_version
+from tfrs_twotower.artifacts import MANIFEST_NAME, Manifest, fingerprint, replace_file, sha256_file
+from tfrs_twotower.artifacts.manifest import FileEntry, Kind, package_versions
 from tfrs_twotower.config import BundleConfig
 from tfrs_twotower.data.corpus import load_corpus
-from tfrs_twotower.data.evaluation_queries import load_evaluation_queries
 from tfrs_twotower.errors import BundleError
-from tfrs_twotower.index.embeddings import (
-    Embeddings,
-    read_candidate_embeddings,
-    read_query_embeddings,
-)
-from tfrs_twotower.index.storage import load_index
-from tfrs_twotower.towers.storage import load_towers
-
-_COMPARED_ROWS = 32
 
 
 def bundle_configs(context: StageContext) -> tuple[BundleConfig, ...]:
@@ -49,85 +42,85 @@ def config_fingerprint(context: StageContext) -> str:
     """Hash of the settings that the stage reads."""
     bundles = [bundle.model_dump(mode="json") for bundle in bundle_configs(context)]
     export = context.config.export.model_dump(mode="json")
-    return fingerprint({"export": {**export, "bundles": bundles}})
+    return fingerprint(
+        {
+            "export": {**export, "bundles": bundles},
+            "pre_ranking": context.config.pre_ranking is not None,
+        }
+    )
 
 
 def run(context: StageContext) -> Manifest:
-    """Writes the next version of each bundle; earlier versions stay, up to `keep_versions`.
+    """Publishes the next version of every bundle, or of none; a few earlier versions stay.
 
     `bundle/manifest.json` lists the versions that were written; the files of a version are
     checksummed in the manifest inside it.
 
+    Where the run config has `pre_ranking`, a bundle serves the cascade, otherwise retrieval.
+
     Raises:
-        BundleError: a bundle's vectors differ from the offline embeddings, or a candidate id
-            cannot be served; the version is not published then.
+        BundleError: a bundle's vectors or lists differ from the offline ones, the artifacts were
+            not made from each other, a candidate id cannot be served, or the release gate refused
+            a version.
+        ConfigError: `export.restricts` names something else than a feature with values.
         ArtifactError: a parent is missing, outdated or damaged.
     """
-    layout, export, reporter = context.layout, context.config.export, context.reporter
-    open_parent(context, "preprocessed")
-    parents = {
-        kind: open_parent(context, kind).fingerprint for kind in ("model", "embeddings", "index")
-    }
-    towers = load_towers(layout.model)
-    index = load_index(layout.index)
-    settings = config_fingerprint(context)
-    source = BundleSource(context.spec, towers.query, towers.candidate, index, parents, settings)
-    check = _parity_check(context)
-    configs = bundle_configs(context)
-    (layout.bundle / MANIFEST_NAME).unlink(missing_ok=True)
-    written = []
-    for done, config in enumerate(configs):
-        reporter.progress("exporting", done, len(configs), config.name)
-        options = BundleOptions(
-            name=config.name,
-            exact=config.index == "brute_force",
-            k=export.k,
-            max_excluded=export.max_excluded,
-            allowed_batch_sizes=export.allowed_batch_sizes,
-            keep_versions=export.keep_versions,
-        )
-        written.append(write_bundle(layout.bundle / config.name, source, options, check))
-        reporter.message(f"wrote {written[-1].directory}")
-    reporter.progress("exporting", len(configs), len(configs))
+    layout, reporter = context.layout, context.reporter
+    kinds: list[Kind] = ["preprocessed", "model", "embeddings", "index"]
     if context.config.pre_ranking is not None:
-        reporter.message("bundles serve retrieval; the pre-ranker is evaluated offline only")
-    return _write_manifest(context, parents, settings, written)
+        kinds.append("pre_ranker")
+    parents = check_descent({kind: open_parent(context, kind) for kind in kinds})
+    settings = config_fingerprint(context)
+    corpus = load_corpus(layout.preprocessed, context.spec)
+    artifacts = RunArtifacts.read(context, corpus, parents, settings)
+    checks, queries = BundleChecks(context, corpus), measured_queries(context, corpus)
+    releases = [found for bundle in bundle_configs(context) for found in artifacts.releases(bundle)]
+    version = max(next_version(layout.bundle / name) for name, _ in releases)
+    with ExitStack() as stack:
+        finished = []
+        for done, (name, release) in enumerate(releases):
+            reporter.progress("exporting", done, len(releases), name)
+            staged = stack.enter_context(stage_version(layout.bundle / name, version))
+            model = write_release(staged, release, _check(checks, release, queries))
+            finished.append(FinishedVersion(staged, context.config.export.keep_versions, model))
+        reporter.progress("exporting", len(releases), len(releases))
+        (layout.bundle / MANIFEST_NAME).unlink(missing_ok=True)
+        written = publish(finished)
+    for bundle in written:
+        reporter.message(describe(bundle))
+    return _write_manifest(context, parents, settings, written, len(corpus))
 
 
-def _parity_check(context: StageContext) -> Callable[[LoadedModel], None]:
-    """A check that a saved model's towers give the offline embeddings of some records."""
-    layout, spec = context.layout, context.spec
-    corpus = load_corpus(layout.preprocessed, spec)
-    queries = load_evaluation_queries(layout.preprocessed, "test", spec, corpus)
-    candidates = _compared(corpus.ids, corpus.raw, read_candidate_embeddings(layout.embeddings))
-    compared = {
-        QUERY_EMBEDDING: _compared(
-            queries.query_ids, queries.raw, read_query_embeddings(layout.embeddings, "test")
-        ),
-        CANDIDATE_EMBEDDING: candidates,
-    }
+def describe(bundle: WrittenBundle) -> str:
+    """A line about a version: where it lies, what was measured, what it takes in memory."""
+    details = bundle.manifest.details
+    measures = ", ".join(f"{name} {value:.4f}" for name, value in details[MEASURES].items())
+    one, swap = (details["memory"][key] / 1e6 for key in ("version_bytes", "swap_bytes"))
+    return (
+        f"wrote {bundle.directory}: {measures or 'not measured: no validation queries'}; about "
+        f"{one:,.1f} MB in memory, {swap:,.1f} MB while a server changes versions"
+    )
 
-    def check(model: LoadedModel) -> None:
-        for signature, (raw, expected) in compared.items():
-            check_embeddings(model, signature, raw, expected)
+
+def _check(
+    checks: BundleChecks, release: Release, queries: MeasuredQueries | None
+) -> Callable[[LoadedModel], Mapping[str, Any]]:
+    def check(model: LoadedModel) -> Mapping[str, Any]:
+        checks.check(model, release.source, release.options(release.settings.name))
+        if queries is None:
+            return {MEASURES: {}}
+        corpus = release.corpus
+        return {MEASURES: measure_model(model, queries, corpus.ids, corpus.vectors)}
 
     return check
 
 
-def _compared(
-    ids: npt.NDArray[np.object_], raw: dict[str, npt.NDArray[Any]], embeddings: Embeddings
-) -> tuple[dict[str, npt.NDArray[Any]], npt.NDArray[np.float32]]:
-    if [name.decode() for name in ids.tolist()] != embeddings.ids:
-        raise BundleError(
-            f"export: the embeddings are of {len(embeddings.ids)} other records than the "
-            f"{len(ids)} of the examples. Run embed, build-index and export again."
-        )
-    rows = sample_rows(raw, _COMPARED_ROWS)
-    return {name: values[rows] for name, values in raw.items()}, embeddings.vectors[rows]
-
-
 def _write_manifest(
-    context: StageContext, parents: dict[str, str], settings: str, written: list[WrittenBundle]
+    context: StageContext,
+    parents: dict[str, str],
+    settings: str,
+    written: list[WrittenBundle],
+    num_candidates: int,
 ) -> Manifest:
     directory = context.layout.bundle
     files = {}
@@ -142,14 +135,12 @@ def _write_manifest(
         parents=parents,
         counts={
             "bundles": len(written),
-            "candidates": written[0].manifest.counts["candidates"],
+            "candidates": num_candidates,
             "k": written[0].manifest.counts["k"],
         },
         files=files,
         packages=package_versions(),
         details={"versions": {bundle.directory.parent.name: bundle.version for bundle in written}},
     )
-    partial = directory / f".{MANIFEST_NAME}.partial"
-    partial.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    partial.replace(directory / MANIFEST_NAME)
+    replace_file(directory / MANIFEST_NAME, manifest.model_dump_json(indent=2) + "\n")
     return manifest

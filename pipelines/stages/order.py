@@ -71,7 +71,7 @@ STAGES = (
         "export",
         "pipelines.stages.export",
         "bundle",
-        ("model", "embeddings", "index"),
+        ("model", "embeddings", "index", "pre_ranker"),
     ),
     Stage(
         "evaluate",

@@ -64,6 +64,8 @@ def write_fake_bundle(bundle: Path, kind: str = "brute_force", **changes) -> Wri
         changes.pop("index", None) or fake_index(kind),
         {"model": "m" * 16, "index": "i" * 16},
         "settings",
+        changes.pop("pre_ranker", None),
+        changes.pop("attributes", None),
     )
     options = {
         "name": bundle.name,
@@ -73,8 +75,8 @@ def write_fake_bundle(bundle: Path, kind: str = "brute_force", **changes) -> Wri
         "allowed_batch_sizes": (1, 4),
         "keep_versions": 2,
     }
-    check = changes.pop("check", lambda _: None)
-    return write_bundle(bundle, source, BundleOptions(**{**options, **changes}), check)
+    complete = changes.pop("complete", lambda _: {})
+    return write_bundle(bundle, source, BundleOptions(**{**options, **changes}), complete)
 
 
 def requests(size: int, excluded: list[list[str]], numbers: np.ndarray | None = None) -> dict:

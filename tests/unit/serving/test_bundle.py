@@ -36,7 +36,7 @@ def loaded(written):
 def test_what_lies_in_a_bundle(written):
     bundle, version = written.directory.parent, written.directory
     assert sorted(path.name for path in bundle.iterdir()) == sorted(
-        [str(written.version), "models.config", "monitoring.config"]
+        [str(written.version), ".highest_version", "models.config", "monitoring.config"]
     )
     assert {"saved_model.pb", "variables", "assets", "assets.extra", "batching_params.pbtxt"} <= {
         path.name for path in version.iterdir()
@@ -231,7 +231,7 @@ def test_a_refused_model_is_not_published(tmp_path):
         raise BundleError("no: fix it")
 
     with pytest.raises(BundleError, match="no: fix it"):
-        fakes.write_fake_bundle(tmp_path / "b", check=refuse)
+        fakes.write_fake_bundle(tmp_path / "b", complete=refuse)
     assert list_versions(tmp_path / "b") == []
 
 

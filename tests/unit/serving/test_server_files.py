@@ -22,9 +22,7 @@ def test_batching_sizes_grow_and_end_with_the_limit():
 
 
 def test_models_config_is_one():
-    config = text_format.Parse(
-        models_config("movies", 3), model_server_config_pb2.ModelServerConfig()
-    )
+    config = text_format.Parse(models_config("movies"), model_server_config_pb2.ModelServerConfig())
     (model,) = config.model_config_list.config
     assert (model.name, model.base_path, model.model_platform) == (
         "movies",
@@ -45,7 +43,10 @@ def test_monitoring_config_is_balanced_text():
 def test_warm_up_covers_every_signature_and_size_without_data(tmp_path):
     spec = tiny_spec()
     inputs = {
-        "serving_default": signatures.retrieval_inputs(spec),
+        "serving_default": {
+            **signatures.query_inputs(spec),
+            **signatures.list_inputs(restricts=True),
+        },
         "serving_examples": signatures.example_inputs(),
     }
     assert write_warmup_requests(tmp_path, "tiny", inputs, [4, 1]) == 4

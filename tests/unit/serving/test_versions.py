@@ -33,6 +33,12 @@ def test_retention_keeps_the_newest_and_clears_leftovers(tmp_path):
     assert remove_old_versions(tmp_path, 5) == []
 
 
+def test_a_version_that_servers_may_still_have_loaded_stays(tmp_path):
+    make(tmp_path, "1", "2", "3", "4")
+    assert remove_old_versions(tmp_path, 1, also_keep=2) == [1, 3]
+    assert list_versions(tmp_path) == [2, 4]
+
+
 def test_a_bundle_means_its_newest_version(tmp_path):
     make(tmp_path, "9", "10")
     assert resolve_version(tmp_path) == tmp_path / "10"
@@ -42,6 +48,9 @@ def test_a_bundle_means_its_newest_version(tmp_path):
 def test_what_is_no_bundle(tmp_path):
     with pytest.raises(BundleError, match=r"there is no bundle. Expected .*twotower export"):
         resolve_version(tmp_path)
+    make(tmp_path / "big-shard-00000-of-00001", "1")
+    with pytest.raises(BundleError, match=r"is split into big-shard-00000-of-00001, of which one"):
+        resolve_version(tmp_path / "big")
     make(tmp_path / "tiny", "1")
-    with pytest.raises(BundleError, match="It holds the bundles tiny; name one of them"):
+    with pytest.raises(BundleError, match=r"It holds the bundles .*, tiny; name one of them"):
         resolve_version(tmp_path)

@@ -11,7 +11,8 @@ from tfrs_twotower.errors import ConfigError, UnsupportedEnvironment, WorkdirErr
 COMMANDS = (
     *("demo", "run", "preprocess", "train", "embed", "build-index"),
     *("mine", "train-pre-ranker", "export", "evaluate"),
-    *("compare", "query", "preflight", "dataset", "init", "doctor"),
+    *("compare", "query", "preflight", "serve", "recall-check", "load-test"),
+    *("refresh", "rollback", "dataset", "init", "doctor"),
 )
 
 

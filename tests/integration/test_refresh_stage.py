@@ -1,0 +1,190 @@
+"""Refreshing and sharding what the export stage wrote, from tables to answers."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from pipelines.stages import export, refresh
+from pipelines.stages.context import SilentReporter
+from pipelines.stages.releases import RunArtifacts
+from serving.loading import load_bundle
+from serving.sharding import find_shards, merge_lists, rows_of_shards
+from serving.versions import list_versions
+from tests.fixtures.asking import answers
+from tests.fixtures.tiny import write_tiny_tables
+from tests.fixtures.tiny_model import tiny_context
+from tests.fixtures.tiny_pre_ranker import PRE_RANKING
+from tests.integration.conftest import CASCADE_EXPORT
+from tfrs_twotower.artifacts import read_manifest
+from tfrs_twotower.config import BundleConfig
+from tfrs_twotower.data.corpus import load_corpus
+from tfrs_twotower.data.evaluation_queries import load_evaluation_queries
+from tfrs_twotower.errors import BundleError, DataError
+
+pytestmark = pytest.mark.integration
+
+
+class Lines(SilentReporter):
+    """Keeps what is said."""
+
+    def __init__(self):
+        self.lines = []
+
+    def message(self, text):
+        self.lines.append(text)
+
+
+@pytest.fixture(scope="module")
+def context(cascade_context):
+    return cascade_context
+
+
+@pytest.fixture(scope="module")
+def bundle(context, tmp_path_factory):
+    """A copy of the exported bundle, to publish into."""
+    copied = tmp_path_factory.mktemp("refresh") / "tiny"
+    return shutil.copytree(context.layout.bundle / "tiny", copied)
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory):
+    """The candidates table that the run's corpus was made from."""
+    root = tmp_path_factory.mktemp("tables")
+    write_tiny_tables(root)
+    with (root / "tiny" / "items.csv").open(encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+@pytest.fixture(scope="module")
+def queries(context):
+    corpus = load_corpus(context.layout.preprocessed, context.spec)
+    found = load_evaluation_queries(context.layout.preprocessed, "test", context.spec, corpus)
+    return found.raw
+
+
+def write(path, rows):
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def test_an_export_is_measured(context):
+    (version,) = list_versions(context.layout.bundle / "tiny")
+    details = read_manifest(context.layout.bundle / "tiny" / str(version), "bundle").details
+    measures, memory = details["measures"], details["memory"]
+    names = ("recall", "overlap", "coverage", "retrieval_coverage")
+    assert set(measures) == {f"{name}@10" for name in names}
+    assert measures["overlap@10"] == 1.0
+    assert 0.0 < measures["recall@10"] <= 1.0
+    assert memory["swap_bytes"] == 2 * memory["version_bytes"] > 0
+
+
+def test_candidates_come_change_and_go(bundle, rows, queries, tmp_path):
+    new = {**rows[0], "item": "item_99", "topics": "jazz"}
+    dearer = {**rows[1], "price": "7.5"}
+    unusable = {**rows[2], "price": "dear"}
+    # Every other row of the run's own table is what it was, and is not embedded again.
+    table = write(tmp_path / "new.csv", [rows[0], dearer, unusable, rows[3], *rows[6:], new])
+    gone = tmp_path / "gone.txt"
+    gone.write_text("item_04\nitem_05\nunknown\n")
+    lines = Lines()
+    (found,) = refresh.run(bundle, table, gone, replace=False, reporter=lines)
+    changes = found.changes
+    assert (changes.num_added, changes.num_changed, changes.num_withdrawn) == (1, 1, 2)
+    assert "1 of 39 records are bad" in lines.lines[0]
+    assert lines.lines[2].endswith("gone.txt: 1 of 3 ids are not in the corpus")
+    assert lines.lines[-2] == "tiny: 39 candidates, 1 added, 1 changed, 2 gone"
+    assert f"wrote {found.written.directory}: overlap@10 1.0000, retrieval_c" in lines.lines[-1]
+    loaded = load_bundle(bundle)
+    assert loaded.titles()["item_99"] == rows[0]["title"]
+    size = len(queries["user_id"])
+    exclude = [[f"item_{number:02d}".encode() for number in range(6, 40)]] * size
+    ids = answers(loaded, "serving_default", queries, exclude)["candidate_ids"]
+    assert {name for name in ids.ravel() if name} == {
+        b"item_00", b"item_01", b"item_02", b"item_03", b"item_99"
+    }  # fmt: skip
+    allow = [[b"topics=jazz"]] * size
+    jazz = {row["item"] for row in (*rows[:4], new) if "jazz" in row["topics"].split("|")}
+    ids = answers(loaded, "serving_default", queries, exclude, allow)["candidate_ids"]
+    assert {name.decode() for name in ids.ravel() if name} == jazz
+
+
+def test_tables_that_cannot_be_used(bundle, tmp_path):
+    before = list_versions(bundle)
+    bad = tmp_path / "bad.csv"
+    bad.write_text("item,brand,topics,price,title,description,released\n,a,b,1,t,d,1\n")
+    with pytest.raises(DataError, match=r"1 of 1 records are bad: .*missing candidate id"):
+        refresh.run(bundle, bad, None, replace=False, reporter=SilentReporter())
+    with pytest.raises(DataError, match=r"no\.csv: there is no such file"):
+        refresh.run(bundle, tmp_path / "no.csv", None, replace=False, reporter=SilentReporter())
+    with pytest.raises(DataError, match="cannot be read as UTF-8 text with a candidate id"):
+        refresh.run(bundle, None, tmp_path / "no.txt", replace=False, reporter=SilentReporter())
+    assert list_versions(bundle) == before
+
+
+def sharded(context):
+    return tiny_context(
+        context.layout.root, pre_ranking=PRE_RANKING, export={**CASCADE_EXPORT, "shards": 2}
+    )
+
+
+def test_each_shard_is_made_from_its_own_candidates(context):
+    corpus = load_corpus(context.layout.preprocessed, context.spec)
+    artifacts = RunArtifacts.read(sharded(context), corpus, {}, "settings")
+    found = artifacts.releases(BundleConfig(name="tiny"))
+    assert [name for name, _ in found] == [
+        "tiny-shard-00000-of-00002",
+        "tiny-shard-00001-of-00002",
+    ]
+    whole = artifacts.release
+    for (_, release), own in zip(found, rows_of_shards(whole.corpus.ids, 2), strict=True):
+        assert release.corpus.ids == release.index.candidate_ids
+        assert release.corpus.ids == [whole.corpus.ids[row] for row in own]
+        np.testing.assert_array_equal(release.corpus.vectors, whole.corpus.vectors[own])
+        np.testing.assert_array_equal(
+            release.pre_ranker.members[1].candidate_heads,
+            whole.pre_ranker.members[1].candidate_heads.numpy()[own],
+        )
+        for name, values in release.probe_raw.items():
+            np.testing.assert_array_equal(values, corpus.raw[name][own[release.probe_rows]])
+
+
+@pytest.mark.slow  # exports two more bundles; that shards answer alike is a unit test
+def test_shards_answer_like_one_bundle(context, queries):
+    manifest = export.run(sharded(context))
+    names = ["tiny-shard-00000-of-00002", "tiny-shard-00001-of-00002"]
+    assert sorted(manifest.details["versions"]) == names
+    assert len(set(manifest.details["versions"].values())) == 1
+    shards = [load_bundle(path) for path in find_shards(context.layout.bundle / names[0])]
+    assert sum(shard.manifest.counts["candidates"] for shard in shards) == 40
+    size = len(queries["user_id"])
+    lists = {"exclude": [[b"item_01", b"item_30"]] * size, "allow": [[b"topics=soul"]] * size}
+    whole = load_bundle(context.layout.bundle / "tiny")
+    expected = answers(whole, "candidate_generation", queries, **lists)
+    found = [answers(shard, "candidate_generation", queries, **lists) for shard in shards]
+    ids, scores = merge_lists(
+        [one["candidate_ids"] for one in found], [one["scores"] for one in found], 10
+    )
+    np.testing.assert_array_equal(ids, expected["candidate_ids"])
+    np.testing.assert_allclose(scores, expected["scores"], atol=1e-6)
+    assert len({name for one in found for name in one["model_version"]}) == 1
+
+
+def test_a_version_that_lost_recall_is_refused_and_gone(context):
+    bundle = context.layout.bundle / "tiny"
+    newest = bundle / str(list_versions(bundle)[-1]) / "manifest.json"
+    text = newest.read_text()
+    manifest = json.loads(text)
+    manifest["details"]["measures"]["recall@10"] = 2.0
+    newest.write_text(json.dumps(manifest))
+    before = sorted(path.name for path in bundle.iterdir())
+    with pytest.raises(BundleError, match=r"recall@10 is .* of version .*max_recall_drop=null"):
+        export.run(tiny_context(context.layout.root, export=CASCADE_EXPORT))
+    assert sorted(path.name for path in bundle.iterdir()) == before
+    assert (context.layout.bundle / "manifest.json").exists()
+    newest.write_text(text)
