@@ -65,13 +65,19 @@ class CandidateGeneration(tf.Module):
         exclude_ids: tf.Tensor,
         allow: tf.Tensor | None = None,
         deny: tf.Tensor | None = None,
+        *,
+        ordered: bool = True,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """As `__call__`, with rows in place of ids, and lists of another length."""
+        """As `__call__`, with rows in place of ids, and lists of another length.
+
+        `ordered` is that of `Search.search`.
+        """
         permits = None
         if self.attributes is not None:
             permits = self.attributes.permits(allow, deny)
         excluded = self.candidate_ids.rows_of(exclude_ids)
-        return self.searcher.search(self.query_tower(raw), depth, excluded, permits=permits)
+        embeddings = self.query_tower(raw)
+        return self.searcher.search(embeddings, depth, excluded, permits, ordered=ordered)
 
     def score(self, raw: RawBatch, rows: tf.Tensor) -> tf.Tensor:
         """Retrieval scores `[batch, n]` of candidates at these rows; any number at rows below 0."""

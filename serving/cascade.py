@@ -37,7 +37,7 @@ class Cascade(tf.Module):
             return retrieval(raw, exclude_ids, allow, deny)
         depth = max(self._k, pre_ranking.num_candidates)
         depth = min(depth, retrieval.searcher.num_candidates)
-        scores, rows = retrieval.retrieve(raw, depth, exclude_ids, allow, deny)
+        scores, rows = retrieval.retrieve(raw, depth, exclude_ids, allow, deny, ordered=False)
         scores, rows = order(pre_ranking(raw, rows, scores), rows, self._k)
         return scores, retrieval.candidate_ids.ids_of(rows)
 

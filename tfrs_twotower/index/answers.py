@@ -32,6 +32,8 @@ class Search(Protocol):
         k: int,
         excluded_rows: tf.Tensor | None = None,
         permits: Permits | None = None,
+        *,
+        ordered: bool = True,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """The best k candidates of each query.
 
@@ -40,6 +42,7 @@ class Search(Protocol):
             k: list length, at least 1.
             excluded_rows: `[batch, n]` int32 rows that may not be returned; -1 is no row.
             permits: restricts of the same queries; None lets every candidate pass.
+            ordered: False lets a list come in any order, for a caller that orders it anew.
 
         Returns:
             Scores float32 and rows int32, each `[batch, k]`.

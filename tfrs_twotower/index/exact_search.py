@@ -56,8 +56,11 @@ class ExactSearch(tf.Module):
         k: int,
         excluded_rows: tf.Tensor | None = None,
         permits: Permits | None = None,
+        *,
+        ordered: bool = True,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """See `Search.search`."""
+        """See `Search.search`; lists are in order in any case."""
+        del ordered
         if self.num_candidates <= self._chunk_rows:
             best = self._search_chunk(embeddings, k, excluded_rows, permits, 0, self.num_candidates)
         else:

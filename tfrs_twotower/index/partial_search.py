@@ -78,8 +78,36 @@ class PartialSearch(tf.Module):
         excluded_rows: tf.Tensor | None = None,
         permits: Permits | None = None,
         parameters: SearchParameters | None = None,
+        *,
+        ordered: bool = True,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """See `Search.search`; `parameters` may look at other amounts than the search's own."""
+        """See `Search.search`; `parameters` may look at other amounts than the search's own.
+
+        The usual request leaves nothing out and finds enough. It goes past all that others need,
+        which costs more than the search of one query itself.
+        """
+        depth = min(k, self.num_candidates)
+        scores, rows = tf.cond(
+            _leaves_nothing_out(embeddings, excluded_rows, permits),
+            lambda: self.near(embeddings, depth, parameters or self._parameters),
+            lambda: (tf.fill([1, depth], LOWEST_SCORE), tf.fill([1, depth], MISSING_ROW)),
+        )
+        enough = tf.logical_and(tf.shape(rows)[1] == depth, tf.reduce_all(rows != MISSING_ROW))
+        list_up = order if ordered or depth < k else _as_they_are
+        return tf.cond(
+            enough,
+            lambda: list_up(scores, rows, k),
+            lambda: self._search_carefully(embeddings, k, excluded_rows, permits, parameters),
+        )
+
+    def _search_carefully(
+        self,
+        embeddings: tf.Tensor,
+        k: int,
+        excluded_rows: tf.Tensor | None,
+        permits: Permits | None,
+        parameters: SearchParameters | None,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         filtered = self.filter_near(embeddings, k, excluded_rows, permits, parameters)
         scores, rows = order(filtered.scores, filtered.rows, k)
 
@@ -141,3 +169,22 @@ class PartialSearch(tf.Module):
         return Filtered(
             tf.where(keep, scores, LOWEST_SCORE), tf.where(keep, rows, MISSING_ROW), short
         )
+
+
+def _leaves_nothing_out(
+    embeddings: tf.Tensor, excluded_rows: tf.Tensor | None, permits: Permits | None
+) -> tf.Tensor:
+    """Whether a batch has queries, all of them finite, and none excludes or restricts anything."""
+    there = tf.shape(embeddings)[0] > 0
+    plain = tf.logical_and(there, tf.reduce_all(tf.math.is_finite(embeddings)))
+    if excluded_rows is not None:
+        plain = tf.logical_and(plain, tf.reduce_all(excluded_rows == MISSING_ROW))
+    if permits is not None:
+        plain = tf.logical_and(plain, ~permits.restricts)
+    return plain
+
+
+def _as_they_are(scores: tf.Tensor, rows: tf.Tensor, k: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Lists that are complete, in the order in which they were found."""
+    batch = scores.shape[0]
+    return tf.ensure_shape(scores, [batch, k]), tf.ensure_shape(rows, [batch, k])
