@@ -9,6 +9,8 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.10 python3; 
 BIN := .venv/bin
 WORKDIR ?= build/demo
 DEMO_OPTIONS ?=
+# A worker takes 1 to 2 GB; the files of the suite stay whole, because their fixtures are shared.
+PYTEST_OPTIONS ?= --numprocesses 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-all lint format docs benchmark clean
@@ -29,10 +31,10 @@ demo: install  ## Prepare, train, index, export and evaluate MovieLens-100k; ans
 	$(BIN)/twotower demo --workdir $(WORKDIR) $(DEMO_OPTIONS)
 
 test: install lint  ## Lint, then run the default suite.
-	$(BIN)/python -m pytest -m 'not slow and not tfx and not gpu'
+	$(BIN)/python -m pytest $(PYTEST_OPTIONS) -m 'not slow and not tfx and not gpu'
 
 test-all: install lint  ## Also the slow tests.
-	$(BIN)/python -m pytest -m 'not tfx and not gpu'
+	$(BIN)/python -m pytest $(PYTEST_OPTIONS) -m 'not tfx and not gpu'
 
 lint: install  ## Style, types, import contracts.
 	$(BIN)/ruff check .

@@ -93,6 +93,4 @@ def recall_check(
 
 def add_to(app: typer.Typer) -> None:
     """Adds the command."""
-    app.command(short_help="Whether a live endpoint still finds what exact search finds.")(
-        recall_check
-    )
+    app.command(short_help="Whether a live endpoint still finds enough.")(recall_check)

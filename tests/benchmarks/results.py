@@ -52,6 +52,11 @@ TABLES = (
         "table.md",
     ),
     Table("training_step", "-m tests.benchmarks.training_throughput", None),
+    Table(
+        "million_candidates",
+        "-m tests.benchmarks.million_candidates --workdir {directory} --out {directory}/table.md",
+        "table.md",
+    ),
 )
 
 

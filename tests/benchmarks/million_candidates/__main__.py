@@ -57,7 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(found, indent=1, default=str) + "\n", encoding="utf-8")
-    sys.stdout.write(render(found))
+    table = render(found)
+    if options.out:
+        options.out.write_text(table, encoding="utf-8")
+    sys.stdout.write(table)
 
 
 def _measure(options: argparse.Namespace, workdir: Path) -> dict[str, Any]:
@@ -202,6 +205,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     add("--workdir", type=Path, help="keeps indexes and bundles here; else they are removed")
     add("--json", type=Path, help="also writes the figures to this file")
+    add("--out", type=Path, help="also writes the tables to this file")
     return parser.parse_args(arguments)
 
 
