@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import signal
@@ -74,6 +75,7 @@ class LocalServer:
         Raises:
             UnsupportedEnvironment: a port is taken.
         """
+        _keep_grpc_up()
         desk = Desk(self.manager, self._metrics)
         self._grpc = grpc.aio.server(
             options=[
@@ -227,6 +229,16 @@ def running(options: ServerOptions) -> Iterator[LocalServer]:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
+
+
+@functools.cache
+def _keep_grpc_up() -> None:
+    """Holds gRPC's completion queue for the life of the process.
+
+    Else it is shut down whenever the last server is collected, from within the collector, which
+    races with its poller thread (gRPC issue 43364).
+    """
+    grpc.aio.init_grpc_aio()
 
 
 def _listen(port: int) -> socket.socket:
