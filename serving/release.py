@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +153,38 @@ def index_of(corpus: KeptCorpus, queries: FloatArray, settings: RefreshSettings)
         built.trained,
         built.parameters,
         built.int8,
+    )
+
+
+def shard_release(
+    whole: Release,
+    shard: int,
+    rows: RowArray,
+    probe_rows: RowArray,
+    probe_raw: dict[str, npt.NDArray[Any]],
+) -> Release:
+    """The release of one shard, with an index of its own.
+
+    Args:
+        whole: of the whole corpus; `settings.export.shards` says how many there are.
+        shard: its number.
+        rows: of its candidates in the whole corpus, ascending.
+        probe_rows: rows, in the shard, of the candidates that its towers are checked with.
+        probe_raw: their raw features.
+
+    Raises:
+        IndexQualityError: the shard's index misses the target overlap.
+    """
+    settings = whole.settings.model_copy(update={"shard": shard})
+    corpus = whole.corpus.take(rows)
+    return replace(
+        whole,
+        settings=settings,
+        pre_ranker=whole.pre_ranker and select_candidates(whole.pre_ranker, rows),
+        corpus=corpus,
+        index=index_of(corpus, whole.queries, settings),
+        probe_rows=probe_rows,
+        probe_raw=probe_raw,
     )
 
 

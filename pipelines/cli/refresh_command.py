@@ -5,18 +5,11 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.running import JSON_OPTION, print_json
+from pipelines.cli.running import JSON_OPTION, SHARDED_BUNDLE_ARGUMENT, print_json
 
 
 def refresh(
-    bundle: Annotated[
-        Path,
-        typer.Argument(
-            metavar="BUNDLE",
-            show_default=False,
-            help="Bundle directory, WORKDIR/bundle/NAME; of shards, without -shard-... for all.",
-        ),
-    ],
+    bundle: Annotated[Path, SHARDED_BUNDLE_ARGUMENT],
     candidates: Annotated[
         Path | None,
         typer.Option(

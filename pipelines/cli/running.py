@@ -24,6 +24,11 @@ SET_OPTION = typer.Option(
     metavar="A.B=C",
     help="Overrides a key of the run config, such as training.epochs=5; may be repeated.",
 )
+SHARDED_BUNDLE_ARGUMENT = typer.Argument(
+    metavar="BUNDLE",
+    show_default=False,
+    help="Bundle directory, WORKDIR/bundle/NAME; of shards, without -shard-... for all.",
+)
 JSON_OPTION = typer.Option("--json", help="Print one JSON object on standard output.")
 BEAM_ARGUMENT = typer.Argument(
     metavar="-- BEAM_OPTIONS",

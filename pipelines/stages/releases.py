@@ -9,7 +9,7 @@ from serving.candidate_hashes import content_hashes
 from serving.measures import MeasuredQueries
 from serving.parity import sample_rows
 from serving.refresh_files import KeptCorpus, RefreshSettings
-from serving.release import Release, RowArray, index_of, select_candidates
+from serving.release import Release, RowArray, shard_release
 from serving.sharding import rows_of_shards, shard_name
 from tfrs_twotower.artifacts import read_manifest
 from tfrs_twotower.config import BundleConfig
@@ -106,19 +106,10 @@ class RunArtifacts:
         ]
 
     def _shard(self, whole: Release, shard: int, rows: RowArray) -> Release:
-        settings = whole.settings.model_copy(update={"shard": shard})
-        corpus = whole.corpus.take(rows)
         raw = {name: values[rows] for name, values in self.corpus.raw.items()}
         probe_rows = sample_rows(raw, _PROBED_ROWS)
-        return replace(
-            whole,
-            settings=settings,
-            pre_ranker=whole.pre_ranker and select_candidates(whole.pre_ranker, rows),
-            corpus=corpus,
-            index=index_of(corpus, whole.queries, settings),
-            probe_rows=probe_rows,
-            probe_raw={name: values[probe_rows] for name, values in raw.items()},
-        )
+        probe_raw = {name: values[probe_rows] for name, values in raw.items()}
+        return shard_release(whole, shard, rows, probe_rows, probe_raw)
 
 
 def measured_queries(context: StageContext, corpus: Corpus) -> MeasuredQueries | None:

@@ -10,7 +10,7 @@ from serving.loading import load_bundle
 from serving.refresh import refresh_bundles
 from serving.refresh_files import read_corpus
 from serving.refreshed_release import Given, refreshed_release
-from serving.release import index_of, select_candidates
+from serving.release import shard_release
 from serving.server.local_server import ServerOptions, running
 from serving.server.model_source import from_directory
 from serving.sharded_client import ShardedClient
@@ -32,32 +32,25 @@ NUM_SHARDS = 2
 VERSION = 2_000_000_000
 
 
-def shard_release(whole, shard):
+def released_shard(whole, shard):
     """What an export makes of one shard."""
     rows = rows_of_shards(whole.corpus.ids, NUM_SHARDS)[shard]
-    settings = whole.settings.model_copy(
-        update={
-            "shard": shard,
-            "export": whole.settings.export.model_copy(update={"shards": NUM_SHARDS}),
-        }
-    )
-    corpus = whole.corpus.take(rows)
+    export = whole.settings.export.model_copy(update={"shards": NUM_SHARDS})
+    whole = replace(whole, settings=whole.settings.model_copy(update={"export": export}))
     probed = np.isin(whole.probe_rows, rows)
-    return replace(
+    return shard_release(
         whole,
-        settings=settings,
-        pre_ranker=whole.pre_ranker and select_candidates(whole.pre_ranker, rows),
-        corpus=corpus,
-        index=index_of(corpus, whole.queries, settings),
-        probe_rows=np.searchsorted(rows, whole.probe_rows[probed]),
-        probe_raw={name: values[probed] for name, values in whole.probe_raw.items()},
+        shard,
+        rows,
+        np.searchsorted(rows, whole.probe_rows[probed]),
+        {name: values[probed] for name, values in whole.probe_raw.items()},
     )
 
 
 def publish_shards(root, whole):
     paths = [root / shard_name("small", shard, NUM_SHARDS) for shard in range(NUM_SHARDS)]
     for shard, path in enumerate(paths):
-        publish_release(path, shard_release(whole, shard), VERSION)
+        publish_release(path, released_shard(whole, shard), VERSION)
     return paths
 
 
