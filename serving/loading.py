@@ -17,7 +17,7 @@ from serving.versions import resolve_version
 from serving.warmup import blank
 from tfrs_twotower.artifacts import Manifest, read_manifest, verify_files
 from tfrs_twotower.errors import BundleError, UnsupportedEnvironment
-from tfrs_twotower.index.scann_training import load_scann
+from tfrs_twotower.index.scann_library import load_scann
 
 TITLES_NAME = "titles.parquet"
 

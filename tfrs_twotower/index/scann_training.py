@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tfrs_twotower.errors import UnsupportedEnvironment
 from tfrs_twotower.index.exact import FloatArray
+from tfrs_twotower.index.scann_library import load_scann
 from tfrs_twotower.index.scann_parameters import (
     DIMENSIONS_PER_BLOCK,
     TRAINING_SAMPLE,
@@ -30,27 +30,6 @@ TRAINED_TENSORS = (
 )
 """Of ScaNN's tensors, those beside the vectors themselves."""
 _MIN_PARTITION = 10
-
-
-def load_scann() -> Any:
-    """ScaNN's TensorFlow operations.
-
-    Raises:
-        UnsupportedEnvironment: ScaNN is not installed, or its operations do not fit TensorFlow.
-    """
-    try:
-        from scann.scann_ops.py import scann_ops
-    except ModuleNotFoundError as cause:
-        raise UnsupportedEnvironment(
-            f"ScaNN is not installed ({cause}), and an index of kind scann needs it. Install "
-            "'scann[tf]' (Linux x86-64 with AVX2 only), or set index.kind: brute_force."
-        ) from cause
-    except Exception as cause:
-        raise UnsupportedEnvironment(
-            f"ScaNN's operations do not load: {cause}. The version of ScaNN must fit that of "
-            "TensorFlow: install 'scann[tf]', or set index.kind: brute_force."
-        ) from cause
-    return scann_ops
 
 
 def train_scann(
