@@ -71,11 +71,15 @@ def order(scores: tf.Tensor, rows: tf.Tensor, k: int) -> tuple[tf.Tensor, tf.Ten
     Returns:
         Scores and rows `[batch, k]`.
     """
-    # One sort by both: the score's bits in the order of its values, then the row, turned round.
-    bits = tf.bitcast(tf.where(scores == 0, 0.0, scores), tf.int32)
-    rising = tf.cast(tf.where(bits < 0, bits ^ _ALL_BUT_SIGN, bits), tf.int64)
-    keys = rising * _ROWS - tf.cast(rows, tf.int64)
-    _, columns = tf.math.top_k(keys, tf.minimum(k, tf.shape(scores)[1]))
+    # One sort by both: a whole number that rises with the score (the magnitude in its bits with the
+    # sign that they say, so that -0 is 0), then the row, turned round.
+    bits = tf.bitcast(scores, tf.int32)
+    sign = tf.bitwise.right_shift(bits, 31)  # 0 or -1
+    rising = ((bits & _ALL_BUT_SIGN) ^ sign) - sign
+    keys = tf.cast(rising, tf.int64) * _ROWS - tf.cast(rows, tf.int64)
+    length = scores.shape[1]
+    kept = tf.minimum(k, tf.shape(scores)[1]) if length is None else min(k, length)
+    _, columns = tf.math.top_k(keys, kept)
     scores = tf.gather(scores, columns, batch_dims=1)
     return complete(scores, tf.gather(rows, columns, batch_dims=1), k)
 
@@ -85,9 +89,10 @@ def complete(scores: tf.Tensor, rows: tf.Tensor, k: int) -> tuple[tf.Tensor, tf.
     found = tf.logical_and(rows != MISSING_ROW, scores > LOWEST_SCORE)
     scores = tf.where(found, scores, LOWEST_SCORE)
     rows = tf.where(found, rows, MISSING_ROW)
-    padding = [[0, 0], [0, k - tf.shape(scores)[1]]]
-    scores = tf.pad(scores, padding, constant_values=LOWEST_SCORE)
-    rows = tf.pad(rows, padding, constant_values=MISSING_ROW)
+    if scores.shape[1] != k:
+        padding = [[0, 0], [0, k - tf.shape(scores)[1]]]
+        scores = tf.pad(scores, padding, constant_values=LOWEST_SCORE)
+        rows = tf.pad(rows, padding, constant_values=MISSING_ROW)
     batch = scores.shape[0]
     return tf.ensure_shape(scores, [batch, k]), tf.ensure_shape(rows, [batch, k])
 

@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from tfrs_twotower.index.exact import LOWEST_SCORE, MISSING_ROW, FloatArray
+from tfrs_twotower.index.exact import MISSING_ROW, FloatArray
 from tfrs_twotower.index.exact_search import ExactSearch
-from tfrs_twotower.index.partial_search import PartialSearch
+from tfrs_twotower.index.partial_search import NOTHING_FOUND, PartialSearch
 from tfrs_twotower.index.search_parameters import SearchParameters
 
 _LEAVES_PER_DEPTH = 2
@@ -66,7 +66,7 @@ class IvfSearch(PartialSearch):
             vectors = tf.reshape(tf.gather(leaves, own), [-1, dim])
             own_rows = tf.reshape(tf.gather(rows, own), [-1])
             scores = tf.linalg.matvec(vectors, embedding)
-            scores = tf.where(own_rows == MISSING_ROW, LOWEST_SCORE, scores)
+            scores = tf.where(own_rows == MISSING_ROW, NOTHING_FOUND, scores)
             scores, places = tf.math.top_k(scores, depth, sorted=False)
             return scores, tf.gather(own_rows, places)
 

@@ -14,6 +14,9 @@ from tfrs_twotower.index.exact_search import ExactSearch
 from tfrs_twotower.index.permits import Permits
 from tfrs_twotower.index.search_parameters import SearchParameters
 
+NOTHING_FOUND = float("-inf")
+"""A score of `near` in a place without a candidate."""
+
 RESTRICTED_OVERSAMPLING = 4
 """How much longer the list of neighbours is in a batch with restricts."""
 
@@ -67,7 +70,8 @@ class PartialSearch(tf.Module):
             parameters: how much to look at; its amounts may be scalar int32 tensors.
 
         Returns:
-            Scores and rows `[batch, n]` in no set order, row -1 where nothing was found.
+            Scores and rows `[batch, n]` in no set order. Where nothing was found the score is not
+            finite, and the row is not to be read.
         """
         raise NotImplementedError
 
@@ -90,9 +94,10 @@ class PartialSearch(tf.Module):
         scores, rows = tf.cond(
             _leaves_nothing_out(embeddings, excluded_rows, permits),
             lambda: self.near(embeddings, depth, parameters or self._parameters),
-            lambda: (tf.fill([1, depth], LOWEST_SCORE), tf.fill([1, depth], MISSING_ROW)),
+            lambda: (tf.fill([1, depth], NOTHING_FOUND), tf.fill([1, depth], MISSING_ROW)),
         )
-        enough = tf.logical_and(tf.shape(rows)[1] == depth, tf.reduce_all(rows != MISSING_ROW))
+        all_found = tf.reduce_all(tf.math.is_finite(scores))
+        enough = tf.logical_and(tf.shape(rows)[1] == depth, all_found)
         list_up = order if ordered or depth < k else _as_they_are
         return tf.cond(
             enough,
@@ -157,7 +162,7 @@ class PartialSearch(tf.Module):
             lambda: self.near(finite, depth, parameters or self._parameters),
             lambda: (tf.zeros([0, depth]), tf.zeros([0, depth], tf.int32)),
         )
-        keep = tf.logical_and(rows != MISSING_ROW, ~contains(excluded, rows))
+        keep = tf.logical_and(tf.math.is_finite(scores), ~contains(excluded, rows))
         keep = tf.logical_and(keep, sound[:, None])
         if permits is not None:
             keep = tf.logical_and(keep, permits.of_rows(rows))

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from tfrs_twotower.index.exact import LOWEST_SCORE, MISSING_ROW, FloatArray
+from tfrs_twotower.index.exact import FloatArray
 from tfrs_twotower.index.exact_search import ExactSearch
 from tfrs_twotower.index.partial_search import PartialSearch
-from tfrs_twotower.index.scann_training import load_scann
+from tfrs_twotower.index.scann_library import load_scann
 from tfrs_twotower.index.search_parameters import SearchParameters
 
 _NO_TREE = -1
@@ -19,10 +19,7 @@ _STRINGS = frozenset({"scann_config", "serialized_partitioner", "ah_codebook"})
 
 
 class ScannSearch(PartialSearch):
-    """ScaNN (Guo et al. 2020), with what its operations leave to the caller.
-
-    What ScaNN pads with (NaN, row 0) is dropped.
-    """
+    """ScaNN (Guo et al. 2020), with what its operations leave to the caller."""
 
     def __init__(
         self,
@@ -78,9 +75,7 @@ class ScannSearch(PartialSearch):
             pre_reorder_num_neighbors=tf.clip_by_value(rescored, depth, self.num_candidates),
             leaves_to_search=_NO_TREE if leaves is None else leaves,
         )
-        rows, scores = found[0], found[1]
-        real = tf.math.is_finite(scores)
-        return tf.where(real, scores, LOWEST_SCORE), tf.where(real, rows, MISSING_ROW)
+        return found[1], found[0]  # what ScaNN pads with has the score NaN
 
 
 def _content_name(vectors: FloatArray, trained: Mapping[str, npt.NDArray[Any]]) -> str:

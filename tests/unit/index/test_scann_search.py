@@ -48,7 +48,7 @@ def test_a_search_of_too_few_leaves_is_answered_exactly():
     vectors, queries = unit_vectors(200, 8, 3), unit_vectors(6, 8, 4)
     search = make(vectors, 20, 1)
     near = search.near(tf.constant(queries), tf.constant(60), SearchParameters(10, 1, 200))
-    assert (near[1].numpy() == -1).any()  # ScaNN alone runs out of candidates
+    assert not np.isfinite(near[0]).all()  # ScaNN alone runs out of candidates
     rows = search.search(tf.constant(queries), 60)[1]
     np.testing.assert_array_equal(rows, exact_top_k(queries, vectors, 60)[1])
 
