@@ -8,9 +8,9 @@ from tfrs_twotower.index.scann_parameters import (
 from tfrs_twotower.index.search_parameters import SearchParameters
 
 
-def test_partitions_start_at_a_hundred_thousand_with_the_square_root():
+def test_partitions_start_at_a_hundred_thousand_with_twice_the_square_root():
     assert training_parameters(IndexConfig(), 99_999).num_leaves is None
-    assert training_parameters(IndexConfig(), 1_000_000).num_leaves == 1000
+    assert training_parameters(IndexConfig(), 1_000_000).num_leaves == 2000
 
 
 def test_given_leaves_shrink_to_the_corpus():
@@ -29,7 +29,7 @@ def test_the_grid_goes_from_cheap_to_complete():
     grid = search_grid(IndexConfig(k=10), TrainingParameters(100, 0.2), 10_000)
     costs = [cost(one, 10_000, 100) for one in grid]
     assert costs == sorted(costs)
-    assert {one.num_leaves_to_search for one in grid} == {1, 2, 5, 10, 20, 40, 70, 100}
+    assert {one.num_leaves_to_search for one in grid} == {1, 2, 4, 5, 10, 20, 40, 70, 100}
     assert all(one.num_reordering_candidates >= one.k == 10 for one in grid)
 
 
