@@ -16,6 +16,7 @@ from tests.benchmarks.million_candidates.measuring import Times, measure
 from tests.benchmarks.million_candidates.parts import measure_parts
 from tests.benchmarks.million_candidates.peers import PEERS
 from tests.benchmarks.million_candidates.re_scoring import re_score
+from tests.benchmarks.million_candidates.served import Threads, use_threads
 from tests.benchmarks.million_candidates.systems import Bench, Lists, Sample, System
 from tests.benchmarks.million_candidates.table import render
 from tests.benchmarks.million_candidates.tuning import LISTED
@@ -33,15 +34,20 @@ Every index is tuned on queries of its own to the quickest search whose overlap@
 the 100 exact neighbours that stand first in the retrieved list) reaches --target. final@100 is the
 share of the answer of exact retrieval and re-scoring that a system's answer has.
 
-Ours is a bundle version in a TensorFlow session, which is how TensorFlow Serving runs it; times
-are from array to array. All systems live in one process and take turns; a ratio is the median over
-rounds of the ratio inside a round. Run it on an idle machine all the same, with NumPy's products
-on one thread, whose second would wait for work in a loop while the others are timed:
+Ours is a bundle version in a TensorFlow session, which is how TensorFlow Serving runs it, with the
+threads that serving/docker gives it; times are from array to array. All systems live in one process
+and take turns; a ratio is the median over rounds of the ratio inside a round. Run it on an idle
+machine all the same, with NumPy's products on one thread, whose second would wait for work in a
+loop while the others are timed:
 
-  OPENBLAS_NUM_THREADS=1 python -m tests.benchmarks.million_candidates --workdir build/million
+  OPENBLAS_NUM_THREADS=1 GLIBC_TUNABLES=glibc.malloc.hugetlb=1 \
+      python -m tests.benchmarks.million_candidates --workdir build/million
+
+The second variable lets glibc ask for huge pages, as serving/docker does. It is for all systems;
+NumPy asks for them by itself.
 
 Peers that are not installed are left out: pip install -e '.[benchmarks]' -c constraints.txt. They
-come to about 15 GB of memory, and 30 minutes to build; --workdir keeps what was built.
+come to about 15 GB of memory, and 20 minutes to build; --workdir keeps what was built.
 """
 _OWN = ("scann", "scann, int8 heads", "ivf", "brute_force", "brute_force, int8 vectors")
 
@@ -49,6 +55,7 @@ _OWN = ("scann", "scann, int8 heads", "ivf", "brute_force", "brute_force, int8 v
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measures, and says what it found."""
     options = _parse(arguments)
+    use_threads(_threads(options))
     with tempfile.TemporaryDirectory() as scratch:
         workdir = options.workdir or Path(scratch)
         workdir = workdir / f"{options.candidates}"
@@ -70,7 +77,7 @@ def _measure(options: argparse.Namespace, workdir: Path) -> dict[str, Any]:
     scores, rows = exact_top_k(world.queries, world.vectors, options.depth)
     numbers = np.arange(2 * count)
     samples = [Sample(part, rows[part, :LISTED]) for part in (numbers[:count], numbers[count:])]
-    bench = Bench(world, lists, *samples, workdir, options.inter_op)
+    bench = Bench(world, lists, *samples, workdir, _threads(options))
     measured = numbers[count:]
     wanted = re_score(world, measured, rows[measured], scores[measured], options.k)
     systems = _systems(bench, options.systems)
@@ -79,11 +86,7 @@ def _measure(options: argparse.Namespace, workdir: Path) -> dict[str, Any]:
         system.facts["final_overlap"] = mean_overlap(found, wanted)
     times = _times(systems, measured, options.rounds)
     best = _report(systems, times)
-    parts = {
-        name: _parts(world, system, measured, options)
-        for name, system in systems.items()
-        if system.own is not None
-    }
+    parts = {name: _parts(world, system, measured, options) for name, system in systems.items()}
     return {
         "options": vars(options),
         "systems": {name: system.facts for name, system in systems.items()},
@@ -151,17 +154,23 @@ def _report(systems: dict[str, System], times: dict[int, dict[str, Times]]) -> s
 def _parts(
     world: World, system: System, measured: np.ndarray[Any, Any], options: argparse.Namespace
 ) -> dict[str, float]:
-    assert system.own is not None
-    times = measure_parts(
-        world,
-        system.own,
-        system.heads,
-        measured,
-        depth=options.depth,
-        k=options.k,
-        rounds=options.rounds,
-        inter_op=options.inter_op,
-    )
+    if system.own is None:
+        asked = {
+            name: lambda turn, part=part: part(measured[turn : turn + 1])
+            for name, part in system.parts.items()
+        }
+        times = measure(asked, num_queries=len(measured), rounds=options.rounds)
+    else:
+        times = measure_parts(
+            world,
+            system.own,
+            system.heads,
+            measured,
+            depth=options.depth,
+            k=options.k,
+            rounds=options.rounds,
+            threads=_threads(options),
+        )
     return {name: of.quantile(0.5) for name, of in times.items()}
 
 
@@ -183,6 +192,10 @@ def _targets(
     return found
 
 
+def _threads(options: argparse.Namespace) -> Threads:
+    return Threads(options.inter_op, options.intra_op)
+
+
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m tests.benchmarks.million_candidates",
@@ -196,12 +209,18 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--depth", type=int, default=1000, help="candidates that are re-scored (1,000)")
     add("--k", type=int, default=100, help="candidates of an answer (100)")
     add("--target", type=float, default=0.95, help="least overlap@100 of retrieval (0.95)")
-    add("--rounds", type=int, default=25, help="turns of every system, of 20 calls each (25)")
+    add("--rounds", type=int, default=15, help="turns of every system, of 20 calls each (15)")
     add(
         "--inter-op",
         type=int,
-        default=0,
-        help="our sessions' threads over operations: 0 one a core, -1 the caller's alone (0)",
+        default=-1,
+        help="our sessions' threads over operations: 0 one a core, -1 the caller's alone (-1)",
+    )
+    add(
+        "--intra-op",
+        type=int,
+        default=1,
+        help="our sessions' threads inside an operation: 0 one a core (1)",
     )
     add("--workdir", type=Path, help="keeps indexes and bundles here; else they are removed")
     add("--json", type=Path, help="also writes the figures to this file")

@@ -13,7 +13,7 @@ from tests.benchmarks.million_candidates.tuning import Retriever
 from tests.benchmarks.million_candidates.world import Floats
 
 THREADS = 2
-_PROBES = (2, 4, 8, 12, 16, 24, 32, 48, 64, 96)
+_PROBES = (2, 4, 8, 12, 16, 24, 32, 48, 64, 80, 96, 128)
 _EXPANSIONS = (1000, 1400, 2000, 3000)
 
 
@@ -60,12 +60,12 @@ class _Faiss:
         self._faiss.write_index(self._index, str(path))
 
 
-def _build_faiss(kind: str) -> Callable[[Floats], Retriever]:
+def _build_faiss(kind: str, factor: int) -> Callable[[Floats], Retriever]:
     def build(vectors: Floats) -> Retriever:
         import faiss
 
         faiss.omp_set_num_threads(THREADS)
-        leaves = max(1, min(round(len(vectors) ** 0.5), len(vectors) // 40))
+        leaves = max(1, min(round(factor * len(vectors) ** 0.5), len(vectors) // 40))
         index = faiss.index_factory(
             vectors.shape[1], kind.format(leaves=leaves), faiss.METRIC_INNER_PRODUCT
         )
@@ -151,15 +151,18 @@ def _load_voyager(path: Path) -> Retriever:
     return _Voyager(Index.load(str(path)))
 
 
+_FLAT, _HASHED = "IVF{leaves},Flat", "IVF{leaves},PQ32x4fs,RFlat"
+_PLAIN_EFFORTS = [(probes, 0) for probes in _PROBES]
+_REFINED_EFFORTS = [(probes, factor) for probes in _PROBES for factor in (1, 2, 4)]
+
 PEERS = {
-    "faiss IVF-Flat": Peer(
-        "faiss", _build_faiss("IVF{leaves},Flat"), _load_faiss, [(n, 0) for n in _PROBES]
+    "faiss IVF-Flat": Peer("faiss", _build_faiss(_FLAT, 1), _load_faiss, _PLAIN_EFFORTS),
+    "faiss IVF-Flat, twice the leaves": Peer(
+        "faiss", _build_faiss(_FLAT, 2), _load_faiss, _PLAIN_EFFORTS
     ),
-    "faiss IVF-PQ": Peer(
-        "faiss",
-        _build_faiss("IVF{leaves},PQ32x4fs,RFlat"),
-        _load_faiss,
-        [(n, factor) for n in _PROBES for factor in (1, 2, 4)],
+    "faiss IVF-PQ": Peer("faiss", _build_faiss(_HASHED, 1), _load_faiss, _REFINED_EFFORTS),
+    "faiss IVF-PQ, twice the leaves": Peer(
+        "faiss", _build_faiss(_HASHED, 2), _load_faiss, _REFINED_EFFORTS
     ),
     "usearch": Peer("usearch", _build_usearch, _load_usearch, _EXPANSIONS),
     "voyager": Peer("voyager", _build_voyager, _load_voyager, _EXPANSIONS),

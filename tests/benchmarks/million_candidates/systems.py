@@ -4,7 +4,7 @@ import gc
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,11 +15,11 @@ from tests.benchmarks.million_candidates.cascades import Own, rows_of, write_cas
 from tests.benchmarks.million_candidates.own_index import OwnIndex, efforts_of, train_own
 from tests.benchmarks.million_candidates.peers import PEERS, THREADS
 from tests.benchmarks.million_candidates.re_scoring import Rows, re_score
-from tests.benchmarks.million_candidates.served import Served
+from tests.benchmarks.million_candidates.served import Served, Threads
 from tests.benchmarks.million_candidates.tuning import Retriever, overlap, tune
-from tests.benchmarks.million_candidates.world import World
+from tests.benchmarks.million_candidates.world import Floats, World
 from tfrs_twotower.index.kinds import Kind
-from tfrs_twotower.index.scann_training import load_scann
+from tfrs_twotower.index.scann_library import load_scann
 
 Numbers = Rows
 
@@ -51,6 +51,8 @@ class System:
     rows: Callable[[Numbers], Rows]
     """The same, and the rows `[len(numbers), k]` of its answer."""
     facts: dict[str, Any]
+    parts: dict[str, Callable[[Numbers], Any]] = field(default_factory=dict)
+    """Of a peer, each alone."""
     own: Own | None = None
     heads: HeadStorage = "float32"
 
@@ -65,7 +67,7 @@ class Bench:
         tuning: Sample,
         measured: Sample,
         workdir: Path,
-        inter_op: int,
+        threads: Threads,
     ) -> None:
         """Nothing is built yet.
 
@@ -75,25 +77,32 @@ class Bench:
             tuning: queries that parameters are chosen on.
             measured: others, that everything is reported on.
             workdir: where indexes and bundles are kept; what lies there is not built again.
-            inter_op: see `Session`.
+            threads: of our sessions.
         """
         self.world, self.lists, self.tuning, self.measured = world, lists, tuning, measured
-        self._workdir, self._inter_op = workdir, inter_op
+        self._workdir, self._session_threads = workdir, threads
 
     def peer(self, name: str) -> System:
         """A library's index, followed by re-scoring in NumPy."""
         peer = PEERS[name]
-        path = self._workdir / name.replace(" ", "_")
+        path = self._workdir / name.replace(" ", "_").replace(",", "")
         build_s = self._built(path, lambda: peer.build(self.world.vectors).save(path))
         started = time.perf_counter()
         index = peer.load(path)
         load_s = time.perf_counter() - started
         reached, chosen, threads = self._tuned(index, peer.efforts, (1, THREADS))
 
-        def ask(numbers: Numbers) -> Rows:
+        def retrieve(numbers: Numbers) -> tuple[Rows, Floats]:
             index.set(chosen, threads if len(numbers) == 1 else THREADS)
-            rows, scores = index.find(self.world.queries[numbers], self.lists.depth)
-            return re_score(self.world, numbers, rows, scores, self.lists.k)
+            return index.find(self.world.queries[numbers], self.lists.depth)
+
+        def ask(numbers: Numbers) -> Rows:
+            return re_score(self.world, numbers, *retrieve(numbers), self.lists.k)
+
+        lists = {number: retrieve(np.array([number])) for number in self.measured.numbers.tolist()}
+
+        def again(numbers: Numbers) -> Rows:
+            return re_score(self.world, numbers, *lists[int(numbers[0])], self.lists.k)
 
         facts = {
             "effort": chosen,
@@ -104,7 +113,7 @@ class Bench:
             "index_mb": path.stat().st_size / 1e6,
             "heads_mb": self.world.candidate_heads.nbytes / 1e6,
         }
-        return System(ask, ask, facts)
+        return System(ask, ask, facts, {"retrieval": retrieve, "pre-ranking": again})
 
     def approximate(self, kind: Kind) -> tuple[Own, dict[str, Any]]:
         """An approximate index of the project, tuned, and what is to be said of it."""
@@ -129,7 +138,7 @@ class Bench:
             load_scann()
         gc.collect()  # what was exported, and its copies
         started = time.perf_counter()
-        served = Served(version, self._inter_op)
+        served = Served(version, self._session_threads)
         served.ask(self.tuning.numbers[:1])
         facts = {
             **facts,
@@ -139,7 +148,13 @@ class Bench:
             "heads_mb": self.world.candidate_heads.nbytes / 1e6 / (4 if heads == "int8" else 1),
         }
         gc.collect()
-        return System(served.ask, lambda numbers: rows_of(served.ask(numbers)), facts, own, heads)
+        return System(
+            served.ask,
+            lambda numbers: rows_of(served.ask(numbers)),
+            facts,
+            own=own,
+            heads=heads,
+        )
 
     def _tuned(
         self, index: Retriever, efforts: Any, threads: tuple[int, ...]

@@ -17,6 +17,8 @@ _COLUMNS = (
     ("load s", "load_s", ".1f"),
 )
 
+_PARTS = ("empty call", "search alone", "retrieval", "heads alone", "pre-ranking")
+
 
 def render(found: dict[str, Any]) -> str:
     """What was measured, for people."""
@@ -26,10 +28,9 @@ def render(found: dict[str, Any]) -> str:
         cells = [_cell(facts.get(key), form) for _, key, form in _COLUMNS]
         lines.append(_line([name, *cells]))
     lines += ["", f"Best peer: {found['best_peer'] or 'none is installed'}.", ""]
-    lines += [_line(["ms, p50", "empty call", "retrieval", "pre-ranking"])]
-    lines += [_line(["---", "---:", "---:", "---:"])]
+    lines += [_line(["ms, p50", *_PARTS]), _line(["---", *("---:" for _ in _PARTS)])]
     for name, parts in found["parts"].items():
-        lines.append(_line([name, *(format(ms, ".2f") for ms in parts.values())]))
+        lines.append(_line([name, *(_cell(parts.get(part), ".2f") for part in _PARTS)]))
     lines += ["", _line(["asked for", "found", "at most"]), _line(["---", "---:", "---:"])]
     for what, (value, limit) in found["targets"].items():
         lines.append(_line([what, _cell(value, ".3f"), format(limit, "g")]))
