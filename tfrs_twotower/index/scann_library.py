@@ -38,10 +38,15 @@ def load_scann() -> Any:
             f"ScaNN's operations do not load: {cause}. The version of ScaNN must fit that of "
             "TensorFlow: install 'scann[tf]', or set index.kind: brute_force."
         ) from cause
-    flag = avx2_flag(Path(scann_ops.__file__).parents[1] / "cc" / "_scann_ops.so")
+    flag = avx2_flag(library_of(scann_ops))
     if flag is not None and _processor_features() >= _AVX2_KERNELS_NEED:
         flag.value = True
     return scann_ops
+
+
+def library_of(scann_ops: Any) -> Path:
+    """The shared object that the operations come from."""
+    return Path(scann_ops.__file__).parents[1] / "cc" / "_scann_ops.so"
 
 
 def avx2_flag(library: Path) -> ctypes.c_bool | None:

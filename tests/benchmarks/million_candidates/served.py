@@ -24,7 +24,8 @@ class Threads(NamedTuple):
 
 def use_threads(threads: Threads) -> None:
     """To be called first: what runs first decides for the process how operations are spread."""
-    tf.config.threading.set_intra_op_parallelism_threads(threads.intra_op)
+    if threads.intra_op:
+        tf.config.threading.set_intra_op_parallelism_threads(threads.intra_op)
 
 
 class Session:

@@ -8,7 +8,7 @@ import tensorflow as tf
 from tests.contracts.searcher_contract import unit_vectors
 from tfrs_twotower.index import scann_library
 from tfrs_twotower.index.exact import mean_overlap
-from tfrs_twotower.index.scann_library import avx2_flag, load_scann
+from tfrs_twotower.index.scann_library import avx2_flag, library_of, load_scann
 from tfrs_twotower.index.scann_parameters import TrainingParameters
 from tfrs_twotower.index.scann_search import ScannSearch
 from tfrs_twotower.index.scann_training import train_scann
@@ -19,8 +19,7 @@ pytest.importorskip("scann")
 
 @pytest.fixture
 def flag():
-    library = Path(load_scann().__file__).parents[1] / "cc" / "_scann_ops.so"
-    flag = avx2_flag(library)
+    flag = avx2_flag(library_of(load_scann()))
     assert flag is not None, "this version of ScaNN has another switch, or none"
     before = flag.value
     yield flag
