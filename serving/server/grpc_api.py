@@ -143,7 +143,7 @@ async def _reload(desk: Desk, request: Any) -> Any:
 
 async def _not_built(_: bytes, context: Any) -> NoReturn:
     await context.abort(
-        grpc.StatusCode.UNIMPLEMENTED,
+        grpc.StatusCode.INVALID_ARGUMENT,
         "this server answers Predict only; bundles have no classify or regress signatures.",
     )
     raise AssertionError("abort raises")

@@ -79,10 +79,7 @@ async def _answer(desk: Desk, request: Request, body: bytes) -> bytes:
     path = str(request.scope["path"])
     if request.method == "POST" and (found := _PREDICT.fullmatch(path)):
         if found["verb"].lower() != "predict":
-            raise Refusal(
-                grpc.StatusCode.UNIMPLEMENTED,
-                f"this server answers :predict only, not :{found['verb']}.",
-            )
+            raise invalid(f"this server answers :predict only, not :{found['verb']}.")
         return await _predict(desk, found["name"], _version(found), found["label"] or "", body)
     if request.method == "GET" and (found := _LOOK.fullmatch(path)):
         name, version, label = found["name"], _version(found), found["label"] or ""

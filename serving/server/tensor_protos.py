@@ -6,14 +6,13 @@ shape is held against the signature first.
 
 from typing import Any
 
-import grpc
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2
 
 from serving.server.limits import MAX_BODY_BYTES, MAX_STRING_BYTES
-from serving.server.refusals import Refusal, invalid
+from serving.server.refusals import invalid
 from serving.server.signatures import Signature, num_values
 
 _FIELDS = {
@@ -116,9 +115,7 @@ def _field(name: str, dtype: Any) -> str:
     try:
         return _FIELDS[dtype]
     except KeyError:
-        raise Refusal(
-            grpc.StatusCode.UNIMPLEMENTED, f"'{name}': tensors of {dtype.name} are not supported."
-        ) from None
+        raise invalid(f"'{name}': tensors of {dtype.name} are not supported.") from None
 
 
 def _type_name(number: int) -> str:

@@ -209,11 +209,11 @@ def test_what_is_not_there(predict, http, channel):
     error_of(http("/v1/models/shop:predict", {"inputs": REQUEST}), 404, "Latest(shop)")
     error_of(http("/v1/models/Shop/versions/8"), 404, "Could not find version 8 of model Shop")
     error_of(http("/v1/models/Shop:rank", {}), 400, "Malformed request: POST /v1/models/Shop:rank")
-    error_of(http("/v1/models/Shop:classify", {}), 501, ":predict only")
+    error_of(http("/v1/models/Shop:classify", {}), 400, ":predict only")
     error_of(http("/elsewhere"), 404, "nothing at /elsewhere")
     stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
     request = classification_pb2.ClassificationRequest()
-    refused(stub.Classify, request, grpc.StatusCode.UNIMPLEMENTED, "answers Predict only")
+    refused(stub.Classify, request, grpc.StatusCode.INVALID_ARGUMENT, "answers Predict only")
 
 
 def test_bodies_that_are_too_large(predict, http):
