@@ -2,9 +2,9 @@
 
 ScaNN picks its kernels by flags that it sets from the processor's features when it is loaded. The
 function that reads the features is guarded by a macro (PLATFORM_IS_X86) that the build of the 1.4
-wheels does not define, so it finds none, and the hashed scores of AVX2 machines are computed by the
-kernels for SSE4, at a third of the speed. The flag is an exported variable of the library; here it
-is set as ScaNN itself would have set it. Neighbours and scores are the same (decision 0022).
+wheels does not define, so it finds none, and every processor computes hashed scores by the kernels
+for SSE4. The flag is an exported variable of the library; here it is set as ScaNN itself would have
+set it. Neighbours and scores are the same (decision 0022).
 """
 
 import ctypes

@@ -2,7 +2,7 @@
 
 Rules of ScaNN's documentation: asymmetric hashing with exact rescoring up to 100,000 candidates;
 partitions (of the order of the square root of the corpus) from there on. Twice the root: on a
-million planted candidates it reached the same overlap with a third of the hashed scores.
+million planted candidates it reached the same overlap with fewer hashed scores.
 """
 
 import math
