@@ -11,7 +11,8 @@ import argparse
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -31,6 +32,8 @@ class Table:
     """Arguments of Python; `{directory}`, `{seeds}` and `{data}` are filled in."""
     file: str | None = "comparison.md"
     """What it leaves there; None takes what it prints, as it stands."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """What the command says that it is to be run with."""
 
 
 _COMPARE = "-m pipelines compare {what} --workdir {{directory}} --seeds {{seeds}}"
@@ -56,6 +59,7 @@ TABLES = (
         "million_candidates",
         "-m tests.benchmarks.million_candidates --workdir {directory} --out {directory}/table.md",
         "table.md",
+        {"OPENBLAS_NUM_THREADS": "1", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"},
     ),
 )
 
@@ -81,12 +85,13 @@ def measure(table: Table, workdir: Path, seeds: int) -> str:
     places = {"directory": directory, "seeds": seeds, "data": Path(data).resolve()}
     arguments = [part.format(**places) for part in table.command.split()]
     command = [sys.executable, *arguments]
+    environment = {**os.environ, **table.environment}
     if table.file is None:
         printed = subprocess.run(
-            command, check=True, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True
+            command, check=True, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, text=True
         ).stdout
         return f"```text\n{printed.strip()}\n```"
-    subprocess.run(command, check=True, cwd=REPOSITORY)
+    subprocess.run(command, check=True, cwd=REPOSITORY, env=environment)
     return (directory / table.file).read_text(encoding="utf-8")
 
 

@@ -20,8 +20,9 @@ _AVX2_KERNELS_NEED = frozenset({"avx2", "fma"})
 _PROCESSOR = Path("/proc/cpuinfo")
 
 
+@cache
 def load_scann() -> Any:
-    """ScaNN's TensorFlow operations.
+    """ScaNN's TensorFlow operations; the library is loaded and set up once.
 
     Raises:
         UnsupportedEnvironment: ScaNN is not installed, or its operations do not fit TensorFlow.
@@ -61,7 +62,6 @@ def avx2_flag(library: Path) -> ctypes.c_bool | None:
         return None
 
 
-@cache
 def _processor_features() -> frozenset[str]:
     """What the operating system lets programs use; none where it does not say so (not Linux)."""
     try:

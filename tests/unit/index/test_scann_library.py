@@ -34,10 +34,10 @@ def processor(monkeypatch, tmp_path):
         path = tmp_path / "cpuinfo"
         path.write_text(f"processor\t: 0\nflags\t\t: {features}\nbugs\t\t:\n")
         monkeypatch.setattr(scann_library, "_PROCESSOR", path)
-        scann_library._processor_features.cache_clear()
+        load_scann.cache_clear()
 
     yield pretend
-    scann_library._processor_features.cache_clear()
+    load_scann.cache_clear()
 
 
 @pytest.mark.parametrize(
