@@ -6,20 +6,18 @@ import traceback
 
 import typer
 
-from pipelines.cli import (
-    compare_command,
-    dataset_command,
-    demo_command,
-    doctor_command,
-    init_command,
-    load_test_command,
-    query_commands,
-    recall_check_command,
-    refresh_command,
-    rollback_command,
-    serve_command,
-    stage_commands,
-)
+from pipelines.cli import bundle_commands as query_commands
+from pipelines.cli import bundle_commands as refresh_command
+from pipelines.cli import bundle_commands as rollback_command
+from pipelines.cli import endpoint_commands as load_test_command
+from pipelines.cli import endpoint_commands as recall_check_command
+from pipelines.cli import endpoint_commands as serve_command
+from pipelines.cli import run_commands as compare_command
+from pipelines.cli import run_commands as stage_commands
+from pipelines.cli import start_commands as dataset_command
+from pipelines.cli import start_commands as demo_command
+from pipelines.cli import start_commands as doctor_command
+from pipelines.cli import start_commands as init_command
 from tfrs_twotower import __version__
 from tfrs_twotower.errors import (
     EndpointError,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.comparing.executing import Cell
-from pipelines.stages import timings
+from pipelines.stages import workdir as timings
 from tfrs_twotower.artifacts import Layout
 from tfrs_twotower.artifacts.layout import EVALUATION
 from tfrs_twotower.evaluation.comparison_document import RunResult, SeedResult, compare_runs

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from pipelines.stages import timings
+from pipelines.stages import workdir as timings
 from pipelines.stages.context import StageContext
 from pipelines.stages.order import Stage, would_fit
 from tfrs_twotower.artifacts import MANIFEST_NAME, replace_directory, staging_directory

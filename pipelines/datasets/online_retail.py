@@ -16,8 +16,8 @@ Tables: `interactions.parquet` (user_id, item_id, timestamp in s, quantity, pric
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipelines.datasets.about import About, Reporter
-from pipelines.datasets.copying import copy_checked
+from pipelines.datasets.sources import About, Reporter
+from pipelines.datasets.tables import copy_checked
 
 ABOUT = About(
     name="online-retail",

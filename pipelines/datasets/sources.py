@@ -1,12 +1,44 @@
-"""Finding and checking the files that a data set is converted from."""
+"""A public data set: what it is called, who made it, and the checked files it is converted from."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-from pipelines.datasets.about import About
 from tfrs_twotower.artifacts import sha256_file
 from tfrs_twotower.errors import DataError
+
+
+@dataclass(frozen=True)
+class About:
+    """What `SOURCE.json` says about a data set beside its checksums."""
+
+    name: str
+    """Name on the command line, with hyphens."""
+    licence: str
+    """Licence, or the terms that stand in its place."""
+    attribution: str
+    """Whom to name, and how."""
+    layout: str
+    """Which files `--source` must hold, in words."""
+
+    @property
+    def directory(self) -> str:
+        """Name of the output directory, of the feature spec and of the run config."""
+        return self.name.replace("-", "_")
+
+
+class Reporter(Protocol):
+    """Shows a person, or a log, how far a conversion is."""
+
+    def message(self, text: str) -> None:
+        """Says one line."""
+
+    def progress(
+        self, description: str, done: float, total: float | None, detail: str = ""
+    ) -> None:
+        """Says how much of something is done; `total` is None where it is not known."""
 
 
 def require_source(source: Path | None, about: About) -> Path:

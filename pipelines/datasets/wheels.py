@@ -13,8 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.datasets.about import Reporter
-from pipelines.datasets.sources import check_sha256
+from pipelines.datasets.sources import Reporter, check_sha256
 from tfrs_twotower.errors import DataError
 
 _TIMEOUT_S = 900

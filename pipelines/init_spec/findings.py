@@ -4,13 +4,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipelines.init_spec.feature_choices import Draft, Drafts, draft_features, find_title
 from pipelines.init_spec.identifiers import IdMatch, match_ids
-from pipelines.init_spec.inputs import Draft, Drafts, draft_features, find_title
 from pipelines.init_spec.naming import feature_name, says
 from pipelines.init_spec.profiles import TIME_HINTS, Profile, profile_column
-from pipelines.init_spec.roles import Roles, assign_roles, find_split
+from pipelines.init_spec.roles import Roles, assign_roles, choose_split, event_times, find_split
 from pipelines.init_spec.samples import Sample, read_sample
-from pipelines.init_spec.splitting import choose_split, event_times
 from tfrs_twotower.errors import DataError
 
 Profiles = Mapping[str, Profile]

@@ -1,10 +1,9 @@
 """Stage `build-index`: the candidate index, measured against exact search before it is kept."""
 
-from pipelines.stages.context import StageContext
-from pipelines.stages.parents import open_parent
+from pipelines.stages.context import StageContext, open_parent
 from tfrs_twotower.artifacts import Manifest, commit, fingerprint, staging_directory
+from tfrs_twotower.data.embeddings import read_candidate_embeddings, read_query_embeddings
 from tfrs_twotower.index.build import build_index
-from tfrs_twotower.index.embeddings import read_candidate_embeddings, read_query_embeddings
 from tfrs_twotower.index.quality import QUALITY_NAME
 from tfrs_twotower.index.storage import save_index
 

@@ -7,19 +7,18 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.stages.context import StageContext
-from serving.bundle import BundleOptions, BundleSource
-from serving.list_parity import check_lists
-from serving.loading import LoadedModel
-from serving.parity import check_embeddings, sample_rows
-from serving.signatures import CANDIDATE_EMBEDDING, QUERY_EMBEDDING
+from serving.bundle.loading import LoadedModel
+from serving.bundle.parity import check_embeddings, check_lists, sample_rows
+from serving.bundle.writing import BundleOptions, BundleSource
+from serving.graph.signatures import CANDIDATE_EMBEDDING, QUERY_EMBEDDING
 from tfrs_twotower.data.corpus import Corpus
-from tfrs_twotower.data.evaluation_queries import load_evaluation_queries
-from tfrs_twotower.errors import BundleError
-from tfrs_twotower.index.embeddings import (
+from tfrs_twotower.data.embeddings import (
     Embeddings,
     read_candidate_embeddings,
     read_query_embeddings,
 )
+from tfrs_twotower.data.evaluation_queries import load_evaluation_queries
+from tfrs_twotower.errors import BundleError
 
 _COMPARED_ROWS = 32
 

@@ -1,11 +1,13 @@
-"""What every stage is given: where things are, what the data is, what to do, whom to tell."""
+"""What every stage is given: where things are, what to do, whom to tell, and its parents."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from tfrs_twotower.artifacts import Layout
+from tfrs_twotower.artifacts import Layout, Manifest, fingerprint, read_manifest, verify_files
+from tfrs_twotower.artifacts.manifest import Kind, write_again
 from tfrs_twotower.config import RunConfig
+from tfrs_twotower.errors import StaleArtifact
 from tfrs_twotower.specs import FeatureSpec
 
 
@@ -46,3 +48,31 @@ class StageContext:
     beam_options: tuple[str, ...] = ()
     """Arguments for Beam's pipeline options; without a runner among them, Beam's in-memory runner
     is used."""
+
+
+def open_parent(context: StageContext, kind: Kind) -> Manifest:
+    """Checks an artifact of this run before a stage reads it: finished, unchanged, not outdated.
+
+    Raises:
+        MissingArtifact: the stage that writes it has not finished.
+        CorruptArtifact: a file does not match its checksum.
+        StaleArtifact: it was made from another feature spec, or from a parent that has been
+            replaced since.
+    """
+    directory = context.layout.root / kind
+    manifest = read_manifest(directory, kind)
+    wanted = fingerprint(context.spec)
+    if manifest.spec_fingerprint != wanted:
+        raise StaleArtifact(
+            f"{directory}: was made from feature spec {manifest.spec_fingerprint}, this run's "
+            f"spec '{context.spec.name}' is {wanted}. {write_again(kind)}"
+        )
+    for parent_kind, parent_fingerprint in manifest.parents.items():
+        parent = read_manifest(context.layout.root / parent_kind, parent_kind)
+        if parent.fingerprint != parent_fingerprint:
+            raise StaleArtifact(
+                f"{directory}: was made from '{parent_kind}' {parent_fingerprint}, which has been "
+                f"replaced by {parent.fingerprint}. {write_again(kind)}"
+            )
+    verify_files(directory, manifest)
+    return manifest

@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.stages.context import StageContext
-from serving import signatures as names
-from serving.agreement import bundle_agreement
-from serving.loading import load_bundle
+from serving.bundle.loading import load_bundle
+from serving.bundle.measures import bundle_agreement
+from serving.graph import signatures as names
 from tfrs_twotower.data.corpus import load_corpus
 from tfrs_twotower.data.evaluation_queries import EvaluationQueries, load_evaluation_queries
 from tfrs_twotower.specs import HistoryFeature

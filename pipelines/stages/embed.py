@@ -4,13 +4,12 @@ import apache_beam as beam
 import pyarrow.parquet as pq
 from apache_beam.utils.shared import Shared
 
-from pipelines.stages.context import StageContext
-from pipelines.stages.parents import open_parent
+from pipelines.stages.context import StageContext, open_parent
 from pipelines.transforms.embedding import EmbeddingJob, EmbedRecords
 from pipelines.transforms.running import run_pipeline
 from tfrs_twotower.artifacts import Manifest, commit, fingerprint, staging_directory
 from tfrs_twotower.artifacts.layout import CORPUS_GLOB, TEST_GLOB, VALIDATION_GLOB
-from tfrs_twotower.data.shards import find_shards
+from tfrs_twotower.data.raw_inputs import find_shards
 
 _RECORDS = (
     ("candidates", "candidate", CORPUS_GLOB),

@@ -1,8 +1,7 @@
 """Stage `evaluate`: every system on the test queries, as `evaluation.json` and a page."""
 
-from pipelines.stages import timings
-from pipelines.stages.context import StageContext
-from pipelines.stages.parents import open_parent
+from pipelines.stages import workdir as timings
+from pipelines.stages.context import StageContext, open_parent
 from tfrs_twotower.artifacts import (
     MANIFEST_NAME,
     Manifest,

@@ -5,16 +5,15 @@ from contextlib import ExitStack
 from typing import Any
 
 from pipelines.stages.bundle_checks import BundleChecks
-from pipelines.stages.context import StageContext
-from pipelines.stages.parents import open_parent
+from pipelines.stages.context import StageContext, open_parent
 from pipelines.stages.releases import RunArtifacts, measured_queries
-from serving.descent import check_descent
-from serving.loading import LoadedModel
-from serving.measures import MeasuredQueries, measure_model
-from serving.publishing import FinishedVersion, WrittenBundle, publish, stage_version
-from serving.release import Release, write_release
-from serving.release_gate import MEASURES
-from serving.versions import next_version
+from serving.bundle.gate import MEASURES
+from serving.bundle.loading import LoadedModel
+from serving.bundle.measures import MeasuredQueries, measure_model
+from serving.bundle.parts import check_descent
+from serving.bundle.publishing import FinishedVersion, WrittenBundle, publish, stage_version
+from serving.bundle.release import Release, write_release
+from serving.bundle.versions import next_version
 from tfrs_twotower.artifacts import MANIFEST_NAME, Manifest, fingerprint, replace_file, sha256_file
 from tfrs_twotower.artifacts.manifest import FileEntry, Kind, package_versions
 from tfrs_twotower.config import BundleConfig

@@ -3,8 +3,7 @@
 import time
 from dataclasses import asdict
 
-from pipelines.stages.context import Reporter, StageContext
-from pipelines.stages.parents import open_parent
+from pipelines.stages.context import Reporter, StageContext, open_parent
 from tfrs_twotower.artifacts import Manifest, commit, fingerprint, staging_directory
 from tfrs_twotower.config import pre_ranking_of
 from tfrs_twotower.mining.mine import mine

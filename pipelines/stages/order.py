@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from pipelines.stages import timings
+from pipelines.stages import workdir as timings
 from pipelines.stages.context import StageContext
 from pipelines.stages.workdir import only_run_in
 from tfrs_twotower.artifacts import Manifest, fingerprint, read_manifest, verify_files

@@ -7,14 +7,13 @@ import tensorflow as tf
 
 from pipelines.stages.context import Reporter
 from pipelines.stages.export import describe
-from pipelines.transforms.candidate_table import read_candidate_table
+from pipelines.transforms.corpus import read_candidate_table
 from pipelines.transforms.records import entity_columns
 from pipelines.transforms.sources import find_source
-from serving.refresh import Refreshed, refresh_bundles
-from serving.refresh_files import TOWERS, open_refresh
-from serving.refreshed_release import Given
-from serving.sharding import find_shards
-from serving.versions import resolve_version
+from serving.bundle.refresh_files import TOWERS, open_refresh
+from serving.bundle.sharding import find_shards
+from serving.bundle.versions import resolve_version
+from serving.refresh.refresh import Given, Refreshed, refresh_bundles
 from tfrs_twotower.config import PreprocessConfig
 from tfrs_twotower.config.stages import FEW_BAD_RECORDS
 from tfrs_twotower.data.corpus import Corpus, parse_corpus
@@ -45,7 +44,7 @@ def run(
 
     Raises:
         DataError: a file cannot be read, or too many of its records are bad.
-        TwoTowerError: see `serving.refresh.refresh_bundles`; nothing is published then.
+        TwoTowerError: see `serving.refresh.refresh.refresh_bundles`; nothing is published then.
     """
     bundles = find_shards(bundle)
     version_dir = resolve_version(bundles[0])

@@ -5,21 +5,21 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pipelines.stages.context import StageContext
-from serving.candidate_hashes import content_hashes
-from serving.measures import MeasuredQueries
-from serving.parity import sample_rows
-from serving.refresh_files import KeptCorpus, RefreshSettings
-from serving.release import Release, RowArray, shard_release
-from serving.sharding import rows_of_shards, shard_name
+from serving.bundle.candidate_hashes import content_hashes
+from serving.bundle.measures import MeasuredQueries
+from serving.bundle.parity import sample_rows
+from serving.bundle.refresh_files import KeptCorpus, RefreshSettings
+from serving.bundle.release import Release, RowArray, shard_release
+from serving.bundle.sharding import rows_of_shards, shard_name
 from tfrs_twotower.artifacts import read_manifest
 from tfrs_twotower.config import BundleConfig
 from tfrs_twotower.data.corpus import Corpus
+from tfrs_twotower.data.embeddings import read_query_embeddings
 from tfrs_twotower.data.evaluation_queries import load_evaluation_queries
-from tfrs_twotower.index.attributes import CandidateAttributes
-from tfrs_twotower.index.embeddings import read_query_embeddings
-from tfrs_twotower.index.exact import FloatArray
+from tfrs_twotower.index.restricts import CandidateAttributes
 from tfrs_twotower.index.storage import load_index
 from tfrs_twotower.index.sweep import sample_queries
+from tfrs_twotower.ranking.exact import FloatArray
 from tfrs_twotower.towers.pre_ranker import load_pre_ranker
 from tfrs_twotower.towers.storage import load_towers
 

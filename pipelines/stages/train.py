@@ -1,7 +1,6 @@
 """Stage `train`: preprocessed examples to trained towers."""
 
-from pipelines.stages.context import StageContext
-from pipelines.stages.parents import open_parent
+from pipelines.stages.context import StageContext, open_parent
 from pipelines.stages.training_runs import (
     TrainingProgress,
     open_training,

@@ -1,7 +1,6 @@
 """Stage `train-pre-ranker`: mined lists to the cascade's second stage."""
 
-from pipelines.stages.context import StageContext
-from pipelines.stages.parents import open_parent
+from pipelines.stages.context import StageContext, open_parent
 from pipelines.stages.training_runs import (
     TrainingProgress,
     open_training,
@@ -10,7 +9,7 @@ from pipelines.stages.training_runs import (
 from tfrs_twotower.artifacts import Manifest, commit, fingerprint
 from tfrs_twotower.artifacts.layout import TRAINING_LOG
 from tfrs_twotower.config import pre_ranking_of
-from tfrs_twotower.training.pre_ranking import PreRankerResult, train_pre_ranker
+from tfrs_twotower.training.pre_ranker_job import PreRankerResult, train_pre_ranker
 
 
 def config_fingerprint(context: StageContext) -> str:

@@ -1,6 +1,7 @@
-"""The working directory of a run: it can be written, and one run at a time works in it."""
+"""The working directory of a run: writable, one run at a time, and the time of each stage."""
 
 import fcntl
+import json
 import os
 import time
 from collections.abc import Iterator
@@ -76,3 +77,24 @@ def only_run_in(root: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+TIMINGS_NAME = "timings.json"
+
+
+def record(root: Path, stage: str, seconds: float) -> None:
+    """Writes the duration of one stage, replacing its earlier one."""
+    timings = read(root)
+    timings[stage] = round(seconds, 3)
+    temporary = root / f".{TIMINGS_NAME}.partial"
+    temporary.write_text(json.dumps(timings, indent=2) + "\n", encoding="utf-8")
+    temporary.replace(root / TIMINGS_NAME)
+
+
+def read(root: Path) -> dict[str, float]:
+    """Seconds by stage name; empty before the first stage ran."""
+    try:
+        timings = json.loads((root / TIMINGS_NAME).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return {str(name): float(seconds) for name, seconds in timings.items()}

@@ -1,16 +1,20 @@
 """The corpus: each candidate's example, its frequency, and its part in vocabularies."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 from apache_beam import pvalue
 
+from pipelines.transforms.cells import BadCell
 from pipelines.transforms.cutoffs import DAY_S
-from pipelines.transforms.example_encoding import Example, put_texts, put_values, serialise
 from pipelines.transforms.reading import COUNTS
-from pipelines.transforms.records import Entity
+from pipelines.transforms.records import Entity, EntityParser
 from pipelines.transforms.sharded_output import shard_of
+from pipelines.transforms.sources import Source
+from pipelines.transforms.table_files import UnreadableFile, position_of, read_table_file
+from pipelines.transforms.tfrecords import Example, put_texts, put_values, serialise
+from tfrs_twotower.errors import DataError
 from tfrs_twotower.specs import FeatureSpec
 
 ITEMS = "items"
@@ -106,3 +110,48 @@ def _build(
     yield pvalue.TaggedOutput(COUNTS, ("candidates", 1))
     if events:
         yield pvalue.TaggedOutput(TRAINED, (events, entity.values, candidate_id))
+
+
+class CandidateTable(NamedTuple):
+    """What is in the files."""
+
+    examples: list[bytes]
+    """A serialized `tf.train.Example` for each candidate, as in the corpus of preprocessing."""
+    bad: list[str]
+    """Each record that cannot be used: where it stands and why."""
+
+
+def read_candidate_table(source: Source, spec: FeatureSpec) -> CandidateTable:
+    """Reads all files of a candidates table.
+
+    Args:
+        source: the files; its columns are `entity_columns` of the candidate side.
+        spec: the feature spec.
+
+    Raises:
+        DataError: a file cannot be read to its end.
+    """
+    features = spec.candidate.features
+    parse = EntityParser(spec.candidates, features, "candidate")
+    examples: dict[str, bytes] = {}
+    bad: list[str] = []
+    for file_number, path in enumerate(source.files):
+        try:
+            for number, cells, reason in read_table_file(path, source.file_format, source.columns):
+                position = position_of(file_number, number)
+                try:
+                    if cells is None:
+                        raise BadCell(reason)
+                    entity = parse(position, cells)
+                    if entity.entity_id in examples:
+                        raise BadCell("duplicate candidate id")
+                except BadCell as cause:
+                    bad.append(f"{source.describe(position)}: {cause.reason}")
+                else:
+                    examples[entity.entity_id] = candidate_example(entity, spec)
+        except UnreadableFile as cause:
+            raise DataError(
+                f"candidates: {cause}. Check the file: it may have been cut off while it was "
+                "written or copied."
+            ) from cause
+    return CandidateTable(list(examples.values()), bad)

@@ -1,10 +1,4 @@
-"""Exact global cut-offs by share of the events, without collecting the events.
-
-With the n times sorted, test begins at the time with index floor((1 - test) n) and validation at
-the one with index floor((1 - test - validation) n), from 0; events of one time are never parted,
-so a share may come out larger. Events are counted by day, and by second inside the days that the
-two indices fall in: at most some 40,000 days and 2 x 86,400 seconds are held.
-"""
+"""Exact global cut-offs by share of the events, sessions kept whole, and each split's time span."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -13,8 +7,93 @@ from typing import Any
 import apache_beam as beam
 from apache_beam import pvalue
 
+from pipelines.transforms.records import Event
 from pipelines.transforms.splits import Cutoffs
 from tfrs_twotower.specs import TemporalSplit
+
+Window = tuple[int, int, int, int]
+"""Events, positives, first and last second."""
+
+
+class SummariseWindows(beam.PTransform):
+    """`(split, window of one query)` to one dict `{split: window}`."""
+
+    def expand(self, parts: beam.PCollection) -> beam.PCollection:
+        """Adds up by split."""
+        return parts | beam.CombinePerKey(merge_windows) | beam.CombineGlobally(AsDict())
+
+
+def merge_windows(parts: Iterable[Window]) -> Window:
+    """The window that spans all parts; of none, an empty one."""
+    columns = list(zip(*(part for part in parts if part[0]), strict=True))
+    if not columns:
+        return 0, 0, 0, 0
+    events, positives, firsts, lasts = columns
+    return sum(events), sum(positives), min(firsts), max(lasts)
+
+
+def training_end(windows: dict[int, Window], cutoff: int | None) -> int:
+    """End of the training window, exclusive: the cut-off, or just after its last event."""
+    if cutoff is not None:
+        return cutoff
+    return windows[0][3] + 1 if 0 in windows else 0
+
+
+def window_times(windows: dict[int, Window], cutoffs: Any) -> dict[str, int]:
+    """Start of train and the exclusive ends of the splits, epoch seconds."""
+    times = {}
+    if 0 in windows:
+        times["train_start"] = windows[0][2]
+        times["train_end"] = training_end(windows, cutoffs.validation_from if cutoffs else None)
+    for split, key in ((1, "validation_end"), (2, "test_end")):
+        if split in windows:
+            times[key] = windows[split][3] + 1
+    if cutoffs:
+        times["validation_end"] = cutoffs.test_from
+    return times
+
+
+_TIME = Event._fields.index("timestamp")
+_SESSION = Event._fields.index("session")
+
+
+class AddSplitTime(beam.PTransform):
+    """Events to `(split time, event)`, epoch seconds; events without a session keep their own.
+
+    A session's events are grouped under its id over all queries.
+    """
+
+    def __init__(self, by_session: bool) -> None:
+        super().__init__()
+        self._by_session = by_session
+
+    def expand(self, events: beam.PCollection) -> beam.PCollection:
+        """Groups by session where the table names one."""
+        if not self._by_session:
+            return events | "OwnTime" >> beam.Map(lambda event: (event[_TIME], event))
+        alone = (
+            events
+            | "WithoutSession" >> beam.Filter(lambda event: not event[_SESSION])
+            | "OwnTime" >> beam.Map(lambda event: (event[_TIME], event))
+        )
+        together = (
+            events
+            | "WithSession" >> beam.Filter(lambda event: bool(event[_SESSION]))
+            | "SessionKey" >> beam.Map(lambda event: (event[_SESSION], event))
+            | beam.GroupByKey()
+            | "SessionStart" >> beam.FlatMap(_from_its_start)
+        )
+        return (alone, together) | beam.Flatten()
+
+
+def _from_its_start(
+    group: tuple[str, Iterable[tuple[Any, ...]]],
+) -> Iterable[tuple[int, tuple[Any, ...]]]:
+    _, events = group
+    start = min(event[_TIME] for event in events)
+    for event in events:
+        yield start, event
+
 
 DAY_S = 86_400
 _ROUNDING = 1e-9

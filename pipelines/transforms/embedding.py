@@ -24,7 +24,7 @@ from apache_beam.utils.shared import Shared
 
 from pipelines.transforms.running import count_elements
 from pipelines.transforms.sharded_output import shard_of
-from pipelines.transforms.tfrecord_framing import read_frames
+from pipelines.transforms.tfrecords import read_frames
 from tfrs_twotower.errors import CorruptArtifact, EmbeddingError
 from tfrs_twotower.specs import FeatureSpec
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipelines.transforms.cutoffs import Window, window_times
 from pipelines.transforms.quarantine import Summary
 from pipelines.transforms.sources import Source
 from pipelines.transforms.splits import SPLITS, Cutoffs
-from pipelines.transforms.windows import Window, window_times
 
 _ALWAYS = (
     "candidates",

@@ -1,8 +1,4 @@
-"""Statistics of numeric features, equal bit for bit however the work is divided.
-
-Mean and deviation come from exact sums. Quantile boundaries come from the values of the records
-with the smallest hashes: exact up to 16,384 records, a uniform sample of that size beyond.
-"""
+"""Statistics of numeric features, equal bit for bit however the work is divided."""
 
 import heapq
 import math
@@ -15,9 +11,40 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 
-from pipelines.transforms.exact_sums import add_exactly, exact_square, total
 from pipelines.transforms.records import Trained
 from tfrs_twotower.specs import Feature, NumericFeature
+
+_SPLITTER = 134217729.0  # 2^27 + 1
+
+
+def add_exactly(partials: list[float], number: float) -> None:
+    """Adds a number to a sum that is kept as partial sums, in place."""
+    kept = 0
+    for partial in partials:
+        if abs(number) < abs(partial):
+            number, partial = partial, number
+        high = number + partial
+        low = partial - (high - number)
+        if low:
+            partials[kept] = low
+            kept += 1
+        number = high
+    partials[kept:] = [number]
+
+
+def exact_square(number: float) -> tuple[float, float]:
+    """The square as its rounded value and the error of the rounding."""
+    product = number * number
+    scaled = _SPLITTER * number
+    high = scaled - (scaled - number)
+    low = number - high
+    return product, ((high * high - product) + 2.0 * high * low) + low * low
+
+
+def total(partials: Iterable[float]) -> Fraction:
+    """The exact sum."""
+    return sum((Fraction(partial) for partial in partials), Fraction(0))
+
 
 SAMPLE_SIZE = 16_384
 

@@ -16,19 +16,19 @@ import apache_beam as beam
 from apache_beam import pvalue
 
 from pipelines.transforms.corpus import BuildCorpus, CountCandidates
-from pipelines.transforms.cutoffs import FindCutoffs
+from pipelines.transforms.cutoffs import AddSplitTime, FindCutoffs, SummariseWindows, training_end
 from pipelines.transforms.evaluated_queries import FinishEvaluations
 from pipelines.transforms.membership import MatchCandidates
 from pipelines.transforms.numeric_statistics import ExtractNumbers, NumericStatistics
-from pipelines.transforms.parquet_tables import write_frequencies, write_interactions
 from pipelines.transforms.quarantine import ReportQuarantine, SummariseReasons
 from pipelines.transforms.queries import BuildQueries
 from pipelines.transforms.reading import ReadTable
 from pipelines.transforms.records import EntityParser, Event, EventParser
-from pipelines.transforms.sessions import AddSplitTime
 from pipelines.transforms.sharded_output import (
     Output,
     WriteShards,
+    write_frequencies,
+    write_interactions,
     write_json_lines,
     write_lines,
     write_tfrecords,
@@ -41,9 +41,7 @@ from pipelines.transforms.vocabularies import (
     text_vocabularies,
     value_vocabularies,
 )
-from pipelines.transforms.windows import SummariseWindows, training_end
-from pipelines.transforms.word_counts import CountWords
-from pipelines.transforms.wordpieces import MOST_WORDS
+from pipelines.transforms.wordpieces import MOST_WORDS, CountWords
 from tfrs_twotower.config import PreprocessConfig
 from tfrs_twotower.specs import FeatureSpec, NumericFeature, TemporalSplit
 

@@ -1,13 +1,13 @@
-"""One query with all its events to its examples. A plain class; no Beam.
-
-An example of split s sees events of the splits up to s only: training examples never see
-validation events, even where a session or a given split lets the two overlap in time.
-"""
+"""One query with all its events to its histories and examples. Plain functions; no Beam."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from itertools import islice
+from typing import Any, NamedTuple
 
-from pipelines.transforms.example_encoding import (
+from pipelines.transforms.query_events import Placed, QueryEvents
+from pipelines.transforms.records import MISSING_TIME, Value, from_event
+from pipelines.transforms.splits import TRAIN, Cutoffs
+from pipelines.transforms.tfrecords import (
     Example,
     put_floats,
     put_number,
@@ -16,11 +16,55 @@ from pipelines.transforms.example_encoding import (
     put_values,
     serialise,
 )
-from pipelines.transforms.histories import Past, histories_before, latest_candidates, without
-from pipelines.transforms.query_events import Placed, QueryEvents
-from pipelines.transforms.records import MISSING_TIME, Value, from_event
-from pipelines.transforms.splits import TRAIN, Cutoffs
 from tfrs_twotower.specs import Feature, FeatureSpec, HistoryFeature
+
+
+class Past(NamedTuple):
+    """One event as histories see it; events are given in the order of (timestamp, position)."""
+
+    timestamp: int
+    candidate_id: str
+    counts: bool
+    """Whether it may stand in a history (`positives_only`)."""
+
+
+def histories_before(events: Iterable[Past], max_length: int) -> Iterator[tuple[str, ...]]:
+    """For each event the candidates of strictly earlier events.
+
+    Events of the same second do not see each other.
+    """
+    recent: dict[str, None] = {}
+    now: int | None = None
+    same_time: list[str] = []
+    history: tuple[str, ...] = ()
+    for event in events:
+        if event.timestamp != now:
+            _move_to_end(recent, same_time)
+            same_time.clear()
+            now = event.timestamp
+            history = tuple(islice(reversed(recent), max_length))
+        yield history
+        if event.counts:
+            same_time.append(event.candidate_id)
+
+
+def latest_candidates(events: Iterable[Past], max_length: int | None = None) -> tuple[str, ...]:
+    """The candidates of all events, most recent first."""
+    recent: dict[str, None] = {}
+    _move_to_end(recent, [event.candidate_id for event in events if event.counts])
+    return tuple(islice(reversed(recent), max_length))
+
+
+def without(history: Sequence[str], candidate_id: str, max_length: int) -> tuple[str, ...]:
+    """The history as if the candidate had never been met."""
+    return tuple(islice((other for other in history if other != candidate_id), max_length))
+
+
+def _move_to_end(recent: dict[str, None], candidate_ids: Iterable[str]) -> None:
+    for candidate_id in candidate_ids:
+        recent.pop(candidate_id, None)
+        recent[candidate_id] = None
+
 
 ExampleItem = tuple[int, str, str, bytes]
 

@@ -7,11 +7,10 @@ import apache_beam as beam
 from apache_beam import pvalue
 
 from pipelines.transforms.cells import BadCell
-from pipelines.transforms.positions import position_of
 from pipelines.transforms.quarantine import bad_record
 from pipelines.transforms.running import count_elements
 from pipelines.transforms.sources import Source
-from pipelines.transforms.table_files import UnreadableFile, read_table_file
+from pipelines.transforms.table_files import UnreadableFile, position_of, read_table_file
 from tfrs_twotower.errors import DataError
 
 BAD = "bad"

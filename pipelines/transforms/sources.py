@@ -6,23 +6,79 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam.io.filesystems import FileSystems
 
-from pipelines.transforms.positions import describe_position
 from pipelines.transforms.table_files import (
     UnreadableFile,
+    describe_position,
     example_values,
     open_table_file,
     read_header,
 )
-from pipelines.transforms.text_heads import explain_encoding, explain_header
-from pipelines.transforms.tfrecord_framing import read_frames
+from pipelines.transforms.tfrecords import read_frames
 from tfrs_twotower.artifacts import sha256_file
 from tfrs_twotower.errors import DataError
 from tfrs_twotower.specs.tables import Table, TableFormat
+
+_LONGEST_HEAD = 1 << 16
+_MARKS = ((b"\xff\xfe", "FF FE"), (b"\xfe\xff", "FE FF"))
+_CONVERT = "Save it as UTF-8, for example with `iconv -f {encoding} -t UTF-8`."
+_SEPARATORS = {"csv": (";", "\t", "|"), "tsv": (",", ";", "|")}
+_IN_WORDS = {"\t": "tabs", ",": "commas"}
+
+
+def explain_encoding(stream: IO[bytes]) -> str:
+    """Why a text file that begins so is not UTF-8, and what to do; "" where nothing is wrong.
+
+    UTF-16 is told by its byte order mark, or by NUL bytes in the first line.
+    """
+    head = stream.readline(_LONGEST_HEAD)
+    for mark, name in _MARKS:
+        if head.startswith(mark):
+            return (
+                f"the file is not UTF-8: it begins with the byte order mark {name} of UTF-16. "
+                + _CONVERT.format(encoding="UTF-16")
+            )
+    if b"\0" in head:
+        return (
+            "the file is not UTF-8: its first line holds NUL bytes, as UTF-16 without a byte order "
+            "mark (or a binary file) does. "
+            + _CONVERT.format(encoding="UTF-16BE" if head.startswith(b"\0") else "UTF-16LE")
+        )
+    return ""
+
+
+def explain_header(table: str, header: Sequence[str], file_format: TableFormat) -> str:
+    """Why the columns of a file may not be found, and what to do; "" if that cannot be told."""
+    if any("\udc80" <= character <= "\udcff" for name in header for character in name):
+        return "The header is not UTF-8. " + _CONVERT.format(encoding="WINDOWS-1252")
+    if len(header) != 1:
+        return ""
+    for separator in _SEPARATORS.get(file_format, ()):
+        if separator in header[0]:
+            found = _IN_WORDS.get(separator, f"`{separator}`")
+            expected = "commas" if file_format == "csv" else "tabs"
+            return (
+                f"The columns seem to be separated by {found}, not by {expected}: "
+                + _what_to_do(table, separator)
+            )
+    return ""
+
+
+def _what_to_do(table: str, separator: str) -> str:
+    formats = {"\t": "tsv", ",": "csv"}
+    if separator in formats:
+        name = formats[separator]
+        return f"rename the file to .{name}, or set {table}.format: {name} in the feature spec."
+    return (
+        "write the file with commas (and a text that holds one in quotes), or with tabs and the "
+        "name .tsv."
+    )
+
 
 _PEEKED_RECORDS = 100
 _TEXT = ("csv", "tsv", "jsonl")

@@ -17,7 +17,7 @@ import numpy as np
 from pipelines.transforms.cells import BadCell, as_event_time
 from tfrs_twotower.errors import FeatureSpecError
 from tfrs_twotower.specs import GivenSplit, PerQueryLastSplit, TemporalSplit
-from tfrs_twotower.specs.split import Split
+from tfrs_twotower.specs.spec import Split
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
 SPLITS = ("train", "validation", "test")

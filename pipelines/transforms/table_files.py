@@ -1,8 +1,4 @@
-"""Reads one file of a table record by record, in memory that does not grow with the file.
-
-Every reader yields `(number in the file, values of the asked columns or None, reason)`; the reason
-says why there are no values. Compression is told from the suffix `.gz`.
-"""
+"""Reads one file of a table record by record, in memory that does not grow with the file."""
 
 import csv
 import gzip
@@ -18,9 +14,35 @@ import pyarrow.parquet as pq
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from pipelines.transforms.positions import parquet_number
-from pipelines.transforms.tfrecord_framing import read_frames
+from pipelines.transforms.tfrecords import read_frames
 from tfrs_twotower.specs.tables import TableFormat
+
+_FILE_SHIFT = 44
+_GROUP_SHIFT = 24
+_PARQUET_ROW_MASK = (1 << _GROUP_SHIFT) - 1
+_IN_FILE_MASK = (1 << _FILE_SHIFT) - 1
+
+
+def position_of(file_number: int, number_in_file: int) -> int:
+    """The position of a record: `number_in_file` starts at 1."""
+    return (file_number << _FILE_SHIFT) | number_in_file
+
+
+def parquet_number(row_group: int, row: int) -> int:
+    """Number in a Parquet file, which orders by row group and then by row (both from 0)."""
+    return (row_group << _GROUP_SHIFT) | row
+
+
+def describe_position(position: int, files: Sequence[str], file_format: str) -> str:
+    """The position in words, such as `ratings.csv:17` or `a.parquet: row group 0, row 16`."""
+    path = files[position >> _FILE_SHIFT]
+    number = position & _IN_FILE_MASK
+    if file_format == "parquet":
+        return f"{path}: row group {number >> _GROUP_SHIFT}, row {number & _PARQUET_ROW_MASK}"
+    if file_format == "tfrecord":
+        return f"{path}: record {number}"
+    return f"{path}:{number}"
+
 
 Record = tuple[int, tuple[Any, ...] | None, str]
 NOT_UTF8 = "not valid UTF-8"

@@ -6,14 +6,13 @@ from pathlib import Path
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from serving.client import Client
-from serving.grpc_transport import predict_request
-from serving.request_inputs import Arrays, build_inputs
-from serving.rest_transport import predict_body
-from serving.sample_queries import as_columns, read_queries
-from serving.target import Target
-from serving.versions import resolve_version
-from serving.warmup import WARMUP_PATH
+from serving.bundle.versions import resolve_version
+from serving.bundle.warmup import WARMUP_PATH
+from serving.client.client import Client
+from serving.client.endpoint import Target
+from serving.client.request_inputs import Arrays, build_inputs
+from serving.client.sample_queries import as_columns, read_queries
+from serving.client.transports import predict_body, predict_request
 from tfrs_twotower.errors import BundleError
 
 _REQUESTS = 256

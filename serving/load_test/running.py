@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from serving.client.endpoint import parse_target
+from serving.client.request_inputs import Arrays
 from serving.load_test.prepared import as_bytes
-from serving.request_inputs import Arrays
-from serving.target import parse_target
 from tfrs_twotower.errors import EndpointError, UnsupportedEnvironment
 
 _STARTING_S = 60.0
@@ -62,7 +62,7 @@ def run_load_test(
     """Lets users replay requests, each sending the next one when it has its answer.
 
     Args:
-        target: of the endpoint; see `serving.target`.
+        target: of the endpoint; see `serving.client.endpoint`.
         signature: which one is asked.
         requests: inputs, `[batch, ...]` of the same batch size; they are replayed in turn.
         users: how many send at the same time.

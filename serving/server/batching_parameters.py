@@ -16,7 +16,7 @@ from google.protobuf import (
     wrappers_pb2,
 )
 
-from serving.batching import BATCHING_NAME
+from serving.bundle.server_files import BATCHING_NAME
 from tfrs_twotower.errors import BundleError
 
 _WRAPPED = {

@@ -3,10 +3,10 @@
 import json
 import shlex
 
+from serving.bundle.warmup import blank
 from serving.server.json_values import answer_of
 from serving.server.served_version import LoadedVersion
 from serving.server.signatures import DEFAULT
-from serving.warmup import blank
 
 
 def first_request(loaded: LoadedVersion, address: str) -> str:

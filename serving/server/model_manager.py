@@ -20,6 +20,7 @@ from typing import Any
 
 import grpc
 
+from serving.bundle.versions import list_versions
 from serving.server.metrics import Metrics
 from serving.server.models import ServedModel, read_models
 from serving.server.refusals import Refusal, invalid, not_found
@@ -33,7 +34,6 @@ from serving.server.version_states import (
     VersionState,
     VersionStates,
 )
-from serving.versions import list_versions
 from tfrs_twotower.errors import BundleError
 
 Load = Callable[[str, Path], LoadedVersion]

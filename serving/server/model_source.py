@@ -6,8 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from serving.bundle.server_files import read_models_config
 from serving.server.models import config_of, read_models
-from serving.server_config import read_models_config
 
 
 @dataclass

@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from tensorflow_serving.config import model_server_config_pb2
 
-from serving.server_config import MODELS_NAME, read_models_config
-from serving.versions import list_versions
+from serving.bundle.server_files import MODELS_NAME, read_models_config
+from serving.bundle.versions import list_versions
 from tfrs_twotower.errors import BundleError
 
 _LABEL = re.compile(r"[a-zA-Z0-9_]+")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from serving.loading import LoadedBundle, load_bundle
+from serving.bundle.loading import LoadedBundle, load_bundle
 from serving.server.batch_queue import BatchQueue
 from serving.server.batches import Arrays
 from serving.server.batching_parameters import BatchingParameters, read_batching_parameters

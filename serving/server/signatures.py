@@ -8,10 +8,10 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from serving.loading import LoadedModel
+from serving.bundle.loading import LoadedModel
+from serving.bundle.versions import SAVED_MODEL_NAME
 from serving.server.limits import MAX_ROWS, MAX_VALUES
 from serving.server.refusals import invalid
-from serving.versions import SAVED_MODEL_NAME
 
 DEFAULT = "serving_default"
 

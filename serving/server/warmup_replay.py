@@ -7,11 +7,11 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import prediction_log_pb2
 
-from serving.loading import LoadedModel
+from serving.bundle.loading import LoadedModel
+from serving.bundle.warmup import WARMUP_PATH
 from serving.server.refusals import Refusal
 from serving.server.signatures import DEFAULT, Signature
 from serving.server.tensor_protos import array_of
-from serving.warmup import WARMUP_PATH
 from tfrs_twotower.errors import BundleError
 
 _MAX_REQUESTS = 1000

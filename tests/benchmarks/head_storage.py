@@ -15,8 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
-from serving.candidate_heads import HeadStorage
-from serving.pre_ranking import as_kept
+from serving.graph.candidate_heads import HeadStorage
+from serving.graph.pre_ranking import as_kept
 from tfrs_twotower.artifacts import Layout
 from tfrs_twotower.data.corpus import load_corpus
 from tfrs_twotower.data.evaluation_queries import load_evaluation_queries

@@ -7,10 +7,10 @@ import pytest
 
 from pipelines.stages import export
 from pipelines.stages.order import STAGES, would_fit
-from serving.loading import load_bundle
-from serving.preflight import check_bundle
-from serving.query import ask
-from serving.versions import list_versions
+from serving.bundle.loading import load_bundle
+from serving.bundle.query import ask
+from serving.bundle.server_ops import check_bundle
+from serving.bundle.versions import list_versions
 from tests.fixtures.tiny_model import tiny_context
 from tests.fixtures.tiny_pre_ranker import PRE_RANKING, write_tiny_pre_ranker
 from tests.integration.conftest import CASCADE_EXPORT
@@ -89,8 +89,8 @@ def test_a_person_restricts_an_answer(context, bundle):
 @pytest.mark.slow  # a second export; that other lists are noticed is a quick test of their own
 def test_a_pre_ranker_that_was_changed_in_the_graph_is_not_published(context, monkeypatch):
     """The heads of the graph belong to other candidates than those of the artifact."""
-    from serving import bundle as bundle_module
-    from serving.pre_ranking import PreRanking
+    from serving.bundle import writing as bundle_module
+    from serving.graph.pre_ranking import PreRanking
 
     class Turned(PreRanking):
         def __call__(self, raw, rows, retrieval_scores):

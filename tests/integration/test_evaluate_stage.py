@@ -6,12 +6,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.stages import build_index, embed, evaluate, timings
+from pipelines.stages import build_index, embed, evaluate
+from pipelines.stages import workdir as timings
 from tests.fixtures.tiny_model import tiny_context, write_tiny_model
 from tfrs_twotower.artifacts import read_manifest
 from tfrs_twotower.artifacts.layout import TRAIN_GLOB, TRAINING_LOG
 from tfrs_twotower.data.corpus import load_corpus
-from tfrs_twotower.data.shards import read_records
+from tfrs_twotower.data.raw_inputs import read_records
 from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
 from tfrs_twotower.evaluation.inputs import SPLIT_NAMES
 from tfrs_twotower.evaluation.loading import load_inputs

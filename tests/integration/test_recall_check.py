@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from serving.loading import load_bundle
-from serving.recall_check import RecallCheck, prometheus_text
+from serving.bundle.loading import load_bundle
+from serving.client.recall_check import RecallCheck, prometheus_text
 from tests.fixtures.small_release import K, small_queries
 from tests.unit.pipelines.cli.command import twotower
 from tests.unit.serving.fake_endpoint import grpc_endpoint
@@ -155,7 +155,7 @@ def test_no_endpoint(monkeypatch, capsys, bundle, queries):
 
 def test_vectors_are_those_of_the_version(bundle, queries):
     """The exact search of the check, worked out here from the bundle's own answers."""
-    from serving.refresh_files import read_corpus
+    from serving.bundle.refresh_files import read_corpus
 
     corpus = read_corpus(bundle.directory)
     raw = small_queries(NUM_QUERIES)

@@ -10,9 +10,9 @@ import pytest
 from pipelines.stages import export, refresh
 from pipelines.stages.context import SilentReporter
 from pipelines.stages.releases import RunArtifacts
-from serving.loading import load_bundle
-from serving.sharding import find_shards, merge_lists, rows_of_shards
-from serving.versions import list_versions
+from serving.bundle.loading import load_bundle
+from serving.bundle.sharding import find_shards, merge_lists, rows_of_shards
+from serving.bundle.versions import list_versions
 from tests.fixtures.asking import answers
 from tests.fixtures.tiny import write_tiny_tables
 from tests.fixtures.tiny_model import tiny_context

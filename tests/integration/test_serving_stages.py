@@ -8,17 +8,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.stages import build_index, embed, export
-from pipelines.stages.parents import open_parent
-from serving.agreement import bundle_agreement
-from serving.loading import load_bundle
-from serving.preflight import check_bundle
-from serving.query import answer
+from pipelines.stages.context import open_parent
+from serving.bundle.loading import load_bundle
+from serving.bundle.measures import bundle_agreement
+from serving.bundle.query import answer
+from serving.bundle.server_ops import check_bundle
 from tests.fixtures.tiny_model import tiny_context, write_tiny_model
 from tfrs_twotower.artifacts import read_manifest
 from tfrs_twotower.data.corpus import load_corpus
+from tfrs_twotower.data.embeddings import read_candidate_embeddings, read_query_embeddings
 from tfrs_twotower.data.evaluation_queries import load_evaluation_queries
 from tfrs_twotower.errors import BundleError, EmbeddingError, IndexQualityError, StaleArtifact
-from tfrs_twotower.index.embeddings import read_candidate_embeddings, read_query_embeddings
 from tfrs_twotower.index.quality import read_quality
 from tfrs_twotower.index.storage import load_index
 

@@ -17,7 +17,7 @@ from tfrs_twotower.mining.mine import mine
 from tfrs_twotower.specs import FeatureSpec
 from tfrs_twotower.towers.pre_ranker import load_pre_ranker
 from tfrs_twotower.towers.storage import load_towers, read_weights
-from tfrs_twotower.training import pre_ranking
+from tfrs_twotower.training import pre_ranker_job as pre_ranking
 from tfrs_twotower.training.train import train
 
 KEPT = {"user_id", "segment", "history", "item_id", "topics"}

@@ -1,8 +1,13 @@
 """Artifacts: what a stage leaves on disk. No TensorFlow."""
 
-from tfrs_twotower.artifacts.fingerprint import fingerprint, sha256_file
 from tfrs_twotower.artifacts.layout import Layout
-from tfrs_twotower.artifacts.manifest import MANIFEST_NAME, Manifest, read_manifest
+from tfrs_twotower.artifacts.manifest import (
+    MANIFEST_NAME,
+    Manifest,
+    fingerprint,
+    read_manifest,
+    sha256_file,
+)
 from tfrs_twotower.artifacts.writing import (
     commit,
     replace_directory,

@@ -10,13 +10,13 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from tfrs_twotower.artifacts.fingerprint import sha256_file
 from tfrs_twotower.artifacts.manifest import (
     MANIFEST_NAME,
     FileEntry,
     Kind,
     Manifest,
     package_versions,
+    sha256_file,
     write_again,
 )
 from tfrs_twotower.errors import CorruptArtifact

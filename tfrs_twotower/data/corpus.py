@@ -1,6 +1,6 @@
 """The corpus: every candidate with its raw features, in the one order that rows refer to."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -10,12 +10,32 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from tfrs_twotower.artifacts.layout import CORPUS_GLOB
-from tfrs_twotower.data.raw_inputs import pad_raw, parse_spec
-from tfrs_twotower.data.shards import read_records
+from tfrs_twotower.data.raw_inputs import pad_raw, parse_spec, read_records
 from tfrs_twotower.errors import CorruptArtifact
-from tfrs_twotower.specs import FeatureSpec
+from tfrs_twotower.specs import Feature, FeatureSpec, TextFeature
+
+
+def joined_texts(
+    raw: Mapping[str, NDArray[Any]], features: tuple[Feature, ...]
+) -> list[str] | None:
+    """The values of the text features of each record, in the spec's order; None without any.
+
+    Args:
+        raw: raw features by name, `[num_records]` bytes each.
+        features: of the side that the records are of.
+    """
+    names = [feature.name for feature in features if isinstance(feature, TextFeature)]
+    if not names:
+        return None
+    columns = [raw[name] for name in names]
+    return [
+        " ".join(value.decode() for value in values if value)
+        for values in zip(*columns, strict=True)
+    ]
+
 
 _BATCH_SIZE = 4096
 

@@ -10,8 +10,7 @@ import tensorflow as tf
 
 from tfrs_twotower.artifacts.layout import TEST_GLOB, VALIDATION_GLOB
 from tfrs_twotower.data.corpus import Corpus
-from tfrs_twotower.data.raw_inputs import pad_raw, parse_spec
-from tfrs_twotower.data.shards import read_records
+from tfrs_twotower.data.raw_inputs import pad_raw, parse_spec, read_records
 from tfrs_twotower.errors import CorruptArtifact
 from tfrs_twotower.specs import FeatureSpec
 

@@ -1,15 +1,13 @@
-"""Raw inputs of a tower: their shapes in a batch, and how a tf.Example carries them.
+"""Raw inputs of a tower: their shapes in a batch, how a tf.Example carries them, their shards."""
 
-The same raw dictionary `{feature name: tensor}` is made from preprocessed examples, from a
-serving request, and from serialized examples in a request; shapes are those of
-`tfrs_twotower.specs.features`.
-"""
-
+import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
+from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
 from tfrs_twotower.specs import (
     Feature,
     HistoryFeature,
@@ -87,3 +85,34 @@ def example_parser(features: Sequence[Feature]) -> Callable[[tf.Tensor], RawBatc
         return pad_raw(tf.io.parse_example(serialized, spec), features)
 
     return parse
+
+
+_SHARD = re.compile(r"-(\d{5})-of-(\d{5})\.")
+
+
+def find_shards(directory: Path, pattern: str) -> list[Path]:
+    """Paths of all shards that match the pattern, by name.
+
+    Raises:
+        MissingArtifact: there is none.
+        CorruptArtifact: the set has holes.
+    """
+    paths = sorted(directory.glob(pattern))
+    if not paths:
+        raise MissingArtifact(
+            f"{directory}: there is no file {pattern}; run the stage that writes it."
+        )
+    numbers = [_SHARD.search(path.name) for path in paths]
+    found = [(int(n[1]), int(n[2])) for n in numbers if n is not None]
+    if found != [(shard, len(paths)) for shard in range(len(paths))]:
+        raise CorruptArtifact(
+            f"{directory}: the shards {pattern} are not complete: found "
+            f"{', '.join(path.name for path in paths)}. Run the stage that writes them again."
+        )
+    return paths
+
+
+def read_records(directory: Path, pattern: str) -> tf.data.Dataset:
+    """Serialized records of all shards, in shard order then record order."""
+    paths = [str(path) for path in find_shards(directory, pattern)]
+    return tf.data.TFRecordDataset(paths, compression_type="GZIP", buffer_size=1 << 20)

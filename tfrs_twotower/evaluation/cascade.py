@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from tfrs_twotower.evaluation.inputs import QuerySet, SecondStage
 from tfrs_twotower.evaluation.ranking import Scorer, rank_corpus, ranked_chunks
-from tfrs_twotower.metrics import judge, order_again, recall
+from tfrs_twotower.metrics import judge, recall
+from tfrs_twotower.ranking.order import re_rank
 
 
 class Cascade(NamedTuple):
@@ -54,6 +55,6 @@ def rank_cascade(
         pool = rows[:, :size]
         final = second_stage.re_score(queries, pool, scores[:, :size])
         retrieved[queries] = rows[:, :k]
-        ranked[queries, :size] = order_again(pool, final)[:, :k]
+        ranked[queries, :size] = re_rank(pool, final)[:, :k]
         held[queries] = recall(judge(pool, query_set.truth.take(queries)), size)
     return Cascade(retrieved, ranked, held)

@@ -10,7 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tfrs_twotower.metrics import GroundTruth, Ragged
+from tfrs_twotower.metrics import GroundTruth
+from tfrs_twotower.ranking.ragged import Ragged
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
 SPLIT_NAMES = ("train", "validation", "test")

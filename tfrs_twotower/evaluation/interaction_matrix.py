@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from tfrs_twotower.closed_form.interactions import binary_matrix
+from tfrs_twotower.closed_form.ease import binary_matrix
 from tfrs_twotower.evaluation.inputs import InteractionLog, QuerySet
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfrs_twotower.evaluation.inputs import TEST, TRAIN, EvaluationInputs
-from tfrs_twotower.metrics import Ragged
+from tfrs_twotower.ranking.ragged import Ragged
 
 
 @dataclass(frozen=True)

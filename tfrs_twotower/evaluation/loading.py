@@ -17,10 +17,14 @@ from tfrs_twotower.artifacts.layout import (
     STATISTICS,
     TRAINING_LOG,
 )
-from tfrs_twotower.data.corpus import Corpus, load_corpus
+from tfrs_twotower.data.corpus import Corpus, joined_texts, load_corpus
+from tfrs_twotower.data.embeddings import (
+    Embeddings,
+    read_candidate_embeddings,
+    read_query_embeddings,
+)
 from tfrs_twotower.data.evaluation_queries import EvaluationQueries, load_evaluation_queries
-from tfrs_twotower.data.shards import find_shards
-from tfrs_twotower.data.texts import joined_texts
+from tfrs_twotower.data.raw_inputs import find_shards
 from tfrs_twotower.errors import CorruptArtifact, DataError
 from tfrs_twotower.evaluation.inputs import (
     SPLIT_NAMES,
@@ -33,13 +37,9 @@ from tfrs_twotower.evaluation.inputs import (
 )
 from tfrs_twotower.evaluation.re_scoring import PreRankerScores
 from tfrs_twotower.evaluation.training_facts import load_training_facts
-from tfrs_twotower.index.embeddings import (
-    Embeddings,
-    read_candidate_embeddings,
-    read_query_embeddings,
-)
 from tfrs_twotower.index.quality import QUALITY_NAME
-from tfrs_twotower.metrics import GroundTruth, Ragged
+from tfrs_twotower.metrics import GroundTruth
+from tfrs_twotower.ranking.ragged import Ragged
 from tfrs_twotower.specs import FeatureSpec
 from tfrs_twotower.towers.pre_ranker import load_pre_ranker
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfrs_twotower.evaluation.inputs import QuerySet
-from tfrs_twotower.metrics import exact_top_k
+from tfrs_twotower.ranking.order import top_k_rows
 
 CHUNK_BYTES = 64 << 20
 
@@ -80,7 +80,7 @@ def ranked_chunks(
     """
     for queries in chunks_of(len(query_set), len(eligible)):
         scores = mask_scores(scorer(queries), queries, query_set, eligible)
-        rows = exact_top_k(scores, k)
+        rows = top_k_rows(scores, k)
         best = np.take_along_axis(scores, np.maximum(rows, 0), axis=1)
         yield queries, rows, np.where(rows >= 0, best, -np.inf).astype(scores.dtype)
 

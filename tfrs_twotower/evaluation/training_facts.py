@@ -5,8 +5,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from tfrs_twotower.artifacts.layout import TRAIN_GLOB, VOCABULARIES
-from tfrs_twotower.data.raw_inputs import parse_spec
-from tfrs_twotower.data.shards import read_records
+from tfrs_twotower.data.raw_inputs import parse_spec, read_records
 from tfrs_twotower.evaluation.inputs import TrainingFacts
 from tfrs_twotower.specs import FeatureSpec, IdFeature, Side, TextFeature
 

@@ -10,14 +10,11 @@ import tensorflow as tf
 
 from tfrs_twotower.config import IndexConfig
 from tfrs_twotower.errors import IndexQualityError
-from tfrs_twotower.index.exact import FloatArray
-from tfrs_twotower.index.exact_search import ExactSearch
-from tfrs_twotower.index.int8_vectors import to_int8
-from tfrs_twotower.index.kinds import resolve_kind
-from tfrs_twotower.index.quality import IndexQuality, median_ms
-from tfrs_twotower.index.search_parameters import SearchParameters
+from tfrs_twotower.index.exact_search import ExactSearch, to_int8
+from tfrs_twotower.index.quality import IndexQuality, SearchParameters, median_ms, resolve_kind
 from tfrs_twotower.index.sweep import choose, measure_overlap, sample_queries, sweep
 from tfrs_twotower.index.trained import train
+from tfrs_twotower.ranking.exact import FloatArray
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,42 @@
-"""Exact search in core TensorFlow operations, which a stock TF Serving loads."""
+"""Exact search in core TensorFlow operations, over vectors in float32 or in eight bits."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from tfrs_twotower.index.answers import complete
-from tfrs_twotower.index.exact import LOWEST_SCORE, MISSING_ROW, FloatArray
-from tfrs_twotower.index.int8_vectors import Int8Vectors
-from tfrs_twotower.index.permits import Permits
+from tfrs_twotower.index.restricts import Permits
+from tfrs_twotower.ranking.exact import LOWEST_SCORE, MISSING_ROW, FloatArray
+
+_LARGEST = 127
+
+
+@dataclass(frozen=True)
+class Int8Vectors:
+    """Rounded vectors: row r stands for `values[r] * scales[r]`."""
+
+    values: npt.NDArray[np.int8]
+    """`[num_candidates, embedding_dim]`, in row order."""
+    scales: npt.NDArray[np.float32]
+    """`[num_candidates]`: what one step of the row is worth."""
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+def to_int8(vectors: npt.NDArray[np.float32]) -> Int8Vectors:
+    """Rounds each vector to 255 steps between plus and minus its largest component.
+
+    Args:
+        vectors: `[num_candidates, embedding_dim]`.
+    """
+    largest = np.abs(vectors).max(axis=1, initial=0.0)
+    scales = np.where(largest > 0, largest / _LARGEST, 1.0).astype(np.float32)
+    return Int8Vectors(np.rint(vectors / scales[:, None]).astype(np.int8), scales)
+
 
 CHUNK_ROWS = 1 << 17
 _CHUNKS_AT_ONCE = 2

@@ -7,9 +7,9 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from tfrs_twotower.index.answers import Search
-from tfrs_twotower.index.attributes import Attributes, CandidateAttributes
-from tfrs_twotower.index.exact import FloatArray
 from tfrs_twotower.index.partial_search import PartialSearch
+from tfrs_twotower.index.restricts import Attributes, CandidateAttributes
+from tfrs_twotower.ranking.exact import FloatArray
 
 _QUERIES_AT_ONCE = 64
 _SEED = 0

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from tfrs_twotower.index.answers import contains, count_distinct, order
-from tfrs_twotower.index.exact import LOWEST_SCORE, MISSING_ROW
 from tfrs_twotower.index.exact_search import ExactSearch
-from tfrs_twotower.index.permits import Permits
-from tfrs_twotower.index.search_parameters import SearchParameters
+from tfrs_twotower.index.quality import SearchParameters
+from tfrs_twotower.index.restricts import Permits
+from tfrs_twotower.ranking.exact import LOWEST_SCORE, MISSING_ROW
 
 NOTHING_FOUND = float("-inf")
 """A score of `near` in a place without a candidate."""

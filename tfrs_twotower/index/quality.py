@@ -1,18 +1,49 @@
-"""What is measured about an index before it may be used; written as `quality.json`."""
+"""Which kind of index a corpus gets, how much one search looks at, and what was measured of it."""
 
 import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import tensorflow as tf
 
+from tfrs_twotower.config import IndexConfig
 from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
-from tfrs_twotower.index.exact import FloatArray
-from tfrs_twotower.index.kinds import Kind
+from tfrs_twotower.ranking.exact import FloatArray
+
+EXACT_BELOW = 20_000
+"""ScaNN's documentation advises exact search below this many candidates."""
+
+Kind = Literal["brute_force", "scann", "ivf"]
+
+
+def resolve_kind(config: IndexConfig, num_candidates: int) -> Kind:
+    """The kind that the config names, or that `auto` chooses.
+
+    `auto` takes exact search for a small corpus, and where nothing less than the exact answer is
+    wanted; else the approximate search that the server can load.
+    """
+    if config.kind != "auto":
+        return config.kind
+    if num_candidates < EXACT_BELOW or config.target_overlap >= 1.0:
+        return "brute_force"
+    return "scann" if config.server == "scann" else "ivf"
+
+
+@dataclass(frozen=True)
+class SearchParameters:
+    """Amounts of one search; searches of one index may differ in them."""
+
+    k: int
+    """List length that the other two are meant for."""
+    num_leaves_to_search: int | None
+    """Partitions searched; None without a tree."""
+    num_reordering_candidates: int | None
+    """Candidates that ScaNN scores exactly at the end; None for ivf, which scores all exactly."""
+
 
 QUALITY_NAME = "quality.json"
 _TIMED_CALLS = 50

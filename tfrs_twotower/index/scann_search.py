@@ -1,18 +1,79 @@
-"""Approximate search with ScaNN's TensorFlow operations, made safe to serve."""
+"""ScaNN's TensorFlow operations, and approximate search with them that is safe to serve."""
 
+import ctypes
 import hashlib
+import os
 from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from tfrs_twotower.index.exact import FloatArray
+from tfrs_twotower.errors import UnsupportedEnvironment
 from tfrs_twotower.index.exact_search import ExactSearch
 from tfrs_twotower.index.partial_search import PartialSearch
-from tfrs_twotower.index.scann_library import load_scann
-from tfrs_twotower.index.search_parameters import SearchParameters
+from tfrs_twotower.index.quality import SearchParameters
+from tfrs_twotower.ranking.exact import FloatArray
+
+_USES_AVX2 = "_ZN14research_scann14flags_internal15should_use_avx2E"
+_AVX2_KERNELS_NEED = frozenset({"avx2", "fma"})
+_PROCESSOR = Path("/proc/cpuinfo")
+
+
+@cache
+def load_scann() -> Any:
+    """ScaNN's TensorFlow operations; the library is loaded and set up once.
+
+    Raises:
+        UnsupportedEnvironment: ScaNN is not installed, or its operations do not fit TensorFlow.
+    """
+    try:
+        from scann.scann_ops.py import scann_ops
+    except ModuleNotFoundError as cause:
+        raise UnsupportedEnvironment(
+            f"ScaNN is not installed ({cause}), and an index of kind scann needs it. Install "
+            "'scann[tf]' (Linux x86-64 with AVX2 only), or set index.kind: brute_force."
+        ) from cause
+    except Exception as cause:
+        raise UnsupportedEnvironment(
+            f"ScaNN's operations do not load: {cause}. The version of ScaNN must fit that of "
+            "TensorFlow: install 'scann[tf]', or set index.kind: brute_force."
+        ) from cause
+    flag = avx2_flag(library_of(scann_ops))
+    if flag is not None and _processor_features() >= _AVX2_KERNELS_NEED:
+        flag.value = True
+    return scann_ops
+
+
+def library_of(scann_ops: Any) -> Path:
+    """The shared object that the operations come from."""
+    return Path(scann_ops.__file__).parents[1] / "cc" / "_scann_ops.so"
+
+
+def avx2_flag(library: Path) -> ctypes.c_bool | None:
+    """ScaNN's own switch for its AVX2 kernels; None where a version of ScaNN has no such switch.
+
+    Args:
+        library: the shared object of its operations, loaded before.
+    """
+    try:
+        return ctypes.c_bool.in_dll(ctypes.CDLL(str(library), os.RTLD_NOLOAD), _USES_AVX2)
+    except (OSError, ValueError):
+        return None
+
+
+def _processor_features() -> frozenset[str]:
+    """What the operating system lets programs use; none where it does not say so (not Linux)."""
+    try:
+        lines = _PROCESSOR.read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return frozenset()
+    flags = (line.partition(":")[2] for line in lines if line.startswith("flags"))
+    return frozenset(next(flags, "").split())
+
 
 _NO_TREE = -1
 _STRINGS = frozenset({"scann_config", "serialized_partitioner", "ah_codebook"})

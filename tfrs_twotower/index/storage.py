@@ -11,12 +11,10 @@ import numpy.typing as npt
 from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
 from tfrs_twotower.index.answers import Search
 from tfrs_twotower.index.build import BuiltIndex
-from tfrs_twotower.index.exact import FloatArray
-from tfrs_twotower.index.exact_search import ExactSearch
-from tfrs_twotower.index.int8_vectors import to_int8
-from tfrs_twotower.index.kinds import Kind
-from tfrs_twotower.index.search_parameters import SearchParameters
+from tfrs_twotower.index.exact_search import ExactSearch, to_int8
+from tfrs_twotower.index.quality import Kind, SearchParameters
 from tfrs_twotower.index.trained import MAX_EXCLUDED, make_search
+from tfrs_twotower.ranking.exact import FloatArray
 
 CANDIDATES_NAME = "candidates.npz"
 VECTORS_NAME = "vectors.npy"

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfrs_twotower.index.exact import FloatArray, RowArray, exact_top_k, mean_overlap
 from tfrs_twotower.index.partial_search import PartialSearch
-from tfrs_twotower.index.quality import median_ms
-from tfrs_twotower.index.search_parameters import SearchParameters
+from tfrs_twotower.index.quality import SearchParameters, median_ms
+from tfrs_twotower.ranking.exact import FloatArray, RowArray, exact_top_k, mean_overlap
 
 _QUERIES_AT_ONCE = 256
 

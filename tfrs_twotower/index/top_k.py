@@ -7,13 +7,11 @@ import tensorflow as tf
 from tensorflow_recommenders.layers import factorized_top_k
 
 from tfrs_twotower.config import IndexConfig
-from tfrs_twotower.index.answers import Search
-from tfrs_twotower.index.candidate_ids import CandidateIds
+from tfrs_twotower.index.answers import CandidateIds, Search
 from tfrs_twotower.index.exact_search import ExactSearch
-from tfrs_twotower.index.scann_parameters import training_parameters
+from tfrs_twotower.index.quality import SearchParameters
 from tfrs_twotower.index.scann_search import ScannSearch
-from tfrs_twotower.index.scann_training import train_scann
-from tfrs_twotower.index.search_parameters import SearchParameters
+from tfrs_twotower.index.scann_training import train_scann, training_parameters
 
 
 class _SearcherTopK(factorized_top_k.TopK):

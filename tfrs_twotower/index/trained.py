@@ -7,16 +7,12 @@ from typing import Any
 import numpy.typing as npt
 
 from tfrs_twotower.config import IndexConfig
-from tfrs_twotower.index.exact import FloatArray
-from tfrs_twotower.index.ivf_parameters import ivf_grid, ivf_training
-from tfrs_twotower.index.ivf_search import IvfSearch
-from tfrs_twotower.index.ivf_training import train_ivf
-from tfrs_twotower.index.kinds import Kind
+from tfrs_twotower.index.ivf import IvfSearch, ivf_grid, ivf_training, train_ivf
 from tfrs_twotower.index.partial_search import PartialSearch
-from tfrs_twotower.index.scann_parameters import search_grid, training_parameters
+from tfrs_twotower.index.quality import Kind, SearchParameters
 from tfrs_twotower.index.scann_search import ScannSearch
-from tfrs_twotower.index.scann_training import train_scann
-from tfrs_twotower.index.search_parameters import SearchParameters
+from tfrs_twotower.index.scann_training import search_grid, train_scann, training_parameters
+from tfrs_twotower.ranking.exact import FloatArray
 
 MAX_EXCLUDED = 1000
 """Exclusions of a query that a longer search makes up for, unless a bundle says otherwise."""

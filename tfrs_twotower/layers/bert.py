@@ -7,10 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from tfrs_twotower.layers.attention import SelfAttention
 from tfrs_twotower.layers.initial import WeightMaker
-from tfrs_twotower.layers.layer_norm import LayerNorm
-from tfrs_twotower.layers.transformer import FeedForward
+from tfrs_twotower.layers.transformer import FeedForward, LayerNorm, SelfAttention
 
 _STDDEV = 0.02
 

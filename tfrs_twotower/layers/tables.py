@@ -1,4 +1,4 @@
-"""Embedding tables: one for each vocabulary, shared by features and towers."""
+"""Embedding tables, shared by features and towers, and how their rows are pooled."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -41,3 +41,50 @@ def row_or_zero(table: tf.Variable, ids: tf.Tensor) -> tf.Tensor:
     """Rows `[batch, dim]` of ids `[batch]`; id 0 (missing) gives zero and no gradient."""
     present = tf.cast(ids > 0, table.dtype)[:, tf.newaxis]
     return tf.gather(table, ids) * present
+
+
+def mean_of_rows(
+    table: tf.Variable, ids: tf.Tensor, weights: tf.Tensor | None = None
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Weighted mean of the rows that a list names; padding (id 0) has no weight.
+
+    The rows of a batch are gathered once each and multiplied with a sparse matrix, so the
+    `[batch, width, dim]` tensor of all entries is never made, and the table's gradient is a
+    `tf.IndexedSlices` without repeated indices.
+
+    Args:
+        table: `[num_rows, dim]`.
+        ids: `[batch, width]` int32.
+        weights: `[batch, width]`, positive; by default all equal.
+
+    Returns:
+        The means `[batch, dim]`, zero for a list without entries, and whether a list has any
+        entry, boolean `[batch]`.
+    """
+    present = ids > 0
+    mass = tf.cast(present, table.dtype)
+    if weights is not None:
+        mass *= weights
+    total = tf.reduce_sum(mass, axis=1, keepdims=True)
+    share = tf.math.divide_no_nan(mass, total)
+    entries = tf.where(present)
+    rows, position = tf.unique(tf.gather_nd(ids, entries), out_idx=tf.int64)
+    matrix = tf.SparseTensor(
+        tf.stack([entries[:, 0], position], axis=1),
+        tf.gather_nd(share, entries),
+        tf.stack([tf.shape(ids, tf.int64)[0], tf.size(rows, tf.int64)]),
+    )
+    means = tf.sparse.sparse_dense_matmul(matrix, tf.gather(table, rows))
+    return tf.ensure_shape(means, [None, table.shape[1]]), tf.reduce_any(present, axis=1)
+
+
+def mean_of_vectors(vectors: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
+    """Mean over the present entries; zero where there are none.
+
+    Args:
+        vectors: `[batch, width, dim]`.
+        present: `[batch, width]` boolean.
+    """
+    mass = tf.cast(present, vectors.dtype)
+    total = tf.reduce_sum(mass, axis=1, keepdims=True)
+    return tf.einsum("bw,bwd->bd", tf.math.divide_no_nan(mass, total), vectors)

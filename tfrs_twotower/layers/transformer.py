@@ -1,12 +1,86 @@
-"""Pre-LN transformer layer (Xiong et al. 2020): normalise, transform, add."""
+"""Layer normalisation, multi-head self-attention, and the pre-LN transformer layer made of them."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import tensorflow as tf
 
-from tfrs_twotower.layers.attention import SelfAttention
 from tfrs_twotower.layers.initial import WeightMaker
-from tfrs_twotower.layers.layer_norm import LayerNorm
+
+
+class LayerNorm(tf.Module):
+    """`scale * (x - mean) / sqrt(variance + epsilon) + offset`."""
+
+    def __init__(self, weights: WeightMaker, dim: int, epsilon: float = 1e-6) -> None:
+        super().__init__(name="layer_norm")
+        self._epsilon = epsilon
+        self._scale = weights.constant("scale", [dim], 1.0)
+        self._offset = weights.constant("offset", [dim], 0.0)
+
+    def __call__(self, vectors: tf.Tensor) -> tf.Tensor:
+        """Normalises `[..., dim]`."""
+        mean, variance = tf.nn.moments(vectors, axes=[-1], keepdims=True)
+        centred = (vectors - mean) * tf.math.rsqrt(variance + self._epsilon)
+        return centred * self._scale + self._offset
+
+    def assign(self, scale: Any, offset: Any) -> None:
+        """Sets the weights `[dim]`."""
+        self._scale.assign(scale)
+        self._offset.assign(offset)
+
+
+_HIDDEN_SCORE = -1e9
+
+
+class SelfAttention(tf.Module):
+    """Scaled dot-product attention (Vaswani et al. 2017, section 3.2), with biases as in BERT."""
+
+    def __init__(self, weights: WeightMaker, dim: int, num_heads: int) -> None:
+        super().__init__(name="attention")
+        self._num_heads = num_heads
+        self._head_dim = dim // num_heads
+        stddev = dim**-0.5
+        self._kernels = {
+            part: weights.normal(f"{part}.kernel", [dim, dim], stddev)
+            for part in ("query", "key", "value", "output")
+        }
+        self._biases = {
+            part: weights.constant(f"{part}.bias", [dim], 0.0)
+            for part in ("query", "value", "output")
+        }
+        # No bias for keys: it would add the same to every score of a row, and softmax cancels it.
+
+    def __call__(self, vectors: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
+        """Attends from every entry to the present ones.
+
+        Args:
+            vectors: `[batch, width, dim]`.
+            present: `[batch, width]` boolean.
+
+        Returns:
+            `[batch, width, dim]`.
+        """
+        query = self._heads(self._project(vectors, "query"))
+        key = self._heads(tf.einsum("bwi,io->bwo", vectors, self._kernels["key"]))
+        value = self._heads(self._project(vectors, "value"))
+        scores = tf.einsum("bqhd,bkhd->bhqk", query, key) * self._head_dim**-0.5
+        scores = tf.where(present[:, tf.newaxis, tf.newaxis, :], scores, _HIDDEN_SCORE)
+        mixed = tf.einsum("bhqk,bkhd->bqhd", tf.nn.softmax(scores), value)
+        return self._project(tf.reshape(mixed, tf.shape(vectors)), "output")
+
+    def assign(self, kernels: Mapping[str, Any], biases: Mapping[str, Any]) -> None:
+        """Sets the weights: kernels `[in, out]` of all four parts, biases of all but the key."""
+        for part, kernel in self._kernels.items():
+            kernel.assign(kernels[part])
+        for part, bias in self._biases.items():
+            bias.assign(biases[part])
+
+    def _project(self, vectors: tf.Tensor, part: str) -> tf.Tensor:
+        return tf.einsum("bwi,io->bwo", vectors, self._kernels[part]) + self._biases[part]
+
+    def _heads(self, vectors: tf.Tensor) -> tf.Tensor:
+        shape = tf.shape(vectors)
+        return tf.reshape(vectors, [shape[0], shape[1], self._num_heads, self._head_dim])
 
 
 class FeedForward(tf.Module):

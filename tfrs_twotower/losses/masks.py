@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from tfrs_twotower.data.distinct_pairs import distinct_pairs
+from tfrs_twotower.ranking.ragged import distinct_pairs
 
 
 def accidental_hits(positive_rows: tf.Tensor, column_rows: tf.Tensor) -> tf.Tensor:

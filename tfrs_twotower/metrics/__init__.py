@@ -6,20 +6,21 @@ is then a function `(judged, k) -> [num_queries]`. The mean over queries is the 
 """
 
 from tfrs_twotower.metrics.exposure import average_popularity, coverage, popularity_lift
-from tfrs_twotower.metrics.ground_truth import GroundTruth
-from tfrs_twotower.metrics.hit_rate import hit_rate
-from tfrs_twotower.metrics.judging import Judged, judge
-from tfrs_twotower.metrics.log_loss import log_loss
-from tfrs_twotower.metrics.mean_average_precision import average_precision
-from tfrs_twotower.metrics.mrr import reciprocal_rank
-from tfrs_twotower.metrics.names import RANKING_METRICS, parse_metric, per_query
-from tfrs_twotower.metrics.ndcg import ndcg
-from tfrs_twotower.metrics.precision import precision
-from tfrs_twotower.metrics.ragged import Ragged
-from tfrs_twotower.metrics.re_ranking import order_again
-from tfrs_twotower.metrics.recall import recall
-from tfrs_twotower.metrics.roc import auc, gauc
-from tfrs_twotower.metrics.top_k import exact_top_k
+from tfrs_twotower.metrics.judging import GroundTruth, Judged, judge
+from tfrs_twotower.metrics.pointwise import auc, gauc, log_loss
+from tfrs_twotower.metrics.ranking_metrics import (
+    RANKING_METRICS,
+    average_precision,
+    hit_rate,
+    ndcg,
+    parse_metric,
+    per_query,
+    precision,
+    recall,
+    reciprocal_rank,
+)
+from tfrs_twotower.ranking.order import re_rank, top_k_rows
+from tfrs_twotower.ranking.ragged import Ragged
 
 __all__ = [
     "RANKING_METRICS",

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from tfrs_twotower.metrics.ragged import Ragged
+from tfrs_twotower.ranking.ragged import Ragged
 
 
 def coverage(ranked: NDArray[np.integer], k: int, num_candidates: int) -> float:

@@ -12,13 +12,11 @@ from tfrs_twotower.artifacts.layout import FIRST_FIT_WEIGHTS, FRESH_GLOB, TRAIN_
 from tfrs_twotower.config import MiningConfig, RunConfig
 from tfrs_twotower.data.assets import load_assets
 from tfrs_twotower.data.corpus import load_corpus
-from tfrs_twotower.data.distinct_pairs import distinct_pairs
-from tfrs_twotower.data.example_table import ExampleTable, concatenate, load_example_table
 from tfrs_twotower.data.negative_lists import NegativeLists, Phase, create_negative_lists
-from tfrs_twotower.metrics import Ragged
-from tfrs_twotower.mining.lessons import Lessons
-from tfrs_twotower.mining.retrieval import CHUNK, PositiveFreeRetrieval, embed_corpus
-from tfrs_twotower.mining.teachers import Teacher
+from tfrs_twotower.data.training_examples import ExampleTable, concatenate, load_example_table
+from tfrs_twotower.mining.positive_free import CHUNK, PositiveFreeRetrieval, embed_corpus
+from tfrs_twotower.mining.teachers import Lessons, Teacher
+from tfrs_twotower.ranking.ragged import Ragged, distinct_pairs
 from tfrs_twotower.specs import FeatureSpec
 from tfrs_twotower.towers.storage import load_towers
 

@@ -9,10 +9,8 @@ from collections.abc import Callable, Iterator
 from tfrs_twotower.config import RunConfig
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.preflight.data_needs import check_data_needs
-from tfrs_twotower.preflight.lists import check_list_lengths
-from tfrs_twotower.preflight.pre_ranking import check_pre_ranking
-from tfrs_twotower.preflight.terms import check_terms
-from tfrs_twotower.preflight.towers import check_towers
+from tfrs_twotower.preflight.list_lengths import check_list_lengths, check_pre_ranking
+from tfrs_twotower.preflight.model_section import check_terms, check_towers
 from tfrs_twotower.specs import FeatureSpec
 
 Check = Callable[[FeatureSpec, RunConfig], Iterator[str]]

@@ -10,8 +10,16 @@ from tfrs_twotower.specs.features import (
     TextFeature,
     TimestampFeature,
 )
-from tfrs_twotower.specs.spec import FeatureSpec, Relevance, Side, load_spec
-from tfrs_twotower.specs.split import GivenSplit, PerQueryLastSplit, Split, TemporalSplit
+from tfrs_twotower.specs.spec import (
+    FeatureSpec,
+    GivenSplit,
+    PerQueryLastSplit,
+    Relevance,
+    Side,
+    Split,
+    TemporalSplit,
+    load_spec,
+)
 from tfrs_twotower.specs.tables import EntityTable, InteractionTable, Table, TimestampColumn
 
 __all__ = [

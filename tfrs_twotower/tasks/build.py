@@ -10,14 +10,16 @@ from tfrs_twotower.config import (
     PreRankingConfig,
     SoftmaxConfig,
 )
-from tfrs_twotower.tasks.category_alignment import CategoryAlignmentTerm
-from tfrs_twotower.tasks.contrastive_interaction import ContrastiveInteractionTerm
-from tfrs_twotower.tasks.dual import DualTerm
-from tfrs_twotower.tasks.interaction import InteractionTerm
-from tfrs_twotower.tasks.mimic import MimicTerm
-from tfrs_twotower.tasks.pre_ranking import ListLoss, PreRankingTask
+from tfrs_twotower.tasks.list_task import ListLoss, PreRankingTask
+from tfrs_twotower.tasks.objective import Term
 from tfrs_twotower.tasks.retrieval import RetrievalTask
-from tfrs_twotower.tasks.term import Term
+from tfrs_twotower.tasks.terms import (
+    CategoryAlignmentTerm,
+    ContrastiveInteractionTerm,
+    DualTerm,
+    InteractionTerm,
+    MimicTerm,
+)
 from tfrs_twotower.towers.tower import Towers
 
 

@@ -7,13 +7,15 @@ import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
 from tfrs_twotower.keras_api import keras
-from tfrs_twotower.losses.hard_negatives import keep_hardest
-from tfrs_twotower.losses.in_batch_softmax import correct_logits, hide, in_batch_softmax
+from tfrs_twotower.losses.in_batch_softmax import (
+    correct_logits,
+    hide,
+    in_batch_softmax,
+    keep_hardest,
+)
 from tfrs_twotower.losses.masks import accidental_hits
-from tfrs_twotower.losses.refined_softmax import refined_softmax
-from tfrs_twotower.losses.same_tower_softmax import same_tower_softmax
-from tfrs_twotower.tasks.in_batch import InBatch
-from tfrs_twotower.tasks.objective import weighted_mean
+from tfrs_twotower.losses.softmax_variants import refined_softmax, same_tower_softmax
+from tfrs_twotower.tasks.objective import InBatch, weighted_mean
 
 LEAST_TEMPERATURE = 0.01
 

@@ -8,11 +8,10 @@ from typing import NamedTuple
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
-from tfrs_twotower.features.inputs import Tokens
-from tfrs_twotower.layers.candidate_memory import CandidateMemory
+from tfrs_twotower.features.tower_inputs import Tokens
+from tfrs_twotower.layers.candidate_memory import CandidateMemory, SegmentMeans
 from tfrs_twotower.layers.hiding import UNKNOWN_ROW, Hiding
 from tfrs_twotower.layers.initial import WeightMaker
-from tfrs_twotower.layers.segment_means import SegmentMeans
 
 
 class Augmented(NamedTuple):

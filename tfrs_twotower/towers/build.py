@@ -8,21 +8,20 @@ from typing_extensions import assert_never
 from tfrs_twotower.config import DatConfig, IntTowerConfig, ModelConfig, PlainTowerConfig
 from tfrs_twotower.data.assets import Assets
 from tfrs_twotower.errors import FeatureSpecError
-from tfrs_twotower.features.inputs import TowerInputs
 from tfrs_twotower.features.lookup import build_lookups
+from tfrs_twotower.features.tower_inputs import TowerInputs
 from tfrs_twotower.features.wordpiece import WordPiece
 from tfrs_twotower.layers.bert import BertEncoder, BertShape
 from tfrs_twotower.layers.checkpoint import read_bert, read_vocabulary
 from tfrs_twotower.layers.initial import WeightMaker
 from tfrs_twotower.layers.tables import TableSet
-from tfrs_twotower.preflight.augmentation import plan_augmentation
 from tfrs_twotower.specs import FeatureSpec, TextFeature
+from tfrs_twotower.towers.augmentation_plan import plan_augmentation
 from tfrs_twotower.towers.dat import DatTower, DatTowers, build_augmentation
 from tfrs_twotower.towers.fields import FieldBuilder, table_shapes
 from tfrs_twotower.towers.inttower import IntTower, IntTowers
-from tfrs_twotower.towers.pair_scorer import PairScorer
 from tfrs_twotower.towers.plain import PlainTower
-from tfrs_twotower.towers.tower import Tower, Towers
+from tfrs_twotower.towers.tower import PairScorer, Tower, Towers
 
 
 def build_towers(

@@ -6,16 +6,14 @@ import tensorflow as tf
 from numpy.typing import ArrayLike
 
 from tfrs_twotower.config import DatConfig
-from tfrs_twotower.features.inputs import Tokens, TowerInputs
 from tfrs_twotower.features.lookup import Lookup
+from tfrs_twotower.features.tower_inputs import Tokens, TowerInputs
 from tfrs_twotower.layers.bert import BertEncoder
-from tfrs_twotower.layers.candidate_memory import CandidateMemory
-from tfrs_twotower.layers.encoder import FieldEncoder
+from tfrs_twotower.layers.candidate_memory import CandidateMemory, SegmentMeans
+from tfrs_twotower.layers.field_encoders import FieldEncoder
 from tfrs_twotower.layers.hiding import Hiding
 from tfrs_twotower.layers.initial import WeightMaker
-from tfrs_twotower.layers.segment_means import SegmentMeans
 from tfrs_twotower.layers.tables import MAIN_STDDEV, NUM_ZERO_ROWS
-from tfrs_twotower.preflight.augmentation import AugmentationPlan
 from tfrs_twotower.specs import IdFeature
 from tfrs_twotower.towers.augmentation import (
     Augmentation,
@@ -23,6 +21,7 @@ from tfrs_twotower.towers.augmentation import (
     LearnedAugmentation,
     RandomAugmentation,
 )
+from tfrs_twotower.towers.augmentation_plan import AugmentationPlan
 from tfrs_twotower.towers.plain import PlainTower
 from tfrs_twotower.towers.tower import Tower, TowerOutput, Towers
 

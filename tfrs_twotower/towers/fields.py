@@ -1,25 +1,32 @@
-"""Builds the encoder of each feature, and the tables that the encoders share."""
+"""Builds the encoder of each feature, the tables they share, and the first token weights."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from typing_extensions import assert_never
 
 from tfrs_twotower.config import FieldsConfig
 from tfrs_twotower.errors import ConfigError
-from tfrs_twotower.features.calendar import NUM_VALUES
-from tfrs_twotower.features.inputs import TowerInputs
 from tfrs_twotower.features.lookup import Lookup
+from tfrs_twotower.features.numbers import NUM_VALUES
+from tfrs_twotower.features.tower_inputs import TowerInputs
 from tfrs_twotower.features.wordpiece import WordPiece
 from tfrs_twotower.layers.bert import BertEncoder
-from tfrs_twotower.layers.encoder import FieldEncoder
-from tfrs_twotower.layers.history_field import HistoryField
+from tfrs_twotower.layers.field_encoders import (
+    BucketField,
+    CalendarField,
+    FieldEncoder,
+    HistoryField,
+    NumberField,
+    RowField,
+    SetField,
+)
 from tfrs_twotower.layers.initial import WeightMaker
-from tfrs_twotower.layers.number_field import NumberField
-from tfrs_twotower.layers.pretrained_field import PretrainedField
-from tfrs_twotower.layers.table_fields import BucketField, CalendarField, RowField, SetField
 from tfrs_twotower.layers.tables import MAIN_STDDEV, SIDE_STDDEV, TableSet, TableShape
-from tfrs_twotower.layers.text_fields import BagField, TransformerField
+from tfrs_twotower.layers.text_encoders import BagField, PretrainedField, TransformerField
 from tfrs_twotower.specs import (
     CategoricalFeature,
     Feature,
@@ -31,6 +38,7 @@ from tfrs_twotower.specs import (
     TextFeature,
     TimestampFeature,
 )
+from tfrs_twotower.towers.tower import Tower, Towers
 
 _VIEW_SPREAD = 0.3
 
@@ -157,3 +165,55 @@ def table_shapes(
             name = feature.vocabulary_name
             shapes[name] = TableShape(lookups[name].num_rows, MAIN_STDDEV)
     return shapes
+
+
+_LEAST_WEIGHT = 1e-3
+
+
+def start_token_weights_at_idf(towers: Towers, corpus: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Multiplies every bag's token weights, which start at 1.
+
+    Bags whose vocabulary no candidate uses stay as they are.
+
+    Args:
+        towers: fresh towers.
+        corpus: tokens of all candidates by feature, as the candidate tower's `inputs` makes them.
+    """
+    documents: dict[str, list[npt.NDArray[np.int32]]] = {}
+    for feature in _texts(towers.candidate.inputs):
+        documents.setdefault(feature.vocabulary_name, []).append(np.asarray(corpus[feature.name]))
+    for tower in (towers.query, towers.candidate):
+        for feature in _texts(tower.inputs):
+            tokens = documents.get(feature.vocabulary_name)
+            for bag in _bags(tower, feature):
+                if tokens is not None:
+                    bag.start_at(inverse_document_frequency(tokens, bag.num_pieces))
+
+
+def inverse_document_frequency(
+    texts: Sequence[npt.NDArray[np.int32]], num_pieces: int
+) -> npt.NDArray[np.float32]:
+    """`log(1 + (N - n + 0.5) / (n + 0.5))`, n of N documents having the token (as in BM25).
+
+    Args:
+        texts: `[num_documents, width]` each; a document is its rows of all of them. 0 is padding.
+        num_pieces: size of the vocabulary.
+
+    Returns:
+        `[num_pieces]`, at least 0.001.
+    """
+    tokens = np.sort(np.concatenate(texts, axis=1), axis=1)
+    first = np.ones(tokens.shape, bool)
+    first[:, 1:] = tokens[:, 1:] != tokens[:, :-1]
+    frequency = np.bincount(tokens[first & (tokens > 0)], minlength=num_pieces)
+    weights = np.log1p((len(tokens) - frequency + 0.5) / (frequency + 0.5))
+    return np.maximum(weights, _LEAST_WEIGHT).astype(np.float32)
+
+
+def _texts(inputs: TowerInputs) -> list[TextFeature]:
+    return [feature for feature in inputs.features if isinstance(feature, TextFeature)]
+
+
+def _bags(tower: Tower, feature: TextFeature) -> list[BagField]:
+    encoders = tower.encoders_of(tower.inputs.features.index(feature))
+    return [encoder for encoder in encoders if isinstance(encoder, BagField)]

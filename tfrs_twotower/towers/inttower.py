@@ -5,18 +5,21 @@ from collections.abc import Mapping, Sequence
 import tensorflow as tf
 
 from tfrs_twotower.config import IntTowerConfig
-from tfrs_twotower.features.inputs import Tokens, TowerInputs
+from tfrs_twotower.features.tower_inputs import Tokens, TowerInputs
 from tfrs_twotower.layers.bert import BertEncoder
-from tfrs_twotower.layers.bodies import Body, DenseBody, ResidualBody
-from tfrs_twotower.layers.encoder import FieldEncoder
+from tfrs_twotower.layers.bodies import (
+    Body,
+    DenseBody,
+    LightSE,
+    ResidualBody,
+    SqueezeExcitation,
+    l2_normalise,
+)
 from tfrs_twotower.layers.fe_block import HeadMaps
+from tfrs_twotower.layers.field_encoders import FieldEncoder
 from tfrs_twotower.layers.hiding import Hiding
 from tfrs_twotower.layers.initial import WeightMaker
-from tfrs_twotower.layers.light_se import LightSE
-from tfrs_twotower.layers.normalise import l2_normalise
-from tfrs_twotower.layers.squeeze_excitation import SqueezeExcitation
-from tfrs_twotower.towers.pair_scorer import PairScorer
-from tfrs_twotower.towers.tower import Tower, TowerOutput, Towers
+from tfrs_twotower.towers.tower import PairScorer, Tower, TowerOutput, Towers
 
 
 class IntTower(Tower):

@@ -20,8 +20,8 @@ from tfrs_twotower.artifacts.layout import ARCHITECTURE, CANDIDATE_VECTORS, HIST
 from tfrs_twotower.data.assets import Assets, load_assets, write_assets
 from tfrs_twotower.data.raw_inputs import RawBatch
 from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
-from tfrs_twotower.features.inputs import Tokens, TowerInputs
 from tfrs_twotower.features.lookup import NUM_SPECIAL_ROWS, VocabularyLookup
+from tfrs_twotower.features.tower_inputs import Tokens, TowerInputs
 from tfrs_twotower.specs import FeatureSpec
 from tfrs_twotower.towers.storage import read_array
 

@@ -5,12 +5,11 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from tfrs_twotower.config import FieldsConfig
-from tfrs_twotower.features.inputs import Tokens, TowerInputs
-from tfrs_twotower.layers.encoder import FieldEncoder
+from tfrs_twotower.features.tower_inputs import Tokens, TowerInputs
+from tfrs_twotower.layers.bodies import ResidualLayer, l2_normalise
+from tfrs_twotower.layers.field_encoders import FieldEncoder
 from tfrs_twotower.layers.hiding import Hiding
 from tfrs_twotower.layers.initial import WeightMaker
-from tfrs_twotower.layers.normalise import l2_normalise
-from tfrs_twotower.layers.residual import ResidualLayer
 from tfrs_twotower.towers.tower import Tower, TowerOutput
 
 _BIAS_STDDEV = 0.01

@@ -1,4 +1,4 @@
-"""Validation of the pre-ranker: what retrieval returns for the validation queries, re-scored."""
+"""Validation of the pre-ranker on validation queries, and the fit of the cascade's weighted sum."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,12 +6,77 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import expit
 
-from tfrs_twotower.metrics import judge, order_again, per_query
+from tfrs_twotower.metrics import judge, per_query
+from tfrs_twotower.ranking.order import re_rank
 from tfrs_twotower.towers.linear_member import LinearMember
 from tfrs_twotower.towers.tower import Tower, Towers
-from tfrs_twotower.training.combination import fit_combination
 from tfrs_twotower.training.validation import ValidationQueries, in_chunks, rank
+
+_PENALTY = 1e-4
+_ROUNDING = 1e-9
+
+
+def fit_combination(
+    features: NDArray[np.floating], relevant: NDArray[np.bool_], present: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Weights of a linear score that puts relevant candidates first.
+
+    Minimises, over the queries with a relevant candidate in their pool, the mean of
+
+        - 1 / |R| sum_{j in R} log( e^{w x_j} / (e^{w x_j} + sum_{i not in R} e^{w x_i}) )
+
+    plus a small L2 penalty on the weights of features that were standardised inside their pools:
+    convex and smooth, so L-BFGS finds the one minimum. Each positive competes with the irrelevant
+    candidates only. What a feature adds to all of a pool changes nothing.
+
+    Args:
+        features: `[num_queries, pool, num_features]`.
+        relevant: `[num_queries, pool]`.
+        present: `[num_queries, pool]`, false at the padding of a short pool.
+
+    Returns:
+        `[num_features]` weights of the features as they are. The first feature alone (weight 1)
+        where no query has both a relevant and an irrelevant candidate.
+    """
+    relevant = relevant & present
+    usable = relevant.any(axis=1) & (present & ~relevant).any(axis=1)
+    num_features = features.shape[-1]
+    if not usable.any():
+        return np.eye(num_features)[0]
+    x = features[usable].astype(np.float64)
+    relevant, present = relevant[usable], present[usable]
+    x = np.where(present[:, :, None], x, 0.0)
+    largest = np.abs(x).max(axis=(0, 1))
+    x -= x.sum(axis=1, keepdims=True) / present.sum(axis=1)[:, None, None]
+    spread = np.sqrt((x[present] ** 2).mean(axis=0))
+    # Rounding aside, such a feature is the same for a whole pool: it is left out.
+    spread[spread <= _ROUNDING * largest] = np.inf
+    x /= spread
+    irrelevant = present & ~relevant
+    owner, place = np.nonzero(relevant)
+    share = 1.0 / relevant.sum(axis=1)[owner] / len(x)
+
+    def loss(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        scores = x @ weights
+        others = np.where(irrelevant, scores, -np.inf)
+        largest = others.max(axis=1)
+        odds = np.exp(others - largest[:, None])
+        total = odds.sum(axis=1)
+        log_rest = largest + np.log(total)
+        mean_rest = np.einsum("qn,qnf->qf", odds / total[:, None], x)
+        own = scores[owner, place]
+        gap = log_rest[owner] - own
+        value = share @ np.logaddexp(0.0, gap) + _PENALTY * weights @ weights
+        wrong = share * expit(gap)
+        slope = wrong @ (mean_rest[owner] - x[owner, place]) + 2.0 * _PENALTY * weights
+        return float(value), slope
+
+    start = np.eye(num_features)[0]
+    return np.asarray(minimize(loss, start, jac=True, method="L-BFGS-B").x) / spread
+
 
 _PAIRS_AT_ONCE = 16_384
 
@@ -73,7 +138,7 @@ class Pools:
         interactions: Sequence[NDArray[np.floating]],
     ) -> float:
         """Mean of the metric when the pools are ordered by the weighted sum."""
-        ranked = order_again(self.rows, self._features(interactions) @ weights)
+        ranked = re_rank(self.rows, self._features(interactions) @ weights)
         return float(per_query(metric, judge(ranked, self.queries.truth)).mean())
 
     def retrieval_alone(self, metric: str) -> float:

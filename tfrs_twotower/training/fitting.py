@@ -14,14 +14,10 @@ from numpy.typing import NDArray
 from tfrs_twotower.config import FittingConfig
 from tfrs_twotower.errors import TrainingError
 from tfrs_twotower.keras_api import keras
-from tfrs_twotower.training.batch_order import BatchOrder
 from tfrs_twotower.training.checkpoints import Checkpoints
-from tfrs_twotower.training.early_stopping import BestSoFar
-from tfrs_twotower.training.log import TrainingLog
-from tfrs_twotower.training.plan import Plan
+from tfrs_twotower.training.plan import BatchOrder, Plan, learning_rate
 from tfrs_twotower.training.replicas import spread
-from tfrs_twotower.training.reports import Report, StepReport
-from tfrs_twotower.training.schedule import learning_rate
+from tfrs_twotower.training.reports import BestSoFar, Report, StepReport, TrainingLog
 
 _MOST_LOGGED_STEPS = 2000
 

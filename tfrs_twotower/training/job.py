@@ -10,8 +10,8 @@ import tensorflow as tf
 from tfrs_twotower.artifacts.layout import TRAINING_LOG
 from tfrs_twotower.config import FittingConfig, IntTowerConfig, ModelConfig
 from tfrs_twotower.data.assets import Assets
-from tfrs_twotower.data.example_table import ExampleTable
 from tfrs_twotower.data.negative_lists import Phase
+from tfrs_twotower.data.training_examples import ExampleTable
 from tfrs_twotower.errors import TrainingError
 from tfrs_twotower.keras_api import keras
 from tfrs_twotower.losses.cross_batch_memory import CrossBatchMemory
@@ -19,19 +19,19 @@ from tfrs_twotower.losses.masks import KnownPositives
 from tfrs_twotower.losses.sampling_probability import CountedFrequency, StreamingFrequency
 from tfrs_twotower.specs import FeatureSpec
 from tfrs_twotower.tasks.build import build_retrieval_task, build_terms
+from tfrs_twotower.tasks.objective import Term
 from tfrs_twotower.tasks.retrieval import RetrievalTask
-from tfrs_twotower.tasks.term import Term
 from tfrs_twotower.towers.build import build_towers
-from tfrs_twotower.towers.token_weights import start_token_weights_at_idf
+from tfrs_twotower.towers.fields import start_token_weights_at_idf
 from tfrs_twotower.towers.tower import Towers
 from tfrs_twotower.training.fitting import Examples, Fitting, Measure
-from tfrs_twotower.training.inputs import TrainingData
-from tfrs_twotower.training.model import TwoTowerModel
 from tfrs_twotower.training.negatives import NegativeSampling
 from tfrs_twotower.training.optimizers import make_optimizer
 from tfrs_twotower.training.plan import Plan, fit_batch_size, plan_fit, plan_refit
 from tfrs_twotower.training.replicas import make_strategy
 from tfrs_twotower.training.reports import Report, TrainingResult, message_report
+from tfrs_twotower.training.training_data import TrainingData
+from tfrs_twotower.training.two_tower_model import TwoTowerModel
 from tfrs_twotower.training.validation import ValidationQueries, Validator
 
 CHECKPOINTS = "checkpoints"

@@ -12,19 +12,18 @@ from numpy.typing import NDArray
 from tfrs_twotower.artifacts.layout import CANDIDATE_HEADS, TRAINING_LOG
 from tfrs_twotower.config import IntTowerConfig, PreRankingConfig
 from tfrs_twotower.data.assets import Assets
-from tfrs_twotower.data.example_table import ExampleTable
 from tfrs_twotower.data.negative_lists import Phase
+from tfrs_twotower.data.training_examples import ExampleTable
 from tfrs_twotower.specs import FeatureSpec
 from tfrs_twotower.tasks.build import build_list_terms
+from tfrs_twotower.tasks.objective import Term
 from tfrs_twotower.tasks.retrieval import RetrievalTask
-from tfrs_twotower.tasks.term import Term
 from tfrs_twotower.towers.storage import save_towers
 from tfrs_twotower.training.cascade_validation import MemberValidator, Pools
 from tfrs_twotower.training.fitting import Examples, Measure
-from tfrs_twotower.training.inputs import TrainingData
 from tfrs_twotower.training.job import Job
-from tfrs_twotower.training.listed_examples import read_listed_examples
 from tfrs_twotower.training.reports import Report, TrainingResult
+from tfrs_twotower.training.training_data import TrainingData, read_listed_examples
 from tfrs_twotower.training.validation import in_chunks
 
 _RESULT = "result.json"

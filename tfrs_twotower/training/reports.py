@@ -1,7 +1,11 @@
-"""What training tells its caller: while it runs, and at the end."""
+"""What training tells: reports to its caller, the log on disk, and the best measure so far."""
 
+import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -64,3 +68,67 @@ class TrainingResult:
     """Examples per second of this process, validation left out."""
     messages: tuple[str, ...] = field(default=())
     """What a person should know."""
+
+
+class TrainingLog:
+    """Appends to `training_log.jsonl`."""
+
+    def __init__(self, path: Path, position: int = 0) -> None:
+        """Opens the log at a byte position; what a killed run wrote after it is cut off.
+
+        Args:
+            path: the file; it is made if it is not there.
+            position: bytes to keep, as `position` of an earlier object said.
+        """
+        path.touch()
+        self._stream = path.open("r+b")
+        self._stream.truncate(position)
+        self._stream.seek(0, os.SEEK_END)
+
+    def write(self, entry: dict[str, Any]) -> None:
+        """Appends one line."""
+        self._stream.write(json.dumps(entry, allow_nan=False).encode() + b"\n")
+
+    def position(self) -> int:
+        """Bytes so far, after they are safe on the disk."""
+        self._stream.flush()
+        os.fsync(self._stream.fileno())
+        return self._stream.tell()
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._stream.close()
+
+
+@dataclass
+class BestSoFar:
+    """The best evaluation, and how many have come since.
+
+    Attributes:
+        patience: evaluations without improvement before training stops; None never stops it.
+        step: of the best evaluation; 0 before the first.
+        value: its metric.
+        evaluations_since: evaluations after it.
+    """
+
+    patience: int | None
+    step: int = 0
+    value: float = float("-inf")
+    evaluations_since: int = 0
+
+    def see(self, step: int, value: float) -> bool:
+        """Takes note of an evaluation.
+
+        Returns:
+            Whether it is better than all before; equal is not better.
+        """
+        if value > self.value:
+            self.step, self.value, self.evaluations_since = step, value, 0
+            return True
+        self.evaluations_since += 1
+        return False
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether training should stop."""
+        return self.patience is not None and self.evaluations_since >= self.patience

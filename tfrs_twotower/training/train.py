@@ -7,9 +7,9 @@ from tfrs_twotower.config import RunConfig
 from tfrs_twotower.data.assets import load_assets
 from tfrs_twotower.specs import FeatureSpec
 from tfrs_twotower.towers.storage import save_towers, write_weights
-from tfrs_twotower.training.inputs import open_training_data
 from tfrs_twotower.training.job import Job
 from tfrs_twotower.training.reports import Report, StepReport, TrainingResult
+from tfrs_twotower.training.training_data import open_training_data
 
 
 def ignore_report(report: StepReport) -> None:

@@ -10,20 +10,18 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from serving.bundle import BundleOptions, BundleSource, write_bundle
-from serving.candidate_heads import HeadStorage
+from serving.bundle.writing import BundleOptions, BundleSource, write_bundle
+from serving.graph.candidate_heads import HeadStorage
 from tests.benchmarks.million_candidates.world import Floats, World
 from tests.fixtures.tiny import tiny_spec
 from tfrs_twotower.documents import parse
 from tfrs_twotower.errors import FeatureSpecError
-from tfrs_twotower.index.kinds import Kind
-from tfrs_twotower.index.search_parameters import SearchParameters
+from tfrs_twotower.index.quality import Kind, SearchParameters
 from tfrs_twotower.index.storage import Index
 from tfrs_twotower.layers.initial import WeightMaker
 from tfrs_twotower.specs import FeatureSpec
-from tfrs_twotower.towers.pair_scorer import PairScorer
 from tfrs_twotower.towers.pre_ranker import Combination, Member, PreRanker
-from tfrs_twotower.towers.tower import TowerOutput
+from tfrs_twotower.towers.tower import PairScorer, TowerOutput
 
 NUMBER = "number"
 """The one feature of a query, and of a candidate: which one it is."""

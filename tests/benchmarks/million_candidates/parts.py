@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from serving.candidate_heads import HeadStorage
-from serving.pre_ranking import PreRanking
+from serving.graph.candidate_heads import HeadStorage
+from serving.graph.pre_ranking import PreRanking
 from tests.benchmarks.million_candidates.cascades import NUMBER, LookupTower, Own, pre_ranker
 from tests.benchmarks.million_candidates.measuring import Times, measure
 from tests.benchmarks.million_candidates.served import Session, Threads

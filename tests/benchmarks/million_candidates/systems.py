@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from serving.candidate_heads import HeadStorage
+from serving.graph.candidate_heads import HeadStorage
 from tests.benchmarks.million_candidates.cascades import Own, rows_of, write_cascade
 from tests.benchmarks.million_candidates.own_index import OwnIndex, efforts_of, train_own
 from tests.benchmarks.million_candidates.peers import PEERS, THREADS
@@ -18,8 +18,8 @@ from tests.benchmarks.million_candidates.re_scoring import Rows, re_score
 from tests.benchmarks.million_candidates.served import Served, Threads
 from tests.benchmarks.million_candidates.tuning import Retriever, overlap, tune
 from tests.benchmarks.million_candidates.world import Floats, World
-from tfrs_twotower.index.kinds import Kind
-from tfrs_twotower.index.scann_library import load_scann
+from tfrs_twotower.index.quality import Kind
+from tfrs_twotower.index.scann_search import load_scann
 
 Numbers = Rows
 

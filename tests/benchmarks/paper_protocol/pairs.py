@@ -10,7 +10,7 @@ from tests.benchmarks.paper_protocol.protocols import Part, Prepared
 from tests.benchmarks.paper_protocol.ratings import MAX_GENRES, Ratings
 from tfrs_twotower.config import PlainTowerConfig
 from tfrs_twotower.data.assets import Assets
-from tfrs_twotower.features.inputs import Tokens
+from tfrs_twotower.features.tower_inputs import Tokens
 from tfrs_twotower.specs import FeatureSpec
 from tfrs_twotower.towers.build import build_towers
 

@@ -26,7 +26,7 @@ from tests.benchmarks.training_throughput.systems import (
 )
 from tests.benchmarks.training_throughput.table import render
 from tfrs_twotower.keras_api import keras
-from tfrs_twotower.training.gradients import SPARSE_ROWS
+from tfrs_twotower.training.optimizers import SPARSE_ROWS
 
 _DESCRIPTION = """\
 Training throughput of the project's own step, in examples per second, against a plain Keras loop

@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrs_twotower.training.model import TwoTowerModel
+from tfrs_twotower.training.two_tower_model import TwoTowerModel
 
 
 def sparse_gradients(model: TwoTowerModel, batch: dict[str, Any]) -> dict[str, bool]:

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from tfrs_twotower.config import IntTowerConfig
 from tfrs_twotower.data.assets import Assets
-from tfrs_twotower.data.example_table import ExampleTable
+from tfrs_twotower.data.training_examples import ExampleTable
 from tfrs_twotower.specs import FeatureSpec
 from tfrs_twotower.towers.build import build_towers
 from tfrs_twotower.towers.tower import Tower, Towers

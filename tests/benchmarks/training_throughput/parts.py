@@ -9,8 +9,8 @@ import tensorflow as tf
 from tests.benchmarks.training_throughput.measuring import Times, measure
 from tests.benchmarks.training_throughput.ml_1m import World
 from tests.benchmarks.training_throughput.systems import Objective
-from tfrs_twotower.training.gradients import clip, settle
-from tfrs_twotower.training.model import TwoTowerModel
+from tfrs_twotower.training.optimizers import clip, settle
+from tfrs_twotower.training.two_tower_model import TwoTowerModel
 
 Stage = Callable[[dict[str, Any]], Any]
 

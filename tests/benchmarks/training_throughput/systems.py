@@ -14,10 +14,10 @@ from tfrs_twotower.losses.masks import KnownPositives
 from tfrs_twotower.losses.sampling_probability import CountedFrequency
 from tfrs_twotower.tasks.build import build_retrieval_task, build_terms
 from tfrs_twotower.training.fitting import Fitting
-from tfrs_twotower.training.model import TwoTowerModel
 from tfrs_twotower.training.negatives import NegativeSampling
 from tfrs_twotower.training.optimizers import make_optimizer
 from tfrs_twotower.training.plan import plan_fit
+from tfrs_twotower.training.two_tower_model import TwoTowerModel
 
 Objective = Literal["retrieval", "joint"]
 Step = Callable[[], None]

@@ -13,7 +13,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
-from serving.server_ops import SCANN_NAMESPACE, TEXT_OPS
+from serving.bundle.server_ops import SCANN_NAMESPACE, TEXT_OPS
 
 _PROGRAM = Path(__file__).with_name("cpp_session.py")
 _LIBRARY = "libtensorflow_cc.so.2"

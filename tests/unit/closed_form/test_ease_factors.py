@@ -3,7 +3,7 @@ import pytest
 from scipy import sparse
 
 from tests.reference import linear_member as oracle
-from tfrs_twotower.closed_form.ease_factors import ease_factors
+from tfrs_twotower.closed_form.ease import ease_factors
 from tfrs_twotower.errors import DataError
 
 RANKS = (3, 10, 19, 20, 30, 1000)  # by Lanczos, by a full decomposition, more than there are

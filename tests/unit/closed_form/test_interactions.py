@@ -1,6 +1,6 @@
 import numpy as np
 
-from tfrs_twotower.closed_form.interactions import binary_matrix
+from tfrs_twotower.closed_form.ease import binary_matrix
 
 
 def test_a_repeated_pair_counts_once():

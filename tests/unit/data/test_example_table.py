@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrs_twotower.data.example_table import concatenate, load_example_table
+from tfrs_twotower.data.training_examples import concatenate, load_example_table
 from tfrs_twotower.errors import CorruptArtifact
 
 

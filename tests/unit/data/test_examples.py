@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tfrs_twotower.data.examples import read_training_examples
+from tfrs_twotower.data.training_examples import read_training_examples
 from tfrs_twotower.errors import MissingArtifact
 
 

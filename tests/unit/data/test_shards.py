@@ -1,7 +1,7 @@
 import pytest
 import tensorflow as tf
 
-from tfrs_twotower.data.shards import find_shards, read_records
+from tfrs_twotower.data.raw_inputs import find_shards, read_records
 from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
 
 

@@ -1,6 +1,6 @@
 import numpy as np
 
-from tfrs_twotower.data.texts import joined_texts
+from tfrs_twotower.data.corpus import joined_texts
 
 
 def test_text_features_are_joined_in_the_order_of_the_spec(spec):

@@ -17,7 +17,9 @@ from tfrs_twotower.evaluation.cascade import rank_cascade
 from tfrs_twotower.evaluation.funnel import pool_facts
 from tfrs_twotower.evaluation.inputs import QuerySet, SecondStage
 from tfrs_twotower.evaluation.ranking import EmbeddingScorer
-from tfrs_twotower.metrics import GroundTruth, Ragged, judge, order_again
+from tfrs_twotower.metrics import GroundTruth, judge
+from tfrs_twotower.ranking.order import re_rank
+from tfrs_twotower.ranking.ragged import Ragged
 
 ELIGIBLE = np.ones(30, bool)
 
@@ -164,14 +166,14 @@ def test_small_chunks_give_the_same_answer(world, scorer, monkeypatch):
 def test_ties_go_to_the_lower_row_and_pads_stay_last():
     rows = np.array([[7, 3, -1, 5], [-1, -1, -1, -1]])
     scores = np.array([[-1e30, 2.0, np.nan, 2.0], [np.nan, 0.0, 1.0, np.inf]])
-    assert order_again(rows, scores).tolist() == [[3, 5, 7, -1], [-1, -1, -1, -1]]
+    assert re_rank(rows, scores).tolist() == [[3, 5, 7, -1], [-1, -1, -1, -1]]
     lowest = np.array([[-np.inf, 0.0, 9.0, -np.inf]])
-    assert order_again(np.array([[7, 3, -1, 5]]), lowest).tolist() == [[3, 5, 7, -1]]
+    assert re_rank(np.array([[7, 3, -1, 5]]), lowest).tolist() == [[3, 5, 7, -1]]
 
 
 def test_a_score_that_is_no_number_is_refused():
     with pytest.raises(ValueError, match="a score is NaN"):
-        order_again(np.array([[1, 2]]), np.array([[0.0, np.nan]]))
+        re_rank(np.array([[1, 2]]), np.array([[0.0, np.nan]]))
 
 
 def test_heads_that_are_not_finite_are_named(world, scorer):

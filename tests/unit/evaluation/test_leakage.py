@@ -6,7 +6,7 @@ import pytest
 from tests.unit.evaluation.world import make_world, without_history
 from tfrs_twotower.evaluation.inputs import SplitFacts, TrainingFacts
 from tfrs_twotower.evaluation.leakage import check_leakage
-from tfrs_twotower.metrics import Ragged
+from tfrs_twotower.ranking.ragged import Ragged
 
 
 def found(inputs):

@@ -12,7 +12,8 @@ from tfrs_twotower.evaluation.inputs import (
     SplitFacts,
     TrainingFacts,
 )
-from tfrs_twotower.metrics import GroundTruth, Ragged
+from tfrs_twotower.metrics import GroundTruth
+from tfrs_twotower.ranking.ragged import Ragged
 
 NUM_QUERIES, NUM_CANDIDATES = 40, 30
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrs_twotower.features.calendar import NUM_VALUES, calendar_part
+from tfrs_twotower.features.numbers import NUM_VALUES, calendar_part
 
 
 def test_against_the_standard_library():

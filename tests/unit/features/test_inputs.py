@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tests.fixtures.tiny import tiny_run_config
 from tfrs_twotower.errors import FeatureSpecError
-from tfrs_twotower.features.inputs import TowerInputs
+from tfrs_twotower.features.tower_inputs import TowerInputs
 from tfrs_twotower.towers.build import build_towers
 
 NAN = float("nan")

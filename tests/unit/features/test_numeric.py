@@ -1,7 +1,7 @@
 import numpy as np
 import tensorflow as tf
 
-from tfrs_twotower.features.numeric import Bucket, ScaledNumber
+from tfrs_twotower.features.numbers import Bucket, ScaledNumber
 from tfrs_twotower.specs import NumericFeature
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from tests.contracts.searcher_contract import unit_vectors
 from tests.reference.search import passes
-from tfrs_twotower.index.attributes import CandidateAttributes
+from tfrs_twotower.index.restricts import CandidateAttributes
 
 NUM_CANDIDATES, DIM, K, BATCH = 90, 8, 7, 500
 GENRES = ["Comedy", "Drama", "a=b", "日本", "Film,Noir"]

@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from tests.fixtures.tiny import tiny_spec
 from tfrs_twotower.errors import ConfigError
-from tfrs_twotower.index.attributes import Attributes, CandidateAttributes
+from tfrs_twotower.index.restricts import Attributes, CandidateAttributes
 
 GENRES = np.array([[b"Comedy", b""], [b"Drama", b"Comedy"], [b"", b""], [b"a=b", b""]], object)
 YEAR = np.array([b"1990", b"1991", b"1990", b""], object)

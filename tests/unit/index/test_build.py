@@ -5,7 +5,7 @@ from tests.contracts.searcher_contract import unit_vectors
 from tfrs_twotower.config import IndexConfig
 from tfrs_twotower.errors import IndexQualityError
 from tfrs_twotower.index.build import build_index
-from tfrs_twotower.index.search_parameters import SearchParameters
+from tfrs_twotower.index.quality import SearchParameters
 from tfrs_twotower.index.sweep import Measured, choose, sample_queries
 
 

@@ -2,9 +2,8 @@ import numpy as np
 import tensorflow as tf
 
 from tests.contracts.searcher_contract import unit_vectors
-from tfrs_twotower.index.exact import exact_top_k
-from tfrs_twotower.index.exact_search import ExactSearch
-from tfrs_twotower.index.int8_vectors import to_int8
+from tfrs_twotower.index.exact_search import ExactSearch, to_int8
+from tfrs_twotower.ranking.exact import exact_top_k
 
 
 def test_by_hand():

@@ -1,5 +1,5 @@
 from tfrs_twotower.config import IndexConfig
-from tfrs_twotower.index.ivf_parameters import IvfTraining, ivf_grid, ivf_training
+from tfrs_twotower.index.ivf import IvfTraining, ivf_grid, ivf_training
 
 
 def test_a_million_candidates():

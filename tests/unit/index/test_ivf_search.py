@@ -2,13 +2,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from serving.preflight import read_ops
-from serving.server_ops import SCANN_NAMESPACE
+from serving.bundle.server_ops import SCANN_NAMESPACE, read_ops
 from tests.contracts.searcher_contract import SearcherContract, unit_vectors
-from tfrs_twotower.index.exact import exact_top_k
-from tfrs_twotower.index.ivf_search import IvfSearch
-from tfrs_twotower.index.ivf_training import train_ivf
-from tfrs_twotower.index.search_parameters import SearchParameters
+from tfrs_twotower.index.ivf import IvfSearch, train_ivf
+from tfrs_twotower.index.quality import SearchParameters
+from tfrs_twotower.ranking.exact import exact_top_k
 
 
 def make(vectors, clusters, searched, leaf_size=8):

@@ -1,7 +1,7 @@
 import numpy as np
 
 from tests.contracts.searcher_contract import unit_vectors
-from tfrs_twotower.index.k_means import assign, k_means
+from tfrs_twotower.index.ivf import assign, k_means
 
 
 def test_two_heaps_by_hand():

@@ -1,7 +1,7 @@
 import pytest
 
 from tfrs_twotower.config import IndexConfig
-from tfrs_twotower.index.kinds import resolve_kind
+from tfrs_twotower.index.quality import resolve_kind
 
 
 @pytest.mark.parametrize(

@@ -7,15 +7,13 @@ import pytest
 import tensorflow as tf
 
 from tests.unit.index.restricted_cases import DIM, Cases, K, make_cases
-from tfrs_twotower.index.attributes import Attributes
 from tfrs_twotower.index.exact_search import ExactSearch
 from tfrs_twotower.index.fill_rate import measure_fill_rates
-from tfrs_twotower.index.ivf_search import IvfSearch
-from tfrs_twotower.index.ivf_training import train_ivf
-from tfrs_twotower.index.scann_parameters import TrainingParameters
+from tfrs_twotower.index.ivf import IvfSearch, train_ivf
+from tfrs_twotower.index.quality import SearchParameters
+from tfrs_twotower.index.restricts import Attributes
 from tfrs_twotower.index.scann_search import ScannSearch
-from tfrs_twotower.index.scann_training import train_scann
-from tfrs_twotower.index.search_parameters import SearchParameters
+from tfrs_twotower.index.scann_training import TrainingParameters, train_scann
 
 NUM_LEAVES = 9
 

@@ -6,13 +6,11 @@ import pytest
 import tensorflow as tf
 
 from tests.contracts.searcher_contract import unit_vectors
-from tfrs_twotower.index import scann_library
-from tfrs_twotower.index.exact import mean_overlap
-from tfrs_twotower.index.scann_library import avx2_flag, library_of, load_scann
-from tfrs_twotower.index.scann_parameters import TrainingParameters
-from tfrs_twotower.index.scann_search import ScannSearch
-from tfrs_twotower.index.scann_training import train_scann
-from tfrs_twotower.index.search_parameters import SearchParameters
+from tfrs_twotower.index import scann_search as scann_library
+from tfrs_twotower.index.quality import SearchParameters
+from tfrs_twotower.index.scann_search import ScannSearch, avx2_flag, library_of, load_scann
+from tfrs_twotower.index.scann_training import TrainingParameters, train_scann
+from tfrs_twotower.ranking.exact import mean_overlap
 
 pytest.importorskip("scann")
 

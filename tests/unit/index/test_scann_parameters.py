@@ -1,11 +1,11 @@
 from tfrs_twotower.config import IndexConfig
-from tfrs_twotower.index.scann_parameters import (
+from tfrs_twotower.index.quality import SearchParameters
+from tfrs_twotower.index.scann_training import (
     TrainingParameters,
     cost,
     search_grid,
     training_parameters,
 )
-from tfrs_twotower.index.search_parameters import SearchParameters
 
 
 def test_partitions_start_at_a_hundred_thousand_with_twice_the_square_root():

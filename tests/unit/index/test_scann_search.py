@@ -3,11 +3,10 @@ import pytest
 import tensorflow as tf
 
 from tests.contracts.searcher_contract import SearcherContract, unit_vectors
-from tfrs_twotower.index.exact import exact_top_k
-from tfrs_twotower.index.scann_parameters import TrainingParameters
+from tfrs_twotower.index.quality import SearchParameters
 from tfrs_twotower.index.scann_search import ScannSearch
-from tfrs_twotower.index.scann_training import train_scann
-from tfrs_twotower.index.search_parameters import SearchParameters
+from tfrs_twotower.index.scann_training import TrainingParameters, train_scann
+from tfrs_twotower.ranking.exact import exact_top_k
 
 pytest.importorskip("scann")
 

@@ -3,8 +3,8 @@ import pytest
 import tensorflow as tf
 
 from tests.reference import bert as reference
-from tfrs_twotower.layers.attention import SelfAttention
 from tfrs_twotower.layers.initial import WeightMaker
+from tfrs_twotower.layers.transformer import SelfAttention
 
 
 @pytest.mark.parametrize("num_heads", [1, 2, 4])

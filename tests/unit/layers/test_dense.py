@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrs_twotower.layers.dense import DenseLayer
+from tfrs_twotower.layers.bodies import DenseLayer
 from tfrs_twotower.layers.hiding import Hiding
 from tfrs_twotower.layers.initial import WeightMaker
 

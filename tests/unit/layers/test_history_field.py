@@ -1,8 +1,8 @@
 import numpy as np
 import tensorflow as tf
 
+from tfrs_twotower.layers.field_encoders import HistoryField
 from tfrs_twotower.layers.hiding import Hiding
-from tfrs_twotower.layers.history_field import HistoryField
 from tfrs_twotower.layers.initial import WeightMaker
 
 TABLE = tf.Variable([[7.0, 7.0], [0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])

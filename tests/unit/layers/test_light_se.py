@@ -3,8 +3,8 @@ import pytest
 import tensorflow as tf
 
 from tests.reference import inttower as reference
+from tfrs_twotower.layers.bodies import LightSE
 from tfrs_twotower.layers.initial import WeightMaker
-from tfrs_twotower.layers.light_se import LightSE
 
 GOLDEN = tf.constant([[[1.0, 1.0], [3.0, 1.0], [0.0, 0.0]]])
 

@@ -1,7 +1,7 @@
 import numpy as np
 import tensorflow as tf
 
-from tfrs_twotower.layers.normalise import l2_normalise
+from tfrs_twotower.layers.bodies import l2_normalise
 
 
 def test_by_hand():

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfrs_twotower.layers.bodies import ResidualLayer
 from tfrs_twotower.layers.hiding import Hiding
 from tfrs_twotower.layers.initial import WeightMaker
-from tfrs_twotower.layers.residual import ResidualLayer
 
 
 @pytest.mark.parametrize(

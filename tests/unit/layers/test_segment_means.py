@@ -3,8 +3,8 @@ import pytest
 import tensorflow as tf
 
 from tests.reference import dat as reference
+from tfrs_twotower.layers.candidate_memory import SegmentMeans
 from tfrs_twotower.layers.initial import WeightMaker
-from tfrs_twotower.layers.segment_means import SegmentMeans
 
 
 def means_of(table, num_segments):

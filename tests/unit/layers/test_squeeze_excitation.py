@@ -3,8 +3,8 @@ import pytest
 import tensorflow as tf
 
 from tests.reference import inttower as reference
+from tfrs_twotower.layers.bodies import SqueezeExcitation
 from tfrs_twotower.layers.initial import WeightMaker
-from tfrs_twotower.layers.squeeze_excitation import SqueezeExcitation
 
 
 def kernels(layer):

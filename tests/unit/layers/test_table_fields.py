@@ -1,10 +1,15 @@
 import numpy as np
 import tensorflow as tf
 
+from tfrs_twotower.layers.field_encoders import (
+    BucketField,
+    CalendarField,
+    NumberField,
+    RowField,
+    SetField,
+)
 from tfrs_twotower.layers.hiding import Hiding
 from tfrs_twotower.layers.initial import WeightMaker
-from tfrs_twotower.layers.number_field import NumberField
-from tfrs_twotower.layers.table_fields import BucketField, CalendarField, RowField, SetField
 
 TABLE = tf.Variable([[7.0, 7.0], [0.5, 0.5], [1.0, 0.0], [0.0, 1.0]])
 

@@ -4,7 +4,7 @@ import tensorflow as tf
 from tfrs_twotower.config import TransformerConfig
 from tfrs_twotower.layers.hiding import Hiding
 from tfrs_twotower.layers.initial import WeightMaker
-from tfrs_twotower.layers.text_fields import BagField, TransformerField
+from tfrs_twotower.layers.text_encoders import BagField, TransformerField
 
 TABLE = tf.Variable(tf.random.stateless_normal([6, 4], [1, 2]))
 

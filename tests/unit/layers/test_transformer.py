@@ -3,8 +3,7 @@ import tensorflow as tf
 
 from tests.reference import bert as reference
 from tfrs_twotower.layers.initial import WeightMaker
-from tfrs_twotower.layers.layer_norm import LayerNorm
-from tfrs_twotower.layers.transformer import FeedForward, PreNormLayer
+from tfrs_twotower.layers.transformer import FeedForward, LayerNorm, PreNormLayer
 
 
 def named(layer):

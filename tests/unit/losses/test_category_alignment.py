@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from tests.contracts.gradients import finite_differences, gradient_of
 from tests.reference import dat as reference
-from tfrs_twotower.losses.category_alignment import category_alignment
+from tfrs_twotower.losses.regularisers import category_alignment
 
 MAJOR = [[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [0.0, 0.0]]
 OTHER = [[1.0, 0.0], [-1.0, 0.0]]

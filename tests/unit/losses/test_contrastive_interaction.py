@@ -5,9 +5,9 @@ import tensorflow as tf
 from tests.contracts.gradients import gradient_of
 from tests.contracts.loss_contract import LossContract
 from tests.reference import losses as reference
-from tfrs_twotower.losses.contrastive_interaction import contrastive_interaction
 from tfrs_twotower.losses.in_batch_softmax import in_batch_softmax
 from tfrs_twotower.losses.masks import accidental_hits
+from tfrs_twotower.losses.regularisers import contrastive_interaction
 
 
 class TestContrastiveInteraction(LossContract):

@@ -6,7 +6,7 @@ from tests.contracts.gradients import gradient_of
 from tests.contracts.list_loss_contract import ListLossContract
 from tests.reference import list_losses as reference
 from tfrs_twotower.keras_api import keras
-from tfrs_twotower.losses.distillation import listwise_kl, margin_mse
+from tfrs_twotower.losses.list_losses import listwise_kl, margin_mse
 
 
 class TestListwiseKl(ListLossContract):

@@ -4,8 +4,7 @@ import tensorflow as tf
 
 from tests.contracts.loss_contract import LossContract
 from tests.reference import losses as reference
-from tfrs_twotower.losses.hard_negatives import keep_hardest
-from tfrs_twotower.losses.in_batch_softmax import hide, in_batch_softmax
+from tfrs_twotower.losses.in_batch_softmax import hide, in_batch_softmax, keep_hardest
 from tfrs_twotower.losses.masks import accidental_hits
 
 

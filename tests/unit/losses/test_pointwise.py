@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from tests.contracts.list_loss_contract import ListLossContract
 from tests.reference import list_losses as reference
-from tfrs_twotower.losses.pointwise import binary_cross_entropy, mean_of_present
+from tfrs_twotower.losses.list_losses import binary_cross_entropy, mean_of_present
 
 
 class TestBinaryCrossEntropy(ListLossContract):

@@ -9,7 +9,7 @@ from tests.contracts.loss_contract import LossContract
 from tests.reference import losses as reference
 from tfrs_twotower.losses.in_batch_softmax import in_batch_softmax
 from tfrs_twotower.losses.masks import accidental_hits
-from tfrs_twotower.losses.refined_softmax import refined_softmax
+from tfrs_twotower.losses.softmax_variants import refined_softmax
 
 
 class TestRefinedSoftmax(LossContract):

@@ -9,7 +9,7 @@ from tests.contracts.loss_contract import LossContract
 from tests.reference import losses as reference
 from tfrs_twotower.losses.in_batch_softmax import in_batch_softmax
 from tfrs_twotower.losses.masks import accidental_hits
-from tfrs_twotower.losses.same_tower_softmax import same_tower_softmax
+from tfrs_twotower.losses.softmax_variants import same_tower_softmax
 
 
 class TestSameTowerSoftmax(LossContract):

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from tests.reference import metrics as reference
-from tfrs_twotower.metrics import Ragged, auc, coverage, gauc, log_loss, popularity_lift
+from tfrs_twotower.metrics import auc, coverage, gauc, log_loss, popularity_lift
+from tfrs_twotower.ranking.ragged import Ragged
 
 
 @pytest.mark.parametrize("seed", range(5))

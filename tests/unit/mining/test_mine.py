@@ -10,9 +10,12 @@ from tests.fixtures.tiny import tiny_run_config
 from tests.reference import mining as oracle
 from tfrs_twotower.artifacts.layout import FIRST_FIT_WEIGHTS, FRESH_GLOB, WEIGHTS
 from tfrs_twotower.config import MiningConfig
-from tfrs_twotower.data.example_table import concatenate, load_example_table
-from tfrs_twotower.data.examples import read_training_examples
 from tfrs_twotower.data.negative_lists import load_negative_lists
+from tfrs_twotower.data.training_examples import (
+    concatenate,
+    load_example_table,
+    read_training_examples,
+)
 from tfrs_twotower.errors import ConfigError, EmbeddingError
 from tfrs_twotower.mining import mine as module
 from tfrs_twotower.mining.mine import mine

@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 
 from tests.reference.mining import mined_list
-from tfrs_twotower.metrics import Ragged
-from tfrs_twotower.mining.retrieval import PositiveFreeRetrieval
+from tfrs_twotower.mining.positive_free import PositiveFreeRetrieval
+from tfrs_twotower.ranking.ragged import Ragged
 from tfrs_twotower.towers.tower import Tower, TowerOutput, Towers
 
 NUM_QUERIES, NUM_CANDIDATES, DIM = 30, 25, 8

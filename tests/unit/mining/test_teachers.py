@@ -3,7 +3,7 @@ import pytest
 
 from tests.reference import mining as oracle
 from tfrs_twotower.closed_form.bm25 import Bm25Index
-from tfrs_twotower.data.example_table import ExampleTable
+from tfrs_twotower.data.training_examples import ExampleTable
 from tfrs_twotower.mining.teachers import Bm25Teacher, EaseTeacher
 
 NUM_QUERIES, NUM_CANDIDATES, NUM_EXAMPLES = 12, 10, 40

@@ -3,9 +3,9 @@ import pytest
 from tests.unit.specs.documents import spec_data
 from tfrs_twotower.config import DatConfig, RunConfig
 from tfrs_twotower.errors import ConfigError
-from tfrs_twotower.preflight.augmentation import plan_augmentation
 from tfrs_twotower.preflight.run import check_run
 from tfrs_twotower.specs import FeatureSpec
+from tfrs_twotower.towers.augmentation_plan import plan_augmentation
 
 USER = {"name": "user", "kind": "id"}
 ITEM = {"name": "item", "kind": "id"}

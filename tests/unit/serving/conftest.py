@@ -1,6 +1,6 @@
 import pytest
 
-from serving.loading import load_bundle
+from serving.bundle.loading import load_bundle
 
 
 @pytest.fixture(scope="session")

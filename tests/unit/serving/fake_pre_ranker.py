@@ -8,9 +8,8 @@ import tensorflow as tf
 from tests.unit.serving import fakes
 from tfrs_twotower.layers.initial import WeightMaker
 from tfrs_twotower.towers.linear_member import LinearMember
-from tfrs_twotower.towers.pair_scorer import PairScorer
 from tfrs_twotower.towers.pre_ranker import Combination, Member, PreRanker
-from tfrs_twotower.towers.tower import TowerOutput
+from tfrs_twotower.towers.tower import PairScorer, TowerOutput
 
 NUM_CANDIDATES = len(fakes.IDS)
 WEIGHTS = (0.5, 1.0, -0.7, 0.3, -0.2, 0.1, -0.4)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from serving.bundle import BundleOptions, BundleSource, WrittenBundle, write_bundle
+from serving.bundle.writing import BundleOptions, BundleSource, WrittenBundle, write_bundle
 from tests.contracts.searcher_contract import unit_vectors
 from tests.fixtures.tiny import tiny_spec
 from tfrs_twotower.config import IndexConfig

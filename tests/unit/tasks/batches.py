@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from tfrs_twotower.tasks.in_batch import InBatch, Listed
+from tfrs_twotower.tasks.objective import InBatch, Listed
 from tfrs_twotower.towers.tower import TowerOutput
 
 HEADS, HEAD_DIM = 2, 3

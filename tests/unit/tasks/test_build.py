@@ -9,7 +9,7 @@ from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.layers.initial import WeightMaker
 from tfrs_twotower.tasks.build import build_list_terms, build_terms
 from tfrs_twotower.tasks.retrieval import RetrievalTask
-from tfrs_twotower.towers.pair_scorer import PairScorer
+from tfrs_twotower.towers.tower import PairScorer
 
 
 def terms_of(kind, augmented=(True, True), **terms):

@@ -6,9 +6,9 @@ from tests.contracts.gradients import gradient_of
 from tests.reference import losses as reference
 from tests.unit.tasks.batches import batch_of, second_share
 from tfrs_twotower.losses.masks import KnownPositives
-from tfrs_twotower.tasks.dual import DualTerm
 from tfrs_twotower.tasks.objective import Objective
 from tfrs_twotower.tasks.retrieval import RetrievalTask
+from tfrs_twotower.tasks.terms import DualTerm
 
 # Unit vectors with q.d+ = .8, q.d- = .6 and q-.d+ = .5.
 QUERIES = np.array([[1, 0, 0], [0.5 * 0.8, 0.5 * 0.6, 0.75**0.5]])

@@ -10,13 +10,14 @@ from tests.reference import losses as reference
 from tests.unit.tasks.batches import HEADS, batch_of, second_share
 from tfrs_twotower.config import CategoryAlignmentConfig, ContrastiveInteractionConfig
 from tfrs_twotower.layers.initial import WeightMaker
-from tfrs_twotower.tasks.category_alignment import CategoryAlignmentTerm
-from tfrs_twotower.tasks.contrastive_interaction import ContrastiveInteractionTerm
-from tfrs_twotower.tasks.interaction import InteractionTerm
-from tfrs_twotower.tasks.mimic import MimicTerm
 from tfrs_twotower.tasks.objective import weighted_mean
-from tfrs_twotower.towers.pair_scorer import PairScorer
-from tfrs_twotower.towers.tower import TowerOutput
+from tfrs_twotower.tasks.terms import (
+    CategoryAlignmentTerm,
+    ContrastiveInteractionTerm,
+    InteractionTerm,
+    MimicTerm,
+)
+from tfrs_twotower.towers.tower import PairScorer, TowerOutput
 
 
 def scorer(scale=1.0):

@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.transforms.histories import Past, histories_before, latest_candidates, without
+from pipelines.transforms.query_examples import Past, histories_before, latest_candidates, without
 from tests.contracts.tower_contract import TowerContract, tensors
 from tests.fixtures.tiny import tiny_run_config
 from tests.reference import dat as reference
 from tests.reference import plain_tower
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.losses.in_batch_softmax import in_batch_softmax
-from tfrs_twotower.losses.mimic import mimic
+from tfrs_twotower.losses.regularisers import mimic
 from tfrs_twotower.towers import dat
 from tfrs_twotower.towers.build import build_towers
 from tfrs_twotower.towers.dat import DatTower

@@ -5,7 +5,7 @@ import tensorflow as tf
 from tests.reference import inttower as reference
 from tfrs_twotower.layers.initial import WeightMaker
 from tfrs_twotower.losses.in_batch_softmax import in_batch_softmax
-from tfrs_twotower.towers.pair_scorer import PairScorer
+from tfrs_twotower.towers.tower import PairScorer
 
 
 @pytest.fixture

@@ -2,10 +2,7 @@ import numpy as np
 
 from tests.fixtures.tiny import tiny_run_config
 from tfrs_twotower.towers.build import build_towers
-from tfrs_twotower.towers.token_weights import (
-    inverse_document_frequency,
-    start_token_weights_at_idf,
-)
+from tfrs_twotower.towers.fields import inverse_document_frequency, start_token_weights_at_idf
 
 
 def test_by_hand():

@@ -17,16 +17,18 @@ from tfrs_twotower.config import (
 )
 from tfrs_twotower.losses.cross_batch_memory import CrossBatchMemory
 from tfrs_twotower.losses.sampling_probability import CountedFrequency, StreamingFrequency
-from tfrs_twotower.tasks.category_alignment import CategoryAlignmentTerm
-from tfrs_twotower.tasks.contrastive_interaction import ContrastiveInteractionTerm
-from tfrs_twotower.tasks.dual import DualTerm
-from tfrs_twotower.tasks.interaction import InteractionTerm
-from tfrs_twotower.tasks.mimic import MimicTerm
 from tfrs_twotower.tasks.retrieval import RetrievalTask
+from tfrs_twotower.tasks.terms import (
+    CategoryAlignmentTerm,
+    ContrastiveInteractionTerm,
+    DualTerm,
+    InteractionTerm,
+    MimicTerm,
+)
 from tfrs_twotower.towers.build import build_towers
-from tfrs_twotower.training.model import TwoTowerModel
 from tfrs_twotower.training.negatives import NegativeSampling
 from tfrs_twotower.training.optimizers import make_optimizer
+from tfrs_twotower.training.two_tower_model import TwoTowerModel
 
 ROWS = [3, 9, 9, 30, 41, 7, 3, 12]
 WEIGHTS = [1.0, 0.5, 2.0, 1.0, 0.0, 1.0, 3.0, 1.0]

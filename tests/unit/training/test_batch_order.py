@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tfrs_twotower.training.batch_order import BatchOrder
+from tfrs_twotower.training.plan import BatchOrder
 
 
 def order(seed=1, buffer=1000, num_examples=10, batch_size=4):

@@ -4,7 +4,8 @@ import tensorflow as tf
 
 from tests.reference.inttower import interaction_scores
 from tests.unit.training.toy import DIM, NUM_CANDIDATES, head_towers
-from tfrs_twotower.metrics import GroundTruth, Ragged
+from tfrs_twotower.metrics import GroundTruth
+from tfrs_twotower.ranking.ragged import Ragged
 from tfrs_twotower.training.cascade_validation import MemberValidator, Pools
 from tfrs_twotower.training.validation import ValidationQueries
 

@@ -3,8 +3,8 @@ import pytest
 from scipy.optimize import minimize
 
 from tests.contracts.gradients import finite_differences
-from tfrs_twotower.training import combination
-from tfrs_twotower.training.combination import fit_combination
+from tfrs_twotower.training import cascade_validation as combination
+from tfrs_twotower.training.cascade_validation import fit_combination
 
 PENALTY = 1e-4
 

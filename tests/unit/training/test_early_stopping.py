@@ -1,4 +1,4 @@
-from tfrs_twotower.training.early_stopping import BestSoFar
+from tfrs_twotower.training.reports import BestSoFar
 
 
 def test_it_keeps_the_best_and_stops_after_patience():

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tfrs_twotower.training.embedding_health import embedding_health
+from tfrs_twotower.training.validation import embedding_health
 
 
 def health(candidates, queries=None, positives=None):

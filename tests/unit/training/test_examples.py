@@ -1,6 +1,6 @@
 import numpy as np
 
-from tfrs_twotower.training.examples import time_decay
+from tfrs_twotower.training.plan import time_decay
 
 
 def test_hand_worked_time_decay():

@@ -1,8 +1,8 @@
 import numpy as np
 import tensorflow as tf
 
-from tfrs_twotower.training import gradients
-from tfrs_twotower.training.gradients import clip, settle
+from tfrs_twotower.training import optimizers as gradients
+from tfrs_twotower.training.optimizers import clip, settle
 
 
 def repeated():

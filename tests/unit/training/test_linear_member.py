@@ -9,10 +9,10 @@ from tests.reference import linear_member as oracle
 from tfrs_twotower.config import EaseMemberConfig
 from tfrs_twotower.data.assets import load_assets
 from tfrs_twotower.data.corpus import Corpus, load_corpus
-from tfrs_twotower.data.example_table import load_example_table
+from tfrs_twotower.data.training_examples import load_example_table
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.towers.linear_member import history_inputs
-from tfrs_twotower.training.linear_member import fit_linear_member
+from tfrs_twotower.training.closed_form_members import fit_linear_member
 
 SPEC = tiny_spec()
 HALF_LIVES = (None, 3.0)

@@ -4,7 +4,7 @@ import pytest
 from tests.unit.training.toy import NUM_CANDIDATES, toy_table
 from tfrs_twotower.data.negative_lists import create_negative_lists, load_negative_lists
 from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
-from tfrs_twotower.training.listed_examples import ListedExamples, read_listed_examples
+from tfrs_twotower.training.training_data import ListedExamples, read_listed_examples
 
 DEPTH, LIST_SIZE = 12, 5
 TABLE = toy_table()

@@ -1,6 +1,6 @@
 import json
 
-from tfrs_twotower.training.log import TrainingLog
+from tfrs_twotower.training.reports import TrainingLog
 
 
 def test_what_was_written_after_the_checkpoint_is_cut_off(tmp_path):

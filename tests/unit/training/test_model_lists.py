@@ -10,9 +10,8 @@ from tests.unit.training.toy import DIM, NUM_CANDIDATES, head_towers, toy_batch,
 from tfrs_twotower.config import ContrastiveInteractionConfig
 from tfrs_twotower.losses.cross_batch_memory import CrossBatchMemory
 from tfrs_twotower.losses.sampling_probability import uniform_rows
-from tfrs_twotower.tasks.contrastive_interaction import ContrastiveInteractionTerm
-from tfrs_twotower.tasks.interaction import InteractionTerm
-from tfrs_twotower.tasks.pre_ranking import PreRankingTask
+from tfrs_twotower.tasks.list_task import PreRankingTask
+from tfrs_twotower.tasks.terms import ContrastiveInteractionTerm, InteractionTerm
 
 ROWS = [3, 7, 9]
 # Query 7's list holds the positive of query 9, and query 9's list is short.

@@ -9,7 +9,7 @@ from tests.unit.training.test_fitting import Interrupted, log_of, prepare, weigh
 from tests.unit.training.toy import DIM, NUM_CANDIDATES, toy_batch, toy_model
 from tfrs_twotower.losses.cross_batch_memory import CrossBatchMemory
 from tfrs_twotower.losses.sampling_probability import uniform_rows
-from tfrs_twotower.tasks.dual import DualTerm
+from tfrs_twotower.tasks.terms import DualTerm
 
 IN_BATCH = 25 / 50  # expected occurrences: all counts are equal
 

@@ -3,7 +3,7 @@ import math
 import pytest
 
 from tfrs_twotower.config import OptimizerConfig
-from tfrs_twotower.training.schedule import learning_rate
+from tfrs_twotower.training.plan import learning_rate
 
 
 def rate(step, **changes):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tests.unit.training.toy import toy_table
-from tfrs_twotower.training.signals import candidate_signals
+from tfrs_twotower.training.closed_form_members import candidate_signals
 
 DAY_S = 86_400
 

@@ -4,18 +4,18 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower.config import OptimizerConfig, TrainingConfig
-from tfrs_twotower.data.example_table import ExampleTable
+from tfrs_twotower.data.training_examples import ExampleTable
 from tfrs_twotower.layers.initial import WeightMaker
 from tfrs_twotower.losses.masks import KnownPositives
 from tfrs_twotower.losses.sampling_probability import CountedFrequency
-from tfrs_twotower.metrics import GroundTruth, Ragged
+from tfrs_twotower.metrics import GroundTruth
+from tfrs_twotower.ranking.ragged import Ragged
 from tfrs_twotower.tasks.retrieval import RetrievalTask
 from tfrs_twotower.towers.inttower import IntTowers
-from tfrs_twotower.towers.pair_scorer import PairScorer
-from tfrs_twotower.towers.tower import Tower, TowerOutput, Towers
-from tfrs_twotower.training.model import TwoTowerModel
+from tfrs_twotower.towers.tower import PairScorer, Tower, TowerOutput, Towers
 from tfrs_twotower.training.negatives import NegativeSampling
 from tfrs_twotower.training.optimizers import make_optimizer
+from tfrs_twotower.training.two_tower_model import TwoTowerModel
 from tfrs_twotower.training.validation import ValidationQueries
 
 NUM_CANDIDATES = 50

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from tfrs_twotower.evaluation.inputs import QuerySet
 from tfrs_twotower.evaluation.ranking import Scorer, chunks_of, mask_scores
-from tfrs_twotower.metrics import exact_top_k, judge, per_query
+from tfrs_twotower.metrics import judge, per_query
+from tfrs_twotower.ranking.order import top_k_rows
 
 COSINE_MINIMUM = -1.0
 BM25_MINIMUM = 0.0
@@ -75,7 +76,7 @@ def tune_weight(
             mask_scores(normalised(scorer(queries), low), queries, query_set, eligible)
             for scorer, low in ((dense, COSINE_MINIMUM), (sparse, BM25_MINIMUM))
         ]
-        pool = _union([exact_top_k(scores, depth) for scores in parts])
+        pool = _union([top_k_rows(scores, depth) for scores in parts])
         inside = np.maximum(pool, 0)
         pooled = [
             np.where(pool < 0, 0.0, np.take_along_axis(scores, inside, axis=1)) for scores in parts
@@ -84,7 +85,7 @@ def tune_weight(
         for place, weight in enumerate(WEIGHTS):
             fused = weight * pooled[0] + (1.0 - weight) * pooled[1]
             fused = np.where(pool < 0, -np.inf, fused)
-            best = exact_top_k(fused, depth)
+            best = top_k_rows(fused, depth)
             ranked = np.where(best >= 0, np.take_along_axis(pool, np.maximum(best, 0), axis=1), -1)
             judged = judge(ranked, truth)
             totals[place] += [float(per_query(name, judged).sum()) for name in metrics]

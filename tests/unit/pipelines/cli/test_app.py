@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from pipelines.cli import stage_commands
+from pipelines.cli import run_commands as stage_commands
 from tests.unit.pipelines.cli.command import twotower
 from tfrs_twotower.errors import ConfigError, UnsupportedEnvironment, WorkdirError
 

@@ -8,8 +8,8 @@ import pytest
 
 from pipelines.stages import order
 from pipelines.stages import refresh as refresh_stage
-from serving.corpus_changes import CorpusChanges
-from serving.server_config import pinned_version
+from serving.bundle.server_files import pinned_version
+from serving.refresh.changes import CorpusChanges
 from tests.unit.pipelines.cli.command import twotower
 from tests.unit.pipelines.init_spec.tables import shop
 from tests.unit.serving.fake_versions import publish_fake

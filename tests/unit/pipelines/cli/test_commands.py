@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import pytest
 import typer
 
-from pipelines.cli import running, stage_commands
+from pipelines.cli import run_commands as stage_commands
+from pipelines.cli import running
 from pipelines.stages import order
 from tests.unit.pipelines.cli.command import twotower
 from tests.unit.pipelines.init_spec.tables import shop
@@ -121,7 +122,7 @@ def test_a_working_directory_that_is_a_file(call, own, tmp_path, stages_run):
 
 
 def test_a_whole_run_ends_with_leaderboard_and_report(call, own, tmp_path, stages_run, monkeypatch):
-    from pipelines.cli import leaderboard
+    from pipelines.cli import printing as leaderboard
 
     monkeypatch.setattr(leaderboard, "print_leaderboard", lambda layout: typer.echo("LEADERBOARD"))
     result = call("run", own.run, "-w", tmp_path / "w")
@@ -129,7 +130,8 @@ def test_a_whole_run_ends_with_leaderboard_and_report(call, own, tmp_path, stage
 
 
 def test_demo_fetches_runs_everything_and_answers(call, tmp_path, monkeypatch, stages_run):
-    from pipelines.cli import leaderboard, recommendations
+    from pipelines.cli import printing as leaderboard
+    from pipelines.cli import printing as recommendations
     from pipelines.datasets import fetch
 
     done = []

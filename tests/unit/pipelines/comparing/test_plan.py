@@ -1,7 +1,7 @@
 import pytest
 import yaml
 
-from pipelines.cli.compare_command import compare
+from pipelines.cli.run_commands import compare
 from pipelines.comparing.executing import Cell, write_config
 from pipelines.comparing.plan import load_plan
 from tests.fixtures.tiny import tiny_spec

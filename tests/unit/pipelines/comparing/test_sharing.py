@@ -5,7 +5,7 @@ import os
 import pytest
 
 from pipelines.comparing.sharing import share_artifacts
-from pipelines.stages import timings
+from pipelines.stages import workdir as timings
 from pipelines.stages.context import SilentReporter, StageContext
 from pipelines.stages.order import run_stages
 from tests.fixtures.tiny import tiny_run_config, tiny_spec

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from pipelines.datasets import fetch, medquad, online_retail
-from pipelines.datasets.about import About
 from pipelines.datasets.fetch import Dataset, dataset_names, prepare
+from pipelines.datasets.sources import About
 from tests.unit.pipelines.datasets.reporting import Lines
 from tfrs_twotower.errors import DataError
 

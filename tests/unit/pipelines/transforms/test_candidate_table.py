@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.transforms.candidate_table import read_candidate_table
+from pipelines.transforms.corpus import read_candidate_table
 from pipelines.transforms.records import entity_columns
 from pipelines.transforms.sources import find_source
 from tests.fixtures.tiny import tiny_spec, write_tiny_preprocessed, write_tiny_tables

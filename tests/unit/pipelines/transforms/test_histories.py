@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from pipelines.transforms.histories import Past, histories_before, latest_candidates, without
+from pipelines.transforms.query_examples import Past, histories_before, latest_candidates, without
 from tests.reference.histories import (
     distinct_latest_first,
     history_before,

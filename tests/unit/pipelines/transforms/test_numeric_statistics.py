@@ -4,11 +4,13 @@ import random
 import numpy as np
 import pytest
 
-from pipelines.transforms.exact_sums import add_exactly, exact_square, total
 from pipelines.transforms.numeric_statistics import (
     SAMPLE_SIZE,
     NumericStatistics,
+    add_exactly,
+    exact_square,
     quantile_boundaries,
+    total,
 )
 from tfrs_twotower.specs import NumericFeature
 

@@ -1,4 +1,4 @@
-from pipelines.transforms.positions import describe_position, parquet_number, position_of
+from pipelines.transforms.table_files import describe_position, parquet_number, position_of
 
 FILES = ("a.csv", "b.csv")
 

@@ -1,8 +1,7 @@
 import apache_beam as beam
 import pytest
 
-from pipelines.transforms.beam_options import parse_beam_options
-from pipelines.transforms.running import run_pipeline
+from pipelines.transforms.running import parse_beam_options, run_pipeline
 from tfrs_twotower.errors import ConfigError, EmbeddingError
 
 

@@ -8,9 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
-from pipelines.transforms.positions import parquet_number
-from pipelines.transforms.table_files import UnreadableFile, read_table_file
-from pipelines.transforms.tfrecord_framing import frame, read_frames
+from pipelines.transforms.table_files import UnreadableFile, parquet_number, read_table_file
+from pipelines.transforms.tfrecords import frame, read_frames
 
 
 def read(path, file_format, columns):

@@ -7,12 +7,12 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2
 
+from serving.bundle.warmup import write_warmup_requests
+from serving.client.endpoint import parse_target
 from serving.load_test import running
 from serving.load_test.page import load_test_page
 from serving.load_test.prepared import as_bytes, from_queries, from_warmup
 from serving.load_test.running import LoadTest, run_load_test
-from serving.target import parse_target
-from serving.warmup import write_warmup_requests
 from tests.unit.pipelines.cli.command import twotower
 from tests.unit.serving.fake_endpoint import ENDPOINTS, FakeModel
 from tfrs_twotower.errors import BundleError, EndpointError, UnsupportedEnvironment

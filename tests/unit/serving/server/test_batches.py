@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from serving.batching import batching_parameters
+from serving.bundle.server_files import batching_parameters
 from serving.server.batches import join, split
 from serving.server.batching_parameters import read_batching_parameters
 from tfrs_twotower.errors import BundleError

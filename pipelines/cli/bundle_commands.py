@@ -1,0 +1,243 @@
+"""Commands about a bundle: `query`, `preflight`, `refresh`, `rollback`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.cli.running import JSON_OPTION, SHARDED_BUNDLE_ARGUMENT, print_json
+
+_Bundle = Annotated[
+    Path,
+    typer.Argument(
+        metavar="BUNDLE",
+        show_default=False,
+        help="Bundle directory, WORKDIR/bundle/NAME (its served version), or one version of it.",
+    ),
+]
+
+
+def query(
+    bundle: _Bundle,
+    values: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="FEATURE=VALUE",
+            help="A query feature; several values of one feature are separated by `|`. A feature "
+            "that is not given is missing.",
+        ),
+    ] = None,
+    k: Annotated[
+        int | None,
+        typer.Option(
+            "--k", min=1, help="Length of the answer; by default as long as the bundle's."
+        ),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option("--exclude", help="Candidate id to leave out; repeatable.")
+    ] = None,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow",
+            metavar="FEATURE=VALUE",
+            help="Only candidates with this value, or another allowed one of the feature; "
+            "repeatable. The feature must stand in export.restricts.",
+        ),
+    ] = None,
+    deny: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--deny", metavar="FEATURE=VALUE", help="No candidates with this value; repeatable."
+        ),
+    ] = None,
+    json_output: Annotated[bool, JSON_OPTION] = False,
+) -> None:
+    """Answer one query from an exported bundle.
+
+    A history is a list of candidate ids, the latest first. Candidates in it may be answered
+    again: leave them out with --exclude.
+
+    \b
+      twotower query build/mine/bundle/mine --set town=Oslo --k 10
+      twotower query build/mine/bundle/mine --set "history=B-7|B-3" --exclude B-7 --exclude B-3
+      twotower query build/mine/bundle/mine --allow genres=Comedy --allow genres=Drama
+    """  # noqa: D301  (click reads the control character)
+    from dataclasses import asdict
+
+    from serving.bundle.query import answer
+
+    features: dict[str, str] = {}
+    for value in values or ():
+        name, equals, content = value.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"'{value}': expected feature=value", param_hint="--set")
+        features[name] = content
+    found = answer(bundle, features, k, exclude or (), allow or (), deny or ())
+    if json_output:
+        shown = asdict(found)
+        print_json({key: shown[key] for key in ("candidate_ids", "scores", "model_version")})
+        return
+    from rich.table import Table
+
+    from pipelines.cli.printing import output_console
+
+    table = Table(box=None, header_style="bold")
+    table.add_column("rank", justify="right")
+    table.add_column("candidate", no_wrap=True)
+    table.add_column("score", justify="right")
+    table.add_column("title")
+    rows = zip(found.candidate_ids, found.scores, found.titles, strict=True)
+    for rank, (candidate_id, score, title) in enumerate(rows, 1):
+        table.add_row(str(rank), candidate_id, f"{score:.4f}", title)
+    console = output_console()
+    console.print(table)
+    console.print(f"model version {found.model_version}")
+
+
+def preflight(
+    bundle: _Bundle,
+    server: Annotated[
+        str, typer.Option(help="`stock` TF Serving, or one built with ScaNN's ops: `scann`.")
+    ] = "stock",
+    json_output: Annotated[bool, JSON_OPTION] = False,
+) -> None:
+    """Say from the graph's op list whether a server can load a bundle.
+
+    Exit code 0 if it can, 1 if an operation is missing, which is then named.
+
+    \b
+      twotower preflight build/mine/bundle/mine --server stock
+    """  # noqa: D301  (click reads the control character)
+    from serving.bundle.server_ops import check_bundle, way_out
+
+    if server not in ("stock", "scann"):
+        raise typer.BadParameter(f"'{server}': expected stock or scann", param_hint="--server")
+    verdict = check_bundle(bundle, server)
+    if json_output:
+        print_json({"server": server, "loads": not verdict, "missing_ops": list(verdict)})
+    elif verdict:
+        typer.echo(
+            f"{bundle}: a {server} TF Serving cannot load it: missing {', '.join(verdict)}. "
+            f"{way_out(verdict)}",
+            err=True,
+        )
+    else:
+        typer.echo(f"{bundle}: a {server} TF Serving can load it.")
+    if verdict:
+        raise typer.Exit(1)
+
+
+def add_query_commands(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command(short_help="Ask an exported bundle.")(query)
+    app.command(short_help="Whether a model server can load a bundle.")(preflight)
+
+
+def refresh(
+    bundle: Annotated[Path, SHARDED_BUNDLE_ARGUMENT],
+    candidates: Annotated[
+        Path | None,
+        typer.Option(
+            "--candidates",
+            metavar="FILE",
+            help="New and changed candidates: a table with the columns of the feature spec's "
+            "candidates, in any of its formats.",
+        ),
+    ] = None,
+    withdraw: Annotated[
+        Path | None,
+        typer.Option(
+            "--withdraw", metavar="FILE", help="Candidates that go: a text file, an id a line."
+        ),
+    ] = None,
+    replace: Annotated[
+        bool,
+        typer.Option(
+            "--replace", help="--candidates is the whole corpus: what is not in it goes too."
+        ),
+    ] = False,
+    json_output: Annotated[bool, JSON_OPTION] = False,
+) -> None:
+    """Publish a new version of a bundle with other candidates, without training.
+
+    The bundle's own towers embed candidates that are new or whose features changed; the others'
+    vectors are taken over. The index is built again as the bundle was exported, measured, and
+    compared with the served version (export.gate). A new candidate has no interactions yet, so its
+    popularity counts as none until the next training.
+
+    \b
+      twotower refresh build/mine/bundle/mine --candidates new_books.csv
+      twotower refresh build/mine/bundle/mine --withdraw sold_out.txt
+      twotower refresh build/mine/bundle/mine --candidates all_books.csv --replace
+    """  # noqa: D301  (click reads the control character)
+    if candidates is None and withdraw is None:
+        raise typer.BadParameter("give --candidates, --withdraw, or both.")
+    if replace and candidates is None:
+        raise typer.BadParameter("needs --candidates, the whole corpus.", param_hint="--replace")
+    from pipelines.cli.reporting import make_reporter
+    from pipelines.stages.refresh import run
+
+    refreshed = run(bundle, candidates, withdraw, replace=replace, reporter=make_reporter())
+    if json_output:
+        print_json(
+            {
+                "bundles": [
+                    {
+                        "directory": str(one.written.directory),
+                        "version": one.written.version,
+                        "candidates": len(one.changes.ids),
+                        "added": one.changes.num_added,
+                        "changed": one.changes.num_changed,
+                        "withdrawn": one.changes.num_withdrawn,
+                    }
+                    for one in refreshed
+                ]
+            }
+        )
+
+
+def add_refresh(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command(short_help="Change a bundle's candidates without training.")(refresh)
+
+
+def rollback(
+    bundle: Annotated[Path, SHARDED_BUNDLE_ARGUMENT],
+    version: Annotated[
+        int | None,
+        typer.Option(
+            "--to", metavar="VERSION", help="By default the latest one before the served one."
+        ),
+    ] = None,
+    undo: Annotated[bool, typer.Option("--undo", help="Serve the newest version again.")] = False,
+    json_output: Annotated[bool, JSON_OPTION] = False,
+) -> None:
+    """Serve an earlier version of a bundle, or the newest again.
+
+    Checks the version's files and points models.config at it. A TF Serving that was started with
+    --model_config_file=.../models.config and --model_config_file_poll_wait_seconds=30 loads that
+    version within 30 seconds and then unloads the other, without a failed request; one that does
+    not poll is told by ModelService.HandleReloadConfigRequest, or restarted. The next export or
+    refresh is served again as soon as it is published.
+
+    \b
+      twotower rollback build/mine/bundle/mine
+      twotower rollback build/mine/bundle/mine --to 1732159297
+      twotower rollback build/mine/bundle/mine --undo
+    """  # noqa: D301  (click reads the control character)
+    from serving.bundle.rollback import roll_back, undo_rollback
+
+    if undo and version is not None:
+        raise typer.BadParameter("cannot be given with --to.", param_hint="--undo")
+    served = undo_rollback(bundle) if undo else roll_back(bundle, version)
+    if json_output:
+        print_json({"bundle": str(bundle), "served_version": served})
+    else:
+        typer.echo(f"{bundle}: models.config serves version {served}.")
+
+
+def add_rollback(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command(short_help="Serve an earlier version of a bundle.")(rollback)

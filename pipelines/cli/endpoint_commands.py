@@ -1,0 +1,245 @@
+"""Commands about an endpoint: `serve`, `recall-check`, `load-test`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.cli.running import JSON_OPTION, print_json
+
+
+def serve(
+    model_dir: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="MODEL_DIR",
+            show_default=False,
+            help="Bundle directory, WORKDIR/bundle/NAME, or a directory of several. Which version "
+            "is served says the bundle's models.config.",
+        ),
+    ] = None,
+    grpc_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="gRPC port; 0 is a free one.")
+    ] = 8500,
+    rest_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="REST port; 0 is a free one.")
+    ] = 8501,
+    model_config_file: Annotated[
+        Path | None,
+        typer.Option(
+            show_default=False,
+            help="Instead of MODEL_DIR: a ModelServerConfig with several models, version policies "
+            "and labels. It is read again when it changes.",
+        ),
+    ] = None,
+    batching: Annotated[
+        bool, typer.Option(help="Put requests together as batching_params.pbtxt says.")
+    ] = True,
+) -> None:
+    """Serve bundles on this machine with TensorFlow Serving's two APIs.
+
+    For development and tests: production is TensorFlow Serving, which loads the same bundles and
+    answers many times as many requests. It listens on this machine only. New versions are loaded
+    as they appear, without a failed request; a damaged one is refused, and the last good one goes
+    on. Ctrl-C or SIGTERM ends it, after the requests that are under way. When it is ready it
+    prints a request to start from.
+
+    \b
+      twotower serve build/mine/bundle/mine
+      curl localhost:8501/v1/models/mine             which versions serve, which are refused
+      curl localhost:8501/v1/models/mine/metadata    signatures and their inputs
+      curl localhost:8501/v1/models/mine:predict -d '{"instances": [{...}]}'
+      curl localhost:8501/monitoring/prometheus/metrics
+    """  # noqa: D301  (click reads the control character)
+    import logging
+
+    from tfrs_twotower.errors import UnsupportedEnvironment
+
+    if (model_dir is None) == (model_config_file is None):
+        raise typer.BadParameter(
+            "give either a directory or --model-config-file", param_hint="MODEL_DIR"
+        )
+    try:
+        from serving.server.local_server import ServerOptions
+        from serving.server.local_server import serve as run
+        from serving.server.model_source import from_config_file, from_directory
+    except ModuleNotFoundError as cause:
+        raise UnsupportedEnvironment(
+            f"{cause.name} is not installed, and serving needs it: "
+            "`pip install 'tfrs-twotower[serve]'`."
+        ) from cause
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    if model_config_file is not None:
+        source = from_config_file(model_config_file)
+    else:
+        assert model_dir is not None
+        source = from_directory(model_dir)
+    run(ServerOptions(source, grpc_port, rest_port, batching), typer.echo)
+
+
+def add_serve(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command(short_help="Serve bundles on this machine, for development and tests.")(serve)
+
+
+def recall_check(
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="TARGET",
+            show_default=False,
+            help="Endpoint: grpc://HOST:PORT/MODEL or http://HOST:PORT/MODEL.",
+        ),
+    ],
+    bundle: Annotated[
+        Path,
+        typer.Option(
+            help="The bundle that the endpoint loads, on this machine; the version that the "
+            "endpoint answers with must be in it."
+        ),
+    ],
+    queries: Annotated[
+        Path | None,
+        typer.Option(
+            show_default=False,
+            help="JSONL file of feature values, or a `preprocessed` directory, whose test queries "
+            "are replayed; by default that of the bundle's working directory.",
+        ),
+    ] = None,
+    num_queries: Annotated[int, typer.Option(min=1, help="Queries to replay, at most.")] = 200,
+    min_overlap: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            show_default=False,
+            help="Exit with 1 below it; by default `index.target_overlap` of the bundle.",
+        ),
+    ] = None,
+    textfile: Annotated[
+        Path | None,
+        typer.Option(
+            show_default=False,
+            help="Also write a file for Prometheus' textfile collector, in one step; `-` prints "
+            "it instead of the line for people.",
+        ),
+    ] = None,
+    json_output: Annotated[bool, JSON_OPTION] = False,
+) -> None:
+    """Replay sampled queries against a live endpoint and an exact search; print their overlap.
+
+    Exit code 0 if the overlap is large enough; 1 if it is not, if the endpoint serves a version
+    that is not in the bundle, or if there are no queries; 2 if the endpoint cannot be asked. The
+    textfile is written only if the overlap could be measured, so watch its timestamp.
+
+    \b
+      twotower recall-check grpc://localhost:8500/mine --bundle build/mine/bundle/mine
+      twotower recall-check grpc://localhost:8500/mine --bundle build/mine/bundle/mine \\
+          --queries queries.jsonl --textfile /var/lib/node_exporter/mine.prom
+    """  # noqa: D301  (click reads the control character)
+    printed = textfile == Path("-")
+    if printed and json_output:
+        raise typer.BadParameter("`-` and --json both print; give one", param_hint="--textfile")
+    import time
+    from dataclasses import asdict
+
+    from serving.client.recall_check import check_recall, prometheus_text
+    from tfrs_twotower.artifacts import replace_file
+
+    found = check_recall(target, bundle, queries, num_queries)
+    least = found.target_overlap if min_overlap is None else min_overlap
+    text = prometheus_text(found, time.time())
+    if printed:
+        typer.echo(text, nl=False)
+    elif textfile is not None:
+        replace_file(textfile, text)
+    if json_output:
+        print_json({**asdict(found), "min_overlap": least, "passed": found.overlap >= least})
+    elif not printed:
+        typer.echo(
+            f"{found.model} {found.model_version}: overlap@{found.k} {found.overlap:.4f} with "
+            f"exact search over {found.num_queries} queries (worst {found.worst_overlap:.4f}; at "
+            f"least {least:.4f} is wanted)"
+        )
+    if found.overlap < least:
+        raise typer.Exit(1)
+
+
+def add_recall_check(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command(short_help="Whether a live endpoint still finds enough.")(recall_check)
+
+
+def load_test(
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="TARGET",
+            show_default=False,
+            help="Endpoint: grpc://HOST:PORT/MODEL or http://HOST:PORT/MODEL.",
+        ),
+    ],
+    queries: Annotated[
+        Path | None,
+        typer.Option(
+            show_default=False,
+            help="JSONL file of feature values, or a `preprocessed` directory, whose test queries "
+            "are replayed.",
+        ),
+    ] = None,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(
+            show_default=False,
+            help="Instead of --queries: a bundle whose warm-up requests are replayed. They are "
+            "blank, so they cost less than real ones.",
+        ),
+    ] = None,
+    users: Annotated[int, typer.Option(min=1, help="Users that ask at the same time.")] = 8,
+    duration: Annotated[float, typer.Option(min=1.0, help="Seconds.")] = 30.0,
+    batch_size: Annotated[int, typer.Option(min=1, help="Queries in a request.")] = 1,
+    signature: Annotated[str, typer.Option(help="Signature to ask.")] = "serving_default",
+    report: Annotated[
+        Path | None, typer.Option(show_default=False, help="Also write an HTML page.")
+    ] = None,
+    json_output: Annotated[bool, JSON_OPTION] = False,
+) -> None:
+    """Let many users ask an endpoint, and report latency, throughput and errors.
+
+    Each user sends the next request when it has its answer. Exit code 2 if nothing was answered.
+
+    \b
+      twotower load-test grpc://localhost:8500/mine --queries build/mine/preprocessed
+      twotower load-test http://localhost:8501/mine --bundle build/mine/bundle/mine --users 32
+    """  # noqa: D301  (click reads the control character)
+    if (queries is None) == (bundle is None):
+        raise typer.BadParameter("give either --queries or --bundle", param_hint="--queries")
+    from dataclasses import asdict
+
+    from serving.load_test.page import figures, load_test_page
+    from serving.load_test.prepared import from_queries, from_warmup
+    from serving.load_test.running import check_locust, run_load_test
+
+    check_locust()
+    if queries is not None:
+        requests = from_queries(target, queries, signature, batch_size)
+    else:
+        assert bundle is not None
+        requests = from_warmup(bundle, signature, batch_size)
+    found = run_load_test(target, signature, requests, users=users, duration_s=duration)
+    if json_output:
+        shown = asdict(found)
+        del shown["milliseconds"]
+        print_json(shown)
+    else:
+        for name, value in figures(found):
+            typer.echo(f"{name:<18} {value}")
+        for error, count in sorted(found.errors.items()):
+            typer.echo(f"error, {count:,} times: {error}")
+    if report is not None:
+        report.write_text(load_test_page(found), encoding="utf-8")
+
+
+def add_load_test(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command(short_help="How much an endpoint answers, and how fast.")(load_test)

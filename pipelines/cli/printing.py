@@ -1,0 +1,164 @@
+"""Prints what commands answer: leaderboards, comparisons, recommendations."""
+
+import json
+import sys
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.comparing.results import DOCUMENT, MARKDOWN, PAGE
+from pipelines.stages.context import StageContext
+from tfrs_twotower.artifacts import Layout
+from tfrs_twotower.artifacts.layout import EVALUATION
+from tfrs_twotower.evaluation.comparison_rows import best_first, comparison_rows, label_of
+from tfrs_twotower.evaluation.labels import label
+from tfrs_twotower.evaluation.leaderboard import leaderboard, model_stages
+
+_WIDTH_OF_FILES = 160
+
+
+def output_console() -> Console:
+    """As wide as the terminal; wide enough for a table where the output is a file or a pipe."""
+    width = None if sys.stdout.isatty() else _WIDTH_OF_FILES
+    return Console(highlight=False, markup=False, width=width)
+
+
+def print_leaderboard(layout: Layout) -> None:
+    """Prints every system's key metrics with 95 % intervals, best first."""
+    document = json.loads((layout.report / EVALUATION).read_text(encoding="utf-8"))
+    rows = leaderboard(document, tuple(document["protocol"]["ks"]))
+    stages = model_stages(document)
+    console = output_console()
+    table = Table(title=f"{document['dataset']}: test queries, full catalogue", box=None)
+    table.add_column("system")
+    for metric in rows[0].figures:
+        table.add_column(metric, justify="right")
+    for row in rows:
+        cells = []
+        for metric, figure in row.figures.items():
+            low, high = figure["ci95"]
+            mark = row.marks[metric].ljust(len(stages))
+            cells.append(f"{figure['mean']:.4f} ±{(high - low) / 2:.3f} {mark}")
+        table.add_row(row.system, *cells, style="bold" if row.is_model else None)
+    console.print()
+    console.print(table)
+    beside = (
+        "After a system, first for the cascade, then for retrieval:"
+        if "cascade" in stages
+        else "After a baseline, for retrieval:"
+    )
+    console.print(
+        "± is half of the 95 % bootstrap interval over queries.\n"
+        f"{beside}\n"
+        "+ significantly better than it, - significantly worse, = neither\n"
+        "(paired test, Holm's correction)."
+    )
+    leakage = document["leakage_check"]
+    console.print(f"Leakage check: {leakage['verdict']}.")
+    for finding in leakage["findings"]:
+        console.print(f"  {finding['count']} {finding['message']}")
+
+
+def comparison_as_json(document: dict[str, Any], root: Path) -> dict[str, Any]:
+    """What `compare --json` prints: where the files are, and the leaderboards, best first."""
+    return {
+        "comparison": str(root / DOCUMENT),
+        "markdown": str(root / MARKDOWN),
+        "page": str(root / PAGE),
+        "seeds": document["seeds"],
+        "leaderboards": [
+            {
+                "dataset": table["dataset"],
+                "reference": table["reference"],
+                "systems": [
+                    {
+                        "run": row.run,
+                        "system": row.system,
+                        "metrics": {
+                            metric: {"mean": figure["mean"], "sd": figure["sd"]}
+                            for metric, figure in row.figures.items()
+                        },
+                        "p_holm": {
+                            metric: test["both"]["p_holm"] for metric, test in row.tests.items()
+                        },
+                    }
+                    for row in best_first(comparison_rows(table))
+                ],
+            }
+            for table in document["tables"]
+        ],
+    }
+
+
+def print_comparison(document: dict[str, Any], root: Path) -> None:
+    """Prints each leaderboard with deviations and marks, and where the page is."""
+    console = output_console()
+    num_seeds = len(document["seeds"])
+    for table in document["tables"]:
+        rows = best_first(comparison_rows(table))
+        seeds = "one seed" if num_seeds == 1 else f"{num_seeds} seeds"
+        shown = Table(title=f"{table['dataset']}: test queries, full catalogue, {seeds}", box=None)
+        for column in ("run", "system"):
+            shown.add_column(column)
+        for metric in table["metrics"]:
+            shown.add_column(metric, justify="right")
+        for row in rows:
+            cells = []
+            for metric, figure in row.figures.items():
+                sd = "        " if figure["sd"] is None else f" ±{figure['sd']:.4f}"
+                cells.append(f"{figure['mean']:.4f}{sd} {row.marks.get(metric, ' ')}")
+            style = "bold" if row.is_reference else None
+            shown.add_row(row.label, label(row.system), *cells, style=style)
+        console.print()
+        console.print(shown)
+        console.print("± is the standard deviation over seeds.")
+        if table["tests"]["runs"] and num_seeds > 1:
+            console.print(
+                f"+ significantly better than {label_of(table, table['reference'])}, - worse, "
+                "= neither (paired tests over queries\nand over seeds, Holm's correction)."
+            )
+    console.print(f"\nReport: {root / PAGE}")
+
+
+def print_recommendations(context: StageContext) -> None:
+    """Prints ten titles that the first bundle recommends, beside the query's history."""
+    from pipelines.stages.demonstration import recommend_to_one_query
+
+    bundle = context.config.export.bundles[0].name
+    found = recommend_to_one_query(context, bundle)
+    console = output_console()
+    about = ", ".join(f"{name} {value}" for name, value in found.features.items())
+    console.print(f"\nQuery {found.query_id}" + (f" ({about})" if about else ""))
+    table = Table(box=None)
+    table.add_column("latest choices", max_width=44, no_wrap=True)
+    table.add_column("")
+    table.add_column("recommended", max_width=44, no_wrap=True)
+    table.add_column("score", justify="right")
+    table.add_column("")
+    answers = zip(found.titles, found.scores, found.relevant, strict=True)
+    for past, answer in zip_longest(found.history, answers):
+        title, score, relevant = answer or ("", None, False)
+        table.add_row(
+            past or "",
+            "",
+            title,
+            "" if score is None else f"{score:.3f}",
+            "chosen later" if relevant else "",
+        )
+    console.print(table)
+    console.print(f"answered by bundle {bundle}, version {found.model_version}")
+
+
+def print_bundle_agreement(context: StageContext) -> None:
+    """Prints how far each further bundle's answers agree with the first one's."""
+    from pipelines.stages.demonstration import agreement_of_bundles
+
+    first, *others = [bundle.name for bundle in context.config.export.bundles]
+    for other in others:
+        share = agreement_of_bundles(context, first, other)
+        output_console().print(
+            f"bundles {first} and {other}: {share:.2%} of their answers are the same"
+        )

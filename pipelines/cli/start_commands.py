@@ -1,0 +1,161 @@
+"""Commands to start with: `demo`, `init`, `dataset`, `doctor`."""
+
+from pathlib import Path
+from shlex import quote
+from typing import Annotated
+
+import typer
+
+from pipelines.cli.running import JSON_OPTION, SET_OPTION, print_json
+
+_DATASET = "movielens-100k"
+_CONFIG = Path(__file__).parent.parent / "configs" / "movielens_100k.yaml"
+
+
+def demo(
+    workdir: Annotated[
+        Path, typer.Option("--workdir", "-w", help="Directory for the data and all artifacts.")
+    ] = Path("build/demo"),
+    source: Annotated[
+        Path | None,
+        typer.Option("--source", help="Directory with MovieLens-100k, to fetch nothing."),
+    ] = None,
+    overrides: Annotated[list[str] | None, SET_OPTION] = None,
+) -> None:
+    """Train, index, export and evaluate MovieLens-100k; then recommend ten films to one user."""
+    from pipelines.cli.printing import (
+        print_bundle_agreement,
+        print_leaderboard,
+        print_recommendations,
+    )
+    from pipelines.cli.reporting import make_reporter
+    from pipelines.cli.running import make_context
+    from pipelines.datasets.fetch import prepare
+    from pipelines.stages.order import STAGES, run_stages
+
+    data = (workdir / "data").resolve()
+    prepare(_DATASET, data, source, make_reporter())
+    context = make_context(_CONFIG, workdir, (f"data_root={data}", *(overrides or ())))
+    run_stages(context, STAGES)
+    print_leaderboard(context.layout)
+    print_recommendations(context)
+    print_bundle_agreement(context)
+    typer.echo(f"\nReport: {context.layout.report / 'index.html'}")
+
+
+def add_demo(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command(short_help="The whole path on MovieLens-100k.")(demo)
+
+
+def init(
+    interactions: Annotated[
+        Path,
+        typer.Option(
+            help="Table of events (who chose what, and when): CSV, TSV, JSONL or Parquet."
+        ),
+    ],
+    candidates: Annotated[Path, typer.Option(help="Table of what can be recommended or found.")],
+    queries: Annotated[
+        Path | None, typer.Option(help="Table of users or queries, if there is one.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where the two files go.")] = Path(),
+    name: Annotated[
+        str | None,
+        typer.Option(help="Name of the data set; by default that of the interactions' directory."),
+    ] = None,
+    json_output: Annotated[bool, JSON_OPTION] = False,
+) -> None:
+    """Write a first feature spec and run config from your tables; read them, then run.
+
+    Columns may have any names; each choice is explained beside it. The interactions need a column
+    of times (or one that names the split), and the ids of both sides.
+
+    \b
+      twotower init --interactions loans.csv --candidates books.csv \\
+          --queries readers.csv --out mine --name library
+    """  # noqa: D301  (click reads the control character)
+    from pipelines.init_spec.writing import write_first_spec
+
+    spec, run = write_first_spec(interactions, candidates, queries, out, name)
+    if json_output:
+        print_json({"spec": str(spec), "run": str(run)})
+    else:
+        typer.echo(f"Feature spec: {spec}\nRun config:   {run}")
+        workdir = Path("build") / run.stem.removesuffix("_run")
+        typer.echo(f"Next: read both, then `twotower run {quote(str(run))} --workdir {workdir}`.")
+
+
+def add_init(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command(short_help="Write a first feature spec and run config from tables.")(init)
+
+
+def dataset(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", help="Name of the set; `list` shows them.", show_default=False
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Data root; the set gets a directory in it.")
+    ] = Path("data"),
+    source: Annotated[
+        Path | None,
+        typer.Option("--source", help="Directory with the set in its official layout."),
+    ] = None,
+    json_output: Annotated[bool, JSON_OPTION] = False,
+) -> None:
+    """Fetch a public data set and convert it to the tables of its feature spec.
+
+    \b
+      twotower dataset list
+      twotower dataset movielens-100k --out data
+      twotower run pipelines/configs/movielens_100k.yaml --workdir build/ml
+    """  # noqa: D301  (click reads the control character)
+    from pipelines.cli.reporting import make_reporter
+    from pipelines.datasets.fetch import dataset_names, prepare
+
+    if name == "list":
+        for known in dataset_names():
+            typer.echo(known)
+        return
+    directory = prepare(name, out, source, make_reporter())
+    if json_output:
+        print_json({"dataset": name, "directory": str(directory)})
+    else:
+        typer.echo(f"{name} is in {directory}")
+
+
+def add_dataset(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command(short_help="Fetch and convert a public data set.")(dataset)
+
+
+def doctor(json_output: Annotated[bool, JSON_OPTION] = False) -> None:
+    """Check versions, Keras 2, the ScaNN and TensorFlow match, AVX2 and op libraries.
+
+    Exit code 0 if everything fits, 2 if something does not; each finding says the fix.
+    """
+    from dataclasses import asdict
+
+    from pipelines.doctor import examine
+
+    findings = examine()
+    broken = [finding for finding in findings if not finding.healthy]
+    if json_output:
+        print_json({"healthy": not broken, "findings": [asdict(f) for f in findings]})
+    else:
+        for finding in findings:
+            mark = "ok   " if finding.healthy else "WRONG"
+            typer.echo(f"{mark} {finding.subject}: {finding.found}")
+            if not finding.healthy:
+                typer.echo(f"      fix: {finding.fix}")
+    if broken:
+        raise typer.Exit(2)
+
+
+def add_doctor(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command(short_help="Check this environment, and say the fixes.")(doctor)

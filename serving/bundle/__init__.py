@@ -1,0 +1,1 @@
+"""Versions of a bundle: written, checked, measured, published, loaded, rolled back."""

@@ -1,0 +1,169 @@
+"""Loads a bundle version, after its checksums were verified."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet as pq
+import tensorflow as tf
+
+from serving.bundle.server_ops import SCANN_NAMESPACE, TEXT_OPS, read_ops
+from serving.bundle.versions import resolve_version
+from serving.bundle.warmup import blank
+from serving.graph.signatures import LISTS, MODEL_VERSION, QUERY_EMBEDDING
+from tfrs_twotower.artifacts import Manifest, read_manifest, verify_files
+from tfrs_twotower.errors import BundleError, UnsupportedEnvironment
+from tfrs_twotower.index.scann_search import load_scann
+
+TITLES_NAME = "titles.parquet"
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A SavedModel in memory, with its signatures."""
+
+    directory: Path
+    model: Any
+    """The SavedModel; it owns the variables that its signatures use."""
+
+    def inputs(self, signature: str) -> dict[str, tf.TensorSpec]:
+        """Inputs of a signature by name.
+
+        Raises:
+            BundleError: the bundle has no such signature.
+        """
+        return dict(self._function(signature).structured_input_signature[1])
+
+    def call(self, signature: str, inputs: Mapping[str, Any]) -> dict[str, npt.NDArray[Any]]:
+        """Runs a signature.
+
+        Args:
+            signature: its name.
+            inputs: arrays or lists by input name.
+
+        Raises:
+            BundleError: the bundle has no such signature, or the inputs do not fit it.
+        """
+        function = self._function(signature)
+        specs = self.inputs(signature)
+        if set(specs) != set(inputs):
+            raise BundleError(
+                f"{self.directory}: {signature} takes {', '.join(sorted(specs))}; found "
+                f"{', '.join(sorted(inputs))}."
+            )
+        try:
+            tensors = {
+                name: tf.convert_to_tensor(inputs[name], spec.dtype) for name, spec in specs.items()
+            }
+            outputs = function(**tensors)
+        except (ValueError, TypeError, tf.errors.InvalidArgumentError) as cause:
+            raise BundleError(
+                f"{self.directory}: {signature} was given something else than its inputs: {cause}"
+            ) from cause
+        return {name: value.numpy() for name, value in outputs.items()}
+
+    def blank(self, signature: str) -> dict[str, npt.NDArray[Any]]:
+        """Inputs of one query of which nothing is known; see `serving.bundle.warmup.blank`."""
+        return {name: blank(name, spec, 1) for name, spec in self.inputs(signature).items()}
+
+    def ask(self, signature: str, inputs: Mapping[str, Any]) -> dict[str, npt.NDArray[Any]]:
+        """As `call`; exclusions and restricts that are not given are none."""
+        size = len(next(iter(inputs.values())))
+        taken = self.inputs(signature)
+        blanks = {name: np.full((size, 1), b"", object) for name in LISTS if name in taken}
+        return self.call(signature, {**blanks, **inputs})
+
+    def _function(self, signature: str) -> Any:
+        try:
+            return self.model.signatures[signature]
+        except KeyError:
+            raise BundleError(
+                f"{self.directory}: there is no signature '{signature}'; it has "
+                f"{', '.join(sorted(self.model.signatures))}."
+            ) from None
+
+
+@dataclass(frozen=True)
+class LoadedBundle(LoadedModel):
+    """One version of a bundle in memory, its checksums verified."""
+
+    manifest: Manifest
+
+    def titles(self) -> dict[str, str]:
+        """Titles by candidate id, for people."""
+        return read_titles(self.directory)
+
+
+def read_titles(version_dir: Path) -> dict[str, str]:
+    """Titles by candidate id, in row order, of a version's directory."""
+    table = pq.read_table(version_dir / TITLES_NAME)
+    ids, titles = table["candidate_id"].to_pylist(), table["title"].to_pylist()
+    return dict(zip(ids, titles, strict=True))
+
+
+def load_bundle(path: Path) -> LoadedBundle:
+    """Loads the version of a bundle that is served, or the version that the path names.
+
+    Raises:
+        BundleError: there is no bundle, TensorFlow cannot load it, or the model in it is another
+            than its manifest says.
+        MissingArtifact, CorruptArtifact: a file does not match the bundle's manifest.
+        UnsupportedEnvironment: it needs operations that are not installed.
+    """
+    directory = resolve_version(path)
+    manifest = read_manifest(directory, "bundle")
+    verify_files(directory, manifest)
+    loaded = LoadedBundle(directory, load_model(directory).model, manifest)
+    check_model_version(loaded, manifest)
+    return loaded
+
+
+def check_model_version(model: LoadedModel, manifest: Manifest) -> None:
+    """Asks a model for its version, which must be that of the manifest beside it.
+
+    Raises:
+        BundleError: it is another; the message names both.
+    """
+    found = model.call(QUERY_EMBEDDING, model.blank(QUERY_EMBEDDING))
+    answered = as_text(found[MODEL_VERSION])[0]
+    stated = str(manifest.details.get("model_version"))
+    if answered != stated:
+        raise BundleError(
+            f"{model.directory}: the model calls itself {answered}, its manifest {stated}: they "
+            "are of two versions. Export again."
+        )
+
+
+def load_model(directory: Path) -> LoadedModel:
+    """Loads a SavedModel without looking at checksums.
+
+    Raises:
+        BundleError: TensorFlow cannot load it.
+        UnsupportedEnvironment: it needs operations that are not installed.
+    """
+    _register_ops(read_ops(directory))
+    try:
+        return LoadedModel(directory, tf.saved_model.load(str(directory)))
+    except (OSError, ValueError, tf.errors.OpError) as cause:
+        raise BundleError(f"{directory}: TensorFlow cannot load it: {cause}") from cause
+
+
+def _register_ops(ops: list[str]) -> None:
+    if any(name.startswith(SCANN_NAMESPACE) for name in ops):
+        load_scann()
+    if TEXT_OPS.intersection(ops):
+        try:
+            import tensorflow_text  # noqa: F401
+        except ImportError as cause:
+            raise UnsupportedEnvironment(
+                f"the bundle tokenises text, and tensorflow-text does not load: {cause}. Install "
+                "the version that fits TensorFlow's."
+            ) from cause
+
+
+def as_text(values: npt.NDArray[np.object_]) -> list[str]:
+    """UTF-8 strings of a one-dimensional array of bytes."""
+    return [value.decode("utf-8", errors="replace") for value in values.tolist()]

@@ -1,0 +1,170 @@
+"""Checks that a bundle gives the vectors and the lists that were computed outside of it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from serving.bundle.loading import LoadedModel
+from serving.bundle.release import select_candidates
+from serving.graph import signatures as names
+from serving.graph.candidate_heads import HeadStorage
+from serving.graph.pre_ranking import as_kept
+from tfrs_twotower.errors import BundleError
+from tfrs_twotower.index.answers import Search
+from tfrs_twotower.towers.pre_ranker import PreRanker
+
+TOLERANCE = 1e-5
+
+
+def sample_rows(raw: Mapping[str, npt.NDArray[Any]], limit: int) -> npt.NDArray[np.int64]:
+    """Rows that show every feature: evenly spaced ones, and one present and one missing of each."""
+    count = len(next(iter(raw.values())))
+    chosen = set(np.linspace(0, count - 1, min(limit, count)).astype(int).tolist())
+    for values in raw.values():
+        missing = _missing(values)
+        for rows in (np.flatnonzero(missing), np.flatnonzero(~missing)):
+            chosen.update(rows[:1].tolist())
+    return np.array(sorted(chosen), np.int64)
+
+
+def check_embeddings(
+    model: LoadedModel,
+    signature: str,
+    raw: Mapping[str, npt.NDArray[Any]],
+    expected: npt.NDArray[np.float32],
+) -> float:
+    """Compares a signature's embeddings with offline ones.
+
+    Args:
+        model: the saved model of a bundle.
+        signature: `query_embedding` or `candidate_embedding`.
+        raw: raw features of the rows.
+        expected: `[num_rows, embedding_dim]` of the same rows.
+
+    Returns:
+        The largest absolute difference.
+
+    Raises:
+        BundleError: it is above `TOLERANCE`.
+    """
+    found = model.call(signature, raw)[names.EMBEDDING]
+    worst = float(np.max(np.abs(found - expected))) if found.shape == expected.shape else np.inf
+    if not worst <= TOLERANCE:
+        raise BundleError(
+            f"{model.directory}: {signature} differs from the offline embeddings by {worst:.2e} "
+            f"(allowed {TOLERANCE:.0e}, {len(expected)} rows): model, embeddings and bundle do not "
+            "belong together. Run embed, build-index and export again."
+        )
+    return worst
+
+
+def _missing(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    if values.dtype.kind == "f":
+        return np.isnan(values)
+    if values.dtype.kind in "iu":
+        return values < 0
+    empty = values == b""
+    return empty.reshape(len(values), -1).all(axis=1)
+
+
+RawArrays = Mapping[str, npt.NDArray[Any]]
+Pools = list[dict[bytes, float]]
+"""Of each query: final scores of its retrieved candidates."""
+
+
+def check_lists(
+    model: LoadedModel,
+    raw: RawArrays,
+    search: Search,
+    candidate_ids: Sequence[str],
+    pre_ranker: PreRanker | None = None,
+    candidate_heads: HeadStorage = "float32",
+) -> float:
+    """Compares the answers to some queries with `Search.search` and `PreRanker.scores`.
+
+    Args:
+        model: the saved model of a bundle.
+        raw: raw features of the queries.
+        search: a searcher as the bundle's.
+        candidate_ids: of the corpus, in row order.
+        pre_ranker: the bundle's, as it was trained.
+        candidate_heads: type that the bundle keeps its heads in.
+
+    Returns:
+        The largest difference of a score, relative to the largest score if that is above 1.
+
+    Raises:
+        BundleError: it is above the tolerance, or a list holds other candidates.
+    """
+    served = model.ask(names.SERVING_DEFAULT, raw)
+    k = served[names.SCORES].shape[1]
+    embeddings = model.ask(names.QUERY_EMBEDDING, raw)[names.EMBEDDING]
+    pools = _pools(embeddings, k, raw, search, candidate_ids, pre_ranker, candidate_heads)
+    lists = [
+        {name: float(score) for name, score in zip(ids, scores, strict=True) if name}
+        for ids, scores in zip(served[names.CANDIDATE_IDS], served[names.SCORES], strict=True)
+    ]
+    largest = max((abs(score) for answer in lists for score in answer.values()), default=0.0)
+    differences = [_difference(*pair, k) for pair in zip(lists, pools, strict=True)]
+    if pre_ranker is not None:
+        ids = served[names.CANDIDATE_IDS]
+        again = model.ask(names.PRE_RANKING, {**raw, names.CANDIDATE_IDS: ids})[names.SCORES]
+        differences.append(float(np.max(np.abs(again - served[names.SCORES]), initial=0.0)))
+    worst = max(differences, default=0.0) / max(1.0, largest)
+    if not worst <= TOLERANCE:
+        raise BundleError(
+            f"{model.directory}: its answers differ from those of index"
+            f"{' and pre_ranker' if pre_ranker is not None else ''} by {worst:.2e} (allowed "
+            f"{TOLERANCE:.0e}, {len(lists)} queries): model, index, pre_ranker and bundle do not "
+            "belong together. Run build-index, train-pre-ranker and export again."
+        )
+    return worst
+
+
+def _pools(
+    embeddings: npt.NDArray[np.float32],
+    k: int,
+    raw: RawArrays,
+    search: Search,
+    candidate_ids: Sequence[str],
+    pre_ranker: PreRanker | None,
+    candidate_heads: HeadStorage,
+) -> Pools:
+    depth = k if pre_ranker is None else max(k, pre_ranker.combination.num_candidates)
+    depth = min(depth, search.num_candidates)
+    ask = tf.function(lambda queries: search.search(queries, depth), autograph=False)
+    scores, rows = (found.numpy() for found in ask(tf.constant(embeddings)))
+    if pre_ranker is not None:
+        present, places = np.unique(np.maximum(rows, 0), return_inverse=True)
+        small = as_kept(select_candidates(pre_ranker, present), candidate_heads)
+        local = np.where(rows < 0, rows, places.reshape(rows.shape)).astype(np.int32)
+        heads = small.query_heads({name: tf.constant(values) for name, values in raw.items()})
+        scores = small.scores(heads, tf.constant(local), tf.constant(scores)).numpy()
+    return [
+        {
+            candidate_ids[row].encode(): float(score)
+            for row, score in zip(own_rows, own_scores, strict=True)
+            if row >= 0
+        }
+        for own_rows, own_scores in zip(rows, scores, strict=True)
+    ]
+
+
+def _difference(answer: dict[bytes, float], pool: dict[bytes, float], k: int) -> float:
+    """How far scores are off; infinite if the answer is too short or holds what it should not.
+
+    Candidates of equal scores may change places.
+    """
+    best = sorted(pool.values(), reverse=True)[:k]
+    if len(answer) != len(best) or not answer.keys() <= pool.keys():
+        return np.inf
+    return max(
+        (
+            max(abs(score - pool[name]), abs(score - expected))
+            for (name, score), expected in zip(answer.items(), best, strict=True)
+        ),
+        default=0.0,
+    )

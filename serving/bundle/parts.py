@@ -1,0 +1,121 @@
+"""Whether what goes into one version belongs together: artifacts, towers, index, ids, manifest."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from serving.bundle.loading import LoadedModel, as_text, check_model_version
+from serving.bundle.refresh_files import REFRESH, read_corpus, read_probe, read_vectors
+from serving.graph import signatures as names
+from tfrs_twotower.artifacts import Manifest
+from tfrs_twotower.errors import BundleError
+from tfrs_twotower.ranking.exact import FloatArray
+
+
+def check_descent(manifests: Mapping[str, Manifest]) -> dict[str, str]:
+    """Checks that artifacts descend from each other, and from one feature spec.
+
+    Args:
+        manifests: of the artifacts, by kind.
+
+    Returns:
+        Their fingerprints, by kind.
+
+    Raises:
+        BundleError: one was made from another artifact, or spec, than the one that is given; the
+            message names both fingerprints.
+    """
+    found = {kind: manifest.fingerprint for kind, manifest in manifests.items()}
+    for kind, manifest in manifests.items():
+        for parent, made_from in manifest.parents.items():
+            if parent in found and found[parent] != made_from:
+                raise _mixed_artifacts(kind, parent, made_from, found[parent])
+    specs = {kind: manifest.spec_fingerprint for kind, manifest in manifests.items()}
+    first = next(iter(specs.values()))
+    for kind, spec in specs.items():
+        if spec != first:
+            raise _mixed_artifacts(kind, "feature spec", spec, first)
+    return found
+
+
+def _mixed_artifacts(kind: str, parent: str, made_from: str, given: str) -> BundleError:
+    return BundleError(
+        f"a bundle cannot be built: its {kind} was made from {parent} {made_from}, and the "
+        f"{parent} that is given is {given}. Run the stages that write them again, in order."
+    )
+
+
+_EMBEDDING_TOLERANCE = 1e-5
+# Scores of int8 vectors differ from those of the float32 ones that are kept beside them.
+_SCORE_TOLERANCE = 0.01
+
+
+def check_parts(model: LoadedModel, manifest: Manifest, version: int) -> None:
+    """Asks a version; what it answers must fit what lies beside it.
+
+    The model names the version and identity of its manifest. Where the version can be refreshed,
+    its candidate tower gives the vectors that are kept, and its retrieval the scores that its
+    query tower and those vectors give: an index of one version and towers of another are noticed.
+
+    Args:
+        model: of the version, published or not, as it was loaded from its directory.
+        manifest: of the version.
+        version: the number that it has or will have.
+
+    Raises:
+        BundleError: two parts do not belong together.
+    """
+    check_model_version(model, manifest)
+    stated = str(manifest.details["model_version"])
+    if not stated.startswith(f"{version}-"):
+        raise _mixed_parts(model.directory, f"it is version {version}, and calls itself {stated}")
+    if (model.directory / REFRESH).is_dir():
+        _check_towers(model)
+        _check_index(model)
+
+
+def _check_towers(model: LoadedModel) -> None:
+    probe, vectors = read_probe(model.directory / REFRESH), read_vectors(model.directory / REFRESH)
+    found = model.call(names.CANDIDATE_EMBEDDING, probe.raw)[names.EMBEDDING]
+    if _difference(found, vectors[probe.rows]) > _EMBEDDING_TOLERANCE:
+        raise _mixed_parts(
+            model.directory, "the candidate tower gives other vectors than the corpus has"
+        )
+    if _difference(_blank_query(model), probe.blank_query) > _EMBEDDING_TOLERANCE:
+        raise _mixed_parts(model.directory, "the query tower is not that of the candidate tower")
+
+
+def _check_index(model: LoadedModel) -> None:
+    corpus = read_corpus(model.directory)
+    found = model.call(names.CANDIDATE_GENERATION, model.blank(names.CANDIDATE_GENERATION))
+    ids = [name for name in as_text(found[names.CANDIDATE_IDS][0]) if name]
+    row_of = {name: row for row, name in enumerate(corpus.ids)}
+    if not set(ids) <= row_of.keys():
+        raise _mixed_parts(model.directory, "the index holds candidates that the corpus has not")
+    wanted = corpus.vectors[[row_of[name] for name in ids]] @ _blank_query(model)
+    if _difference(found[names.SCORES][0, : len(ids)], wanted) > _SCORE_TOLERANCE:
+        raise _mixed_parts(
+            model.directory, "the index was built from other vectors than the corpus has"
+        )
+
+
+def _blank_query(model: LoadedModel) -> FloatArray:
+    answer = model.call(names.QUERY_EMBEDDING, model.blank(names.QUERY_EMBEDDING))
+    embedding: FloatArray = answer[names.EMBEDDING][0]
+    return embedding
+
+
+def _difference(found: FloatArray, expected: FloatArray) -> float:
+    """The largest one; infinite where the shapes differ or a number is NaN."""
+    if found.shape != expected.shape:
+        return np.inf
+    worst = float(np.abs(found - expected).max(initial=0.0))
+    return np.inf if np.isnan(worst) else worst
+
+
+def _mixed_parts(directory: Path, found: str) -> BundleError:
+    return BundleError(
+        f"{directory}: its parts do not belong together: {found}. Towers, index and corpus of a "
+        "version must come from one export or refresh. Export again."
+    )

@@ -1,0 +1,125 @@
+"""Answers one query from a bundle: the words of a person in, ids, scores and titles out."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from serving.bundle.loading import LoadedBundle, as_text, load_bundle
+from serving.graph import signatures as names
+from tfrs_twotower.errors import BundleError
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One query's candidates, best first; places without a candidate are left out."""
+
+    candidate_ids: list[str]
+    scores: list[float]
+    titles: list[str]
+    """"" where the corpus has no title."""
+    model_version: str
+
+
+def answer(
+    bundle_dir: Path,
+    features: Mapping[str, str],
+    k: int | None = None,
+    exclude: Sequence[str] = (),
+    allow: Sequence[str] = (),
+    deny: Sequence[str] = (),
+) -> Answer:
+    """Asks the version of a bundle that is served, or the version that the path names.
+
+    Args:
+        bundle_dir: `bundle/<name>` or `bundle/<name>/<version>`.
+        features: values by feature name; several values of one feature are separated by `|`, or
+            by `,` where there is no `|`. Features that are not given are missing.
+        k: length of the answer, at most the bundle's own k, which is the default.
+        exclude: candidate ids to leave out.
+        allow: tokens `feature=value`: of every candidate feature that is named, an answered
+            candidate has one of the values.
+        deny: tokens `feature=value` that no answered candidate has.
+
+    Raises:
+        BundleError: an unknown feature, a value of the wrong type, a larger k, or restricts that
+            the bundle does not take.
+        ArtifactError: the bundle is damaged.
+    """
+    return ask(load_bundle(bundle_dir), features, k, exclude, allow, deny)
+
+
+def ask(
+    bundle: LoadedBundle,
+    features: Mapping[str, str],
+    k: int | None = None,
+    exclude: Sequence[str] = (),
+    allow: Sequence[str] = (),
+    deny: Sequence[str] = (),
+) -> Answer:
+    """As `answer`, of a bundle that is in memory."""
+    specs = bundle.inputs(names.SERVING_DEFAULT)
+    lists = {names.EXCLUDE_IDS: exclude, names.ALLOW: allow, names.DENY: deny}
+    for name in (names.ALLOW, names.DENY):
+        if name not in specs and lists.pop(name):
+            raise BundleError(
+                f"{bundle.directory}: '{name}' was given; this bundle takes no restricts. Name the "
+                "candidate features that they speak of in export.restricts and export again."
+            )
+    for name in lists:
+        specs.pop(name)
+    for name in features:
+        if name not in specs:
+            close = difflib.get_close_matches(name, specs, n=1, cutoff=0.5)
+            hint = f" (did you mean '{close[0]}'?)" if close else ""
+            raise BundleError(
+                f"{bundle.directory}: there is no query feature '{name}'{hint}; it takes "
+                f"{', '.join(sorted(specs))}."
+            )
+    longest = int(bundle.manifest.counts["k"])
+    if k is not None and not 1 <= k <= longest:
+        everything = longest == int(bundle.manifest.counts["candidates"])
+        raise BundleError(
+            f"{bundle.directory}: k={k} was asked for; this bundle answers with 1 to {longest} "
+            + (
+                "candidates, which are all that there are."
+                if everything
+                else "candidates. Raise export.k and export again for longer lists."
+            )
+        )
+    inputs: dict[str, Any] = {
+        name: _values(name, spec, features.get(name)) for name, spec in specs.items()
+    }
+    inputs |= {name: [["", *values]] for name, values in lists.items()}
+    found = bundle.call(names.SERVING_DEFAULT, inputs)
+    candidate_ids = [name for name in as_text(found[names.CANDIDATE_IDS][0]) if name]
+    candidate_ids = candidate_ids[:k]
+    titles = bundle.titles()
+    return Answer(
+        candidate_ids=candidate_ids,
+        scores=[float(score) for score in found[names.SCORES][0][: len(candidate_ids)]],
+        titles=[titles.get(name, "") for name in candidate_ids],
+        model_version=as_text(found[names.MODEL_VERSION])[0],
+    )
+
+
+def _values(name: str, spec: tf.TensorSpec, text: str | None) -> list[Any]:
+    """One row of a feature: text turned into the type and width of its input."""
+    if spec.dtype == tf.string:
+        if spec.shape.rank == 1:
+            return [text or ""]
+        width = int(spec.shape[1])
+        separator = "|" if "|" in (text or "") else ","
+        values = [value.strip() for value in (text or "").split(separator) if value.strip()]
+        return [(values + [""] * width)[:width]]
+    kind, missing = (int, -1) if spec.dtype.is_integer else (float, float("nan"))
+    if text is None or not text.strip():
+        return [missing]
+    try:
+        return [kind(text)]
+    except ValueError:
+        expected = "a number" if kind is float else "seconds since 1970, an integer"
+        raise BundleError(f"feature '{name}': found '{text}', expected {expected}.") from None

@@ -1,0 +1,156 @@
+"""The files that a model server is started with, and the memory that a version takes there."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import text_format
+from tensorflow_serving.config import model_server_config_pb2
+
+from serving.bundle.versions import SAVED_MODEL_NAME
+from tfrs_twotower.artifacts import replace_file
+from tfrs_twotower.errors import BundleError
+
+BATCHING_NAME = "batching_params.pbtxt"
+_TIMEOUT_MICROS = 1000
+_MAX_ENQUEUED_BATCHES = 100
+
+
+def batching_parameters(allowed_batch_sizes: Sequence[int]) -> str:
+    """The text of a `BatchingParameters` message.
+
+    Args:
+        allowed_batch_sizes: sizes that requests are padded to; the largest is the limit.
+    """
+    sizes = sorted(set(allowed_batch_sizes))
+    return "".join(
+        [
+            f"max_batch_size {{ value: {sizes[-1]} }}\n",
+            f"batch_timeout_micros {{ value: {_TIMEOUT_MICROS} }}\n",
+            f"max_enqueued_batches {{ value: {_MAX_ENQUEUED_BATCHES} }}\n",
+            *(f"allowed_batch_sizes: {size}\n" for size in sizes),
+            "# Widths of exclude_ids may differ. A request is padded with its own first element,\n",
+            '# which is why column 0 of exclude_ids is always "".\n',
+            "pad_variable_length_inputs: true\n",
+        ]
+    )
+
+
+_LOADED_DIRECTORIES = ("variables", "assets")
+# TensorFlow Serving's own estimate of a model's memory is the bytes of its files times this.
+_MEMORY_OF_A_BYTE = 1.2
+
+
+def model_bytes(version_dir: Path) -> int:
+    """Bytes of the files that a server loads: graph, variables, assets.
+
+    What lies beside them (titles, warm-up requests, `refresh/`) is not loaded; TensorFlow Serving
+    counts it all the same where `--total_model_memory_limit_bytes` is set.
+    """
+    loaded = [version_dir / SAVED_MODEL_NAME]
+    for name in _LOADED_DIRECTORIES:
+        loaded += (version_dir / name).rglob("*")
+    return sum(path.stat().st_size for path in loaded if path.is_file())
+
+
+def memory_estimate(new_dir: Path, old_dir: Path | None) -> dict[str, int]:
+    """Memory of a version, and of a server while it swaps, when both versions are loaded.
+
+    Args:
+        new_dir: of the version.
+        old_dir: of the version that it follows; without one, two as large as the new one.
+
+    Returns:
+        `version_bytes` and `swap_bytes`, estimates.
+    """
+    new = model_bytes(new_dir)
+    old = new if old_dir is None else model_bytes(old_dir)
+    return {
+        "version_bytes": round(_MEMORY_OF_A_BYTE * new),
+        "swap_bytes": round(_MEMORY_OF_A_BYTE * (old + new)),
+    }
+
+
+MODELS_NAME = "models.config"
+MONITORING_NAME = "monitoring.config"
+
+
+def models_config(name: str, *, version: int | None = None) -> str:
+    """The text of a `ModelServerConfig` that serves one bundle.
+
+    Args:
+        name: the bundle's and the model's name.
+        version: the one version that is served; by default whichever is the newest.
+    """
+    policy = "latest { num_versions: 1 }"
+    if version is not None:
+        policy = f"specific {{ versions: {version} }}"
+    return f"""\
+# Mount this directory at /models/{name} and start the server with
+#   --model_config_file=/models/{name}/{MODELS_NAME} --model_config_file_poll_wait_seconds=30
+#   --monitoring_config_file=/models/{name}/{MONITORING_NAME}
+#   --enable_batching --enable_per_model_batching_parameters
+# `twotower rollback` makes an earlier version the one that is served, by this file.
+model_config_list {{
+  config {{
+    name: "{name}"
+    base_path: "/models/{name}"
+    model_platform: "tensorflow"
+    model_version_policy {{ {policy} }}
+  }}
+}}
+"""
+
+
+def write_models_config(bundle: Path, version: int | None = None) -> None:
+    """Replaces a bundle's `models.config` in one step; a server that polls it reads old or new.
+
+    Args:
+        bundle: the bundle's directory, whose name is the model's.
+        version: the one version that is served; by default whichever is the newest.
+    """
+    replace_file(bundle / MODELS_NAME, models_config(bundle.name, version=version))
+
+
+def read_models_config(path: Path) -> Any:
+    """Reads a `models.config`.
+
+    Returns:
+        `model_server_config_pb2.ModelServerConfig`.
+
+    Raises:
+        BundleError: the file is not there, or is not one.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        return text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
+    except (OSError, UnicodeDecodeError, text_format.ParseError) as cause:
+        raise BundleError(
+            f"{path}: cannot be read as a ModelServerConfig in text format: {cause}. Correct it, "
+            "or let `twotower rollback BUNDLE --undo` write it again."
+        ) from cause
+
+
+def pinned_version(bundle: Path) -> int | None:
+    """The version that a bundle's `models.config` serves; None where that is the newest.
+
+    Raises:
+        BundleError: the file cannot be read.
+    """
+    path = bundle / MODELS_NAME
+    if not path.exists():
+        return None
+    for model in read_models_config(path).model_config_list.config:
+        if model.name == bundle.name:
+            return max(model.model_version_policy.specific.versions, default=None)
+    return None
+
+
+def monitoring_config() -> str:
+    """A `MonitoringConfig` message: Prometheus metrics on the REST port."""
+    return """\
+prometheus_config {
+  enable: true
+  path: "/monitoring/prometheus/metrics"
+}
+"""

@@ -1,0 +1,151 @@
+"""Which operations a model server registers, and whether it can load a SavedModel's graph."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+from tensorflow.core.protobuf import saved_model_pb2
+
+from serving.bundle.versions import SAVED_MODEL_NAME, resolve_version
+from tfrs_twotower.errors import BundleError
+
+SCANN_NAMESPACE = "Scann>"
+
+PYTHON_OPS = frozenset({"EagerPyFunc", "PyFunc", "PyFuncStateless"})
+"""Operations of TensorFlow's core that run only inside a Python process."""
+
+TEXT_OPS = frozenset(
+    {
+        "CaseFoldUTF8",
+        "ConstrainedSequence",
+        "FastBertNormalize",
+        "FastWordpieceTokenizeWithOffsets",
+        "FindSourceOffsets",
+        "MaxSpanningTree",
+        "NormalizeUTF8",
+        "NormalizeUTF8WithOffsetsMap",
+        "PhraseTokenize",
+        "RegexSplitWithOffsets",
+        "RougeL",
+        "SentenceFragments",
+        "SentenceFragmentsV2",
+        "SentencepieceDetokenizeOp",
+        "SentencepieceIdToStringOp",
+        "SentencepieceOp",
+        "SentencepieceStringToIdOp",
+        "SentencepieceTokenizeOp",
+        "SentencepieceTokenizeWithOffsetsOp",
+        "SentencepieceVocabSizeOp",
+        "SplitMergeTokenizeWithOffsets",
+        "TFText>BoiseTagsToOffsets",
+        "TFText>ByteSplitByOffsets",
+        "TFText>ByteSplitWithOffsets",
+        "TFText>FastSentencepieceDetokenize",
+        "TFText>FastSentencepieceTokenize",
+        "TFText>FastWordpieceDetokenize",
+        "TFText>NgramsStringJoin",
+        "TFText>OffsetsToBoiseTags",
+        "TFText>PhraseDetokenize",
+        "TFText>RoundRobinGenerateMasks",
+        "TFText>RoundRobinTrim",
+        "TFText>Utf8Binarize",
+        "TFText>WhitespaceTokenizeWithOffsetsV2",
+        "TokenizerFromLogits",
+        "UnicodeScriptTokenizeWithOffsets",
+        "WhitespaceTokenizeWithOffsets",
+        "WordpieceTokenizeWithOffsets",
+    }
+)
+
+SCANN_OPS = frozenset(
+    f"{SCANN_NAMESPACE}{name}"
+    for name in (
+        "ScannCreateSearcher",
+        "ScannSearch",
+        "ScannSearchBatched",
+        "ScannToTensors",
+        "TensorsToScann",
+    )
+)
+
+
+SERVERS = ("stock", "scann")
+
+
+def check_bundle(bundle: Path, server: str = "stock") -> tuple[str, ...]:
+    """Operations of a bundle that a server does not have; the model itself is not loaded.
+
+    Args:
+        bundle: a bundle directory (the version that is served is looked at) or one version of it.
+        server: `stock` TensorFlow Serving, or one built with ScaNN's operations, `scann`.
+
+    Returns:
+        Names of the missing operations, sorted; empty if the server can load it.
+
+    Raises:
+        BundleError: there is no such server, or the path is not a bundle.
+    """
+    if server not in SERVERS:
+        raise BundleError(f"server '{server}': allowed are {', '.join(SERVERS)}.")
+    # `tf.raw_ops` is a fixed list of the core operations of the installed TensorFlow; libraries
+    # that are loaded later add nothing to it. It is never newer than 2.20 (pyproject.toml), and an
+    # operation of a stable release stays in later ones, so that a 2.20 server has all of it but
+    # what needs Python.
+    known = (set(dir(tf.raw_ops)) - PYTHON_OPS) | TEXT_OPS
+    if server == "scann":
+        known |= SCANN_OPS
+    return tuple(name for name in read_ops(resolve_version(bundle)) if name not in known)
+
+
+def way_out(missing: Sequence[str]) -> str:
+    """What somebody can do about missing operations: a sentence."""
+    if all(name.startswith(SCANN_NAMESPACE) for name in missing):
+        return (
+            "These are ScaNN's: serve it with a TF Serving that was built with them, or export "
+            "a bundle of core operations, with `index: brute_force` in export.bundles or with "
+            "index.server: stock."
+        )
+    return "Serve it with a TF Serving that was built with them, or change what needs them."
+
+
+def read_ops(version_dir: Path) -> list[str]:
+    """Names of all operations that a SavedModel runs, sorted.
+
+    The list that TensorFlow writes beside the graph (`stripped_op_list`) is not asked: it leaves
+    out what stands in a branch of `tf.cond` or in a loop.
+
+    Raises:
+        BundleError: `saved_model.pb` is not one.
+    """
+    path = version_dir / SAVED_MODEL_NAME
+    try:
+        saved = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    except (OSError, DecodeError) as cause:
+        raise BundleError(f"{path}: not a SavedModel: {cause}. Export the bundle again.") from cause
+    return sorted(set().union(*(_ops_of(graph.graph_def) for graph in saved.meta_graphs)))
+
+
+def _ops_of(graph: Any) -> set[str]:
+    """Operations of a graph and of every function that it reaches."""
+    functions = {function.signature.name: function for function in graph.library.function}
+    found: set[str] = set()
+    reached: set[str] = set()
+    waiting = [graph.node]
+    while waiting:
+        for node in waiting.pop():
+            found.add(node.op)
+            called = (functions.keys() & {node.op, *_named_functions(node)}) - reached
+            reached |= called
+            waiting += [functions[name].node_def for name in called]
+    return found - functions.keys()
+
+
+def _named_functions(node: Any) -> Iterator[str]:
+    """Functions in a node's attributes: branches, loop bodies, what a call calls."""
+    for value in node.attr.values():
+        if value.HasField("func"):
+            yield value.func.name
+        for function in value.list.func:
+            yield function.name

@@ -1,0 +1,1 @@
+"""Asking an endpoint: clients, transports, and the canary that compares answers."""

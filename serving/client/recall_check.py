@@ -1,0 +1,164 @@
+"""The canary: what a live endpoint retrieves, against exact search over the same version."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tensorflow.core.framework import types_pb2
+
+from serving.bundle.loading import LoadedBundle, load_bundle
+from serving.bundle.refresh_files import REFRESH, read_corpus, read_settings
+from serving.bundle.versions import list_versions
+from serving.client.client import Client
+from serving.client.request_inputs import Input, build_inputs, width_of
+from serving.client.sample_queries import as_columns, read_queries
+from serving.graph import signatures as names
+from tfrs_twotower.artifacts import Layout
+from tfrs_twotower.errors import BundleError
+from tfrs_twotower.ranking.exact import MISSING_ROW, RowArray, exact_top_k, mean_overlap
+
+_QUERIES_AT_ONCE = 16
+_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True)
+class RecallCheck:
+    """What was found."""
+
+    model: str
+    model_version: str
+    k: int
+    num_queries: int
+    overlap: float
+    """Mean share of the exact list that the endpoint returned: overlap@k."""
+    worst_overlap: float
+    """Of the query with the smallest share."""
+    target_overlap: float
+    """What the index was built for: `index.target_overlap`."""
+
+
+def check_recall(target: str, bundle: Path, queries: Path | None, num_queries: int) -> RecallCheck:
+    """Replays queries against an endpoint's `candidate_generation` and an exact search.
+
+    Args:
+        target: of the endpoint; see `serving.client.client.Client`.
+        bundle: a bundle on this machine that holds the version that the endpoint serves, or that
+            version.
+        queries: see `serving.client.sample_queries`; by default the evaluated queries of the working
+            directory that the bundle lies in.
+        num_queries: how many at most. Their exclusions and restricts are left out.
+
+    Raises:
+        BundleError: the endpoint serves a version that is not here.
+        EndpointError: the endpoint cannot be asked, or changed its version meanwhile.
+        DataError, ArtifactError: there are no queries.
+    """
+    if queries is None:
+        queries = Layout(_bundle_of(bundle).resolve().parent.parent).preprocessed
+    sample = read_queries(queries, num_queries)
+    with Client(target, timeout_s=_TIMEOUT_S) as client:
+        model, columns = client.target.model, as_columns(sample, _query_inputs(client))
+        first = {name: values[:1] for name, values in columns.items()}
+        served = client.recommend(first, signature=names.CANDIDATE_GENERATION)[0].model_version
+    version = _same_version(bundle, served)
+    ids, exact = _exact_rows(version, columns)
+    settings = read_settings(version.directory / REFRESH)
+    batch_size = min(_QUERIES_AT_ONCE, max(settings.export.allowed_batch_sizes))
+    with Client(target, timeout_s=_TIMEOUT_S, expected_version=served) as client:
+        found = _found_rows(client, columns, ids, (len(exact), exact.shape[1]), batch_size)
+    shares = [mean_overlap(found[at : at + 1], exact[at : at + 1]) for at in range(len(exact))]
+    return RecallCheck(
+        model=model,
+        model_version=served,
+        k=exact.shape[1],
+        num_queries=len(sample),
+        overlap=mean_overlap(found, exact),
+        worst_overlap=min(shares),
+        target_overlap=settings.index.target_overlap,
+    )
+
+
+def prometheus_text(check: RecallCheck, now_s: float) -> str:
+    """The check for the textfile collector of Prometheus' node exporter.
+
+    Args:
+        check: what was found.
+        now_s: seconds since 1970.
+    """
+    model = check.model.replace("\\", "\\\\").replace('"', '\\"')
+    labels = f'model="{model}",k="{check.k}"'
+    gauges = [
+        ("overlap", "Mean overlap@k of the endpoint with exact search.", check.overlap),
+        ("worst_overlap", "Overlap@k of the worst query.", check.worst_overlap),
+        ("target_overlap", "Overlap@k that the index was built for.", check.target_overlap),
+        ("queries", "Queries that were replayed.", check.num_queries),
+        ("timestamp_seconds", "When the check ended.", now_s),
+    ]
+    lines = []
+    for name, text, value in gauges:
+        metric = f"twotower_recall_check_{name}"
+        lines += [f"# HELP {metric} {text}", f"# TYPE {metric} gauge"]
+        lines.append(f"{metric}{{{labels}}} {value!r}")
+    metric = "twotower_recall_check_version"
+    lines += [f"# HELP {metric} The version that was checked.", f"# TYPE {metric} gauge"]
+    lines.append(f'{metric}{{model="{model}",model_version="{check.model_version}"}} 1')
+    return "\n".join(lines) + "\n"
+
+
+def _query_inputs(client: Client) -> dict[str, Input]:
+    inputs = client.inputs(names.CANDIDATE_GENERATION)
+    lists = (names.EXCLUDE_IDS, names.ALLOW, names.DENY)
+    return {name: spec for name, spec in inputs.items() if name not in lists}
+
+
+def _bundle_of(path: Path) -> Path:
+    return path if list_versions(path) else path.parent
+
+
+def _same_version(path: Path, served: str) -> LoadedBundle:
+    number = served.partition("-")[0]
+    here = path / number if list_versions(path) else path
+    if here.is_dir():
+        bundle = load_bundle(here)
+        if bundle.manifest.details.get("model_version") == served:
+            return bundle
+    raise BundleError(
+        f"{path}: the endpoint serves {served}, which is not here: overlap of two versions says "
+        "nothing. Give the directory of the bundle that the endpoint loads."
+    )
+
+
+def _exact_rows(bundle: LoadedBundle, columns: dict[str, list[Any]]) -> tuple[list[str], RowArray]:
+    if not (bundle.directory / REFRESH).is_dir():
+        raise BundleError(
+            f"{bundle.directory}: holds no {REFRESH}/, whose vectors the exact search needs. "
+            "Export the bundle again with this version of the package."
+        )
+    corpus = read_corpus(bundle.directory)
+    inputs = {
+        name: Input(types_pb2.DataType.Name(spec.dtype.as_datatype_enum), width_of(spec.shape))
+        for name, spec in bundle.inputs(names.QUERY_EMBEDDING).items()
+    }
+    raw = build_inputs(inputs, columns)
+    embeddings = bundle.call(names.QUERY_EMBEDDING, raw)[names.EMBEDDING]
+    _, rows = exact_top_k(embeddings, corpus.vectors, int(bundle.manifest.counts["k"]))
+    return corpus.ids, rows
+
+
+def _found_rows(
+    client: Client,
+    columns: dict[str, list[Any]],
+    ids: list[str],
+    shape: tuple[int, int],
+    batch_size: int,
+) -> RowArray:
+    row_of = {name: row for row, name in enumerate(ids)}
+    found = np.full(shape, MISSING_ROW, np.int64)
+    for start in range(0, len(found), batch_size):
+        batch = {name: values[start : start + batch_size] for name, values in columns.items()}
+        answers = client.recommend(batch, signature=names.CANDIDATE_GENERATION)
+        for at, answer in enumerate(answers, start):
+            rows = [row_of.get(name, MISSING_ROW) for name in answer.candidate_ids]
+            found[at, : len(rows)] = rows
+    return found

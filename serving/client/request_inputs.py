@@ -1,0 +1,142 @@
+"""From a caller's values to the tensors of a request, by the server's own description of them."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from serving.graph import signatures as names
+from tfrs_twotower.data.raw_inputs import MISSING_TIME
+from tfrs_twotower.errors import EndpointError
+
+Arrays = dict[str, npt.NDArray[Any]]
+ANY_WIDTH = -1
+_PADDED_FROM_THE_FRONT = (names.EXCLUDE_IDS, names.ALLOW, names.DENY)
+_DTYPES: dict[str, tuple[Any, Any]] = {
+    "DT_STRING": (object, b""),
+    "DT_FLOAT": (np.float32, np.nan),
+    "DT_INT64": (np.int64, MISSING_TIME),
+}
+"""Type and missing value of each type that a signature of a bundle has."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """An input of a signature, as the server's metadata describes it."""
+
+    dtype: str
+    """Name of a TensorFlow `DataType`, such as `DT_STRING`."""
+    width: int | None
+    """Values of a query: None for one, `ANY_WIDTH` where requests may differ."""
+
+
+Signatures = dict[str, dict[str, Input]]
+
+
+def width_of(shape: Sequence[int]) -> int | None:
+    """The `width` of an input of a shape, such as `[-1, 20]`."""
+    if len(shape) < 2:
+        return None
+    return ANY_WIDTH if shape[1] < 0 else shape[1]
+
+
+def unknown_names(inputs: Mapping[str, Input], given: Mapping[str, Any]) -> list[str]:
+    """What was given and is no input of the signature."""
+    return [name for name in given if name not in inputs]
+
+
+def about_unknown(where: str, signature: str, inputs: Mapping[str, Input], name: str) -> str:
+    """One line about a name that a signature does not take."""
+    if name in (names.ALLOW, names.DENY):
+        return (
+            f"{where}: {signature} takes no '{name}': the bundle declares no restricts. List the "
+            "features under export.restricts and export again."
+        )
+    close = difflib.get_close_matches(name, inputs, n=1, cutoff=0.5)
+    hint = f" (did you mean '{close[0]}'?)" if close else ""
+    return (
+        f"{where}: {signature} has no input '{name}'{hint}; it takes {', '.join(sorted(inputs))}."
+    )
+
+
+def build_inputs(
+    inputs: Mapping[str, Input], given: Mapping[str, Sequence[Any] | npt.NDArray[Any]]
+) -> Arrays:
+    """Tensors for every input of a signature.
+
+    Inputs that are not given are missing: "", NaN or -1. Lists are cut and padded with "" to their
+    fixed width; `exclude_ids`, `allow` and `deny` get the column of "" that a server's padding
+    needs.
+
+    Args:
+        inputs: of the signature.
+        given: a value, or a list of values, for each query, by input name.
+
+    Returns:
+        Arrays `[batch]` or `[batch, width]`: objects (bytes), float32 or int64.
+
+    Raises:
+        EndpointError: the inputs differ in length, or a value has the wrong type.
+    """
+    sizes = {name: len(values) for name, values in given.items()}
+    if len(set(sizes.values())) != 1 or 0 in sizes.values():
+        found = ", ".join(f"{name} {size}" for name, size in sizes.items()) or "none"
+        raise EndpointError(
+            "the inputs of a request need the same number of queries, at least one; found "
+            f"{found}.",
+            "INVALID_ARGUMENT",
+        )
+    batch = next(iter(sizes.values()))
+    return {name: _array(name, spec, given.get(name), batch) for name, spec in inputs.items()}
+
+
+def _array(
+    name: str, spec: Input, values: Sequence[Any] | npt.NDArray[Any] | None, batch: int
+) -> npt.NDArray[Any]:
+    if spec.dtype not in _DTYPES:
+        raise EndpointError(
+            f"input '{name}' is of type {spec.dtype}; bundles take {', '.join(_DTYPES)} only, so "
+            "that the model is none.",
+            "FAILED_PRECONDITION",
+        )
+    dtype, missing = _DTYPES[spec.dtype]
+    try:
+        if spec.width is None:
+            column = [missing] * batch if values is None else list(values)
+            return np.array([_value(value, missing) for value in column], dtype)
+        lists = [[]] * batch if values is None else values
+        rows = [[_value(value, missing) for value in _listed(row)] for row in lists]
+    except (TypeError, ValueError) as cause:
+        raise EndpointError(
+            f"input '{name}': {cause}. Expected {_wanted(spec)} for each query.", "INVALID_ARGUMENT"
+        ) from None
+    if name in _PADDED_FROM_THE_FRONT:
+        rows = [[b"", *row] for row in rows]
+    width = max(1, *map(len, rows)) if spec.width == ANY_WIDTH else spec.width
+    return np.array([(row + [missing] * width)[:width] for row in rows], dtype)
+
+
+def _listed(row: Any) -> Any:
+    if isinstance(row, str | bytes):
+        raise TypeError(f"found {row!r}, which is not a list")
+    return row
+
+
+def _value(value: Any, missing: Any) -> Any:
+    if value is None:
+        return missing
+    if not isinstance(missing, bytes):
+        return type(missing)(value)
+    if isinstance(value, str):
+        return value.encode()
+    if isinstance(value, bytes):
+        return value
+    raise TypeError(f"found {value!r}, which is not text")
+
+
+def _wanted(spec: Input) -> str:
+    kind = {"DT_STRING": "text", "DT_FLOAT": "a number", "DT_INT64": "an integer"}[spec.dtype]
+    return kind if spec.width is None else f"a list of {kind}"

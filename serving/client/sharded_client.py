@@ -1,0 +1,129 @@
+"""A corpus that is served in parts: every shard is asked at once, and their lists are merged."""
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from serving.bundle.sharding import merge_lists, shard_name
+from serving.client.client import (
+    Client,
+    Columns,
+    Lists,
+    Recommendations,
+    as_recommendations,
+    list_request,
+)
+from serving.client.endpoint import parse_target, retrying
+from serving.client.request_inputs import Arrays
+from serving.graph import signatures as names
+from tfrs_twotower.errors import EndpointError
+
+_THREADS_OF_A_SHARD = 8
+_OF_TWO_EXPORTS = "ABORTED"
+
+
+class ShardedClient:
+    """Asks all shards of a bundle. Threads may share it.
+
+    A shard that fails fails the request: a list without a part of the corpus would look complete.
+    Shards of different exports are asked again, at most twice and while the deadline lasts.
+    `serving.bundle.sharding` says what merged lists are.
+    """
+
+    def __init__(self, targets: Sequence[str], *, k: int, timeout_s: float = 1.0) -> None:
+        """Connects when it is first used.
+
+        Args:
+            targets: of every shard; see `serving.client.client.Client`.
+            k: length of merged lists, at most `export.k`.
+            timeout_s: deadline of a call in seconds.
+
+        Raises:
+            EndpointError: a target names no model at a server, or the models have the names of
+                shards and are not all shards of one bundle.
+        """
+        self._k = k
+        self._timeout_s = timeout_s
+        _check_complete([parse_target(target).model for target in targets])
+        self._clients = [Client(target, timeout_s=timeout_s) for target in targets]
+        self._threads = ThreadPoolExecutor(_THREADS_OF_A_SHARD * len(targets))
+
+    def recommend(
+        self,
+        features: Columns,
+        *,
+        exclude_ids: Lists | None = None,
+        allow: Lists | None = None,
+        deny: Lists | None = None,
+        signature: str = names.SERVING_DEFAULT,
+    ) -> list[Recommendations]:
+        """The best candidates of each query in all shards; see `Client.recommend`.
+
+        Raises:
+            EndpointError: a shard cannot be asked, its lists are shorter than k, or two shards are
+                not of one export until the deadline.
+        """
+        given = list_request(features, exclude_ids, allow, deny)
+        deadline = time.monotonic() + self._timeout_s
+        answers = retrying(
+            lambda _: self._ask_all(signature, given, deadline), deadline, _OF_TWO_EXPORTS
+        )
+        lists, versions = zip(*answers, strict=True)
+        shortest = min(found[names.CANDIDATE_IDS].shape[1] for found in lists)
+        if self._k > shortest:
+            raise EndpointError(
+                f"k={self._k} was asked for; these shards answer with {shortest} candidates each, "
+                "and merged lists can be no longer. Raise export.k and export again.",
+                "INVALID_ARGUMENT",
+            )
+        ids, scores = merge_lists(
+            [found[names.CANDIDATE_IDS] for found in lists],
+            [found[names.SCORES] for found in lists],
+            self._k,
+        )
+        return as_recommendations(ids, scores, versions[0])
+
+    def close(self) -> None:
+        """Waits for calls that are under way, then closes the connections."""
+        self._threads.shutdown()
+        for client in self._clients:
+            client.close()
+
+    def __enter__(self) -> "ShardedClient":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _ask_all(self, signature: str, given: Columns, deadline: float) -> list[tuple[Arrays, str]]:
+        asked = [
+            self._threads.submit(client.ask, signature, given, deadline=deadline)
+            for client in self._clients
+        ]
+        answers = [future.result() for future in asked]
+        versions = [version for _, version in answers]
+        if len({version.partition("-")[2] for version in versions}) > 1:
+            shards = ", ".join(
+                f"{client.target.address}/{client.target.model} {version}"
+                for client, version in zip(self._clients, versions, strict=True)
+            )
+            raise EndpointError(
+                f"the shards are not of one export: {shards}. Their identities (behind the `-`) "
+                "must be equal. Ask again when every server has loaded the new version, or name "
+                "/versions/NUMBER in the targets.",
+                _OF_TWO_EXPORTS,
+            )
+        return answers
+
+
+def _check_complete(models: Sequence[str]) -> None:
+    if not models:
+        raise EndpointError("there is no target; name one for every shard.", "INVALID_ARGUMENT")
+    bundle, shard, _ = models[0].rpartition("-shard-")
+    expected = [shard_name(bundle, number, len(models)) for number in range(len(models))]
+    if shard and sorted(models) != expected:
+        raise EndpointError(
+            f"the targets name the models {', '.join(models)}; expected every shard of one bundle "
+            f"once: {', '.join(expected)}.",
+            "INVALID_ARGUMENT",
+        )

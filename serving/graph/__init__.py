@@ -1,0 +1,1 @@
+"""What is in the SavedModel: the served model, its cascade, its signatures."""

@@ -1,0 +1,111 @@
+"""Pre-ranking: scores retrieved candidates again, from heads that were computed beforehand."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import tensorflow as tf
+
+from serving.graph.candidate_heads import CandidateHeads, HeadStorage, best_matches, rounded
+from tfrs_twotower.data.raw_inputs import RawBatch
+from tfrs_twotower.ranking.exact import LOWEST_SCORE
+from tfrs_twotower.towers.linear_member import LinearMember
+from tfrs_twotower.towers.pre_ranker import PreRanker
+
+
+class PreRanking(tf.Module):
+    """`PreRanker.scores` in the form that costs a request least.
+
+    The final score is a weighted sum. What in it depends on the candidate alone (signals, the
+    members' biases) is one number for each candidate. EASE has one query vector for each half-life
+    and a single candidate vector, so that its weighted scores are one product with one vector.
+
+        score = w_0 retrieval + sum_m w_m a_m sum_r max_h <U_mr, V_mh> + <sum_l w_l q_l, v> + c
+    """
+
+    def __init__(self, pre_ranker: PreRanker, storage: HeadStorage = "float32") -> None:
+        """Takes over a pre-ranker's query side, and the heads and numbers of its candidates.
+
+        Args:
+            pre_ranker: as it was loaded.
+            storage: type that the candidates' heads are kept in.
+        """
+        super().__init__(name="pre_ranking")
+        combination, members = pre_ranker.combination, pre_ranker.members
+        self.num_candidates = combination.num_candidates
+        self.query_towers = [member.towers.query for member in members]
+        num_linear = 0 if pre_ranker.linear is None else len(pre_ranker.linear.features)
+        sizes = [1, len(members), num_linear]
+        weights = np.split(np.array(combination.weights, np.float32), np.cumsum(sizes))
+        (self._retrieval_weight,) = weights[0].tolist()
+        scorers = [member.towers.scorer for member in members]
+        self._factors = [
+            float(weight * scorer.scale) for weight, scorer in zip(weights[1], scorers, strict=True)
+        ]
+        heads = [member.candidate_heads.numpy() for member in members]
+        self.linear: LinearMember | None = None
+        if pre_ranker.linear is not None:
+            self.linear = _query_side(pre_ranker.linear)
+            self._linear_weights = weights[2]
+            self._factors.append(1.0)
+            heads.append(pre_ranker.linear.candidate_vectors.numpy()[:, np.newaxis])
+        constants = pre_ranker.candidate_signals.numpy() @ weights[3] + sum(
+            float(weight * scorer.bias) for weight, scorer in zip(weights[1], scorers, strict=True)
+        )
+        self.candidate_heads = CandidateHeads(heads, constants.astype(np.float32), storage)
+
+    def __call__(self, raw: RawBatch, rows: tf.Tensor, retrieval_scores: tf.Tensor) -> tf.Tensor:
+        """Final scores.
+
+        Args:
+            raw: query features.
+            rows: `[batch, n]` int32; -1 is no candidate.
+            retrieval_scores: `[batch, n]` of the retrieval stage.
+
+        Returns:
+            `[batch, n]` float32; the lowest where there is no candidate, or no finite score.
+        """
+        heads, constants = self.candidate_heads.of_rows(tf.maximum(rows, 0))
+        matches = [
+            factor * best_matches(query_heads, of_candidates)
+            for factor, query_heads, of_candidates in zip(
+                self._factors, self._query_heads(raw), heads, strict=True
+            )
+        ]
+        scores = tf.add_n([self._retrieval_weight * retrieval_scores, constants, *matches])
+        there = tf.logical_and(rows >= 0, tf.math.is_finite(scores))
+        return tf.where(there, scores, LOWEST_SCORE)
+
+    def _query_heads(self, raw: RawBatch) -> Sequence[tf.Tensor]:
+        heads = [tower.encode(tower.inputs(raw)).heads for tower in self.query_towers]
+        if self.linear is not None:
+            of_half_lives = self.linear.query_heads(raw)
+            weights = self._linear_weights[:, np.newaxis]
+            heads.append(tf.reduce_sum(weights * of_half_lives, axis=1, keepdims=True))
+        return heads
+
+
+def as_kept(pre_ranker: PreRanker, storage: HeadStorage) -> PreRanker:
+    """The pre-ranker whose `scores` a `PreRanking` of this storage gives."""
+    linear = pre_ranker.linear
+    if linear is not None:
+        vectors = linear.candidate_vectors.numpy()[:, np.newaxis]
+        linear = LinearMember(
+            linear.inputs,
+            linear.half_lives,
+            linear.history_vectors.numpy(),
+            rounded(vectors, storage)[:, 0],
+        )
+    members = [
+        replace(
+            member, candidate_heads=tf.constant(rounded(member.candidate_heads.numpy(), storage))
+        )
+        for member in pre_ranker.members
+    ]
+    return replace(pre_ranker, members=tuple(members), linear=linear)
+
+
+def _query_side(linear: LinearMember) -> LinearMember:
+    """The same member without its candidates, whose vectors lie among the heads."""
+    none = np.zeros((0, linear.candidate_vectors.shape[1]), np.float32)
+    return LinearMember(linear.inputs, linear.half_lives, linear.history_vectors.numpy(), none)

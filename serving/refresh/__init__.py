@@ -1,0 +1,1 @@
+"""Other candidates in a published bundle, without training."""

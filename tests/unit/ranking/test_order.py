@@ -1,0 +1,46 @@
+import numpy as np
+import pytest
+
+from tests.reference import metrics as reference
+from tfrs_twotower.metrics import GroundTruth, judge, recall
+from tfrs_twotower.ranking.order import top_k_rows
+
+
+def test_ties_go_to_the_lowest_row():
+    assert top_k_rows(np.array([[1.0, 3.0, 3.0, 2.0, 2.0]]), 4).tolist() == [[1, 2, 3, 4]]
+    assert top_k_rows(np.array([[2.0, 3.0, 2.0, 2.0]]), 2).tolist() == [[1, 0]]
+
+
+def test_excluded_candidates_are_never_returned():
+    scores = np.array([[-np.inf, 1.0, -np.inf]])
+    assert top_k_rows(scores, 3).tolist() == [[1, -1, -1]]
+    assert top_k_rows(scores, 5).tolist() == [[1, -1, -1, -1, -1]]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_agrees_with_the_reference_under_ties(seed):
+    generator = np.random.default_rng(seed)
+    scores = generator.integers(0, 6, (20, 33)).astype(np.float32)
+    scores[generator.random(scores.shape) < 0.2] = -np.inf
+    for k in (1, 7, 32, 33):
+        for got, row in zip(top_k_rows(scores, k), scores, strict=True):
+            assert [int(r) for r in got if r >= 0] == reference.top_k(row.tolist(), k)
+
+
+def test_property_11_6_5_a_constant_scorer_is_at_chance():
+    num_candidates, k = 50, 10
+    generator = np.random.default_rng(0)
+    relevant = [generator.choice(num_candidates, 3, replace=False) for _ in range(4000)]
+    ranked = top_k_rows(np.zeros((4000, num_candidates)), k)
+    found = recall(judge(ranked, GroundTruth.from_lists(relevant)), k).mean()
+    assert found == pytest.approx(k / num_candidates, abs=0.015)
+
+
+def test_refuses_nan():
+    with pytest.raises(ValueError, match="a score is NaN"):
+        top_k_rows(np.array([[np.nan, 1.0]]), 1)
+
+
+def test_refuses_a_vector():
+    with pytest.raises(ValueError, match="expected a matrix"):
+        top_k_rows(np.zeros(3), 1)

@@ -1,0 +1,116 @@
+"""A bundle of the whole cascade: what lies in it, and that its parts belong together."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow_serving.apis import prediction_log_pb2
+
+from serving.bundle.loading import load_bundle
+from serving.bundle.parity import check_lists
+from serving.bundle.query import ask
+from serving.bundle.release import select_candidates
+from serving.bundle.server_ops import check_bundle
+from serving.bundle.warmup import WARMUP_PATH
+from tests.unit.serving import fakes
+from tests.unit.serving.fake_pre_ranker import fake_pre_ranker
+from tests.unit.serving.graph.test_cascade import ATTRIBUTES
+from tfrs_twotower.artifacts import sha256_file
+from tfrs_twotower.errors import BundleError, CorruptArtifact
+
+RAW = {
+    "color": np.array([b"red", b""], object),
+    "recent": np.array([[b"c03", b"c01", b""], [b"", b"", b""]], object),
+    "size": np.array([4.0, 17.0], np.float32),
+}
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    return fakes.write_fake_bundle(
+        tmp_path_factory.mktemp("bundles") / "shop",
+        pre_ranker=fake_pre_ranker(),
+        attributes=ATTRIBUTES,
+        candidate_heads="int8",
+    )
+
+
+@pytest.fixture(scope="module")
+def loaded(written):
+    return load_bundle(written.directory)
+
+
+def test_its_own_warm_up_requests_run(written, loaded):
+    seen = []
+    records = tf.data.TFRecordDataset(str(written.directory / WARMUP_PATH))
+    for record in records.as_numpy_iterator():
+        request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
+        inputs = {name: tf.make_ndarray(proto) for name, proto in request.inputs.items()}
+        found = loaded.call(request.model_spec.signature_name, inputs)
+        seen.append((request.model_spec.signature_name, len(found["model_version"])))
+    assert sorted(seen) == [(name, n) for name in sorted(loaded.model.signatures) for n in (1, 4)]
+    assert "pre_ranking" in dict(seen)
+
+
+def test_a_stock_server_has_its_operations(written):
+    assert check_bundle(written.directory, "stock") == ()
+
+
+def test_lists_are_those_of_index_and_pre_ranker(loaded):
+    def check(pre_ranker, storage="int8", ids=fakes.IDS):
+        search = fakes.fake_index("brute_force").search()
+        return check_lists(loaded, RAW, search, ids, pre_ranker, storage)
+
+    assert check(fake_pre_ranker()) <= 1e-5
+    wrong = "answers differ from those of index and pre_ranker by .* do not belong together"
+    with pytest.raises(BundleError, match=wrong):
+        check(fake_pre_ranker(), "float32")
+    with pytest.raises(BundleError, match=wrong):
+        check(fake_pre_ranker(weights=(0.5, 1.0, -0.7, 0.3, -0.2, 0.1, -0.3)))
+    with pytest.raises(BundleError, match=wrong):
+        check(fake_pre_ranker(), ids=fakes.IDS[::-1])
+    with pytest.raises(BundleError, match=r"answers differ from those of index by"):
+        check(None)
+
+
+def test_restricts_of_a_person(loaded):
+    found = ask(loaded, {"size": "3"}, allow=["colour=red"], deny=["tags=a"])
+    assert found.candidate_ids
+    assert set(found.candidate_ids) <= {"c12", "c16", "c20", "c24"}
+
+
+@pytest.mark.parametrize("part", ["pre_ranker", "attributes"])
+def test_parts_of_another_corpus_are_not_built(tmp_path, part):
+    rows = np.arange(24)
+    parts = {
+        "pre_ranker": select_candidates(fake_pre_ranker(), rows),
+        "attributes": ATTRIBUTES.rows(rows),
+    }
+    with pytest.raises(BundleError, match=r"of 24 candidates, the index of 25: .* not of one"):
+        fakes.write_fake_bundle(tmp_path / "shop", **{part: parts[part]})
+
+
+def test_a_model_of_another_version_is_not_loaded(written, tmp_path):
+    """Its checksums are right: somebody put two versions together and wrote a manifest."""
+    mixed = shutil.copytree(written.directory, tmp_path / "1")
+    path = mixed / "manifest.json"
+    manifest = json.loads(path.read_text())
+    own = manifest["details"]["model_version"]
+    manifest["details"]["model_version"] = "1-another"
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match=f"calls itself {own}, its manifest 1-another"):
+        load_bundle(mixed)
+
+
+def test_a_part_of_another_version_is_not_loaded(written, tmp_path):
+    """The variables (index, heads) of one version beside the graph and towers of another."""
+    mixed = shutil.copytree(written.directory, tmp_path / "1")
+    path = mixed / "variables" / "variables.data-00000-of-00001"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    assert sha256_file(path) != written.manifest.files[path.relative_to(mixed).as_posix()].sha256
+    with pytest.raises(CorruptArtifact, match="does not match its checksum"):
+        load_bundle(mixed)

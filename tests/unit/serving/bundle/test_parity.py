@@ -1,0 +1,44 @@
+import numpy as np
+import pytest
+
+from serving.bundle.loading import load_bundle
+from serving.bundle.measures import bundle_agreement
+from serving.bundle.parity import check_embeddings, sample_rows
+from tests.unit.serving import fakes
+from tfrs_twotower.errors import BundleError
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    return fakes.write_fake_bundle(tmp_path_factory.mktemp("b") / "shop").directory.parent
+
+
+def test_sampled_rows_show_every_feature_present_and_missing():
+    number = np.ones(100, np.float32)
+    number[41] = np.nan
+    words = np.full((100, 2), b"", object)
+    words[77, 1] = b"w"
+    time_s = np.full(100, 5)
+    time_s[13] = -1
+    rows = sample_rows({"number": number, "words": words, "time": time_s}, 3)
+    assert {0, 99, 13, 41, 77} <= set(rows.tolist())
+    assert len(rows) <= 3 + 2 * 3
+
+
+def test_equal_vectors_pass_and_others_do_not(bundle):
+    model = load_bundle(bundle)
+    raw = {"item_id": ["a", "b"], "price": [3.0, 4.0]}
+    assert check_embeddings(model, "candidate_embedding", raw, fakes.VECTORS[3:5]) == 0.0
+    with pytest.raises(BundleError, match=r"differs from the offline .* \(allowed 1e-05"):
+        check_embeddings(model, "candidate_embedding", raw, fakes.VECTORS[3:5] + 1e-3)
+    with pytest.raises(BundleError, match="by nan"):
+        check_embeddings(model, "candidate_embedding", raw, fakes.VECTORS[3:5] * np.nan)
+
+
+def test_agreement_of_two_bundles(bundle, tmp_path):
+    pytest.importorskip("scann")
+    other = fakes.write_fake_bundle(tmp_path / "fast", "scann").directory
+    queries = fakes.requests(20, [])
+    del queries["exclude_ids"]
+    queries = {name: np.asarray(values) for name, values in queries.items()}
+    assert bundle_agreement(other, bundle, queries) == 1.0

@@ -1,0 +1,61 @@
+import pytest
+
+from serving.bundle.loading import load_bundle
+from serving.bundle.query import answer, ask
+from tests.reference.search import search
+from tests.unit.serving import fakes
+from tfrs_twotower.errors import BundleError
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    return fakes.write_fake_bundle(tmp_path_factory.mktemp("b") / "shop").directory.parent
+
+
+@pytest.fixture(scope="module")
+def loaded(bundle):
+    return load_bundle(bundle)
+
+
+def test_words_in_words_out(bundle):
+    found = answer(bundle, {"size": "2", "recent": "a,b"}, k=3, exclude=["c02"])
+    ids, scores = search(fakes.VECTORS[2], fakes.VECTORS, fakes.IDS, ["c02"], 3)
+    assert found.candidate_ids == ids
+    assert found.scores == pytest.approx(scores, abs=1e-6)
+    assert found.titles == ["" if name == "c00" else f"Title {name}" for name in ids]
+    assert "-" in found.model_version
+
+
+def test_places_without_a_candidate_are_left_out(loaded):
+    found = ask(loaded, {"size": "1"}, exclude=fakes.IDS[2:])
+    assert sorted(found.candidate_ids) == ["c00", "c01"]
+    assert len(found.scores) == len(found.titles) == 2
+
+
+def test_an_unknown_feature(loaded):
+    with pytest.raises(BundleError, match=r"no query feature 'colour' \(did you mean 'color'\?\)"):
+        ask(loaded, {"colour": "red"})
+    with pytest.raises(BundleError, match=r"'zzz'; it takes color, recent, size"):
+        ask(loaded, {"zzz": "1"})
+    with pytest.raises(BundleError, match="no query feature 'exclude_ids'"):
+        ask(loaded, {"exclude_ids": "c01"})
+
+
+def test_a_value_of_the_wrong_type(loaded):
+    with pytest.raises(BundleError, match="feature 'size': found 'big', expected a number"):
+        ask(loaded, {"size": "big"})
+
+
+@pytest.mark.parametrize("k", [0, 7])
+def test_k_that_the_bundle_does_not_have(loaded, k):
+    with pytest.raises(BundleError, match=rf"k={k} was asked for; .* 1 to 6 candidates"):
+        ask(loaded, {"size": "1"}, k=k)
+
+
+def test_an_unknown_signature_or_input(loaded):
+    with pytest.raises(BundleError, match="no signature 'pre_ranking'; it has candidate_embedding"):
+        loaded.call("pre_ranking", {})
+    with pytest.raises(BundleError, match="query_embedding takes color, recent, size; found size"):
+        loaded.call("query_embedding", {"size": [1.0]})
+    with pytest.raises(BundleError, match="query_embedding was given something else"):
+        loaded.call("query_embedding", {"color": ["a"], "recent": [["a"]], "size": ["x"]})

@@ -1,0 +1,249 @@
+"""Shards of a bundle: what each holds, and what their merged answers are."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from serving.bundle.loading import load_bundle
+from serving.bundle.refresh_files import read_corpus
+from serving.bundle.release import shard_release
+from serving.bundle.sharding import merge_lists, rows_of_shards, shard_name, shard_of
+from serving.client.sharded_client import ShardedClient
+from serving.refresh.changes import encode_candidates
+from serving.refresh.refresh import Given, refresh_bundles, refreshed_release
+from serving.server.local_server import ServerOptions, running
+from serving.server.model_source import from_directory
+from tests.fixtures.asking import answers
+from tests.fixtures.small_release import (
+    NUM_CANDIDATES,
+    POOL,
+    K,
+    publish_release,
+    small_corpus,
+    small_queries,
+    small_release,
+)
+from tests.reference.search import passes, search
+from tests.reference.shards import pools_of_shards
+
+NUM_SHARDS = 2
+VERSION = 2_000_000_000
+
+
+def released_shard(whole, shard):
+    """What an export makes of one shard."""
+    rows = rows_of_shards(whole.corpus.ids, NUM_SHARDS)[shard]
+    export = whole.settings.export.model_copy(update={"shards": NUM_SHARDS})
+    whole = replace(whole, settings=whole.settings.model_copy(update={"export": export}))
+    probed = np.isin(whole.probe_rows, rows)
+    return shard_release(
+        whole,
+        shard,
+        rows,
+        np.searchsorted(rows, whole.probe_rows[probed]),
+        {name: values[probed] for name, values in whole.probe_raw.items()},
+    )
+
+
+def publish_shards(root, whole):
+    paths = [root / shard_name("small", shard, NUM_SHARDS) for shard in range(NUM_SHARDS)]
+    for shard, path in enumerate(paths):
+        publish_release(path, released_shard(whole, shard), VERSION)
+    return paths
+
+
+@pytest.fixture(scope="module")
+def paths(whole_release, tmp_path_factory):
+    return publish_shards(tmp_path_factory.mktemp("shards"), whole_release)
+
+
+@pytest.fixture(scope="module")
+def shards(paths):
+    return [load_bundle(path) for path in paths]
+
+
+def merged(shards, signature, k=K, **lists):
+    found = [answers(shard, signature, **lists) for shard in shards]
+    return merge_lists([one["candidate_ids"] for one in found], [one["scores"] for one in found], k)
+
+
+def random_requests(size, seed):
+    """Queries with some exclusions and restricts."""
+    random = np.random.default_rng(seed)
+
+    def draw(values, most):
+        return [list(random.choice(values, random.integers(0, most))) for _ in range(size)]
+
+    ids = np.array([f"c{number:02d}".encode() for number in range(NUM_CANDIDATES)], object)
+    tokens = np.array([b"topics=jazz", b"topics=soul", b"topics=punk", b"topics=none"], object)
+    return {
+        "queries": small_queries(size, seed),
+        "exclude": draw(ids, 15),
+        "allow": draw(tokens, 3),
+        "deny": draw(tokens, 2),
+    }
+
+
+def test_every_shard_is_a_bundle_of_its_own_candidates(whole, shards):
+    parts = [list(shard.titles()) for shard in shards]
+    assert sorted(name for part in parts for name in part) == list(whole.titles())
+    for shard, part in enumerate(parts):
+        assert {shard_of(name, NUM_SHARDS) for name in part} == {shard}
+    versions = {shard.manifest.details["model_version"] for shard in shards}
+    assert len(versions) == 1
+
+
+def test_candidate_generation_is_that_of_the_whole_corpus(whole, shards):
+    requests = random_requests(200, 0)
+    expected = answers(whole, "candidate_generation", **requests)
+    ids, scores = merged(shards, "candidate_generation", **requests)
+    np.testing.assert_array_equal(ids, expected["candidate_ids"])
+    np.testing.assert_allclose(scores, expected["scores"], atol=1e-6)
+
+
+def final_scores(whole, queries):
+    """Retrieval and final scores of every candidate, as the unsharded bundle gives them."""
+    size = len(queries["history"])
+    ids = np.array([[name.encode() for name in whole.titles()]] * size, object)
+    final = whole.call("pre_ranking", {**queries, "candidate_ids": ids})["scores"]
+    embeddings = whole.call("query_embedding", queries)["embedding"]
+    return embeddings, final
+
+
+def test_the_cascade_is_that_of_the_pools_of_all_shards(whole, shards):
+    queries = small_queries(40, 1)
+    embeddings, final = final_scores(whole, queries)
+    corpus = read_corpus(whole.directory)
+    ids, scores = merged(shards, "serving_default", queries=queries)
+    for row in range(40):
+        expected = pools_of_shards(
+            embeddings[row],
+            corpus.vectors,
+            final[row],
+            [shard_of(name, NUM_SHARDS) for name in corpus.ids],
+            pool=POOL,
+            k=K,
+        )
+        assert [name.decode() for name in ids[row]] == [corpus.ids[place] for place in expected]
+        np.testing.assert_allclose(scores[row], final[row, expected], atol=1e-5)
+
+
+def test_no_final_score_is_lower_than_the_unsharded_one(whole, shards):
+    requests = random_requests(100, 2)
+    expected = answers(whole, "serving_default", **requests)["scores"]
+    _, scores = merged(shards, "serving_default", **requests)
+    assert (scores >= expected - 1e-5).all()
+
+
+def test_the_cascade_is_equal_where_the_pool_is_the_corpus(whole, shards):
+    # Of at most nine candidates that are left, both re-score every one.
+    everything = [f"c{number:02d}".encode() for number in range(NUM_CANDIDATES)]
+    random = np.random.default_rng(3)
+    exclude = [list(random.permutation(everything)[: NUM_CANDIDATES - POOL]) for _ in range(50)]
+    queries = small_queries(50, 3)
+    expected = answers(whole, "serving_default", queries, exclude)
+    ids, scores = merged(shards, "serving_default", queries=queries, exclude=exclude)
+    np.testing.assert_array_equal(ids, expected["candidate_ids"])
+    np.testing.assert_allclose(scores, expected["scores"], atol=1e-5)
+
+
+def test_pre_ranking_over_the_shards(whole, shards):
+    queries = small_queries(10, 4)
+    _, expected = final_scores(whole, queries)
+    ids = np.array([[name.encode() for name in whole.titles()]] * 10, object)
+    found = [
+        shard.call("pre_ranking", {**queries, "candidate_ids": ids})["scores"] for shard in shards
+    ]
+    np.testing.assert_allclose(np.max(found, axis=0), expected, atol=1e-5)
+
+
+def test_a_sharded_client_gives_the_lists_of_the_whole_bundle(whole, paths):
+    # Column 0 of every list is the padding, which the client adds itself.
+    requests = random_requests(8, 5)
+    expected = answers(whole, "candidate_generation", **requests)
+    queries = {"history": requests["queries"]["history"].tolist()}
+    lists = {
+        name: [[value.decode() for value in row] for row in requests[name]]
+        for name in ("exclude", "allow", "deny")
+    }
+    source = from_directory(paths[0].parent)
+    options = ServerOptions(source, grpc_port=0, rest_port=0, batching=False)
+    with running(options) as server:
+        targets = [f"grpc://127.0.0.1:{server.grpc_port}/{path.name}" for path in paths]
+        with ShardedClient(targets, k=K, timeout_s=60) as client:
+            found = client.recommend(
+                queries,
+                exclude_ids=lists["exclude"],
+                allow=lists["allow"],
+                deny=lists["deny"],
+                signature="candidate_generation",
+            )
+    for row, one in enumerate(found):
+        there = [name.decode() for name in expected["candidate_ids"][row] if name]
+        assert one.candidate_ids == there
+        np.testing.assert_allclose(one.scores, expected["scores"][row][: len(there)], atol=1e-6)
+
+
+def known_candidates(corpora):
+    """Vector and topics of each candidate of all shards."""
+    return {
+        name: (vector, [topic.decode() for topic in topics])
+        for part in corpora
+        for name, vector, topics in zip(
+            part.ids, part.vectors, part.attributes.values["topics"], strict=True
+        )
+    }
+
+
+def left_out(known, requests, row):
+    """Ids that may not be answered to one of the requests."""
+    excluded, allow, deny = (
+        [value.decode() for value in requests[name][row]] for name in ("exclude", "allow", "deny")
+    )
+    denied = [n for n, (_, topics) in known.items() if not passes({"topics": topics}, allow, deny)]
+    return {*excluded, *denied}
+
+
+GIVEN = Given(small_corpus(range(2, NUM_CANDIDATES + 3), c09=50.0), withdrawn=["c00"])
+
+
+def test_each_shard_takes_its_own_of_what_a_refresh_is_given(shards):
+    releases = [refreshed_release(one.directory, GIVEN, encode_candidates) for one in shards]
+    changes = [change for _, change in releases]
+    assert sum(one.num_added for one in changes) == 3
+    assert sum(one.num_changed for one in changes) == 1
+    assert sum(one.num_withdrawn for one in changes) == 1
+    for shard, (release, _) in enumerate(releases):
+        assert {shard_of(name, NUM_SHARDS) for name in release.corpus.ids} == {shard}
+    known = known_candidates([release.corpus for release, _ in releases])
+    assert sorted(known) == [f"c{number:02d}" for number in range(1, NUM_CANDIDATES + 3)]
+
+
+@pytest.mark.slow  # 20,000 requests and four bundle versions for each kind
+@pytest.mark.parametrize("kind", ["brute_force", "scann", "ivf"])
+def test_ten_thousand_requests_over_shards_before_and_after_a_refresh(kind, tmp_path):
+    whole = replace(small_release(tmp_path, small_corpus(), kind=kind), pre_ranker=None)
+    paths = publish_shards(tmp_path, whole)
+    for refresh in (False, True):
+        if refresh:
+            refresh_bundles(paths, GIVEN)
+        shards = [load_bundle(path) for path in paths]
+        assert len({shard.manifest.details["model_version"] for shard in shards}) == 1
+        known = known_candidates([read_corpus(shard.directory) for shard in shards])
+        ids = sorted(known)
+        vectors = np.array([known[name][0] for name in ids])
+        for seed in range(20):
+            requests = random_requests(500, seed)
+            queries = shards[0].call("query_embedding", requests["queries"])["embedding"]
+            found = merged(shards, "serving_default", **requests)
+            for row in range(500):
+                hidden = left_out(known, requests, row)
+                expected, scores = search(queries[row], vectors, ids, hidden, K)
+                answered = [name.decode() for name in found[0][row]]
+                if kind == "brute_force":
+                    assert answered == expected
+                    np.testing.assert_allclose(found[1][row], scores, atol=1e-6)
+                there = [name for name in answered if name]
+                assert len(set(there)) == len(there) == sum(bool(name) for name in expected)
+                assert set(there) <= known.keys() - hidden

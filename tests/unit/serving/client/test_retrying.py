@@ -1,0 +1,67 @@
+import time
+
+import pytest
+
+from serving.client import endpoint as module
+from serving.client.endpoint import retrying
+from tfrs_twotower.errors import EndpointError
+
+
+class Server:
+    def __init__(self, *codes):
+        self.codes, self.left = list(codes), []
+
+    def __call__(self, left_s):
+        self.left.append(left_s)
+        if self.codes:
+            code = self.codes.pop(0)
+            raise EndpointError(f"said {code}", code)
+        return "answer"
+
+
+def test_two_pauses_of_random_length(monkeypatch):
+    pauses = []
+    monkeypatch.setattr(module.time, "sleep", pauses.append)
+    for _ in range(20):
+        assert retrying(Server("UNAVAILABLE", "UNAVAILABLE"), time.monotonic() + 9.0) == "answer"
+    first, second = pauses[::2], pauses[1::2]
+    assert 0.025 <= min(first) < max(first) <= 0.075
+    assert 0.1 <= min(second) < max(second) <= 0.3
+
+
+@pytest.mark.parametrize(
+    "code", ["DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "INTERNAL", "CANCELLED", "NOT_FOUND"]
+)
+def test_other_codes_are_final(code):
+    server = Server(code)
+    with pytest.raises(EndpointError, match=f"said {code}"):
+        retrying(server, time.monotonic() + 9.0)
+    assert len(server.left) == 1
+
+
+def test_the_code_that_is_asked_again_may_be_chosen():
+    assert retrying(Server("ABORTED"), time.monotonic() + 9.0, "ABORTED") == "answer"
+    with pytest.raises(EndpointError, match="said UNAVAILABLE"):
+        retrying(Server("UNAVAILABLE"), time.monotonic() + 9.0, "ABORTED")
+
+
+def test_each_attempt_has_what_is_left():
+    server = Server("UNAVAILABLE")
+    retrying(server, time.monotonic() + 9.0)
+    assert 9.0 >= server.left[0] > server.left[1] + 0.02
+
+
+def test_a_pause_that_would_outlast_the_deadline_is_not_made(monkeypatch):
+    monkeypatch.setattr(module, "_PAUSES_S", (20.0, 20.0))
+    monkeypatch.setattr(module.time, "sleep", pytest.fail)
+    server = Server("UNAVAILABLE")
+    with pytest.raises(EndpointError, match="said UNAVAILABLE"):
+        retrying(server, time.monotonic() + 9.0)
+    assert len(server.left) == 1
+
+
+def test_nothing_is_asked_after_the_deadline():
+    server = Server()
+    with pytest.raises(EndpointError, match="before the server could be asked") as caught:
+        retrying(server, time.monotonic() - 0.001)
+    assert (caught.value.code, server.left) == ("DEADLINE_EXCEEDED", [])

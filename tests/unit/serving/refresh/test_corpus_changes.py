@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+
+from serving.bundle.candidate_hashes import content_hashes
+from serving.refresh.changes import plan_changes
+from tfrs_twotower.errors import BundleError
+
+
+def hashes(*numbers):
+    return np.array([[number] * 16 for number in numbers], np.uint8).reshape(-1, 16)
+
+
+def plan(given, withdrawn=(), replace=False):
+    """The earlier corpus is a, b, d with the hashes 1, 2, 4; `given` are pairs."""
+    return plan_changes(
+        ["a", "b", "d"],
+        hashes(1, 2, 4),
+        [name for name, _ in given],
+        hashes(*(number for _, number in given)),
+        withdrawn,
+        replace=replace,
+    )
+
+
+def test_added_changed_unchanged_and_not_given():
+    found = plan([("b", 2), ("c", 3), ("d", 40)])
+    assert found.ids == ["a", "b", "c", "d"]
+    assert found.kept_rows.tolist() == [0, 1, -1, 2]
+    assert found.given_rows.tolist() == [-1, 0, 1, 2]
+    assert found.hashes[:, 0].tolist() == [1, 2, 3, 40]
+    assert found.to_embed.tolist() == [2, 3]
+    assert (found.num_added, found.num_changed, found.num_withdrawn) == (1, 1, 0)
+
+
+def test_withdrawing_and_replacing():
+    found = plan([("c", 3)], withdrawn=["a", "unknown"])
+    assert (found.ids, found.num_withdrawn) == (["b", "c", "d"], 1)
+    found = plan([("c", 3), ("b", 2)], replace=True)
+    assert (found.ids, found.to_embed.tolist(), found.num_withdrawn) == (["b", "c"], [1], 2)
+
+
+def test_rows_go_by_the_bytes_of_the_ids():
+    found = plan([("é", 5), ("Z", 6), ("z", 7)])
+    assert found.ids == ["Z", "a", "b", "d", "z", "é"]
+
+
+def test_what_cannot_be_done():
+    with pytest.raises(BundleError, match="both given and withdrawn, such as 'b'"):
+        plan([("b", 2)], withdrawn=["b"])
+    with pytest.raises(BundleError, match="no candidate would be left"):
+        plan([], withdrawn=["a", "b", "d"])
+
+
+def features(**changes):
+    raw = {
+        "brand": np.array([b"x", b"y"], object),
+        "topics": np.array([[b"a", b"b"], [b"ab", b""]], object),
+        "price": np.array([1.0, np.nan], np.float32),
+        "released": np.array([-1, 7]),
+    }
+    return content_hashes({**raw, **changes})
+
+
+def test_a_hash_changes_with_every_feature():
+    before = features()
+    for name, values in (
+        ("brand", np.array([b"X", b"y"], object)),
+        ("topics", np.array([[b"ab", b""], [b"ab", b""]], object)),
+        ("price", np.array([1.5, np.nan], np.float32)),
+        ("released", np.array([0, 7])),
+    ):
+        after = features(**{name: values})
+        assert (after != before).any(axis=1).tolist() == [True, False]
+
+
+def test_a_hash_knows_neither_order_nor_the_kind_of_nan():
+    other_nan = np.array([0x3F800000, 0xFFC00001], np.uint32).view(np.float32)
+    raw = {"price": other_nan, "brand": np.array([b"x", b"y"], object)}
+    turned = {"brand": raw["brand"], "price": np.array([1.0, np.nan], np.float32)}
+    np.testing.assert_array_equal(content_hashes(raw), content_hashes(turned))
+    assert content_hashes({}).shape == (0, 16)

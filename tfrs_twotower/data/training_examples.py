@@ -1,0 +1,200 @@
+"""Training examples, one for each positive training interaction: parsed, and as dense tokens."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypedDict
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from tfrs_twotower.artifacts.layout import TRAIN_GLOB
+from tfrs_twotower.data.corpus import Corpus
+from tfrs_twotower.data.raw_inputs import RawBatch, pad_raw, parse_spec, read_records
+from tfrs_twotower.errors import CorruptArtifact
+from tfrs_twotower.specs import FeatureSpec
+
+DEFAULT_BATCH_SIZE = 4096
+
+
+class TrainingBatch(TypedDict):
+    """A batch of training examples, `[batch]` each, and the query's raw features."""
+
+    query: RawBatch
+    query_id: tf.Tensor
+    """string"""
+    candidate_id: tf.Tensor
+    """string"""
+    timestamp: tf.Tensor
+    """int64, seconds; 0 in data without time"""
+    label: tf.Tensor
+    """float32"""
+    weight: tf.Tensor
+    """float32"""
+
+
+def parse_training_examples(serialized: tf.Tensor, spec: FeatureSpec) -> TrainingBatch:
+    """Parses serialized training examples `[batch]`."""
+    bookkeeping: dict[str, Any] = {
+        "_query_id": tf.io.FixedLenFeature([], tf.string),
+        "_candidate_id": tf.io.FixedLenFeature([], tf.string),
+        "_timestamp": tf.io.FixedLenFeature([], tf.int64),
+        "_label": tf.io.FixedLenFeature([], tf.float32),
+        "_weight": tf.io.FixedLenFeature([], tf.float32),
+    }
+    features = spec.query.features
+    parsed = tf.io.parse_example(serialized, parse_spec(features) | bookkeeping)
+    return {
+        "query": pad_raw(parsed, features),
+        "query_id": parsed["_query_id"],
+        "candidate_id": parsed["_candidate_id"],
+        "timestamp": parsed["_timestamp"],
+        "label": parsed["_label"],
+        "weight": parsed["_weight"],
+    }
+
+
+def read_training_examples(
+    directory: Path,
+    spec: FeatureSpec,
+    pattern: str = TRAIN_GLOB,
+    *,
+    batch_size: int = DEFAULT_BATCH_SIZE,
+) -> tf.data.Dataset:
+    """Batches of raw training examples (`TrainingBatch`), in shard order; the last may be short.
+
+    Raises:
+        MissingArtifact: there is no such file in the directory.
+    """
+    records = read_records(directory, pattern).batch(batch_size)
+    return records.map(
+        lambda serialized: parse_training_examples(serialized, spec),
+        num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=True,
+    ).prefetch(1)
+
+
+@dataclass(frozen=True)
+class ExampleTable:
+    """Training examples in shard order."""
+
+    tokens: dict[str, npt.NDArray[Any]]
+    """Query tokens, `[num_examples]` or `[num_examples, width]`, int32 or float32."""
+    query_ids: npt.NDArray[np.object_]
+    """`[num_queries]` bytes: the distinct query ids, sorted."""
+    query_rows: npt.NDArray[np.int32]
+    """`[num_examples]`: position of each example's query in `query_ids`."""
+    candidate_rows: npt.NDArray[np.int32]
+    """`[num_examples]`: corpus row of the positive candidate."""
+    timestamps: npt.NDArray[np.int64]
+    """`[num_examples]`: seconds; 0 in data without time."""
+    labels: npt.NDArray[np.float32]
+    """`[num_examples]`."""
+    weights: npt.NDArray[np.float32]
+    """`[num_examples]`."""
+
+    def __len__(self) -> int:
+        return len(self.candidate_rows)
+
+    def batch(self, positions: npt.NDArray[np.integer], step: int) -> dict[str, Any]:
+        """Tokens, rows and weights of the examples at these positions, for one training step."""
+        return {
+            "tokens": {name: values[positions] for name, values in self.tokens.items()},
+            "query_rows": self.query_rows[positions],
+            "candidate_rows": self.candidate_rows[positions],
+            "weights": self.weights[positions],
+            "step": np.full(len(positions), step, np.int64),
+        }
+
+    @property
+    def bytes_per_example(self) -> float:
+        """Memory of the arrays over the number of examples."""
+        arrays = [*self.tokens.values(), self.query_rows, self.candidate_rows]
+        arrays += [self.timestamps, self.labels, self.weights]
+        return sum(array.nbytes for array in arrays) / max(len(self), 1)
+
+
+def load_example_table(
+    directory: Path,
+    spec: FeatureSpec,
+    corpus: Corpus,
+    tokenise: Callable[[RawBatch], dict[str, tf.Tensor]],
+    pattern: str = TRAIN_GLOB,
+    *,
+    report: Callable[[int], None] | None = None,
+) -> ExampleTable:
+    """Reads and tokenises all training examples.
+
+    Args:
+        directory: of a preprocessed artifact.
+        spec: the feature spec.
+        corpus: the artifact's corpus; gives the candidates' rows.
+        tokenise: the query tower's `inputs`.
+        pattern: which examples; several reads can be put together with `concatenate`.
+        report: is told the number of examples read so far, after each batch.
+
+    Raises:
+        MissingArtifact: there is no such file in the directory.
+        CorruptArtifact: there is no example, or one's candidate is not in the corpus.
+    """
+    batches = read_training_examples(directory, spec, pattern, batch_size=DEFAULT_BATCH_SIZE).map(
+        lambda batch: {**batch, "query": tokenise(batch["query"])},
+        num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=True,
+    )
+    parts: list[dict[str, Any]] = []
+    num_read = 0
+    for batch in batches.as_numpy_iterator():
+        parts.append(batch)
+        num_read += len(batch["label"])
+        if report is not None:
+            report(num_read)
+    if not parts:
+        raise CorruptArtifact(
+            f"{directory}: {pattern} holds no training example; preprocess found no positive "
+            "interaction in the training window. Look at relevance.min_label and split."
+        )
+    columns = {
+        name: np.concatenate([part[name] for part in parts]) for name in parts[0] if name != "query"
+    }
+    tokens = {
+        name: np.concatenate([part["query"][name] for part in parts]) for name in parts[0]["query"]
+    }
+    candidate_rows = corpus.row_of(columns["candidate_id"])
+    if (candidate_rows < 0).any():
+        unknown = columns["candidate_id"][candidate_rows < 0][0].decode(errors="replace")
+        raise CorruptArtifact(
+            f"{directory}: the candidate {unknown!r} of a training example is not in the corpus. "
+            "Run preprocess again."
+        )
+    query_ids, query_rows = np.unique(columns["query_id"], return_inverse=True)
+    return ExampleTable(
+        tokens=tokens,
+        query_ids=query_ids,
+        query_rows=query_rows.astype(np.int32),
+        candidate_rows=candidate_rows,
+        timestamps=columns["timestamp"],
+        labels=columns["label"],
+        weights=columns["weight"],
+    )
+
+
+def concatenate(first: ExampleTable, second: ExampleTable) -> ExampleTable:
+    """Both tables' examples, the first's before the second's (training and fresh, for a refit)."""
+    every_id = np.concatenate(
+        [first.query_ids[first.query_rows], second.query_ids[second.query_rows]]
+    )
+    query_ids, query_rows = np.unique(every_id, return_inverse=True)
+    return ExampleTable(
+        tokens={
+            name: np.concatenate([values, second.tokens[name]])
+            for name, values in first.tokens.items()
+        },
+        query_ids=query_ids,
+        query_rows=query_rows.astype(np.int32),
+        candidate_rows=np.concatenate([first.candidate_rows, second.candidate_rows]),
+        timestamps=np.concatenate([first.timestamps, second.timestamps]),
+        labels=np.concatenate([first.labels, second.labels]),
+        weights=np.concatenate([first.weights, second.weights]),
+    )

@@ -1,0 +1,121 @@
+"""The first phase of a tower: raw values to tokens. All string work is here, no weights are."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import tensorflow as tf
+from typing_extensions import assert_never
+
+from tfrs_twotower.data.assets import Assets
+from tfrs_twotower.data.raw_inputs import RawBatch, raw_signature
+from tfrs_twotower.errors import FeatureSpecError
+from tfrs_twotower.features.lookup import Lookup
+from tfrs_twotower.features.numbers import Bucket, ScaledNumber, calendar_part
+from tfrs_twotower.features.wordpiece import WordPiece
+from tfrs_twotower.specs import (
+    CategoricalFeature,
+    Feature,
+    HistoryFeature,
+    IdFeature,
+    MultiCategoricalFeature,
+    NumericFeature,
+    TextFeature,
+    TimestampFeature,
+)
+
+Tokens = dict[str, tf.Tensor]
+Tokeniser = Callable[[tf.Tensor], tf.Tensor]
+
+
+class TowerInputs(tf.Module):
+    """Maps the raw features of one side to tokens, the same offline and at the server.
+
+    kind               token
+    id, categorical    int32 `[batch]`: row of a table
+    multi_categorical  int32 `[batch, max_values]`: rows, 0 is padding
+    history            int32 `[batch, max_length]`: rows of the candidate ids, 0 is padding
+    text               int32 `[batch, max_tokens]`: WordPiece ids, 0 is padding
+    timestamp          int32 `[batch, num_parts]`: parts from 1, 0 is missing
+    numeric            float32 `[batch, 2]`: scaled value, missing indicator;
+                       bucketise: int32 `[batch]`: bucket from 1, 0 is missing
+    """
+
+    def __init__(
+        self,
+        side: str,
+        features: Sequence[Feature],
+        assets: Assets,
+        lookups: Mapping[str, Lookup],
+        word_pieces: Mapping[str, WordPiece],
+        history_lookup: Lookup | None,
+    ) -> None:
+        """Builds the tokenisers.
+
+        Args:
+            side: `query` or `candidate`; names the side's statistics.
+            features: the side's features.
+            assets: statistics of the numeric features.
+            lookups: by vocabulary name, shared with the other side.
+            word_pieces: by vocabulary name, shared with the other side.
+            history_lookup: the candidate id's lookup, for histories.
+        """
+        super().__init__(name=f"{side}_inputs")
+        self.features = tuple(features)
+        self._lookups = dict(lookups)
+        self._word_pieces = dict(word_pieces)
+        self._history_lookup = history_lookup
+        self._numbers = {
+            feature.name: (Bucket if feature.transform == "bucketise" else ScaledNumber)(
+                feature, assets.numeric(f"{side}.{feature.name}")
+            )
+            for feature in features
+            if isinstance(feature, NumericFeature)
+        }
+
+    @property
+    def signature(self) -> dict[str, tf.TensorSpec]:
+        """Names, shapes and types of the raw inputs."""
+        return raw_signature(self.features)
+
+    def __call__(self, raw: RawBatch) -> Tokens:
+        """Tokens of a raw batch; inputs beyond the side's features are ignored.
+
+        Raises:
+            FeatureSpecError: a feature is not in the batch.
+        """
+        absent = [feature.name for feature in self.features if feature.name not in raw]
+        if absent:
+            raise FeatureSpecError(
+                f"{self.name}: the batch lacks {', '.join(absent)}; found "
+                f"{', '.join(sorted(raw))}. Give every feature of the spec."
+            )
+        return {
+            feature.name: self._tokenise(feature, tf.convert_to_tensor(raw[feature.name]))
+            for feature in self.features
+        }
+
+    def num_rows(self, feature: NumericFeature) -> int:
+        """Rows of the table of a bucketised number."""
+        return int(self._numbers[feature.name].num_rows)
+
+    @tf.autograph.experimental.do_not_convert  # AutoGraph cannot read class patterns
+    def _tokenise(self, feature: Feature, values: tf.Tensor) -> tf.Tensor:
+        match feature:
+            case IdFeature() | CategoricalFeature():
+                return self._lookups[feature.vocabulary_name](values)
+            case MultiCategoricalFeature():
+                return self._lookups[feature.vocabulary_name](values[:, : feature.max_values])
+            case HistoryFeature():
+                if self._history_lookup is None:
+                    raise ValueError(f"{self.name}: the history '{feature.name}' has no lookup")
+                return self._history_lookup(values[:, : feature.max_length])
+            case TextFeature():
+                return self._word_pieces[feature.vocabulary_name](
+                    values, feature.max_tokens, mark_ends=feature.encoder == "pretrained"
+                )
+            case NumericFeature():
+                return self._numbers[feature.name](tf.cast(values, tf.float32))
+            case TimestampFeature():
+                seconds = tf.cast(values, tf.int64)
+                return tf.stack([calendar_part(seconds, part) for part in feature.parts], axis=1)
+            case _:
+                assert_never(feature)

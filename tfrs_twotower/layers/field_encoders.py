@@ -1,0 +1,128 @@
+"""Encoders of fields: tokens of one feature to one vector, from table rows or from a number."""
+
+from typing import Protocol
+
+import tensorflow as tf
+
+from tfrs_twotower.layers.hiding import Hiding
+from tfrs_twotower.layers.initial import WeightMaker
+from tfrs_twotower.layers.tables import MAIN_STDDEV, SIDE_STDDEV, mean_of_rows, row_or_zero
+
+
+class FieldEncoder(Protocol):
+    """Encodes one feature."""
+
+    def __call__(self, tokens: tf.Tensor, hiding: Hiding | None) -> tf.Tensor:
+        """Field vectors `[batch, embedding_dim]`; zero where the value is missing.
+
+        Args:
+            tokens: the feature's tokens, as `TowerInputs` makes them.
+            hiding: source of random masks in training; None otherwise.
+        """
+
+
+class NumberField(tf.Module):
+    """A direction for the value, and a vector for a missing value."""
+
+    def __init__(self, weights: WeightMaker, dim: int, name: str) -> None:
+        super().__init__(name=name)
+        self._kernel = weights.normal("kernel", [2, dim], SIDE_STDDEV)
+
+    def __call__(self, tokens: tf.Tensor, hiding: Hiding | None) -> tf.Tensor:
+        """Vectors of tokens `[batch, 2]`: scaled value, missing indicator."""
+        return tf.matmul(tokens, self._kernel)
+
+
+class RowField(tf.Module):
+    """The row of one value; with `id_dropout`, training sometimes shows the unknown row."""
+
+    def __init__(self, table: tf.Variable, name: str, *, id_dropout: float = 0.0) -> None:
+        super().__init__(name=name)
+        self._table = table
+        self._id_dropout = id_dropout
+
+    def __call__(self, tokens: tf.Tensor, hiding: Hiding | None) -> tf.Tensor:
+        """Rows of tokens `[batch]`."""
+        if hiding is not None and self._id_dropout:
+            tokens = hiding.ids(tokens, self._id_dropout)
+        return row_or_zero(self._table, tokens)
+
+
+class SetField(tf.Module):
+    """Mean of the rows of several values."""
+
+    def __init__(self, table: tf.Variable, name: str) -> None:
+        super().__init__(name=name)
+        self._table = table
+
+    def __call__(self, tokens: tf.Tensor, hiding: Hiding | None) -> tf.Tensor:
+        """Means over tokens `[batch, max_values]`."""
+        return mean_of_rows(self._table, tokens)[0]
+
+
+class BucketField(tf.Module):
+    """A vector for each bucket of a number, and one for a missing number."""
+
+    def __init__(self, weights: WeightMaker, num_rows: int, dim: int, name: str) -> None:
+        super().__init__(name=name)
+        self._table = weights.normal("buckets", [num_rows, dim], SIDE_STDDEV)
+
+    def __call__(self, tokens: tf.Tensor, hiding: Hiding | None) -> tf.Tensor:
+        """Rows of tokens `[batch]`; row 0 is learned, as a missing number is information."""
+        return tf.gather(self._table, tokens)
+
+
+class CalendarField(tf.Module):
+    """Sum of a vector for each calendar part of a time."""
+
+    def __init__(
+        self, weights: WeightMaker, num_values: dict[str, int], dim: int, name: str
+    ) -> None:
+        super().__init__(name=name)
+        self._tables = [
+            weights.normal(part, [1 + count, dim], SIDE_STDDEV, zero_rows=1)
+            for part, count in num_values.items()
+        ]
+
+    def __call__(self, tokens: tf.Tensor, hiding: Hiding | None) -> tf.Tensor:
+        """Sums over tokens `[batch, num_parts]`; a missing time gives zero."""
+        parts = tf.unstack(tokens, num=len(self._tables), axis=1)
+        rows = [row_or_zero(table, ids) for table, ids in zip(self._tables, parts, strict=True)]
+        return tf.add_n(rows)
+
+
+class HistoryField(tf.Module):
+    """Pools the rows of a query's earlier candidates; the table is the candidate tower's.
+
+    With a half-life of h events, the event at position p (0 is the latest) weighs 2^(-p / h).
+    """
+
+    def __init__(
+        self,
+        weights: WeightMaker,
+        table: tf.Variable,
+        dim: int,
+        name: str,
+        *,
+        history_dropout: float = 0.0,
+        half_life: float | None = None,
+    ) -> None:
+        super().__init__(name=name)
+        self._table = table
+        self._history_dropout = history_dropout
+        self._half_life = half_life
+        self._empty = weights.normal("empty", [dim], MAIN_STDDEV)
+
+    def __call__(self, tokens: tf.Tensor, hiding: Hiding | None) -> tf.Tensor:
+        """Means over tokens `[batch, max_length]`, most recent event first."""
+        if hiding is not None and self._history_dropout:
+            tokens = hiding.entries(tokens, self._history_dropout)
+        means, has_events = mean_of_rows(self._table, tokens, self._weights(tokens))
+        return tf.where(has_events[:, tf.newaxis], means, self._empty)
+
+    def _weights(self, tokens: tf.Tensor) -> tf.Tensor | None:
+        if self._half_life is None:
+            return None
+        age = tf.range(tf.shape(tokens)[1], dtype=tf.int32)
+        weights = tf.pow(0.5, tf.cast(age, tf.float32) / self._half_life)
+        return tf.broadcast_to(weights, tf.shape(tokens))

@@ -1,0 +1,136 @@
+"""Encoders of text: weighted bag, transformer, and a pretrained BERT-type checkpoint."""
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from tfrs_twotower.config import TransformerConfig
+from tfrs_twotower.layers.bert import BertEncoder
+from tfrs_twotower.layers.hiding import Hiding
+from tfrs_twotower.layers.initial import WeightMaker
+from tfrs_twotower.layers.tables import MAIN_STDDEV, mean_of_rows, mean_of_vectors
+from tfrs_twotower.layers.transformer import LayerNorm, PreNormLayer
+
+_NUM_POSITION_BUCKETS = 8
+
+
+class BagField(tf.Module):
+    """Mean of the token rows, each token with a learned weight exp(w) that starts at 1.
+
+    With `positions`, the weight is exp(w + p), p learned for the token's place in the text: the
+    first place, the next two, the next four, and so on; the last bucket is open. With `spread`,
+    w and p start at random with this deviation, so that several bags of one text differ.
+    """
+
+    def __init__(
+        self,
+        weights: WeightMaker,
+        table: tf.Variable,
+        name: str,
+        *,
+        token_dropout: float = 0.0,
+        positions: bool = False,
+        spread: float = 0.0,
+    ) -> None:
+        super().__init__(name=name)
+        self._table = table
+        self._token_dropout = token_dropout
+        self._log_weight = weights.normal("log_weight", [table.shape[0]], spread)
+        self._position = (
+            weights.normal("position", [_NUM_POSITION_BUCKETS], spread) if positions else None
+        )
+
+    @property
+    def num_pieces(self) -> int:
+        """Size of the vocabulary."""
+        return int(self._log_weight.shape[0])
+
+    def start_at(self, weights: npt.NDArray[np.float32]) -> None:
+        """Multiplies the token weights by these `[num_pieces]`, all positive."""
+        self._log_weight.assign_add(np.log(weights))
+
+    def __call__(self, tokens: tf.Tensor, hiding: Hiding | None) -> tf.Tensor:
+        """Means over tokens `[batch, max_tokens]`."""
+        if hiding is not None and self._token_dropout:
+            tokens = hiding.entries(tokens, self._token_dropout)
+        log_weights = tf.gather(self._log_weight, tokens)
+        if self._position is not None:
+            log_weights += tf.gather(self._position, _position_buckets(tokens.shape[1]))
+        return mean_of_rows(self._table, tokens, tf.exp(log_weights))[0]
+
+
+def _position_buckets(width: int) -> npt.NDArray[np.int32]:
+    places = np.log2(np.arange(width) + 1).astype(np.int32)
+    return np.minimum(places, _NUM_POSITION_BUCKETS - 1)
+
+
+class TransformerField(tf.Module):
+    """Pre-LN transformer over token rows and learned positions, then the mean over tokens."""
+
+    def __init__(
+        self,
+        weights: WeightMaker,
+        table: tf.Variable,
+        config: TransformerConfig,
+        max_tokens: int,
+        name: str,
+        *,
+        token_dropout: float = 0.0,
+    ) -> None:
+        super().__init__(name=name)
+        dim = table.shape[1]
+        self._table = table
+        self._token_dropout = token_dropout
+        self._positions = weights.normal("positions", [max_tokens, dim], MAIN_STDDEV)
+        self._layers = [
+            PreNormLayer(
+                weights.under(f"layer_{number}"),
+                dim,
+                config.num_heads,
+                config.feed_forward_dim,
+                f"layer_{number}",
+            )
+            for number in range(config.num_layers)
+        ]
+        self._norm = LayerNorm(weights.under("norm"), dim)
+
+    def __call__(self, tokens: tf.Tensor, hiding: Hiding | None) -> tf.Tensor:
+        """Vectors of tokens `[batch, max_tokens]`; zero for an empty text."""
+        if hiding is not None and self._token_dropout:
+            tokens = hiding.entries(tokens, self._token_dropout)
+        present = tokens > 0
+        vectors = tf.gather(self._table, tokens) + self._positions
+        for layer in self._layers:
+            vectors = layer(vectors, present)
+        return mean_of_vectors(self._norm(vectors), present)
+
+
+class PretrainedField(tf.Module):
+    """Mean of a pretrained encoder's vectors, projected where its dimension is another one.
+
+    Features of one checkpoint share the encoder, whichever tower they are in.
+    """
+
+    def __init__(
+        self,
+        weights: WeightMaker,
+        encoder: BertEncoder,
+        dim: int,
+        name: str,
+        *,
+        token_dropout: float = 0.0,
+    ) -> None:
+        super().__init__(name=name)
+        self._encoder = encoder
+        self._token_dropout = token_dropout
+        hidden = encoder.shape.hidden_dim
+        self._projection = (
+            None if hidden == dim else weights.normal("projection", [hidden, dim], hidden**-0.5)
+        )
+
+    def __call__(self, tokens: tf.Tensor, hiding: Hiding | None) -> tf.Tensor:
+        """Vectors of tokens `[batch, max_tokens]`; zero for an empty text."""
+        if hiding is not None and self._token_dropout:
+            tokens = hiding.entries(tokens, self._token_dropout)
+        mean = mean_of_vectors(self._encoder(tokens), tokens > 0)
+        return mean if self._projection is None else tf.matmul(mean, self._projection)

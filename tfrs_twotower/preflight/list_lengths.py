@@ -1,0 +1,136 @@
+"""Do the list lengths, batch sizes and bundles of the stages fit each other?"""
+
+from collections.abc import Iterator
+
+from tfrs_twotower.config import PreRankingConfig, RunConfig
+from tfrs_twotower.preflight.data_needs import sides_without_text
+from tfrs_twotower.specs import FeatureSpec
+
+
+def check_list_lengths(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
+    """Yields mistakes of the index and export sections."""
+    yield from _check_index(config)
+    yield from _check_export(config)
+
+
+def _check_index(config: RunConfig) -> Iterator[str]:
+    index, export = config.index, config.export
+    # A request fetches k and as many as it may exclude; the index promises its overlap at
+    # index.k, and a promise about a longer list than is served would gate on the wrong thing.
+    if index.k > export.k:
+        yield (
+            f"index.k is {index.k}, but bundles return export.k {export.k}: overlap would be "
+            f"measured on lists that are never served. Set index.k to {export.k} or less, or "
+            "raise export.k."
+        )
+    if index.kind == "brute_force":
+        tree = {
+            "num_leaves": index.num_leaves,
+            "num_leaves_to_search": index.num_leaves_to_search,
+            "num_reordering_candidates": index.num_reordering_candidates,
+        }
+        for key, value in tree.items():
+            if value is not None:
+                yield (
+                    f"index.{key} is {value}, but index.kind is brute_force, which has none. "
+                    "Remove the key, or set index.kind: scann."
+                )
+    elif index.vectors == "int8" and index.kind != "auto":
+        yield (
+            f"index.vectors is int8, but index.kind is {index.kind}; only brute_force stores "
+            "vectors so. Remove the key, or set index.kind: brute_force."
+        )
+    if index.kind == "ivf" and index.num_reordering_candidates is not None:
+        yield (
+            f"index.num_reordering_candidates is {index.num_reordering_candidates}, but index.kind "
+            "is ivf, which scores all that it looks at exactly. Remove the key."
+        )
+    leaves, searched = index.num_leaves, index.num_leaves_to_search
+    if leaves is not None and searched is not None and searched > leaves:
+        yield (
+            f"index.num_leaves_to_search is {searched}, more than index.num_leaves {leaves}. "
+            f"Set it to {leaves} or less."
+        )
+    reordered = index.num_reordering_candidates
+    if reordered is not None and reordered < index.k:
+        yield (
+            f"index.num_reordering_candidates is {reordered}, less than index.k {index.k}. "
+            f"Set it to {index.k} or more."
+        )
+
+
+def _check_export(config: RunConfig) -> Iterator[str]:
+    sizes = config.export.allowed_batch_sizes
+    if not sizes or list(sizes) != sorted(set(sizes)):
+        yield (
+            f"export.allowed_batch_sizes is {list(sizes)}; a server wants at least one, rising "
+            f"and each once. Write {sorted(set(sizes)) or [1, 8, 64]}."
+        )
+
+
+def check_pre_ranking(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
+    """Yields mistakes of the pre_ranking section, if there is one."""
+    section = config.pre_ranking
+    if section is None:
+        return
+    yield from _check_lengths(section, config)
+    yield from _check_teacher(spec, section)
+    if section.ease is not None:
+        yield from _check_ease(spec, "ease is set", "set ease: null")
+
+
+def _check_lengths(section: PreRankingConfig, config: RunConfig) -> Iterator[str]:
+    found = section.num_candidates
+    lists = [
+        ("evaluate.ks has", max(config.evaluate.ks)),
+        ("export.k is", config.export.k),
+        ("pre_ranking.mining.depth is", section.mining.depth),
+    ]
+    if section.early_stopping is not None:
+        k = int(section.early_stopping.metric.partition("@")[2])
+        lists.append(("pre_ranking.early_stopping.metric is at", k))
+    for what, length in lists:
+        if length > found:
+            yield (
+                f"{what} {length}, more than pre_ranking.num_candidates {found}: so many are never "
+                f"re-scored. Raise num_candidates to {length} or more, or lower the other."
+            )
+    if section.list_size > section.mining.depth:
+        yield (
+            f"pre_ranking.list_size is {section.list_size}, more than pre_ranking.mining.depth "
+            f"{section.mining.depth}, which they are drawn from. Set list_size to "
+            f"{section.mining.depth} or less, or raise the depth."
+        )
+
+
+def _check_teacher(spec: FeatureSpec, section: PreRankingConfig) -> Iterator[str]:
+    teacher, terms = section.mining.teacher, section.list_terms
+    for name, weight in (("listwise_kl", terms.listwise_kl), ("margin_mse", terms.margin_mse)):
+        if weight > 0 and teacher == "none":
+            yield (
+                f"pre_ranking.list_terms.{name} is {weight}, but pre_ranking.mining.teacher is "
+                "none: there is nothing to distill. Choose a teacher, or set the weight to 0."
+            )
+    if teacher == "ease":
+        yield from _check_ease(spec, "mining.teacher is ease", "choose another teacher")
+    lacking = sides_without_text(spec)
+    if teacher == "bm25" and lacking:
+        yield (
+            "pre_ranking.mining.teacher is bm25, which needs a text feature on both sides; the "
+            f"spec '{spec.name}' has none in {' and '.join(lacking)}. Choose another teacher."
+        )
+
+
+def _check_ease(spec: FeatureSpec, setting: str, way_out: str) -> Iterator[str]:
+    if not spec.histories:
+        yield (
+            f"pre_ranking.{setting}, which scores from a query's history; the spec '{spec.name}' "
+            f"has no feature of kind history in query.features. Add one, or {way_out}."
+        )
+    identity = spec.candidate_id_feature
+    if identity is not None and identity.hash_buckets is not None:
+        yield (
+            f"pre_ranking.{setting}, but candidate.features.{identity.name} is hashed "
+            "(hash_buckets), so a history does not say which candidates it holds. Remove "
+            f"hash_buckets, or {way_out}."
+        )

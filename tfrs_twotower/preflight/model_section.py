@@ -1,0 +1,139 @@
+"""Do the model section and the terms of the objective fit the features and each other?"""
+
+from collections.abc import Iterator
+
+from tfrs_twotower.config import DatConfig, FittingConfig, IntTowerConfig, ModelConfig, RunConfig
+from tfrs_twotower.errors import ConfigError
+from tfrs_twotower.specs import (
+    CategoricalFeature,
+    FeatureSpec,
+    IdFeature,
+    MultiCategoricalFeature,
+    TextFeature,
+)
+from tfrs_twotower.towers.augmentation_plan import plan_augmentation
+
+_LOOKED_UP = (IdFeature, CategoricalFeature, MultiCategoricalFeature)
+
+
+def check_towers(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
+    """Yields mistakes of the model sections: of the towers, and of the pre-ranker."""
+    models: list[tuple[str, ModelConfig]] = [("model", config.model)]
+    if config.pre_ranking is not None:
+        members = enumerate(config.pre_ranking.models)
+        models += [(f"pre_ranking.models.{number}", model) for number, model in members]
+    for section, model in models:
+        yield from _check_heads(spec, model, section)
+        yield from _check_dropouts(spec, model, section)
+    yield from _check_augmentation(spec, config)
+
+
+def _features(spec: FeatureSpec) -> Iterator[tuple[str, object]]:
+    for feature in spec.query.features:
+        yield f"query.features.{feature.name}", feature
+    for feature in spec.candidate.features:
+        yield f"candidate.features.{feature.name}", feature
+
+
+def _check_heads(spec: FeatureSpec, model: ModelConfig, section: str) -> Iterator[str]:
+    users = [
+        where
+        for where, feature in _features(spec)
+        if isinstance(feature, TextFeature) and feature.encoder == "transformer"
+    ]
+    if users and model.embedding_dim % model.transformer.num_heads:
+        allowed = [n for n in (1, 2, 4, 8, 16) if model.embedding_dim % n == 0]
+        yield (
+            f"{section}.transformer.num_heads is {model.transformer.num_heads}, which does not "
+            f"divide {section}.embedding_dim {model.embedding_dim} ({users[0]} has encoder: "
+            "transformer). "
+            f"Set num_heads to one of {', '.join(map(str, allowed))}, or change embedding_dim."
+        )
+
+
+def _check_dropouts(spec: FeatureSpec, model: ModelConfig, section: str) -> Iterator[str]:
+    """A dropout of something that is not there is a misunderstanding, not a setting."""
+    kinds = [feature for _, feature in _features(spec)]
+    needs = (
+        ("history_dropout", model.history_dropout, bool(spec.histories), "a history feature"),
+        (
+            "token_dropout",
+            model.token_dropout,
+            any(isinstance(feature, TextFeature) for feature in kinds),
+            "a text feature",
+        ),
+        (
+            "id_dropout",
+            model.id_dropout,
+            any(isinstance(feature, _LOOKED_UP) for feature in kinds),
+            "an id or categorical feature",
+        ),
+    )
+    for key, value, present, what in needs:
+        if value > 0 and not present:
+            yield (
+                f"{section}.{key} is {value}, but the spec '{spec.name}' has not {what}. "
+                f"Remove the key, or add {what} to the spec."
+            )
+
+
+def _check_augmentation(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
+    if isinstance(config.model, DatConfig):
+        try:
+            plan_augmentation(spec, config.model)
+        except ConfigError as mistake:
+            yield str(mistake)
+
+
+def check_terms(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
+    """Yields mistakes of `terms`, of the towers and of the pre-ranker."""
+    yield from _check(spec, "training", config.training, config.model.kind)
+    yield from _check_flat_heads("training", config.training, "model", config.model)
+    if config.pre_ranking is not None:
+        yield from _check(spec, "pre_ranking", config.pre_ranking, "inttower")
+        for number, model in enumerate(config.pre_ranking.models):
+            section = f"pre_ranking.models.{number}"
+            yield from _check_flat_heads("pre_ranking", config.pre_ranking, section, model)
+
+
+def _check(spec: FeatureSpec, section: str, fitting: FittingConfig, kind: str) -> Iterator[str]:
+    terms = fitting.terms
+    needs = (
+        ("mimic", terms.mimic, "dat"),
+        ("contrastive_interaction", terms.contrastive_interaction, "inttower"),
+        ("interaction", terms.interaction, "inttower"),
+    )
+    for name, term, needed in needs:
+        if term is not None and kind != needed:
+            yield (
+                f"{section}.terms.{name} is set, but the towers are of kind {kind}; the term is "
+                f"for kind {needed}. Remove it"
+                + (f", or set model.kind: {needed}." if section == "training" else ".")
+            )
+    alignment = terms.category_alignment
+    if alignment is None:
+        return
+    features = spec.candidate.features
+    names = [feature.name for feature in features if isinstance(feature, CategoricalFeature)]
+    if alignment.feature not in names:
+        yield (
+            f"{section}.terms.category_alignment.feature is {alignment.feature!r}, which is no "
+            f"categorical feature of the candidates; the spec '{spec.name}' has "
+            f"{', '.join(names) or 'none'}. Name one of kind categorical, or remove the term."
+        )
+
+
+def _check_flat_heads(
+    section: str, fitting: FittingConfig, model_section: str, model: ModelConfig
+) -> Iterator[str]:
+    """CIR compares the flattened heads of the last query layer with a candidate's."""
+    if fitting.terms.contrastive_interaction is None or not isinstance(model, IntTowerConfig):
+        return
+    of_candidate = model.candidate_views * model.num_candidate_heads
+    if model.num_query_heads != of_candidate:
+        yield (
+            f"{section}.terms.contrastive_interaction compares all heads of a query layer with "
+            f"those of a candidate, but {model_section} has {model.num_query_heads} "
+            f"(num_query_heads) and {of_candidate} (candidate_views x num_candidate_heads). Make "
+            "them equal, or remove the term."
+        )

@@ -1,0 +1,73 @@
+"""The total order of a ranking: score descending, then row ascending; -1 where a list is short."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def top_k_rows(scores: NDArray[np.floating], k: int) -> NDArray[np.int64]:
+    """Rows of the k best scores: score descending, then row ascending.
+
+    The order is total, so the answer does not depend on the method of selection. Where all scores
+    are equal the first k rows are returned whatever is relevant: over permuted rows a constant
+    scorer has an expected recall of k / num_candidates.
+
+    Args:
+        scores: `[num_queries, num_candidates]`; -inf takes a candidate out of the ranking.
+        k: length of the lists.
+
+    Returns:
+        `[num_queries, k]` rows, -1 where fewer than k candidates can be ranked.
+
+    Raises:
+        ValueError: a score is NaN, k is not positive, or `scores` is not a matrix.
+    """
+    if scores.ndim != 2 or k < 1:
+        raise ValueError(
+            f"scores has shape {scores.shape} and k is {k}; expected a matrix and k >= 1"
+        )
+    if np.isnan(scores).any():
+        raise ValueError("a score is NaN; a ranking needs a number for every candidate")
+    num_queries, num_candidates = scores.shape
+    width = min(k, num_candidates)
+    ranked = np.full((num_queries, k), -1, np.int64)
+    if width == 0 or num_queries == 0:
+        return ranked
+    if width == num_candidates:
+        best = np.broadcast_to(np.arange(width), (num_queries, width))
+    else:
+        best = _unordered_top_k(scores, width)
+    best_scores = np.take_along_axis(scores, best, axis=1)
+    order = np.argsort(-best_scores, axis=1, kind="stable")
+    best = np.take_along_axis(best, order, axis=1)
+    usable = np.take_along_axis(best_scores, order, axis=1) > -np.inf
+    ranked[:, :width] = np.where(usable, best, -1)
+    return ranked
+
+
+def _unordered_top_k(scores: NDArray[np.floating], k: int) -> NDArray[np.int64]:
+    """The k best of each query, rows ascending; ties at the cut-off go to the lowest rows."""
+    best = np.argpartition(scores, -k, axis=1)[:, -k:]
+    cut_off = np.take_along_axis(scores, best, axis=1).min(axis=1)
+    for query in np.flatnonzero((scores >= cut_off[:, None]).sum(axis=1) > k):
+        above = np.flatnonzero(scores[query] > cut_off[query])
+        level = np.flatnonzero(scores[query] == cut_off[query])
+        best[query] = np.concatenate([above, level[: k - len(above)]])
+    return np.sort(best, axis=1)
+
+
+def re_rank(rows: NDArray[np.int64], scores: NDArray[np.floating]) -> NDArray[np.int64]:
+    """The same rows: score descending, then row ascending; -1 last.
+
+    Args:
+        rows: `[num_queries, n]`, -1 where there is no candidate.
+        scores: `[num_queries, n]`; those at -1 are not read.
+
+    Raises:
+        ValueError: the score of a candidate is NaN.
+    """
+    absent = rows < 0
+    if np.isnan(scores[~absent]).any():
+        raise ValueError("a score is NaN; a ranking needs a number for every candidate")
+    falling = np.where(absent, np.inf, -scores)
+    order = np.lexsort((rows, falling, absent), axis=1)
+    return np.take_along_axis(rows, order, axis=1)

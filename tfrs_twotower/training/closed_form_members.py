@@ -1,0 +1,144 @@
+"""What the pre-ranker takes from a window's examples without training: EASE, and signals."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tfrs_twotower.artifacts.layout import CANDIDATE_SIGNALS, EASE_MEMBER
+from tfrs_twotower.closed_form.ease import binary_matrix, ease_factors
+from tfrs_twotower.config import EaseMemberConfig, PreRankingConfig
+from tfrs_twotower.data.assets import Assets
+from tfrs_twotower.data.corpus import Corpus
+from tfrs_twotower.data.training_examples import ExampleTable
+from tfrs_twotower.errors import ConfigError
+from tfrs_twotower.features.lookup import row_of_token
+from tfrs_twotower.specs import FeatureSpec
+from tfrs_twotower.towers.linear_member import LinearMember, history_inputs, save_linear_member
+
+_DAY_S = 86_400
+
+
+class CandidateSignals(NamedTuple):
+    """What is known of every candidate.
+
+    Attributes:
+        names: `log_count` of the whole window, `log_count_30d` of its last 30 days, and so on.
+        values: `[num_candidates, num_signals]` float32.
+    """
+
+    names: tuple[str, ...]
+    values: NDArray[np.float32]
+
+
+def candidate_signals(
+    days: Sequence[float | None], table: ExampleTable, num_candidates: int
+) -> CandidateSignals:
+    """log(1 + positive examples of a candidate) in the last days of the window, for each entry.
+
+    The window ends with its latest example. In data without time only the whole window is known.
+
+    Args:
+        days: lengths; None for the whole window.
+        table: the examples of the window.
+        num_candidates: size of the corpus.
+    """
+    rows, times = table.candidate_rows, table.timestamps  # all 0 without time
+    names: list[str] = []
+    values = np.zeros((num_candidates, 0), np.float32)
+    for length in days:
+        counted = rows
+        if length is not None:
+            if not times.any():
+                continue
+            counted = rows[times > times.max() - length * _DAY_S]
+        names.append("log_count" if length is None else f"log_count_{length:g}d")
+        column = np.log1p(np.bincount(counted, minlength=num_candidates)).astype(np.float32)
+        values = np.concatenate([values, column[:, None]], axis=1)
+    return CandidateSignals(tuple(names), values)
+
+
+def fit_linear_member(
+    spec: FeatureSpec,
+    config: EaseMemberConfig,
+    assets: Assets,
+    corpus: Corpus,
+    table: ExampleTable,
+) -> LinearMember:
+    """EASE of which query chose which candidate in the examples, however often.
+
+    Args:
+        spec: the feature spec; it has a history.
+        config: rank, penalty, half-lives.
+        assets: the vocabulary of the candidates' ids.
+        corpus: the candidates.
+        table: the examples of the window that may be learned from.
+
+    Raises:
+        ConfigError: the corpus is too large.
+        DataError: the matrix cannot be inverted.
+    """
+    num_candidates = len(corpus)
+    if num_candidates > config.max_candidates:
+        raise ConfigError(
+            f"pre_ranking.ease: the corpus has {num_candidates:,} candidates, more than "
+            f"pre_ranking.ease.max_candidates {config.max_candidates:,}: EASE inverts a matrix of "
+            "that order. Raise the limit, or leave ease out."
+        )
+    chosen = binary_matrix(
+        table.query_rows, table.candidate_rows, len(table.query_ids), num_candidates
+    )
+    factors = ease_factors(chosen, l2=config.l2, rank=config.rank)
+    rows = row_of_token(spec, assets, corpus)
+    history = np.where(rows[:, None] >= 0, factors.history[rows], np.float32(0.0))
+    return LinearMember(
+        history_inputs(spec, assets), config.half_lives, history, factors.candidates
+    )
+
+
+@dataclass(frozen=True)
+class ClosedForm:
+    """Of one window.
+
+    Attributes:
+        linear: EASE, if it is a member.
+        signals: of every candidate.
+    """
+
+    linear: LinearMember | None
+    signals: CandidateSignals
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Names of the scores that join the sum."""
+        return (*(self.linear.features if self.linear else ()), *self.signals.names)
+
+    def save(self, spec: FeatureSpec, assets: Assets, directory: Path) -> None:
+        """Writes its files into the directory of the pre-ranker."""
+        np.save(directory / CANDIDATE_SIGNALS, self.signals.values, allow_pickle=False)
+        if self.linear is not None:
+            (directory / EASE_MEMBER).mkdir(exist_ok=True)
+            save_linear_member(self.linear, spec, assets, directory / EASE_MEMBER)
+
+
+def fit_closed_form(
+    spec: FeatureSpec,
+    pre_ranking: PreRankingConfig,
+    assets: Assets,
+    corpus: Corpus,
+    table: ExampleTable,
+) -> ClosedForm:
+    """Fits both on the examples of a window.
+
+    Raises:
+        ConfigError: the corpus is too large for EASE.
+        DataError: the matrix of EASE cannot be inverted.
+    """
+    linear = None
+    if pre_ranking.ease is not None:
+        linear = fit_linear_member(spec, pre_ranking.ease, assets, corpus, table)
+    signals = candidate_signals(pre_ranking.popularity_days, table, len(corpus))
+    return ClosedForm(linear, signals)

@@ -1,0 +1,206 @@
+"""From mined lists to a trained pre-ranker on disk."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+from tfrs_twotower.artifacts.layout import (
+    FIRST_FIT_WEIGHTS,
+    MEMBER,
+    TRAINING_LOG,
+    WEIGHTS,
+)
+from tfrs_twotower.config import PreRankingConfig, RunConfig
+from tfrs_twotower.data.assets import Assets, load_assets
+from tfrs_twotower.data.training_examples import ExampleTable
+from tfrs_twotower.errors import TrainingError
+from tfrs_twotower.specs import FeatureSpec
+from tfrs_twotower.towers.pre_ranker import INTERACTION, RETRIEVAL, Combination
+from tfrs_twotower.towers.storage import load_towers
+from tfrs_twotower.towers.tower import Towers
+from tfrs_twotower.training.cascade_validation import Pools
+from tfrs_twotower.training.closed_form_members import CandidateSignals, ClosedForm, fit_closed_form
+from tfrs_twotower.training.job import most_validation_queries, validation_metric
+from tfrs_twotower.training.member import MemberJob, clear_member
+from tfrs_twotower.training.reports import Report, StepReport, TrainingResult, message_report
+from tfrs_twotower.training.train import ignore_report
+from tfrs_twotower.training.training_data import TrainingData, open_training_data
+
+_SEED_STEP = 1_000_003
+
+
+@dataclass(frozen=True)
+class PreRankerResult:
+    """What came out.
+
+    Attributes:
+        members: of the training of each member that is trained.
+        num_examples: examples that the final members were fitted on.
+        validation: the metric of retrieval alone and of the whole cascade.
+        weights: of the combination, by feature.
+        messages: what a person should know.
+    """
+
+    members: tuple[TrainingResult, ...]
+    num_examples: int
+    validation: dict[str, float]
+    weights: dict[str, float]
+    messages: tuple[str, ...]
+
+
+def train_pre_ranker(
+    spec: FeatureSpec,
+    config: RunConfig,
+    pre_ranking: PreRankingConfig,
+    preprocessed_dir: Path,
+    model_dir: Path,
+    negatives_dir: Path,
+    output_dir: Path,
+    report: Report = ignore_report,
+    *,
+    checkpoint_root: Path = Path(),
+) -> PreRankerResult:
+    """Trains the members, fits the cascade's weighted sum, and writes all of it.
+
+    The members of a first fit learn from training examples only, and so did the retrieval towers
+    that are set beside them: the sum's weights are fitted where both are honest, on validation
+    queries, and are kept when the members are fitted again with the validation window.
+
+    Args:
+        spec: the feature spec.
+        config: the run config.
+        pre_ranking: its section for the second stage.
+        preprocessed_dir: a finished preprocessed artifact.
+        model_dir: the retrieval model.
+        negatives_dir: what was mined.
+        output_dir: an existing directory; everything is written here.
+        report: is told of every step.
+        checkpoint_root: where relative `checkpoint` directories of the spec start.
+
+    Raises:
+        ConfigError: the corpus is too large for EASE.
+        DataError: the matrix of EASE cannot be inverted.
+        TrainingError: training diverged, or cannot start.
+        ArtifactError: an artifact cannot be read, or does not fit the others.
+    """
+    assets = load_assets(preprocessed_dir)
+    refit = config.training.refit
+    data = open_training_data(preprocessed_dir, spec, config.training, assets)
+    retrieval = load_towers(model_dir, FIRST_FIT_WEIGHTS if refit else WEIGHTS)
+
+    @cache
+    def tables(with_fresh: bool) -> ExampleTable:
+        return data.examples(retrieval.query, with_fresh=with_fresh)
+
+    table = tables(False)
+    closed_form = fit_closed_form(spec, pre_ranking, assets, data.corpus, table)
+    pools = _pools(data, retrieval, table, closed_form, pre_ranking, config.seed)
+    messages = _missing_days(closed_form.signals, pre_ranking)
+    for message in messages:
+        report(message_report(message))
+    num_members = len(pre_ranking.models)
+    directories = [output_dir / MEMBER.format(number=number) for number in range(num_members)]
+    members, interactions = [], []
+    for number, (model, directory) in enumerate(zip(pre_ranking.models, directories, strict=True)):
+        directory.mkdir(exist_ok=True)
+        job = MemberJob(
+            spec,
+            model,
+            pre_ranking,
+            data,
+            # Building towers may add a checkpoint's vocabulary.
+            Assets(dict(assets.vocabularies), assets.statistics),
+            pools=pools,
+            tables=tables,
+            negatives_dir=negatives_dir,
+            # Another start than the other members' and the retrieval model's, also of runs whose
+            # seeds follow this one's.
+            seed=config.seed + _SEED_STEP * (1 + number),
+            refit=refit,
+            output_dir=directory,
+            report=_named(report, f"member {number + 1} of {num_members}: "),
+            checkpoint_root=checkpoint_root,
+        )
+        result, interaction = job.finish()
+        members.append(result)
+        interactions.append(interaction)
+    weights = pools.fit(interactions)
+    if refit:
+        table = tables(True)
+        closed_form = fit_closed_form(spec, pre_ranking, assets, data.corpus, table)
+    combination = Combination(
+        pre_ranking.num_candidates,
+        (
+            RETRIEVAL,
+            *(f"{INTERACTION}_{number}" for number in range(num_members)),
+            *closed_form.features,
+        ),
+        tuple(float(weight) for weight in weights),
+    )
+    combination.save(output_dir)
+    closed_form.save(spec, assets, output_dir)
+    metric = validation_metric(pre_ranking)
+    _join_logs(output_dir, directories)
+    for directory in directories:
+        clear_member(directory)
+    return PreRankerResult(
+        tuple(members),
+        len(table),
+        {
+            f"retrieval {metric}": pools.retrieval_alone(metric),
+            f"cascade {metric}": pools.measure(metric, weights, interactions),
+        },
+        dict(zip(combination.features, combination.weights, strict=True)),
+        tuple(messages),
+    )
+
+
+def _missing_days(signals: CandidateSignals, pre_ranking: PreRankingConfig) -> list[str]:
+    if len(signals.names) == len(pre_ranking.popularity_days):
+        return []
+    kept = ", ".join(signals.names) or "none"
+    return [f"pre_ranking.popularity_days: the data has no time; signals that are kept: {kept}"]
+
+
+def _pools(
+    data: TrainingData,
+    retrieval: Towers,
+    table: ExampleTable,
+    closed_form: ClosedForm,
+    pre_ranking: PreRankingConfig,
+    seed: int,
+) -> Pools:
+    most = most_validation_queries(pre_ranking)
+    queries = data.validation_queries(retrieval.query, data.counts(table), most, seed=seed)
+    if queries is None:
+        raise TrainingError(
+            "pre_ranking weighs the scores of both stages on validation queries, and the split "
+            "has none. Widen the validation window, or leave pre_ranking out."
+        )
+    return Pools(
+        retrieval,
+        data.corpus_tokens(retrieval.candidate),
+        queries,
+        num_candidates=pre_ranking.num_candidates,
+        signals=closed_form.signals.values,
+        linear=closed_form.linear,
+    )
+
+
+def _named(report: Report, name: str) -> Report:
+    def pass_on(step: StepReport) -> None:
+        report(replace(step, message=name + step.message) if step.message else step)
+
+    return pass_on
+
+
+def _join_logs(directory: Path, members: Sequence[Path]) -> None:
+    lines = [
+        json.dumps({"member": number, **json.loads(line)})
+        for number, member in enumerate(members)
+        for line in (member / TRAINING_LOG).read_text(encoding="utf-8").splitlines()
+    ]
+    text = "".join(f"{line}\n" for line in lines)
+    (directory / TRAINING_LOG).write_text(text, encoding="utf-8")

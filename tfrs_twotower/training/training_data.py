@@ -1,0 +1,167 @@
+"""What training reads, as tokens in memory: examples, corpus, validation queries, mined lists."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from tfrs_twotower.artifacts import read_manifest
+from tfrs_twotower.artifacts.layout import FRESH_GLOB, TRAIN_GLOB
+from tfrs_twotower.config import TrainingConfig
+from tfrs_twotower.data.assets import Assets
+from tfrs_twotower.data.corpus import Corpus, load_corpus
+from tfrs_twotower.data.evaluation_queries import load_evaluation_queries
+from tfrs_twotower.data.negative_lists import NegativeLists, Phase, load_negative_lists
+from tfrs_twotower.data.training_examples import ExampleTable, concatenate, load_example_table
+from tfrs_twotower.errors import CorruptArtifact
+from tfrs_twotower.metrics import GroundTruth
+from tfrs_twotower.ranking.ragged import Ragged
+from tfrs_twotower.specs import FeatureSpec
+from tfrs_twotower.towers.tower import Tower
+from tfrs_twotower.training.plan import time_decay
+from tfrs_twotower.training.validation import ValidationQueries
+
+_CHUNK = 4096
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Reads one preprocessed artifact.
+
+    Attributes:
+        directory: of the artifact.
+        spec: the feature spec.
+        corpus: its candidates.
+        window: ends of the training and validation windows, seconds or None.
+        config: which examples are used, and how they are weighted.
+    """
+
+    directory: Path
+    spec: FeatureSpec
+    corpus: Corpus
+    window: dict[str, Any]
+    config: TrainingConfig
+
+    def examples(self, query_tower: Tower, *, with_fresh: bool) -> ExampleTable:
+        """Training examples with their weights; with those of the validation window if asked.
+
+        Weights are the data's times the time decay.
+        """
+        table = self._read(query_tower, TRAIN_GLOB)
+        end_s = self.window.get("train_end")
+        if with_fresh:
+            table = concatenate(table, self._read(query_tower, FRESH_GLOB))
+            end_s = self.window.get("validation_end")
+        half_life_days = self.config.time_decay_half_life_days
+        if half_life_days is None:
+            return table
+        if end_s is None:
+            end_s = int(table.timestamps.max())
+        decay = time_decay(table.timestamps, half_life_days=half_life_days, end_s=end_s)
+        return replace(table, weights=table.weights * decay)
+
+    def corpus_tokens(self, candidate_tower: Tower) -> dict[str, tf.Tensor]:
+        """`[num_candidates, ...]` tokens of the candidate tower, by name."""
+        return _tokens(candidate_tower, self.corpus.raw)
+
+    def counts(self, table: ExampleTable) -> NDArray[np.int64]:
+        """`[num_candidates]` examples of each candidate."""
+        return np.bincount(table.candidate_rows, minlength=len(self.corpus)).astype(np.int64)
+
+    def validation_queries(
+        self, query_tower: Tower, counts: NDArray[np.int64], most: int, *, seed: int
+    ) -> ValidationQueries | None:
+        """A fixed sample of the validation queries; None if the split has none."""
+        if not read_manifest(self.directory, "preprocessed").counts.get("validation_queries"):
+            return None
+        read = load_evaluation_queries(self.directory, "validation", self.spec, self.corpus)
+        queries = ValidationQueries(
+            {name: value.numpy() for name, value in _tokens(query_tower, read.raw).items()},
+            GroundTruth.from_lists(read.relevant, read.gains),
+            Ragged.from_lists(read.seen),
+            counts > 0 if self.spec.split.known_candidates_only else None,
+        )
+        return queries.sample(most, seed=seed)
+
+    def _read(self, query_tower: Tower, pattern: str) -> ExampleTable:
+        return load_example_table(
+            self.directory, self.spec, self.corpus, query_tower.inputs, pattern
+        )
+
+
+def open_training_data(
+    directory: Path, spec: FeatureSpec, config: TrainingConfig, assets: Assets
+) -> TrainingData:
+    """Reads the corpus of a preprocessed artifact; examples and queries when they are asked for."""
+    window = assets.statistics.get("window") or {}
+    return TrainingData(directory, spec, load_corpus(directory, spec), window, config)
+
+
+def _tokens(tower: Tower, raw: dict[str, NDArray[Any]]) -> dict[str, tf.Tensor]:
+    size = len(next(iter(raw.values())))
+    parts = [
+        tower.inputs(
+            {name: tf.constant(values[start : start + _CHUNK]) for name, values in raw.items()}
+        )
+        for start in range(0, size, _CHUNK)
+    ]
+    return {name: tf.concat([part[name] for part in parts], axis=0) for name in parts[0]}
+
+
+_LIST_STREAM = 1 << 32  # apart from other uses of the run's seed, which count from 1
+
+
+@dataclass(frozen=True)
+class ListedExamples:
+    """Examples, each with a few of its mined candidates, drawn anew in every step.
+
+    Attributes:
+        table: the examples.
+        lists: what was mined for them, in their order; may be on disk.
+        list_size: how many are drawn for an example; all if there are fewer.
+        seed: of the drawing.
+    """
+
+    table: ExampleTable
+    lists: NegativeLists
+    list_size: int
+    seed: int
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def batch(self, positions: NDArray[np.integer], step: int) -> dict[str, Any]:
+        """The table's batch, with `listed_rows` and, if there is a teacher, `teacher`."""
+        batch = self.table.batch(positions, step)
+        rows, teacher = self.lists.rows[positions], self.lists.teacher
+        random = np.random.Generator(np.random.Philox(key=[self.seed, _LIST_STREAM + step]))
+        # Padding comes last, so that a short list is drawn as a whole.
+        lottery = random.random(rows.shape) + (rows < 0)
+        drawn = np.argsort(lottery, axis=1)[:, : self.list_size]
+        batch["listed_rows"] = np.take_along_axis(rows, drawn, axis=1)
+        if teacher is not None:
+            scores = teacher[positions]
+            of_drawn = np.take_along_axis(scores[:, 1:], drawn, axis=1)
+            batch["teacher"] = np.concatenate([scores[:, :1], of_drawn], axis=1)
+        return batch
+
+
+def read_listed_examples(
+    directory: Path, phase: Phase, table: ExampleTable, *, list_size: int, seed: int
+) -> ListedExamples:
+    """Joins the examples of a phase with what was mined for them; the arrays stay on disk.
+
+    Raises:
+        MissingArtifact: nothing was mined for this phase.
+        CorruptArtifact: what was mined cannot be read, or does not fit the examples.
+    """
+    lists = load_negative_lists(directory, phase)
+    if len(lists) != len(table):
+        raise CorruptArtifact(
+            f"{directory}: holds {len(lists)} lists for the phase '{phase}', expected one for each "
+            f"of {len(table)} examples. Run `twotower mine` again."
+        )
+    return ListedExamples(table, lists, list_size, seed)
