@@ -6,18 +6,7 @@ import traceback
 
 import typer
 
-from pipelines.cli import bundle_commands as query_commands
-from pipelines.cli import bundle_commands as refresh_command
-from pipelines.cli import bundle_commands as rollback_command
-from pipelines.cli import endpoint_commands as load_test_command
-from pipelines.cli import endpoint_commands as recall_check_command
-from pipelines.cli import endpoint_commands as serve_command
-from pipelines.cli import run_commands as compare_command
-from pipelines.cli import run_commands as stage_commands
-from pipelines.cli import start_commands as dataset_command
-from pipelines.cli import start_commands as demo_command
-from pipelines.cli import start_commands as doctor_command
-from pipelines.cli import start_commands as init_command
+from pipelines.cli import bundle_commands, endpoint_commands, run_commands, start_commands
 from tfrs_twotower import __version__
 from tfrs_twotower.errors import (
     EndpointError,
@@ -64,21 +53,8 @@ def _options(
     del version
 
 
-for _module in (
-    demo_command,
-    stage_commands,
-    compare_command,
-    query_commands,
-    serve_command,
-    recall_check_command,
-    load_test_command,
-    refresh_command,
-    rollback_command,
-    dataset_command,
-    init_command,
-    doctor_command,
-):
-    _module.add_to(app)
+for _commands in (start_commands, run_commands, bundle_commands, endpoint_commands):
+    _commands.add_to(app)
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.running import JSON_OPTION, SHARDED_BUNDLE_ARGUMENT, print_json
+from pipelines.cli.running import JSON_OPTION, SHARDED_BUNDLE_ARGUMENT, output_console, print_json
 
 _Bundle = Annotated[
     Path,
@@ -81,8 +81,6 @@ def query(
         return
     from rich.table import Table
 
-    from pipelines.cli.printing import output_console
-
     table = Table(box=None, header_style="bold")
     table.add_column("rank", justify="right")
     table.add_column("candidate", no_wrap=True)
@@ -127,12 +125,6 @@ def preflight(
         typer.echo(f"{bundle}: a {server} TF Serving can load it.")
     if verdict:
         raise typer.Exit(1)
-
-
-def add_query_commands(app: typer.Typer) -> None:
-    """Adds the commands."""
-    app.command(short_help="Ask an exported bundle.")(query)
-    app.command(short_help="Whether a model server can load a bundle.")(preflight)
 
 
 def refresh(
@@ -198,11 +190,6 @@ def refresh(
         )
 
 
-def add_refresh(app: typer.Typer) -> None:
-    """Adds the command."""
-    app.command(short_help="Change a bundle's candidates without training.")(refresh)
-
-
 def rollback(
     bundle: Annotated[Path, SHARDED_BUNDLE_ARGUMENT],
     version: Annotated[
@@ -238,6 +225,9 @@ def rollback(
         typer.echo(f"{bundle}: models.config serves version {served}.")
 
 
-def add_rollback(app: typer.Typer) -> None:
-    """Adds the command."""
+def add_to(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command(short_help="Ask an exported bundle.")(query)
+    app.command(short_help="Whether a model server can load a bundle.")(preflight)
+    app.command(short_help="Change a bundle's candidates without training.")(refresh)
     app.command(short_help="Serve an earlier version of a bundle.")(rollback)

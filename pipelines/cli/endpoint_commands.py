@@ -77,11 +77,6 @@ def serve(
     run(ServerOptions(source, grpc_port, rest_port, batching), typer.echo)
 
 
-def add_serve(app: typer.Typer) -> None:
-    """Adds the command."""
-    app.command(short_help="Serve bundles on this machine, for development and tests.")(serve)
-
-
 def recall_check(
     target: Annotated[
         str,
@@ -165,11 +160,6 @@ def recall_check(
         raise typer.Exit(1)
 
 
-def add_recall_check(app: typer.Typer) -> None:
-    """Adds the command."""
-    app.command(short_help="Whether a live endpoint still finds enough.")(recall_check)
-
-
 def load_test(
     target: Annotated[
         str,
@@ -240,6 +230,8 @@ def load_test(
         report.write_text(load_test_page(found), encoding="utf-8")
 
 
-def add_load_test(app: typer.Typer) -> None:
-    """Adds the command."""
+def add_to(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command(short_help="Serve bundles on this machine, for development and tests.")(serve)
+    app.command(short_help="Whether a live endpoint still finds enough.")(recall_check)
     app.command(short_help="How much an endpoint answers, and how fast.")(load_test)

@@ -1,14 +1,13 @@
 """Prints what commands answer: leaderboards, comparisons, recommendations."""
 
 import json
-import sys
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
+from pipelines.cli.running import output_console
 from pipelines.comparing.results import DOCUMENT, MARKDOWN, PAGE
 from pipelines.stages.context import StageContext
 from tfrs_twotower.artifacts import Layout
@@ -16,14 +15,6 @@ from tfrs_twotower.artifacts.layout import EVALUATION
 from tfrs_twotower.evaluation.comparison_rows import best_first, comparison_rows, label_of
 from tfrs_twotower.evaluation.labels import label
 from tfrs_twotower.evaluation.leaderboard import leaderboard, model_stages
-
-_WIDTH_OF_FILES = 160
-
-
-def output_console() -> Console:
-    """As wide as the terminal; wide enough for a table where the output is a file or a pipe."""
-    width = None if sys.stdout.isatty() else _WIDTH_OF_FILES
-    return Console(highlight=False, markup=False, width=width)
 
 
 def print_leaderboard(layout: Layout) -> None:

@@ -19,9 +19,6 @@ from pipelines.cli.running import (
 )
 from tfrs_twotower.errors import ConfigError
 
-if TYPE_CHECKING:
-    from pipelines.stages.order import Stage
-
 _STAGES = {
     "preprocess": (
         "Tables to examples, corpus and vocabularies.",
@@ -60,7 +57,6 @@ _STAGES = {
     ),
 }
 """Of each stage, a line for the list of commands and a sentence for its own help."""
-
 _Run = Annotated[Path, RUN_ARGUMENT]
 _Workdir = Annotated[Path, WORKDIR_OPTION]
 _Set = Annotated[list[str] | None, SET_OPTION]
@@ -74,6 +70,10 @@ _For = Annotated[
     str | None,
     typer.Option("--for", metavar="STAGE", help="This stage, and only the stages it needs."),
 ]
+
+
+if TYPE_CHECKING:
+    from pipelines.stages.order import Stage
 
 
 def run(
@@ -197,15 +197,6 @@ def _help_of(name: str) -> str:
     )
 
 
-def add_stages(app: typer.Typer) -> None:
-    """Adds the commands."""
-    app.command(short_help="Run all stages that are not up to date.")(run)
-    _export.__doc__ = _help_of("export")
-    for name, (short_help, _) in _STAGES.items():
-        command = _export if name == "export" else _stage_command(name)
-        app.command(name, short_help=short_help)(command)
-
-
 def compare(
     runs: Annotated[
         list[Path],
@@ -258,6 +249,11 @@ def compare(
         print_comparison(document, root)
 
 
-def add_compare(app: typer.Typer) -> None:
-    """Adds the command."""
+def add_to(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command(short_help="Run all stages that are not up to date.")(run)
+    _export.__doc__ = _help_of("export")
+    for name, (short_help, _) in _STAGES.items():
+        command = _export if name == "export" else _stage_command(name)
+        app.command(name, short_help=short_help)(command)
     app.command(short_help="Train several runs over seeds; one leaderboard with tests.")(compare)

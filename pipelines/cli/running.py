@@ -1,6 +1,7 @@
-"""From a command's arguments to a stage context."""
+"""From a command's arguments to a stage context, and what every command prints with."""
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from pipelines.stages.context import StageContext
     from pipelines.stages.order import StageOutcome
 
@@ -30,6 +33,7 @@ SHARDED_BUNDLE_ARGUMENT = typer.Argument(
     help="Bundle directory, WORKDIR/bundle/NAME; of shards, without -shard-... for all.",
 )
 JSON_OPTION = typer.Option("--json", help="Print one JSON object on standard output.")
+_WIDTH_OF_FILES = 160
 BEAM_ARGUMENT = typer.Argument(
     metavar="-- BEAM_OPTIONS",
     show_default=False,
@@ -66,6 +70,14 @@ def make_context(
         reporter=make_reporter(),
         beam_options=tuple(beam_options),
     )
+
+
+def output_console() -> "Console":
+    """As wide as the terminal; wide enough for a table where the output is a file or a pipe."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else _WIDTH_OF_FILES
+    return Console(highlight=False, markup=False, width=width)
 
 
 def print_json(value: Any) -> None:

@@ -43,11 +43,6 @@ def demo(
     typer.echo(f"\nReport: {context.layout.report / 'index.html'}")
 
 
-def add_demo(app: typer.Typer) -> None:
-    """Adds the command."""
-    app.command(short_help="The whole path on MovieLens-100k.")(demo)
-
-
 def init(
     interactions: Annotated[
         Path,
@@ -84,11 +79,6 @@ def init(
         typer.echo(f"Feature spec: {spec}\nRun config:   {run}")
         workdir = Path("build") / run.stem.removesuffix("_run")
         typer.echo(f"Next: read both, then `twotower run {quote(str(run))} --workdir {workdir}`.")
-
-
-def add_init(app: typer.Typer) -> None:
-    """Adds the command."""
-    app.command(short_help="Write a first feature spec and run config from tables.")(init)
 
 
 def dataset(
@@ -128,11 +118,6 @@ def dataset(
         typer.echo(f"{name} is in {directory}")
 
 
-def add_dataset(app: typer.Typer) -> None:
-    """Adds the command."""
-    app.command(short_help="Fetch and convert a public data set.")(dataset)
-
-
 def doctor(json_output: Annotated[bool, JSON_OPTION] = False) -> None:
     """Check versions, Keras 2, the ScaNN and TensorFlow match, AVX2 and op libraries.
 
@@ -156,6 +141,9 @@ def doctor(json_output: Annotated[bool, JSON_OPTION] = False) -> None:
         raise typer.Exit(2)
 
 
-def add_doctor(app: typer.Typer) -> None:
-    """Adds the command."""
+def add_to(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command(short_help="The whole path on MovieLens-100k.")(demo)
+    app.command(short_help="Write a first feature spec and run config from tables.")(init)
+    app.command(short_help="Fetch and convert a public data set.")(dataset)
     app.command(short_help="Check this environment, and say the fixes.")(doctor)

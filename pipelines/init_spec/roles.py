@@ -13,6 +13,20 @@ _LEAST_SPAN_DAYS = 14
 _LEAST_RETURNING = 0.3
 _TEST_SHARE = 0.1
 _DAY_S = 86_400
+LABEL_HINTS = (
+    *("rating", "ratings", "stars", "score", "grade", "label", "relevance", "feedback"),
+    *("preference", "bewertung", "note"),
+)
+WEIGHT_HINTS = ("weight", "weights", "importance")
+SESSION_HINTS = (
+    *("session", "basket", "invoice", "order", "cart", "visit", "trip", "transaction", "receipt"),
+)
+SPLIT_HINTS = ("split", "fold", "subset", "partition")
+_SPLIT_VALUES = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev"),
+    "test": ("test", "testing", "eval", "evaluation"),
+}
 
 
 def event_times(cells: Sequence[Any], unit: str) -> list[int | None]:
@@ -49,22 +63,6 @@ def choose_split(times: Sequence[int | None], query_ids: Sequence[Any]) -> tuple
         "last tenth have earlier events"
     )
     return ("temporal" if returning >= _LEAST_RETURNING else "per_query_last"), found
-
-
-LABEL_HINTS = (
-    *("rating", "ratings", "stars", "score", "grade", "label", "relevance", "feedback"),
-    *("preference", "bewertung", "note"),
-)
-WEIGHT_HINTS = ("weight", "weights", "importance")
-SESSION_HINTS = (
-    *("session", "basket", "invoice", "order", "cart", "visit", "trip", "transaction", "receipt"),
-)
-SPLIT_HINTS = ("split", "fold", "subset", "partition")
-_SPLIT_VALUES = {
-    "train": ("train", "training"),
-    "validation": ("validation", "valid", "val", "dev"),
-    "test": ("test", "testing", "eval", "evaluation"),
-}
 
 
 @dataclass(frozen=True)

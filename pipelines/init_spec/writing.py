@@ -17,6 +17,7 @@ from tfrs_twotower.specs import load_spec
 
 _QUANTITY_HINTS = ("quantity", "qty", "count", "plays", "amount", "units")
 _SHARED_WORDS = "words"
+_FEW_CANDIDATES = 500
 
 
 def scalar(value: Any) -> str:
@@ -146,9 +147,6 @@ def _split(found: Findings) -> Iterable[str]:
         for key, word in found.split_values.items():
             yield f"  {key}: {scalar(word)}"
     yield "  new_pairs_only: true  # false if repeats are what you want to predict"
-
-
-_FEW_CANDIDATES = 500
 
 
 def render_config(found: Findings, name: str, spec_file: str) -> str:

@@ -13,6 +13,7 @@ from tfrs_twotower.errors import WorkdirError
 
 LOCK_NAME = ".lock"
 _SECONDS_BETWEEN_LOOKS = 0.5
+TIMINGS_NAME = "timings.json"
 
 
 def open_workdir(path: Path) -> Path:
@@ -77,9 +78,6 @@ def only_run_in(root: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-TIMINGS_NAME = "timings.json"
 
 
 def record(root: Path, stage: str, seconds: float) -> None:

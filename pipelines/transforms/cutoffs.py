@@ -13,6 +13,12 @@ from tfrs_twotower.specs import TemporalSplit
 
 Window = tuple[int, int, int, int]
 """Events, positives, first and last second."""
+_TIME = Event._fields.index("timestamp")
+_SESSION = Event._fields.index("session")
+DAY_S = 86_400
+_ROUNDING = 1e-9
+Places = list[tuple[int, int]]
+"""For validation and test: the day that the cut falls in, and the index inside that day."""
 
 
 class SummariseWindows(beam.PTransform):
@@ -53,10 +59,6 @@ def window_times(windows: dict[int, Window], cutoffs: Any) -> dict[str, int]:
     return times
 
 
-_TIME = Event._fields.index("timestamp")
-_SESSION = Event._fields.index("session")
-
-
 class AddSplitTime(beam.PTransform):
     """Events to `(split time, event)`, epoch seconds; events without a session keep their own.
 
@@ -93,12 +95,6 @@ def _from_its_start(
     start = min(event[_TIME] for event in events)
     for event in events:
         yield start, event
-
-
-DAY_S = 86_400
-_ROUNDING = 1e-9
-Places = list[tuple[int, int]]
-"""For validation and test: the day that the cut falls in, and the index inside that day."""
 
 
 class FindCutoffs(beam.PTransform):

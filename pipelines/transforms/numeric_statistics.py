@@ -15,6 +15,7 @@ from pipelines.transforms.records import Trained
 from tfrs_twotower.specs import Feature, NumericFeature
 
 _SPLITTER = 134217729.0  # 2^27 + 1
+SAMPLE_SIZE = 16_384
 
 
 def add_exactly(partials: list[float], number: float) -> None:
@@ -44,9 +45,6 @@ def exact_square(number: float) -> tuple[float, float]:
 def total(partials: Iterable[float]) -> Fraction:
     """The exact sum."""
     return sum((Fraction(partial) for partial in partials), Fraction(0))
-
-
-SAMPLE_SIZE = 16_384
 
 
 @dataclass

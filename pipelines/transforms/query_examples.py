@@ -18,6 +18,8 @@ from pipelines.transforms.tfrecords import (
 )
 from tfrs_twotower.specs import Feature, FeatureSpec, HistoryFeature
 
+ExampleItem = tuple[int, str, str, bytes]
+
 
 class Past(NamedTuple):
     """One event as histories see it; events are given in the order of (timestamp, position)."""
@@ -64,9 +66,6 @@ def _move_to_end(recent: dict[str, None], candidate_ids: Iterable[str]) -> None:
     for candidate_id in candidate_ids:
         recent.pop(candidate_id, None)
         recent[candidate_id] = None
-
-
-ExampleItem = tuple[int, str, str, bytes]
 
 
 class QueryExampleBuilder:

@@ -27,6 +27,10 @@ _JOB_SERVER_RUNNERS = ("portable", "flink", "spark", "prism", "kafkastreams")
 runner that is named by its module is taken for one, too."""
 _CLOSE = 0.6
 _SURELY_MISSPELT = 0.9
+_REPORT_EVERY_S = 1.0
+_IN_PROCESS = (None, "DirectRunner", "FnApiRunner", "InMemoryRunner")
+_OUR_ERROR = re.compile(r"tfrs_twotower\.errors\.(\w+): (.*)", re.DOTALL)
+_WHILE_RUNNING = re.compile(r"\s*\[while running.*", re.DOTALL)
 
 
 class _Parser(_BeamArgumentParser):
@@ -87,12 +91,6 @@ def _refusal(arguments: Sequence[str], found: str) -> ConfigError:
         f"Beam options {' '.join(arguments)!r}: {found.rstrip('.')}. Allowed are Beam's pipeline "
         "options, such as --runner=DataflowRunner --project=...; correct them after `--`."
     )
-
-
-_REPORT_EVERY_S = 1.0
-_IN_PROCESS = (None, "DirectRunner", "FnApiRunner", "InMemoryRunner")
-_OUR_ERROR = re.compile(r"tfrs_twotower\.errors\.(\w+): (.*)", re.DOTALL)
-_WHILE_RUNNING = re.compile(r"\s*\[while running.*", re.DOTALL)
 
 
 class ProgressReporter(Protocol):

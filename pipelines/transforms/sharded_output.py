@@ -22,6 +22,21 @@ from pipelines.transforms.splits import SPLITS
 from pipelines.transforms.tfrecords import frame
 
 _GZIP_LEVEL = 6
+INTERACTIONS_SCHEMA = pa.schema(
+    [
+        ("query_id", pa.string()),
+        ("candidate_id", pa.string()),
+        ("timestamp", pa.int64()),
+        ("label", pa.float32()),
+        ("weight", pa.float32()),
+        ("split", pa.string()),
+        ("positive", pa.bool_()),
+    ]
+)
+FREQUENCIES_SCHEMA = pa.schema(
+    [("candidate_id", pa.string()), ("count", pa.int64()), ("recent_count", pa.int64())]
+)
+_ROW_GROUP = 1 << 18
 
 
 def shard_of(key: str, num_shards: int) -> int:
@@ -101,23 +116,6 @@ def write_json_lines(stream: IO[bytes], items: list[Any]) -> None:
     """Writes each item as a line of JSON."""
     for item in items:
         stream.write(f"{json.dumps(item)}\n".encode())
-
-
-INTERACTIONS_SCHEMA = pa.schema(
-    [
-        ("query_id", pa.string()),
-        ("candidate_id", pa.string()),
-        ("timestamp", pa.int64()),
-        ("label", pa.float32()),
-        ("weight", pa.float32()),
-        ("split", pa.string()),
-        ("positive", pa.bool_()),
-    ]
-)
-FREQUENCIES_SCHEMA = pa.schema(
-    [("candidate_id", pa.string()), ("count", pa.int64()), ("recent_count", pa.int64())]
-)
-_ROW_GROUP = 1 << 18
 
 
 def write_interactions(stream: IO[bytes], items: list[Any]) -> None:

@@ -29,6 +29,9 @@ _MARKS = ((b"\xff\xfe", "FF FE"), (b"\xfe\xff", "FE FF"))
 _CONVERT = "Save it as UTF-8, for example with `iconv -f {encoding} -t UTF-8`."
 _SEPARATORS = {"csv": (";", "\t", "|"), "tsv": (",", ";", "|")}
 _IN_WORDS = {"\t": "tabs", ",": "commas"}
+_PEEKED_RECORDS = 100
+_TEXT = ("csv", "tsv", "jsonl")
+_RECORDS, _HEADER_ONLY, _EMPTY = "records", "a header but no record", "an empty file"
 
 
 def explain_encoding(stream: IO[bytes]) -> str:
@@ -78,11 +81,6 @@ def _what_to_do(table: str, separator: str) -> str:
         "write the file with commas (and a text that holds one in quotes), or with tabs and the "
         "name .tsv."
     )
-
-
-_PEEKED_RECORDS = 100
-_TEXT = ("csv", "tsv", "jsonl")
-_RECORDS, _HEADER_ONLY, _EMPTY = "records", "a header but no record", "an empty file"
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,11 @@ _FILE_SHIFT = 44
 _GROUP_SHIFT = 24
 _PARQUET_ROW_MASK = (1 << _GROUP_SHIFT) - 1
 _IN_FILE_MASK = (1 << _FILE_SHIFT) - 1
+Record = tuple[int, tuple[Any, ...] | None, str]
+NOT_UTF8 = "not valid UTF-8"
+_LONGEST_FIELD = 1 << 24
+_NOT_CSV = "\udc00"  # cannot come out of decoding: marks the parser's complaint
+_PARQUET_BATCH = 4096
 
 
 def position_of(file_number: int, number_in_file: int) -> int:
@@ -42,13 +47,6 @@ def describe_position(position: int, files: Sequence[str], file_format: str) -> 
     if file_format == "tfrecord":
         return f"{path}: record {number}"
     return f"{path}:{number}"
-
-
-Record = tuple[int, tuple[Any, ...] | None, str]
-NOT_UTF8 = "not valid UTF-8"
-_LONGEST_FIELD = 1 << 24
-_NOT_CSV = "\udc00"  # cannot come out of decoding: marks the parser's complaint
-_PARQUET_BATCH = 4096
 
 
 class UnreadableFile(Exception):

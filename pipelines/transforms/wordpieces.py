@@ -16,6 +16,9 @@ from tfrs_twotower.specs import Feature, TextFeature
 _BATCH = 512
 _MOST_COUNTED = 100_000
 Counted = tuple[tuple[str, str], int]
+PADDING, UNKNOWN = "[PAD]", "[UNK]"
+MOST_WORDS = 200_000
+_FULL_ENOUGH = 0.95
 
 
 class CountWords(beam.PTransform):
@@ -80,11 +83,6 @@ def _basic_tokenizer(lower_case: bool) -> Any:
     from tensorflow_text.python.ops.bert_tokenizer import BasicTokenizer
 
     return BasicTokenizer(lower_case=lower_case)
-
-
-PADDING, UNKNOWN = "[PAD]", "[UNK]"
-MOST_WORDS = 200_000
-_FULL_ENOUGH = 0.95
 
 
 def learn_wordpieces(word_counts: Sequence[tuple[str, int]], size: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""What is measured of a version before it is published, by asking it as a client would."""
+"""What is measured of a version: its answers, asked for as a client would, and its memory."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,11 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.bundle.loading import LoadedModel, load_bundle
+from serving.bundle.versions import SAVED_MODEL_NAME
 from serving.graph import signatures as names
 from tfrs_twotower.ranking.exact import FloatArray, exact_top_k
 
 _QUERIES_AT_ONCE = 64
 IdArray = npt.NDArray[np.object_]
+_LOADED_DIRECTORIES = ("variables", "assets")
+# TensorFlow Serving's own estimate of a model's memory is the bytes of its files times this.
+_MEMORY_OF_A_BYTE = 1.2
 
 
 @dataclass(frozen=True)
@@ -132,3 +136,33 @@ def _candidate_ids(path: Path, queries: Mapping[str, npt.NDArray[Any]]) -> npt.N
         batch = {name: values[start : start + _QUERIES_AT_ONCE] for name, values in queries.items()}
         parts.append(bundle.ask(names.SERVING_DEFAULT, batch)[names.CANDIDATE_IDS])
     return np.concatenate(parts)
+
+
+def model_bytes(version_dir: Path) -> int:
+    """Bytes of the files that a server loads: graph, variables, assets.
+
+    What lies beside them (titles, warm-up requests, `refresh/`) is not loaded; TensorFlow Serving
+    counts it all the same where `--total_model_memory_limit_bytes` is set.
+    """
+    loaded = [version_dir / SAVED_MODEL_NAME]
+    for name in _LOADED_DIRECTORIES:
+        loaded += (version_dir / name).rglob("*")
+    return sum(path.stat().st_size for path in loaded if path.is_file())
+
+
+def memory_estimate(new_dir: Path, old_dir: Path | None) -> dict[str, int]:
+    """Memory of a version, and of a server while it swaps, when both versions are loaded.
+
+    Args:
+        new_dir: of the version.
+        old_dir: of the version that it follows; without one, two as large as the new one.
+
+    Returns:
+        `version_bytes` and `swap_bytes`, estimates.
+    """
+    new = model_bytes(new_dir)
+    old = new if old_dir is None else model_bytes(old_dir)
+    return {
+        "version_bytes": round(_MEMORY_OF_A_BYTE * new),
+        "swap_bytes": round(_MEMORY_OF_A_BYTE * (old + new)),
+    }

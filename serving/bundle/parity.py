@@ -17,6 +17,9 @@ from tfrs_twotower.index.answers import Search
 from tfrs_twotower.towers.pre_ranker import PreRanker
 
 TOLERANCE = 1e-5
+RawArrays = Mapping[str, npt.NDArray[Any]]
+Pools = list[dict[bytes, float]]
+"""Of each query: final scores of its retrieved candidates."""
 
 
 def sample_rows(raw: Mapping[str, npt.NDArray[Any]], limit: int) -> npt.NDArray[np.int64]:
@@ -68,11 +71,6 @@ def _missing(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
         return values < 0
     empty = values == b""
     return empty.reshape(len(values), -1).all(axis=1)
-
-
-RawArrays = Mapping[str, npt.NDArray[Any]]
-Pools = list[dict[bytes, float]]
-"""Of each query: final scores of its retrieved candidates."""
 
 
 def check_lists(

@@ -12,6 +12,10 @@ from tfrs_twotower.artifacts import Manifest
 from tfrs_twotower.errors import BundleError
 from tfrs_twotower.ranking.exact import FloatArray
 
+_EMBEDDING_TOLERANCE = 1e-5
+# Scores of int8 vectors differ from those of the float32 ones that are kept beside them.
+_SCORE_TOLERANCE = 0.01
+
 
 def check_descent(manifests: Mapping[str, Manifest]) -> dict[str, str]:
     """Checks that artifacts descend from each other, and from one feature spec.
@@ -44,11 +48,6 @@ def _mixed_artifacts(kind: str, parent: str, made_from: str, given: str) -> Bund
         f"a bundle cannot be built: its {kind} was made from {parent} {made_from}, and the "
         f"{parent} that is given is {given}. Run the stages that write them again, in order."
     )
-
-
-_EMBEDDING_TOLERANCE = 1e-5
-# Scores of int8 vectors differ from those of the float32 ones that are kept beside them.
-_SCORE_TOLERANCE = 0.01
 
 
 def check_parts(model: LoadedModel, manifest: Manifest, version: int) -> None:

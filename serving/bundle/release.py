@@ -107,7 +107,7 @@ def write_release(
     release: Release,
     check: Callable[[LoadedModel], Mapping[str, Any]],
 ) -> LoadedModel:
-    """Writes a version, `refresh/` included; `serving.bundle.publishing.publish` is what is left to do.
+    """Writes a version, `refresh/` included; `serving.bundle.publishing` does the rest.
 
     Args:
         staged: where it is written.

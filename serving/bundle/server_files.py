@@ -1,4 +1,4 @@
-"""The files that a model server is started with, and the memory that a version takes there."""
+"""The files that a model server is started with: batching, models, monitoring."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,13 +7,14 @@ from typing import Any
 from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
-from serving.bundle.versions import SAVED_MODEL_NAME
 from tfrs_twotower.artifacts import replace_file
 from tfrs_twotower.errors import BundleError
 
 BATCHING_NAME = "batching_params.pbtxt"
 _TIMEOUT_MICROS = 1000
 _MAX_ENQUEUED_BATCHES = 100
+MODELS_NAME = "models.config"
+MONITORING_NAME = "monitoring.config"
 
 
 def batching_parameters(allowed_batch_sizes: Sequence[int]) -> str:
@@ -34,45 +35,6 @@ def batching_parameters(allowed_batch_sizes: Sequence[int]) -> str:
             "pad_variable_length_inputs: true\n",
         ]
     )
-
-
-_LOADED_DIRECTORIES = ("variables", "assets")
-# TensorFlow Serving's own estimate of a model's memory is the bytes of its files times this.
-_MEMORY_OF_A_BYTE = 1.2
-
-
-def model_bytes(version_dir: Path) -> int:
-    """Bytes of the files that a server loads: graph, variables, assets.
-
-    What lies beside them (titles, warm-up requests, `refresh/`) is not loaded; TensorFlow Serving
-    counts it all the same where `--total_model_memory_limit_bytes` is set.
-    """
-    loaded = [version_dir / SAVED_MODEL_NAME]
-    for name in _LOADED_DIRECTORIES:
-        loaded += (version_dir / name).rglob("*")
-    return sum(path.stat().st_size for path in loaded if path.is_file())
-
-
-def memory_estimate(new_dir: Path, old_dir: Path | None) -> dict[str, int]:
-    """Memory of a version, and of a server while it swaps, when both versions are loaded.
-
-    Args:
-        new_dir: of the version.
-        old_dir: of the version that it follows; without one, two as large as the new one.
-
-    Returns:
-        `version_bytes` and `swap_bytes`, estimates.
-    """
-    new = model_bytes(new_dir)
-    old = new if old_dir is None else model_bytes(old_dir)
-    return {
-        "version_bytes": round(_MEMORY_OF_A_BYTE * new),
-        "swap_bytes": round(_MEMORY_OF_A_BYTE * (old + new)),
-    }
-
-
-MODELS_NAME = "models.config"
-MONITORING_NAME = "monitoring.config"
 
 
 def models_config(name: str, *, version: int | None = None) -> str:

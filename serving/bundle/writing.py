@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from serving.bundle.gate import MEASURES, check_release
 from serving.bundle.loading import TITLES_NAME, LoadedModel, load_model
+from serving.bundle.measures import memory_estimate
 from serving.bundle.publishing import (
     FinishedVersion,
     StagedVersion,
@@ -19,7 +20,7 @@ from serving.bundle.publishing import (
     publish,
     stage_version,
 )
-from serving.bundle.server_files import BATCHING_NAME, batching_parameters, memory_estimate
+from serving.bundle.server_files import BATCHING_NAME, batching_parameters
 from serving.bundle.versions import newest_version
 from serving.bundle.warmup import write_warmup_requests
 from serving.graph.candidate_heads import HeadStorage

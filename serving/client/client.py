@@ -68,7 +68,7 @@ class Client:
         """Connects when it is first used.
 
         Args:
-            target: `grpc://HOST:PORT/MODEL` or `http://HOST:PORT/MODEL`; see `serving.client.endpoint`.
+            target: `grpc://HOST:PORT/MODEL` or `http://HOST:PORT/MODEL`.
             timeout_s: deadline of a call in seconds, retries included.
             expected_version: the `model_version` that every answer must have.
 

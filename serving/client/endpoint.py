@@ -13,6 +13,8 @@ _TARGET = re.compile(
     r"(?P<scheme>grpc|https?)://(?P<address>[^/]+)(?:/v1/models)?/(?P<model>[^/:]+)"
     r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>\w+))?/?"
 )
+_PAUSES_S = (0.05, 0.2)
+_Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True)
@@ -58,10 +60,6 @@ def parse_target(text: str) -> Target:
         None if version is None else int(version),
         found["label"],
     )
-
-
-_PAUSES_S = (0.05, 0.2)
-_Found = TypeVar("_Found")
 
 
 def retrying(ask: Callable[[float], _Found], deadline: float, code: str = "UNAVAILABLE") -> _Found:

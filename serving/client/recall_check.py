@@ -45,8 +45,8 @@ def check_recall(target: str, bundle: Path, queries: Path | None, num_queries: i
         target: of the endpoint; see `serving.client.client.Client`.
         bundle: a bundle on this machine that holds the version that the endpoint serves, or that
             version.
-        queries: see `serving.client.sample_queries`; by default the evaluated queries of the working
-            directory that the bundle lies in.
+        queries: see `serving.client.sample_queries`; by default the evaluated queries of the
+            working directory that the bundle lies in.
         num_queries: how many at most. Their exclusions and restricts are left out.
 
     Raises:

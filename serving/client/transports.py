@@ -27,6 +27,21 @@ _OPTIONS = [
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
 ]
+_CODES = {
+    400: "INVALID_ARGUMENT",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    409: "ABORTED",
+    413: "RESOURCE_EXHAUSTED",
+    429: "RESOURCE_EXHAUSTED",
+    501: "UNIMPLEMENTED",
+    502: "UNAVAILABLE",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+"""gRPC's name for each status that TensorFlow Serving, or a proxy before it (502), answers with;
+others are INTERNAL."""
+_CONNECTIONS = 32
 
 
 class GrpcTransport:
@@ -101,23 +116,6 @@ def _address(target: Target, model_spec: Any) -> None:
 def _tensor_input(info: Any) -> Input:
     sizes = [int(dimension.size) for dimension in info.tensor_shape.dim]
     return Input(types_pb2.DataType.Name(info.dtype), width_of(sizes))
-
-
-_CODES = {
-    400: "INVALID_ARGUMENT",
-    403: "PERMISSION_DENIED",
-    404: "NOT_FOUND",
-    409: "ABORTED",
-    413: "RESOURCE_EXHAUSTED",
-    429: "RESOURCE_EXHAUSTED",
-    501: "UNIMPLEMENTED",
-    502: "UNAVAILABLE",
-    503: "UNAVAILABLE",
-    504: "DEADLINE_EXCEEDED",
-}
-"""gRPC's name for each status that TensorFlow Serving, or a proxy before it (502), answers with;
-others are INTERNAL."""
-_CONNECTIONS = 32
 
 
 class RestTransport:

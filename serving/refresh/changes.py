@@ -17,6 +17,7 @@ _BATCH_SIZE = 512
 # Towers return unit vectors; normalising a vector of norm zero cannot make it one.
 _LEAST_NORM = 0.5
 RawColumns = dict[str, npt.NDArray[Any]]
+RowArray = npt.NDArray[np.int64]
 
 
 class EncodedCandidates(NamedTuple):
@@ -57,9 +58,6 @@ def encode_candidates(tower: Tower, raw: RawColumns) -> EncodedCandidates:
             "extreme numbers among the given candidates' features."
         )
     return EncodedCandidates(joined, np.concatenate(heads) if heads else None)
-
-
-RowArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

@@ -11,25 +11,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
 
 _CHUNK_BYTES = 1 << 20
-
-
-def sha256_file(path: Path) -> str:
-    """Hex SHA-256 of a file, read in pieces."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def fingerprint(value: Any) -> str:
-    """16 hex digits that identify a pydantic document or a JSON-like value."""
-    if isinstance(value, BaseModel):
-        value = value.model_dump(mode="json")
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
 MANIFEST_NAME = "manifest.json"
 Kind = Literal[
     "preprocessed",
@@ -64,6 +45,23 @@ _RECORDED_PACKAGES = (
     "tf-keras",
     "tfrs-twotower",
 )
+
+
+def sha256_file(path: Path) -> str:
+    """Hex SHA-256 of a file, read in pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def fingerprint(value: Any) -> str:
+    """16 hex digits that identify a pydantic document or a JSON-like value."""
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json")
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 class FileEntry(BaseModel):

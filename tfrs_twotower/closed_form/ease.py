@@ -10,6 +10,9 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 
 from tfrs_twotower.errors import DataError
 
+_LEAST_SHARE = 1e-12
+"""Of the largest eigenvalue; below it, a direction is rounding."""
+
 
 def binary_matrix(
     rows: NDArray[np.integer], columns: NDArray[np.integer], num_rows: int, num_columns: int
@@ -60,10 +63,6 @@ def ease_weights(gram: NDArray[np.float32], l2: float) -> NDArray[np.float32]:
     weights += weights.T
     weights /= -diagonal[None, :].astype(np.float32)
     return weights
-
-
-_LEAST_SHARE = 1e-12
-"""Of the largest eigenvalue; below it, a direction is rounding."""
 
 
 class EaseFactors(NamedTuple):

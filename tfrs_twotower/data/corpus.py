@@ -17,6 +17,8 @@ from tfrs_twotower.data.raw_inputs import pad_raw, parse_spec, read_records
 from tfrs_twotower.errors import CorruptArtifact
 from tfrs_twotower.specs import Feature, FeatureSpec, TextFeature
 
+_BATCH_SIZE = 4096
+
 
 def joined_texts(
     raw: Mapping[str, NDArray[Any]], features: tuple[Feature, ...]
@@ -35,9 +37,6 @@ def joined_texts(
         " ".join(value.decode() for value in values if value)
         for values in zip(*columns, strict=True)
     ]
-
-
-_BATCH_SIZE = 4096
 
 
 @dataclass(frozen=True)

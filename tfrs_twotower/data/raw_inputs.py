@@ -18,6 +18,7 @@ from tfrs_twotower.specs import (
 
 RawBatch = dict[str, tf.Tensor]
 MISSING_TIME = -1
+_SHARD = re.compile(r"-(\d{5})-of-(\d{5})\.")
 
 
 def fixed_width(feature: Feature) -> int | None:
@@ -85,9 +86,6 @@ def example_parser(features: Sequence[Feature]) -> Callable[[tf.Tensor], RawBatc
         return pad_raw(tf.io.parse_example(serialized, spec), features)
 
     return parse
-
-
-_SHARD = re.compile(r"-(\d{5})-of-(\d{5})\.")
 
 
 def find_shards(directory: Path, pattern: str) -> list[Path]:

@@ -8,6 +8,7 @@ from tfrs_twotower.specs import NumericFeature
 
 _DAY_S = 86_400
 NUM_VALUES = {"hour_of_day": 24, "day_of_week": 7, "day_of_month": 31, "month_of_year": 12}
+MOST_DEVIATIONS = 10.0
 
 
 def calendar_part(seconds: tf.Tensor, part: str) -> tf.Tensor:
@@ -52,9 +53,6 @@ def _civil(days: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     day = day_of_year - (153 * march_month + 2) // 5 + 1
     month = tf.where(march_month < 10, march_month + 3, march_month - 9)
     return month, day
-
-
-MOST_DEVIATIONS = 10.0
 
 
 class ScaledNumber(tf.Module):

@@ -12,6 +12,8 @@ from tfrs_twotower.index.restricts import Permits
 from tfrs_twotower.ranking.exact import LOWEST_SCORE, MISSING_ROW, FloatArray
 
 _LARGEST = 127
+CHUNK_ROWS = 1 << 17
+_CHUNKS_AT_ONCE = 2
 
 
 @dataclass(frozen=True)
@@ -36,10 +38,6 @@ def to_int8(vectors: npt.NDArray[np.float32]) -> Int8Vectors:
     largest = np.abs(vectors).max(axis=1, initial=0.0)
     scales = np.where(largest > 0, largest / _LARGEST, 1.0).astype(np.float32)
     return Int8Vectors(np.rint(vectors / scales[:, None]).astype(np.int8), scales)
-
-
-CHUNK_ROWS = 1 << 17
-_CHUNKS_AT_ONCE = 2
 
 
 class ExactSearch(tf.Module):

@@ -21,6 +21,12 @@ from tfrs_twotower.ranking.exact import MISSING_ROW, FloatArray
 _CLUSTERS_PER_ROOT = 4
 _ROUNDED_TO = 16
 _LEAF_SHARES = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
+_PRODUCTS_AT_ONCE = 1 << 25
+_ROUNDS = 10
+_SEED = 0
+_SAMPLE_PER_LEAF = 40
+_LEAVES_PER_DEPTH = 2
+_QUERIES_AT_ONCE = 2
 
 
 @dataclass(frozen=True)
@@ -47,11 +53,6 @@ def ivf_grid(config: IndexConfig, num_leaves: int, num_candidates: int) -> list[
     shares = {math.ceil(share * num_leaves) for share in _LEAF_SHARES}
     leaves = {min(given, num_leaves)} if given else shares
     return [SearchParameters(k, number, None) for number in sorted(leaves)]
-
-
-_PRODUCTS_AT_ONCE = 1 << 25
-_ROUNDS = 10
-_SEED = 0
 
 
 def k_means(vectors: FloatArray, num_centroids: int, sample: int) -> FloatArray:
@@ -96,9 +97,6 @@ def assign(vectors: FloatArray, centroids: FloatArray) -> npt.NDArray[np.int64]:
         for start in range(0, len(vectors), step)
     ]
     return np.concatenate(nearest)
-
-
-_SAMPLE_PER_LEAF = 40
 
 
 def train_ivf(
@@ -146,10 +144,6 @@ def _cut(
         by_place = np.argsort(along, kind="stable")
         yield from _cut(vectors, np.sort(rows[by_place[:middle]]), leaf_size)
         yield from _cut(vectors, np.sort(rows[by_place[middle:]]), leaf_size)
-
-
-_LEAVES_PER_DEPTH = 2
-_QUERIES_AT_ONCE = 2
 
 
 class IvfSearch(PartialSearch):

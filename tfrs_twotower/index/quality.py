@@ -18,6 +18,8 @@ EXACT_BELOW = 20_000
 """ScaNN's documentation advises exact search below this many candidates."""
 
 Kind = Literal["brute_force", "scann", "ivf"]
+QUALITY_NAME = "quality.json"
+_TIMED_CALLS = 50
 
 
 def resolve_kind(config: IndexConfig, num_candidates: int) -> Kind:
@@ -43,10 +45,6 @@ class SearchParameters:
     """Partitions searched; None without a tree."""
     num_reordering_candidates: int | None
     """Candidates that ScaNN scores exactly at the end; None for ivf, which scores all exactly."""
-
-
-QUALITY_NAME = "quality.json"
-_TIMED_CALLS = 50
 
 
 @dataclass(frozen=True)

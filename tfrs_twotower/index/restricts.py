@@ -14,6 +14,9 @@ from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.ranking.exact import MISSING_ROW
 from tfrs_twotower.specs.features import Feature
 
+_KINDS = ("id", "categorical", "multi_categorical")
+_NO_TOKEN = 0
+
 
 @dataclass(frozen=True)
 class Permits:
@@ -89,10 +92,6 @@ class Permits:
                 passes = tf.logical_and(passes, ~looked_up(column, self.denied))
             passes = tf.logical_and(passes, allowed)
         return passes
-
-
-_KINDS = ("id", "categorical", "multi_categorical")
-_NO_TOKEN = 0
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,8 @@ from tfrs_twotower.ranking.exact import FloatArray
 _USES_AVX2 = "_ZN14research_scann14flags_internal15should_use_avx2E"
 _AVX2_KERNELS_NEED = frozenset({"avx2", "fma"})
 _PROCESSOR = Path("/proc/cpuinfo")
+_NO_TREE = -1
+_STRINGS = frozenset({"scann_config", "serialized_partitioner", "ah_codebook"})
 
 
 @cache
@@ -73,10 +75,6 @@ def _processor_features() -> frozenset[str]:
         return frozenset()
     flags = (line.partition(":")[2] for line in lines if line.startswith("flags"))
     return frozenset(next(flags, "").split())
-
-
-_NO_TREE = -1
-_STRINGS = frozenset({"scann_config", "serialized_partitioner", "ah_codebook"})
 
 
 class ScannSearch(PartialSearch):

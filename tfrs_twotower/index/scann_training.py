@@ -22,6 +22,18 @@ _REORDERING_FACTORS = (1, 2, 3, 5, 10, 20, 50)
 _REORDERING_FACTORS_IN_TREE = (2, 5, 20)
 # Measured on one core with 64 dimensions: one exact dot product costs about 32 hashed ones.
 _REORDERING_COST = 32
+TRAINED_TENSORS = (
+    "scann_config",
+    "serialized_partitioner",
+    "datapoint_to_token",
+    "ah_codebook",
+    "hashed_dataset",
+    "int8_dataset",
+    "int8_multipliers",
+    "dp_norms",
+)
+"""Of ScaNN's tensors, those beside the vectors themselves."""
+_MIN_PARTITION = 10
 
 
 @dataclass(frozen=True)
@@ -71,20 +83,6 @@ def search_grid(
     depths = sorted({min(max(depth, k), num_candidates) for depth in reordering})
     grid = [SearchParameters(k, leaf, depth) for leaf in leaves for depth in depths]
     return sorted(grid, key=lambda one: cost(one, num_candidates, num_leaves))
-
-
-TRAINED_TENSORS = (
-    "scann_config",
-    "serialized_partitioner",
-    "datapoint_to_token",
-    "ah_codebook",
-    "hashed_dataset",
-    "int8_dataset",
-    "int8_multipliers",
-    "dp_norms",
-)
-"""Of ScaNN's tensors, those beside the vectors themselves."""
-_MIN_PARTITION = 10
 
 
 def train_scann(

@@ -10,6 +10,15 @@ from tfrs_twotower.layers.hiding import Hiding
 from tfrs_twotower.layers.initial import WeightMaker
 
 _LEAST_SQUARED_NORM = 1e-12
+ACTIVATIONS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
+    "tanh": tf.nn.tanh,
+    "relu": tf.nn.relu,
+    "gelu": tf.nn.gelu,
+}
+_GAIN = 0.5
+_DENSE_GAIN = 2**0.5
+_BIAS_STDDEV = 0.01
+_REDUCTION = 3
 
 
 def l2_normalise(vectors: tf.Tensor) -> tf.Tensor:
@@ -23,14 +32,6 @@ def l2_normalise(vectors: tf.Tensor) -> tf.Tensor:
     """
     squared = tf.reduce_sum(tf.square(vectors), axis=-1, keepdims=True)
     return vectors * tf.math.rsqrt(tf.maximum(squared, _LEAST_SQUARED_NORM))
-
-
-ACTIVATIONS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
-    "tanh": tf.nn.tanh,
-    "relu": tf.nn.relu,
-    "gelu": tf.nn.gelu,
-}
-_GAIN = 0.5
 
 
 class ResidualLayer(tf.Module):
@@ -51,10 +52,6 @@ class ResidualLayer(tf.Module):
         if hiding is not None and self._dropout:
             change = hiding.dropout(change, self._dropout)
         return vectors + change
-
-
-_DENSE_GAIN = 2**0.5
-_BIAS_STDDEV = 0.01
 
 
 class DenseLayer(tf.Module):
@@ -105,9 +102,6 @@ class LightSE(tf.Module):
     def __call__(self, fields: tf.Tensor) -> tf.Tensor:
         """Scales the fields `[batch, num_fields, dim]`."""
         return fields * (1.0 + self.weights_of(fields)[:, :, tf.newaxis])
-
-
-_REDUCTION = 3
 
 
 class SqueezeExcitation(tf.Module):

@@ -7,6 +7,8 @@ import tensorflow as tf
 
 from tfrs_twotower.layers.initial import WeightMaker
 
+_HIDDEN_SCORE = -1e9
+
 
 class LayerNorm(tf.Module):
     """`scale * (x - mean) / sqrt(variance + epsilon) + offset`."""
@@ -27,9 +29,6 @@ class LayerNorm(tf.Module):
         """Sets the weights `[dim]`."""
         self._scale.assign(scale)
         self._offset.assign(offset)
-
-
-_HIDDEN_SCORE = -1e9
 
 
 class SelfAttention(tf.Module):

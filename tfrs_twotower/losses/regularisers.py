@@ -4,6 +4,8 @@ import tensorflow as tf
 
 from tfrs_twotower.losses.in_batch_softmax import in_batch_softmax
 
+UNKNOWN_CATEGORY = 1
+
 
 def mimic(augmented: tf.Tensor, other: tf.Tensor, *, labels: tf.Tensor | None = None) -> tf.Tensor:
     """Squared distance to the other tower's output, for positive pairs only.
@@ -28,9 +30,6 @@ def mimic(augmented: tf.Tensor, other: tf.Tensor, *, labels: tf.Tensor | None = 
     if labels is None:
         return losses
     return tf.cast(labels, losses.dtype) * losses
-
-
-UNKNOWN_CATEGORY = 1
 
 
 def category_alignment(

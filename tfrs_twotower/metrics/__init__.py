@@ -19,25 +19,20 @@ from tfrs_twotower.metrics.ranking_metrics import (
     recall,
     reciprocal_rank,
 )
-from tfrs_twotower.ranking.order import re_rank, top_k_rows
-from tfrs_twotower.ranking.ragged import Ragged
 
 __all__ = [
     "RANKING_METRICS",
     "GroundTruth",
     "Judged",
-    "Ragged",
     "auc",
     "average_popularity",
     "average_precision",
     "coverage",
-    "exact_top_k",
     "gauc",
     "hit_rate",
     "judge",
     "log_loss",
     "ndcg",
-    "order_again",
     "parse_metric",
     "per_query",
     "popularity_lift",

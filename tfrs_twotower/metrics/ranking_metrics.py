@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 from tfrs_twotower.metrics.judging import Judged
 
+RankingMetric = Callable[[Judged, int], NDArray[np.float64]]
+
 
 def recall(judged: Judged, k: int) -> NDArray[np.float64]:
     """|relevant in the first k| / |relevant|, as TREC and ir_measures `R@k` define it.
@@ -76,8 +78,6 @@ def average_precision(judged: Judged, k: int) -> NDArray[np.float64]:
     precision_at = np.cumsum(hits, axis=1) / np.arange(1, k + 1)
     return (precision_at * hits).sum(axis=1) / np.maximum(judged.num_relevant, 1)
 
-
-RankingMetric = Callable[[Judged, int], NDArray[np.float64]]
 
 RANKING_METRICS: dict[str, RankingMetric] = {
     "recall": recall,

@@ -19,6 +19,7 @@ from tfrs_twotower.specs.features import (
 from tfrs_twotower.specs.tables import EntityTable, InteractionTable
 
 Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
+RESERVED_NAMES = frozenset({"exclude_ids", "candidate_ids", "examples", "allow", "deny"})
 
 
 class _Split(Document):
@@ -74,9 +75,6 @@ class GivenSplit(_Split):
 
 
 Split = Annotated[TemporalSplit | PerQueryLastSplit | GivenSplit, Field(discriminator="kind")]
-
-
-RESERVED_NAMES = frozenset({"exclude_ids", "candidate_ids", "examples", "allow", "deny"})
 
 
 class Side(Document):

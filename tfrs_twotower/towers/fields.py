@@ -41,6 +41,7 @@ from tfrs_twotower.specs import (
 from tfrs_twotower.towers.tower import Tower, Towers
 
 _VIEW_SPREAD = 0.3
+_LEAST_WEIGHT = 1e-3
 
 
 @dataclass(frozen=True)
@@ -165,9 +166,6 @@ def table_shapes(
             name = feature.vocabulary_name
             shapes[name] = TableShape(lookups[name].num_rows, MAIN_STDDEV)
     return shapes
-
-
-_LEAST_WEIGHT = 1e-3
 
 
 def start_token_weights_at_idf(towers: Towers, corpus: Mapping[str, npt.NDArray[Any]]) -> None:

@@ -17,6 +17,7 @@ from tfrs_twotower.training.validation import ValidationQueries, in_chunks, rank
 
 _PENALTY = 1e-4
 _ROUNDING = 1e-9
+_PAIRS_AT_ONCE = 16_384
 
 
 def fit_combination(
@@ -76,9 +77,6 @@ def fit_combination(
 
     start = np.eye(num_features)[0]
     return np.asarray(minimize(loss, start, jac=True, method="L-BFGS-B").x) / spread
-
-
-_PAIRS_AT_ONCE = 16_384
 
 
 class Pools:

@@ -11,6 +11,7 @@ from tfrs_twotower.data.negative_lists import Phase
 from tfrs_twotower.errors import TrainingError
 
 DAY_S = 86_400.0
+_ORDER_STREAM = 1  # apart from other uses of the run's seed
 
 
 def time_decay(
@@ -48,9 +49,6 @@ def learning_rate(config: OptimizerConfig, step: int, horizon: int) -> float:
         done = min((step - config.warmup_steps) / span, 1.0)
         rate *= 0.5 * (1.0 + math.cos(math.pi * done))
     return rate
-
-
-_ORDER_STREAM = 1  # apart from other uses of the run's seed
 
 
 class BatchOrder:

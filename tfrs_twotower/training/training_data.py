@@ -25,6 +25,7 @@ from tfrs_twotower.training.plan import time_decay
 from tfrs_twotower.training.validation import ValidationQueries
 
 _CHUNK = 4096
+_LIST_STREAM = 1 << 32  # apart from other uses of the run's seed, which count from 1
 
 
 @dataclass(frozen=True)
@@ -109,9 +110,6 @@ def _tokens(tower: Tower, raw: dict[str, NDArray[Any]]) -> dict[str, tf.Tensor]:
         for start in range(0, size, _CHUNK)
     ]
     return {name: tf.concat([part[name] for part in parts], axis=0) for name in parts[0]}
-
-
-_LIST_STREAM = 1 << 32  # apart from other uses of the run's seed, which count from 1
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ from tfrs_twotower.towers.tower import Towers
 
 _NUM_PAIRS = 2000
 _UNIFORMITY_T = 2.0
+_CHUNK = 512
+_SCORES_PER_CHUNK = 1 << 25  # 128 MB of float32
 
 
 def embedding_health(
@@ -50,10 +52,6 @@ def embedding_health(
         "alignment": float((apart**2).sum(axis=1).mean()),
         "uniformity": float(np.log(np.exp(-_UNIFORMITY_T * distance).mean())),
     }
-
-
-_CHUNK = 512
-_SCORES_PER_CHUNK = 1 << 25  # 128 MB of float32
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-from serving.bundle.server_files import memory_estimate, model_bytes
+from serving.bundle.measures import memory_estimate, model_bytes
 
 
 def version(directory, size):
