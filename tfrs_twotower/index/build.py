@@ -1,4 +1,4 @@
-"""Builds the index of a corpus and measures it."""
+"""Builds the index of a corpus and measures it against exact search."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -44,7 +44,7 @@ def build_index(
         vectors: `[num_candidates, embedding_dim]` float32, unit length, in row order; at least one.
         queries: `[num_queries, embedding_dim]` float32 embeddings of real queries.
         config: the `index` section.
-        report: is told what is done: description, done, total.
+        report: is called with a description, the steps done, and their total.
 
     Raises:
         IndexQualityError: no search parameters reach `target_overlap`, or nothing to measure with.
@@ -62,8 +62,8 @@ def build_index(
         return BuiltIndex(vectors, quality)
     if not len(sample):
         raise IndexQualityError(
-            "index: found no embeddings of validation or test queries, and overlap is measured on "
-            "real queries only. Give the split some, or set index.kind: brute_force."
+            "index: there are no embeddings of validation or test queries, and overlap is measured "
+            "on real queries only. Give the split some, or set index.kind: brute_force."
         )
     if kind == "brute_force":
         return _build_int8(vectors, sample, config, exact_p50_ms)
@@ -101,14 +101,14 @@ def build_index(
 
 
 def _exact_p50_ms(vectors: FloatArray, sample: FloatArray, k: int) -> float:
-    return median_ms(_asking(ExactSearch(vectors), vectors.shape[1], k), sample)
+    return median_ms(_rows_function(ExactSearch(vectors), vectors.shape[1], k), sample)
 
 
 def _build_int8(
     vectors: FloatArray, sample: FloatArray, config: IndexConfig, exact_p50_ms: float
 ) -> BuiltIndex:
     k = min(config.k, len(vectors))
-    ask = _asking(ExactSearch(to_int8(vectors)), vectors.shape[1], k)
+    ask = _rows_function(ExactSearch(to_int8(vectors)), vectors.shape[1], k)
     overlap = measure_overlap(ask, vectors, sample, k)
     if overlap < config.target_overlap:
         raise IndexQualityError(
@@ -129,7 +129,7 @@ def _build_int8(
     return BuiltIndex(vectors, quality, int8=True)
 
 
-def _asking(search: ExactSearch, dim: int, k: int) -> Callable[[tf.Tensor], tf.Tensor]:
+def _rows_function(search: ExactSearch, dim: int, k: int) -> Callable[[tf.Tensor], tf.Tensor]:
     ask: Callable[[tf.Tensor], tf.Tensor] = tf.function(
         lambda embeddings: search.search(embeddings, k)[1],
         input_signature=[tf.TensorSpec([None, dim], tf.float32)],

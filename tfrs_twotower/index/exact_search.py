@@ -44,8 +44,8 @@ class ExactSearch(tf.Module):
     """Scores every candidate, in pieces of the corpus so that memory stays bounded.
 
     Excluded rows are masked before the best are taken, so any number of exclusions leaves a full
-    list while enough candidates remain. A piece is read in place: nobody may gather from
-    `vectors` itself, since TensorFlow copies a variable at every read after that.
+    list while enough candidates remain. A piece is read in place: no code may gather from the
+    variable `vectors` itself, because TensorFlow then copies it at every later read.
     """
 
     def __init__(self, vectors: FloatArray | Int8Vectors, *, chunk_rows: int = CHUNK_ROWS) -> None:
@@ -68,7 +68,7 @@ class ExactSearch(tf.Module):
 
     @property
     def is_exact(self) -> bool:
-        """Whether the vectors are those that were given, and not rounded to eight bits."""
+        """Whether the vectors are kept in float32 and not rounded to eight bits."""
         return self._scales is None
 
     @property
@@ -85,7 +85,7 @@ class ExactSearch(tf.Module):
         *,
         ordered: bool = True,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """See `Search.search`; lists are in order in any case."""
+        """See `Search.search`; the lists are always ordered."""
         del ordered
         if self.num_candidates <= self._chunk_rows:
             best = self._search_chunk(embeddings, k, excluded_rows, permits, 0, self.num_candidates)

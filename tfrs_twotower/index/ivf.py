@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tfrs_twotower.config import IndexConfig
 from tfrs_twotower.index.exact_search import ExactSearch
-from tfrs_twotower.index.partial_search import NOTHING_FOUND, PartialSearch
+from tfrs_twotower.index.partial_search import NO_NEIGHBOUR, PartialSearch
 from tfrs_twotower.index.quality import SearchParameters
 from tfrs_twotower.ranking.exact import MISSING_ROW, FloatArray
 
@@ -196,7 +196,7 @@ class IvfSearch(PartialSearch):
             vectors = tf.reshape(tf.gather(leaves, own), [-1, dim])
             own_rows = tf.reshape(tf.gather(rows, own), [-1])
             scores = tf.linalg.matvec(vectors, embedding)
-            scores = tf.where(own_rows == MISSING_ROW, NOTHING_FOUND, scores)
+            scores = tf.where(own_rows == MISSING_ROW, NO_NEIGHBOUR, scores)
             scores, places = tf.math.top_k(scores, depth, sorted=False)
             return scores, tf.gather(own_rows, places)
 

@@ -1,7 +1,7 @@
-"""Searches that look at a part of the corpus, and what makes them safe to serve.
+"""Approximate searches, which look at a part of the corpus, made safe to serve.
 
-Such a search is asked for more than is wanted, what may not be returned is dropped, and the
-queries whose list is then short are answered by exact search, they alone.
+The search asks for more neighbours than it returns and drops those that a request leaves out.
+Only the queries whose list comes out short fall back to exact search.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from tfrs_twotower.index.quality import SearchParameters
 from tfrs_twotower.index.restricts import Permits
 from tfrs_twotower.ranking.exact import LOWEST_SCORE, MISSING_ROW
 
-NOTHING_FOUND = float("-inf")
+NO_NEIGHBOUR = float("-inf")
 """A score of `near` in a place without a candidate."""
 
 RESTRICTED_OVERSAMPLING = 4
@@ -23,30 +23,30 @@ RESTRICTED_OVERSAMPLING = 4
 
 @dataclass(frozen=True)
 class Filtered:
-    """What is left of the neighbours that were found."""
+    """The neighbours that a request does not leave out."""
 
     scores: tf.Tensor
-    """`[batch, n]`, in no set order."""
+    """`[batch, n]`, in any order."""
     rows: tf.Tensor
-    """`[batch, n]`; -1 for what was dropped."""
+    """`[batch, n]`; -1 for a neighbour that was dropped."""
     short: tf.Tensor
-    """bool `[batch]`: fewer are left than there may be candidates."""
+    """bool `[batch]`: fewer neighbours are left than the corpus could give."""
 
 
 class PartialSearch(tf.Module):
-    """Exclusions, restricts and complete lists around `near`, which knows of none of them."""
+    """Adds exclusions, restricts and complete lists to `near`, which handles none of them."""
 
     is_exact = False
 
     def __init__(
         self, name: str, exact: ExactSearch, parameters: SearchParameters, max_excluded: int
     ) -> None:
-        """Keeps what every such search has.
+        """Keeps the parts that every approximate search has.
 
         Args:
             name: of the module.
-            exact: searches the same corpus.
-            parameters: how much to look at.
+            exact: exact search over the same corpus.
+            parameters: how much of the corpus one search looks at.
             max_excluded: exclusions of a query that a longer list makes up for.
         """
         super().__init__(name=name)
@@ -62,16 +62,16 @@ class PartialSearch(tf.Module):
     def near(
         self, embeddings: tf.Tensor, depth: tf.Tensor | int, parameters: SearchParameters
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Neighbours, found by looking at a part of the corpus.
+        """Finds neighbours by looking at a part of the corpus.
 
         Args:
             embeddings: `[batch, embedding_dim]`, all finite, at least one.
-            depth: how many to find, at most `num_candidates`.
-            parameters: how much to look at; its amounts may be scalar int32 tensors.
+            depth: number of neighbours to find, at most `num_candidates`.
+            parameters: how much to look at; the amounts may be scalar int32 tensors.
 
         Returns:
-            Scores and rows `[batch, n]` in no set order. Where nothing was found the score is not
-            finite, and the row is not to be read.
+            Scores and rows `[batch, n]` in any order. A place without a neighbour has a score that
+            is not finite, and its row must not be read.
         """
         raise NotImplementedError
 
@@ -85,23 +85,23 @@ class PartialSearch(tf.Module):
         *,
         ordered: bool = True,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """See `Search.search`; `parameters` may look at other amounts than the search's own.
+        """See `Search.search`; `parameters` replace the search's own for this call.
 
-        The usual request leaves nothing out and finds enough. It goes past all that others need,
-        which costs more than the search of one query itself.
+        The usual request leaves nothing out and finds enough neighbours. It skips the checks that
+        other requests need, because they cost more than the search of one query.
         """
         depth = min(k, self.num_candidates)
         scores, rows = tf.cond(
-            _leaves_nothing_out(embeddings, excluded_rows, permits),
+            _is_unrestricted(embeddings, excluded_rows, permits),
             lambda: self.near(embeddings, depth, parameters or self._parameters),
-            lambda: (tf.fill([1, depth], NOTHING_FOUND), tf.fill([1, depth], MISSING_ROW)),
+            lambda: (tf.fill([1, depth], NO_NEIGHBOUR), tf.fill([1, depth], MISSING_ROW)),
         )
-        all_found = tf.reduce_all(tf.math.is_finite(scores))
-        enough = tf.logical_and(tf.shape(rows)[1] == depth, all_found)
-        list_up = order if ordered or depth < k else _as_they_are
+        all_finite = tf.reduce_all(tf.math.is_finite(scores))
+        enough = tf.logical_and(tf.shape(rows)[1] == depth, all_finite)
+        finish = order if ordered or depth < k else _keep_order
         return tf.cond(
             enough,
-            lambda: list_up(scores, rows, k),
+            lambda: finish(scores, rows, k),
             lambda: self._search_carefully(embeddings, k, excluded_rows, permits, parameters),
         )
 
@@ -119,15 +119,15 @@ class PartialSearch(tf.Module):
         def answer_exactly() -> tuple[tf.Tensor, tf.Tensor]:
             places = tf.where(filtered.short)
             queries = places[:, 0]
-            found = self.exact.search(
+            exact_scores, exact_rows = self.exact.search(
                 tf.gather(embeddings, queries),
                 k,
                 None if excluded_rows is None else tf.gather(excluded_rows, queries),
                 None if permits is None else permits.of_queries(queries),
             )
             return (
-                tf.tensor_scatter_nd_update(scores, places, found[0]),
-                tf.tensor_scatter_nd_update(rows, places, found[1]),
+                tf.tensor_scatter_nd_update(scores, places, exact_scores),
+                tf.tensor_scatter_nd_update(rows, places, exact_rows),
             )
 
         return tf.cond(tf.reduce_any(filtered.short), answer_exactly, lambda: (scores, rows))
@@ -144,7 +144,7 @@ class PartialSearch(tf.Module):
         permits: Permits | None = None,
         parameters: SearchParameters | None = None,
     ) -> Filtered:
-        """Asks for enough neighbours, and drops what may not be returned; see `search`."""
+        """Asks for enough neighbours and drops those that the request leaves out; see `search`."""
         if excluded_rows is None:
             excluded_rows = tf.fill([tf.shape(embeddings)[0], 0], MISSING_ROW)
         excluded = tf.sort(excluded_rows, axis=1)
@@ -166,8 +166,8 @@ class PartialSearch(tf.Module):
         keep = tf.logical_and(keep, sound[:, None])
         if permits is not None:
             keep = tf.logical_and(keep, permits.of_rows(rows))
-        num_found = tf.reduce_sum(tf.cast(keep, tf.int32), axis=1)
-        short = num_found < tf.minimum(k, self.num_candidates - num_excluded)
+        num_kept = tf.reduce_sum(tf.cast(keep, tf.int32), axis=1)
+        short = num_kept < tf.minimum(k, self.num_candidates - num_excluded)
         short = tf.logical_and(sound, short)
         if permits is not None:
             short = tf.logical_and(short, ~permits.closed)
@@ -176,7 +176,7 @@ class PartialSearch(tf.Module):
         )
 
 
-def _leaves_nothing_out(
+def _is_unrestricted(
     embeddings: tf.Tensor, excluded_rows: tf.Tensor | None, permits: Permits | None
 ) -> tf.Tensor:
     """Whether a batch has queries, all of them finite, and none excludes or restricts anything."""
@@ -189,7 +189,7 @@ def _leaves_nothing_out(
     return plain
 
 
-def _as_they_are(scores: tf.Tensor, rows: tf.Tensor, k: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Lists that are complete, in the order in which they were found."""
+def _keep_order(scores: tf.Tensor, rows: tf.Tensor, k: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Complete lists in the order that the search gave them."""
     batch = scores.shape[0]
     return tf.ensure_shape(scores, [batch, k]), tf.ensure_shape(rows, [batch, k])

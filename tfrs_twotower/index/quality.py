@@ -1,4 +1,4 @@
-"""Which kind of index a corpus gets, how much one search looks at, and what was measured of it."""
+"""The kind of index that a corpus gets, its search parameters, and its measured quality."""
 
 import json
 import time
@@ -37,7 +37,7 @@ def resolve_kind(config: IndexConfig, num_candidates: int) -> Kind:
 
 @dataclass(frozen=True)
 class SearchParameters:
-    """Amounts of one search; searches of one index may differ in them."""
+    """How much of the corpus one search looks at; searches of one index may differ in it."""
 
     k: int
     """List length that the other two are meant for."""

@@ -68,7 +68,7 @@ def avx2_flag(library: Path) -> ctypes.c_bool | None:
 
 
 def _processor_features() -> frozenset[str]:
-    """What the operating system lets programs use; none where it does not say so (not Linux)."""
+    """Instruction sets that programs may use; empty where the system does not list them."""
     try:
         lines = _PROCESSOR.read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:
@@ -78,7 +78,7 @@ def _processor_features() -> frozenset[str]:
 
 
 class ScannSearch(PartialSearch):
-    """ScaNN (Guo et al. 2020), with what its operations leave to the caller."""
+    """ScaNN (Guo et al. 2020) with exclusions, restricts and complete lists."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class ScannSearch(PartialSearch):
         *,
         max_excluded: int = 1000,
     ) -> None:
-        """Takes over trained arrays.
+        """Puts trained arrays into variables.
 
         Args:
             vectors: `[num_candidates, embedding_dim]`, those that `trained` was trained on.
@@ -128,13 +128,13 @@ class ScannSearch(PartialSearch):
         reordered = tf.cast(parameters.num_reordering_candidates, tf.float32)
         growth = tf.cast(depth, tf.float32) / parameters.k
         rescored = tf.cast(tf.math.ceil(growth * reordered), tf.int32)
-        found = scann_ops.ScannSearcher(handle).search_batched(
+        rows, scores = scann_ops.ScannSearcher(handle).search_batched(
             embeddings,
             final_num_neighbors=depth,
             pre_reorder_num_neighbors=tf.clip_by_value(rescored, depth, self.num_candidates),
             leaves_to_search=_NO_TREE if leaves is None else leaves,
         )
-        return found[1], found[0]  # what ScaNN pads with has the score NaN
+        return scores, rows  # ScaNN pads a list with rows whose score is NaN
 
 
 def _content_name(vectors: FloatArray, trained: Mapping[str, npt.NDArray[Any]]) -> str:

@@ -116,10 +116,10 @@ def train_scann(
         training_sample_size=sample,
     ).reorder(min(2 * k, len(vectors)))
     state = builder.build().serialize_to_module()
-    return {name: _settled(getattr(state, name)) for name in TRAINED_TENSORS}
+    return {name: _as_array(getattr(state, name)) for name in TRAINED_TENSORS}
 
 
-def _settled(variable: Any) -> npt.NDArray[Any]:
+def _as_array(variable: Any) -> npt.NDArray[Any]:
     value = variable.numpy()
     if isinstance(value, bytes):
         return np.frombuffer(value, np.uint8)

@@ -1,4 +1,4 @@
-"""Approximate indexes by kind: how one is trained, and the search over what was trained."""
+"""Approximate indexes by kind: training one, and searching what was trained."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -24,7 +24,7 @@ class Trained:
 
     kind: Kind
     arrays: dict[str, npt.NDArray[Any]]
-    """What training left."""
+    """The arrays that training produced."""
     grid: list[SearchParameters]
     """Search parameters to try, cheapest first."""
     described: dict[str, Any]
@@ -70,9 +70,9 @@ def make_search(
 
     Args:
         kind: `scann` or `ivf`.
-        vectors: those that were trained on.
-        arrays: what training left.
-        parameters: how much to look at.
+        vectors: those that the index was trained on.
+        arrays: those that training produced.
+        parameters: how much of the corpus one search looks at.
         max_excluded: exclusions of a query that a longer search makes up for.
     """
     searches = {"scann": ScannSearch, "ivf": IvfSearch}

@@ -3,7 +3,34 @@ import pytest
 import tensorflow as tf
 
 from tests.contracts.searcher_contract import SearcherContract, unit_vectors
-from tfrs_twotower.index.exact_search import ExactSearch
+from tfrs_twotower.index.exact_search import ExactSearch, to_int8
+from tfrs_twotower.ranking.exact import exact_top_k
+
+
+def test_by_hand():
+    rounded = to_int8(np.array([[1.27, -0.635, 0.0], [0.0, 0.0, 0.0]], np.float32))
+    assert rounded.values.tolist() == [[127, -64, 0], [0, 0, 0]]
+    np.testing.assert_allclose(rounded.scales, [0.01, 1.0], rtol=1e-6)
+
+
+def test_a_component_is_off_by_half_a_step_at_most():
+    vectors = unit_vectors(200, 16, 0)
+    rounded = to_int8(vectors)
+    error = np.abs(rounded.values * rounded.scales[:, None] - vectors)
+    assert (error <= 0.5001 * rounded.scales[:, None]).all()
+
+
+def test_search_ranks_the_rounded_vectors():
+    vectors, queries = unit_vectors(90, 8, 1), unit_vectors(6, 8, 2)
+    rounded = to_int8(vectors)
+    restored = rounded.values * rounded.scales[:, None]
+    for chunk_rows in (16, 100):
+        search = ExactSearch(rounded, chunk_rows=chunk_rows)
+        assert not search.is_exact
+        scores, rows = search.search(tf.constant(queries), 5)
+        expected = exact_top_k(queries, restored.astype(np.float32), 5)
+        np.testing.assert_array_equal(rows, expected[1])
+        np.testing.assert_allclose(scores, expected[0], atol=1e-6)
 
 
 class TestExactSearch(SearcherContract):

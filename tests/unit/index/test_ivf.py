@@ -4,9 +4,65 @@ import tensorflow as tf
 
 from serving.bundle.server_ops import SCANN_NAMESPACE, read_ops
 from tests.contracts.searcher_contract import SearcherContract, unit_vectors
-from tfrs_twotower.index.ivf import IvfSearch, train_ivf
+from tfrs_twotower.config import IndexConfig
+from tfrs_twotower.index.ivf import (
+    IvfSearch,
+    IvfTraining,
+    assign,
+    ivf_grid,
+    ivf_training,
+    k_means,
+    train_ivf,
+)
 from tfrs_twotower.index.quality import SearchParameters
 from tfrs_twotower.ranking.exact import exact_top_k
+
+
+def test_a_million_candidates():
+    assert ivf_training(IndexConfig(), 1_000_000) == IvfTraining(4 * 1000, 128)
+
+
+def test_small_corpora_keep_ten_candidates_a_cluster():
+    assert ivf_training(IndexConfig(), 1) == IvfTraining(1, 16)
+    assert ivf_training(IndexConfig(), 95) == IvfTraining(9, 16)
+    assert ivf_training(IndexConfig(num_leaves=5), 1000) == IvfTraining(5, 112)
+
+
+def test_the_grid_ends_with_every_leaf():
+    grid = ivf_grid(IndexConfig(k=10), 300, 5000)
+    leaves = [one.num_leaves_to_search for one in grid]
+    assert leaves == sorted(set(leaves))
+    assert leaves[0] == 1
+    assert leaves[-1] == 300
+    assert {one.num_reordering_candidates for one in grid} == {None}
+
+
+def test_a_given_number_is_not_varied():
+    grid = ivf_grid(IndexConfig(num_leaves_to_search=900), 300, 5000)
+    assert [one.num_leaves_to_search for one in grid] == [300]
+
+
+def test_two_heaps_by_hand():
+    vectors = np.array([[0.0, 0.0], [0.0, 2.0], [9.0, 0.0], [9.0, 4.0]], np.float32)
+    centroids = k_means(vectors, 2, sample=4)
+    assert sorted(centroids.tolist()) == [[0.0, 1.0], [9.0, 2.0]]
+
+
+def test_nearest_by_distance_and_not_by_product():
+    centroids = np.array([[1.0, 0.0], [10.0, 0.0]], np.float32)
+    assert assign(np.array([[2.0, 0.0], [8.0, 0.0]], np.float32), centroids).tolist() == [0, 1]
+
+
+def test_assignment_agrees_with_all_distances():
+    vectors, centroids = unit_vectors(200, 6, 0), unit_vectors(9, 6, 1)
+    distances = np.square(vectors[:, None] - centroids[None]).sum(axis=2)
+    np.testing.assert_array_equal(assign(vectors, centroids), distances.argmin(axis=1))
+
+
+def test_no_partition_is_left_empty_on_spread_vectors():
+    vectors = unit_vectors(300, 4, 2)
+    nearest = assign(vectors, k_means(vectors, 30, sample=300))
+    assert len(np.unique(nearest)) == 30
 
 
 def make(vectors, clusters, searched, leaf_size=8):
