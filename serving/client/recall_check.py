@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from tensorflow.core.framework import types_pb2
 
 from serving.bundle.loading import LoadedBundle, load_bundle
@@ -86,24 +87,21 @@ def prometheus_text(check: RecallCheck, now_s: float) -> str:
         check: what was found.
         now_s: seconds since 1970.
     """
-    model = check.model.replace("\\", "\\\\").replace('"', '\\"')
-    labels = f'model="{model}",k="{check.k}"'
-    gauges = [
-        ("overlap", "Mean overlap@k of the endpoint with exact search.", check.overlap),
-        ("worst_overlap", "Overlap@k of the worst query.", check.worst_overlap),
-        ("target_overlap", "Overlap@k that the index was built for.", check.target_overlap),
-        ("queries", "Queries that were replayed.", check.num_queries),
-        ("timestamp_seconds", "When the check ended.", now_s),
-    ]
-    lines = []
-    for name, text, value in gauges:
-        metric = f"twotower_recall_check_{name}"
-        lines += [f"# HELP {metric} {text}", f"# TYPE {metric} gauge"]
-        lines.append(f"{metric}{{{labels}}} {value!r}")
-    metric = "twotower_recall_check_version"
-    lines += [f"# HELP {metric} The version that was checked.", f"# TYPE {metric} gauge"]
-    lines.append(f'{metric}{{model="{model}",model_version="{check.model_version}"}} 1')
-    return "\n".join(lines) + "\n"
+    registry = CollectorRegistry()
+
+    def gauge(name: str, value: float, labels: dict[str, str], text: str) -> None:
+        metric = Gauge(f"twotower_recall_check_{name}", text, labels, registry=registry)
+        metric.labels(**labels).set(value)
+
+    labels = {"model": check.model, "k": str(check.k)}
+    gauge("overlap", check.overlap, labels, "Mean overlap@k of the endpoint with exact search.")
+    gauge("worst_overlap", check.worst_overlap, labels, "Overlap@k of the worst query.")
+    gauge("target_overlap", check.target_overlap, labels, "Overlap@k that the index was built for.")
+    gauge("queries", check.num_queries, labels, "Queries that were replayed.")
+    gauge("timestamp_seconds", now_s, labels, "When the check ended.")
+    labels = {"model": check.model, "model_version": check.model_version}
+    gauge("version", 1, labels, "The version that was checked.")
+    return generate_latest(registry).decode()
 
 
 def _query_inputs(client: Client) -> dict[str, Input]:

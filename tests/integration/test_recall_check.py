@@ -126,9 +126,9 @@ def test_the_textfile_can_be_printed(check):
 
 
 def test_a_name_that_must_be_escaped():
-    found = RecallCheck('a "\\b', "7-abc", 5, 1, 0.5, 0.5, 0.9)
+    found = RecallCheck('a "\\b\n', "7-abc", 5, 1, 0.5, 0.5, 0.9)
     (sample,) = families_of(prometheus_text(found, 1.0))["twotower_recall_check_overlap"].samples
-    assert sample.labels["model"] == 'a "\\b'
+    assert sample.labels["model"] == 'a "\\b\n'
 
 
 def test_fewer_queries(check):

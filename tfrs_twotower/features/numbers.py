@@ -4,6 +4,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfrs_twotower.keras_api import keras
 from tfrs_twotower.specs import NumericFeature
 
 _DAY_S = 86_400
@@ -83,11 +84,11 @@ class Bucket(tf.Module):
 
     def __init__(self, feature: NumericFeature, statistics: dict[str, Any]) -> None:
         super().__init__(name=feature.name)
-        self._boundaries = tuple(sorted(float(value) for value in statistics["boundaries"]))
-        self.num_rows = len(self._boundaries) + 2
+        boundaries = sorted(float(value) for value in statistics["boundaries"])
+        self._bucket = keras.layers.Discretization(boundaries)
+        self.num_rows = len(boundaries) + 2
 
     def __call__(self, values: tf.Tensor) -> tf.Tensor:
         """Tokens `[batch]` int32; a value equal to a boundary is in the bucket above it."""
-        boundaries = tf.constant(self._boundaries, tf.float32)
-        above = tf.searchsorted(boundaries, values, side="right")
-        return tf.where(tf.math.is_nan(values), 0, above + 1)
+        bucket = tf.cast(self._bucket(values), tf.int32)
+        return tf.where(tf.math.is_nan(values), 0, bucket + 1)

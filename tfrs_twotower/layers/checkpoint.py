@@ -1,15 +1,14 @@
 """Reads a pretrained BERT-type encoder: `model.safetensors`, `vocab.txt`, `config.json`.
 
-A safetensors file is an 8-byte little-endian header length, a JSON header that gives each tensor
-its type, shape and byte range, and the raw bytes. Nothing in it is executed.
+Nothing in these files is executed.
 """
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
 
 from tfrs_twotower.errors import FeatureSpecError
 from tfrs_twotower.layers.bert import BertShape
@@ -17,42 +16,30 @@ from tfrs_twotower.layers.bert import BertShape
 WEIGHTS_NAME = "model.safetensors"
 VOCABULARY_NAME = "vocab.txt"
 SETTINGS_NAME = "config.json"
-_LENGTH_BYTES = 8
-_TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}
+# BF16 is a type of NumPy as soon as TensorFlow, which `bert` imports, has been loaded.
+_FLOATS = ("F64", "F32", "F16", "BF16")
 
 
 def read_safetensors(path: Path) -> dict[str, npt.NDArray[np.float32]]:
     """Every floating-point tensor of a file, as float32.
 
+    Tensors of integers, such as a buffer of positions, are passed over.
+
     Raises:
         FeatureSpecError: the file is missing, cut short, or not safetensors.
     """
     try:
-        data = path.read_bytes()
-        length = int.from_bytes(data[:_LENGTH_BYTES], "little")
-        body = memoryview(data)[_LENGTH_BYTES + length :]
-        header = json.loads(data[_LENGTH_BYTES : _LENGTH_BYTES + length])
-        header.pop("__metadata__", None)
-        return {
-            name: _tensor(entry, body)
-            for name, entry in header.items()
-            if entry["dtype"] in (*_TYPES, "BF16")
-        }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as cause:
+        with safe_open(path, framework="numpy") as file:
+            return {
+                name: file.get_tensor(name).astype(np.float32, copy=False)
+                for name in file.keys()  # noqa: SIM118  (cannot be iterated over itself)
+                if file.get_slice(name).get_dtype() in _FLOATS
+            }
+    except (OSError, SafetensorError) as cause:
         raise FeatureSpecError(
             f"{path}: cannot be read as safetensors: {cause}. Give checkpoint: the directory of "
             f"a BERT-type encoder with {WEIGHTS_NAME}."
         ) from cause
-
-
-def _tensor(entry: dict[str, Any], body: memoryview) -> npt.NDArray[np.float32]:
-    start, end = entry["data_offsets"]
-    if entry["dtype"] == "BF16":  # the upper half of a float32
-        halves = np.frombuffer(body[start:end], "<u2").astype(np.uint32)
-        values = (halves << 16).view(np.float32)
-    else:
-        values = np.frombuffer(body[start:end], _TYPES[entry["dtype"]]).astype(np.float32)
-    return values.reshape(entry["shape"])
 
 
 def read_vocabulary(directory: Path) -> list[str]:

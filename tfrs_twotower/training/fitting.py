@@ -15,7 +15,7 @@ from tfrs_twotower.config import FittingConfig
 from tfrs_twotower.errors import TrainingError
 from tfrs_twotower.keras_api import keras
 from tfrs_twotower.training.checkpoints import Checkpoints
-from tfrs_twotower.training.plan import BatchOrder, Plan, learning_rate
+from tfrs_twotower.training.plan import BatchOrder, Plan, learning_rate_schedule
 from tfrs_twotower.training.replicas import spread
 from tfrs_twotower.training.reports import BestSoFar, Report, StepReport, TrainingLog
 
@@ -109,6 +109,7 @@ class Fitting:
         self._log_path = log_path
         self._strategy = strategy
         self._report = report
+        self._learning_rate = learning_rate_schedule(config.optimizer, plan.horizon)
         self._order = BatchOrder(
             len(examples), plan.batch_size, seed=seed, buffer=config.shuffle_buffer
         )
@@ -157,7 +158,7 @@ class Fitting:
         progress, plan = self._progress, self._plan
         started = time.perf_counter()
         step = progress.step + 1
-        rate = learning_rate(self._config.optimizer, step, plan.horizon)
+        rate = float(self._learning_rate(step))
         losses = self._losses(step, rate)
         progress.step = step
         elapsed = time.perf_counter() - started

@@ -1,14 +1,15 @@
 """How many steps training takes, of what size and rate, over which examples in which order."""
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
+import tensorflow as tf
 from numpy.typing import NDArray
 
 from tfrs_twotower.config import FittingConfig, OptimizerConfig
 from tfrs_twotower.data.negative_lists import Phase
 from tfrs_twotower.errors import TrainingError
+from tfrs_twotower.keras_api import keras
 
 DAY_S = 86_400.0
 _ORDER_STREAM = 1  # apart from other uses of the run's seed
@@ -31,24 +32,28 @@ def time_decay(
     return np.exp2(-age_days / half_life_days).astype(np.float32)
 
 
-def learning_rate(config: OptimizerConfig, step: int, horizon: int) -> float:
-    """Linear warm-up, then constant or cosine decay.
+def learning_rate_schedule(
+    config: OptimizerConfig, horizon: int
+) -> keras.optimizers.schedules.LearningRateSchedule:
+    """Linear warm-up, then constant or cosine decay (Loshchilov and Hutter 2017, without restarts).
 
     Args:
         config: peak rate, warm-up and kind of decay.
-        step: the update it is for, counted from 1.
         horizon: step at which cosine decay arrives at zero.
 
     Returns:
-        The rate: peak * step / warmup_steps until the warm-up ends.
+        Gives the rate of an update, counted from 1, as a float64 scalar: peak * step /
+        warmup_steps until the warm-up ends.
     """
-    warm_up = min(1.0, step / config.warmup_steps) if config.warmup_steps else 1.0
-    rate = config.learning_rate * warm_up
-    if config.decay == "cosine" and step > config.warmup_steps:
-        span = max(horizon - config.warmup_steps, 1)
-        done = min((step - config.warmup_steps) / span, 1.0)
-        rate *= 0.5 * (1.0 + math.cos(math.pi * done))
-    return rate
+    # In float64, because two thirds of the rates in float32 are off by their last bit, and the
+    # weights with them.
+    return keras.optimizers.schedules.CosineDecay(
+        tf.constant(0.0, tf.float64),
+        decay_steps=max(horizon - config.warmup_steps, 1),
+        alpha=0.0 if config.decay == "cosine" else 1.0,
+        warmup_target=tf.constant(config.learning_rate, tf.float64),
+        warmup_steps=config.warmup_steps,
+    )
 
 
 class BatchOrder:

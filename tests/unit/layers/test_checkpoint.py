@@ -40,7 +40,41 @@ def test_shape(tmp_path, prefix):
     assert read_vocabulary(tmp_path) == list(VOCABULARY)
 
 
-@pytest.mark.parametrize("content", [b"", b"\x05", b"\xff" * 20, b"\x02" + b"\0" * 7 + b"[]"])
+def safetensors(header, body=b""):
+    encoded = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return len(encoded).to_bytes(8, "little") + encoded + body
+
+
+def one_tensor(**changes):
+    entry = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4], **changes}
+    return safetensors({"a": entry}, b"\0" * max(entry["data_offsets"]))
+
+
+def test_one_tensor(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(one_tensor())
+    assert read_safetensors(tmp_path / "model.safetensors") == {"a": [0.0]}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\x05",
+        b"\xff" * 20,
+        safetensors(b"[]"),
+        safetensors(b"[" * 100_000),
+        safetensors(b"\xff\xfe"),
+        one_tensor()[:30],
+        one_tensor()[:-1],
+        one_tensor() + b"\0",
+        one_tensor(dtype="F7"),
+        one_tensor(shape=[2]),
+        one_tensor(shape=[-1]),
+        one_tensor(shape=[2**62, 2**62]),
+        one_tensor(data_offsets=[4, 0]),
+        one_tensor(data_offsets=[4, 8]),
+    ],
+)
 def test_damaged_weights(tmp_path, content):
     (tmp_path / "model.safetensors").write_bytes(content)
     with pytest.raises(FeatureSpecError, match="cannot be read as safetensors"):
