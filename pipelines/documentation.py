@@ -1,8 +1,9 @@
-"""Renders the reference of both user documents from their pydantic classes.
+"""Renders the reference of all documents from their pydantic classes.
 
-`python -m pipelines.documentation` rewrites the JSON Schemas that editors read and the tables in
-the two READMEs, between the markers `<!-- generated: begin -->` and `<!-- generated: end -->`. The
-words are the docstrings in `tfrs_twotower.specs` and `tfrs_twotower.config`: written once.
+`python -m pipelines.documentation` rewrites the JSON Schemas that editors and readers of the
+reports use, and the tables in the two READMEs of the documents that users write, between the
+markers `<!-- generated: begin -->` and `<!-- generated: end -->`. The words are the docstrings of
+the classes: written once.
 """
 
 import json
@@ -14,6 +15,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from tfrs_twotower.config import RunConfig
+from tfrs_twotower.evaluation.comparison.comparison_document import ComparisonDocument
+from tfrs_twotower.evaluation.evaluation_document import EvaluationDocument
 from tfrs_twotower.specs import FeatureSpec
 
 BEGIN = "<!-- generated: begin -->"
@@ -30,7 +33,7 @@ _BOUNDS = (
 
 @dataclass(frozen=True)
 class Reference:
-    """One document's schema file and the README that explains it."""
+    """The schema file of a document that users write, and the README that explains it."""
 
     model: type[BaseModel]
     directory: str
@@ -48,6 +51,11 @@ class Reference:
 
 
 REFERENCES = (Reference(FeatureSpec, "feature_specs"), Reference(RunConfig, "pipelines/configs"))
+REPORTS: dict[str, type[BaseModel]] = {
+    "docs/schemas/evaluation.schema.json": EvaluationDocument,
+    "docs/schemas/comparison.schema.json": ComparisonDocument,
+}
+"""Schema files of the documents that the project writes."""
 
 
 def render_schema(model: type[BaseModel]) -> str:
@@ -87,6 +95,8 @@ def generated_files(repository: Path) -> Iterator[tuple[Path, str]]:
         readme = repository / reference.readme
         tables = render_reference(reference.model)
         yield readme, insert_reference(readme.read_text(encoding="utf-8"), tables)
+    for schema_file, model in REPORTS.items():
+        yield repository / schema_file, render_schema(model)
 
 
 def _section(name: str, schema: dict[str, Any], definitions: dict[str, Any]) -> str:

@@ -1,38 +1,42 @@
-"""Prints what commands answer: leaderboards, comparisons, recommendations."""
+"""Prints results: leaderboards, comparisons, recommendations."""
 
-import json
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
 
 from rich.table import Table
 
 from pipelines.cli.running import output_console
-from pipelines.comparing.results import DOCUMENT, MARKDOWN, PAGE
+from pipelines.comparing.comparing import DOCUMENT, MARKDOWN, PAGE
 from pipelines.stages.context import StageContext
 from tfrs_twotower.artifacts import Layout
-from tfrs_twotower.artifacts.layout import EVALUATION
-from tfrs_twotower.evaluation.comparison_rows import best_first, comparison_rows, label_of
-from tfrs_twotower.evaluation.labels import label
-from tfrs_twotower.evaluation.leaderboard import leaderboard, model_stages
+from tfrs_twotower.evaluation.comparison.comparison_document import ComparisonDocument
+from tfrs_twotower.evaluation.comparison.comparison_tables import (
+    ComparisonRow,
+    best_first,
+    comparison_rows,
+    label_of,
+)
+from tfrs_twotower.evaluation.report.leaderboard import leaderboard, model_stages
+from tfrs_twotower.evaluation.report.rendering import label
+from tfrs_twotower.evaluation.report.report_files import read_evaluation
 
 
 def print_leaderboard(layout: Layout) -> None:
     """Prints every system's key metrics with 95 % intervals, best first."""
-    document = json.loads((layout.report / EVALUATION).read_text(encoding="utf-8"))
-    rows = leaderboard(document, tuple(document["protocol"]["ks"]))
+    document = read_evaluation(layout.report)
+    rows = leaderboard(document, document.protocol.ks)
     stages = model_stages(document)
     console = output_console()
-    table = Table(title=f"{document['dataset']}: test queries, full catalogue", box=None)
+    table = Table(title=f"{document.dataset}: test queries, full catalogue", box=None)
     table.add_column("system")
     for metric in rows[0].figures:
         table.add_column(metric, justify="right")
     for row in rows:
         cells = []
         for metric, figure in row.figures.items():
-            low, high = figure["ci95"]
+            low, high = figure.ci95
             mark = row.marks[metric].ljust(len(stages))
-            cells.append(f"{figure['mean']:.4f} ±{(high - low) / 2:.3f} {mark}")
+            cells.append(f"{figure.mean:.4f} ±{(high - low) / 2:.3f} {mark}")
         table.add_row(row.system, *cells, style="bold" if row.is_model else None)
     console.print()
     console.print(table)
@@ -47,68 +51,65 @@ def print_leaderboard(layout: Layout) -> None:
         "+ significantly better than it, - significantly worse, = neither\n"
         "(paired test, Holm's correction)."
     )
-    leakage = document["leakage_check"]
-    console.print(f"Leakage check: {leakage['verdict']}.")
-    for finding in leakage["findings"]:
-        console.print(f"  {finding['count']} {finding['message']}")
+    console.print(f"Leakage check: {document.leakage_check.verdict}.")
+    for finding in document.leakage_check.findings:
+        console.print(f"  {finding.count} {finding.message}")
 
 
-def comparison_as_json(document: dict[str, Any], root: Path) -> dict[str, Any]:
+def comparison_as_json(document: ComparisonDocument, root: Path) -> dict[str, object]:
     """What `compare --json` prints: where the files are, and the leaderboards, best first."""
     return {
         "comparison": str(root / DOCUMENT),
         "markdown": str(root / MARKDOWN),
         "page": str(root / PAGE),
-        "seeds": document["seeds"],
+        "seeds": document.seeds,
         "leaderboards": [
             {
-                "dataset": table["dataset"],
-                "reference": table["reference"],
-                "systems": [
-                    {
-                        "run": row.run,
-                        "system": row.system,
-                        "metrics": {
-                            metric: {"mean": figure["mean"], "sd": figure["sd"]}
-                            for metric, figure in row.figures.items()
-                        },
-                        "p_holm": {
-                            metric: test["both"]["p_holm"] for metric, test in row.tests.items()
-                        },
-                    }
-                    for row in best_first(comparison_rows(table))
-                ],
+                "dataset": table.dataset,
+                "reference": table.reference,
+                "systems": [_row_as_json(row) for row in best_first(comparison_rows(table))],
             }
-            for table in document["tables"]
+            for table in document.tables
         ],
     }
 
 
-def print_comparison(document: dict[str, Any], root: Path) -> None:
+def _row_as_json(row: ComparisonRow) -> dict[str, object]:
+    return {
+        "run": row.run,
+        "system": row.system,
+        "metrics": {
+            metric: {"mean": figure.mean, "sd": figure.sd} for metric, figure in row.figures.items()
+        },
+        "p_holm": {metric: test.both.p_holm for metric, test in row.tests.items()},
+    }
+
+
+def print_comparison(document: ComparisonDocument, root: Path) -> None:
     """Prints each leaderboard with deviations and marks, and where the page is."""
     console = output_console()
-    num_seeds = len(document["seeds"])
-    for table in document["tables"]:
+    num_seeds = len(document.seeds)
+    for table in document.tables:
         rows = best_first(comparison_rows(table))
         seeds = "one seed" if num_seeds == 1 else f"{num_seeds} seeds"
-        shown = Table(title=f"{table['dataset']}: test queries, full catalogue, {seeds}", box=None)
+        shown = Table(title=f"{table.dataset}: test queries, full catalogue, {seeds}", box=None)
         for column in ("run", "system"):
             shown.add_column(column)
-        for metric in table["metrics"]:
+        for metric in table.metrics:
             shown.add_column(metric, justify="right")
         for row in rows:
             cells = []
             for metric, figure in row.figures.items():
-                sd = "        " if figure["sd"] is None else f" ±{figure['sd']:.4f}"
-                cells.append(f"{figure['mean']:.4f}{sd} {row.marks.get(metric, ' ')}")
+                sd = "        " if figure.sd is None else f" ±{figure.sd:.4f}"
+                cells.append(f"{figure.mean:.4f}{sd} {row.marks.get(metric, ' ')}")
             style = "bold" if row.is_reference else None
             shown.add_row(row.label, label(row.system), *cells, style=style)
         console.print()
         console.print(shown)
         console.print("± is the standard deviation over seeds.")
-        if table["tests"]["runs"] and num_seeds > 1:
+        if table.tests.runs and num_seeds > 1:
             console.print(
-                f"+ significantly better than {label_of(table, table['reference'])}, - worse, "
+                f"+ significantly better than {label_of(table, table.reference)}, - worse, "
                 "= neither (paired tests over queries\nand over seeds, Holm's correction)."
             )
     console.print(f"\nReport: {root / PAGE}")

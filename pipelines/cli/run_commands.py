@@ -237,7 +237,7 @@ def compare(
     from pipelines.cli.printing import comparison_as_json, print_comparison
     from pipelines.cli.reporting import make_reporter
     from pipelines.comparing.comparing import compare as run_comparison
-    from pipelines.comparing.plan import load_plan
+    from pipelines.comparing.planned_runs import load_plan
     from pipelines.stages.workdir import open_workdir
 
     plan = load_plan(runs, overrides or ())

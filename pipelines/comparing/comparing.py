@@ -1,43 +1,49 @@
 """Runs every seed of every run, one after the other, and writes their comparison.
 
-A seed whose artifacts are up to date is not run again, so a comparison that was killed goes on
-where it stopped, and one that grows (more runs, more seeds) computes what is new.
+A seed whose artifacts are up to date is not run again. A comparison that was killed therefore goes
+on where it stopped, and one that grows (more runs, more seeds) computes only the new seeds.
 """
 
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-from pipelines.comparing.executing import Cell, Ending, execute, is_finished, share, write_config
-from pipelines.comparing.plan import PlannedRun
-from pipelines.comparing.results import compare_cells, write_comparison
+from pipelines.comparing.planned_runs import PlannedRun
+from pipelines.comparing.seed_runs import ProcessExit, SeedRun, execute, reuse_from
+from pipelines.stages import workdir as timings
 from pipelines.stages.context import Reporter
 from pipelines.stages.workdir import only_run_in, wait_until_free
+from tfrs_twotower.artifacts import Layout
 from tfrs_twotower.errors import ComparisonError, UnsupportedEnvironment
-from tfrs_twotower.evaluation.wording import duration
+from tfrs_twotower.evaluation.comparison.comparing_runs import RunResult, SeedResult, compare_runs
+from tfrs_twotower.evaluation.comparison.comparison_document import ComparisonDocument
+from tfrs_twotower.evaluation.comparison.comparison_page import render_comparison
+from tfrs_twotower.evaluation.comparison.comparison_tables import comparison_markdown
+from tfrs_twotower.evaluation.report.rendering import duration
+from tfrs_twotower.evaluation.report.report_files import PER_QUERY, read_evaluation, read_per_query
+from tfrs_twotower.evaluation.written_documents import write_json
 
+DOCUMENT, MARKDOWN, PAGE = "comparison.json", "comparison.md", "index.html"
 _ENVIRONMENT_IS_WRONG = 2
 
 
 def compare(
     runs: Sequence[PlannedRun], num_seeds: int, root: Path, reporter: Reporter
-) -> dict[str, Any]:
+) -> ComparisonDocument:
     """Trains each run with the seeds 0 .. num_seeds - 1 and writes the comparison into `root`.
 
     A seed that fails ends its run; the others go on, and all failures are reported together.
-
-    Returns:
-        The content of `comparison.json`.
 
     Raises:
         ComparisonError: some runs failed; the finished seeds stay, no comparison is written.
         UnsupportedEnvironment: a seed could not run here at all; nothing more is tried.
         WorkdirError: another comparison is at work in the same directory.
     """
-    cells = [Cell(run, seed, root / "runs" / run.name) for run in runs for seed in range(num_seeds)]
+    seed_runs = [
+        SeedRun(run, seed, root / "runs" / run.name) for run in runs for seed in range(num_seeds)
+    ]
     with only_run_in(root):
-        failures = _run_all(cells, reporter)
+        failures = _run_all(seed_runs, reporter)
         if failures:
             raise ComparisonError(
                 "\n".join(
@@ -48,44 +54,45 @@ def compare(
                     ]
                 )
             )
-        document = compare_cells(cells, root)
+        document = compare_seed_runs(seed_runs, root)
         write_comparison(document, root)
     return document
 
 
-def _run_all(cells: list[Cell], reporter: Reporter) -> list[str]:
+def _run_all(seed_runs: list[SeedRun], reporter: Reporter) -> list[str]:
     failed: dict[str, str] = {}
-    clock = _Clock(len(cells))
-    for position, cell in enumerate(cells, 1):
-        title = f"[{position}/{len(cells)}] {cell.run.name}, seed {cell.seed}"
-        if cell.run.name in failed:
-            clock.skip()
+    remaining = _RemainingTime(len(seed_runs))
+    for position, seed_run in enumerate(seed_runs, 1):
+        title = f"[{position}/{len(seed_runs)}] {seed_run.run.name}, seed {seed_run.seed}"
+        if seed_run.run.name in failed:
+            remaining.skip()
             continue
-        _prepare(cell, cells, reporter)
-        if is_finished(cell):
-            clock.skip()
+        _prepare(seed_run, seed_runs, reporter)
+        if seed_run.is_finished():
+            remaining.skip()
             reporter.message(f"{title}: up to date")
             continue
         started = time.monotonic()
-        ending = execute(cell, _listener(reporter, title, position - 1, len(cells)))
-        if ending.code == 0:
-            reporter.message(f"{title}: done in {clock.finish(time.monotonic() - started)}")
+        end = execute(seed_run, _listener(reporter, title, position - 1, len(seed_runs)))
+        if end.code == 0:
+            reporter.message(f"{title}: done in {remaining.finish(time.monotonic() - started)}")
             continue
-        clock.skip()
-        failure = explain(cell, ending)
-        if ending.code == _ENVIRONMENT_IS_WRONG:
+        remaining.skip()
+        failure = explain(seed_run, end)
+        if end.code == _ENVIRONMENT_IS_WRONG:
             raise UnsupportedEnvironment(failure)
-        failed[cell.run.name] = failure
-        reporter.message(f"{title}: {ending.in_words}; the other runs go on")
+        failed[seed_run.run.name] = failure
+        reporter.message(f"{title}: {end.in_words}; the other runs go on")
     return list(failed.values())
 
 
-def _prepare(cell: Cell, cells: list[Cell], reporter: Reporter) -> None:
-    write_config(cell)
-    cell.workdir.mkdir(exist_ok=True)
-    wait_until_free(cell.workdir, reporter)
-    same_data = (other.workdir for other in cells if other.run.data == cell.run.data)
-    share(cell, same_data)
+def _prepare(seed_run: SeedRun, seed_runs: list[SeedRun], reporter: Reporter) -> None:
+    seed_run.write_config()
+    seed_run.workdir.mkdir(exist_ok=True)
+    wait_until_free(seed_run.workdir, reporter)
+    reuse_from(
+        seed_run, (other.workdir for other in seed_runs if other.run.data == seed_run.run.data)
+    )
 
 
 def _listener(reporter: Reporter, title: str, done: float, total: float) -> Callable[[str], None]:
@@ -93,28 +100,28 @@ def _listener(reporter: Reporter, title: str, done: float, total: float) -> Call
     return lambda line: reporter.progress(title, done, total, line)
 
 
-def explain(cell: Cell, ending: Ending) -> str:
-    """Which seed of which run failed, the last that it said, and how to repeat it alone."""
-    said = "".join(f"\n  {line}" for line in ending.last_lines)
+def explain(seed_run: SeedRun, end: ProcessExit) -> str:
+    """Which seed of which run failed, its last lines, and the command that repeats it alone."""
+    lines = "".join(f"\n  {line}" for line in end.last_lines)
     return (
-        f"run {cell.run.name}, seed {cell.seed}: {ending.in_words}. It said last:{said}\n"
-        f"To repeat it alone: {cell.command}"
+        f"run {seed_run.run.name}, seed {seed_run.seed}: {end.in_words}. It said last:{lines}\n"
+        f"To repeat it alone: {seed_run.command}"
     )
 
 
-class _Clock:
-    """Foretells from the seeds that had something to do how long the rest will take."""
+class _RemainingTime:
+    """Estimates how long the remaining seeds will take, from those that were not up to date."""
 
-    def __init__(self, num_cells: int) -> None:
-        self._left = num_cells
+    def __init__(self, num_seed_runs: int) -> None:
+        self._left = num_seed_runs
         self._seconds: list[float] = []
 
     def skip(self) -> None:
-        """A seed cost nothing."""
+        """Counts a seed that took no time."""
         self._left -= 1
 
     def finish(self, seconds: float) -> str:
-        """A seed took so long: that in words, and how long the rest may take."""
+        """Counts a seed that took so long; returns that, and the estimate, in words."""
         self._left -= 1
         self._seconds.append(seconds)
         if not self._left:
@@ -122,3 +129,47 @@ class _Clock:
         recent = self._seconds[-10:]
         left = self._left * sum(recent) / len(recent)
         return f"{duration(seconds)}, about {duration(left)} left"
+
+
+def compare_seed_runs(seed_runs: Sequence[SeedRun], root: Path) -> ComparisonDocument:
+    """Reads every seed's report and compares the runs.
+
+    Raises:
+        ComparisonError: the seeds of a run were judged on different data.
+        ArtifactError: a report cannot be read.
+    """
+    by_run: dict[str, list[SeedRun]] = {}
+    for seed_run in seed_runs:
+        by_run.setdefault(seed_run.run.name, []).append(seed_run)
+    return compare_runs(
+        [
+            RunResult(
+                name=name,
+                label=seeds[0].run.label,
+                config=seeds[0].run.config,
+                directory=seeds[0].directory.relative_to(root).as_posix(),
+                baselines_of=seeds[0].run.baselines_of,
+                seeds=tuple(_result(seed_run) for seed_run in seeds),
+            )
+            for name, seeds in by_run.items()
+        ]
+    )
+
+
+def _result(seed_run: SeedRun) -> SeedResult:
+    report = Layout(seed_run.workdir).report
+    return SeedResult(
+        read_evaluation(report),
+        read_per_query(report / PER_QUERY),
+        timings.read(seed_run.workdir),
+    )
+
+
+def write_comparison(document: ComparisonDocument, root: Path) -> None:
+    """Writes `comparison.json`, `comparison.md` and `index.html`, each whole or not at all."""
+    partial = {name: root / f".{name}.partial" for name in (DOCUMENT, MARKDOWN, PAGE)}
+    write_json(partial[DOCUMENT], document)
+    partial[MARKDOWN].write_text(comparison_markdown(document), encoding="utf-8")
+    partial[PAGE].write_text(render_comparison(document), encoding="utf-8")
+    for name, path in partial.items():
+        path.replace(root / name)

@@ -2,20 +2,14 @@
 
 from pipelines.stages import workdir as timings
 from pipelines.stages.context import StageContext, open_parent
-from tfrs_twotower.artifacts import (
-    MANIFEST_NAME,
-    Manifest,
-    commit,
-    fingerprint,
-    staging_directory,
-)
+from tfrs_twotower.artifacts import MANIFEST_NAME, Manifest, commit, fingerprint, staging_directory
 from tfrs_twotower.artifacts.layout import EVALUATION, REPORT_PAGE
 from tfrs_twotower.evaluation.evaluating import evaluate
-from tfrs_twotower.evaluation.key_metrics import key_metrics
-from tfrs_twotower.evaluation.loading import load_inputs
-from tfrs_twotower.evaluation.page import render_page
-from tfrs_twotower.evaluation.per_query import PER_QUERY, write_per_query
-from tfrs_twotower.evaluation.strict_json import write_json
+from tfrs_twotower.evaluation.loading_evaluated_data import load_inputs
+from tfrs_twotower.evaluation.report.report_files import PER_QUERY, write_per_query
+from tfrs_twotower.evaluation.report.report_page import render_page
+from tfrs_twotower.evaluation.systems import key_metrics
+from tfrs_twotower.evaluation.written_documents import write_json
 
 
 def config_fingerprint(context: StageContext) -> str:
@@ -36,7 +30,7 @@ def config_fingerprint(context: StageContext) -> str:
 def run(context: StageContext) -> Manifest:
     """Ranks the full corpus with the model and the baselines and writes `report/`.
 
-    The index and the training logs are shown where they are there. Where the run config has
+    The report shows the index and the training logs if they exist. Where the run config has
     `pre_ranking`, the cascade is retrieval and the pre-ranker, otherwise retrieval alone.
 
     Raises:
@@ -64,13 +58,13 @@ def run(context: StageContext) -> Manifest:
         refit=config.training.refit,
         recent_days=config.preprocess.recent_days,
         index_k=config.index.k,
-        progress=lambda description, done, total: reporter.progress(description, done, total),
+        progress=reporter.progress,
     )
-    for name, reason in evaluation.document["protocol"]["left_out"].items():
+    for name, reason in evaluation.document.protocol.left_out.items():
         reporter.message(f"baseline {name} is left out: {reason}")
-    leakage = evaluation.document["leakage_check"]
-    for finding in leakage["findings"]:
-        reporter.message(f"leakage check: {finding['count']:,} x {finding['message']}")
+    leakage = evaluation.document.leakage_check
+    for finding in leakage.findings:
+        reporter.message(f"leakage check: {finding.count:,} x {finding.message}")
     reporter.progress("draw the page", 0, None)
     staging = staging_directory(layout.report)
     write_json(staging / EVALUATION, evaluation.document)
@@ -86,5 +80,5 @@ def run(context: StageContext) -> Manifest:
         config_fingerprint=config_fingerprint(context),
         parents=parents,
         counts={"test_queries": len(inputs.test), "systems": len(evaluation.runs)},
-        details={"leakage": leakage["verdict"]},
+        details={"leakage": leakage.verdict},
     )

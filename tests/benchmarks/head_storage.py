@@ -20,10 +20,9 @@ from serving.graph.pre_ranking import as_kept
 from tfrs_twotower.artifacts import Layout
 from tfrs_twotower.data.corpus import load_corpus
 from tfrs_twotower.data.evaluation_queries import load_evaluation_queries
-from tfrs_twotower.evaluation.cascade import rank_cascade
-from tfrs_twotower.evaluation.loading import load_inputs
-from tfrs_twotower.evaluation.ranking import EmbeddingScorer
-from tfrs_twotower.evaluation.re_scoring import PreRankerScores
+from tfrs_twotower.evaluation.corpus_ranking import EmbeddingScorer, rank_cascade
+from tfrs_twotower.evaluation.loading_evaluated_data import load_inputs
+from tfrs_twotower.evaluation.pre_ranker_scores import PreRankerScores
 from tfrs_twotower.metrics import judge, per_query
 from tfrs_twotower.specs import FeatureSpec, load_spec
 from tfrs_twotower.towers.pre_ranker import load_pre_ranker

@@ -18,9 +18,8 @@ from tfrs_twotower.artifacts import read_manifest
 from tfrs_twotower.data.corpus import load_corpus
 from tfrs_twotower.data.evaluation_queries import load_evaluation_queries
 from tfrs_twotower.errors import BundleError, StaleArtifact
-from tfrs_twotower.evaluation.cascade import rank_cascade
-from tfrs_twotower.evaluation.loading import load_inputs
-from tfrs_twotower.evaluation.ranking import EmbeddingScorer
+from tfrs_twotower.evaluation.corpus_ranking import EmbeddingScorer, rank_cascade
+from tfrs_twotower.evaluation.loading_evaluated_data import load_inputs
 
 pytestmark = pytest.mark.integration
 

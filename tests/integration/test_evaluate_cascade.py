@@ -15,10 +15,9 @@ from tfrs_twotower.artifacts.layout import EVALUATION, REPORT_PAGE
 from tfrs_twotower.data.corpus import load_corpus
 from tfrs_twotower.data.evaluation_queries import load_evaluation_queries
 from tfrs_twotower.errors import CorruptArtifact, MissingArtifact, StaleArtifact
-from tfrs_twotower.evaluation.cascade import rank_cascade
-from tfrs_twotower.evaluation.loading import load_inputs
-from tfrs_twotower.evaluation.per_query import PER_QUERY, read_per_query
-from tfrs_twotower.evaluation.ranking import EmbeddingScorer
+from tfrs_twotower.evaluation.corpus_ranking import EmbeddingScorer, rank_cascade
+from tfrs_twotower.evaluation.loading_evaluated_data import load_inputs
+from tfrs_twotower.evaluation.report.report_files import PER_QUERY, read_per_query
 from tfrs_twotower.towers.pre_ranker import load_pre_ranker
 
 pytestmark = pytest.mark.integration
@@ -71,7 +70,7 @@ def test_the_cascade_is_the_oracles(context, report):
     layout, spec = context.layout, context.spec
     inputs = load_inputs(layout, spec, with_pre_ranker=True)
     scorer = EmbeddingScorer(inputs.test.embeddings, inputs.candidate_embeddings)
-    found = rank_cascade(scorer, inputs.test, inputs.eligible, inputs.second_stage, 10)
+    cascade = rank_cascade(scorer, inputs.test, inputs.eligible, inputs.second_stage, 10)
     made = load_pre_ranker(layout.pre_ranker)
     corpus = load_corpus(layout.preprocessed, spec)
     raw = load_evaluation_queries(layout.preprocessed, "test", spec, corpus).raw
@@ -94,8 +93,8 @@ def test_the_cascade_is_the_oracles(context, report):
             k=10,
         )
         relevant = set(inputs.test.truth.relevant[query].tolist())
-        assert found.held[query] == len(relevant & set(pool)) / len(relevant)
-        assert found.ranked[query].tolist() == ranked
+        assert cascade.pool_recall[query] == len(relevant & set(pool)) / len(relevant)
+        assert cascade.ranked[query].tolist() == ranked
 
 
 def test_without_the_section_the_pre_ranker_is_not_looked_at(context, report):

@@ -10,13 +10,12 @@ from pipelines.stages import build_index, embed, evaluate
 from pipelines.stages import workdir as timings
 from tests.fixtures.tiny_model import tiny_context, write_tiny_model
 from tfrs_twotower.artifacts import read_manifest
-from tfrs_twotower.artifacts.layout import TRAIN_GLOB, TRAINING_LOG
+from tfrs_twotower.artifacts.layout import STATISTICS, TRAIN_GLOB, TRAINING_LOG
 from tfrs_twotower.data.corpus import load_corpus
 from tfrs_twotower.data.raw_inputs import read_records
 from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
-from tfrs_twotower.evaluation.inputs import SPLIT_NAMES
-from tfrs_twotower.evaluation.loading import load_inputs
-from tfrs_twotower.evaluation.training_facts import load_training_facts
+from tfrs_twotower.evaluation.evaluated_data import SPLIT_NAMES, LogLine
+from tfrs_twotower.evaluation.loading_evaluated_data import load_inputs, load_training_facts
 
 pytestmark = pytest.mark.integration
 SYSTEMS = {"retrieval", "cascade", "popularity", "recent_popularity", "item_knn", "ease"}
@@ -126,13 +125,27 @@ def test_texts_of_training_queries_without_a_history(context):
 def test_a_training_log_is_read_and_a_broken_one_is_named(context):
     path = context.layout.model / TRAINING_LOG
     path.write_text('{"step": 1, "loss": 2.5}\n')
-    assert load_inputs(context.layout, context.spec).training_log == [{"step": 1, "loss": 2.5}]
-    path.write_text('{"step": 1, "lo')
+    log = load_inputs(context.layout, context.spec).training_log
+    assert log == [LogLine(step=1, losses={"loss": 2.5})]
     try:
-        with pytest.raises(CorruptArtifact, match=TRAINING_LOG):
-            load_inputs(context.layout, context.spec)
+        for broken in ('{"step": 1, "lo', '{"loss": 2.5}', "[1]"):
+            path.write_text(broken)
+            with pytest.raises(CorruptArtifact, match=f"{TRAINING_LOG}: a line is not JSON with"):
+                load_inputs(context.layout, context.spec)
     finally:
         path.unlink()
+
+
+@pytest.mark.parametrize("broken", ['{"window"', '{"window": {"end": 1}}', '{"window": 1}', "[]"])
+def test_broken_statistics_are_named(context, broken):
+    path = context.layout.preprocessed / STATISTICS
+    kept = path.read_text()
+    path.write_text(broken)
+    try:
+        with pytest.raises(CorruptArtifact, match=f"{STATISTICS}: cannot be read"):
+            load_inputs(context.layout, context.spec)
+    finally:
+        path.write_text(kept)
 
 
 def test_without_embeddings_the_missing_files_are_named(tmp_path):

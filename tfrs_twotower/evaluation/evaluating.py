@@ -1,29 +1,42 @@
-"""The whole offline evaluation, from arrays to the report's document."""
+"""The whole offline evaluation, from arrays to the report's document, and how it was made."""
 
-import os
-import platform
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tfrs_twotower.artifacts.manifest import package_versions
 from tfrs_twotower.config import EvaluateConfig
-from tfrs_twotower.evaluation.baselines.selection import fit_baselines
-from tfrs_twotower.evaluation.cascade import rank_cascade
-from tfrs_twotower.evaluation.comparisons import compare
-from tfrs_twotower.evaluation.embedding_space import describe
-from tfrs_twotower.evaluation.funnel import funnel, pool_facts
-from tfrs_twotower.evaluation.inputs import EvaluationInputs
-from tfrs_twotower.evaluation.key_metrics import key_metrics, tuning_metrics
+from tfrs_twotower.evaluation.baselines.selection import Baselines, fit_baselines
+from tfrs_twotower.evaluation.breakdown import (
+    describe_embeddings,
+    describe_pool,
+    make_slices,
+    slice_figures,
+)
+from tfrs_twotower.evaluation.corpus_ranking import (
+    CascadeRanking,
+    EmbeddingScorer,
+    rank_cascade,
+    rank_corpus,
+)
+from tfrs_twotower.evaluation.evaluated_data import SPLIT_NAMES, EvaluationInputs
+from tfrs_twotower.evaluation.evaluation_document import (
+    EvaluationDocument,
+    Funnel,
+    Pool,
+    Protocol,
+    SystemFigures,
+)
 from tfrs_twotower.evaluation.leakage import check_leakage
-from tfrs_twotower.evaluation.protocol import describe_protocol
-from tfrs_twotower.evaluation.ranking import EmbeddingScorer, rank_corpus
-from tfrs_twotower.evaluation.slices import make_slices, slice_figures
-from tfrs_twotower.evaluation.strict_json import to_plain
-from tfrs_twotower.evaluation.systems import SystemRun, system_metrics
+from tfrs_twotower.evaluation.systems import (
+    SystemRun,
+    compare,
+    key_metrics,
+    system_metrics,
+    tuning_metrics,
+)
+from tfrs_twotower.evaluation.written_documents import Environment
 from tfrs_twotower.metrics import judge
 
 Progress = Callable[[str, float, float], None]
@@ -31,14 +44,14 @@ Progress = Callable[[str, float, float], None]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation found.
+    """The result of an evaluation.
 
     Attributes:
         document: the content of `evaluation.json`.
         runs: the ranking of each system.
     """
 
-    document: dict[str, Any]
+    document: EvaluationDocument
     runs: dict[str, SystemRun]
 
 
@@ -55,13 +68,13 @@ def evaluate(
     """Ranks the corpus with every system and measures all of them in the same way.
 
     Args:
-        inputs: what the artifacts hold.
+        inputs: the evaluated data.
         config: list lengths, baselines, resamples.
         seed: of resampling.
         refit: whether the model learned from validation too.
         recent_days: window of `recent_popularity`.
-        index_k: list length of the index, to name its overlap where there is no index.
-        progress: told what is done, how much of it, and of how much.
+        index_k: list length that the overlap is named after where there is no index.
+        progress: receives what is being done, how much of it is done, and of how much.
     """
     ks = tuple(sorted(config.ks))
     baselines = fit_baselines(
@@ -72,93 +85,195 @@ def evaluate(
         metrics=tuning_metrics(ks),
         progress=lambda name: progress(f"fit {name}", 0, 1),
     )
-    progress("rank retrieval", 0, len(baselines.scorers) + 1)
-    cascade = rank_cascade(
-        EmbeddingScorer(inputs.test.embeddings, inputs.candidate_embeddings),
-        inputs.test,
-        inputs.eligible,
-        inputs.second_stage,
-        max(ks),
-    )
+    steps = len(baselines.scorers) + 1
+    progress("rank retrieval", 0, steps)
+    scorer = EmbeddingScorer(inputs.test.embeddings, inputs.candidate_embeddings)
+    cascade = rank_cascade(scorer, inputs.test, inputs.eligible, inputs.second_stage, max(ks))
     ranked = {"retrieval": cascade.retrieved, "cascade": cascade.ranked}
-    for place, (name, scorer) in enumerate(baselines.scorers.items(), 1):
-        progress(f"rank {name}", place, len(baselines.scorers) + 1)
-        ranked[name] = rank_corpus(scorer, inputs.test, inputs.eligible, max(ks))
+    for step, (name, baseline) in enumerate(baselines.scorers.items(), 1):
+        progress(f"rank {name}", step, steps)
+        ranked[name] = rank_corpus(baseline, inputs.test, inputs.eligible, max(ks))
     runs = {
         name: SystemRun(name, rows, judge(rows, inputs.test.truth)) for name, rows in ranked.items()
     }
-    progress("measure", len(baselines.scorers) + 1, len(baselines.scorers) + 1)
-    return Evaluation(
-        to_plain(
-            _document(inputs, config, runs, cascade.held, ks, seed, index_k)
-            | {
-                "protocol": describe_protocol(inputs, config, baselines, refit=refit, seed=seed),
-            }
+    progress("measure", steps, steps)
+    measuring = _Measuring(inputs, config, seed, runs, cascade)
+    return Evaluation(measuring.document(baselines, refit=refit, index_k=index_k), runs)
+
+
+@dataclass(frozen=True)
+class _Measuring:
+    """The rankings of all systems, to be measured."""
+
+    inputs: EvaluationInputs
+    config: EvaluateConfig
+    seed: int
+    runs: dict[str, SystemRun]
+    cascade: CascadeRanking
+
+    @property
+    def ks(self) -> tuple[int, ...]:
+        return tuple(sorted(self.config.ks))
+
+    @property
+    def stages(self) -> list[SystemRun]:
+        """The model's stages, the served one first; without a second stage only retrieval."""
+        names = ["retrieval"] if self.cascade.pool_recall is None else ["cascade", "retrieval"]
+        return [self.runs[name] for name in names]
+
+    def document(self, baselines: Baselines, *, refit: bool, index_k: int) -> EvaluationDocument:
+        inputs, seed = self.inputs, self.seed
+        systems = self.systems()
+        quality = inputs.index_quality
+        return EvaluationDocument(
+            dataset=inputs.dataset,
+            protocol=describe_protocol(inputs, self.config, baselines, refit=refit, seed=seed),
+            leakage_check=check_leakage(inputs),
+            systems=systems,
+            funnel=Funnel(
+                retrieval_exact=systems["retrieval"].metrics,
+                index_k=quality.k if quality is not None else index_k,
+                ann_overlap=quality.overlap if quality is not None else None,
+                pool=self.pool(),
+                cascade=systems["cascade"].metrics,
+            ),
+            comparisons=compare(
+                self.stages,
+                [self.runs[name] for name in baselines.scorers],
+                key_metrics(self.ks),
+                num_resamples=self.config.num_bootstrap,
+                seed=seed,
+            ),
+            embedding_space=describe_embeddings(
+                inputs.test.embeddings,
+                inputs.candidate_embeddings,
+                inputs.test.truth,
+                self.runs["retrieval"].ranked,
+                k=min(self.ks),
+                seed=seed,
+            ),
+            timings=inputs.timings,
+            environment=Environment.of_this_process(),
+        )
+
+    def systems(self) -> dict[str, SystemFigures]:
+        """The figures of each system; a cascade without a second stage has retrieval's."""
+        slices, num_bootstrap = make_slices(self.inputs), self.config.num_bootstrap
+        systems: dict[str, SystemFigures] = {}
+        for name, run in self.runs.items():
+            if name == "cascade" and self.cascade.pool_recall is None:
+                systems[name] = systems["retrieval"]
+                continue
+            systems[name] = SystemFigures(
+                metrics=system_metrics(run, self.inputs, self.ks, num_bootstrap, self.seed),
+                slices=slice_figures(
+                    run,
+                    self.inputs,
+                    slices,
+                    key_metrics(self.ks),
+                    num_bootstrap=num_bootstrap,
+                    seed=self.seed,
+                ),
+            )
+        return systems
+
+    def pool(self) -> Pool | None:
+        """What the second stage scores again; None without one."""
+        if self.cascade.pool_recall is None or self.inputs.second_stage is None:
+            return None
+        return describe_pool(
+            self.cascade.pool_recall,
+            self.inputs.second_stage,
+            {run.name: run.judged for run in reversed(self.stages)},
+            self.ks,
+            self.config.num_bootstrap,
+            self.seed,
+        )
+
+
+def describe_protocol(
+    inputs: EvaluationInputs,
+    config: EvaluateConfig,
+    baselines: Baselines,
+    *,
+    refit: bool,
+    seed: int,
+) -> Protocol:
+    """The `protocol` of `evaluation.json`.
+
+    Args:
+        inputs: the evaluated data.
+        config: list lengths and resamples.
+        baselines: as they were fitted.
+        refit: whether the model learned from validation too.
+        seed: of the resamples.
+    """
+    split = inputs.split
+    return Protocol(
+        ks=tuple(sorted(config.ks)),
+        judged_on=judged_on(inputs),
+        split=split.kind,
+        window=split.window,
+        interactions={
+            name: int((inputs.log.split == code).sum()) for code, name in enumerate(SPLIT_NAMES)
+        },
+        test_queries=len(inputs.test),
+        validation_queries=len(inputs.validation) if inputs.validation is not None else 0,
+        empty_queries=split.empty_queries,
+        candidates=len(inputs.corpus),
+        ranked_candidates=int(inputs.eligible.sum()),
+        relevant_pairs=len(inputs.test.truth.gains),
+        ranking="full corpus, exact; score descending, then candidate id ascending",
+        seen_candidates=(
+            "left out of the ranking (all earlier events of the query, any label)"
+            if split.new_pairs_only
+            else "stay in the ranking: repeats count as relevant"
         ),
-        runs,
+        known_queries_only=split.known_queries_only,
+        known_candidates_only=split.known_candidates_only,
+        average="mean over queries; a query without relevant candidates is left out and counted",
+        recall="found / all relevant (TREC), not divided by min(K, relevant)",
+        ndcg="linear gains, log2 discount",
+        intervals=f"95 %, percentile bootstrap over queries, {config.num_bootstrap} resamples; "
+        "they do not cover the noise between training seeds",
+        significance="paired randomisation over queries, Holm's correction over all pairs "
+        "listed, level .05",
+        coverage_interval="coverage describes these very lists; its interval is its value",
+        baselines_learn_from=(
+            "training and validation interactions, as the model does (training.refit)"
+            if refit
+            else "training interactions, as the model does; a test query's own earlier events "
+            "include validation, as in the model's histories"
+        ),
+        baselines=baselines.settings,
+        left_out=baselines.left_out,
+        cascade=(
+            "retrieval alone: nothing ranks after it"
+            if inputs.second_stage is None
+            else f"the first {inputs.second_stage.num_candidates} of exact retrieval, scored again "
+            "by the pre-ranker; score descending, then candidate id ascending"
+        ),
+        seed=seed,
     )
 
 
-def _document(
-    inputs: EvaluationInputs,
-    config: EvaluateConfig,
-    runs: dict[str, SystemRun],
-    held: NDArray[np.float64] | None,
-    ks: tuple[int, ...],
-    seed: int,
-    index_k: int,
-) -> dict[str, Any]:
-    slices = make_slices(inputs)
-    systems: dict[str, dict[str, Any]] = {}
-    for name, run in runs.items():
-        if name == "cascade" and held is None:
-            systems[name] = systems["retrieval"]
-            continue
-        systems[name] = {
-            "metrics": system_metrics(run, inputs, ks, config.num_bootstrap, seed),
-            "slices": slice_figures(
-                run, inputs, slices, key_metrics(ks), num_bootstrap=config.num_bootstrap, seed=seed
-            ),
-        }
-    stages = [runs["retrieval"]] if held is None else [runs["cascade"], runs["retrieval"]]
-    pool = None
-    if held is not None and inputs.second_stage is not None:
-        pool = pool_facts(
-            held,
-            inputs.second_stage,
-            {run.name: run.judged for run in reversed(stages)},
-            ks,
-            config.num_bootstrap,
-            seed,
-        )
-    retrieval, cascade = systems["retrieval"]["metrics"], systems["cascade"]["metrics"]
-    baselines = [run for name, run in runs.items() if name not in ("retrieval", "cascade")]
-    return {
-        "dataset": inputs.dataset,
-        "protocol": {},
-        "leakage_check": check_leakage(inputs),
-        "systems": systems,
-        "funnel": funnel(retrieval, cascade, inputs.index_quality, index_k, pool),
-        "comparisons": compare(
-            stages,
-            baselines,
-            key_metrics(ks),
-            num_resamples=config.num_bootstrap,
-            seed=seed,
-        ),
-        "embedding_space": describe(
-            inputs.test.embeddings,
-            inputs.candidate_embeddings,
-            inputs.test.truth,
-            runs["retrieval"].ranked,
-            k=min(ks),
-            seed=seed,
-        ),
-        "timings": inputs.timings,
-        "environment": {
-            "python": platform.python_version(),
-            "platform": platform.platform(),
-            "processors": os.cpu_count(),
-            "packages": package_versions(),
-        },
-    }
+def judged_on(inputs: EvaluationInputs) -> str:
+    """Hash, 16 hex digits, of what systems are judged on: corpus, queries, truth, exclusions.
+
+    Figures of two evaluations can be compared only where their hashes are equal. Features do not
+    enter it, so models that read different ones can be compared.
+    """
+    query_ids = np.array(list(inputs.test.ids), np.str_)
+    order = np.argsort(query_ids)
+    truth, seen = inputs.test.truth.take(order), inputs.test.seen.take(order)
+    digest = hashlib.sha256()
+    for names in (inputs.corpus.ids, query_ids[order].tolist()):
+        for name in names:
+            digest.update(name.encode() + b"\0")
+        digest.update(b"\0")
+    for array in (
+        truth.relevant.lengths, truth.relevant.values, seen.lengths, seen.values, inputs.eligible
+    ):  # fmt: skip
+        digest.update(np.asarray(array, np.int64).tobytes())
+    digest.update(np.asarray(truth.gains, np.float64).tobytes())
+    return digest.hexdigest()[:16]

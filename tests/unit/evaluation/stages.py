@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import tensorflow as tf
 
-from tfrs_twotower.evaluation.inputs import SecondStage
-from tfrs_twotower.evaluation.re_scoring import PreRankerScores
+from tfrs_twotower.evaluation.evaluated_data import SecondStage
+from tfrs_twotower.evaluation.pre_ranker_scores import PreRankerScores
 from tfrs_twotower.towers.pre_ranker import Combination, Member, PreRanker
 from tfrs_twotower.towers.tower import TowerOutput
 

@@ -4,26 +4,26 @@ import numpy as np
 import pytest
 
 from tests.unit.evaluation.world import make_world, without_history
-from tfrs_twotower.evaluation.inputs import SplitFacts, TrainingFacts
+from tfrs_twotower.evaluation.evaluated_data import SplitFacts, TrainingFacts
 from tfrs_twotower.evaluation.leakage import check_leakage
 from tfrs_twotower.ranking.ragged import Ragged
 
 
-def found(inputs):
-    result = check_leakage(inputs)
-    return result["verdict"], {entry["check"]: entry["count"] for entry in result["findings"]}
+def leaks(inputs):
+    check = check_leakage(inputs)
+    return check.verdict, {finding.check: finding.count for finding in check.findings}
 
 
 @pytest.mark.parametrize("kind", ["temporal", "per_query_last"])
 def test_an_honest_split_is_clean(kind):
-    assert found(make_world(kind=kind)) == ("clean", {})
+    assert leaks(make_world(kind=kind)) == ("clean", {})
 
 
 def test_training_events_of_the_test_window():
     inputs = make_world(kind="temporal")
     timestamp = inputs.log.timestamp.copy()
     timestamp[np.flatnonzero(inputs.log.split == 0)[:3]] = 9_999
-    verdict, findings = found(replace(inputs, log=replace(inputs.log, timestamp=timestamp)))
+    verdict, findings = leaks(replace(inputs, log=replace(inputs.log, timestamp=timestamp)))
     assert verdict == "leaky"
     assert findings["training_after_test_begins"] == 3
     assert findings["query_order"] == 1
@@ -38,7 +38,7 @@ def test_whole_sessions_may_reach_over_the_cut_off():
         log=replace(inputs.log, timestamp=timestamp),
         split=SplitFacts("temporal", sessions=True),
     )
-    assert found(inputs)[0] == "clean"
+    assert leaks(inputs)[0] == "clean"
 
 
 def test_a_pair_in_training_and_test():
@@ -46,7 +46,7 @@ def test_a_pair_in_training_and_test():
     candidate = inputs.log.candidate.copy()
     own = inputs.log.query == 0
     candidate[np.flatnonzero(own & (inputs.log.split == 0))[0]] = inputs.test.truth.relevant[0][0]
-    verdict, findings = found(replace(inputs, log=replace(inputs.log, candidate=candidate)))
+    verdict, findings = leaks(replace(inputs, log=replace(inputs.log, candidate=candidate)))
     assert verdict == "leaky"
     assert findings["pair_in_training_and_test"] == 1
 
@@ -63,7 +63,7 @@ def test_repeats_are_no_leak_where_they_count():
         split=SplitFacts("per_query_last", new_pairs_only=False),
         training=TrainingFacts(),
     )
-    assert found(inputs)[0] == "clean"
+    assert leaks(inputs)[0] == "clean"
 
 
 def test_relevant_candidates_that_are_left_out():
@@ -71,7 +71,7 @@ def test_relevant_candidates_that_are_left_out():
     seen = [*(list(inputs.test.seen[place]) for place in range(40))]
     seen[0] = [*seen[0], int(inputs.test.truth.relevant[0][0])]
     inputs = replace(inputs, test=replace(inputs.test, seen=Ragged.from_lists(seen)))
-    assert found(inputs) == ("leaky", {"relevant_is_left_out": 1})
+    assert leaks(inputs) == ("leaky", {"relevant_is_left_out": 1})
 
 
 def test_popularity_that_counts_the_test():
@@ -79,13 +79,13 @@ def test_popularity_that_counts_the_test():
     count = inputs.corpus.count.copy()
     count[4] += 1
     inputs = replace(inputs, corpus=replace(inputs.corpus, count=count))
-    assert found(inputs) == ("leaky", {"popularity_outside_training": 1})
+    assert leaks(inputs) == ("leaky", {"popularity_outside_training": 1})
 
 
 def test_vocabularies_that_know_the_future():
     inputs = make_world()
     training = TrainingFacts(candidate_vocabulary=["c00", "new"], query_vocabulary=["q00", "q99"])
-    assert found(replace(inputs, training=training)) == (
+    assert leaks(replace(inputs, training=training)) == (
         "leaky",
         {"candidate_vocabulary_outside_training": 1, "query_vocabulary_outside_training": 1},
     )
@@ -94,11 +94,11 @@ def test_vocabularies_that_know_the_future():
 def test_a_test_question_that_was_trained_on():
     inputs = without_history(make_world(texts=True))
     inputs = replace(inputs, training=TrainingFacts(query_texts=["EVEN  0", "something else"]))
-    assert found(inputs) == ("leaky", {"query_text_in_training": 1})
+    assert leaks(inputs) == ("leaky", {"query_text_in_training": 1})
 
 
 def test_duplicate_candidates_are_noted_and_no_leak():
     inputs = make_world(texts=True)
     texts = ["same text", "same  TEXT", *inputs.corpus.texts[2:]]
     inputs = replace(inputs, corpus=replace(inputs.corpus, texts=texts))
-    assert found(inputs) == ("clean", {"duplicate_candidates": 1})
+    assert leaks(inputs) == ("clean", {"duplicate_candidates": 1})

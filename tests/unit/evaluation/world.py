@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from tfrs_twotower.evaluation.inputs import (
+from tfrs_twotower.config import EvaluateConfig
+from tfrs_twotower.evaluation.evaluated_data import (
     CorpusTable,
     EvaluationInputs,
     InteractionLog,
@@ -16,6 +17,7 @@ from tfrs_twotower.metrics import GroundTruth
 from tfrs_twotower.ranking.ragged import Ragged
 
 NUM_QUERIES, NUM_CANDIDATES = 40, 30
+CONFIG = EvaluateConfig(ks=(2, 5, 10), num_bootstrap=50, num_example_queries=3)
 
 
 def make_world(seed=0, *, kind="per_query_last", texts=False):
@@ -95,6 +97,19 @@ def without_history(inputs):
         for name in ("test", "validation")
     }
     return replace(inputs, split=SplitFacts("given", new_pairs_only=False), **changed)
+
+
+def reordered(queries, order):
+    """The query set with its queries in another order, or some of them."""
+    return QuerySet(
+        split=queries.split,
+        ids=[queries.ids[place] for place in order],
+        truth=queries.truth.take(order),
+        seen=queries.seen.take(order),
+        num_events=queries.num_events[order],
+        timestamps=queries.timestamps[order],
+        embeddings=queries.embeddings[order],
+    )
 
 
 def unit(vectors):

@@ -7,6 +7,7 @@ from pipelines.documentation import (
     BEGIN,
     END,
     REFERENCES,
+    REPORTS,
     generated_files,
     insert_reference,
     render_reference,
@@ -36,6 +37,21 @@ def test_schema_refuses_unknown_keys(reference):
     schema = json.loads((REPOSITORY / reference.schema_file).read_text(encoding="utf-8"))
     parts = [schema, *schema["$defs"].values()]
     assert all(part["additionalProperties"] is False for part in parts)
+
+
+@pytest.mark.parametrize("path", REPORTS)
+def test_every_key_of_a_report_is_explained_and_no_other_is_allowed(path):
+    schema = json.loads((REPOSITORY / path).read_text(encoding="utf-8"))
+    free = {"JsonValue"}  # the value of a setting, of any form
+    parts = [schema, *(part for name, part in schema["$defs"].items() if name not in free)]
+    assert len(parts) > 5
+    for part in parts:
+        keys = part["properties"] | part.get("patternProperties", {})
+        assert part["description"]
+        # A key that holds a part may leave the explanation to the part.
+        explained = [key for key, form in keys.items() if {"description", "$ref"} & set(form)]
+        assert explained == list(keys)
+        assert part["additionalProperties"] is False
 
 
 def test_only_what_is_between_the_markers_changes():

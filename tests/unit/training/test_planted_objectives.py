@@ -11,6 +11,7 @@ from tests.fixtures.tiny import tiny_run_config
 from tests.unit.training.toy import TableTower
 from tfrs_twotower.config import ContrastiveInteractionConfig, OptimizerConfig
 from tfrs_twotower.losses.sampling_probability import CountedFrequency
+from tfrs_twotower.metrics.embedding_space import embedding_health
 from tfrs_twotower.tasks.retrieval import RetrievalTask
 from tfrs_twotower.tasks.terms import ContrastiveInteractionTerm, InteractionTerm
 from tfrs_twotower.towers.build import build_towers
@@ -18,7 +19,6 @@ from tfrs_twotower.towers.tower import Towers
 from tfrs_twotower.training.negatives import NegativeSampling
 from tfrs_twotower.training.optimizers import make_optimizer
 from tfrs_twotower.training.two_tower_model import TwoTowerModel
-from tfrs_twotower.training.validation import embedding_health
 
 
 def fit(model, tokens, candidate_rows, *, steps, batch, rate, seed):

@@ -1,146 +1,184 @@
-"""item_knn and EASE, tuned on validation as the model is: their setting, and what they learn from.
+"""Baselines from interactions alone: popularity, item-based neighbours, EASE.
 
-The setting is the number of neighbours or the weight of the penalty. Both may learn from positive
-interactions only or from all of them (a low rating still says that the query chose the
-candidate); neither is always better.
+Popularity gives everybody the same list. The others read a query's profile, its earlier
+candidates; a query without one falls back to popularity.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from tfrs_twotower.closed_form.ease import co_occurrences, ease_weights
-from tfrs_twotower.evaluation.baselines.ease import EaseScorer
-from tfrs_twotower.evaluation.baselines.fallback import FallbackScorer
-from tfrs_twotower.evaluation.baselines.item_knn import ItemKnnScorer, cosine_neighbours, nearest
-from tfrs_twotower.evaluation.baselines.popularity import PopularityScorer, interaction_counts
-from tfrs_twotower.evaluation.inputs import (
-    TRAIN,
-    VALIDATION,
-    EvaluationInputs,
-    InteractionLog,
-    QuerySet,
-)
-from tfrs_twotower.evaluation.interaction_matrix import interaction_matrix, profile_matrix, window
-from tfrs_twotower.evaluation.ranking import Scorer, rank_corpus
-from tfrs_twotower.metrics import judge, per_query
+from tfrs_twotower.closed_form.ease import binary_matrix
+from tfrs_twotower.evaluation.corpus_ranking import Scorer
+from tfrs_twotower.evaluation.evaluated_data import InteractionLog, QuerySet
 
-Setting = float | int
-Fit = Callable[[Setting], Scorer]
-Method = Callable[[sparse.csr_matrix, sparse.csr_matrix], Fit]
+_SECONDS_PER_DAY = 86_400
+_BLOCK = 2_000
 
 
-def grid(values: Setting | tuple[Setting, ...]) -> tuple[Setting, ...]:
-    """A config's one value or several, ascending."""
-    return tuple(sorted(set(values))) if isinstance(values, tuple) else (values,)
+def window(
+    log: InteractionLog, splits: Sequence[int], *, positives_only: bool
+) -> NDArray[np.bool_]:
+    """`[num_interactions]`: which interactions lie in the splits (and are positive)."""
+    chosen = np.isin(log.split, np.asarray(splits))
+    return chosen & log.positive if positives_only else chosen
 
 
-def item_knn_method(most_neighbours: int) -> Method:
-    """item_knn of a learned matrix and profiles, as a function of the number of neighbours."""
-
-    def learn(matrix: sparse.csr_matrix, profiles: sparse.csr_matrix) -> Fit:
-        neighbours = cosine_neighbours(matrix, most_neighbours)
-        return lambda setting: ItemKnnScorer(profiles, nearest(neighbours, int(setting)))
-
-    return learn
-
-
-def ease_method(matrix: sparse.csr_matrix, profiles: sparse.csr_matrix) -> Fit:
-    """EASE of a learned matrix and profiles, as a function of the penalty's weight."""
-    gram = co_occurrences(matrix)
-    return lambda setting: EaseScorer(profiles, ease_weights(gram, setting))
+def interaction_matrix(
+    log: InteractionLog, chosen: NDArray[np.bool_], num_candidates: int
+) -> sparse.csr_matrix:
+    """`[num_queries, num_candidates]` float32, 1 where a chosen interaction is (or several)."""
+    return binary_matrix(
+        log.query[chosen], log.candidate[chosen], len(log.query_ids), num_candidates
+    )
 
 
-@dataclass(frozen=True)
-class Fitted:
-    """A baseline for the test queries, and how it was chosen.
-
-    Attributes:
-        scorer: of the test queries.
-        setting: the one taken.
-        interactions: `positive` or `all`.
-        validation: what each choice reached on validation; empty where there was no choice.
-    """
-
-    scorer: Scorer
-    setting: Setting
-    interactions: str
-    validation: list[dict[str, object]]
+def profile_matrix(
+    log: InteractionLog, chosen: NDArray[np.bool_], query_set: QuerySet, num_candidates: int
+) -> sparse.csr_matrix:
+    """`[len(query_set), num_candidates]`: the chosen interactions of each evaluated query."""
+    place = np.full(len(log.query_ids), -1, np.int64)
+    codes = log.codes_of(query_set.ids)
+    known = codes >= 0
+    place[codes[known]] = np.flatnonzero(known)
+    rows = place[log.query]
+    chosen = chosen & (rows >= 0)
+    return binary_matrix(rows[chosen], log.candidate[chosen], len(query_set), num_candidates)
 
 
-def fit_collaborative(
-    method: Method,
-    inputs: EvaluationInputs,
-    *,
-    settings: tuple[Setting, ...],
-    learn_from: tuple[int, ...],
-    metrics: tuple[str, ...],
-) -> Fitted:
-    """Chooses setting and interactions on validation and fits for test.
+def interaction_counts(
+    log: InteractionLog, chosen: NDArray[np.bool_], num_candidates: int, *, distinct: bool
+) -> NDArray[np.int64]:
+    """`[num_candidates]`: chosen interactions of each candidate.
 
     Args:
-        method: `item_knn_method(..)` or `ease_method`.
-        inputs: interactions and queries.
-        settings: to choose from, ascending; without validation queries the middle one is taken.
-        learn_from: splits that the matrix for test is made from. (For validation it is the
-            training split alone.) A test query's own profile always has its validation events.
-        metrics: names such as `ndcg@10`; their sum on validation decides (ties: the first).
+        log: all interactions.
+        chosen: `[num_interactions]` which of them count.
+        num_candidates: size of the corpus.
+        distinct: counts queries instead of events. Where only new pairs are relevant, a query's
+            repeats say nothing about other queries' first choice.
     """
-    kinds = [True] if bool(inputs.log.positive.all()) else [True, False]
-    best = (kinds[0], settings[len(settings) // 2])
-    tried: list[dict[str, object]] = []
-    if len(kinds) * len(settings) > 1 and inputs.validation is not None:
-        highest = -1.0
-        for positives_only in kinds:
-            fit = _learn(method, inputs, inputs.validation, (TRAIN,), (TRAIN,), positives_only)
-            for setting in settings:
-                figures = _measure(fit(setting), inputs.validation, inputs.eligible, metrics)
-                kind = _name(positives_only)
-                tried.append({"setting": setting, "interactions": kind, **figures})
-                if sum(figures.values()) > highest:
-                    highest, best = sum(figures.values()), (positives_only, setting)
-    positives_only, setting = best
-    fit = _learn(method, inputs, inputs.test, learn_from, (TRAIN, VALIDATION), positives_only)
-    return Fitted(fit(setting), setting, _name(positives_only), tried)
+    rows = log.candidate[chosen]
+    if distinct:
+        rows = np.unique(log.query[chosen] * num_candidates + rows) % num_candidates
+    return np.bincount(rows, minlength=num_candidates)
 
 
-def _measure(
-    scorer: Scorer, query_set: QuerySet, eligible: NDArray[np.bool_], metrics: tuple[str, ...]
-) -> dict[str, float]:
-    k = max(int(name.partition("@")[2]) for name in metrics)
-    judged = judge(rank_corpus(scorer, query_set, eligible, k), query_set.truth)
-    return {name: float(per_query(name, judged).mean()) for name in metrics}
+def recent(log: InteractionLog, chosen: NDArray[np.bool_], recent_days: float) -> NDArray[np.bool_]:
+    """`[num_interactions]`: the chosen interactions of the last days before the latest of them."""
+    if not chosen.any():
+        return chosen
+    end = int(log.timestamp[chosen].max())
+    return chosen & (log.timestamp > end - recent_days * _SECONDS_PER_DAY)
 
 
-def _name(positives_only: bool) -> str:
-    return "positive" if positives_only else "all"
+class PopularityScorer:
+    """One score for each candidate, the same for every query."""
+
+    def __init__(self, counts: NDArray[np.int64]) -> None:
+        self._counts = counts.astype(np.float32)
+
+    def __call__(self, queries: NDArray[np.int64]) -> NDArray[np.floating]:
+        """Scores, `[len(queries), num_candidates]`."""
+        return np.broadcast_to(self._counts, (len(queries), len(self._counts)))
 
 
-def _learn(
-    method: Method,
-    inputs: EvaluationInputs,
-    query_set: QuerySet,
-    learn_from: tuple[int, ...],
-    profile_from: tuple[int, ...],
-    positives_only: bool,
-) -> Fit:
-    log, num_candidates = inputs.log, len(inputs.corpus)
-    learned = window(log, learn_from, positives_only=positives_only)
-    matrix = interaction_matrix(log, learned, num_candidates)
-    chosen = window(log, profile_from, positives_only=positives_only)
-    profiles = profile_matrix(log, chosen, query_set, num_candidates)
-    popular = PopularityScorer(_popularity(log, learn_from, num_candidates))
-    has_profile = np.diff(profiles.indptr) > 0
-    fit = method(matrix, profiles)
-    return lambda setting: FallbackScorer(fit(setting), popular, has_profile)
+def cosine_neighbours(
+    matrix: sparse.csr_matrix, num_neighbours: int, *, shrink: float = 0.0
+) -> sparse.csr_matrix:
+    """The nearest candidates of each candidate (Sarwar et al. 2001; Deshpande & Karypis 2004).
+
+    similarity(i, j) = |queries with both| / (sqrt(|queries with i| |queries with j|) + shrink).
+
+    Args:
+        matrix: `[num_queries, num_candidates]` of 0 and 1.
+        num_neighbours: neighbours kept for each candidate (ties: lowest row).
+        shrink: pulls similarities of rare candidates to 0.
+
+    Returns:
+        `[num_candidates, num_candidates]` float32; row i holds the neighbours of i, never i,
+        the nearest first.
+    """
+    num_candidates = matrix.shape[1]
+    norms = np.sqrt(np.asarray(matrix.sum(axis=0)).ravel())
+    columns = matrix.tocsc()
+    blocks = []
+    for start in range(0, num_candidates, _BLOCK):
+        stop = min(start + _BLOCK, num_candidates)
+        block = (columns[:, start:stop].T @ matrix).tocsr()
+        lengths = np.diff(block.indptr)
+        owners = np.repeat(np.arange(start, stop), lengths)
+        scale = norms[owners] * norms[block.indices] + shrink
+        block.data = np.where(owners == block.indices, 0.0, block.data / scale).astype(np.float32)
+        order = np.lexsort((block.indices, -block.data, owners))
+        rank = np.arange(len(owners)) - np.repeat(block.indptr[:-1], lengths)
+        kept = order[(rank < num_neighbours) & (block.data[order] > 0)]
+        blocks.append(
+            sparse.csr_matrix(
+                (
+                    block.data[kept],
+                    block.indices[kept],
+                    _row_starts(owners[kept] - start, stop - start),
+                ),
+                shape=(stop - start, num_candidates),
+            )
+        )
+    return sparse.vstack(blocks, format="csr")
 
 
-def _popularity(
-    log: InteractionLog, splits: tuple[int, ...], num_candidates: int
-) -> NDArray[np.int64]:
-    return interaction_counts(
-        log, window(log, splits, positives_only=True), num_candidates, distinct=True
+def nearest(neighbours: sparse.csr_matrix, num_neighbours: int) -> sparse.csr_matrix:
+    """The first few neighbours of each row of `cosine_neighbours`."""
+    lengths = np.diff(neighbours.indptr)
+    owners = np.repeat(np.arange(len(lengths)), lengths)
+    rank = np.arange(len(owners)) - np.repeat(neighbours.indptr[:-1], lengths)
+    kept = rank < num_neighbours
+    starts = _row_starts(owners[kept], len(lengths))
+    return sparse.csr_matrix(
+        (neighbours.data[kept], neighbours.indices[kept], starts), shape=neighbours.shape
     )
+
+
+def _row_starts(owners: NDArray[np.integer], num_rows: int) -> NDArray[np.int64]:
+    return np.concatenate([[0], np.cumsum(np.bincount(owners, minlength=num_rows))])
+
+
+class ItemKnnScorer:
+    """Sum of a candidate's similarities to the candidates of the query's profile."""
+
+    def __init__(self, profiles: sparse.csr_matrix, neighbours: sparse.csr_matrix) -> None:
+        self._profiles = profiles
+        self._neighbours = neighbours
+
+    def __call__(self, queries: NDArray[np.int64]) -> NDArray[np.floating]:
+        """Scores, `[len(queries), num_candidates]`; 0 for a query without a profile."""
+        return np.asarray((self._profiles[queries] @ self._neighbours).todense())
+
+
+class EaseScorer:
+    """The query's profile times the weights of EASE (Steck 2019)."""
+
+    def __init__(self, profiles: sparse.csr_matrix, weights: NDArray[np.float32]) -> None:
+        self._profiles = profiles
+        self._weights = weights
+
+    def __call__(self, queries: NDArray[np.int64]) -> NDArray[np.floating]:
+        """Scores, `[len(queries), num_candidates]`; 0 for a query without a profile."""
+        return np.asarray(self._profiles[queries] @ self._weights)
+
+
+class FallbackScorer:
+    """A scorer, and another one for the queries without a profile."""
+
+    def __init__(self, scorer: Scorer, fallback: Scorer, has_profile: NDArray[np.bool_]) -> None:
+        self._scorer = scorer
+        self._fallback = fallback
+        self._has_profile = has_profile
+
+    def __call__(self, queries: NDArray[np.int64]) -> NDArray[np.floating]:
+        """Scores, `[len(queries), num_candidates]`."""
+        known = self._has_profile[queries]
+        if known.all():
+            return self._scorer(queries)
+        return np.where(known[:, None], self._scorer(queries), self._fallback(queries))

@@ -2,11 +2,18 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from tfrs_twotower.closed_form.bm25 import ANALYSER, Bm25Index
 from tfrs_twotower.config import EvaluateConfig
-from tfrs_twotower.evaluation.baselines.bm25 import Bm25Scorer
 from tfrs_twotower.evaluation.baselines.collaborative import (
+    PopularityScorer,
+    interaction_counts,
+    recent,
+    window,
+)
+from tfrs_twotower.evaluation.baselines.text_baselines import Bm25Scorer, HybridScorer, tune_weight
+from tfrs_twotower.evaluation.baselines.tuned_baselines import (
     Method,
     Setting,
     ease_method,
@@ -14,33 +21,29 @@ from tfrs_twotower.evaluation.baselines.collaborative import (
     grid,
     item_knn_method,
 )
-from tfrs_twotower.evaluation.baselines.hybrid import HybridScorer, tune_weight
-from tfrs_twotower.evaluation.baselines.popularity import (
-    PopularityScorer,
-    interaction_counts,
-    recent,
-)
-from tfrs_twotower.evaluation.inputs import TRAIN, VALIDATION, EvaluationInputs
-from tfrs_twotower.evaluation.interaction_matrix import window
-from tfrs_twotower.evaluation.ranking import EmbeddingScorer, Scorer
+from tfrs_twotower.evaluation.corpus_ranking import EmbeddingScorer, Scorer
+from tfrs_twotower.evaluation.evaluated_data import TRAIN, VALIDATION, EvaluationInputs
+from tfrs_twotower.evaluation.evaluation_document import BaselineSettings
 
 NAMES = ("popularity", "recent_popularity", "item_knn", "ease", "bm25", "hybrid")
 _FUSION_DEPTH_FACTOR = 3
 
+Fitted = tuple[Scorer, BaselineSettings]
 
-@dataclass
+
+@dataclass(frozen=True)
 class Baselines:
-    """Scorers of the test queries by name, with their settings, and what was left out and why."""
+    """The baselines of one evaluation, by name.
+
+    Attributes:
+        scorers: of the test queries.
+        settings: of each scorer.
+        left_out: baselines that cannot be computed, with the reason.
+    """
 
     scorers: dict[str, Scorer] = field(default_factory=dict)
-    settings: dict[str, dict[str, object]] = field(default_factory=dict)
+    settings: dict[str, BaselineSettings] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
-    text_index: Bm25Index | None = None
-
-    def add(self, name: str, scorer: Scorer, **settings: object) -> None:
-        """Takes a fitted baseline in."""
-        self.scorers[name] = scorer
-        self.settings[name] = settings
 
 
 def reasons_against(inputs: EvaluationInputs, config: EvaluateConfig) -> dict[str, str]:
@@ -78,7 +81,7 @@ def fit_baselines(
     metrics: tuple[str, ...],
     progress: Callable[[str], None],
 ) -> Baselines:
-    """Fits every baseline that is asked for and possible.
+    """Fits every baseline that the config wants and the data allows.
 
     Args:
         inputs: corpus, interactions, queries.
@@ -86,113 +89,117 @@ def fit_baselines(
         refit: whether the model was trained again on train and validation together; baselines
             learn from the same interactions as the model.
         recent_days: window of `recent_popularity`.
-        metrics: decide what is tuned on validation, by their sum.
-        progress: told the name of each baseline before it is fitted.
+        metrics: their sum on validation decides what is tuned.
+        progress: receives the name of each baseline before it is fitted.
     """
-    learn_from = (TRAIN, VALIDATION) if refit else (TRAIN,)
-    result = Baselines()
+    fitting = _Fitting(inputs, config, (TRAIN, VALIDATION) if refit else (TRAIN,), metrics)
+    fit: dict[str, Callable[[], Fitted]] = {
+        "popularity": fitting.popularity,
+        "recent_popularity": lambda: fitting.recent_popularity(recent_days),
+        "item_knn": fitting.item_knn,
+        "ease": fitting.ease,
+        "bm25": fitting.bm25,
+        "hybrid": fitting.hybrid,
+    }
+    baselines = Baselines()
     reasons = reasons_against(inputs, config)
     for name in NAMES:
         if config.baselines is not None and name not in config.baselines:
             continue
         if name in reasons:
-            result.left_out[name] = reasons[name]
+            baselines.left_out[name] = reasons[name]
             continue
         progress(name)
-        _fit(name, inputs, config, learn_from, recent_days, metrics, result)
-    return result
+        baselines.scorers[name], baselines.settings[name] = fit[name]()
+    return baselines
 
 
-def _fit(
-    name: str,
-    inputs: EvaluationInputs,
-    config: EvaluateConfig,
-    learn_from: tuple[int, ...],
-    recent_days: float,
-    metrics: tuple[str, ...],
-    result: Baselines,
-) -> None:
-    num_candidates = len(inputs.corpus)
-    learned = window(inputs.log, learn_from, positives_only=True)
-    distinct = inputs.split.new_pairs_only
-    counted = "queries" if distinct else "events"
-    if name == "popularity":
-        counts = interaction_counts(inputs.log, learned, num_candidates, distinct=distinct)
-        result.add(name, PopularityScorer(counts), interactions="positive", counts=counted)
-    elif name == "recent_popularity":
-        lately = recent(inputs.log, learned, recent_days)
-        counts = interaction_counts(inputs.log, lately, num_candidates, distinct=distinct)
-        result.add(
-            name,
-            PopularityScorer(counts),
-            interactions="positive",
-            counts=counted,
-            days=recent_days,
+@dataclass(frozen=True)
+class _Fitting:
+    """What the baselines of one evaluation are fitted from.
+
+    Attributes:
+        inputs: corpus, interactions, queries.
+        config: settings of the baselines.
+        learn_from: the splits that the model learned from.
+        metrics: their sum on validation decides what is tuned.
+    """
+
+    inputs: EvaluationInputs
+    config: EvaluateConfig
+    learn_from: tuple[int, ...]
+    metrics: tuple[str, ...]
+
+    def popularity(self, days: float | None = None) -> Fitted:
+        """Most interactions in training, or in its last days."""
+        log, distinct = self.inputs.log, self.inputs.split.new_pairs_only
+        learned = window(log, self.learn_from, positives_only=True)
+        if days is not None:
+            learned = recent(log, learned, days)
+        counts = interaction_counts(log, learned, len(self.inputs.corpus), distinct=distinct)
+        settings = BaselineSettings(
+            interactions="positive", counts="queries" if distinct else "events"
         )
-    elif name == "item_knn":
-        neighbours = grid(config.item_knn_neighbours)
-        method = item_knn_method(int(neighbours[-1]))
-        _add_tuned(name, "neighbours", method, neighbours, inputs, learn_from, metrics, result)
-    elif name == "ease":
-        l2 = grid(config.ease_lambda)
-        _add_tuned(name, "lambda", ease_method, l2, inputs, learn_from, metrics, result)
-    else:
-        _fit_text(name, inputs, config, metrics, result)
+        return PopularityScorer(counts), settings
 
+    def recent_popularity(self, days: float) -> Fitted:
+        """Most interactions in the last days of training."""
+        scorer, settings = self.popularity(days)
+        return scorer, settings.model_copy(update={"days": days})
 
-def _add_tuned(
-    name: str,
-    setting: str,
-    method: Method,
-    values: tuple[Setting, ...],
-    inputs: EvaluationInputs,
-    learn_from: tuple[int, ...],
-    metrics: tuple[str, ...],
-    result: Baselines,
-) -> None:
-    fitted = fit_collaborative(
-        method, inputs, settings=values, learn_from=learn_from, metrics=metrics
-    )
-    result.add(
-        name,
-        fitted.scorer,
-        **{setting: fitted.setting, "interactions": fitted.interactions},
-        **({"chosen_from": list(values)} if fitted.validation and len(values) > 1 else {}),
-        **({"validation": fitted.validation} if fitted.validation else {}),
-    )
+    def item_knn(self) -> Fitted:
+        """Neighbours of the profile; their number is tuned."""
+        neighbours = grid(self.config.item_knn_neighbours)
+        return self._tuned("neighbours", item_knn_method(int(neighbours[-1])), neighbours)
 
+    def ease(self) -> Fitted:
+        """The linear autoencoder; its penalty is tuned."""
+        return self._tuned("penalty", ease_method, grid(self.config.ease_lambda))
 
-def _fit_text(
-    name: str,
-    inputs: EvaluationInputs,
-    config: EvaluateConfig,
-    metrics: tuple[str, ...],
-    result: Baselines,
-) -> None:
-    index = result.text_index
-    if index is None:
-        index = Bm25Index(inputs.corpus.texts or [], k1=config.bm25_k1, b=config.bm25_b)
-        result.text_index = index
-    sparse = Bm25Scorer(index, inputs.test.texts or [])
-    if name == "bm25":
-        result.add(name, sparse, k1=config.bm25_k1, b=config.bm25_b, analyser=ANALYSER)
-        return
-    validation = inputs.validation
-    if validation is None:
-        raise ValueError("hybrid needs validation queries")
-    candidates = inputs.candidate_embeddings
-    tuned = tune_weight(
-        EmbeddingScorer(validation.embeddings, candidates),
-        Bm25Scorer(index, validation.texts or []),
-        validation,
-        inputs.eligible,
-        metrics,
-        _FUSION_DEPTH_FACTOR * max(config.ks),
-    )
-    dense = EmbeddingScorer(inputs.test.embeddings, candidates)
-    result.add(
-        name,
-        HybridScorer(dense, sparse, tuned.weight),
-        retrieval_weight=tuned.weight,
-        validation=tuned.curve,
-    )
+    def bm25(self) -> Fitted:
+        """Words in common."""
+        k1, b = self.config.bm25_k1, self.config.bm25_b
+        scorer = Bm25Scorer(self._text_index, self.inputs.test.texts or [])
+        return scorer, BaselineSettings(k1=k1, b=b, analyser=ANALYSER)
+
+    def hybrid(self) -> Fitted:
+        """BM25 and retrieval; the weight is tuned."""
+        test, validation = self.inputs.test, self.inputs.validation
+        if validation is None:
+            raise ValueError("hybrid needs validation queries")
+        candidates = self.inputs.candidate_embeddings
+        tuned = tune_weight(
+            EmbeddingScorer(validation.embeddings, candidates),
+            Bm25Scorer(self._text_index, validation.texts or []),
+            validation,
+            self.inputs.eligible,
+            self.metrics,
+            _FUSION_DEPTH_FACTOR * max(self.config.ks),
+        )
+        scorer = HybridScorer(
+            EmbeddingScorer(test.embeddings, candidates),
+            Bm25Scorer(self._text_index, test.texts or []),
+            tuned.weight,
+        )
+        return scorer, BaselineSettings(
+            retrieval_weight=tuned.weight, validation=tuple(tuned.curve)
+        )
+
+    @cached_property
+    def _text_index(self) -> Bm25Index:
+        texts = self.inputs.corpus.texts or []
+        return Bm25Index(texts, k1=self.config.bm25_k1, b=self.config.bm25_b)
+
+    def _tuned(self, setting: str, method: Method, values: tuple[Setting, ...]) -> Fitted:
+        tuned = fit_collaborative(
+            method,
+            self.inputs,
+            settings=values,
+            learn_from=self.learn_from,
+            metrics=self.metrics,
+        )
+        settings: dict[str, object] = {setting: tuned.setting, "interactions": tuned.interactions}
+        if tuned.validation:
+            settings |= {"chosen_from": values} if len(values) > 1 else {}
+            settings |= {"validation": tuple(tuned.validation)}
+        return tuned.scorer, BaselineSettings.model_validate(settings)

@@ -9,10 +9,10 @@ from tests.unit.pipelines.cli.command import twotower
 from tfrs_twotower.errors import ConfigError, UnsupportedEnvironment, WorkdirError
 
 COMMANDS = (
-    *("demo", "run", "preprocess", "train", "embed", "build-index"),
-    *("mine", "train-pre-ranker", "export", "evaluate"),
-    *("compare", "query", "preflight", "serve", "recall-check", "load-test"),
-    *("refresh", "rollback", "dataset", "init", "doctor"),
+    *("demo", "init", "dataset", "doctor"),
+    *("run", "preprocess", "train", "embed", "build-index"),
+    *("mine", "train-pre-ranker", "export", "evaluate", "compare"),
+    *("query", "preflight", "refresh", "rollback", "serve", "recall-check", "load-test"),
 )
 
 

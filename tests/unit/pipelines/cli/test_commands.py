@@ -122,15 +122,15 @@ def test_a_working_directory_that_is_a_file(call, own, tmp_path, stages_run):
 
 
 def test_a_whole_run_ends_with_leaderboard_and_report(call, own, tmp_path, stages_run, monkeypatch):
-    from pipelines.cli import printing as leaderboard
+    from pipelines.cli import printing as leaderboards
 
-    monkeypatch.setattr(leaderboard, "print_leaderboard", lambda layout: typer.echo("LEADERBOARD"))
+    monkeypatch.setattr(leaderboards, "print_leaderboard", lambda layout: typer.echo("LEADERBOARD"))
     result = call("run", own.run, "-w", tmp_path / "w")
     assert result.out == f"LEADERBOARD\nReport: {tmp_path / 'w' / 'report' / 'index.html'}\n"
 
 
 def test_demo_fetches_runs_everything_and_answers(call, tmp_path, monkeypatch, stages_run):
-    from pipelines.cli import printing as leaderboard
+    from pipelines.cli import printing as leaderboards
     from pipelines.cli import printing as recommendations
     from pipelines.datasets import fetch
 
@@ -145,7 +145,7 @@ def test_demo_fetches_runs_everything_and_answers(call, tmp_path, monkeypatch, s
         return context
 
     monkeypatch.setattr(running, "make_context", make_context)
-    monkeypatch.setattr(leaderboard, "print_leaderboard", lambda layout: done.append("board"))
+    monkeypatch.setattr(leaderboards, "print_leaderboard", lambda layout: done.append("board"))
     monkeypatch.setattr(recommendations, "print_recommendations", lambda c: done.append("words"))
     monkeypatch.setattr(recommendations, "print_bundle_agreement", lambda c: done.append("agree"))
     result = call("demo", "-w", tmp_path, "--source", "/there", "--set", "training.epochs=1")

@@ -3,10 +3,10 @@ import json
 import pytest
 
 from pipelines.comparing import comparing
-from tests.unit.evaluation.comparisons import run_result
+from tests.unit.evaluation.comparison.planted_runs import run_result
 from tests.unit.pipelines.cli.command import twotower
 from tests.unit.pipelines.comparing.documents import write_documents
-from tfrs_twotower.evaluation.comparison_document import compare_runs
+from tfrs_twotower.evaluation.comparison.comparing_runs import compare_runs
 
 
 @pytest.fixture

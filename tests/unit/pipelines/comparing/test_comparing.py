@@ -3,8 +3,8 @@
 import pytest
 
 from pipelines.comparing import comparing
-from pipelines.comparing.executing import Cell, Ending, execute
-from pipelines.comparing.plan import load_plan
+from pipelines.comparing.planned_runs import load_plan
+from pipelines.comparing.seed_runs import ProcessExit, SeedRun, execute
 from pipelines.stages.context import SilentReporter
 from pipelines.stages.workdir import only_run_in
 from tests.unit.pipelines.comparing.documents import grid, write_documents
@@ -36,30 +36,32 @@ def root(tmp_path):
 
 @pytest.fixture
 def ran(monkeypatch):
-    """Cells that ran; `endings` says how, `finished` which of them have run before."""
+    """Seeds that ran; `exits` says how they ended, `finished` which of them have run before."""
 
     class Ran(list):
-        endings = {}
+        exits = {}
         finished = set()
         offered = {}
 
     ran = Ran()
 
-    def fake(cell, listen):
-        ran.append((cell.run.name, cell.seed))
+    def fake(seed_run, listen):
+        ran.append((seed_run.run.name, seed_run.seed))
         listen("[1/4] preprocess")
-        return ran.endings.get((cell.run.name, cell.seed), Ending(0, ()))
+        return ran.exits.get((seed_run.run.name, seed_run.seed), ProcessExit(0, ()))
 
-    def offer(cell, others):
-        ran.offered[cell.workdir] = list(others)
+    def offer(seed_run, others):
+        ran.offered[seed_run.workdir] = list(others)
 
     monkeypatch.setattr(comparing, "execute", fake)
-    monkeypatch.setattr(comparing, "share", offer)
+    monkeypatch.setattr(comparing, "reuse_from", offer)
     monkeypatch.setattr(
-        comparing, "is_finished", lambda cell: (cell.run.name, cell.seed) in ran.finished
+        SeedRun, "is_finished", lambda self: (self.run.name, self.seed) in ran.finished
     )
     monkeypatch.setattr(
-        comparing, "compare_cells", lambda cells, root: {"cells": [c.workdir for c in cells]}
+        comparing,
+        "compare_seed_runs",
+        lambda seed_runs, root: {"workdirs": [seed_run.workdir for seed_run in seed_runs]},
     )
     monkeypatch.setattr(
         comparing, "write_comparison", lambda document, root: (root / "written").touch()
@@ -70,9 +72,9 @@ def ran(monkeypatch):
 def test_every_seed_runs_and_is_offered_what_others_of_its_data_have(plan, root, ran):
     document = comparing.compare(plan, 2, root, SilentReporter())
     assert ran == [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
-    assert document["cells"][2] == root / "runs" / "b" / "seed-0"
-    assert all(set(others) == set(document["cells"]) for others in ran.offered.values())
-    assert list(ran.offered) == document["cells"]
+    assert document["workdirs"][2] == root / "runs" / "b" / "seed-0"
+    assert all(set(others) == set(document["workdirs"]) for others in ran.offered.values())
+    assert list(ran.offered) == document["workdirs"]
 
 
 def test_finished_seeds_are_not_run_again(plan, root, ran):
@@ -84,7 +86,7 @@ def test_finished_seeds_are_not_run_again(plan, root, ran):
     assert reporter.messages[3].startswith("[4/4] b, seed 1: done in ")
 
 
-def test_the_rest_is_foretold(plan, root, ran):
+def test_the_remaining_time_is_estimated(plan, root, ran):
     reporter = Recorder()
     comparing.compare(plan, 1, root, reporter)
     assert reporter.messages[0].endswith(" left")
@@ -92,25 +94,25 @@ def test_the_rest_is_foretold(plan, root, ran):
 
 
 def test_a_failed_run_stops_and_the_others_go_on(plan, root, ran):
-    ran.endings[("a", 0)] = Ending(1, ("[2/4] train", "twotower: the loss is NaN"))
-    with pytest.raises(ComparisonError, match="run a, seed 0: exit code 1") as found:
+    ran.exits[("a", 0)] = ProcessExit(1, ("[2/4] train", "twotower: the loss is NaN"))
+    with pytest.raises(ComparisonError, match="run a, seed 0: exit code 1") as error:
         comparing.compare(plan, 2, root, SilentReporter())
     assert ran == [("a", 0), ("b", 0), ("b", 1)]
-    assert "\n  twotower: the loss is NaN\nTo repeat it alone: twotower run " in str(found.value)
-    assert "finished seeds are not trained again" in str(found.value)
+    assert "\n  twotower: the loss is NaN\nTo repeat it alone: twotower run " in str(error.value)
+    assert "finished seeds are not trained again" in str(error.value)
     assert not (root / "written").exists()
 
 
 def test_a_wrong_environment_stops_everything(plan, root, ran):
-    ran.endings[("a", 0)] = Ending(2, ("twotower: the disk is full",))
+    ran.exits[("a", 0)] = ProcessExit(2, ("twotower: the disk is full",))
     with pytest.raises(UnsupportedEnvironment, match="the disk is full"):
         comparing.compare(plan, 2, root, SilentReporter())
     assert ran == [("a", 0)]
 
 
 def test_a_killed_seed_is_told_as_such():
-    assert Ending(-9, ()).in_words == "killed by SIGKILL (was the memory full?)"
-    assert Ending(-15, ()).in_words == "killed by SIGTERM"
+    assert ProcessExit(-9, ()).in_words == "killed by SIGKILL (was the memory full?)"
+    assert ProcessExit(-15, ()).in_words == "killed by SIGTERM"
 
 
 def test_one_comparison_at_a_time(plan, root, ran):
@@ -120,9 +122,8 @@ def test_one_comparison_at_a_time(plan, root, ran):
 
 def test_a_process_that_fails_is_heard(plan, root):
     """Without a run.yaml, the real command says so and exits with 1."""
-    cell = Cell(plan[0], 0, root / "runs" / "a")
     heard = []
-    ending = execute(cell, heard.append)
-    assert ending.code == 1
-    assert heard == list(ending.last_lines)
+    end = execute(SeedRun(plan[0], 0, root / "runs" / "a"), heard.append)
+    assert end.code == 1
+    assert heard == list(end.last_lines)
     assert "there is no such file" in heard[0]

@@ -1,0 +1,212 @@
+"""One seed of one run: its working directory, artifacts that it reuses, a process of its own.
+
+ScaNN does not give its memory back, and deterministic ops are a switch of the whole process.
+Every seed therefore starts afresh, with the command that a person would use.
+"""
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from pipelines.comparing.planned_runs import PlannedRun
+from pipelines.stages import workdir as timings
+from pipelines.stages.context import SilentReporter, StageContext
+from pipelines.stages.order import Stage, all_up_to_date, part_of_run, stages_for, would_fit
+from tfrs_twotower.artifacts import MANIFEST_NAME, Layout, replace_directory, staging_directory
+from tfrs_twotower.config import data_root, load_run_config, spec_path
+from tfrs_twotower.specs import load_spec
+
+CONFIG_NAME = "run.yaml"
+_LAST_LINES = 8
+_TARGET = "evaluate"
+
+
+@dataclass(frozen=True)
+class SeedRun:
+    """One seed of one run.
+
+    Attributes:
+        run: the planned run.
+        seed: its seed.
+        directory: of the run; its seeds lie in it.
+    """
+
+    run: PlannedRun
+    seed: int
+    directory: Path
+
+    @property
+    def workdir(self) -> Path:
+        """An ordinary working directory of `twotower run`."""
+        return self.directory / f"seed-{self.seed}"
+
+    @property
+    def config_path(self) -> Path:
+        """The run's settings, as `write_config` writes them."""
+        return self.directory / CONFIG_NAME
+
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        """Settings that belong to this seed alone."""
+        baselines = self.run.baselines(self.seed)
+        if baselines is None:
+            return (f"seed={self.seed}",)
+        return (f"seed={self.seed}", f"evaluate.baselines=[{', '.join(baselines)}]")
+
+    @property
+    def arguments(self) -> list[str]:
+        """Arguments of `twotower` that repeat this seed alone."""
+        options = [part for override in self.overrides for part in ("--set", override)]
+        target = ["--workdir", str(self.workdir), "--for", _TARGET]
+        return ["run", str(self.config_path), *target, *options]
+
+    @property
+    def command(self) -> str:
+        """The whole command, to be pasted."""
+        return shlex.join(["twotower", *self.arguments])
+
+    @property
+    def context(self) -> StageContext:
+        """The context that its stages get."""
+        config = load_run_config(self.config_path, self.overrides)
+        return StageContext(
+            layout=Layout(self.workdir),
+            spec=load_spec(spec_path(config, self.config_path)),
+            config=config,
+            data_root=data_root(config, self.config_path),
+            reporter=SilentReporter(),
+        )
+
+    def write_config(self) -> None:
+        """Writes the run's settings, with absolute paths, as a run config."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        settings = self.run.config.model_dump(mode="json", exclude_unset=True)
+        partial = self.directory / f".{CONFIG_NAME}.partial"
+        text = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(self.config_path)
+
+    def is_finished(self) -> bool:
+        """Whether running it would skip every stage.
+
+        This process answers it, because one of its own takes seconds to start.
+        """
+        if not (Layout(self.workdir).report / MANIFEST_NAME).exists():
+            return False
+        return all_up_to_date(self.context, stages_for(_TARGET))
+
+
+@dataclass(frozen=True)
+class ProcessExit:
+    """The end of a seed's process: its exit code (negative: a signal) and its last lines."""
+
+    code: int
+    last_lines: tuple[str, ...]
+
+    @property
+    def in_words(self) -> str:
+        """`exit code 1`, `killed by SIGKILL`."""
+        if self.code >= 0:
+            return f"exit code {self.code}"
+        reason = " (was the memory full?)" if -self.code == signal.SIGKILL else ""
+        return f"killed by {signal.Signals(-self.code).name}{reason}"
+
+
+def execute(seed_run: SeedRun, listen: Callable[[str], None]) -> ProcessExit:
+    """Runs the seed to its end; stages that are up to date in its working directory are skipped.
+
+    Args:
+        seed_run: the seed.
+        listen: receives each line that the process prints, as soon as it prints it.
+    """
+    last: deque[str] = deque(maxlen=_LAST_LINES)
+    with subprocess.Popen(  # noqa: S603  (this very program)
+        [sys.executable, "-m", "pipelines", *seed_run.arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    ) as process:
+        try:
+            for line in process.stdout or ():
+                if line.strip():
+                    last.append(line.rstrip())
+                    listen(line.strip())
+        except BaseException:
+            process.terminate()
+            raise
+    return ProcessExit(process.returncode, tuple(last))
+
+
+def reuse_from(seed_run: SeedRun, others: Iterable[Path]) -> None:
+    """Reuses artifacts of other working directories that this seed would compute identically.
+
+    The report is never reused: that of another run may lack this run's baselines.
+    """
+    context = seed_run.context
+    stages = part_of_run(stages_for(_TARGET), context.config)
+    reuse_artifacts(context, stages[:-1], others)
+
+
+def reuse_artifacts(
+    context: StageContext, stages: Iterable[Stage], others: Iterable[Path]
+) -> list[str]:
+    """Gives a run the artifacts of other working directories that fit it.
+
+    The files are hard links (copies where the file system has none), because stages never write
+    into a finished artifact. An artifact fits if `run` would skip its stage: it has the same spec,
+    settings and parents. Equal runs write equal artifacts, so the result is the same as if the run
+    had computed them.
+
+    Args:
+        context: of the run.
+        stages: those of the run, in order.
+        others: working directories of runs on the same tables.
+
+    Returns:
+        Names of the stages whose artifact is reused.
+    """
+    directories = list(others)
+    root = context.layout.root
+    reused = []
+    for stage in stages:
+        destination = root / stage.kind
+        if (destination / MANIFEST_NAME).exists():
+            continue
+        for other in directories:
+            source = other / stage.kind
+            if other == root or not (source / MANIFEST_NAME).exists():
+                continue
+            if not would_fit(context, stage, source):
+                continue
+            staging = staging_directory(destination)
+            shutil.copytree(source, staging, copy_function=_link, dirs_exist_ok=True)
+            replace_directory(staging, destination)
+            seconds = timings.read(other).get(stage.name)
+            if seconds is not None:
+                timings.record(root, stage.name, seconds)
+            reused.append(stage.name)
+            break
+        else:
+            # Later stages have other parents than any artifact of another run.
+            break
+    return reused
+
+
+def _link(source: str, destination: str) -> None:
+    try:
+        os.link(source, destination)
+    except OSError:
+        shutil.copy2(source, destination)

@@ -1,0 +1,122 @@
+"""Baselines of text: BM25, and its convex combination with retrieval (Bruch et al. 2023).
+
+The weight of the combination is tuned on validation. Each score is normalised for each query from
+its theoretical minimum (-1 for a cosine, 0 for BM25) to the best score that the query gets
+anywhere in the corpus.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tfrs_twotower.closed_form.bm25 import Bm25Index
+from tfrs_twotower.evaluation.corpus_ranking import Scorer, chunks_of, mask_scores
+from tfrs_twotower.evaluation.evaluated_data import QuerySet
+from tfrs_twotower.metrics import judge, per_query
+from tfrs_twotower.ranking.order import top_k_rows
+
+COSINE_MINIMUM = -1.0
+BM25_MINIMUM = 0.0
+WEIGHTS = tuple(round(0.05 * step, 2) for step in range(21))
+
+
+class Bm25Scorer:
+    """BM25 of each query's text."""
+
+    def __init__(self, index: Bm25Index, query_texts: Sequence[str]) -> None:
+        self._index = index
+        self._terms = index.terms(query_texts)
+
+    def __call__(self, queries: NDArray[np.int64]) -> NDArray[np.floating]:
+        """Scores, `[len(queries), num_candidates]` float32."""
+        return np.stack([self._index.scores(self._terms[query]) for query in queries])
+
+
+def normalised(scores: NDArray[np.floating], minimum: float) -> NDArray[np.float32]:
+    """(score - minimum) / (best score of the query - minimum); 0 where nothing is above it."""
+    shifted = np.asarray(scores, np.float32) - np.float32(minimum)
+    best = shifted.max(axis=1, keepdims=True)
+    return np.divide(shifted, best, out=np.zeros_like(shifted), where=best > 0)
+
+
+class HybridScorer:
+    """weight * normalised dense score + (1 - weight) * normalised BM25 score."""
+
+    def __init__(self, dense: Scorer, sparse: Scorer, weight: float) -> None:
+        self._dense = dense
+        self._sparse = sparse
+        self._weight = weight
+
+    def __call__(self, queries: NDArray[np.int64]) -> NDArray[np.floating]:
+        """Scores, `[len(queries), num_candidates]` float32."""
+        dense = normalised(self._dense(queries), COSINE_MINIMUM)
+        sparse = normalised(self._sparse(queries), BM25_MINIMUM)
+        return np.float32(self._weight) * dense + np.float32(1.0 - self._weight) * sparse
+
+
+@dataclass(frozen=True)
+class TunedWeight:
+    """The best weight of the dense score, and the metrics of each weight on validation."""
+
+    weight: float
+    curve: list[dict[str, int | float | str]]
+
+
+def tune_weight(
+    dense: Scorer,
+    sparse: Scorer,
+    query_set: QuerySet,
+    eligible: NDArray[np.bool_],
+    metrics: tuple[str, ...],
+    depth: int,
+) -> TunedWeight:
+    """The weight on the grid 0, .05, .. 1 with the largest sum of the metrics (ties: the largest).
+
+    Only the first `depth` candidates of either list are fused: one that stands in neither list
+    cannot come far in their combination.
+
+    Args:
+        dense: scorer with cosine scores.
+        sparse: scorer with BM25 scores.
+        query_set: the validation queries.
+        eligible: `[num_candidates]` whether it may be ranked.
+        metrics: names such as `ndcg@10`; their sum is maximised.
+        depth: at least the largest k of the metrics.
+    """
+    totals = np.zeros((len(WEIGHTS), len(metrics)))
+    for queries in chunks_of(len(query_set), len(eligible)):
+        parts = [
+            mask_scores(normalised(scorer(queries), low), queries, query_set, eligible)
+            for scorer, low in ((dense, COSINE_MINIMUM), (sparse, BM25_MINIMUM))
+        ]
+        pool = _union([top_k_rows(scores, depth) for scores in parts])
+        inside = np.maximum(pool, 0)
+        pooled = [
+            np.where(pool < 0, 0.0, np.take_along_axis(scores, inside, axis=1)) for scores in parts
+        ]
+        truth = query_set.truth.take(queries)
+        for place, weight in enumerate(WEIGHTS):
+            fused = weight * pooled[0] + (1.0 - weight) * pooled[1]
+            fused = np.where(pool < 0, -np.inf, fused)
+            best = top_k_rows(fused, depth)
+            ranked = np.where(best >= 0, np.take_along_axis(pool, np.maximum(best, 0), axis=1), -1)
+            judged = judge(ranked, truth)
+            totals[place] += [float(per_query(name, judged).sum()) for name in metrics]
+    means = totals / max(len(query_set), 1)
+    summed = means.sum(axis=1)
+    best_place = int(len(WEIGHTS) - 1 - np.argmax(summed[::-1]))
+    curve: list[dict[str, int | float | str]] = [
+        {"weight": weight, **dict(zip(metrics, map(float, row), strict=True))}
+        for weight, row in zip(WEIGHTS, means, strict=True)
+    ]
+    return TunedWeight(WEIGHTS[best_place], curve)
+
+
+def _union(lists: list[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """Rows that stand in any of the lists, ascending, each once; -1 in the places left over."""
+    rows = np.sort(np.concatenate(lists, axis=1), axis=1)
+    repeated = np.zeros(rows.shape, bool)
+    repeated[:, 1:] = rows[:, 1:] == rows[:, :-1]
+    return np.where(repeated, -1, rows)

@@ -1,0 +1,205 @@
+"""What lies behind the means: parts of the test, stages of serving, the embeddings' shape."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tfrs_twotower.evaluation.evaluated_data import TRAIN, EvaluationInputs, SecondStage
+from tfrs_twotower.evaluation.evaluation_document import (
+    Cloud,
+    EmbeddingSpace,
+    Metrics,
+    Pool,
+    SliceFigures,
+)
+from tfrs_twotower.evaluation.significance import mean_intervals, ratio_interval
+from tfrs_twotower.evaluation.systems import SystemRun, figure, figures_of
+from tfrs_twotower.metrics import GroundTruth, Judged, judge, recall
+from tfrs_twotower.metrics.embedding_space import (
+    alignment,
+    effective_rank,
+    hubness,
+    ideal_uniformity,
+    mean_cosine,
+    uniformity,
+)
+
+HEAD_FRACTION = 0.8
+_HISTORY_BUCKETS = ((0, 0), (1, 5), (6, 20), (21, 50), (51, 200), (201, None))
+_SAMPLE = 2_000
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Some relevant candidates of some queries.
+
+    Attributes:
+        name: key in the report.
+        title: what it is, in words.
+        keep: `[num_relevant_pairs]` whether a pair of the ground truth belongs to it.
+    """
+
+    name: str
+    title: str
+    keep: NDArray[np.bool_]
+
+
+def head_candidates(count: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """`[num_candidates]`: the fewest candidates that hold 80 % of the training interactions.
+
+    Ties go to the lower row.
+    """
+    order = np.argsort(-count, kind="stable")
+    before = np.cumsum(count[order]) - count[order]
+    head = np.zeros(len(count), bool)
+    head[order] = (before < HEAD_FRACTION * count.sum()) & (count[order] > 0)
+    return head
+
+
+def make_slices(inputs: EvaluationInputs) -> list[Slice]:
+    """The slices of this data that hold at least one relevant pair."""
+    truth = inputs.test.truth.relevant
+    owners, rows = truth.owners, truth.values
+    head = head_candidates(inputs.corpus.count)[rows]
+    new = inputs.corpus.count[rows] == 0
+    trained = np.zeros(max(len(inputs.log.query_ids), 1), bool)
+    trained[inputs.log.query[inputs.log.split == TRAIN]] = True
+    codes = inputs.log.codes_of(inputs.test.ids)
+    warm = (codes >= 0) & trained[np.maximum(codes, 0)]
+    slices = [
+        Slice("candidates_head", "candidates of the head (80 % of training)", head),
+        Slice("candidates_tail", "candidates of the tail", ~head & ~new),
+        Slice("candidates_new", "candidates new since training", new),
+        Slice("queries_warm", "queries known from training", warm[owners]),
+        Slice("queries_cold", "queries new since training", ~warm[owners]),
+    ]
+    events = inputs.test.num_events
+    for low, high in _HISTORY_BUCKETS:
+        inside = (events >= low) & (events <= (high if high is not None else events))
+        span = str(low) if low == high else f"{low}-{high}" if high is not None else f"{low}+"
+        title = f"{span.replace('-', ' to ')} earlier events"
+        slices.append(Slice(f"history_{span}", title, inside[owners]))
+    return [part for part in slices if part.keep.any()]
+
+
+def slice_figures(
+    run: SystemRun,
+    inputs: EvaluationInputs,
+    slices: list[Slice],
+    metrics: tuple[str, ...],
+    *,
+    num_bootstrap: int,
+    seed: int,
+) -> dict[str, SliceFigures]:
+    """Metrics of one system in each slice, with the number of queries and relevant pairs.
+
+    A slice of candidates keeps the full ranking and restricts what counts as relevant.
+    """
+    figures = {}
+    for part in slices:
+        truth = inputs.test.truth.where(part.keep)
+        queries = np.flatnonzero(truth.relevant.lengths > 0)
+        judged = judge(run.ranked[queries], truth.take(queries))
+        figures[part.name] = SliceFigures(
+            title=part.title,
+            queries=len(queries),
+            relevant=int(part.keep.sum()),
+            metrics=figures_of(judged, metrics, num_bootstrap, seed),
+        )
+    return figures
+
+
+def describe_pool(
+    pool_recall: NDArray[np.float64],
+    second_stage: SecondStage,
+    stages: dict[str, Judged],
+    ks: tuple[int, ...],
+    num_bootstrap: int,
+    seed: int,
+) -> Pool:
+    """What retrieval hands to the second stage, and how much of it comes through.
+
+    Args:
+        pool_recall: `[num_queries]` recall of the pool.
+        second_stage: what scores the pool again.
+        stages: judged rankings of `retrieval` and `cascade`.
+        ks: list lengths; those that hold the whole pool are left out.
+        num_bootstrap: resamples of the intervals.
+        seed: of the resamples.
+
+    Returns:
+        The pool, with `kept@K` of each stage so that its recall@K = recall of the pool x kept@K.
+    """
+    size = second_stage.num_candidates
+    ceiling = mean_intervals(pool_recall[:, None], num_bootstrap, seed)[:, 0]
+    kept: dict[str, Metrics] = {name: {} for name in stages}
+    for name, judged in stages.items():
+        for k in (k for k in ks if k < size and pool_recall.any()):
+            recalls = recall(judged, k)
+            interval = ratio_interval(recalls, pool_recall, num_bootstrap, seed)
+            fraction = recalls.mean() / pool_recall.mean()
+            kept[name][f"kept@{k}"] = figure(fraction, interval, len(pool_recall))
+    return Pool(
+        num_candidates=size,
+        recall=figure(pool_recall.mean(), ceiling, len(pool_recall)),
+        weights=second_stage.weights,
+        kept=kept,
+    )
+
+
+def describe_embeddings(
+    queries: NDArray[np.float32],
+    candidates: NDArray[np.float32],
+    truth: GroundTruth,
+    ranked: NDArray[np.int64],
+    *,
+    k: int,
+    seed: int,
+) -> EmbeddingSpace:
+    """The shape of both sides' embeddings, on at most 2,000 vectors of each.
+
+    Args:
+        queries: `[num_queries, embedding_dim]`.
+        candidates: `[num_candidates, embedding_dim]`.
+        truth: relevant candidates of the queries.
+        ranked: `[num_queries, K]` retrieval's lists.
+        k: list length of hubness.
+        seed: of the samples.
+    """
+    generator = np.random.default_rng(seed)
+    pairs = sample(len(truth.gains), _SAMPLE, generator)
+    owners, rows = truth.relevant.owners[pairs], truth.relevant.values[pairs]
+    query_part = queries[sample(len(queries), _SAMPLE, generator)]
+    candidate_part = candidates[sample(len(candidates), _SAMPLE, generator)]
+    gap = query_part.mean(axis=0, dtype=np.float64) - candidate_part.mean(axis=0, dtype=np.float64)
+    cosines = (queries[owners] * candidates[rows]).sum(axis=1)
+    return EmbeddingSpace(
+        embedding_dim=candidates.shape[1],
+        alignment=alignment(queries[owners], candidates[rows]) if len(pairs) else None,
+        positive_cosine=float(cosines.mean()) if len(pairs) else None,
+        centroid_distance=float(np.linalg.norm(gap)),
+        hubness_k=k,
+        hubness_skewness=hubness(ranked, k, len(candidates)),
+        ideal_uniformity=ideal_uniformity(candidates.shape[1]),
+        queries=_cloud(query_part),
+        candidates=_cloud(candidate_part),
+    )
+
+
+def sample(population: int, size: int, generator: np.random.Generator) -> NDArray[np.int64]:
+    """Sorted positions, all of them where there are no more than `size`."""
+    if population <= size:
+        return np.arange(population, dtype=np.int64)
+    return np.sort(generator.choice(population, size, replace=False)).astype(np.int64)
+
+
+def _cloud(vectors: NDArray[np.float32]) -> Cloud:
+    several = len(vectors) > 1
+    return Cloud(
+        vectors=len(vectors),
+        uniformity=uniformity(vectors) if several else None,
+        mean_cosine=mean_cosine(vectors) if several else None,
+        effective_rank=effective_rank(vectors),
+        mean_vector_norm=float(np.linalg.norm(vectors.mean(axis=0, dtype=np.float64))),
+    )

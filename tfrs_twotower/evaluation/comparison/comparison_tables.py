@@ -1,0 +1,231 @@
+"""The tables of a comparison as rows, and as Markdown for `comparison.md`.
+
+There are no durations in the Markdown, so that equal runs write equal bytes.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from tfrs_twotower.evaluation.comparison.comparison_document import (
+    ComparisonDocument,
+    ComparisonTable,
+    SeedFigure,
+    SeedTest,
+    SettingChange,
+    SystemOfRun,
+)
+from tfrs_twotower.evaluation.report.rendering import decimal, in_words, label, probability
+
+_SECTIONS = {
+    "runs": "Further runs against {reference}",
+    "stages": "Within a run, against retrieval",
+    "baselines": "Against the leading baselines",
+}
+_FEW_SEEDS = 5
+
+
+@dataclass(frozen=True)
+class ComparisonRow:
+    """One system of one run.
+
+    Attributes:
+        run: name of the run.
+        label: what people call the run; empty for baselines, unless several runs fitted them
+            differently.
+        system: name of the system.
+        is_model: False for a baseline.
+        is_reference: whether the others are tested against this run.
+        figures: mean, deviation and values by seed of each key metric.
+        tests: of each key metric, the test against the reference; empty for the reference itself
+            and for baselines.
+        best: the key metrics in which no system has a higher mean.
+    """
+
+    run: str
+    label: str
+    system: str
+    is_model: bool
+    is_reference: bool
+    figures: dict[str, SeedFigure]
+    tests: dict[str, SeedTest]
+    best: frozenset[str]
+
+    @property
+    def marks(self) -> dict[str, str]:
+        """Against the reference: `+` significantly better, `-` worse, `=` neither."""
+        return {
+            metric: "=" if not test.significant else "+" if test.difference > 0 else "-"
+            for metric, test in self.tests.items()
+        }
+
+
+@dataclass(frozen=True)
+class ComparedPair:
+    """Two systems in words, and the test of each key metric."""
+
+    a: str
+    b: str
+    tests: dict[str, SeedTest]
+
+
+def comparison_rows(table: ComparisonTable) -> list[ComparisonRow]:
+    """Rows of one table: the runs in their given order, then the baselines, best first."""
+    metrics = table.metrics
+    tests: dict[tuple[str, str], dict[str, SeedTest]] = {}
+    for test in table.tests.runs:
+        tests.setdefault((test.a.run, test.a.system), {})[test.metric] = test
+    one_set = len(fitted_by(table)) < 2
+    top = {m: max(s.metrics[m].mean for s in table.systems) for m in metrics}
+    return [
+        ComparisonRow(
+            run=system.run,
+            label="" if system.kind == "baseline" and one_set else system.label,
+            system=system.system,
+            is_model=system.kind == "model",
+            is_reference=system.kind == "model" and system.run == table.reference,
+            figures={metric: system.metrics[metric] for metric in metrics},
+            tests=tests.get((system.run, system.system), {}),
+            best=frozenset(m for m in metrics if system.metrics[m].mean == top[m]),
+        )
+        for system in table.systems
+    ]
+
+
+def label_of(table: ComparisonTable, run: str) -> str:
+    """What people call a run."""
+    return next(system.label for system in table.systems if system.run == run)
+
+
+def fitted_by(table: ComparisonTable) -> set[str]:
+    """Names of the runs that fitted the table's baselines."""
+    return {system.run for system in table.systems if system.kind == "baseline"}
+
+
+def best_first(rows: list[ComparisonRow]) -> list[ComparisonRow]:
+    """By the sum of the key metrics' means, as the leaderboard of one run."""
+    return sorted(rows, key=lambda row: -sum(figure.mean for figure in row.figures.values()))
+
+
+def families(
+    table: ComparisonTable, titles: Mapping[str, str]
+) -> Iterator[tuple[str, list[ComparedPair]]]:
+    """The families that have tests, by their title: each pair in words with its tests."""
+    for family, tests in table.tests:
+        if tests:
+            yield titles[family], _pairs(table, tests)
+
+
+def _pairs(table: ComparisonTable, tests: tuple[SeedTest, ...]) -> list[ComparedPair]:
+    names = {system.run: system.label for system in table.systems}
+    kinds = {(s.run, s.system): s.kind for s in table.systems}
+    one_set = len(fitted_by(table)) < 2
+
+    def side_in_words(side: SystemOfRun) -> str:
+        # A first stage that is shared with the reference has no row, and so no kind.
+        if kinds.get((side.run, side.system)) == "baseline" and one_set:
+            return label(side.system)
+        return f"{names[side.run]}, {label(side.system)}"
+
+    pairs: dict[tuple[str, str, str, str], ComparedPair] = {}
+    for test in tests:
+        key = (test.a.run, test.a.system, test.b.run, test.b.system)
+        if key not in pairs:
+            pairs[key] = ComparedPair(side_in_words(test.a), side_in_words(test.b), {})
+        pairs[key].tests[test.metric] = test
+    return list(pairs.values())
+
+
+def comparison_markdown(document: ComparisonDocument) -> str:
+    """All tables, one section for each data set."""
+    sections = [_table(table, document) for table in document.tables]
+    return "\n\n".join(sections) + "\n"
+
+
+def sentence(table: ComparisonTable, num_seeds: int) -> str:
+    """What the figures are, and what the p beside them says."""
+    queries, candidates = table.test_queries, table.ranked_candidates
+    text = f"{queries:,} test queries, {candidates:,} candidates ranked. "
+    if num_seeds == 1:
+        return f"{text}One seed: it says nothing about the noise of training; nothing is tested."
+    text += f"Mean and, in parentheses, standard deviation over {num_seeds} seeds. "
+    if table.tests.runs:
+        text += (
+            f"p: against {label_of(table, table.reference)}, the larger p of a paired t-test "
+            "over queries and one over seeds, after Holm's correction over the table; bold below "
+            ".05."
+        )
+    if num_seeds < _FEW_SEEDS:
+        text += f" {num_seeds} seeds are few: the test over seeds finds large differences only."
+    return text.rstrip()
+
+
+def _table(table: ComparisonTable, document: ComparisonDocument) -> str:
+    metrics, reference = table.metrics, label_of(table, table.reference)
+    with_p = bool(table.tests.runs) and len(document.seeds) > 1
+    header = ["run", "system"]
+    for metric in metrics:
+        header += [metric, "p"] if with_p else [metric]
+    rows = [_row(row, metrics, with_p=with_p) for row in comparison_rows(table)]
+    parts = [
+        f"### {table.dataset}",
+        sentence(table, len(document.seeds)),
+        _grid(header, rows),
+    ]
+    for title, pairs in families(table, _SECTIONS):
+        parts += [f"#### {title.format(reference=reference)}", _tests(metrics, pairs)]
+    runs = [run for run in document.runs if run.judged_on == table.judged_on]
+    listed = [f"- {run.label}: {_changes(run.changes)}" for run in runs if run.changes]
+    if listed:
+        parts += [f"#### Settings that differ from {reference}", "\n".join(listed)]
+    return "\n\n".join(parts)
+
+
+def _row(row: ComparisonRow, metrics: tuple[str, ...], *, with_p: bool) -> list[str]:
+    cells = [row.label, label(row.system)]
+    for metric in metrics:
+        figure = row.figures[metric]
+        deviation = "" if figure.sd is None else f" ({decimal(figure.sd)})"
+        cells.append(f"{decimal(figure.mean)}{deviation}")
+        if with_p:
+            test = row.tests.get(metric)
+            p = "" if test is None else probability(test.both.p_holm)
+            cells.append(f"**{p}**" if test is not None and test.significant else p)
+    return cells
+
+
+def _tests(metrics: tuple[str, ...], pairs: list[ComparedPair]) -> str:
+    rows = []
+    for pair in pairs:
+        cells = [pair.a, pair.b]
+        for metric in metrics:
+            test = pair.tests[metric]
+            p = probability(test.both.p_holm)
+            change = f"{'+' if test.difference > 0 else ''}{decimal(test.difference)}"
+            text = f"{change} ({p})" if p else change
+            cells.append(f"**{text}**" if test.significant else text)
+        rows.append(cells)
+    return _grid(["a", "b", *(f"{metric}: a - b (p)" for metric in metrics)], rows)
+
+
+def _changes(changes: dict[str, SettingChange]) -> str:
+    return "; ".join(
+        f"`{key}` {_setting(change, 'before')} to {_setting(change, 'after')}"
+        for key, change in changes.items()
+    )
+
+
+def _setting(change: SettingChange, side: str) -> str:
+    if side not in change.model_fields_set:
+        return "absent"
+    value = getattr(change, side)
+    if value is None:
+        return "null"
+    if value == []:
+        return "empty"
+    return "present" if isinstance(value, dict) else in_words(value)
+
+
+def _grid(header: list[str], rows: list[list[str]]) -> str:
+    lines = [header, ["---"] * 2 + ["---:"] * (len(header) - 2), *rows]
+    escaped = [[cell.replace("|", "\\|") for cell in line] for line in lines]
+    return "\n".join("| " + " | ".join(line) + " |" for line in escaped)

@@ -1,0 +1,142 @@
+"""Ranking the full corpus for every query, in one stage or two, in bounded memory."""
+
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tfrs_twotower.evaluation.evaluated_data import QuerySet, SecondStage
+from tfrs_twotower.metrics import judge, recall
+from tfrs_twotower.ranking.order import re_rank, top_k_rows
+
+CHUNK_BYTES = 64 << 20
+
+
+class Scorer(Protocol):
+    """Scores all candidates for some queries of one query set."""
+
+    def __call__(self, queries: NDArray[np.int64]) -> NDArray[np.floating]:
+        """Scores, `[len(queries), num_candidates]`, for queries given by position."""
+
+
+def chunks_of(num_queries: int, num_candidates: int) -> list[NDArray[np.int64]]:
+    """Positions of the queries in chunks whose scores fill 64 MB as float32."""
+    size = max(1, CHUNK_BYTES // (4 * max(num_candidates, 1)))
+    return [
+        np.arange(start, min(start + size, num_queries), dtype=np.int64)
+        for start in range(0, num_queries, size)
+    ]
+
+
+def mask_scores(
+    scores: NDArray[np.floating],
+    queries: NDArray[np.int64],
+    query_set: QuerySet,
+    eligible: NDArray[np.bool_],
+) -> NDArray[np.floating]:
+    """A copy of the scores, -inf at seen candidates and at those that may not be ranked."""
+    masked = np.array(scores, copy=True)
+    masked[:, ~eligible] = -np.inf
+    seen = query_set.seen.take(queries)
+    masked[seen.owners, seen.values] = -np.inf
+    return masked
+
+
+def rank_corpus(
+    scorer: Scorer, query_set: QuerySet, eligible: NDArray[np.bool_], k: int
+) -> NDArray[np.int64]:
+    """The first k candidates of each query: score descending, then row ascending.
+
+    Args:
+        scorer: scores the whole corpus for a chunk of queries.
+        query_set: the queries; their seen candidates are left out.
+        eligible: `[num_candidates]` whether it may be ranked.
+        k: length of the lists.
+
+    Returns:
+        `[num_queries, k]` rows, -1 where a list is shorter.
+    """
+    ranked = np.full((len(query_set), k), -1, np.int64)
+    for queries, rows, _ in ranked_chunks(scorer, query_set, eligible, k):
+        ranked[queries] = rows
+    return ranked
+
+
+def ranked_chunks(
+    scorer: Scorer, query_set: QuerySet, eligible: NDArray[np.bool_], k: int
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.floating]]]:
+    """The rankings of `rank_corpus` with their scores, some queries at a time.
+
+    Yields:
+        Positions `[chunk]` of the queries, rows `[chunk, k]`, and scores `[chunk, k]`, -inf where
+        the row is -1.
+    """
+    for queries in chunks_of(len(query_set), len(eligible)):
+        scores = mask_scores(scorer(queries), queries, query_set, eligible)
+        rows = top_k_rows(scores, k)
+        best = np.take_along_axis(scores, np.maximum(rows, 0), axis=1)
+        yield queries, rows, np.where(rows >= 0, best, -np.inf).astype(scores.dtype)
+
+
+class EmbeddingScorer:
+    """The dot product of two towers' embeddings."""
+
+    def __init__(
+        self, query_embeddings: NDArray[np.float32], candidate_embeddings: NDArray[np.float32]
+    ) -> None:
+        self._queries = query_embeddings
+        self._candidates = candidate_embeddings
+
+    def __call__(self, queries: NDArray[np.int64]) -> NDArray[np.floating]:
+        """Scores, `[len(queries), num_candidates]` float32."""
+        return self._queries[queries] @ self._candidates.T
+
+
+class CascadeRanking(NamedTuple):
+    """The lists of each stage of the cascade.
+
+    Attributes:
+        retrieved: `[num_queries, k]` rows of retrieval, best first, -1 where there is none.
+        ranked: `[num_queries, k]` rows that are served, in the same form.
+        pool_recall: `[num_queries]` recall of the pool that the second stage scores again; None
+            without a second stage.
+    """
+
+    retrieved: NDArray[np.int64]
+    ranked: NDArray[np.int64]
+    pool_recall: NDArray[np.float64] | None
+
+
+def rank_cascade(
+    scorer: Scorer,
+    query_set: QuerySet,
+    eligible: NDArray[np.bool_],
+    second_stage: SecondStage | None,
+    k: int,
+) -> CascadeRanking:
+    """The first k candidates of each query after each stage.
+
+    Retrieval is exact and leaves out what `rank_corpus` leaves out. The second stage scores its
+    first `num_candidates` again and orders them by that score.
+
+    Args:
+        scorer: of the retrieval stage.
+        query_set: the queries.
+        eligible: `[num_candidates]` whether it may be ranked.
+        second_stage: the pre-ranker; None serves retrieval's lists.
+        k: length of the lists; where it exceeds the pool, the second stage's lists end in -1.
+    """
+    if second_stage is None:
+        retrieved = rank_corpus(scorer, query_set, eligible, k)
+        return CascadeRanking(retrieved, retrieved, None)
+    size = second_stage.num_candidates
+    retrieved, ranked = (np.full((len(query_set), k), -1, np.int64) for _ in range(2))
+    pool_recall = np.zeros(len(query_set))
+    for queries, rows, scores in ranked_chunks(scorer, query_set, eligible, max(k, size)):
+        pool = rows[:, :size]
+        final = second_stage.re_score(queries, pool, scores[:, :size])
+        retrieved[queries] = rows[:, :k]
+        ranked[queries, :size] = re_rank(pool, final)[:, :k]
+        pool_recall[queries] = recall(judge(pool, query_set.truth.take(queries)), size)
+    return CascadeRanking(retrieved, ranked, pool_recall)

@@ -1,0 +1,259 @@
+"""The data of an evaluation as NumPy arrays: corpus, interactions, queries, embeddings.
+
+`loading_evaluated_data` reads them from artifacts; tests build them by hand.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import JsonValue
+
+from tfrs_twotower.evaluation.evaluation_document import Window
+from tfrs_twotower.metrics import GroundTruth
+from tfrs_twotower.ranking.ragged import Ragged
+
+if TYPE_CHECKING:  # it loads TensorFlow
+    from tfrs_twotower.index.quality import IndexQuality
+
+TRAIN, VALIDATION, TEST = 0, 1, 2
+SPLIT_NAMES = ("train", "validation", "test")
+_NOT_LOSSES = frozenset(
+    {"member", "phase", "step", "epoch", "gradient_norm", "learning_rate", "examples_per_s"}
+)
+
+
+@dataclass(frozen=True)
+class CorpusTable:
+    """All candidates, in row order.
+
+    Attributes:
+        ids: candidate ids.
+        titles: names for people to read; "" where there is none.
+        count: `[num_candidates]` positive interactions of the training window.
+        recent_count: `[num_candidates]` those of its last days.
+        texts: all text features of a candidate, joined; None where the spec has none.
+    """
+
+    ids: Sequence[str]
+    titles: Sequence[str]
+    count: NDArray[np.int64]
+    recent_count: NDArray[np.int64]
+    texts: Sequence[str] | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def name(self, row: int) -> str:
+        """The title, or the id where there is none."""
+        return self.titles[row] or self.ids[row]
+
+
+@dataclass(frozen=True)
+class InteractionLog:
+    """Every valid interaction with a candidate of the corpus, any label.
+
+    Attributes:
+        query_ids: the distinct queries; a code is a position here.
+        query: `[num_interactions]` codes.
+        candidate: `[num_interactions]` rows of the corpus.
+        timestamp: `[num_interactions]` seconds (0 or -1 where the data has no time).
+        positive: `[num_interactions]` whether it counts as relevant.
+        split: `[num_interactions]` 0 train, 1 validation, 2 test.
+    """
+
+    query_ids: Sequence[str]
+    query: NDArray[np.int64]
+    candidate: NDArray[np.int64]
+    timestamp: NDArray[np.int64]
+    positive: NDArray[np.bool_]
+    split: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.query)
+
+    def codes_of(self, query_ids: Sequence[str]) -> NDArray[np.int64]:
+        """`[len(query_ids)]` codes, -1 for a query without interactions."""
+        code = {query_id: place for place, query_id in enumerate(self.query_ids)}
+        return np.array([code.get(query_id, -1) for query_id in query_ids], np.int64)
+
+
+@dataclass(frozen=True)
+class QuerySet:
+    """The evaluated queries of one split, each with at least one relevant candidate.
+
+    Attributes:
+        split: `validation` or `test`.
+        ids: query ids.
+        truth: their relevant candidates.
+        seen: candidates that are left out of each ranking.
+        num_events: `[num_queries]` earlier events.
+        timestamps: `[num_queries]` seconds; 0 or -1 where there is no time.
+        embeddings: `[num_queries, embedding_dim]` float32, unit length.
+        texts: all text features of a query, joined; None where the spec has none.
+    """
+
+    split: str
+    ids: Sequence[str]
+    truth: GroundTruth
+    seen: Ragged
+    num_events: NDArray[np.int64]
+    timestamps: NDArray[np.int64]
+    embeddings: NDArray[np.float32]
+    texts: Sequence[str] | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class SplitFacts:
+    """How the interactions were split.
+
+    Attributes:
+        kind: of the split.
+        new_pairs_only: only pairs that the query had not before are relevant.
+        known_queries_only: only queries with a training interaction are evaluated.
+        known_candidates_only: only candidates with a training interaction are ranked.
+        sessions: whether the split keeps sessions whole.
+        window: its limits; None where they are not known.
+        empty_queries: queries of each split that were left out because nothing is relevant to
+            them; None where they were not counted.
+    """
+
+    kind: Literal["temporal", "per_query_last", "given"]
+    new_pairs_only: bool = True
+    known_queries_only: bool = False
+    known_candidates_only: bool = False
+    sessions: bool = False
+    window: Window | None = None
+    empty_queries: dict[str, int] | None = None
+
+
+@dataclass(frozen=True)
+class TrainingFacts:
+    """What training could see, for the leakage check.
+
+    Attributes:
+        query_texts: texts of the training queries; None where the spec has none.
+        candidate_vocabulary: ids that the candidate table has rows for; None without one.
+        query_vocabulary: ids that the query table has rows for; None without one.
+    """
+
+    query_texts: Sequence[str] | None = None
+    candidate_vocabulary: Sequence[str] | None = None
+    query_vocabulary: Sequence[str] | None = None
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """One line of a training log.
+
+    Attributes:
+        step: of the optimizer; a refit counts from 0 again.
+        losses: `loss`, the objective on training batches, and its terms.
+        validation: metrics on validation queries; empty where the line measured none.
+        phase: `fit`, or `refit` on training and validation interactions.
+        member: of the pre-ranker; 0 for retrieval.
+    """
+
+    step: float
+    losses: dict[str, float]
+    validation: dict[str, float] = field(default_factory=dict)
+    phase: str = "fit"
+    member: int = 0
+
+    @classmethod
+    def from_json(cls, line: Mapping[str, JsonValue]) -> "LogLine":
+        """Takes a line as training writes it.
+
+        Raises:
+            KeyError: it has no step.
+        """
+        validation = line.get("validation")
+        return cls(
+            step=_numbers(line)["step"],
+            losses=_numbers(line, leave_out=_NOT_LOSSES),
+            validation=_numbers(validation) if isinstance(validation, dict) else {},
+            phase=str(line.get("phase") or "fit"),
+            member=int(_numbers(line).get("member", 0)),
+        )
+
+
+def _numbers(
+    line: Mapping[str, JsonValue], leave_out: frozenset[str] = frozenset()
+) -> dict[str, float]:
+    return {
+        name: float(value)
+        for name, value in line.items()
+        if isinstance(value, int | float) and name not in leave_out
+    }
+
+
+class ReScorer(Protocol):
+    """Scores the candidates that retrieval returned to some of the test queries once more."""
+
+    def __call__(
+        self, queries: NDArray[np.int64], rows: NDArray[np.int64], scores: NDArray[np.floating]
+    ) -> NDArray[np.floating]:
+        """Final scores, `[chunk, n]`; values at places without a candidate are not read.
+
+        Args:
+            queries: `[chunk]` positions among the test queries.
+            rows: `[chunk, n]` of the corpus, -1 where there is no candidate.
+            scores: `[chunk, n]` of retrieval.
+        """
+
+
+@dataclass(frozen=True)
+class SecondStage:
+    """The pre-ranker of the cascade.
+
+    Attributes:
+        num_candidates: how many retrieved candidates are scored again.
+        re_score: their final scores.
+        weights: of each feature in the final score, by its name.
+        training_log: of the pre-ranker's members.
+    """
+
+    num_candidates: int
+    re_score: ReScorer
+    weights: dict[str, float] = field(default_factory=dict)
+    training_log: list[LogLine] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class EvaluationInputs:
+    """Everything that one evaluation reads.
+
+    Attributes:
+        dataset: the feature spec's name.
+        corpus: all candidates.
+        candidate_embeddings: `[num_candidates, embedding_dim]` float32, unit length.
+        log: all interactions.
+        test: the queries that are reported.
+        validation: the queries that baselines are tuned on; None where there are none.
+        eligible: `[num_candidates]` whether it may be ranked (`split.known_candidates_only`).
+        split: how the interactions were split.
+        training: what training could see.
+        index_quality: `quality.json` of the index; None where there is no index.
+        training_log: of the model.
+        timings: seconds of each stage that recorded them.
+        second_stage: the pre-ranker; None where nothing ranks after retrieval.
+    """
+
+    dataset: str
+    corpus: CorpusTable
+    candidate_embeddings: NDArray[np.float32]
+    log: InteractionLog
+    test: QuerySet
+    validation: QuerySet | None
+    eligible: NDArray[np.bool_]
+    split: SplitFacts
+    training: TrainingFacts = TrainingFacts()
+    index_quality: "IndexQuality | None" = None
+    training_log: list[LogLine] = field(default_factory=list)
+    timings: dict[str, float] = field(default_factory=dict)
+    second_stage: SecondStage | None = None

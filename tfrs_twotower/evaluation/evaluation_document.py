@@ -1,0 +1,291 @@
+"""`evaluation.json` as classes: what an evaluation measured, and how.
+
+`docs/schemas/evaluation.schema.json` is generated from them. Three keys of the file end in a list
+length, such as `ann_overlap@100`.
+"""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from tfrs_twotower.evaluation.written_documents import Environment, Finite, Part, PartWithLength
+
+Metrics = dict[str, "Figure"]
+"""Figures by metric, such as `recall@20`."""
+
+
+class Figure(Part):
+    """A mean over queries with its 95 % interval."""
+
+    mean: Finite
+    """Mean over the queries."""
+    ci95: tuple[Finite, Finite]
+    """Lower and upper end of the interval."""
+    queries: int
+    """How many queries the mean is over."""
+
+
+class SliceFigures(Part):
+    """Metrics on one part of the test."""
+
+    title: str
+    """What the part is, in words."""
+    queries: int
+    """Queries that have something relevant in the part."""
+    relevant: int
+    """Relevant pairs in the part."""
+    metrics: Metrics
+    """The key metrics; a slice of candidates keeps the full ranking."""
+
+
+class SystemFigures(Part):
+    """All figures of one system."""
+
+    metrics: Metrics
+    """Every metric at every list length."""
+    slices: dict[str, SliceFigures]
+    """Parts of the test by name."""
+
+
+class Window(Part):
+    """The limits of the splits in seconds since 1970; null where there is no time."""
+
+    test_end: int | float | None
+    """Latest test interaction."""
+    train_end: int | float | None
+    """Latest training interaction."""
+    train_start: int | float | None
+    """Earliest training interaction."""
+    validation_end: int | float | None
+    """Latest validation interaction."""
+
+
+class BaselineSettings(Part):
+    """Settings of one baseline; it has only the keys that apply to it."""
+
+    neighbours: int | None = None
+    """Neighbours kept for each candidate (item_knn)."""
+    penalty: float | None = Field(
+        default=None, validation_alias="lambda", serialization_alias="lambda"
+    )
+    """L2 weight (EASE)."""
+    interactions: Literal["positive", "all"] | None = None
+    """What it learned from."""
+    counts: Literal["queries", "events"] | None = None
+    """What is counted (popularity)."""
+    days: float | None = None
+    """Length of the window (recent_popularity)."""
+    k1: float | None = None
+    """Term saturation (BM25)."""
+    b: float | None = None
+    """Length normalisation (BM25)."""
+    analyser: str | None = None
+    """How texts become terms (BM25)."""
+    retrieval_weight: float | None = None
+    """Weight of the retrieval score (hybrid); BM25 has the rest."""
+    chosen_from: tuple[int | float, ...] | None = None
+    """Settings that validation chose from."""
+    validation: tuple[dict[str, int | float | str], ...] | None = None
+    """What each choice reached on validation: the choice, then its metrics."""
+
+
+class Protocol(Part):
+    """How the figures were made, so that a reader can judge and repeat them."""
+
+    ks: tuple[int, ...]
+    """List lengths, ascending."""
+    judged_on: str
+    """Hash of corpus, queries, truth and exclusions: equal where figures can be compared."""
+    split: Literal["temporal", "per_query_last", "given"]
+    """How interactions were split."""
+    window: Window | None
+    """Limits of the splits; null where preprocessing left none."""
+    interactions: dict[str, int]
+    """Interactions of each split."""
+    test_queries: int
+    """Queries that are reported."""
+    validation_queries: int
+    """Queries that baselines are tuned on."""
+    empty_queries: dict[str, int] | None
+    """Queries of each split that have nothing relevant; they are left out."""
+    candidates: int
+    """Candidates in the corpus."""
+    ranked_candidates: int
+    """Candidates that may be ranked."""
+    relevant_pairs: int
+    """Relevant pairs of the test."""
+    ranking: str
+    """What is ranked, and how ties are broken."""
+    seen_candidates: str
+    """Whether earlier candidates of a query may be ranked."""
+    known_queries_only: bool
+    """Whether only queries with a training interaction are evaluated."""
+    known_candidates_only: bool
+    """Whether only candidates with a training interaction are ranked."""
+    average: str
+    """What the means are over."""
+    recall: str
+    """Definition of recall."""
+    ndcg: str
+    """Definition of nDCG."""
+    intervals: str
+    """How intervals are made."""
+    significance: str
+    """How systems are tested against each other."""
+    coverage_interval: str
+    """Why coverage has no width."""
+    baselines_learn_from: str
+    """Which interactions the baselines saw."""
+    baselines: dict[str, BaselineSettings]
+    """Settings of each baseline."""
+    left_out: dict[str, str]
+    """Baselines that could not be computed, with the reason."""
+    cascade: str
+    """What the cascade is."""
+    seed: int
+    """Seed of the resamples."""
+
+
+class LeakFinding(Part):
+    """One check of the leakage check that found something."""
+
+    check: str
+    """Name of the check."""
+    count: int
+    """How many cases it found."""
+    leak: bool
+    """Whether a single case makes the evaluation unbelievable; other findings are only noted."""
+    message: str
+    """What the cases are."""
+
+
+class LeakageCheck(Part):
+    """Signs that training saw what the test asks."""
+
+    verdict: Literal["clean", "leaky"]
+    """`leaky` if a check that proves a leak found a case."""
+    findings: tuple[LeakFinding, ...]
+    """Checks that found something."""
+    passed: tuple[str, ...]
+    """Names of the checks that found nothing."""
+
+
+class Pool(PartWithLength):
+    """What retrieval hands to the second stage, and how much of it comes through."""
+
+    figure_at_length: ClassVar[str] = "recall"
+    length: ClassVar[str] = "num_candidates"
+
+    num_candidates: int
+    """Candidates that the second stage scores again."""
+    recall: Figure
+    """Recall of the pool, the ceiling of the cascade; the key ends in `num_candidates`."""
+    weights: dict[str, Finite]
+    """Weight of each feature in the final score."""
+    kept: dict[str, Metrics]
+    """`kept@K` of each stage: its recall@K over the ceiling."""
+
+
+class Funnel(PartWithLength):
+    """What each stage of serving keeps."""
+
+    figure_at_length: ClassVar[str] = "ann_overlap"
+    length: ClassVar[str] = "index_k"
+
+    index_k: int = Field(exclude=True)
+    retrieval_exact: Metrics
+    """Metrics of exact search over the full corpus."""
+    ann_overlap: Finite | None
+    """Mean overlap@k of the index with exact search; null where there is no index."""
+    pool: Pool | None
+    """What the second stage scores again; null where nothing ranks after retrieval."""
+    cascade: Metrics
+    """Metrics of what is served in the end."""
+
+
+class PairedComparison(Part):
+    """A paired test of two systems over the same queries."""
+
+    a: str
+    """The first system, a stage of the model."""
+    b: str
+    """The system it is compared with."""
+    metric: str
+    """The metric that is compared."""
+    difference: Finite
+    """Mean of a minus mean of b."""
+    ci95: tuple[Finite, Finite]
+    """95 % interval of the difference."""
+    p: Finite
+    """Two-sided p of the randomisation test."""
+    p_holm: Finite
+    """The same after Holm's correction over all entries."""
+    p_t_test: Finite
+    """Two-sided p of the paired t-test, uncorrected."""
+    significant: bool
+    """Whether `p_holm` is below .05."""
+    test: str
+    """What `p` is from."""
+
+
+class Cloud(Part):
+    """The embeddings of one side, or a sample of them."""
+
+    vectors: int
+    """How many vectors were measured."""
+    uniformity: Finite | None
+    """Wang & Isola's uniformity; null for a single vector."""
+    mean_cosine: Finite | None
+    """Mean cosine of different vectors; null for a single vector."""
+    effective_rank: Finite
+    """Effective rank, 1 to `embedding_dim`."""
+    mean_vector_norm: Finite
+    """Norm of the mean vector."""
+
+
+class EmbeddingSpace(PartWithLength):
+    """The shape of the two towers' embeddings."""
+
+    figure_at_length: ClassVar[str] = "hubness_skewness"
+    length: ClassVar[str] = "hubness_k"
+
+    hubness_k: int = Field(exclude=True)
+    embedding_dim: int
+    """Width of the embeddings."""
+    alignment: Finite | None
+    """Mean squared distance of relevant pairs; null where there are none."""
+    positive_cosine: Finite | None
+    """Mean cosine of relevant pairs; null where there are none."""
+    centroid_distance: Finite
+    """Distance between the mean query and the mean candidate."""
+    hubness_skewness: Finite
+    """Skewness of how often candidates stand in retrieval's lists of k."""
+    ideal_uniformity: Finite
+    """Uniformity of points spread evenly over the sphere."""
+    queries: Cloud
+    """The query side."""
+    candidates: Cloud
+    """The candidate side."""
+
+
+class EvaluationDocument(Part):
+    """Every system on the test queries of one data set, and how it was measured."""
+
+    dataset: str
+    """Name of the feature spec."""
+    protocol: Protocol
+    """How the figures were made."""
+    leakage_check: LeakageCheck
+    """Whether training saw what the test asks."""
+    systems: dict[str, SystemFigures]
+    """Figures by system: `retrieval`, `cascade`, then the baselines."""
+    funnel: Funnel
+    """What each stage of serving keeps."""
+    comparisons: tuple[PairedComparison, ...]
+    """The model's stages against each other and against each baseline."""
+    embedding_space: EmbeddingSpace
+    """The shape of the two towers' embeddings."""
+    timings: dict[str, Finite]
+    """Seconds of each stage that recorded them."""
+    environment: Environment
+    """Where the evaluation ran."""

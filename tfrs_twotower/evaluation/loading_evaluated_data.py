@@ -1,0 +1,275 @@
+"""Reading the data of an evaluation from artifacts on disk; nothing else here reads them."""
+
+import json
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from tfrs_twotower.artifacts import Layout, read_manifest
+from tfrs_twotower.artifacts.layout import (
+    FREQUENCIES_GLOB,
+    INTERACTIONS_GLOB,
+    STATISTICS,
+    TRAIN_GLOB,
+    TRAINING_LOG,
+    VOCABULARIES,
+)
+from tfrs_twotower.data.corpus import Corpus, joined_texts, load_corpus
+from tfrs_twotower.data.embeddings import (
+    Embeddings,
+    read_candidate_embeddings,
+    read_query_embeddings,
+)
+from tfrs_twotower.data.evaluation_queries import EvaluationQueries, load_evaluation_queries
+from tfrs_twotower.data.raw_inputs import find_shards, parse_spec, read_records
+from tfrs_twotower.errors import CorruptArtifact, DataError
+from tfrs_twotower.evaluation.evaluated_data import (
+    SPLIT_NAMES,
+    CorpusTable,
+    EvaluationInputs,
+    InteractionLog,
+    LogLine,
+    QuerySet,
+    SecondStage,
+    SplitFacts,
+    TrainingFacts,
+)
+from tfrs_twotower.evaluation.evaluation_document import Window
+from tfrs_twotower.evaluation.pre_ranker_scores import PreRankerScores
+from tfrs_twotower.index.quality import QUALITY_NAME, read_quality
+from tfrs_twotower.metrics import GroundTruth
+from tfrs_twotower.ranking.ragged import Ragged
+from tfrs_twotower.specs import FeatureSpec, IdFeature, Side, TextFeature
+from tfrs_twotower.towers.pre_ranker import load_pre_ranker
+
+_BATCH_SIZE = 4096
+
+
+def load_inputs(
+    layout: Layout,
+    spec: FeatureSpec,
+    timings: dict[str, float] | None = None,
+    *,
+    with_pre_ranker: bool = False,
+) -> EvaluationInputs:
+    """Reads the preprocessed data, the embeddings, and the index's quality if there is one.
+
+    Args:
+        layout: where the artifacts are.
+        spec: the feature spec.
+        timings: seconds of earlier stages.
+        with_pre_ranker: reads the pre-ranker too; without it the cascade is retrieval alone.
+
+    Raises:
+        ArtifactError: a file is missing, or the embeddings or the pre-ranker do not fit the data.
+    """
+    source = layout.preprocessed
+    corpus = load_corpus(source, spec)
+    ids = [candidate_id.decode() for candidate_id in corpus.ids]
+    counts, recent_counts = _frequencies(source, ids)
+    has_validation = read_manifest(source, "preprocessed").counts.get("validation_queries", 0) > 0
+    test_queries = load_evaluation_queries(source, "test", spec, corpus)
+    has_index = (layout.index / QUALITY_NAME).exists()
+    return EvaluationInputs(
+        dataset=spec.name,
+        corpus=CorpusTable(
+            ids=ids,
+            titles=[title.decode() for title in corpus.titles],
+            count=counts,
+            recent_count=recent_counts,
+            texts=joined_texts(corpus.raw, spec.candidate.features),
+        ),
+        candidate_embeddings=_vectors_of(
+            read_candidate_embeddings(layout.embeddings), ids, f"{layout.embeddings}, candidates"
+        ),
+        log=_interactions(source, ids),
+        test=_query_set(layout, "test", spec, test_queries),
+        validation=_validation(layout, spec, corpus) if has_validation else None,
+        eligible=counts > 0 if spec.split.known_candidates_only else np.ones(len(ids), bool),
+        split=_split_facts(source, spec),
+        training=load_training_facts(source, spec),
+        index_quality=read_quality(layout.index) if has_index else None,
+        training_log=_training_log(layout.model),
+        timings=dict(timings or {}),
+        second_stage=_second_stage(layout, len(ids), test_queries.raw) if with_pre_ranker else None,
+    )
+
+
+def load_training_facts(preprocessed: Path, spec: FeatureSpec) -> TrainingFacts:
+    """Reads training texts (where the query side has text and no history) and id vocabularies."""
+    query_column = spec.queries.id if spec.queries is not None else spec.interactions.query_id
+    return TrainingFacts(
+        query_texts=_training_texts(preprocessed, spec) if not spec.histories else None,
+        candidate_vocabulary=_vocabulary(preprocessed, spec.candidate, spec.candidates.id),
+        query_vocabulary=_vocabulary(preprocessed, spec.query, query_column),
+    )
+
+
+def _split_facts(preprocessed: Path, spec: FeatureSpec) -> SplitFacts:
+    path = preprocessed / STATISTICS
+    try:
+        statistics = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        window = statistics.get("window")
+        return SplitFacts(
+            kind=spec.split.kind,
+            new_pairs_only=spec.split.new_pairs_only,
+            known_queries_only=spec.split.known_queries_only,
+            known_candidates_only=spec.split.known_candidates_only,
+            sessions=spec.interactions.session is not None,
+            window=None if window is None else Window(**window),
+            empty_queries=statistics.get("empty_queries"),
+        )
+    except (ValueError, TypeError, AttributeError) as cause:
+        raise CorruptArtifact(f"{path}: cannot be read: {cause}. Run preprocess again.") from cause
+
+
+def _second_stage(
+    layout: Layout, num_candidates: int, raw: dict[str, NDArray[np.generic]]
+) -> SecondStage:
+    pre_ranker = load_pre_ranker(layout.pre_ranker)
+    if len(pre_ranker.candidate_signals) != num_candidates:
+        raise CorruptArtifact(
+            f"{layout.pre_ranker}: is for {len(pre_ranker.candidate_signals)} candidates, "
+            f"the corpus has {num_candidates}. Train the pre-ranker again."
+        )
+    combination = pre_ranker.combination
+    return SecondStage(
+        combination.num_candidates,
+        PreRankerScores(pre_ranker, raw, layout.pre_ranker),
+        dict(zip(combination.features, combination.weights, strict=True)),
+        _training_log(layout.pre_ranker),
+    )
+
+
+def _validation(layout: Layout, spec: FeatureSpec, corpus: Corpus) -> QuerySet:
+    queries = load_evaluation_queries(layout.preprocessed, "validation", spec, corpus)
+    return _query_set(layout, "validation", spec, queries)
+
+
+def _query_set(
+    layout: Layout,
+    split: Literal["validation", "test"],
+    spec: FeatureSpec,
+    queries: EvaluationQueries,
+) -> QuerySet:
+    ids = [query_id.decode() for query_id in queries.query_ids]
+    try:
+        truth = GroundTruth.from_lists(queries.relevant, queries.gains)
+    except ValueError as cause:
+        raise DataError(
+            f"{layout.preprocessed}, {split} split: {cause}. Labels of relevant interactions are "
+            "gains: set relevance.min_label above 0 in the feature spec."
+        ) from cause
+    return QuerySet(
+        split=split,
+        ids=ids,
+        truth=truth,
+        seen=Ragged.from_lists(queries.seen),
+        num_events=np.asarray(queries.num_events, np.int64),
+        timestamps=np.asarray(queries.timestamps, np.int64),
+        embeddings=_vectors_of(
+            read_query_embeddings(layout.embeddings, split), ids, f"{layout.embeddings}, {split}"
+        ),
+        texts=joined_texts(queries.raw, spec.query.features),
+    )
+
+
+def _read_parquet(directory: Path, glob: str) -> pa.Table:
+    return pa.concat_tables([pq.read_table(path) for path in find_shards(directory, glob)])
+
+
+def _vectors_of(embeddings: Embeddings, ids: list[str], where: str) -> NDArray[np.float32]:
+    places = pc.index_in(pa.array(ids, pa.string()), pa.array(embeddings.ids, pa.string()))
+    if places.null_count:
+        missing = ids[pc.index(places.is_null(), True).as_py()]
+        raise CorruptArtifact(
+            f"{where}: {places.null_count} of {len(ids)} ids have no embedding, such "
+            f"as {missing!r}. Run embed again."
+        )
+    vectors = embeddings.vectors[places.to_numpy(zero_copy_only=False)]
+    if not np.isfinite(vectors).all():
+        raise CorruptArtifact(f"{where}: an embedding is not finite. Run embed again.")
+    return vectors
+
+
+def _frequencies(directory: Path, ids: list[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    table = _read_parquet(directory, FREQUENCIES_GLOB)
+    places = pc.index_in(
+        pa.array(ids, pa.string()), table["candidate_id"].combine_chunks().cast(pa.string())
+    )
+    known = places.is_valid().to_numpy(zero_copy_only=False)
+    order = pc.fill_null(places, 0).to_numpy(zero_copy_only=False)
+    counts, recent_counts = (
+        np.where(known, table[name].to_numpy()[order], 0).astype(np.int64)
+        for name in ("count", "recent_count")
+    )
+    return counts, recent_counts
+
+
+def _interactions(directory: Path, ids: list[str]) -> InteractionLog:
+    table = _read_parquet(directory, INTERACTIONS_GLOB)
+    rows = pc.index_in(
+        table["candidate_id"].combine_chunks().cast(pa.string()), pa.array(ids, pa.string())
+    )
+    table = table.filter(rows.is_valid())
+    encoded = table["query_id"].combine_chunks().dictionary_encode()
+    splits = pc.index_in(
+        table["split"].combine_chunks().cast(pa.string()), pa.array(list(SPLIT_NAMES))
+    )
+    if splits.null_count:
+        raise CorruptArtifact(
+            f"{directory}/{INTERACTIONS_GLOB}: a split is not one of {', '.join(SPLIT_NAMES)}. "
+            "Run preprocess again."
+        )
+    return InteractionLog(
+        query_ids=encoded.dictionary.to_pylist(),
+        query=encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64),
+        candidate=rows.drop_null().to_numpy(zero_copy_only=False).astype(np.int64),
+        timestamp=table["timestamp"].to_numpy().astype(np.int64),
+        positive=table["positive"].to_numpy().astype(bool),
+        split=splits.to_numpy(zero_copy_only=False).astype(np.int64),
+    )
+
+
+def _training_texts(preprocessed: Path, spec: FeatureSpec) -> list[str] | None:
+    features = [feature for feature in spec.query.features if isinstance(feature, TextFeature)]
+    if not features:
+        return None
+    parse = parse_spec(features)
+    texts: list[str] = []
+    for serialized in read_records(preprocessed, TRAIN_GLOB).batch(_BATCH_SIZE):
+        parsed = tf.io.parse_example(serialized, parse)
+        columns = [parsed[feature.name].numpy() for feature in features]
+        texts.extend(
+            " ".join(value.decode() for value in values if value)
+            for values in zip(*columns, strict=True)
+        )
+    return texts
+
+
+def _vocabulary(preprocessed: Path, side: Side, id_column: str) -> list[str] | None:
+    for feature in side.features:
+        if isinstance(feature, IdFeature) and feature.source == id_column:
+            path = preprocessed / VOCABULARIES / f"{feature.vocabulary_name}.txt"
+            if path.exists():
+                return path.read_text(encoding="utf-8").splitlines()
+    return None
+
+
+def _training_log(directory: Path) -> list[LogLine]:
+    path = directory / TRAINING_LOG
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines()
+    try:
+        return [LogLine.from_json(json.loads(line)) for line in lines if line]
+    except (ValueError, KeyError, AttributeError) as cause:
+        raise CorruptArtifact(
+            f"{path}: a line is not JSON with a step: {cause}. Train again."
+        ) from cause

@@ -1,1 +1,0 @@
-"""Pictures of the report page: matplotlib figures as inline SVG."""
