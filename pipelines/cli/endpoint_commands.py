@@ -14,8 +14,8 @@ def serve(
         typer.Argument(
             metavar="MODEL_DIR",
             show_default=False,
-            help="Bundle directory, WORKDIR/bundle/NAME, or a directory of several. Which version "
-            "is served says the bundle's models.config.",
+            help="Bundle directory, WORKDIR/bundle/NAME, or a directory of several. The bundle's "
+            "models.config says which version is served.",
         ),
     ] = None,
     grpc_port: Annotated[
@@ -62,7 +62,7 @@ def serve(
     try:
         from serving.server.local_server import ServerOptions
         from serving.server.local_server import serve as run
-        from serving.server.model_source import from_config_file, from_directory
+        from serving.server.models import from_config_file, from_directory
     except ModuleNotFoundError as cause:
         raise UnsupportedEnvironment(
             f"{cause.name} is not installed, and serving needs it: "
@@ -190,7 +190,7 @@ def load_test(
     batch_size: Annotated[int, typer.Option(min=1, help="Queries in a request.")] = 1,
     signature: Annotated[str, typer.Option(help="Signature to ask.")] = "serving_default",
     report: Annotated[
-        Path | None, typer.Option(show_default=False, help="Also write an HTML page.")
+        Path | None, typer.Option(show_default=False, help="Also write locust's HTML report.")
     ] = None,
     json_output: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
@@ -206,9 +206,8 @@ def load_test(
         raise typer.BadParameter("give either --queries or --bundle", param_hint="--queries")
     from dataclasses import asdict
 
-    from serving.load_test.page import figures, load_test_page
-    from serving.load_test.prepared import from_queries, from_warmup
-    from serving.load_test.running import check_locust, run_load_test
+    from serving.load_test.measurement import check_locust, run_load_test
+    from serving.load_test.replayed_requests import from_queries, from_warmup
 
     check_locust()
     if queries is not None:
@@ -216,18 +215,13 @@ def load_test(
     else:
         assert bundle is not None
         requests = from_warmup(bundle, signature, batch_size)
-    found = run_load_test(target, signature, requests, users=users, duration_s=duration)
+    test = run_load_test(
+        target, signature, requests, users=users, duration_s=duration, report=report
+    )
     if json_output:
-        shown = asdict(found)
-        del shown["milliseconds"]
-        print_json(shown)
+        print_json(asdict(test))
     else:
-        for name, value in figures(found):
-            typer.echo(f"{name:<18} {value}")
-        for error, count in sorted(found.errors.items()):
-            typer.echo(f"error, {count:,} times: {error}")
-    if report is not None:
-        report.write_text(load_test_page(found), encoding="utf-8")
+        typer.echo("\n".join(test.lines()))
 
 
 def add_to(app: typer.Typer) -> None:

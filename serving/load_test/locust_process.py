@@ -2,8 +2,10 @@
 
     python -m serving.load_test.locust_process DIRECTORY
 
-DIRECTORY holds `plan.json` and the requests `0.request`, `1.request`, ...; `found.json` is written
-into it. TensorFlow is not imported here: requests are bytes already.
+DIRECTORY holds `plan.json` and the requests `0.request`, `1.request`, ...; `measured.json` and
+`report.html` are written into it. TensorFlow is not imported here: requests are bytes already.
+Locust runs the users and writes the report. It has no user for gRPC, so requests are sent here,
+over both APIs alike.
 """
 
 # Locust must be the first: it patches sockets and threads before anybody uses them.
@@ -14,20 +16,23 @@ import itertools
 import json
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import gevent
 import grpc
 import grpc.experimental.gevent
+import locust.stats
 from locust.env import Environment
+from locust.html import get_html_report
 
 _METHOD = "/tensorflow.serving.PredictionService/Predict"
 _TIMEOUT_S = 30.0
 _LONGEST_ERROR = 200
 
 
-class Asking(locust.User):
+class ReplayingUser(locust.User):
     """Sends one request after the other, over a connection of its own."""
 
     abstract = True
@@ -40,15 +45,17 @@ class Asking(locust.User):
         self.send(next(self.bodies))
 
     @locust.task
-    def ask(self) -> None:
-        """One request."""
+    def predict(self) -> None:
+        """Sends one request."""
         body = next(self.bodies)
         started = time.perf_counter()
         error = self.send(body)
+        milliseconds = (time.perf_counter() - started) * 1000.0
+        # Only answers have a time: from 2.47 on, locust's percentiles then leave out errors.
         self.environment.events.request.fire(
             request_type=self.plan["scheme"],
             name="predict",
-            response_time=(time.perf_counter() - started) * 1000.0,
+            response_time=None if error else milliseconds,
             response_length=0,
             exception=error,
             context={},
@@ -91,32 +98,39 @@ class Asking(locust.User):
 
 
 def run(directory: Path) -> None:
-    """Runs the plan and writes what was found."""
+    """Runs the plan and writes what was measured."""
     grpc.experimental.gevent.init_gevent()
     plan = json.loads((directory / "plan.json").read_text(encoding="utf-8"))
     paths = sorted(directory.glob("*.request"), key=lambda path: int(path.stem))
     bodies = itertools.cycle([path.read_bytes() for path in paths])
-    user = type("Replaying", (Asking,), {"plan": plan, "bodies": bodies})
-    # Locust rounds times to whole milliseconds: they are kept here as they are.
+    user = type("User", (ReplayingUser,), {"plan": plan, "bodies": bodies})
+    # Locust keeps whole milliseconds, which are too coarse for a server that answers in three.
+    locust.stats.bucket_response_time = lambda milliseconds: round(milliseconds, 2)
     times: list[float] = []
-    errors: dict[str, int] = {}
+    errors: Counter[str] = Counter()
 
-    def keep(response_time: float, exception: Exception | None, **_: Any) -> None:
-        if exception is None:
+    def keep(response_time: float | None, exception: Exception | None, **_: Any) -> None:
+        if response_time is not None:
             times.append(response_time)
         else:
-            errors[str(exception)] = errors.get(str(exception), 0) + 1
+            errors[str(exception)] += 1
 
-    environment = Environment(user_classes=[user])
+    environment = Environment(user_classes=[user], host=plan["target"])
     environment.events.request.add_listener(keep)
     runner = environment.create_local_runner()
+    gevent.spawn(locust.stats.stats_history, runner)
     runner.start(plan["users"], spawn_rate=plan["users"])
     started = time.monotonic()
     gevent.sleep(plan["duration_s"])
-    seconds = time.monotonic() - started
-    found = {"milliseconds": list(times), "errors": dict(errors), "seconds": seconds}
+    measured = {
+        "milliseconds": list(times),
+        "errors": dict(errors),
+        "seconds": time.monotonic() - started,
+    }
+    report = get_html_report(environment, show_download_link=False)
     runner.quit()
-    (directory / "found.json").write_text(json.dumps(found), encoding="utf-8")
+    (directory / "measured.json").write_text(json.dumps(measured), encoding="utf-8")
+    (directory / "report.html").write_text(report, encoding="utf-8")
 
 
 if __name__ == "__main__":

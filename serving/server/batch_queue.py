@@ -1,26 +1,29 @@
 """One signature's queue: requests wait a moment for others, and run together.
 
-All of it happens on the server's event loop, but for the run itself, which is on a thread. A queue
-belongs to one version, so that no batch mixes versions.
+Everything happens on the server's event loop, except the run itself, which is on a thread. A queue
+belongs to one version, so no batch mixes versions. TensorFlow's own batching in the graph
+(`tf.nondifferentiable_batch_function`) cannot stand in for it: it refuses requests of unequal
+widths, fails a whole batch for one bad request, and holds a thread for each request that waits.
 """
 
 import asyncio
+import math
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
 import grpc
+import numpy as np
+import numpy.typing as npt
 
-from serving.server.batches import Arrays, join, longest_of, split, widths_of
 from serving.server.batching_parameters import BatchingParameters
-from serving.server.limits import MAX_BATCH_BYTES, MAX_VALUES
 from serving.server.metrics import Metrics
-from serving.server.refusals import Refusal, invalid
-from serving.server.signatures import num_values
+from serving.server.refusals import MAX_BATCH_BYTES, MAX_VALUES, Refusal, invalid
 
+Arrays = Mapping[str, npt.NDArray[Any]]
 Run = Callable[[Arrays], dict[str, Any]]
 
 
@@ -35,19 +38,11 @@ class _Task:
 
 
 class BatchQueue:
-    """Requests to one signature of one version."""
+    """Requests to one signature of one version; `run` runs it, on one of the threads."""
 
     def __init__(
         self, run: Run, parameters: BatchingParameters, threads: Executor, metrics: Metrics
     ) -> None:
-        """Starts with an empty queue.
-
-        Args:
-            run: the signature; called on a thread.
-            parameters: of the version.
-            threads: that run.
-            metrics: that are told of waiting times.
-        """
         self._run = run
         self._parameters = parameters
         self._threads = threads
@@ -95,7 +90,7 @@ class BatchQueue:
             batch = self._take()
             if batch:
                 self._num_running += 1
-                running = asyncio.create_task(self._run_batch(batch))
+                running = asyncio.create_task(self._run_on(batch))
                 self._batches.add(running)
                 running.add_done_callback(self._batches.discard)
 
@@ -124,46 +119,97 @@ class BatchQueue:
         if not self._parameters.pad_widths and len({task.widths for task in batch}) > 1:
             return False
         widest = max(
-            num_values(map(max, zip(*shapes, strict=True)))
+            math.prod(map(max, zip(*shapes, strict=True)))
             for shapes in zip(*(task.widths for task in batch), strict=True)
         )
         size = self._parameters.padded_rows(rows) * widest
         return size <= MAX_VALUES and size * max(task.longest for task in batch) <= MAX_BATCH_BYTES
 
-    async def _run_batch(self, batch: list[_Task]) -> None:
+    async def _run_on(self, batch: list[_Task]) -> None:
+        """Answers a batch, and starts those that waited for its thread."""
         now = time.monotonic()
         for task in batch:
             self._metrics.queuing_latency.observe((now - task.arrived) * 1e6)
         try:
-            answers = await self._run_together(batch)
+            await self._run_batch(batch)
         finally:
             self._num_running -= 1
+        self._start_batches()
+
+    async def _run_batch(self, batch: list[_Task]) -> None:
+        """Runs requests together; if that fails, each alone, so that only the bad one fails."""
+        rows = [task.rows for task in batch]
+        num_rows = self._parameters.padded_rows(sum(rows)) if self._fits(batch) else sum(rows)
+        self._metrics.wrapped_run_count.inc()
+
+        def run() -> dict[str, Any]:
+            return self._run(join([task.inputs for task in batch], num_rows))
+
+        answers: list[Any]
+        try:
+            outputs = await asyncio.get_running_loop().run_in_executor(self._threads, run)
+            answers = split(outputs, rows)
+        except Exception as error:
+            if len(batch) > 1:
+                for task in batch:
+                    await self._run_batch([task])
+                return
+            answers = [error]
         for task, answer in zip(batch, answers, strict=True):
-            if task.answer.done():
+            if task.answer.done():  # its client has gone
                 continue
             if isinstance(answer, Exception):
                 task.answer.set_exception(answer)
             else:
                 task.answer.set_result(answer)
-        self._start_batches()
 
-    async def _run_together(self, batch: list[_Task]) -> list[dict[str, Any] | Exception]:
-        """Runs a batch; if it fails, each request alone, so that only the bad one fails."""
-        try:
-            outputs = await self._run_on_thread(batch)
-            return list(split(outputs, [task.rows for task in batch]))
-        except Exception as error:
-            if len(batch) == 1:
-                return [error]
-        return [(await self._run_together([task]))[0] for task in batch]
 
-    async def _run_on_thread(self, batch: list[_Task]) -> dict[str, Any]:
-        rows = sum(task.rows for task in batch)
-        if self._fits(batch):
-            rows = self._parameters.padded_rows(rows)
-        self._metrics.wrapped_run_count.add()
+def widths_of(inputs: Arrays) -> tuple[tuple[int, ...], ...]:
+    """The sizes behind the rows, input by input in order of their names."""
+    return tuple(inputs[name].shape[1:] for name in sorted(inputs))
 
-        def run() -> dict[str, Any]:
-            return self._run(join([task.inputs for task in batch], rows))
 
-        return await asyncio.get_running_loop().run_in_executor(self._threads, run)
+def longest_of(inputs: Arrays) -> int:
+    """Bytes of the longest element of any input, at least those of a number."""
+    strings = [values.reshape(-1) for values in inputs.values() if values.dtype == object]
+    return max([8, *(max(map(len, each.tolist())) for each in strings)])
+
+
+def join(requests: Sequence[Arrays], num_rows: int) -> dict[str, npt.NDArray[Any]]:
+    """One batch of several requests.
+
+    Where widths differ, a request is padded with the first element of its own tensor. Rows that
+    are still missing repeat the first row of the last request.
+
+    Args:
+        requests: inputs `[rows, ...]` with the same names, types and ranks.
+        num_rows: of the batch, at least the sum of the requests'.
+    """
+    return {name: _join([inputs[name] for inputs in requests], num_rows) for name in requests[0]}
+
+
+def split(outputs: Arrays, rows: Sequence[int]) -> list[dict[str, npt.NDArray[Any]]]:
+    """Each request's rows of a batch's outputs; rows beyond them are dropped.
+
+    Args:
+        outputs: `[at least sum(rows), ...]`.
+        rows: of each request.
+    """
+    parts = {name: np.split(values, np.cumsum(rows)) for name, values in outputs.items()}
+    return [{name: each[number] for name, each in parts.items()} for number in range(len(rows))]
+
+
+def _join(tensors: list[npt.NDArray[Any]], num_rows: int) -> npt.NDArray[Any]:
+    shapes = [tensor.shape[1:] for tensor in tensors]
+    widest = tuple(max(sizes) for sizes in zip(*shapes, strict=True))
+    padded = [tensor if tensor.shape[1:] == widest else _pad(tensor, widest) for tensor in tensors]
+    missing = num_rows - sum(len(tensor) for tensor in padded)
+    if missing:
+        padded.append(np.repeat(padded[-1][:1], missing, axis=0))
+    return padded[0] if len(padded) == 1 else np.concatenate(padded)
+
+
+def _pad(tensor: npt.NDArray[Any], widths: tuple[int, ...]) -> npt.NDArray[Any]:
+    wide = np.full((len(tensor), *widths), tensor.reshape(-1)[0], tensor.dtype)
+    wide[tuple(slice(size) for size in tensor.shape)] = tensor
+    return wide

@@ -1,33 +1,38 @@
 """Reads a version's `batching_params.pbtxt`.
 
-The message is TensorFlow Serving's `BatchingParameters`, whose Python class is in no package; its
-fields are declared here, so that protobuf's own reader of text does the work.
+The message is TensorFlow Serving's `BatchingParameters`, whose Python class is in no package. Its
+fields are declared here, and protobuf's own reader of text does the rest.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from google.protobuf import (
-    descriptor_pb2,
-    descriptor_pool,
-    message_factory,
-    text_format,
-    wrappers_pb2,
-)
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
+from google.protobuf.wrappers_pb2 import DESCRIPTOR as WRAPPERS
 
 from serving.bundle.server_files import BATCHING_NAME
 from tfrs_twotower.errors import BundleError
 
-_WRAPPED = {
-    "max_batch_size": (1, "Int64Value"),
-    "batch_timeout_micros": (2, "Int64Value"),
-    "max_enqueued_batches": (3, "Int64Value"),
-    "num_batch_threads": (4, "Int64Value"),
-    "thread_pool_name": (5, "StringValue"),
-    "enable_large_batch_splitting": (8, "BoolValue"),
-    "max_execution_batch_size": (9, "Int64Value"),
-}
+_INT64, _STRING, _BOOL = (
+    f'type: TYPE_MESSAGE type_name: ".google.protobuf.{kind}Value"'
+    for kind in ("Int64", "String", "Bool")
+)
+_DECLARATION = f"""
+name: "twotower/batching_parameters.proto" syntax: "proto3" dependency: "{WRAPPERS.name}"
+message_type {{
+  name: "BatchingParameters"
+  field {{ number: 1 name: "max_batch_size" {_INT64} }}
+  field {{ number: 2 name: "batch_timeout_micros" {_INT64} }}
+  field {{ number: 3 name: "max_enqueued_batches" {_INT64} }}
+  field {{ number: 4 name: "num_batch_threads" {_INT64} }}
+  field {{ number: 5 name: "thread_pool_name" {_STRING} }}
+  field {{ number: 6 name: "allowed_batch_sizes" type: TYPE_INT64 label: LABEL_REPEATED }}
+  field {{ number: 7 name: "pad_variable_length_inputs" type: TYPE_BOOL }}
+  field {{ number: 8 name: "enable_large_batch_splitting" {_BOOL} }}
+  field {{ number: 9 name: "max_execution_batch_size" {_INT64} }}
+}}
+"""
 
 
 @dataclass(frozen=True)
@@ -76,17 +81,17 @@ def read_batching_parameters(version_dir: Path, num_threads: int) -> BatchingPar
         ) from cause
     max_batch_size = _value(message, "max_batch_size", 1000)
     sizes = list(message.allowed_batch_sizes) or list(range(1, max_batch_size + 1))
-    if sizes != sorted(set(sizes)) or sizes[0] < 1 or sizes[-1] != max_batch_size:
+    if sizes != sorted(set(sizes)) or min(sizes, default=0) < 1 or sizes[-1] != max_batch_size:
         raise BundleError(
             f"{path}: found allowed_batch_sizes {sizes} and max_batch_size {max_batch_size}; the "
-            "sizes must increase from at least 1, and the last must be max_batch_size."
+            "sizes must increase from at least 1, and the last must be max_batch_size. Export the "
+            "bundle again."
         )
-    threads = _value(message, "num_batch_threads", num_threads)
     return BatchingParameters(
         max_batch_size=max_batch_size,
         timeout_s=_value(message, "batch_timeout_micros", 0) / 1e6,
         max_enqueued_batches=max(_value(message, "max_enqueued_batches", 10), 1),
-        num_threads=max(threads, 1),
+        num_threads=max(_value(message, "num_batch_threads", num_threads), 1),
         allowed_batch_sizes=tuple(sizes),
         pad_widths=message.pad_variable_length_inputs,
     )
@@ -97,33 +102,7 @@ def _value(message: Any, name: str, default: int) -> int:
 
 
 def _message_class() -> Any:
-    file = descriptor_pb2.FileDescriptorProto(
-        name="twotower/batching_parameters.proto",
-        package="twotower",
-        syntax="proto3",
-        dependency=[wrappers_pb2.DESCRIPTOR.name],
-    )
-    message = file.message_type.add(name="BatchingParameters")
-    kind = descriptor_pb2.FieldDescriptorProto
-    for name, (number, wrapper) in _WRAPPED.items():
-        field = message.field.add(name=name, number=number, label=kind.LABEL_OPTIONAL)
-        field.type = kind.TYPE_MESSAGE
-        field.type_name = f".google.protobuf.{wrapper}"
-    message.field.add(
-        name="allowed_batch_sizes",
-        number=6,
-        label=kind.LABEL_REPEATED,
-        type=kind.TYPE_INT64,
-    )
-    message.field.add(
-        name="pad_variable_length_inputs",
-        number=7,
-        label=kind.LABEL_OPTIONAL,
-        type=kind.TYPE_BOOL,
-    )
     pool = descriptor_pool.DescriptorPool()
-    pool.AddSerializedFile(wrappers_pb2.DESCRIPTOR.serialized_pb)
-    pool.Add(file)
-    return message_factory.GetMessageClass(
-        pool.FindMessageTypeByName("twotower.BatchingParameters")
-    )
+    pool.AddSerializedFile(WRAPPERS.serialized_pb)
+    pool.Add(text_format.Parse(_DECLARATION, descriptor_pb2.FileDescriptorProto()))
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("BatchingParameters"))

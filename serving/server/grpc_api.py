@@ -1,89 +1,128 @@
 """TensorFlow Serving's gRPC API: PredictionService and ModelService.
 
-Requests are read here and not by gRPC, which would answer a malformed one with an internal error.
+gRPC itself would answer a malformed message with INTERNAL and an exception with UNKNOWN, so an
+interceptor reads messages and turns refusals into their canonical codes.
 """
 
-from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn
 
 import grpc
+import grpc.aio
 from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
     model_management_pb2,
+    model_pb2,
+    model_service_pb2_grpc,
     predict_pb2,
+    prediction_service_pb2_grpc,
 )
 
-from serving.server.answering import Desk, refusing
-from serving.server.refusals import Refusal, invalid
+from serving.server.metrics import Metrics
+from serving.server.model_manager import ModelManager
+from serving.server.refusals import Refusal, invalid, refusing
 from serving.server.served_version import ServedVersion
-from serving.server.signatures import DEFAULT
-from serving.server.tensor_protos import array_of, proto_of
+from serving.server.signatures import array_of, proto_of
+from tfrs_twotower.errors import BundleError
 
 _SIGNATURE_DEF = "signature_def"
-_NOT_BUILT = ("Classify", "Regress", "MultiInference")
-_Handler = Callable[[Any], Awaitable[Any]]
 
 
-def grpc_handlers(desk: Desk) -> tuple[Any, ...]:
-    """The generic handlers of both services."""
-    services: dict[str, dict[str, tuple[Any, _Handler]]] = {
-        "PredictionService": {
-            "Predict": (predict_pb2.PredictRequest, lambda request: _predict(desk, request)),
-            "GetModelMetadata": (
-                get_model_metadata_pb2.GetModelMetadataRequest,
-                lambda request: _metadata(desk, request),
-            ),
-        },
-        "ModelService": {
-            "GetModelStatus": (
-                get_model_status_pb2.GetModelStatusRequest,
-                lambda request: _status(desk, request),
-            ),
-            "HandleReloadConfigRequest": (
-                model_management_pb2.ReloadConfigRequest,
-                lambda request: _reload(desk, request),
-            ),
-        },
-    }
-    handlers = {
-        service: {name: _rpc(*method) for name, method in methods.items()}
-        for service, methods in services.items()
-    }
-    for name in _NOT_BUILT:
-        handlers["PredictionService"][name] = grpc.unary_unary_rpc_method_handler(_not_built)
-    return tuple(
-        grpc.method_handlers_generic_handler(f"tensorflow.serving.{service}", methods)
-        for service, methods in handlers.items()
-    )
+class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
+    """Predict and GetModelMetadata; bundles have no signatures for the other methods."""
+
+    def __init__(self, manager: ModelManager, metrics: Metrics) -> None:
+        self._manager = manager
+        self._metrics = metrics
+
+    async def Predict(self, request: Any, _: Any) -> Any:  # noqa: N802
+        """Runs a signature of a version."""
+        with self._metrics.predicting("GRPC") as running:
+            served = self._manager.find(*_asked_for(request.model_spec))
+            running.model_name = served.model_name
+            with served.in_use():
+                signature = served.signature(request.model_spec.signature_name)
+                wanted = signature.wanted_outputs(request.output_filter)
+                signature.check_names(request.inputs.keys())
+                inputs = {
+                    name: array_of(signature, name, proto) for name, proto in request.inputs.items()
+                }
+                outputs = await served.answer(signature, inputs)
+            response = predict_pb2.PredictResponse(model_spec=model_spec_of(served))
+            response.model_spec.signature_name = signature.name
+            for name in wanted:
+                response.outputs[name].CopyFrom(proto_of(outputs[name]))
+            return response
+
+    async def GetModelMetadata(self, request: Any, _: Any) -> Any:  # noqa: N802
+        """Describes the signatures of a version."""
+        if not request.metadata_field:
+            raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
+        for field in request.metadata_field:
+            if field != _SIGNATURE_DEF:
+                raise invalid(f"Metadata field {field[:100]} is not supported")
+        served = self._manager.find(*_asked_for(request.model_spec))
+        response = get_model_metadata_pb2.GetModelMetadataResponse(model_spec=model_spec_of(served))
+        response.metadata[_SIGNATURE_DEF].Pack(served.definitions)
+        return response
+
+    async def _not_built(self, _: Any, __: Any) -> NoReturn:
+        raise invalid(
+            "this server answers Predict only; bundles have no classify or regress signatures."
+        )
+
+    Classify = Regress = MultiInference = _not_built
 
 
-def find_version(desk: Desk, model_spec: Any) -> ServedVersion:
-    """The version that a `ModelSpec` names.
+class ModelService(model_service_pb2_grpc.ModelServiceServicer):
+    """The state of versions, and another set of models."""
 
-    Raises:
-        Refusal: there is none, or the spec names no model.
-    """
-    if not model_spec.name:
-        raise invalid("Missing ModelSpec, or its name")
-    version = model_spec.version.value if model_spec.HasField("version") else None
-    return desk.manager.find(model_spec.name, version, model_spec.version_label)
+    def __init__(self, manager: ModelManager) -> None:
+        self._manager = manager
 
+    async def GetModelStatus(self, request: Any, _: Any) -> Any:  # noqa: N802
+        """Tells the state of a model's versions."""
+        return status_of(self._manager, *_asked_for(request.model_spec))
 
-def metadata_of(served: ServedVersion) -> Any:
-    """A version's `GetModelMetadataResponse`."""
-    response = get_model_metadata_pb2.GetModelMetadataResponse()
-    response.model_spec.name = served.loaded.model_name
-    response.model_spec.version.value = served.loaded.version
-    definitions = get_model_metadata_pb2.SignatureDefMap()
-    for name, definition in served.loaded.definitions.items():
-        definitions.signature_def[name].CopyFrom(definition)
-    response.metadata[_SIGNATURE_DEF].Pack(definitions)
-    return response
+    async def HandleReloadConfigRequest(self, request: Any, _: Any) -> Any:  # noqa: N802
+        """Replaces the set of models."""
+        try:
+            await self._manager.configure(request.config)
+        except BundleError as cause:
+            raise invalid(str(cause)) from cause
+        return model_management_pb2.ReloadConfigResponse()
 
 
-def status_of(desk: Desk, name: str, version: int | None, label: str) -> Any:
+class Refusals(grpc.aio.ServerInterceptor):
+    """Answers malformed messages and refusals with their canonical codes."""
+
+    async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
+        """Wraps the methods of TensorFlow Serving's services."""
+        handler = await continuation(handler_call_details)
+        if handler is None or not handler_call_details.method.startswith("/tensorflow.serving."):
+            return handler
+
+        async def answer(data: bytes, context: Any) -> Any:
+            try:
+                with refusing():
+                    return await handler.unary_unary(
+                        _message_of(handler.request_deserializer, data), context
+                    )
+            except Refusal as refusal:
+                await context.abort(refusal.code, refusal.message)
+
+        return grpc.unary_unary_rpc_method_handler(
+            answer, response_serializer=handler.response_serializer
+        )
+
+
+def model_spec_of(served: ServedVersion) -> Any:
+    """The `ModelSpec` of an answer: the model's name and its version's number."""
+    return model_pb2.ModelSpec(name=served.model_name, version={"value": served.version})
+
+
+def status_of(manager: ModelManager, name: str, version: int | None, label: str) -> Any:
     """A model's `GetModelStatusResponse`.
 
     Raises:
@@ -91,78 +130,23 @@ def status_of(desk: Desk, name: str, version: int | None, label: str) -> Any:
     """
     response = get_model_status_pb2.GetModelStatusResponse()
     states = get_model_status_pb2.ModelVersionStatus.State
-    for number, state in desk.manager.states(name, version, label):
+    for number, state in manager.states(name, version, label):
         entry = response.model_version_status.add(version=number, state=states.Value(state.state))
         entry.status.error_code = state.code.value[0]
         entry.status.error_message = state.message
     return response
 
 
-async def _predict(desk: Desk, request: Any) -> Any:
-    with desk.predicting("GRPC") as asked:
-        served = find_version(desk, request.model_spec)
-        asked.model_name = served.loaded.model_name
-        with served.in_use():
-            signature = served.signature(request.model_spec.signature_name)
-            wanted = signature.wanted_outputs(request.output_filter)
-            signature.check_names(request.inputs.keys())
-            inputs = {
-                name: array_of(signature, name, proto) for name, proto in request.inputs.items()
-            }
-            outputs = await served.answer(signature, inputs)
-        response = predict_pb2.PredictResponse()
-        response.model_spec.name = request.model_spec.name
-        response.model_spec.signature_name = request.model_spec.signature_name or DEFAULT
-        response.model_spec.version.value = served.loaded.version
-        for name in wanted:
-            response.outputs[name].CopyFrom(proto_of(outputs[name]))
-        return response
-
-
-async def _metadata(desk: Desk, request: Any) -> Any:
-    if not request.metadata_field:
-        raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
-    for field in request.metadata_field:
-        if field != _SIGNATURE_DEF:
-            raise invalid(f"Metadata field {field[:100]} is not supported")
-    return metadata_of(find_version(desk, request.model_spec))
-
-
-async def _status(desk: Desk, request: Any) -> Any:
-    spec = request.model_spec
-    if not spec.name:
+def _asked_for(model_spec: Any) -> tuple[str, int | None, str]:
+    """Name, version and label in a `ModelSpec`."""
+    if not model_spec.name:
         raise invalid("Missing ModelSpec, or its name")
-    version = spec.version.value if spec.HasField("version") else None
-    return status_of(desk, spec.name, version, spec.version_label)
+    version = model_spec.version.value if model_spec.HasField("version") else None
+    return model_spec.name, version, model_spec.version_label
 
 
-async def _reload(desk: Desk, request: Any) -> Any:
-    await desk.manager.configure(request.config)
-    return model_management_pb2.ReloadConfigResponse()
-
-
-async def _not_built(_: bytes, context: Any) -> NoReturn:
-    await context.abort(
-        grpc.StatusCode.INVALID_ARGUMENT,
-        "this server answers Predict only; bundles have no classify or regress signatures.",
-    )
-    raise AssertionError("abort raises")
-
-
-def _rpc(message: Any, handler: _Handler) -> Any:
-    async def answer(data: bytes, context: Any) -> bytes:
-        try:
-            with refusing():
-                return bytes((await handler(_read(message, data))).SerializeToString())
-        except Refusal as refusal:
-            await context.abort(refusal.code, refusal.message)
-            raise
-
-    return grpc.unary_unary_rpc_method_handler(answer)
-
-
-def _read(message: Any, data: bytes) -> Any:
+def _message_of(deserializer: Any, data: bytes) -> Any:
     try:
-        return message.FromString(data)
+        return deserializer(data)
     except DecodeError as cause:
-        raise invalid(f"not a {message.DESCRIPTOR.full_name}: {cause}") from cause
+        raise invalid(f"the message cannot be read: {cause}") from cause

@@ -1,9 +1,14 @@
-"""REST bodies: JSON to arrays, row by row or column by column, and answers to JSON."""
+"""REST bodies: JSON to arrays, row by row or column by column, and answers to JSON.
+
+No library reads this form: which JSON value fits which tensor, and the words of a refusal, are
+TensorFlow Serving's own.
+"""
 
 import base64
 import binascii
 import json
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,22 +17,29 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from serving.server.refusals import invalid
-from serving.server.signatures import DEFAULT, Signature
-from serving.server.tensor_protos import check_strings
+from serving.server.signatures import DEFAULT, Signature, check_strings
 
 _B64 = "b64"
 _BYTES_SUFFIX = "_bytes"
+_TYPES = {
+    tf.string: (str,),
+    tf.float32: (int, float),
+    tf.int32: (int,),
+    tf.int64: (int,),
+    tf.bool: (bool,),
+}
+"""What JSON gives for each type of a tensor; a bool is not an int here."""
 _FLOAT32_LARGEST = float(np.finfo(np.float32).max)
 _FLOAT32_INTEGERS = (1 << np.finfo(np.float32).nmant + 1) - 1
 
 
 @dataclass(frozen=True)
 class JsonRequest:
-    """A body that was read as far as the signature's name."""
+    """A body of which only the form and the signature's name have been read."""
 
     signature: str
     rows: bool
-    """Whether it lists instances; else it lists inputs."""
+    """Whether the body lists rows (`instances`); else it has columns (`inputs`)."""
     values: Any
 
 
@@ -83,16 +95,13 @@ def answer_of(outputs: Mapping[str, npt.NDArray[Any]], rows: bool) -> bytes:
         rows: the form of the request.
     """
     columns = {name: _listed(name, values) for name, values in outputs.items()}
-    content: dict[str, Any]
+    content: Any = columns
     if len(columns) == 1:
-        (only,) = columns.values()
-        content = {"predictions" if rows else "outputs": only}
+        (content,) = columns.values()
     elif rows:
         each = zip(*columns.values(), strict=True)
-        content = {"predictions": [dict(zip(columns, row, strict=True)) for row in each]}
-    else:
-        content = {"outputs": columns}
-    return json.dumps(content, allow_nan=False).encode()
+        content = [dict(zip(columns, row, strict=True)) for row in each]
+    return json.dumps({"predictions" if rows else "outputs": content}, allow_nan=False).encode()
 
 
 def _columns_of_rows(rows: list[Any], signature: Signature) -> Any:
@@ -102,9 +111,9 @@ def _columns_of_rows(rows: list[Any], signature: Signature) -> Any:
     names = set(signature.inputs)
     for number, row in enumerate(rows):
         if not isinstance(row, dict) or set(row) != names:
-            found = ",".join(sorted(row))[:300] if isinstance(row, dict) else _kind(row)
+            keys = ",".join(sorted(row))[:300] if isinstance(row, dict) else _kind(row)
             raise invalid(
-                f"Failed to process element: {number} of 'instances' list: found {found}; keys "
+                f"Failed to process element: {number} of 'instances' list: found {keys}; keys "
                 f"must be equal to: {','.join(sorted(names))}"
             )
     return {name: [row[name] for row in rows] for name in names}
@@ -117,89 +126,65 @@ def _only_input(signature: Signature, what: str) -> str:
 
 
 def _dense(signature: Signature, name: str, value: Any) -> npt.NDArray[Any]:
-    shape, level = [], value
-    while isinstance(level, list):
-        shape.append(len(level))
-        level = level[0] if level else None
-    signature.check_shape(name, shape)
-    leaves = [value]
-    for size in shape:
-        for item in leaves:
-            if not isinstance(item, list) or len(item) != size:
-                raise invalid(f"input '{name}': lists of one level must have one length.")
-        leaves = [inner for item in leaves for inner in item]
+    leaves = np.array(value, object)
+    if leaves.size and isinstance(leaves.flat[0], list):
+        raise invalid(f"input '{name}': lists of one level must have one length.")
+    signature.check_shape(name, leaves.shape)
     dtype = signature.inputs[name].dtype
-    read = _READERS.get(dtype)
-    if read is None:
+    if dtype not in _TYPES:
         raise invalid(f"input '{name}': JSON cannot be read as {dtype.name}.")
     try:
-        values = [read(leaf) for leaf in leaves]
+        values = [_read(leaf, dtype) for leaf in leaves.flat]
     except (ValueError, TypeError, binascii.Error) as cause:
         raise invalid(f"input '{name}' is not of expected type {dtype.name}: {cause}") from cause
     if dtype == tf.string:
         check_strings(name, values)
-        return np.array(values, object).reshape(shape)
-    return np.array(values, dtype.as_numpy_dtype).reshape(shape)
+    return np.array(values, dtype.as_numpy_dtype).reshape(leaves.shape)
 
 
-def _string(value: Any) -> bytes:
-    if isinstance(value, str):
-        return value.encode()
-    if _is_b64(value):
-        return base64.b64decode(value[_B64], validate=True)
-    raise TypeError(f"found {_kind(value)}")
+def _read(leaf: Any, dtype: tf.DType) -> Any:
+    """One value of a tensor.
+
+    Raises:
+        TypeError: it has another type.
+        ValueError: the tensor's type cannot hold it.
+    """
+    if dtype == tf.string and _is_b64(leaf):
+        return base64.b64decode(leaf[_B64], validate=True)
+    if type(leaf) not in _TYPES[dtype]:
+        raise TypeError(f"found {_kind(leaf)}")
+    if dtype == tf.string:
+        return leaf.encode()
+    if dtype.is_integer and not -(1 << 8 * dtype.size - 1) <= leaf < 1 << 8 * dtype.size - 1:
+        raise ValueError(f"found an integer of more than {8 * dtype.size} bits")
+    if dtype.is_floating and _is_lossy(leaf):
+        raise ValueError(f"Cannot convert {str(leaf)[:40]} to float without loss of precision.")
+    return leaf
 
 
-def _float(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"found {_kind(value)}")
-    if isinstance(value, int):
-        lossy = abs(value) > _FLOAT32_INTEGERS
-    else:
-        lossy = np.isfinite(value) and abs(value) > _FLOAT32_LARGEST
-    if lossy:
-        raise ValueError(f"Cannot convert {str(value)[:40]} to float without loss of precision.")
-    return float(value)
-
-
-def _integer(bits: int) -> Callable[[Any], int]:
-    def read(value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise TypeError(f"found {_kind(value)}")
-        if not -(1 << bits - 1) <= value < 1 << bits - 1:
-            raise ValueError(f"found an integer of more than {bits} bits")
-        return value
-
-    return read
-
-
-def _bool(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError(f"found {_kind(value)}")
-    return value
-
-
-_READERS: dict[Any, Callable[[Any], Any]] = {
-    tf.string: _string,
-    tf.float32: _float,
-    tf.int32: _integer(32),
-    tf.int64: _integer(64),
-    tf.bool: _bool,
-}
+def _is_lossy(number: float) -> bool:
+    if isinstance(number, int):
+        return abs(number) > _FLOAT32_INTEGERS
+    return math.isfinite(number) and abs(number) > _FLOAT32_LARGEST
 
 
 def _is_b64(value: Any) -> bool:
     return isinstance(value, dict) and list(value) == [_B64] and isinstance(value[_B64], str)
 
 
-def _listed(name: str, values: npt.NDArray[Any]) -> list[Any]:
+def _listed(name: str, values: npt.NDArray[Any]) -> Any:
     if values.dtype != object:
-        return list(values.tolist())
-    if name.endswith(_BYTES_SUFFIX):
-        written: list[Any] = [{_B64: base64.b64encode(v).decode()} for v in values.reshape(-1)]
-    else:
-        written = [value.decode("utf-8", errors="replace") for value in values.reshape(-1)]
-    return list(np.array(written, object).reshape(values.shape).tolist())
+        return values.tolist()
+    write = _b64 if name.endswith(_BYTES_SUFFIX) else _text
+    return np.array([write(value) for value in values.flat], object).reshape(values.shape).tolist()
+
+
+def _b64(value: bytes) -> dict[str, str]:
+    return {_B64: base64.b64encode(value).decode()}
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", errors="replace")
 
 
 def _kind(value: Any) -> str:

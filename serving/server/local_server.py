@@ -1,34 +1,35 @@
-"""The server itself: both APIs on one event loop, a poll for new versions, and a clean end."""
+"""The server itself: both APIs on one event loop, a poll for new versions, and a graceful end."""
 
 import asyncio
 import contextlib
 import functools
+import json
 import logging
-import os
+import shlex
 import signal
 import socket
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
-import grpc
 import grpc.aio
+from anyio.from_thread import start_blocking_portal
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as grpc_health
+from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
-from serving.server.answering import Desk
-from serving.server.first_request import first_request
-from serving.server.grpc_api import grpc_handlers
-from serving.server.limits import GRACE_S, MAX_BODY_BYTES, MAX_PENDING
+from serving.server.grpc_api import ModelService, PredictionService, Refusals
+from serving.server.json_values import answer_of
 from serving.server.metrics import Metrics
 from serving.server.model_manager import ModelManager
-from serving.server.model_source import ModelSource
-from serving.server.rest_api import rest_app
-from serving.server.rest_server import RestServer
-from serving.server.served_version import load_version
+from serving.server.models import ModelSource
+from serving.server.refusals import GRACE_S, MAX_BODY_BYTES, MAX_PENDING
+from serving.server.rest_api import RestServer, rest_app
+from serving.server.served_version import NUM_THREADS, ServedVersion, load_version
+from serving.server.signatures import DEFAULT
 from tfrs_twotower.errors import UnsupportedEnvironment
 
 READY_SERVICE = "tensorflow.serving.PredictionService"
@@ -53,31 +54,31 @@ class ServerOptions:
 
 
 class LocalServer:
-    """A running server. Made, started and stopped on one event loop."""
+    """A server that listens inside `async with`, on one event loop; `load` loads the models."""
 
     def __init__(self, options: ServerOptions) -> None:
-        """Prepares a server that listens nowhere yet."""
         self._options = options
-        num_threads = os.cpu_count() or 1
-        self._threads = ThreadPoolExecutor(num_threads, thread_name_prefix="run")
+        self._threads = ThreadPoolExecutor(NUM_THREADS, thread_name_prefix="run")
         self._metrics = Metrics()
-        load = partial(load_version, num_threads=num_threads, batching=options.batching)
-        self.manager = ModelManager(load, self._threads, self._metrics)
+        load = partial(
+            load_version, threads=self._threads, metrics=self._metrics, batching=options.batching
+        )
+        self.manager = ModelManager(load, self._metrics)
         self._health = grpc_health.HealthServicer()
+        self._config: Any = None
         self._polling: asyncio.Task[None] | None = None
-        self._serving_rest: asyncio.Task[None] | None = None
         self.grpc_port = 0
         self.rest_port = 0
 
-    async def start(self) -> None:
-        """Listens on both ports; models are loaded by `load`.
+    async def __aenter__(self) -> "LocalServer":
+        """Listens on both ports.
 
         Raises:
             UnsupportedEnvironment: a port is taken.
         """
         _keep_grpc_up()
-        desk = Desk(self.manager, self._metrics)
         self._grpc = grpc.aio.server(
+            interceptors=[Refusals()],
             options=[
                 ("grpc.max_receive_message_length", MAX_BODY_BYTES),
                 ("grpc.max_send_message_length", -1),
@@ -86,9 +87,19 @@ class LocalServer:
             ],
             maximum_concurrent_rpcs=MAX_PENDING,
         )
-        self._grpc.add_generic_rpc_handlers(grpc_handlers(desk))
+        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
+            PredictionService(self.manager, self._metrics), self._grpc
+        )
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(
+            ModelService(self.manager), self._grpc
+        )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
-        rest_socket = _listen(self._options.rest_port)
+        try:
+            rest_socket = socket.create_server((_HOST, self._options.rest_port))
+        except OSError as cause:
+            raise _taken(self._options.rest_port, "--rest-port") from cause
+        # Connections inherit it. Nagle's algorithm costs 40 ms an answer.
+        rest_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.rest_port = int(rest_socket.getsockname()[1])
         try:
             self.grpc_port = self._grpc.add_insecure_port(f"{_HOST}:{self._options.grpc_port}")
@@ -97,55 +108,53 @@ class LocalServer:
             raise _taken(self._options.grpc_port, "--grpc-port") from cause
         await self._set_ready()
         await self._grpc.start()
-        self._rest = RestServer(rest_app(desk))
+        self._rest = RestServer(rest_app(self.manager, self._metrics))
         self._serving_rest = asyncio.create_task(self._rest.serve(sockets=[rest_socket]))
+        return self
 
     async def load(self) -> None:
         """Loads the models, and from then on looks for new versions.
 
         Raises:
-            BundleError: what was asked for is no bundle, or no config.
+            BundleError: the source has no bundle, or its config is wrong.
         """
-        config = self._options.source.read()
-        await self.manager.configure(config, first=True)
-        self._options.source.accept(config)
-        await self._set_ready()
+        await self._look(first=True)
         self._polling = asyncio.create_task(self._poll())
 
-    async def stop(self) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Answers what is under way, refuses what is new, and unloads everything."""
         await self._health.enter_graceful_shutdown()
         if self._polling is not None:
             self._polling.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._polling
         self._rest.should_exit = True
         await self._grpc.stop(GRACE_S)
-        if self._serving_rest is not None:
-            await self._serving_rest
+        await self._serving_rest
         await self.manager.close()
         self._threads.shutdown()
 
     async def _poll(self) -> None:
-        said = ""
+        logged = ""
         while True:
             await asyncio.sleep(self._options.poll_s)
             try:
                 await self._look()
-                said = ""
+                logged = ""
             except Exception as error:  # a network mount that is away must not end the polling
-                if str(error) != said:
-                    said = str(error)
+                if str(error) != logged:
+                    logged = str(error)
                     _log.error("the models stay as they are: %s", error)
-            await self._set_ready()
 
-    async def _look(self) -> None:
-        config = await asyncio.to_thread(self._options.source.changed)
-        if config is None:
-            await self.manager.poll()
-        else:
-            await self.manager.configure(config)
-            self._options.source.accept(config)
+    async def _look(self, *, first: bool = False) -> None:
+        """Loads what is new on disk or in the config."""
+        try:
+            config = await asyncio.to_thread(self._options.source)
+            if config == self._config:
+                await self.manager.poll()
+            else:
+                await self.manager.configure(config, first=first)
+                self._config = config
+        finally:
+            await self._set_ready()
 
     async def _set_ready(self) -> None:
         status = health_pb2.HealthCheckResponse
@@ -157,9 +166,7 @@ class LocalServer:
 def serve(options: ServerOptions, say: Callable[[str], None]) -> None:
     """Runs a server until the process is told to end (SIGINT, SIGTERM).
 
-    Args:
-        options: how.
-        say: is given a line for each port, one when the models are loaded, and a request to try.
+    `say` is given a line for each port, one when the models are loaded, and a request to try.
 
     Raises:
         BundleError: there is no bundle.
@@ -169,32 +176,27 @@ def serve(options: ServerOptions, say: Callable[[str], None]) -> None:
 
 
 async def _serve(options: ServerOptions, say: Callable[[str], None]) -> None:
-    told_to_end = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, told_to_end.set)
-    server = LocalServer(options)
-    await server.start()
-    try:
-        say(f"gRPC at {_HOST}:{server.grpc_port}")
-        address = f"http://{_HOST}:{server.rest_port}"
-        say(f"REST at {address}")
-        loading = asyncio.create_task(server.load())
-        ending = asyncio.create_task(told_to_end.wait())
-        await asyncio.wait({loading, ending}, return_when=asyncio.FIRST_COMPLETED)
-        if not told_to_end.is_set():
-            await loading
-            loaded = [served.loaded for served in server.manager.versions]
-            versions = [f"{each.model_name} {each.version}" for each in loaded]
-            state = "ready" if server.manager.ready else "not ready, see the log; serving"
-            say(f"{state}: {', '.join(versions) or 'nothing'}")
-            if loaded:
-                say(f"Try: {first_request(loaded[0], address)}")
-        await ending
-        if not loading.done():
-            loading.cancel()
-    finally:
-        await server.stop()
+    async with LocalServer(options) as server:
+        until_told = asyncio.create_task(_load_and_wait(server, say))
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, until_told.cancel)
+        with contextlib.suppress(asyncio.CancelledError):
+            await until_told
+
+
+async def _load_and_wait(server: LocalServer, say: Callable[[str], None]) -> None:
+    """Loads the models, says what serves, and waits until it is cancelled."""
+    say(f"gRPC at {_HOST}:{server.grpc_port}")
+    address = f"http://{_HOST}:{server.rest_port}"
+    say(f"REST at {address}")
+    await server.load()
+    versions = server.manager.versions
+    names = [f"{served.model_name} {served.version}" for served in versions]
+    state = "ready" if server.manager.ready else "not ready, see the log; serving"
+    say(f"{state}: {', '.join(names) or 'nothing'}")
+    if versions:
+        say(f"Try: {_first_request(versions[0], address)}")
+    await asyncio.Event().wait()
 
 
 @contextmanager
@@ -205,30 +207,12 @@ def running(options: ServerOptions) -> Iterator[LocalServer]:
         BundleError: there is no bundle.
         UnsupportedEnvironment: a port is taken.
     """
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, name="local-server", daemon=True)
-    thread.start()
-
-    async def start() -> LocalServer:
-        server = LocalServer(options)
-        await server.start()
-        try:
-            await server.load()
-        except BaseException:
-            await server.stop()
-            raise
-        return server
-
-    try:
-        server = asyncio.run_coroutine_threadsafe(start(), loop).result()
-        try:
-            yield server
-        finally:
-            asyncio.run_coroutine_threadsafe(server.stop(), loop).result()
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(LocalServer(options)) as server,
+    ):
+        portal.call(server.load)
+        yield server
 
 
 @functools.cache
@@ -241,18 +225,18 @@ def _keep_grpc_up() -> None:
     grpc.aio.init_grpc_aio()
 
 
-def _listen(port: int) -> socket.socket:
-    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((_HOST, port))
-    except OSError as cause:
-        listening.close()
-        raise _taken(port, "--rest-port") from cause
-    return listening
-
-
 def _taken(port: int, option: str) -> UnsupportedEnvironment:
     return UnsupportedEnvironment(
         f"port {port} is taken. Choose another with {option}, or 0 for a free one."
     )
+
+
+def _first_request(served: ServedVersion, address: str) -> str:
+    """A `curl` line that asks a model's default signature for one query with blank features."""
+    inputs = served.bundle.blank(DEFAULT)
+    columns = json.loads(answer_of(inputs, rows=False))["outputs"]
+    if len(inputs) == 1:
+        columns = {next(iter(inputs)): columns}
+    row = {name: values[0] for name, values in columns.items()}
+    body = shlex.quote(json.dumps({"instances": [row]}))
+    return f"curl {address}/v1/models/{served.model_name}:predict -d {body}"

@@ -1,111 +1,121 @@
-"""What the server counts, and the Prometheus page of it.
+"""What the server counts, and the page that Prometheus scrapes.
 
-Names and buckets are TensorFlow Serving's. Prometheus' own client library cannot write them: it
-adds `_total` to the name of every counter.
+Names, labels and buckets are TensorFlow Serving's. Prometheus' client library counts and writes the
+page; see docs/decisions/0020-local-server-of-starlette.md for the two places where its names are
+brought back to TensorFlow Serving's.
 """
 
-import math
+import re
 import time
-from bisect import bisect_left
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 
-Labels = tuple[str, ...]
+import grpc
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.metrics_core import Metric
 
+from serving.server.refusals import Refusal, refusing
 
-class Counter:
-    """Numbers that only grow, by label values."""
-
-    kind = "counter"
-
-    def __init__(self, name: str, *labels: str) -> None:
-        """Starts at nothing.
-
-        Args:
-            name: as Prometheus reads it.
-            labels: names of the labels.
-        """
-        self.name = name
-        self._labels = labels
-        self._values: dict[Labels, float] = {}
-
-    def add(self, *labels: str, by: float = 1) -> None:
-        """Adds to the number of these label values."""
-        self._values[labels] = self._values.get(labels, 0) + by
-
-    def lines(self) -> Iterator[str]:
-        """Samples in Prometheus' text format."""
-        for labels, value in self._values.items():
-            yield f"{self.name}{_braces(self._labels, labels)} {value:.0f}"
+_SERVING, _CC = ":tensorflow:serving:", ":tensorflow:cc:saved_model:"
+_WITHOUT_TOTAL = (
+    f"{_SERVING}request_count",
+    f"{_SERVING}batching_session:wrapped_run_count",
+    f"{_CC}load_attempt_count",
+    f"{_CC}load_latency",
+)
+"""Counters that the library would end with `_total`, and TensorFlow Serving does not."""
+# A new line inside a label's value is escaped, so a name at the start of a line is a name.
+_TOTAL = re.compile(rf"^((?:# \w+ )?(?:{'|'.join(_WITHOUT_TOTAL)}))_total\b", re.MULTILINE)
 
 
-class Histogram:
-    """How often values fall below each of exponentially growing limits, by label values."""
+@dataclass
+class RunningRequest:
+    """What becomes known of a predict request while it runs."""
 
-    kind = "histogram"
-
-    def __init__(
-        self, name: str, *labels: str, scale: float = 10, growth: float = 1.8, buckets: int = 33
-    ) -> None:
-        """Starts with nothing observed.
-
-        Args:
-            name: as Prometheus reads it.
-            labels: names of the labels.
-            scale: limit of the first bucket.
-            growth: of each limit to the next.
-            buckets: number of limits; a last bucket has none.
-        """
-        self.name = name
-        self._labels = labels
-        self._limits = [scale * growth**number for number in range(buckets)]
-        self._counts: dict[Labels, list[int]] = {}
-        self._sums: dict[Labels, float] = {}
-
-    def observe(self, value: float, *labels: str) -> None:
-        """Counts one value."""
-        counts = self._counts.setdefault(labels, [0] * (len(self._limits) + 1))
-        counts[bisect_left(self._limits, value)] += 1
-        self._sums[labels] = self._sums.get(labels, 0.0) + value
-
-    def lines(self) -> Iterator[str]:
-        """Samples in Prometheus' text format."""
-        names = (*self._labels, "le")
-        for labels, counts in self._counts.items():
-            below = 0
-            for limit, count in zip([*self._limits, math.inf], counts, strict=True):
-                below += count
-                shown = "+Inf" if math.isinf(limit) else f"{limit:g}"
-                yield f"{self.name}_bucket{_braces(names, (*labels, shown))} {below}"
-            braces = _braces(self._labels, labels)
-            yield f"{self.name}_sum{braces} {self._sums[labels]:.6g}"
-            yield f"{self.name}_count{braces} {below}"
+    model_name: str = ""
+    """Set once a served model has this name, so that data of a request never becomes a label."""
 
 
 class Metrics:
-    """Everything that is counted. Used on the server's event loop only."""
+    """Everything that is counted; times are in microseconds. Used on the server's event loop."""
 
     def __init__(self) -> None:
-        serving, cc = ":tensorflow:serving:", ":tensorflow:cc:saved_model:"
-        self.request_count = Counter(f"{serving}request_count", "model_name", "status")
-        self.request_latency = Histogram(
-            f"{serving}request_latency", "model_name", "API", "entrypoint"
+        """Starts with nothing counted."""
+        self._registry = registry = _Registry()
+        counter = partial(Counter, registry=registry)
+        gauge = partial(Gauge, registry=registry)
+        histogram = partial(Histogram, registry=registry)
+        latency = partial(histogram, buckets=_limits(10, 1.8, 33))
+        self.request_count = counter(
+            f"{_SERVING}request_count", "Predict requests.", ["model_name", "status"]
         )
-        self.runtime_latency = Histogram(
-            f"{serving}runtime_latency", "model_name", "API", "runtime"
+        self.request_latency = latency(
+            f"{_SERVING}request_latency",
+            "Time from a request's arrival to its answer.",
+            ["model_name", "API", "entrypoint"],
         )
-        self.request_example_counts = Histogram(
-            f"{serving}request_example_counts", "model", scale=1, growth=2, buckets=15
+        self.runtime_latency = latency(
+            f"{_SERVING}runtime_latency",
+            "Time of a signature, with the wait for a batch.",
+            ["model_name", "API", "runtime"],
         )
-        self.request_example_count_total = Counter(f"{serving}request_example_count_total", "model")
-        self.model_warmup_latency = Histogram(
-            f"{serving}model_warmup_latency", "model_path", "status"
+        self.request_example_counts = histogram(
+            f"{_SERVING}request_example_counts",
+            "Rows of a request.",
+            ["model"],
+            buckets=_limits(1, 2, 15),
         )
-        self.queuing_latency = Histogram(
-            f"{serving}batching_session:queuing_latency", scale=100, growth=1.2, buckets=52
+        self.request_example_count_total = counter(
+            f"{_SERVING}request_example_count_total", "Rows of all requests.", ["model"]
         )
-        self.wrapped_run_count = Counter(f"{serving}batching_session:wrapped_run_count")
-        self.load_attempt_count = Counter(f"{cc}load_attempt_count", "model_path", "status")
-        self.load_latency = Counter(f"{cc}load_latency", "model_path")
+        self.model_warmup_latency = latency(
+            f"{_SERVING}model_warmup_latency", "Time of warm-ups.", ["model_path", "status"]
+        )
+        self.queuing_latency = histogram(
+            f"{_SERVING}batching_session:queuing_latency",
+            "Time that a request waits for a batch.",
+            buckets=_limits(100, 1.2, 52),
+        )
+        self.wrapped_run_count = counter(
+            f"{_SERVING}batching_session:wrapped_run_count", "Batches that ran."
+        )
+        self.load_attempt_count = counter(
+            f"{_CC}load_attempt_count", "Versions that were loaded.", ["model_path", "status"]
+        )
+        self.load_latency = counter(f"{_CC}load_latency", "Time of all loads.", ["model_path"])
+        labels = ["model_name", "version", "model_version"]
+        self._version = gauge(":twotower:serving:version", "Versions that serve.", labels)
+        self._index_age = gauge(
+            ":twotower:serving:index_age_seconds", "Time since a version was written.", labels
+        )
+
+    @contextmanager
+    def predicting(self, entrypoint: str) -> Iterator[RunningRequest]:
+        """Counts and times the predict request that runs inside the block.
+
+        Args:
+            entrypoint: `GRPC` or `REST`.
+
+        Raises:
+            Refusal: the block raised an exception.
+        """
+        request, started, status = RunningRequest(), time.monotonic(), grpc.StatusCode.OK
+        try:
+            with refusing():
+                yield request
+        except Refusal as refusal:
+            status = refusal.code
+            raise
+        except BaseException:  # the client has gone
+            status = grpc.StatusCode.CANCELLED
+            raise
+        finally:
+            self.request_count.labels(request.model_name, status.name).inc()
+            self.request_latency.labels(request.model_name, "Predict", entrypoint).observe(
+                (time.monotonic() - started) * 1e6
+            )
 
     def page(self, versions: Iterable[tuple[str, int, str, float]]) -> str:
         """The page that Prometheus scrapes.
@@ -114,26 +124,26 @@ class Metrics:
             versions: name, version number, `model_version` and time of writing (seconds since
                 1970) of each version that serves.
         """
-        lines = []
-        for metric in vars(self).values():
-            lines += [f"# TYPE {metric.name} {metric.kind}", *metric.lines()]
-        names = ("model_name", "version", "model_version")
-        number, age = ":twotower:serving:version", ":twotower:serving:index_age_seconds"
-        serving = [
-            (_braces(names, (name, str(version), text)), version, time.time() - written)
-            for name, version, text, written in versions
-        ]
-        lines += [f"# TYPE {number} gauge", *(f"{number}{at} {which}" for at, which, _ in serving)]
-        lines += [f"# TYPE {age} gauge", *(f"{age}{at} {since:.1f}" for at, _, since in serving)]
-        return "\n".join(lines) + "\n"
+        self._version.clear()
+        self._index_age.clear()
+        for name, version, model_version, written in versions:
+            self._version.labels(name, version, model_version).set(version)
+            self._index_age.labels(name, version, model_version).set(time.time() - written)
+        return _TOTAL.sub(r"\1", generate_latest(self._registry).decode())
 
 
-def _braces(names: tuple[str, ...], values: tuple[str, ...]) -> str:
-    pairs = ",".join(
-        f'{name}="{_escaped(value)}"' for name, value in zip(names, values, strict=True)
-    )
-    return f"{{{pairs}}}"
+class _Registry(CollectorRegistry):
+    """Writes limits of buckets as TensorFlow Serving does, and no times of creation."""
+
+    def collect(self) -> Iterator[Metric]:
+        for metric in super().collect():
+            metric.samples = [each for each in metric.samples if not each.name.endswith("_created")]
+            for sample in metric.samples:
+                if "le" in sample.labels:
+                    sample.labels["le"] = sample.labels["le"].removesuffix(".0")
+            yield metric
 
 
-def _escaped(value: str) -> str:
-    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+def _limits(first: float, growth: float, count: int) -> list[float]:
+    """Upper limits of buckets, to the six digits that TensorFlow Serving's page shows."""
+    return [float(f"{first * growth**step:g}") for step in range(count)]

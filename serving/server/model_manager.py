@@ -1,20 +1,23 @@
-"""Loads, swaps and unloads versions, so that a request always runs wholly on one of them.
+"""Loads, swaps and unloads versions, so that each request runs wholly on one of them.
 
-A new version is loaded and warmed up beside the old one; from then on requests go to it, and the
+A new version is loaded and warmed up beside the old one. From then on requests go to it, and the
 old one is unloaded when the last request that runs on it is done. A version that cannot be loaded
 is refused, and what served before goes on. Unlike TensorFlow Serving, `latest` then falls back to
-an older version on disk also where nothing served before.
+an older version on disk even where nothing served before.
 
 A version in core operations gives its memory back. ScaNN's operations do not: in a Python process
-each index that was asked stays (measured: 28 MB a swap for 68,000 vectors of 64 numbers), so after
-many swaps of large indexes this server should be started anew.
+each index that was asked stays (measured: 28 MB a swap for 68,000 vectors of 64 numbers), so this
+server should be started anew after many swaps of large indexes.
 """
 
 import asyncio
 import gc
 import logging
-from collections.abc import Callable
-from concurrent.futures import Executor, ThreadPoolExecutor
+import time
+from collections import defaultdict
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,108 +25,138 @@ import grpc
 
 from serving.bundle.versions import list_versions
 from serving.server.metrics import Metrics
-from serving.server.models import ServedModel, read_models
+from serving.server.models import read_models, wanted_versions
 from serving.server.refusals import Refusal, invalid, not_found
-from serving.server.served_version import LoadedVersion, ServedVersion
-from serving.server.version_states import (
-    AVAILABLE,
-    END,
-    LOADING,
-    START,
-    UNLOADING,
-    VersionState,
-    VersionStates,
-)
-from tfrs_twotower.errors import BundleError
+from serving.server.served_version import ServedVersion
+from tfrs_twotower.errors import ArtifactError, TwoTowerError, UnsupportedEnvironment
 
-Load = Callable[[str, Path], LoadedVersion]
+Load = Callable[[str, Path], ServedVersion]
+"""Loads a version of the model of this name from the version's directory; called on a thread."""
+_MAX_RETRIES = 5
+_RETRY_S = 60.0
 _log = logging.getLogger(__name__)
+
+
+@dataclass
+class VersionState:
+    """What became of one version."""
+
+    state: str = "START"
+    """One of TensorFlow Serving's `ModelVersionStatus`."""
+    code: grpc.StatusCode = grpc.StatusCode.OK
+    message: str = ""
+    failures: int = 0
+    failed_at: float = 0.0
+
+    @property
+    def refused(self) -> bool:
+        """Whether loading it failed and it is not yet time to try again."""
+        if not self.failures:
+            return False
+        return self.failures > _MAX_RETRIES or time.monotonic() - self.failed_at < _RETRY_S
+
+    def enter(self, state: str) -> None:
+        """Enters a state without an error."""
+        self.state, self.code, self.message = state, grpc.StatusCode.OK, ""
+        if state == "AVAILABLE":
+            self.failures = 0
+
+    def fail(self, error: Exception) -> None:
+        """Notes that loading failed."""
+        self.state, self.code, self.message = "END", _code_of(error), str(error)
+        self.failures += 1
+        self.failed_at = time.monotonic()
+
+
+@dataclass
+class _Model:
+    """A model, its versions that serve, and the states of those on disk or in memory."""
+
+    config: Any
+    """`ModelConfig`."""
+    served: dict[int, ServedVersion] = field(default_factory=dict)
+    states: dict[int, VersionState] = field(default_factory=lambda: defaultdict(VersionState))
+
+    def wanted(self, on_disk: Sequence[int]) -> list[int]:
+        """The versions that should serve, without those whose loading failed, newest first."""
+        refused = {version for version, state in self.states.items() if state.refused}
+        return wanted_versions(self.config, [each for each in on_disk if each not in refused])
 
 
 class ModelManager:
     """Models and their versions. Its methods run on the server's event loop."""
 
-    def __init__(self, load: Load, threads: Executor, metrics: Metrics) -> None:
-        """Starts without models.
-
-        Args:
-            load: loads a version of a model, given the version's directory; called on a thread.
-            threads: that signatures run on.
-            metrics: that are told of loads.
-        """
+    def __init__(self, load: Load, metrics: Metrics) -> None:
         self._load = load
-        self._threads = threads
         self._metrics = metrics
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")
-        self._models: dict[str, ServedModel] = {}
-        self._served: dict[str, dict[int, ServedVersion]] = {}
-        self._states: dict[str, VersionStates] = {}
+        self._models: dict[str, _Model] = {}
         self._changing = asyncio.Lock()
 
     @property
     def ready(self) -> bool:
         """Whether every model has a version that serves."""
-        return bool(self._models) and all(self._served.get(name) for name in self._models)
+        return bool(self._models) and all(model.served for model in self._models.values())
 
     @property
     def versions(self) -> list[ServedVersion]:
         """All versions that serve."""
-        return [served for versions in self._served.values() for served in versions.values()]
+        return [served for model in self._models.values() for served in model.served.values()]
 
     async def configure(self, config: Any, *, first: bool = False) -> None:
         """Replaces the whole set of models, and returns when their versions are loaded.
 
         Args:
             config: `ModelServerConfig`.
-            first: labels may point at versions that are not loaded yet.
+            first: labels may point at versions that are not loaded yet, and a model may have none.
 
         Raises:
-            Refusal: the config is wrong; nothing has changed. Or a new model has no version that
-                can be loaded.
+            BundleError: the config is wrong; nothing has changed.
+            Refusal: a label points at a version that does not serve; nothing has changed. Or a new
+                model has no version that can be loaded.
         """
-        try:
-            models = read_models(config)
-        except BundleError as error:
-            raise invalid(str(error)) from error
+        configs = read_models(config)
         async with self._changing:
             if not first:
-                self._check_labels(models)
-            new = set(models) - set(self._models)
-            self._models = models
-            await self._bring_up()
-        without = sorted(name for name in new if not self._served.get(name))
-        if without and not first:
-            raise not_found(f"no version could be loaded of {', '.join(without)}")
+                self._check_labels(configs.values())
+            new = set(configs) - set(self._models)
+            old = set(self._models) - set(configs)
+            for name, model_config in configs.items():
+                self._models.setdefault(name, _Model(model_config)).config = model_config
+            try:
+                await self._bring_up(configs)
+            finally:
+                await self._remove(old)
+            failed = sorted(name for name in new if not self._models[name].served)
+        if failed and not first:
+            raise not_found(f"no version could be loaded of {', '.join(failed)}")
 
     async def poll(self) -> None:
         """Looks for new versions on disk, loads them, and unloads those that they replace."""
         async with self._changing:
-            await self._bring_up()
+            await self._bring_up(list(self._models))
 
     async def close(self) -> None:
         """Unloads everything."""
         async with self._changing:
-            self._models = {}
-            await self._bring_up()
+            await self._remove(list(self._models))
         self._loader.shutdown()
 
     def find(self, name: str, version: int | None = None, label: str = "") -> ServedVersion:
-        """The version that a request asks for; use it within `in_use`, without awaiting before.
+        """The version that a request asks for, by default the newest that serves.
 
-        Args:
-            name: of the model.
-            version: by default the newest that serves.
-            label: instead of a version.
+        Use it within `in_use`, without awaiting before.
 
         Raises:
             Refusal: there is none.
         """
-        served = self._served.get(name, {})
+        model = self._models.get(name)
         if label:
-            labels = dict(self._models[name].labels) if name in self._models else {}
+            labels = model.config.version_labels if model else {}
             if label not in labels:
                 raise invalid(f"Unrecognized servable version label: {label[:100]}")
             version = labels[label]
+        served = model.served if model else {}
         if version is None:
             if not served:
                 raise not_found(f"Servable not found for request: Latest({name[:100]})")
@@ -141,77 +174,77 @@ class ModelManager:
             Refusal: the model, or its version, is not known.
         """
         if label:
-            version = self.find(name, None, label).loaded.version
-        known = self._states[name].of if name in self._states else {}
+            version = self.find(name, None, label).version
+        states = self._models[name].states if name in self._models else {}
         if version is not None:
-            if version not in known:
+            if version not in states:
                 raise not_found(f"Could not find version {version} of model {name[:100]}")
-            return [(version, known[version])]
-        if not known:
+            return [(version, states[version])]
+        if not states:
             raise not_found(f"Could not find any versions of model {name[:100]}")
-        return sorted(known.items(), reverse=True)
+        return sorted(states.items(), reverse=True)
 
-    def _check_labels(self, models: dict[str, ServedModel]) -> None:
-        for model in models.values():
-            for label, version in model.labels:
-                if version not in self._served.get(model.name, {}):
+    def _check_labels(self, configs: Collection[Any]) -> None:
+        for config in configs:
+            served = self._models[config.name].served if config.name in self._models else {}
+            for label, version in config.version_labels.items():
+                if version not in served:
                     raise Refusal(
                         grpc.StatusCode.FAILED_PRECONDITION,
                         f"Request to assign label {label} to version {version} of model "
-                        f"{model.name}, which is not currently available for inference",
+                        f"{config.name}, which is not currently available for inference",
                     )
 
-    async def _bring_up(self) -> None:
-        for model in self._models.values():
-            await self._bring_up_model(model)
-        for name in set(self._served) - set(self._models):
-            for version in list(self._served[name]):
-                await self._unload(name, version)
-            del self._served[name]
-            self._states.pop(name, None)
+    async def _bring_up(self, names: Collection[str]) -> None:
+        for name in names:
+            model = self._models[name]
+            on_disk = await asyncio.to_thread(list_versions, Path(model.config.base_path))
+            for version in set(model.states) - {*on_disk, *model.served}:
+                del model.states[version]
+            while missing := set(model.wanted(on_disk)) - set(model.served):
+                await self._load_version(model, max(missing))
+            if wanted := model.wanted(on_disk):  # else what serves goes on
+                for version in set(model.served) - set(wanted):
+                    await self._unload(model, version)
 
-    async def _bring_up_model(self, model: ServedModel) -> None:
-        states = self._states.setdefault(model.name, VersionStates())
-        served = self._served.setdefault(model.name, {})
-        on_disk = await asyncio.to_thread(list_versions, model.base_path)
-        states.forget_all_but({*on_disk, *served})
-        while True:
-            wanted = model.policy.choose(states.loadable(on_disk))
-            missing = [version for version in wanted if version not in served]
-            if not missing:
-                break
-            await self._load_version(model, missing[0])
-        if wanted:  # else what serves goes on
-            for version in set(served) - set(wanted):
-                await self._unload(model.name, version)
+    async def _remove(self, names: Collection[str]) -> None:
+        for name in names:
+            model = self._models.pop(name)
+            for version in list(model.served):
+                await self._unload(model, version)
 
-    async def _load_version(self, model: ServedModel, version: int) -> None:
-        states = self._states[model.name]
-        states.enter(version, START)
-        states.enter(version, LOADING)
-        directory = model.base_path / str(version)
+    async def _load_version(self, model: _Model, version: int) -> None:
+        name, path = model.config.name, Path(model.config.base_path)
+        model.states[version].enter("LOADING")
         loop = asyncio.get_running_loop()
         try:
-            loaded = await loop.run_in_executor(self._loader, self._load, model.name, directory)
+            served = await loop.run_in_executor(self._loader, self._load, name, path / str(version))
         except Exception as error:
-            states.fail(version, error)
-            self._metrics.load_attempt_count.add(str(model.base_path), "fail")
-            _log.error("%s version %d is refused: %s", model.name, version, error)
+            model.states[version].fail(error)
+            self._metrics.load_attempt_count.labels(path, "fail").inc()
+            _log.error("%s version %d is refused: %s", name, version, error)
             return
-        path = str(model.base_path)
-        self._metrics.load_attempt_count.add(path, "success")
-        self._metrics.load_latency.add(path, by=loaded.load_s * 1e6)
-        self._metrics.model_warmup_latency.observe(loaded.warmup_s * 1e6, path, "OK")
-        self._served[model.name][version] = ServedVersion(loaded, self._threads, self._metrics)
-        states.enter(version, AVAILABLE)
-        _log.info("%s version %d serves after %.1f s", model.name, version, loaded.load_s)
+        self._metrics.load_attempt_count.labels(path, "success").inc()
+        self._metrics.load_latency.labels(path).inc(served.load_s * 1e6)
+        self._metrics.model_warmup_latency.labels(path, "OK").observe(served.warmup_s * 1e6)
+        model.served[version] = served
+        model.states[version].enter("AVAILABLE")
+        _log.info("%s version %d serves after %.1f s", name, version, served.load_s)
 
-    async def _unload(self, name: str, version: int) -> None:
-        served = self._served[name].pop(version)
-        self._states[name].enter(version, UNLOADING)
+    async def _unload(self, model: _Model, version: int) -> None:
+        served = model.served.pop(version)
+        model.states[version].enter("UNLOADING")
         await served.unused()
         del served
         # A SavedModel is a cycle of Python objects, which hold its tensors until it is collected.
         await asyncio.get_running_loop().run_in_executor(self._loader, gc.collect)
-        self._states[name].enter(version, END)
-        _log.info("%s version %d is unloaded", name, version)
+        model.states[version].enter("END")
+        _log.info("%s version %d is unloaded", model.config.name, version)
+
+
+def _code_of(error: Exception) -> grpc.StatusCode:
+    if isinstance(error, ArtifactError):
+        return grpc.StatusCode.DATA_LOSS
+    if isinstance(error, UnsupportedEnvironment):
+        return grpc.StatusCode.FAILED_PRECONDITION
+    return grpc.StatusCode.INTERNAL if isinstance(error, TwoTowerError) else grpc.StatusCode.UNKNOWN

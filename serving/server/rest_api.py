@@ -1,4 +1,4 @@
-"""TensorFlow Serving's REST API as an ASGI application, metrics, and two routes for probes.
+"""TensorFlow Serving's REST API, metrics, and two routes for probes, over HTTP.
 
     POST /v1/models/M[/versions/V|/labels/L]:predict
     GET  /v1/models/M[/versions/V|/labels/L]            status of versions
@@ -7,141 +7,236 @@
     GET  /livez     200 while the server runs
     GET  /readyz    200 when every model has a version that serves, else 503
 
-Paths are matched without regard to case, but for the model's name and the label.
+Starlette and uvicorn serve it. Own code reads the whole body before any answer and limits the time
+of a request's arrival, which they do not do.
 """
 
+import asyncio
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import grpc
+import h11
+import uvicorn
 from google.protobuf import json_format
 from starlette.applications import Starlette
+from starlette.convertors import IntegerConvertor, StringConvertor, register_url_convertor
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
-from tensorflow_serving.apis import get_model_metadata_pb2
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from serving.server.answering import Desk, refusing
-from serving.server.grpc_api import metadata_of, status_of
+from serving.server.grpc_api import model_spec_of, status_of
 from serving.server.json_values import answer_of, arrays_of, read_body
-from serving.server.limits import MAX_BODY_BYTES, MAX_DISCARDED_BYTES
-from serving.server.refusals import Refusal, invalid
+from serving.server.metrics import Metrics
+from serving.server.model_manager import ModelManager
+from serving.server.refusals import (
+    ARRIVAL_S,
+    GRACE_S,
+    MAX_BODY_BYTES,
+    MAX_DISCARDED_BYTES,
+    MAX_PENDING,
+    Refusal,
+    invalid,
+    not_found,
+    refusing,
+)
 
-_MODEL = r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
-_PREDICT = re.compile(_MODEL + r":(?P<verb>predict|classify|regress)", re.IGNORECASE | re.ASCII)
-_LOOK = re.compile(_MODEL + r"(?P<metadata>/metadata)?", re.IGNORECASE | re.ASCII)
-_LARGEST_VERSION = (1 << 63) - 1
 
+def rest_app(manager: ModelManager, metrics: Metrics) -> Starlette:
+    """The REST API as an ASGI application."""
 
-def rest_app(desk: Desk) -> Starlette:
-    """The application.
+    async def predict(request: Request) -> Response:
+        with metrics.predicting("REST") as running:
+            served = manager.find(*_asked_for(request))
+            running.model_name = served.model_name
+            with served.in_use():
+                body = read_body(await request.body())
+                signature = served.signature(body.signature)
+                outputs = await served.answer(signature, arrays_of(body, signature))
+            content = answer_of({name: outputs[name] for name in signature.outputs}, body.rows)
+            return Response(content, media_type="application/json")
 
-    Args:
-        desk: that answers.
-    """
+    async def not_built(request: Request) -> Response:
+        verb = request.scope["path"].rpartition(":")[2]
+        raise invalid(f"this server answers :predict only, not :{verb}.")
 
-    async def models(request: Request) -> Response:
-        try:
-            # Whatever the path: a sender reads no answer before it has sent everything.
-            body = await _read(request)
-            with refusing():
-                return _json(await _answer(desk, request, body))
-        except Refusal as refusal:
-            return _json(json.dumps({"error": refusal.message}).encode(), refusal.http_status)
-        except ClientDisconnect:
-            return Response(status_code=499)
+    async def status(request: Request) -> Response:
+        return _json(_plain(status_of(manager, *_asked_for(request))))
 
-    async def metrics(_: Request) -> Response:
+    async def metadata(request: Request) -> Response:
+        served = manager.find(*_asked_for(request))
+        signatures = {"signature_def": _plain(served.definitions)}
+        return _json({"model_spec": _plain(model_spec_of(served)), "metadata": signatures})
+
+    async def show_metrics(_: Request) -> Response:
         versions = [
-            (each.loaded.model_name, each.loaded.version, each.model_version, each.loaded.written)
-            for each in desk.manager.versions
+            (each.model_name, each.version, each.model_version, each.written)
+            for each in manager.versions
         ]
-        return PlainTextResponse(desk.metrics.page(versions))
-
-    async def alive(_: Request) -> Response:
-        return PlainTextResponse("ok\n")
+        return PlainTextResponse(metrics.page(versions))
 
     async def ready(_: Request) -> Response:
-        return PlainTextResponse(*(("ok\n", 200) if desk.manager.ready else ("loading\n", 503)))
+        return PlainTextResponse(*(("ok\n", 200) if manager.ready else ("loading\n", 503)))
 
-    return Starlette(
-        routes=[
-            Route("/monitoring/prometheus/metrics", metrics, methods=["GET"]),
-            Route("/livez", alive, methods=["GET"]),
-            Route("/readyz", ready, methods=["GET"]),
-            Route("/{path:path}", models, methods=["GET", "POST", "PUT", "DELETE", "PATCH"]),
-        ]
+    models = [
+        _ModelRoute(f"/v1/models/{{name:model}}{version}{what}", endpoint, methods=[method])
+        for version in ("", "/versions/{version:version}", "/labels/{label:model}")
+        for what, endpoint, method in (
+            (":predict", predict, "POST"),
+            (":classify", not_built, "POST"),
+            (":regress", not_built, "POST"),
+            ("", status, "GET"),
+            ("/metadata", metadata, "GET"),
+        )
+    ]
+    others = [
+        Route("/monitoring/prometheus/metrics", show_metrics),
+        Route("/livez", PlainTextResponse("ok\n"), methods=["GET"]),
+        Route("/readyz", ready),
+    ]
+    app = Starlette(
+        routes=[*models, *others],
+        middleware=[Middleware(_WholeBody)],
+        exception_handlers={404: _no_route, 405: _no_route},
     )
+    app.router.redirect_slashes = False
+    return app
 
 
-async def _answer(desk: Desk, request: Request, body: bytes) -> bytes:
-    path = str(request.scope["path"])
-    if request.method == "POST" and (found := _PREDICT.fullmatch(path)):
-        if found["verb"].lower() != "predict":
-            raise invalid(f"this server answers :predict only, not :{found['verb']}.")
-        return await _predict(desk, found["name"], _version(found), found["label"] or "", body)
-    if request.method == "GET" and (found := _LOOK.fullmatch(path)):
-        name, version, label = found["name"], _version(found), found["label"] or ""
-        if found["metadata"]:
-            return _metadata(metadata_of(desk.manager.find(name, version, label)))
-        return _message(status_of(desk, name, version, label))
-    if path.lower().startswith("/v1/"):
-        raise invalid(f"Malformed request: {request.method} {path[:200]}")
-    raise Refusal(grpc.StatusCode.NOT_FOUND, f"there is nothing at {path[:200]}")
+class _ModelName(StringConvertor):
+    regex = "[^/:]+"
 
 
-async def _predict(desk: Desk, name: str, version: int | None, label: str, body: bytes) -> bytes:
-    with desk.predicting("REST") as asked:
-        served = desk.manager.find(name, version, label)
-        asked.model_name = served.loaded.model_name
-        with served.in_use():
-            read = read_body(body)
-            signature = served.signature(read.signature)
-            outputs = await served.answer(signature, arrays_of(read, signature))
-        return answer_of({name: outputs[name] for name in signature.outputs}, read.rows)
+class _Version(IntegerConvertor):
+    def convert(self, value: str) -> int:
+        if len(value) > 19 or int(value) >= 1 << 63:
+            raise invalid(f"Failed to convert version: {value[:40]} to numeric.")
+        return int(value)
+
+
+register_url_convertor("model", _ModelName())
+register_url_convertor("version", _Version())
+
+
+class _ModelRoute(Route):
+    """A route whose fixed words match in any case, as TensorFlow Serving's do."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.path_regex = re.compile(self.path_regex.pattern, re.IGNORECASE)
+
+
+class _WholeBody:
+    """Reads a request's body before anything is answered, and answers refusals.
+
+    A client reads no answer before it has sent everything, and uvicorn closes a connection that the
+    client wants closed as soon as it has answered. Starlette's own limit answers at once, in text.
+    """
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        try:
+            body = await _read(Request(scope, receive))
+
+            async def read() -> dict[str, Any]:
+                return {"type": "http.request", "body": body}
+
+            with refusing():
+                await self._app(scope, read, send)
+        except Refusal as refusal:
+            answer = _json({"error": refusal.message}, refusal.http_status)
+            await answer(scope, receive, send)
+        except ClientDisconnect:
+            pass
+
+
+class RestServer(uvicorn.Server):
+    """Uvicorn without its own signal handlers: whoever starts the server ends it."""
+
+    def __init__(self, application: Any) -> None:
+        config = uvicorn.Config(
+            application,
+            http=_Connection,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            limit_concurrency=MAX_PENDING,
+            timeout_graceful_shutdown=GRACE_S,
+        )
+        super().__init__(config)
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leaves signals alone."""
+        yield
+
+
+class _Connection(H11Protocol):
+    """A connection that is closed if a request takes too long to arrive.
+
+    Uvicorn's own timer runs between requests only: a client that sends a byte now and then could
+    hold a connection for ever. Bytes that arrive do not start this one again.
+    """
+
+    timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._watch()
+
+    def _watch(self) -> None:
+        arriving = self.conn.their_state in (h11.IDLE, h11.SEND_BODY)
+        if arriving and not self.transport.is_closing():
+            self.timer = self.timer or self.loop.call_later(ARRIVAL_S, self.transport.close)
+        elif self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+
+
+def _asked_for(request: Request) -> tuple[str, int | None, str]:
+    """Name, version and label in a path."""
+    asked = request.path_params
+    return asked["name"], asked.get("version"), asked.get("label", "")
 
 
 async def _read(request: Request) -> bytes:
-    """The body; of one that is too large nothing is kept."""
-    parts, size = [], 0
+    """The body; nothing is kept of one that is too large."""
+    body, size = bytearray(), 0
     async for part in request.stream():
         size += len(part)
         if size <= MAX_BODY_BYTES:
-            parts.append(part)
-        else:
-            parts.clear()
-        if size > MAX_DISCARDED_BYTES:
+            body += part
+        elif size > MAX_DISCARDED_BYTES:
             break
     if size > MAX_BODY_BYTES:
         raise Refusal(
             grpc.StatusCode.RESOURCE_EXHAUSTED,
             f"the body has more than {MAX_BODY_BYTES} bytes, which is the limit.",
         )
-    return b"".join(parts)
+    return bytes(body)
 
 
-def _version(found: re.Match[str]) -> int | None:
-    text = found["version"]
-    if text is None:
-        return None
-    if len(text) > 30 or int(text) > _LARGEST_VERSION:
-        raise invalid(f"Failed to convert version: {text[:40]} to numeric.")
-    return int(text)
-
-
-def _metadata(response: Any) -> bytes:
-    definitions = get_model_metadata_pb2.SignatureDefMap()
-    response.metadata["signature_def"].Unpack(definitions)
-    content = {
-        "model_spec": _plain(response.model_spec),
-        "metadata": {"signature_def": _plain(definitions)},
-    }
-    return json.dumps(content).encode()
-
-
-def _message(message: Any) -> bytes:
-    return json.dumps(_plain(message)).encode()
+async def _no_route(request: Request, _: Exception) -> Response:
+    path = request.scope["path"][:200]
+    if path.lower().startswith("/v1/"):
+        raise invalid(f"Malformed request: {request.method} {path}")
+    raise not_found(f"there is nothing at {path}")
 
 
 def _plain(message: Any) -> Any:
@@ -150,5 +245,6 @@ def _plain(message: Any) -> Any:
     )
 
 
-def _json(content: bytes, status: int = 200) -> Response:
-    return Response(content, status, media_type="application/json")
+def _json(content: Any, status: int = 200) -> Response:
+    # ASCII, because a message may quote half a surrogate pair, which UTF-8 has not.
+    return Response(json.dumps(content), status, media_type="application/json")

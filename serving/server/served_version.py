@@ -1,109 +1,81 @@
-"""One version in memory: loaded, warmed up, and counted while requests run on it."""
+"""One version in memory: loaded, warmed up, and kept while requests run on it.
+
+TensorFlow's own loader replays no warm-up requests; that is done here, as TensorFlow Serving does.
+"""
 
 import asyncio
+import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from google.protobuf.message import DecodeError
+from tensorflow_serving.apis import prediction_log_pb2
 
-from serving.bundle.loading import LoadedBundle, load_bundle
-from serving.server.batch_queue import BatchQueue
-from serving.server.batches import Arrays
+from serving.bundle.loading import LoadedBundle, LoadedModel, load_bundle
+from serving.bundle.warmup import WARMUP_PATH
+from serving.server.batch_queue import Arrays, BatchQueue
 from serving.server.batching_parameters import BatchingParameters, read_batching_parameters
 from serving.server.metrics import Metrics
-from serving.server.refusals import invalid
-from serving.server.signatures import DEFAULT, Signature, read_signature_defs, signatures_of
-from serving.server.warmup_replay import replay_warmup
+from serving.server.refusals import Refusal, invalid
+from serving.server.signatures import (
+    DEFAULT,
+    Signature,
+    array_of,
+    read_signature_defs,
+    signatures_of,
+)
 from tfrs_twotower.artifacts import MANIFEST_NAME
 from tfrs_twotower.errors import BundleError
 
+NUM_THREADS = os.cpu_count() or 1
+"""How many threads run signatures; a version's batching parameters may use fewer at one time."""
+_MAX_WARMUP_REQUESTS = 1000
 
-@dataclass(frozen=True)
-class LoadedVersion:
-    """What loading a version gives; made on a thread."""
+
+@dataclass(eq=False)
+class ServedVersion:
+    """A version that answers. Its methods run on the server's event loop."""
 
     model_name: str
     version: int
     bundle: LoadedBundle
-    definitions: dict[str, Any]
-    """`SignatureDef` by name."""
+    definitions: Any
+    """`SignatureDefMap`."""
     signatures: dict[str, Signature]
     batching: BatchingParameters | None
+    threads: Executor
+    """Run its signatures."""
+    metrics: Metrics
     written: float
     """When the version was written, in seconds since 1970."""
     load_s: float
     warmup_s: float
+    num_users: int = 0
+    """Requests that run on it."""
 
-
-def load_version(
-    model_name: str, directory: Path, num_threads: int, batching: bool = True
-) -> LoadedVersion:
-    """Loads a version, verifies its checksums, and replays its warm-up requests.
-
-    Args:
-        model_name: the model's name at the server.
-        directory: of the version; its name is the version's number.
-        num_threads: threads that the server runs signatures on.
-        batching: whether the version's batching parameters are followed.
-
-    Raises:
-        TwoTowerError: a file is damaged or missing, TensorFlow cannot load it, or a warm-up
-            request fails.
-    """
-    started = time.monotonic()
-    bundle = load_bundle(directory)
-    definitions = read_signature_defs(directory)
-    signatures = signatures_of(bundle, definitions)
-    parameters = read_batching_parameters(directory, num_threads) if batching else None
-    loaded = time.monotonic()
-    replay_warmup(bundle, signatures)
-    return LoadedVersion(
-        model_name,
-        int(directory.name),
-        bundle,
-        definitions,
-        signatures,
-        parameters,
-        (directory / MANIFEST_NAME).stat().st_mtime,
-        loaded - started,
-        time.monotonic() - loaded,
-    )
-
-
-class ServedVersion:
-    """A version that answers. Its methods run on the server's event loop."""
-
-    def __init__(self, loaded: LoadedVersion, threads: Executor, metrics: Metrics) -> None:
-        """Takes over a loaded version.
-
-        Args:
-            loaded: by `load_version`.
-            threads: that signatures run on.
-            metrics: that are told of runs.
-        """
-        self.loaded = loaded
-        self._threads = threads
-        self._metrics = metrics
-        self.num_users = 0
-        """Requests that run on it."""
+    def __post_init__(self) -> None:
         self._unused = asyncio.Event()
         self._unused.set()
         self._queues = {
-            name: BatchQueue(self._runner(name), loaded.batching, threads, metrics)
-            for name in loaded.signatures
-            if loaded.batching is not None
+            name: BatchQueue(
+                partial(self.bundle.call, name), self.batching, self.threads, self.metrics
+            )
+            for name in self.signatures
+            if self.batching is not None
         }
 
     @property
     def model_version(self) -> str:
         """What the version's own answers call it."""
-        return str(self.loaded.bundle.manifest.details.get("model_version", ""))
+        return str(self.bundle.manifest.details.get("model_version", ""))
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
@@ -128,11 +100,11 @@ class ServedVersion:
             Refusal: there is none.
         """
         try:
-            return self.loaded.signatures[name or DEFAULT]
+            return self.signatures[name or DEFAULT]
         except KeyError:
             raise invalid(
                 f'Serving signature name: "{name[:100]}" not found in signature def; there are '
-                f"{', '.join(sorted(self.loaded.signatures))}."
+                f"{', '.join(sorted(self.signatures))}."
             ) from None
 
     async def answer(self, signature: Signature, inputs: Arrays) -> Mapping[str, Any]:
@@ -140,10 +112,11 @@ class ServedVersion:
 
         Args:
             signature: one of this version's.
-            inputs: which fit it, one by one.
+            inputs: arrays that fit it, one by one.
 
         Raises:
-            Refusal: their rows differ in number, or the graph refuses them.
+            Refusal: the inputs differ in their number of rows, the graph refuses them, or an
+                output is not finite.
         """
         rows = {name: len(values) for name, values in inputs.items()}
         if len(set(rows.values())) != 1:
@@ -155,21 +128,81 @@ class ServedVersion:
                 outputs = await self._queues[name].answer(inputs)
             else:
                 loop = asyncio.get_running_loop()
-                outputs = await loop.run_in_executor(self._threads, self._runner(name), inputs)
+                outputs = await loop.run_in_executor(self.threads, self.bundle.call, name, inputs)
         except (BundleError, tf.errors.InvalidArgumentError) as cause:
-            raise invalid(_first_line(cause)) from cause
-        self._metrics.runtime_latency.observe(
-            (time.monotonic() - started) * 1e6, self.loaded.model_name, "Predict", "TF"
+            raise invalid(str(cause.__cause__ or cause).partition("\n")[0]) from cause
+        model_name, num_rows = self.model_name, next(iter(rows.values()))
+        self.metrics.runtime_latency.labels(model_name, "Predict", "TF").observe(
+            (time.monotonic() - started) * 1e6
         )
-        num_rows = next(iter(rows.values()))
-        self._metrics.request_example_counts.observe(num_rows, self.loaded.model_name)
-        self._metrics.request_example_count_total.add(self.loaded.model_name, by=num_rows)
+        self.metrics.request_example_counts.labels(model_name).observe(num_rows)
+        self.metrics.request_example_count_total.labels(model_name).inc(num_rows)
         _check_finite(outputs)
         return outputs
 
-    def _runner(self, name: str) -> Callable[[Arrays], dict[str, Any]]:
-        bundle = self.loaded.bundle
-        return lambda inputs: bundle.call(name, inputs)
+
+def load_version(
+    model_name: str, directory: Path, *, threads: Executor, metrics: Metrics, batching: bool = True
+) -> ServedVersion:
+    """Loads a version, verifies its checksums, and replays its warm-up requests.
+
+    Args:
+        model_name: the model's name at the server.
+        directory: of the version; its name is the version's number.
+        threads: run the version's signatures.
+        metrics: count them.
+        batching: whether the version's batching parameters are followed.
+
+    Raises:
+        TwoTowerError: a file is damaged or missing, TensorFlow cannot load it, or a warm-up
+            request fails.
+    """
+    started = time.monotonic()
+    bundle = load_bundle(directory)
+    definitions = read_signature_defs(directory)
+    signatures = signatures_of(bundle, definitions)
+    parameters = read_batching_parameters(directory, NUM_THREADS) if batching else None
+    loaded = time.monotonic()
+    _replay_warmup(bundle, signatures)
+    return ServedVersion(
+        model_name,
+        int(directory.name),
+        bundle,
+        definitions,
+        signatures,
+        parameters,
+        threads,
+        metrics,
+        written=(directory / MANIFEST_NAME).stat().st_mtime,
+        load_s=loaded - started,
+        warmup_s=time.monotonic() - loaded,
+    )
+
+
+def _replay_warmup(model: LoadedModel, signatures: Mapping[str, Signature]) -> None:
+    """Runs each request once; as at TensorFlow Serving, one that fails fails the version.
+
+    Raises:
+        BundleError: the file is not one, has too many requests, or one of them fails.
+    """
+    path = model.directory / WARMUP_PATH
+    if not path.is_file():
+        return
+    count = 0
+    try:
+        records = tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
+        for count, record in enumerate(records, start=1):
+            if count > _MAX_WARMUP_REQUESTS:
+                raise invalid(f"at most {_MAX_WARMUP_REQUESTS} are replayed")
+            request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
+            signature = signatures[request.model_spec.signature_name or DEFAULT]
+            tensors = request.inputs.items()
+            inputs = {name: array_of(signature, name, proto) for name, proto in tensors}
+            model.call(signature.name, inputs)
+    except (BundleError, DecodeError, KeyError, Refusal, tf.errors.OpError) as cause:
+        raise BundleError(
+            f"{path}: warm-up request {count} fails: {cause}. Export the bundle again."
+        ) from cause
 
 
 def _check_finite(outputs: Mapping[str, Any]) -> None:
@@ -179,7 +212,3 @@ def _check_finite(outputs: Mapping[str, Any]) -> None:
                 f"output '{name}' is not a finite number for these inputs; look for infinite or "
                 "huge numbers among them."
             )
-
-
-def _first_line(error: Exception) -> str:
-    return str(error.__cause__ or error).partition("\n")[0]

@@ -1,19 +1,42 @@
-"""What a version's signatures take and give, and whether a request's inputs fit them."""
+"""What a version's signatures take and give, and their tensors as `TensorProto`s.
 
-from collections.abc import Collection, Iterable, Sequence
+`tf.make_ndarray` reads a message's values, but trusts it: one value with the shape [1000000000]
+takes gigabytes. So a request is checked against the signature before. `tf.make_tensor_proto` would
+write numbers as raw bytes; TensorFlow Serving answers with values in their typed fields.
+"""
+
+import math
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
+from tensorflow.core.framework import tensor_pb2
 from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow_serving.apis import get_model_metadata_pb2
 
 from serving.bundle.loading import LoadedModel
 from serving.bundle.versions import SAVED_MODEL_NAME
-from serving.server.limits import MAX_ROWS, MAX_VALUES
-from serving.server.refusals import invalid
+from serving.server.refusals import (
+    MAX_BODY_BYTES,
+    MAX_ROWS,
+    MAX_STRING_BYTES,
+    MAX_VALUES,
+    invalid,
+)
 
 DEFAULT = "serving_default"
+_FIELDS = {
+    tf.float32: "float_val",
+    tf.float64: "double_val",
+    tf.int32: "int_val",
+    tf.int64: "int64_val",
+    tf.bool: "bool_val",
+    tf.string: "string_val",
+}
 
 
 @dataclass(frozen=True)
@@ -24,47 +47,42 @@ class Signature:
     inputs: dict[str, tf.TensorSpec]
     outputs: tuple[str, ...]
 
-    def check_names(self, found: Collection[str]) -> None:
+    def check_names(self, names: Collection[str]) -> None:
         """Refuses missing and unknown inputs.
 
         Raises:
             Refusal: the names differ.
         """
-        if set(found) == set(self.inputs):
+        if set(names) == set(self.inputs):
             return
-        extra = ",".join(sorted(set(found) - set(self.inputs)))
-        missing = ",".join(sorted(set(self.inputs) - set(found)))
+        extra = ",".join(sorted(set(names) - set(self.inputs)))
+        missing = ",".join(sorted(set(self.inputs) - set(names)))
         raise invalid(
-            f"input size does not match signature: {len(found)}!={len(self.inputs)}. Sent extra: "
+            f"input size does not match signature: {len(names)}!={len(self.inputs)}. Sent extra: "
             f"{{{extra[:300]}}}. Missing but required: {{{missing}}}."
         )
 
     def check_shape(self, name: str, shape: Sequence[int]) -> None:
         """Refuses a shape before a tensor is made of it.
 
-        Args:
-            name: of the input.
-            shape: `[rows, ...]` as the request declares it.
-
         Raises:
             Refusal: wrong rank or width, no rows, no columns, or too many values.
         """
         expected = self.inputs[name].shape.as_list()
-        shown = "[" + ", ".join("n" if size is None else str(size) for size in expected) + "]"
-        fits = len(shape) == len(expected) and all(
-            size == wanted or (wanted is None and size > 0)
-            for size, wanted in zip(shape, expected, strict=True)
-        )
-        if not fits:
+        if len(shape) != len(expected) or any(
+            size < 1 or width not in (None, size)
+            for size, width in zip(shape, expected, strict=True)
+        ):
+            shown = ", ".join("n" if width is None else str(width) for width in expected)
             raise invalid(
-                f"input '{name}' has the shape {list(shape[:8])}; expected {shown} with at least "
+                f"input '{name}' has the shape {list(shape[:8])}; expected [{shown}] with at least "
                 "one row and one column."
             )
         if shape[0] > MAX_ROWS:
             raise invalid(f"input '{name}' has {shape[0]} rows; at most {MAX_ROWS} are allowed.")
-        if num_values(shape) > MAX_VALUES:
+        if math.prod(shape) > MAX_VALUES:
             raise invalid(
-                f"input '{name}' has {num_values(shape)} values; at most {MAX_VALUES} are allowed."
+                f"input '{name}' has {math.prod(shape)} values; at most {MAX_VALUES} are allowed."
             )
 
     def wanted_outputs(self, output_filter: Sequence[str]) -> tuple[str, ...]:
@@ -73,8 +91,6 @@ class Signature:
         Raises:
             Refusal: there is no such output, or one is asked for twice.
         """
-        if not output_filter:
-            return self.outputs
         for name in output_filter:
             if name not in self.outputs:
                 raise invalid(
@@ -83,30 +99,113 @@ class Signature:
                 )
         if len(set(output_filter)) < len(output_filter):
             raise invalid("duplicate output tensor alias in output_filter.")
-        return tuple(output_filter)
+        return tuple(output_filter) or self.outputs
 
 
-def num_values(shape: Iterable[int]) -> int:
-    """Product of the sizes, in Python's integers, which do not overflow."""
-    count = 1
-    for size in shape:
-        count *= size
-    return count
+def check_strings(name: str, values: Collection[bytes]) -> None:
+    """Refuses strings that are too long, alone or together.
+
+    A short message can ask for many copies of one string, so together they may have no more bytes
+    than a body.
+
+    Raises:
+        Refusal: they are too long.
+    """
+    if sum(map(len, values)) > MAX_BODY_BYTES:
+        raise invalid(f"input '{name}' has more than {MAX_BODY_BYTES} bytes of strings.")
+    longest = max(map(len, values), default=0)
+    if longest > MAX_STRING_BYTES:
+        raise invalid(
+            f"input '{name}' has a string of {longest} bytes; at most {MAX_STRING_BYTES} are "
+            "allowed."
+        )
 
 
-def read_signature_defs(version_dir: Path) -> dict[str, Any]:
-    """The `SignatureDef`s in a SavedModel, by name."""
+def read_signature_defs(version_dir: Path) -> Any:
+    """A `SignatureDefMap` of the signatures in a SavedModel, without the rest of it."""
     saved = saved_model_pb2.SavedModel.FromString((version_dir / SAVED_MODEL_NAME).read_bytes())
-    found = {}
+    definitions = get_model_metadata_pb2.SignatureDefMap()
     for name, definition in saved.meta_graphs[0].signature_def.items():
-        found[name] = type(definition)()
-        found[name].CopyFrom(definition)
-    return found
+        definitions.signature_def[name].CopyFrom(definition)
+    return definitions
 
 
-def signatures_of(model: LoadedModel, definitions: dict[str, Any]) -> dict[str, Signature]:
-    """The signatures that can be called, by name."""
+def signatures_of(model: LoadedModel, definitions: Any) -> dict[str, Signature]:
+    """The signatures that can be called, by name; `definitions` is their `SignatureDefMap`."""
     return {
-        name: Signature(name, model.inputs(name), tuple(sorted(definitions[name].outputs)))
+        name: Signature(
+            name, model.inputs(name), tuple(sorted(definitions.signature_def[name].outputs))
+        )
         for name in model.model.signatures
     }
+
+
+def array_of(signature: Signature, name: str, proto: Any) -> npt.NDArray[Any]:
+    """The array that a `TensorProto` holds.
+
+    Where it has fewer values than its shape asks for, the last one is repeated, as TensorFlow does;
+    without any value they are zeros or "".
+
+    Raises:
+        Refusal: it does not fit the signature's input of this name, or holds more values than its
+            shape asks for.
+    """
+    dtype = signature.inputs[name].dtype
+    if proto.dtype != dtype.as_datatype_enum:
+        raise invalid(
+            f"input '{name}' has the type {_type_name(proto.dtype)}; expected {dtype.name}."
+        )
+    if proto.tensor_shape.unknown_rank:
+        raise invalid(f"input '{name}' has no shape.")
+    shape = [dim.size for dim in proto.tensor_shape.dim]
+    signature.check_shape(name, shape)
+    count = math.prod(shape)
+    if proto.tensor_content:
+        _check_content(name, len(proto.tensor_content), dtype, count)
+    else:
+        _check_values(name, getattr(proto, _field(name, dtype)), dtype, count)
+    array = tf.make_ndarray(proto)
+    # A byte of tensor_content that is neither 0 nor 1 would be a bool that is neither.
+    return array.view(np.uint8) != 0 if dtype == tf.bool else array
+
+
+def proto_of(values: npt.NDArray[Any]) -> Any:
+    """A `TensorProto` of numbers or bytes, in their typed field as TensorFlow Serving writes it."""
+    dtype = tf.string if values.dtype == object else tf.as_dtype(values.dtype)
+    shape = tf.TensorShape(values.shape).as_proto()
+    proto = tensor_pb2.TensorProto(dtype=dtype.as_datatype_enum, tensor_shape=shape)
+    getattr(proto, _field("output", dtype)).extend(values.reshape(-1).tolist())
+    return proto
+
+
+def _check_content(name: str, num_bytes: int, dtype: tf.DType, count: int) -> None:
+    if dtype == tf.string:
+        raise invalid(f"input '{name}' has strings in tensor_content; put them into string_val.")
+    if num_bytes != count * dtype.size:
+        raise invalid(
+            f"input '{name}' has {num_bytes} bytes of tensor_content; its shape asks for "
+            f"{count * dtype.size}."
+        )
+
+
+def _check_values(name: str, values: Any, dtype: tf.DType, count: int) -> None:
+    if len(values) > count:
+        raise invalid(f"input '{name}' has {len(values)} values; its shape asks for {count}.")
+    if dtype == tf.string:
+        if not values:
+            values.append(b"")  # tf.make_ndarray would repeat a "" of text
+        check_strings(name, [*values, *[values[-1]] * (count - len(values))])
+
+
+def _field(name: str, dtype: tf.DType) -> str:
+    try:
+        return _FIELDS[dtype]
+    except KeyError:
+        raise invalid(f"'{name}': tensors of {dtype.name} are not supported.") from None
+
+
+def _type_name(number: int) -> str:
+    try:
+        return str(tf.as_dtype(number).name)
+    except TypeError:
+        return f"number {number}"

@@ -11,7 +11,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from serving.server.local_server import ServerOptions, running
-from serving.server.model_source import from_directory
+from serving.server.models import from_directory
 from tests.fixtures.served_model import score, write_corrupt_version, write_version
 
 pytestmark = pytest.mark.integration
@@ -108,7 +108,7 @@ def swap(tmp_path, num_versions, corrupt):
             stopping.set()
             for client in clients:
                 client.join()
-        assert [served.loaded.version for served in server.manager.versions] == [num_versions]
+        assert [served.version for served in server.manager.versions] == [num_versions]
     print(sum(len(client.versions) for client in clients), "answers while versions changed")  # noqa: T201
     return clients
 

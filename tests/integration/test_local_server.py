@@ -20,10 +20,9 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from serving.server.limits import MAX_BODY_BYTES
 from serving.server.local_server import READY_SERVICE, ServerOptions, running
-from serving.server.model_source import from_directory
-from serving.server.models import config_of
+from serving.server.models import config_of, from_directory
+from serving.server.refusals import MAX_BODY_BYTES
 from tests.fixtures.served_model import (
     REQUEST,
     answer_ids,
@@ -211,6 +210,11 @@ def test_what_is_not_there(predict, http, channel):
     error_of(http("/v1/models/Shop:rank", {}), 400, "Malformed request: POST /v1/models/Shop:rank")
     error_of(http("/v1/models/Shop:classify", {}), 400, ":predict only")
     error_of(http("/elsewhere"), 404, "nothing at /elsewhere")
+    error_of(http("/v1/models/Shop", method="DELETE"), 400, "Malformed request: DELETE")
+    error_of(http("/v1/models/Shop/"), 400, "Malformed request: GET /v1/models/Shop/")
+    for version in ("9" * 5000, "9223372036854775808"):
+        where = f"/v1/models/Shop/versions/{version}"
+        error_of(http(where), 400, "Failed to convert version: 9")
     stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
     request = classification_pb2.ClassificationRequest()
     refused(stub.Classify, request, grpc.StatusCode.INVALID_ARGUMENT, "answers Predict only")
@@ -228,11 +232,31 @@ def test_an_infinite_number_has_no_answer_and_a_missing_one_is_no_fault(predict,
     error_of(http("/v1/models/Shop:predict", {"inputs": infinite}), 400, "not a finite")
 
 
+def test_an_error_that_nobody_foresaw(server, models, http, monkeypatch):
+    def fail(*_):
+        raise ValueError("out of paper\nat line 3")
+
+    monkeypatch.setattr(server.manager, "states", fail)
+    request = get_model_status_pb2.GetModelStatusRequest()
+    request.model_spec.name = "Shop"
+    refused(models.GetModelStatus, request, grpc.StatusCode.INTERNAL, '"ValueError: out of paper"')
+    assert http("/v1/models/Shop") == (500, '{"error": "ValueError: out of paper"}')
+
+
 def test_health_and_probes(channel, http):
     check = health_pb2_grpc.HealthStub(channel).Check
     for service in ("", READY_SERVICE):
         status = check(health_pb2.HealthCheckRequest(service=service), timeout=20).status
         assert status == health_pb2.HealthCheckResponse.SERVING
+    unknown = health_pb2.HealthCheckRequest(service="tensorflow.serving.Nothing")
+    with pytest.raises(grpc.RpcError) as caught:
+        check(unknown, timeout=20)
+    assert caught.value.code() == grpc.StatusCode.NOT_FOUND
+    watch = health_pb2_grpc.HealthStub(channel).Watch(
+        health_pb2.HealthCheckRequest(service=READY_SERVICE), timeout=20
+    )
+    assert next(iter(watch)).status == health_pb2.HealthCheckResponse.SERVING
+    watch.cancel()
     assert http("/livez")[0] == http("/readyz")[0] == 200
 
 

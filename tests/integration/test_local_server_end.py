@@ -11,7 +11,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 
 from serving.server.local_server import ServerOptions, running
-from serving.server.model_source import from_directory
+from serving.server.models import from_directory
 from tests.fixtures.served_model import REQUEST, answer_ids, request_of, write_version
 
 pytestmark = pytest.mark.integration

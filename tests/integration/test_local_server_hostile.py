@@ -7,18 +7,28 @@ import select
 import socket
 import threading
 import time
+import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from random import Random
 
+import grpc
 import pytest
+from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
 
-from serving.server import rest_server
+from serving.server import local_server, rest_api
 from serving.server.local_server import ServerOptions, running
-from serving.server.model_source import from_directory
+from serving.server.models import from_directory
 from tests.e2e.serving_process import serving
 from tests.fixtures.attacking import Attack
-from tests.fixtures.served_model import BASKET, REQUEST, TEXT, answer_ids, write_version
+from tests.fixtures.served_model import (
+    BASKET,
+    REQUEST,
+    TEXT,
+    answer_ids,
+    request_of,
+    write_version,
+)
 from tfrs_twotower.errors import UnsupportedEnvironment
 
 pytestmark = pytest.mark.integration
@@ -65,7 +75,7 @@ def test_bytes_that_are_no_request(server):
      b"Content-Length: 9\r\n\r\n{"],
 )  # fmt: skip
 def test_a_client_that_never_finishes_is_left(server, monkeypatch, beginning):
-    monkeypatch.setattr(rest_server, "ARRIVAL_S", 0.4)
+    monkeypatch.setattr(rest_api, "ARRIVAL_S", 0.4)
     with socket.create_connection(("127.0.0.1", server.rest_port), timeout=10) as slow:
         slow.sendall(beginning)
         begun = time.monotonic()
@@ -74,6 +84,41 @@ def test_a_client_that_never_finishes_is_left(server, monkeypatch, beginning):
                 slow.sendall(b"x" if beginning else b"")  # a byte now and then gives no more time
             assert slow.recv(1000) == b""
         assert 0.2 < time.monotonic() - begun < 9
+
+
+def test_a_body_without_an_end_is_refused_before_it_has_arrived(server, monkeypatch):
+    monkeypatch.setattr(rest_api, "MAX_BODY_BYTES", 100)
+    monkeypatch.setattr(rest_api, "MAX_DISCARDED_BYTES", 1000)
+    head = b"POST /v1/models/Shop:predict HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.rest_port), timeout=10) as sender:
+        sender.sendall(head + b"x" * 900)
+        assert not select.select([sender], [], [], 0.3)[0], "the rest may come"
+        sender.sendall(b"x" * 200)
+        assert sender.recv(1000).startswith(b"HTTP/1.1 413 ")
+
+
+def test_more_requests_than_may_wait_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(rest_api, "MAX_PENDING", 2)
+    monkeypatch.setattr(local_server, "MAX_PENDING", 1)
+    write_version(tmp_path / "Shop", 1, wait_micros=1_000_000)
+    with running(ServerOptions(from_directory(tmp_path), 0, 0)) as server:
+        (served,) = server.manager.versions
+        address = f"127.0.0.1:{server.grpc_port}"
+        own = [("grpc.use_local_subchannel_pool", 1)]  # a connection of its own
+        with grpc.insecure_channel(address, own) as one, grpc.insecure_channel(address, own) as two:
+            waiting = PredictionServiceStub(one).Predict.future(request_of(), timeout=20)
+            while not served.num_users:
+                time.sleep(0.01)
+            with pytest.raises(grpc.RpcError) as caught:
+                PredictionServiceStub(two).Predict(request_of(), timeout=20)
+            assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert waiting.result().outputs["candidate_ids"].string_val[0] == b"c1"
+        with (
+            socket.create_connection(("127.0.0.1", server.rest_port), timeout=10),
+            pytest.raises(urllib.error.HTTPError, match="503"),
+        ):
+            ask(server.rest_port)
+        assert ask(server.rest_port) == answer_ids(1)
 
 
 def test_small_packets_of_one_connection_do_not_wait_for_each_other(server):

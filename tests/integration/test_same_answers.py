@@ -17,7 +17,7 @@ from serving.bundle.query import ask
 from serving.bundle.warmup import WARMUP_PATH
 from serving.client.client import Client
 from serving.server.local_server import ServerOptions, running
-from serving.server.model_source import from_directory
+from serving.server.models import from_directory
 from tests.fixtures.small_release import publish_release, small_corpus, small_queries, small_release
 from tests.integration.cpp.loader import LoaderFailed, answer_in_cpp, read_requests
 from tests.unit.pipelines.cli.command import twotower

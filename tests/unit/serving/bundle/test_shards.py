@@ -13,7 +13,7 @@ from serving.client.sharded_client import ShardedClient
 from serving.refresh.changes import encode_candidates
 from serving.refresh.refresh import Given, refresh_bundles, refreshed_release
 from serving.server.local_server import ServerOptions, running
-from serving.server.model_source import from_directory
+from serving.server.models import from_directory
 from tests.fixtures.asking import answers
 from tests.fixtures.small_release import (
     NUM_CANDIDATES,

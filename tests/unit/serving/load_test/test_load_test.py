@@ -1,5 +1,7 @@
 import json
+import re
 import subprocess
+from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +11,9 @@ from tensorflow_serving.apis import predict_pb2
 
 from serving.bundle.warmup import write_warmup_requests
 from serving.client.endpoint import parse_target
-from serving.load_test import running
-from serving.load_test.page import load_test_page
-from serving.load_test.prepared import as_bytes, from_queries, from_warmup
-from serving.load_test.running import LoadTest, run_load_test
+from serving.load_test import measurement
+from serving.load_test.measurement import run_load_test
+from serving.load_test.replayed_requests import as_bytes, from_queries, from_warmup
 from tests.unit.pipelines.cli.command import twotower
 from tests.unit.serving.fake_endpoint import ENDPOINTS, FakeModel
 from tfrs_twotower.errors import BundleError, EndpointError, UnsupportedEnvironment
@@ -72,15 +73,44 @@ def test_users_ask_and_errors_are_counted(monkeypatch, capsys, tmp_path, bundle,
     assert "told to be RESOURCE_EXHAUSTED" in next(iter(found["errors"]))
     assert 0 < found["p50_ms"] <= found["p95_ms"] <= found["p99_ms"] <= found["worst_ms"]
     assert found["queries_per_s"] == pytest.approx(4 * found["num_answers"] / found["seconds"])
+    shown = report_of(page)
+    assert shown["host"] == target
+    (row, total) = shown["requests_statistics"]
+    assert row["num_requests"] == total["num_requests"]
+    assert row["num_requests"] == found["num_answers"] + found["num_errors"]
+    assert row["num_failures"] == found["num_errors"]
+    assert "told to be RESOURCE_EXHAUSTED" in shown["failures_statistics"][0]["error"]
+    times = shown["response_time_statistics"][0]
+    assert times["1.0"] == pytest.approx(found["worst_ms"], abs=0.006), "not whole milliseconds"
+    # Locust takes one of the measured times, NumPy a point between two.
+    assert times["0.5"] == pytest.approx(found["p50_ms"], rel=0.3)
+
+
+class Tags(HTMLParser):
+    """Tags of a page with their attributes; what scripts write is none of them."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.seen = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.append((tag, dict(attrs)))
+
+
+def report_of(page):
+    """The figures in locust's report, which must bring its scripts along."""
     text = page.read_text()
-    assert "<svg" in text
-    assert "Errors" in text
-    assert "http-equiv" not in text
-    assert "src=" not in text
+    tags = Tags(text).seen
+    assert ("div", {"id": "root"}) in tags
+    assert not [tag for tag in tags if "src" in tag[1] or "http-equiv" in tag[1]]
+    assert {given["rel"] for name, given in tags if name == "link"} <= {"shortcut icon"}
+    (figures,) = re.findall(r"window\.templateArgs = (\{.*\})", text)
+    return json.loads(figures)
 
 
 def run_with(monkeypatch, process):
-    monkeypatch.setattr(running.subprocess, "run", process)
+    monkeypatch.setattr(measurement.subprocess, "run", process)
     requests = [{"user_id": np.array([b""], object)}]
     return run_load_test("http://h:1/shop", "serving_default", requests, users=1, duration_s=1.0)
 
@@ -89,7 +119,7 @@ def test_nobody_answers(monkeypatch):
     found = {"milliseconds": [], "errors": {"a": 1, "HTTP 503": 9}, "seconds": 1.0}
 
     def process(command, **_):
-        (Path(command[-1]) / "found.json").write_text(json.dumps(found))
+        (Path(command[-1]) / "measured.json").write_text(json.dumps(found))
 
     with pytest.raises(EndpointError, match="no request was answered in 1 s; HTTP 503"):
         run_with(monkeypatch, process)
@@ -104,14 +134,6 @@ def test_locust_fails(monkeypatch):
 
 
 def test_locust_is_an_extra(monkeypatch):
-    monkeypatch.setattr(running.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(measurement.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(UnsupportedEnvironment, match=r"pip install 'tfrs-twotower\[loadtest\]'"):
-        running.check_locust()
-
-
-def test_the_page_of_equal_times():
-    times = [1.0, 1.0]
-    test = LoadTest("grpc://h/<m>", "s", 1, 1, 1.0, 2, 0, {}, 2.0, 2.0, 1.0, 1.0, 1.0, 1.0, times)
-    page = load_test_page(test)
-    assert "grpc://h/&lt;m&gt;" in page
-    assert "nan" not in page.lower()
+        measurement.check_locust()

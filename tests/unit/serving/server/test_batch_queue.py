@@ -1,4 +1,4 @@
-"""Requests that are put together, with a signature in NumPy."""
+"""Requests that are put together and apart, and a queue of them with a signature in NumPy."""
 
 import asyncio
 import threading
@@ -8,12 +8,10 @@ import grpc
 import numpy as np
 import pytest
 
-from serving.server.batch_queue import BatchQueue
-from serving.server.batches import longest_of
+from serving.server.batch_queue import BatchQueue, join, longest_of, split
 from serving.server.batching_parameters import BatchingParameters
-from serving.server.limits import MAX_VALUES
 from serving.server.metrics import Metrics
-from serving.server.refusals import Refusal
+from serving.server.refusals import MAX_VALUES, Refusal
 
 SIZES = (1, 2, 4)
 
@@ -165,3 +163,28 @@ def test_long_strings_are_not_multiplied():
     with ThreadPoolExecutor(1) as threads:
         asyncio.run(main(threads))
     assert asked == [(1, 1), (1, 1000)]
+
+
+def strings(*rows):
+    return np.array([[name.encode() for name in row] for row in rows], object)
+
+
+def test_a_request_is_padded_with_its_own_first_element():
+    # Two requests of 1 and 2 rows, widths 3 and 1, filled up to 4 rows.
+    first = {"x": strings("abc"), "n": np.array([1.0], np.float32)}
+    second = {"x": strings("d", "e"), "n": np.array([2.0, 3.0], np.float32)}
+    batch = join([first, second], 4)
+    assert batch["x"].tolist() == strings("abc", "ddd", "edd", "ddd").tolist()
+    assert batch["n"].tolist() == [1, 2, 3, 2]
+    assert batch["n"].dtype == np.float32
+
+
+def test_a_request_that_fits_is_left_alone():
+    inputs = {"x": strings("ab")}
+    assert join([inputs], 1)["x"] is inputs["x"]
+
+
+def test_every_request_gets_its_rows():
+    outputs = {"y": np.arange(10).reshape(5, 2)}
+    parts = split(outputs, [1, 3])
+    assert [part["y"].tolist() for part in parts] == [[[0, 1]], [[2, 3], [4, 5], [6, 7]]]

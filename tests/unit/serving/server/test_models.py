@@ -2,7 +2,7 @@ import pytest
 from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
-from serving.server.models import Policy, config_of, read_models
+from serving.server.models import config_of, read_models, wanted_versions
 from tfrs_twotower.errors import BundleError
 
 
@@ -10,17 +10,22 @@ def models(text):
     return read_models(text_format.Parse(text, model_server_config_pb2.ModelServerConfig()))
 
 
+def model(text):
+    return text_format.Parse(f'name: "a" {text}', model_server_config_pb2.ModelConfig())
+
+
 @pytest.mark.parametrize(
-    ("policy", "chosen"),
+    ("policy", "wanted"),
     [
-        (Policy("latest"), [9]),
-        (Policy("latest", num_versions=2), [9, 5]),
-        (Policy("all"), [9, 5, 2]),
-        (Policy("specific", versions=(2, 5, 7)), [5, 2]),
+        ("", [9]),
+        ("model_version_policy { latest {} }", [9]),
+        ("model_version_policy { latest { num_versions: 2 } }", [9, 5]),
+        ("model_version_policy { all {} }", [9, 5, 2]),
+        ("model_version_policy { specific { versions: [7, 2, 5] } }", [5, 2]),
     ],
 )
-def test_policies(policy, chosen):
-    assert policy.choose([2, 5, 9]) == chosen
+def test_policies(policy, wanted):
+    assert wanted_versions(model(policy), [2, 5, 9]) == wanted
 
 
 def test_a_config_is_read():
@@ -33,11 +38,14 @@ def test_a_config_is_read():
         config { name: "c" base_path: "/c" model_version_policy { latest { num_versions: 3 } } }
         config { name: "d" base_path: "/d" } }"""
     )
-    assert found["a"].policy == Policy("specific", versions=(4, 6))
-    assert found["a"].labels == (("stable", 4),)
-    assert found["b"].policy == Policy("all")
-    assert found["c"].policy == Policy("latest", num_versions=3)
-    assert found["d"].policy == Policy("latest")
+    on_disk = [3, 4, 5, 6, 7]
+    assert {name: wanted_versions(each, on_disk) for name, each in found.items()} == {
+        "a": [6, 4],
+        "b": [7, 6, 5, 4, 3],
+        "c": [7, 6, 5],
+        "d": [7],
+    }
+    assert found["a"].version_labels == {"stable": 4}
 
 
 @pytest.mark.parametrize(
@@ -72,9 +80,9 @@ def test_a_directory_of_bundles(tmp_path):
     )
     found = read_models(config_of(tmp_path))
     assert sorted(found) == ["one", "two"]
-    assert found["one"].policy == Policy("latest")
-    assert found["two"].policy == Policy("specific", versions=(4,))
-    assert found["two"].base_path == tmp_path / "two"
+    assert wanted_versions(found["one"], [3, 4]) == [4]
+    assert wanted_versions(found["two"], [3, 4, 5]) == [4]
+    assert found["two"].base_path == str(tmp_path / "two")
     assert list(read_models(config_of(tmp_path / "one"))) == ["one"]
 
 

@@ -4,9 +4,8 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2
 
-from serving.server.limits import MAX_ROWS, MAX_STRING_BYTES, MAX_VALUES
-from serving.server.refusals import Refusal
-from serving.server.tensor_protos import array_of, proto_of
+from serving.server.refusals import MAX_ROWS, MAX_STRING_BYTES, MAX_VALUES, Refusal
+from serving.server.signatures import Signature, array_of, proto_of
 from tests.unit.serving.server.signature_of import basket
 
 
@@ -54,6 +53,20 @@ def test_values_are_in_their_typed_fields():
 def test_the_last_value_fills_up():
     assert read("size", proto(1, [4], float_val=[1, 2])).tolist() == [1, 2, 2, 2]
     assert read("name", proto(7, [2])).tolist() == [b"", b""]
+
+
+def test_bytes_that_are_neither_true_nor_false_are_true():
+    signature = Signature("s", {"flag": tf.TensorSpec([None], tf.bool)}, ())
+    array = array_of(signature, "flag", proto(10, [3], tensor_content=b"\x00\x01\x02"))
+    assert array.dtype == bool
+    assert array.view(np.uint8).tolist() == [0, 1, 1]
+    assert array_of(signature, "flag", proto(10, [2], bool_val=[True])).tolist() == [True, True]
+
+
+def test_types_that_no_signature_of_a_bundle_has_are_refused():
+    signature = Signature("s", {"half": tf.TensorSpec([None], tf.float16)}, ())
+    with pytest.raises(Refusal, match="tensors of float16 are not supported"):
+        array_of(signature, "half", proto(19, [1], half_val=[1]))
 
 
 @pytest.mark.parametrize(

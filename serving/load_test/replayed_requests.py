@@ -1,4 +1,4 @@
-"""The requests of a load test, made before it begins: bytes that users only have to send."""
+"""The requests of a load test, made before it begins, so that users only send bytes."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,13 +20,13 @@ _TIMEOUT_S = 10.0
 
 
 def from_warmup(bundle: Path, signature: str, batch_size: int) -> list[Arrays]:
-    """Inputs of the warm-up requests of a bundle: queries without a value.
+    """Inputs of the warm-up requests of a bundle, whose queries are blank.
 
     Raises:
-        BundleError: there is none of that signature and size.
+        BundleError: no request has that signature and size.
     """
     path = resolve_version(bundle) / WARMUP_PATH
-    found, sizes = [], set()
+    chosen, sizes = [], set()
     for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
         request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
         if request.model_spec.signature_name != signature:
@@ -35,18 +35,18 @@ def from_warmup(bundle: Path, signature: str, batch_size: int) -> list[Arrays]:
         size = len(next(iter(inputs.values())))
         sizes.add(size)
         if size == batch_size:
-            found.append(inputs)
-    if not found:
+            chosen.append(inputs)
+    if not chosen:
         raise BundleError(
             f"{path}: has no request of {batch_size} for {signature}; it has "
             f"{', '.join(map(str, sorted(sizes))) or 'none at all'}. Choose one of these, or "
             "replay queries from a file."
         )
-    return found
+    return chosen
 
 
 def from_queries(target: str, path: Path, signature: str, batch_size: int) -> list[Arrays]:
-    """Inputs made of queries of a file, `batch_size` each; the file's end goes on at its start.
+    """Inputs made of a file's queries, `batch_size` each; after the last one the first comes again.
 
     Raises:
         EndpointError: the server cannot say what the signature takes.

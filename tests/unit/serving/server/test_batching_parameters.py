@@ -1,35 +1,8 @@
-import numpy as np
 import pytest
 
 from serving.bundle.server_files import batching_parameters
-from serving.server.batches import join, split
 from serving.server.batching_parameters import read_batching_parameters
 from tfrs_twotower.errors import BundleError
-
-
-def strings(*rows):
-    return np.array([[name.encode() for name in row] for row in rows], object)
-
-
-def test_a_request_is_padded_with_its_own_first_element():
-    # Two requests of 1 and 2 rows, widths 3 and 1, filled up to 4 rows.
-    first = {"x": strings("abc"), "n": np.array([1.0], np.float32)}
-    second = {"x": strings("d", "e"), "n": np.array([2.0, 3.0], np.float32)}
-    batch = join([first, second], 4)
-    assert batch["x"].tolist() == strings("abc", "ddd", "edd", "ddd").tolist()
-    assert batch["n"].tolist() == [1, 2, 3, 2]
-    assert batch["n"].dtype == np.float32
-
-
-def test_a_request_that_fits_is_left_alone():
-    inputs = {"x": strings("ab")}
-    assert join([inputs], 1)["x"] is inputs["x"]
-
-
-def test_every_request_gets_its_rows():
-    outputs = {"y": np.arange(10).reshape(5, 2)}
-    parts = split(outputs, [1, 3])
-    assert [part["y"].tolist() for part in parts] == [[[0, 1]], [[2, 3], [4, 5], [6, 7]]]
 
 
 def test_parameters_that_are_exported_are_read(tmp_path):
@@ -57,6 +30,7 @@ def test_parameters_that_are_exported_are_read(tmp_path):
         ("max_batch { value: 1 }", "no field named"),
         ("max_batch_size { value: 8 } allowed_batch_sizes: 4", r"found allowed_batch_sizes \[4\]"),
         ("max_batch_size { value: 4 } allowed_batch_sizes: [4, 4]", "must increase"),
+        ("max_batch_size { value: 0 }", "from at least 1"),
     ],
 )
 def test_parameters_that_a_model_server_refuses(tmp_path, text, message):

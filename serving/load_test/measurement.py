@@ -13,7 +13,7 @@ import numpy as np
 
 from serving.client.endpoint import parse_target
 from serving.client.request_inputs import Arrays
-from serving.load_test.prepared import as_bytes
+from serving.load_test.replayed_requests import as_bytes
 from tfrs_twotower.errors import EndpointError, UnsupportedEnvironment
 
 _STARTING_S = 60.0
@@ -21,7 +21,7 @@ _STARTING_S = 60.0
 
 @dataclass(frozen=True)
 class LoadTest:
-    """What a load test found."""
+    """Figures of a load test."""
 
     target: str
     signature: str
@@ -36,18 +36,34 @@ class LoadTest:
     """Answered ones."""
     queries_per_s: float
     p50_ms: float
+    """Of answers; errors are not among them."""
     p95_ms: float
     p99_ms: float
     worst_ms: float
-    milliseconds: list[float]
-    """Of every answer; errors are not among them."""
+
+    def lines(self) -> list[str]:
+        """What is shown to people."""
+        figures = {
+            "answers": f"{self.num_answers:,}",
+            "errors": f"{self.num_errors:,}",
+            "requests a second": f"{self.requests_per_s:,.1f}",
+            "queries a second": f"{self.queries_per_s:,.1f}",
+            "p50": f"{self.p50_ms:.2f} ms",
+            "p95": f"{self.p95_ms:.2f} ms",
+            "p99": f"{self.p99_ms:.2f} ms",
+            "slowest": f"{self.worst_ms:.2f} ms",
+        }
+        shown = [f"{name:<18} {value}" for name, value in figures.items()]
+        return shown + [
+            f"error, {count:,} times: {error}" for error, count in sorted(self.errors.items())
+        ]
 
 
 def check_locust() -> None:
     """Says what to install.
 
     Raises:
-        UnsupportedEnvironment: locust is not there.
+        UnsupportedEnvironment: locust is not installed.
     """
     if importlib.util.find_spec("locust") is None:
         raise UnsupportedEnvironment(
@@ -57,7 +73,13 @@ def check_locust() -> None:
 
 
 def run_load_test(
-    target: str, signature: str, requests: Sequence[Arrays], *, users: int, duration_s: float
+    target: str,
+    signature: str,
+    requests: Sequence[Arrays],
+    *,
+    users: int,
+    duration_s: float,
+    report: Path | None = None,
 ) -> LoadTest:
     """Lets users replay requests, each sending the next one when it has its answer.
 
@@ -67,6 +89,7 @@ def run_load_test(
         requests: inputs, `[batch, ...]` of the same batch size; they are replayed in turn.
         users: how many send at the same time.
         duration_s: in seconds.
+        report: where locust's own HTML report is written.
 
     Raises:
         EndpointError: nothing was answered.
@@ -75,6 +98,7 @@ def run_load_test(
     check_locust()
     parsed = parse_target(target)
     plan = {
+        "target": target,
         "scheme": parsed.scheme,
         "address": parsed.address,
         "path": parsed.path,
@@ -96,8 +120,10 @@ def run_load_test(
             raise UnsupportedEnvironment(
                 f"locust failed: {cause}. It said: {output.decode(errors='replace')[-2000:]}"
             ) from cause
-        found = json.loads((directory / "found.json").read_text(encoding="utf-8"))
-    times, errors = found["milliseconds"], found["errors"]
+        measured = json.loads((directory / "measured.json").read_text(encoding="utf-8"))
+        if report is not None:
+            report.write_bytes((directory / "report.html").read_bytes())
+    times, errors, seconds = measured["milliseconds"], measured["errors"], measured["seconds"]
     if not times:
         most = max(errors, key=lambda name: errors[name], default="no answer in time")
         raise EndpointError(
@@ -110,15 +136,14 @@ def run_load_test(
         signature=signature,
         users=users,
         batch_size=batch_size,
-        seconds=found["seconds"],
+        seconds=seconds,
         num_answers=len(times),
         num_errors=sum(errors.values()),
         errors=errors,
-        requests_per_s=len(times) / found["seconds"],
-        queries_per_s=len(times) * batch_size / found["seconds"],
+        requests_per_s=len(times) / seconds,
+        queries_per_s=len(times) * batch_size / seconds,
         p50_ms=p50,
         p95_ms=p95,
         p99_ms=p99,
         worst_ms=max(times),
-        milliseconds=times,
     )
