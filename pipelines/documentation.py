@@ -77,7 +77,7 @@ def render_reference(model: type[BaseModel]) -> str:
 
 
 def insert_reference(text: str, reference: str) -> str:
-    """Replaces what stands between the markers.
+    """Replaces the text between the markers.
 
     Raises:
         ValueError: the text has not exactly one pair of markers.

@@ -1,10 +1,9 @@
-"""Reading the two documents a user writes (feature spec, run config) strictly.
+"""Strict reading of the documents that a user writes: feature specs, run configs, grids.
 
-Duplicate keys are refused, unknown keys are refused with a suggestion, and every mistake of a
-document is reported in one message that names the file and the key.
+Repeated keys are refused, unknown keys are refused with a suggestion, and one message reports all
+mistakes of a document, each with the file and the key.
 """
 
-import difflib
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from tfrs_twotower.errors import TwoTowerError
+from tfrs_twotower.errors import TwoTowerError, did_you_mean
 
 DocumentT = TypeVar("DocumentT", bound="Document")
 
@@ -33,20 +32,15 @@ class Document(BaseModel):
                         "unknown key '{key}'{hint}; allowed: {allowed}",
                         {
                             "key": str(key),
-                            "hint": _did_you_mean(str(key), list(cls.model_fields)),
+                            "hint": did_you_mean(str(key), cls.model_fields),
                             "allowed": ", ".join(sorted(cls.model_fields)),
                         },
                     )
         return data
 
 
-def _did_you_mean(word: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    return f" (did you mean '{close[0]}'?)" if close else ""
-
-
 class _StrictLoader(yaml.SafeLoader):
-    """YAML's safe loader, refusing a mapping that names a key twice."""
+    """YAML's safe loader, which also refuses a mapping that gives a key twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
@@ -56,7 +50,7 @@ class _StrictLoader(yaml.SafeLoader):
             key = str(self.construct_object(key_node, deep=True))
             if key in seen:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the key '{key}' stands twice", key_node.start_mark
+                    None, None, f"the key '{key}' is given twice", key_node.start_mark
                 )
             seen.add(key)
         return super().construct_mapping(node, deep=deep)
@@ -66,16 +60,16 @@ def load_yaml(path: Path, error: type[TwoTowerError]) -> dict[str, Any]:
     """Reads a YAML mapping.
 
     Raises:
-        TwoTowerError: (of the given type) the file is missing, unreadable, not YAML, names a key
+        TwoTowerError: (of the given type) the file is missing, unreadable, not YAML, gives a key
             twice, or is not a mapping.
     """
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        others = {other.stem: other for other in sorted(path.parent.glob("*.y*ml"))}
-        near = difflib.get_close_matches(path.stem, others, n=1, cutoff=0.5)
-        hint = f" Did you mean {others[near[0]]}?" if near else ""
-        raise error(f"{path}: there is no such file.{hint}") from None
+        others = (other.name for other in sorted(path.parent.glob("*.y*ml")))
+        # The suffix, which all of them share, counts as similarity.
+        hint = did_you_mean(path.name, others, cutoff=0.75)
+        raise error(f"{path}: there is no such file{hint}. Correct the path.") from None
     except (OSError, UnicodeDecodeError) as cause:
         raise error(f"{path}: cannot be read as UTF-8 text: {cause}.") from cause
     try:
@@ -92,10 +86,16 @@ def load_yaml(path: Path, error: type[TwoTowerError]) -> dict[str, Any]:
 def parse(
     document: type[DocumentT], data: dict[str, Any], where: str, error: type[TwoTowerError]
 ) -> DocumentT:
-    """Turns a mapping into a document; `where` opens the message of what is wrong with it.
+    """Turns a mapping into a document.
+
+    Args:
+        document: class of the document.
+        data: its keys and values.
+        where: the document's name, with which each line of an error begins.
+        error: type of the error.
 
     Raises:
-        TwoTowerError: (of the given type) with one line for each mistake.
+        TwoTowerError: (of the given type) the document has mistakes; one line for each.
     """
     try:
         return document.model_validate(data)
@@ -108,7 +108,7 @@ def _explain(where: str, cause: ValidationError) -> str:
     for problem in cause.errors(include_url=False):
         key = ".".join(str(part) for part in problem["loc"]) or "the document"
         message = problem["msg"].removeprefix("Value error, ")
-        found = problem.get("input")
-        shown = "" if isinstance(found, dict | list) else f" (found {found!r})"
+        value = problem.get("input")
+        shown = "" if isinstance(value, dict | list) else f" (found {value!r})"
         lines.append(f"{where}: {key}: {message}{shown}")
     return "\n".join(lines)

@@ -12,8 +12,8 @@
     |-- TrainingError           training diverged or cannot start
     |-- EmbeddingError          an embedding is NaN or has norm zero
     |-- IndexQualityError       the index missed its overlap with exact search
-    |-- ComparisonError         a run of a comparison failed, or two cannot be compared
-    |-- BundleError             a bundle cannot be built, loaded or asked
+    |-- ComparisonError         a run of a comparison failed, or two runs cannot be compared
+    |-- BundleError             a bundle cannot be built, loaded or queried
     |-- EndpointError           a model server cannot be reached, or refuses a request
     |-- WorkdirError            the working directory cannot be written, or is in use
     `-- UnsupportedEnvironment  a package, an extra or a CPU feature is missing
@@ -21,6 +21,9 @@
 Mistakes of the programmer stay `TypeError` and `ValueError`. A message has four parts: where,
 what was found, what is allowed, what to do.
 """
+
+import difflib
+from collections.abc import Iterable
 
 
 class TwoTowerError(Exception):
@@ -72,18 +75,18 @@ class IndexQualityError(TwoTowerError):
 
 
 class ComparisonError(TwoTowerError):
-    """A run of a comparison failed, or two cannot be compared."""
+    """A run of a comparison failed, or two runs cannot be compared."""
 
 
 class BundleError(TwoTowerError):
-    """A bundle cannot be built, loaded or asked."""
+    """A bundle cannot be built, loaded or queried."""
 
 
 class EndpointError(TwoTowerError):
     """A model server cannot be reached or refuses a request; the command line exits with 2."""
 
     def __init__(self, message: str, code: str) -> None:
-        """Keeps gRPC's name of what went wrong, such as `UNAVAILABLE`."""
+        """`code` is the name of gRPC's status, such as `UNAVAILABLE`."""
         super().__init__(message)
         self.code = code
 
@@ -94,3 +97,18 @@ class WorkdirError(TwoTowerError):
 
 class UnsupportedEnvironment(TwoTowerError):
     """A package, an extra or a CPU feature is missing; the command line exits with 2."""
+
+
+def did_you_mean(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
+    """The hint that a message adds to an unknown name, such as ` (did you mean 'k'?)`.
+
+    Args:
+        name: the unknown name.
+        known: the names that are allowed.
+        cutoff: least similarity of a suggestion, 0 to 1 (`difflib`'s ratio).
+
+    Returns:
+        A hint that begins with a space, or "" if no known name is similar enough.
+    """
+    closest = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
+    return f" (did you mean '{closest[0]}'?)" if closest else ""

@@ -1,4 +1,4 @@
-"""The command `twotower`: its commands, and how an error becomes one line and an exit code."""
+"""The command `twotower`: its subcommands, and errors as one line and an exit code."""
 
 import os
 import sys
@@ -25,21 +25,21 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     add_completion=True,
-    help="Two-tower retrieval from tables to TF Serving: a feature spec says what the data is, "
-    "a run config says what to do.\n\n"
+    help="Two-tower retrieval from tables to TF Serving: a feature spec describes the data, "
+    "a run config the work.\n\n"
     "Start with `twotower demo`, or on your own tables with\n\n"
     "\b\n"
     "  twotower init --interactions loans.csv --candidates books.csv --out mine\n"
     "  twotower run mine/NAME_run.yaml --workdir build/mine\n"
     "  twotower query build/mine/bundle/NAME --set town=Oslo\n\n"
-    "`twotower COMMAND --help` says more about each command.\n\n"
+    "`twotower COMMAND --help` explains a command.\n\n"
     "Exit codes: 0 done; 1 the data or a document is wrong, or a gate failed; 2 usage or "
-    "environment. `--debug` anywhere shows the traceback of an error.",
+    "environment. `--debug` at any place shows the traceback of an error.",
 )
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"twotower {__version__}")
         raise typer.Exit
 
@@ -68,22 +68,22 @@ def main() -> None:
     except TwoTowerError as error:
         _fail(error, str(error), EXIT_USER, debug=debug)
     except OSError as error:
-        _fail(error, _about_system(error), EXIT_ENVIRONMENT, debug=debug)
+        _fail(error, _system_message(error), EXIT_ENVIRONMENT, debug=debug)
     except KeyboardInterrupt:
-        _say_interrupted()
+        _print_interruption()
         sys.exit(EXIT_INTERRUPTED)
     except SystemExit as end:
-        if end.code == EXIT_INTERRUPTED:  # typer took the KeyboardInterrupt
-            _say_interrupted()
+        if end.code == EXIT_INTERRUPTED:  # typer caught the KeyboardInterrupt
+            _print_interruption()
         raise
 
 
-def _say_interrupted() -> None:
-    typer.echo("twotower: interrupted; the same command goes on where it stopped.", err=True)
+def _print_interruption() -> None:
+    typer.echo("twotower: interrupted; the same command continues where it stopped.", err=True)
 
 
-def _about_system(error: OSError) -> str:
-    """What the operating system refused, such as a full disk, and where."""
+def _system_message(error: OSError) -> str:
+    """One line about a failure of the operating system, such as a full disk, and its place."""
     where = f"{error.filename}: " if error.filename else ""
     return f"{where}{error.strerror or error}. `--debug` shows where it happened."
 

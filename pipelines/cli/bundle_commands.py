@@ -1,18 +1,18 @@
-"""Commands about a bundle: `query`, `preflight`, `refresh`, `rollback`."""
+"""Commands for bundles: `query`, `preflight`, `refresh`, `rollback`."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pipelines.cli.running import JSON_OPTION, SHARDED_BUNDLE_ARGUMENT, output_console, print_json
+from pipelines.cli.arguments import JSON_OPTION, SHARDED_BUNDLE_ARGUMENT, output_console, print_json
 
 _Bundle = Annotated[
     Path,
     typer.Argument(
         metavar="BUNDLE",
         show_default=False,
-        help="Bundle directory, WORKDIR/bundle/NAME (its served version), or one version of it.",
+        help="Bundle directory, WORKDIR/bundle/NAME (its served version), or one version in it.",
     ),
 ]
 
@@ -24,15 +24,13 @@ def query(
         typer.Option(
             "--set",
             metavar="FEATURE=VALUE",
-            help="A query feature; several values of one feature are separated by `|`. A feature "
-            "that is not given is missing.",
+            help="A query feature; `|` separates several values of one feature. Features that are "
+            "not given are missing.",
         ),
     ] = None,
     k: Annotated[
         int | None,
-        typer.Option(
-            "--k", min=1, help="Length of the answer; by default as long as the bundle's."
-        ),
+        typer.Option("--k", min=1, help="Length of the answer; by default the bundle's k."),
     ] = None,
     exclude: Annotated[
         list[str] | None, typer.Option("--exclude", help="Candidate id to leave out; repeatable.")
@@ -42,8 +40,8 @@ def query(
         typer.Option(
             "--allow",
             metavar="FEATURE=VALUE",
-            help="Only candidates with this value, or another allowed one of the feature; "
-            "repeatable. The feature must stand in export.restricts.",
+            help="Only candidates with this value, or with another allowed value of the feature; "
+            "repeatable. export.restricts must list the feature.",
         ),
     ] = None,
     deny: Annotated[
@@ -56,8 +54,8 @@ def query(
 ) -> None:
     """Answer one query from an exported bundle.
 
-    A history is a list of candidate ids, the latest first. Candidates in it may be answered
-    again: leave them out with --exclude.
+    A history is a list of candidate ids, most recent first. Candidates of the history may be in the
+    answer: leave them out with --exclude.
 
     \b
       twotower query build/mine/bundle/mine --set town=Oslo --k 10
@@ -74,10 +72,10 @@ def query(
         if not equals:
             raise typer.BadParameter(f"'{value}': expected feature=value", param_hint="--set")
         features[name] = content
-    found = answer(bundle, features, k, exclude or (), allow or (), deny or ())
+    response = answer(bundle, features, k, exclude or (), allow or (), deny or ())
     if json_output:
-        shown = asdict(found)
-        print_json({key: shown[key] for key in ("candidate_ids", "scores", "model_version")})
+        fields = asdict(response)
+        print_json({key: fields[key] for key in ("candidate_ids", "scores", "model_version")})
         return
     from rich.table import Table
 
@@ -86,12 +84,12 @@ def query(
     table.add_column("candidate", no_wrap=True)
     table.add_column("score", justify="right")
     table.add_column("title")
-    rows = zip(found.candidate_ids, found.scores, found.titles, strict=True)
+    rows = zip(response.candidate_ids, response.scores, response.titles, strict=True)
     for rank, (candidate_id, score, title) in enumerate(rows, 1):
         table.add_row(str(rank), candidate_id, f"{score:.4f}", title)
     console = output_console()
     console.print(table)
-    console.print(f"model version {found.model_version}")
+    console.print(f"model version {response.model_version}")
 
 
 def preflight(
@@ -101,9 +99,9 @@ def preflight(
     ] = "stock",
     json_output: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
-    """Say from the graph's op list whether a server can load a bundle.
+    """Check from the operations in its graph whether a server can load a bundle.
 
-    Exit code 0 if it can, 1 if an operation is missing, which is then named.
+    Exit code 0 if it can, 1 if the server lacks operations, which the command names.
 
     \b
       twotower preflight build/mine/bundle/mine --server stock
@@ -112,18 +110,18 @@ def preflight(
 
     if server not in ("stock", "scann"):
         raise typer.BadParameter(f"'{server}': expected stock or scann", param_hint="--server")
-    verdict = check_bundle(bundle, server)
+    missing = check_bundle(bundle, server)
     if json_output:
-        print_json({"server": server, "loads": not verdict, "missing_ops": list(verdict)})
-    elif verdict:
+        print_json({"server": server, "loads": not missing, "missing_ops": list(missing)})
+    elif missing:
         typer.echo(
-            f"{bundle}: a {server} TF Serving cannot load it: missing {', '.join(verdict)}. "
-            f"{way_out(verdict)}",
+            f"{bundle}: a {server} TF Serving cannot load it: missing {', '.join(missing)}. "
+            f"{way_out(missing)}",
             err=True,
         )
     else:
         typer.echo(f"{bundle}: a {server} TF Serving can load it.")
-    if verdict:
+    if missing:
         raise typer.Exit(1)
 
 
@@ -141,23 +139,26 @@ def refresh(
     withdraw: Annotated[
         Path | None,
         typer.Option(
-            "--withdraw", metavar="FILE", help="Candidates that go: a text file, an id a line."
+            "--withdraw",
+            metavar="FILE",
+            help="Candidates to remove: a text file with an id in each line.",
         ),
     ] = None,
     replace: Annotated[
         bool,
         typer.Option(
-            "--replace", help="--candidates is the whole corpus: what is not in it goes too."
+            "--replace",
+            help="--candidates is the whole corpus: remove candidates that are not in it.",
         ),
     ] = False,
     json_output: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """Publish a new version of a bundle with other candidates, without training.
 
-    The bundle's own towers embed candidates that are new or whose features changed; the others'
-    vectors are taken over. The index is built again as the bundle was exported, measured, and
-    compared with the served version (export.gate). A new candidate has no interactions yet, so its
-    popularity counts as none until the next training.
+    The bundle's own towers embed candidates that are new or whose features changed; the vectors of
+    the others are kept. The index is built again with the bundle's settings, measured, and compared
+    with the served version (export.gate). A new candidate has no interactions yet, so its
+    popularity is zero until the next training.
 
     \b
       twotower refresh build/mine/bundle/mine --candidates new_books.csv
@@ -195,7 +196,7 @@ def rollback(
     version: Annotated[
         int | None,
         typer.Option(
-            "--to", metavar="VERSION", help="By default the latest one before the served one."
+            "--to", metavar="VERSION", help="By default the latest version before the served one."
         ),
     ] = None,
     undo: Annotated[bool, typer.Option("--undo", help="Serve the newest version again.")] = False,
@@ -203,11 +204,11 @@ def rollback(
 ) -> None:
     """Serve an earlier version of a bundle, or the newest again.
 
-    Checks the version's files and points models.config at it. A TF Serving that was started with
-    --model_config_file=.../models.config and --model_config_file_poll_wait_seconds=30 loads that
-    version within 30 seconds and then unloads the other, without a failed request; one that does
-    not poll is told by ModelService.HandleReloadConfigRequest, or restarted. The next export or
-    refresh is served again as soon as it is published.
+    Checks the files of the version and points models.config to it. A TF Serving that was started
+    with --model_config_file=.../models.config and --model_config_file_poll_wait_seconds=30 loads
+    that version within 30 seconds and then unloads the other, without a failed request; one that
+    does not poll needs ModelService.HandleReloadConfigRequest, or a restart. The next export or
+    refresh is served as soon as it is published.
 
     \b
       twotower rollback build/mine/bundle/mine
@@ -227,7 +228,7 @@ def rollback(
 
 def add_to(app: typer.Typer) -> None:
     """Adds the commands."""
-    app.command(short_help="Ask an exported bundle.")(query)
-    app.command(short_help="Whether a model server can load a bundle.")(preflight)
+    app.command(short_help="Answer a query from an exported bundle.")(query)
+    app.command(short_help="Check whether a model server can load a bundle.")(preflight)
     app.command(short_help="Change a bundle's candidates without training.")(refresh)
     app.command(short_help="Serve an earlier version of a bundle.")(rollback)

@@ -1,11 +1,20 @@
-"""Commands about an endpoint: `serve`, `recall-check`, `load-test`."""
+"""Commands for endpoints: `serve`, `recall-check`, `load-test`."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pipelines.cli.running import JSON_OPTION, print_json
+from pipelines.cli.arguments import JSON_OPTION, print_json
+
+_Target = Annotated[
+    str,
+    typer.Argument(
+        metavar="TARGET",
+        show_default=False,
+        help="Endpoint: grpc://HOST:PORT/MODEL or http://HOST:PORT/MODEL.",
+    ),
+]
 
 
 def serve(
@@ -19,34 +28,34 @@ def serve(
         ),
     ] = None,
     grpc_port: Annotated[
-        int, typer.Option(min=0, max=65535, help="gRPC port; 0 is a free one.")
+        int, typer.Option(min=0, max=65535, help="gRPC port; 0 chooses a free one.")
     ] = 8500,
     rest_port: Annotated[
-        int, typer.Option(min=0, max=65535, help="REST port; 0 is a free one.")
+        int, typer.Option(min=0, max=65535, help="REST port; 0 chooses a free one.")
     ] = 8501,
     model_config_file: Annotated[
         Path | None,
         typer.Option(
             show_default=False,
             help="Instead of MODEL_DIR: a ModelServerConfig with several models, version policies "
-            "and labels. It is read again when it changes.",
+            "and labels. The server reads it again when it changes.",
         ),
     ] = None,
     batching: Annotated[
-        bool, typer.Option(help="Put requests together as batching_params.pbtxt says.")
+        bool, typer.Option(help="Batch requests as in batching_params.pbtxt.")
     ] = True,
 ) -> None:
     """Serve bundles on this machine with TensorFlow Serving's two APIs.
 
-    For development and tests: production is TensorFlow Serving, which loads the same bundles and
-    answers many times as many requests. It listens on this machine only. New versions are loaded
-    as they appear, without a failed request; a damaged one is refused, and the last good one goes
-    on. Ctrl-C or SIGTERM ends it, after the requests that are under way. When it is ready it
-    prints a request to start from.
+    For development and tests; in production use TensorFlow Serving, which loads the same bundles
+    and answers many times as many requests. The server listens on this machine only. It loads new
+    versions as they appear, without a failed request; it refuses a damaged version and continues
+    with the last good one. Ctrl-C or SIGTERM ends it after the requests in progress. When it is
+    ready it prints an example request.
 
     \b
       twotower serve build/mine/bundle/mine
-      curl localhost:8501/v1/models/mine             which versions serve, which are refused
+      curl localhost:8501/v1/models/mine             versions that serve or were refused
       curl localhost:8501/v1/models/mine/metadata    signatures and their inputs
       curl localhost:8501/v1/models/mine:predict -d '{"instances": [{...}]}'
       curl localhost:8501/monitoring/prometheus/metrics
@@ -78,19 +87,12 @@ def serve(
 
 
 def recall_check(
-    target: Annotated[
-        str,
-        typer.Argument(
-            metavar="TARGET",
-            show_default=False,
-            help="Endpoint: grpc://HOST:PORT/MODEL or http://HOST:PORT/MODEL.",
-        ),
-    ],
+    target: _Target,
     bundle: Annotated[
         Path,
         typer.Option(
-            help="The bundle that the endpoint loads, on this machine; the version that the "
-            "endpoint answers with must be in it."
+            help="The bundle that the endpoint loads, on this machine; it must hold the "
+            "endpoint's version."
         ),
     ],
     queries: Annotated[
@@ -101,14 +103,17 @@ def recall_check(
             "are replayed; by default that of the bundle's working directory.",
         ),
     ] = None,
-    num_queries: Annotated[int, typer.Option(min=1, help="Queries to replay, at most.")] = 200,
+    num_queries: Annotated[
+        int, typer.Option(min=1, help="Largest number of queries to replay.")
+    ] = 200,
     min_overlap: Annotated[
         float | None,
         typer.Option(
             min=0.0,
             max=1.0,
             show_default=False,
-            help="Exit with 1 below it; by default `index.target_overlap` of the bundle.",
+            help="Smallest overlap; below it the exit code is 1. By default the bundle's "
+            "`index.target_overlap`.",
         ),
     ] = None,
     textfile: Annotated[
@@ -116,7 +121,7 @@ def recall_check(
         typer.Option(
             show_default=False,
             help="Also write a file for Prometheus' textfile collector, in one step; `-` prints "
-            "it instead of the line for people.",
+            "it instead of the usual line.",
         ),
     ] = None,
     json_output: Annotated[bool, JSON_OPTION] = False,
@@ -124,8 +129,8 @@ def recall_check(
     """Replay sampled queries against a live endpoint and an exact search; print their overlap.
 
     Exit code 0 if the overlap is large enough; 1 if it is not, if the endpoint serves a version
-    that is not in the bundle, or if there are no queries; 2 if the endpoint cannot be asked. The
-    textfile is written only if the overlap could be measured, so watch its timestamp.
+    that the bundle does not have, or if there are no queries; 2 if the endpoint cannot be reached.
+    The textfile is written only if the overlap was measured, so monitor its timestamp.
 
     \b
       twotower recall-check grpc://localhost:8500/mine --bundle build/mine/bundle/mine
@@ -141,34 +146,27 @@ def recall_check(
     from serving.client.recall_check import check_recall, prometheus_text
     from tfrs_twotower.artifacts import replace_file
 
-    found = check_recall(target, bundle, queries, num_queries)
-    least = found.target_overlap if min_overlap is None else min_overlap
-    text = prometheus_text(found, time.time())
+    check = check_recall(target, bundle, queries, num_queries)
+    least = check.target_overlap if min_overlap is None else min_overlap
+    text = prometheus_text(check, time.time())
     if printed:
         typer.echo(text, nl=False)
     elif textfile is not None:
         replace_file(textfile, text)
     if json_output:
-        print_json({**asdict(found), "min_overlap": least, "passed": found.overlap >= least})
+        print_json({**asdict(check), "min_overlap": least, "passed": check.overlap >= least})
     elif not printed:
         typer.echo(
-            f"{found.model} {found.model_version}: overlap@{found.k} {found.overlap:.4f} with "
-            f"exact search over {found.num_queries} queries (worst {found.worst_overlap:.4f}; at "
-            f"least {least:.4f} is wanted)"
+            f"{check.model} {check.model_version}: overlap@{check.k} {check.overlap:.4f} with "
+            f"exact search over {check.num_queries} queries (worst {check.worst_overlap:.4f}; at "
+            f"least {least:.4f} is required)"
         )
-    if found.overlap < least:
+    if check.overlap < least:
         raise typer.Exit(1)
 
 
 def load_test(
-    target: Annotated[
-        str,
-        typer.Argument(
-            metavar="TARGET",
-            show_default=False,
-            help="Endpoint: grpc://HOST:PORT/MODEL or http://HOST:PORT/MODEL.",
-        ),
-    ],
+    target: _Target,
     queries: Annotated[
         Path | None,
         typer.Option(
@@ -227,5 +225,5 @@ def load_test(
 def add_to(app: typer.Typer) -> None:
     """Adds the commands."""
     app.command(short_help="Serve bundles on this machine, for development and tests.")(serve)
-    app.command(short_help="Whether a live endpoint still finds enough.")(recall_check)
-    app.command(short_help="How much an endpoint answers, and how fast.")(load_test)
+    app.command(short_help="Compare a live endpoint with an exact search.")(recall_check)
+    app.command(short_help="Measure an endpoint's latency and throughput.")(load_test)

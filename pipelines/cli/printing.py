@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from pipelines.cli.running import output_console
+from pipelines.cli.arguments import output_console
 from pipelines.comparing.comparing import DOCUMENT, MARKDOWN, PAGE
 from pipelines.stages.context import StageContext
 from tfrs_twotower.artifacts import Layout
@@ -116,22 +116,22 @@ def print_comparison(document: ComparisonDocument, root: Path) -> None:
 
 
 def print_recommendations(context: StageContext) -> None:
-    """Prints ten titles that the first bundle recommends, beside the query's history."""
+    """Prints ten recommendations of the first bundle to one query, beside its history."""
     from pipelines.stages.demonstration import recommend_to_one_query
 
     bundle = context.config.export.bundles[0].name
-    found = recommend_to_one_query(context, bundle)
+    recommended = recommend_to_one_query(context, bundle)
     console = output_console()
-    about = ", ".join(f"{name} {value}" for name, value in found.features.items())
-    console.print(f"\nQuery {found.query_id}" + (f" ({about})" if about else ""))
+    about = ", ".join(f"{name} {value}" for name, value in recommended.features.items())
+    console.print(f"\nQuery {recommended.query_id}" + (f" ({about})" if about else ""))
     table = Table(box=None)
     table.add_column("latest choices", max_width=44, no_wrap=True)
     table.add_column("")
     table.add_column("recommended", max_width=44, no_wrap=True)
     table.add_column("score", justify="right")
     table.add_column("")
-    answers = zip(found.titles, found.scores, found.relevant, strict=True)
-    for past, answer in zip_longest(found.history, answers):
+    answers = zip(recommended.titles, recommended.scores, recommended.relevant, strict=True)
+    for past, answer in zip_longest(recommended.history, answers):
         title, score, relevant = answer or ("", None, False)
         table.add_row(
             past or "",
@@ -141,11 +141,11 @@ def print_recommendations(context: StageContext) -> None:
             "chosen later" if relevant else "",
         )
     console.print(table)
-    console.print(f"answered by bundle {bundle}, version {found.model_version}")
+    console.print(f"answered by bundle {bundle}, version {recommended.model_version}")
 
 
 def print_bundle_agreement(context: StageContext) -> None:
-    """Prints how far each further bundle's answers agree with the first one's."""
+    """Prints which share of each further bundle's answers equals the first bundle's."""
     from pipelines.stages.demonstration import agreement_of_bundles
 
     first, *others = [bundle.name for bundle in context.config.export.bundles]

@@ -19,7 +19,7 @@ _SECONDS_BETWEEN_LINES = 5.0
 
 
 class TerminalReporter:
-    """One live bar with rate and remaining time; finished ones stay on the screen."""
+    """A live bar with rate and remaining time; finished bars stay on the screen."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False)
@@ -28,14 +28,14 @@ class TerminalReporter:
         self._description = ""
 
     def message(self, text: str) -> None:
-        """Prints a line above the bar, which ends with it."""
+        """Closes the bar and prints a line."""
         self._close()
         self._console.print(text, markup=False)
 
     def progress(
         self, description: str, done: float, total: float | None, detail: str = ""
     ) -> None:
-        """Moves the bar of that description; a new description starts a new bar."""
+        """Updates the bar of a description; a new description starts a new bar."""
         if self._progress is None or description != self._description:
             self._open(description)
         assert self._progress is not None
@@ -67,7 +67,7 @@ class TerminalReporter:
 
 
 class LineReporter:
-    """A line every few seconds, for logs."""
+    """Prints a line every few seconds, for logs."""
 
     def __init__(self) -> None:
         self._description = ""
@@ -83,11 +83,11 @@ class LineReporter:
     def progress(
         self, description: str, done: float, total: float | None, detail: str = ""
     ) -> None:
-        """Prints done, total, rate and remaining seconds, not more often than every 5 s."""
+        """Prints done, total, rate and remaining seconds, at most every 5 s."""
         now = time.monotonic()
         if description != self._description:
             self._description, self._started, self._last = description, now, now
-            self._done_before = done  # training that resumes does not begin at zero
+            self._done_before = done  # a resumed training does not begin at zero
         finished = total is not None and done >= total
         if not finished and now - self._last < _SECONDS_BETWEEN_LINES:
             return
@@ -106,5 +106,5 @@ class LineReporter:
 
 
 def make_reporter() -> TerminalReporter | LineReporter:
-    """A live bar where standard error is a terminal, else plain lines."""
+    """A live bar if standard error is a terminal, otherwise plain lines."""
     return TerminalReporter() if sys.stderr.isatty() else LineReporter()

@@ -1,13 +1,12 @@
 """`twotower run`, one command for each stage, and `twotower compare`."""
 
-import difflib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.cli.running import (
+from pipelines.cli.arguments import (
     BEAM_ARGUMENT,
     JSON_OPTION,
     RUN_ARGUMENT,
@@ -17,16 +16,16 @@ from pipelines.cli.running import (
     outcomes_as_json,
     print_json,
 )
-from tfrs_twotower.errors import ConfigError
+from tfrs_twotower.errors import ConfigError, did_you_mean
 
 _STAGES = {
     "preprocess": (
-        "Tables to examples, corpus and vocabularies.",
+        "Turn tables into examples, corpus and vocabularies.",
         "Validate the tables; write examples, corpus, vocabularies, statistics (Beam).",
     ),
     "train": (
         "Train both towers.",
-        "Train both towers. An interrupted training goes on from its last checkpoint.",
+        "Train both towers. An interrupted training continues from its last checkpoint.",
     ),
     "embed": (
         "Embed the corpus and the evaluated queries.",
@@ -37,18 +36,18 @@ _STAGES = {
         "Build the candidate index and measure it against exact search.",
     ),
     "mine": (
-        "Keep what retrieval returns for the examples.",
-        "Keep what retrieval returns for the training examples, for the pre-ranker to learn from. "
-        "Needs a pre_ranking section in the run config.",
+        "Mine negatives from what retrieval returns.",
+        "Store the candidates that retrieval returns for the training examples; the pre-ranker "
+        "learns from them. Needs a pre_ranking section in the run config.",
     ),
     "train-pre-ranker": (
         "Train the second stage of the cascade.",
-        "Train the pre-ranker, which re-scores what retrieval returns. An interrupted training "
-        "goes on from its last checkpoint. Needs a pre_ranking section in the run config.",
+        "Train the pre-ranker, which re-scores retrieved candidates. An interrupted training "
+        "continues from its last checkpoint. Needs a pre_ranking section in the run config.",
     ),
     "export": (
         "Write the bundles for TF Serving.",
-        "Write the bundles for TF Serving as a new version; a few older versions stay.",
+        "Write the bundles for TF Serving as a new version; keep a few older versions.",
     ),
     "evaluate": (
         "Compare with the baselines; write the report.",
@@ -56,7 +55,7 @@ _STAGES = {
         "report/evaluation.json and report/index.html.",
     ),
 }
-"""Of each stage, a line for the list of commands and a sentence for its own help."""
+"""For each stage, a line for the list of commands and sentences for its own help."""
 _Run = Annotated[Path, RUN_ARGUMENT]
 _Workdir = Annotated[Path, WORKDIR_OPTION]
 _Set = Annotated[list[str] | None, SET_OPTION]
@@ -73,7 +72,7 @@ _For = Annotated[
 
 
 if TYPE_CHECKING:
-    from pipelines.stages.order import Stage
+    from pipelines.stages.sequence import Stage
 
 
 def run(
@@ -89,8 +88,8 @@ def run(
     """Run all stages, skipping those whose inputs and settings are unchanged.
 
     The stages, in order: preprocess, train, embed, build-index, export, evaluate; before export,
-    if the run config has a pre_ranking section: mine, train-pre-ranker. A run that was killed goes
-    on where it stopped.
+    if the run config has a pre_ranking section: mine, train-pre-ranker. A killed run continues
+    where it stopped.
 
     \b
       twotower run mine/mine_run.yaml --workdir build/mine
@@ -112,7 +111,7 @@ def _run(
     json_output: bool,
     force: bool = False,
 ) -> None:
-    from pipelines.stages.order import run_stages
+    from pipelines.stages.sequence import run_stages
 
     context = make_context(run_config, workdir, overrides or (), beam_options or ())
     outcomes = run_stages(context, stages, force=force)
@@ -128,14 +127,13 @@ def _run(
 def _select(
     first: str | None = None, last: str | None = None, target: str | None = None
 ) -> "tuple[Stage, ...]":
-    from pipelines.stages.order import STAGE_NAMES, select_stages, stages_for
+    from pipelines.stages.sequence import STAGE_NAMES, select_stages, stages_for
 
     for option, name in (("--from", first), ("--to", last), ("--for", target)):
         if name is not None and name not in STAGE_NAMES:
-            close = difflib.get_close_matches(name, STAGE_NAMES, n=1)
-            hint = f" Did you mean '{close[0]}'?" if close else ""
             raise typer.BadParameter(
-                f"'{name}' is no stage; the stages are {', '.join(STAGE_NAMES)}.{hint}",
+                f"'{name}' is not a stage{did_you_mean(name, STAGE_NAMES)}; the stages are "
+                f"{', '.join(STAGE_NAMES)}.",
                 param_hint=option,
             )
     if target is not None:
@@ -178,7 +176,7 @@ def _export(
     shards: Annotated[
         int | None,
         typer.Option(
-            "--shards", min=1, help="Splits the corpus into so many bundles (export.shards)."
+            "--shards", min=1, help="Number of bundles to split the corpus into (export.shards)."
         ),
     ] = None,
     json_output: _Json = False,
@@ -192,8 +190,8 @@ def _export(
 
 def _help_of(name: str) -> str:
     return (
-        f"{_STAGES[name][1]}\n\nAlways runs this one stage, also if nothing changed; "
-        "`twotower run` skips what is up to date."
+        f"{_STAGES[name][1]}\n\nAlways runs this stage, even if nothing changed; "
+        "`twotower run` skips stages that are up to date."
     )
 
 
@@ -203,23 +201,26 @@ def compare(
         typer.Argument(
             metavar="RUN_OR_GRID...",
             show_default=False,
-            help="Run configs, or grid files with many variants of one. Others are tested against "
-            "the first run.",
+            help="Run configs, or grid files with many variants of one. The first run is the "
+            "reference that the others are tested against.",
         ),
     ],
     workdir: Annotated[Path, WORKDIR_OPTION],
     seeds: Annotated[
-        int, typer.Option("--seeds", min=1, help="Each run is trained with the seeds 0 to N - 1.")
+        int,
+        typer.Option(
+            "--seeds", min=1, help="Number of seeds; each run is trained with seeds 0 to N - 1."
+        ),
     ] = 5,
     overrides: Annotated[list[str] | None, SET_OPTION] = None,
     json_output: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """Train several runs with several seeds; one leaderboard with paired tests.
 
-    Writes WORKDIR/index.html, comparison.json and comparison.md. Each seed of each run is an
+    Writes WORKDIR/index.html, comparison.json and comparison.md. Each seed of each run has an
     ordinary working directory, WORKDIR/runs/NAME/seed-N; runs of the same data share one
-    preprocessing. Said again, the same command computes what is missing: after a kill, with more
-    seeds, or with more runs. --set applies to all runs.
+    preprocessing. The same command again computes what is missing: after a kill, with more seeds,
+    or with more runs. --set applies to all runs.
 
     \b
       twotower compare mine/mine_run.yaml mine/wide_run.yaml --workdir build/compare --seeds 5
@@ -229,7 +230,7 @@ def compare(
     \b
       base: mine_run.yaml          # or a list: every row for each of them
       rows:
-        as_it_is: {}
+        unchanged: {}
         no_logq: {set: {training.softmax.logq: none}}
         wide: {set: {model.embedding_dim: 128}}
         with_titles: {spec: mine_titles.yaml}

@@ -1,4 +1,4 @@
-"""Commands to start with: `demo`, `init`, `dataset`, `doctor`."""
+"""Commands to begin with: `demo`, `init`, `dataset`, `doctor`."""
 
 from pathlib import Path
 from shlex import quote
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.running import JSON_OPTION, SET_OPTION, print_json
+from pipelines.cli.arguments import JSON_OPTION, SET_OPTION, print_json
 
 _DATASET = "movielens-100k"
 _CONFIG = Path(__file__).parent.parent / "configs" / "movielens_100k.yaml"
@@ -18,20 +18,20 @@ def demo(
     ] = Path("build/demo"),
     source: Annotated[
         Path | None,
-        typer.Option("--source", help="Directory with MovieLens-100k, to fetch nothing."),
+        typer.Option("--source", help="Directory with MovieLens-100k, instead of a download."),
     ] = None,
     overrides: Annotated[list[str] | None, SET_OPTION] = None,
 ) -> None:
     """Train, index, export and evaluate MovieLens-100k; then recommend ten films to one user."""
+    from pipelines.cli.arguments import make_context
     from pipelines.cli.printing import (
         print_bundle_agreement,
         print_leaderboard,
         print_recommendations,
     )
     from pipelines.cli.reporting import make_reporter
-    from pipelines.cli.running import make_context
     from pipelines.datasets.fetch import prepare
-    from pipelines.stages.order import STAGES, run_stages
+    from pipelines.stages.sequence import STAGES, run_stages
 
     data = (workdir / "data").resolve()
     prepare(_DATASET, data, source, make_reporter())
@@ -50,11 +50,11 @@ def init(
             help="Table of events (who chose what, and when): CSV, TSV, JSONL or Parquet."
         ),
     ],
-    candidates: Annotated[Path, typer.Option(help="Table of what can be recommended or found.")],
+    candidates: Annotated[Path, typer.Option(help="Table of items to recommend or find.")],
     queries: Annotated[
         Path | None, typer.Option(help="Table of users or queries, if there is one.")
     ] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Where the two files go.")] = Path(),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Directory for the two files.")] = Path(),
     name: Annotated[
         str | None,
         typer.Option(help="Name of the data set; by default that of the interactions' directory."),
@@ -63,14 +63,14 @@ def init(
 ) -> None:
     """Write a first feature spec and run config from your tables; read them, then run.
 
-    Columns may have any names; each choice is explained beside it. The interactions need a column
-    of times (or one that names the split), and the ids of both sides.
+    Columns may have any names; a comment explains each choice. The interactions need a column of
+    times (or one that names the split), and the ids of both sides.
 
     \b
       twotower init --interactions loans.csv --candidates books.csv \\
           --queries readers.csv --out mine --name library
     """  # noqa: D301  (click reads the control character)
-    from pipelines.init_spec.writing import write_first_spec
+    from pipelines.init_spec.first_spec import write_first_spec
 
     spec, run = write_first_spec(interactions, candidates, queries, out, name)
     if json_output:
@@ -85,15 +85,17 @@ def dataset(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="NAME", help="Name of the set; `list` shows them.", show_default=False
+            metavar="NAME", help="Name of the data set; `list` shows all names.", show_default=False
         ),
     ],
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="Data root; the set gets a directory in it.")
+        Path, typer.Option("--out", "-o", help="Data root, in which the data set gets a directory.")
     ] = Path("data"),
     source: Annotated[
         Path | None,
-        typer.Option("--source", help="Directory with the set in its official layout."),
+        typer.Option(
+            "--source", help="Directory with the original files, in their official layout."
+        ),
     ] = None,
     json_output: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
@@ -119,9 +121,9 @@ def dataset(
 
 
 def doctor(json_output: Annotated[bool, JSON_OPTION] = False) -> None:
-    """Check versions, Keras 2, the ScaNN and TensorFlow match, AVX2 and op libraries.
+    """Check versions, Keras 2, the match of ScaNN and TensorFlow, AVX2 and op libraries.
 
-    Exit code 0 if everything fits, 2 if something does not; each finding says the fix.
+    Exit code 0 if everything works, 2 if something does not; the command prints each fix.
     """
     from dataclasses import asdict
 
@@ -143,7 +145,7 @@ def doctor(json_output: Annotated[bool, JSON_OPTION] = False) -> None:
 
 def add_to(app: typer.Typer) -> None:
     """Adds the commands."""
-    app.command(short_help="The whole path on MovieLens-100k.")(demo)
+    app.command(short_help="Run the whole path on MovieLens-100k.")(demo)
     app.command(short_help="Write a first feature spec and run config from tables.")(init)
     app.command(short_help="Fetch and convert a public data set.")(dataset)
-    app.command(short_help="Check this environment, and say the fixes.")(doctor)
+    app.command(short_help="Check this environment, and print fixes.")(doctor)

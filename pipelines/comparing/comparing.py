@@ -10,9 +10,8 @@ from pathlib import Path
 
 from pipelines.comparing.planned_runs import PlannedRun
 from pipelines.comparing.seed_runs import ProcessExit, SeedRun, execute, reuse_from
-from pipelines.stages import workdir as timings
-from pipelines.stages.context import Reporter
-from pipelines.stages.workdir import only_run_in, wait_until_free
+from pipelines.progress import Reporter
+from pipelines.stages.workdir import only_run_in, read_durations, wait_until_free
 from tfrs_twotower.artifacts import Layout
 from tfrs_twotower.errors import ComparisonError, UnsupportedEnvironment
 from tfrs_twotower.evaluation.comparison.comparing_runs import RunResult, SeedResult, compare_runs
@@ -161,7 +160,7 @@ def _result(seed_run: SeedRun) -> SeedResult:
     return SeedResult(
         read_evaluation(report),
         read_per_query(report / PER_QUERY),
-        timings.read(seed_run.workdir),
+        read_durations(seed_run.workdir),
     )
 
 

@@ -18,9 +18,10 @@ from pathlib import Path
 import yaml
 
 from pipelines.comparing.planned_runs import PlannedRun
-from pipelines.stages import workdir as timings
-from pipelines.stages.context import SilentReporter, StageContext
-from pipelines.stages.order import Stage, all_up_to_date, part_of_run, stages_for, would_fit
+from pipelines.progress import SilentReporter
+from pipelines.stages.context import StageContext
+from pipelines.stages.sequence import Stage, all_up_to_date, part_of_run, stages_for, would_fit
+from pipelines.stages.workdir import read_durations, record_duration
 from tfrs_twotower.artifacts import MANIFEST_NAME, Layout, replace_directory, staging_directory
 from tfrs_twotower.config import data_root, load_run_config, spec_path
 from tfrs_twotower.specs import load_spec
@@ -194,9 +195,9 @@ def reuse_artifacts(
             staging = staging_directory(destination)
             shutil.copytree(source, staging, copy_function=_link, dirs_exist_ok=True)
             replace_directory(staging, destination)
-            seconds = timings.read(other).get(stage.name)
+            seconds = read_durations(other).get(stage.name)
             if seconds is not None:
-                timings.record(root, stage.name, seconds)
+                record_duration(root, stage.name, seconds)
             reused.append(stage.name)
             break
         else:

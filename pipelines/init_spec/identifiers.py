@@ -1,16 +1,15 @@
-"""Which columns of the interactions are the ids of the queries and of the candidates.
+"""Finds the columns of the interactions with the ids of the queries and of the candidates.
 
-An entity's id is a column whose values are all different (but for a few mistakes, which
-preprocessing quarantines); the interactions' column that goes with it shares its values. Names
+The id column of an entity's table has a different value in every record (but for a few mistakes,
+which preprocessing quarantines); the matching column of the interactions shares its values. Names
 decide between columns that share values by chance, as running numbers do.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.init_spec.naming import names_an_id, says, subject_of, words_of
-from pipelines.init_spec.profiles import Profile
+from pipelines.init_spec.column_names import mentions, names_an_id, subject_of, words_of
+from pipelines.init_spec.profiles import Profile, Profiles
 from tfrs_twotower.errors import DataError
 
 QUERY_HINTS = (
@@ -19,21 +18,20 @@ QUERY_HINTS = (
 )
 _MISTAKES = 0.02
 _LEAST_RECORDS = 20
-"""In a smaller table a repeated value is no mistake: its column is not the id."""
+"""In a smaller table a repeated value does not count as a mistake: the column is not the id."""
 _LEAST_SHARED = 0.01
-Profiles = Mapping[str, Profile]
 
 
 @dataclass(frozen=True)
 class IdMatch:
-    """An id column of the interactions, and the one that it points to."""
+    """An id column of the interactions, and the column that it refers to."""
 
     column: str
-    """In the interactions."""
+    """Column of the interactions."""
     entity_column: str | None
-    """In the table of queries or candidates; None where there is no such table."""
+    """Column of the table of queries or candidates; None if there is no such table."""
     shared: float
-    """Share of the interactions' distinct ids that the table's sample has, 0 to 1."""
+    """Share of the distinct ids of the interactions that are in the table's sample, 0 to 1."""
     score: float
 
 
@@ -48,14 +46,14 @@ def match_ids(
     Args:
         interactions: profiles by column.
         candidates: profiles by column.
-        queries: profiles by column, if there is such a table.
+        queries: profiles by column, if there is a table of queries.
         paths: of the three tables, in this order.
 
     Returns:
-        The query's match and the candidate's.
+        The match of the query id and that of the candidate id.
 
     Raises:
-        DataError: no two columns fit.
+        DataError: no column matches.
     """
     candidate_matches = _matches(interactions, candidates, paths[1])
     if not candidate_matches:
@@ -82,7 +80,7 @@ def match_ids(
 
 
 def _matches(interactions: Profiles, entities: Profiles, path: Path) -> list[IdMatch]:
-    found = []
+    matches = []
     for entity in entities.values():
         if not _is_identity(entity):
             continue
@@ -95,24 +93,24 @@ def _matches(interactions: Profiles, entities: Profiles, path: Path) -> list[IdM
                 continue
             score = max(of_events, of_entities) + 2 * _likeness(column.name, entity.name, path)
             score += 0.2 * (names_an_id(column.name) + names_an_id(entity.name))
-            found.append(IdMatch(column.name, entity.name, of_events, score))
-    return found
+            matches.append(IdMatch(column.name, entity.name, of_events, score))
+    return matches
 
 
 def _is_identity(profile: Profile) -> bool:
-    """All different, there for every record, and not a measurement or prose."""
+    """Whether a column has a value for every record, all different, and not times or fractions."""
     repeated = len(profile.present) - profile.distinct
     absent = profile.num_records - len(profile.present)
-    forgiven = max(1, _MISTAKES * profile.num_records)
+    tolerated = max(1, _MISTAKES * profile.num_records)
     if profile.num_records < _LEAST_RECORDS:
-        forgiven = 0
-    if repeated + absent > forgiven or profile.time_unit:
+        tolerated = 0
+    if repeated + absent > tolerated or profile.time_unit:
         return False
     return not profile.numbers or profile.whole_numbers
 
 
 def _likeness(column: str, entity_column: str, path: Path) -> float:
-    """How alike two names are, 0 to 1; a bare `id` is called after its table."""
+    """Similarity of two column names, 0 to 1; a bare `id` takes the name of its table."""
     if words_of(column) == words_of(entity_column):
         return 1.0
     own = subject_of(column)
@@ -122,18 +120,18 @@ def _likeness(column: str, entity_column: str, path: Path) -> float:
 
 
 def _without_table(interactions: Profiles) -> list[IdMatch]:
-    """Query ids by name and repetition, where no table of queries says which they are."""
-    found = []
+    """Matches of the query id by name and repetition, for data without a table of queries."""
+    matches = []
     for column in interactions.values():
         fractional = bool(column.numbers) and not column.whole_numbers
         if column.time_unit or column.distinct < 2 or fractional:
             continue
-        hinted = says(column.name, QUERY_HINTS)
+        hinted = mentions(column.name, QUERY_HINTS)
         score = 2.0 * hinted + 0.5 * names_an_id(column.name)
         score += 0.5 * (column.uniqueness < 0.9)  # events of one query come more than once
         if hinted or names_an_id(column.name):
-            found.append(IdMatch(column.name, None, 0.0, score))
-    return found
+            matches.append(IdMatch(column.name, None, 0.0, score))
+    return matches
 
 
 def _no_match(
@@ -153,7 +151,7 @@ def _no_match(
 
 
 def _written_otherwise(interactions: Profiles, identities: list[Profile]) -> str:
-    """The end of the sentence: an example of an id that two tables write differently."""
+    """The end of the message: an example of an id that the two tables write differently."""
     for identity in identities:
         plain = {_plain(value): value for value in identity.counts}
         for column in interactions.values():
@@ -169,5 +167,5 @@ def _plain(value: str) -> str:
 
 
 def _names_alike(one: str, other: str) -> bool:
-    """Whether two columns are called alike."""
+    """Whether the names of two columns have the same words."""
     return bool(words_of(one)) and words_of(one) == words_of(other)

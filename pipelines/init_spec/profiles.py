@@ -1,13 +1,13 @@
-"""What the values of one column look like."""
+"""Profiles the values of a column: their types, counts, numbers, times and separators."""
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, Literal
 
-from pipelines.init_spec.naming import says
+from pipelines.init_spec.column_names import mentions
 from pipelines.transforms.cells import as_event_time, as_number, as_text
 from tfrs_twotower.errors import RecordError
 
@@ -36,16 +36,16 @@ class Profile:
     name: str
     num_records: int
     present: list[Any]
-    """Cells that are there."""
+    """Cells that are not missing."""
     counts: Counter[str]
-    """How often each value occurs, as text; empty for lists and objects."""
+    """Number of occurrences of each value, as text; empty for lists and objects."""
     numbers: list[float]
-    """The values, where they are all numbers; else empty."""
+    """The values if all of them are numbers; otherwise empty."""
     time_unit: TimeUnit | None
-    """How the column writes times, if it can be one."""
+    """Unit of the times that the column holds; None if it does not hold times."""
     holds: Literal["values", "lists", "objects", "nothing"]
     separator: str | None
-    """What separates several values in one string."""
+    """Separator of several values in one string; None if cells hold one value."""
 
     @property
     def distinct(self) -> int:
@@ -54,7 +54,7 @@ class Profile:
 
     @property
     def uniqueness(self) -> float:
-        """Distinct values for each value that is there, 0 to 1."""
+        """Number of distinct values divided by the number of values, 0 to 1."""
         return self.distinct / len(self.present) if self.present else 0.0
 
     @property
@@ -69,12 +69,16 @@ class Profile:
 
     @property
     def words(self) -> list[int]:
-        """Sorted number of words of each of the first values."""
+        """Numbers of words in each of the first values, sorted."""
         return sorted(len(as_text(cell).split()) for cell in self.present[:_PROBED])
 
 
+Profiles = Mapping[str, Profile]
+"""By the names of the columns."""
+
+
 def profile_column(name: str, cells: list[Any]) -> Profile:
-    """Looks at the cells of a column."""
+    """Profiles the cells of a column."""
     present = [cell for cell in cells if cell is not None and cell != []]
     if not present:
         return Profile(name, len(cells), [], Counter(), [], None, "nothing", None)
@@ -108,7 +112,7 @@ def _text(cell: Any) -> str:
         return ""
 
 
-def _works(function: Callable[[Any], object], cell: Any) -> bool:
+def _accepts(function: Callable[[Any], object], cell: Any) -> bool:
     try:
         function(cell)
     except RecordError:
@@ -119,7 +123,7 @@ def _works(function: Callable[[Any], object], cell: Any) -> bool:
 def _numbers(present: list[Any]) -> list[float]:
     if any(isinstance(cell, bool | date | bytes) for cell in present):
         return []
-    if not all(_works(as_number, cell) for cell in present[:_PROBED]):
+    if not all(_accepts(as_number, cell) for cell in present[:_PROBED]):
         return []
     try:
         numbers = [as_number(cell) for cell in present]
@@ -135,10 +139,10 @@ def _time_unit(name: str, present: list[Any]) -> TimeUnit | None:
         return "iso"
     if all(isinstance(cell, str) and not cell.strip().lstrip("-").isdecimal() for cell in probe):
         units = ("iso",)
-    elif not says(name, TIME_HINTS):
-        return None  # large integers are more often ids than times
+    elif not mentions(name, TIME_HINTS):
+        return None  # large integers are ids more often than times
     for unit in units:
-        good = sum(_works(lambda cell, u=unit: as_event_time(cell, u), cell) for cell in probe)  # type: ignore[misc]
+        good = sum(_accepts(lambda cell, u=unit: as_event_time(cell, u), cell) for cell in probe)  # type: ignore[misc]
         if good >= _MOSTLY * len(probe):
             return unit
     return None
@@ -151,9 +155,9 @@ def _separator(present: list[Any]) -> str | None:
         several = sum(len(parts) > 1 for parts in split)
         parts = Counter(part for value in split for part in value if part)
         total = sum(parts.values())
-        # Tags come back and are short; commas in prose separate what is never seen again.
-        comes_back = total > 0 and len(parts) <= max(3, 0.3 * total)
+        # Tags recur and are short; commas in prose separate parts that do not recur.
+        recurring = total > 0 and len(parts) <= max(3, 0.3 * total)
         short = total > 0 and sum(len(part.split()) * n for part, n in parts.items()) <= 3 * total
-        if several >= max(2, 0.2 * len(probe)) and comes_back and short:
+        if several >= max(2, 0.2 * len(probe)) and recurring and short:
             return separator
     return None

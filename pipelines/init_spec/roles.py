@@ -1,11 +1,11 @@
-"""What the other columns of the interactions are, and which split their times allow."""
+"""Assigns roles to the other columns of the interactions, and chooses a split."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.init_spec.naming import says, words_of
-from pipelines.init_spec.profiles import TIME_HINTS, Profile
+from pipelines.init_spec.column_names import mentions, words_of
+from pipelines.init_spec.profiles import TIME_HINTS, Profile, Profiles
 from pipelines.transforms.cells import as_event_time, as_text
 from tfrs_twotower.errors import RecordError
 
@@ -30,7 +30,7 @@ _SPLIT_VALUES = {
 
 
 def event_times(cells: Sequence[Any], unit: str) -> list[int | None]:
-    """Seconds since 1970 of each event; None where the cell is no time."""
+    """Time of each event in seconds since 1970; None where the cell is not a time."""
     times: list[int | None] = []
     for cell in cells:
         try:
@@ -41,10 +41,10 @@ def event_times(cells: Sequence[Any], unit: str) -> list[int | None]:
 
 
 def choose_split(times: Sequence[int | None], query_ids: Sequence[Any]) -> tuple[str, str]:
-    """`temporal` or `per_query_last`, and why.
+    """Chooses `temporal` or `per_query_last`, and states the reason.
 
-    A global cut-off is what serving is like, but it tests only queries that come back: where
-    nearly everybody's events lie together, it would leave no one with a history.
+    A global cut-off resembles serving, but it tests only queries that return after it. Where most
+    queries have all their events close together, hardly any test query would have a history.
     """
     events = sorted(
         (time, as_text(query)) for time, query in zip(times, query_ids, strict=True) if time
@@ -58,16 +58,16 @@ def choose_split(times: Sequence[int | None], query_ids: Sequence[Any]) -> tuple
     before = {query for time, query in events if time < cut}
     after = {query for time, query in events if time >= cut}
     returning = len(after & before) / len(after)
-    found = (
+    reason = (
         f"the sampled events span {span_days:.0f} days, and {returning:.0%} of the queries in the "
         "last tenth have earlier events"
     )
-    return ("temporal" if returning >= _LEAST_RETURNING else "per_query_last"), found
+    return ("temporal" if returning >= _LEAST_RETURNING else "per_query_last"), reason
 
 
 @dataclass(frozen=True)
 class Roles:
-    """The interactions' columns by what they are for; None where there is none."""
+    """The columns of the interactions by role; None where no column has the role."""
 
     timestamp: str | None
     label: str | None
@@ -75,12 +75,12 @@ class Roles:
     session: str | None
     split: str | None
     split_values: dict[str, str]
-    """The split column's own words for train, validation and test."""
+    """The split column's values for train, validation and test, by the names of the splits."""
     unused: tuple[str, ...]
 
 
-def assign_roles(interactions: Mapping[str, Profile], ids: Collection[str]) -> Roles:
-    """Gives each column that is not an id at most one role."""
+def assign_roles(interactions: Profiles, ids: Collection[str]) -> Roles:
+    """Assigns at most one role to each column that is not an id."""
     rest = {name: profile for name, profile in interactions.items() if name not in ids}
     taken: set[str] = set()
 
@@ -92,7 +92,7 @@ def assign_roles(interactions: Mapping[str, Profile], ids: Collection[str]) -> R
     split, split_values = find_split(rest)
     taken.update([split] if split else [])
     times = [name for name, profile in rest.items() if profile.time_unit]
-    times.sort(key=lambda name: not says(name, TIME_HINTS))
+    times.sort(key=lambda name: not mentions(name, TIME_HINTS))
     timestamp = first(times)
     label = first([name for name, profile in rest.items() if _is_label(name, profile)])
     weight = first([name for name, profile in rest.items() if _is_weight(name, profile)])
@@ -101,44 +101,47 @@ def assign_roles(interactions: Mapping[str, Profile], ids: Collection[str]) -> R
     return Roles(timestamp, label, weight, session, split, split_values, unused)
 
 
-def find_split(profiles: Mapping[str, Profile]) -> tuple[str | None, dict[str, str]]:
-    """The column that names each record's split, and its words for the three splits."""
+def find_split(profiles: Profiles) -> tuple[str | None, dict[str, str]]:
+    """The column that names each record's split, and its values for the three splits."""
     for name, profile in profiles.items():
-        if not says(name, SPLIT_HINTS) or not profile.counts:
+        if not mentions(name, SPLIT_HINTS) or not profile.counts:
             continue
-        words = {
+        values = {
             split: next((value for value in profile.counts if value.lower() in known), None)
             for split, known in _SPLIT_VALUES.items()
         }
-        named = {split: word for split, word in words.items() if word is not None}
+        named = {split: value for split, value in values.items() if value is not None}
         if len(named) == len(_SPLIT_VALUES):
             return name, named
     return None, {}
 
 
 def smallest_positive(profile: Profile) -> tuple[float | None, str]:
-    """The label from which on an event is positive, and why; None where every event is."""
+    """The smallest label of a positive event, and the reason; None if the labels do not show it."""
     low, high = min(profile.numbers), max(profile.numbers)
     for top, threshold in ((1, 1.0), (5, 4.0), (10, 7.0)):
         if high <= top and low >= 0 and any(number >= threshold for number in profile.numbers):
             share = sum(number >= threshold for number in profile.numbers) / len(profile.numbers)
-            return threshold, f"labels run from {low:g} to {high:g}; {share:.0%} are that or more"
-    return None, f"labels run from {low:g} to {high:g}: say which of them are positive"
+            return (
+                threshold,
+                f"labels run from {low:g} to {high:g}; {share:.0%} are {threshold:g} or more",
+            )
+    return None, f"labels run from {low:g} to {high:g}: set the smallest that is positive"
 
 
 def _is_label(name: str, profile: Profile) -> bool:
-    return bool(profile.numbers) and 1 < profile.distinct <= 101 and says(name, LABEL_HINTS)
+    return bool(profile.numbers) and 1 < profile.distinct <= 101 and mentions(name, LABEL_HINTS)
 
 
 def _is_weight(name: str, profile: Profile) -> bool:
     positive = bool(profile.numbers) and min(profile.numbers) > 0
-    return positive and says(name, WEIGHT_HINTS)
+    return positive and mentions(name, WEIGHT_HINTS)
 
 
 def _is_session(name: str, profile: Profile) -> bool:
     if not profile.counts or (profile.numbers and not profile.whole_numbers):
         return False
     words = words_of(name)
-    # `order_total` is about an order, and is not one.
+    # `order_total` belongs to an order but does not identify it.
     last = [word for word in words if word not in ("id", "no", "nr", "number", "code", "key")]
     return bool(last) and last[-1] in SESSION_HINTS and profile.distinct > 1

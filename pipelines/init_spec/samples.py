@@ -1,4 +1,4 @@
-"""The first records of a table, whatever its format, in memory that does not grow with it."""
+"""Reads the first records of a table in any format; memory does not grow with the table."""
 
 import csv
 import gzip
@@ -26,10 +26,10 @@ class Sample:
 
     path: Path
     columns: dict[str, list[Any]]
-    """Cells of each column; None where a cell is empty or not there."""
+    """Cells of each column; None where a cell is empty or absent."""
     num_records: int
     complete: bool
-    """Whether these are all records of the table."""
+    """Whether the sample has all records of the table."""
 
 
 def read_sample(path: Path, max_records: int = MAX_RECORDS) -> Sample:
@@ -118,7 +118,7 @@ def _parquet_rows(path: Path, limit: int) -> Rows:
 
 
 def _microseconds(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Python's datetime knows no nanoseconds."""
+    """Casts times to microseconds, because Python's datetime has no nanoseconds."""
     columns = [
         column.cast(pa.timestamp("us", tz=column.type.tz), safe=False)
         if pa.types.is_timestamp(column.type)

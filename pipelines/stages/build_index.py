@@ -1,4 +1,4 @@
-"""Stage `build-index`: the candidate index, measured against exact search before it is kept."""
+"""Stage `build-index`: the candidate index, with its overlap with exact search."""
 
 from pipelines.stages.context import StageContext, open_parent
 from tfrs_twotower.artifacts import Manifest, commit, fingerprint, staging_directory
@@ -17,9 +17,9 @@ def run(context: StageContext) -> Manifest:
     """Builds the index, measures it on real query embeddings and writes `index/`.
 
     Raises:
-        IndexQualityError: it misses `index.target_overlap`; nothing is written then.
+        IndexQualityError: the index misses `index.target_overlap`; nothing is written then.
         ArtifactError: the embeddings are missing, outdated or damaged.
-        UnsupportedEnvironment: ScaNN is asked for and cannot be loaded.
+        UnsupportedEnvironment: the config asks for ScaNN, which cannot be loaded.
     """
     layout, reporter = context.layout, context.reporter
     parents = {"embeddings": open_parent(context, "embeddings").fingerprint}

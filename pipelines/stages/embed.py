@@ -5,8 +5,8 @@ import pyarrow.parquet as pq
 from apache_beam.utils.shared import Shared
 
 from pipelines.stages.context import StageContext, open_parent
+from pipelines.transforms.beam_job import run_pipeline
 from pipelines.transforms.embedding import EmbeddingJob, EmbedRecords
-from pipelines.transforms.running import run_pipeline
 from tfrs_twotower.artifacts import Manifest, commit, fingerprint, staging_directory
 from tfrs_twotower.artifacts.layout import CORPUS_GLOB, TEST_GLOB, VALIDATION_GLOB
 from tfrs_twotower.data.raw_inputs import find_shards
@@ -27,7 +27,7 @@ def run(context: StageContext) -> Manifest:
     """Embeds every record and writes `embeddings/`.
 
     Raises:
-        EmbeddingError: a vector is NaN, infinite or has norm zero; nothing is written then.
+        EmbeddingError: an embedding is NaN, infinite or has norm zero; nothing is written then.
         ArtifactError: the examples or the model are missing, outdated or damaged.
     """
     layout, settings = context.layout, context.config.embed

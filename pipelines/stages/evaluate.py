@@ -1,7 +1,7 @@
 """Stage `evaluate`: every system on the test queries, as `evaluation.json` and a page."""
 
-from pipelines.stages import workdir as timings
 from pipelines.stages.context import StageContext, open_parent
+from pipelines.stages.workdir import read_durations
 from tfrs_twotower.artifacts import MANIFEST_NAME, Manifest, commit, fingerprint, staging_directory
 from tfrs_twotower.artifacts.layout import EVALUATION, REPORT_PAGE
 from tfrs_twotower.evaluation.evaluating import evaluate
@@ -48,7 +48,7 @@ def run(context: StageContext) -> Manifest:
     if with_pre_ranker:
         parents["pre_ranker"] = open_parent(context, "pre_ranker").fingerprint
     reporter.progress("read artifacts", 0, None)
-    seconds = timings.read(layout.root)
+    seconds = read_durations(layout.root)
     seconds.pop("evaluate", None)  # that of an earlier run
     inputs = load_inputs(layout, context.spec, seconds, with_pre_ranker=with_pre_ranker)
     evaluation = evaluate(

@@ -1,9 +1,10 @@
-"""Stage `mine`: what retrieval returns for the training examples."""
+"""Stage `mine`: the candidates that retrieval returns for the training examples."""
 
 import time
 from dataclasses import asdict
 
-from pipelines.stages.context import Reporter, StageContext, open_parent
+from pipelines.progress import Reporter
+from pipelines.stages.context import StageContext, open_parent
 from tfrs_twotower.artifacts import Manifest, commit, fingerprint, staging_directory
 from tfrs_twotower.config import pre_ranking_of
 from tfrs_twotower.mining.mine import mine
@@ -15,20 +16,20 @@ def config_fingerprint(context: StageContext) -> str:
     """Hash of the settings that the stage reads."""
     config = context.config
     mining = pre_ranking_of(config).mining
-    read: dict[str, object] = {
+    settings: dict[str, object] = {
         "mining": mining.model_dump(mode="json"),
         "refit": config.training.refit,
     }
     if mining.teacher == "bm25":
-        read |= {"k1": config.evaluate.bm25_k1, "b": config.evaluate.bm25_b}
-    return fingerprint(read)
+        settings |= {"k1": config.evaluate.bm25_k1, "b": config.evaluate.bm25_b}
+    return fingerprint(settings)
 
 
 def run(context: StageContext) -> Manifest:
-    """Asks the towers for candidates of every training example and writes `negatives/`.
+    """Retrieves candidates for every training example and writes `negatives/`.
 
     Raises:
-        ConfigError: the run has no pre-ranker, or the corpus is too large for the teacher.
+        ConfigError: the run has no pre-ranking section, or the corpus is too large for the teacher.
         EmbeddingError: an embedding is not finite; nothing is written then.
         ArtifactError: the examples or the model are missing, outdated or damaged.
     """
@@ -77,7 +78,7 @@ def run(context: StageContext) -> Manifest:
 
 
 class _Progress:
-    """Passes reports on, a few a second, with the rate of what is being done."""
+    """Passes progress on to the run's reporter, a few times in a second, with a rate."""
 
     def __init__(self, reporter: Reporter) -> None:
         self._reporter = reporter
@@ -91,6 +92,6 @@ class _Progress:
         elif now - self._last < _REPORT_EVERY_S and done != total:
             return
         self._last = now
-        past = now - self._started
-        rate = f"{done / past:,.0f}/s" if done and past > 0 else ""
+        elapsed_s = now - self._started
+        rate = f"{done / elapsed_s:,.0f}/s" if done and elapsed_s > 0 else ""
         self._reporter.progress(description, done, total, rate)

@@ -1,4 +1,4 @@
-"""Stage `preprocess`: the three tables to examples, corpus, vocabularies and statistics."""
+"""Stage `preprocess`: from the tables to examples, corpus, vocabularies and statistics."""
 
 import json
 import shutil
@@ -7,25 +7,25 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.stages.context import StageContext
-from pipelines.transforms.findings import Findings, read_findings
-from pipelines.transforms.preprocessing import FINDINGS, Preprocess
+from pipelines.transforms.beam_job import run_pipeline
+from pipelines.transforms.job_summary import JobSummary, read_job_summary
+from pipelines.transforms.preprocessing import SUMMARY, Preprocess
 from pipelines.transforms.records import entity_columns, interaction_columns, query_features
-from pipelines.transforms.running import run_pipeline
-from pipelines.transforms.sources import Source, content_identity, find_source
 from pipelines.transforms.splits import given_cutoffs
+from pipelines.transforms.table_sources import Source, content_identity, find_source
 from pipelines.transforms.vocabularies import text_vocabularies
 from pipelines.transforms.wordpieces import learn_wordpieces, read_wordpieces
 from tfrs_twotower.artifacts import Manifest, commit, fingerprint, sha256_file, staging_directory
 from tfrs_twotower.artifacts.layout import QUARANTINE, STATISTICS, VOCABULARIES
-from tfrs_twotower.config.stages import FEW_BAD_RECORDS
+from tfrs_twotower.config.stage_configs import FEW_BAD_RECORDS
 from tfrs_twotower.errors import DataError
 from tfrs_twotower.specs import FeatureSpec, TemporalSplit
 
 
 def config_fingerprint(context: StageContext) -> str:
-    """Of `preprocess` in the run config, of the tables' files and of given vocabularies.
+    """Hash of `preprocess` in the run config, of the tables' files and of given vocabularies.
 
-    A local file counts by its content; a remote one by its path, size and time of change.
+    A local file is identified by its content, a remote one by its path, size and time of change.
 
     Raises:
         DataError: a table's file cannot be found, or a column is missing.
@@ -35,12 +35,12 @@ def config_fingerprint(context: StageContext) -> str:
 
 
 def run(context: StageContext) -> Manifest:
-    """Writes the `preprocessed` artifact.
+    """Preprocesses the tables and writes `preprocessed/`.
 
     Raises:
-        FeatureSpecError: the spec asks for what its tables cannot give.
-        DataError: a table cannot be read, too many of its records are bad, or nothing is left to
-            train on; the bad records are then in `quarantine/preprocess/` of the working
+        FeatureSpecError: the spec needs columns or files that its tables do not have.
+        DataError: a table cannot be read, too many of its records are bad, or there is no training
+            example; the bad records are then in `quarantine/preprocess/` of the working
             directory.
     """
     query_features(context.spec)
@@ -54,20 +54,20 @@ def run(context: StageContext) -> Manifest:
     run_pipeline(
         lambda pipeline: pipeline | job, context.beam_options, context.reporter, "preprocess"
     )
-    findings = read_findings(staging / FINDINGS)
+    summary = read_job_summary(staging / SUMMARY)
     kept = context.layout.root / QUARANTINE / "preprocess"
     shutil.rmtree(kept, ignore_errors=True)
     try:
-        _check(context, findings, sources, kept)
+        _check(context, summary, sources, kept)
     except DataError:
         shutil.copytree(staging / QUARANTINE, kept)
         shutil.rmtree(staging)
         raise
-    _write_wordpieces(context, findings, given, staging / VOCABULARIES)
-    shutil.rmtree(staging / FINDINGS)
-    statistics = json.dumps(findings.statistics(), indent=2, sort_keys=True) + "\n"
+    _write_wordpieces(context, summary, given, staging / VOCABULARIES)
+    shutil.rmtree(staging / SUMMARY)
+    statistics = json.dumps(summary.statistics(), indent=2, sort_keys=True) + "\n"
     (staging / STATISTICS).write_text(statistics, encoding="utf-8")
-    _tell(context, findings, sources)
+    _report(context, summary, sources)
     return commit(
         staging,
         destination,
@@ -75,8 +75,8 @@ def run(context: StageContext) -> Manifest:
         spec_fingerprint=fingerprint(context.spec),
         config_fingerprint=_fingerprint(context, sources),
         parents={},
-        counts=findings.manifest_counts(tuple(sources)),
-        details={"quarantine_reasons": findings.reasons_in_words(sources)},
+        counts=summary.manifest_counts(tuple(sources)),
+        details={"quarantine_reasons": summary.reasons_in_words(sources)},
     )
 
 
@@ -87,7 +87,7 @@ def find_sources(context: StageContext) -> dict[str, Source]:
         DataError: see `find_source`.
     """
     spec = context.spec
-    wanted: dict[str, tuple[Any, list[str]]] = {
+    tables: dict[str, tuple[Any, list[str]]] = {
         "interactions": (spec.interactions, interaction_columns(spec.interactions)),
         "candidates": (
             spec.candidates,
@@ -95,13 +95,13 @@ def find_sources(context: StageContext) -> dict[str, Source]:
         ),
     }
     if spec.queries is not None:
-        wanted["queries"] = (
+        tables["queries"] = (
             spec.queries,
             entity_columns(spec.queries, spec.query.features, "query"),
         )
     return {
         table: find_source(table, described, columns, context.data_root)
-        for table, (described, columns) in wanted.items()
+        for table, (described, columns) in tables.items()
     }
 
 
@@ -126,7 +126,7 @@ def _given_wordpieces(context: StageContext) -> dict[str, list[str]]:
 
 
 def _write_wordpieces(
-    context: StageContext, findings: Findings, given: Mapping[str, list[str]], directory: Path
+    context: StageContext, summary: JobSummary, given: Mapping[str, list[str]], directory: Path
 ) -> None:
     directory.mkdir(exist_ok=True)
     for name, feature in text_vocabularies(context.spec).items():
@@ -134,45 +134,45 @@ def _write_wordpieces(
             pieces = given[name]
         else:
             context.reporter.message(f"learning the WordPieces of '{name}'")
-            pieces = learn_wordpieces(findings.words(name), feature.vocabulary_size)
+            pieces = learn_wordpieces(summary.words(name), feature.vocabulary_size)
         text = "".join(f"{piece}\n" for piece in pieces)
         (directory / f"{name}.txt").write_text(text, encoding="utf-8")
 
 
 def _check(
-    context: StageContext, findings: Findings, sources: Mapping[str, Source], kept: Path
+    context: StageContext, summary: JobSummary, sources: Mapping[str, Source], kept: Path
 ) -> None:
     limit = context.config.preprocess.max_bad_fraction
     for table, source in sources.items():
-        read, bad = findings.count(f"read_{table}"), findings.num_bad(table)
+        read, bad = summary.count(f"read_{table}"), summary.num_bad(table)
         if not read:
             raise DataError(f"{table}: no record was found in {', '.join(source.files)}.")
-        reasons = "; ".join(findings.reasons_in_words({table: source})[table][:3])
-        found = f"{table}: {bad:,} of {read:,} records are bad ({bad / read:.1%})"
-        where = f"Most common: {reasons}. All of them are in {kept}/{table}-*.jsonl; correct the "
+        reasons = "; ".join(summary.reasons_in_words({table: source})[table][:3])
+        problem = f"{table}: {bad:,} of {read:,} records are bad ({bad / read:.1%})"
+        advice = f"Most common: {reasons}. All of them are in {kept}/{table}-*.jsonl; correct the "
         if bad > limit * read and bad > FEW_BAD_RECORDS:
             raise DataError(
-                f"{found}; the limit is {limit:.1%} (preprocess.max_bad_fraction) or "
-                f"{FEW_BAD_RECORDS} records. {where}table or the feature spec, or raise the limit."
+                f"{problem}; the limit is {limit:.1%} (preprocess.max_bad_fraction) or "
+                f"{FEW_BAD_RECORDS} records. {advice}table or the feature spec, or raise the limit."
             )
         if bad == read:
-            raise DataError(f"{found}: none is usable. {where}table or the feature spec.")
-    if not findings.count("train_examples"):
+            raise DataError(f"{problem}: none is usable. {advice}table or the feature spec.")
+    if not summary.count("train_examples"):
         raise DataError(
             f"split: the training window has no positive interaction (events by split: "
-            f"{findings.events()}). Check split and relevance.min_label in the feature spec."
+            f"{summary.events()}). Check split and relevance.min_label in the feature spec."
         )
 
 
-def _tell(context: StageContext, findings: Findings, sources: Mapping[str, Source]) -> None:
-    for table, reasons in findings.reasons_in_words(sources).items():
+def _report(context: StageContext, summary: JobSummary, sources: Mapping[str, Source]) -> None:
+    for table, reasons in summary.reasons_in_words(sources).items():
         if reasons:
             context.reporter.message(
-                f"{table}: left out {findings.num_bad(table):,} of "
-                f"{findings.count(f'read_{table}'):,} records as bad; most common: {reasons[0]}; "
+                f"{table}: left out {summary.num_bad(table):,} of "
+                f"{summary.count(f'read_{table}'):,} records as bad; most common: {reasons[0]}; "
                 f"all are in {context.layout.preprocessed / QUARANTINE}/{table}-*.jsonl"
             )
-    counts = findings.manifest_counts(())
+    counts = summary.manifest_counts(())
     context.reporter.message(
         f"{counts['train_examples']:,} training examples, {counts['candidates']:,} candidates, "
         f"{counts['validation_queries']:,} validation and {counts['test_queries']:,} test queries"

@@ -5,17 +5,17 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from pipelines.stages.context import Reporter
+from pipelines.progress import Reporter
 from pipelines.stages.export import describe
 from pipelines.transforms.corpus import read_candidate_table
 from pipelines.transforms.records import entity_columns
-from pipelines.transforms.sources import find_source
+from pipelines.transforms.table_sources import find_source
 from serving.bundle.refresh_files import TOWERS, open_refresh
 from serving.bundle.sharding import find_shards
 from serving.bundle.versions import resolve_version
 from serving.refresh.refresh import Given, Refreshed, refresh_bundles
 from tfrs_twotower.config import PreprocessConfig
-from tfrs_twotower.config.stages import FEW_BAD_RECORDS
+from tfrs_twotower.config.stage_configs import FEW_BAD_RECORDS
 from tfrs_twotower.data.corpus import Corpus, parse_corpus
 from tfrs_twotower.errors import DataError
 from tfrs_twotower.specs import FeatureSpec

@@ -1,10 +1,10 @@
-"""Stage `train`: preprocessed examples to trained towers."""
+"""Stage `train`: from preprocessed examples to trained towers."""
 
 from pipelines.stages.context import StageContext, open_parent
 from pipelines.stages.training_runs import (
     TrainingProgress,
     open_training,
-    say_result,
+    report_result,
     training_details,
 )
 from tfrs_twotower.artifacts import Manifest, commit, fingerprint
@@ -25,7 +25,7 @@ def config_fingerprint(context: StageContext) -> str:
 
 
 def run(context: StageContext) -> Manifest:
-    """Trains both towers; continues where a killed run of the same inputs stopped.
+    """Trains both towers; continues a killed run with the same inputs.
 
     Raises:
         TrainingError: training diverged, or cannot start.
@@ -47,7 +47,7 @@ def run(context: StageContext) -> Manifest:
         checkpoint_root=context.data_root,
     )
     staging.close()
-    say_result(context, result)
+    report_result(context, result)
     return commit(
         staging.directory,
         context.layout.model,

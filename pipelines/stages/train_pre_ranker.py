@@ -1,4 +1,4 @@
-"""Stage `train-pre-ranker`: mined lists to the cascade's second stage."""
+"""Stage `train-pre-ranker`: from mined lists to the second stage of the cascade."""
 
 from pipelines.stages.context import StageContext, open_parent
 from pipelines.stages.training_runs import (
@@ -26,10 +26,10 @@ def config_fingerprint(context: StageContext) -> str:
 
 
 def run(context: StageContext) -> Manifest:
-    """Trains the pre-ranker; continues where a killed run of the same inputs stopped.
+    """Trains the pre-ranker; continues a killed run with the same inputs.
 
     Raises:
-        ConfigError: the run has no pre-ranker.
+        ConfigError: the run has no pre-ranking section.
         TrainingError: training diverged, or cannot start.
         ArtifactError: a parent is missing, damaged or outdated.
     """
@@ -58,7 +58,7 @@ def run(context: StageContext) -> Manifest:
         checkpoint_root=context.data_root,
     )
     staging.close()
-    _say(context, result)
+    _report_result(context, result)
     return commit(
         staging.directory,
         layout.pre_ranker,
@@ -81,7 +81,7 @@ def run(context: StageContext) -> Manifest:
     )
 
 
-def _say(context: StageContext, result: PreRankerResult) -> None:
+def _report_result(context: StageContext, result: PreRankerResult) -> None:
     measured = ", ".join(f"{name} {value:.4f}" for name, value in result.validation.items())
     weights = ", ".join(f"{name} {weight:.3g}" for name, weight in result.weights.items())
     context.reporter.message(f"On validation: {measured}; weights: {weights}")

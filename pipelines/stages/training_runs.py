@@ -1,4 +1,4 @@
-"""What the two training stages have in common: resuming, progress, what the manifest says."""
+"""Shared parts of the two training stages: resuming, progress, and results."""
 
 import json
 import shutil
@@ -8,42 +8,42 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.stages.context import StageContext
-from tfrs_twotower.artifacts import staging_directory
+from tfrs_twotower.artifacts import replace_file, staging_directory
 from tfrs_twotower.training.reports import StepReport, TrainingResult
 
-_GUARD = "resumable.json"
+_ORIGIN_NAME = "resumable.json"
 _REPORT_EVERY_S = 0.2
 
 
 @dataclass(frozen=True)
 class TrainingStaging:
-    """A directory in which a training is at work.
+    """The staging directory of a training, which a killed training continues in.
 
     Attributes:
-        directory: where it writes.
+        directory: where the training writes.
     """
 
     directory: Path
 
     def close(self) -> None:
-        """Says that the training is over: nothing is to be resumed any more."""
-        (self.directory / _GUARD).unlink()
+        """Marks the training as finished, so that no later run continues it."""
+        (self.directory / _ORIGIN_NAME).unlink()
 
 
 def open_training(
     context: StageContext, destination: Path, origin: dict[str, str]
 ) -> TrainingStaging:
-    """A staging directory, with an earlier run's checkpoints only if they have the same origin.
+    """Opens a staging directory; it keeps the checkpoints of an earlier run with the same origin.
 
     Args:
-        context: is told if a training continues.
-        destination: the artifact's directory.
+        context: the run, which reports if a training continues.
+        destination: directory of the artifact.
         origin: fingerprints of everything that the training reads.
     """
     staging = staging_directory(destination, keep=True)
-    guard = staging / _GUARD
+    origin_file = staging / _ORIGIN_NAME
     try:
-        resumable = json.loads(guard.read_text(encoding="utf-8")) == origin
+        resumable = json.loads(origin_file.read_text(encoding="utf-8")) == origin
     except (OSError, ValueError):
         resumable = False
     if resumable:
@@ -51,14 +51,12 @@ def open_training(
         return TrainingStaging(staging)
     shutil.rmtree(staging)
     staging.mkdir()
-    partial = guard.with_name(f".{_GUARD}.partial")
-    partial.write_text(json.dumps(origin) + "\n", encoding="utf-8")
-    partial.replace(guard)
+    replace_file(origin_file, json.dumps(origin) + "\n")
     return TrainingStaging(staging)
 
 
 def training_details(result: TrainingResult) -> dict[str, Any]:
-    """The `counts` and `details` of the manifest."""
+    """`counts` and `details` for the manifest."""
     return {
         "counts": {
             "train_examples": result.num_examples,
@@ -79,19 +77,21 @@ def training_details(result: TrainingResult) -> dict[str, Any]:
 
 
 class TrainingProgress:
-    """Passes reports on, a few a second."""
+    """Passes the reports of a training on to the run's reporter, a few in a second."""
 
     def __init__(self, context: StageContext) -> None:
         self._reporter = context.reporter
         self._last = 0.0
 
     def __call__(self, report: StepReport) -> None:
-        """Shows one report."""
+        """Passes one report on."""
         if report.message:
             self._reporter.message(report.message)
             return
         if report.validation is not None:
-            self._reporter.message(f"epoch {report.epoch:.1f}: {metrics_of(report.validation)}")
+            self._reporter.message(
+                f"epoch {report.epoch:.1f}: {ranking_metrics(report.validation)}"
+            )
         now = time.monotonic()
         if now - self._last < _REPORT_EVERY_S and report.step < report.total_steps:
             return
@@ -105,9 +105,9 @@ class TrainingProgress:
         )
 
 
-def say_result(context: StageContext, result: TrainingResult) -> None:
-    """Says which weights were kept, and how good they are."""
-    metrics = metrics_of(result.validation)
+def report_result(context: StageContext, result: TrainingResult) -> None:
+    """Reports which weights were kept, and their validation metrics."""
+    metrics = ranking_metrics(result.validation)
     context.reporter.message(
         f"Kept the weights of step {result.best_step} (epoch {result.best_epoch:.1f})"
         + (f": {metrics}" if metrics else "")
@@ -115,6 +115,6 @@ def say_result(context: StageContext, result: TrainingResult) -> None:
     )
 
 
-def metrics_of(validation: dict[str, float]) -> str:
-    """The ranking metrics among what was measured, as words."""
+def ranking_metrics(validation: dict[str, float]) -> str:
+    """The ranking metrics of a validation, as text."""
     return ", ".join(f"{name} {value:.4f}" for name, value in validation.items() if "@" in name)

@@ -1,4 +1,4 @@
-"""The working directory of a run: writable, one run at a time, and the time of each stage."""
+"""The working directory of a run: its lock, and the durations of the stages."""
 
 import fcntl
 import json
@@ -8,26 +8,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipelines.stages.context import Reporter
+from pipelines.progress import Reporter
 from tfrs_twotower.errors import WorkdirError
 
 LOCK_NAME = ".lock"
-_SECONDS_BETWEEN_LOOKS = 0.5
+_SECONDS_BETWEEN_TRIES = 0.5
 TIMINGS_NAME = "timings.json"
 
 
 def open_workdir(path: Path) -> Path:
-    """Makes the directory if it is not there, and returns its absolute path.
+    """Creates the directory if it does not exist, and returns its absolute path.
 
     Raises:
-        WorkdirError: it cannot be made, or not be written.
+        WorkdirError: the directory cannot be created or written.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as cause:
-        what = "is a file" if path.is_file() else f"cannot be made: {cause.strerror}"
+        problem = "is a file" if path.is_file() else f"cannot be made: {cause.strerror}"
         raise WorkdirError(
-            f"{path}: the working directory {what}. Name a directory that you may write in."
+            f"{path}: the working directory {problem}. Name a directory that you may write in."
         ) from cause
     if not os.access(path, os.W_OK | os.X_OK):
         raise WorkdirError(
@@ -40,26 +40,26 @@ def open_workdir(path: Path) -> Path:
 def wait_until_free(root: Path, reporter: Reporter) -> None:
     """Returns as soon as no run holds the working directory.
 
-    One that was started by a process that is gone (killed, say) ends by itself.
+    A run whose parent process was killed ends by itself.
     """
-    told = False
+    reported = False
     while True:
         try:
             with only_run_in(root):
                 return
         except WorkdirError as busy:
-            if not told:
+            if not reported:
                 reporter.message(f"{str(busy).partition('. Wait')[0]}; waiting until it ends")
-            told = True
-            time.sleep(_SECONDS_BETWEEN_LOOKS)
+            reported = True
+            time.sleep(_SECONDS_BETWEEN_TRIES)
 
 
 @contextmanager
 def only_run_in(root: Path) -> Iterator[None]:
-    """Holds the working directory's lock; the kernel releases it when the process ends, however.
+    """Holds the lock of the working directory; however the process ends, the kernel releases it.
 
     Raises:
-        WorkdirError: another run holds it.
+        WorkdirError: another run holds the lock.
     """
     descriptor = os.open(root / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o644)
     try:
@@ -72,7 +72,7 @@ def only_run_in(root: Path) -> Iterator[None]:
                 "it ends, or name another --workdir."
             ) from None
         except OSError:
-            pass  # a file system without locks, as some network mounts are
+            pass  # some network file systems have no locks
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
         yield
@@ -80,17 +80,17 @@ def only_run_in(root: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def record(root: Path, stage: str, seconds: float) -> None:
-    """Writes the duration of one stage, replacing its earlier one."""
-    timings = read(root)
+def record_duration(root: Path, stage: str, seconds: float) -> None:
+    """Writes the duration of one stage in place of an earlier one."""
+    timings = read_durations(root)
     timings[stage] = round(seconds, 3)
     temporary = root / f".{TIMINGS_NAME}.partial"
     temporary.write_text(json.dumps(timings, indent=2) + "\n", encoding="utf-8")
     temporary.replace(root / TIMINGS_NAME)
 
 
-def read(root: Path) -> dict[str, float]:
-    """Seconds by stage name; empty before the first stage ran."""
+def read_durations(root: Path) -> dict[str, float]:
+    """Seconds by name of the stage; empty before a stage has run."""
     try:
         timings = json.loads((root / TIMINGS_NAME).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):

@@ -1,7 +1,7 @@
-"""Turns one cell of a table into the value of a feature, or says why it cannot.
+"""Turns one cell of a table into the value of a feature, or raises the reason why it cannot.
 
-Cells are text (CSV, TSV) or Python values (JSON, Parquet, TFRecord). Reasons are short and the
-same for the same mistake, so that they can be counted; what was found stands apart.
+Cells are text (CSV, TSV) or Python values (JSON, Parquet, TFRecord). A reason is short, and the
+same for the same mistake, so that reasons can be counted; the offending value is kept apart.
 """
 
 import math
@@ -22,13 +22,13 @@ class BadCell(RecordError):
 
     Attributes:
         reason: what is wrong, without the value.
-        found: the value.
+        value: the offending value.
     """
 
-    def __init__(self, reason: str, found: Any = None) -> None:
-        super().__init__(reason, found)
+    def __init__(self, reason: str, value: Any = None) -> None:
+        super().__init__(reason, value)
         self.reason = reason
-        self.found = found
+        self.value = value
 
 
 def as_text(cell: Any) -> str:
@@ -62,7 +62,7 @@ def _number_as_text(cell: int | float) -> str:
 
 
 def as_values(cell: Any, separator: str, max_values: int) -> tuple[str, ...]:
-    """The first values of a list, or of a text that is split; empty ones are dropped."""
+    """The first values of a list, or of a text split by the separator; empty ones are dropped."""
     if isinstance(cell, list | tuple):
         parts: Iterable[str] = (as_text(item) for item in cell)
     else:
@@ -93,7 +93,7 @@ def as_number(cell: Any) -> float:
 
 
 def as_finite(cell: Any) -> float:
-    """A number that is there.
+    """A number that is neither missing nor infinite.
 
     Raises:
         BadCell: missing, NaN, infinite or not a number.
@@ -151,8 +151,8 @@ def _unit_hint(seconds: int, unit: str) -> str:
     if unit == "iso":
         return ""
     for other, name in (("s", "seconds"), ("ms", "milliseconds"), ("us", "microseconds")):
-        meant = seconds * _PER_SECOND[unit] // _PER_SECOND[other]
-        if other != unit and EARLIEST_S <= meant < LATEST_S:
+        seconds_in_other = seconds * _PER_SECOND[unit] // _PER_SECOND[other]
+        if other != unit and EARLIEST_S <= seconds_in_other < LATEST_S:
             return f": looks like {name}: set unit: {other}"
     return ""
 

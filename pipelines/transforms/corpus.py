@@ -1,4 +1,4 @@
-"""The corpus: each candidate's example, its frequency, and its part in vocabularies."""
+"""The corpus: each candidate's example and frequency; read without Beam for a refresh."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
@@ -6,26 +6,25 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 from apache_beam import pvalue
 
+from pipelines.transforms import tfrecords
 from pipelines.transforms.cells import BadCell
 from pipelines.transforms.cutoffs import DAY_S
 from pipelines.transforms.reading import COUNTS
-from pipelines.transforms.records import Entity, EntityParser
-from pipelines.transforms.sharded_output import shard_of
-from pipelines.transforms.sources import Source
+from pipelines.transforms.records import TRAINED, Entity, EntityParser
+from pipelines.transforms.sharded_output import ITEMS
 from pipelines.transforms.table_files import UnreadableFile, position_of, read_table_file
-from pipelines.transforms.tfrecords import Example, put_texts, put_values, serialise
+from pipelines.transforms.table_sources import Source
+from tfrs_twotower.artifacts import shard_of
 from tfrs_twotower.errors import DataError
 from tfrs_twotower.specs import FeatureSpec
 
-ITEMS = "items"
-TRAINED = "trained"
 _ENTITY, _TALLY = 0, 1
 Tally = tuple[int, int, int]
-"""Training events, positive ones, recent positive ones."""
+"""Numbers of a candidate's training events, of the positive ones, of the recent positive ones."""
 
 
 class CountCandidates(beam.PTransform):
-    """`(candidate id, (timestamp, positive))` of training events to `(candidate id, tally)`."""
+    """Counts training events `(candidate id, (timestamp, positive))`: `(candidate id, tally)`."""
 
     def __init__(self, recent_days: float) -> None:
         super().__init__()
@@ -49,7 +48,7 @@ def _tally(
 
 
 def add_tallies(tallies: Iterable[Tally]) -> Tally:
-    """The sum of tallies, part by part."""
+    """Adds up tallies, number by number."""
     events = positives = recent = 0
     for more_events, more_positives, more_recent in tallies:
         events += more_events
@@ -59,7 +58,7 @@ def add_tallies(tallies: Iterable[Tally]) -> Tally:
 
 
 class BuildCorpus(beam.PTransform):
-    """`(candidates, tallies)` to output items, `trained` candidates and counts."""
+    """Turns `(candidates, tallies)` into output items, `trained` candidates and counts."""
 
     def __init__(self, spec: FeatureSpec, num_shards: int) -> None:
         super().__init__()
@@ -67,7 +66,7 @@ class BuildCorpus(beam.PTransform):
         self._num_shards = num_shards
 
     def expand(self, tables: Any) -> Any:
-        """Groups both by candidate id."""
+        """Groups both inputs by candidate id."""
         candidates, tallies = tables
         return (
             (
@@ -84,11 +83,11 @@ class BuildCorpus(beam.PTransform):
 
 def candidate_example(entity: Entity, spec: FeatureSpec) -> bytes:
     """The serialized `tf.train.Example` of a candidate."""
-    example = Example()
-    put_values(example, spec.candidate.features, entity.values)
-    put_texts(example, "_candidate_id", (entity.entity_id,))
-    put_texts(example, "_title", (entity.title,))
-    return serialise(example)
+    example = tfrecords.Example()
+    tfrecords.put_values(example, spec.candidate.features, entity.values)
+    tfrecords.put_texts(example, "_candidate_id", (entity.entity_id,))
+    tfrecords.put_texts(example, "_title", (entity.title,))
+    return tfrecords.serialise(example)
 
 
 def _build(
@@ -113,19 +112,19 @@ def _build(
 
 
 class CandidateTable(NamedTuple):
-    """What is in the files."""
+    """The usable candidates of a table, and its bad records."""
 
     examples: list[bytes]
-    """A serialized `tf.train.Example` for each candidate, as in the corpus of preprocessing."""
+    """A serialized `tf.train.Example` for each candidate, as preprocessing writes it."""
     bad: list[str]
-    """Each record that cannot be used: where it stands and why."""
+    """Position and reason of each record that cannot be used."""
 
 
 def read_candidate_table(source: Source, spec: FeatureSpec) -> CandidateTable:
     """Reads all files of a candidates table.
 
     Args:
-        source: the files; its columns are `entity_columns` of the candidate side.
+        source: the files, with the `entity_columns` of the candidate side.
         spec: the feature spec.
 
     Raises:

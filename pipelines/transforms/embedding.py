@@ -22,9 +22,9 @@ from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.utils.shared import Shared
 
-from pipelines.transforms.running import count_elements
-from pipelines.transforms.sharded_output import shard_of
+from pipelines.transforms.beam_job import count_records
 from pipelines.transforms.tfrecords import read_frames
+from tfrs_twotower.artifacts import shard_of
 from tfrs_twotower.errors import CorruptArtifact, EmbeddingError
 from tfrs_twotower.specs import FeatureSpec
 
@@ -155,7 +155,7 @@ class _EmbedShard(beam.DoFn):
         records = _read_records(element[0])
         while batch := list(itertools.islice(records, self._job.batch_size)):
             ids, titles, vectors = self._embedder(batch)
-            count_elements(len(batch))
+            count_records(len(batch))
             norms = np.linalg.norm(vectors, axis=1)
             for row in np.flatnonzero(~(np.isfinite(norms) & (norms >= _LEAST_NORM))):
                 yield beam.pvalue.TaggedOutput(BAD, ids[row])

@@ -1,4 +1,4 @@
-"""Finishes evaluated queries: leaves out unknown candidates where the split says so."""
+"""Finishes evaluated queries; drops relevant candidates without training interactions if asked."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -8,19 +8,19 @@ from apache_beam import pvalue
 
 from pipelines.transforms.query_examples import finish_evaluation
 from pipelines.transforms.reading import COUNTS
-from pipelines.transforms.sharded_output import shard_of
-from pipelines.transforms.splits import SPLITS
+from pipelines.transforms.sharded_output import ITEMS
+from tfrs_twotower.artifacts import shard_of
+from tfrs_twotower.specs import SPLITS
 
-ITEMS = "items"
-_TRAINED, _ASKED = 0, 1
+_TRAINED, _RELEVANT = 0, 1
 _DRAFT, _KNOWN = 0, 1
 
 
 class FinishEvaluations(beam.PTransform):
-    """`(drafts, tallies)` to output items of `validation` and `test`, and counts.
+    """Turns `(drafts, tallies)` into output items of `validation` and `test`, and counts.
 
     Drafts are `((split, query id), (draft bytes, [(candidate id, gain)]))`; tallies are keyed by
-    the ids of the candidates that have a training interaction.
+    the ids of the candidates with a training interaction (`split.known_candidates_only`).
     """
 
     def __init__(self, known_candidates_only: bool, num_shards: int) -> None:
@@ -29,7 +29,7 @@ class FinishEvaluations(beam.PTransform):
         self._num_shards = num_shards
 
     def expand(self, tables: Any) -> Any:
-        """Asks for each relevant candidate whether it is known, if that matters."""
+        """Adds the gains; a query without a relevant candidate is only counted."""
         drafts, tallies = tables
         if self._known_only:
             drafts = _keep_known(drafts, tallies)
@@ -39,12 +39,12 @@ class FinishEvaluations(beam.PTransform):
 def _keep_known(drafts: beam.PCollection, tallies: beam.PCollection) -> beam.PCollection:
     known = (
         (
-            drafts | "Ask" >> beam.FlatMap(_ask),
+            drafts | "Relevant" >> beam.FlatMap(_relevant_candidates),
             tallies | "Trained" >> beam.Map(lambda tally: (tally[0], (_TRAINED, None))),
         )
         | "ByCandidate" >> beam.Flatten()
         | "GroupByCandidate" >> beam.GroupByKey()
-        | "Answer" >> beam.FlatMap(_answer)
+        | "Known" >> beam.FlatMap(_known_candidates)
     )
     return (
         (drafts | "Drafts" >> beam.Map(lambda draft: (draft[0], (_DRAFT, draft[1]))), known)
@@ -54,17 +54,19 @@ def _keep_known(drafts: beam.PCollection, tallies: beam.PCollection) -> beam.PCo
     )
 
 
-def _ask(draft: Any) -> Iterator[tuple[str, tuple[int, Any]]]:
+def _relevant_candidates(draft: Any) -> Iterator[tuple[str, tuple[int, Any]]]:
     key, (_, gains) = draft
     for candidate_id, _ in gains:
-        yield candidate_id, (_ASKED, key)
+        yield candidate_id, (_RELEVANT, key)
 
 
-def _answer(group: tuple[str, Iterable[tuple[int, Any]]]) -> Iterator[tuple[Any, Any]]:
+def _known_candidates(
+    group: tuple[str, Iterable[tuple[int, Any]]],
+) -> Iterator[tuple[Any, Any]]:
     candidate_id, members = group
     if any(kind == _TRAINED for kind, _ in members):
         for kind, key in members:
-            if kind == _ASKED:
+            if kind == _RELEVANT:
                 yield key, (_KNOWN, candidate_id)
 
 

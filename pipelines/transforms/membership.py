@@ -1,8 +1,8 @@
 """Matches interactions with the candidates table.
 
-Keeps the first record of each candidate id and quarantines later ones, and interactions whose
-candidate has no record. One grouping by candidate id; a group is walked through twice and never
-held.
+The first record of each candidate id is kept. Later ones, and interactions whose candidate has no
+record, are quarantined. There is one grouping by candidate id, whose groups are read twice and
+never held in memory.
 """
 
 from collections.abc import Iterable
@@ -24,10 +24,10 @@ _POSITION = Entity._fields.index("position")
 
 
 class MatchCandidates(beam.PTransform):
-    """`(candidates, events)` to `events` that are known, `candidates` without repeats, `bad`."""
+    """Turns `(candidates, events)` into known `events`, `candidates` without repeats, and `bad`."""
 
     def expand(self, tables: Any) -> Any:
-        """Groups both by candidate id."""
+        """Groups both inputs by candidate id."""
         candidates, events = tables
         return (
             (
@@ -41,7 +41,7 @@ class MatchCandidates(beam.PTransform):
 
 
 def first_of(entities: Iterable[tuple[Any, ...]]) -> tuple[tuple[Any, ...] | None, list[int]]:
-    """The entity that comes first in the files, and the positions of the others."""
+    """The entity that comes first in the files, and the sorted positions of the others."""
     first = None
     others = []
     for entity in entities:

@@ -1,4 +1,4 @@
-"""Statistics of numeric features, equal bit for bit however the work is divided."""
+"""Statistics of numeric features, equal bit for bit for any division of the work."""
 
 import heapq
 import math
@@ -16,10 +16,11 @@ from tfrs_twotower.specs import Feature, NumericFeature
 
 _SPLITTER = 134217729.0  # 2^27 + 1
 SAMPLE_SIZE = 16_384
+"""Values that quantiles are computed from: those of the entities with the smallest hashes."""
 
 
 def add_exactly(partials: list[float], number: float) -> None:
-    """Adds a number to a sum that is kept as partial sums, in place."""
+    """Adds a number in place to a sum that is kept as exact partial sums (Shewchuk 1997)."""
     kept = 0
     for partial in partials:
         if abs(number) < abs(partial):
@@ -34,7 +35,7 @@ def add_exactly(partials: list[float], number: float) -> None:
 
 
 def exact_square(number: float) -> tuple[float, float]:
-    """The square as its rounded value and the error of the rounding."""
+    """The square of a number as its rounded value and the rounding error (Dekker 1971)."""
     product = number * number
     scaled = _SPLITTER * number
     high = scaled - (scaled - number)
@@ -43,13 +44,13 @@ def exact_square(number: float) -> tuple[float, float]:
 
 
 def total(partials: Iterable[float]) -> Fraction:
-    """The exact sum."""
+    """The exact sum of the partial sums."""
     return sum((Fraction(partial) for partial in partials), Fraction(0))
 
 
 @dataclass
-class Accumulated:
-    """What has been seen of one feature."""
+class Accumulator:
+    """Exact sums, extremes and a sample of the values of one feature."""
 
     count: int = 0
     missing: int = 0
@@ -58,11 +59,11 @@ class Accumulated:
     smallest: float = math.inf
     largest: float = -math.inf
     sample: list[tuple[int, float]] = field(default_factory=list)
-    """(negative hash, value): a heap whose first has the largest hash."""
+    """Heap of (negative hash, value); its first pair has the largest hash."""
 
 
 class ExtractNumbers(beam.PTransform):
-    """`Trained` entities of one side to `(side.feature, (hash, value))`."""
+    """Turns `Trained` entities of one side into `(side.feature, (hash, value))`."""
 
     def __init__(self, side: str, features: Sequence[Feature]) -> None:
         super().__init__()
@@ -73,7 +74,7 @@ class ExtractNumbers(beam.PTransform):
         ]
 
     def expand(self, trained: beam.PCollection) -> beam.PCollection:
-        """One element for each numeric feature of a record."""
+        """Makes one element for each numeric feature of an entity."""
         return trained | beam.FlatMap(_numbers, self._numeric)
 
 
@@ -88,17 +89,17 @@ def _numbers(
 
 
 class NumericStatistics(beam.CombineFn):
-    """`(hash, value)` of one feature to a dict of statistics; NaN is missing."""
+    """Combines `(hash, value)` pairs of one feature into a dict of statistics; NaN is missing."""
 
     def __init__(self, feature: NumericFeature) -> None:
         self._feature = feature
 
-    def create_accumulator(self) -> Accumulated:
-        """Starts empty."""
-        return Accumulated()
+    def create_accumulator(self) -> Accumulator:
+        """An accumulator of no value."""
+        return Accumulator()
 
-    def add_input(self, accumulator: Accumulated, element: tuple[int, float]) -> Accumulated:
-        """Takes one more."""
+    def add_input(self, accumulator: Accumulator, element: tuple[int, float]) -> Accumulator:
+        """Adds one value."""
         record_hash, value = element
         if math.isnan(value):
             accumulator.missing += 1
@@ -114,9 +115,9 @@ class NumericStatistics(beam.CombineFn):
             _offer(accumulator.sample, (-record_hash, value))
         return accumulator
 
-    def merge_accumulators(self, accumulators: Iterable[Accumulated]) -> Accumulated:
-        """Puts what several workers saw together."""
-        merged = Accumulated()
+    def merge_accumulators(self, accumulators: Iterable[Accumulator]) -> Accumulator:
+        """Merges the accumulators of several workers."""
+        merged = Accumulator()
         for one in accumulators:
             merged.count += one.count
             merged.missing += one.missing
@@ -130,8 +131,8 @@ class NumericStatistics(beam.CombineFn):
                 _offer(merged.sample, item)
         return merged
 
-    def extract_output(self, accumulator: Accumulated) -> dict[str, Any]:
-        """The result."""
+    def extract_output(self, accumulator: Accumulator) -> dict[str, Any]:
+        """The statistics."""
         count = accumulator.count
         if not count:
             mean, std, low, high = 0.0, 0.0, 0.0, 0.0
@@ -156,7 +157,7 @@ class NumericStatistics(beam.CombineFn):
 
 
 def quantile_boundaries(values: Sequence[float], num_buckets: int) -> list[float]:
-    """The `num_buckets - 1` inner quantiles, linear between neighbours; zeros without values."""
+    """The `num_buckets - 1` inner quantiles, interpolated linearly; zeros without values."""
     shares = np.arange(1, num_buckets) / num_buckets
     if not values:
         return [0.0] * (num_buckets - 1)

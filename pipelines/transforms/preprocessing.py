@@ -1,10 +1,10 @@
-"""The whole preprocessing job: from three tables to every file of the artifact.
+"""The preprocessing job: from the three tables to all files of the artifact.
 
 candidates --+                                    +-> corpus, frequencies -> vocabularies,
              +-> match -> split time -> cut-offs  |                          statistics
 interactions-+              |                     |
                             v                     |
-queries ------------> group by query -------------+-> train, fresh, interactions
+queries ------------> group by query -------------+-> train, fresh (refit), interactions
                             |
                             +-> evaluated queries (validation, test)
 """
@@ -15,41 +15,27 @@ from typing import Any
 import apache_beam as beam
 from apache_beam import pvalue
 
+from pipelines.transforms import sharded_output, vocabularies
 from pipelines.transforms.corpus import BuildCorpus, CountCandidates
 from pipelines.transforms.cutoffs import AddSplitTime, FindCutoffs, SummariseWindows, training_end
 from pipelines.transforms.evaluated_queries import FinishEvaluations
 from pipelines.transforms.membership import MatchCandidates
 from pipelines.transforms.numeric_statistics import ExtractNumbers, NumericStatistics
 from pipelines.transforms.quarantine import ReportQuarantine, SummariseReasons
-from pipelines.transforms.queries import BuildQueries
+from pipelines.transforms.queries import REFIT_OUTPUT, BuildQueries
 from pipelines.transforms.reading import ReadTable
 from pipelines.transforms.records import EntityParser, Event, EventParser
-from pipelines.transforms.sharded_output import (
-    Output,
-    WriteShards,
-    write_frequencies,
-    write_interactions,
-    write_json_lines,
-    write_lines,
-    write_tfrecords,
-)
-from pipelines.transforms.sources import Source
 from pipelines.transforms.splits import given_cutoffs
-from pipelines.transforms.vocabularies import (
-    CountValues,
-    SelectValues,
-    text_vocabularies,
-    value_vocabularies,
-)
+from pipelines.transforms.table_sources import Source
 from pipelines.transforms.wordpieces import MOST_WORDS, CountWords
 from tfrs_twotower.config import PreprocessConfig
 from tfrs_twotower.specs import FeatureSpec, NumericFeature, TemporalSplit
 
-FINDINGS = ".findings"
-"""Directory of small files that tell the stage what the job found; not part of the artifact."""
+SUMMARY = ".summary"
+"""Directory of the job's summary, which the stage reads and removes."""
 _LABEL = Event._fields.index("label")
-_EXAMPLES = ("train", "fresh", "validation", "test", "corpus")
-_FINDINGS = ("counts", "reasons", "windows", "cutoffs", "numeric")
+_EXAMPLES = ("train", REFIT_OUTPUT, "validation", "test", "corpus")
+_SUMMARY_FILES = ("counts", "reasons", "windows", "cutoffs", "numeric")
 
 
 class Preprocess(beam.PTransform):
@@ -69,7 +55,7 @@ class Preprocess(beam.PTransform):
         self._directory = directory
 
     def expand(self, root: beam.Pipeline) -> beam.PCollection:
-        """Builds the graph; the result are the paths that were written."""
+        """Builds the graph; its output is the paths that were written."""
         spec, config = self._spec, self._config
         shards = config.num_shards
         tables = self._read(root)
@@ -106,18 +92,22 @@ class Preprocess(beam.PTransform):
         items = [queries.items, corpus.items, evaluated.items]
         items.extend(self._vocabularies(queries.trained, corpus.trained))
         items.append(bad_records | ReportQuarantine(self._sources, shards))
-        items.append(counts | "Counts" >> _finding("counts"))
-        items.append(bad_records | SummariseReasons() | "Reasons" >> _finding("reasons"))
-        items.append(windows | "Windows" >> _finding("windows"))
+        items.append(counts | "Counts" >> _to_summary("counts"))
+        items.append(bad_records | SummariseReasons() | "Reasons" >> _to_summary("reasons"))
+        items.append(windows | "Windows" >> _to_summary("windows"))
         if cutoffs is not None:
             items.append(
                 cutoffs
                 | "CutTimes" >> beam.Map(lambda cut: (cut.validation_from, cut.test_from))
-                | "Cutoffs" >> _finding("cutoffs")
+                | "Cutoffs" >> _to_summary("cutoffs")
             )
         if numeric is not None:
-            items.append(numeric | "Numeric" >> _finding("numeric"))
-        return items | "AllItems" >> beam.Flatten() | WriteShards(self._directory, self._outputs())
+            items.append(numeric | "Numeric" >> _to_summary("numeric"))
+        return (
+            items
+            | "AllItems" >> beam.Flatten()
+            | sharded_output.WriteShards(self._directory, self._outputs())
+        )
 
     def _read(self, root: beam.Pipeline) -> dict[str, Any]:
         spec = self._spec
@@ -169,66 +159,65 @@ class Preprocess(beam.PTransform):
             ("query", queries, self._spec.query.features),
             ("candidate", candidates, self._spec.candidate.features),
         )
+        learned: dict[str, vocabularies.Settings] = dict.fromkeys(
+            self._learned_texts(), (1, MOST_WORDS)
+        )
         selected = []
-        settings = value_vocabularies(self._spec)
-        if settings:
-            values = [
-                trained | f"Values_{side}" >> CountValues(features)
-                for side, trained, features in sides
-            ]
-            selected.append(
-                values
-                | "AllValues" >> beam.Flatten()
-                | "SelectValues" >> SelectValues(settings, "vocabularies")
-            )
-        learned = self._learned_texts()
-        if learned:
-            words = [
-                trained | f"Words_{side}" >> CountWords(features)
-                for side, trained, features in sides
-            ]
-            selected.append(
-                words
-                | "AllWords" >> beam.Flatten()
-                | "SelectWords"
-                >> SelectValues(dict.fromkeys(learned, (1, MOST_WORDS)), f"{FINDINGS}/words")
-            )
+        for count, settings, prefix in (
+            (vocabularies.CountValues, vocabularies.value_vocabularies(self._spec), "vocabularies"),
+            (CountWords, learned, f"{SUMMARY}/words"),
+        ):
+            if settings:
+                name = count.__name__
+                counted = [
+                    trained | f"{name}_{side}" >> count(features)
+                    for side, trained, features in sides
+                ]
+                selected.append(
+                    counted
+                    | f"{name}_both" >> beam.Flatten()
+                    | f"{name}_select" >> vocabularies.SelectValues(settings, prefix)
+                )
         return selected
 
     def _learned_texts(self) -> list[str]:
         return [
             name
-            for name, feature in text_vocabularies(self._spec).items()
+            for name, feature in vocabularies.text_vocabularies(self._spec).items()
             if feature.vocabulary_file is None
         ]
 
-    def _outputs(self) -> dict[str, Output]:
+    def _outputs(self) -> dict[str, sharded_output.Output]:
         shards = self._config.num_shards
-        outputs = {name: Output(write_tfrecords, ".tfrecord.gz", shards) for name in _EXAMPLES}
-        outputs["interactions"] = Output(write_interactions, ".parquet", shards)
-        outputs["frequencies"] = Output(write_frequencies, ".parquet", shards)
+        formats: list[tuple[str, Any, str, int]] = [
+            *((name, sharded_output.write_tfrecords, ".tfrecord.gz", shards) for name in _EXAMPLES),
+            ("interactions", sharded_output.write_interactions, ".parquet", shards),
+            ("frequencies", sharded_output.write_frequencies, ".parquet", shards),
+        ]
         for table in self._sources:
-            outputs[f"quarantine/{table}"] = Output(write_lines, ".jsonl", shards)
-        for name in value_vocabularies(self._spec):
-            outputs[f"vocabularies/{name}"] = Output(write_lines, ".txt", 0)
-        for name in self._learned_texts():
-            outputs[f"{FINDINGS}/words/{name}"] = Output(write_json_lines, ".jsonl", 0)
-        for name in _FINDINGS:
-            outputs[f"{FINDINGS}/{name}"] = Output(write_json_lines, ".jsonl", 0)
-        return outputs
+            formats.append((f"quarantine/{table}", sharded_output.write_lines, ".jsonl", shards))
+        for name in vocabularies.value_vocabularies(self._spec):
+            formats.append((f"vocabularies/{name}", sharded_output.write_lines, ".txt", 0))
+        summary = [f"words/{name}" for name in self._learned_texts()] + [*_SUMMARY_FILES]
+        for name in summary:
+            formats.append((f"{SUMMARY}/{name}", sharded_output.write_json_lines, ".jsonl", 0))
+        return {
+            name: sharded_output.Output(write, suffix, num_shards)
+            for name, write, suffix, num_shards in formats
+        }
 
 
 def _is_positive(event: Sequence[Any], min_label: float) -> bool:
     return bool(event[_LABEL] >= min_label)
 
 
-def _finding(name: str) -> beam.PTransform:
-    return beam.Map(lambda found: ((f"{FINDINGS}/{name}", 0), (found,)))
+def _to_summary(name: str) -> beam.PTransform:
+    return beam.Map(lambda value: ((f"{SUMMARY}/{name}", 0), (value,)))
 
 
 def _train_end(windows: beam.PCollection, cutoffs: beam.PCollection | None) -> beam.PCollection:
     if cutoffs is None:
         return windows | "TrainEnd" >> beam.Map(training_end, None)
     return windows | "TrainEnd" >> beam.Map(
-        lambda found, cut: training_end(found, cut.validation_from), pvalue.AsSingleton(cutoffs)
+        lambda merged, cut: training_end(merged, cut.validation_from), pvalue.AsSingleton(cutoffs)
     )

@@ -1,6 +1,6 @@
-"""Bad records: what is written about each, and a summary of why there are so many.
+"""Bad records: a line of the quarantine for each, and a summary of their reasons.
 
-A bad record travels as a plain tuple `(table, position, key, reason, found)`.
+Between transforms a bad record is a plain tuple `(table, position, key, reason, value)`.
 """
 
 import heapq
@@ -10,21 +10,21 @@ from typing import Any
 
 import apache_beam as beam
 
-from pipelines.transforms.sharded_output import shard_of
-from pipelines.transforms.sources import Source
+from pipelines.transforms.table_sources import Source
+from tfrs_twotower.artifacts import shard_of
 
 STAGE = "preprocess"
 _NUM_EXAMPLES = 3
-_LONGEST_FOUND = 200
+_LONGEST_VALUE = 200
 _LONGEST_KEY = 60
 BadRecord = tuple[str, int, str, str, str]
-Summary = tuple[int, list[tuple[int, str]]]
+ReasonSummary = tuple[int, list[tuple[int, str]]]
 """The number of records, and position and key of the first ones."""
 
 
-def bad_record(table: str, position: int, key: str, reason: str, found: Any = "") -> BadRecord:
-    """What is known about a bad record; long values are cut."""
-    shown = "" if found in ("", None) else repr(found)[:_LONGEST_FOUND]
+def bad_record(table: str, position: int, key: str, reason: str, value: Any = "") -> BadRecord:
+    """Describes a bad record; long values are cut."""
+    shown = "" if value in ("", None) else repr(value)[:_LONGEST_VALUE]
     return (table, position, key, reason, shown)
 
 
@@ -37,19 +37,19 @@ class ReportQuarantine(beam.PTransform):
         self._num_shards = num_shards
 
     def expand(self, bad: beam.PCollection) -> beam.PCollection:
-        """Writes the position in words."""
+        """Makes one JSON line of each record, with its position in words."""
         return bad | beam.Map(_as_line, self._sources, self._num_shards)
 
 
 def _as_line(
     record: BadRecord, sources: Mapping[str, Source], num_shards: int
 ) -> tuple[tuple[str, int], tuple[int, str]]:
-    table, position, key, reason, found = record
+    table, position, key, reason, value = record
     line = {
         "stage": STAGE,
         "table": table,
         "key": key,
-        "reason": f"{reason} (found {found})" if found else reason,
+        "reason": f"{reason} (found {value})" if value else reason,
         "source": sources[table].describe(position),
     }
     shard = shard_of(f"{table}:{position}", num_shards)
@@ -71,13 +71,13 @@ def _by_reason(record: BadRecord) -> tuple[tuple[str, str], tuple[int, str]]:
 
 
 class _FirstRecords(beam.CombineFn):
-    def create_accumulator(self) -> Summary:
+    def create_accumulator(self) -> ReasonSummary:
         return 0, []
 
-    def add_input(self, accumulator: Summary, element: tuple[int, str]) -> Summary:
+    def add_input(self, accumulator: ReasonSummary, element: tuple[int, str]) -> ReasonSummary:
         return self.merge_accumulators([accumulator, (1, [element])])
 
-    def merge_accumulators(self, accumulators: Iterable[Summary]) -> Summary:
+    def merge_accumulators(self, accumulators: Iterable[ReasonSummary]) -> ReasonSummary:
         number = 0
         examples: list[tuple[int, str]] = []
         for more, first in accumulators:
@@ -85,5 +85,5 @@ class _FirstRecords(beam.CombineFn):
             examples.extend(first)
         return number, heapq.nsmallest(_NUM_EXAMPLES, examples)
 
-    def extract_output(self, accumulator: Summary) -> Summary:
+    def extract_output(self, accumulator: ReasonSummary) -> ReasonSummary:
         return accumulator

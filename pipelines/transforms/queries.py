@@ -1,4 +1,4 @@
-"""Groups everything by query and turns each query into its examples, interactions and counts."""
+"""Groups events and records by query; makes each query's examples, interactions and counts."""
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
@@ -9,52 +9,50 @@ from apache_beam import pvalue
 
 from pipelines.transforms.membership import first_of
 from pipelines.transforms.quarantine import bad_record
-from pipelines.transforms.query_events import EVALUATED, Placed, QueryEvents
+from pipelines.transforms.query_events import EVALUATED, QueryEvent, QueryEvents
 from pipelines.transforms.query_examples import QueryExampleBuilder
 from pipelines.transforms.reading import BAD, COUNTS
-from pipelines.transforms.records import Entity, Event, missing_values
-from pipelines.transforms.sharded_output import shard_of
+from pipelines.transforms.records import TRAINED, Entity, Event, missing_values
+from pipelines.transforms.sharded_output import ITEMS
 from pipelines.transforms.splits import (
-    SPLITS,
-    TRAIN,
-    VALIDATION,
     Cutoffs,
     split_by_name,
     split_by_order,
 )
-from tfrs_twotower.specs import FeatureSpec, GivenSplit, PerQueryLastSplit
+from tfrs_twotower import specs
+from tfrs_twotower.artifacts import shard_of
 
-ITEMS = "items"
+REFIT_OUTPUT = "fresh"
+"""Name on disk of the examples of the validation window, which only a refit trains on."""
 EVALUATIONS = "evaluations"
 TALLIES = "tallies"
 WINDOWS = "windows"
-TRAINED = "trained"
 _ENTITY, _EVENT = 0, 1
 _POSITION = Event._fields.index("position")
 _TIME = Event._fields.index("timestamp")
 Timed = tuple[int, tuple[Any, ...]]
 SplitRule = Callable[[int, tuple[Any, ...]], int | str]
-"""The split of an event from its split time and itself, or the reason why it has none."""
+"""From the split time and the event to the split, or to the reason why the event has none."""
 
 
 class BuildQueries(beam.PTransform):
-    """Events `(split time, event)`, `queries` and `cutoffs` to everything about queries.
+    """Turns events `(split time, event)`, `queries` and `cutoffs` into all outputs about queries.
 
     Outputs:
-        items: output items of `train`, `fresh` and `interactions`.
-        evaluations: `((split, query id), draft bytes, [(candidate id, gain)])`.
+        items: output items of `train`, `fresh` (the refit examples) and `interactions`.
+        evaluations: `((split, query id), (draft bytes, [(candidate id, gain)]))`.
         tallies: `(candidate id, (timestamp, positive))` of training events.
-        windows: `(split, events, positives, first second, last second)` of a query.
+        windows: `(split, (events, positives, first second, last second))` of a query.
         trained: `Trained` queries.
-        bad, counts: as everywhere.
+        bad, counts: as in `ReadTable`.
     """
 
-    def __init__(self, spec: FeatureSpec, num_shards: int, limit: int) -> None:
+    def __init__(self, spec: specs.FeatureSpec, num_shards: int, limit: int) -> None:
         super().__init__()
         self._do = _BuildQuery(spec, num_shards, limit)
 
     def expand(self, tables: Any) -> Any:
-        """One grouping by query id; `queries` and `cutoffs` may be left out."""
+        """Groups by query id; `queries` and `cutoffs` may be absent."""
         keyed = [
             tables["events"] | "EventKey" >> beam.Map(lambda timed: (timed[1][0], (_EVENT, timed)))
         ]
@@ -72,7 +70,7 @@ class BuildQueries(beam.PTransform):
 
 
 class _BuildQuery(beam.DoFn):
-    def __init__(self, spec: FeatureSpec, num_shards: int, limit: int) -> None:
+    def __init__(self, spec: specs.FeatureSpec, num_shards: int, limit: int) -> None:
         self._spec = spec
         self._num_shards = num_shards
         self._limit = limit
@@ -87,11 +85,11 @@ class _BuildQuery(beam.DoFn):
         for position in repeats:
             record = bad_record("queries", position, query_id, "duplicate query id")
             yield pvalue.TaggedOutput(BAD, record)
-        timed = _Events(members)
+        timed = _TimedEvents(members)
         events = QueryEvents(self._limit)
-        split_of = self._rule(entity, timed, cutoffs)
-        yield from self._place(query_id, timed, split_of, events)
-        if not any(of.count for of in events.splits):
+        split_of = self._split_rule(entity, timed, cutoffs)
+        yield from self._gather(query_id, timed, split_of, events)
+        if not any(of_split.count for of_split in events.splits):
             if entity is not None:
                 yield pvalue.TaggedOutput(COUNTS, ("queries_without_interactions", 1))
             return
@@ -102,22 +100,22 @@ class _BuildQuery(beam.DoFn):
             else Entity(*entity).values
         )
         if entity is None and self._spec.queries is not None:
-            number = sum(of.count for of in events.splits)
+            number = sum(of_split.count for of_split in events.splits)
             yield pvalue.TaggedOutput(COUNTS, ("interactions_without_query_record", number))
-        yield from self._examples(query_id, values, events, self._placed(timed, split_of))
+        yield from self._examples(query_id, values, events, self._with_split(timed, split_of))
         yield from self._windows(query_id, values, events)
         yield from self._evaluations(query_id, values, events, cutoffs)
 
-    def _place(
+    def _gather(
         self,
         query_id: str,
         timed: Iterable[Timed],
         split_of: SplitRule,
         events: QueryEvents,
     ) -> Iterator[Any]:
-        """Gives every event its split; yields interactions, tallies and bad records."""
+        """Adds every event to its split; yields interactions, tallies and bad records."""
         shard = shard_of(query_id, self._num_shards)
-        for split, event in self._placed(timed, split_of):
+        for split, event in self._with_split(timed, split_of):
             if isinstance(split, str):
                 record = bad_record("interactions", event.position, query_id, split)
                 yield pvalue.TaggedOutput(BAD, record)
@@ -128,34 +126,34 @@ class _BuildQuery(beam.DoFn):
                 ("interactions", shard),
                 (query_id, time, candidate_id, position, label, weight, split, positive),
             )
-            if split == TRAIN:
+            if split == specs.TRAIN:
                 yield pvalue.TaggedOutput(TALLIES, (candidate_id, (time, positive)))
 
-    def _placed(
+    def _with_split(
         self, timed: Iterable[Timed], split_of: SplitRule
-    ) -> Iterator[tuple[int | str, Placed]]:
+    ) -> Iterator[tuple[int | str, QueryEvent]]:
         min_label = self._spec.relevance.min_label
         for split_time, event in timed:
             _, candidate_id, time, label, weight, _, _, position = event
             positive = min_label is None or label >= min_label
-            placed = Placed(time, position, candidate_id, label, weight, positive)
-            yield split_of(split_time, event), placed
+            query_event = QueryEvent(time, position, candidate_id, label, weight, positive)
+            yield split_of(split_time, event), query_event
 
-    def _rule(
+    def _split_rule(
         self, entity: tuple[Any, ...] | None, timed: Iterable[Timed], cutoffs: Cutoffs | None
     ) -> SplitRule:
-        """The split of an event of this query, or the reason why it has none."""
+        """The rule that splits the events of this query."""
         split = self._spec.split
-        if isinstance(split, PerQueryLastSplit):
+        if isinstance(split, specs.PerQueryLastSplit):
             by_order = split_by_order(split, ((e[_TIME], e[_POSITION]) for _, e in timed))
             return lambda _, event: by_order(event[_TIME], event[_POSITION])
-        if isinstance(split, GivenSplit):
+        if isinstance(split, specs.GivenSplit):
             return self._given_rule(split, entity)
         assert cutoffs is not None
         return lambda split_time, _: cutoffs.split_at(split_time)
 
-    def _given_rule(self, split: GivenSplit, entity: tuple[Any, ...] | None) -> SplitRule:
-        place = Event._fields.index("split")
+    def _given_rule(self, split: specs.GivenSplit, entity: tuple[Any, ...] | None) -> SplitRule:
+        column = Event._fields.index("split")
         allowed = ", ".join((split.train, split.validation, split.test))
         on_event = self._spec.interactions.split is not None
         of_query = "" if entity is None else Entity(*entity).split
@@ -163,7 +161,7 @@ class _BuildQuery(beam.DoFn):
         def rule(_: int, event: tuple[Any, ...]) -> int | str:
             if not on_event and entity is None:
                 return "its query has no record, so its split is not known"
-            name = event[place] if on_event else of_query
+            name = event[column] if on_event else of_query
             code = split_by_name(split, name)
             return f"split '{name}' is none of {allowed}" if code is None else code
 
@@ -174,18 +172,20 @@ class _BuildQuery(beam.DoFn):
         query_id: str,
         values: Any,
         events: QueryEvents,
-        placed: Iterable[tuple[int | str, Placed]],
+        with_split: Iterable[tuple[int | str, QueryEvent]],
     ) -> Iterator[Any]:
         shard = shard_of(query_id, self._num_shards)
         dropped = 0
-        for split, name in ((TRAIN, "train"), (VALIDATION, "fresh")):
+        for split, name in ((specs.TRAIN, "train"), (specs.VALIDATION, REFIT_OUTPUT)):
             examples = self._builder.interactions(query_id, values, events, split)
             if events.splits[split].beyond_limit:
-                if split == TRAIN and not self._builder.needs_order:
+                if split == specs.TRAIN and not self._builder.needs_order:
                     older = (
                         event
-                        for place, event in placed
-                        if place == TRAIN and event.positive and not events.is_kept(TRAIN, event)
+                        for event_split, event in with_split
+                        if event_split == specs.TRAIN
+                        and event.positive
+                        and not events.is_kept(specs.TRAIN, event)
                     )
                     more = self._builder.older_training(query_id, values, events, older)
                     examples = itertools.chain(examples, more)
@@ -201,23 +201,23 @@ class _BuildQuery(beam.DoFn):
 
     @staticmethod
     def _windows(query_id: str, values: Any, events: QueryEvents) -> Iterator[Any]:
-        for split, of in enumerate(events.splits):
-            if of.count:
-                summary = (split, (of.count, of.num_positives, of.first_s, of.last_s))
-                yield pvalue.TaggedOutput(WINDOWS, summary)
-        if events.splits[TRAIN].count:
+        for split, own in enumerate(events.splits):
+            if own.count:
+                window = (own.count, own.num_positives, own.first_s, own.last_s)
+                yield pvalue.TaggedOutput(WINDOWS, (split, window))
+        if events.splits[specs.TRAIN].count:
             yield pvalue.TaggedOutput(COUNTS, ("train_queries", 1))
-            yield pvalue.TaggedOutput(TRAINED, (events.splits[TRAIN].count, values, query_id))
+            yield pvalue.TaggedOutput(TRAINED, (events.splits[specs.TRAIN].count, values, query_id))
 
     def _evaluations(
         self, query_id: str, values: Any, events: QueryEvents, cutoffs: Cutoffs | None
     ) -> Iterator[Any]:
         rules = self._spec.split
         for split in EVALUATED:
-            name = SPLITS[split]
+            name = specs.SPLITS[split]
             if not events.splits[split].count:
                 continue
-            if rules.known_queries_only and not events.splits[TRAIN].count:
+            if rules.known_queries_only and not events.splits[specs.TRAIN].count:
                 yield pvalue.TaggedOutput(COUNTS, (f"{name}_queries_unknown", 1))
                 continue
             seen = events.seen_before(split) if rules.new_pairs_only else set()
@@ -236,8 +236,8 @@ class _BuildQuery(beam.DoFn):
             yield pvalue.TaggedOutput(EVALUATIONS, ((split, query_id), (draft, gains)))
 
 
-class _Events:
-    """The events of a group, to be walked through more than once without holding them."""
+class _TimedEvents:
+    """The events of a group; each iteration reads the group again, so that none is held."""
 
     def __init__(self, members: Iterable[tuple[int, Any]]) -> None:
         self._members = members

@@ -1,37 +1,36 @@
-"""One query with all its events to its histories and examples. Plain functions; no Beam."""
+"""Turns the events of one query into its histories and examples. Plain functions; no Beam."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
-from pipelines.transforms.query_events import Placed, QueryEvents
-from pipelines.transforms.records import MISSING_TIME, Value, from_event
-from pipelines.transforms.splits import TRAIN, Cutoffs
-from pipelines.transforms.tfrecords import (
-    Example,
-    put_floats,
-    put_number,
-    put_texts,
-    put_value,
-    put_values,
-    serialise,
+from pipelines.transforms import tfrecords
+from pipelines.transforms.query_events import QueryEvent, QueryEvents
+from pipelines.transforms.records import Value, from_event
+from pipelines.transforms.splits import Cutoffs
+from tfrs_twotower.specs import (
+    MISSING_TIME,
+    TRAIN,
+    VALIDATION,
+    Feature,
+    FeatureSpec,
+    HistoryFeature,
 )
-from tfrs_twotower.specs import Feature, FeatureSpec, HistoryFeature
 
 ExampleItem = tuple[int, str, str, bytes]
 
 
 class Past(NamedTuple):
-    """One event as histories see it; events are given in the order of (timestamp, position)."""
+    """An event as histories use it; sequences of them are in the order of (timestamp, position)."""
 
     timestamp: int
     candidate_id: str
     counts: bool
-    """Whether it may stand in a history (`positives_only`)."""
+    """Whether histories include it (`positives_only`)."""
 
 
 def histories_before(events: Iterable[Past], max_length: int) -> Iterator[tuple[str, ...]]:
-    """For each event the candidates of strictly earlier events.
+    """For each event, the candidates of strictly earlier events, most recent first.
 
     Events of the same second do not see each other.
     """
@@ -58,7 +57,7 @@ def latest_candidates(events: Iterable[Past], max_length: int | None = None) -> 
 
 
 def without(history: Sequence[str], candidate_id: str, max_length: int) -> tuple[str, ...]:
-    """The history as if the candidate had never been met."""
+    """The history without one candidate, cut to its length."""
     return tuple(islice((other for other in history if other != candidate_id), max_length))
 
 
@@ -69,7 +68,7 @@ def _move_to_end(recent: dict[str, None], candidate_ids: Iterable[str]) -> None:
 
 
 class QueryExampleBuilder:
-    """Builds the training, fresh and evaluation examples of a query."""
+    """Builds the training examples, refit examples and evaluated queries of a query."""
 
     def __init__(self, spec: FeatureSpec) -> None:
         self._features: tuple[Feature, ...] = spec.query.features
@@ -80,18 +79,18 @@ class QueryExampleBuilder:
         self._new_pairs_only = spec.split.new_pairs_only
         self._has_time = spec.interactions.timestamp is not None
         self.needs_order = any(feature.window == "before" for feature in self._histories)
-        """Whether the history of a training example depends on its place among the others."""
+        """Whether the history of a training example depends on the events before it."""
 
     def interactions(
         self, query_id: str, values: Sequence[Value], events: QueryEvents, split: int
     ) -> Iterator[ExampleItem]:
         """Examples of the split's positive events, `(timestamp, query id, candidate id, bytes)`.
 
-        In `leave_one_out` a training example sees all other training events; an example of a
-        later split sees what came before it. Both lose their own candidate.
+        With `leave_one_out` a training example sees all other training events, and an example of a
+        later split the events before it; both without their own candidate.
 
-        Where only new pairs count (`split.new_pairs_only`), only the first positive event of a
-        pair (among those that are kept) is an example: training asks what evaluation asks.
+        Where only new pairs count (`split.new_pairs_only`), only the first positive event of a pair
+        (among those that are kept) is an example, so that training has the task of evaluation.
         """
         own = events.splits[split].kept
         if not any(event.positive for event in own):
@@ -118,7 +117,7 @@ class QueryExampleBuilder:
         query_id: str,
         values: Sequence[Value],
         events: QueryEvents,
-        older: Iterable[Placed],
+        older: Iterable[QueryEvent],
     ) -> Iterator[ExampleItem]:
         """Examples of training events beyond those that are kept; not if `needs_order`."""
         kept = events.splits[TRAIN].kept
@@ -139,24 +138,24 @@ class QueryExampleBuilder:
             yield self._example(static, query_id, event, histories)
 
     def _static(self, query_id: str, values: Sequence[Value]) -> Any:
-        static = Example()
-        put_values(static, self._features, values)
-        put_texts(static, "_query_id", (query_id,))
+        static = tfrecords.Example()
+        tfrecords.put_values(static, self._features, values)
+        tfrecords.put_texts(static, "_query_id", (query_id,))
         return static
 
     def _example(
-        self, static: Any, query_id: str, event: Placed, histories: Sequence[tuple[str, ...]]
+        self, static: Any, query_id: str, event: QueryEvent, histories: Sequence[tuple[str, ...]]
     ) -> ExampleItem:
-        example = Example()
+        example = tfrecords.Example()
         example.CopyFrom(static)
         for feature, history in zip(self._histories, histories, strict=True):
-            put_value(example, feature, history)
+            tfrecords.put_value(example, feature, history)
         self._put_time(example, event.timestamp)
-        put_texts(example, "_candidate_id", (event.candidate_id,))
-        put_number(example, "_timestamp", event.timestamp)
-        put_floats(example, "_label", (event.label,))
-        put_floats(example, "_weight", (event.weight,))
-        return event.timestamp, query_id, event.candidate_id, serialise(example)
+        tfrecords.put_texts(example, "_candidate_id", (event.candidate_id,))
+        tfrecords.put_number(example, "_timestamp", event.timestamp)
+        tfrecords.put_floats(example, "_label", (event.label,))
+        tfrecords.put_floats(example, "_weight", (event.weight,))
+        return event.timestamp, query_id, event.candidate_id, tfrecords.serialise(example)
 
     def evaluation(
         self,
@@ -170,28 +169,28 @@ class QueryExampleBuilder:
     ) -> bytes:
         """The evaluated query at the cut-off of a split, without its relevant candidates.
 
-        Its time is the cut-off of a temporal split, and otherwise its first event's.
+        Its time is the cut-off of a temporal split, otherwise the time of its first event.
         """
         past = events.before(split)
-        example = Example()
-        put_values(example, self._features, values)
+        example = tfrecords.Example()
+        tfrecords.put_values(example, self._features, values)
         for feature in self._histories:
             history = latest_candidates(_as_past(past, feature), feature.max_length)
-            put_value(example, feature, history)
+            tfrecords.put_value(example, feature, history)
         time = events.splits[split].first_s or 0
         if cutoffs is not None:
-            time = cutoffs.validation_from if split == 1 else cutoffs.test_from
+            time = cutoffs.validation_from if split == VALIDATION else cutoffs.test_from
         self._put_time(example, time)
-        put_texts(example, "_query_id", (query_id,))
-        put_number(example, "_timestamp", time)
-        put_texts(example, "_seen", seen)
-        put_number(example, "_num_events", events.count_before(split))
-        return serialise(example)
+        tfrecords.put_texts(example, "_query_id", (query_id,))
+        tfrecords.put_number(example, "_timestamp", time)
+        tfrecords.put_texts(example, "_seen", seen)
+        tfrecords.put_number(example, "_num_events", events.count_before(split))
+        return tfrecords.serialise(example)
 
     def _histories_of(
-        self, feature: HistoryFeature, shown: Sequence[Placed], split: int
+        self, feature: HistoryFeature, shown: Sequence[QueryEvent], split: int
     ) -> list[tuple[str, ...]]:
-        """A history for each event; one more than needed is kept where the own one goes."""
+        """A history for each event; one more is kept where the own candidate is left out."""
         past = _as_past(shown, feature)
         length = feature.max_length
         if feature.window == "before":
@@ -207,18 +206,18 @@ class QueryExampleBuilder:
 
     def _put_time(self, example: Any, time: int) -> None:
         for feature in self._event_times:
-            put_value(example, feature, time if self._has_time else MISSING_TIME)
+            tfrecords.put_value(example, feature, time if self._has_time else MISSING_TIME)
 
 
 def finish_evaluation(draft: bytes, gains: Sequence[tuple[str, float]]) -> bytes:
     """Adds the relevant candidates and their gains to an evaluated query."""
-    example = Example.FromString(draft)
-    put_texts(example, "_relevant", [candidate_id for candidate_id, _ in gains])
-    put_floats(example, "_gain", [gain for _, gain in gains])
-    return serialise(example)
+    example = tfrecords.Example.FromString(draft)
+    tfrecords.put_texts(example, "_relevant", [candidate_id for candidate_id, _ in gains])
+    tfrecords.put_floats(example, "_gain", [gain for _, gain in gains])
+    return tfrecords.serialise(example)
 
 
-def _as_past(events: Sequence[Placed], feature: HistoryFeature) -> list[Past]:
+def _as_past(events: Sequence[QueryEvent], feature: HistoryFeature) -> list[Past]:
     return [
         Past(event.timestamp, event.candidate_id, event.positive or not feature.positives_only)
         for event in events

@@ -1,4 +1,4 @@
-"""Reads a table: good records as plain tuples, bad ones apart, with counts."""
+"""Reads a table: good records as plain tuples, and bad records and counts as further outputs."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -6,24 +6,23 @@ from typing import Any
 import apache_beam as beam
 from apache_beam import pvalue
 
+from pipelines.transforms.beam_job import count_records
 from pipelines.transforms.cells import BadCell
 from pipelines.transforms.quarantine import bad_record
-from pipelines.transforms.running import count_elements
-from pipelines.transforms.sources import Source
 from pipelines.transforms.table_files import UnreadableFile, position_of, read_table_file
+from pipelines.transforms.table_sources import Source
 from tfrs_twotower.errors import DataError
 
-BAD = "bad"
-COUNTS = "counts"
-RECORDS = "records"
+RECORDS, BAD, COUNTS = "records", "bad", "counts"
+"""Tags of outputs: good records, bad records, and `(name, number)` pairs that are added up."""
 _REPORT_EVERY = 10_000
 Parser = Callable[[int, Sequence[Any]], tuple[Any, ...]]
 
 
 class ReadTable(beam.PTransform):
-    """Reads all files of a table, each by one worker from its start to its end.
+    """Reads all files of a table, each file from start to end by one worker.
 
-    Outputs `records` (what the parser returns, as plain tuples), `bad`, and `counts`
+    Outputs `records` (the parser's results as plain tuples), `bad`, and `counts`
     (`("read_<table>", number)`).
     """
 
@@ -33,7 +32,7 @@ class ReadTable(beam.PTransform):
         self._parse = parse
 
     def expand(self, root: beam.Pipeline) -> Any:
-        """Starts from the numbers of the files."""
+        """Distributes the numbers of the files over the workers."""
         return (
             root
             | beam.Create(list(range(len(self._source.files))), reshuffle=True)
@@ -57,7 +56,7 @@ class _ReadFile(beam.DoFn):
                 number_read += 1
                 unreported += 1
                 if unreported == _REPORT_EVERY:
-                    count_elements(unreported)
+                    count_records(unreported)
                     unreported = 0
                 position = position_of(file_number, number)
                 if cells is None:
@@ -66,18 +65,18 @@ class _ReadFile(beam.DoFn):
                 try:
                     yield tuple(parse(position, cells))
                 except BadCell as bad:
-                    yield _bad(source, position, _key(cells), bad.reason, bad.found)
+                    yield _bad(source, position, _key(cells), bad.reason, bad.value)
         except UnreadableFile as cause:
             raise DataError(
                 f"{source.table}: {cause}, after {number_read} records. Check the file: it may "
                 "have been cut off while it was written or copied."
             ) from cause
-        count_elements(unreported)
+        count_records(unreported)
         yield pvalue.TaggedOutput(COUNTS, (f"read_{source.table}", number_read))
 
 
-def _bad(source: Source, position: int, key: str, reason: str, found: Any = "") -> Any:
-    return pvalue.TaggedOutput(BAD, bad_record(source.table, position, key, reason, found))
+def _bad(source: Source, position: int, key: str, reason: str, value: Any = "") -> Any:
+    return pvalue.TaggedOutput(BAD, bad_record(source.table, position, key, reason, value))
 
 
 def _key(cells: Sequence[Any]) -> str:

@@ -1,4 +1,4 @@
-"""Records of the three tables: what a row of cells becomes. Plain functions; no Beam."""
+"""Parses the cells of a record into an event, a query or a candidate. Plain functions; no Beam."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -13,23 +13,15 @@ from pipelines.transforms.cells import (
     as_time,
     as_values,
 )
+from tfrs_twotower import specs
 from tfrs_twotower.errors import FeatureSpecError
-from tfrs_twotower.specs import (
-    EntityTable,
-    Feature,
-    FeatureSpec,
-    HistoryFeature,
-    InteractionTable,
-    MultiCategoricalFeature,
-    NumericFeature,
-    TimestampFeature,
-)
 
-MISSING_TIME = -1
 Value = str | float | int | tuple[str, ...] | None
 
 Trained = tuple[int, tuple[Value, ...], str]
 """An entity with training interactions: their number, its feature values, its id."""
+TRAINED = "trained"
+"""Tag of the outputs that hold `Trained` entities."""
 
 
 class Event(NamedTuple):
@@ -42,9 +34,9 @@ class Event(NamedTuple):
     label: float
     weight: float
     split: str
-    """The split column's value, or ""."""
+    """Value of the split column, or ""."""
     session: str
-    """The session column's value, or ""."""
+    """Value of the session column, or ""."""
     position: int
 
 
@@ -56,34 +48,36 @@ class Entity(NamedTuple):
     title: str
     split: str
     values: tuple[Value, ...]
-    """One for each feature of the side, in the spec's order; None where the event gives it."""
+    """One for each feature of the side, in the spec's order; None where events give the value."""
 
 
-def interaction_columns(table: InteractionTable) -> list[str]:
+def interaction_columns(table: specs.InteractionTable) -> list[str]:
     """The columns that interactions are read from."""
     time = table.timestamp.column if table.timestamp else None
     named = (table.query_id, table.candidate_id, time, table.label, table.weight)
     return [c for c in (*named, table.split, table.session) if c is not None]
 
 
-def entity_columns(table: EntityTable, features: Sequence[Feature], side: str) -> list[str]:
-    """The columns that queries or candidates (`side`: query, candidate) are read from."""
+def entity_columns(
+    table: specs.EntityTable, features: Sequence[specs.Feature], side: str
+) -> list[str]:
+    """The columns that the queries or the candidates (`side`: query, candidate) are read from."""
     sources = [feature.source for feature in _from_table(features, side)]
     return [c for c in (table.id, table.title, table.split, *sources) if c is not None]
 
 
-def from_event(feature: Feature) -> bool:
+def from_event(feature: specs.Feature) -> bool:
     """Whether a query feature is computed from events and not read from the queries table."""
-    return isinstance(feature, HistoryFeature) or (
-        isinstance(feature, TimestampFeature) and feature.column is None
+    return isinstance(feature, specs.HistoryFeature) or (
+        isinstance(feature, specs.TimestampFeature) and feature.column is None
     )
 
 
-def _from_table(features: Sequence[Feature], side: str) -> list[Feature]:
+def _from_table(features: Sequence[specs.Feature], side: str) -> list[specs.Feature]:
     return [feature for feature in features if side == "candidate" or not from_event(feature)]
 
 
-def query_features(spec: FeatureSpec) -> tuple[Feature, ...]:
+def query_features(spec: specs.FeatureSpec) -> tuple[specs.Feature, ...]:
     """The query tower's features.
 
     Raises:
@@ -102,15 +96,15 @@ def query_features(spec: FeatureSpec) -> tuple[Feature, ...]:
 
 
 class EventParser:
-    """Turns the cells of an interaction into an event."""
+    """Parses the cells of an interaction into an event."""
 
-    def __init__(self, table: InteractionTable) -> None:
+    def __init__(self, table: specs.InteractionTable) -> None:
         self._table = table
         columns = list(dict.fromkeys(interaction_columns(table)))
         self._at = {column: place for place, column in enumerate(columns)}
 
     def __call__(self, position: int, cells: Sequence[Any]) -> Event:
-        """Parses one record; the cells stand in the order of `interaction_columns`.
+        """Parses one record; the cells are in the order of `interaction_columns`.
 
         Raises:
             BadCell: the reason names the column.
@@ -137,9 +131,11 @@ class EventParser:
 
 
 class EntityParser:
-    """Turns the cells of a query or candidate into an entity."""
+    """Parses the cells of a query or candidate into an entity."""
 
-    def __init__(self, table: EntityTable, features: Sequence[Feature], side: str) -> None:
+    def __init__(
+        self, table: specs.EntityTable, features: Sequence[specs.Feature], side: str
+    ) -> None:
         self._table = table
         self._side = side
         read = _from_table(features, side)
@@ -148,7 +144,7 @@ class EntityParser:
         self._at = {column: place for place, column in enumerate(columns)}
 
     def __call__(self, position: int, cells: Sequence[Any]) -> Entity:
-        """Parses one record; the cells stand in the order of `entity_columns`.
+        """Parses one record; the cells are in the order of `entity_columns`.
 
         Raises:
             BadCell: the reason names the column.
@@ -167,9 +163,9 @@ class EntityParser:
 
 
 def missing_values(
-    features: Sequence[Feature], id_columns: Sequence[str], entity_id: str
+    features: Sequence[specs.Feature], id_columns: Sequence[str], entity_id: str
 ) -> tuple[Value, ...]:
-    """The values of a query without a record: its id where that is the feature, else missing."""
+    """Feature values of a query without a record: its id for features of the id, else missing."""
     values: list[Value] = []
     for feature in features:
         if from_event(feature):
@@ -181,20 +177,20 @@ def missing_values(
     return tuple(values)
 
 
-def _feature_value(feature: Feature, cell: Any) -> Value:
+def _feature_value(feature: specs.Feature, cell: Any) -> Value:
     try:
-        if isinstance(feature, NumericFeature):
+        if isinstance(feature, specs.NumericFeature):
             return as_number(cell)
-        if isinstance(feature, MultiCategoricalFeature):
+        if isinstance(feature, specs.MultiCategoricalFeature):
             return as_values(cell, feature.separator, feature.max_values)
-        if isinstance(feature, TimestampFeature):
+        if isinstance(feature, specs.TimestampFeature):
             seconds = as_time(cell, feature.unit)
             if seconds is not None and seconds >= LATEST_S:
                 raise BadCell(f"a time after 2100 in unit {feature.unit}: check unit", cell)
-            return MISSING_TIME if seconds is None or seconds < 0 else seconds
+            return specs.MISSING_TIME if seconds is None or seconds < 0 else seconds
         return as_text(cell)
     except BadCell as bad:
-        raise BadCell(f"column '{feature.source}': {bad.reason}", bad.found) from None
+        raise BadCell(f"column '{feature.source}': {bad.reason}", bad.value) from None
 
 
 def _required(cell: Any, column: str, what: str) -> str:
@@ -212,4 +208,4 @@ def _finite(what: str, column: str, cell: Any) -> float:
 
 
 def _in_column(what: str, column: str, bad: BadCell) -> BadCell:
-    return BadCell(f"{what} in column '{column}': {bad.reason}", bad.found)
+    return BadCell(f"{what} in column '{column}': {bad.reason}", bad.value)

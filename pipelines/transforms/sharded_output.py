@@ -1,13 +1,12 @@
 """Writes every file of an artifact: one shard at a time, sorted, with the same bytes every time.
 
 All outputs go through one grouping. An element is `((name, shard), item)`; the items of a shard
-are sorted and written by the output's format. A shard is held in a worker's memory while it is
-sorted; the number of shards bounds it.
+are sorted and written in the output's format. A worker holds a whole shard in memory while it sorts
+it; more shards take less memory.
 """
 
 import gzip
 import json
-import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import IO, Any
@@ -18,9 +17,11 @@ import pyarrow.parquet as pq
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from pipelines.transforms.splits import SPLITS
 from pipelines.transforms.tfrecords import frame
+from tfrs_twotower.specs import SPLITS
 
+ITEMS = "items"
+"""Tag of the outputs that hold elements for `WriteShards`."""
 _GZIP_LEVEL = 6
 INTERACTIONS_SCHEMA = pa.schema(
     [
@@ -39,26 +40,21 @@ FREQUENCIES_SCHEMA = pa.schema(
 _ROW_GROUP = 1 << 18
 
 
-def shard_of(key: str, num_shards: int) -> int:
-    """The shard that a key belongs to: CRC-32 of its UTF-8 bytes, modulo the number of shards."""
-    return zlib.crc32(key.encode("utf-8")) % num_shards
-
-
 @dataclass(frozen=True)
 class Output:
-    """One set of files."""
+    """A set of files with one name and format."""
 
     write: Callable[[IO[bytes], list[Any]], None]
     """Writes the sorted items of a shard."""
     suffix: str
     num_shards: int
-    """0: one file without a shard number."""
+    """Number of files; 0 is one file without a shard number."""
 
 
 class WriteShards(beam.PTransform):
     """Writes `((name, shard), item)` to `<directory>/<name>-SSSSS-of-NNNNN<suffix>`.
 
-    A shard without items is written, too, so that a missing shard is a missing file.
+    A shard without items is written as well, so that a lost shard shows as a missing file.
     """
 
     def __init__(self, directory: str, outputs: Mapping[str, Output]) -> None:

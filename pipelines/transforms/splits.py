@@ -1,44 +1,40 @@
 """Which split an event belongs to. Plain functions; no Beam.
 
-`temporal`: by the time of the event, or of its session's first event. `per_query_last`: by its
+`temporal`: by the time of the event, or of the first event of its session. `per_query_last`: by its
 place among the query's n events, ordered by time and then by source position; a share f means
 floor(f n) events, and a query that would keep no training event stays in train. `given`: by the
-interactions' split column, else by the query's.
+split column of the interactions, else by that of the queries.
 """
 
 import math
 from array import array
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime, timezone
 
 import numpy as np
 
 from pipelines.transforms.cells import BadCell, as_event_time
+from tfrs_twotower import specs
 from tfrs_twotower.errors import FeatureSpecError
-from tfrs_twotower.specs import GivenSplit, PerQueryLastSplit, TemporalSplit
-from tfrs_twotower.specs.spec import Split
 
-TRAIN, VALIDATION, TEST = 0, 1, 2
-SPLITS = ("train", "validation", "test")
 _ROUNDING = 1e-9  # 0.29 * 100 is 28.999999999999996
 
 
 @dataclass(frozen=True)
 class Cutoffs:
-    """Global times, epoch seconds: validation is `[validation_from, test_from)`."""
+    """Global times in epoch seconds; the validation window is `[validation_from, test_from)`."""
 
     validation_from: int
     test_from: int
 
     def split_at(self, time: int) -> int:
-        """The split of an event of this time."""
+        """The split of an event at this time."""
         if time < self.validation_from:
-            return TRAIN
-        return VALIDATION if time < self.test_from else TEST
+            return specs.TRAIN
+        return specs.VALIDATION if time < self.test_from else specs.TEST
 
 
-def given_cutoffs(split: TemporalSplit) -> Cutoffs | None:
+def given_cutoffs(split: specs.TemporalSplit) -> Cutoffs | None:
     """The cut-offs that a spec states as ISO times; None if it states shares.
 
     Raises:
@@ -63,7 +59,7 @@ def given_cutoffs(split: TemporalSplit) -> Cutoffs | None:
     return Cutoffs(*times)
 
 
-def last_counts(split: PerQueryLastSplit, num_events: int) -> tuple[int, int]:
+def last_counts(split: specs.PerQueryLastSplit, num_events: int) -> tuple[int, int]:
     """Number of validation and of test events of a query; (0, 0) if it stays in train."""
     test = _share(split.test, num_events)
     validation = _share(split.validation, num_events)
@@ -79,11 +75,13 @@ def _share(wanted: int | float, num_events: int) -> int:
 
 
 def split_by_order(
-    split: PerQueryLastSplit, order: Iterable[tuple[int, int]]
+    split: specs.PerQueryLastSplit, order: Iterable[tuple[int, int]]
 ) -> Callable[[int, int], int]:
-    """For one query: the split of an event from its (timestamp, position).
+    """Makes the function from an event's (timestamp, position) to its split, for one query.
 
-    Keeps 16 bytes for each event.
+    Args:
+        split: numbers or shares of the last events.
+        order: (timestamp, position) of all events of the query; takes 16 bytes for each.
     """
     times, positions = array("q"), array("q")
     for time, position in order:
@@ -103,33 +101,13 @@ def split_by_order(
 
     def split_of(time: int, position: int) -> int:
         if (time, position) < first_validation:
-            return TRAIN
-        return VALIDATION if (time, position) < first_test else TEST
+            return specs.TRAIN
+        return specs.VALIDATION if (time, position) < first_test else specs.TEST
 
     return split_of
 
 
-def split_by_name(split: GivenSplit, name: str) -> int | None:
-    """The split that a column's value names; None if it names none."""
+def split_by_name(split: specs.GivenSplit, name: str) -> int | None:
+    """The split that a column's value names; None if it is not the name of a split."""
     names = (split.train, split.validation, split.test)
     return names.index(name) if name in names else None
-
-
-def iso_time(seconds: int) -> str:
-    """Epoch seconds as ISO 8601 text (UTC)."""
-    return datetime.fromtimestamp(seconds, timezone.utc).isoformat()
-
-
-__all__ = [
-    "SPLITS",
-    "TEST",
-    "TRAIN",
-    "VALIDATION",
-    "Cutoffs",
-    "Split",
-    "given_cutoffs",
-    "iso_time",
-    "last_counts",
-    "split_by_name",
-    "split_by_order",
-]

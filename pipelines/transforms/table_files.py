@@ -1,4 +1,7 @@
-"""Reads one file of a table record by record, in memory that does not grow with the file."""
+"""Reads one file of a table record by record, in memory that does not grow with the file.
+
+A record has a position: one integer that orders records by file and by their place in it.
+"""
 
 import csv
 import gzip
@@ -22,19 +25,20 @@ _GROUP_SHIFT = 24
 _PARQUET_ROW_MASK = (1 << _GROUP_SHIFT) - 1
 _IN_FILE_MASK = (1 << _FILE_SHIFT) - 1
 Record = tuple[int, tuple[Any, ...] | None, str]
+"""Number in the file, cells, and why there are no cells; "" where there are."""
 NOT_UTF8 = "not valid UTF-8"
 _LONGEST_FIELD = 1 << 24
-_NOT_CSV = "\udc00"  # cannot come out of decoding: marks the parser's complaint
+_NOT_CSV = "\udc00"  # decoding cannot produce it, so it marks the parser's message
 _PARQUET_BATCH = 4096
 
 
 def position_of(file_number: int, number_in_file: int) -> int:
-    """The position of a record: `number_in_file` starts at 1."""
+    """The position of a record; `number_in_file` starts at 1."""
     return (file_number << _FILE_SHIFT) | number_in_file
 
 
 def parquet_number(row_group: int, row: int) -> int:
-    """Number in a Parquet file, which orders by row group and then by row (both from 0)."""
+    """The number of a row in a Parquet file: by row group, then by row (both from 0)."""
     return (row_group << _GROUP_SHIFT) | row
 
 
@@ -50,12 +54,12 @@ def describe_position(position: int, files: Sequence[str], file_format: str) -> 
 
 
 class UnreadableFile(Exception):
-    """The rest of a file cannot be read: it is cut off or damaged."""
+    """The rest of a file cannot be read, because it is cut off or damaged."""
 
 
 @contextmanager
 def open_table_file(path: str) -> Iterator[IO[bytes]]:
-    """Opens a file of any of Beam's file systems, decompressing `.gz`."""
+    """Opens a file of any of Beam's file systems, and decompresses `.gz`."""
     with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as raw:
         if path.endswith(".gz"):
             with gzip.open(raw) as unzipped:
@@ -67,10 +71,10 @@ def open_table_file(path: str) -> Iterator[IO[bytes]]:
 def read_table_file(
     path: str, file_format: TableFormat, columns: Sequence[str]
 ) -> Iterator[Record]:
-    """Reads the asked columns of one file; a column that a record does not have is None.
+    """Reads some columns of one file; the cell of a column that a record lacks is None.
 
     Raises:
-        UnreadableFile: what follows cannot be read.
+        UnreadableFile: the rest of the file cannot be read.
     """
     try:
         with open_table_file(path) as stream:
@@ -90,15 +94,15 @@ def read_table_file(
 
 
 def read_header(stream: IO[bytes], delimiter: str, quoting: int) -> list[str]:
-    """The column names of a delimited file; empty for an empty file."""
+    """The column names of a delimited file; empty if the file is."""
     return next(_delimited_rows(stream, delimiter, quoting), (0, []))[1]
 
 
 def example_values(payload: bytes) -> dict[str, Any]:
-    """The features of a serialised `tf.train.Example`: scalars where there is one value.
+    """The features of a serialised `tf.train.Example`; a list of one value becomes the value.
 
     Raises:
-        ValueError: it is not one.
+        ValueError: the bytes are not an example.
     """
     from google.protobuf.message import DecodeError
     from tensorflow.core.example import example_pb2
@@ -120,8 +124,8 @@ def example_values(payload: bytes) -> dict[str, Any]:
 def _delimited_rows(
     stream: IO[bytes], delimiter: str, quoting: int
 ) -> Iterator[tuple[int, list[str]]]:
-    # Broken UTF-8 is carried through the CSV parser as lone surrogates, so that quoting and line
-    # numbers stay right and only the record that holds it is lost.
+    # Broken UTF-8 passes through the CSV parser as lone surrogates, so that quoting and line
+    # numbers stay right, and only the record with the broken bytes is lost.
     csv.field_size_limit(_LONGEST_FIELD)
     first = True
     with io.TextIOWrapper(stream, "utf-8", errors="surrogateescape", newline="") as text:

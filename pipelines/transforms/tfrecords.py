@@ -1,15 +1,16 @@
-"""`tf.train.Example` and the TFRecord container, byte for byte the same for the same values."""
+"""Writes `tf.train.Example`s and TFRecords: equal values give equal bytes."""
 
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from typing import IO, Any
 
 import google_crc32c
-from tensorflow.core.example.example_pb2 import Example
+from tensorflow.core.example import example_pb2
 
 from pipelines.transforms.records import Value
 from tfrs_twotower.specs import Feature, NumericFeature, TimestampFeature
 
+Example = example_pb2.Example
 _LENGTH = struct.Struct("<QI")
 _CRC = struct.Struct("<I")
 
@@ -20,7 +21,7 @@ def _masked_crc(data: bytes) -> int:
 
 
 def frame(payload: bytes) -> bytes:
-    """One record of a TFRecord file."""
+    """The bytes of one record in a TFRecord file."""
     length = struct.pack("<Q", len(payload))
     return b"".join(
         (length, _CRC.pack(_masked_crc(length)), payload, _CRC.pack(_masked_crc(payload)))
@@ -31,8 +32,8 @@ def read_frames(stream: IO[bytes]) -> Iterator[bytes | None]:
     """Payloads of a TFRecord stream; None for a payload that does not match its checksum.
 
     Raises:
-        ValueError: the stream ends inside a record, or a length is damaged: what follows cannot
-            be found.
+        ValueError: the stream ends inside a record, or the length of a record is damaged, so that
+            the next record cannot be found.
     """
     while head := stream.read(_LENGTH.size):
         if len(head) < _LENGTH.size:
@@ -48,7 +49,7 @@ def read_frames(stream: IO[bytes]) -> Iterator[bytes | None]:
 
 
 def put_value(example: Any, feature: Feature, value: Value) -> None:
-    """Sets one feature of an example; `value` is as in `Entity.values`, or a history."""
+    """Sets one feature of an example to a value as in `Entity.values`, or to a history."""
     slot = example.features.feature[feature.name]
     if isinstance(feature, NumericFeature):
         slot.float_list.value.append(value)
@@ -62,7 +63,7 @@ def put_value(example: Any, feature: Feature, value: Value) -> None:
 
 
 def put_values(example: Any, features: Sequence[Feature], values: Sequence[Value]) -> None:
-    """Sets the features whose value is known; None is left for the event to give."""
+    """Sets the features whose values are known; events give those that are None."""
     for feature, value in zip(features, values, strict=True):
         if value is not None:
             put_value(example, feature, value)
@@ -88,16 +89,5 @@ def put_floats(example: Any, key: str, numbers: Iterable[float]) -> None:
 
 
 def serialise(example: Any) -> bytes:
-    """The example's bytes, features in the order of their names."""
+    """The bytes of an example, with its features in the order of their names."""
     return example.SerializeToString(deterministic=True)
-
-
-__all__ = [
-    "Example",
-    "put_floats",
-    "put_number",
-    "put_texts",
-    "put_value",
-    "put_values",
-    "serialise",
-]

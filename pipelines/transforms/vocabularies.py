@@ -1,7 +1,7 @@
-"""Vocabularies: values by how many training interactions they took part in.
+"""Vocabularies: the values of features, ordered by their numbers of training interactions.
 
-A value of a query or candidate counts once for each training interaction of that query or
-candidate, whatever the label; a vocabulary that both sides share adds both up.
+A value of a query or candidate counts once for each of its training interactions, whatever the
+label; a vocabulary that both sides share adds both up.
 """
 
 import heapq
@@ -11,22 +11,15 @@ from typing import Any
 import apache_beam as beam
 
 from pipelines.transforms.records import Trained
-from tfrs_twotower.specs import (
-    CategoricalFeature,
-    Feature,
-    FeatureSpec,
-    IdFeature,
-    MultiCategoricalFeature,
-    TextFeature,
-)
+from tfrs_twotower import specs
 
-_LOOKED_UP = (IdFeature, CategoricalFeature, MultiCategoricalFeature)
+_LOOKED_UP = (specs.IdFeature, specs.CategoricalFeature, specs.MultiCategoricalFeature)
 Settings = tuple[int, int | None]
-"""min_count and max_size."""
+"""`min_count` and `max_size` of a vocabulary."""
 
 
-def value_vocabularies(spec: FeatureSpec) -> dict[str, Settings]:
-    """The vocabularies of values that are learned, by name; hashed ones have no list."""
+def value_vocabularies(spec: specs.FeatureSpec) -> dict[str, Settings]:
+    """Settings of the vocabularies of ids and categories, by name; hashed features have none."""
     return {
         feature.vocabulary_name: (feature.min_count, feature.max_size)
         for feature in (*spec.query.features, *spec.candidate.features)
@@ -34,19 +27,19 @@ def value_vocabularies(spec: FeatureSpec) -> dict[str, Settings]:
     }
 
 
-def text_vocabularies(spec: FeatureSpec) -> dict[str, TextFeature]:
-    """A text feature for each WordPiece vocabulary; its sharers have the same settings."""
+def text_vocabularies(spec: specs.FeatureSpec) -> dict[str, specs.TextFeature]:
+    """One text feature for each WordPiece vocabulary; features that share it agree in settings."""
     return {
         feature.vocabulary_name: feature
         for feature in (*spec.query.features, *spec.candidate.features)
-        if isinstance(feature, TextFeature)
+        if isinstance(feature, specs.TextFeature)
     }
 
 
 class CountValues(beam.PTransform):
-    """`Trained` entities of one side to `((vocabulary, value), events)`."""
+    """Turns `Trained` entities of one side into `((vocabulary, value), events)`."""
 
-    def __init__(self, features: Sequence[Feature]) -> None:
+    def __init__(self, features: Sequence[specs.Feature]) -> None:
         super().__init__()
         self._counted = [
             (place, feature.vocabulary_name)
@@ -55,7 +48,7 @@ class CountValues(beam.PTransform):
         ]
 
     def expand(self, trained: beam.PCollection) -> beam.PCollection:
-        """One element for each value of a record."""
+        """Makes one element for each value of an entity."""
         return trained | beam.FlatMap(_values, self._counted)
 
 
@@ -71,9 +64,9 @@ def _values(
 
 
 class SelectValues(beam.PTransform):
-    """`((vocabulary, value), count)` to output items, most frequent first, ties by value.
+    """Turns `((vocabulary, value), count)` into output items, most frequent first, ties by value.
 
-    A vocabulary is sorted in one worker's memory: it has to fit into the model, too.
+    One worker sorts a vocabulary in memory, which suffices: the model has to hold it as well.
 
     Args:
         settings: `min_count` and `max_size` of each vocabulary.
@@ -86,7 +79,7 @@ class SelectValues(beam.PTransform):
         self._prefix = prefix
 
     def expand(self, counted: beam.PCollection) -> beam.PCollection:
-        """Adds up, cuts off and orders."""
+        """Adds up the counts, and selects and orders the values."""
         return (
             counted
             | "AddUp" >> beam.CombinePerKey(sum)

@@ -1,4 +1,4 @@
-"""Counts words, and learns a WordPiece list from them or takes a given one."""
+"""Counts words; learns a WordPiece list from the counts, or reads a given list."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,7 +22,7 @@ _FULL_ENOUGH = 0.95
 
 
 class CountWords(beam.PTransform):
-    """`Trained` entities of one side to `((vocabulary, word), number)`."""
+    """Turns `Trained` entities of one side into `((vocabulary, word), count)`."""
 
     def __init__(self, features: Sequence[Feature]) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class CountWords(beam.PTransform):
         ]
 
     def expand(self, trained: beam.PCollection) -> beam.PCollection:
-        """Counts inside a worker's batches first."""
+        """Counts words in each worker first, so that less is sent between workers."""
         return trained | beam.ParDo(_CountBatches(self._texts))
 
 
@@ -86,14 +86,13 @@ def _basic_tokenizer(lower_case: bool) -> Any:
 
 
 def learn_wordpieces(word_counts: Sequence[tuple[str, int]], size: int) -> list[str]:
-    """The largest WordPiece list that fits the size (to 5 %), `[PAD]` and `[UNK]` first.
+    """Learns the largest WordPiece list that fits a size (to 5 %), `[PAD]` and `[UNK]` first.
 
-    tf-text's learner (top-down, as for BERT) keeps the pieces that are met at least some number of
-    times; that threshold is searched for. Words are taken in a fixed order, which makes the result
-    repeatable.
+    tf-text's learner (top-down, as for BERT) keeps the pieces whose count reaches a threshold; this
+    function searches for the threshold. It passes words in a fixed order, so that results repeat.
 
     Args:
-        word_counts: words, most frequent first; at most `MOST_WORDS` are used.
+        word_counts: words and their counts; the `MOST_WORDS` most frequent ones are used.
         size: largest size of the list, unless its single characters alone are more.
     """
     import tfrs_twotower  # noqa: F401, I001  (picks Keras 2 before tensorflow_text is imported)
@@ -118,16 +117,16 @@ def learn_wordpieces(word_counts: Sequence[tuple[str, int]], size: int) -> list[
 def largest_that_fits(
     learn: Callable[[int], list[str]], size: int, thresholds: tuple[int, int], guess: int
 ) -> list[str]:
-    """Searches for the smallest threshold whose list fits, in few passes.
+    """Searches in few passes for the smallest threshold whose list fits.
 
-    The size falls roughly as a power of the threshold, so the next guess is where that power law
-    through the last pass meets the size, kept inside what is still possible.
+    The size of the list falls about in proportion to 1 / threshold. So the next guess is where this
+    law, taken through the last pass, meets the size, within the bounds that are still possible.
 
     Args:
-        learn: the list at a threshold; a larger threshold gives no longer list.
-        size: largest size; a list of 95 % of it is taken at once.
-        thresholds: smallest and largest threshold that make sense.
-        guess: where to begin.
+        learn: from a threshold to its list; a larger threshold does not give a longer list.
+        size: largest size of the list; the search ends at a list of 95 % of it.
+        thresholds: smallest and largest threshold to try.
+        guess: first threshold to try.
     """
     low, high = thresholds
     best: list[str] | None = None
@@ -148,11 +147,11 @@ def largest_that_fits(
 
 
 def read_wordpieces(path: Path) -> list[str]:
-    """A given WordPiece list.
+    """Reads a WordPiece list, one piece a line.
 
     Raises:
-        FeatureSpecError: it cannot be read, does not begin with `[PAD]`, lacks `[UNK]`, or names
-            a piece twice.
+        FeatureSpecError: the file cannot be read, does not begin with `[PAD]`, lacks `[UNK]`, or
+            lists a piece twice.
     """
     try:
         pieces = path.read_text(encoding="utf-8").splitlines()
@@ -162,12 +161,13 @@ def read_wordpieces(path: Path) -> list[str]:
         ) from cause
     if not pieces or pieces[0] != PADDING or UNKNOWN not in pieces:
         raise FeatureSpecError(
-            f"{path}: begins with {pieces[:2]}; expected a WordPiece list, one a line, that begins "
-            f"with {PADDING} and has {UNKNOWN}. Give another vocabulary_file, or none to learn one."
+            f"{path}: begins with {pieces[:2]}; expected a WordPiece list, one piece a line, that "
+            f"begins with {PADDING} and has {UNKNOWN}. Give another "
+            "vocabulary_file, or none to learn one."
         )
     if len(set(pieces)) != len(pieces):
         twice = next(piece for piece in pieces if pieces.count(piece) > 1)
         raise FeatureSpecError(
-            f"{path}: the piece '{twice}' stands twice; each may stand once. Remove the others."
+            f"{path}: the piece '{twice}' is listed twice; a piece may be listed once. Remove one."
         )
     return pieces

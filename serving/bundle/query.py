@@ -1,6 +1,5 @@
 """Answers one query from a bundle: the words of a person in, ids, scores and titles out."""
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ import tensorflow as tf
 
 from serving.bundle.loading import LoadedBundle, as_text, load_bundle
 from serving.graph import signatures as names
-from tfrs_twotower.errors import BundleError
+from tfrs_twotower.errors import BundleError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -73,11 +72,9 @@ def ask(
         specs.pop(name)
     for name in features:
         if name not in specs:
-            close = difflib.get_close_matches(name, specs, n=1, cutoff=0.5)
-            hint = f" (did you mean '{close[0]}'?)" if close else ""
             raise BundleError(
-                f"{bundle.directory}: there is no query feature '{name}'{hint}; it takes "
-                f"{', '.join(sorted(specs))}."
+                f"{bundle.directory}: there is no query feature '{name}'"
+                f"{did_you_mean(name, specs)}; it takes {', '.join(sorted(specs))}."
             )
     longest = int(bundle.manifest.counts["k"])
     if k is not None and not 1 <= k <= longest:

@@ -25,13 +25,13 @@ merged; while a new version is rolled out, ask again.
 """
 
 import re
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from tfrs_twotower.artifacts import shard_of
 from tfrs_twotower.errors import BundleError
 from tfrs_twotower.ranking.exact import LOWEST_SCORE
 
@@ -43,11 +43,6 @@ ScoreArray = npt.NDArray[np.float32]
 def shard_name(bundle: str, shard: int, num_shards: int) -> str:
     """Name of a shard's bundle, which is the model's name at the server."""
     return f"{bundle}-shard-{shard:05d}-of-{num_shards:05d}"
-
-
-def shard_of(candidate_id: str, num_shards: int) -> int:
-    """The shard that a candidate lies in, by a hash of its id (CRC-32), whatever the corpus."""
-    return zlib.crc32(candidate_id.encode()) % num_shards
 
 
 def rows_of_shards(candidate_ids: Sequence[str], num_shards: int) -> list[npt.NDArray[np.int64]]:

@@ -1,6 +1,5 @@
 """From a caller's values to the tensors of a request, by the server's own description of them."""
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.graph import signatures as names
-from tfrs_twotower.data.raw_inputs import MISSING_TIME
-from tfrs_twotower.errors import EndpointError
+from tfrs_twotower.errors import EndpointError, did_you_mean
+from tfrs_twotower.specs import MISSING_TIME
 
 Arrays = dict[str, npt.NDArray[Any]]
 ANY_WIDTH = -1
@@ -55,10 +54,9 @@ def about_unknown(where: str, signature: str, inputs: Mapping[str, Input], name:
             f"{where}: {signature} takes no '{name}': the bundle declares no restricts. List the "
             "features under export.restricts and export again."
         )
-    close = difflib.get_close_matches(name, inputs, n=1, cutoff=0.5)
-    hint = f" (did you mean '{close[0]}'?)" if close else ""
     return (
-        f"{where}: {signature} has no input '{name}'{hint}; it takes {', '.join(sorted(inputs))}."
+        f"{where}: {signature} has no input '{name}'{did_you_mean(name, inputs)}; it takes "
+        f"{', '.join(sorted(inputs))}."
     )
 
 

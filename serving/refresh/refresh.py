@@ -32,7 +32,6 @@ from serving.bundle.release import (
     select_candidates,
     write_release,
 )
-from serving.bundle.sharding import shard_of
 from serving.bundle.versions import next_version, resolve_version
 from serving.refresh.changes import (
     CorpusChanges,
@@ -42,7 +41,7 @@ from serving.refresh.changes import (
     encode_candidates,
     plan_changes,
 )
-from tfrs_twotower.artifacts import Manifest, fingerprint, read_manifest, verify_files
+from tfrs_twotower.artifacts import Manifest, fingerprint, read_manifest, shard_of, verify_files
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.index.restricts import CandidateAttributes
 from tfrs_twotower.towers.pre_ranker import Member, PreRanker, load_pre_ranker

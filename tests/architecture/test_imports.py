@@ -43,7 +43,7 @@ def loaded_by(code):
     [
         "import tfrs_twotower",
         "import tfrs_twotower.specs, tfrs_twotower.config, tfrs_twotower.artifacts",
-        "import pipelines.cli.app, pipelines.stages.order",
+        "import pipelines.cli.app, pipelines.stages.sequence",
     ],
 )
 def test_light_modules_load_nothing_heavy(code):

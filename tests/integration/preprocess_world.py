@@ -9,8 +9,9 @@ import random
 import pyarrow.parquet as pq
 from tensorflow.core.example import example_pb2
 
+from pipelines.progress import SilentReporter
 from pipelines.stages import preprocess
-from pipelines.stages.context import SilentReporter, StageContext
+from pipelines.stages.context import StageContext
 from pipelines.transforms.tfrecords import read_frames
 from tfrs_twotower.artifacts import Layout
 from tfrs_twotower.config import PreprocessConfig, RunConfig
@@ -111,13 +112,13 @@ def run(directory, **options):
 
 def examples(artifact, name):
     """All examples of one output, as dicts of lists, in file order."""
-    found = []
+    records = []
     for path in sorted(artifact.glob(f"{name}-*.tfrecord.gz")):
         with gzip.open(path) as stream:
             for payload in read_frames(stream):
                 features = example_pb2.Example.FromString(payload).features.feature
-                found.append({key: _values(feature) for key, feature in features.items()})
-    return found
+                records.append({key: _values(feature) for key, feature in features.items()})
+    return records
 
 
 def _values(feature):

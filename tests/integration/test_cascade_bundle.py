@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipelines.stages import export
-from pipelines.stages.order import STAGES, would_fit
+from pipelines.stages.sequence import STAGES, would_fit
 from serving.bundle.loading import load_bundle
 from serving.bundle.query import ask
 from serving.bundle.server_ops import check_bundle

@@ -7,15 +7,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.stages import build_index, embed, evaluate
-from pipelines.stages import workdir as timings
+from pipelines.stages.workdir import record_duration
 from tests.fixtures.tiny_model import tiny_context, write_tiny_model
 from tfrs_twotower.artifacts import read_manifest
 from tfrs_twotower.artifacts.layout import STATISTICS, TRAIN_GLOB, TRAINING_LOG
 from tfrs_twotower.data.corpus import load_corpus
 from tfrs_twotower.data.raw_inputs import read_records
 from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
-from tfrs_twotower.evaluation.evaluated_data import SPLIT_NAMES, LogLine
+from tfrs_twotower.evaluation.evaluated_data import LogLine
 from tfrs_twotower.evaluation.loading_evaluated_data import load_inputs, load_training_facts
+from tfrs_twotower.specs import SPLITS
 
 pytestmark = pytest.mark.integration
 SYSTEMS = {"retrieval", "cascade", "popularity", "recent_popularity", "item_knn", "ease"}
@@ -27,8 +28,8 @@ def context(tmp_path_factory):
     write_tiny_model(context)
     embed.run(context)
     build_index.run(context)
-    timings.record(context.layout.root, "train", 61.2)
-    timings.record(context.layout.root, "evaluate", 99.0)
+    record_duration(context.layout.root, "train", 61.2)
+    record_duration(context.layout.root, "evaluate", 99.0)
     evaluate.run(context)
     return context
 
@@ -90,7 +91,7 @@ def test_what_is_loaded_is_what_was_written(context, inputs):
     log = inputs.log
     columns = (log.query, log.candidate, log.timestamp, log.split)
     assert [
-        (log.query_ids[query], inputs.corpus.ids[row], time, SPLIT_NAMES[split])
+        (log.query_ids[query], inputs.corpus.ids[row], time, SPLITS[split])
         for query, row, time, split in zip(*columns, strict=True)
     ] == written
     frequencies = {

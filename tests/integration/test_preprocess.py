@@ -107,9 +107,9 @@ def check_interactions(artifact, events):
         names = ("query_id", "timestamp", "candidate_id", "label", "split", "positive")
         return tuple(row[name] for name in names)
 
-    found = interactions(artifact)
-    assert sorted(map(as_key, found)) == sorted(map(as_key, events))
-    assert {row["weight"] for row in found} == {1.0}
+    rows = interactions(artifact)
+    assert sorted(map(as_key, rows)) == sorted(map(as_key, events))
+    assert {row["weight"] for row in rows} == {1.0}
 
 
 def check_training(artifact, events, new_pairs_only):
@@ -135,7 +135,7 @@ def check_training(artifact, events, new_pairs_only):
             for key in before
             for query, candidate, time, _ in [key]
         )
-        found = Counter(
+        actual = Counter(
             (
                 one["_query_id"][0],
                 one["_candidate_id"][0],
@@ -145,7 +145,7 @@ def check_training(artifact, events, new_pairs_only):
             )
             for one in examples(artifact, name)
         )
-        assert found == expected
+        assert actual == expected
         for one in examples(artifact, name):
             assert one["hour"] == one["_timestamp"]
 
@@ -162,10 +162,10 @@ def check_evaluation(artifact, events, split):
             known_queries=split.get("known_queries_only", False),
             known_candidates=split.get("known_candidates_only", False),
         )
-        found = {one["_query_id"][0]: one for one in examples(artifact, name)}
-        assert found.keys() == expected.keys()
+        queries = {one["_query_id"][0]: one for one in examples(artifact, name)}
+        assert queries.keys() == expected.keys()
         for query, (history, relevant, seen, number) in expected.items():
-            one = found[query]
+            one = queries[query]
             assert tuple(one["before"]) == history
             assert dict(zip(one["_relevant"], one["_gain"], strict=True)) == relevant
             assert one["_seen"] == sorted(seen)

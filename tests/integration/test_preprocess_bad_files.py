@@ -1,4 +1,4 @@
-"""Each way in which a file of a table can be wrong, and what the user is told."""
+"""Each way in which a file of a table can be wrong, and the messages about it."""
 
 import copy
 import gzip
@@ -40,16 +40,16 @@ def test_a_missing_column_in_a_later_file_of_a_glob(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "found"),
+    ("content", "holds"),
     [
         (b"", "an empty file"),
         (b"query,candidate,at,stars,session\n", "a header but no record"),
     ],
 )
-def test_a_file_without_records(tmp_path, content, found):
+def test_a_file_without_records(tmp_path, content, holds):
     write_tables(tmp_path, random_events(0))
     (tmp_path / "events.csv").write_bytes(content)
-    with pytest.raises(DataError, match=rf"interactions: .*events.csv: found {found}; expected a"):
+    with pytest.raises(DataError, match=rf"interactions: .*events.csv: found {holds}; expected a"):
         run(tmp_path)
 
 

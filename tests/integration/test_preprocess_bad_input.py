@@ -1,4 +1,4 @@
-"""Each way in which records or a whole table can be wrong, and what the user is told."""
+"""Each way in which records or a whole table can be wrong, and the messages about it."""
 
 import copy
 import json
@@ -6,6 +6,7 @@ import json
 import pytest
 
 from pipelines.stages import preprocess
+from tests.fixtures.recorder import Recorder
 from tests.integration.preprocess_world import (
     CANDIDATES,
     DAY_S,
@@ -21,7 +22,7 @@ from tests.integration.preprocess_world import (
 )
 from tfrs_twotower.artifacts import read_manifest
 from tfrs_twotower.config import PreprocessConfig
-from tfrs_twotower.config.stages import FEW_BAD_RECORDS
+from tfrs_twotower.config.stage_configs import FEW_BAD_RECORDS
 from tfrs_twotower.errors import DataError, FeatureSpecError, MissingArtifact
 
 pytestmark = pytest.mark.integration
@@ -144,9 +145,9 @@ def test_negative_weights(tmp_path):
     spec["interactions"]["weight"] = "stars"
     append(tmp_path / "events.csv", b"q1,c1,%d,-1," % AT)
     run(tmp_path, spec=spec)
-    found = quarantined(tmp_path / "work" / "preprocessed" / "quarantine", "interactions")
+    bad = quarantined(tmp_path / "work" / "preprocessed" / "quarantine", "interactions")
     reason = "negative weight in column 'stars' (found -1.0)"
-    assert found == {("q1", reason, "events.csv:242")}
+    assert bad == {("q1", reason, "events.csv:242")}
 
 
 def test_nothing_to_train_on(tmp_path):
@@ -197,8 +198,8 @@ def test_a_given_split(tmp_path):
     (test,) = examples(artifact, "test")
     assert (test["_query_id"], test["_relevant"], test["_gain"]) == (["q6"], ["6"], [1.0])
     assert (test["_timestamp"], test["_seen"], test["_num_events"]) == ([0], [], [0])
-    found = quarantined(artifact / "quarantine", "interactions")
-    assert {reason for _, reason, _ in found} == {"split 'train?' is none of train, dev, test"}
+    bad = quarantined(artifact / "quarantine", "interactions")
+    assert {reason for _, reason, _ in bad} == {"split 'train?' is none of train, dev, test"}
 
 
 def test_the_fingerprint_follows_the_tables_and_the_config(tmp_path):
@@ -211,25 +212,15 @@ def test_the_fingerprint_follows_the_tables_and_the_config(tmp_path):
 
 
 def test_a_person_is_told(tmp_path):
-    class Listener:
-        def __init__(self):
-            self.messages, self.shown = [], []
-
-        def message(self, text):
-            self.messages.append(text)
-
-        def progress(self, description, done, total, detail=""):
-            self.shown.append((description, done, total, detail))
-
-    listener = Listener()
+    recorder = Recorder()
     write_tables(tmp_path, random_events(0))
     append(tmp_path / "candidates.csv", b"c3,again,,1,")
-    run(tmp_path, reporter=listener)
+    run(tmp_path, reporter=recorder)
     assert any(
         text.startswith("candidates: left out 1 of 21 records as bad; most common: duplicate")
-        for text in listener.messages
+        for text in recorder.messages
     )
-    assert any("training examples, 20 candidates" in text for text in listener.messages)
-    description, done, total, detail = listener.shown[-1]
+    assert any("training examples, 20 candidates" in text for text in recorder.messages)
+    description, done, total, detail = recorder.steps[-1]
     assert (description, done, total) == ("preprocess", 240 + 21 + 12, None)
     assert "273 records" in detail

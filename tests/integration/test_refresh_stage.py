@@ -7,8 +7,8 @@ import shutil
 import numpy as np
 import pytest
 
+from pipelines.progress import SilentReporter
 from pipelines.stages import export, refresh
-from pipelines.stages.context import SilentReporter
 from pipelines.stages.releases import RunArtifacts
 from serving.bundle.loading import load_bundle
 from serving.bundle.sharding import find_shards, merge_lists, rows_of_shards

@@ -1,6 +1,6 @@
 """Artifacts: what a stage leaves on disk. No TensorFlow."""
 
-from tfrs_twotower.artifacts.layout import Layout
+from tfrs_twotower.artifacts.layout import Layout, shard_of
 from tfrs_twotower.artifacts.manifest import (
     MANIFEST_NAME,
     Manifest,
@@ -28,6 +28,7 @@ __all__ = [
     "replace_file",
     "seal",
     "sha256_file",
+    "shard_of",
     "staging_directory",
     "verify_files",
 ]

@@ -1,5 +1,6 @@
 """Where each artifact lies under the working directory, and the names of the files inside."""
 
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +33,7 @@ class Layout:
 
     @property
     def negatives(self) -> Path:
-        """What retrieval returns for the training examples."""
+        """The candidates that retrieval returns for the training examples."""
         return self.root / "negatives"
 
     @property
@@ -47,12 +48,18 @@ class Layout:
 
     @property
     def report(self) -> Path:
-        """The evaluation."""
+        """The evaluation, as JSON and as a page."""
         return self.root / "report"
 
 
+def shard_of(key: str, num_shards: int) -> int:
+    """The shard of a key: the CRC-32 of its UTF-8 bytes, modulo the number of shards."""
+    return zlib.crc32(key.encode("utf-8")) % num_shards
+
+
 TRAIN_GLOB = "train-*.tfrecord.gz"
-FRESH_GLOB = "fresh-*.tfrecord.gz"
+REFIT_GLOB = "fresh-*.tfrecord.gz"
+"""Examples of the validation window, which only a refit trains on."""
 VALIDATION_GLOB = "validation-*.tfrecord.gz"
 TEST_GLOB = "test-*.tfrecord.gz"
 CORPUS_GLOB = "corpus-*.tfrecord.gz"

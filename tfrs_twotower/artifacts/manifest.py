@@ -1,4 +1,4 @@
-"""The manifest that every stage leaves beside its data, and the hashes that it holds."""
+"""The manifest that every stage writes beside its data, and the hashes in it."""
 
 import hashlib
 import json
@@ -81,24 +81,24 @@ class Manifest(BaseModel):
     kind: Kind
     schema_version: int = 1
     spec_fingerprint: str
-    """Of the feature spec."""
+    """Fingerprint of the feature spec."""
     config_fingerprint: str
-    """Of the config sections that the stage reads, and of its source files if it has any."""
+    """Fingerprint of the config sections that the stage reads, and of its source files, if any."""
     parents: dict[str, str]
-    """Fingerprint of each artifact it was made from, by kind."""
+    """Fingerprints of the artifacts that it was made from, by kind."""
     counts: dict[str, int]
     files: dict[str, FileEntry]
-    """By path relative to the artifact's directory; the manifest itself is not listed."""
+    """Files by path relative to the artifact's directory, without the manifest itself."""
     packages: dict[str, str]
     details: dict[str, Any] = {}
-    """What the stage has to say about its result (JSON); not part of the fingerprint."""
+    """Further results of the stage (JSON); not part of the fingerprint."""
 
     @property
     def fingerprint(self) -> str:
         """Identifies the content: equal for equal inputs, config and file bytes.
 
-        A bundle's is of its inputs and config only: TensorFlow writes equal models with different
-        bytes, and its version numbers grow.
+        The fingerprint of a bundle leaves its files out: TensorFlow writes equal models with
+        different bytes, and version numbers grow.
         """
         files = {} if self.kind == "bundle" else self.files
         return fingerprint(
@@ -115,7 +115,7 @@ class Manifest(BaseModel):
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of the packages that shape an artifact, of those that are installed."""
+    """Versions of the installed packages that shape an artifact."""
     versions = {}
     for name in _RECORDED_PACKAGES:
         try:
@@ -125,8 +125,8 @@ def package_versions() -> dict[str, str]:
     return versions
 
 
-def write_again(kind: str) -> str:
-    """The sentence that says which command replaces a damaged artifact."""
+def rerun_hint(kind: str) -> str:
+    """The sentence that names the command which writes an artifact of this kind again."""
     return f"Run the stage that writes it again: `twotower {WRITTEN_BY.get(kind, 'run')}`."
 
 
@@ -135,7 +135,7 @@ def read_manifest(directory: Path, kind: str) -> Manifest:
 
     Raises:
         MissingArtifact: there is no finished artifact in the directory.
-        CorruptArtifact: its manifest is not one, or is of another kind.
+        CorruptArtifact: the manifest cannot be read, or is of another kind.
     """
     path = directory / MANIFEST_NAME
     try:
@@ -146,13 +146,13 @@ def read_manifest(directory: Path, kind: str) -> Manifest:
             f"`twotower {WRITTEN_BY.get(kind, 'run')}`."
         ) from None
     except (OSError, ValueError) as cause:
-        raise CorruptArtifact(f"{path}: cannot be read: {cause}. {write_again(kind)}") from cause
+        raise CorruptArtifact(f"{path}: cannot be read: {cause}. {rerun_hint(kind)}") from cause
     try:
         manifest = Manifest.model_validate(data)
     except ValidationError as cause:
         raise CorruptArtifact(
             f"{path}: is not a manifest of this version: {cause.error_count()} mistakes. "
-            + write_again(kind)
+            + rerun_hint(kind)
         ) from cause
     if manifest.kind != kind:
         raise CorruptArtifact(f"{path}: found a '{manifest.kind}' artifact, expected '{kind}'.")

@@ -1,7 +1,7 @@
 """Writing an artifact so that a killed run leaves nothing that looks finished.
 
-Everything is written to a sibling directory with a temporary name; the manifest is written last,
-and the directory is renamed into place. A directory of an earlier run is kept until then.
+A stage writes into a sibling directory with a temporary name; the manifest is written last, and the
+directory is then renamed into place. The artifact of an earlier run stays until then.
 """
 
 import os
@@ -16,18 +16,18 @@ from tfrs_twotower.artifacts.manifest import (
     Kind,
     Manifest,
     package_versions,
+    rerun_hint,
     sha256_file,
-    write_again,
 )
 from tfrs_twotower.errors import CorruptArtifact
 
 
 def staging_directory(destination: Path, *, keep: bool = False) -> Path:
-    """A fresh directory beside the destination to write into.
+    """Makes an empty directory beside the destination to write into.
 
     Args:
         destination: where the artifact will lie.
-        keep: leave what an earlier, killed run wrote there (checkpoints to resume from).
+        keep: whether to keep the files of an earlier, killed run (checkpoints to resume from).
     """
     staging = destination.with_name(f".{destination.name}.partial")
     if staging.exists() and not keep:
@@ -48,18 +48,18 @@ def commit(
     details: Mapping[str, Any] | None = None,
     measurements: Collection[str] = (),
 ) -> Manifest:
-    """Checksums what is in the staging directory, writes the manifest, and renames it into place.
+    """Finishes the staging directory with a manifest, and renames it to its destination.
 
     Args:
         staging: directory with the artifact's files.
-        destination: where the artifact will lie; what lies there is replaced.
-        kind: see `seal`, as for the rest.
-        spec_fingerprint: of the feature spec.
-        config_fingerprint: of the config sections that the stage reads.
-        parents: fingerprints of the artifacts that it was made from, by kind.
-        counts: numbers of what is in it.
-        details: what the stage has to say about its result.
-        measurements: names of files that hold durations.
+        destination: where the artifact will lie; an earlier artifact there is replaced.
+        kind: as for `seal`.
+        spec_fingerprint: as for `seal`.
+        config_fingerprint: as for `seal`.
+        parents: as for `seal`.
+        counts: as for `seal`.
+        details: as for `seal`.
+        measurements: as for `seal`.
 
     Returns:
         The manifest that was written.
@@ -89,7 +89,7 @@ def seal(
     details: Mapping[str, Any] | None = None,
     measurements: Collection[str] = (),
 ) -> Manifest:
-    """Checksums what is in the staging directory and writes the manifest, which finishes it.
+    """Writes the manifest of the files in the staging directory, which finishes the artifact.
 
     Args:
         staging: directory with the artifact's files.
@@ -97,10 +97,10 @@ def seal(
         spec_fingerprint: of the feature spec.
         config_fingerprint: of the config sections that the stage reads.
         parents: fingerprints of the artifacts that it was made from, by kind.
-        counts: numbers of what is in it.
-        details: what the stage has to say about its result; not part of the fingerprint.
-        measurements: names of files that hold durations, which differ between equal runs: they
-            are not listed, so that equal runs have equal fingerprints.
+        counts: how many things of each kind it holds, by name.
+        details: further results of the stage; not part of the fingerprint.
+        measurements: names of files that hold durations. Those differ between equal runs, so the
+            manifest does not list them: equal runs have equal fingerprints.
 
     Returns:
         The manifest that was written.
@@ -129,7 +129,7 @@ def seal(
 
 
 def replace_directory(staging: Path, destination: Path) -> None:
-    """Puts a finished directory in the place of an earlier one."""
+    """Renames a finished directory to its destination, replacing an earlier one."""
     destination.parent.mkdir(parents=True, exist_ok=True)
     outdated = destination.with_name(f".{destination.name}.outdated")
     if outdated.exists():
@@ -142,7 +142,7 @@ def replace_directory(staging: Path, destination: Path) -> None:
 
 
 def replace_file(path: Path, text: str) -> None:
-    """Writes a text file in one step: a reader finds the old text or the new, never a part."""
+    """Writes a text file in one step: a reader sees the old text or the new one, never a part."""
     partial = path.with_name(f".{path.name}.writing")
     with partial.open("w", encoding="utf-8") as stream:
         stream.write(text)
@@ -157,20 +157,20 @@ def verify_files(directory: Path, manifest: Manifest, *, contents: bool = True) 
     Args:
         directory: of the artifact.
         manifest: of the artifact.
-        contents: False looks only whether the files are there with their sizes, which is quick
-            however large they are.
+        contents: whether to compare checksums; otherwise only sizes are compared, which is quick
+            for files of any size.
 
     Raises:
         CorruptArtifact: a file is missing or was changed.
     """
-    again = write_again(manifest.kind)
+    hint = rerun_hint(manifest.kind)
     for name, entry in manifest.files.items():
         path = directory / name
         if not path.is_file():
-            raise CorruptArtifact(f"{path}: is missing. {again}")
+            raise CorruptArtifact(f"{path}: is missing. {hint}")
         changed = path.stat().st_size != entry.size_bytes
         if changed or (contents and sha256_file(path) != entry.sha256):
             raise CorruptArtifact(
                 f"{path}: does not match its checksum in {MANIFEST_NAME}: it was changed or "
-                f"damaged after it was written. {again}"
+                f"damaged after it was written. {hint}"
             )

@@ -1,6 +1,6 @@
 """Run configs: what to do. No TensorFlow."""
 
-from tfrs_twotower.config.model import (
+from tfrs_twotower.config.model_config import (
     DatConfig,
     FieldsConfig,
     IntTowerConfig,
@@ -8,13 +8,13 @@ from tfrs_twotower.config.model import (
     PlainTowerConfig,
     TransformerConfig,
 )
-from tfrs_twotower.config.pre_ranking import (
+from tfrs_twotower.config.pre_ranking_config import (
     EaseMemberConfig,
     ListTermsConfig,
     MiningConfig,
     PreRankingConfig,
 )
-from tfrs_twotower.config.run import (
+from tfrs_twotower.config.run_config import (
     DATA_VARIABLE,
     RunConfig,
     data_root,
@@ -22,7 +22,7 @@ from tfrs_twotower.config.run import (
     pre_ranking_of,
     spec_path,
 )
-from tfrs_twotower.config.stages import (
+from tfrs_twotower.config.stage_configs import (
     BundleConfig,
     EmbedConfig,
     EvaluateConfig,
@@ -31,7 +31,7 @@ from tfrs_twotower.config.stages import (
     IndexConfig,
     PreprocessConfig,
 )
-from tfrs_twotower.config.training import (
+from tfrs_twotower.config.training_config import (
     CategoryAlignmentConfig,
     ContrastiveInteractionConfig,
     DualConfig,

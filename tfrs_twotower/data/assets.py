@@ -1,4 +1,4 @@
-"""What towers need beside their weights: vocabularies and statistics. No TensorFlow."""
+"""Assets that towers need besides their weights: vocabularies, statistics. No TensorFlow."""
 
 import json
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Assets:
         """The values of one vocabulary.
 
         Raises:
-            MissingArtifact: there is none of that name.
+            MissingArtifact: there is no vocabulary of this name.
         """
         try:
             return self.vocabularies[name]
@@ -32,10 +32,10 @@ class Assets:
             ) from None
 
     def numeric(self, key: str) -> dict[str, Any]:
-        """Statistics of one numeric feature, under `query.<name>` or `candidate.<name>`.
+        """The statistics of one numeric feature, `query.<name>` or `candidate.<name>`.
 
         Raises:
-            MissingArtifact: there are none of that name.
+            MissingArtifact: there are no statistics of this name.
         """
         try:
             return self.statistics["numeric"][key]

@@ -1,4 +1,4 @@
-"""Evaluated queries: features at the cut-off, what is relevant, what was seen."""
+"""Evaluated queries: their features at the cut-off, relevant candidates and seen candidates."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,9 +39,9 @@ class EvaluationQueries:
     gains: list[npt.NDArray[np.float32]]
     """Gain of each relevant candidate, aligned with `relevant`."""
     seen: list[npt.NDArray[np.int32]]
-    """Corpus rows that the ranking leaves out; candidates outside the corpus are dropped."""
+    """Corpus rows of seen candidates, which the ranking leaves out."""
     num_events: npt.NDArray[np.int64]
-    """`[num_queries]`: earlier events of the query."""
+    """`[num_queries]`: number of earlier events of the query."""
     timestamps: npt.NDArray[np.int64]
     """`[num_queries]`: the cut-off, in seconds."""
 
@@ -56,8 +56,8 @@ def load_evaluation_queries(
 
     Raises:
         MissingArtifact: there are no shards of the split.
-        CorruptArtifact: a relevant candidate is not in the corpus, a query has none, or gains and
-            relevant candidates do not go together.
+        CorruptArtifact: there is no query, a relevant candidate is not in the corpus, a query has
+            no relevant candidate, or has another number of gains.
     """
     features = spec.query.features
     parse = parse_spec(features) | _BOOKKEEPING
@@ -75,7 +75,7 @@ def load_evaluation_queries(
             rows.extend(np.split(parsed[name].values.numpy(), parsed[name].row_splits[1:-1]))
     if not query_ids:
         raise CorruptArtifact(
-            f"{preprocessed_dir}: the {split} split has no query. Run preprocess again."
+            f"{preprocessed_dir}: there is no query in the {split} split. Run preprocess again."
         )
     ids = np.concatenate(query_ids)
     order = np.argsort(ids, kind="stable")
@@ -100,6 +100,6 @@ def _check(queries: EvaluationQueries, where: str) -> None:
             raise CorruptArtifact(
                 f"{where}: the query {query_id.decode(errors='replace')!r} has {len(relevant)} "
                 f"relevant candidates ({int((relevant < 0).sum())} of them not in the corpus) and "
-                f"{len(gains)} gains; it must have one or more of the corpus, each with a gain. "
+                f"{len(gains)} gains; it must have one or more in the corpus, each with a gain. "
                 "Run preprocess again."
             )

@@ -1,4 +1,4 @@
-"""What retrieval returns for the training examples, on disk.
+"""The candidates that retrieval returns for the training examples, on disk.
 
 negatives/, for each phase P of training (`fit`; `refit` where the towers were trained twice):
     P-rows.npy     int32   [num_examples, depth]
@@ -25,9 +25,9 @@ class NegativeLists:
     rows: npt.NDArray[np.int32]
     """`[num_examples, depth]` corpus rows, by score descending, then row ascending; -1 pads."""
     scores: npt.NDArray[np.float32]
-    """`[num_examples, 1 + depth]` retrieval scores: of the positive, then of `rows`; 0 at pads."""
+    """`[num_examples, 1 + depth]` retrieval scores of the positive and of `rows`; 0 at padding."""
     teacher: npt.NDArray[np.float32] | None
-    """`[num_examples, 1 + depth]` the teacher's scores of the same candidates; 0 at pads."""
+    """`[num_examples, 1 + depth]` the teacher's scores of the same candidates; 0 at padding."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -36,7 +36,7 @@ class NegativeLists:
 def create_negative_lists(
     directory: Path, phase: Phase, num_examples: int, depth: int, *, with_teacher: bool
 ) -> NegativeLists:
-    """Makes the files of a phase, to be filled piece by piece."""
+    """Creates the files of a phase, whose arrays the caller fills piece by piece."""
 
     def create(name: str, dtype: Any, width: int) -> npt.NDArray[Any]:
         path = directory / f"{phase}-{name}.npy"
@@ -50,11 +50,11 @@ def create_negative_lists(
 
 
 def load_negative_lists(directory: Path, phase: Phase) -> NegativeLists:
-    """Opens the lists of a phase for reading; nothing is read before it is looked at.
+    """Opens the lists of a phase for reading; the arrays are memory-mapped.
 
     Raises:
         MissingArtifact: the phase was not mined.
-        CorruptArtifact: a file cannot be read, or the files do not go together.
+        CorruptArtifact: a file cannot be read, or the shapes of the files do not match.
     """
     rows, scores, teacher = (
         _open(directory / f"{phase}-{name}.npy") for name in ("rows", "scores", "teacher")

@@ -7,39 +7,32 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfrs_twotower import specs
 from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
-from tfrs_twotower.specs import (
-    Feature,
-    HistoryFeature,
-    MultiCategoricalFeature,
-    NumericFeature,
-    TimestampFeature,
-)
 
 RawBatch = dict[str, tf.Tensor]
-MISSING_TIME = -1
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})\.")
 
 
-def fixed_width(feature: Feature) -> int | None:
-    """Second dimension of a feature's raw tensor; None where it has one value a row."""
-    if isinstance(feature, HistoryFeature):
+def fixed_width(feature: specs.Feature) -> int | None:
+    """Second dimension of a feature's raw tensor; None where it has one value for each record."""
+    if isinstance(feature, specs.HistoryFeature):
         return feature.max_length
-    if isinstance(feature, MultiCategoricalFeature):
+    if isinstance(feature, specs.MultiCategoricalFeature):
         return feature.max_values
     return None
 
 
-def raw_dtype(feature: Feature) -> tf.DType:
+def raw_dtype(feature: specs.Feature) -> tf.DType:
     """Type of a feature's raw tensor."""
-    if isinstance(feature, NumericFeature):
+    if isinstance(feature, specs.NumericFeature):
         return tf.float32
-    if isinstance(feature, TimestampFeature):
+    if isinstance(feature, specs.TimestampFeature):
         return tf.int64
     return tf.string
 
 
-def raw_signature(features: Sequence[Feature]) -> dict[str, tf.TensorSpec]:
+def raw_signature(features: Sequence[specs.Feature]) -> dict[str, tf.TensorSpec]:
     """Specs of the raw inputs, `[batch]` or `[batch, width]`, under the features' names."""
     return {
         feature.name: tf.TensorSpec(
@@ -51,23 +44,23 @@ def raw_signature(features: Sequence[Feature]) -> dict[str, tf.TensorSpec]:
     }
 
 
-def parse_spec(features: Sequence[Feature]) -> dict[str, Any]:
-    """How `tf.io.parse_example` reads the features; absent ones become missing values."""
+def parse_spec(features: Sequence[specs.Feature]) -> dict[str, Any]:
+    """The features' specification for `tf.io.parse_example`; absent ones become missing values."""
     return {feature.name: _parsed(feature) for feature in features}
 
 
-def _parsed(feature: Feature) -> Any:
+def _parsed(feature: specs.Feature) -> Any:
     if fixed_width(feature) is not None:
         return tf.io.RaggedFeature(tf.string, row_splits_dtype=tf.int64)
-    if isinstance(feature, NumericFeature):
+    if isinstance(feature, specs.NumericFeature):
         return tf.io.FixedLenFeature([], tf.float32, float("nan"))
-    if isinstance(feature, TimestampFeature):
-        return tf.io.FixedLenFeature([], tf.int64, MISSING_TIME)
+    if isinstance(feature, specs.TimestampFeature):
+        return tf.io.FixedLenFeature([], tf.int64, specs.MISSING_TIME)
     return tf.io.FixedLenFeature([], tf.string, "")
 
 
-def pad_raw(parsed: dict[str, Any], features: Sequence[Feature]) -> RawBatch:
-    """The features out of a parsed batch, lists cut and padded with "" to their fixed width."""
+def pad_raw(parsed: dict[str, Any], features: Sequence[specs.Feature]) -> RawBatch:
+    """The raw features of a parsed batch; lists are cut and padded with "" to their fixed width."""
     raw = {}
     for feature in features:
         value = parsed[feature.name]
@@ -78,8 +71,8 @@ def pad_raw(parsed: dict[str, Any], features: Sequence[Feature]) -> RawBatch:
     return raw
 
 
-def example_parser(features: Sequence[Feature]) -> Callable[[tf.Tensor], RawBatch]:
-    """A function from serialized tf.Examples `[batch]` to the raw batch of a tower."""
+def example_parser(features: Sequence[specs.Feature]) -> Callable[[tf.Tensor], RawBatch]:
+    """Makes the function from serialized tf.Examples `[batch]` to the raw batch of a tower."""
     spec = parse_spec(features)
 
     def parse(serialized: tf.Tensor) -> RawBatch:
@@ -92,17 +85,17 @@ def find_shards(directory: Path, pattern: str) -> list[Path]:
     """Paths of all shards that match the pattern, by name.
 
     Raises:
-        MissingArtifact: there is none.
-        CorruptArtifact: the set has holes.
+        MissingArtifact: no file matches.
+        CorruptArtifact: some of the shards are missing.
     """
     paths = sorted(directory.glob(pattern))
     if not paths:
         raise MissingArtifact(
             f"{directory}: there is no file {pattern}; run the stage that writes it."
         )
-    numbers = [_SHARD.search(path.name) for path in paths]
-    found = [(int(n[1]), int(n[2])) for n in numbers if n is not None]
-    if found != [(shard, len(paths)) for shard in range(len(paths))]:
+    matches = [_SHARD.search(path.name) for path in paths]
+    numbers = [(int(match[1]), int(match[2])) for match in matches if match is not None]
+    if numbers != [(shard, len(paths)) for shard in range(len(paths))]:
         raise CorruptArtifact(
             f"{directory}: the shards {pattern} are not complete: found "
             f"{', '.join(path.name for path in paths)}. Run the stage that writes them again."

@@ -1,4 +1,4 @@
-"""Training examples, one for each positive training interaction: parsed, and as dense tokens."""
+"""Training examples, one for each positive training interaction: raw, and as dense tokens."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from tfrs_twotower.artifacts.layout import TRAIN_GLOB
+from tfrs_twotower.data import raw_inputs
 from tfrs_twotower.data.corpus import Corpus
-from tfrs_twotower.data.raw_inputs import RawBatch, pad_raw, parse_spec, read_records
 from tfrs_twotower.errors import CorruptArtifact
 from tfrs_twotower.specs import FeatureSpec
 
@@ -19,9 +19,9 @@ DEFAULT_BATCH_SIZE = 4096
 
 
 class TrainingBatch(TypedDict):
-    """A batch of training examples, `[batch]` each, and the query's raw features."""
+    """A batch of training examples: the query's raw features, and `[batch]` tensors."""
 
-    query: RawBatch
+    query: raw_inputs.RawBatch
     query_id: tf.Tensor
     """string"""
     candidate_id: tf.Tensor
@@ -44,9 +44,9 @@ def parse_training_examples(serialized: tf.Tensor, spec: FeatureSpec) -> Trainin
         "_weight": tf.io.FixedLenFeature([], tf.float32),
     }
     features = spec.query.features
-    parsed = tf.io.parse_example(serialized, parse_spec(features) | bookkeeping)
+    parsed = tf.io.parse_example(serialized, raw_inputs.parse_spec(features) | bookkeeping)
     return {
-        "query": pad_raw(parsed, features),
+        "query": raw_inputs.pad_raw(parsed, features),
         "query_id": parsed["_query_id"],
         "candidate_id": parsed["_candidate_id"],
         "timestamp": parsed["_timestamp"],
@@ -67,7 +67,7 @@ def read_training_examples(
     Raises:
         MissingArtifact: there is no such file in the directory.
     """
-    records = read_records(directory, pattern).batch(batch_size)
+    records = raw_inputs.read_records(directory, pattern).batch(batch_size)
     return records.map(
         lambda serialized: parse_training_examples(serialized, spec),
         num_parallel_calls=tf.data.AUTOTUNE,
@@ -109,7 +109,7 @@ class ExampleTable:
 
     @property
     def bytes_per_example(self) -> float:
-        """Memory of the arrays over the number of examples."""
+        """Memory of the arrays divided by the number of examples."""
         arrays = [*self.tokens.values(), self.query_rows, self.candidate_rows]
         arrays += [self.timestamps, self.labels, self.weights]
         return sum(array.nbytes for array in arrays) / max(len(self), 1)
@@ -119,7 +119,7 @@ def load_example_table(
     directory: Path,
     spec: FeatureSpec,
     corpus: Corpus,
-    tokenise: Callable[[RawBatch], dict[str, tf.Tensor]],
+    tokenise: Callable[[raw_inputs.RawBatch], dict[str, tf.Tensor]],
     pattern: str = TRAIN_GLOB,
     *,
     report: Callable[[int], None] | None = None,
@@ -131,12 +131,12 @@ def load_example_table(
         spec: the feature spec.
         corpus: the artifact's corpus; gives the candidates' rows.
         tokenise: the query tower's `inputs`.
-        pattern: which examples; several reads can be put together with `concatenate`.
-        report: is told the number of examples read so far, after each batch.
+        pattern: glob of the examples' files; `concatenate` joins the tables of two globs.
+        report: called after each batch with the number of examples read so far.
 
     Raises:
         MissingArtifact: there is no such file in the directory.
-        CorruptArtifact: there is no example, or one's candidate is not in the corpus.
+        CorruptArtifact: there is no example, or the candidate of one is not in the corpus.
     """
     batches = read_training_examples(directory, spec, pattern, batch_size=DEFAULT_BATCH_SIZE).map(
         lambda batch: {**batch, "query": tokenise(batch["query"])},
@@ -152,7 +152,7 @@ def load_example_table(
             report(num_read)
     if not parts:
         raise CorruptArtifact(
-            f"{directory}: {pattern} holds no training example; preprocess found no positive "
+            f"{directory}: {pattern} has no training example; preprocess found no positive "
             "interaction in the training window. Look at relevance.min_label and split."
         )
     columns = {
@@ -181,7 +181,7 @@ def load_example_table(
 
 
 def concatenate(first: ExampleTable, second: ExampleTable) -> ExampleTable:
-    """Both tables' examples, the first's before the second's (training and fresh, for a refit)."""
+    """Appends the second table's examples to the first's, as a refit does with two windows."""
     every_id = np.concatenate(
         [first.query_ids[first.query_rows], second.query_ids[second.query_rows]]
     )

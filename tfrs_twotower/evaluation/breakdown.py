@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tfrs_twotower.evaluation.evaluated_data import TRAIN, EvaluationInputs, SecondStage
+from tfrs_twotower.evaluation.evaluated_data import EvaluationInputs, SecondStage
 from tfrs_twotower.evaluation.evaluation_document import (
     Cloud,
     EmbeddingSpace,
@@ -24,6 +24,7 @@ from tfrs_twotower.metrics.embedding_space import (
     mean_cosine,
     uniformity,
 )
+from tfrs_twotower.specs import TRAIN
 
 HEAD_FRACTION = 0.8
 _HISTORY_BUCKETS = ((0, 0), (1, 5), (6, 20), (21, 50), (51, 200), (201, None))

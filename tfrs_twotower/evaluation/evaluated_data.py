@@ -18,8 +18,6 @@ from tfrs_twotower.ranking.ragged import Ragged
 if TYPE_CHECKING:  # it loads TensorFlow
     from tfrs_twotower.index.quality import IndexQuality
 
-TRAIN, VALIDATION, TEST = 0, 1, 2
-SPLIT_NAMES = ("train", "validation", "test")
 _NOT_LOSSES = frozenset(
     {"member", "phase", "step", "epoch", "gradient_norm", "learning_rate", "examples_per_s"}
 )

@@ -20,7 +20,7 @@ from tfrs_twotower.evaluation.corpus_ranking import (
     rank_cascade,
     rank_corpus,
 )
-from tfrs_twotower.evaluation.evaluated_data import SPLIT_NAMES, EvaluationInputs
+from tfrs_twotower.evaluation.evaluated_data import EvaluationInputs
 from tfrs_twotower.evaluation.evaluation_document import (
     EvaluationDocument,
     Funnel,
@@ -38,6 +38,7 @@ from tfrs_twotower.evaluation.systems import (
 )
 from tfrs_twotower.evaluation.written_documents import Environment
 from tfrs_twotower.metrics import judge
+from tfrs_twotower.specs import SPLITS
 
 Progress = Callable[[str, float, float], None]
 
@@ -215,7 +216,7 @@ def describe_protocol(
         split=split.kind,
         window=split.window,
         interactions={
-            name: int((inputs.log.split == code).sum()) for code, name in enumerate(SPLIT_NAMES)
+            name: int((inputs.log.split == code).sum()) for code, name in enumerate(SPLITS)
         },
         test_queries=len(inputs.test),
         validation_queries=len(inputs.validation) if inputs.validation is not None else 0,

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from tfrs_twotower.evaluation.evaluated_data import TEST, TRAIN, EvaluationInputs
+from tfrs_twotower.evaluation.evaluated_data import EvaluationInputs
 from tfrs_twotower.evaluation.evaluation_document import LeakageCheck, LeakFinding
 from tfrs_twotower.ranking.ragged import Ragged
+from tfrs_twotower.specs import TEST, TRAIN
 
 
 def check_leakage(inputs: EvaluationInputs) -> LeakageCheck:

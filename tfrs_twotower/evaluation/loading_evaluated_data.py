@@ -30,7 +30,6 @@ from tfrs_twotower.data.evaluation_queries import EvaluationQueries, load_evalua
 from tfrs_twotower.data.raw_inputs import find_shards, parse_spec, read_records
 from tfrs_twotower.errors import CorruptArtifact, DataError
 from tfrs_twotower.evaluation.evaluated_data import (
-    SPLIT_NAMES,
     CorpusTable,
     EvaluationInputs,
     InteractionLog,
@@ -45,7 +44,7 @@ from tfrs_twotower.evaluation.pre_ranker_scores import PreRankerScores
 from tfrs_twotower.index.quality import QUALITY_NAME, read_quality
 from tfrs_twotower.metrics import GroundTruth
 from tfrs_twotower.ranking.ragged import Ragged
-from tfrs_twotower.specs import FeatureSpec, IdFeature, Side, TextFeature
+from tfrs_twotower.specs import SPLITS, FeatureSpec, IdFeature, Side, TextFeature
 from tfrs_twotower.towers.pre_ranker import load_pre_ranker
 
 _BATCH_SIZE = 4096
@@ -219,12 +218,10 @@ def _interactions(directory: Path, ids: list[str]) -> InteractionLog:
     )
     table = table.filter(rows.is_valid())
     encoded = table["query_id"].combine_chunks().dictionary_encode()
-    splits = pc.index_in(
-        table["split"].combine_chunks().cast(pa.string()), pa.array(list(SPLIT_NAMES))
-    )
+    splits = pc.index_in(table["split"].combine_chunks().cast(pa.string()), pa.array(list(SPLITS)))
     if splits.null_count:
         raise CorruptArtifact(
-            f"{directory}/{INTERACTIONS_GLOB}: a split is not one of {', '.join(SPLIT_NAMES)}. "
+            f"{directory}/{INTERACTIONS_GLOB}: a split is not one of {', '.join(SPLITS)}. "
             "Run preprocess again."
         )
     return InteractionLog(

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tfrs_twotower.artifacts.layout import FIRST_FIT_WEIGHTS, FRESH_GLOB, TRAIN_GLOB, WEIGHTS
+from tfrs_twotower.artifacts.layout import FIRST_FIT_WEIGHTS, REFIT_GLOB, TRAIN_GLOB, WEIGHTS
 from tfrs_twotower.config import MiningConfig, RunConfig
 from tfrs_twotower.data.assets import load_assets
 from tfrs_twotower.data.corpus import load_corpus
@@ -94,7 +94,7 @@ def mine(
             if spec.split.known_candidates_only:
                 rankable = np.bincount(table.candidate_rows, minlength=len(corpus)) > 0
         else:
-            table = concatenate(table, read(FRESH_GLOB))
+            table = concatenate(table, read(REFIT_GLOB))
         vectors = embed_corpus(towers, corpus, partial(progress, f"embed candidates ({phase})"))
         retrieval = PositiveFreeRetrieval(towers, vectors, rankable, mining.depth)
         lists = create_negative_lists(

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tfrs_twotower.artifacts.layout import FRESH_GLOB, TRAIN_GLOB
+from tfrs_twotower.artifacts.layout import REFIT_GLOB, TRAIN_GLOB
 from tfrs_twotower.closed_form.bm25 import Bm25Index
 from tfrs_twotower.closed_form.ease import binary_matrix, co_occurrences, ease_weights
 from tfrs_twotower.config import MiningConfig, RunConfig
@@ -156,7 +156,7 @@ class Lessons:
         return Bm25Index(texts, k1=settings.bm25_k1, b=settings.bm25_b)
 
     def _query_texts(self, phase: Phase) -> list[str]:
-        patterns = (TRAIN_GLOB,) if phase == "fit" else (TRAIN_GLOB, FRESH_GLOB)
+        patterns = (TRAIN_GLOB,) if phase == "fit" else (TRAIN_GLOB, REFIT_GLOB)
         texts: list[str] = []
         for pattern in patterns:
             batches = read_training_examples(self.directory, self.spec, pattern)

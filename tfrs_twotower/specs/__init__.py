@@ -1,6 +1,7 @@
 """Feature specs: what the data is. No TensorFlow."""
 
 from tfrs_twotower.specs.features import (
+    MISSING_TIME,
     CategoricalFeature,
     Feature,
     HistoryFeature,
@@ -11,6 +12,10 @@ from tfrs_twotower.specs.features import (
     TimestampFeature,
 )
 from tfrs_twotower.specs.spec import (
+    SPLITS,
+    TEST,
+    TRAIN,
+    VALIDATION,
     FeatureSpec,
     GivenSplit,
     PerQueryLastSplit,
@@ -23,6 +28,11 @@ from tfrs_twotower.specs.spec import (
 from tfrs_twotower.specs.tables import EntityTable, InteractionTable, Table, TimestampColumn
 
 __all__ = [
+    "MISSING_TIME",
+    "SPLITS",
+    "TEST",
+    "TRAIN",
+    "VALIDATION",
     "CategoricalFeature",
     "EntityTable",
     "Feature",

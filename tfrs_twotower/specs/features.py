@@ -1,7 +1,7 @@
 """Feature kinds: what one named input of a tower is.
 
-Each kind says how its raw value looks in the table and at the server; how a tower encodes it is
-in `tfrs_twotower.features`.
+A kind fixes the form of the raw value in examples and in requests; `tfrs_twotower.features` turns
+it into the tower's tokens.
 
     kind               raw value in an example and a request
     id, categorical    string `[batch]`, "" is missing
@@ -18,6 +18,8 @@ from pydantic import Field, PositiveInt, model_validator
 
 from tfrs_twotower.documents import Document
 
+MISSING_TIME = -1
+"""Value of a missing time in examples and requests."""
 _NAME = r"^[a-z][a-z0-9_]*$"
 Name = Annotated[str, Field(pattern=_NAME, max_length=64)]
 
@@ -34,16 +36,16 @@ class _Feature(Document):
         return self.column or self.name
 
 
-class _LookedUp(_Feature):
+class _LookedUpFeature(_Feature):
     vocabulary: Name | None = None
     """Features of one vocabulary share their lookup and their embedding table. By default each
-    feature has its own, called after the feature."""
+    feature has a vocabulary of its own, named after the feature."""
     min_count: PositiveInt = 1
-    """Values seen less often than this in the training window become the unknown row."""
+    """Values that the training window has less often than this are looked up as unknown."""
     max_size: PositiveInt | None = None
-    """Keeps only the most frequent values."""
+    """Largest number of values, the most frequent ones; null keeps all."""
     hash_buckets: Annotated[int, Field(ge=2)] | None = None
-    """Hash into this many buckets instead of learning a vocabulary."""
+    """Hashes values into this many buckets instead of learning a vocabulary."""
 
     @property
     def vocabulary_name(self) -> str:
@@ -51,30 +53,30 @@ class _LookedUp(_Feature):
         return self.vocabulary or self.name
 
     @model_validator(mode="after")
-    def _one_way_of_lookup(self) -> "_LookedUp":
+    def _one_way_of_lookup(self) -> "_LookedUpFeature":
         if self.hash_buckets is not None and (self.min_count > 1 or self.max_size is not None):
             raise ValueError("hash_buckets excludes min_count and max_size: hashing has no list")
         return self
 
 
-class IdFeature(_LookedUp):
+class IdFeature(_LookedUpFeature):
     """The identity of a query or candidate."""
 
     kind: Literal["id"]
 
 
-class CategoricalFeature(_LookedUp):
+class CategoricalFeature(_LookedUpFeature):
     """One value out of a set."""
 
     kind: Literal["categorical"]
 
 
-class MultiCategoricalFeature(_LookedUp):
-    """Several values out of a set, such as genres; a list column, or one string to be split."""
+class MultiCategoricalFeature(_LookedUpFeature):
+    """Several values out of a set, such as genres: a list column, or one string to be split."""
 
     kind: Literal["multi_categorical"]
     separator: str = "|"
-    """Splits a string column; a list column (Parquet, JSONL) is taken as it is."""
+    """Separates the values of a string column; list columns (Parquet, JSONL) need none."""
     max_values: PositiveInt = 8
     """Fixed width of the input; further values are dropped."""
 
@@ -95,16 +97,16 @@ class TextFeature(_Feature):
 
     kind: Literal["text"]
     vocabulary: Name | None = None
-    """Text features of one vocabulary share WordPieces and their embedding table."""
+    """Text features of one vocabulary share their WordPieces and the embedding table."""
     vocabulary_file: str | None = None
-    """A given WordPiece list, one a line (`[PAD]` and `[UNK]` first); by default it is learned
-    from the training window's text."""
+    """A WordPiece list to use, one piece a line (`[PAD]` first, with `[UNK]`); by default the list
+    is learned from the training window's texts."""
     vocabulary_size: Annotated[int, Field(ge=64, le=200_000)] = 8000
     """Size of a learned vocabulary."""
     max_tokens: Annotated[int, Field(ge=1, le=512)] = 32
-    """Fixed width after tokenisation; further tokens are dropped."""
+    """Fixed number of tokens; further tokens are dropped."""
     lower_case: bool = True
-    """Lower-case and strip accents before splitting."""
+    """Whether to lower-case texts and strip accents before they are split."""
     encoder: Literal["bag", "transformer", "pretrained"] = "bag"
     """`bag`: weighted mean of token vectors; `transformer`: self-attention over them;
     `pretrained`: a transformer that starts from `checkpoint`."""
@@ -131,9 +133,9 @@ class HistoryFeature(_Feature):
     max_length: Annotated[int, Field(ge=1, le=1000)] = 50
     """Keeps the most recent n events."""
     window: Literal["before", "leave_one_out"] = "before"
-    """Which events a training example sees. `before`: strictly before its own event.
-    `leave_one_out`: the query's other events of the training window, its own candidate left out
-    (more examples for short windows, at the price of seeing later events of the same window).
+    """Which events a training example sees. `before`: those strictly before its own event.
+    `leave_one_out`: the query's other events of the training window without its own candidate
+    (gives short windows more examples with a history, but shows later events of the window).
     Validation and test queries see all events before their cut-off in both cases."""
     positives_only: bool = False
     """Keeps only events that count as positive (`relevance.min_label`)."""

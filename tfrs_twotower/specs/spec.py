@@ -18,16 +18,19 @@ from tfrs_twotower.specs.features import (
 )
 from tfrs_twotower.specs.tables import EntityTable, InteractionTable
 
+SPLITS = ("train", "validation", "test")
+TRAIN, VALIDATION, TEST = 0, 1, 2
+"""Codes of the splits: positions in `SPLITS`."""
 Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 RESERVED_NAMES = frozenset({"exclude_ids", "candidate_ids", "examples", "allow", "deny"})
 
 
 class _Split(Document):
     new_pairs_only: bool = True
-    """Only pairs that the query had not before count as relevant, and seen candidates are left out
-    of the ranking. False: repeats count."""
+    """Counts a candidate as relevant only if the query has not interacted with it before, and
+    leaves seen candidates out of the ranking. With false, repeats count as well."""
     known_queries_only: bool = False
-    """Evaluates only queries that have a training interaction (others are counted)."""
+    """Evaluates only queries that have a training interaction; the others are counted."""
     known_candidates_only: bool = False
     """Ranks and counts only candidates that have a training interaction."""
 
@@ -37,9 +40,9 @@ class TemporalSplit(_Split):
 
     kind: Literal["temporal"]
     test_fraction: Fraction = 0.1
-    """Share of the events, the latest, that are test (if no `test_from`)."""
+    """Share of the events, the latest ones, that are test events; unused beside `test_from`."""
     validation_fraction: Fraction = 0.1
-    """Share of all events, just before the test events, that are validation."""
+    """Share of all events, those just before the test events, that are validation events."""
     validation_from: str | None = None
     """ISO 8601 time instead of `validation_fraction`."""
     test_from: str | None = None
@@ -53,17 +56,17 @@ class TemporalSplit(_Split):
 
 
 class PerQueryLastSplit(_Split):
-    """Each query's last events are test, those before them validation."""
+    """The last events of each query are test events, those just before them validation events."""
 
     kind: Literal["per_query_last"]
     test: Annotated[int, Field(ge=1)] | Fraction = 1
-    """Number (>= 1) or share (< 1) of each query's events."""
+    """Number (>= 1) or share (< 1) of each query's events, the last ones."""
     validation: Annotated[int, Field(ge=1)] | Fraction = 1
     """Number or share of each query's events, just before its test events."""
 
 
 class GivenSplit(_Split):
-    """A column of the interactions or of the queries says the split."""
+    """A column of the interactions or of the queries names the split."""
 
     kind: Literal["given"]
     train: str = "train"
@@ -88,10 +91,10 @@ class Relevance(Document):
     """Which interactions count as positive."""
 
     min_label: float | None = None
-    """Interactions with a smaller label are not positive (they still count as seen)."""
+    """Interactions with a smaller label are not positive; they still count as seen."""
     drop_others: bool = False
-    """Leaves interactions that are not positive out altogether, before the split: they are then
-    neither seen, nor history, nor counted by `per_query_last`."""
+    """Drops interactions that are not positive before the split: they count neither as seen, nor
+    for histories, nor for `per_query_last`."""
 
     @model_validator(mode="after")
     def _others_need_a_limit(self) -> "Relevance":
@@ -112,7 +115,7 @@ class FeatureSpec(Document):
     interactions: InteractionTable
     """Events between queries and candidates."""
     queries: EntityTable | None = None
-    """Query-side features; optional where the query is only an id and a history."""
+    """Query-side features; not needed where a query is only an id and a history."""
     candidates: EntityTable
     """Candidate-side features: the corpus."""
     query: Side
@@ -132,7 +135,7 @@ class FeatureSpec(Document):
             names = Counter(feature.name for feature in side.features)
             for name, count in names.items():
                 if count > 1:
-                    raise ValueError(f"{side_name}.features: '{name}' stands {count} times")
+                    raise ValueError(f"{side_name}.features: '{name}' is declared {count} times")
                 if name in RESERVED_NAMES:
                     raise ValueError(f"{side_name}.features: '{name}' is a reserved input name")
         self._check_histories()
@@ -153,19 +156,19 @@ class FeatureSpec(Document):
             )
 
     def _check_times(self) -> None:
-        event_time = self.interactions.timestamp is not None
-        on_event = any(
+        has_time = self.interactions.timestamp is not None
+        shows_event_time = any(
             isinstance(f, TimestampFeature) and f.column is None for f in self.query.features
         )
-        needs = [
+        needs_time = [
             ("split.kind: temporal", isinstance(self.split, TemporalSplit)),
             ("split.kind: per_query_last", isinstance(self.split, PerQueryLastSplit)),
             ("a history feature", bool(self.histories)),
-            ("a query timestamp feature without column", on_event),
+            ("a query timestamp feature without column", shows_event_time),
         ]
-        for what, needed in needs:
-            if needed and not event_time:
-                raise ValueError(f"{what} needs interactions.timestamp")
+        for part, is_used in needs_time:
+            if is_used and not has_time:
+                raise ValueError(f"{part} needs interactions.timestamp")
         if isinstance(self.split, GivenSplit) and not (
             self.interactions.split or (self.queries and self.queries.split)
         ):
@@ -175,19 +178,18 @@ class FeatureSpec(Document):
             )
 
     def _check_shared_vocabularies(self) -> None:
-        owners: dict[str, tuple[str, object]] = {}
+        settings_of: dict[str, tuple[str, object]] = {}
         for feature in (*self.query.features, *self.candidate.features):
             if isinstance(feature, HistoryFeature | TimestampFeature) or feature.kind == "numeric":
                 continue
             if isinstance(feature, TextFeature):
-                form: tuple[str, object] = (
+                settings: tuple[str, object] = (
                     "text",
                     (feature.vocabulary_file, feature.vocabulary_size, feature.lower_case),
                 )
             else:
-                form = ("values", (feature.min_count, feature.max_size, feature.hash_buckets))
-            known = owners.setdefault(feature.vocabulary_name, form)
-            if known != form:
+                settings = ("values", (feature.min_count, feature.max_size, feature.hash_buckets))
+            if settings_of.setdefault(feature.vocabulary_name, settings) != settings:
                 raise ValueError(
                     f"vocabulary '{feature.vocabulary_name}' is used by features with different "
                     "settings; give them the same, or different vocabulary names"
@@ -195,7 +197,7 @@ class FeatureSpec(Document):
 
     @property
     def candidate_id_feature(self) -> IdFeature | None:
-        """The candidate's id feature, which histories are looked up with; None without ids."""
+        """The candidate's id feature, whose table histories are looked up in; None without one."""
         column = self.candidates.id
         for feature in self.candidate.features:
             if isinstance(feature, IdFeature) and feature.source == column:

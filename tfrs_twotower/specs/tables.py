@@ -1,4 +1,4 @@
-"""The three tables that a feature spec describes: where they are and which column is what."""
+"""The three tables that a feature spec describes: their files, and what each column holds."""
 
 from typing import Annotated, Literal
 
@@ -20,14 +20,14 @@ class Table(Document):
     """Files of one table."""
 
     path: Annotated[str, Field(min_length=1)]
-    """Path or glob; relative paths are looked for under the data root. `gs://` and `s3://` work
-    where Beam's file systems for them are installed."""
+    """Path or glob; relative paths start at the data root. `gs://` and `s3://` need Beam's file
+    systems for them."""
     format: TableFormat | None = None
     """By default from the suffix: .csv, .tsv, .jsonl, .parquet, .tfrecord (each also .gz)."""
 
     @property
     def file_format(self) -> TableFormat:
-        """The format, given or from the suffix.
+        """The format, as declared or from the suffix.
 
         Raises:
             ValueError: the suffix names no known format.
@@ -57,27 +57,27 @@ class InteractionTable(Table):
     """One record for each event between a query and a candidate."""
 
     query_id: str
-    """Column of the query's id."""
+    """Column with the id of the query."""
     candidate_id: str
-    """Column of the candidate's id."""
+    """Column with the id of the candidate."""
     timestamp: TimestampColumn | None = None
-    """When it happened; needed by temporal splits, histories and recency."""
+    """When it happened; temporal splits, histories and recency need it."""
     label: str | None = None
-    """Column of a rating or grade; without it every event is positive with label 1."""
+    """Column with a rating or grade; without one every event is positive and has label 1."""
     weight: str | None = None
-    """Column of a training weight; without it 1."""
+    """Column with a training weight; without one every weight is 1."""
     session: str | None = None
-    """Column of a basket or session id; a temporal split never cuts through one."""
+    """Column with a basket or session id; a temporal split keeps the events of one together."""
     split: str | None = None
-    """Column that names the split of a record (`split.kind: given`)."""
+    """Column with the name of the record's split (`split.kind: given`)."""
 
 
 class EntityTable(Table):
     """One record for each query or candidate."""
 
     id: str
-    """Column of the id."""
+    """Column with the id."""
     title: str | None = None
-    """Column to show to people in reports and `twotower query`."""
+    """Column with the name that reports and `twotower query` show."""
     split: str | None = None
-    """Column that names the split of a query (`split.kind: given`)."""
+    """Column with the name of the query's split (`split.kind: given`)."""

@@ -9,7 +9,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from tfrs_twotower.artifacts import read_manifest
-from tfrs_twotower.artifacts.layout import FRESH_GLOB, TRAIN_GLOB
+from tfrs_twotower.artifacts.layout import REFIT_GLOB, TRAIN_GLOB
 from tfrs_twotower.config import TrainingConfig
 from tfrs_twotower.data.assets import Assets
 from tfrs_twotower.data.corpus import Corpus, load_corpus
@@ -54,7 +54,7 @@ class TrainingData:
         table = self._read(query_tower, TRAIN_GLOB)
         end_s = self.window.get("train_end")
         if with_fresh:
-            table = concatenate(table, self._read(query_tower, FRESH_GLOB))
+            table = concatenate(table, self._read(query_tower, REFIT_GLOB))
             end_s = self.window.get("validation_end")
         half_life_days = self.config.time_decay_half_life_days
         if half_life_days is None:

@@ -3,7 +3,7 @@ import shutil
 import numpy as np
 import pytest
 
-from tfrs_twotower.data.corpus import load_corpus
+from tfrs_twotower.data.corpus import joined_texts, load_corpus
 from tfrs_twotower.errors import CorruptArtifact
 
 
@@ -33,3 +33,18 @@ def test_a_repeated_candidate_is_refused(preprocessed, spec, tmp_path):
         shutil.copy(shard, tmp_path / f"corpus-0000{number}-of-00002.tfrecord.gz")
     with pytest.raises(CorruptArtifact, match=r"'item_.*' stands twice in the corpus"):
         load_corpus(tmp_path, spec)
+
+
+def test_text_features_are_joined_in_the_order_of_the_spec(spec):
+    raw = {
+        "title": np.array([b"Ein Titel", "Größe".encode(), b""], object),
+        "description": np.array([b"and words", b"", b""], object),
+        "brand": np.array([b"x", b"y", b"z"], object),
+    }
+    texts = joined_texts(raw, spec.candidate.features)
+    assert texts == ["Ein Titel and words", "Größe", ""]
+
+
+def test_a_side_without_text_has_none(spec):
+    features = tuple(f for f in spec.query.features if f.kind != "text")
+    assert joined_texts({}, features) is None

@@ -11,13 +11,13 @@ def test_what_was_filled_in_is_read(tmp_path, with_teacher):
     lists.rows[1:] = [[5, 4], [3, -1]]
     lists.scores[2] = [0.5, 0.25, 0.0]
     del lists
-    found = load_negative_lists(tmp_path, "fit")
-    assert len(found) == 3
-    np.testing.assert_array_equal(found.rows, [[0, 0], [5, 4], [3, -1]])
-    np.testing.assert_array_equal(found.scores, [[0, 0, 0], [0, 0, 0], [0.5, 0.25, 0]])
-    assert (found.rows.dtype, found.scores.dtype) == (np.int32, np.float32)
-    assert (found.teacher is not None) == with_teacher
-    assert not found.rows.flags.writeable
+    read = load_negative_lists(tmp_path, "fit")
+    assert len(read) == 3
+    np.testing.assert_array_equal(read.rows, [[0, 0], [5, 4], [3, -1]])
+    np.testing.assert_array_equal(read.scores, [[0, 0, 0], [0, 0, 0], [0.5, 0.25, 0]])
+    assert (read.rows.dtype, read.scores.dtype) == (np.int32, np.float32)
+    assert (read.teacher is not None) == with_teacher
+    assert not read.rows.flags.writeable
 
 
 def test_a_phase_that_was_not_mined(tmp_path):

@@ -1,7 +1,9 @@
 import numpy as np
+import pytest
 import tensorflow as tf
 
-from tfrs_twotower.data.raw_inputs import example_parser, raw_signature
+from tfrs_twotower.data.raw_inputs import example_parser, find_shards, raw_signature, read_records
+from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
 
 
 def example(**features):
@@ -14,8 +16,8 @@ def words(*values):
 
 def test_signature_has_the_shapes_of_the_spec(spec):
     signature = raw_signature(spec.query.features)
-    found = {name: (s.dtype, s.shape.as_list()) for name, s in signature.items()}
-    assert found == {
+    shapes = {name: (s.dtype, s.shape.as_list()) for name, s in signature.items()}
+    assert shapes == {
         "user_id": (tf.string, [None]),
         "segment": (tf.string, [None]),
         "interests": (tf.string, [None, 3]),
@@ -56,3 +58,36 @@ def test_parsed_examples_fit_the_signature(spec):
     for name, expected in raw_signature(spec.query.features).items():
         assert outputs[name].dtype == expected.dtype
         assert outputs[name].shape.as_list() == expected.shape.as_list()
+
+
+def write(path, *records):
+    with tf.io.TFRecordWriter(str(path), tf.io.TFRecordOptions("GZIP")) as writer:
+        for record in records:
+            writer.write(record)
+
+
+def test_records_come_in_shard_order(tmp_path):
+    write(tmp_path / "train-00001-of-00002.tfrecord.gz", b"c")
+    write(tmp_path / "train-00000-of-00002.tfrecord.gz", b"b", b"a")
+    records = list(read_records(tmp_path, "train-*.tfrecord.gz").as_numpy_iterator())
+    assert records == [b"b", b"a", b"c"]
+
+
+def test_no_shard(tmp_path):
+    with pytest.raises(MissingArtifact, match=r"there is no file train-\*"):
+        find_shards(tmp_path, "train-*.tfrecord.gz")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["train-00001-of-00002.tfrecord.gz"],
+        ["train-00000-of-00001.tfrecord.gz", "train-00000-of-00002.tfrecord.gz"],
+        ["train-x.tfrecord.gz"],
+    ],
+)
+def test_a_missing_shard_is_noticed(tmp_path, names):
+    for name in names:
+        write(tmp_path / name)
+    with pytest.raises(CorruptArtifact, match="are not complete"):
+        find_shards(tmp_path, "train-*.tfrecord.gz")

@@ -8,7 +8,7 @@ import pytest
 
 from tests.fixtures.tiny import tiny_run_config
 from tests.reference import mining as oracle
-from tfrs_twotower.artifacts.layout import FIRST_FIT_WEIGHTS, FRESH_GLOB, WEIGHTS
+from tfrs_twotower.artifacts.layout import FIRST_FIT_WEIGHTS, REFIT_GLOB, WEIGHTS
 from tfrs_twotower.config import MiningConfig
 from tfrs_twotower.data.negative_lists import load_negative_lists
 from tfrs_twotower.data.training_examples import (
@@ -81,8 +81,8 @@ def tables(spec, preprocessed, corpus, model):
         if table is None:
             table = load_example_table(preprocessed, spec, corpus, tokenise)
         else:
-            fresh = load_example_table(preprocessed, spec, corpus, tokenise, FRESH_GLOB)
-            table = concatenate(table, fresh)
+            added = load_example_table(preprocessed, spec, corpus, tokenise, REFIT_GLOB)
+            table = concatenate(table, added)
         products = (
             towers.query.embed_tokens(table.tokens).numpy() @ towers.candidate(corpus.raw).numpy().T
         )
@@ -165,7 +165,7 @@ def test_ease_teaches_from_the_positives_of_its_phase(
 ):
     raw = [
         history
-        for pattern in ("train-*.tfrecord.gz", FRESH_GLOB)
+        for pattern in ("train-*.tfrecord.gz", REFIT_GLOB)
         for batch in read_training_examples(preprocessed, spec, pattern).as_numpy_iterator()
         for history in batch["query"]["history"]
     ]

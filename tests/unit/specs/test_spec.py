@@ -59,7 +59,7 @@ TEXT = {"name": "text", "kind": "text"}
             r"candidates: unknown key 'titel' \(did you mean 'title'\?\)",
         ),
         ({"candidates": {"path": "items.xls", "id": "item"}}, "cannot tell the format"),
-        ({"candidate": features(ID, ID)}, "'item' stands 2 times"),
+        ({"candidate": features(ID, ID)}, "'item' is declared 2 times"),
         ({"candidate": features(ID, {"name": "examples", "kind": "id"})}, "reserved input name"),
         ({"candidate": features({"name": "h", "kind": "history"})}, "belongs to the query side"),
         ({"candidate": features(TEXT)}, "a history is looked up in the candidate's id table"),

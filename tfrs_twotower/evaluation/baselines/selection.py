@@ -22,8 +22,9 @@ from tfrs_twotower.evaluation.baselines.tuned_baselines import (
     item_knn_method,
 )
 from tfrs_twotower.evaluation.corpus_ranking import EmbeddingScorer, Scorer
-from tfrs_twotower.evaluation.evaluated_data import TRAIN, VALIDATION, EvaluationInputs
+from tfrs_twotower.evaluation.evaluated_data import EvaluationInputs
 from tfrs_twotower.evaluation.evaluation_document import BaselineSettings
+from tfrs_twotower.specs import TRAIN, VALIDATION
 
 NAMES = ("popularity", "recent_popularity", "item_knn", "ease", "bm25", "hybrid")
 _FUSION_DEPTH_FACTOR = 3

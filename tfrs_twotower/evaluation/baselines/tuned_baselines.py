@@ -27,14 +27,9 @@ from tfrs_twotower.evaluation.baselines.collaborative import (
     window,
 )
 from tfrs_twotower.evaluation.corpus_ranking import Scorer, rank_corpus
-from tfrs_twotower.evaluation.evaluated_data import (
-    TRAIN,
-    VALIDATION,
-    EvaluationInputs,
-    InteractionLog,
-    QuerySet,
-)
+from tfrs_twotower.evaluation.evaluated_data import EvaluationInputs, InteractionLog, QuerySet
 from tfrs_twotower.metrics import judge, per_query
+from tfrs_twotower.specs import TRAIN, VALIDATION
 
 Setting = float | int
 Interactions = Literal["positive", "all"]

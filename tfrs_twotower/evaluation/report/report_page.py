@@ -9,7 +9,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from tfrs_twotower.config import EvaluateConfig
-from tfrs_twotower.evaluation.evaluated_data import TEST, EvaluationInputs, LogLine
+from tfrs_twotower.evaluation.evaluated_data import EvaluationInputs, LogLine
 from tfrs_twotower.evaluation.evaluating import Evaluation
 from tfrs_twotower.evaluation.report.leaderboard import headline, leaderboard, model_stages
 from tfrs_twotower.evaluation.report.rendering import inline, render
@@ -27,6 +27,7 @@ from tfrs_twotower.evaluation.report.system_pictures import (
     draw_slices,
 )
 from tfrs_twotower.evaluation.systems import SystemRun, key_metrics
+from tfrs_twotower.specs import TEST
 
 _TEMPLATE = Path(__file__).with_name("report.html")
 _LIST_LENGTH = 10

@@ -4,8 +4,7 @@ import errno
 
 import pytest
 
-from pipelines.cli import run_commands as stage_commands
-from tests.unit.pipelines.cli.command import twotower
+from pipelines.cli import run_commands
 from tfrs_twotower.errors import ConfigError, UnsupportedEnvironment, WorkdirError
 
 COMMANDS = (
@@ -14,11 +13,6 @@ COMMANDS = (
     *("mine", "train-pre-ranker", "export", "evaluate", "compare"),
     *("query", "preflight", "refresh", "rollback", "serve", "recall-check", "load-test"),
 )
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    return lambda *arguments: twotower(monkeypatch, capsys, *arguments)
 
 
 def failing(error):
@@ -42,7 +36,7 @@ def failing(error):
     ],
 )
 def test_an_error_is_one_line_and_an_exit_code(monkeypatch, call, error, code, line):
-    monkeypatch.setattr(stage_commands, "make_context", failing(error))
+    monkeypatch.setattr(run_commands, "make_context", failing(error))
     result = call("run", "a.yaml", "--workdir", "w")
     assert (result.code, result.err, result.out) == (code, line, "")
     shown = call("run", "--debug", "a.yaml", "--workdir", "w")
@@ -58,57 +52,60 @@ def test_debug_after_two_dashes_is_beams(monkeypatch, call):
         given.extend(beam_options)
         raise ConfigError("enough")
 
-    monkeypatch.setattr(stage_commands, "make_context", make_context)
+    monkeypatch.setattr(run_commands, "make_context", make_context)
     result = call("run", "a.yaml", "--workdir", "w", "--", "--debug", "--runner=X")
     assert given == ["--debug", "--runner=X"]
     assert result.err == "twotower: enough\n"
 
 
 def test_a_mistake_of_the_programmer_keeps_its_traceback(monkeypatch, call):
-    monkeypatch.setattr(stage_commands, "make_context", failing(ValueError("a bug")))
+    monkeypatch.setattr(run_commands, "make_context", failing(ValueError("a bug")))
     with pytest.raises(ValueError, match="a bug"):
         call("run", "a.yaml", "--workdir", "w")
 
 
 def test_an_interrupted_run_says_that_it_can_go_on(monkeypatch, call):
-    monkeypatch.setattr(stage_commands, "make_context", failing(KeyboardInterrupt()))
+    monkeypatch.setattr(run_commands, "make_context", failing(KeyboardInterrupt()))
     result = call("run", "a.yaml", "--workdir", "w")
     assert result.code == 130
-    assert "the same command goes on where it stopped" in result.err
+    assert "the same command continues where it stopped" in result.err
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("rnu", "a.yaml"), "No such command 'rnu'"),
         (("run",), "Missing argument 'RUN_CONFIG'"),
         (("run", "a.yaml"), "Missing option '--workdir'"),
         (("run", "a.yaml", "--workdri", "w"), "No such option: --workdri"),
-        (("run", "a.yaml", "-w", "w", "--from", "embd"), "Did you mean 'embed'?"),
+        (
+            ("run", "a.yaml", "-w", "w", "--from", "embd"),
+            "'embd' is not a stage (did you mean 'embed'?)",
+        ),
         (("run", "a.yaml", "-w", "w", "--from", "export", "--to", "train"), "'export' after"),
         (("init", "--interactions", "a.csv"), "Missing option '--candidates'"),
     ],
 )
-def test_wrong_usage_exits_with_2(call, arguments, said):
+def test_wrong_usage_exits_with_2(call, arguments, message):
     result = call(*arguments)
     assert result.code == 2
-    assert said in result.err
+    assert message in result.err
     assert "Traceback" not in result.err
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
-        (("dataset", "movilens-100k"), "Did you mean movielens-100k?"),
+        (("dataset", "movilens-100k"), "(did you mean 'movielens-100k'?)"),
         (("run", "nothing.yaml", "-w", "w"), "nothing.yaml: there is no such file"),
         (("init", "--interactions", "a.csv", "--candidates", "b.csv"), "a.csv: there is no such"),
     ],
 )
-def test_what_the_user_named_wrongly_exits_with_1(call, tmp_path, monkeypatch, arguments, said):
+def test_what_the_user_named_wrongly_exits_with_1(call, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     result = call(*arguments)
     assert result.code == 1
-    assert said in result.err
+    assert message in result.err
     assert result.err.count("\n") == 1
     assert list(tmp_path.iterdir()) == [], "a refused command leaves nothing behind"
 

@@ -6,18 +6,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from pipelines.stages import order
 from pipelines.stages import refresh as refresh_stage
 from serving.bundle.server_files import pinned_version
 from serving.refresh.changes import CorpusChanges
-from tests.unit.pipelines.cli.command import twotower
-from tests.unit.pipelines.init_spec.tables import shop
 from tests.unit.serving.fake_versions import publish_fake
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    return lambda *arguments: twotower(monkeypatch, capsys, *arguments)
 
 
 @pytest.fixture
@@ -58,17 +50,17 @@ def test_refresh_passes_on_and_prints(call, bundle, monkeypatch, tmp_path):
         np.array([1, 2]),
         4,
     )
-    asked = []
+    calls = []
 
     def run(bundle, candidates, withdraw, *, replace, reporter):
-        asked.append((bundle, candidates, withdraw, replace))
+        calls.append((bundle, candidates, withdraw, replace))
         written = SimpleNamespace(directory=bundle / "9", version=9)
         return [SimpleNamespace(written=written, changes=changes)]
 
     monkeypatch.setattr(refresh_stage, "run", run)
     table = tmp_path / "new.csv"
     result = call("refresh", bundle, "--candidates", table, "--replace", "--json")
-    assert asked == [(bundle, table, None, True)]
+    assert calls == [(bundle, table, None, True)]
     assert json.loads(result.out) == {
         "bundles": [
             {
@@ -83,23 +75,10 @@ def test_refresh_passes_on_and_prints(call, bundle, monkeypatch, tmp_path):
     }
 
 
-def test_shards_are_a_key_of_the_config(call, monkeypatch, tmp_path):
-    contexts = []
-
-    def run_stages(context, stages, *, force=False):
-        contexts.append((context, [stage.name for stage in stages], force))
-        return [order.StageOutcome("export", False, 1.0, "f", context.layout.bundle)]
-
-    monkeypatch.setattr(order, "run_stages", run_stages)
-    interactions, candidates, queries = shop(tmp_path / "shop")
-    made = call(
-        *("init", "--interactions", interactions, "--candidates", candidates, "--json"),
-        *("--queries", queries, "--out", tmp_path / "out", "--name", "laden"),
-    )
-    run = json.loads(made.out)["run"]
+def test_shards_are_a_key_of_the_config(call, own, stages_run, tmp_path):
     more = ("--shards", 3, "--set", "export.keep_versions=7")
-    assert call("export", run, "-w", tmp_path / "w", *more).code == 0
-    ((context, names, force),) = contexts
+    assert call("export", own.run, "-w", tmp_path / "w", *more).code == 0
+    ((context, names, force),) = stages_run
     assert (context.config.export.shards, context.config.export.keep_versions) == (3, 7)
     assert (names, force) == (["export"], True)
-    assert call("export", run, "-w", tmp_path / "w", "--shards", 0).code == 2
+    assert call("export", own.run, "-w", tmp_path / "w", "--shards", 0).code == 2

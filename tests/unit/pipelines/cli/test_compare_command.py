@@ -4,14 +4,8 @@ import pytest
 
 from pipelines.comparing import comparing
 from tests.unit.evaluation.comparison.planted_runs import run_result
-from tests.unit.pipelines.cli.command import twotower
 from tests.unit.pipelines.comparing.documents import write_documents
 from tfrs_twotower.evaluation.comparison.comparing_runs import compare_runs
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    return lambda *arguments: twotower(monkeypatch, capsys, *arguments)
 
 
 @pytest.fixture
@@ -69,11 +63,3 @@ def test_a_wrong_row_is_one_line_before_anything_runs(call, planned, tmp_path):
     assert "did you mean 'training'?" in result.err
     assert planned == []
     assert not (tmp_path / "w").exists()
-
-
-def test_a_stage_with_what_it_needs_excludes_a_range(call, tmp_path):
-    result = call("run", "a.yaml", "-w", tmp_path, "--for", "evaluate", "--to", "train")
-    assert result.code == 2
-    assert "cannot be given with --from or --to" in result.err
-    misspelt = call("run", "a.yaml", "-w", tmp_path, "--for", "evalute")
-    assert "Did you mean 'evaluate'?" in misspelt.err

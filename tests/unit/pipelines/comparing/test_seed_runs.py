@@ -5,9 +5,10 @@ import os
 import pytest
 
 from pipelines.comparing.seed_runs import reuse_artifacts
-from pipelines.stages import workdir as timings
-from pipelines.stages.context import SilentReporter, StageContext
-from pipelines.stages.order import run_stages
+from pipelines.progress import SilentReporter
+from pipelines.stages.context import StageContext
+from pipelines.stages.sequence import run_stages
+from pipelines.stages.workdir import read_durations
 from tests.fixtures.tiny import tiny_run_config, tiny_spec
 from tfrs_twotower.artifacts import Layout
 
@@ -33,7 +34,7 @@ def test_what_fits_is_linked_with_the_time_that_it_took(tmp_path, stages, donor)
     own = tmp_path / "own" / "model" / "data.txt"
     assert own.read_text() == "model 7"
     assert os.path.samefile(own, donor / "model" / "data.txt")
-    assert timings.read(tmp_path / "own") == timings.read(donor)
+    assert read_durations(tmp_path / "own") == read_durations(donor)
     assert all(outcome.skipped for outcome in run_stages(context, stages))
 
 

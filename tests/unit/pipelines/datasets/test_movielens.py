@@ -2,7 +2,7 @@ import pytest
 
 from pipelines.datasets import movielens_1m, movielens_100k
 from pipelines.datasets.movielens_100k import split_title
-from tests.unit.pipelines.datasets.reporting import Lines
+from tests.fixtures.recorder import Recorder
 from tfrs_twotower.errors import DataError
 
 
@@ -70,7 +70,7 @@ EXPECTED = {
 def test_both_layouts_give_the_same_tables(layout, request, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
-    sums = movielens_100k.convert(request.getfixturevalue(layout), out, tmp_path, Lines())
+    sums = movielens_100k.convert(request.getfixturevalue(layout), out, tmp_path, Recorder())
     assert {p.name: p.read_text(encoding="utf-8") for p in out.iterdir()} == EXPECTED
     assert len(sums) == 3
     assert all(len(digest) == 64 for digest in sums.values())
@@ -79,21 +79,21 @@ def test_both_layouts_give_the_same_tables(layout, request, tmp_path):
 def test_the_parent_of_an_unpacked_archive_will_do(official, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
-    movielens_100k.convert(official.parent, out, tmp_path, Lines())
+    movielens_100k.convert(official.parent, out, tmp_path, Recorder())
     assert (out / "users.tsv").is_file()
 
 
 def test_missing_file_is_named(official, tmp_path):
     (official / "u.user").unlink()
     with pytest.raises(DataError, match=r"missing u\.user \(found u\.data, u\.item\).*GroupLens"):
-        movielens_100k.convert(official, tmp_path, tmp_path, Lines())
+        movielens_100k.convert(official, tmp_path, tmp_path, Recorder())
 
 
 def test_broken_line_is_named(official, tmp_path):
     with (official / "u.data").open("a") as stream:
         stream.write("1\t2\t3\n")
     with pytest.raises(DataError, match=r"u\.data:3: found 3 fields, expected 4"):
-        movielens_100k.convert(official, tmp_path, tmp_path, Lines())
+        movielens_100k.convert(official, tmp_path, tmp_path, Recorder())
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def million(tmp_path):
 def test_movielens_1m(million, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
-    movielens_1m.convert(million, out, tmp_path, Lines())
+    movielens_1m.convert(million, out, tmp_path, Recorder())
     assert (out / "interactions.tsv").read_text().splitlines()[1] == "1\t1193\t5\t978300760"
     assert (out / "items.tsv").read_text(encoding="utf-8").splitlines()[1:] == [
         "1\tToy Story\t1995\tAnimation|Children's|Comedy",
@@ -140,4 +140,4 @@ def test_movielens_1m(million, tmp_path):
 def test_movielens_1m_refuses_an_unknown_occupation(million, tmp_path):
     (million / "users.dat").write_text("1::F::1::21::48067\n")
     with pytest.raises(DataError, match="user 1: found occupation '21', allowed: 0 to 20"):
-        movielens_1m.convert(million, tmp_path, tmp_path, Lines())
+        movielens_1m.convert(million, tmp_path, tmp_path, Recorder())

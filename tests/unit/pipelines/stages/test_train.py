@@ -2,29 +2,13 @@ import pytest
 
 from pipelines.stages import train as stage
 from pipelines.stages import training_runs
-from pipelines.stages.context import SilentReporter, StageContext
+from pipelines.stages.context import StageContext
 from pipelines.stages.training_runs import TrainingProgress, open_training
+from tests.fixtures.recorder import Killed, Recorder
 from tests.fixtures.tiny import tiny_run_config, tiny_spec, write_tiny_preprocessed
 from tfrs_twotower.artifacts import Layout, read_manifest, verify_files
 from tfrs_twotower.errors import MissingArtifact
 from tfrs_twotower.training.reports import StepReport
-
-
-class Killed(Exception):
-    pass
-
-
-class Recorder(SilentReporter):
-    def __init__(self, kill_at=None):
-        self.messages, self.steps, self.kill_at = [], [], kill_at
-
-    def message(self, text):
-        self.messages.append(text)
-
-    def progress(self, description, done, total, detail=""):
-        self.steps.append((description, done, total, detail))
-        if self.kill_at is not None and done >= self.kill_at:
-            raise Killed("now")
 
 
 def context_of(root, reporter=None, **training):
@@ -56,7 +40,7 @@ def test_a_killed_stage_leaves_nothing_finished_and_continues(tmp_path, monkeypa
     monkeypatch.setattr(training_runs, "_REPORT_EVERY_S", 0.0)
     write_tiny_preprocessed(tmp_path / "preprocessed")
     with pytest.raises(Killed, match="now"):
-        stage.run(context_of(tmp_path, Recorder(kill_at=5)))
+        stage.run(context_of(tmp_path, Recorder(lambda _, step: step >= 5)))
     assert not (tmp_path / "model").exists()
     again = Recorder()
     stage.run(context_of(tmp_path, again))

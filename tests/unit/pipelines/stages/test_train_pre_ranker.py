@@ -5,9 +5,9 @@ import pytest
 from pipelines.stages import mine, training_runs
 from pipelines.stages import train_pre_ranker as stage
 from pipelines.stages.context import StageContext
+from tests.fixtures.recorder import Killed, Recorder
 from tests.fixtures.tiny import tiny_run_config, tiny_spec
 from tests.fixtures.tiny_model import write_tiny_model
-from tests.unit.pipelines.stages.test_train import Killed, Recorder
 from tfrs_twotower.artifacts import Layout, read_manifest, verify_files
 from tfrs_twotower.errors import ConfigError, MissingArtifact
 from tfrs_twotower.towers.pre_ranker import load_pre_ranker
@@ -49,7 +49,7 @@ def test_a_killed_stage_continues_and_writes_an_artifact(tmp_path, monkeypatch):
         stage.run(context_of(tmp_path))
     mine.run(context_of(tmp_path))
     with pytest.raises(Killed, match="now"):
-        stage.run(context_of(tmp_path, Recorder(kill_at=3)))
+        stage.run(context_of(tmp_path, Recorder(lambda _, step: step >= 3)))
     assert not (tmp_path / "pre_ranker").exists()
     context = context_of(tmp_path)
     manifest = stage.run(context)

@@ -5,8 +5,8 @@ import sys
 import pytest
 
 from pipelines.stages import workdir
-from pipelines.stages.context import SilentReporter
 from pipelines.stages.workdir import LOCK_NAME, only_run_in, open_workdir, wait_until_free
+from tests.fixtures.recorder import Recorder
 from tfrs_twotower.errors import WorkdirError
 
 
@@ -56,12 +56,7 @@ def test_the_lock_of_a_killed_run_holds_nobody_up(tmp_path):
 
 
 def test_waits_for_the_run_that_holds_it(tmp_path, monkeypatch):
-    said = []
-
-    class Recorder(SilentReporter):
-        def message(self, text):
-            said.append(text)
-
+    recorder = Recorder()
     holder = only_run_in(tmp_path)
     holder.__enter__()
     waits = []
@@ -72,9 +67,9 @@ def test_waits_for_the_run_that_holds_it(tmp_path, monkeypatch):
             holder.__exit__(None, None, None)
 
     monkeypatch.setattr(workdir.time, "sleep", end_after_three_looks)
-    wait_until_free(tmp_path, Recorder())
+    wait_until_free(tmp_path, recorder)
     assert len(waits) == 3
-    assert len(said) == 1
-    assert said[0].endswith(
+    (message,) = recorder.messages
+    assert message.endswith(
         f"another run is working here (process {os.getpid()}); waiting until it ends"
     )

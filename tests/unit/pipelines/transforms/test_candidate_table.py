@@ -1,4 +1,4 @@
-"""Reading candidates for a refresh, held against what preprocessing makes of the same table."""
+"""Reading candidates for a refresh, compared with preprocessing of the same table."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from pipelines.transforms.corpus import read_candidate_table
 from pipelines.transforms.records import entity_columns
-from pipelines.transforms.sources import find_source
+from pipelines.transforms.table_sources import find_source
 from tests.fixtures.tiny import tiny_spec, write_tiny_preprocessed, write_tiny_tables
 from tfrs_twotower.data.corpus import load_corpus, parse_corpus
 from tfrs_twotower.errors import DataError
@@ -25,14 +25,14 @@ def test_a_table_gives_the_corpus_that_preprocessing_gives(tmp_path):
     write_tiny_tables(tmp_path)
     table = read(tmp_path)
     assert table.bad == []
-    found = parse_corpus(tf.data.Dataset.from_tensor_slices(table.examples), SPEC, tmp_path)
+    corpus = parse_corpus(tf.data.Dataset.from_tensor_slices(table.examples), SPEC, tmp_path)
     write_tiny_preprocessed(tmp_path / "preprocessed")
     expected = load_corpus(tmp_path / "preprocessed", SPEC)
-    np.testing.assert_array_equal(found.ids, expected.ids)
-    np.testing.assert_array_equal(found.titles, expected.titles)
-    assert found.raw.keys() == expected.raw.keys()
+    np.testing.assert_array_equal(corpus.ids, expected.ids)
+    np.testing.assert_array_equal(corpus.titles, expected.titles)
+    assert corpus.raw.keys() == expected.raw.keys()
     for name, values in expected.raw.items():
-        np.testing.assert_array_equal(found.raw[name], values, err_msg=name)
+        np.testing.assert_array_equal(corpus.raw[name], values, err_msg=name)
 
 
 def test_bad_records_are_named_and_the_first_of_an_id_counts(tmp_path):

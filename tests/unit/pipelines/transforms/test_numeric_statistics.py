@@ -25,22 +25,22 @@ def statistics_of(values, parts=1, **settings):
 
 
 def test_by_hand():
-    found = statistics_of([1.0, 2.0, 3.0, math.nan])
-    assert found["mean"] == (1 + 2 + 3) / 3
-    assert found["std"] == pytest.approx(math.sqrt((1 + 0 + 1) / 3))
-    assert (found["min"], found["max"], found["count"], found["missing"]) == (1.0, 3.0, 3, 1)
+    result = statistics_of([1.0, 2.0, 3.0, math.nan])
+    assert result["mean"] == (1 + 2 + 3) / 3
+    assert result["std"] == pytest.approx(math.sqrt((1 + 0 + 1) / 3))
+    assert (result["min"], result["max"], result["count"], result["missing"]) == (1.0, 3.0, 3, 1)
 
 
 def test_log_is_of_one_plus_the_positive_part():
-    found = statistics_of([-5.0, math.e - 1], transform="log")
-    assert found["mean"] == pytest.approx((0 + 1) / 2)
-    assert (found["min"], found["max"]) == (-5.0, math.e - 1)
+    result = statistics_of([-5.0, math.e - 1], transform="log")
+    assert result["mean"] == pytest.approx((0 + 1) / 2)
+    assert (result["min"], result["max"]) == (-5.0, math.e - 1)
 
 
 def test_no_values():
-    found = statistics_of([math.nan], transform="bucketise", num_buckets=3)
-    assert found["boundaries"] == [0.0, 0.0]
-    assert (found["mean"], found["std"], found["count"], found["missing"]) == (0.0, 0.0, 0, 1)
+    result = statistics_of([math.nan], transform="bucketise", num_buckets=3)
+    assert result["boundaries"] == [0.0, 0.0]
+    assert (result["mean"], result["std"], result["count"], result["missing"]) == (0.0, 0.0, 0, 1)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -56,9 +56,9 @@ def test_numpy_agrees_and_the_division_of_work_does_not_matter(seed):
 
 def test_a_large_column_is_sampled_in_bounded_memory():
     values = [float(value) for value in range(3 * SAMPLE_SIZE)]
-    found = statistics_of(values, parts=3, transform="bucketise", num_buckets=4)
+    result = statistics_of(values, parts=3, transform="bucketise", num_buckets=4)
     expected = np.quantile(values, [0.25, 0.5, 0.75])
-    np.testing.assert_allclose(found["boundaries"], expected, rtol=0.05)
+    np.testing.assert_allclose(result["boundaries"], expected, rtol=0.05)
 
 
 def test_boundaries_of_two_buckets_is_the_median():

@@ -4,7 +4,6 @@ import pytest
 
 from pipelines.transforms.cutoffs import DAY_S, find_cut_days, find_cut_seconds
 from pipelines.transforms.splits import (
-    SPLITS,
     Cutoffs,
     given_cutoffs,
     last_counts,
@@ -13,7 +12,7 @@ from pipelines.transforms.splits import (
 )
 from tests.reference.splits import per_query_last, temporal_cutoffs
 from tfrs_twotower.errors import FeatureSpecError
-from tfrs_twotower.specs import GivenSplit, PerQueryLastSplit, TemporalSplit
+from tfrs_twotower.specs import SPLITS, GivenSplit, PerQueryLastSplit, TemporalSplit
 
 
 def last(test, validation):
@@ -49,8 +48,8 @@ def test_cutoffs_agree_with_sorting_everything(seed):
     for time in times:
         days[time // DAY_S] = days.get(time // DAY_S, 0) + 1
         seconds[time] = seconds.get(time, 0) + 1
-    found = find_cut_seconds(seconds, find_cut_days(days, shares))
-    assert (found.validation_from, found.test_from) == temporal_cutoffs(times, 0.2, 0.1)
+    cutoffs = find_cut_seconds(seconds, find_cut_days(days, shares))
+    assert (cutoffs.validation_from, cutoffs.test_from) == temporal_cutoffs(times, 0.2, 0.1)
 
 
 def test_a_cutoff_belongs_to_the_later_side():

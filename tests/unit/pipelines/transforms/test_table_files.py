@@ -8,7 +8,13 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
-from pipelines.transforms.table_files import UnreadableFile, parquet_number, read_table_file
+from pipelines.transforms.table_files import (
+    UnreadableFile,
+    describe_position,
+    parquet_number,
+    position_of,
+    read_table_file,
+)
 from pipelines.transforms.tfrecords import frame, read_frames
 
 
@@ -50,10 +56,10 @@ def test_a_tsv_has_no_quotes(tmp_path):
 def test_a_broken_line_is_the_only_one_lost(tmp_path, file_format, content):
     path = tmp_path / "t"
     path.write_bytes(content)
-    found = read(path, file_format, ["id"] if file_format == "jsonl" else ["id", "text"])
-    assert [values and values[0] for _, values, _ in found] == ["1", None, "3"]
-    assert [reason for _, _, reason in found] == ["", "not valid UTF-8", ""]
-    assert found[1][0] == 3
+    records = read(path, file_format, ["id"] if file_format == "jsonl" else ["id", "text"])
+    assert [values and values[0] for _, values, _ in records] == ["1", None, "3"]
+    assert [reason for _, _, reason in records] == ["", "not valid UTF-8", ""]
+    assert records[1][0] == 3
 
 
 def test_records_of_the_wrong_form(tmp_path):
@@ -74,11 +80,11 @@ def test_parquet_by_row_group(tmp_path):
         {"id": [1, 2, 3], "tags": [["a"], [], None], "at": pd.to_datetime([0, 1, 2], unit="s")}
     )
     pq.write_table(table, path, row_group_size=2)
-    found = read(path, "parquet", ["tags", "id", "at", "absent"])
-    assert [number for number, _, _ in found] == [0, 1, parquet_number(1, 0)]
-    assert [values[:2] for _, values, _ in found] == [(["a"], 1), ([], 2), (None, 3)]
-    assert [values[2].second for _, values, _ in found] == [0, 1, 2]
-    assert found[0][1][3] is None
+    records = read(path, "parquet", ["tags", "id", "at", "absent"])
+    assert [number for number, _, _ in records] == [0, 1, parquet_number(1, 0)]
+    assert [values[:2] for _, values, _ in records] == [(["a"], 1), ([], 2), (None, 3)]
+    assert [values[2].second for _, values, _ in records] == [0, 1, 2]
+    assert records[0][1][3] is None
 
 
 def test_gzip(tmp_path):
@@ -121,3 +127,20 @@ def test_damaged_frames():
         list(read_frames(io.BytesIO(b"\x01" + good[1:])))
     with pytest.raises(ValueError, match="ends inside a record"):
         list(read_frames(io.BytesIO(good[:-1])))
+
+
+FILES = ("a.csv", "b.csv")
+
+
+def test_positions_sort_like_reading_the_files():
+    places = [(0, 2), (0, 10), (1, 1)]
+    assert sorted(places) == places
+    positions = [position_of(*place) for place in places]
+    assert sorted(positions) == positions
+
+
+def test_positions_in_words():
+    assert describe_position(position_of(1, 17), FILES, "csv") == "b.csv:17"
+    assert describe_position(position_of(0, 3), FILES, "tfrecord") == "a.csv: record 3"
+    parquet = position_of(0, parquet_number(2, 5))
+    assert describe_position(parquet, FILES, "parquet") == "a.csv: row group 2, row 5"

@@ -20,15 +20,15 @@ def test_no_words():
 
 @pytest.mark.parametrize("guess", [1, 20, 1000])
 def test_the_search_finds_the_fullest_list_in_few_passes(guess):
-    asked = []
+    thresholds = []
 
     def learn(threshold):
-        asked.append(threshold)
+        thresholds.append(threshold)
         return ["x"] * (10_000 // threshold)
 
     # 10,000 // 13 = 769 > 700; 10,000 // 14 = 714 > 700; 10,000 // 15 = 666 fits and is >= 665
     assert len(largest_that_fits(learn, 700, (1, 1000), guess)) == 666
-    assert len(asked) <= 8
+    assert len(thresholds) <= 8
 
 
 def test_nothing_fits():
@@ -40,7 +40,7 @@ def test_nothing_fits():
     [
         ("[UNK]\na\n", r"begins with \['\[UNK\]', 'a'\]"),
         ("[PAD]\na\n", "has \\[UNK\\]"),
-        ("[PAD]\n[UNK]\na\na\n", "the piece 'a' stands twice"),
+        ("[PAD]\n[UNK]\na\na\n", "the piece 'a' is listed twice"),
     ],
 )
 def test_a_given_list_is_checked(tmp_path, text, message):

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from serving.bundle.sharding import find_shards, merge_lists, rows_of_shards, shard_name, shard_of
+from serving.bundle.sharding import find_shards, merge_lists, rows_of_shards, shard_name
+from tfrs_twotower.artifacts import shard_of
 from tfrs_twotower.errors import BundleError
 
 LOWEST = float(np.finfo(np.float32).min)

@@ -8,7 +8,7 @@ import pytest
 from serving.bundle.loading import load_bundle
 from serving.bundle.refresh_files import read_corpus
 from serving.bundle.release import shard_release
-from serving.bundle.sharding import merge_lists, rows_of_shards, shard_name, shard_of
+from serving.bundle.sharding import merge_lists, rows_of_shards, shard_name
 from serving.client.sharded_client import ShardedClient
 from serving.refresh.changes import encode_candidates
 from serving.refresh.refresh import Given, refresh_bundles, refreshed_release
@@ -26,6 +26,7 @@ from tests.fixtures.small_release import (
 )
 from tests.reference.search import passes, search
 from tests.reference.shards import pools_of_shards
+from tfrs_twotower.artifacts import shard_of
 
 NUM_SHARDS = 2
 VERSION = 2_000_000_000

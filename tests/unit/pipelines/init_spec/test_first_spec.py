@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from pipelines.init_spec.writing import write_first_spec
+from pipelines.init_spec.first_spec import write_first_spec
 from tests.unit.pipelines.init_spec.tables import films, search, shop, write_csv
 from tfrs_twotower.config import load_run_config, spec_path
 from tfrs_twotower.errors import ConfigError, DataError
@@ -116,7 +116,7 @@ def test_a_table_without_identity(tmp_path):
 def test_an_existing_file_is_not_overwritten(tmp_path):
     tables = search(tmp_path / "search")
     first_spec(tables, tmp_path)
-    with pytest.raises(ConfigError, match=r"search\.yaml: is there already"):
+    with pytest.raises(ConfigError, match=r"search\.yaml: exists already"):
         write_first_spec(*tables, tmp_path / "out", None)
 
 

@@ -8,7 +8,7 @@ from tfrs_twotower.documents import Document
 
 
 class OptimizerConfig(Document):
-    """How the weights move."""
+    """The optimiser of the weights."""
 
     kind: Literal["adamw", "adagrad"] = "adamw"
     """AdamW, or Adagrad (sparse-friendly, the choice of Yi et al. 2019)."""
@@ -25,11 +25,11 @@ class OptimizerConfig(Document):
 
 
 class SoftmaxConfig(Document):
-    """In-batch softmax with logQ correction (Yi et al. 2019; methods 1.2 to 1.6)."""
+    """In-batch softmax with logQ correction (Yi et al., RecSys 2019)."""
 
     weight: NonNegativeFloat = 1.0
-    """Weight of the term. 0 leaves the retrieval head untrained, which only a pre-ranker can do
-    without."""
+    """Weight of the term. 0 leaves the retrieval head untrained; only a pre-ranker can do without
+    it."""
     temperature: Annotated[float, Field(ge=0.01, le=10.0)] = 0.1
     """Divisor of the cosine scores (the starting value if it is learned)."""
     learn_temperature: bool = False
@@ -42,19 +42,20 @@ class SoftmaxConfig(Document):
     num_uniform_negatives: NonNegativeInt = 0
     """Mixed negative sampling: candidates drawn uniformly from the corpus for each batch."""
     refined_logq: bool = False
-    """Leaves the positive out of the correction and weighs an example by how wrong the model still
-    is (Khrylchenko et al., RecSys 2025; methods 1.5)."""
+    """Leaves the positive out of the correction, and weights each example by how wrong the model
+    still is on it (Khrylchenko et al., RecSys 2025)."""
     num_hard_negatives: PositiveInt | None = None
-    """Keeps only so many negatives of each query: those with the largest logits."""
+    """Keeps only this many negatives of each query: those with the largest logits."""
     cross_batch_memory: NonNegativeInt = 0
-    """Candidates of earlier batches that serve as further negatives, as they were embedded then
-    (Wang et al., CVPR 2020)."""
+    """Number of candidates of earlier batches that serve as additional negatives, with the
+    embeddings that they had then (Wang et al., CVPR 2020)."""
     same_tower: Literal["none", "query", "both"] = "none"
-    """SamToNe (Moiseev et al., ACL Findings 2023): other queries of the batch are negatives of a
-    query as well; `both` adds the direction from candidates."""
+    """SamToNe (Moiseev et al., ACL Findings 2023): other queries of the batch are additional
+    negatives of a query; `both` adds the same for candidates."""
     same_tower_weight: PositiveFloat = 1.0
-    """Multiplies the same-tower part of the denominator. With logQ the candidates' part stands for
-    the whole corpus; a weight of about corpus size / batch size restores the paper's balance."""
+    """Multiplies the same-tower part of the denominator. With logQ the part of the candidates
+    estimates the whole corpus; a weight of about corpus size / batch size restores the balance of
+    the paper."""
     mask_other_positives: bool = True
     """Hides the query's other training positives from its negatives."""
 
@@ -83,10 +84,10 @@ class CategoryAlignmentConfig(Document):
     weight: PositiveFloat = 1.0
     """Weight of the term."""
     scale_by_dim: bool = True
-    """Multiplies the term by embedding_dim: for unit vectors it is of the order of 1 /
-    embedding_dim."""
+    """Multiplies the term by embedding_dim, because for unit vectors it is of the order of
+    1 / embedding_dim."""
     stop_major_gradient: bool = True
-    """Only the smaller categories move."""
+    """Only the smaller categories get a gradient."""
 
 
 class ContrastiveInteractionConfig(Document):
@@ -114,13 +115,13 @@ class TermsConfig(Document):
     dual: DualConfig | None = None
     """Candidate to query."""
     mimic: MimicConfig | None = None
-    """For `kind: dat`; these towers get it with its default weights where nothing is said."""
+    """For `kind: dat`; these towers get it with its default weights if it is not mentioned."""
     category_alignment: CategoryAlignmentConfig | None = None
     """For towers whose candidates have a categorical feature."""
     contrastive_interaction: ContrastiveInteractionConfig | None = None
     """For `kind: inttower`."""
     interaction: InteractionConfig | None = None
-    """For `kind: inttower`; these towers get it with its default weight where nothing is said."""
+    """For `kind: inttower`; these towers get it with its default weight if it is not mentioned."""
 
 
 class EarlyStoppingConfig(Document):
@@ -137,7 +138,7 @@ class EarlyStoppingConfig(Document):
 
 
 class FittingConfig(Document):
-    """What any training needs: batches, steps, an optimiser, when to stop."""
+    """Settings of every training: batches, steps, the optimiser, when to stop."""
 
     batch_size: Annotated[int, Field(ge=2)] = 1024
     """Global batch: positives in one step, over all replicas."""
@@ -148,17 +149,17 @@ class FittingConfig(Document):
     evaluate_every_epochs: PositiveFloat = 1.0
     """How often validation is measured, in epochs."""
     optimizer: OptimizerConfig = OptimizerConfig()
-    """How the weights move."""
+    """The optimiser of the weights."""
     softmax: SoftmaxConfig = SoftmaxConfig()
     """The retrieval objective."""
     terms: TermsConfig = TermsConfig()
-    """What is trained beside it."""
+    """Terms of the objective beside the retrieval softmax."""
     early_stopping: EarlyStoppingConfig | None = EarlyStoppingConfig()
-    """Null trains to the end and keeps the last weights."""
+    """When to stop early; null trains to the end and keeps the last weights."""
     checkpoint_every_steps: PositiveInt = 200
-    """How often a checkpoint to resume from is written."""
+    """Steps between checkpoints, from which a killed training resumes."""
     shuffle_buffer: PositiveInt = 1_000_000
-    """Examples that are shuffled together, at most."""
+    """Largest number of examples that are shuffled together."""
     replicas: PositiveInt = 1
     """Replicas of a MirroredStrategy; negatives are shared across them."""
     deterministic: bool = True
@@ -169,8 +170,8 @@ class TrainingConfig(FittingConfig):
     """How the towers are trained."""
 
     time_decay_half_life_days: PositiveFloat | None = None
-    """Weights an example by 2^(-age / half-life), age counted from the end of the training window:
-    the model learns recent demand."""
+    """Weights an example by 2^(-age / half-life), with the age at the end of the training window,
+    so that the model learns recent demand."""
     refit: bool = False
     """After early stopping, trains again from the start on train and validation examples together
     for the best number of epochs."""

@@ -8,28 +8,28 @@ from tfrs_twotower.documents import Document
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 FEW_BAD_RECORDS = 10
-"""So many bad records of a table never fail preprocessing, whatever their share."""
+"""This many bad records of a table never fail preprocessing, whatever their share."""
 
 
 class PreprocessConfig(Document):
     """How tables become examples."""
 
     max_bad_fraction: Fraction = 0.01
-    """Share of quarantined records of a table above which the stage fails, if they are also more
-    than 10 (`FEW_BAD_RECORDS`). A table without any usable record always fails."""
+    """Largest share of quarantined records in a table. The stage fails above it, if these are also
+    more than 10 records (`FEW_BAD_RECORDS`). A table without a usable record always fails."""
     num_shards: PositiveInt = 4
-    """Shards of each output; a shard is sorted in a worker's memory (aim at 64 MB or less)."""
+    """Shards of each output; a worker sorts a shard in memory (aim at 64 MB or less)."""
     recent_days: PositiveFloat = 28.0
     """Window of recent popularity, counted back from the end of the training window."""
     max_history_events: PositiveInt = 2000
-    """Events of one query that are kept in memory for histories: its most recent ones."""
+    """Events of one query, the most recent ones, that are kept in memory for histories."""
 
 
 class EmbedConfig(Document):
-    """How embeddings are computed."""
+    """How the corpus and the evaluated queries are embedded."""
 
     batch_size: PositiveInt = 512
-    """Records of one forward pass, at most."""
+    """Largest number of records in one forward pass."""
     num_shards: PositiveInt = 2
     """Parquet shards of each side."""
 
@@ -39,21 +39,22 @@ class IndexConfig(Document):
 
     kind: Literal["auto", "brute_force", "scann", "ivf"] = "auto"
     """`brute_force`: exact search. `scann`: ScaNN. `ivf`: partitions in core TensorFlow ops.
-    `auto`: exact search below 20,000 candidates or for a `target_overlap` of 1, from there on what
-    `server` can load."""
+    `auto`: exact search below 20,000 candidates or for a `target_overlap` of 1, otherwise the kind
+    that `server` can load."""
     server: Literal["scann", "stock"] = "scann"
-    """Where bundles are served. `scann`: TF Serving with ScaNN's ops, so `auto` takes ScaNN.
-    `stock`: TF Serving as it is published, so `auto` takes ivf."""
+    """The server that loads the bundles. `scann`: TF Serving with ScaNN's ops, so `auto` takes
+    ScaNN. `stock`: TF Serving as it is published, so `auto` takes ivf."""
     vectors: Literal["float32", "int8"] = "float32"
-    """How `brute_force` stores candidates; `int8` takes a quarter of the memory, and its overlap
-    is measured."""
+    """How `brute_force` stores candidates; `int8` takes a quarter of the memory. Its overlap with
+    float32 is measured."""
     k: PositiveInt = 100
     """List length at which overlap is measured."""
     target_overlap: Fraction = 0.98
-    """Least mean overlap@k with exact search on real query embeddings; the stage fails below it."""
+    """Smallest mean overlap@k with exact search on real query embeddings; the stage fails below
+    it."""
     num_leaves: PositiveInt | None = None
     """Partitions of the tree; by default from the corpus size (for ScaNN none below 100,000).
-    ivf cuts the large ones again."""
+    ivf splits large partitions again."""
     num_leaves_to_search: PositiveInt | None = None
     """Partitions searched; by default the smallest that reaches the target."""
     num_reordering_candidates: PositiveInt | None = None
@@ -61,7 +62,7 @@ class IndexConfig(Document):
     anisotropic_quantization_threshold: float = 0.2
     """Guo et al. 2020; 0.2 is ScaNN's value for unit vectors."""
     num_measured_queries: PositiveInt = 2000
-    """Query embeddings that overlap is measured on, at most."""
+    """Largest number of query embeddings that overlap is measured on."""
 
 
 class BundleConfig(Document):
@@ -75,17 +76,17 @@ class BundleConfig(Document):
 
 
 class GateConfig(Document):
-    """How much worse than the served version a new one may be.
+    """How much worse than the served version a new version may be.
 
-    Falls are relative, so .05 allows recall to go from .400 to .380; `null` switches one off.
+    Drops are relative: 0.05 allows recall to fall from 0.400 to 0.380. `null` switches a check off.
     """
 
     max_recall_drop: Fraction | None = 0.05
-    """Fall of recall@k of the cascade on validation queries."""
+    """Drop of the cascade's recall@k on validation queries."""
     max_overlap_drop: Fraction | None = 0.02
-    """Fall of overlap@k of candidate generation with exact search."""
+    """Drop of candidate generation's overlap@k with exact search."""
     max_coverage_drop: Fraction | None = 0.2
-    """Fall of coverage@k of the cascade (the share of the corpus that is in any answer), and of
+    """Drop of the cascade's coverage@k (the share of the corpus that is in any answer), and of
     retrieval_coverage@k, which a refresh measures too."""
 
 
@@ -93,48 +94,49 @@ class ExportConfig(Document):
     """What is exported for TF Serving."""
 
     bundles: tuple[BundleConfig, ...] = ()
-    """By default one bundle called after the run."""
+    """Bundles to write; by default one that is named after the run."""
     k: PositiveInt = 100
     """Candidates that a request returns."""
     max_excluded: NonNegativeInt = 200
-    """How many excluded candidates are sure not to shorten the answer."""
+    """Number of excluded candidates up to which an answer keeps its length."""
     allowed_batch_sizes: tuple[PositiveInt, ...] = (1, 8, 64)
-    """Batch sizes of the server; warm-up requests are written for each."""
+    """Batch sizes of the server; a bundle has warm-up requests for each."""
     keep_versions: PositiveInt = 3
-    """Older versions are removed."""
+    """Versions that are kept; export removes older ones."""
     candidate_heads: Literal["float32", "float16", "int8"] = "float32"
-    """How the pre-ranker's candidate heads are kept: float16 takes half of the memory, int8 a
-    quarter, each with a scale for every head."""
+    """How the pre-ranker's candidate heads are stored: float16 takes half of the memory, int8 a
+    quarter, both with a scale for each head."""
     restricts: tuple[str, ...] = ()
     """Candidate features of kind id, categorical or multi_categorical by which a request may
     restrict its answer: `allow` and `deny` take tokens such as `genres=Comedy`."""
     gate: GateConfig = GateConfig()
-    """What a version must not lose to be published."""
+    """How far a version may fall behind the served one and still be published."""
     shards: PositiveInt = 1
-    """Bundles that the corpus is split into, each with the same towers; a client asks all of them
-    and merges. More than one are called NAME-shard-00000-of-00002 and so on."""
+    """Bundles that the corpus is split into, all with the same towers; a client queries all of them
+    and merges the answers. Several are named NAME-shard-00000-of-00002 and so on."""
 
 
 class EvaluateConfig(Document):
     """The offline evaluation."""
 
     ks: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (10, 20, 100)
-    """List lengths."""
+    """List lengths at which metrics are computed."""
     baselines: (
         tuple[Literal["popularity", "recent_popularity", "item_knn", "ease", "bm25", "hybrid"], ...]
         | None
     ) = None
-    """By default all that the data allows."""
+    """Baselines to compare with; by default all that the data allows."""
     ease_lambda: PositiveFloat | Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (
         100.0,
         200.0,
         400.0,
         800.0,
     )
-    """L2 weight of EASE (Steck 2019): one value, or several to choose from on validation (the
+    """L2 weight of EASE (Steck 2019): one value, or several, of which validation chooses one (the
     middle one where there are no validation queries). Each value inverts a matrix."""
     ease_max_candidates: PositiveInt = 20_000
-    """EASE inverts a matrix of this order, at most; larger corpora leave it out and say so."""
+    """Largest corpus for EASE, which inverts a matrix of this order; the report names its
+    absence."""
     item_knn_neighbours: PositiveInt | Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (
         10,
         20,
@@ -142,7 +144,8 @@ class EvaluateConfig(Document):
         100,
         500,
     )
-    """Neighbours kept for each candidate: one value, or several to choose from on validation."""
+    """Neighbours kept for each candidate: one value, or several, of which validation chooses
+    one."""
     bm25_k1: PositiveFloat = 1.2
     """Term saturation."""
     bm25_b: Fraction = 0.75

@@ -1,8 +1,8 @@
-"""The files of a table: finding them, and checking their columns before any job starts."""
+"""Finds the files of a table, and checks their columns before a job starts."""
 
 import csv
-import difflib
 import itertools
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,35 +12,29 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam.io.filesystems import FileSystems
 
-from pipelines.transforms.table_files import (
-    UnreadableFile,
-    describe_position,
-    example_values,
-    open_table_file,
-    read_header,
-)
+from pipelines.transforms import table_files
 from pipelines.transforms.tfrecords import read_frames
 from tfrs_twotower.artifacts import sha256_file
-from tfrs_twotower.errors import DataError
+from tfrs_twotower.errors import DataError, did_you_mean
 from tfrs_twotower.specs.tables import Table, TableFormat
 
 _LONGEST_HEAD = 1 << 16
-_MARKS = ((b"\xff\xfe", "FF FE"), (b"\xfe\xff", "FE FF"))
+_BYTE_ORDER_MARKS = ((b"\xff\xfe", "FF FE"), (b"\xfe\xff", "FE FF"))
 _CONVERT = "Save it as UTF-8, for example with `iconv -f {encoding} -t UTF-8`."
 _SEPARATORS = {"csv": (";", "\t", "|"), "tsv": (",", ";", "|")}
-_IN_WORDS = {"\t": "tabs", ",": "commas"}
-_PEEKED_RECORDS = 100
+_SEPARATOR_NAMES = {"\t": "tabs", ",": "commas"}
+_CHECKED_RECORDS = 100
 _TEXT = ("csv", "tsv", "jsonl")
 _RECORDS, _HEADER_ONLY, _EMPTY = "records", "a header but no record", "an empty file"
 
 
 def explain_encoding(stream: IO[bytes]) -> str:
-    """Why a text file that begins so is not UTF-8, and what to do; "" where nothing is wrong.
+    """Explains why a text file is not UTF-8 and how to convert it; "" if it looks like UTF-8.
 
-    UTF-16 is told by its byte order mark, or by NUL bytes in the first line.
+    UTF-16 shows in its byte order mark, or in NUL bytes in the first line.
     """
     head = stream.readline(_LONGEST_HEAD)
-    for mark, name in _MARKS:
+    for mark, name in _BYTE_ORDER_MARKS:
         if head.startswith(mark):
             return (
                 f"the file is not UTF-8: it begins with the byte order mark {name} of UTF-16. "
@@ -56,23 +50,23 @@ def explain_encoding(stream: IO[bytes]) -> str:
 
 
 def explain_header(table: str, header: Sequence[str], file_format: TableFormat) -> str:
-    """Why the columns of a file may not be found, and what to do; "" if that cannot be told."""
+    """Explains why a header may lack columns and what to do; "" if there is no sign of a reason."""
     if any("\udc80" <= character <= "\udcff" for name in header for character in name):
         return "The header is not UTF-8. " + _CONVERT.format(encoding="WINDOWS-1252")
     if len(header) != 1:
         return ""
     for separator in _SEPARATORS.get(file_format, ()):
         if separator in header[0]:
-            found = _IN_WORDS.get(separator, f"`{separator}`")
+            actual = _SEPARATOR_NAMES.get(separator, f"`{separator}`")
             expected = "commas" if file_format == "csv" else "tabs"
             return (
-                f"The columns seem to be separated by {found}, not by {expected}: "
-                + _what_to_do(table, separator)
+                f"The columns seem to be separated by {actual}, not by {expected}: "
+                + _separator_advice(table, separator)
             )
     return ""
 
 
-def _what_to_do(table: str, separator: str) -> str:
+def _separator_advice(table: str, separator: str) -> str:
     formats = {"\t": "tsv", ",": "csv"}
     if separator in formats:
         name = formats[separator]
@@ -85,7 +79,7 @@ def _what_to_do(table: str, separator: str) -> str:
 
 @dataclass(frozen=True)
 class Source:
-    """One table's files in the order of their names, and the columns that are read."""
+    """The files of one table, sorted by name, and the columns that are read."""
 
     table: str
     """`interactions`, `candidates` or `queries`."""
@@ -94,18 +88,18 @@ class Source:
     columns: tuple[str, ...]
 
     def describe(self, position: int) -> str:
-        """The position of a record in words."""
-        return describe_position(position, self.files, self.file_format)
+        """The file and place of a record, in words."""
+        return table_files.describe_position(position, self.files, self.file_format)
 
 
 def find_source(table: str, described: Table, columns: Sequence[str], data_root: Path) -> Source:
-    """Finds a table's files and checks that every one has the columns.
+    """Finds the files of a table and checks that every file has the columns.
 
     Args:
         table: `interactions`, `candidates` or `queries`.
         described: the spec's description of the table.
         columns: columns that the spec reads; repetitions are dropped.
-        data_root: where relative paths start.
+        data_root: directory where relative paths start.
 
     Raises:
         DataError: no file matches, all are empty, one cannot be read, or a column is missing.
@@ -117,31 +111,31 @@ def find_source(table: str, described: Table, columns: Sequence[str], data_root:
     source = Source(table, files, described.file_format, tuple(dict.fromkeys(columns)))
     contents = [_check_file(source, path) for path in files]
     if _RECORDS not in contents:
-        found = _HEADER_ONLY if _HEADER_ONLY in contents else _EMPTY
+        holds = _HEADER_ONLY if _HEADER_ONLY in contents else _EMPTY
         raise DataError(
-            f"{table}: {_shown(files)}: found {found}; expected a record for each of the {table}. "
+            f"{table}: {_shown(files)}: found {holds}; expected a record for each of the {table}. "
             f"Check how the file was written, or {table}.path in the feature spec."
         )
     return source
 
 
 def content_identity(path: str) -> str:
-    """What changes when a file changes: its SHA-256, or size and time of a remote file."""
+    """Identifies a file's content: its SHA-256; for a remote file its path, size and time."""
     if "://" not in path:
         return sha256_file(Path(path))
-    found = FileSystems.match([path])[0].metadata_list[0]
-    return f"{path} {found.size_in_bytes} {found.last_updated_in_seconds}"
+    metadata = FileSystems.match([path])[0].metadata_list[0]
+    return f"{path} {metadata.size_in_bytes} {metadata.last_updated_in_seconds}"
 
 
 def _match(table: str, pattern: str) -> tuple[str, ...]:
     try:
-        matched = FileSystems.match([pattern])[0].metadata_list
+        matches = FileSystems.match([pattern])[0].metadata_list
     except Exception as cause:  # each file system raises its own kind
         raise DataError(
             f"{table}: {pattern}: cannot be listed: {cause}. Check {table}.path in the feature "
             "spec, and that Beam's file system for it is installed (apache-beam[gcp] or [aws])."
         ) from cause
-    files = tuple(sorted(found.path for found in matched))
+    files = tuple(sorted(match.path for match in matches))
     if not files:
         raise DataError(
             f"{table}: no file matches {pattern}. Check {table}.path in the feature spec and the "
@@ -151,30 +145,27 @@ def _match(table: str, pattern: str) -> tuple[str, ...]:
 
 
 def _check_file(source: Source, path: str) -> str:
-    """Checks the columns of one file; returns what the file holds."""
+    """Checks the columns of one file; returns whether it has records, a header or nothing."""
     try:
         if source.file_format in _TEXT:
-            with open_table_file(path) as stream:
+            with table_files.open_table_file(path) as stream:
                 problem = explain_encoding(stream)
             if problem:
                 raise DataError(f"{source.table}: {path}: {problem}")
-        found, has_records, complete = _peek(path, source.file_format)
-    except (OSError, EOFError, ValueError, pa.ArrowException, UnreadableFile) as cause:
+        names, has_records, complete = _read_columns(path, source.file_format)
+    except (OSError, EOFError, ValueError, pa.ArrowException, table_files.UnreadableFile) as cause:
         raise DataError(
             f"{source.table}: {path}: cannot be read as {source.file_format}: {cause}. Check the "
             f"file, or set {source.table}.format in the feature spec."
         ) from cause
-    if not found:
+    if not names:
         return _EMPTY
-    missing = [column for column in source.columns if column not in found]
+    missing = [column for column in source.columns if column not in names]
     if missing:
-        hints = [_did_you_mean(column, found) for column in missing]
-        columns = ", ".join(
-            f"'{column}'{hint}" for column, hint in zip(missing, hints, strict=True)
-        )
-        where = "" if complete else f" in its first {_PEEKED_RECORDS} records"
-        advice = explain_header(source.table, found, source.file_format)
-        shown = ", ".join(_printable(name) for name in sorted(found))
+        columns = ", ".join(f"'{column}'{did_you_mean(column, names)}" for column in missing)
+        where = "" if complete else f" in its first {_CHECKED_RECORDS} records"
+        advice = explain_header(source.table, names, source.file_format)
+        shown = ", ".join(_printable(name) for name in sorted(names))
         raise DataError(
             f"{source.table}: {path}: missing column {columns}; found{where}: {shown}. "
             + (advice or "Correct the column in the feature spec, or add it to the file.")
@@ -182,59 +173,51 @@ def _check_file(source: Source, path: str) -> str:
     return _RECORDS if has_records else _HEADER_ONLY
 
 
-def _peek(path: str, file_format: TableFormat) -> tuple[list[str], bool, bool]:
-    """Columns of a file, whether it has a record, and whether these are surely all columns."""
-    with open_table_file(path) as stream:
+def _read_columns(path: str, file_format: TableFormat) -> tuple[list[str], bool, bool]:
+    """The columns of a file, whether it has a record, and whether these are surely all columns."""
+    with table_files.open_table_file(path) as stream:
         if file_format == "parquet":
             table = pq.ParquetFile(stream)
             return list(table.schema_arrow.names), table.metadata.num_rows > 0, True
         if file_format in ("csv", "tsv"):
             quoted = file_format == "csv"
-            header = read_header(
+            header = table_files.read_header(
                 stream,
                 "," if quoted else "\t",
                 csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
             )
             return header, bool(header) and _has_more_lines(path), True
         if file_format == "jsonl":
-            return _peek_json_lines(path)
-        found: dict[str, None] = {}
-        some = False
-        for payload in itertools.islice(read_frames(stream), _PEEKED_RECORDS):
-            some = True
-            found.update(dict.fromkeys(example_values(payload or b"")))
-        return list(found), some, False
+            return _read_json_columns(stream)
+        names: dict[str, None] = {}
+        has_records = False
+        for payload in itertools.islice(read_frames(stream), _CHECKED_RECORDS):
+            has_records = True
+            names.update(dict.fromkeys(table_files.example_values(payload or b"")))
+        return list(names), has_records, False
 
 
-def _peek_json_lines(path: str) -> tuple[list[str], bool, bool]:
-    import json
-
-    found: dict[str, None] = {}
-    some = False
-    with open_table_file(path) as stream:
-        for line in itertools.islice(stream, _PEEKED_RECORDS):
-            if not line.strip():
-                continue
-            some = True
-            try:
-                record = json.loads(line)
-            except ValueError:
-                continue  # quarantined when the table is read
-            if isinstance(record, dict):
-                found.update(dict.fromkeys(record))
-    if some and not found:
-        raise ValueError(f"no JSON object in its first {_PEEKED_RECORDS} lines")
-    return list(found), some, False
+def _read_json_columns(stream: IO[bytes]) -> tuple[list[str], bool, bool]:
+    names: dict[str, None] = {}
+    has_records = False
+    for line in itertools.islice(stream, _CHECKED_RECORDS):
+        if not line.strip():
+            continue
+        has_records = True
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue  # quarantined when the table is read
+        if isinstance(record, dict):
+            names.update(dict.fromkeys(record))
+    if has_records and not names:
+        raise ValueError(f"no JSON object in its first {_CHECKED_RECORDS} lines")
+    return list(names), has_records, False
 
 
 def _has_more_lines(path: str) -> bool:
-    with open_table_file(path) as stream:
+    with table_files.open_table_file(path) as stream:
         return sum(1 for line in itertools.islice(stream, 2) if line.strip()) == 2
-
-
-def _did_you_mean(column: str, found: Sequence[str]) -> str:
-    close = difflib.get_close_matches(column, found, n=1, cutoff=0.6)
-    return f" (did you mean '{close[0]}'?)" if close else ""
 
 
 def _printable(name: str) -> str:

@@ -1,4 +1,4 @@
-"""The run config: what to do with a data set. It names a feature spec and sets every stage."""
+"""The run config: which feature spec to use, and the settings of every stage."""
 
 import os
 from pathlib import Path
@@ -7,16 +7,10 @@ from typing import Annotated, Any
 import yaml
 from pydantic import Field, NonNegativeInt
 
-from tfrs_twotower.config.model import ModelConfig, PlainTowerConfig
-from tfrs_twotower.config.pre_ranking import PreRankingConfig
-from tfrs_twotower.config.stages import (
-    EmbedConfig,
-    EvaluateConfig,
-    ExportConfig,
-    IndexConfig,
-    PreprocessConfig,
-)
-from tfrs_twotower.config.training import FittingConfig, TrainingConfig
+from tfrs_twotower.config import stage_configs
+from tfrs_twotower.config.model_config import ModelConfig, PlainTowerConfig
+from tfrs_twotower.config.pre_ranking_config import PreRankingConfig
+from tfrs_twotower.config.training_config import FittingConfig, TrainingConfig
 from tfrs_twotower.documents import Document, load_yaml, parse
 from tfrs_twotower.errors import ConfigError
 
@@ -31,25 +25,25 @@ class RunConfig(Document):
     spec: str
     """Path of the feature spec, relative to this file."""
     data_root: str | None = None
-    """Where the spec's relative paths start, relative to this file; by default $TWOTOWER_DATA, or
-    `data` in the working directory."""
+    """Directory where the spec's relative paths start, relative to this file; by default
+    $TWOTOWER_DATA, or `data` in the working directory."""
     seed: NonNegativeInt = 42
-    """Seed of everything random."""
-    preprocess: PreprocessConfig = PreprocessConfig()
-    """Tables to examples."""
+    """Seed of everything that is random."""
+    preprocess: stage_configs.PreprocessConfig = stage_configs.PreprocessConfig()
+    """How tables become examples."""
     model: ModelConfig = PlainTowerConfig()
     """The towers."""
     training: TrainingConfig = TrainingConfig()
-    """How they are trained."""
-    embed: EmbedConfig = EmbedConfig()
-    """Embeddings of the corpus and of the evaluated queries."""
-    index: IndexConfig = IndexConfig()
+    """How the towers are trained."""
+    embed: stage_configs.EmbedConfig = stage_configs.EmbedConfig()
+    """How the corpus and the evaluated queries are embedded."""
+    index: stage_configs.IndexConfig = stage_configs.IndexConfig()
     """The candidate index."""
     pre_ranking: PreRankingConfig | None = None
-    """The second stage of the cascade; null does without."""
-    export: ExportConfig = ExportConfig()
+    """The second stage of the cascade; null leaves it out."""
+    export: stage_configs.ExportConfig = stage_configs.ExportConfig()
     """Bundles for TF Serving."""
-    evaluate: EvaluateConfig = EvaluateConfig()
+    evaluate: stage_configs.EvaluateConfig = stage_configs.EvaluateConfig()
     """The offline evaluation."""
 
 
@@ -77,13 +71,13 @@ def pre_ranking_of(config: RunConfig) -> PreRankingConfig:
     """The pre-ranking section.
 
     Raises:
-        ConfigError: the run has none.
+        ConfigError: the run config has no such section.
     """
     if config.pre_ranking is None:
         raise ConfigError(
             f"run '{config.name}': the run config has no pre_ranking section, so there is no "
             "pre-ranker to mine for or to train. Add one (`pre_ranking: {}` takes the defaults), "
-            "or leave this stage out."
+            "or leave out this stage."
         )
     return config.pre_ranking
 
@@ -94,7 +88,7 @@ def spec_path(config: RunConfig, config_path: Path) -> Path:
 
 
 def data_root(config: RunConfig, config_path: Path) -> Path:
-    """Where the spec's relative paths start."""
+    """Directory where the spec's relative paths start."""
     if config.data_root is not None:
         return (config_path.parent / config.data_root).resolve()
     return Path(os.environ.get(DATA_VARIABLE) or "data").resolve()
@@ -130,14 +124,16 @@ def _check(config: RunConfig, where: str) -> None:
     _check_fitting(training, f"{where}: training")
     if training.softmax.weight == 0.0:
         raise ConfigError(
-            f"{where}: training.softmax.weight is 0: nothing would train what retrieval compares; "
-            "it must be above 0"
+            f"{where}: training.softmax.weight is 0, so nothing would train the embeddings that "
+            "retrieval compares; it must be above 0"
         )
     if config.pre_ranking is not None:
         _check_fitting(config.pre_ranking, f"{where}: pre_ranking")
         _check_members(config.pre_ranking, f"{where}: pre_ranking")
     if training.refit and training.early_stopping is None:
-        raise ConfigError(f"{where}: training.refit needs training.early_stopping: it repeats it")
+        raise ConfigError(
+            f"{where}: training.refit needs training.early_stopping, whose best epoch it repeats"
+        )
     if len(set(config.evaluate.ks)) != len(config.evaluate.ks):
         raise ConfigError(f"{where}: evaluate.ks has repeated values: {config.evaluate.ks}")
     names = [bundle.name for bundle in config.export.bundles]
@@ -156,8 +152,8 @@ def _check_members(pre_ranking: PreRankingConfig, where: str) -> None:
         lists["ease.half_lives"] = pre_ranking.ease.half_lives
     for name, values in lists.items():
         if len(set(values)) != len(values):
-            found = ["null" if value is None else f"{value:g}" for value in values]
-            raise ConfigError(f"{where}.{name} has repeated values: [{', '.join(found)}]")
+            shown = ["null" if value is None else f"{value:g}" for value in values]
+            raise ConfigError(f"{where}.{name} has repeated values: [{', '.join(shown)}]")
 
 
 def _check_fitting(fitting: FittingConfig, where: str) -> None:

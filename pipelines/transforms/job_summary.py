@@ -1,6 +1,6 @@
-"""What a preprocessing job found, read back from the small files that it left.
+"""The summary of a preprocessing job: counts, reasons of bad records, windows and statistics.
 
-Counts travel this way and not as runner metrics, because some runners keep none.
+The job writes it to small files, and not to the runner's metrics, because some runners keep none.
 """
 
 import json
@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.transforms.cutoffs import Window, window_times
-from pipelines.transforms.quarantine import Summary
-from pipelines.transforms.sources import Source
-from pipelines.transforms.splits import SPLITS, Cutoffs
+from pipelines.transforms.quarantine import ReasonSummary
+from pipelines.transforms.splits import Cutoffs
+from pipelines.transforms.table_sources import Source
+from tfrs_twotower.specs import SPLITS
 
-_ALWAYS = (
+_MANIFEST_COUNTS = (
     "candidates",
     "train_examples",
     "fresh_examples",
@@ -31,50 +32,50 @@ _ALWAYS = (
 
 
 @dataclass(frozen=True)
-class Findings:
-    """Counts, windows and statistics of one job."""
+class JobSummary:
+    """Counts, reasons of bad records, windows and statistics of one job."""
 
     directory: Path
     counts: Mapping[str, int]
-    reasons: Mapping[tuple[str, str], Summary]
-    """By table and reason: the number of bad records, and position and key of the first ones."""
+    reasons: Mapping[tuple[str, str], ReasonSummary]
+    """Number of bad records by table and reason, with position and key of the first ones."""
     windows: Mapping[int, Window]
     cutoffs: Cutoffs | None
     numeric: Mapping[str, Any]
 
     def count(self, name: str) -> int:
-        """A count; 0 if nothing was counted."""
+        """A count by its name; 0 if nothing was counted."""
         return self.counts.get(name, 0)
 
     def num_bad(self, table: str) -> int:
-        """Quarantined records of a table."""
+        """Number of quarantined records of a table."""
         return sum(n for (of, _), (n, _) in self.reasons.items() if of == table)
 
     def reasons_in_words(self, sources: Mapping[str, Source]) -> dict[str, list[str]]:
-        """For each table its reasons with numbers and examples, the most common first."""
-        words: dict[str, list[str]] = {table: [] for table in sources}
+        """The reasons of each table with their numbers and examples, the most common first."""
+        reasons: dict[str, list[str]] = {table: [] for table in sources}
         for (table, reason), (number, first) in sorted(
             self.reasons.items(), key=lambda item: (-item[1][0], item[0])
         ):
-            if table in words:
+            if table in reasons:
                 times = "once" if number == 1 else f"{number:,} times"
                 such_as = "such as " if number > len(first) else ""
                 examples = ", ".join(_example(sources[table], *example) for example in first)
-                words[table].append(f"{reason}, {times} ({such_as}{examples})")
-        return words
+                reasons[table].append(f"{reason}, {times} ({such_as}{examples})")
+        return reasons
 
     def events(self) -> dict[str, int]:
         """Number of events of each split."""
         return {name: self._window(split)[0] for split, name in enumerate(SPLITS)}
 
     def words(self, vocabulary: str) -> list[tuple[str, int]]:
-        """Counted words of a text vocabulary, most frequent first."""
+        """The words of a text vocabulary and their counts, most frequent first."""
         lines = _lines(self.directory / "words" / f"{vocabulary}.jsonl")
         return [(word, -negative) for negative, word in lines]
 
     def manifest_counts(self, tables: Iterable[str]) -> dict[str, int]:
-        """The counts that go into the manifest."""
-        counts = {name: self.count(name) for name in _ALWAYS}
+        """The counts for the manifest."""
+        counts = {name: self.count(name) for name in _MANIFEST_COUNTS}
         events = self.events()
         counts["interactions"] = sum(events.values())
         counts.update({f"{split}_interactions": number for split, number in events.items()})
@@ -105,15 +106,15 @@ class Findings:
 
 
 def _example(source: Source, position: int, key: str) -> str:
-    place = source.describe(position)
-    return f"key {key!r} in {place}" if key else place
+    described = source.describe(position)
+    return f"key {key!r} in {described}" if key else described
 
 
-def read_findings(directory: Path) -> Findings:
-    """Reads what the job left in its directory of findings."""
+def read_job_summary(directory: Path) -> JobSummary:
+    """Reads the summary from the directory that the job wrote it to."""
     windows = _lines(directory / "windows.jsonl")[0][0]
     cutoffs = _lines(directory / "cutoffs.jsonl")
-    return Findings(
+    return JobSummary(
         directory=directory,
         counts={name: number for ((name, number),) in _lines(directory / "counts.jsonl")},
         reasons={
@@ -122,7 +123,7 @@ def read_findings(directory: Path) -> Findings:
         },
         windows={int(split): tuple(window) for split, window in windows.items()},
         cutoffs=Cutoffs(*cutoffs[0][0]) if cutoffs else None,
-        numeric={name: found for ((name, found),) in _lines(directory / "numeric.jsonl")},
+        numeric={name: statistics for ((name, statistics),) in _lines(directory / "numeric.jsonl")},
     )
 
 

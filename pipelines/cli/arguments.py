@@ -1,4 +1,4 @@
-"""From a command's arguments to a stage context, and what every command prints with."""
+"""Arguments that several commands share, the run that they describe, and output of commands."""
 
 import json
 import sys
@@ -12,28 +12,26 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from pipelines.stages.context import StageContext
-    from pipelines.stages.order import StageOutcome
+    from pipelines.stages.sequence import StageOutcome
 
 RUN_ARGUMENT = typer.Argument(
     metavar="RUN_CONFIG",
     show_default=False,
     help="Run config (YAML), such as pipelines/configs/movielens_100k.yaml.",
 )
-WORKDIR_OPTION = typer.Option(
-    "--workdir", "-w", help="Directory that the artifacts go to; it is made."
-)
+WORKDIR_OPTION = typer.Option("--workdir", "-w", help="Directory for the artifacts; it is created.")
 SET_OPTION = typer.Option(
     "--set",
     metavar="A.B=C",
-    help="Overrides a key of the run config, such as training.epochs=5; may be repeated.",
+    help="Override a key of the run config, such as training.epochs=5; repeatable.",
 )
 SHARDED_BUNDLE_ARGUMENT = typer.Argument(
     metavar="BUNDLE",
     show_default=False,
-    help="Bundle directory, WORKDIR/bundle/NAME; of shards, without -shard-... for all.",
+    help="Bundle directory, WORKDIR/bundle/NAME; for all shards, without -shard-...",
 )
 JSON_OPTION = typer.Option("--json", help="Print one JSON object on standard output.")
-_WIDTH_OF_FILES = 160
+_WIDTH_WITHOUT_TERMINAL = 160
 BEAM_ARGUMENT = typer.Argument(
     metavar="-- BEAM_OPTIONS",
     show_default=False,
@@ -44,7 +42,7 @@ BEAM_ARGUMENT = typer.Argument(
 def make_context(
     run: Path, workdir: Path, overrides: Sequence[str] = (), beam_options: Sequence[str] = ()
 ) -> "StageContext":
-    """Reads both documents, checks them against each other, and prepares the run.
+    """Reads the run config and the feature spec, checks them together, and prepares the run.
 
     Raises:
         ConfigError: the run config is wrong, or does not fit the spec.
@@ -73,10 +71,10 @@ def make_context(
 
 
 def output_console() -> "Console":
-    """As wide as the terminal; wide enough for a table where the output is a file or a pipe."""
+    """A console as wide as the terminal, or wide enough for tables in a file or a pipe."""
     from rich.console import Console
 
-    width = None if sys.stdout.isatty() else _WIDTH_OF_FILES
+    width = None if sys.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL
     return Console(highlight=False, markup=False, width=width)
 
 
@@ -86,7 +84,7 @@ def print_json(value: Any) -> None:
 
 
 def outcomes_as_json(outcomes: Sequence["StageOutcome"]) -> dict[str, Any]:
-    """What `run --json` prints."""
+    """The object that `run --json` prints."""
     return {
         "stages": [
             {

@@ -1,4 +1,4 @@
-"""Names: what a column's name says, and the feature name that is made of it."""
+"""Reads the words of a column's name, and makes a feature name from it."""
 
 import re
 import unicodedata
@@ -14,22 +14,22 @@ _CAMEL_CASE = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z]{2})")
 
 
 def words_of(name: str) -> tuple[str, ...]:
-    """The lower-case words of a column's name; camel case, digits and signs separate them."""
+    """The words of a column's name in lower case; camel case, digits and signs separate them."""
     return tuple(re.findall(r"[^\W\d_]+|\d+", _CAMEL_CASE.sub(" ", name).lower()))
 
 
 def names_an_id(name: str) -> bool:
-    """Whether the name says that its values are identities, such as `Customer ID`."""
+    """Whether a column with this name holds identities, such as `Customer ID`."""
     return bool(_ID_WORDS & set(words_of(name)))
 
 
-def says(name: str, hints: Iterable[str]) -> bool:
-    """Whether one of the name's words is a hint."""
+def mentions(name: str, hints: Iterable[str]) -> bool:
+    """Whether one of the hints is among the words of a name."""
     return bool(set(words_of(name)) & set(hints))
 
 
 def subject_of(name: str) -> frozenset[str]:
-    """What a name is about: its words in the singular, without those that only mean identity."""
+    """The words of a name in the singular, without those that only mean identity."""
     return frozenset(_singular(word) for word in words_of(name) if word not in _ID_WORDS)
 
 
@@ -40,7 +40,7 @@ def _singular(word: str) -> str:
 
 
 def feature_name(column: str, taken: Container[str] = ()) -> str:
-    """A feature name (`[a-z][a-z0-9_]*`) for a column, unlike every name that is taken."""
+    """A feature name (`[a-z][a-z0-9_]*`) for a column that differs from every name in `taken`."""
     plain = unicodedata.normalize("NFKD", column).encode("ascii", "ignore").decode()
     name = "_".join(re.findall(r"[a-z0-9]+", _CAMEL_CASE.sub(" ", plain).lower())) or "column"
     if not name[0].isalpha():

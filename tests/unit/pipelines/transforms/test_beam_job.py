@@ -1,7 +1,7 @@
 import apache_beam as beam
 import pytest
 
-from pipelines.transforms.running import parse_beam_options, run_pipeline
+from pipelines.transforms.beam_job import parse_beam_options, run_pipeline
 from tfrs_twotower.errors import ConfigError, EmbeddingError
 
 
@@ -46,7 +46,7 @@ def test_an_unknown_runner():
             ["--rnner=X"],
             r"'--rnner=X': .* no option '--rnner' \(did you mean '--runner'\?\)",
         ),
-        (["--qqq", "3", "--streaming"], r"Beam knows no option '--qqq'\. Allowed are"),
+        (["--qqq", "3", "--streaming"], r"Beam has no option '--qqq'\. Allowed are"),
         (["stray"], "'stray' belongs to no option"),
         (["--direct_num_workers=a"], "--direct_num_workers: invalid int value: 'a'. Allowed are"),
         (["--runner"], "--runner: expected one argument"),

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from pipelines.stages.context import SilentReporter, StageContext
-from pipelines.stages.order import (
+from pipelines.stages.context import StageContext
+from pipelines.stages.sequence import (
     STAGES,
     Stage,
     all_up_to_date,
@@ -16,17 +16,10 @@ from pipelines.stages.order import (
     stages_for,
 )
 from pipelines.stages.workdir import only_run_in
+from tests.fixtures.recorder import Recorder
 from tests.fixtures.tiny import tiny_run_config, tiny_spec
 from tfrs_twotower.artifacts import Layout
 from tfrs_twotower.errors import ConfigError, WorkdirError
-
-
-class Recorder(SilentReporter):
-    def __init__(self):
-        self.messages = []
-
-    def message(self, text):
-        self.messages.append(text)
 
 
 def context_of(root, **changes):
@@ -55,9 +48,9 @@ def test_a_damaged_artifact_is_written_again(tmp_path, stages, damage):
     path.unlink() if damage == "missing" else path.write_text("")
     context = context_of(tmp_path)
     assert ran(run_stages(context, stages)) == ["train"]
-    said = "\n".join(context.reporter.messages)
-    assert f"{path}: " in said
-    assert ", so train runs again" in said
+    messages = "\n".join(context.reporter.messages)
+    assert f"{path}: " in messages
+    assert ", so train runs again" in messages
 
 
 def test_a_second_run_in_the_same_directory_is_refused(tmp_path, stages):
@@ -121,13 +114,13 @@ def test_the_pre_rankers_stages_are_part_of_a_run_that_has_one():
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "ends",
     [("mine", "mine"), ("train-pre-ranker", None), (None, "mine"), ("mine", "evaluate")],
 )
-def test_a_stage_that_is_no_part_of_the_run_cannot_be_asked_for(tmp_path, asked):
+def test_a_stage_that_is_no_part_of_the_run_cannot_be_asked_for(tmp_path, ends):
     message = r"run 'tiny': the run config has no pre_ranking section, .*`pre_ranking: \{\}`"
     with pytest.raises(ConfigError, match=message):
-        run_stages(context_of(tmp_path), select_stages(*asked))
+        run_stages(context_of(tmp_path), select_stages(*ends))
     assert not list(tmp_path.iterdir())
 
 

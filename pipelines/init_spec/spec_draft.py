@@ -1,23 +1,26 @@
-"""Everything that was found out about three tables, before it is written down."""
+"""Drafts a feature spec from samples of the three tables."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.init_spec.feature_choices import Draft, Drafts, draft_features, find_title
+from pipelines.init_spec.column_names import feature_name, mentions
+from pipelines.init_spec.feature_choices import (
+    FeatureDraft,
+    FeatureDrafts,
+    draft_features,
+    find_title,
+)
 from pipelines.init_spec.identifiers import IdMatch, match_ids
-from pipelines.init_spec.naming import feature_name, says
-from pipelines.init_spec.profiles import TIME_HINTS, Profile, profile_column
+from pipelines.init_spec.profiles import TIME_HINTS, Profiles, profile_column
 from pipelines.init_spec.roles import Roles, assign_roles, choose_split, event_times, find_split
 from pipelines.init_spec.samples import Sample, read_sample
 from tfrs_twotower.errors import DataError
 
-Profiles = Mapping[str, Profile]
-
 
 @dataclass(frozen=True)
-class Findings:
-    """The tables, their columns' roles, the features of both sides and the split."""
+class SpecDraft:
+    """The content of a first feature spec: tables, columns' roles, both sides' features, split."""
 
     interactions: Sample
     candidates: Sample
@@ -27,43 +30,43 @@ class Findings:
     candidate_id: IdMatch
     roles: Roles
     time_unit: str | None
-    query_features: Drafts
-    candidate_features: Drafts
+    query_features: FeatureDrafts
+    candidate_features: FeatureDrafts
     candidate_title: str | None
     query_title: str | None
     split_kind: str
     split_reason: str
     split_values: dict[str, str]
-    """Words for train, validation and test of a given split."""
+    """Values for train, validation and test of a given split, by the names of the splits."""
     query_split: str | None
-    """The queries' column that names their split."""
+    """Column of the queries that names their split."""
 
 
-def find_out(interactions: Path, candidates: Path, queries: Path | None) -> Findings:
-    """Reads samples of the tables and decides what their columns are.
+def draft_spec(interactions: Path, candidates: Path, queries: Path | None) -> SpecDraft:
+    """Reads samples of the tables and decides about the roles of their columns.
 
     Raises:
-        DataError: a table cannot be read, ids do not match, or there is nothing to split by.
+        DataError: a table cannot be read, ids do not match, or no column allows a split.
     """
     events, corpus = read_sample(interactions), read_sample(candidates)
-    people = read_sample(queries) if queries else None
+    query_table = read_sample(queries) if queries else None
     event_profiles, corpus_profiles = _profiles(events), _profiles(corpus)
-    people_profiles = _profiles(people) if people else None
+    query_profiles = _profiles(query_table) if query_table else None
     query_id, candidate_id = match_ids(
-        event_profiles, corpus_profiles, people_profiles, (interactions, candidates, queries)
+        event_profiles, corpus_profiles, query_profiles, (interactions, candidates, queries)
     )
     roles = assign_roles(event_profiles, (query_id.column, candidate_id.column))
-    query_split, split_values = find_split(people_profiles or {})
+    query_split, split_values = find_split(query_profiles or {})
     if roles.split:
         query_split, split_values = None, roles.split_values
     unit = event_profiles[roles.timestamp].time_unit if roles.timestamp else None
     kind, reason = _split(events, event_profiles, roles, unit, query_id.column, query_split)
-    query_side = _query_features(people_profiles, query_id, query_split, roles)
-    assert candidate_id.entity_column is not None  # there always is a table of candidates
-    return Findings(
+    query_side = _query_features(query_profiles, query_id, query_split, roles)
+    assert candidate_id.entity_column is not None  # there is always a table of candidates
+    return SpecDraft(
         interactions=events,
         candidates=corpus,
-        queries=people,
+        queries=query_table,
         event_profiles=event_profiles,
         query_id=query_id,
         candidate_id=candidate_id,
@@ -74,7 +77,7 @@ def find_out(interactions: Path, candidates: Path, queries: Path | None) -> Find
             corpus_profiles, candidate_id.entity_column, histories=roles.timestamp is not None
         ),
         candidate_title=find_title(corpus_profiles, candidate_id.entity_column),
-        query_title=find_title(people_profiles or {}, query_id.entity_column or ""),
+        query_title=find_title(query_profiles or {}, query_id.entity_column or ""),
         split_kind=kind,
         split_reason=reason,
         split_values=split_values,
@@ -108,35 +111,39 @@ def _split(
 
 
 def _unread_time(profiles: Profiles) -> str:
-    """Names a column that is called after a time and is written in a way that is not read."""
+    """Names a column that is named like a time but holds times in a form that is not read."""
     for name, profile in profiles.items():
-        if profile.present and not profile.time_unit and says(name, TIME_HINTS):
+        if profile.present and not profile.time_unit and mentions(name, TIME_HINTS):
             return f"; '{name}' may be one, but '{profile.present[0]}' is not read as a time"
     return ""
 
 
-def _candidate_features(profiles: Profiles, id_column: str, histories: bool) -> Drafts:
+def _candidate_features(profiles: Profiles, id_column: str, histories: bool) -> FeatureDrafts:
     name = feature_name(id_column)
-    own = Draft(name, id_column, "id", "the candidate's own id; histories are looked up with it")
+    own = FeatureDraft(
+        name, id_column, "id", "the candidate's id, which histories are looked up with"
+    )
     rest = draft_features(profiles, (id_column,), {name})
     if rest.features and not histories:
-        reason = "is the id: only histories, or candidates that come back, need it"
-        return Drafts(rest.features, ((id_column, reason), *rest.left_out))
-    return Drafts((own, *rest.features), rest.left_out)
+        reason = "is the id, which only histories and repeated candidates need"
+        return FeatureDrafts(rest.features, ((id_column, reason), *rest.left_out))
+    return FeatureDrafts((own, *rest.features), rest.left_out)
 
 
 def _query_features(
     profiles: Profiles | None, match: IdMatch, split: str | None, roles: Roles
-) -> Drafts:
-    features: list[Draft] = []
+) -> FeatureDrafts:
+    features: list[FeatureDraft] = []
     if roles.timestamp:
         reason = "the query's earlier candidates, known from the interactions"
-        features.append(Draft("history", "", "history", reason, {"max_length": 50}))
+        features.append(FeatureDraft("history", "", "history", reason, {"max_length": 50}))
     skip: Collection[str] = [c for c in (match.entity_column, split) if c]
     rest = draft_features(profiles or {}, skip, {"history"})
     features += rest.features
     if not features:
         name = feature_name(match.column)
         column = match.entity_column or match.column
-        features.append(Draft(name, column, "id", "nothing else is known about a query"))
-    return Drafts(tuple(features), rest.left_out)
+        features.append(
+            FeatureDraft(name, column, "id", "the only thing that is known about a query")
+        )
+    return FeatureDrafts(tuple(features), rest.left_out)

@@ -1,8 +1,7 @@
-"""The order of the stages, and which of them have to run.
+"""The sequence of the stages, and which of them have to run.
 
-A stage runs again when its artifact is missing, or was made from another spec, other settings or
-other parents than those at hand; otherwise it is skipped. The stages of the pre-ranker are part of
-a run only where its config has a `pre_ranking` section.
+A stage is skipped if its artifact is there and was made from the same spec, settings and parents.
+The stages of the pre-ranker are part of a run only if its config has a `pre_ranking` section.
 """
 
 import importlib
@@ -14,9 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from pipelines.stages import workdir as timings
 from pipelines.stages.context import StageContext
-from pipelines.stages.workdir import only_run_in
+from pipelines.stages.workdir import only_run_in, record_duration
 from tfrs_twotower.artifacts import Manifest, fingerprint, read_manifest, verify_files
 from tfrs_twotower.artifacts.manifest import Kind
 from tfrs_twotower.config import RunConfig, pre_ranking_of
@@ -25,24 +23,24 @@ from tfrs_twotower.errors import ArtifactError, ConfigError, CorruptArtifact
 
 @dataclass(frozen=True)
 class Stage:
-    """One step of a run."""
+    """A step of a run, which writes one artifact."""
 
     name: str
-    """As on the command line."""
+    """Name on the command line."""
     module: str
-    """Module with `run(context)` and `config_fingerprint(context)`; imported when it is needed."""
+    """Module with `run(context)` and `config_fingerprint(context)`; imported to run it."""
     kind: Kind
-    """Kind, and directory, of the artifact that it writes."""
+    """Kind of the artifact that it writes, and name of its directory."""
     needs: tuple[Kind, ...] = ()
-    """Artifacts that it cannot do without (evaluate also reads an index, if there is one); those
-    that are no part of a run are not needed in it."""
+    """Artifacts that it needs, as far as they are part of the run (evaluate also reads an index, if
+    there is one)."""
     pre_ranking: bool = False
-    """Whether it is part of a run only if the run has a pre-ranker."""
+    """Whether it is part of a run only with a pre-ranker."""
     trained_members: bool = False
-    """Whether it is part of a run only if the pre-ranker has members that are trained."""
+    """Whether it is part of a run only with trained members of the pre-ranker."""
 
     def load(self) -> ModuleType:
-        """Imports the stage; this is where TensorFlow and Beam come in."""
+        """Imports the stage, and with it TensorFlow and Beam."""
         with _quiet_imports():
             return importlib.import_module(self.module)
 
@@ -85,7 +83,7 @@ STAGE_NAMES = tuple(stage.name for stage in STAGES)
 
 @dataclass(frozen=True)
 class StageOutcome:
-    """What became of one stage."""
+    """The result of one stage in a run."""
 
     name: str
     skipped: bool
@@ -111,28 +109,28 @@ def select_stages(first: str | None, last: str | None) -> tuple[Stage, ...]:
 
 
 def stages_for(target: str) -> tuple[Stage, ...]:
-    """The stage `target` and those whose artifacts it cannot do without, in order."""
-    wanted = next(stage for stage in STAGES if stage.name == target)
-    needed = {wanted.kind}
-    for stage in reversed(STAGES[: STAGES.index(wanted) + 1]):
+    """The stage `target` and the stages whose artifacts it needs, in order."""
+    last = next(stage for stage in STAGES if stage.name == target)
+    needed = {last.kind}
+    for stage in reversed(STAGES[: STAGES.index(last) + 1]):
         if stage.kind in needed:
             needed.update(stage.needs)
     return tuple(stage for stage in STAGES if stage.kind in needed)
 
 
 def part_of_run(stages: Sequence[Stage], config: RunConfig) -> tuple[Stage, ...]:
-    """The stages without those that this run has no use for.
+    """The stages that are part of a run with this config.
 
     Raises:
-        ConfigError: the first or the last one is such a stage; somebody asked for it by name.
+        ConfigError: the first or the last stage, which the user named, is not part of the run.
     """
     for stage in (stages[0], stages[-1]):
         if stage.pre_ranking:
             pre_ranking = pre_ranking_of(config)
             if stage.trained_members and not pre_ranking.models:
                 raise ConfigError(
-                    f"run '{config.name}': pre_ranking.models is empty, so nothing would learn "
-                    f"from what {stage.name} writes; name a model, or leave the stage out"
+                    f"run '{config.name}': pre_ranking.models is empty, so no member would learn "
+                    f"from the output of {stage.name}; name a model, or leave the stage out"
                 )
     return tuple(stage for stage in stages if _is_part(stage, config))
 
@@ -152,13 +150,13 @@ def run_stages(
 
     Args:
         context: the run.
-        stages: some of `STAGES`, in order; those that are no part of the run are left out.
-        force: run them even if nothing changed.
+        stages: some of `STAGES`, in order; those that are not part of the run are left out.
+        force: whether to run stages that are up to date.
 
     Raises:
-        ConfigError: a stage that is no part of the run stands at either end.
-        WorkdirError: another run is at work in the same working directory.
-        TwoTowerError: whatever stopped a stage; earlier artifacts stay.
+        ConfigError: the first or the last stage is not part of the run.
+        WorkdirError: another run holds the working directory.
+        TwoTowerError: a stage failed; earlier artifacts stay.
     """
     stages = part_of_run(stages, context.config)
     with only_run_in(context.layout.root):
@@ -166,9 +164,11 @@ def run_stages(
 
 
 def all_up_to_date(context: StageContext, stages: Sequence[Stage]) -> bool:
-    """Whether `run_stages` would skip every one of the stages."""
-    wanted = part_of_run(stages, context.config)
-    return all(_up_to_date(context, stage, stage.load()) is not None for stage in wanted)
+    """Whether `run_stages` would skip all of the stages."""
+    return all(
+        _up_to_date(context, stage, stage.load()) is not None
+        for stage in part_of_run(stages, context.config)
+    )
 
 
 def _run_stages(
@@ -184,7 +184,7 @@ def _run_stages(
             context.reporter.message(title)
             manifest: Manifest = module.run(context)
             seconds = time.monotonic() - started
-            timings.record(context.layout.root, stage.name, seconds)
+            record_duration(context.layout.root, stage.name, seconds)
             context.reporter.message(f"{title} done in {seconds:.1f} s")
         else:
             manifest, seconds = current, 0.0
@@ -202,11 +202,11 @@ def _run_stages(
 
 
 def would_fit(context: StageContext, stage: Stage, directory: Path) -> bool:
-    """Whether an artifact, wherever it lies, is what the stage would write in this run now."""
-    return _fitting(context, stage, stage.load(), directory) is not None
+    """Whether the artifact in any directory is the one that the stage would write in this run."""
+    return _read_fitting(context, stage, stage.load(), directory) is not None
 
 
-def _fitting(
+def _read_fitting(
     context: StageContext, stage: Stage, module: ModuleType, directory: Path
 ) -> Manifest | None:
     try:
@@ -227,21 +227,21 @@ def _fitting(
 
 def _up_to_date(context: StageContext, stage: Stage, module: ModuleType) -> Manifest | None:
     directory = context.layout.root / stage.kind
-    manifest = _fitting(context, stage, module, directory)
+    manifest = _read_fitting(context, stage, module, directory)
     if manifest is None:
         return None
     try:
         verify_files(directory, manifest, contents=False)
     except CorruptArtifact as damage:
-        found = str(damage).partition(". Run the stage")[0]
-        context.reporter.message(f"{found}, so {stage.name} runs again")
+        problem = str(damage).partition(". Run the stage")[0]
+        context.reporter.message(f"{problem}, so {stage.name} runs again")
         return None
     return manifest
 
 
 @contextmanager
 def _quiet_imports() -> Iterator[None]:
-    # Beam tells through the root logger which optional clouds it cannot find.
+    # Beam logs through the root logger which optional cloud clients are missing.
     before = logging.root.manager.disable
     logging.disable(max(before, logging.WARNING))
     try:

@@ -1,0 +1,207 @@
+"""Runs a Beam pipeline: parses its options, chooses the runner, reports progress."""
+
+import logging
+import re
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+import apache_beam as beam
+from apache_beam.metrics import MetricsFilter
+from apache_beam.options.pipeline_options import (
+    PipelineOptions,
+    StandardOptions,
+    _BeamArgumentParser,
+)
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
+from pipelines.progress import Reporter
+from tfrs_twotower import errors
+
+_JOB_SERVER_RUNNERS = ("portable", "flink", "spark", "prism", "kafkastreams")
+"""Runners that pass options unknown to Python on to a job server, which may know them. A runner
+that is named by its module counts as one."""
+_SIMILAR = 0.6
+_SURELY_MISSPELT = 0.9
+_REPORT_EVERY_S = 1.0
+_IN_PROCESS = (None, "DirectRunner", "FnApiRunner", "InMemoryRunner")
+_OWN_ERROR = re.compile(r"tfrs_twotower\.errors\.(\w+): (.*)", re.DOTALL)
+_WHILE_RUNNING = re.compile(r"\s*\[while running.*", re.DOTALL)
+
+
+class _Parser(_BeamArgumentParser):
+    """Beam's parser, which raises an exception instead of printing its usage and exiting."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(message)
+
+
+def parse_beam_options(arguments: Sequence[str]) -> PipelineOptions:
+    """Parses the arguments after `--` on the command line into Beam's pipeline options.
+
+    Args:
+        arguments: such as `--runner=DataflowRunner`. With a job server (Flink, Spark), options that
+            only the server knows are allowed unless they look like a misspelt option of Beam.
+
+    Raises:
+        ConfigError: an option is unknown, or its value is not allowed.
+    """
+    parser = _Parser(allow_abbrev=False, add_help=False)
+    # A class is registered twice after a main session was loaded again.
+    for kind in {str(kind): kind for kind in PipelineOptions.__subclasses__()}.values():
+        kind._add_argparse_args(parser)
+    try:
+        _, unknown = parser.parse_known_args(list(arguments))
+    except ValueError as cause:
+        raise _refusal(arguments, str(cause)) from cause
+    # An argument without a `-` counts as the value of the unknown option before it.
+    names = [argument.split("=", 1)[0] for argument in unknown if argument.startswith("-")]
+    if unknown and not unknown[0].startswith("-"):
+        raise _refusal(arguments, f"'{unknown[0]}' belongs to no option")
+    known = [name for action in parser._actions for name in action.option_strings]
+    options = PipelineOptions(list(arguments))
+    has_server = _has_job_server(options.view_as(StandardOptions).runner)
+    cutoff = _SURELY_MISSPELT if has_server else _SIMILAR
+    hints = {name: errors.did_you_mean(name, known, cutoff=cutoff) for name in names}
+    refused = [f"'{name}'{hint}" for name, hint in hints.items() if hint or not has_server]
+    if refused:
+        raise _refusal(arguments, f"Beam has no option {', '.join(refused)}")
+    return options
+
+
+def _has_job_server(runner: str | None) -> bool:
+    name = (runner or "").lower().removesuffix("runner")
+    return name in _JOB_SERVER_RUNNERS or "." in name
+
+
+def _refusal(arguments: Sequence[str], problem: str) -> errors.ConfigError:
+    return errors.ConfigError(
+        f"Beam options {' '.join(arguments)!r}: {problem.rstrip('.')}. Allowed are Beam's pipeline "
+        "options, such as --runner=DataflowRunner --project=...; correct them after `--`."
+    )
+
+
+class _ReadRecords:
+    """The records that workers inside this process have read; other processes do not count."""
+
+    count = 0
+
+
+def count_records(number: int) -> None:
+    """Adds to the number of records that the progress display shows."""
+    _ReadRecords.count += number
+
+
+def run_pipeline(
+    build: Callable[[beam.Pipeline], Any],
+    beam_options: Sequence[str],
+    reporter: Reporter,
+    description: str,
+) -> dict[str, int]:
+    """Builds a pipeline, runs it to its end, and reports its progress.
+
+    Args:
+        build: adds the transforms to a pipeline.
+        beam_options: arguments for Beam's pipeline options, such as
+            `--runner=DataflowRunner` or `--direct_running_mode=multi_processing`.
+        reporter: shows the elapsed seconds (and the records, where workers run in this process);
+            called from a background thread.
+        description: name of the job in the progress display.
+
+    Returns:
+        Beam's user counters by name; empty if the runner keeps none.
+
+    Raises:
+        TwoTowerError: a worker raised this error; its type and message are kept.
+        ConfigError: an option or the runner is unknown to Beam.
+    """
+    pipeline = _make_pipeline(beam_options)
+    with _quiet_beam(), _progress(reporter, description):
+        try:
+            build(pipeline)
+            result = pipeline.run()
+            result.wait_until_finish()
+        except Exception as cause:
+            own_error = _find_own_error(cause)
+            if own_error is None:
+                raise
+            raise own_error from cause
+    return _counters(result)
+
+
+def _make_pipeline(beam_options: Sequence[str]) -> beam.Pipeline:
+    options = parse_beam_options(beam_options)
+    runner = options.view_as(StandardOptions).runner
+    try:
+        return beam.Pipeline(
+            runner=FnApiRunner() if runner in _IN_PROCESS else runner, options=options
+        )
+    except (ValueError, ImportError, AttributeError) as cause:
+        raise errors.ConfigError(
+            f"Beam options {' '.join(beam_options)!r}: {str(cause).rstrip('.')}. Correct --runner "
+            "after `--`, or leave it out to run in this process."
+        ) from cause
+
+
+def _find_own_error(cause: BaseException) -> errors.TwoTowerError | None:
+    """The project's error that a worker raised, from the exception that the runner made of it."""
+    link: BaseException | None = cause
+    while link is not None:
+        if isinstance(link, errors.TwoTowerError):
+            return type(link)(_WHILE_RUNNING.sub("", str(link)))
+        match = _OWN_ERROR.search(str(link))
+        if match:
+            kind = getattr(errors, match.group(1), errors.DataError)
+            return kind(_WHILE_RUNNING.sub("", match.group(2)).strip())
+        link = link.__cause__ or link.__context__
+    return None
+
+
+def _counters(result: Any) -> dict[str, int]:
+    try:
+        counters = result.metrics().query(MetricsFilter())["counters"]
+    except (AttributeError, NotImplementedError, KeyError):
+        return {}
+    return {counter.key.metric.name: int(counter.result) for counter in counters}
+
+
+@contextmanager
+def _quiet_beam() -> Iterator[None]:
+    # Beam logs its internals through its own loggers and through the root logger.
+    before = logging.root.manager.disable
+    logging.disable(max(before, logging.ERROR))
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"apache_beam\..*")
+            yield
+    finally:
+        logging.disable(before)
+
+
+@contextmanager
+def _progress(reporter: Reporter, description: str) -> Iterator[None]:
+    finished = threading.Event()
+    started = time.monotonic()
+    count_before = _ReadRecords.count
+
+    def report() -> None:
+        elapsed_s = time.monotonic() - started
+        count = _ReadRecords.count - count_before
+        detail = f"{elapsed_s:.0f} s" + (f", {count:,} records" if count else "")
+        reporter.progress(description, float(count), None, detail)
+
+    def watch() -> None:
+        while not finished.wait(_REPORT_EVERY_S):
+            report()
+
+    watcher = threading.Thread(target=watch, name="beam-progress", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        finished.set()
+        watcher.join()
+        report()

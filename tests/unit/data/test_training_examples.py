@@ -1,0 +1,89 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfrs_twotower.data.training_examples import (
+    concatenate,
+    load_example_table,
+    read_training_examples,
+)
+from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
+
+
+def test_every_example_is_read_once_and_in_the_same_order(preprocessed, spec):
+    def ids(batch_size):
+        batches = read_training_examples(preprocessed, spec, batch_size=batch_size)
+        return [
+            (query, candidate, time)
+            for batch in batches.as_numpy_iterator()
+            for query, candidate, time in zip(
+                batch["query_id"], batch["candidate_id"], batch["timestamp"], strict=True
+            )
+        ]
+
+    whole = ids(4096)
+    assert len(whole) == len(set(whole)) == 60 * 7
+    assert ids(33) == whole
+
+
+def test_history_is_strictly_before_the_event(preprocessed, spec):
+    batch = next(read_training_examples(preprocessed, spec).as_numpy_iterator())
+    for candidate, history in zip(batch["candidate_id"], batch["query"]["history"], strict=True):
+        assert candidate not in history
+    assert set(np.unique(batch["label"])) == {5.0}
+    assert set(np.unique(batch["weight"])) == {1.0}
+
+
+def test_other_pattern(preprocessed, spec):
+    added = read_training_examples(preprocessed, spec, "fresh-*.tfrecord.gz")
+    assert sum(len(batch["label"]) for batch in added.as_numpy_iterator()) == 60
+
+
+def test_missing_directory(tmp_path, spec):
+    with pytest.raises(MissingArtifact, match="run the stage that writes it"):
+        read_training_examples(tmp_path, spec)
+
+
+def lengths(raw):
+    return {
+        "user_id": tf.strings.length(raw["user_id"]),
+        "history": tf.strings.length(raw["history"]),
+    }
+
+
+def test_tokens_and_rows_go_together(preprocessed, spec, corpus):
+    seen = []
+    table = load_example_table(preprocessed, spec, corpus, lengths, report=seen.append)
+    assert seen == [len(table)] == [60 * 7]
+    assert table.tokens["user_id"].tolist() == [7] * len(table)
+    assert table.tokens["history"].shape == (len(table), 6)
+    assert set(np.unique(table.tokens["history"])) == {0, 7}
+    assert len(table.query_ids) == 60
+    parity = [int(name[-2:]) % 2 for name in table.query_ids]
+    in_second_half = table.candidate_rows >= 20
+    assert (in_second_half == np.array(parity)[table.query_rows]).all()
+    assert table.candidate_rows.dtype == table.query_rows.dtype == np.int32
+
+
+def test_memory_is_what_the_documentation_says(preprocessed, spec, corpus):
+    table = load_example_table(preprocessed, spec, corpus, lengths)
+    assert table.bytes_per_example == 4 * (1 + 6) + 24
+
+
+def test_concatenate_renumbers_queries(preprocessed, spec, corpus):
+    train = load_example_table(preprocessed, spec, corpus, lengths)
+    added = load_example_table(preprocessed, spec, corpus, lengths, "fresh-*.tfrecord.gz")
+    both = concatenate(train, added)
+    assert len(both) == len(train) + len(added)
+    names = both.query_ids[both.query_rows]
+    assert (names[: len(train)] == train.query_ids[train.query_rows]).all()
+    assert (names[len(train) :] == added.query_ids[added.query_rows]).all()
+    assert (both.candidate_rows[len(train) :] == added.candidate_rows).all()
+
+
+def test_unknown_candidate(preprocessed, spec, corpus):
+    half = dataclasses.replace(corpus, ids=corpus.ids[:5])
+    with pytest.raises(CorruptArtifact, match="of a training example is not in the corpus"):
+        load_example_table(preprocessed, spec, half, lengths)

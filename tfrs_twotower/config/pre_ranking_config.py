@@ -1,0 +1,96 @@
+"""Pre-ranking section of a run config: mining retrieved candidates, and re-scoring them."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+
+from tfrs_twotower.config.model_config import IntTowerConfig
+from tfrs_twotower.config.training_config import EarlyStoppingConfig, FittingConfig, SoftmaxConfig
+from tfrs_twotower.documents import Document
+
+
+class MiningConfig(Document):
+    """Which retrieved candidates `mine` keeps for each training example."""
+
+    depth: PositiveInt = 50
+    """Retrieved candidates that are kept for each example, after the query's known positives are
+    left out."""
+    teacher: Literal["none", "ease", "bm25"] = "none"
+    """Model that scores the lists for distillation: `ease` from the history, `bm25` from the
+    texts."""
+    ease_lambda: PositiveFloat = 200.0
+    """L2 weight of EASE."""
+
+
+class ListTermsConfig(Document):
+    """Weights of the terms over [positive, mined negatives]; a weight of 0 leaves a term out."""
+
+    list_softmax: NonNegativeFloat = 1.0
+    """Softmax of the interaction score over the list."""
+    pointwise: NonNegativeFloat = 0.0
+    """Binary cross entropy of the positive (label 1) and the mined negatives (label 0)."""
+    listwise_kl: NonNegativeFloat = 0.0
+    """KL divergence from the teacher's softmax over the list."""
+    margin_mse: NonNegativeFloat = 0.0
+    """Squared difference between the teacher's margins and the model's (Hofstaetter et al.)."""
+    teacher_temperature: PositiveFloat = 1.0
+    """Divisor of the teacher's scores in both distillation terms."""
+
+
+class EaseMemberConfig(Document):
+    """A member in closed form: EASE (Steck 2019) on the query's history.
+
+    EASE's matrix is cut to a low rank, so that the score is an inner product of a query vector and
+    a candidate vector.
+    """
+
+    rank: PositiveInt = 128
+    """Dimension of the vectors."""
+    l2: PositiveFloat = 200.0
+    """L2 weight of EASE."""
+    half_lives: Annotated[tuple[PositiveFloat | None, ...], Field(min_length=1, max_length=16)] = (
+        None,
+        8.0,
+    )
+    """Half-lives in events, one score for each: an event counts half as much as an event that is
+    this many events more recent; with null all events count alike. Of repeated events with one
+    candidate the latest counts."""
+    max_candidates: PositiveInt = 20_000
+    """Largest corpus that is accepted: EASE inverts a matrix of this order."""
+
+
+class PreRankingConfig(FittingConfig):
+    """A second stage, of one IntTower or several, that re-scores retrieved candidates.
+
+    Its members learn from the candidates that retrieval returns as well as from the interactions,
+    so that training shows them what serving will. Their scores, the retrieval score and a few
+    signals of the candidate are joined in one weighted sum, whose weights are fitted on validation
+    queries.
+    """
+
+    num_candidates: PositiveInt = 200
+    """Retrieved candidates that are re-scored for each request."""
+    models: Annotated[tuple[IntTowerConfig, ...], Field(max_length=16)] = (
+        IntTowerConfig(kind="inttower"),
+    )
+    """The towers of each member, trained one after the other. Members that differ, for example in
+    history_half_life, help more than one larger member. May be empty if ease is set."""
+    ease: EaseMemberConfig | None = None
+    """A further member in closed form; needs a history and an id that is not hashed."""
+    mining: MiningConfig = MiningConfig()
+    """How negatives are mined."""
+    list_size: Annotated[int, Field(ge=1, le=1000)] = 8
+    """Mined negatives of an example in one step, drawn anew in each step."""
+    list_terms: ListTermsConfig = ListTermsConfig()
+    """Terms of the objective over the mined lists."""
+    popularity_days: tuple[PositiveFloat | None, ...] = (None, 30.0, 7.0)
+    """Windows in days, one signal for each: log(1 + the candidate's positive interactions in so
+    many last days of the training window); null is the whole window."""
+    batch_size: Annotated[int, Field(ge=2)] = 512
+    """Examples of one step, each with its list of negatives."""
+    epochs: PositiveInt | None = 5
+    """Largest number of passes over the training examples. Excludes max_steps."""
+    softmax: SoftmaxConfig = SoftmaxConfig()
+    """Objective of the retrieval head, which is trained at the same time."""
+    early_stopping: EarlyStoppingConfig | None = EarlyStoppingConfig(metric="ndcg@10")
+    """When to stop; the metric is measured on the whole cascade."""
