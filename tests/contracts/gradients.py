@@ -5,7 +5,7 @@ import tensorflow as tf
 
 
 def gradient_of(loss, *inputs):
-    """d sum(loss) / d inputs, as arrays; zeros where nothing connects them."""
+    """Returns d sum(loss) / d inputs as arrays; zeros for inputs that the loss does not use."""
     inputs = [tf.constant(value) for value in inputs]
     with tf.GradientTape() as tape:
         tape.watch(inputs)
@@ -16,17 +16,17 @@ def gradient_of(loss, *inputs):
 
 
 def finite_differences(loss, *inputs, step=1e-6):
-    """The same by central differences of float64 inputs."""
+    """Returns the same gradients by central differences of float64 inputs."""
     inputs = [np.array(value, np.float64) for value in inputs]
     slopes = []
     for value in inputs:
         slope = np.zeros_like(value)
         for cell in np.ndindex(*value.shape):
-            kept, totals = value[cell], []
-            for moved in (kept + step, kept - step):
-                value[cell] = moved
+            original, totals = value[cell], []
+            for shifted in (original + step, original - step):
+                value[cell] = shifted
                 totals.append(np.sum(loss(*(tf.constant(v) for v in inputs))))
-            value[cell] = kept
+            value[cell] = original
             slope[cell] = (totals[0] - totals[1]) / (2 * step)
         slopes.append(slope)
     return slopes

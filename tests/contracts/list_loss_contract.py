@@ -1,4 +1,4 @@
-"""What every loss of a list of candidates keeps to; a loss's test class inherits it."""
+"""The laws that every loss over a list of candidates obeys. The test of a loss inherits them."""
 
 import numpy as np
 import pytest
@@ -9,10 +9,10 @@ from tests.contracts.toy_set import NUM_CANDIDATES, recall_at_1_after_training
 
 
 class ListLossContract:
-    """Give `loss(scores, targets, present)`, `[batch]`; all three are `[batch, n]`.
+    """The inheriting class defines `loss(scores, targets, present)`, `[batch]`.
 
-    The positive stands in column 0. `of_best` and `of_rest` are the targets of a list of which
-    only the first candidate is wanted.
+    All three arguments are `[batch, n]`, and the positive is in column 0. `of_best` and `of_rest`
+    are the targets of a list whose first candidate is the only relevant one.
     """
 
     of_best, of_rest = 1.0, 0.0
@@ -28,7 +28,7 @@ class ListLossContract:
         present[:, :2] = True
         return scores, targets.astype(dtype), present
 
-    def test_one_number_a_list(self):
+    def test_one_number_per_list(self):
         losses = self.loss(*self.lists(0))
         assert losses.shape == (3,)
         assert losses.dtype == tf.float32
@@ -66,7 +66,7 @@ class ListLossContract:
                 assert np.isfinite(gradient).all()
 
     @pytest.mark.parametrize("filling", [0.0, 1e30, np.inf, np.nan])
-    def test_what_is_absent_does_not_matter_and_has_gradient_zero(self, filling):
+    def test_absent_entries_do_not_matter_and_have_gradient_zero(self, filling):
         scores, targets, present = self.lists(3)
         expected = self.loss(scores, targets, present)
         assert not present.all()

@@ -1,4 +1,4 @@
-"""What every loss of a batch of pairs keeps to; a loss's test class inherits it."""
+"""The laws that every loss over a batch of pairs obeys. The test of a loss inherits them."""
 
 import numpy as np
 import pytest
@@ -9,19 +9,19 @@ from tests.contracts.toy_set import NUM_CANDIDATES, recall_at_1_after_training
 
 
 class LossContract:
-    """Give `loss(queries, candidates, rows, temperature)`, `[batch]`.
+    """The inheriting class defines `loss(queries, candidates, rows, temperature)`, `[batch]`.
 
     Queries and candidates are `[batch, 4 or 16]`, candidate i is the positive of query i, and its
-    row is `rows[i]`: what a loss knows of a candidate (probability, mask) must follow its row.
+    row is `rows[i]`. Probabilities and masks of a candidate must depend on its row only.
     """
 
     def loss(self, queries, candidates, rows, temperature):
         raise NotImplementedError
 
     def frozen(self, queries, candidates, rows, temperature):
-        """A function of queries and candidates whose derivative at these is the loss's gradient.
+        """Returns a function of queries and candidates with the gradient of the loss at this point.
 
-        Only a loss with `stop_gradient` inside has to say which.
+        Only losses that use `stop_gradient` override it.
         """
         del queries, candidates
         return lambda q, c: self.loss(q, c, rows, temperature)
@@ -31,7 +31,7 @@ class LossContract:
         vectors /= np.linalg.norm(vectors, axis=2, keepdims=True)
         return vectors.astype(dtype)
 
-    def test_one_number_a_query(self):
+    def test_one_number_per_query(self):
         losses = self.loss(*self.pairs(0, 5), tf.range(5), 0.1)
         assert losses.shape == (5,)
         assert losses.dtype == tf.float32

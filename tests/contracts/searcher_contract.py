@@ -1,4 +1,4 @@
-"""What every searcher keeps to. A test class of a searcher inherits `SearcherContract`."""
+"""The laws that every searcher obeys. The test of a searcher inherits `SearcherContract`."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def unit_vectors(num_rows: int, dim: int, seed: int) -> np.ndarray:
 
 
 class SearcherContract:
-    """`make` gives a searcher whose answers are exact on small corpora."""
+    """`make` returns a searcher whose results are exact on small corpora."""
 
     def make(self, vectors: np.ndarray) -> Search:
         raise NotImplementedError
@@ -24,10 +24,10 @@ class SearcherContract:
         vectors, queries = unit_vectors(num_candidates, 8, 0), unit_vectors(5, 8, 1)
         scores, rows = self.make(vectors).search(tf.constant(queries), 10)
         ids = [str(row) for row in range(num_candidates)]
-        for query, found_scores, found_rows in zip(queries, scores, rows, strict=True):
+        for query, actual_scores, actual_rows in zip(queries, scores, rows, strict=True):
             expected_ids, expected_scores = search(query, vectors, ids, [], 10)
-            assert [str(r) if r >= 0 else "" for r in found_rows.numpy()] == expected_ids
-            np.testing.assert_allclose(found_scores, expected_scores, atol=1e-6)
+            assert [str(r) if r >= 0 else "" for r in actual_rows.numpy()] == expected_ids
+            np.testing.assert_allclose(actual_scores, expected_scores, atol=1e-6)
 
     def test_places_beyond_the_corpus_are_missing(self):
         scores, rows = self.make(unit_vectors(2, 8, 0)).search(
@@ -47,15 +47,15 @@ class SearcherContract:
         best = searcher.search(tf.constant(queries), 30)[1].numpy()
         excluded = np.concatenate([best[:, :25], best[:, :25], np.full((3, 2), -1)], axis=1)
         rows = searcher.search(tf.constant(queries), 20, tf.constant(excluded, tf.int32))[1]
-        for found, banned, order in zip(rows.numpy(), excluded, best, strict=True):
-            assert not set(found) & set(banned)
-            assert found[:5].tolist() == order[25:30].tolist()
-            assert len(set(found.tolist())) == 20
+        for actual, excluded_rows, order in zip(rows.numpy(), excluded, best, strict=True):
+            assert not set(actual) & set(excluded_rows)
+            assert actual[:5].tolist() == order[25:30].tolist()
+            assert len(set(actual.tolist())) == 20
 
     def test_excluding_everything_gives_an_empty_list(self):
         vectors = unit_vectors(20, 8, 4)
-        every = tf.range(20)[None, :]
-        scores, rows = self.make(vectors).search(tf.constant(vectors[:1]), 5, every)
+        all_rows = tf.range(20)[None, :]
+        scores, rows = self.make(vectors).search(tf.constant(vectors[:1]), 5, all_rows)
         assert rows.numpy().tolist() == [[-1] * 5]
         assert scores.numpy().tolist() == [[LOWEST] * 5]
 

@@ -1,4 +1,4 @@
-"""What every kind of tower promises. A kind's test inherits `TowerContract`.
+"""The laws that every kind of tower obeys. The test of a kind inherits `TowerContract`.
 
 The inheriting class sets `model`, the model section of the run config; its conftest provides
 `spec`, `assets`, `corpus` and `test_queries` (see `tests.fixtures.planted`).
@@ -27,7 +27,7 @@ class TowerContract:
     model: dict[str, Any]
 
     def objective(self, towers: Towers, query: TowerOutput, candidate: TowerOutput) -> tf.Tensor:
-        """What trains every weight; a kind whose towers say more than embeddings adds to it."""
+        """A loss that trains every weight; kinds with more outputs than embeddings extend it."""
         mixed = tf.random.stateless_normal([2, 64, towers.embedding_dim], [3, 4])
         loss = tf.reduce_sum(query.embedding * mixed[0, : len(query.embedding)])
         return loss + tf.reduce_sum(candidate.embedding * mixed[1, : len(candidate.embedding)])
@@ -45,14 +45,14 @@ class TowerContract:
         raw = {"query": test_queries.raw, "candidate": corpus.raw}[request.param]
         return getattr(towers, request.param), tensors(raw)
 
-    def test_property_6_8_4_embeddings_are_unit_vectors(self, side):
+    def test_embeddings_are_unit_vectors(self, side):
         tower, raw = side
         embeddings = tower(raw)
         assert embeddings.dtype == tf.float32
         assert embeddings.shape == [len(next(iter(raw.values()))), tower.embedding_dim]
         np.testing.assert_allclose(tf.norm(embeddings, axis=1), 1.0, rtol=1e-5)
 
-    def test_two_phases_are_one(self, side):
+    def test_embedding_tokens_equals_embedding_raw_features(self, side):
         tower, raw = side
         np.testing.assert_array_equal(tower.embed_tokens(tower.inputs(raw)), tower(raw))
 
@@ -62,7 +62,7 @@ class TowerContract:
         assert fields.shape[1:] == [tower.num_fields, tower.embedding_dim]
         assert tower.num_fields == len(tower.inputs.features)
 
-    def test_rows_do_not_know_each_other(self, side):
+    def test_rows_do_not_depend_on_each_other(self, side):
         tower, raw = side
         whole = tower(raw).numpy()
         order = np.random.default_rng(0).permutation(len(whole))
@@ -97,7 +97,7 @@ class TowerContract:
         for other in (traced, streamed, loaded.embed(raw)):
             np.testing.assert_allclose(other, eager, atol=2e-6)
 
-    def test_nothing_is_hidden_outside_training(self, side):
+    def test_nothing_is_dropped_outside_training(self, side):
         tower, raw = side
         np.testing.assert_array_equal(tower(raw), tower(raw))
 
@@ -109,9 +109,9 @@ class TowerContract:
             for name, value in tensors(test_queries.raw).items()
         }
         candidates = tensors(corpus.raw)
-        towers.settle(towers.candidate.inputs(candidates))
-        # A row without a value for what only a missing value trains; several batches, as one
-        # may hide what another shows.
+        towers.refresh_derived_state(towers.candidate.inputs(candidates))
+        # A row without values trains the weights of missing values. Several batches, because
+        # dropout may remove in one batch what another keeps.
         trained = {n: v for n, v in towers.named_variables().items() if v.trainable}
         reached = dict.fromkeys(trained, False)
         for _ in range(4):
@@ -127,7 +127,9 @@ class TowerContract:
                 dense = tf.convert_to_tensor(gradient).numpy()
                 assert np.isfinite(dense).all(), name
                 reached[name] |= bool(dense.any())
-        assert all(reached.values()), [name for name, found in reached.items() if not found]
+        assert all(reached.values()), [
+            name for name, has_gradient in reached.items() if not has_gradient
+        ]
 
     def test_table_gradients_are_sparse(self, towers, corpus, test_queries):
         tables = {n: v for n, v in towers.named_variables().items() if n.startswith("tables.")}
@@ -151,7 +153,7 @@ class TowerContract:
     def test_saved_towers_are_bit_equal(
         self, spec, assets, model_config, towers, corpus, test_queries, tmp_path
     ):
-        towers.settle(towers.candidate.inputs(tensors(corpus.raw)))
+        towers.refresh_derived_state(towers.candidate.inputs(tensors(corpus.raw)))
         save_towers(towers, spec, model_config, assets, tmp_path)
         loaded = load_towers(tmp_path)
         for name, variable in towers.named_variables().items():

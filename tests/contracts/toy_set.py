@@ -1,6 +1,6 @@
-"""A planted toy that every loss must learn: 50 candidates, and query i wants candidate i.
+"""A planted toy set that every loss must learn: the positive of query i is candidate i, of 50.
 
-Both sides are tables of vectors that start crowded in two clusters.
+Both sides are tables of vectors that start in two clusters.
 """
 
 import numpy as np
@@ -37,5 +37,5 @@ def recall_at_1_after_training(loss, *, steps=150):
 
     for _ in range(steps):
         step()
-    found = tf.argmax(tf.matmul(*embed(), transpose_b=True), axis=1)
-    return np.mean(found.numpy() == np.arange(NUM_CANDIDATES))
+    best = tf.argmax(tf.matmul(*embed(), transpose_b=True), axis=1)
+    return np.mean(best.numpy() == np.arange(NUM_CANDIDATES))

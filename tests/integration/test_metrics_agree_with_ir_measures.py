@@ -18,7 +18,7 @@ STRANGERS = {
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_property_11_6_1_every_metric_on_random_rankings(seed):
+def test_every_metric_agrees_on_random_rankings(seed):
     """Ties are broken before: the stranger is given our ranks as scores."""
     generator = np.random.default_rng(seed)
     num_queries, num_candidates, depth = 25, 60, 20

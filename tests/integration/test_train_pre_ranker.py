@@ -201,7 +201,7 @@ def test_without_validation_queries_it_says_so(with_refit, tmp_path):
     manifest = json.loads(path.read_text())
     manifest["counts"]["validation_queries"] = 0
     path.write_text(json.dumps(manifest))
-    with pytest.raises(TrainingError, match=r"pre_ranking weighs .* and the split has none"):
+    with pytest.raises(TrainingError, match=r"pre_ranking fits .* and the split has none"):
         pre_rank(other, tmp_path / "out")
 
 

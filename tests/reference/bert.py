@@ -1,7 +1,7 @@
-"""NumPy oracle of the BERT encoder (Devlin et al. 2019), from a checkpoint's tensors.
+"""NumPy oracle of the BERT encoder (Devlin et al. 2019), from the tensors of a checkpoint.
 
-Tensor names and the `[out, in]` layout of dense weights are those of the published checkpoints;
-one text at a time, one head at a time.
+Tensor names and the `[out, in]` layout of dense weights are those of the published checkpoints. The
+oracle encodes one text at a time, one head at a time.
 """
 
 import math
@@ -15,13 +15,13 @@ def gelu(x):
 
 
 def softmax(x):
-    """Over the last axis."""
+    """Softmax over the last axis."""
     shifted = np.exp(x - x.max(axis=-1, keepdims=True))
     return shifted / shifted.sum(axis=-1, keepdims=True)
 
 
 def layer_norm(x, scale, offset, epsilon):
-    """Over the last axis, with the biased variance."""
+    """Normalisation over the last axis, with the biased variance."""
     mean = x.mean(axis=-1, keepdims=True)
     variance = ((x - mean) ** 2).mean(axis=-1, keepdims=True)
     return scale * (x - mean) / np.sqrt(variance + epsilon) + offset

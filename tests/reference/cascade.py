@@ -1,4 +1,4 @@
-"""Two stages of ranking, one candidate at a time."""
+"""Oracle of two-stage ranking, one candidate at a time."""
 
 
 def dot(a, b):
@@ -6,24 +6,24 @@ def dot(a, b):
 
 
 def interaction(query_heads, candidate_heads):
-    """The sum over the query's heads of the best match among the candidate's."""
+    """The sum over query heads of the largest inner product with a candidate head."""
     return sum(max(dot(q, c) for c in candidate_heads) for q in query_heads)
 
 
 def cascade(
     query, candidates, query_heads, candidate_heads, signals, *, weights, left_out, size, k
 ):
-    """Rows of one query: (what retrieval hands on, what the cascade returns).
+    """Rows of one query: (the retrieved pool, the list of the cascade).
 
     Args:
-        query: its embedding.
+        query: embedding of the query.
         candidates: embeddings in row order.
-        query_heads: of the query, for each member.
-        candidate_heads: in row order, for each member.
-        signals: in row order.
-        weights: of retrieval, each member's interaction, each signal.
-        left_out: rows that may not be returned.
-        size: candidates that are scored again.
+        query_heads: heads of the query, for each member.
+        candidate_heads: heads in row order, for each member.
+        signals: signals in row order.
+        weights: weights of retrieval, each member's interaction, each signal.
+        left_out: rows that must not be returned.
+        size: number of candidates that are scored again.
         k: length of the list.
     """
     retrieval = {

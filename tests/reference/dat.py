@@ -1,4 +1,4 @@
-"""NumPy oracle of DAT (Yu et al., DLP-KDD 2021): loops on purpose, nothing of the project."""
+"""NumPy oracle of DAT (Yu et al., DLP-KDD 2021), with loops on purpose."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ def gated_mimic(augmented, other, labels):
 
 
 def category_alignment(embeddings, categories, rows):
-    """Sum over the smaller categories of ||C(major) - C(i)||_F^2, unbiased covariances."""
+    """Sum over the smaller categories of ||C(major) - C(i)||_F^2, with unbiased covariances."""
     members, seen = {}, set()
     for embedding, category, row in zip(embeddings, categories, rows, strict=True):
         if row not in seen and category > 1:
@@ -29,7 +29,7 @@ def category_alignment(embeddings, categories, rows):
 
 
 def segment_means(table, ids, segments, num_segments):
-    """Mean row of the distinct known ids of each known segment; None where there are none."""
+    """Mean row of the distinct known ids of each known segment; None without known ids."""
     means = []
     for segment in range(num_segments):
         known = {i for i, s in zip(ids, segments, strict=True) if s == segment and i > 1}
@@ -40,13 +40,13 @@ def segment_means(table, ids, segments, num_segments):
 
 
 def history_mean(memory, history):
-    """Mean of the written rows that a history names; None where there are none."""
+    """Mean of the written rows of a history's candidates; None without written rows."""
     rows = [memory[i] for i in history if i > 1 and np.any(memory[i])]
     return np.mean(rows, axis=0) if rows else None
 
 
 def served_vector(row, table, *substitutes):
-    """The learned row of a known id; else the first substitute that there is; else row 1."""
+    """The learned row of a known id, or the first available substitute, or row 1."""
     if row > 1:
         return table[row]
     for substitute in substitutes:

@@ -1,6 +1,6 @@
-"""Histories of one query by their definition, with quadratic loops on purpose.
+"""Oracle of the histories of one query, with quadratic loops on purpose.
 
-An event is `(timestamp, position, candidate id, counts)`; `counts` says whether it may stand in a
+An event is `(timestamp, position, candidate id, counts)`; `counts` says whether it may be in a
 history.
 """
 
@@ -22,6 +22,6 @@ def history_before(events, own, max_length):
 
 
 def history_leave_one_out(events, own, max_length):
-    """Candidates of all events, the own one left out wherever it was met."""
+    """Candidates of all events without that of the event `own`, wherever it occurs."""
     others = [event for event in events if event[2] != own[2]]
     return tuple(distinct_latest_first(others)[:max_length])

@@ -1,4 +1,4 @@
-"""NumPy oracles of IntTower: loops on purpose, one row at a time (Li et al., CIKM 2022)."""
+"""NumPy oracles of IntTower (Li et al., CIKM 2022), with loops on purpose, one row at a time."""
 
 import numpy as np
 
@@ -22,7 +22,7 @@ def interaction_scores(query_heads, candidate_heads):
 
 
 def gradient_of_candidate_heads(query_heads, candidate_heads):
-    """Gradient of one pair's score: a query head's vector, shared by the heads that tie for it."""
+    """Gradient of the score of one pair: each query head, split among the heads that tie for it."""
     gradient = np.zeros_like(candidate_heads)
     for query_head in query_heads:
         products = [float(np.dot(query_head, head)) for head in candidate_heads]
@@ -65,7 +65,7 @@ def dense_layers(fields, layers):
 
 
 def heads(outputs, kernels, head_dim):
-    """Heads of all participating layers, those of the first layer first, for one row."""
+    """Heads of all participating layers, in the order of the layers, for one row."""
     rows = []
     for output, kernel in zip(outputs, kernels, strict=True):
         projected = output @ kernel

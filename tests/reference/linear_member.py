@@ -1,4 +1,4 @@
-"""EASE, cut to a rank, of a decayed history, with dense matrices; imports nothing of ours."""
+"""Oracle of EASE, reduced to a rank, of a decayed history, with dense matrices."""
 
 from collections.abc import Sequence
 
@@ -31,7 +31,7 @@ def cut(x: np.ndarray, b: np.ndarray, rank: int) -> np.ndarray:
 def history_weights(
     histories: Sequence[Sequence[int]], half_life: float | None, num_candidates: int
 ) -> np.ndarray:
-    """Weight of each candidate in one query's histories, most recent first; rows below 0 pad."""
+    """Weight of each candidate in one query's histories, most recent first; -1 is padding."""
     weights = np.zeros(num_candidates)
     for history in histories:
         for position, row in enumerate(history):

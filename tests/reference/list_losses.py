@@ -1,12 +1,12 @@
-"""NumPy oracles of the losses of lists: loops on purpose, nothing of the project.
+"""NumPy oracles of the losses over lists, with loops on purpose.
 
-`present[i][j]` says whether place j of list i is filled; None stands for all.
+`present[i][j]` says whether entry j of list i is filled; None means that all are.
 """
 
 import math
 
 
-def _places(row, present, i):
+def _present_entries(row, present, i):
     return [j for j in range(len(row)) if present is None or present[i][j]]
 
 
@@ -20,7 +20,7 @@ def binary_cross_entropy(logits, labels, present=None):
     losses = []
     for i, row in enumerate(logits):
         terms = []
-        for j in _places(row, present, i):
+        for j in _present_entries(row, present, i):
             p = 1 / (1 + math.exp(-float(row[j])))
             y = float(labels[i][j])
             terms.append(-(y * math.log(p) + (1 - y) * math.log(1 - p)))
@@ -32,13 +32,15 @@ def listwise_kl(student, teacher, *, teacher_temperature, student_temperature, p
     """sum p_t log(p_t / p_s) over the list."""
     losses = []
     for i, row in enumerate(student):
-        places = _places(row, present, i)
-        if not places:
+        entries = _present_entries(row, present, i)
+        if not entries:
             losses.append(0.0)
             continue
-        wanted = _softmax([float(teacher[i][j]) / teacher_temperature for j in places])
-        found = _softmax([float(row[j]) / student_temperature for j in places])
-        losses.append(sum(t * math.log(t / s) for t, s in zip(wanted, found, strict=True)))
+        teacher_shares = _softmax([float(teacher[i][j]) / teacher_temperature for j in entries])
+        student_shares = _softmax([float(row[j]) / student_temperature for j in entries])
+        losses.append(
+            sum(t * math.log(t / s) for t, s in zip(teacher_shares, student_shares, strict=True))
+        )
     return losses
 
 
@@ -46,9 +48,11 @@ def margin_mse(student, teacher, present=None):
     """Mean of ((s_0 - s_j) - (t_0 - t_j))^2 over the negatives of the list."""
     losses = []
     for i, (s, t) in enumerate(zip(student, teacher, strict=True)):
-        places = _places(s, present, i)
+        entries = _present_entries(s, present, i)
         squares = [
-            (float(s[0] - s[j]) - float(t[0] - t[j])) ** 2 for j in places if j > 0 and 0 in places
+            (float(s[0] - s[j]) - float(t[0] - t[j])) ** 2
+            for j in entries
+            if j > 0 and 0 in entries
         ]
         losses.append(sum(squares) / len(squares) if squares else 0.0)
     return losses

@@ -1,4 +1,4 @@
-"""NumPy oracles of the losses: loops on purpose, equation numbers, nothing of the project."""
+"""Oracles of the losses in plain Python, with loops on purpose and equation numbers."""
 
 import math
 
@@ -167,7 +167,7 @@ def weighted_mean(losses, weights):
 
 
 def full_softmax_gradient(scores, positive):
-    """d/ds of -log softmax(s)[positive] over the whole catalogue."""
+    """d/ds of -log softmax(s)[positive] over the whole corpus."""
     largest = max(scores)
     exponentials = [math.exp(s - largest) for s in scores]
     total = sum(exponentials)
@@ -175,9 +175,9 @@ def full_softmax_gradient(scores, positive):
 
 
 def adamw(weights, gradients, *, rate, decay, beta_1=0.9, beta_2=0.999, epsilon=1e-7):
-    """Loshchilov and Hutter (ICLR 2019), algorithm 2, one scalar, a gradient at each step.
+    """Loshchilov and Hutter (ICLR 2019), algorithm 2, for one scalar with a gradient in each step.
 
-    None as a gradient leaves the weight and its momenta as they are (a row not in the batch).
+    A gradient of None changes neither the weight nor its momenta (a row that is not in the batch).
     """
     m = v = 0.0
     w = float(weights)

@@ -1,15 +1,15 @@
-"""Ranking metrics of one query, with loops. Nothing of the project is imported."""
+"""Oracles of the ranking metrics of one query, with loops on purpose."""
 
 import math
 
 
 def recall(ranked, relevant, k):
-    """TREC: found / all relevant."""
-    found = 0
+    """TREC: relevant candidates in the first k / all relevant candidates."""
+    hits = 0
     for row in ranked[:k]:
         if row in relevant:
-            found += 1
-    return found / len(relevant)
+            hits += 1
+    return hits / len(relevant)
 
 
 def hit_rate(ranked, relevant, k):
@@ -20,11 +20,11 @@ def hit_rate(ranked, relevant, k):
 
 
 def precision(ranked, relevant, k):
-    found = 0
+    hits = 0
     for row in ranked[:k]:
         if row in relevant:
-            found += 1
-    return found / k
+            hits += 1
+    return hits / k
 
 
 def mrr(ranked, relevant, k):
@@ -35,11 +35,11 @@ def mrr(ranked, relevant, k):
 
 
 def average_precision(ranked, relevant, k):
-    found, total = 0, 0.0
+    hits, total = 0, 0.0
     for rank, row in enumerate(ranked[:k], start=1):
         if row in relevant:
-            found += 1
-            total += found / rank
+            hits += 1
+            total += hits / rank
     return total / len(relevant)
 
 
@@ -55,7 +55,7 @@ def ndcg(ranked, gains, k):
 
 
 def auc(labels, scores):
-    """Pairs counted one by one; a tie is half a win."""
+    """Counts pairs one by one; a tie is half a win."""
     wins, pairs = 0.0, 0
     for i, positive in enumerate(labels):
         for j, negative in enumerate(labels):

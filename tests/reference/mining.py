@@ -1,4 +1,4 @@
-"""Mined lists and EASE scores of histories, as plain loops. Imports nothing of the project."""
+"""Oracles of mined lists and of the EASE scores of histories, with loops on purpose."""
 
 from collections.abc import Collection, Sequence
 
@@ -6,15 +6,15 @@ import numpy as np
 
 
 def mined_list(
-    scores: np.ndarray, known_positives: Collection[int], barred: Collection[int], depth: int
+    scores: np.ndarray, known_positives: Collection[int], excluded: Collection[int], depth: int
 ) -> list[int]:
-    """Rows by score descending, then row ascending, without those left out; -1 fills up."""
-    left = [
+    """Rows by score descending, then row ascending, without the excluded ones, padded with -1."""
+    remaining = [
         (-float(score), row)
         for row, score in enumerate(scores)
-        if row not in known_positives and row not in barred
+        if row not in known_positives and row not in excluded
     ]
-    rows = [row for _, row in sorted(left)[:depth]]
+    rows = [row for _, row in sorted(remaining)[:depth]]
     return rows + [-1] * (depth - len(rows))
 
 
@@ -33,6 +33,6 @@ def ease_weights(pairs: Collection[tuple[int, int]], num_candidates: int, l2: fl
 def ease_scores(
     weights: np.ndarray, history: Collection[int], target: int, rows: Sequence[int]
 ) -> list[float]:
-    """Sum of B_ij over the history's distinct candidates i but the target, for each row j."""
+    """Sum of B_ij over the distinct candidates i of the history but the target, for each row j."""
     profile = set(history) - {target}
     return [sum(float(weights[i, j]) for i in sorted(profile)) if j >= 0 else 0.0 for j in rows]

@@ -1,4 +1,4 @@
-"""NumPy oracle of what stands after the field vectors of a plain tower."""
+"""NumPy oracle of a plain tower after its field vectors."""
 
 import numpy as np
 

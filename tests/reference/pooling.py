@@ -4,7 +4,7 @@ import numpy as np
 
 
 def mean_of_rows(table, ids, weights=None):
-    """Weighted mean of table rows per list; id 0 is padding; no entry gives zeros."""
+    """Weighted mean of table rows of each list; id 0 is padding; an empty list gives zeros."""
     means = np.zeros((len(ids), table.shape[1]))
     for row, entries in enumerate(ids):
         total = 0.0

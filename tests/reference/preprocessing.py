@@ -1,4 +1,4 @@
-"""What preprocessing makes of a table of events, by definition and all in memory.
+"""Oracle of preprocessing: examples and queries of a table of events, all in memory.
 
 An event is a dict with query_id, candidate_id, timestamp, position, positive, label, split.
 """
@@ -25,35 +25,35 @@ def training_examples(events, split, *, length, window, positives_only, new_pair
     With new_pairs_only an event whose pair had a positive event before, by (time, position), is
     left out.
     """
-    found = {}
-    shown_splits = ORDER[: ORDER.index(split) + 1]
+    examples = {}
+    visible_splits = ORDER[: ORDER.index(split) + 1]
     for event in events:
         if event["split"] != split or not event["positive"]:
             continue
-        shown = [
-            e for e in events if e["query_id"] == event["query_id"] and e["split"] in shown_splits
+        visible = [
+            e for e in events if e["query_id"] == event["query_id"] and e["split"] in visible_splits
         ]
-        place = (event["timestamp"], event["position"])
-        repeats = any(
+        moment = (event["timestamp"], event["position"])
+        is_repeated = any(
             e["positive"]
             and e["candidate_id"] == event["candidate_id"]
-            and (e["timestamp"], e["position"]) < place
-            for e in shown
+            and (e["timestamp"], e["position"]) < moment
+            for e in visible
         )
-        if new_pairs_only and repeats:
+        if new_pairs_only and is_repeated:
             continue
-        past = _as_history(shown, positives_only)
+        past = _as_history(visible, positives_only)
         own = (event["timestamp"], event["position"], event["candidate_id"], True)
         if window == "before":
             history = history_before(past, own, length)
         elif split == "train":
             history = history_leave_one_out(past, own, length)
-        else:  # what came before, as if the own candidate had never been met
+        else:  # the earlier events, without those of the own candidate
             others = [e for e in past if e[2] != own[2]]
             history = history_before(others, own, length)
         key = (event["query_id"], event["candidate_id"], event["timestamp"], event["position"])
-        found[key] = history
-    return found
+        examples[key] = history
+    return examples
 
 
 def evaluated_queries(
@@ -63,7 +63,7 @@ def evaluated_queries(
     earlier_splits = ORDER[: ORDER.index(split)]
     trained_queries = {e["query_id"] for e in events if e["split"] == "train"}
     trained_candidates = {e["candidate_id"] for e in events if e["split"] == "train"}
-    found = {}
+    queries = {}
     for query in sorted({e["query_id"] for e in events if e["split"] == split}):
         if known_queries and query not in trained_queries:
             continue
@@ -80,5 +80,5 @@ def evaluated_queries(
         if relevant:
             past = _as_history(earlier, positives_only)
             history = tuple(distinct_latest_first(past)[:length])
-            found[query] = (history, relevant, seen, len(earlier))
-    return found
+            queries[query] = (history, relevant, seen, len(earlier))
+    return queries

@@ -1,4 +1,4 @@
-"""Splits by their definition, on whole tables held in memory."""
+"""Oracle of the splits, on whole tables in memory."""
 
 import math
 

@@ -1,1 +1,1 @@
-"""Room `closed_form`: scorers that are computed, not trained; baselines, teachers, members."""
+"""Room `closed_form`: scorers that are computed, not trained: baselines, teachers, members."""

@@ -8,16 +8,16 @@ import numpy as np
 import Stemmer
 from numpy.typing import NDArray
 
-logging.getLogger("bm25s").setLevel(logging.WARNING)  # it asks for DEBUG when imported
+logging.getLogger("bm25s").setLevel(logging.WARNING)  # the import of bm25s sets DEBUG
 
 ANALYSER = "bm25s lucene, English stop words, Snowball stemmer"
 
 
 class Bm25Index:
-    """The corpus, analysed and weighed.
+    """BM25 scores of the texts of a corpus.
 
     score = sum over query terms t of idf(t) tf / (tf + k1 (1 - b + b |d| / average |d|)), with
-    idf(t) = log(1 + (N - df + .5) / (df + .5)). A repeated query term counts repeatedly.
+    idf(t) = log(1 + (N - df + .5) / (df + .5)). A repeated query term counts each time.
     """
 
     def __init__(self, texts: Sequence[str], *, k1: float, b: float) -> None:
@@ -30,7 +30,7 @@ class Bm25Index:
             self._model.index(terms, show_progress=False)
 
     def terms(self, texts: Sequence[str]) -> list[list[str]]:
-        """The stemmed terms of each text, stop words left out."""
+        """Returns the stemmed terms of each text, without stop words."""
         return bm25s.tokenize(
             list(texts),
             stopwords="en",
@@ -40,7 +40,7 @@ class Bm25Index:
         )
 
     def scores(self, terms: list[str]) -> NDArray[np.float32]:
-        """`[num_candidates]` scores of one analysed query; 0 where no term is shared."""
+        """Returns `[num_candidates]` scores of one analysed query; 0 if no term is shared."""
         if self._empty or not terms:
             return np.zeros(self._num_candidates, np.float32)
         return np.asarray(self._model.get_scores(terms), np.float32)

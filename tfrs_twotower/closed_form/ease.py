@@ -10,14 +10,14 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 
 from tfrs_twotower.errors import DataError
 
-_LEAST_SHARE = 1e-12
-"""Of the largest eigenvalue; below it, a direction is rounding."""
+_MIN_EIGENVALUE_SHARE = 1e-12
+"""Eigenvalues below this share of the largest are rounding errors."""
 
 
 def binary_matrix(
     rows: NDArray[np.integer], columns: NDArray[np.integer], num_rows: int, num_columns: int
 ) -> sparse.csr_matrix:
-    """`[num_rows, num_columns]` float32, 1 where a pair stands once or several times."""
+    """Returns `[num_rows, num_columns]` float32, 1 for every pair, however often it occurs."""
     matrix = sparse.csr_matrix(
         (np.ones(len(rows), np.float32), (rows, columns)), shape=(num_rows, num_columns)
     )
@@ -27,22 +27,22 @@ def binary_matrix(
 
 
 def co_occurrences(matrix: sparse.csr_matrix) -> NDArray[np.float32]:
-    """X'X, `[num_candidates, num_candidates]`: queries that chose both (exact below 2^24)."""
+    """Returns X'X: how many queries chose both candidates (exact below 2^24)."""
     return np.asarray((matrix.T @ matrix).todense(), np.float32)
 
 
 def ease_weights(gram: NDArray[np.float32], l2: float) -> NDArray[np.float32]:
-    """B of equation 8: P = (X'X + l2 I)^-1, B_ij = -P_ij / P_jj, and a diagonal of 0.
+    """Computes B of equation 8: P = (X'X + l2 I)^-1, B_ij = -P_ij / P_jj, with a diagonal of 0.
 
-    P is symmetric and positive definite, so it is inverted by its Cholesky factor: half the work
-    of a general inverse.
+    X'X + l2 I is symmetric and positive definite, so it is inverted by its Cholesky factor, which
+    takes half the work of a general inverse.
 
     Args:
         gram: `co_occurrences` of the interactions.
         l2: weight of the penalty, > 0.
 
     Returns:
-        `[num_candidates, num_candidates]` float32. Needs 16 bytes for each pair meanwhile.
+        `[num_candidates, num_candidates]` float32. The computation needs 16 bytes for each pair.
 
     Raises:
         DataError: the matrix cannot be inverted.
@@ -54,8 +54,8 @@ def ease_weights(gram: NDArray[np.float32], l2: float) -> NDArray[np.float32]:
         factor, failed = lapack.dpotri(factor, lower=1, overwrite_c=1)
     if failed:
         raise DataError(
-            f"EASE: X'X + {l2} I cannot be inverted (LAPACK says {failed}); raise "
-            "this L2 weight, or do without EASE."
+            f"EASE: X'X + {l2} I cannot be inverted (LAPACK returns {failed}); raise "
+            "this L2 weight, or leave EASE out."
         )
     diagonal = factor.diagonal().copy()
     weights = factor.astype(np.float32)
@@ -69,8 +69,8 @@ class EaseFactors(NamedTuple):
     """Two vectors of each candidate.
 
     Attributes:
-        history: `[num_candidates, rank]` float32, rows of B V: added up over a history.
-        candidates: `[num_candidates, rank]` float32, rows of V: what a history's sum meets.
+        history: `[num_candidates, rank]` float32, rows of B V, which are added up over a history.
+        candidates: `[num_candidates, rank]` float32, rows of V, which are multiplied with the sum.
     """
 
     history: NDArray[np.float32]
@@ -78,10 +78,10 @@ class EaseFactors(NamedTuple):
 
 
 def ease_factors(chosen: sparse.csr_matrix, *, l2: float, rank: int) -> EaseFactors:
-    """Fits EASE and cuts it to a rank.
+    """Fits EASE and reduces it to a rank.
 
-    A rank above the number of candidates is that number; a direction in which no query of the fit
-    has a score is 0. So are both vectors of a candidate that nobody chose.
+    The rank is at most the number of candidates. A direction in which no query of the fit has a
+    score is set to 0, and so are both vectors of a candidate that nobody chose.
 
     Args:
         chosen: `[num_queries, num_candidates]` of zeros and ones, X.
@@ -99,8 +99,8 @@ def ease_factors(chosen: sparse.csr_matrix, *, l2: float, rank: int) -> EaseFact
         return EaseFactors(nothing, nothing)
     values, vectors = _first_eigenvectors(chosen.astype(np.float64), weights, rank)
     largest = np.abs(vectors).argmax(axis=0)
-    vectors *= np.sign(vectors[largest, np.arange(rank)])  # both signs are eigenvectors
-    vectors[:, values <= _LEAST_SHARE * values.max()] = 0.0
+    vectors *= np.sign(vectors[largest, np.arange(rank)])  # an eigenvector may have either sign
+    vectors[:, values <= _MIN_EIGENVALUE_SHARE * values.max()] = 0.0
     vectors[np.asarray(chosen.sum(axis=0)).ravel() == 0] = 0.0
     return EaseFactors((weights @ vectors).astype(np.float32), vectors.astype(np.float32))
 
@@ -108,9 +108,9 @@ def ease_factors(chosen: sparse.csr_matrix, *, l2: float, rank: int) -> EaseFact
 def _first_eigenvectors(
     chosen: sparse.csr_matrix, weights: NDArray[np.float64], rank: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Largest eigenvalues of (XB)'(XB), falling, and their vectors in columns."""
+    """Returns the largest eigenvalues of (XB)'(XB), descending, and their vectors in columns."""
     num_candidates = len(weights)
-    if 2 * rank >= num_candidates:  # Lanczos needs room
+    if 2 * rank >= num_candidates:  # Lanczos needs more dimensions than vectors
         scores = chosen @ weights
         values, vectors = np.linalg.eigh(scores.T @ scores)
     else:

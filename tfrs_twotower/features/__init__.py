@@ -1,1 +1,1 @@
-"""The first phase of a tower: raw values to tokens, the same offline and at the server."""
+"""Room `features`: the first phase of a tower, from raw values to tokens."""

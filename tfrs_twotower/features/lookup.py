@@ -9,15 +9,14 @@ from numpy.typing import NDArray
 from tfrs_twotower.data.assets import Assets
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.specs import (
+    NUM_SPECIAL_ROWS,
+    PADDING_ROW,
+    UNKNOWN_ROW,
     CategoricalFeature,
     FeatureSpec,
     IdFeature,
     MultiCategoricalFeature,
 )
-
-PADDING_ROW = 0
-UNKNOWN_ROW = 1
-NUM_SPECIAL_ROWS = 2
 
 
 class Lookup(Protocol):

@@ -1,33 +1,24 @@
-"""The first phase of a tower: raw values to tokens. All string work is here, no weights are."""
+"""The first phase of a tower: from raw values, with all strings, to tokens; it has no weights."""
 
 from collections.abc import Callable, Mapping, Sequence
 
 import tensorflow as tf
 from typing_extensions import assert_never
 
+from tfrs_twotower import specs
 from tfrs_twotower.data.assets import Assets
 from tfrs_twotower.data.raw_inputs import RawBatch, raw_signature
 from tfrs_twotower.errors import FeatureSpecError
 from tfrs_twotower.features.lookup import Lookup
 from tfrs_twotower.features.numbers import Bucket, ScaledNumber, calendar_part
 from tfrs_twotower.features.wordpiece import WordPiece
-from tfrs_twotower.specs import (
-    CategoricalFeature,
-    Feature,
-    HistoryFeature,
-    IdFeature,
-    MultiCategoricalFeature,
-    NumericFeature,
-    TextFeature,
-    TimestampFeature,
-)
 
 Tokens = dict[str, tf.Tensor]
 Tokeniser = Callable[[tf.Tensor], tf.Tensor]
 
 
 class TowerInputs(tf.Module):
-    """Maps the raw features of one side to tokens, the same offline and at the server.
+    """Maps the raw features of one side to tokens, identically offline and at the server.
 
     kind               token
     id, categorical    int32 `[batch]`: row of a table
@@ -42,7 +33,7 @@ class TowerInputs(tf.Module):
     def __init__(
         self,
         side: str,
-        features: Sequence[Feature],
+        features: Sequence[specs.Feature],
         assets: Assets,
         lookups: Mapping[str, Lookup],
         word_pieces: Mapping[str, WordPiece],
@@ -51,12 +42,12 @@ class TowerInputs(tf.Module):
         """Builds the tokenisers.
 
         Args:
-            side: `query` or `candidate`; names the side's statistics.
+            side: `query` or `candidate`, under which the statistics are stored.
             features: the side's features.
             assets: statistics of the numeric features.
-            lookups: by vocabulary name, shared with the other side.
-            word_pieces: by vocabulary name, shared with the other side.
-            history_lookup: the candidate id's lookup, for histories.
+            lookups: lookups by vocabulary name, shared with the other side.
+            word_pieces: tokenisers by vocabulary name, shared with the other side.
+            history_lookup: the lookup of candidate ids, for histories.
         """
         super().__init__(name=f"{side}_inputs")
         self.features = tuple(features)
@@ -68,7 +59,7 @@ class TowerInputs(tf.Module):
                 feature, assets.numeric(f"{side}.{feature.name}")
             )
             for feature in features
-            if isinstance(feature, NumericFeature)
+            if isinstance(feature, specs.NumericFeature)
         }
 
     @property
@@ -77,10 +68,10 @@ class TowerInputs(tf.Module):
         return raw_signature(self.features)
 
     def __call__(self, raw: RawBatch) -> Tokens:
-        """Tokens of a raw batch; inputs beyond the side's features are ignored.
+        """Returns the tokens of a raw batch; inputs that are not features of the side are ignored.
 
         Raises:
-            FeatureSpecError: a feature is not in the batch.
+            FeatureSpecError: a feature is missing in the batch.
         """
         absent = [feature.name for feature in self.features if feature.name not in raw]
         if absent:
@@ -93,28 +84,28 @@ class TowerInputs(tf.Module):
             for feature in self.features
         }
 
-    def num_rows(self, feature: NumericFeature) -> int:
-        """Rows of the table of a bucketised number."""
+    def num_rows(self, feature: specs.NumericFeature) -> int:
+        """Returns the number of rows that a bucketised number needs."""
         return int(self._numbers[feature.name].num_rows)
 
     @tf.autograph.experimental.do_not_convert  # AutoGraph cannot read class patterns
-    def _tokenise(self, feature: Feature, values: tf.Tensor) -> tf.Tensor:
+    def _tokenise(self, feature: specs.Feature, values: tf.Tensor) -> tf.Tensor:
         match feature:
-            case IdFeature() | CategoricalFeature():
+            case specs.IdFeature() | specs.CategoricalFeature():
                 return self._lookups[feature.vocabulary_name](values)
-            case MultiCategoricalFeature():
+            case specs.MultiCategoricalFeature():
                 return self._lookups[feature.vocabulary_name](values[:, : feature.max_values])
-            case HistoryFeature():
+            case specs.HistoryFeature():
                 if self._history_lookup is None:
                     raise ValueError(f"{self.name}: the history '{feature.name}' has no lookup")
                 return self._history_lookup(values[:, : feature.max_length])
-            case TextFeature():
+            case specs.TextFeature():
                 return self._word_pieces[feature.vocabulary_name](
                     values, feature.max_tokens, mark_ends=feature.encoder == "pretrained"
                 )
-            case NumericFeature():
+            case specs.NumericFeature():
                 return self._numbers[feature.name](tf.cast(values, tf.float32))
-            case TimestampFeature():
+            case specs.TimestampFeature():
                 seconds = tf.cast(values, tf.int64)
                 return tf.stack([calendar_part(seconds, part) for part in feature.parts], axis=1)
             case _:

@@ -1,8 +1,8 @@
 """WordPiece tokenisation of text inside the graph.
 
-BERT's basic tokeniser and greedy longest-match pieces, in tf-text's single-pass form (Song et al.
-2021, "Fast WordPiece Tokenization"), twenty times faster here than its two-step BertTokenizer
-with the same output.
+This is BERT's basic tokeniser with greedy longest-match pieces, in the single-pass form of tf-text
+(Song et al. 2021, "Fast WordPiece Tokenization"). It was twenty times faster when measured than
+tf-text's two-step BertTokenizer, with the same output.
 """
 
 import tensorflow as tf
@@ -17,7 +17,7 @@ END_PIECE = "[SEP]"
 
 
 class WordPiece(tf.Module):
-    """Text `[batch]` to piece ids `[batch, max_tokens]`, padded with 0."""
+    """Maps texts `[batch]` to piece ids `[batch, max_tokens]`, padded with 0."""
 
     def __init__(self, vocabulary: list[str], name: str, *, lower_case: bool) -> None:
         super().__init__(name=name)
@@ -30,16 +30,16 @@ class WordPiece(tf.Module):
         )
 
     def __call__(self, texts: tf.Tensor, max_tokens: int, *, mark_ends: bool = False) -> tf.Tensor:
-        """Piece ids of texts.
+        """Tokenises texts.
 
-        Bytes that are not UTF-8 are dropped, as BERT's cleaning drops U+FFFD; control characters
-        and NUL are dropped too. An empty text is all padding.
+        Bytes that are not UTF-8 are dropped, as BERT's cleaning drops U+FFFD; so are control
+        characters and NUL. An empty text becomes padding.
 
         Args:
             texts: `[batch]` string.
             max_tokens: width of the result; further pieces are dropped.
-            mark_ends: put `[CLS]` before and `[SEP]` after the pieces, within `max_tokens`, as
-                pretrained encoders expect.
+            mark_ends: whether `[CLS]` precedes and `[SEP]` follows the pieces, within `max_tokens`,
+                as pretrained encoders expect.
 
         Returns:
             `[batch, max_tokens]` int32.
@@ -51,15 +51,14 @@ class WordPiece(tf.Module):
         absent = [piece for piece in (START_PIECE, END_PIECE) if piece not in self._position]
         if absent:
             raise CorruptArtifact(
-                f"vocabularies/{self._vocabulary_name}.txt: has no "
-                f"{' and no '.join(absent)}, which a pretrained encoder expects around a text. Use "
-                "the checkpoint's own vocab.txt."
+                f"vocabularies/{self._vocabulary_name}.txt: lacks {' and '.join(absent)}, which a "
+                "pretrained encoder expects around a text. Use the checkpoint's own vocab.txt."
             )
         pieces = pieces[:, : max_tokens - 2]
-        some = tf.cast(pieces.row_lengths() > 0, tf.int64)
+        not_empty = tf.cast(pieces.row_lengths() > 0, tf.int64)
         start, end = (
             tf.RaggedTensor.from_row_lengths(
-                tf.fill([tf.reduce_sum(some)], self._position[piece]), some
+                tf.fill([tf.reduce_sum(not_empty)], self._position[piece]), not_empty
             )
             for piece in (START_PIECE, END_PIECE)
         )

@@ -1,4 +1,4 @@
-"""BERT's encoder (Devlin et al. 2019): post-LN transformer layers, with a checkpoint's weights."""
+"""The BERT encoder (Devlin et al. 2019): post-LN layers with the weights of a checkpoint."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ Tensors = Mapping[str, npt.NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class BertShape:
-    """BertShape of a BERT encoder."""
+    """Dimensions of a BERT encoder, read from its checkpoint."""
 
     num_pieces: int
     hidden_dim: int
@@ -29,7 +29,7 @@ class BertShape:
 
 
 class BertEncoder(tf.Module):
-    """Token ids to contextual vectors; every token is of segment 0."""
+    """Maps token ids to contextual vectors; every token belongs to segment 0."""
 
     def __init__(self, weights: WeightMaker, shape: BertShape) -> None:
         super().__init__(name="bert")
@@ -45,7 +45,7 @@ class BertEncoder(tf.Module):
         ]
 
     def __call__(self, tokens: tf.Tensor) -> tf.Tensor:
-        """Vectors `[batch, width, hidden_dim]` of tokens `[batch, width]`; 0 is padding."""
+        """Returns vectors `[batch, width, hidden_dim]` of tokens `[batch, width]`; 0 is padding."""
         width = tf.shape(tokens)[1]
         vectors = tf.gather(self._pieces, tokens) + self._positions[:width] + self._segment
         vectors = self._norm(vectors)
@@ -54,7 +54,7 @@ class BertEncoder(tf.Module):
         return vectors
 
     def assign(self, tensors: Tensors) -> None:
-        """Takes a checkpoint's weights, under the names of the published BERT models.
+        """Sets the weights from a checkpoint with the tensor names of the published BERT models.
 
         Raises:
             KeyError: a tensor is missing.
@@ -87,7 +87,7 @@ class PostNormLayer(tf.Module):
         return self._feed_forward_norm(vectors + self._feed_forward(vectors))
 
     def assign(self, tensors: Tensors, prefix: str) -> None:
-        """Takes the layer's weights; a dense kernel is stored as `[out, in]`."""
+        """Sets the weights of the layer; a checkpoint stores dense kernels as `[out, in]`."""
         names = {
             "query": "attention.self.query",
             "key": "attention.self.key",
@@ -96,7 +96,7 @@ class PostNormLayer(tf.Module):
         }
         self._attention.assign(
             {part: tensors[f"{prefix}{name}.weight"].T for part, name in names.items()},
-            # A key bias shifts all scores of a row alike, so leaving it out changes nothing.
+            # A key bias shifts all scores of a row equally, so the softmax does not depend on it.
             {
                 part: tensors[f"{prefix}{name}.bias"]
                 for part, name in names.items()

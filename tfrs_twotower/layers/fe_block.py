@@ -1,9 +1,9 @@
-"""The FE-Block of IntTower: heads of both towers, and how they meet.
+"""The FE-Block of IntTower: the heads of both towers, and the score of their pairs.
 
 A score is the sum over query heads of the largest inner product with a candidate head,
-s = sum_r max_h <U_r, V_h> (Li et al., CIKM 2022). All query layers meet the same candidate heads,
-so they are stacked to R = L * H_q heads and one matrix product serves them all. Where candidate
-heads tie for the largest, the gradient is split evenly among them.
+s = sum_r max_h <U_r, V_h> (Li et al., CIKM 2022). All query layers are compared with the same
+candidate heads, so their heads are stacked to R = L * H_q and one matrix product scores them all.
+Where several candidate heads share the largest product, the gradient is split evenly among them.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,8 +20,8 @@ _MOST_PRODUCTS = 2**21
 class HeadMaps(tf.Module):
     """One linear map, without a bias, from each participating layer to its heads.
 
-    Cosine heads have unit length, and their maps start close to the identity: head after head
-    takes the next coordinates of its layer, beginning anew at its end.
+    Cosine heads have unit length, and their maps start close to the identity: each head takes the
+    next coordinates of its layer, and after the last coordinate the first follows again.
     """
 
     def __init__(
@@ -41,10 +41,10 @@ class HeadMaps(tf.Module):
             input_dims: widths of the participating layers.
             num_heads: heads of each layer.
             head_dim: dimension of a head.
-            num_summands: heads of the query side, over all layers. With it and the dimension the
-                initial kernels are sized so that the scores of new towers, whose vectors have
+            num_summands: heads of the query side, over all layers. Together with the dimension it
+                scales the initial kernels so that the scores of new towers, whose vectors have
                 entries of about 0.1, are of order 1.
-            cosine: normalises the heads.
+            cosine: whether the heads are normalised.
         """
         super().__init__(name="heads")
         self._head_dim = head_dim
@@ -60,9 +60,10 @@ class HeadMaps(tf.Module):
                 kernel.assign_add(tf.one_hot(tf.range(width) % dim, dim, axis=0))
 
     def __call__(self, layers: Sequence[tf.Tensor]) -> tf.Tensor:
-        """Heads `[batch, num_layers * num_heads, head_dim]` of layers `[batch, input_dim]`.
+        """Returns heads `[batch, num_layers * num_heads, head_dim]`, in the order of the layers.
 
-        The heads of the first layer stand first.
+        Args:
+            layers: the participating layers, `[batch, input_dim]` each.
         """
         maps = zip(layers, self._kernels, strict=True)
         heads = tf.concat([tf.matmul(layer, kernel) for layer, kernel in maps], axis=1)
@@ -71,7 +72,7 @@ class HeadMaps(tf.Module):
 
 
 def interaction_scores(query_heads: tf.Tensor, candidate_heads: tf.Tensor) -> tf.Tensor:
-    """Scores of listed candidates, from cached heads: one product for each query.
+    """Scores each query with its own list of candidates, from cached heads.
 
     Args:
         query_heads: `[batch, R, head_dim]`.
@@ -84,17 +85,17 @@ def interaction_scores(query_heads: tf.Tensor, candidate_heads: tf.Tensor) -> tf
     batch, n, _, _ = tf.unstack(tf.shape(candidate_heads))
     flat = tf.reshape(candidate_heads, [batch, n * num_heads, dim])
     products = tf.matmul(flat, query_heads, transpose_b=True)
-    # Query heads innermost: a maximum over an innermost axis of a few heads runs far slower.
+    # Query heads innermost, because a maximum over a short innermost axis runs far slower.
     products = tf.reshape(products, [batch, n, num_heads, query_heads.shape[1]])
     return tf.reduce_sum(tf.reduce_max(products, axis=2), axis=2)
 
 
 def all_pairs(query_heads: tf.Tensor, candidate_heads: tf.Tensor) -> tf.Tensor:
-    """Scores of every query with every candidate.
+    """Scores every query with every candidate.
 
-    Goes over the queries in chunks of 8 MB of products, and computes a chunk again for its
-    gradient, so that the memory does not grow with the batch. This is faster than one piece, too:
-    the products of a chunk do not leave the processor's cache.
+    The queries are processed in chunks of 8 MB of products, and the gradient recomputes each
+    chunk, so that memory does not grow with the batch. Chunks are also faster than one large
+    product, because the products of a chunk stay in the processor's cache.
 
     Args:
         query_heads: `[batch, R, head_dim]`.
@@ -124,7 +125,7 @@ def _all_pairs_of_chunk(
     query_heads: tf.Tensor, candidate_heads: tf.Tensor
 ) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]]:
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        # What the tape would do after `recompute_grad`, with fewer passes over the products.
+        # Equals the tape's gradient after `recompute_grad`, with fewer passes over the products.
         products, rows, columns = _products(query_heads, candidate_heads)
         largest = tf.reduce_max(products, axis=2, keepdims=True)
         chosen = tf.cast(products == largest, products.dtype)
@@ -143,11 +144,11 @@ def _all_pairs_of_chunk(
 def _products(
     query_heads: tf.Tensor, candidate_heads: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Products `[rows, R, H, columns]`, and the two matrices that they are the product of."""
+    """Returns products `[rows, R, H, columns]`, and the two matrices that were multiplied."""
     num_query_heads, dim = query_heads.shape[1:]
     num_heads = candidate_heads.shape[1]
     rows = tf.reshape(query_heads, [-1, dim])
-    # Candidates innermost, for the reason above.
+    # Candidates innermost, because a maximum over a short innermost axis runs far slower.
     columns = tf.reshape(tf.transpose(candidate_heads, [1, 0, 2]), [-1, dim])
     products = tf.matmul(rows, columns, transpose_b=True)
     shape = [-1, num_query_heads, num_heads, tf.shape(candidate_heads)[0]]

@@ -1,10 +1,10 @@
-"""Encoders of fields: tokens of one feature to one vector, from table rows or from a number."""
+"""Field encoders: one vector for the tokens of a feature, from table rows or from a number."""
 
 from typing import Protocol
 
 import tensorflow as tf
 
-from tfrs_twotower.layers.hiding import Hiding
+from tfrs_twotower.layers.dropout import TrainingDropout
 from tfrs_twotower.layers.initial import WeightMaker
 from tfrs_twotower.layers.tables import MAIN_STDDEV, SIDE_STDDEV, mean_of_rows, row_or_zero
 
@@ -12,68 +12,68 @@ from tfrs_twotower.layers.tables import MAIN_STDDEV, SIDE_STDDEV, mean_of_rows, 
 class FieldEncoder(Protocol):
     """Encodes one feature."""
 
-    def __call__(self, tokens: tf.Tensor, hiding: Hiding | None) -> tf.Tensor:
+    def __call__(self, tokens: tf.Tensor, dropout: TrainingDropout | None) -> tf.Tensor:
         """Field vectors `[batch, embedding_dim]`; zero where the value is missing.
 
         Args:
             tokens: the feature's tokens, as `TowerInputs` makes them.
-            hiding: source of random masks in training; None otherwise.
+            dropout: source of random masks in training; None outside training.
         """
 
 
 class NumberField(tf.Module):
-    """A direction for the value, and a vector for a missing value."""
+    """A learned direction, scaled by the number, and a learned vector for a missing number."""
 
     def __init__(self, weights: WeightMaker, dim: int, name: str) -> None:
         super().__init__(name=name)
         self._kernel = weights.normal("kernel", [2, dim], SIDE_STDDEV)
 
-    def __call__(self, tokens: tf.Tensor, hiding: Hiding | None) -> tf.Tensor:
-        """Vectors of tokens `[batch, 2]`: scaled value, missing indicator."""
+    def __call__(self, tokens: tf.Tensor, dropout: TrainingDropout | None) -> tf.Tensor:
+        """Returns vectors for tokens `[batch, 2]`: scaled value, missing indicator."""
         return tf.matmul(tokens, self._kernel)
 
 
 class RowField(tf.Module):
-    """The row of one value; with `id_dropout`, training sometimes shows the unknown row."""
+    """The row of one value; `id_dropout` replaces some known ids by the unknown row in training."""
 
     def __init__(self, table: tf.Variable, name: str, *, id_dropout: float = 0.0) -> None:
         super().__init__(name=name)
         self._table = table
         self._id_dropout = id_dropout
 
-    def __call__(self, tokens: tf.Tensor, hiding: Hiding | None) -> tf.Tensor:
-        """Rows of tokens `[batch]`."""
-        if hiding is not None and self._id_dropout:
-            tokens = hiding.ids(tokens, self._id_dropout)
+    def __call__(self, tokens: tf.Tensor, dropout: TrainingDropout | None) -> tf.Tensor:
+        """Returns the rows of tokens `[batch]`."""
+        if dropout is not None and self._id_dropout:
+            tokens = dropout.drop_ids(tokens, self._id_dropout)
         return row_or_zero(self._table, tokens)
 
 
 class SetField(tf.Module):
-    """Mean of the rows of several values."""
+    """The mean of the rows of several values."""
 
     def __init__(self, table: tf.Variable, name: str) -> None:
         super().__init__(name=name)
         self._table = table
 
-    def __call__(self, tokens: tf.Tensor, hiding: Hiding | None) -> tf.Tensor:
-        """Means over tokens `[batch, max_values]`."""
+    def __call__(self, tokens: tf.Tensor, dropout: TrainingDropout | None) -> tf.Tensor:
+        """Returns means over tokens `[batch, max_values]`."""
         return mean_of_rows(self._table, tokens)[0]
 
 
 class BucketField(tf.Module):
-    """A vector for each bucket of a number, and one for a missing number."""
+    """A learned vector for each bucket of a number, and one for a missing number."""
 
     def __init__(self, weights: WeightMaker, num_rows: int, dim: int, name: str) -> None:
         super().__init__(name=name)
         self._table = weights.normal("buckets", [num_rows, dim], SIDE_STDDEV)
 
-    def __call__(self, tokens: tf.Tensor, hiding: Hiding | None) -> tf.Tensor:
-        """Rows of tokens `[batch]`; row 0 is learned, as a missing number is information."""
+    def __call__(self, tokens: tf.Tensor, dropout: TrainingDropout | None) -> tf.Tensor:
+        """Returns rows of tokens `[batch]`; row 0 is learned: a missing number is information."""
         return tf.gather(self._table, tokens)
 
 
 class CalendarField(tf.Module):
-    """Sum of a vector for each calendar part of a time."""
+    """The sum of one learned vector for each calendar part of a time."""
 
     def __init__(
         self, weights: WeightMaker, num_values: dict[str, int], dim: int, name: str
@@ -84,17 +84,18 @@ class CalendarField(tf.Module):
             for part, count in num_values.items()
         ]
 
-    def __call__(self, tokens: tf.Tensor, hiding: Hiding | None) -> tf.Tensor:
-        """Sums over tokens `[batch, num_parts]`; a missing time gives zero."""
+    def __call__(self, tokens: tf.Tensor, dropout: TrainingDropout | None) -> tf.Tensor:
+        """Returns sums over tokens `[batch, num_parts]`; a missing time gives zero."""
         parts = tf.unstack(tokens, num=len(self._tables), axis=1)
         rows = [row_or_zero(table, ids) for table, ids in zip(self._tables, parts, strict=True)]
         return tf.add_n(rows)
 
 
 class HistoryField(tf.Module):
-    """Pools the rows of a query's earlier candidates; the table is the candidate tower's.
+    """The mean of the rows of a query's earlier candidates, in the candidate tower's table.
 
-    With a half-life of h events, the event at position p (0 is the latest) weighs 2^(-p / h).
+    With a half-life of h events, the event at position p (0 is the latest) has the weight
+    2^(-p / h). An empty history gets a learned vector.
     """
 
     def __init__(
@@ -113,10 +114,10 @@ class HistoryField(tf.Module):
         self._half_life = half_life
         self._empty = weights.normal("empty", [dim], MAIN_STDDEV)
 
-    def __call__(self, tokens: tf.Tensor, hiding: Hiding | None) -> tf.Tensor:
-        """Means over tokens `[batch, max_length]`, most recent event first."""
-        if hiding is not None and self._history_dropout:
-            tokens = hiding.entries(tokens, self._history_dropout)
+    def __call__(self, tokens: tf.Tensor, dropout: TrainingDropout | None) -> tf.Tensor:
+        """Returns means over tokens `[batch, max_length]`, most recent event first."""
+        if dropout is not None and self._history_dropout:
+            tokens = dropout.drop_entries(tokens, self._history_dropout)
         means, has_events = mean_of_rows(self._table, tokens, self._weights(tokens))
         return tf.where(has_events[:, tf.newaxis], means, self._empty)
 

@@ -1,4 +1,4 @@
-"""Seeded initial values that depend on the seed and on a weight's name, not on creation order."""
+"""Initial values that depend on the seed and the weight's name, not on the order of creation."""
 
 import zlib
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ class WeightMaker:
     prefix: str = ""
 
     def under(self, name: str) -> "WeightMaker":
-        """A maker whose names begin with this one's prefix and `name`."""
+        """Returns a maker whose names begin with this maker's prefix and `name`."""
         return WeightMaker(self.seed, f"{self.prefix}{name}.")
 
     def normal(
@@ -38,9 +38,9 @@ class WeightMaker:
         return tf.Variable(tf.eye(dim), name=self.prefix + name)
 
     def state(self, name: str, shape: Sequence[int]) -> tf.Variable:
-        """A float32 variable of zeros that is saved with the weights and never trained.
+        """A float32 variable of zeros that is saved with the weights and is not trained.
 
-        With several replicas all must write the same to it.
+        All replicas must write the same values to it.
         """
         return tf.Variable(
             tf.zeros(shape),

@@ -1,4 +1,4 @@
-"""Embedding tables, shared by features and towers, and how their rows are pooled."""
+"""Embedding tables that features and towers share, and the pooling of their rows."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -6,14 +6,14 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from tfrs_twotower.layers.initial import WeightMaker
+from tfrs_twotower.specs import NUM_SPECIAL_ROWS
 
 MAIN_STDDEV = 0.05
 SIDE_STDDEV = 0.01
-NUM_ZERO_ROWS = 2
 
 
 class TableShape(NamedTuple):
-    """Size of a table, and the deviation of its initial values."""
+    """Number of rows of a table, and standard deviation of its initial values."""
 
     num_rows: int
     stddev: float
@@ -22,14 +22,16 @@ class TableShape(NamedTuple):
 class TableSet(tf.Module):
     """Tables `[num_rows, embedding_dim]` by vocabulary name.
 
-    Row 0 (padding) never reaches a vector. Row 1 (unknown) starts at zero, so that an id that was
-    not seen says nothing until `id_dropout` has trained the row.
+    Row 0 (padding) never enters a vector. Row 1 (unknown) starts at zero, so that an unseen id
+    contributes nothing until `id_dropout` has trained the row.
     """
 
     def __init__(self, weights: WeightMaker, shapes: Mapping[str, TableShape], dim: int) -> None:
         super().__init__(name="tables")
         self._tables = {
-            name: weights.normal(name, [shape.num_rows, dim], shape.stddev, zero_rows=NUM_ZERO_ROWS)
+            name: weights.normal(
+                name, [shape.num_rows, dim], shape.stddev, zero_rows=NUM_SPECIAL_ROWS
+            )
             for name, shape in sorted(shapes.items())
         }
 
@@ -38,7 +40,7 @@ class TableSet(tf.Module):
 
 
 def row_or_zero(table: tf.Variable, ids: tf.Tensor) -> tf.Tensor:
-    """Rows `[batch, dim]` of ids `[batch]`; id 0 (missing) gives zero and no gradient."""
+    """Returns rows `[batch, dim]` of ids `[batch]`; id 0 (missing) gives zero and no gradient."""
     present = tf.cast(ids > 0, table.dtype)[:, tf.newaxis]
     return tf.gather(table, ids) * present
 
@@ -46,20 +48,20 @@ def row_or_zero(table: tf.Variable, ids: tf.Tensor) -> tf.Tensor:
 def mean_of_rows(
     table: tf.Variable, ids: tf.Tensor, weights: tf.Tensor | None = None
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Weighted mean of the rows that a list names; padding (id 0) has no weight.
+    """Weighted mean of the rows whose ids a list holds; padding (id 0) has no weight.
 
-    The rows of a batch are gathered once each and multiplied with a sparse matrix, so the
-    `[batch, width, dim]` tensor of all entries is never made, and the table's gradient is a
-    `tf.IndexedSlices` without repeated indices.
+    Each row of a batch is gathered once and multiplied by a sparse matrix. The
+    `[batch, width, dim]` tensor of all entries is therefore never built, and the gradient of the
+    table is a `tf.IndexedSlices` without repeated indices.
 
     Args:
         table: `[num_rows, dim]`.
         ids: `[batch, width]` int32.
-        weights: `[batch, width]`, positive; by default all equal.
+        weights: `[batch, width]`, positive; all equal by default.
 
     Returns:
-        The means `[batch, dim]`, zero for a list without entries, and whether a list has any
-        entry, boolean `[batch]`.
+        Means `[batch, dim]`, zero for a list without entries, and boolean `[batch]`: whether the
+        list has an entry.
     """
     present = ids > 0
     mass = tf.cast(present, table.dtype)
@@ -79,7 +81,7 @@ def mean_of_rows(
 
 
 def mean_of_vectors(vectors: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
-    """Mean over the present entries; zero where there are none.
+    """Mean over the present entries; zero for a row without any.
 
     Args:
         vectors: `[batch, width, dim]`.

@@ -1,4 +1,4 @@
-"""Encoders of text: weighted bag, transformer, and a pretrained BERT-type checkpoint."""
+"""Text encoders: a weighted bag, a transformer, and a pretrained BERT-type encoder."""
 
 import numpy as np
 import numpy.typing as npt
@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tfrs_twotower.config import TransformerConfig
 from tfrs_twotower.layers.bert import BertEncoder
-from tfrs_twotower.layers.hiding import Hiding
+from tfrs_twotower.layers.dropout import TrainingDropout
 from tfrs_twotower.layers.initial import WeightMaker
 from tfrs_twotower.layers.tables import MAIN_STDDEV, mean_of_rows, mean_of_vectors
 from tfrs_twotower.layers.transformer import LayerNorm, PreNormLayer
@@ -15,11 +15,12 @@ _NUM_POSITION_BUCKETS = 8
 
 
 class BagField(tf.Module):
-    """Mean of the token rows, each token with a learned weight exp(w) that starts at 1.
+    """The weighted mean of the token rows; each token has a learned weight exp(w), at first 1.
 
-    With `positions`, the weight is exp(w + p), p learned for the token's place in the text: the
-    first place, the next two, the next four, and so on; the last bucket is open. With `spread`,
-    w and p start at random with this deviation, so that several bags of one text differ.
+    With `positions`, the weight is exp(w + p), where p is learned for a bucket of positions in the
+    text: the first position, the next two, the next four, and so on; the last bucket is open. With
+    `spread`, w and p start at random values of this standard deviation, so that several bags of
+    one text differ.
     """
 
     def __init__(
@@ -42,17 +43,17 @@ class BagField(tf.Module):
 
     @property
     def num_pieces(self) -> int:
-        """Size of the vocabulary."""
+        """Number of word pieces in the vocabulary."""
         return int(self._log_weight.shape[0])
 
-    def start_at(self, weights: npt.NDArray[np.float32]) -> None:
-        """Multiplies the token weights by these `[num_pieces]`, all positive."""
-        self._log_weight.assign_add(np.log(weights))
+    def multiply_weights(self, factors: npt.NDArray[np.float32]) -> None:
+        """Multiplies the token weights by `factors`, `[num_pieces]`, all positive."""
+        self._log_weight.assign_add(np.log(factors))
 
-    def __call__(self, tokens: tf.Tensor, hiding: Hiding | None) -> tf.Tensor:
-        """Means over tokens `[batch, max_tokens]`."""
-        if hiding is not None and self._token_dropout:
-            tokens = hiding.entries(tokens, self._token_dropout)
+    def __call__(self, tokens: tf.Tensor, dropout: TrainingDropout | None) -> tf.Tensor:
+        """Returns means over tokens `[batch, max_tokens]`."""
+        if dropout is not None and self._token_dropout:
+            tokens = dropout.drop_entries(tokens, self._token_dropout)
         log_weights = tf.gather(self._log_weight, tokens)
         if self._position is not None:
             log_weights += tf.gather(self._position, _position_buckets(tokens.shape[1]))
@@ -60,12 +61,12 @@ class BagField(tf.Module):
 
 
 def _position_buckets(width: int) -> npt.NDArray[np.int32]:
-    places = np.log2(np.arange(width) + 1).astype(np.int32)
-    return np.minimum(places, _NUM_POSITION_BUCKETS - 1)
+    buckets = np.log2(np.arange(width) + 1).astype(np.int32)
+    return np.minimum(buckets, _NUM_POSITION_BUCKETS - 1)
 
 
 class TransformerField(tf.Module):
-    """Pre-LN transformer over token rows and learned positions, then the mean over tokens."""
+    """A pre-LN transformer over token rows and learned positions, then the mean over tokens."""
 
     def __init__(
         self,
@@ -94,10 +95,10 @@ class TransformerField(tf.Module):
         ]
         self._norm = LayerNorm(weights.under("norm"), dim)
 
-    def __call__(self, tokens: tf.Tensor, hiding: Hiding | None) -> tf.Tensor:
-        """Vectors of tokens `[batch, max_tokens]`; zero for an empty text."""
-        if hiding is not None and self._token_dropout:
-            tokens = hiding.entries(tokens, self._token_dropout)
+    def __call__(self, tokens: tf.Tensor, dropout: TrainingDropout | None) -> tf.Tensor:
+        """Returns vectors for tokens `[batch, max_tokens]`; an empty text gives zero."""
+        if dropout is not None and self._token_dropout:
+            tokens = dropout.drop_entries(tokens, self._token_dropout)
         present = tokens > 0
         vectors = tf.gather(self._table, tokens) + self._positions
         for layer in self._layers:
@@ -106,9 +107,9 @@ class TransformerField(tf.Module):
 
 
 class PretrainedField(tf.Module):
-    """Mean of a pretrained encoder's vectors, projected where its dimension is another one.
+    """The mean of a pretrained encoder's vectors, projected if its dimension differs.
 
-    Features of one checkpoint share the encoder, whichever tower they are in.
+    Features with the same checkpoint share the encoder, in both towers.
     """
 
     def __init__(
@@ -128,9 +129,9 @@ class PretrainedField(tf.Module):
             None if hidden == dim else weights.normal("projection", [hidden, dim], hidden**-0.5)
         )
 
-    def __call__(self, tokens: tf.Tensor, hiding: Hiding | None) -> tf.Tensor:
-        """Vectors of tokens `[batch, max_tokens]`; zero for an empty text."""
-        if hiding is not None and self._token_dropout:
-            tokens = hiding.entries(tokens, self._token_dropout)
+    def __call__(self, tokens: tf.Tensor, dropout: TrainingDropout | None) -> tf.Tensor:
+        """Returns vectors for tokens `[batch, max_tokens]`; an empty text gives zero."""
+        if dropout is not None and self._token_dropout:
+            tokens = dropout.drop_entries(tokens, self._token_dropout)
         mean = mean_of_vectors(self._encoder(tokens), tokens > 0)
         return mean if self._projection is None else tf.matmul(mean, self._projection)

@@ -4,22 +4,21 @@ import tensorflow as tf
 
 
 class CrossBatchMemory(tf.Module):
-    """The last `capacity` candidate embeddings, as they were when they were pushed.
+    """The last `capacity` candidate embeddings, with the values that they had when pushed.
 
-    Wang et al. (CVPR 2020): embeddings drift slowly, so those of some steps ago still serve as
-    negatives, at the price of their memory. They receive no gradient. First in, first out; the
-    variables belong in the checkpoint, and are worth nothing after the towers' weights are
-    replaced.
+    Embeddings drift slowly, so those of recent steps still serve as negatives (Wang et al., CVPR
+    2020); they receive no gradient. The oldest are replaced first. The variables belong in the
+    checkpoint, and are useless after the weights of the towers are replaced.
 
     Attributes:
-        capacity: number of places.
+        capacity: number of stored embeddings.
     """
 
     def __init__(self, capacity: int, embedding_dim: int) -> None:
         """Makes an empty memory.
 
         Args:
-            capacity: number of places, at least 1.
+            capacity: number of stored embeddings, at least 1.
             embedding_dim: length of the embeddings.
 
         Raises:
@@ -37,28 +36,28 @@ class CrossBatchMemory(tf.Module):
         self._num_pushed = tf.Variable(tf.zeros([], tf.int64), name="num_pushed", **shared)
 
     def read(self) -> tuple[tf.Tensor, tf.Tensor]:
-        """Everything that is kept, in no particular order.
+        """Returns all stored embeddings, in no particular order.
 
         Returns:
-            Embeddings `[capacity, embedding_dim]` float32, and rows `[capacity]` int32. The row of
-            a place that was never written is -1 and its embedding 0: the caller hides it.
+            Embeddings `[capacity, embedding_dim]` float32, and rows `[capacity]` int32. A slot that
+            was never written has row -1 and embedding 0; the caller must mask it.
         """
         return tf.stop_gradient(self._embeddings), tf.convert_to_tensor(self._rows)
 
     def push(self, embeddings: tf.Tensor, rows: tf.Tensor) -> None:
-        """Writes over the oldest places.
+        """Replaces the oldest embeddings.
 
         Args:
-            embeddings: `[batch, embedding_dim]`, of all replicas. If they are more than there are
-                places, the last ones are kept.
+            embeddings: `[batch, embedding_dim]`, of all replicas. Of more than `capacity`
+                embeddings the last ones are kept.
             rows: `[batch]` int32, >= 0.
         """
         pushed = self._num_pushed + tf.cast(tf.shape(rows)[0], tf.int64)
         kept = rows[-self.capacity :]
-        places = tf.range(pushed - tf.cast(tf.shape(kept)[0], tf.int64), pushed) % self.capacity
-        places = places[:, tf.newaxis]
+        slots = tf.range(pushed - tf.cast(tf.shape(kept)[0], tf.int64), pushed) % self.capacity
+        slots = slots[:, tf.newaxis]
         self._embeddings.assign(
-            tf.tensor_scatter_nd_update(self._embeddings, places, embeddings[-self.capacity :])
+            tf.tensor_scatter_nd_update(self._embeddings, slots, embeddings[-self.capacity :])
         )
-        self._rows.assign(tf.tensor_scatter_nd_update(self._rows, places, kept))
+        self._rows.assign(tf.tensor_scatter_nd_update(self._rows, slots, kept))
         self._num_pushed.assign(pushed)

@@ -1,4 +1,4 @@
-"""Softmax over the candidates of a batch, with logQ correction. Means are taken elsewhere."""
+"""Softmax over the candidates of a batch with logQ correction, and the masks of its logits."""
 
 from collections.abc import Callable
 
@@ -15,15 +15,15 @@ def correct_logits(
 ) -> tf.Tensor:
     """Turns scores into logits: score / temperature - strength * log(probability).
 
-    The correction comes after the temperature (Yi et al., RecSys 2019, equation 3), and is that of
-    the column, the positive's own included. A factor common to all columns changes nothing.
+    The correction follows the temperature (Yi et al., RecSys 2019, equation 3). It applies to every
+    column, the positive's own included. A factor common to all columns changes nothing.
 
     Args:
         scores: `[batch, columns]`.
         temperature: divisor of the scores.
-        sampling_probability: `[columns]`, > 0: how likely, or how often, the candidate in this
-            column is met in a batch. None leaves the correction out.
-        logq_strength: 1 is the unbiased correction, 0 none.
+        sampling_probability: `[columns]`, > 0: probability, or expected number of occurrences, of
+            the column's candidate in a batch. None omits the correction.
+        logq_strength: 1 is the unbiased correction, 0 is no correction.
 
     Returns:
         `[batch, columns]`, of the type of the scores.
@@ -46,40 +46,62 @@ def in_batch_softmax(
 ) -> tf.Tensor:
     """Cross entropy of each query's positive against every candidate of the batch.
 
-    L_i = log sum_j exp(z_ij) - z_ip(i), z = `correct_logits(scores)`, p(i) the positive's column
-    (methods of Yi et al. 2019, equation 4, without the mean and the reward). Columns beyond the
-    batch are extra negatives (mixed negative sampling, Yang et al., WWW 2020).
+    L_i = log sum_j exp(z_ij) - z_ip(i), where z = `correct_logits(scores)` and p(i) is the
+    positive's column (Yi et al., RecSys 2019, equation 4, without the mean and the reward). Columns
+    beyond the batch are additional negatives (mixed negative sampling, Yang et al., WWW 2020).
 
     Args:
         scores: `[batch, columns]`.
         temperature: divisor of the scores.
         sampling_probability: `[columns]`, > 0; see `correct_logits`.
         logq_strength: multiplier of the correction.
-        hidden: `[batch, columns]` bool: candidates that are no negatives of that query. Their
+        hidden: `[batch, columns]` bool: mask of pairs that must not count as negatives. Their
             probability and gradient are exactly 0. The positive is never hidden.
-        positive_columns: `[batch]` int: the positive's column; by default row i has column i.
+        positive_columns: `[batch]` int: column of each row's positive; by default column i for
+            row i.
 
     Returns:
         `[batch]` losses, >= 0.
     """
-    logits = correct_logits(
-        scores,
-        temperature=temperature,
-        sampling_probability=sampling_probability,
-        logq_strength=logq_strength,
+    logits, positive, _ = masked_logits(
+        correct_logits(
+            scores,
+            temperature=temperature,
+            sampling_probability=sampling_probability,
+            logq_strength=logq_strength,
+        ),
+        hidden,
+        positive_columns,
     )
+    return log_sum_exp(logits) - positive
+
+
+def masked_logits(
+    logits: tf.Tensor, hidden: tf.Tensor | None, positive_columns: tf.Tensor | None
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Finds the positives of corrected logits, and hides the pairs of the mask.
+
+    Args:
+        logits: `[batch, columns]`, as `correct_logits` returns them.
+        hidden: `[batch, columns]` bool; None hides nothing.
+        positive_columns: `[batch]` int; by default column i for row i.
+
+    Returns:
+        Logits `[batch, columns]`, -inf at hidden pairs; logits of the positives `[batch]`; and
+        their columns `[batch]`.
+    """
     if positive_columns is None:
-        positive_columns = tf.range(tf.shape(scores)[0])
+        positive_columns = tf.range(tf.shape(logits)[0])
     positive = tf.gather(logits, positive_columns, batch_dims=1)
     if hidden is not None:
         logits = hide(logits, hidden, positive_columns)
-    return log_sum_exp(logits) - positive
+    return logits, positive, positive_columns
 
 
 def hide(logits: tf.Tensor, hidden: tf.Tensor, positive_columns: tf.Tensor) -> tf.Tensor:
     """Gives hidden candidates the logit -inf; the positive keeps its own.
 
-    Meant for the log-sum-exp form: dense-label cross entropy turns -inf into NaN.
+    The result is meant for log-sum-exp: cross entropy with dense labels turns -inf into NaN.
 
     Args:
         logits: `[batch, columns]`.
@@ -95,14 +117,14 @@ def hide(logits: tf.Tensor, hidden: tf.Tensor, positive_columns: tf.Tensor) -> t
 
 
 def own_column(logits: tf.Tensor, positive_columns: tf.Tensor) -> tf.Tensor:
-    """Where each row's positive stands.
+    """Marks the column of each row's positive.
 
     Args:
         logits: `[batch, columns]`.
         positive_columns: `[batch]` int.
 
     Returns:
-        `[batch, columns]` bool, true once a row.
+        `[batch, columns]` bool, true once in each row.
     """
     columns = tf.range(tf.shape(logits)[1], dtype=positive_columns.dtype)
     return columns[tf.newaxis, :] == positive_columns[:, tf.newaxis]
@@ -110,12 +132,12 @@ def own_column(logits: tf.Tensor, positive_columns: tf.Tensor) -> tf.Tensor:
 
 @tf.custom_gradient
 def log_sum_exp(logits: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-    """Log-sum-exp over the columns, log sum_j exp(z_ij), keeping the exponentials for the gradient.
+    """Log-sum-exp over the columns, log sum_j exp(z_ij); the gradient reuses the exponentials.
 
-    `tf.reduce_logsumexp` computes them anew in the backward pass.
+    `tf.reduce_logsumexp` computes them a second time in the backward pass.
 
     Args:
-        logits: `[batch, columns]`; -inf adds nothing. A row must not be -inf altogether.
+        logits: `[batch, columns]`; -inf adds nothing. Each row needs at least one finite logit.
 
     Returns:
         `[batch]`; the gradient is the softmax.
@@ -135,17 +157,17 @@ def keep_hardest(
 ) -> tf.Tensor:
     """Hides all but the positive and the negatives with the largest logits.
 
-    TFRS's layer of this purpose returns a loss of 0 without a word when the number is 0; this one
-    refuses it.
+    With `num_hard_negatives=0` the corresponding layer of TFRS silently returns a loss of 0; this
+    function refuses it.
 
     Args:
         logits: `[batch, columns]`.
-        num_hard_negatives: how many stay, at least 1; all of them if there are fewer. Negatives
-            that tie with the last one stay too.
+        num_hard_negatives: how many negatives are kept, at least 1. If a row has fewer, all are
+            kept; negatives with the same logit as the last one are kept too.
         positive_columns: `[batch]` int.
 
     Returns:
-        `[batch, columns]`, -inf at what is hidden.
+        `[batch, columns]`, -inf at hidden negatives.
 
     Raises:
         ValueError: `num_hard_negatives` is below 1.
@@ -159,6 +181,6 @@ def keep_hardest(
     negatives = tf.where(own, logits.dtype.min, logits)
     k = tf.minimum(num_hard_negatives, tf.shape(logits)[1] - 1)
     best = tf.math.top_k(tf.stop_gradient(negatives), k).values
-    # No negative at all (one column): nothing to hide.
+    # With one column there are no negatives, and nothing is hidden.
     threshold = tf.reduce_min(best, axis=1, keepdims=True)
     return hide(logits, negatives < threshold, positive_columns)

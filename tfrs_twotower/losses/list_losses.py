@@ -1,4 +1,4 @@
-"""Losses of a query's list of candidates: pointwise, and from the scores of a stronger teacher."""
+"""Losses over a query's list of candidates: pointwise, and distilled from a teacher's scores."""
 
 import numpy as np
 import tensorflow as tf
@@ -9,18 +9,18 @@ from tfrs_twotower.losses.in_batch_softmax import log_sum_exp
 def binary_cross_entropy(
     logits: tf.Tensor, labels: tf.Tensor, *, present: tf.Tensor | None = None
 ) -> tf.Tensor:
-    """Mean cross entropy of independent yes-or-no answers, from logits.
+    """Mean cross entropy of independent binary labels, from logits.
 
-    L = max(z, 0) - z y + log(1 + exp(-|z|)), which overflows nowhere.
+    L = max(z, 0) - z y + log(1 + exp(-|z|)), which does not overflow.
 
     Args:
         logits: `[batch, n]`.
         labels: `[batch, n]` in [0, 1].
-        present: `[batch, n]` bool: entries that count. What is absent has gradient exactly 0,
-            whatever stands there. By default all count.
+        present: `[batch, n]` bool: mask of entries that count; all by default. Absent entries have
+            gradient exactly 0, whatever their values.
 
     Returns:
-        `[batch]`: the mean over a row's present entries, 0 if it has none.
+        `[batch]`: the mean over a row's present entries, 0 if there are none.
     """
     labels = tf.cast(labels, logits.dtype)
     if present is not None:
@@ -35,10 +35,10 @@ def mean_of_present(values: tf.Tensor, present: tf.Tensor | None) -> tf.Tensor:
 
     Args:
         values: `[batch, n]`, finite.
-        present: `[batch, n]` bool; None stands for all.
+        present: `[batch, n]` bool; None means that all are present.
 
     Returns:
-        `[batch]`, 0 where nothing is present.
+        `[batch]`, 0 for a row without a present entry.
     """
     if present is None:
         return tf.reduce_mean(values, axis=1)
@@ -62,11 +62,11 @@ def listwise_kl(
 
     Args:
         student: `[batch, n]` scores.
-        teacher: `[batch, n]` scores of the same candidates; no gradient goes there.
+        teacher: `[batch, n]` scores of the same candidates; they receive no gradient.
         teacher_temperature: divisor of the teacher's scores.
-        student_temperature: divisor of the student's.
-        present: `[batch, n]` bool: places of the list that are filled. What is absent has
-            probability and gradient exactly 0. By default all are.
+        student_temperature: divisor of the student's scores.
+        present: `[batch, n]` bool: mask of filled list entries; all by default. Absent entries have
+            probability and gradient exactly 0.
 
     Returns:
         `[batch]`, >= 0; 0 for an empty list.
@@ -74,10 +74,10 @@ def listwise_kl(
     if present is None:
         present = tf.ones_like(student, tf.bool)
     teacher = tf.stop_gradient(tf.cast(teacher, student.dtype))
-    wanted = _log_probabilities(teacher / teacher_temperature, present)
-    found = _log_probabilities(student / tf.cast(student_temperature, student.dtype), present)
-    probabilities = tf.where(present, tf.exp(wanted), tf.zeros_like(wanted))
-    return tf.reduce_sum(probabilities * (wanted - found), axis=1)
+    log_t = _log_probabilities(teacher / teacher_temperature, present)
+    log_s = _log_probabilities(student / tf.cast(student_temperature, student.dtype), present)
+    probabilities = tf.where(present, tf.exp(log_t), tf.zeros_like(log_t))
+    return tf.reduce_sum(probabilities * (log_t - log_s), axis=1)
 
 
 def margin_mse(
@@ -85,14 +85,14 @@ def margin_mse(
 ) -> tf.Tensor:
     """Mean squared error of margins: ((s_0 - s_j) - (t_0 - t_j))^2 over the negatives j of a list.
 
-    Hofstaetter et al. (2020), equation 3. The student's scores need the teacher's scale: cosines
-    cannot reach margins above 2 without a (learned) factor.
+    Hofstaetter et al. (2020), equation 3. The student's scores need the scale of the teacher's:
+    cosines cannot reach margins above 2 without a (learned) factor.
 
     Args:
-        student: `[batch, n]` scores, n >= 2; the positive stands in column 0.
-        teacher: `[batch, n]` scores of the same candidates; no gradient goes there.
-        present: `[batch, n]` bool: places of the list that are filled. What is absent has gradient
-            exactly 0. By default all are.
+        student: `[batch, n]` scores, n >= 2; the positive is in column 0.
+        teacher: `[batch, n]` scores of the same candidates; they receive no gradient.
+        present: `[batch, n]` bool: mask of filled list entries; all by default. Absent entries have
+            gradient exactly 0.
 
     Returns:
         `[batch]`; 0 for a list without a positive or without a negative.
@@ -107,7 +107,7 @@ def margin_mse(
 
 
 def _log_probabilities(logits: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
-    """Log-softmax over the present entries; finite, and without a meaning, at the others."""
+    """Log-softmax over the present entries; the others get finite values without a meaning."""
     filled = tf.where(present, logits, tf.zeros_like(logits))
     empty = tf.logical_not(tf.reduce_any(present, axis=1, keepdims=True))
     considered = tf.logical_or(present, empty)

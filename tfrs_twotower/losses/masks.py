@@ -1,4 +1,4 @@
-"""Which candidates of a batch are no negatives of a query, although they stand in its row."""
+"""Masks of the pairs in a batch that must not count as negatives."""
 
 import numpy as np
 import tensorflow as tf
@@ -8,7 +8,7 @@ from tfrs_twotower.ranking.ragged import distinct_pairs
 
 
 def accidental_hits(positive_rows: tf.Tensor, column_rows: tf.Tensor) -> tf.Tensor:
-    """Whether a column holds the query's own positive (also in the positive's own column).
+    """Marks columns that hold the query's own positive, the positive's own column included.
 
     Args:
         positive_rows: `[batch]` int, the positive of each query.
@@ -21,12 +21,12 @@ def accidental_hits(positive_rows: tf.Tensor, column_rows: tf.Tensor) -> tf.Tens
 
 
 class KnownPositives(tf.Module):
-    """All training positives of each query, to be hidden from its negatives.
+    """All training positives of each query, which must not count as its negatives.
 
-    Stored as one flat list (4 bytes for each distinct pair). A batch is answered without
-    searching: the candidates of the batch are numbered, each query's list is looked up in that
-    numbering, and what is found is scattered. Binary search of all pairs in sorted
-    (query, candidate) keys was measured at about twenty times the cost.
+    They are stored as one flat list (4 bytes for each distinct pair). `hits` needs no search: it
+    numbers the candidates of the batch, looks up each query's list in that numbering, and scatters
+    the matches. Binary search of all pairs in sorted (query, candidate) keys took about twenty
+    times as long when measured.
 
     Attributes:
         num_pairs: distinct (query, candidate) pairs.
@@ -45,7 +45,7 @@ class KnownPositives(tf.Module):
         Args:
             query_rows: `[pairs]`, in [0, num_queries).
             candidate_rows: `[pairs]`, in [0, num_candidates).
-            num_queries: how many queries there are.
+            num_queries: number of queries.
             num_candidates: size of the corpus.
         """
         super().__init__(name="known_positives")
@@ -58,7 +58,7 @@ class KnownPositives(tf.Module):
         self._rows = tf.constant(rows, tf.int32)
 
     def hits(self, query_rows: tf.Tensor, column_rows: tf.Tensor) -> tf.Tensor:
-        """Whether a column holds a training positive of the query.
+        """Marks columns that hold a training positive of the query.
 
         Args:
             query_rows: `[batch]` int32.
@@ -67,28 +67,28 @@ class KnownPositives(tf.Module):
         Returns:
             `[batch, columns]` bool.
         """
-        # A query that stands in several rows is answered once.
-        distinct_queries, place_of_row = tf.unique(query_rows)
+        # A query that occurs in several rows is looked up once.
+        distinct_queries, query_of_row = tf.unique(query_rows)
         positives = tf.gather(
             tf.RaggedTensor.from_row_splits(self._rows, self._offsets, validate=False),
             distinct_queries,
         ).to_sparse()
-        distinct, place_of_column = tf.unique(column_rows)
+        distinct, candidate_of_column = tf.unique(column_rows)
         num_distinct = tf.size(distinct, tf.int64)
-        # What stands in no column goes to a place of its own, after the others.
-        places = tf.tensor_scatter_nd_update(
+        # Positives that are in no column share one additional number, after the others.
+        numbers = tf.tensor_scatter_nd_update(
             tf.fill([self._num_candidates], num_distinct),
             distinct[:, tf.newaxis],
             tf.range(num_distinct),
         )
-        places = tf.gather(places, positives.values)
-        # Columns come first: rows of this matrix are copied whole, then it is turned over.
-        found = tf.SparseTensor(
-            tf.stack([places, positives.indices[:, 0]], axis=1),
-            tf.fill(tf.shape(places), True),
+        numbers = tf.gather(numbers, positives.values)
+        # Candidates come first, because gathering whole rows is fast; then it is transposed.
+        matches = tf.SparseTensor(
+            tf.stack([numbers, positives.indices[:, 0]], axis=1),
+            tf.fill(tf.shape(numbers), True),
             tf.stack([num_distinct + 1, tf.size(distinct_queries, tf.int64)]),
         )
-        # Not validated: that place is met many times, and the cells are in no order.
-        found = tf.sparse.to_dense(found, validate_indices=False)
-        found = tf.transpose(tf.gather(found, place_of_column))
-        return tf.gather(found, place_of_row)
+        # Not validated: the additional number occurs many times, and the cells are not in order.
+        matches = tf.sparse.to_dense(matches, validate_indices=False)
+        matches = tf.transpose(tf.gather(matches, candidate_of_column))
+        return tf.gather(matches, query_of_row)

@@ -1,12 +1,13 @@
-"""How often a candidate is met in a batch: the p of the logQ correction.
+"""How often a candidate occurs in a batch: the p of the logQ correction.
 
 Both sources give the *expected number of occurrences* of a candidate among the in-batch columns,
 `batch * q` for a share q of the training examples. A common factor cancels in the softmax, so
-this is the same correction as log q; in this unit it can be added to the uniform negatives'.
+this is the same correction as log q; in this unit the expectation of uniform negatives can be
+added.
 
-TFRS clips q at 1e-6, which gives every candidate below that the same correction; nothing is
-clipped here. A candidate with count 0 is never an in-batch column; where it is drawn as a uniform
-negative, its expectation is that of the uniform draw.
+TFRS clips q at 1e-6, so every rarer candidate gets the same correction; nothing is clipped here. A
+candidate with count 0 is never an in-batch column; if it is drawn as a uniform negative, its
+expectation is that of the uniform draw.
 """
 
 import numpy as np
@@ -15,14 +16,14 @@ from numpy.typing import NDArray
 
 
 class CountedFrequency(tf.Module):
-    """Expected occurrences from counts of the training examples."""
+    """Expected occurrences, from counts of the training examples."""
 
     def __init__(self, counts: NDArray[np.integer], *, batch_size: int) -> None:
-        """Stores batch_size * count / total for each row of the corpus.
+        """Computes batch_size * count / total for each row of the corpus.
 
         Args:
             counts: `[num_candidates]` training examples of each candidate, 0 allowed.
-            batch_size: global batch.
+            batch_size: size of the global batch.
 
         Raises:
             ValueError: all counts are 0.
@@ -34,7 +35,7 @@ class CountedFrequency(tf.Module):
         self._expected = tf.constant(batch_size * (counts / total), tf.float32)
 
     def expected(self, rows: tf.Tensor) -> tf.Tensor:
-        """Expected in-batch occurrences of candidates.
+        """Returns the expected in-batch occurrences of candidates.
 
         Args:
             rows: `[columns]` int.
@@ -49,10 +50,10 @@ class CountedFrequency(tf.Module):
 
 
 class StreamingFrequency(tf.Module):
-    """Yi et al.'s streaming estimate (RecSys 2019, algorithm 2) of 1 / gap.
+    """The streaming estimate of Yi et al. (RecSys 2019, algorithm 2): 1 / gap.
 
     The gap is the number of steps between two batches that hold the candidate. The arrays have
-    one place for each row of the corpus, so there are no hash collisions. Its variables belong in
+    one entry for each row of the corpus, so there are no hash collisions. The variables belong in
     the checkpoint.
     """
 
@@ -88,25 +89,25 @@ class StreamingFrequency(tf.Module):
         return tf.convert_to_tensor(self._gap)
 
     def update(self, rows: tf.Tensor, step: tf.Tensor) -> None:
-        """Notes which candidates a batch holds; several occurrences count once.
+        """Updates the gaps of a batch's candidates; several occurrences count once.
 
         B[y] <- (1 - alpha) B[y] + alpha (step - A[y]), then A[y] <- step.
 
         Args:
             rows: `[batch]` int, the in-batch columns of all replicas.
-            step: int64, counted from 1.
+            step: int64, number of the step, counted from 1.
         """
         rows = tf.unique(rows).y
         passed = tf.cast(step - tf.gather(self._last_step, rows), tf.float32)
         gap = tf.gather(self._gap, rows)
         gap += self._learning_rate * (passed - gap)
-        places = rows[:, tf.newaxis]
-        self._gap.assign(tf.tensor_scatter_nd_update(self._gap, places, gap))
-        seen = tf.fill(tf.shape(rows), tf.cast(step, tf.int64))
-        self._last_step.assign(tf.tensor_scatter_nd_update(self._last_step, places, seen))
+        indices = rows[:, tf.newaxis]
+        self._gap.assign(tf.tensor_scatter_nd_update(self._gap, indices, gap))
+        steps = tf.fill(tf.shape(rows), tf.cast(step, tf.int64))
+        self._last_step.assign(tf.tensor_scatter_nd_update(self._last_step, indices, steps))
 
     def expected(self, rows: tf.Tensor) -> tf.Tensor:
-        """Expected in-batch occurrences, 1 / gap.
+        """Returns the expected in-batch occurrences, 1 / gap.
 
         Args:
             rows: `[columns]` int.
@@ -120,10 +121,10 @@ class StreamingFrequency(tf.Module):
 def mixed_expectation(in_batch: tf.Tensor, *, num_uniform: int, num_candidates: int) -> tf.Tensor:
     """Expected occurrences among in-batch columns and uniform negatives together.
 
-    With B in-batch columns drawn from q and B' uniform ones, candidate j stands in
+    With B in-batch columns drawn from q and B' uniform ones, candidate j is in
     E_j = B q_j + B' / N columns on average. The sum over columns of exp(s_j) / E_j is then an
-    unbiased estimate of the softmax's full denominator, so every column, of either kind, is
-    corrected by log E_j: Q* of Yang et al. (WWW 2020), up to the factor B + B'.
+    unbiased estimate of the full denominator of the softmax, so every column of either kind is
+    corrected by log E_j. This is Q* of Yang et al. (WWW 2020), up to the factor B + B'.
 
     Args:
         in_batch: `[columns]` B q_j.
@@ -137,7 +138,7 @@ def mixed_expectation(in_batch: tf.Tensor, *, num_uniform: int, num_candidates: 
 
 
 def uniform_rows(num_uniform: int, num_candidates: int, *, seed: tf.Tensor) -> tf.Tensor:
-    """Rows drawn uniformly, with replacement, from the corpus.
+    """Draws rows of the corpus uniformly, with replacement.
 
     Args:
         num_uniform: how many.

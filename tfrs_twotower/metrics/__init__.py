@@ -1,8 +1,9 @@
-"""Room `metrics`: what a ranking is worth, in NumPy. No TensorFlow, no files.
+"""Room `metrics`: the quality of a ranking, in NumPy. It uses no TensorFlow and no files.
 
 A ranking is `ranked`, `[num_queries, K]` rows of the corpus, best first, padded with -1. The
-ground truth is a `GroundTruth`. `judge` looks the one up in the other once; every ranking metric
-is then a function `(judged, k) -> [num_queries]`. The mean over queries is the caller's.
+ground truth is a `GroundTruth`. `judge` looks up the ranking in the ground truth once; every
+ranking metric is then a function `(judged, k) -> [num_queries]`. The caller takes the mean over
+queries.
 """
 
 from tfrs_twotower.metrics.exposure import average_popularity, coverage, popularity_lift

@@ -1,4 +1,4 @@
-"""What is shown to all queries together: coverage, popularity."""
+"""Metrics of what all queries together are shown: coverage and popularity."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,9 +7,9 @@ from tfrs_twotower.ranking.ragged import Ragged
 
 
 def coverage(ranked: NDArray[np.integer], k: int, num_candidates: int) -> float:
-    """Distinct candidates in the first k of any query / candidates in the corpus.
+    """Returns distinct candidates in the first k of all queries / candidates in the corpus.
 
-    It belongs to a set of queries, not to one query: more queries cover more.
+    It is a property of a set of queries, not of one query: more queries cover more candidates.
     """
     shown = np.unique(ranked[:, :k])
     return float((shown >= 0).sum()) / max(num_candidates, 1)
@@ -18,10 +18,10 @@ def coverage(ranked: NDArray[np.integer], k: int, num_candidates: int) -> float:
 def average_popularity(
     ranked: NDArray[np.integer], k: int, popularity: NDArray[np.floating]
 ) -> NDArray[np.float64]:
-    """Mean training popularity of the first k candidates.
+    """Returns the mean training popularity of the first k candidates.
 
     Args:
-        ranked: `[num_queries, K]` rows, -1 for padding (left out of the mean).
+        ranked: `[num_queries, K]` rows, padded with -1 (left out of the mean).
         k: length of the lists.
         popularity: `[num_candidates]` training interactions of each candidate.
 
@@ -38,10 +38,10 @@ def average_popularity(
 def popularity_lift(
     ranked: NDArray[np.integer], k: int, profiles: Ragged, popularity: NDArray[np.floating]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """How much more popular the lists are than what the queries chose themselves.
+    """Compares the popularity of the lists with that of the queries' own choices.
 
     The lift is mean(recommended) / mean(profile) - 1 over the queries that have a profile
-    (Abdollahpouri et al. 2019, one group): 0 keeps the queries' own taste, 1 is twice as popular.
+    (Abdollahpouri et al. 2019, one group): 0 means equally popular, 1 twice as popular.
 
     Args:
         ranked: `[num_queries, K]` rows.
@@ -51,7 +51,7 @@ def popularity_lift(
 
     Returns:
         `[num_queries]` mean popularity of the list, and of the profile; both NaN for a query
-        that has no profile or no list. The lift is the ratio of their means, less 1.
+        without a profile or without a list. The lift is the ratio of their means, minus 1.
     """
     recommended = average_popularity(ranked, k, popularity)
     total = np.bincount(profiles.owners, popularity[profiles.values], minlength=len(profiles))

@@ -1,4 +1,4 @@
-"""What each query should be answered with, and looking a ranking up in it."""
+"""The ground truth of queries, and the lookup of a ranking in it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from tfrs_twotower.ranking.ragged import Ragged
 class GroundTruth:
     """Relevant candidates of each query, with gains.
 
-    A gain above 0 is relevant; only `ndcg` looks at how large it is. A query without relevant
-    candidates is empty: it must be left out (and counted) before a mean is taken, because its
-    metrics are 0 by convention.
+    A gain above 0 means relevant; only `ndcg` uses its size. A query without relevant candidates is
+    empty. It must be left out (and counted) before a mean is taken, because its metrics are 0 by
+    convention.
 
     Attributes:
-        relevant: rows; no row stands twice for one query.
+        relevant: rows; no row occurs twice for one query.
         gains: `[len(relevant.values)]` float64, all > 0.
     """
 
@@ -34,12 +34,12 @@ class GroundTruth:
         if self.gains.size and not float(self.gains.min()) > 0.0:
             raise ValueError(
                 f"gains hold {float(self.gains.min())}; every gain must be > 0: "
-                "leave out what is not relevant"
+                "leave out candidates that are not relevant"
             )
         span = int(self.relevant.values.max(initial=0)) + 1
         keys = self.relevant.owners * span + self.relevant.values
         if len(np.unique(keys)) != len(keys):
-            raise ValueError("a relevant row stands twice for one query; merge its gains first")
+            raise ValueError("a relevant row occurs twice for one query; merge its gains first")
 
     @classmethod
     def from_lists(
@@ -47,7 +47,7 @@ class GroundTruth:
         relevant: Sequence[Sequence[int] | NDArray[np.integer]],
         gains: Sequence[Sequence[float] | NDArray[np.floating]] | None = None,
     ) -> "GroundTruth":
-        """From one list of rows (and of gains, 1 by default) for each query."""
+        """Makes the ground truth from lists of rows, and of gains (1 by default), of each query."""
         rows = Ragged.from_lists(relevant)
         if gains is None:
             flat = np.ones(len(rows.values))
@@ -59,12 +59,12 @@ class GroundTruth:
         return len(self.relevant)
 
     def take(self, queries: NDArray[np.integer]) -> "GroundTruth":
-        """The ground truth of some queries, in their order."""
+        """Returns the ground truth of some queries, in the given order."""
         numbers = Ragged(self.relevant.offsets, np.arange(len(self.gains), dtype=np.int64))
         return GroundTruth(self.relevant.take(queries), self.gains[numbers.take(queries).values])
 
     def where(self, keep: NDArray[np.bool_]) -> "GroundTruth":
-        """Without the relevant candidates at which `keep` (`[len(gains)]`) is false."""
+        """Leaves out the relevant candidates where `keep`, `[len(gains)]`, is false."""
         return GroundTruth(self.relevant.where(keep), self.gains[keep])
 
 
@@ -73,9 +73,9 @@ class Judged:
     """A ranking with the gain at each rank.
 
     Attributes:
-        gains: `[num_queries, K]` float64, 0 where the candidate is not relevant.
-        num_relevant: `[num_queries]` relevant candidates in the ground truth.
-        ideal_gains: `[num_queries, K]` the best gains there are, in falling order, 0-padded.
+        gains: `[num_queries, K]` float64, 0 for a candidate that is not relevant.
+        num_relevant: `[num_queries]` number of relevant candidates in the ground truth.
+        ideal_gains: `[num_queries, K]` the largest gains of the query, descending, padded with 0.
     """
 
     gains: NDArray[np.float64]
@@ -86,7 +86,7 @@ class Judged:
         return len(self.num_relevant)
 
     def hits(self, k: int) -> NDArray[np.bool_]:
-        """`[num_queries, k]`: whether the candidate at each of the first k ranks is relevant.
+        """Returns `[num_queries, k]`: whether the candidate at each rank up to k is relevant.
 
         Raises:
             ValueError: k is not between 1 and the length of the judged lists.
@@ -99,16 +99,16 @@ class Judged:
         return self.gains[:, :k] > 0
 
     def take(self, queries: NDArray[np.integer]) -> "Judged":
-        """Some of the queries."""
+        """Returns the judged rankings of some queries, in the given order."""
         return Judged(self.gains[queries], self.num_relevant[queries], self.ideal_gains[queries])
 
 
 def judge(ranked: NDArray[np.integer], truth: GroundTruth) -> Judged:
-    """Looks up each ranked candidate.
+    """Looks up each ranked candidate in the ground truth.
 
     Args:
-        ranked: `[num_queries, K]` rows, best first, -1 where a list is shorter. No row stands
-            twice in a list.
+        ranked: `[num_queries, K]` rows, best first, padded with -1. No row may occur twice in a
+            list.
         truth: ground truth of the same queries, in the same order.
 
     Raises:
@@ -128,12 +128,13 @@ def judge(ranked: NDArray[np.integer], truth: GroundTruth) -> Judged:
     keys = owners * span + values
     order = np.argsort(keys)
     keys, gains = keys[order], truth.gains[order]
-    asked = np.arange(num_queries, dtype=np.int64)[:, None] * span + ranked
-    places = np.minimum(np.searchsorted(keys, asked), max(len(keys) - 1, 0))
-    found = np.zeros((num_queries, width))
+    ranked_keys = np.arange(num_queries, dtype=np.int64)[:, None] * span + ranked
+    positions = np.minimum(np.searchsorted(keys, ranked_keys), max(len(keys) - 1, 0))
+    ranked_gains = np.zeros((num_queries, width))
     if len(keys):
-        found = np.where((keys[places] == asked) & (ranked >= 0), gains[places], 0.0)
-    return Judged(found, truth.relevant.lengths, _ideal(truth, width))
+        is_relevant = (keys[positions] == ranked_keys) & (ranked >= 0)
+        ranked_gains = np.where(is_relevant, gains[positions], 0.0)
+    return Judged(ranked_gains, truth.relevant.lengths, _ideal(truth, width))
 
 
 def _ideal(truth: GroundTruth, width: int) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ CLIP = 1e-7
 def log_loss(
     labels: NDArray[np.generic], probabilities: NDArray[np.floating]
 ) -> NDArray[np.float64]:
-    """-(y log p + (1 - y) log(1 - p)), with p clipped to [1e-7, 1 - 1e-7].
+    """Returns -(y log p + (1 - y) log(1 - p)), with p clipped to [1e-7, 1 - 1e-7].
 
     Args:
         labels: `[num_records]`, each 0 or 1.
@@ -19,7 +19,7 @@ def log_loss(
         `[num_records]`; its mean is the log loss.
 
     Raises:
-        ValueError: a probability lies outside [0, 1]. (Scores are not probabilities.)
+        ValueError: a probability is outside [0, 1], as scores usually are.
     """
     p = np.asarray(probabilities, np.float64)
     if p.size and not (p.min() >= 0.0 and p.max() <= 1.0):
@@ -33,14 +33,14 @@ def log_loss(
 
 
 def auc(labels: NDArray[np.generic], scores: NDArray[np.floating]) -> float:
-    """P(score of a positive > score of a negative) + P(tie) / 2 (Mann-Whitney).
+    """Returns P(score of a positive > score of a negative) + P(tie) / 2 (Mann-Whitney).
 
     Args:
         labels: `[num_records]`; above 0 is positive.
         scores: `[num_records]`.
 
     Returns:
-        A number in [0, 1], or NaN where one of the classes is empty.
+        A number in [0, 1], or NaN if one of the classes is empty.
     """
     positive = np.asarray(labels) > 0
     num_positive, num_negative = int(positive.sum()), int((~positive).sum())
@@ -59,13 +59,13 @@ def gauc(
     *,
     weighted: bool = True,
 ) -> tuple[float, float]:
-    """AUC of each query, averaged over the queries that have both classes (Zhu et al. 2017).
+    """Averages the AUC over the queries that have both classes (Zhu et al. 2017).
 
     Args:
-        query_codes: `[num_records]`, which query a record belongs to.
+        query_codes: `[num_records]`, the query of each record.
         labels: `[num_records]`; above 0 is positive.
         scores: `[num_records]`.
-        weighted: weigh a query by its number of records; otherwise all queries alike.
+        weighted: whether the weight of a query is its number of records; otherwise it is 1.
 
     Returns:
         The average (NaN if no query has both classes), and the share of queries left out.

@@ -11,10 +11,10 @@ RankingMetric = Callable[[Judged, int], NDArray[np.float64]]
 
 
 def recall(judged: Judged, k: int) -> NDArray[np.float64]:
-    """|relevant in the first k| / |relevant|, as TREC and ir_measures `R@k` define it.
+    """Returns |relevant in the first k| / |relevant|, as TREC and ir_measures `R@k` define it.
 
-    It is not divided by min(k, |relevant|): a query with more than k relevant candidates cannot
-    reach 1.
+    The divisor is not min(k, |relevant|): a query with more than k relevant candidates cannot reach
+    1.
 
     Returns:
         `[num_queries]`; 0 for an empty query.
@@ -23,7 +23,7 @@ def recall(judged: Judged, k: int) -> NDArray[np.float64]:
 
 
 def hit_rate(judged: Judged, k: int) -> NDArray[np.float64]:
-    """1 if at least one of the first k candidates is relevant, else 0 (TREC's Success@k).
+    """Returns 1 if one of the first k candidates is relevant, else 0 (TREC's Success@k).
 
     Returns:
         `[num_queries]`.
@@ -32,7 +32,7 @@ def hit_rate(judged: Judged, k: int) -> NDArray[np.float64]:
 
 
 def precision(judged: Judged, k: int) -> NDArray[np.float64]:
-    """|relevant in the first k| / k; a list shorter than k is still divided by k.
+    """Returns |relevant in the first k| / k, also for a list shorter than k.
 
     Returns:
         `[num_queries]`.
@@ -41,7 +41,7 @@ def precision(judged: Judged, k: int) -> NDArray[np.float64]:
 
 
 def ndcg(judged: Judged, k: int) -> NDArray[np.float64]:
-    """DCG@k / ideal DCG@k, where DCG@k = sum over ranks r <= k of gain_r / log2(r + 1).
+    """Returns DCG@k / ideal DCG@k, where DCG@k = sum over ranks r <= k of gain_r / log2(r + 1).
 
     The gain is linear, as in trec_eval and in ir_measures' `nDCG` (not 2^gain - 1). The ideal
     list holds the best min(k, |relevant|) gains.
@@ -57,7 +57,7 @@ def ndcg(judged: Judged, k: int) -> NDArray[np.float64]:
 
 
 def reciprocal_rank(judged: Judged, k: int) -> NDArray[np.float64]:
-    """1 / rank of the first relevant candidate if that rank is at most k, else 0.
+    """Returns 1 / rank of the first relevant candidate if that rank is at most k, else 0.
 
     Returns:
         `[num_queries]`; its mean is MRR@k.
@@ -67,9 +67,9 @@ def reciprocal_rank(judged: Judged, k: int) -> NDArray[np.float64]:
 
 
 def average_precision(judged: Judged, k: int) -> NDArray[np.float64]:
-    """(1 / |relevant|) * sum over relevant ranks r <= k of (hits up to r) / r.
+    """Returns (1 / |relevant|) * sum over relevant ranks r <= k of (hits up to r) / r.
 
-    Divided by all relevant candidates, as trec_eval does, not by min(k, |relevant|).
+    The divisor is all relevant candidates, as in trec_eval, not min(k, |relevant|).
 
     Returns:
         `[num_queries]`; its mean is MAP@k. 0 for an empty query.
@@ -90,7 +90,7 @@ RANKING_METRICS: dict[str, RankingMetric] = {
 
 
 def parse_metric(name: str) -> tuple[RankingMetric, int]:
-    """The function and the k of a name such as `ndcg@10`.
+    """Parses a name such as `ndcg@10` into the metric and k.
 
     Raises:
         ValueError: the name is not METRIC@K of a known metric and a whole number above 0.
@@ -105,6 +105,6 @@ def parse_metric(name: str) -> tuple[RankingMetric, int]:
 
 
 def per_query(name: str, judged: Judged) -> NDArray[np.float64]:
-    """The metric of that name, `[num_queries]`."""
+    """Returns the metric of that name, `[num_queries]`."""
     metric, k = parse_metric(name)
     return metric(judged, k)

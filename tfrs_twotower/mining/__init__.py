@@ -1,1 +1,1 @@
-"""Room `mining`: what the retrieval stage returns for the training examples."""
+"""Room `mining`: lists of the candidates that retrieval returns for training examples."""

@@ -1,4 +1,4 @@
-"""The retrieval stage, asked for what is no positive of the query."""
+"""Retrieval of candidates that are not positives of the query."""
 
 from collections.abc import Callable
 
@@ -14,11 +14,11 @@ from tfrs_twotower.ranking.ragged import Ragged
 from tfrs_twotower.towers.tower import Towers
 
 CHUNK = 512
-"""Records of one forward pass."""
+"""Number of records in one forward pass."""
 
 
 class PositiveFreeRetrieval:
-    """Exact search over the candidates that may be ranked, known positives left out."""
+    """Exact search over the rankable candidates, without known positives."""
 
     def __init__(
         self,
@@ -30,25 +30,25 @@ class PositiveFreeRetrieval:
         """Prepares the search.
 
         Args:
-            towers: embed the queries.
+            towers: the query tower embeds the queries.
             vectors: `[num_candidates, embedding_dim]`, in row order.
-            rankable: `[num_candidates]`, which candidates may be ranked at all; one or more.
+            rankable: `[num_candidates]` bool, candidates that may be ranked; at least one.
             depth: length of the lists.
         """
         self._rows = np.flatnonzero(rankable).astype(np.int32)
-        self._places = np.full(len(rankable), -1, np.int32)
-        self._places[self._rows] = np.arange(len(self._rows), dtype=np.int32)
+        self._position_of_row = np.full(len(rankable), -1, np.int32)
+        self._position_of_row[self._rows] = np.arange(len(self._rows), dtype=np.int32)
         search = ExactSearch(vectors[self._rows])
         corpus = tf.constant(vectors)
 
-        def answer(
+        def retrieve(
             tokens: Tokens, positives: tf.Tensor, excluded: tf.Tensor
         ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             embeddings = towers.query.embed_tokens(tokens, training=False)
             own = tf.reduce_sum(embeddings * tf.gather(corpus, positives), axis=1)
             return own, *search.search(embeddings, depth, excluded)
 
-        self._answer = tf.function(answer, autograph=False, reduce_retracing=True)
+        self._retrieve = tf.function(retrieve, autograph=False, reduce_retracing=True)
 
     def lists(
         self,
@@ -56,42 +56,41 @@ class PositiveFreeRetrieval:
         positives: NDArray[np.integer],
         known_positives: Ragged,
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """What is retrieved for some examples.
+        """Retrieves the lists of some examples.
 
         Args:
             tokens: `[batch, ...]` of the query tower, by name.
             positives: `[batch]` corpus row of each example's positive.
-            known_positives: `batch` lists of rows that are left out.
+            known_positives: one list of rows for each example; these rows are left out.
 
         Returns:
-            Rows `[batch, depth]`, by score descending, then row ascending, -1 where nothing is
-            left; scores `[batch, 1 + depth]`: of the positive, then of the rows, 0 where there is
-            none.
+            Rows `[batch, depth]`, by score descending, then row ascending, -1 at the end of a short
+            list; scores `[batch, 1 + depth]` of the positive and of the rows, 0 at missing rows.
         """
-        own, scores, places = self._answer(
+        own, scores, positions = self._retrieve(
             {name: tf.constant(values) for name, values in tokens.items()},
             tf.constant(positives, tf.int32),
-            tf.constant(_padded(known_positives, self._places)),
+            tf.constant(_padded(known_positives, self._position_of_row)),
         )
-        places = places.numpy()
-        found = places >= 0
-        rows = np.where(found, self._rows[np.maximum(places, 0)], np.int32(-1))
-        scores = np.where(found, scores.numpy(), np.float32(0.0))
+        positions = positions.numpy()
+        present = positions >= 0
+        rows = np.where(present, self._rows[np.maximum(positions, 0)], np.int32(-1))
+        scores = np.where(present, scores.numpy(), np.float32(0.0))
         return rows, np.concatenate([own.numpy()[:, None], scores], axis=1)
 
 
 def embed_corpus(
     towers: Towers, corpus: Corpus, progress: Callable[[int, int], None]
 ) -> NDArray[np.float32]:
-    """`[num_candidates, embedding_dim]` embeddings, in row order.
+    """Embeds the corpus: `[num_candidates, embedding_dim]`, in row order.
 
     Args:
-        towers: the candidate tower embeds.
+        towers: the candidate tower embeds the candidates.
         corpus: the candidates.
-        progress: is told how many are done, and of how many, after each piece.
+        progress: receives the number of embedded candidates and the total after each chunk.
 
     Raises:
-        EmbeddingError: one of them is not finite.
+        EmbeddingError: an embedding is not finite.
     """
     embed = tf.function(
         lambda tokens: towers.candidate.embed_tokens(tokens, training=False),
@@ -113,10 +112,10 @@ def embed_corpus(
     return vectors
 
 
-def _padded(lists: Ragged, places: NDArray[np.int32]) -> NDArray[np.int32]:
-    """`[len(lists), longest]` places of the listed rows, filled up with -1."""
+def _padded(lists: Ragged, position_of_row: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Returns `[len(lists), longest]` positions of the listed rows, padded with -1."""
     lengths = lists.lengths
     inside = np.arange(lengths.max(initial=0)) < lengths[:, None]
     padded = np.full(inside.shape, -1, np.int32)
-    padded[inside] = places[lists.values]
+    padded[inside] = position_of_row[lists.values]
     return padded

@@ -1,4 +1,4 @@
-"""Teachers, whose judgement of mined lists is distilled, and the data that they are fitted on."""
+"""Teachers, whose scores of mined lists are distilled, and the data that they are fitted on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,18 +30,19 @@ class Teacher(Protocol):
 
         Args:
             examples: positions in the example table.
-            rows: `[batch, n]` corpus rows, each example's positive first; -1 is no candidate.
+            rows: `[batch, n]` corpus rows, each example's positive first; -1 for a missing
+                candidate.
 
         Returns:
-            `[batch, n]`; any number where there is no candidate.
+            `[batch, n]`; any number for a missing candidate.
         """
 
 
 class EaseTeacher:
-    """EASE of the history: the sum of B_ij over its candidates i, each once.
+    """EASE of the history: the score of j is the sum of B_ij over the distinct candidates i.
 
-    The example's positive is left out of its history. It can stand there where purchases repeat,
-    and would vote as nothing does at serving, where what was seen is not returned.
+    The example's positive is left out of its history. It can be there if purchases repeat, and
+    would give a score that never occurs in serving, where seen candidates are not returned.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class EaseTeacher:
             table: the training examples.
             num_candidates: size of the corpus.
             histories: names of the history features.
-            row_of_token: corpus row of each token of a history; -1 for none.
+            row_of_token: corpus row of each token of a history; -1 if there is none.
             l2: weight of the penalty.
         """
         chosen = binary_matrix(
@@ -71,13 +72,13 @@ class EaseTeacher:
         self._row_of_token = row_of_token
 
     def __call__(self, examples: slice, rows: NDArray[np.int32]) -> NDArray[np.float32]:
-        """See `Teacher`."""
+        """Scores candidates; see `Teacher`."""
         tokens = [self._table.tokens[name][examples] for name in self._histories]
         history = np.sort(self._row_of_token[np.concatenate(tokens, axis=1)], axis=1)
         counted = history >= 0
         counted[:, 1:] &= history[:, 1:] != history[:, :-1]
         counted &= history != rows[:, :1]
-        # Row -1 reads the last weight, which `counted` and the caller leave out.
+        # Row -1 reads the last weight; `counted` and the caller discard it.
         picked = self._weights[history[:, :, None], rows[:, None, :]]
         return np.einsum("bh,bhn->bn", counted.astype(np.float32), picked)
 
@@ -86,32 +87,32 @@ class Bm25Teacher:
     """BM25 of the query's text."""
 
     def __init__(self, index: Bm25Index, texts: Sequence[str]) -> None:
-        """Takes the corpus's index, and the text of each training example's query."""
+        """Takes the index of the corpus, and the text of each training example's query."""
         self._index = index
         self._texts = texts
 
     def __call__(self, examples: slice, rows: NDArray[np.int32]) -> NDArray[np.float32]:
-        """See `Teacher`."""
+        """Scores candidates; see `Teacher`."""
         texts = np.asarray(self._texts[examples], object)
         distinct, text_of = np.unique(texts, return_inverse=True)
         scores = np.empty(rows.shape, np.float32)
-        for place, terms in enumerate(self._index.terms(distinct.tolist())):
-            askers = np.flatnonzero(text_of == place)
-            scores[askers] = self._index.scores(terms)[rows[askers]]
+        for number, terms in enumerate(self._index.terms(distinct.tolist())):
+            with_text = np.flatnonzero(text_of == number)
+            scores[with_text] = self._index.scores(terms)[rows[with_text]]
         return scores
 
 
 @dataclass(frozen=True)
-class Lessons:
-    """Makes the teacher that a config asks for.
+class TeacherBuilder:
+    """Builds the teacher that the config names.
 
     Attributes:
         spec: the feature spec.
-        config: the run config; the baselines' settings are read.
-        mining: which teacher.
-        directory: of the preprocessed artifact.
-        corpus: its candidates.
-        assets: the towers' vocabularies.
+        config: the run config; the settings of the baselines are read.
+        mining: the mining section, which names the teacher.
+        directory: directory of the preprocessed artifact.
+        corpus: the candidates.
+        assets: the vocabularies of the towers.
     """
 
     spec: FeatureSpec
@@ -121,11 +122,11 @@ class Lessons:
     corpus: Corpus
     assets: Assets
 
-    def teacher(self, phase: Phase, table: ExampleTable) -> Teacher | None:
-        """The teacher of a phase's examples, None if there is to be none.
+    def build(self, phase: Phase, table: ExampleTable) -> Teacher | None:
+        """Builds the teacher for the examples of a phase; None if the config names none.
 
         Raises:
-            ConfigError: the corpus is too large for it.
+            ConfigError: the corpus is too large for the teacher.
         """
         if self.mining.teacher == "ease":
             return self._ease(table)
@@ -134,11 +135,11 @@ class Lessons:
         return None
 
     def _ease(self, table: ExampleTable) -> EaseTeacher:
-        num_candidates, most = len(self.corpus), self.config.evaluate.ease_max_candidates
-        if num_candidates > most:
+        num_candidates, limit = len(self.corpus), self.config.evaluate.ease_max_candidates
+        if num_candidates > limit:
             raise ConfigError(
                 f"pre_ranking.mining.teacher is ease, but the corpus has {num_candidates:,} "
-                f"candidates, more than evaluate.ease_max_candidates {most:,}: EASE inverts a "
+                f"candidates, more than evaluate.ease_max_candidates {limit:,}: EASE inverts a "
                 "matrix of that order. Raise the limit, or choose another teacher."
             )
         return EaseTeacher(

@@ -1,1 +1,1 @@
-"""Room `preflight`."""
+"""Room `preflight`: checks a spec and a run config against each other, before any job starts."""

@@ -1,4 +1,4 @@
-"""Does the spec offer what the run's training and baselines need of the data?"""
+"""Checks that the spec provides the data that training and baselines need."""
 
 from collections.abc import Iterator
 
@@ -15,7 +15,7 @@ def check_data_needs(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
 
 
 def sides_without_text(spec: FeatureSpec) -> list[str]:
-    """`query.features`, `candidate.features`: those without a text feature."""
+    """Returns those of `query.features` and `candidate.features` without a text feature."""
     return [
         f"{name}.features"
         for name, side in (("query", spec.query), ("candidate", spec.candidate))
@@ -64,28 +64,28 @@ def _check_negatives(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
 
 
 def _check_baselines(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
-    wanted = config.evaluate.baselines
-    if wanted is None:
+    baselines = config.evaluate.baselines
+    if baselines is None:
         return
-    repeated = sorted({name for name in wanted if wanted.count(name) > 1})
+    repeated = sorted({name for name in baselines if baselines.count(name) > 1})
     if repeated:
         yield f"evaluate.baselines names {', '.join(repeated)} twice. Name each once."
     lacking = sides_without_text(spec)
     for name in ("bm25", "hybrid"):
-        if name in wanted and lacking:
+        if name in baselines and lacking:
             yield (
                 f"evaluate.baselines has {name}, which needs a text feature on both sides; the "
                 f"spec '{spec.name}' has none in {' and '.join(lacking)}. "
-                f"Remove {name}, or leave baselines out to get all that the data allow."
+                f"Remove {name}, or omit baselines to get all that the data allow."
             )
-    if "recent_popularity" in wanted and spec.interactions.timestamp is None:
+    if "recent_popularity" in baselines and spec.interactions.timestamp is None:
         yield (
             "evaluate.baselines has recent_popularity, but the spec "
             f"'{spec.name}' has no interactions.timestamp. Remove it, or name the column."
         )
     if isinstance(spec.split, GivenSplit) and spec.interactions.split is None:
         for name in ("item_knn", "ease"):
-            if name in wanted:
+            if name in baselines:
                 yield (
                     f"evaluate.baselines has {name}, which ranks from a query's earlier events; "
                     f"the spec '{spec.name}' splits by query (queries.split), so evaluated queries "

@@ -1,4 +1,4 @@
-"""Do the list lengths, batch sizes and bundles of the stages fit each other?"""
+"""Checks that list lengths, batch sizes and teachers of the stages fit each other."""
 
 from collections.abc import Iterator
 
@@ -15,8 +15,8 @@ def check_list_lengths(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
 
 def _check_index(config: RunConfig) -> Iterator[str]:
     index, export = config.index, config.export
-    # A request fetches k and as many as it may exclude; the index promises its overlap at
-    # index.k, and a promise about a longer list than is served would gate on the wrong thing.
+    # The index guarantees its overlap at index.k. A guarantee for longer lists than are served
+    # would fail an index, or let it pass, for results that nobody receives.
     if index.k > export.k:
         yield (
             f"index.k is {index.k}, but bundles return export.k {export.k}: overlap would be "
@@ -37,13 +37,13 @@ def _check_index(config: RunConfig) -> Iterator[str]:
                 )
     elif index.vectors == "int8" and index.kind != "auto":
         yield (
-            f"index.vectors is int8, but index.kind is {index.kind}; only brute_force stores "
-            "vectors so. Remove the key, or set index.kind: brute_force."
+            f"index.vectors is int8, but index.kind is {index.kind}; only brute_force stores int8 "
+            "vectors. Remove the key, or set index.kind: brute_force."
         )
     if index.kind == "ivf" and index.num_reordering_candidates is not None:
         yield (
             f"index.num_reordering_candidates is {index.num_reordering_candidates}, but index.kind "
-            "is ivf, which scores all that it looks at exactly. Remove the key."
+            "is ivf, which scores every candidate it reads exactly. Remove the key."
         )
     leaves, searched = index.num_leaves, index.num_leaves_to_search
     if leaves is not None and searched is not None and searched > leaves:
@@ -63,8 +63,8 @@ def _check_export(config: RunConfig) -> Iterator[str]:
     sizes = config.export.allowed_batch_sizes
     if not sizes or list(sizes) != sorted(set(sizes)):
         yield (
-            f"export.allowed_batch_sizes is {list(sizes)}; a server wants at least one, rising "
-            f"and each once. Write {sorted(set(sizes)) or [1, 8, 64]}."
+            f"export.allowed_batch_sizes is {list(sizes)}; a server needs at least one size, in "
+            f"rising order, each once. Write {sorted(set(sizes)) or [1, 8, 64]}."
         )
 
 
@@ -80,7 +80,7 @@ def check_pre_ranking(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
 
 
 def _check_lengths(section: PreRankingConfig, config: RunConfig) -> Iterator[str]:
-    found = section.num_candidates
+    num_candidates = section.num_candidates
     lists = [
         ("evaluate.ks has", max(config.evaluate.ks)),
         ("export.k is", config.export.k),
@@ -90,15 +90,16 @@ def _check_lengths(section: PreRankingConfig, config: RunConfig) -> Iterator[str
         k = int(section.early_stopping.metric.partition("@")[2])
         lists.append(("pre_ranking.early_stopping.metric is at", k))
     for what, length in lists:
-        if length > found:
+        if length > num_candidates:
             yield (
-                f"{what} {length}, more than pre_ranking.num_candidates {found}: so many are never "
-                f"re-scored. Raise num_candidates to {length} or more, or lower the other."
+                f"{what} {length}, more than pre_ranking.num_candidates {num_candidates}, which is "
+                f"how many are scored again. Raise num_candidates to {length} or more, or lower "
+                "the other."
             )
     if section.list_size > section.mining.depth:
         yield (
             f"pre_ranking.list_size is {section.list_size}, more than pre_ranking.mining.depth "
-            f"{section.mining.depth}, which they are drawn from. Set list_size to "
+            f"{section.mining.depth}, from which the lists are drawn. Set list_size to "
             f"{section.mining.depth} or less, or raise the depth."
         )
 

@@ -1,23 +1,17 @@
-"""Do the model section and the terms of the objective fit the features and each other?"""
+"""Checks that model sections and terms of the objective fit the features and each other."""
 
 from collections.abc import Iterator
 
+from tfrs_twotower import specs
 from tfrs_twotower.config import DatConfig, FittingConfig, IntTowerConfig, ModelConfig, RunConfig
 from tfrs_twotower.errors import ConfigError
-from tfrs_twotower.specs import (
-    CategoricalFeature,
-    FeatureSpec,
-    IdFeature,
-    MultiCategoricalFeature,
-    TextFeature,
-)
 from tfrs_twotower.towers.augmentation_plan import plan_augmentation
 
-_LOOKED_UP = (IdFeature, CategoricalFeature, MultiCategoricalFeature)
+_LOOKED_UP = (specs.IdFeature, specs.CategoricalFeature, specs.MultiCategoricalFeature)
 
 
-def check_towers(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
-    """Yields mistakes of the model sections: of the towers, and of the pre-ranker."""
+def check_towers(spec: specs.FeatureSpec, config: RunConfig) -> Iterator[str]:
+    """Yields mistakes of the model sections of the towers and of the pre-ranker."""
     models: list[tuple[str, ModelConfig]] = [("model", config.model)]
     if config.pre_ranking is not None:
         members = enumerate(config.pre_ranking.models)
@@ -28,18 +22,18 @@ def check_towers(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
     yield from _check_augmentation(spec, config)
 
 
-def _features(spec: FeatureSpec) -> Iterator[tuple[str, object]]:
+def _features(spec: specs.FeatureSpec) -> Iterator[tuple[str, object]]:
     for feature in spec.query.features:
         yield f"query.features.{feature.name}", feature
     for feature in spec.candidate.features:
         yield f"candidate.features.{feature.name}", feature
 
 
-def _check_heads(spec: FeatureSpec, model: ModelConfig, section: str) -> Iterator[str]:
+def _check_heads(spec: specs.FeatureSpec, model: ModelConfig, section: str) -> Iterator[str]:
     users = [
         where
         for where, feature in _features(spec)
-        if isinstance(feature, TextFeature) and feature.encoder == "transformer"
+        if isinstance(feature, specs.TextFeature) and feature.encoder == "transformer"
     ]
     if users and model.embedding_dim % model.transformer.num_heads:
         allowed = [n for n in (1, 2, 4, 8, 16) if model.embedding_dim % n == 0]
@@ -51,15 +45,15 @@ def _check_heads(spec: FeatureSpec, model: ModelConfig, section: str) -> Iterato
         )
 
 
-def _check_dropouts(spec: FeatureSpec, model: ModelConfig, section: str) -> Iterator[str]:
-    """A dropout of something that is not there is a misunderstanding, not a setting."""
+def _check_dropouts(spec: specs.FeatureSpec, model: ModelConfig, section: str) -> Iterator[str]:
+    """Refuses the dropout of features that the spec does not have."""
     kinds = [feature for _, feature in _features(spec)]
     needs = (
         ("history_dropout", model.history_dropout, bool(spec.histories), "a history feature"),
         (
             "token_dropout",
             model.token_dropout,
-            any(isinstance(feature, TextFeature) for feature in kinds),
+            any(isinstance(feature, specs.TextFeature) for feature in kinds),
             "a text feature",
         ),
         (
@@ -72,12 +66,12 @@ def _check_dropouts(spec: FeatureSpec, model: ModelConfig, section: str) -> Iter
     for key, value, present, what in needs:
         if value > 0 and not present:
             yield (
-                f"{section}.{key} is {value}, but the spec '{spec.name}' has not {what}. "
+                f"{section}.{key} is {value}, but the spec '{spec.name}' does not have {what}. "
                 f"Remove the key, or add {what} to the spec."
             )
 
 
-def _check_augmentation(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
+def _check_augmentation(spec: specs.FeatureSpec, config: RunConfig) -> Iterator[str]:
     if isinstance(config.model, DatConfig):
         try:
             plan_augmentation(spec, config.model)
@@ -85,18 +79,20 @@ def _check_augmentation(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
             yield str(mistake)
 
 
-def check_terms(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
-    """Yields mistakes of `terms`, of the towers and of the pre-ranker."""
-    yield from _check(spec, "training", config.training, config.model.kind)
+def check_terms(spec: specs.FeatureSpec, config: RunConfig) -> Iterator[str]:
+    """Yields mistakes of the `terms` of the towers and of the pre-ranker."""
+    yield from _check_kind(spec, "training", config.training, config.model.kind)
     yield from _check_flat_heads("training", config.training, "model", config.model)
     if config.pre_ranking is not None:
-        yield from _check(spec, "pre_ranking", config.pre_ranking, "inttower")
+        yield from _check_kind(spec, "pre_ranking", config.pre_ranking, "inttower")
         for number, model in enumerate(config.pre_ranking.models):
             section = f"pre_ranking.models.{number}"
             yield from _check_flat_heads("pre_ranking", config.pre_ranking, section, model)
 
 
-def _check(spec: FeatureSpec, section: str, fitting: FittingConfig, kind: str) -> Iterator[str]:
+def _check_kind(
+    spec: specs.FeatureSpec, section: str, fitting: FittingConfig, kind: str
+) -> Iterator[str]:
     terms = fitting.terms
     needs = (
         ("mimic", terms.mimic, "dat"),
@@ -114,10 +110,10 @@ def _check(spec: FeatureSpec, section: str, fitting: FittingConfig, kind: str) -
     if alignment is None:
         return
     features = spec.candidate.features
-    names = [feature.name for feature in features if isinstance(feature, CategoricalFeature)]
+    names = [feature.name for feature in features if isinstance(feature, specs.CategoricalFeature)]
     if alignment.feature not in names:
         yield (
-            f"{section}.terms.category_alignment.feature is {alignment.feature!r}, which is no "
+            f"{section}.terms.category_alignment.feature is {alignment.feature!r}, which is not a "
             f"categorical feature of the candidates; the spec '{spec.name}' has "
             f"{', '.join(names) or 'none'}. Name one of kind categorical, or remove the term."
         )
@@ -126,7 +122,7 @@ def _check(spec: FeatureSpec, section: str, fitting: FittingConfig, kind: str) -
 def _check_flat_heads(
     section: str, fitting: FittingConfig, model_section: str, model: ModelConfig
 ) -> Iterator[str]:
-    """CIR compares the flattened heads of the last query layer with a candidate's."""
+    """CIR compares the flattened heads of the last query layer and of a candidate."""
     if fitting.terms.contrastive_interaction is None or not isinstance(model, IntTowerConfig):
         return
     of_candidate = model.candidate_views * model.num_candidate_heads

@@ -1,7 +1,6 @@
-"""Checks a feature spec and a run config together, before any job starts.
+"""Checks a feature spec and a run config against each other, before any job starts.
 
-Each document is already right by itself; here they meet. Every mistake is found, and all are
-reported in one error.
+Each document is already valid by itself. Every check runs, and one error reports all mistakes.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,7 +23,7 @@ CHECKS: tuple[Check, ...] = (
 
 
 def check_run(spec: FeatureSpec, config: RunConfig) -> None:
-    """Raises if the run config asks for something that the spec or itself does not allow.
+    """Checks that the run config fits the spec, and its sections each other.
 
     Raises:
         ConfigError: one line for each mistake: where, what was found, what is allowed, what to

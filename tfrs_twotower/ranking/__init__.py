@@ -1,4 +1,4 @@
-"""Room `ranking`: order, top k, overlap and ragged lists, in NumPy. No TensorFlow, no files."""
+"""Room `ranking`: order, top k, overlap and ragged lists, in NumPy only, without files."""
 
 from tfrs_twotower.ranking.exact import (
     LOWEST_SCORE,

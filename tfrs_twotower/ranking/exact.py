@@ -1,4 +1,4 @@
-"""Exact search in NumPy: the answer that every index is measured against."""
+"""Exact search in NumPy, against which every index is measured, and the overlap with it."""
 
 import numpy as np
 import numpy.typing as npt
@@ -12,12 +12,12 @@ _SCORES_AT_ONCE = 1 << 24
 
 
 def exact_top_k(queries: FloatArray, vectors: FloatArray, k: int) -> tuple[FloatArray, RowArray]:
-    """The k candidates of largest inner product, by score descending, then row ascending.
+    """Finds the k candidates of largest inner product: score descending, then row ascending.
 
     Args:
         queries: `[num_queries, embedding_dim]`.
         vectors: `[num_candidates, embedding_dim]`, in row order.
-        k: list length, at least 1; places beyond `num_candidates` get row -1 and the lowest
+        k: length of the lists, at least 1; ranks beyond `num_candidates` get row -1 and the lowest
             float32.
 
     Returns:
@@ -32,26 +32,26 @@ def exact_top_k(queries: FloatArray, vectors: FloatArray, k: int) -> tuple[Float
     step = max(1, _SCORES_AT_ONCE // num_candidates)
     for start in range(0, len(queries), step):
         block = queries[start : start + step] @ vectors.T
-        # Everything that ties with the last place is kept until rows have broken the tie.
+        # Every candidate that ties with the last rank is kept, until row order breaks the tie.
         least = np.partition(block, num_candidates - depth, axis=1)[:, num_candidates - depth]
-        for offset, line in enumerate(block):
-            found = np.flatnonzero(line >= least[offset])
-            best = found[np.argsort(-line[found], kind="stable")[:depth]]
-            scores[start + offset, :depth] = line[best]
+        for offset, query_scores in enumerate(block):
+            kept = np.flatnonzero(query_scores >= least[offset])
+            best = kept[np.argsort(-query_scores[kept], kind="stable")[:depth]]
+            scores[start + offset, :depth] = query_scores[best]
             rows[start + offset, :depth] = best
     return scores, rows
 
 
-def mean_overlap(found: RowArray, exact: RowArray) -> float:
-    """Mean over queries of |found in exact| / |exact|: overlap@k. Missing rows count as nothing.
+def mean_overlap(returned: RowArray, exact: RowArray) -> float:
+    """Returns overlap@k, the mean over queries of |returned in exact| / |exact|.
 
     Args:
-        found: `[num_queries, k]` rows of the index; none stands twice in a line.
-        exact: `[num_queries, k]` rows of exact search.
+        returned: `[num_queries, k]` rows of the index; no row occurs twice in a list.
+        exact: `[num_queries, k]` rows of exact search; missing rows do not count.
     """
     shares = []
-    for line, wanted in zip(found, exact, strict=True):
-        wanted = wanted[wanted != MISSING_ROW]
-        if len(wanted):
-            shares.append(np.isin(wanted, line).mean())
+    for returned_rows, exact_rows in zip(returned, exact, strict=True):
+        exact_rows = exact_rows[exact_rows != MISSING_ROW]
+        if len(exact_rows):
+            shares.append(np.isin(exact_rows, returned_rows).mean())
     return float(np.mean(shares)) if shares else 1.0

@@ -1,22 +1,22 @@
-"""The total order of a ranking: score descending, then row ascending; -1 where a list is short."""
+"""The total order of a ranking: score descending, then row ascending, then -1 as padding."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 
 def top_k_rows(scores: NDArray[np.floating], k: int) -> NDArray[np.int64]:
-    """Rows of the k best scores: score descending, then row ascending.
+    """Returns the rows of the k best scores: score descending, then row ascending.
 
-    The order is total, so the answer does not depend on the method of selection. Where all scores
-    are equal the first k rows are returned whatever is relevant: over permuted rows a constant
-    scorer has an expected recall of k / num_candidates.
+    The order is total, so the result does not depend on the method of selection. If all scores are
+    equal, the first k rows are returned, whatever is relevant: over permuted rows a constant scorer
+    has an expected recall of k / num_candidates.
 
     Args:
-        scores: `[num_queries, num_candidates]`; -inf takes a candidate out of the ranking.
+        scores: `[num_queries, num_candidates]`; -inf excludes a candidate from the ranking.
         k: length of the lists.
 
     Returns:
-        `[num_queries, k]` rows, -1 where fewer than k candidates can be ranked.
+        `[num_queries, k]` rows, padded with -1 if fewer than k candidates can be ranked.
 
     Raises:
         ValueError: a score is NaN, k is not positive, or `scores` is not a matrix.
@@ -45,7 +45,7 @@ def top_k_rows(scores: NDArray[np.floating], k: int) -> NDArray[np.int64]:
 
 
 def _unordered_top_k(scores: NDArray[np.floating], k: int) -> NDArray[np.int64]:
-    """The k best of each query, rows ascending; ties at the cut-off go to the lowest rows."""
+    """Returns the k best of each query, rows ascending; ties at the cut-off go to lower rows."""
     best = np.argpartition(scores, -k, axis=1)[:, -k:]
     cut_off = np.take_along_axis(scores, best, axis=1).min(axis=1)
     for query in np.flatnonzero((scores >= cut_off[:, None]).sum(axis=1) > k):
@@ -56,11 +56,11 @@ def _unordered_top_k(scores: NDArray[np.floating], k: int) -> NDArray[np.int64]:
 
 
 def re_rank(rows: NDArray[np.int64], scores: NDArray[np.floating]) -> NDArray[np.int64]:
-    """The same rows: score descending, then row ascending; -1 last.
+    """Sorts each list of rows: score descending, then row ascending, then -1.
 
     Args:
-        rows: `[num_queries, n]`, -1 where there is no candidate.
-        scores: `[num_queries, n]`; those at -1 are not read.
+        rows: `[num_queries, n]`, -1 for a missing candidate.
+        scores: `[num_queries, n]`; scores of missing candidates are not read.
 
     Raises:
         ValueError: the score of a candidate is NaN.
@@ -68,6 +68,6 @@ def re_rank(rows: NDArray[np.int64], scores: NDArray[np.floating]) -> NDArray[np
     absent = rows < 0
     if np.isnan(scores[~absent]).any():
         raise ValueError("a score is NaN; a ranking needs a number for every candidate")
-    falling = np.where(absent, np.inf, -scores)
-    order = np.lexsort((rows, falling, absent), axis=1)
+    descending = np.where(absent, np.inf, -scores)
+    order = np.lexsort((rows, descending, absent), axis=1)
     return np.take_along_axis(rows, order, axis=1)

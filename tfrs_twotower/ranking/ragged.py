@@ -21,7 +21,7 @@ class Ragged:
 
     @classmethod
     def from_lists(cls, lists: Sequence[Sequence[int] | NDArray[np.integer]]) -> "Ragged":
-        """Stores the lists one after the other."""
+        """Makes ragged lists from one list for each query."""
         lengths = np.fromiter((len(rows) for rows in lists), np.int64, len(lists))
         values = np.empty(int(lengths.sum()), np.int64)
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
@@ -37,23 +37,23 @@ class Ragged:
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """`[num_queries]`: how long each list is."""
+        """`[num_queries]`: the length of each list."""
         return np.diff(self.offsets)
 
     @property
     def owners(self) -> NDArray[np.int64]:
-        """`[len(values)]`: the query that each value belongs to."""
+        """`[len(values)]`: the query of each value."""
         return np.repeat(np.arange(len(self), dtype=np.int64), self.lengths)
 
     def take(self, queries: NDArray[np.integer]) -> "Ragged":
-        """The lists of some queries, in their order."""
+        """Returns the lists of some queries, in the given order."""
         lengths = self.lengths[queries]
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        places = np.arange(offsets[-1]) + np.repeat(self.offsets[queries] - offsets[:-1], lengths)
-        return Ragged(offsets, self.values[places])
+        indices = np.arange(offsets[-1]) + np.repeat(self.offsets[queries] - offsets[:-1], lengths)
+        return Ragged(offsets, self.values[indices])
 
     def where(self, keep: NDArray[np.bool_]) -> "Ragged":
-        """The lists without the values at which `keep` (`[len(values)]`) is false."""
+        """Leaves out the values where `keep`, `[len(values)]`, is false."""
         kept_before = np.concatenate([[0], np.cumsum(keep)]).astype(np.int64)
         return Ragged(kept_before[self.offsets], self.values[keep])
 
@@ -65,17 +65,17 @@ def distinct_pairs(
     num_queries: int,
     num_candidates: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Groups pairs by query; a pair that stands repeatedly counts once.
+    """Groups pairs by query; a repeated pair counts once.
 
     Args:
         query_rows: `[pairs]`, in [0, num_queries).
         candidate_rows: `[pairs]`, in [0, num_candidates).
-        num_queries: how many queries there are.
+        num_queries: number of queries.
         num_candidates: size of the corpus.
 
     Returns:
-        Offsets `[num_queries + 1]` into the second, and candidate rows `[distinct pairs]`,
-        ascending for each query.
+        Offsets `[num_queries + 1]` into the rows, and candidate rows `[distinct pairs]`, ascending
+        for each query.
     """
     keys = np.unique(query_rows.astype(np.int64) * num_candidates + candidate_rows)
     lengths = np.bincount(keys // num_candidates, minlength=num_queries)

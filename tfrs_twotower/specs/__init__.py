@@ -2,6 +2,9 @@
 
 from tfrs_twotower.specs.features import (
     MISSING_TIME,
+    NUM_SPECIAL_ROWS,
+    PADDING_ROW,
+    UNKNOWN_ROW,
     CategoricalFeature,
     Feature,
     HistoryFeature,
@@ -29,9 +32,12 @@ from tfrs_twotower.specs.tables import EntityTable, InteractionTable, Table, Tim
 
 __all__ = [
     "MISSING_TIME",
+    "NUM_SPECIAL_ROWS",
+    "PADDING_ROW",
     "SPLITS",
     "TEST",
     "TRAIN",
+    "UNKNOWN_ROW",
     "VALIDATION",
     "CategoricalFeature",
     "EntityTable",

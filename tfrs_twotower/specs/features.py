@@ -20,6 +20,9 @@ from tfrs_twotower.documents import Document
 
 MISSING_TIME = -1
 """Value of a missing time in examples and requests."""
+PADDING_ROW, UNKNOWN_ROW, NUM_SPECIAL_ROWS = 0, 1, 2
+"""First rows of the table of a vocabulary; the value at position p has row 2 + p."""
+
 _NAME = r"^[a-z][a-z0-9_]*$"
 Name = Annotated[str, Field(pattern=_NAME, max_length=64)]
 

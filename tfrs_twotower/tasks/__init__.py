@@ -1,1 +1,1 @@
-"""Room `tasks`: objectives. Losses per query become one number here, always by a mean."""
+"""Room `tasks`: objectives. Losses per query become one number here, always a mean."""

@@ -1,4 +1,4 @@
-"""Builds the terms of the objective that a training config asks for."""
+"""Builds the terms of the objective that a training config names."""
 
 from tfrs_twotower.config import (
     DatConfig,
@@ -24,7 +24,7 @@ from tfrs_twotower.towers.tower import Towers
 
 
 def build_retrieval_task(softmax: SoftmaxConfig) -> RetrievalTask:
-    """The retrieval softmax."""
+    """Builds the retrieval task: the in-batch softmax."""
     return RetrievalTask(
         weight=softmax.weight,
         temperature=softmax.temperature,
@@ -40,10 +40,10 @@ def build_retrieval_task(softmax: SoftmaxConfig) -> RetrievalTask:
 def build_terms(
     fitting: FittingConfig, model: ModelConfig, towers: Towers, retrieval: RetrievalTask
 ) -> list[Term]:
-    """The terms beside the retrieval softmax.
+    """Builds the terms beside the retrieval softmax.
 
-    A DAT gets its mimic terms and an IntTower its interaction term with their default weights
-    where the config says nothing of them.
+    DAT gets its mimic terms, and IntTower its interaction term, with default weights if the config
+    does not mention them.
     """
     config = fitting.terms
     terms: list[Term] = []
@@ -68,7 +68,7 @@ def build_terms(
 
 
 def build_list_terms(config: PreRankingConfig) -> list[Term]:
-    """The terms over mined lists."""
+    """Builds the terms over mined lists."""
     terms = config.list_terms
     weights: dict[ListLoss, float] = {
         "list_softmax": terms.list_softmax,

@@ -1,4 +1,4 @@
-"""The pre-ranking task: pair scores of a positive and its mined list in, a loss out."""
+"""The pre-ranking task: from the pair scores of a positive and its mined list to a loss."""
 
 from typing import Literal
 
@@ -9,7 +9,7 @@ from typing_extensions import assert_never
 from tfrs_twotower.keras_api import keras
 from tfrs_twotower.losses.in_batch_softmax import in_batch_softmax
 from tfrs_twotower.losses.list_losses import binary_cross_entropy, listwise_kl, margin_mse
-from tfrs_twotower.tasks.objective import InBatch, weighted_mean
+from tfrs_twotower.tasks.objective import EmbeddedBatch, weighted_mean
 
 ListLoss = Literal["list_softmax", "pointwise", "listwise_kl", "margin_mse"]
 
@@ -17,9 +17,9 @@ ListLoss = Literal["list_softmax", "pointwise", "listwise_kl", "margin_mse"]
 class PreRankingTask(keras.layers.Layer, tfrs.tasks.Task):
     """One loss over lists [positive, mined negatives]; several tasks make the objective.
 
-    `list_softmax`: cross entropy of the positive. `pointwise`: binary cross entropy, the mined
-    candidates being un-exposed negatives. `listwise_kl`, `margin_mse`: distillation from a
-    teacher's scores of the same list.
+    `list_softmax`: cross entropy of the positive. `pointwise`: binary cross entropy, with the mined
+    candidates as un-exposed negatives. `listwise_kl`, `margin_mse`: distillation from a teacher's
+    scores of the same list.
     """
 
     def __init__(
@@ -37,13 +37,13 @@ class PreRankingTask(keras.layers.Layer, tfrs.tasks.Task):
         self._kind: ListLoss = kind
         self._teacher_temperature = teacher_temperature
 
-    def losses_of(self, batch: InBatch) -> tf.Tensor:
-        """`[batch]`: the loss of each row's list.
+    def losses_of(self, batch: EmbeddedBatch) -> tf.Tensor:
+        """Returns `[batch]`: the loss of each row's list.
 
         Raises:
-            ValueError: the batch has no lists, or no teacher where one is needed.
+            ValueError: the batch has no lists, or the loss needs a teacher and the batch has none.
         """
-        listed = batch.listed
+        listed = batch.mined
         if listed is None:
             raise ValueError(f"{self._kind} needs mined lists, and the batch has none")
         return self.losses_per_list(listed.logits, present=listed.present, teacher=listed.teacher)
@@ -55,12 +55,12 @@ class PreRankingTask(keras.layers.Layer, tfrs.tasks.Task):
         present: tf.Tensor | None = None,
         teacher: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """The loss of each list.
+        """Returns the loss of each list.
 
         Args:
             logits: `[batch, 1 + n]`, the positive first.
-            present: `[batch, 1 + n]` bool; all are by default.
-            teacher: `[batch, 1 + n]` the teacher's scores.
+            present: `[batch, 1 + n]` bool; all are present by default.
+            teacher: `[batch, 1 + n]` scores of the teacher.
 
         Returns:
             `[batch]`.
@@ -92,6 +92,6 @@ class PreRankingTask(keras.layers.Layer, tfrs.tasks.Task):
         present: tf.Tensor | None = None,
         sample_weight: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """The mean loss, a float32 scalar; the arguments are those of `losses_per_list`."""
+        """Returns the mean loss, a float32 scalar; see `losses_per_list` for the arguments."""
         losses = self.losses_per_list(logits, present=present, teacher=teacher)
         return weighted_mean(losses, sample_weight)

@@ -1,4 +1,4 @@
-"""The objective: one embedded batch, terms that look at it, and their weighted sum."""
+"""The objective: an embedded batch, the terms that read it, and their weighted sum."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ from tfrs_twotower.towers.tower import TowerOutput
 
 
 @dataclass(frozen=True)
-class Listed:
-    """Mined candidates of this replica's rows: each row's list, and all of them together.
+class MinedLists:
+    """The mined candidates of this replica's rows: each row's list, and all lists together.
 
     Attributes:
-        candidates: the candidate tower's output for the distinct ones, `[listed, ...]`.
-        hidden: `[batch, listed]` bool: no negatives of that query.
+        candidates: the candidate tower's output for the distinct candidates, `[listed, ...]`.
+        hidden: `[batch, listed]` bool: mask of pairs that must not count as negatives.
         present: `[batch, 1 + n]` bool: false at the padding of a short list.
         logits: `[batch, 1 + n]` pair scores of the positive and the list.
-        teacher: `[batch, 1 + n]` the teacher's scores of the same; None without a teacher.
+        teacher: `[batch, 1 + n]` the teacher's scores of the same candidates; None without one.
     """
 
     candidates: TowerOutput
@@ -30,17 +30,17 @@ class Listed:
 
 
 @dataclass(frozen=True)
-class InBatch:
-    """A batch of positive pairs after both towers.
+class EmbeddedBatch:
+    """The inputs of every term for one step: both towers' outputs for a batch of positive pairs.
 
-    `batch` is this replica's share of the global batch; what is called `all` is of all replicas,
-    in their order. Row i's own pair stands at `positive_columns[i]` of everything that is `all`.
+    `batch` is this replica's share of the global batch; `all` means all replicas, in their order.
+    Row i's own pair has position `positive_columns[i]` in every axis named `all`.
 
     Attributes:
         query: the query tower's output, `[batch, ...]`.
         candidate: the candidate tower's output for the positives, `[batch, ...]`.
         query_rows: `[batch]` int32.
-        candidate_rows: `[batch]` int32, the positives.
+        candidate_rows: `[batch]` int32, rows of the positives.
         all_query: the query tower's output, `[all, ...]`.
         all_candidate: the candidate tower's output, `[all, ...]`.
         all_candidate_tokens: tokens of the positives by name, `[all, ...]`.
@@ -50,11 +50,13 @@ class InBatch:
         drawn: the candidate tower's output for uniformly drawn candidates; None without them.
         columns: `[columns, embedding_dim]`: all candidates, then the drawn ones, then those of
             earlier batches.
-        expected: `[columns]` how often each is met, for the logQ correction; None leaves it out.
-        sampled_expected: the same of all candidates and the drawn ones, among themselves.
-        hidden: `[batch, columns]` bool: no negatives of that query.
-        reverse_hidden: `[batch, all]` bool: queries that are no negatives of that candidate.
-        listed: mined candidates; None where none were mined.
+        expected: `[columns]` expected occurrences, for the logQ correction; None omits it.
+        sampled_expected: the same for all candidates and the drawn ones, without earlier batches.
+        hidden: `[batch, columns]` bool: mask of candidates that must not count as negatives of
+            the query.
+        reverse_hidden: `[batch, all]` bool: mask of queries that must not count as negatives of
+            the candidate.
+        mined: mined candidates; None if none were mined.
     """
 
     query: TowerOutput
@@ -73,17 +75,17 @@ class InBatch:
     sampled_expected: tf.Tensor | None
     hidden: tf.Tensor
     reverse_hidden: tf.Tensor
-    listed: Listed | None = None
+    mined: MinedLists | None = None
 
-    def in_batch(self, of_columns: tf.Tensor) -> tf.Tensor:
-        """The part of `[..., columns]` that belongs to `all_candidate`."""
-        return of_columns[..., : tf.shape(self.all_candidate_rows)[0]]
+    def in_batch_columns(self, values: tf.Tensor) -> tf.Tensor:
+        """Returns the part `[..., all]` of `[..., columns]` that belongs to `all_candidate`."""
+        return values[..., : tf.shape(self.all_candidate_rows)[0]]
 
     @property
-    def alike(self) -> tf.Tensor:
-        """`[batch, all]` bool: rows of the same query, or with the same positive, also itself.
+    def same_query_or_positive(self) -> tf.Tensor:
+        """`[batch, all]` bool: pairs of rows with the same query or positive, each row with itself.
 
-        Neither tower should push such rows apart (SamToNe's false negatives).
+        Neither tower should push such rows apart: they are the false negatives of SamToNe.
         """
         same_query = self.query_rows[:, tf.newaxis] == self.all_query_rows[tf.newaxis, :]
         same_positive = self.candidate_rows[:, tf.newaxis] == self.all_candidate_rows[tf.newaxis, :]
@@ -91,23 +93,24 @@ class InBatch:
 
 
 class Term(Protocol):
-    """One summand: a loss for each row of a batch, under a name and with a weight."""
+    """One named, weighted summand of the objective: a loss for each row of a batch."""
 
     name: str
     weight: float
 
-    def losses_of(self, batch: InBatch) -> tf.Tensor:
-        """`[batch]`; their weighted mean is what is logged and added up."""
+    def losses_of(self, batch: EmbeddedBatch) -> tf.Tensor:
+        """Returns `[batch]` losses; the objective logs and adds up their weighted mean."""
 
 
 class Objective:
-    """Adds up terms; a term of weight 0 is absent.
+    """The weighted sum of the terms' means; a term of weight 0 is absent.
 
-    Means, never sums: otherwise the weights between terms would change with the batch size.
+    Terms are means, never sums: with sums, the weights between terms would depend on the batch
+    size.
     """
 
     def __init__(self, weights: Mapping[str, float]) -> None:
-        """Names the terms.
+        """Takes the weights of the terms.
 
         Args:
             weights: weight of each term, >= 0.
@@ -129,16 +132,16 @@ class Objective:
         *,
         total_weight: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """Weighted sum of the terms' means, sum_i w_i L_i / sum_i w_i.
+        """Returns the weighted sum of the terms' means, each sum_i w_i L_i / sum_i w_i.
 
         Args:
             losses: `[batch]` for each term, by name.
-            sample_weight: `[batch]` >= 0; by default 1. If all are 0 the mean is 0.
+            sample_weight: `[batch]` >= 0; 1 by default. If all are 0, the mean is 0.
             total_weight: divisor of the means; by default the sum of `sample_weight`. A replica
-                gives the sum over all replicas here, and its result is then its share of the mean.
+                passes the sum over all replicas, so that its result is its share of the mean.
 
         Returns:
-            The objective, and each term's mean by its own name (before its weight).
+            The objective, and the mean of each term by its name (before its weight).
 
         Raises:
             ValueError: the losses are not exactly the terms of the objective.
@@ -160,11 +163,11 @@ def weighted_mean(
     *,
     total_weight: tf.Tensor | None = None,
 ) -> tf.Tensor:
-    """sum_i w_i L_i / sum_i w_i, 0 where all weights are 0.
+    """Returns sum_i w_i L_i / sum_i w_i, or 0 if all weights are 0.
 
     Args:
         losses: `[batch]`.
-        sample_weight: `[batch]`; by default 1.
+        sample_weight: `[batch]`; 1 by default.
         total_weight: divisor instead of the sum of the weights.
 
     Returns:
@@ -175,6 +178,6 @@ def weighted_mean(
     sample_weight = tf.cast(sample_weight, losses.dtype)
     if total_weight is None:
         total_weight = tf.reduce_sum(sample_weight)
-    # A row of weight 0 is absent even if its loss is not a number.
+    # A row of weight 0 is absent even if its loss is NaN.
     weighted = tf.math.multiply_no_nan(losses, sample_weight)
     return tf.math.divide_no_nan(tf.reduce_sum(weighted), tf.cast(total_weight, losses.dtype))

@@ -1,4 +1,4 @@
-"""The retrieval task: query and candidate embeddings in, a loss out."""
+"""The retrieval task: from query and candidate embeddings to a loss."""
 
 import math
 from typing import Any, Literal
@@ -9,46 +9,47 @@ import tensorflow_recommenders as tfrs
 from tfrs_twotower.keras_api import keras
 from tfrs_twotower.losses.in_batch_softmax import (
     correct_logits,
-    hide,
     in_batch_softmax,
     keep_hardest,
+    masked_logits,
 )
 from tfrs_twotower.losses.masks import accidental_hits
 from tfrs_twotower.losses.softmax_variants import refined_softmax, same_tower_softmax
-from tfrs_twotower.tasks.objective import InBatch, weighted_mean
+from tfrs_twotower.tasks.objective import EmbeddedBatch, weighted_mean
 
 LEAST_TEMPERATURE = 0.01
 
 
 class AtLeast(keras.constraints.Constraint):
-    """Keeps a weight from falling below a value."""
+    """Constrains a weight to be at least a given value."""
 
     def __init__(self, least: float) -> None:
         self.least = least
 
     def __call__(self, weight: tf.Tensor) -> tf.Tensor:
-        """The weight, or the least value."""
+        """Returns the weight, or the least value if that is larger."""
         return tf.maximum(weight, self.least)
 
     def get_config(self) -> dict[str, Any]:
-        """For Keras."""
+        """Returns the settings, as Keras requires."""
         return {"least": self.least}
 
 
 class RetrievalTask(keras.layers.Layer, tfrs.tasks.Task):
     """In-batch softmax in place of `tfrs.tasks.Retrieval` (TFRS 0.7.7).
 
-    It is called as TFRS's task is, and differs where that one is wrong for our use:
+    It takes the arguments of TFRS's task, and differs where that one is wrong for our use:
 
-    *   the loss is a (weighted) mean; TFRS sums, so that the batch size changes the learning rate;
+    *   the loss is a (weighted) mean; TFRS sums, so the effective learning rate depends on the
+        batch size;
     *   probabilities are not clipped at 1e-6, which would treat the whole tail alike;
     *   masked candidates get -inf in a log-sum-exp, hence probability and gradient exactly 0;
         TFRS adds about -3.4e36;
-    *   `num_hard_negatives=0` is refused; TFRS then returns a loss of 0 without a word;
-    *   the positive may stand in any column, so negatives can be shared across replicas;
-        TFRS has a function for it that it does not call;
+    *   `num_hard_negatives=0` is refused; TFRS then silently returns a loss of 0;
+    *   the positive may be in any column, so negatives can be shared across replicas; TFRS has a
+        function for this, but does not call it;
     *   half-precision embeddings are cast to float32; TFRS casts only its first input;
-    *   it computes no metrics: TFRS's count ties as hits and never exclude seen candidates.
+    *   it computes no metrics: those of TFRS count ties as hits and never exclude seen candidates.
     """
 
     def __init__(
@@ -67,20 +68,21 @@ class RetrievalTask(keras.layers.Layer, tfrs.tasks.Task):
         """Makes the task.
 
         Args:
-            weight: of the term in an objective.
+            weight: weight of the term in an objective.
             temperature: divisor of the scores, at least 0.01.
             learn_temperature: makes log(temperature) a weight; it cannot fall below log(0.01).
             logq_strength: multiplier of the logQ correction.
             refined_logq: leaves the positive out of the correction (`refined_softmax`).
-            num_hard_negatives: keeps only so many negatives with the largest logits.
+            num_hard_negatives: number of negatives with the largest logits that are kept; None
+                keeps all.
             same_tower: SamToNe, in one direction or in both.
-            same_tower_weight: multiplier of its part of the denominator.
-            name: of the layer, and of the term in the log.
+            same_tower_weight: multiplier of the same-tower part of the denominator.
+            name: name of the layer, and of the term in the log.
 
         Raises:
-            ValueError: the temperature is below 0.01, the number of negatives below 1, or two of
-                refined logQ, hard negatives and SamToNe are wanted together: each is another form
-                of the same denominator.
+            ValueError: the temperature is below 0.01, the number of negatives is below 1, or two of
+                refined logQ, hard negatives and SamToNe are set, which are different forms of the
+                same denominator.
         """
         super().__init__(name=name, dtype="float32")
         if not temperature >= LEAST_TEMPERATURE:
@@ -118,8 +120,8 @@ class RetrievalTask(keras.layers.Layer, tfrs.tasks.Task):
             return tf.constant(self._fixed_temperature, tf.float32)
         return tf.exp(self._log_temperature)
 
-    def losses_of(self, batch: InBatch) -> tf.Tensor:
-        """`[batch]`: the loss of each query of a training batch."""
+    def losses_of(self, batch: EmbeddedBatch) -> tf.Tensor:
+        """Returns `[batch]`: the loss of each query of a training batch."""
         if self._same_tower == "none":
             return self.losses_per_query(
                 batch.query.embedding,
@@ -129,19 +131,19 @@ class RetrievalTask(keras.layers.Layer, tfrs.tasks.Task):
                 positive_columns=batch.positive_columns,
             )
         queries, candidates = batch.query.embedding, batch.candidate.embedding
-        every_query, every_candidate = batch.all_query.embedding, batch.all_candidate.embedding
+        all_queries, all_candidates = batch.all_query.embedding, batch.all_candidate.embedding
         losses = self._same_tower_losses(
             batch,
             tf.matmul(queries, batch.columns, transpose_b=True),
-            tf.matmul(queries, every_query, transpose_b=True),
+            tf.matmul(queries, all_queries, transpose_b=True),
             batch.hidden,
             batch.expected,
         )
         if self._same_tower == "both":
             losses += self._same_tower_losses(
                 batch,
-                tf.matmul(candidates, every_query, transpose_b=True),
-                tf.matmul(candidates, every_candidate, transpose_b=True),
+                tf.matmul(candidates, all_queries, transpose_b=True),
+                tf.matmul(candidates, all_candidates, transpose_b=True),
                 batch.reverse_hidden,
                 None,
             )
@@ -149,7 +151,7 @@ class RetrievalTask(keras.layers.Layer, tfrs.tasks.Task):
 
     def _same_tower_losses(
         self,
-        batch: InBatch,
+        batch: EmbeddedBatch,
         scores: tf.Tensor,
         same_tower_scores: tf.Tensor,
         hidden: tf.Tensor,
@@ -162,7 +164,7 @@ class RetrievalTask(keras.layers.Layer, tfrs.tasks.Task):
             sampling_probability=expected,
             logq_strength=self._logq_strength,
             hidden=hidden,
-            same_tower_hidden=batch.alike,
+            same_tower_hidden=batch.same_query_or_positive,
             positive_columns=batch.positive_columns,
             same_tower_weight=self._same_tower_weight,
         )
@@ -176,15 +178,15 @@ class RetrievalTask(keras.layers.Layer, tfrs.tasks.Task):
         hidden: tf.Tensor | None = None,
         positive_columns: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """The loss of each query, without same-tower negatives.
+        """Returns the loss of each query, without same-tower negatives.
 
         Args:
             query_embeddings: `[batch, embedding_dim]`.
             candidate_embeddings: `[columns, embedding_dim]`.
             sampling_probability: `[columns]`, > 0: expected occurrences. A common factor changes
                 nothing, except with refined logQ.
-            hidden: `[batch, columns]` bool, no negatives of that query.
-            positive_columns: `[batch]` int; by default row i has column i.
+            hidden: `[batch, columns]` bool: mask of pairs that must not count as negatives.
+            positive_columns: `[batch]` int; by default column i for row i.
 
         Returns:
             `[batch]` float32.
@@ -204,16 +206,13 @@ class RetrievalTask(keras.layers.Layer, tfrs.tasks.Task):
                 hidden=hidden,
                 positive_columns=positive_columns,
             )
-        if positive_columns is None:
-            positive_columns = tf.range(tf.shape(scores)[0])
-        logits = correct_logits(
+        corrected = correct_logits(
             scores,
             temperature=self.temperature,
             sampling_probability=sampling_probability,
             logq_strength=self._logq_strength,
         )
-        if hidden is not None:
-            logits = hide(logits, hidden, positive_columns)
+        logits, _, positive_columns = masked_logits(corrected, hidden, positive_columns)
         logits = keep_hardest(
             logits,
             num_hard_negatives=self._num_hard_negatives,
@@ -230,16 +229,16 @@ class RetrievalTask(keras.layers.Layer, tfrs.tasks.Task):
         candidate_ids: tf.Tensor | None = None,
         score_mask: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """The mean loss, with the arguments of `tfrs.tasks.Retrieval.call`.
+        """Returns the mean loss, with the arguments of `tfrs.tasks.Retrieval.call`.
 
         Args:
             query_embeddings: `[batch, embedding_dim]`.
             candidate_embeddings: `[columns, embedding_dim]`, columns >= batch; candidate i is the
-                positive of query i, further ones are negatives of all.
+                positive of query i, and further candidates are negatives of all queries.
             sample_weight: `[batch]`.
             candidate_sampling_probability: `[columns]`, > 0.
-            candidate_ids: `[columns]`, to hide accidental hits.
-            score_mask: `[batch, columns]` bool, false where a candidate is not considered.
+            candidate_ids: `[columns]`, by which accidental hits are masked.
+            score_mask: `[batch, columns]` bool, false for pairs that must not count.
 
         Returns:
             A float32 scalar.

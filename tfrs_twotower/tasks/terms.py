@@ -7,27 +7,27 @@ import tensorflow as tf
 from tfrs_twotower.config import CategoryAlignmentConfig, ContrastiveInteractionConfig
 from tfrs_twotower.losses.in_batch_softmax import in_batch_softmax
 from tfrs_twotower.losses.regularisers import category_alignment, contrastive_interaction, mimic
-from tfrs_twotower.tasks.objective import InBatch
+from tfrs_twotower.tasks.objective import EmbeddedBatch
 from tfrs_twotower.tasks.retrieval import RetrievalTask
 from tfrs_twotower.towers.tower import PairScorer
 
 
 class DualTerm:
-    """Li et al. (ICTIR 2021): the positive's query against other queries, in its in-batch form.
+    """Cross entropy of the positive's query against other queries (Li et al., ICTIR 2021).
 
-    With the retrieval softmax it makes the symmetric loss: transposing the scores swaps the two.
-    Queries for whom the candidate is a positive too are no negatives of it.
+    Together with the retrieval softmax it makes the symmetric loss: transposing the scores swaps
+    the two terms. Queries of which the candidate is also a positive do not count as negatives.
     """
 
     name = "dual"
 
     def __init__(self, weight: float, retrieval: RetrievalTask) -> None:
-        """Makes the term; the temperature is the retrieval term's."""
+        """Makes the term; it uses the temperature of the retrieval term."""
         self.weight = weight
         self._retrieval = retrieval
 
-    def losses_of(self, batch: InBatch) -> tf.Tensor:
-        """`[batch]`: the loss of each row's candidate."""
+    def losses_of(self, batch: EmbeddedBatch) -> tf.Tensor:
+        """Returns `[batch]`: the loss of each row's candidate."""
         scores = tf.matmul(batch.candidate.embedding, batch.all_query.embedding, transpose_b=True)
         return in_batch_softmax(
             scores,
@@ -38,7 +38,7 @@ class DualTerm:
 
 
 class MimicTerm:
-    """A side's augmented vectors imitate the other tower's output (Yu et al., DLP-KDD 2021)."""
+    """Makes a side's augmented vectors imitate the other tower (Yu et al., DLP-KDD 2021)."""
 
     def __init__(self, side: Literal["query", "candidate"], weight: float) -> None:
         """Makes the term of one side."""
@@ -46,17 +46,18 @@ class MimicTerm:
         self.weight = weight
         self._side = side
 
-    def losses_of(self, batch: InBatch) -> tf.Tensor:
-        """`[batch]`: squared distances; all rows are positive pairs."""
+    def losses_of(self, batch: EmbeddedBatch) -> tf.Tensor:
+        """Returns `[batch]` squared distances; all rows are positive pairs."""
         if self._side == "query":
             return mimic(batch.query.augmented, batch.candidate.embedding)
         return mimic(batch.candidate.augmented, batch.query.embedding)
 
 
 class CategoryAlignmentTerm:
-    """Covariances of the batch's categories, drawn to the largest one's (Yu et al., DLP-KDD 2021).
+    """Draws the covariances of categories to that of the largest (Yu et al., DLP-KDD 2021).
 
-    One number for the whole global batch; every row carries it, so that its mean is itself.
+    The loss is one number for the whole global batch. Every row carries it, so that the mean over
+    the rows is this number.
     """
 
     name = "category_alignment"
@@ -66,8 +67,8 @@ class CategoryAlignmentTerm:
         self.weight = config.weight
         self._config = config
 
-    def losses_of(self, batch: InBatch) -> tf.Tensor:
-        """`[batch]`, all equal."""
+    def losses_of(self, batch: EmbeddedBatch) -> tf.Tensor:
+        """Returns `[batch]`, all equal."""
         value = category_alignment(
             batch.all_candidate.embedding,
             batch.all_candidate_tokens[self._config.feature],
@@ -88,44 +89,44 @@ class ContrastiveInteractionTerm:
         self.weight = config.weight
         self._temperature = config.temperature
 
-    def losses_of(self, batch: InBatch) -> tf.Tensor:
-        """`[batch]`: all rows are positive pairs."""
+    def losses_of(self, batch: EmbeddedBatch) -> tf.Tensor:
+        """Returns `[batch]` losses; all rows are positive pairs."""
         candidate_heads = batch.all_candidate.heads
         return contrastive_interaction(
             batch.query.heads[:, -candidate_heads.shape[1] :],
             candidate_heads,
             temperature=self._temperature,
-            hidden=batch.in_batch(batch.hidden),
+            hidden=batch.in_batch_columns(batch.hidden),
             positive_columns=batch.positive_columns,
         )
 
 
 class InteractionTerm:
-    """Softmax of FE scores over the batch's candidates, drawn ones, and all that its lists hold.
+    """Softmax of FE scores over the batch's candidates, drawn candidates, and all mined lists.
 
-    The logQ correction is for what was sampled; mined candidates are there because they score
-    high, and get none.
+    The logQ correction applies to sampled candidates only; mined candidates were chosen for their
+    high scores, and get no correction.
     """
 
     name = "interaction"
 
     def __init__(self, weight: float, scorer: PairScorer, logq_strength: float) -> None:
-        """Makes the term; the scorer's scale takes the place of a temperature."""
+        """Makes the term; the scale of the scorer replaces a temperature."""
         self.weight = weight
         self._scorer = scorer
         self._logq_strength = logq_strength
 
-    def losses_of(self, batch: InBatch) -> tf.Tensor:
-        """`[batch]`."""
+    def losses_of(self, batch: EmbeddedBatch) -> tf.Tensor:
+        """Returns `[batch]` losses of each query's positive."""
         heads = batch.all_candidate.heads
         if batch.drawn is not None:
             heads = tf.concat([heads, batch.drawn.heads], axis=0)
         hidden = batch.hidden[:, : tf.shape(heads)[0]]
         expected = batch.sampled_expected
-        if batch.listed is not None:
-            mined = batch.listed.candidates.heads
+        if batch.mined is not None:
+            mined = batch.mined.candidates.heads
             heads = tf.concat([heads, mined], axis=0)
-            hidden = tf.concat([hidden, batch.listed.hidden], axis=1)
+            hidden = tf.concat([hidden, batch.mined.hidden], axis=1)
             if expected is not None:
                 expected = tf.concat([expected, tf.ones([tf.shape(mined)[0]])], axis=0)
         return in_batch_softmax(

@@ -1,35 +1,30 @@
-"""Which augmented vectors the two sides of a DAT have, and which features they are made from."""
+"""Decides which augmented vectors the two sides of a DAT have, and from which features."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from tfrs_twotower import specs
 from tfrs_twotower.config import DatConfig
 from tfrs_twotower.errors import ConfigError
-from tfrs_twotower.specs import (
-    CategoricalFeature,
-    Feature,
-    FeatureSpec,
-    HistoryFeature,
-    IdFeature,
-)
 
 
 @dataclass(frozen=True)
 class AugmentationPlan:
-    """One side of a DAT."""
+    """The augmented vectors of one side of a DAT."""
 
     mode: str
     """`learned`, `history_mean`, `random` or `none`."""
-    id_feature: IdFeature | None = None
-    """Of `learned`."""
-    history: HistoryFeature | None = None
-    """Of `history_mean`; of `learned` what an unknown id is helped out with, if there is one."""
-    segment: CategoricalFeature | None = None
-    """Of `learned`: what an unknown id without a history is helped out with."""
+    id_feature: specs.IdFeature | None = None
+    """The ids that have a learned vector; set for `learned`."""
+    history: specs.HistoryFeature | None = None
+    """The history whose mean is the vector (`history_mean`), or replaces that of an unknown id
+    (`learned`, if the side has a history)."""
+    segment: specs.CategoricalFeature | None = None
+    """The segment whose mean replaces the vector of an unknown id without a history (`learned`)."""
 
 
-def plan_augmentation(spec: FeatureSpec, config: DatConfig) -> dict[str, AugmentationPlan]:
-    """What `query` and `candidate` are augmented with.
+def plan_augmentation(spec: specs.FeatureSpec, config: DatConfig) -> dict[str, AugmentationPlan]:
+    """Plans the augmented vectors of `query` and `candidate`.
 
     Raises:
         ConfigError: a feature that the config needs is not in the spec, or nothing is augmented.
@@ -56,16 +51,16 @@ def plan_augmentation(spec: FeatureSpec, config: DatConfig) -> dict[str, Augment
 
 
 def _plan(
-    side: str, features: Sequence[Feature], asked: str, segment: str | None
+    side: str, features: Sequence[specs.Feature], setting: str, segment: str | None
 ) -> AugmentationPlan:
     identity = next(
-        # Hashing would hand an unseen id another id's vector, without a word.
-        (f for f in features if isinstance(f, IdFeature) and f.hash_buckets is None),
+        # Hashing would silently give an unseen id the vector of another id.
+        (f for f in features if isinstance(f, specs.IdFeature) and f.hash_buckets is None),
         None,
     )
-    history = next((f for f in features if isinstance(f, HistoryFeature)), None)
-    mode = asked
-    if asked == "auto":
+    history = next((f for f in features if isinstance(f, specs.HistoryFeature)), None)
+    mode = setting
+    if setting == "auto":
         mode = "learned" if identity else "history_mean" if history else "none"
     needed = {"learned": identity, "history_mean": history}
     if mode in needed and needed[mode] is None:
@@ -88,18 +83,20 @@ def _plan(
     return AugmentationPlan(mode, history=history if mode == "history_mean" else None)
 
 
-def _segment(side: str, features: Sequence[Feature], name: str | None) -> CategoricalFeature | None:
+def _segment(
+    side: str, features: Sequence[specs.Feature], name: str | None
+) -> specs.CategoricalFeature | None:
     if name is None:
         return None
     for feature in features:
-        if feature.name == name and isinstance(feature, CategoricalFeature):
+        if feature.name == name and isinstance(feature, specs.CategoricalFeature):
             return feature
     raise ConfigError(
-        f"model.{side}_segment is {name!r}, which is no categorical feature of the {side}; found "
-        f"{_names(f for f in features if isinstance(f, CategoricalFeature))}. Name one of kind "
-        "categorical."
+        f"model.{side}_segment is {name!r}, which is not a categorical feature of the {side}; "
+        f"found {_names(f for f in features if isinstance(f, specs.CategoricalFeature))}. Name one "
+        "of kind categorical."
     )
 
 
-def _names(features: Iterable[Feature]) -> str:
+def _names(features: Iterable[specs.Feature]) -> str:
     return ", ".join(f"{feature.name} ({feature.kind})" for feature in features) or "none"

@@ -10,11 +10,11 @@ from tfrs_twotower.features.lookup import Lookup
 from tfrs_twotower.features.tower_inputs import Tokens, TowerInputs
 from tfrs_twotower.layers.bert import BertEncoder
 from tfrs_twotower.layers.candidate_memory import CandidateMemory, SegmentMeans
+from tfrs_twotower.layers.dropout import TrainingDropout
 from tfrs_twotower.layers.field_encoders import FieldEncoder
-from tfrs_twotower.layers.hiding import Hiding
 from tfrs_twotower.layers.initial import WeightMaker
-from tfrs_twotower.layers.tables import MAIN_STDDEV, NUM_ZERO_ROWS
-from tfrs_twotower.specs import IdFeature
+from tfrs_twotower.layers.tables import MAIN_STDDEV
+from tfrs_twotower.specs import NUM_SPECIAL_ROWS, IdFeature
 from tfrs_twotower.towers.augmentation import (
     Augmentation,
     HistoryAugmentation,
@@ -29,13 +29,14 @@ _CHUNK = 4096
 
 
 class DatTower(PlainTower):
-    """A plain tower whose sum has one more summand, `a W`, a being the augmented vector.
+    """A plain tower whose sum has one more summand, `a W`, where a is the augmented vector.
 
     The paper feeds z = [e_1 | ... | e_n | a] to a fully connected stack; W is the block of its
-    first layer that meets a. With a = 0 the tower is the plain one, bit for bit.
+    first layer that multiplies a. With a = 0 the tower equals the plain one, bit for bit.
 
-    a stands for what the other tower says of this side's positives: a query's for candidate
-    embeddings, a candidate's for query embeddings. See `losses.mimic` and `Augmentation`.
+    The vector a represents the other tower's embeddings of this side's positives: candidate
+    embeddings for a query, query embeddings for a candidate. See `losses.mimic` and
+    `Augmentation`.
     """
 
     def __init__(
@@ -47,26 +48,26 @@ class DatTower(PlainTower):
         name: str,
         augmentation: Augmentation,
     ) -> None:
-        """Builds a plain tower, and what adds the vectors that `augmentation` makes."""
+        """Builds a plain tower that adds the vectors of `augmentation`."""
         super().__init__(inputs, fields, config, weights, name)
         self.augmentation = augmentation
         self.has_augmented = augmentation.learned
-        # The identity: a lives where this tower's output is compared. From a random start a
-        # substitute (a history's mean for a learned vector) was of no use on the planted set.
+        # The identity, because a is in the space of this tower's output. With a random start, a
+        # substitute (the mean of a history for a learned vector) did not help on the planted set.
         self._kernel = weights.identity("augmentation.kernel", config.embedding_dim)
-        # A source of its own: what the fields hide is what a plain tower's hide.
-        self._augmentation_hiding = Hiding(weights.seed, f"{name}.augmentation")
+        # A source of its own, so that the fields get the same dropout masks as in a plain tower.
+        self._augmentation_dropout = TrainingDropout(weights.seed, f"{name}.augmentation")
 
     def encode(self, tokens: Tokens, training: bool = False) -> TowerOutput:
-        """The embedding, and the augmented vectors that are to imitate the other side's."""
-        augmented = self.augmentation(tokens, self._augmentation_hiding if training else None)
+        """Returns the embedding, and the augmented vectors that the mimic loss trains."""
+        augmented = self.augmentation(tokens, self._augmentation_dropout if training else None)
         vectors = self._sum_of_fields(tokens, training)
         vectors += tf.matmul(augmented.vectors, self._kernel)
-        return TowerOutput(self._finish(vectors, training), augmented=augmented.imitating)
+        return TowerOutput(self._finish(vectors, training), augmented=augmented.trained)
 
 
 class DatTowers(Towers):
-    """Two towers of which at least one is a `DatTower`; one that is not augmented is plain."""
+    """Two towers of which at least one is a `DatTower`; a side without augmentation is plain."""
 
     def __init__(
         self,
@@ -74,29 +75,29 @@ class DatTowers(Towers):
         candidate: Tower,
         pretrained: Mapping[str, BertEncoder],
     ) -> None:
-        """Joins two towers; `pretrained` are their BERT encoders by checkpoint."""
+        """Joins two towers; `pretrained` holds their BERT encoders by checkpoint."""
         super().__init__(query, candidate, pretrained)
         self._memory = query.augmentation.memory if isinstance(query, DatTower) else None
 
-    def enrol(self, query_tokens: Mapping[str, ArrayLike], corpus_tokens: Tokens) -> None:
-        """Notes which ids belong to which segment."""
+    def fit_segments(self, query_tokens: Mapping[str, ArrayLike], corpus_tokens: Tokens) -> None:
+        """Sets which ids belong to which segment."""
         for tower, tokens in ((self.query, query_tokens), (self.candidate, corpus_tokens)):
             if isinstance(tower, DatTower):
-                tower.augmentation.enrol(tokens)
+                tower.augmentation.fit_segments(tokens)
 
-    def observe(self, tokens: Tokens, embeddings: tf.Tensor) -> None:
-        """Remembers the embeddings of a step, which the next steps' histories are made of."""
+    def update_memory(self, tokens: Tokens, embeddings: tf.Tensor) -> None:
+        """Stores the embeddings of a step; later steps average them over histories."""
         if self._memory is not None:
             self._memory.update(tokens, embeddings)
 
-    def settle(self, corpus_tokens: Tokens) -> None:
-        """Computes segment means, then the memory from the whole corpus.
+    def refresh_derived_state(self, corpus_tokens: Tokens) -> None:
+        """Computes the segment means, then the memory from the whole corpus.
 
-        The candidate tower does not depend on the memory, so one pass is exact.
+        The candidate tower does not depend on the memory, so one pass gives exact results.
         """
         for tower in (self.query, self.candidate):
             if isinstance(tower, DatTower):
-                tower.augmentation.settle()
+                tower.augmentation.refresh_derived_state()
         if self._memory is None:
             return
         size = len(next(iter(corpus_tokens.values())))
@@ -116,14 +117,14 @@ def build_augmentation(
     lookups: Mapping[str, Lookup],
     candidate_id: IdFeature | None,
 ) -> Augmentation | None:
-    """What the plan of one side asks for.
+    """Builds the source of augmented vectors that the plan of one side names.
 
     Args:
-        plan: of the side.
+        plan: plan of the side.
         config: the towers' section of the run config.
-        weights: makes the side's augmentation weights.
-        lookups: of ids and segments, by vocabulary name.
-        candidate_id: what histories are looked up with; a spec with a history has it.
+        weights: makes the weights of the side's augmentation.
+        lookups: lookups of ids and segments, by vocabulary name.
+        candidate_id: the feature that histories consist of; a spec with a history has it.
 
     Returns:
         None for a side that is not augmented.
@@ -150,7 +151,7 @@ def _learned(
 ) -> LearnedAugmentation:
     num_rows = lookups[id_feature.vocabulary_name].num_rows
     table = weights.normal(
-        "rows", [num_rows, config.embedding_dim], MAIN_STDDEV, zero_rows=NUM_ZERO_ROWS
+        "rows", [num_rows, config.embedding_dim], MAIN_STDDEV, zero_rows=NUM_SPECIAL_ROWS
     )
     segments = None
     if plan.segment is not None:
@@ -164,7 +165,7 @@ def _learned(
     return LearnedAugmentation(
         table,
         id_feature.name,
-        dropout=config.augmentation_dropout,
+        id_dropout=config.augmentation_dropout,
         history=plan.history.name if plan.history else None,
         memory=memory,
         segments=segments,

@@ -1,4 +1,4 @@
-"""Builds the encoder of each feature, the tables they share, and the first token weights."""
+"""Builds the encoder of each feature; shapes of shared tables; initial token weights."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -8,45 +8,28 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import assert_never
 
+from tfrs_twotower import specs
 from tfrs_twotower.config import FieldsConfig
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.features.lookup import Lookup
 from tfrs_twotower.features.numbers import NUM_VALUES
 from tfrs_twotower.features.tower_inputs import TowerInputs
 from tfrs_twotower.features.wordpiece import WordPiece
+from tfrs_twotower.layers import field_encoders
 from tfrs_twotower.layers.bert import BertEncoder
-from tfrs_twotower.layers.field_encoders import (
-    BucketField,
-    CalendarField,
-    FieldEncoder,
-    HistoryField,
-    NumberField,
-    RowField,
-    SetField,
-)
+from tfrs_twotower.layers.field_encoders import FieldEncoder
 from tfrs_twotower.layers.initial import WeightMaker
 from tfrs_twotower.layers.tables import MAIN_STDDEV, SIDE_STDDEV, TableSet, TableShape
 from tfrs_twotower.layers.text_encoders import BagField, PretrainedField, TransformerField
-from tfrs_twotower.specs import (
-    CategoricalFeature,
-    Feature,
-    FeatureSpec,
-    HistoryFeature,
-    IdFeature,
-    MultiCategoricalFeature,
-    NumericFeature,
-    TextFeature,
-    TimestampFeature,
-)
 from tfrs_twotower.towers.tower import Tower, Towers
 
 _VIEW_SPREAD = 0.3
-_LEAST_WEIGHT = 1e-3
+_MIN_TOKEN_WEIGHT = 1e-3
 
 
 @dataclass(frozen=True)
 class FieldBuilder:
-    """What the encoders of one side are built from."""
+    """Builds the field encoders of one side."""
 
     weights: WeightMaker
     config: FieldsConfig
@@ -55,35 +38,35 @@ class FieldBuilder:
     pretrained: Mapping[str, BertEncoder]
     """Pretrained encoders by checkpoint."""
     history_vocabulary: str | None
-    """Vocabulary of the candidate's id feature."""
+    """Vocabulary of the candidate's id feature, which histories are looked up in."""
     bag_spread: float = 0.0
-    """Deviation of the bags' first token weights."""
+    """Standard deviation of the initial token weights of bags."""
 
     def build_view(self, number: int, first: Sequence[FieldEncoder]) -> list[FieldEncoder]:
-        """Encoders of one more reading of the side: bags of its own, the rest as in the first."""
+        """Builds one more view of the side: bags of its own, and the other encoders of `first`."""
         view = replace(self, weights=self.weights.under(f"view_{number}"), bag_spread=_VIEW_SPREAD)
         return [
             view.build(feature) if isinstance(encoder, BagField) else encoder
             for feature, encoder in zip(self.inputs.features, first, strict=True)
         ]
 
-    def build(self, feature: Feature) -> FieldEncoder:
-        """The encoder of one feature: the one place that chooses by its kind."""
+    def build(self, feature: specs.Feature) -> FieldEncoder:
+        """Builds the encoder of one feature; only this method chooses by the kind of a feature."""
         weights = self.weights.under(f"fields.{feature.name}")
         config, dim, name = self.config, self.config.embedding_dim, feature.name
         match feature:
-            case IdFeature():
+            case specs.IdFeature():
                 table = self.tables[feature.vocabulary_name]
-                return RowField(table, name, id_dropout=config.id_dropout)
-            case CategoricalFeature():
-                return RowField(self.tables[feature.vocabulary_name], name)
-            case MultiCategoricalFeature():
-                return SetField(self.tables[feature.vocabulary_name], name)
-            case HistoryFeature():
+                return field_encoders.RowField(table, name, id_dropout=config.id_dropout)
+            case specs.CategoricalFeature():
+                return field_encoders.RowField(self.tables[feature.vocabulary_name], name)
+            case specs.MultiCategoricalFeature():
+                return field_encoders.SetField(self.tables[feature.vocabulary_name], name)
+            case specs.HistoryFeature():
                 if self.history_vocabulary is None:
                     raise ValueError(f"the history '{name}' needs the candidate's id feature")
                 table = self.tables[self.history_vocabulary]
-                return HistoryField(
+                return field_encoders.HistoryField(
                     weights,
                     table,
                     dim,
@@ -91,19 +74,21 @@ class FieldBuilder:
                     history_dropout=config.history_dropout,
                     half_life=config.history_half_life,
                 )
-            case NumericFeature():
+            case specs.NumericFeature():
                 if feature.transform == "bucketise":
-                    return BucketField(weights, self.inputs.num_rows(feature), dim, name)
-                return NumberField(weights, dim, name)
-            case TimestampFeature():
+                    return field_encoders.BucketField(
+                        weights, self.inputs.num_rows(feature), dim, name
+                    )
+                return field_encoders.NumberField(weights, dim, name)
+            case specs.TimestampFeature():
                 parts: dict[str, int] = {part: NUM_VALUES[part] for part in feature.parts}
-                return CalendarField(weights, parts, dim, name)
-            case TextFeature():
+                return field_encoders.CalendarField(weights, parts, dim, name)
+            case specs.TextFeature():
                 return self._build_text(feature, weights)
             case _:
                 assert_never(feature)
 
-    def _build_text(self, feature: TextFeature, weights: WeightMaker) -> FieldEncoder:
+    def _build_text(self, feature: specs.TextFeature, weights: WeightMaker) -> FieldEncoder:
         dropout = self.config.token_dropout
         if feature.checkpoint is not None:
             return PretrainedField(
@@ -135,10 +120,10 @@ class FieldBuilder:
 
 
 def check_heads(config: FieldsConfig) -> None:
-    """Refuses a transformer whose heads do not divide the embedding dimension.
+    """Checks that the heads of the transformer divide the embedding dimension.
 
     Raises:
-        ConfigError: they do not.
+        ConfigError: they do not divide it.
     """
     heads = config.transformer.num_heads
     if config.embedding_dim % heads:
@@ -149,32 +134,32 @@ def check_heads(config: FieldsConfig) -> None:
 
 
 def table_shapes(
-    spec: FeatureSpec, lookups: Mapping[str, Lookup], word_pieces: Mapping[str, WordPiece]
+    spec: specs.FeatureSpec, lookups: Mapping[str, Lookup], word_pieces: Mapping[str, WordPiece]
 ) -> dict[str, TableShape]:
-    """Shape of each shared table, by vocabulary name; pretrained encoders bring their own.
+    """Returns the shape of each shared table, by vocabulary; pretrained encoders have their own.
 
-    Candidate ids and text pieces start larger than other rows: they are what most of the ranking
-    rests on, and the random start of a side feature should not drown them.
+    Rows of candidate ids and text pieces start larger than other rows, because the ranking rests
+    mostly on them and the random start of a side feature should not outweigh them.
     """
     shapes = {name: TableShape(lookup.num_rows, SIDE_STDDEV) for name, lookup in lookups.items()}
     for feature in (*spec.query.features, *spec.candidate.features):
-        if isinstance(feature, TextFeature) and feature.checkpoint is None:
+        if isinstance(feature, specs.TextFeature) and feature.checkpoint is None:
             name = feature.vocabulary_name
             shapes[name] = TableShape(word_pieces[name].num_rows, MAIN_STDDEV)
     for feature in spec.candidate.features:
-        if isinstance(feature, IdFeature):
+        if isinstance(feature, specs.IdFeature):
             name = feature.vocabulary_name
             shapes[name] = TableShape(lookups[name].num_rows, MAIN_STDDEV)
     return shapes
 
 
 def start_token_weights_at_idf(towers: Towers, corpus: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Multiplies every bag's token weights, which start at 1.
+    """Multiplies the token weights of every bag by inverse document frequencies.
 
-    Bags whose vocabulary no candidate uses stay as they are.
+    Bags do not change if no text feature of the candidates uses their vocabulary.
 
     Args:
-        towers: fresh towers.
+        towers: new towers.
         corpus: tokens of all candidates by feature, as the candidate tower's `inputs` makes them.
     """
     documents: dict[str, list[npt.NDArray[np.int32]]] = {}
@@ -185,16 +170,17 @@ def start_token_weights_at_idf(towers: Towers, corpus: Mapping[str, npt.NDArray[
             tokens = documents.get(feature.vocabulary_name)
             for bag in _bags(tower, feature):
                 if tokens is not None:
-                    bag.start_at(inverse_document_frequency(tokens, bag.num_pieces))
+                    bag.multiply_weights(inverse_document_frequency(tokens, bag.num_pieces))
 
 
 def inverse_document_frequency(
     texts: Sequence[npt.NDArray[np.int32]], num_pieces: int
 ) -> npt.NDArray[np.float32]:
-    """`log(1 + (N - n + 0.5) / (n + 0.5))`, n of N documents having the token (as in BM25).
+    """Returns `log(1 + (N - n + 0.5) / (n + 0.5))` if n of N documents have the token (as BM25).
 
     Args:
-        texts: `[num_documents, width]` each; a document is its rows of all of them. 0 is padding.
+        texts: `[num_documents, width]` for each text feature; a document is the concatenation of
+            its rows. 0 is padding.
         num_pieces: size of the vocabulary.
 
     Returns:
@@ -205,13 +191,13 @@ def inverse_document_frequency(
     first[:, 1:] = tokens[:, 1:] != tokens[:, :-1]
     frequency = np.bincount(tokens[first & (tokens > 0)], minlength=num_pieces)
     weights = np.log1p((len(tokens) - frequency + 0.5) / (frequency + 0.5))
-    return np.maximum(weights, _LEAST_WEIGHT).astype(np.float32)
+    return np.maximum(weights, _MIN_TOKEN_WEIGHT).astype(np.float32)
 
 
-def _texts(inputs: TowerInputs) -> list[TextFeature]:
-    return [feature for feature in inputs.features if isinstance(feature, TextFeature)]
+def _texts(inputs: TowerInputs) -> list[specs.TextFeature]:
+    return [feature for feature in inputs.features if isinstance(feature, specs.TextFeature)]
 
 
-def _bags(tower: Tower, feature: TextFeature) -> list[BagField]:
+def _bags(tower: Tower, feature: specs.TextFeature) -> list[BagField]:
     encoders = tower.encoders_of(tower.inputs.features.index(feature))
     return [encoder for encoder in encoders if isinstance(encoder, BagField)]

@@ -1,4 +1,4 @@
-"""IntTower's towers (Li et al., CIKM 2022): gated fields, a body, an embedding, and heads."""
+"""The towers of IntTower (Li et al., CIKM 2022): gated fields, a body, an embedding, heads."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,27 +6,20 @@ import tensorflow as tf
 
 from tfrs_twotower.config import IntTowerConfig
 from tfrs_twotower.features.tower_inputs import Tokens, TowerInputs
+from tfrs_twotower.layers import bodies
 from tfrs_twotower.layers.bert import BertEncoder
-from tfrs_twotower.layers.bodies import (
-    Body,
-    DenseBody,
-    LightSE,
-    ResidualBody,
-    SqueezeExcitation,
-    l2_normalise,
-)
+from tfrs_twotower.layers.dropout import TrainingDropout
 from tfrs_twotower.layers.fe_block import HeadMaps
 from tfrs_twotower.layers.field_encoders import FieldEncoder
-from tfrs_twotower.layers.hiding import Hiding
 from tfrs_twotower.layers.initial import WeightMaker
 from tfrs_twotower.towers.tower import PairScorer, Tower, TowerOutput, Towers
 
 
 class IntTower(Tower):
-    """Fields, gate, body; the retrieval head and the FE heads read the outputs of its layers.
+    """Fields, a gate and a body; the embedding and the FE heads are made from the body's layers.
 
-    A query tower has heads of every participating layer, a candidate tower of its last. Where a
-    side has a single field there is nothing to weigh, and no gate.
+    A query tower has heads for every participating layer, a candidate tower for its last layer. A
+    side with a single field has no gate, because there is nothing to weigh.
     """
 
     def __init__(
@@ -42,24 +35,24 @@ class IntTower(Tower):
         """Builds a tower.
 
         Args:
-            inputs: raw values to tokens.
-            fields: an encoder for each of the inputs' features, in their order.
+            inputs: turns raw values into tokens.
+            fields: one encoder for each feature of `inputs`, in the same order.
             config: the towers' section of the run config.
             weights: makes the tower's own weights.
             name: `query` or `candidate`.
-            more_views: further readings, each with an encoder for each feature.
+            more_views: further views, each with one encoder for each feature.
         """
         super().__init__(name=name)
         self.inputs = inputs
         self.embedding_dim = config.embedding_dim
         self.fields = list(fields)
         self._views = [self.fields, *(list(view) for view in more_views)]
-        self._hiding = Hiding(weights.seed, name)
+        self._dropout = TrainingDropout(weights.seed, name)
         self._gate = _gate(config, weights.under("gate"), self.num_fields)
-        self._body: Body = (
-            ResidualBody(weights, config)
+        self._body: bodies.Body = (
+            bodies.ResidualBody(weights, config)
             if config.body == "residual"
-            else DenseBody(weights, config, self.num_fields)
+            else bodies.DenseBody(weights, config, self.num_fields)
         )
         dims = self._body.layer_dims
         num_layers = len(dims) if config.interaction_layers == "all" else 1
@@ -75,21 +68,22 @@ class IntTower(Tower):
         )
 
     def encoders_of(self, position: int) -> list[FieldEncoder]:
-        """The encoder of the feature in each view."""
+        """Returns the distinct encoders of the feature over all views."""
         return list({id(view[position]): view[position] for view in self._views}.values())
 
     def encode_fields(self, tokens: Tokens, training: bool = False) -> tf.Tensor:
-        """Field vectors `[batch, num_fields, embedding_dim]` of the first view, before the gate."""
+        """Returns `[batch, num_fields, embedding_dim]` of the first view, before the gate."""
         return self._encode_view(self.fields, tokens, training)
 
     def encode(self, tokens: Tokens, training: bool = False) -> TowerOutput:
-        """The embedding of the first view, and the heads of all: `[batch, num_heads, head_dim]`.
+        """Returns the embedding of the first view, and the heads of all views.
 
-        The paper's heads are not normalised; `cosine_heads` are.
+        Heads are `[batch, num_heads, head_dim]`. As in the paper they are not normalised, except
+        with `cosine_heads`.
         """
         views = [self._layers_of(view, tokens, training) for view in self._views]
         return TowerOutput(
-            l2_normalise(self._body.embed(views[0][-1])),
+            bodies.l2_normalise(self._body.embed(views[0][-1])),
             heads=tf.concat(
                 [self._head_maps(layers[-self._num_participating :]) for layers in views], axis=1
             ),
@@ -101,14 +95,14 @@ class IntTower(Tower):
         fields = self._encode_view(view, tokens, training)
         if self._gate is not None:
             fields = self._gate(fields)
-        return self._body(fields, self._hiding if training else None)
+        return self._body(fields, self._dropout if training else None)
 
     def _encode_view(
         self, view: Sequence[FieldEncoder], tokens: Tokens, training: bool
     ) -> tf.Tensor:
-        hiding = self._hiding if training else None
+        dropout = self._dropout if training else None
         vectors = [
-            field(tokens[feature.name], hiding)
+            field(tokens[feature.name], dropout)
             for feature, field in zip(self.inputs.features, view, strict=True)
         ]
         return tf.stack(vectors, axis=1)
@@ -124,16 +118,16 @@ class IntTowers(Towers):
         pretrained: Mapping[str, BertEncoder],
         scorer: PairScorer,
     ) -> None:
-        """Joins two towers; `pretrained` are their BERT encoders by checkpoint."""
+        """Joins two towers; `pretrained` holds their BERT encoders by checkpoint."""
         super().__init__(query, candidate, pretrained)
         self.scorer = scorer
 
 
 def _gate(
     config: IntTowerConfig, weights: WeightMaker, num_fields: int
-) -> LightSE | SqueezeExcitation | None:
+) -> bodies.LightSE | bodies.SqueezeExcitation | None:
     if num_fields == 1 or config.field_gate == "none":
         return None
     if config.field_gate == "light_se":
-        return LightSE(weights, num_fields)
-    return SqueezeExcitation(weights, num_fields)
+        return bodies.LightSE(weights, num_fields)
+    return bodies.SqueezeExcitation(weights, num_fields)

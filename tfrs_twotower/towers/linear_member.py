@@ -1,4 +1,4 @@
-"""A member of the pre-ranker that is linear in the history: EASE in serving form.
+"""A member of the pre-ranker that is linear in the history: EASE in the form that is served.
 
 ease/
     architecture.json       feature spec, half-lives
@@ -20,21 +20,22 @@ from tfrs_twotower.artifacts.layout import ARCHITECTURE, CANDIDATE_VECTORS, HIST
 from tfrs_twotower.data.assets import Assets, load_assets, write_assets
 from tfrs_twotower.data.raw_inputs import RawBatch
 from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
-from tfrs_twotower.features.lookup import NUM_SPECIAL_ROWS, VocabularyLookup
+from tfrs_twotower.features.lookup import VocabularyLookup
 from tfrs_twotower.features.tower_inputs import Tokens, TowerInputs
-from tfrs_twotower.specs import FeatureSpec
+from tfrs_twotower.specs import NUM_SPECIAL_ROWS, FeatureSpec
 from tfrs_twotower.towers.storage import read_array
 
 
 class LinearMember(tf.Module):
-    """Adds up vectors of the history's candidates; the sum meets a candidate's vector.
+    """Scores a candidate's vector against the weighted sum of the history's vectors.
 
-    With half-life T, the event at position p (0 is the most recent) weighs 2^(-p/T); a candidate
-    that stands repeatedly, in one history or in several, counts once, where it weighs most.
+    With half-life T, the event at position p (0 is the most recent) has the weight 2^(-p/T). A
+    candidate that occurs repeatedly, in one history or in several, counts once, at its largest
+    weight.
 
     Attributes:
-        inputs: the tokens of the histories, from raw features.
-        half_lives: in events; None weighs all alike.
+        inputs: turns raw features into the tokens of the histories.
+        half_lives: in events; None weighs all events alike.
         candidate_vectors: `[num_candidates, rank]`, in row order.
     """
 
@@ -58,14 +59,14 @@ class LinearMember(tf.Module):
         return tuple("ease_all" if life is None else f"ease_{life:g}" for life in self.half_lives)
 
     def query_heads(self, raw: RawBatch) -> tf.Tensor:
-        """`[batch, num_half_lives, rank]` of raw query features."""
+        """Returns `[batch, num_half_lives, rank]` for raw query features."""
         return self.encode(self.inputs(raw))
 
     def encode(self, tokens: Tokens) -> tf.Tensor:
-        """`[batch, num_half_lives, rank]` of tokens `[batch, length]` of the histories."""
+        """Returns `[batch, num_half_lives, rank]` for tokens `[batch, length]` of the histories."""
         histories = [tf.cast(tokens[feature.name], tf.int64) for feature in self.inputs.features]
         longest = max(history.shape[1] for history in histories)
-        # Sorted, what stands repeatedly is one run, its most recent event first.
+        # After sorting, the events of one candidate form a run, its most recent event first.
         keys = [history * longest + np.arange(history.shape[1]) for history in histories]
         key = tf.sort(tf.concat(keys, axis=1), axis=1)
         token, position = key // longest, key % longest
@@ -76,16 +77,16 @@ class LinearMember(tf.Module):
         return tf.einsum("blh,blr->bhr", weights, tf.gather(self.history_vectors, token))
 
     def scores(self, query_heads: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-        """`[batch, num_half_lives, n]` of the candidates at these rows `[batch, n]`, all >= 0."""
+        """Returns `[batch, num_half_lives, n]` for candidates at rows `[batch, n]`, all >= 0."""
         vectors = tf.gather(self.candidate_vectors, rows)
         return tf.einsum("bhr,bnr->bhn", query_heads, vectors)
 
 
 def history_inputs(spec: FeatureSpec, assets: Assets) -> TowerInputs:
-    """The query's histories as tokens of the candidates' ids.
+    """Returns the inputs that turn the query's histories into tokens of candidate ids.
 
     Raises:
-        MissingArtifact: the assets lack the vocabulary of the ids.
+        MissingArtifact: the assets lack the vocabulary of the candidate ids.
     """
     name = _vocabulary_name(spec)
     lookup = VocabularyLookup(assets.vocabulary(name), name)

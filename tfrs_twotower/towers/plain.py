@@ -1,4 +1,4 @@
-"""The plain tower: sum of field vectors, residual layers, L2 normalisation."""
+"""The plain tower: a sum of field vectors, residual layers, L2 normalisation."""
 
 from collections.abc import Sequence
 
@@ -6,13 +6,11 @@ import tensorflow as tf
 
 from tfrs_twotower.config import FieldsConfig
 from tfrs_twotower.features.tower_inputs import Tokens, TowerInputs
-from tfrs_twotower.layers.bodies import ResidualLayer, l2_normalise
+from tfrs_twotower.layers.bodies import BIAS_STDDEV, ResidualLayer, l2_normalise
+from tfrs_twotower.layers.dropout import TrainingDropout
 from tfrs_twotower.layers.field_encoders import FieldEncoder
-from tfrs_twotower.layers.hiding import Hiding
 from tfrs_twotower.layers.initial import WeightMaker
 from tfrs_twotower.towers.tower import Tower, TowerOutput
-
-_BIAS_STDDEV = 0.01
 
 
 class PlainTower(Tower):
@@ -29,8 +27,8 @@ class PlainTower(Tower):
         """Builds a tower.
 
         Args:
-            inputs: raw values to tokens.
-            fields: an encoder for each of the inputs' features, in their order.
+            inputs: turns raw values into tokens.
+            fields: one encoder for each feature of `inputs`, in the same order.
             config: the tower's section of the run config.
             weights: makes the tower's own weights.
             name: `query` or `candidate`.
@@ -39,9 +37,9 @@ class PlainTower(Tower):
         self.inputs = inputs
         self.embedding_dim = config.embedding_dim
         self.fields = list(fields)
-        self._hiding = Hiding(weights.seed, name)
-        # Not zero: a row whose fields are all missing must still have a direction.
-        self._bias = weights.normal("bias", [config.embedding_dim], _BIAS_STDDEV)
+        self._dropout = TrainingDropout(weights.seed, name)
+        # Not zero, because a row whose fields are all missing must still have a direction.
+        self._bias = weights.normal("bias", [config.embedding_dim], BIAS_STDDEV)
         self._residual_layers = [
             ResidualLayer(
                 weights.under(f"residual_{number}"),
@@ -54,25 +52,25 @@ class PlainTower(Tower):
         ]
 
     def encode_fields(self, tokens: Tokens, training: bool = False) -> tf.Tensor:
-        """Field vectors `[batch, num_fields, embedding_dim]`, in the order of the spec."""
+        """Returns field vectors `[batch, num_fields, embedding_dim]`, in the order of the spec."""
         return tf.stack(self._field_vectors(tokens, training), axis=1)
 
     def encode(self, tokens: Tokens, training: bool = False) -> TowerOutput:
-        """Only an embedding, `[batch, embedding_dim]` float32, L2-normalised."""
+        """Returns only an embedding, `[batch, embedding_dim]` float32, L2-normalised."""
         return TowerOutput(self._finish(self._sum_of_fields(tokens, training), training))
 
     def _sum_of_fields(self, tokens: Tokens, training: bool) -> tf.Tensor:
         return tf.add_n(self._field_vectors(tokens, training)) + self._bias
 
     def _finish(self, vectors: tf.Tensor, training: bool) -> tf.Tensor:
-        hiding = self._hiding if training else None
+        dropout = self._dropout if training else None
         for layer in self._residual_layers:
-            vectors = layer(vectors, hiding)
+            vectors = layer(vectors, dropout)
         return l2_normalise(vectors)
 
     def _field_vectors(self, tokens: Tokens, training: bool) -> list[tf.Tensor]:
-        hiding = self._hiding if training else None
+        dropout = self._dropout if training else None
         return [
-            field(tokens[feature.name], hiding)
+            field(tokens[feature.name], dropout)
             for feature, field in zip(self.inputs.features, self.fields, strict=True)
         ]

@@ -1,4 +1,4 @@
-"""The second stage of the cascade: re-scores what retrieval returned.
+"""The second stage of the cascade, which scores the retrieved candidates again.
 
 pre_ranker/
     member-0/ member-1/ ...
@@ -17,13 +17,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from tfrs_twotower.artifacts.layout import (
-    CANDIDATE_HEADS,
-    CANDIDATE_SIGNALS,
-    COMBINATION,
-    EASE_MEMBER,
-    MEMBER,
-)
+from tfrs_twotower.artifacts import layout
 from tfrs_twotower.data.raw_inputs import RawBatch
 from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
 from tfrs_twotower.towers.linear_member import LinearMember, load_linear_member
@@ -35,13 +29,13 @@ RETRIEVAL, INTERACTION = "retrieval", "interaction"
 
 @dataclass(frozen=True)
 class Combination:
-    """The weighted sum that ranks: of the retrieval score, the members' scores, and signals.
+    """The weighted sum of the retrieval score, the members' scores, and signals.
 
     Attributes:
-        num_candidates: how many retrieved candidates are re-scored.
-        features: `retrieval`, `interaction_0` and so on, those of the linear member, then the
+        num_candidates: how many retrieved candidates are scored again.
+        features: `retrieval`, `interaction_0` and so on, the scores of the linear member, then the
             names of the signals.
-        weights: one for each feature.
+        weights: one weight for each feature.
     """
 
     num_candidates: int
@@ -51,11 +45,11 @@ class Combination:
     def __call__(
         self, retrieval: tf.Tensor, interactions: Sequence[tf.Tensor], signals: tf.Tensor
     ) -> tf.Tensor:
-        """The final scores.
+        """Returns the final scores.
 
         Args:
             retrieval: `[batch, n]` scores of the retrieval stage.
-            interactions: `[batch, n]` pair scores of each member, then each of the linear one.
+            interactions: `[batch, n]` pair scores of each member, then the linear member's scores.
             signals: `[batch, n, num_signals]`.
 
         Returns:
@@ -68,12 +62,12 @@ class Combination:
     def save(self, directory: Path) -> None:
         """Writes `combination.json`."""
         text = json.dumps({"schema": 1, **asdict(self)}, indent=2)
-        (directory / COMBINATION).write_text(text + "\n", encoding="utf-8")
+        (directory / layout.COMBINATION).write_text(text + "\n", encoding="utf-8")
 
 
 @dataclass(frozen=True)
 class Member:
-    """Towers whose heads meet, and the heads of every candidate.
+    """Towers with heads for pair scores, and the cached heads of every candidate.
 
     Attributes:
         towers: of kind `inttower`.
@@ -84,22 +78,22 @@ class Member:
     candidate_heads: tf.Tensor
 
     def query_heads(self, raw: RawBatch) -> tf.Tensor:
-        """`[batch, num_heads, head_dim]` of raw query features."""
+        """Returns `[batch, num_heads, head_dim]` for raw query features."""
         query = self.towers.query
         return query.encode(query.inputs(raw)).heads
 
     def scores(self, query_heads: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-        """Pair scores `[batch, n]` of the candidates at these rows, all >= 0."""
+        """Returns pair scores `[batch, n]` for candidates at rows `[batch, n]`, all >= 0."""
         return self.towers.scorer(query_heads, tf.gather(self.candidate_heads, rows))
 
 
 @dataclass(frozen=True)
 class PreRanker:
-    """All that re-scores retrieved candidates.
+    """Scores retrieved candidates again.
 
     Attributes:
-        members: one or several.
-        combination: joins the scores.
+        members: one or several members.
+        combination: the weighted sum of the scores.
         candidate_signals: `[num_candidates, num_signals]`, in row order.
         linear: EASE, if it is a member.
     """
@@ -110,40 +104,40 @@ class PreRanker:
     linear: LinearMember | None = None
 
     def query_heads(self, raw: RawBatch) -> list[tf.Tensor]:
-        """`[batch, num_heads, head_dim]` of raw query features: each member's, the linear one's."""
+        """Returns `[batch, num_heads, head_dim]` of each member, the linear member's last."""
         heads = [member.query_heads(raw) for member in self.members]
         return heads if self.linear is None else [*heads, self.linear.query_heads(raw)]
 
     def scores(
         self, query_heads: Sequence[tf.Tensor], rows: tf.Tensor, retrieval_scores: tf.Tensor
     ) -> tf.Tensor:
-        """Final scores of retrieved candidates.
+        """Returns the final scores of retrieved candidates.
 
         Args:
-            query_heads: what `query_heads` gave.
-            rows: `[batch, n]` int, of the corpus; rows below 0 are no candidates.
+            query_heads: result of `query_heads`.
+            rows: `[batch, n]` int rows of the corpus; a negative row means no candidate.
             retrieval_scores: `[batch, n]` of the retrieval stage.
 
         Returns:
-            `[batch, n]` float32, -inf where there is no candidate.
+            `[batch, n]` float32, -inf for a missing candidate.
         """
-        there = rows >= 0
-        places = tf.maximum(rows, 0)
+        present = rows >= 0
+        valid_rows = tf.maximum(rows, 0)
         scores = self.combination(
-            tf.where(there, retrieval_scores, 0.0),
-            self._interactions(query_heads, places),
-            tf.gather(self.candidate_signals, places),
+            tf.where(present, retrieval_scores, 0.0),
+            self._interactions(query_heads, valid_rows),
+            tf.gather(self.candidate_signals, valid_rows),
         )
-        return tf.where(there, scores, tf.constant(-np.inf, scores.dtype))
+        return tf.where(present, scores, tf.constant(-np.inf, scores.dtype))
 
-    def _interactions(self, query_heads: Sequence[tf.Tensor], places: tf.Tensor) -> list[tf.Tensor]:
+    def _interactions(self, query_heads: Sequence[tf.Tensor], rows: tf.Tensor) -> list[tf.Tensor]:
         num_members = len(self.members)
         scores = [
-            member.scores(heads, places)
+            member.scores(heads, rows)
             for member, heads in zip(self.members, query_heads[:num_members], strict=True)
         ]
         if self.linear is not None:
-            scores += tf.unstack(self.linear.scores(query_heads[num_members], places), axis=1)
+            scores += tf.unstack(self.linear.scores(query_heads[num_members], rows), axis=1)
         return scores
 
 
@@ -151,48 +145,49 @@ def load_pre_ranker(directory: Path) -> PreRanker:
     """Reads a finished `pre_ranker` artifact.
 
     Raises:
-        MissingArtifact: a file is not there.
-        CorruptArtifact: a file cannot be read, or the parts do not fit.
+        MissingArtifact: a file is missing.
+        CorruptArtifact: a file cannot be read, or the parts do not fit each other.
     """
-    combination = _load_combination(directory / COMBINATION)
-    signals = read_array(directory / CANDIDATE_SIGNALS, (None, None))
+    combination = _load_combination(directory / layout.COMBINATION)
+    signals = read_array(directory / layout.CANDIDATE_SIGNALS, (None, None))
     linear = None
-    if (directory / EASE_MEMBER).exists():
-        linear = load_linear_member(directory / EASE_MEMBER)
-        found = int(linear.candidate_vectors.shape[0])
-        _check_size(directory / EASE_MEMBER, "vectors", found, len(signals))
+    if (directory / layout.EASE_MEMBER).exists():
+        linear = load_linear_member(directory / layout.EASE_MEMBER)
+        num_vectors = int(linear.candidate_vectors.shape[0])
+        _check_size(directory / layout.EASE_MEMBER, "vectors", num_vectors, len(signals))
     num_members = sum(name.startswith(f"{INTERACTION}_") for name in combination.features)
     num_scores = 1 + num_members + (0 if linear is None else len(linear.features))
     if num_scores + signals.shape[1] != len(combination.features):
         raise CorruptArtifact(
-            f"{directory}: {COMBINATION} weighs {', '.join(combination.features)}; the other files "
-            f"hold {num_scores} scores and {signals.shape[1]} signals. Train the pre-ranker again."
+            f"{directory}: {layout.COMBINATION} weighs {', '.join(combination.features)}; the "
+            f"other files hold {num_scores} scores and {signals.shape[1]} signals. Train the "
+            "pre-ranker again."
         )
     members = []
     for number in range(num_members):
-        place = directory / MEMBER.format(number=number)
-        heads = read_array(place / CANDIDATE_HEADS, (None, None, None))
-        _check_size(place, "heads", len(heads), len(signals))
-        members.append(Member(load_towers(place), tf.constant(heads)))
+        member_dir = directory / layout.MEMBER.format(number=number)
+        heads = read_array(member_dir / layout.CANDIDATE_HEADS, (None, None, None))
+        _check_size(member_dir, "heads", len(heads), len(signals))
+        members.append(Member(load_towers(member_dir), tf.constant(heads)))
     return PreRanker(tuple(members), combination, tf.constant(signals), linear)
 
 
-def _check_size(place: Path, what: str, found: int, expected: int) -> None:
-    if found != expected:
+def _check_size(directory: Path, what: str, num_candidates: int, expected: int) -> None:
+    if num_candidates != expected:
         raise CorruptArtifact(
-            f"{place}: has {what} of {found} candidates, and {place.parent} signals of "
-            f"{expected}. Train the pre-ranker again."
+            f"{directory}: has {what} of {num_candidates} candidates, and {directory.parent} "
+            f"signals of {expected}. Train the pre-ranker again."
         )
 
 
 def _load_combination(path: Path) -> Combination:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        features = tuple(str(name) for name in found["features"])
-        weights = tuple(float(weight) for weight in found["weights"])
+        document = json.loads(path.read_text(encoding="utf-8"))
+        features = tuple(str(name) for name in document["features"])
+        weights = tuple(float(weight) for weight in document["weights"])
         if len(features) != len(weights):
             raise ValueError(f"it has {len(features)} features and {len(weights)} weights")
-        return Combination(int(found["num_candidates"]), features, weights)
+        return Combination(int(document["num_candidates"]), features, weights)
     except FileNotFoundError:
         raise MissingArtifact(f"{path}: is missing; train the pre-ranker first.") from None
     except (OSError, ValueError, KeyError, TypeError) as cause:

@@ -54,10 +54,10 @@ def load_towers(directory: Path, weights: str = WEIGHTS) -> Towers:
 
     Args:
         directory: where they were saved.
-        weights: name of the file of weights.
+        weights: name of the weights file.
 
     Raises:
-        MissingArtifact: a file is not there.
+        MissingArtifact: a file is missing.
         CorruptArtifact: a file cannot be read, or the weights do not fit the architecture.
     """
     path = directory / ARCHITECTURE
@@ -82,14 +82,14 @@ def load_towers(directory: Path, weights: str = WEIGHTS) -> Towers:
 
 
 def load_spec_of(directory: Path) -> tuple[FeatureSpec, ModelConfig]:
-    """The feature spec and model config that saved towers were built from."""
+    """Reads the feature spec and the model config of saved towers."""
     architecture = json.loads((directory / ARCHITECTURE).read_text(encoding="utf-8"))
     model_config: ModelConfig = TypeAdapter(ModelConfig).validate_python(architecture["model"])
     return FeatureSpec.model_validate(architecture["spec"]), model_config
 
 
 def write_weights(weights: Mapping[str, Any], path: Path) -> None:
-    """Writes arrays or variables as an uncompressed .npz whose bytes depend on the values only."""
+    """Writes arrays or variables as an uncompressed .npz; its bytes depend on the values only."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(weights):
             buffer = BytesIO()
@@ -101,8 +101,8 @@ def read_weights(path: Path) -> dict[str, npt.NDArray[Any]]:
     """Reads what `write_weights` wrote.
 
     Raises:
-        MissingArtifact: there is no such file.
-        CorruptArtifact: it cannot be read.
+        MissingArtifact: the file is missing.
+        CorruptArtifact: the file cannot be read.
     """
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
@@ -114,35 +114,39 @@ def read_weights(path: Path) -> dict[str, npt.NDArray[Any]]:
 
 
 def read_array(path: Path, shape: tuple[int | None, ...]) -> npt.NDArray[np.float32]:
-    """Reads one .npy of float32 whose sizes are those of `shape`, None being any.
+    """Reads one .npy file of float32.
+
+    Args:
+        path: the file.
+        shape: expected sizes; None allows any size.
 
     Raises:
-        MissingArtifact: there is no such file.
-        CorruptArtifact: it cannot be read, or holds something else.
+        MissingArtifact: the file is missing.
+        CorruptArtifact: the file cannot be read, or has another type or shape.
     """
     try:
-        found: npt.NDArray[Any] = np.load(path, allow_pickle=False)
+        array: npt.NDArray[Any] = np.load(path, allow_pickle=False)
     except FileNotFoundError:
         raise MissingArtifact(f"{path}: is missing; train first.") from None
     except (OSError, ValueError, EOFError) as cause:
         raise CorruptArtifact(f"{path}: cannot be read: {cause}. Train again.") from cause
-    fits = found.ndim == len(shape) and all(
-        size in (None, own) for size, own in zip(shape, found.shape, strict=True)
+    fits = array.ndim == len(shape) and all(
+        size in (None, own) for size, own in zip(shape, array.shape, strict=True)
     )
-    if not fits or found.dtype != np.float32:
+    if not fits or array.dtype != np.float32:
         expected = ", ".join("any" if size is None else str(size) for size in shape)
         raise CorruptArtifact(
-            f"{path}: is {found.dtype} of shape {found.shape}, expected float32 of shape "
+            f"{path}: is {array.dtype} of shape {array.shape}, expected float32 of shape "
             f"({expected}). Train again."
         )
-    return found
+    return array
 
 
 def assign_weights(towers: Towers, weights: dict[str, npt.NDArray[Any]], where: str) -> None:
     """Sets every weight of the towers.
 
     Raises:
-        CorruptArtifact: a weight is missing, surplus, or of another shape; none is set then.
+        CorruptArtifact: a weight is missing, surplus, or of another shape; then no weight is set.
     """
     variables = towers.named_variables()
     for name in sorted(variables.keys() | weights.keys()):
@@ -152,10 +156,10 @@ def assign_weights(towers: Towers, weights: dict[str, npt.NDArray[Any]], where: 
             raise CorruptArtifact(
                 f"{where}: the weight '{name}' belongs to no part of the towers. Train again."
             )
-        expected, found = tuple(variables[name].shape), weights[name].shape
-        if expected != found or weights[name].dtype != np.float32:
+        expected, shape = tuple(variables[name].shape), weights[name].shape
+        if expected != shape or weights[name].dtype != np.float32:
             raise CorruptArtifact(
-                f"{where}: the weight '{name}' is {weights[name].dtype} of shape {found}, "
+                f"{where}: the weight '{name}' is {weights[name].dtype} of shape {shape}, "
                 f"expected float32 of shape {expected}. Train again."
             )
     for name, variable in variables.items():

@@ -1,4 +1,4 @@
-"""What a tower is, the pair of them that makes a model, and the scorer of their heads."""
+"""The interface of a tower, the pair of towers that makes a model, and the scorer of heads."""
 
 import math
 from abc import abstractmethod
@@ -17,35 +17,35 @@ from tfrs_twotower.layers.initial import WeightMaker
 
 
 class PairScorer(tf.Module):
-    """`exp(a) s + b`, s the FE score of a query's and a candidate's heads.
+    """`exp(a) s + b`, where s is the FE score of a query's and a candidate's heads.
 
-    Training and serving score with the same object: in-batch pairs and listed candidates differ
-    only in who meets whom. The scale is above 0, so that the order is that of s. The bias starts
-    at 0; a softmax over candidates does not see the bias, a sigmoid does.
+    Training and serving use the same object: in-batch pairs and listed candidates differ only in
+    which pairs are scored. The scale is positive, so the order is that of s. The bias starts at 0;
+    it changes a sigmoid of the score, but not a softmax over candidates.
     """
 
     def __init__(self, weights: WeightMaker) -> None:
-        """Makes the two weights; the scale starts at 1."""
+        """Makes the scale, at first 1, and the bias, at first 0."""
         super().__init__(name="scorer")
         self._log_scale = weights.constant("log_scale", [], 0.0)
         self._bias = weights.constant("bias", [], 0.0)
 
-    def start_at(self, scale: float) -> None:
-        """Sets the scale: of cosines it is the inverse of a temperature."""
+    def set_scale(self, scale: float) -> None:
+        """Sets the scale; for cosines it is the inverse of a temperature."""
         self._log_scale.assign(math.log(scale))
 
     @property
     def scale(self) -> float:
-        """exp(a)."""
+        """Learned factor of every pair score, exp(a) > 0."""
         return math.exp(float(self._log_scale))
 
     @property
     def bias(self) -> float:
-        """B."""
+        """Learned bias added to every pair score."""
         return float(self._bias)
 
     def __call__(self, query_heads: tf.Tensor, candidate_heads: tf.Tensor) -> tf.Tensor:
-        """Scores listed candidates.
+        """Scores each query with its own list of candidates.
 
         Args:
             query_heads: `[batch, num_heads, head_dim]`.
@@ -73,21 +73,21 @@ class PairScorer(tf.Module):
 
 
 class TowerOutput(NamedTuple):
-    """All that a tower says of a batch."""
+    """The outputs of a tower for a batch."""
 
     embedding: tf.Tensor
-    """`[batch, embedding_dim]` float32, L2-normalised: what retrieval compares."""
+    """`[batch, embedding_dim]` float32, L2-normalised; retrieval compares these."""
     heads: tf.Tensor = None
-    """`[batch, num_heads, head_dim]` of an IntTower, what the FE-Block compares; else None."""
+    """`[batch, num_heads, head_dim]` of an IntTower, for the FE-Block; otherwise None."""
     augmented: tf.Tensor = None
-    """`[batch, embedding_dim]` augmented vectors of a DAT side with learned ones; else None."""
+    """`[batch, embedding_dim]` of a DAT side that trains augmented vectors; otherwise None."""
 
 
 class Tower(tf.Module):
     """Maps one side's raw features to an embedding, in two phases.
 
-    `inputs` turns raw values into tokens (strings end there); `embed_tokens` turns tokens into
-    embeddings. Training tokenises once and calls only the second.
+    `inputs` turns raw values into tokens, which hold no strings; `embed_tokens` turns tokens into
+    embeddings. Training tokenises once and calls only `embed_tokens`.
     """
 
     inputs: TowerInputs
@@ -95,24 +95,24 @@ class Tower(tf.Module):
     """The encoder of each feature, in the order of the spec."""
     embedding_dim: int
     has_augmented: bool = False
-    """Whether `encode` gives augmented vectors."""
+    """Whether `encode` returns augmented vectors."""
 
     @property
     def num_fields(self) -> int:
-        """Number of field vectors: one for each feature."""
+        """Number of field vectors, one for each feature."""
         return len(self.inputs.features)
 
     def encoders_of(self, position: int) -> list[FieldEncoder]:
-        """Every encoder of the feature at this position; towers with several views have several."""
+        """Returns all encoders of the feature at this position: one for each view of the tower."""
         return [self.fields[position]]
 
     @abstractmethod
     def encode_fields(self, tokens: Tokens, training: bool = False) -> tf.Tensor:
-        """Field vectors `[batch, num_fields, embedding_dim]`, in the order of the spec."""
+        """Returns field vectors `[batch, num_fields, embedding_dim]`, in the order of the spec."""
 
     @abstractmethod
     def encode(self, tokens: Tokens, training: bool = False) -> TowerOutput:
-        """Everything that this kind of tower makes of a batch of tokens."""
+        """Returns all outputs of this kind of tower for a batch of tokens."""
 
     def embed_tokens(self, tokens: Tokens, training: bool = False) -> tf.Tensor:
         """Embeds a batch of tokens: `[batch, embedding_dim]` float32, L2-normalised."""
@@ -127,12 +127,12 @@ class Towers(tf.Module):
     """A query tower and a candidate tower that share tables and lookups."""
 
     scorer: PairScorer
-    """Joins the heads of both towers; IntTowers have one."""
+    """Scores pairs of heads; only IntTowers have one."""
 
     def __init__(
         self, query: Tower, candidate: Tower, pretrained: Mapping[str, BertEncoder] | None = None
     ) -> None:
-        """Joins two towers; `pretrained` are their BERT encoders by checkpoint."""
+        """Joins two towers; `pretrained` holds their BERT encoders by checkpoint."""
         super().__init__(name="towers")
         self.query = query
         self.candidate = candidate
@@ -147,35 +147,35 @@ class Towers(tf.Module):
 
     @property
     def embedding_dim(self) -> int:
-        """Dimension of both towers' output."""
+        """Dimension of the embeddings of both towers."""
         return self.query.embedding_dim
 
-    def enrol(self, query_tokens: Mapping[str, ArrayLike], corpus_tokens: Tokens) -> None:
-        """Is shown, before training, whom it will meet; a DAT notes its segments' members.
+    def fit_segments(self, query_tokens: Mapping[str, ArrayLike], corpus_tokens: Tokens) -> None:
+        """Receives the ids seen in training, before the first step; DAT builds its segments.
 
         Args:
-            query_tokens: `[num_examples, ...]` of the query tower, of all training examples.
+            query_tokens: `[num_examples, ...]` of the query tower, for all training examples.
             corpus_tokens: `[num_candidates, ...]` of the candidate tower.
         """
 
-    def observe(self, tokens: Tokens, embeddings: tf.Tensor) -> None:
-        """Is told the candidates of each training step; a DAT remembers their embeddings.
+    def update_memory(self, tokens: Tokens, embeddings: tf.Tensor) -> None:
+        """Receives the candidates of each training step; DAT stores their embeddings.
 
         Args:
-            tokens: `[columns, ...]` of the candidate tower, of all replicas.
+            tokens: `[columns, ...]` of the candidate tower, from all replicas.
             embeddings: `[columns, embedding_dim]`, as the step computed them.
         """
 
-    def settle(self, corpus_tokens: Tokens) -> None:
-        """Brings all that is derived from weights up to date with them.
+    def refresh_derived_state(self, corpus_tokens: Tokens) -> None:
+        """Recomputes everything that is derived from the weights.
 
-        Called before the towers are measured and before they are saved.
+        Must be called before the towers are measured and before they are saved.
 
         Args:
             corpus_tokens: `[num_candidates, ...]` of the candidate tower, by name.
         """
 
     def named_variables(self) -> dict[str, tf.Variable]:
-        """Every weight under its dotted name, sorted; shared ones stand once."""
+        """Returns every weight by its dotted name, sorted; a shared weight occurs once."""
         named = {variable.name.removesuffix(":0"): variable for variable in self.variables}
         return dict(sorted(named.items()))

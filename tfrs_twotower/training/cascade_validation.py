@@ -1,4 +1,4 @@
-"""Validation of the pre-ranker on validation queries, and the fit of the cascade's weighted sum."""
+"""Fits the weighted sum of the cascade on validation queries, and measures the cascade."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,15 +23,15 @@ _PAIRS_AT_ONCE = 16_384
 def fit_combination(
     features: NDArray[np.floating], relevant: NDArray[np.bool_], present: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """Weights of a linear score that puts relevant candidates first.
+    """Fits the weights of a linear score that ranks relevant candidates first.
 
     Minimises, over the queries with a relevant candidate in their pool, the mean of
 
         - 1 / |R| sum_{j in R} log( e^{w x_j} / (e^{w x_j} + sum_{i not in R} e^{w x_i}) )
 
-    plus a small L2 penalty on the weights of features that were standardised inside their pools:
-    convex and smooth, so L-BFGS finds the one minimum. Each positive competes with the irrelevant
-    candidates only. What a feature adds to all of a pool changes nothing.
+    plus a small L2 penalty on the weights of the features, standardised inside their pools. The
+    loss is convex and smooth, so L-BFGS finds its only minimum. Each positive competes with the
+    irrelevant candidates only. Adding a constant to a feature for a whole pool changes nothing.
 
     Args:
         features: `[num_queries, pool, num_features]`.
@@ -39,8 +39,8 @@ def fit_combination(
         present: `[num_queries, pool]`, false at the padding of a short pool.
 
     Returns:
-        `[num_features]` weights of the features as they are. The first feature alone (weight 1)
-        where no query has both a relevant and an irrelevant candidate.
+        `[num_features]` weights of the features before standardisation. If no query has both a
+        relevant and an irrelevant candidate, the first feature has weight 1 and the others 0.
     """
     relevant = relevant & present
     usable = relevant.any(axis=1) & (present & ~relevant).any(axis=1)
@@ -53,12 +53,12 @@ def fit_combination(
     largest = np.abs(x).max(axis=(0, 1))
     x -= x.sum(axis=1, keepdims=True) / present.sum(axis=1)[:, None, None]
     spread = np.sqrt((x[present] ** 2).mean(axis=0))
-    # Rounding aside, such a feature is the same for a whole pool: it is left out.
+    # Apart from rounding, such a feature is constant in every pool: its weight is 0.
     spread[spread <= _ROUNDING * largest] = np.inf
     x /= spread
     irrelevant = present & ~relevant
-    owner, place = np.nonzero(relevant)
-    share = 1.0 / relevant.sum(axis=1)[owner] / len(x)
+    query, position = np.nonzero(relevant)
+    share = 1.0 / relevant.sum(axis=1)[query] / len(x)
 
     def loss(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         scores = x @ weights
@@ -68,22 +68,22 @@ def fit_combination(
         total = odds.sum(axis=1)
         log_rest = largest + np.log(total)
         mean_rest = np.einsum("qn,qnf->qf", odds / total[:, None], x)
-        own = scores[owner, place]
-        gap = log_rest[owner] - own
+        own = scores[query, position]
+        gap = log_rest[query] - own
         value = share @ np.logaddexp(0.0, gap) + _PENALTY * weights @ weights
-        wrong = share * expit(gap)
-        slope = wrong @ (mean_rest[owner] - x[owner, place]) + 2.0 * _PENALTY * weights
-        return float(value), slope
+        error = share * expit(gap)
+        gradient = error @ (mean_rest[query] - x[query, position]) + 2.0 * _PENALTY * weights
+        return float(value), gradient
 
     start = np.eye(num_features)[0]
     return np.asarray(minimize(loss, start, jac=True, method="L-BFGS-B").x) / spread
 
 
 class Pools:
-    """The retrieved candidates of each validation query, and what is known of them.
+    """The retrieved candidates of each validation query, and their features.
 
-    The retrieval towers must not have learned from these queries: their scores of a relevant
-    candidate would be higher here than they will be in service.
+    The retrieval towers must not have learned from these queries, because their scores of relevant
+    candidates would then be higher here than in service.
     """
 
     def __init__(
@@ -96,15 +96,15 @@ class Pools:
         signals: NDArray[np.float32],
         linear: LinearMember | None = None,
     ) -> None:
-        """Retrieves the pools, once.
+        """Retrieves the pools once.
 
         Args:
             retrieval: towers of the first stage.
             corpus_tokens: `[corpus size, ...]` by name.
-            queries: what is asked.
-            num_candidates: length of the pools.
+            queries: the validation queries.
+            num_candidates: size of a pool.
             signals: `[corpus size, num_signals]`.
-            linear: EASE, if it is a member; like the towers, of the first fit.
+            linear: EASE, if it is a member; fitted, like the towers, in the first fit.
         """
         self.corpus_tokens = corpus_tokens
         self.queries = queries
@@ -112,20 +112,20 @@ class Pools:
         corpus = in_chunks(retrieval.candidate.embed_tokens, corpus_tokens)
         self.rows = rank(embedded, corpus, queries, num_candidates)
         self.present = self.rows >= 0
-        self.places = np.maximum(self.rows, 0)
+        self.valid_rows = np.maximum(self.rows, 0)
         self._retrieval = np.stack(
-            [corpus[rows] @ vector for rows, vector in zip(self.places, embedded, strict=True)]
+            [corpus[rows] @ vector for rows, vector in zip(self.valid_rows, embedded, strict=True)]
         )
-        self._known = signals[self.places]
+        self._fixed = signals[self.valid_rows]
         if linear is not None:
-            self._known = np.concatenate([self._linear_scores(linear), self._known], axis=2)
+            self._fixed = np.concatenate([self._linear_scores(linear), self._fixed], axis=2)
         self._relevant = _relevant(self.rows, queries)
 
     def fit(self, interactions: Sequence[NDArray[np.floating]]) -> NDArray[np.float64]:
-        """Weights of the features.
+        """Fits the weights of the features.
 
-        Those are retrieval, the interactions `[num_queries, pool]` of the trained members, the
-        scores of the linear one, the signals.
+        The features are the retrieval score, the interactions `[num_queries, pool]` of the trained
+        members, the scores of the linear member, and the signals.
         """
         return fit_combination(self._features(interactions), self._relevant, self.present)
 
@@ -135,17 +135,17 @@ class Pools:
         weights: NDArray[np.floating],
         interactions: Sequence[NDArray[np.floating]],
     ) -> float:
-        """Mean of the metric when the pools are ordered by the weighted sum."""
+        """Returns the mean metric of the pools in the order of the weighted sum."""
         ranked = re_rank(self.rows, self._features(interactions) @ weights)
         return float(per_query(metric, judge(ranked, self.queries.truth)).mean())
 
     def retrieval_alone(self, metric: str) -> float:
-        """Mean of the metric in retrieval's own order."""
+        """Returns the mean metric of the pools in the order of retrieval."""
         return float(per_query(metric, judge(self.rows, self.queries.truth)).mean())
 
     def _features(self, interactions: Sequence[NDArray[np.floating]]) -> NDArray[np.float64]:
         parts = [self._retrieval[..., None], *(part[..., None] for part in interactions)]
-        return np.concatenate([*parts, self._known], axis=2).astype(np.float64)
+        return np.concatenate([*parts, self._fixed], axis=2).astype(np.float64)
 
     def _linear_scores(self, linear: LinearMember) -> NDArray[np.float32]:
         """`[num_queries, pool, num_half_lives]`."""
@@ -154,7 +154,7 @@ class Pools:
         scores = [
             linear.scores(
                 tf.constant(heads[start : start + size]),
-                tf.constant(self.places[start : start + size]),
+                tf.constant(self.valid_rows[start : start + size]),
             ).numpy()
             for start in range(0, len(heads), size)
         ]
@@ -162,14 +162,14 @@ class Pools:
 
 
 class MemberValidator:
-    """Measures the cascade with one member, its sum fitted on the way.
+    """Measures the cascade with one member; every measurement fits the weighted sum.
 
-    Fitted and measured on the same queries, which matters little with a handful of weights and
-    hundreds of queries.
+    The sum is fitted and measured on the same queries, which has little effect with a few weights
+    and hundreds of queries.
     """
 
     def __init__(self, towers: Towers, pools: Pools, metric: str) -> None:
-        """Prepares the measurement of a member's towers, of kind `inttower`."""
+        """Prepares the measurement of a member's towers, which are of kind `inttower`."""
         self._scorer = towers.scorer
         self._pools = pools
         self._metric = metric
@@ -177,13 +177,13 @@ class MemberValidator:
         self._candidate_heads = _heads_of(towers.candidate, pools.corpus_tokens)
 
     def measure(self) -> dict[str, float]:
-        """The metric by its name."""
+        """Returns the metric by its name."""
         interactions = [self.interaction()]
         weights = self._pools.fit(interactions)
         return {self._metric: self._pools.measure(self._metric, weights, interactions)}
 
     def interaction(self) -> NDArray[np.float32]:
-        """`[num_queries, pool]` pair scores with the towers as they are."""
+        """Returns `[num_queries, pool]` pair scores with the current weights."""
         pools = self._pools
         queries = in_chunks(self._query_heads, pools.queries.tokens)
         candidates = in_chunks(self._candidate_heads, pools.corpus_tokens)
@@ -192,7 +192,7 @@ class MemberValidator:
             [
                 self._scorer(
                     tf.constant(queries[start : start + size]),
-                    tf.constant(candidates[pools.places[start : start + size]]),
+                    tf.constant(candidates[pools.valid_rows[start : start + size]]),
                 ).numpy()
                 for start in range(0, len(queries), size)
             ]

@@ -1,4 +1,4 @@
-"""Checkpoints: everything that the next step depends on, and the best weights beside them."""
+"""Checkpoints of everything that the next step depends on, and the best weights so far."""
 
 import json
 import os
@@ -16,35 +16,35 @@ _KEPT = 2
 
 
 class HostState(tf.train.experimental.PythonState):
-    """Facts that live outside of TensorFlow, saved as JSON inside the checkpoint."""
+    """State outside of TensorFlow, saved as JSON inside the checkpoint."""
 
     def __init__(self) -> None:
         super().__init__()
         self.facts: dict[str, Any] = {}
 
     def serialize(self) -> str:
-        """For TensorFlow."""
+        """Returns the facts as JSON; TensorFlow calls this when it saves."""
         return json.dumps(self.facts)
 
     def deserialize(self, string: bytes | str) -> None:
-        """For TensorFlow."""
+        """Reads the facts from JSON; TensorFlow calls this when it restores."""
         self.facts = json.loads(string)
 
 
 class Checkpoints:
     """Saves and restores one training.
 
-    TensorFlow writes a checkpoint to temporary names first and names it in its state file last, so
-    a kill at any moment leaves the previous one. Best weights are a file of their own for each
-    step; the file that a checkpoint speaks of is kept as long as that checkpoint.
+    TensorFlow first writes a checkpoint under temporary names and enters it in its state file last,
+    so a kill at any moment leaves the previous checkpoint valid. The best weights of a step are a
+    separate file, which is kept as long as a checkpoint refers to it.
     """
 
     def __init__(self, directory: Path, **trackables: Any) -> None:
-        """Watches the objects.
+        """Sets up the checkpoints of some objects.
 
         Args:
-            directory: of this training; made if it is not there.
-            **trackables: model, optimiser and whatever else holds variables.
+            directory: directory of this training; created if it does not exist.
+            **trackables: the model, the optimiser, and other objects with variables.
         """
         self._directory = directory
         directory.mkdir(parents=True, exist_ok=True)
@@ -54,13 +54,13 @@ class Checkpoints:
         self._checkpoint = checkpoint
 
     def restore(self) -> dict[str, Any] | None:
-        """Takes up the newest checkpoint.
+        """Restores the newest checkpoint.
 
         Returns:
-            The facts that were saved with it; None if there is none.
+            The facts that were saved with it; None if there is no checkpoint.
 
         Raises:
-            TrainingError: it does not fit this model.
+            TrainingError: the checkpoint does not fit this model.
         """
         newest = self._manager.latest_checkpoint
         if newest is None:
@@ -76,7 +76,7 @@ class Checkpoints:
         return dict(self._state.facts)
 
     def save(self, step: int, facts: dict[str, Any], best_step: int) -> None:
-        """Writes a checkpoint; best weights of no remaining checkpoint are removed after it."""
+        """Writes a checkpoint, then removes best weights that no remaining checkpoint needs."""
         self._state.facts = facts
         self._manager.save(checkpoint_number=step)
         for path in self._directory.glob("best-*.npz"):
@@ -84,7 +84,7 @@ class Checkpoints:
                 path.unlink()
 
     def save_best(self, step: int, variables: Sequence[tf.Variable]) -> None:
-        """Writes the weights of the best step so far."""
+        """Writes the current weights as those of the best step so far."""
         path = self._best(step)
         partial = path.with_name(f".{path.name}.partial")
         with partial.open("wb") as stream:
@@ -94,7 +94,7 @@ class Checkpoints:
         partial.replace(path)
 
     def load_best(self, step: int, variables: Sequence[tf.Variable]) -> None:
-        """Gives variables the weights of the best step."""
+        """Sets the variables to the weights of the best step."""
         with np.load(self._best(step), allow_pickle=False) as arrays:
             for i, variable in enumerate(variables):
                 value: NDArray[np.generic] = arrays[str(i)]

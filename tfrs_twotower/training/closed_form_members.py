@@ -1,4 +1,4 @@
-"""What the pre-ranker takes from a window's examples without training: EASE, and signals."""
+"""The parts of the pre-ranker that are computed without training: EASE and signals."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,15 +18,14 @@ from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.features.lookup import row_of_token
 from tfrs_twotower.specs import FeatureSpec
 from tfrs_twotower.towers.linear_member import LinearMember, history_inputs, save_linear_member
-
-_DAY_S = 86_400
+from tfrs_twotower.training.plan import DAY_S
 
 
 class CandidateSignals(NamedTuple):
-    """What is known of every candidate.
+    """Numbers about every candidate, which enter the weighted sum.
 
     Attributes:
-        names: `log_count` of the whole window, `log_count_30d` of its last 30 days, and so on.
+        names: `log_count` for the whole window, `log_count_30d` for its last 30 days, and so on.
         values: `[num_candidates, num_signals]` float32.
     """
 
@@ -37,16 +36,16 @@ class CandidateSignals(NamedTuple):
 def candidate_signals(
     days: Sequence[float | None], table: ExampleTable, num_candidates: int
 ) -> CandidateSignals:
-    """log(1 + positive examples of a candidate) in the last days of the window, for each entry.
+    """Computes log(1 + number of examples) of each candidate in the last days of a window.
 
-    The window ends with its latest example. In data without time only the whole window is known.
+    The window ends with its latest example. Data without time have only the whole window.
 
     Args:
-        days: lengths; None for the whole window.
+        days: one signal for each number of days; None for the whole window.
         table: the examples of the window.
         num_candidates: size of the corpus.
     """
-    rows, times = table.candidate_rows, table.timestamps  # all 0 without time
+    rows, times = table.candidate_rows, table.timestamps  # timestamps are all 0 without time
     names: list[str] = []
     values = np.zeros((num_candidates, 0), np.float32)
     for length in days:
@@ -54,7 +53,7 @@ def candidate_signals(
         if length is not None:
             if not times.any():
                 continue
-            counted = rows[times > times.max() - length * _DAY_S]
+            counted = rows[times > times.max() - length * DAY_S]
         names.append("log_count" if length is None else f"log_count_{length:g}d")
         column = np.log1p(np.bincount(counted, minlength=num_candidates)).astype(np.float32)
         values = np.concatenate([values, column[:, None]], axis=1)
@@ -68,12 +67,12 @@ def fit_linear_member(
     corpus: Corpus,
     table: ExampleTable,
 ) -> LinearMember:
-    """EASE of which query chose which candidate in the examples, however often.
+    """Fits EASE on the pairs of queries and candidates in the examples; repeats count once.
 
     Args:
-        spec: the feature spec; it has a history.
+        spec: the feature spec; it must have a history.
         config: rank, penalty, half-lives.
-        assets: the vocabulary of the candidates' ids.
+        assets: the vocabulary of the candidate ids.
         corpus: the candidates.
         table: the examples of the window that may be learned from.
 
@@ -101,11 +100,11 @@ def fit_linear_member(
 
 @dataclass(frozen=True)
 class ClosedForm:
-    """Of one window.
+    """The closed-form parts of the pre-ranker, fitted on one window.
 
     Attributes:
         linear: EASE, if it is a member.
-        signals: of every candidate.
+        signals: the signals of every candidate.
     """
 
     linear: LinearMember | None
@@ -113,11 +112,11 @@ class ClosedForm:
 
     @property
     def features(self) -> tuple[str, ...]:
-        """Names of the scores that join the sum."""
+        """Names of the scores in the weighted sum."""
         return (*(self.linear.features if self.linear else ()), *self.signals.names)
 
     def save(self, spec: FeatureSpec, assets: Assets, directory: Path) -> None:
-        """Writes its files into the directory of the pre-ranker."""
+        """Writes the files into the directory of the pre-ranker."""
         np.save(directory / CANDIDATE_SIGNALS, self.signals.values, allow_pickle=False)
         if self.linear is not None:
             (directory / EASE_MEMBER).mkdir(exist_ok=True)
@@ -131,7 +130,7 @@ def fit_closed_form(
     corpus: Corpus,
     table: ExampleTable,
 ) -> ClosedForm:
-    """Fits both on the examples of a window.
+    """Fits EASE, if it is a member, and the signals on the examples of a window.
 
     Raises:
         ConfigError: the corpus is too large for EASE.

@@ -23,38 +23,38 @@ _MOST_LOGGED_STEPS = 2000
 
 
 class Examples(Protocol):
-    """What is trained on."""
+    """Training examples that give batches."""
 
     def __len__(self) -> int:
-        """How many examples there are."""
+        """Returns the number of examples."""
 
     def batch(self, positions: NDArray[np.integer], step: int) -> dict[str, Any]:
-        """The arrays of some examples as the model's `train_step` takes them.
+        """Returns the arrays of some examples in the form that the model's `train_step` takes.
 
         Args:
-            positions: which examples.
-            step: number of the step; what is drawn at random depends on it.
+            positions: positions of the examples.
+            step: number of the step; random draws depend on it.
         """
 
 
 class Measure(Protocol):
-    """What says how good the weights are."""
+    """Measures how good the current weights are."""
 
     def measure(self) -> dict[str, float]:
-        """Validation metrics by name, of the weights as they are."""
+        """Returns validation metrics of the current weights, by name."""
 
 
 @dataclass
 class Progress:
-    """What is saved of a training beside its variables.
+    """The state of a training that is saved beside its variables.
 
     Attributes:
-        step: updates done.
+        step: number of updates so far.
         best_step: step whose weights are kept.
-        validation: what was measured there.
-        seconds: spent so far, by all processes.
-        log_position: bytes of the log.
-        finished: whether the training is over.
+        validation: validation metrics at that step.
+        seconds: time spent so far, by all processes.
+        log_position: size of the log in bytes.
+        finished: whether the training has ended.
         best: state of early stopping.
     """
 
@@ -68,7 +68,7 @@ class Progress:
 
 
 class Fitting:
-    """One training from its last checkpoint, or from the start, to its end."""
+    """Runs one training from its last checkpoint, or from the start, to its end."""
 
     def __init__(
         self,
@@ -88,18 +88,18 @@ class Fitting:
         """Puts the parts together.
 
         Args:
-            model: compiled; has `train_step(batch)`, which returns `loss`, `gradient_norm` and
-                each term by name.
-            examples: what is trained on.
-            plan: how long.
+            model: compiled; its `train_step(batch)` returns `loss`, `gradient_norm` and each term
+                by name.
+            examples: the training examples.
+            plan: number of steps, and steps between evaluations.
             config: learning rates, early stopping, checkpoints.
-            seed: of the order of the examples.
-            validator: measures the weights on the way; None does not.
-            directory: holds this training's checkpoints.
+            seed: seed of the order of the examples.
+            validator: measures the weights during training; None measures nothing.
+            directory: directory of this training's checkpoints.
             log_path: the training log.
-            log_position: bytes of it that an earlier phase wrote.
+            log_position: number of bytes that an earlier phase wrote to the log.
             strategy: None for one replica.
-            report: is told of every step.
+            report: receives a report of every step.
         """
         self._model = model
         self._examples = examples
@@ -123,13 +123,13 @@ class Fitting:
 
     @property
     def examples_per_s(self) -> float:
-        """Examples per second of this process, its first step (tracing) and validation left out."""
+        """Examples per second of this process, without its first step (tracing) and validation."""
         if self._own_steps < 1 or not self._own_seconds:
             return 0.0
         return self._own_steps * self._plan.batch_size / self._own_seconds
 
     def run(self) -> Progress:
-        """Trains to the end, and leaves the kept weights in the model.
+        """Trains to the end; the model then has the kept weights.
 
         Raises:
             TrainingError: the loss or the gradient is not finite.
@@ -223,7 +223,7 @@ class Fitting:
         progress = self._progress
         if self._metric is None:
             progress.validation = values
-        elif self._best.see(step, values[self._metric]):
+        elif self._best.record(step, values[self._metric]):
             self._checkpoints.save_best(step, self._model.variables)
             progress.best_step, progress.validation = step, values
         progress.seconds += time.perf_counter() - started

@@ -1,4 +1,4 @@
-"""One training of a pair of towers: fit, and fit again with the validation window if asked."""
+"""The training of a pair of towers: a fit and, with `refit`, a second fit on more examples."""
 
 import contextlib
 import shutil
@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 import tensorflow as tf
+from typing_extensions import TypedDict
 
 from tfrs_twotower.artifacts.layout import TRAINING_LOG
 from tfrs_twotower.config import FittingConfig, IntTowerConfig, ModelConfig
@@ -14,9 +15,6 @@ from tfrs_twotower.data.negative_lists import Phase
 from tfrs_twotower.data.training_examples import ExampleTable
 from tfrs_twotower.errors import TrainingError
 from tfrs_twotower.keras_api import keras
-from tfrs_twotower.losses.cross_batch_memory import CrossBatchMemory
-from tfrs_twotower.losses.masks import KnownPositives
-from tfrs_twotower.losses.sampling_probability import CountedFrequency, StreamingFrequency
 from tfrs_twotower.specs import FeatureSpec
 from tfrs_twotower.tasks.build import build_retrieval_task, build_terms
 from tfrs_twotower.tasks.objective import Term
@@ -25,7 +23,7 @@ from tfrs_twotower.towers.build import build_towers
 from tfrs_twotower.towers.fields import start_token_weights_at_idf
 from tfrs_twotower.towers.tower import Towers
 from tfrs_twotower.training.fitting import Examples, Fitting, Measure
-from tfrs_twotower.training.negatives import NegativeSampling
+from tfrs_twotower.training.negatives import build_sampling
 from tfrs_twotower.training.optimizers import make_optimizer
 from tfrs_twotower.training.plan import Plan, fit_batch_size, plan_fit, plan_refit
 from tfrs_twotower.training.replicas import make_strategy
@@ -40,21 +38,31 @@ _DEFAULT_QUERIES = 10_000
 
 
 def validation_metric(config: FittingConfig) -> str:
-    """Which metric validation looks at."""
+    """Returns the name of the validation metric."""
     return config.early_stopping.metric if config.early_stopping else _DEFAULT_METRIC
 
 
 def most_validation_queries(config: FittingConfig) -> int:
-    """How many validation queries are looked at, at most."""
+    """Returns the largest number of validation queries that are evaluated."""
     return config.early_stopping.max_queries if config.early_stopping else _DEFAULT_QUERIES
 
 
+class JobOptions(TypedDict):
+    """The options that every kind of job passes on to `Job`, where they are documented."""
+
+    seed: int
+    refit: bool
+    output_dir: Path
+    report: Report
+    checkpoint_root: Path
+
+
 class Job:
-    """Trains a retrieval model; the pre-ranker's job changes what is learned from.
+    """Trains a retrieval model; the job of a pre-ranker member overrides data, terms and measure.
 
     Attributes:
-        towers: those of the phase that runs; at the end, the trained ones.
-        table: the examples of that phase.
+        towers: the towers of the current phase; at the end, the trained towers.
+        table: the examples of the current phase.
     """
 
     towers: Towers
@@ -74,19 +82,19 @@ class Job:
         report: Report,
         checkpoint_root: Path,
     ) -> None:
-        """Describes the job and starts TensorFlow's random numbers; `run` does the work.
+        """Sets up the job and seeds TensorFlow's random numbers; `run` does the training.
 
         Args:
             spec: the feature spec.
-            model_config: which towers.
-            config: how they are fitted.
+            model_config: the kind and sizes of the towers.
+            config: how the towers are fitted.
             data: reads the examples.
             assets: vocabularies and statistics.
-            seed: of everything random.
+            seed: seed of everything random.
             refit: whether the towers are trained a second time, with the validation window.
-            output_dir: checkpoints and the log go here.
-            report: is told of every step.
-            checkpoint_root: where relative `checkpoint` directories of the spec start.
+            output_dir: directory of the checkpoints and the log.
+            report: receives a report of every step.
+            checkpoint_root: directory to which `checkpoint` paths of the spec are relative.
         """
         self.spec = spec
         self.model_config = model_config
@@ -105,13 +113,13 @@ class Job:
             tf.config.experimental.enable_op_determinism()
 
     def run(self) -> TrainingResult:
-        """Trains to the end; continues from the last checkpoint if there is one.
+        """Trains to the end; resumes from the last checkpoint if there is one.
 
         Raises:
             TrainingError: training diverged, or cannot start.
         """
         self.towers = self._build()
-        self.table = self.read_table(with_fresh=False)
+        self.table = self.read_table(with_validation_window=False)
         batch_size, message = fit_batch_size(len(self.table), self.config)
         if message:
             self.say(message)
@@ -122,16 +130,16 @@ class Job:
             if first.validation is None:
                 raise TrainingError(
                     "training.refit is set, but the split has no validation queries, so the best "
-                    "number of epochs is not known. Widen the validation window, or unset refit."
+                    "number of epochs is unknown. Widen the validation window, or unset refit."
                 )
-            self._settle()
+            self._refresh_derived_state()
             self.finish_first_fit()
             self.towers = self._build()
-            self.table = self.read_table(with_fresh=True)
+            self.table = self.read_table(with_validation_window=True)
             refit_plan = plan_refit(plan, first.best_step, len(self.table))
             model, fitting = self._prepare(refit_plan, log_position=first.log_position)
             last = fitting.run()
-        self._settle()
+        self._refresh_derived_state()
         if not self.refit:
             self.finish_first_fit()
         shutil.rmtree(self.output_dir / CHECKPOINTS)
@@ -150,30 +158,30 @@ class Job:
         )
 
     def say(self, message: str) -> None:
-        """Tells a person something, now and in the result."""
+        """Reports a message for the user now, and repeats it in the result."""
         self._messages.append(message)
         self._report(message_report(message))
 
     @cached_property
     def corpus_tokens(self) -> dict[str, tf.Tensor]:
-        """`[num_candidates, ...]` by name; they do not depend on the towers' weights."""
+        """Tokens `[num_candidates, ...]` by name; they do not depend on the towers' weights."""
         return self.data.corpus_tokens(self.towers.candidate)
 
-    def read_table(self, *, with_fresh: bool) -> ExampleTable:
-        """The examples of a phase; with those of the validation window for the second."""
-        return self.data.examples(self.towers.query, with_fresh=with_fresh)
+    def read_table(self, *, with_validation_window: bool) -> ExampleTable:
+        """Reads the examples of a phase; the refit adds those of the validation window."""
+        return self.data.examples(self.towers.query, with_validation_window=with_validation_window)
 
     def examples(self, phase: Phase) -> Examples:
-        """What a phase, `fit` or `refit`, is trained on."""
+        """Returns what a phase, `fit` or `refit`, is trained on."""
         del phase
         return self.table
 
     def terms(self, retrieval: RetrievalTask) -> list[Term]:
-        """The terms beside the retrieval softmax."""
+        """Builds the terms beside the retrieval softmax."""
         return build_terms(self.config, self.model_config, self.towers, retrieval)
 
     def validator(self) -> Measure | None:
-        """What measures the first fit; None without validation queries."""
+        """Returns the measure of the first fit; None without validation queries."""
         queries = self.validation_queries()
         if queries is None:
             return None
@@ -185,13 +193,13 @@ class Job:
         return validation_metric(self.config)
 
     def validation_queries(self) -> ValidationQueries | None:
-        """A fixed sample of the validation queries; None if the split has none."""
+        """Reads a fixed sample of the validation queries; None if the split has none."""
         most = most_validation_queries(self.config)
         counts = self.data.counts(self.table)
         return self.data.validation_queries(self.towers.query, counts, most, seed=self.seed)
 
     def finish_first_fit(self) -> None:
-        """Is called when `towers` are those of the first fit, with their best weights."""
+        """Hook: `towers` are those of the first fit, with their best weights."""
 
     def _build(self) -> Towers:
         with self._scope():
@@ -206,8 +214,8 @@ class Job:
     def _scope(self) -> contextlib.AbstractContextManager[object]:
         return self._strategy.scope() if self._strategy else contextlib.nullcontext()
 
-    def _settle(self) -> None:
-        self.towers.settle(self.corpus_tokens)
+    def _refresh_derived_state(self) -> None:
+        self.towers.refresh_derived_state(self.corpus_tokens)
 
     def _prepare(self, plan: Plan, *, log_position: int) -> tuple[TwoTowerModel, Fitting]:
         corpus_tokens = self.corpus_tokens
@@ -216,8 +224,8 @@ class Job:
                 self.towers, {name: value.numpy() for name, value in corpus_tokens.items()}
             )
         if isinstance(self.model_config, IntTowerConfig) and self.model_config.cosine_heads:
-            self.towers.scorer.start_at(1.0 / self.config.softmax.temperature)
-        self.towers.enrol(self.table.tokens, corpus_tokens)
+            self.towers.scorer.set_scale(1.0 / self.config.softmax.temperature)
+        self.towers.fit_segments(self.table.tokens, corpus_tokens)
         model = self._model(plan.batch_size)
         validator = None
         if plan.phase == "fit":
@@ -239,42 +247,23 @@ class Job:
         )
 
     def _model(self, batch_size: int) -> TwoTowerModel:
-        softmax, num_candidates = self.config.softmax, len(self.data.corpus)
-        table = self.table
-        known = None
-        if softmax.mask_other_positives:
-            known = KnownPositives(
-                table.query_rows,
-                table.candidate_rows,
-                num_queries=len(table.query_ids),
-                num_candidates=num_candidates,
-            )
-        frequency: CountedFrequency | StreamingFrequency | None = None
-        memory = None
+        softmax = self.config.softmax
         with self._scope():
-            if softmax.logq == "counted":
-                frequency = CountedFrequency(self.data.counts(table), batch_size=batch_size)
-            elif softmax.logq == "streaming":
-                # The mean gap if all candidates were alike.
-                gap = max(1.0, num_candidates / batch_size)
-                frequency = StreamingFrequency(num_candidates, initial_gap=gap)
-            if softmax.cross_batch_memory:
-                dim = self.model_config.embedding_dim
-                memory = CrossBatchMemory(softmax.cross_batch_memory, dim)
+            sampling = build_sampling(
+                softmax,
+                self.table,
+                self.corpus_tokens,
+                self.data.counts(self.table),
+                batch_size=batch_size,
+                embedding_dim=self.model_config.embedding_dim,
+                seed=self.seed,
+            )
             task = build_retrieval_task(softmax)
             model = TwoTowerModel(
                 self.towers,
                 task=task,
                 terms=self.terms(task),
-                sampling=NegativeSampling(
-                    self.corpus_tokens,
-                    num_candidates,
-                    softmax.num_uniform_negatives,
-                    frequency,
-                    known,
-                    memory,
-                    self.seed,
-                ),
+                sampling=sampling,
                 clip_norm=self.config.optimizer.clip_norm,
             )
             model.compile(optimizer=make_optimizer(self.config.optimizer))

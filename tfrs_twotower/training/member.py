@@ -1,4 +1,4 @@
-"""The training of one member of the pre-ranker."""
+"""Trains one member of the pre-ranker."""
 
 import json
 from collections.abc import Callable
@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
+from typing_extensions import Unpack
 
 from tfrs_twotower.artifacts.layout import CANDIDATE_HEADS, TRAINING_LOG
 from tfrs_twotower.config import IntTowerConfig, PreRankingConfig
@@ -21,8 +22,8 @@ from tfrs_twotower.tasks.retrieval import RetrievalTask
 from tfrs_twotower.towers.storage import save_towers
 from tfrs_twotower.training.cascade_validation import MemberValidator, Pools
 from tfrs_twotower.training.fitting import Examples, Measure
-from tfrs_twotower.training.job import Job
-from tfrs_twotower.training.reports import Report, TrainingResult
+from tfrs_twotower.training.job import Job, JobOptions
+from tfrs_twotower.training.reports import TrainingResult
 from tfrs_twotower.training.training_data import TrainingData, read_listed_examples
 from tfrs_twotower.training.validation import in_chunks
 
@@ -31,10 +32,11 @@ _INTERACTION = "validation_interaction.npy"
 
 
 class MemberJob(Job):
-    """Trains an IntTower on mined lists beside the in-batch terms.
+    """Trains an IntTower on mined lists and the in-batch terms.
 
-    Its directory holds the towers and the heads of every candidate; until `clear_member` also what
-    the job found, so that a run that is killed in a later member need not train this one again.
+    Its directory holds the towers and the heads of every candidate. Until `clear_member` is called
+    it also holds the result of the job, so that a run that is killed during a later member does
+    not train this one again.
     """
 
     def __init__(
@@ -48,66 +50,51 @@ class MemberJob(Job):
         pools: Pools,
         tables: Callable[[bool], ExampleTable],
         negatives_dir: Path,
-        seed: int,
-        refit: bool,
-        output_dir: Path,
-        report: Report,
-        checkpoint_root: Path,
+        **options: Unpack[JobOptions],
     ) -> None:
-        """Describes the job.
+        """Sets up the job.
 
-        `pools` and `negatives_dir` say what retrieval returns; `tables` are the examples without
-        and with those of the validation window, which all members share.
+        `pools` and `negatives_dir` hold the retrieved candidates. `tables` returns the examples
+        that all members share, without or with those of the validation window.
         """
-        super().__init__(
-            spec,
-            model_config,
-            pre_ranking,
-            data,
-            assets,
-            seed=seed,
-            refit=refit,
-            output_dir=output_dir,
-            report=report,
-            checkpoint_root=checkpoint_root,
-        )
+        super().__init__(spec, model_config, pre_ranking, data, assets, **options)
         self._pre_ranking = pre_ranking
         self._pools = pools
         self._tables = tables
         self._negatives_dir = negatives_dir
 
     def finish(self) -> tuple[TrainingResult, NDArray[np.float32]]:
-        """Trains the member, unless that was done, and writes it.
+        """Trains the member and writes it, unless an earlier run has done so.
 
         Returns:
-            What came out, and the pair scores `[num_queries, pool]` of the first fit.
+            The result of the training, and the pair scores `[num_queries, pool]` of the first fit.
         """
-        done = self.output_dir / _RESULT
-        if not done.exists():
+        result_path = self.output_dir / _RESULT
+        if not result_path.exists():
             result = self.run()
             save_towers(self.towers, self.spec, self.model_config, self.assets, self.output_dir)
             heads = in_chunks(
                 lambda tokens: self.towers.candidate.encode(tokens).heads, self.corpus_tokens
             )
             np.save(self.output_dir / CANDIDATE_HEADS, heads, allow_pickle=False)
-            partial = done.with_suffix(".partial")
+            partial = result_path.with_suffix(".partial")
             partial.write_text(json.dumps(asdict(result)), encoding="utf-8")
-            partial.replace(done)
-        found = json.loads(done.read_text(encoding="utf-8"))
+            partial.replace(result_path)
+        saved = json.loads(result_path.read_text(encoding="utf-8"))
         interaction = np.load(self.output_dir / _INTERACTION, allow_pickle=False)
-        return TrainingResult(**{**found, "messages": tuple(found["messages"])}), interaction
+        return TrainingResult(**{**saved, "messages": tuple(saved["messages"])}), interaction
 
     @property
     def corpus_tokens(self) -> dict[str, tf.Tensor]:
-        """Those of the pools: all towers of a spec see the same tokens."""
+        """The tokens of the pools: all towers of a spec use the same tokens."""
         return self._pools.corpus_tokens
 
-    def read_table(self, *, with_fresh: bool) -> ExampleTable:
-        """The examples of a phase, which all members share."""
-        return self._tables(with_fresh)
+    def read_table(self, *, with_validation_window: bool) -> ExampleTable:
+        """Returns the examples of a phase, which all members share."""
+        return self._tables(with_validation_window)
 
     def examples(self, phase: Phase) -> Examples:
-        """The phase's examples with their mined lists."""
+        """Returns the examples of the phase with their mined lists."""
         return read_listed_examples(
             self._negatives_dir,
             phase,
@@ -117,21 +104,21 @@ class MemberJob(Job):
         )
 
     def terms(self, retrieval: RetrievalTask) -> list[Term]:
-        """The in-batch terms and those over lists."""
+        """Builds the in-batch terms and the terms over lists."""
         return super().terms(retrieval) + build_list_terms(self._pre_ranking)
 
     def validator(self) -> Measure | None:
-        """Measures the whole cascade."""
+        """Returns a measure of the whole cascade."""
         self._validator = MemberValidator(self.towers, self._pools, self.metric)
         return self._validator
 
     def finish_first_fit(self) -> None:
-        """Keeps the pair scores of the validation pools."""
+        """Saves the pair scores of the validation pools."""
         scores = self._validator.interaction()
         np.save(self.output_dir / _INTERACTION, scores, allow_pickle=False)
 
 
 def clear_member(directory: Path) -> None:
-    """Removes what only the run itself needed; a member without its result is trained again."""
+    """Removes files that only the run needed; a member without its result is trained again."""
     for name in (_RESULT, _INTERACTION, TRAINING_LOG):
         (directory / name).unlink(missing_ok=True)

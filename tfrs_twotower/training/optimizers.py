@@ -1,4 +1,4 @@
-"""Gradients on their way to the optimiser, and the optimisers: AdamW with lazy rows, Adagrad."""
+"""Optimisers (AdamW with lazy rows, Adagrad), and what is done to gradients before them."""
 
 from collections.abc import Sequence
 from typing import TypeAlias
@@ -10,21 +10,21 @@ from tfrs_twotower.keras_api import keras
 from tfrs_twotower.training.replicas import all_gather, num_replicas, sum_over_replicas
 
 SPARSE_ROWS = 65_536
-"""Tables with more rows than this get a sparse gradient and lazy updates. A smaller table's
-gradient is made dense: one batch touches about as many rows, and a dense update is faster."""
+"""Tables with more rows than this get sparse gradients and lazy updates. The gradient of a smaller
+table is made dense: a batch touches about as many rows, and a dense update is faster."""
 
 Gradient: TypeAlias = tf.Tensor | tf.IndexedSlices
 
 
-def settle(gradient: Gradient, variable: tf.Variable) -> Gradient:
-    """Makes a gradient dense, or a set of distinct rows, and sums it over replicas.
+def aggregate_gradient(gradient: Gradient, variable: tf.Variable) -> Gradient:
+    """Adds up the slices of each row, then sums over replicas; a small table's result is dense.
 
-    A table's gradient comes off the tape with one slice for each lookup. Its norm is only right
+    The tape gives the gradient of a table with one slice for each lookup. Its norm is only right
     after the slices of a row have been added up, which Keras does after clipping.
 
     Args:
-        gradient: of one variable, on this replica.
-        variable: whose first axis says whether it is a large table.
+        gradient: gradient of the variable on this replica.
+        variable: the variable; the size of its first axis decides whether it is a large table.
 
     Returns:
         A dense tensor of the variable's shape, or slices with distinct indices.
@@ -43,8 +43,8 @@ def _distinct_rows(gradient: tf.IndexedSlices) -> tf.IndexedSlices:
     values, indices = gradient.values, gradient.indices
     if num_replicas() > 1:
         values, indices = all_gather(values), all_gather(indices)
-    rows, place = tf.unique(indices)
-    total = tf.math.unsorted_segment_sum(values, place, tf.size(rows))
+    rows, position = tf.unique(indices)
+    total = tf.math.unsorted_segment_sum(values, position, tf.size(rows))
     return tf.IndexedSlices(total, rows, gradient.dense_shape)
 
 
@@ -54,11 +54,11 @@ def clip(
     """Scales all gradients together so that their global norm is at most `clip_norm`.
 
     Args:
-        gradients: settled gradients.
-        clip_norm: largest norm; None leaves them as they are.
+        gradients: as `aggregate_gradient` returns them.
+        clip_norm: largest norm; None does not clip.
 
     Returns:
-        The gradients, and the norm they had.
+        The gradients, and their norm before clipping.
     """
     norm = tf.linalg.global_norm(gradients)
     if clip_norm is None:
@@ -68,16 +68,17 @@ def clip(
 
 
 class RowAdamW(keras.optimizers.AdamW):
-    """AdamW (Loshchilov and Hutter 2019) that moves only the rows a sparse gradient names.
+    """AdamW (Loshchilov and Hutter 2019) that updates only the rows of a sparse gradient.
 
-    Keras's own AdamW decays the momenta of the whole table, and moves it, at every step: for a
-    million rows that costs far more than the step. Here an untouched row keeps its weights and
-    momenta. Dense gradients are Keras's business. Weight decay falls on matrices and tables (of a
-    large table on the rows that are moved), never on vectors and scalars: biases, temperature.
+    Keras's own AdamW decays the momenta of the whole table and updates all of it in every step,
+    which for a million rows costs far more than the rest of the step. Here a row without a gradient
+    keeps its weights and momenta. Keras handles dense gradients. Weight decay applies to matrices
+    and tables (in a large table, to the updated rows), never to vectors and scalars such as biases
+    and the temperature.
     """
 
     def build(self, var_list: Sequence[tf.Variable]) -> None:
-        """Makes the slots, and notes which variables Keras must not decay."""
+        """Creates the slots, and excludes from Keras's weight decay what it must not decay."""
         excluded = [v for v in var_list if v.shape.rank < 2 or is_large_table(v)]
         if not getattr(self, "_built", False) and excluded:
             self.exclude_from_weight_decay(var_list=excluded)
@@ -88,7 +89,7 @@ class RowAdamW(keras.optimizers.AdamW):
             super()._apply_weight_decay(variables)
 
     def update_step(self, gradient: tf.Tensor | tf.IndexedSlices, variable: tf.Variable) -> None:
-        """Moves one variable.
+        """Updates one variable.
 
         Args:
             gradient: dense, or slices with distinct indices.
@@ -99,27 +100,27 @@ class RowAdamW(keras.optimizers.AdamW):
             return
         rate = tf.cast(self.learning_rate, variable.dtype)
         count = tf.cast(self.iterations + 1, variable.dtype)
-        place = self._index_dict[self._var_key(variable)]
-        momentum, velocity = self._momentums[place], self._velocities[place]
+        index = self._index_dict[self._var_key(variable)]
+        momentum, velocity = self._momentums[index], self._velocities[index]
         rows, values = gradient.indices, gradient.values
         new_momentum = self.beta_1 * tf.gather(momentum, rows) + (1.0 - self.beta_1) * values
         new_velocity = self.beta_2 * tf.gather(velocity, rows) + (1.0 - self.beta_2) * values**2
         scale = rate * tf.sqrt(1.0 - self.beta_2**count) / (1.0 - self.beta_1**count)
         old = tf.gather(variable, rows)
-        moved = old * (1.0 - rate * self.weight_decay)
-        moved -= scale * new_momentum / (tf.sqrt(new_velocity) + self.epsilon)
+        new = old * (1.0 - rate * self.weight_decay)
+        new -= scale * new_momentum / (tf.sqrt(new_velocity) + self.epsilon)
         momentum.scatter_update(tf.IndexedSlices(new_momentum, rows))
         velocity.scatter_update(tf.IndexedSlices(new_velocity, rows))
-        variable.scatter_update(tf.IndexedSlices(moved, rows))
+        variable.scatter_update(tf.IndexedSlices(new, rows))
 
 
 def is_large_table(variable: tf.Variable) -> bool:
-    """Whether the variable is a table whose gradient stays sparse."""
+    """Returns whether the variable is a table whose gradient stays sparse."""
     return variable.shape.rank >= 2 and variable.shape[0] > SPARSE_ROWS
 
 
 def make_optimizer(config: OptimizerConfig) -> keras.optimizers.Optimizer:
-    """The optimiser that the config names; its rate is set before every step."""
+    """Builds the optimiser that the config names; its rate is set before every step."""
     if config.kind == "adagrad":
         return keras.optimizers.Adagrad(config.learning_rate, jit_compile=False)
     return RowAdamW(config.learning_rate, weight_decay=config.weight_decay, jit_compile=False)

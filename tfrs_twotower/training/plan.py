@@ -1,4 +1,4 @@
-"""How many steps training takes, of what size and rate, over which examples in which order."""
+"""The plan of a training: number of steps, batch size, learning rate, and order of examples."""
 
 from dataclasses import dataclass
 
@@ -12,18 +12,18 @@ from tfrs_twotower.errors import TrainingError
 from tfrs_twotower.keras_api import keras
 
 DAY_S = 86_400.0
-_ORDER_STREAM = 1  # apart from other uses of the run's seed
+_ORDER_STREAM = 1  # distinct from other uses of the run's seed
 
 
 def time_decay(
     timestamps: NDArray[np.int64], *, half_life_days: float, end_s: float
 ) -> NDArray[np.float32]:
-    """2^(-age / half-life), age counted back from the end of the training window.
+    """Returns 2^(-age / half-life), where age is the time until the end of the training window.
 
     Args:
         timestamps: `[num_examples]` seconds.
-        half_life_days: age at which a weight is one half.
-        end_s: end of the window in seconds; later examples count as of age 0.
+        half_life_days: age at which the weight is one half.
+        end_s: end of the window in seconds; later examples have age 0.
 
     Returns:
         `[num_examples]` float32 in (0, 1].
@@ -39,7 +39,7 @@ def learning_rate_schedule(
 
     Args:
         config: peak rate, warm-up and kind of decay.
-        horizon: step at which cosine decay arrives at zero.
+        horizon: step at which cosine decay reaches zero.
 
     Returns:
         Gives the rate of an update, counted from 1, as a float64 scalar: peak * step /
@@ -60,19 +60,19 @@ class BatchOrder:
     """An endless sequence of batches over shuffled epochs.
 
     Epoch e is a permutation of all examples drawn from (seed, e). Epochs follow each other without
-    a gap, and batch s (from 0) holds places [s * batch, (s + 1) * batch) of that sequence: every
+    a gap, and batch s (from 0) holds positions [s * batch, (s + 1) * batch) of that sequence. Every
     batch is full, no example is dropped, and training resumes at any step without replaying.
     """
 
     def __init__(self, num_examples: int, batch_size: int, *, seed: int, buffer: int) -> None:
-        """Describes the order.
+        """Sets the sizes and the seed of the order.
 
         Args:
-            num_examples: how many examples there are.
+            num_examples: number of examples.
             batch_size: examples in a batch, at most `num_examples`.
-            seed: of the permutations.
-            buffer: examples that are shuffled together, at most: a larger set is cut into blocks
-                of this size, and blocks are permuted as wholes.
+            seed: seed of the permutations.
+            buffer: largest number of examples that are shuffled together: a larger set is cut into
+                blocks of this size, and the blocks are permuted as well.
 
         Raises:
             ValueError: a batch is larger than an epoch.
@@ -89,7 +89,7 @@ class BatchOrder:
         self._cached: dict[int, NDArray[np.int64]] = {}
 
     def batch(self, step: int) -> NDArray[np.int64]:
-        """Positions of the examples of a batch.
+        """Returns the positions of the examples of a batch.
 
         Args:
             step: counted from 0.
@@ -127,14 +127,14 @@ class BatchOrder:
 
 @dataclass(frozen=True)
 class Plan:
-    """One training, in steps.
+    """The number of steps of one training, and what happens at which step.
 
     Attributes:
         phase: `fit` or `refit`.
         batch_size: global batch.
-        num_examples: examples of an epoch.
-        horizon: step at which cosine decay would arrive at zero.
-        last_step: training ends here at the latest.
+        num_examples: examples in an epoch.
+        horizon: step at which cosine decay would reach zero.
+        last_step: last possible step.
         evaluate_every: steps between evaluations.
     """
 
@@ -146,18 +146,18 @@ class Plan:
     evaluate_every: int
 
     def epoch(self, step: int) -> float:
-        """Passes over the examples after that many steps."""
+        """Returns the number of passes over the examples after `step` steps."""
         return step * self.batch_size / self.num_examples
 
 
 def fit_batch_size(num_examples: int, config: FittingConfig) -> tuple[int, str]:
-    """A batch size that leaves at least two batches in an epoch.
+    """Chooses a batch size with at least two batches in an epoch.
 
     Returns:
-        The batch size, and a message if it is smaller than the config's, else "".
+        The batch size, and a message if it is smaller than that of the config, else "".
 
     Raises:
-        TrainingError: there are too few examples for any.
+        TrainingError: there are too few examples for any batch size.
     """
     replicas = config.replicas
     if num_examples >= 2 * config.batch_size:
@@ -176,7 +176,7 @@ def fit_batch_size(num_examples: int, config: FittingConfig) -> tuple[int, str]:
 
 
 def plan_fit(num_examples: int, batch_size: int, config: FittingConfig) -> Plan:
-    """The first training: all that the config allows."""
+    """Plans the first training, with as many steps as the config allows."""
     per_epoch = num_examples / batch_size
     steps = config.max_steps or max(1, round((config.epochs or 1) * per_epoch))
     evaluate_every = max(1, round(config.evaluate_every_epochs * per_epoch))
@@ -184,7 +184,7 @@ def plan_fit(num_examples: int, batch_size: int, config: FittingConfig) -> Plan:
 
 
 def plan_refit(first: Plan, best_step: int, num_examples: int) -> Plan:
-    """The second training: as many passes over more examples, at the same rates on the way."""
+    """Plans the second training: as many passes over more examples, with the same schedule."""
     growth = num_examples / first.num_examples
     return Plan(
         "refit",
@@ -192,5 +192,5 @@ def plan_refit(first: Plan, best_step: int, num_examples: int) -> Plan:
         num_examples,
         horizon=max(1, round(first.horizon * growth)),
         last_step=max(1, round(best_step * growth)),
-        evaluate_every=first.last_step * num_examples,  # never
+        evaluate_every=first.last_step * num_examples,  # beyond the last step: never
     )

@@ -1,4 +1,4 @@
-"""From mined lists to a trained pre-ranker on disk."""
+"""Trains the pre-ranker on mined lists, and writes it to disk."""
 
 import json
 from collections.abc import Sequence
@@ -6,12 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from tfrs_twotower.artifacts.layout import (
-    FIRST_FIT_WEIGHTS,
-    MEMBER,
-    TRAINING_LOG,
-    WEIGHTS,
-)
+from tfrs_twotower.artifacts import layout
 from tfrs_twotower.config import PreRankingConfig, RunConfig
 from tfrs_twotower.data.assets import Assets, load_assets
 from tfrs_twotower.data.training_examples import ExampleTable
@@ -33,14 +28,14 @@ _SEED_STEP = 1_000_003
 
 @dataclass(frozen=True)
 class PreRankerResult:
-    """What came out.
+    """The result of training a pre-ranker.
 
     Attributes:
-        members: of the training of each member that is trained.
-        num_examples: examples that the final members were fitted on.
+        members: the training result of each trained member.
+        num_examples: number of examples that the final members were fitted on.
         validation: the metric of retrieval alone and of the whole cascade.
-        weights: of the combination, by feature.
-        messages: what a person should know.
+        weights: the weights of the combination, by feature.
+        messages: messages for the user.
     """
 
     members: tuple[TrainingResult, ...]
@@ -62,11 +57,11 @@ def train_pre_ranker(
     *,
     checkpoint_root: Path = Path(),
 ) -> PreRankerResult:
-    """Trains the members, fits the cascade's weighted sum, and writes all of it.
+    """Trains the members, fits the weighted sum of the cascade, and writes everything.
 
-    The members of a first fit learn from training examples only, and so did the retrieval towers
-    that are set beside them: the sum's weights are fitted where both are honest, on validation
-    queries, and are kept when the members are fitted again with the validation window.
+    In the first fit, the members and the retrieval towers have learned from training examples only.
+    The weights of the sum are therefore fitted then, on validation queries that neither has seen,
+    and are kept when the members are fitted again with the validation window.
 
     Args:
         spec: the feature spec.
@@ -74,10 +69,10 @@ def train_pre_ranker(
         pre_ranking: its section for the second stage.
         preprocessed_dir: a finished preprocessed artifact.
         model_dir: the retrieval model.
-        negatives_dir: what was mined.
+        negatives_dir: the mined lists.
         output_dir: an existing directory; everything is written here.
-        report: is told of every step.
-        checkpoint_root: where relative `checkpoint` directories of the spec start.
+        report: receives a report of every step.
+        checkpoint_root: directory to which `checkpoint` paths of the spec are relative.
 
     Raises:
         ConfigError: the corpus is too large for EASE.
@@ -88,11 +83,11 @@ def train_pre_ranker(
     assets = load_assets(preprocessed_dir)
     refit = config.training.refit
     data = open_training_data(preprocessed_dir, spec, config.training, assets)
-    retrieval = load_towers(model_dir, FIRST_FIT_WEIGHTS if refit else WEIGHTS)
+    retrieval = load_towers(model_dir, layout.FIRST_FIT_WEIGHTS if refit else layout.WEIGHTS)
 
     @cache
-    def tables(with_fresh: bool) -> ExampleTable:
-        return data.examples(retrieval.query, with_fresh=with_fresh)
+    def tables(with_validation_window: bool) -> ExampleTable:
+        return data.examples(retrieval.query, with_validation_window=with_validation_window)
 
     table = tables(False)
     closed_form = fit_closed_form(spec, pre_ranking, assets, data.corpus, table)
@@ -101,7 +96,9 @@ def train_pre_ranker(
     for message in messages:
         report(message_report(message))
     num_members = len(pre_ranking.models)
-    directories = [output_dir / MEMBER.format(number=number) for number in range(num_members)]
+    directories = [
+        output_dir / layout.MEMBER.format(number=number) for number in range(num_members)
+    ]
     members, interactions = [], []
     for number, (model, directory) in enumerate(zip(pre_ranking.models, directories, strict=True)):
         directory.mkdir(exist_ok=True)
@@ -115,8 +112,8 @@ def train_pre_ranker(
             pools=pools,
             tables=tables,
             negatives_dir=negatives_dir,
-            # Another start than the other members' and the retrieval model's, also of runs whose
-            # seeds follow this one's.
+            # Each member starts differently from the others and from the retrieval model, also
+            # in runs with the following seeds.
             seed=config.seed + _SEED_STEP * (1 + number),
             refit=refit,
             output_dir=directory,
@@ -176,8 +173,8 @@ def _pools(
     queries = data.validation_queries(retrieval.query, data.counts(table), most, seed=seed)
     if queries is None:
         raise TrainingError(
-            "pre_ranking weighs the scores of both stages on validation queries, and the split "
-            "has none. Widen the validation window, or leave pre_ranking out."
+            "pre_ranking fits the weights of both stages' scores on validation queries, and the "
+            "split has none. Widen the validation window, or leave pre_ranking out."
         )
     return Pools(
         retrieval,
@@ -200,7 +197,7 @@ def _join_logs(directory: Path, members: Sequence[Path]) -> None:
     lines = [
         json.dumps({"member": number, **json.loads(line)})
         for number, member in enumerate(members)
-        for line in (member / TRAINING_LOG).read_text(encoding="utf-8").splitlines()
+        for line in (member / layout.TRAINING_LOG).read_text(encoding="utf-8").splitlines()
     ]
     text = "".join(f"{line}\n" for line in lines)
-    (directory / TRAINING_LOG).write_text(text, encoding="utf-8")
+    (directory / layout.TRAINING_LOG).write_text(text, encoding="utf-8")

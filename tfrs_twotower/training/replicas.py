@@ -1,8 +1,8 @@
-"""One replica or several: the same words for both.
+"""The same functions for one replica and for several.
 
-In-batch negatives are shared, so a replica needs the candidates of all. Gradients flow back
-through the gathering: what another replica's loss says about a candidate reaches the replica that
-embedded it.
+In-batch negatives are shared, so every replica needs the candidates of all replicas. Gradients flow
+back through the gathering: the gradient of another replica's loss with respect to a candidate
+reaches the replica that embedded it.
 """
 
 from typing import Any
@@ -13,9 +13,9 @@ from tfrs_twotower.errors import TrainingError
 
 
 def make_strategy(replicas: int) -> tf.distribute.Strategy | None:
-    """A MirroredStrategy over that many devices, or None for one replica.
+    """Makes a MirroredStrategy over `replicas` devices; None for one replica.
 
-    GPUs are taken if there are enough; otherwise the CPU is divided into logical devices.
+    It uses GPUs if there are enough; otherwise it divides the CPU into logical devices.
 
     Raises:
         TrainingError: there are fewer devices.
@@ -34,11 +34,11 @@ def make_strategy(replicas: int) -> tf.distribute.Strategy | None:
 
 def _divide_cpu(replicas: int) -> None:
     cpu = tf.config.list_physical_devices("CPU")[0]
-    wanted = [tf.config.LogicalDeviceConfiguration()] * replicas
+    devices = [tf.config.LogicalDeviceConfiguration()] * replicas
     try:
         present = tf.config.get_logical_device_configuration(cpu)
         if present is None or len(present) < replicas:
-            tf.config.set_logical_device_configuration(cpu, wanted)
+            tf.config.set_logical_device_configuration(cpu, devices)
     except RuntimeError as cause:
         raise TrainingError(
             f"training.replicas is {replicas}, but TensorFlow sees "
@@ -49,12 +49,12 @@ def _divide_cpu(replicas: int) -> None:
 
 
 def num_replicas() -> int:
-    """Replicas in step with this one."""
+    """Returns the number of replicas in step with this one."""
     return int(tf.distribute.get_strategy().num_replicas_in_sync)
 
 
 def replica_id() -> tf.Tensor:
-    """Number of this replica, an int32 scalar."""
+    """Returns the number of this replica, an int32 scalar."""
     if num_replicas() == 1:
         return tf.constant(0, tf.int32)
     context = tf.distribute.get_replica_context()
@@ -62,14 +62,14 @@ def replica_id() -> tf.Tensor:
 
 
 def all_gather(values: tf.Tensor) -> tf.Tensor:
-    """Joins a tensor of every replica along its first axis, in the order of the replicas."""
+    """Joins the tensors of all replicas along their first axis, in the order of the replicas."""
     if num_replicas() == 1:
         return values
     return tf.distribute.get_replica_context().all_gather(values, axis=0)
 
 
 def sum_over_replicas(values: tf.Tensor) -> tf.Tensor:
-    """Adds up a tensor of every replica."""
+    """Adds up the tensors of all replicas."""
     if num_replicas() == 1:
         return values
     context = tf.distribute.get_replica_context()
@@ -77,7 +77,7 @@ def sum_over_replicas(values: tf.Tensor) -> tf.Tensor:
 
 
 def own_share(values: tf.Tensor) -> tf.Tensor:
-    """This replica's part of a tensor that all replicas hold, cut along the first axis."""
+    """Returns this replica's part, along the first axis, of a tensor that all replicas hold."""
     replicas = num_replicas()
     if replicas == 1:
         return values
@@ -86,7 +86,7 @@ def own_share(values: tf.Tensor) -> tf.Tensor:
 
 
 def spread(strategy: tf.distribute.Strategy, batch: dict[str, Any]) -> dict[str, Any]:
-    """Cuts a global batch of arrays (first axis: examples) into one batch for each replica."""
+    """Cuts a global batch of arrays along the first axis into one batch for each replica."""
     replicas = strategy.num_replicas_in_sync
 
     def part(context: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What training tells: reports to its caller, the log on disk, and the best measure so far."""
+"""Reports of training to its caller, the log on disk, and the best evaluation so far."""
 
 import json
 import os
@@ -10,75 +10,76 @@ from typing import Any
 
 @dataclass(frozen=True)
 class StepReport:
-    """How far training is, after one step."""
+    """The progress of training after one step."""
 
     step: int
-    """Optimiser updates done, counted from 1."""
+    """Number of optimiser updates so far."""
     total_steps: int
-    """Updates that are planned; early stopping may end sooner."""
+    """Number of planned updates; early stopping may end training sooner."""
     epoch: float
-    """Passes over the training examples done."""
+    """Number of passes over the training examples so far."""
     losses: dict[str, float]
     """The objective as `loss`, and the mean of each of its terms by name."""
     examples_per_s: float
-    """Mean rate of this process, validation left out."""
+    """Mean rate of this process, without validation."""
     eta_s: float
-    """Seconds until the planned end at this rate, validation left out."""
+    """Seconds until the planned end at this rate, without validation."""
     learning_rate: float
+    """Learning rate of this step."""
     validation: dict[str, float] | None = None
     """Validation metrics and embedding health, in the report of a step that was evaluated."""
     phase: str = "fit"
     """`fit`, or `refit` in the second training that includes the validation window."""
     message: str = ""
-    """Something a person should know, such as a batch size that was lowered."""
+    """A message for the user, such as that the batch size was lowered."""
 
 
 Report = Callable[[StepReport], None]
 
 
 def message_report(text: str) -> StepReport:
-    """A report that only says something to a person."""
+    """Makes a report that only carries a message for the user."""
     return StepReport(0, 0, 0.0, {}, 0.0, 0.0, 0.0, message=text)
 
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What came out of training."""
+    """The result of a training."""
 
     best_step: int
-    """Step of the first training whose weights were best on validation (its last step without
-    early stopping)."""
+    """Step of the first training with the best validation metric; without early stopping, its
+    last step."""
     best_epoch: float
-    """The same, in passes over the examples."""
+    """The same step, in passes over the examples."""
     steps: int
-    """Updates of the training that made the kept weights."""
+    """Number of updates of the training that made the kept weights."""
     refitted: bool
     """Whether the kept weights come from the second training."""
     validation: dict[str, float]
     """Validation metrics and embedding health at `best_step`; empty without validation queries."""
     num_examples: int
-    """Examples of the training that made the kept weights."""
+    """Number of examples of the training that made the kept weights."""
     batch_size: int
-    """Global batch that was used."""
+    """Size of the global batch that was used."""
     temperature: float
-    """Temperature at the end."""
+    """Temperature of the retrieval softmax at the end."""
     seconds: float
-    """Time in training steps and validation, of all processes that took part."""
+    """Time of training steps and validation, over all processes that took part."""
     examples_per_s: float
-    """Examples per second of this process, validation left out."""
+    """Examples per second of this process, without validation."""
     messages: tuple[str, ...] = field(default=())
-    """What a person should know."""
+    """Messages for the user."""
 
 
 class TrainingLog:
     """Appends to `training_log.jsonl`."""
 
     def __init__(self, path: Path, position: int = 0) -> None:
-        """Opens the log at a byte position; what a killed run wrote after it is cut off.
+        """Opens the log at a byte position; entries that a killed run wrote after it are cut off.
 
         Args:
-            path: the file; it is made if it is not there.
-            position: bytes to keep, as `position` of an earlier object said.
+            path: the file; created if it does not exist.
+            position: number of bytes to keep, as `position` of an earlier log returned.
         """
         path.touch()
         self._stream = path.open("r+b")
@@ -90,7 +91,7 @@ class TrainingLog:
         self._stream.write(json.dumps(entry, allow_nan=False).encode() + b"\n")
 
     def position(self) -> int:
-        """Bytes so far, after they are safe on the disk."""
+        """Flushes the log to disk, and returns its size in bytes."""
         self._stream.flush()
         os.fsync(self._stream.fileno())
         return self._stream.tell()
@@ -102,13 +103,13 @@ class TrainingLog:
 
 @dataclass
 class BestSoFar:
-    """The best evaluation, and how many have come since.
+    """The best evaluation, and the number of evaluations after it.
 
     Attributes:
         patience: evaluations without improvement before training stops; None never stops it.
-        step: of the best evaluation; 0 before the first.
-        value: its metric.
-        evaluations_since: evaluations after it.
+        step: step of the best evaluation; 0 before the first.
+        value: metric of the best evaluation.
+        evaluations_since: number of evaluations after the best one.
     """
 
     patience: int | None
@@ -116,11 +117,11 @@ class BestSoFar:
     value: float = float("-inf")
     evaluations_since: int = 0
 
-    def see(self, step: int, value: float) -> bool:
-        """Takes note of an evaluation.
+    def record(self, step: int, value: float) -> bool:
+        """Records an evaluation.
 
         Returns:
-            Whether it is better than all before; equal is not better.
+            Whether it is better than all earlier ones; an equal value is not better.
         """
         if value > self.value:
             self.step, self.value, self.evaluations_since = step, value, 0

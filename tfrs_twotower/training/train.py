@@ -1,4 +1,4 @@
-"""From a preprocessed artifact to trained towers on disk."""
+"""Trains retrieval towers from a preprocessed artifact, and writes them to disk."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from tfrs_twotower.training.training_data import open_training_data
 
 
 def ignore_report(report: StepReport) -> None:
-    """Drops a report."""
+    """Ignores a report."""
 
 
 def train(
@@ -25,20 +25,20 @@ def train(
     *,
     checkpoint_root: Path = Path(),
 ) -> TrainingResult:
-    """Trains both towers and writes them; continues a killed run from its last checkpoint.
+    """Trains both towers and writes them; resumes a killed run from its last checkpoint.
 
-    The weights depend on the documents, the data and the seed only, not on how often the run was
-    interrupted. Checkpoints lie in `output_dir/checkpoints` and are removed at the end. With
-    `training.refit` the weights of the first fit are kept beside the others: what is fitted on
-    validation queries later needs towers that have not learned from them.
+    The weights depend only on the documents, the data and the seed, not on interruptions. The
+    checkpoints are in `output_dir/checkpoints` and are removed at the end. With `training.refit`
+    the weights of the first fit are kept beside the final ones: whatever is later fitted on
+    validation queries needs towers that have not learned from them.
 
     Args:
         spec: the feature spec.
         config: the run config; `model`, `training` and `seed` are read.
         preprocessed_dir: a finished preprocessed artifact.
         output_dir: an existing directory; the towers, their assets and the log are written here.
-        report: is told of every step.
-        checkpoint_root: where relative `checkpoint` directories of the spec start.
+        report: receives a report of every step.
+        checkpoint_root: directory to which `checkpoint` paths of the spec are relative.
 
     Raises:
         TrainingError: training diverged, or cannot start.

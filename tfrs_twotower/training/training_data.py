@@ -1,4 +1,4 @@
-"""What training reads, as tokens in memory: examples, corpus, validation queries, mined lists."""
+"""Reads the inputs of training as tokens: examples, corpus, validation queries, mined lists."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +25,7 @@ from tfrs_twotower.training.plan import time_decay
 from tfrs_twotower.training.validation import ValidationQueries
 
 _CHUNK = 4096
-_LIST_STREAM = 1 << 32  # apart from other uses of the run's seed, which count from 1
+_LIST_STREAM = 1 << 32  # distinct from other uses of the run's seed, which count from 1
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ class TrainingData:
     """Reads one preprocessed artifact.
 
     Attributes:
-        directory: of the artifact.
+        directory: directory of the artifact.
         spec: the feature spec.
-        corpus: its candidates.
-        window: ends of the training and validation windows, seconds or None.
-        config: which examples are used, and how they are weighted.
+        corpus: the candidates.
+        window: ends of the training and validation windows, in seconds or None.
+        config: how examples are weighted.
     """
 
     directory: Path
@@ -46,14 +46,14 @@ class TrainingData:
     window: dict[str, Any]
     config: TrainingConfig
 
-    def examples(self, query_tower: Tower, *, with_fresh: bool) -> ExampleTable:
-        """Training examples with their weights; with those of the validation window if asked.
+    def examples(self, query_tower: Tower, *, with_validation_window: bool) -> ExampleTable:
+        """Reads the training examples, optionally with those of the validation window.
 
-        Weights are the data's times the time decay.
+        The weight of an example is its weight in the data times the time decay.
         """
         table = self._read(query_tower, TRAIN_GLOB)
         end_s = self.window.get("train_end")
-        if with_fresh:
+        if with_validation_window:
             table = concatenate(table, self._read(query_tower, REFIT_GLOB))
             end_s = self.window.get("validation_end")
         half_life_days = self.config.time_decay_half_life_days
@@ -65,17 +65,17 @@ class TrainingData:
         return replace(table, weights=table.weights * decay)
 
     def corpus_tokens(self, candidate_tower: Tower) -> dict[str, tf.Tensor]:
-        """`[num_candidates, ...]` tokens of the candidate tower, by name."""
+        """Returns tokens `[num_candidates, ...]` of the candidate tower, by name."""
         return _tokens(candidate_tower, self.corpus.raw)
 
     def counts(self, table: ExampleTable) -> NDArray[np.int64]:
-        """`[num_candidates]` examples of each candidate."""
+        """Returns `[num_candidates]`, the number of examples of each candidate."""
         return np.bincount(table.candidate_rows, minlength=len(self.corpus)).astype(np.int64)
 
     def validation_queries(
         self, query_tower: Tower, counts: NDArray[np.int64], most: int, *, seed: int
     ) -> ValidationQueries | None:
-        """A fixed sample of the validation queries; None if the split has none."""
+        """Reads a fixed sample of the validation queries; None if the split has none."""
         if not read_manifest(self.directory, "preprocessed").counts.get("validation_queries"):
             return None
         read = load_evaluation_queries(self.directory, "validation", self.spec, self.corpus)
@@ -96,7 +96,7 @@ class TrainingData:
 def open_training_data(
     directory: Path, spec: FeatureSpec, config: TrainingConfig, assets: Assets
 ) -> TrainingData:
-    """Reads the corpus of a preprocessed artifact; examples and queries when they are asked for."""
+    """Reads the corpus of a preprocessed artifact; examples and queries are read on demand."""
     window = assets.statistics.get("window") or {}
     return TrainingData(directory, spec, load_corpus(directory, spec), window, config)
 
@@ -114,13 +114,13 @@ def _tokens(tower: Tower, raw: dict[str, NDArray[Any]]) -> dict[str, tf.Tensor]:
 
 @dataclass(frozen=True)
 class ListedExamples:
-    """Examples, each with a few of its mined candidates, drawn anew in every step.
+    """Examples, each with a few of its mined candidates, which are drawn anew in every step.
 
     Attributes:
         table: the examples.
-        lists: what was mined for them, in their order; may be on disk.
-        list_size: how many are drawn for an example; all if there are fewer.
-        seed: of the drawing.
+        lists: the lists that were mined for them, in the same order; may be on disk.
+        list_size: number of candidates drawn for an example; all if its list is shorter.
+        seed: seed of the draws.
     """
 
     table: ExampleTable
@@ -132,11 +132,11 @@ class ListedExamples:
         return len(self.table)
 
     def batch(self, positions: NDArray[np.integer], step: int) -> dict[str, Any]:
-        """The table's batch, with `listed_rows` and, if there is a teacher, `teacher`."""
+        """Returns the batch of the table with `listed_rows` and, with a teacher, `teacher`."""
         batch = self.table.batch(positions, step)
         rows, teacher = self.lists.rows[positions], self.lists.teacher
         random = np.random.Generator(np.random.Philox(key=[self.seed, _LIST_STREAM + step]))
-        # Padding comes last, so that a short list is drawn as a whole.
+        # Padding is drawn last, so that all candidates of a short list are drawn.
         lottery = random.random(rows.shape) + (rows < 0)
         drawn = np.argsort(lottery, axis=1)[:, : self.list_size]
         batch["listed_rows"] = np.take_along_axis(rows, drawn, axis=1)
@@ -150,11 +150,11 @@ class ListedExamples:
 def read_listed_examples(
     directory: Path, phase: Phase, table: ExampleTable, *, list_size: int, seed: int
 ) -> ListedExamples:
-    """Joins the examples of a phase with what was mined for them; the arrays stay on disk.
+    """Joins the examples of a phase with their mined lists; the arrays stay on disk.
 
     Raises:
-        MissingArtifact: nothing was mined for this phase.
-        CorruptArtifact: what was mined cannot be read, or does not fit the examples.
+        MissingArtifact: there are no lists for this phase.
+        CorruptArtifact: the lists cannot be read, or do not fit the examples.
     """
     lists = load_negative_lists(directory, phase)
     if len(lists) != len(table):

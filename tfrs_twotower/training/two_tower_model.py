@@ -1,4 +1,4 @@
-"""The model that is trained: two towers, the terms of the objective, and the negatives."""
+"""The trained model: two towers, the terms of the objective, and the negatives."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,34 +6,30 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
-from tfrs_twotower.tasks.objective import InBatch, Listed, Objective, Term
+from tfrs_twotower.tasks.objective import EmbeddedBatch, MinedLists, Objective, Term
 from tfrs_twotower.tasks.retrieval import RetrievalTask
 from tfrs_twotower.towers.tower import TowerOutput, Towers
+from tfrs_twotower.training import replicas
 from tfrs_twotower.training.negatives import NegativeSampling
-from tfrs_twotower.training.optimizers import clip, settle
-from tfrs_twotower.training.replicas import (
-    all_gather,
-    num_replicas,
-    own_share,
-    replica_id,
-    sum_over_replicas,
-)
+from tfrs_twotower.training.optimizers import aggregate_gradient, clip
 
 
 class TwoTowerModel(tfrs.Model):
-    """Two towers under a weighted sum of terms, the retrieval softmax first.
+    """Two towers that are trained with a weighted sum of terms, the retrieval softmax first.
 
     A batch is a dict of
 
-        tokens           of the query tower, `[batch, ...]` by name
+        tokens           tokens of the query tower, `[batch, ...]` by name
         query_rows       `[batch]` int32
-        candidate_rows   `[batch]` int32, the positives
+        candidate_rows   `[batch]` int32, rows of the positives
         weights          `[batch]` float32
-        step             `[batch]` int64, all the same, counted from 1
+        step             `[batch]` int64, all equal, counted from 1
         listed_rows      `[batch, n]` int32, mined candidates, -1 for padding (pre-ranking only)
-        teacher          `[batch, 1 + n]` float32, of the positive and these (with a teacher)
+        teacher          `[batch, 1 + n]` float32, teacher scores of the positive and of
+                         `listed_rows` (with a teacher only)
 
-    With several replicas `batch` is this replica's share; candidates are gathered from all.
+    With several replicas `batch` is this replica's share; candidates are gathered from all
+    replicas.
     """
 
     def __init__(
@@ -48,56 +44,58 @@ class TwoTowerModel(tfrs.Model):
         """Puts the parts together.
 
         Args:
-            towers: what is trained.
+            towers: the towers to train.
             task: the retrieval task.
             sampling: the negatives.
-            terms: what is trained beside it.
-            clip_norm: largest global norm of the gradient.
+            terms: the terms beside the retrieval task.
+            clip_norm: largest global norm of the gradient; None does not clip.
         """
         super().__init__(name="two_tower")
         self.towers = towers
         self.task = task
-        every: tuple[Term, ...] = (task, *terms)
-        self._terms = tuple(term for term in every if term.weight > 0.0)
+        all_terms: tuple[Term, ...] = (task, *terms)
+        self._terms = tuple(term for term in all_terms if term.weight > 0.0)
         self._objective = Objective({term.name: term.weight for term in self._terms})
         self._sampling = sampling
         self._state = sampling.state
         self._clip_norm = clip_norm
 
     def compute_loss(self, inputs: dict[str, Any], training: bool = False) -> tf.Tensor:
-        """The objective of a batch, a scalar; a replica's share of it if there are several."""
+        """Returns the objective of a batch, a scalar; of several replicas, this one's share."""
         return self.terms(inputs, training=training)[0]
 
     def terms(
         self, inputs: dict[str, Any], training: bool = False
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """The objective and the mean of each of its terms.
+        """Returns the objective and the mean of each of its terms.
 
         Args:
             inputs: a batch.
-            training: whether dropout is on, and what is remembered of a step is updated.
+            training: whether dropout acts and the memories are updated.
 
         Returns:
             A scalar, and scalars by name.
         """
         batch = self._embed(inputs, training)
         weights = inputs["weights"]
-        total_weight = sum_over_replicas(tf.reduce_sum(weights))
+        total_weight = replicas.sum_over_replicas(tf.reduce_sum(weights))
         losses = {term.name: term.losses_of(batch) for term in self._terms}
         total, means = self._objective(losses, weights, total_weight=total_weight)
         if self.losses:
-            total += tf.add_n([tf.reduce_sum(loss) for loss in self.losses]) / num_replicas()
+            total += (
+                tf.add_n([tf.reduce_sum(loss) for loss in self.losses]) / replicas.num_replicas()
+            )
         if training:
-            self._sampling.remember(batch.all_candidate.embedding, batch.all_candidate_rows)
-            self.towers.observe(batch.all_candidate_tokens, batch.all_candidate.embedding)
+            self._sampling.store(batch.all_candidate.embedding, batch.all_candidate_rows)
+            self.towers.update_memory(batch.all_candidate_tokens, batch.all_candidate.embedding)
         return total, means
 
     def train_step(self, inputs: dict[str, Any]) -> dict[str, tf.Tensor]:
-        """One update.
+        """Makes one update.
 
         Returns:
-            `loss`, each term by name, and `gradient_norm` before clipping; the losses are this
-            replica's share.
+            `loss`, each term by name, and `gradient_norm` before clipping; all of them are this
+            replica's shares.
         """
         with tf.GradientTape() as tape:
             total, means = self.terms(inputs, training=True)
@@ -106,32 +104,32 @@ class TwoTowerModel(tfrs.Model):
         )
         return {"loss": total, **means, "gradient_norm": norm}
 
-    def _embed(self, inputs: dict[str, Any], training: bool) -> InBatch:
+    def _embed(self, inputs: dict[str, Any], training: bool) -> EmbeddedBatch:
         sampling = self._sampling
         step = inputs["step"][0]
         query_rows, rows = inputs["query_rows"], inputs["candidate_rows"]
         local = tf.shape(rows)[0]
         drawn = sampling.draw(step)
-        own_drawn = own_share(drawn)
+        own_drawn = replicas.own_share(drawn)
         tokens = sampling.tokens_of(tf.concat([rows, own_drawn], axis=0))
         query = self.towers.query.encode(inputs["tokens"], training=training)
         embedded = self.towers.candidate.encode(tokens, training=training)
         candidate = _first(embedded, local)
         all_query, all_candidate = _gather(query), _gather(candidate)
-        all_query_rows, all_rows = all_gather(query_rows), all_gather(rows)
+        all_query_rows, all_rows = replicas.all_gather(query_rows), replicas.all_gather(rows)
         columns = [all_candidate.embedding]
         all_drawn = None
         if sampling.num_uniform:
-            all_drawn = _gather(_from(embedded, local))
+            all_drawn = _gather(_rest(embedded, local))
             columns.append(all_drawn.embedding)
-        sampled_rows = every_row = tf.concat([all_rows, drawn], axis=0)
+        sampled_rows = column_rows = tf.concat([all_rows, drawn], axis=0)
         if sampling.memory is not None:
-            remembered, remembered_rows = sampling.memory.read()
-            columns.append(remembered)
-            every_row = tf.concat([sampled_rows, remembered_rows], axis=0)
+            stored, stored_rows = sampling.memory.read()
+            columns.append(stored)
+            column_rows = tf.concat([sampled_rows, stored_rows], axis=0)
         if training:
             sampling.count(all_rows, step)
-        return InBatch(
+        return EmbeddedBatch(
             query=query,
             candidate=candidate,
             query_rows=query_rows,
@@ -139,36 +137,36 @@ class TwoTowerModel(tfrs.Model):
             all_query=all_query,
             all_candidate=all_candidate,
             all_candidate_tokens={
-                name: all_gather(values[:local]) for name, values in tokens.items()
+                name: replicas.all_gather(values[:local]) for name, values in tokens.items()
             },
             all_query_rows=all_query_rows,
             all_candidate_rows=all_rows,
-            positive_columns=replica_id() * local + tf.range(local),
+            positive_columns=replicas.replica_id() * local + tf.range(local),
             drawn=all_drawn,
             columns=tf.concat(columns, axis=0),
-            expected=sampling.expected(every_row, tf.shape(all_rows)[0]),
+            expected=sampling.expected(column_rows, tf.shape(all_rows)[0]),
             sampled_expected=sampling.expected(sampled_rows, tf.shape(all_rows)[0]),
-            hidden=sampling.hidden(query_rows, rows, every_row),
+            hidden=sampling.hidden(query_rows, rows, column_rows),
             reverse_hidden=tf.transpose(sampling.hidden(all_query_rows, all_rows, rows)),
-            listed=self._embed_lists(inputs, query, candidate, training),
+            mined=self._embed_lists(inputs, query, candidate, training),
         )
 
     def _embed_lists(
         self, inputs: dict[str, Any], query: TowerOutput, positive: TowerOutput, training: bool
-    ) -> Listed | None:
+    ) -> MinedLists | None:
         if "listed_rows" not in inputs:
             return None
         sampling, rows = self._sampling, inputs["listed_rows"]
-        # Padding stays a value of its own, which is hidden from all; its tokens do not matter.
-        distinct, places = tf.unique(tf.reshape(rows, [-1]))
-        places = tf.reshape(places, tf.shape(rows))
+        # Padding is one of the distinct rows; it is hidden from all, so its tokens do not matter.
+        distinct, positions = tf.unique(tf.reshape(rows, [-1]))
+        positions = tf.reshape(positions, tf.shape(rows))
         tokens = sampling.tokens_of(tf.maximum(distinct, 0))
         candidates = self.towers.candidate.encode(tokens, training=training)
         heads = tf.concat(
-            [positive.heads[:, tf.newaxis], tf.gather(candidates.heads, places)], axis=1
+            [positive.heads[:, tf.newaxis], tf.gather(candidates.heads, positions)], axis=1
         )
         present = rows >= 0
-        return Listed(
+        return MinedLists(
             candidates=candidates,
             hidden=sampling.hidden(inputs["query_rows"], inputs["candidate_rows"], distinct),
             present=tf.concat([tf.ones_like(present[:, :1]), present], axis=1),
@@ -184,32 +182,32 @@ def apply_gradients(
     optimizer: Any,
     clip_norm: float | None,
 ) -> tf.Tensor:
-    """Moves the variables down the loss's gradient; those that it does not reach stay.
+    """Updates the variables with the gradient of the loss; those without a gradient do not change.
 
     Returns:
-        The gradient's global norm before clipping; this replica's share of it.
+        The global norm of the gradient before clipping; with several replicas, this one's share.
     """
     gradients = tape.gradient(loss, variables)
-    moved = [
-        (settle(gradient, variable), variable)
+    updates = [
+        (aggregate_gradient(gradient, variable), variable)
         for gradient, variable in zip(gradients, variables, strict=True)
         if gradient is not None
     ]
-    clipped, norm = clip([gradient for gradient, _ in moved], clip_norm)
+    clipped, norm = clip([gradient for gradient, _ in updates], clip_norm)
     optimizer.apply_gradients(
-        [(gradient, variable) for gradient, (_, variable) in zip(clipped, moved, strict=True)],
+        [(gradient, variable) for gradient, (_, variable) in zip(clipped, updates, strict=True)],
         skip_gradients_aggregation=True,
     )
-    return norm / num_replicas()
+    return norm / replicas.num_replicas()
 
 
 def _first(output: TowerOutput, count: tf.Tensor) -> TowerOutput:
     return TowerOutput(*(None if part is None else part[:count] for part in output))
 
 
-def _from(output: TowerOutput, start: tf.Tensor) -> TowerOutput:
+def _rest(output: TowerOutput, start: tf.Tensor) -> TowerOutput:
     return TowerOutput(*(None if part is None else part[start:] for part in output))
 
 
 def _gather(output: TowerOutput) -> TowerOutput:
-    return TowerOutput(*(None if part is None else all_gather(part) for part in output))
+    return TowerOutput(*(None if part is None else replicas.all_gather(part) for part in output))

@@ -18,13 +18,13 @@ _SCORES_PER_CHUNK = 1 << 25  # 128 MB of float32
 
 @dataclass(frozen=True)
 class ValidationQueries:
-    """What is asked, and what should come back.
+    """Validation queries with their ground truth.
 
     Attributes:
         tokens: `[num_queries, ...]` of the query tower, by name.
         truth: relevant rows and gains; no query is empty.
         seen: rows that are left out of each query's ranking.
-        rankable: `[num_candidates]` bool, candidates that may be ranked at all; None for all.
+        rankable: `[num_candidates]` bool, candidates that may be ranked; None means all.
     """
 
     tokens: dict[str, NDArray[np.generic]]
@@ -36,7 +36,7 @@ class ValidationQueries:
         return len(self.truth)
 
     def sample(self, most: int, *, seed: int) -> "ValidationQueries":
-        """At most so many of the queries, chosen by the seed, in their order."""
+        """Returns at most `most` queries, chosen by the seed, in their order."""
         if len(self) <= most:
             return self
         chosen = np.sort(np.random.default_rng(seed).choice(len(self), most, replace=False))
@@ -51,7 +51,7 @@ class ValidationQueries:
 
 
 class Validator:
-    """Measures the towers as they are."""
+    """Measures the current weights of the towers."""
 
     def __init__(
         self,
@@ -63,9 +63,9 @@ class Validator:
         """Prepares the measurement.
 
         Args:
-            towers: what is measured.
+            towers: the towers to measure.
             corpus_tokens: `[num_candidates, ...]` by name.
-            queries: what is asked.
+            queries: the validation queries.
             metrics: names such as `recall@100`.
         """
         self._towers = towers
@@ -85,8 +85,8 @@ class Validator:
         )
 
     def measure(self) -> dict[str, float]:
-        """Metrics, means over the queries, and embedding health."""
-        self._towers.settle(self._corpus_tokens)
+        """Returns metrics, as means over the queries, and embedding health."""
+        self._towers.refresh_derived_state(self._corpus_tokens)
         queries = in_chunks(self._embed_queries, self._queries.tokens)
         candidates = in_chunks(self._embed_candidates, self._corpus_tokens)
         judged = judge(rank(queries, candidates, self._queries, self._k), self._queries.truth)
@@ -101,29 +101,29 @@ class Validator:
 def rank(
     queries: NDArray[np.float32],
     candidates: NDArray[np.float32],
-    asked: ValidationQueries,
+    restrictions: ValidationQueries,
     k: int,
 ) -> NDArray[np.int64]:
-    """Exact ranking of the corpus: score descending, then row ascending.
+    """Ranks the corpus exactly: score descending, then row ascending.
 
     Args:
         queries: `[num_queries, embedding_dim]`.
         candidates: `[num_candidates, embedding_dim]`.
-        asked: says what is left out of each ranking.
-        k: length of the lists.
+        restrictions: the rows that are left out of each ranking.
+        k: length of the rankings.
 
     Returns:
-        `[num_queries, k]` rows, -1 where a list is shorter.
+        `[num_queries, k]` rows, -1 at the end of a shorter ranking.
     """
     corpus = tf.constant(candidates)
-    barred = None if asked.rankable is None else tf.constant(~asked.rankable)
+    excluded = None if restrictions.rankable is None else tf.constant(~restrictions.rankable)
     size = max(1, min(_CHUNK, _SCORES_PER_CHUNK // len(candidates)))
     parts = []
     for start in range(0, len(queries), size):
-        places = np.arange(start, min(start + size, len(queries)))
-        seen = asked.seen.take(places)
+        chunk = np.arange(start, min(start + size, len(queries)))
+        seen = restrictions.seen.take(chunk)
         cells = np.stack([seen.owners, seen.values], axis=1)
-        parts.append(_top_rows(tf.constant(queries[places]), corpus, cells, barred, k))
+        parts.append(_top_rows(tf.constant(queries[chunk]), corpus, cells, excluded, k))
     ranked = np.concatenate(parts).astype(np.int64)
     short = k - ranked.shape[1]
     return np.pad(ranked, ((0, 0), (0, max(short, 0))), constant_values=-1)
@@ -133,25 +133,25 @@ def _top_rows(
     queries: tf.Tensor,
     corpus: tf.Tensor,
     seen: NDArray[np.int64],
-    barred: tf.Tensor | None,
+    excluded: tf.Tensor | None,
     k: int,
 ) -> NDArray[np.int32]:
     scores = tf.linalg.matmul(queries, corpus, transpose_b=True)
     lowest = tf.constant(-np.inf, scores.dtype)
     if len(seen):
         scores = tf.tensor_scatter_nd_update(scores, seen, tf.fill([len(seen)], lowest))
-    if barred is not None:
-        scores = tf.where(barred[tf.newaxis, :], lowest, scores)
-    # top_k puts the lower row first among equals: the total order that searchers use.
+    if excluded is not None:
+        scores = tf.where(excluded[tf.newaxis, :], lowest, scores)
+    # top_k returns the lower row first among equal scores: the total order of the searchers.
     best = tf.math.top_k(scores, min(k, corpus.shape[0]))
     return tf.where(tf.math.is_inf(best.values), -1, best.indices).numpy()
 
 
 def in_chunks(embed: Any, tokens: dict[str, Any]) -> NDArray[np.float32]:
-    """Applies a function of a batch of tokens to many, a chunk at a time.
+    """Applies a function to many tokens, one chunk at a time.
 
     Args:
-        embed: tokens `[batch, ...]` by name to a tensor `[batch, ...]`.
+        embed: maps tokens `[batch, ...]` by name to a tensor `[batch, ...]`.
         tokens: `[size, ...]` by name.
 
     Returns:

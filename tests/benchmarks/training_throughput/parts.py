@@ -9,7 +9,7 @@ import tensorflow as tf
 from tests.benchmarks.training_throughput.measuring import Times, measure
 from tests.benchmarks.training_throughput.ml_1m import World
 from tests.benchmarks.training_throughput.systems import Objective
-from tfrs_twotower.training.optimizers import clip, settle
+from tfrs_twotower.training.optimizers import aggregate_gradient, clip
 from tfrs_twotower.training.two_tower_model import TwoTowerModel
 
 Stage = Callable[[dict[str, Any]], Any]
@@ -48,7 +48,7 @@ def profile(
         "mask of known positives": between("mask"),
         "terms forward": between("forward", "towers", "mask"),
         "backward": between("gradients", "forward"),
-        "settle and clip": between("clip", "gradients"),
+        "aggregate and clip": between("clip", "gradients"),
         "optimiser": between("step", "clip"),
     }
     if objective == "joint":
@@ -97,7 +97,7 @@ def _backward(model: TwoTowerModel) -> dict[str, Stage]:
         ]
 
     def clipped(batch: dict[str, Any]) -> Any:
-        return clip([settle(*pair) for pair in gradients(batch)], model._clip_norm)[0]
+        return clip([aggregate_gradient(*pair) for pair in gradients(batch)], model._clip_norm)[0]
 
     return {
         "gradients": lambda batch: [gradient for gradient, _ in gradients(batch)],

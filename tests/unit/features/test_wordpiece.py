@@ -35,8 +35,8 @@ def test_invalid_utf8_does_not_raise(lower):
 
 
 def test_ends_are_marked_within_the_width(lower):
-    found = ids(lower, "play", "play play play play", "", mark_ends=True)
-    assert found == [[2, 4, 3, 0], [2, 4, 4, 3], [0, 0, 0, 0]]
+    rows = ids(lower, "play", "play play play play", "", mark_ends=True)
+    assert rows == [[2, 4, 3, 0], [2, 4, 4, 3], [0, 0, 0, 0]]
 
 
 def test_empty_batch(lower):
@@ -74,5 +74,5 @@ def test_bad_vocabularies(pieces, message):
 
 def test_ends_need_their_pieces():
     word_piece = WordPiece(["[PAD]", "[UNK]", "a"], "words", lower_case=True)
-    with pytest.raises(CorruptArtifact, match=r"has no \[CLS\] and no \[SEP\]"):
+    with pytest.raises(CorruptArtifact, match=r"lacks \[CLS\] and \[SEP\]"):
         word_piece(tf.constant(["a"]), 4, mark_ends=True)

@@ -30,7 +30,7 @@ both_forms = pytest.mark.parametrize("score", [listed, in_batch])
 
 
 @both_forms
-def test_property_3_11_1_golden(score):
+def test_scores_by_hand(score):
     query = np.array([[[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]])
     candidate = np.array([[[1.0, 0.0], [0.0, 2.0]]])
     assert score(query, candidate).tolist() == [[1 + 2 + 2]]
@@ -38,21 +38,21 @@ def test_property_3_11_1_golden(score):
 
 @both_forms
 @pytest.mark.parametrize("seed", range(5))
-def test_property_3_11_1_equals_four_nested_loops(score, seed):
+def test_scores_equal_four_nested_loops(score, seed):
     query, candidate = heads(seed)
     expected = reference.interaction_scores(query, candidate)
     np.testing.assert_allclose(score(query, candidate), expected, rtol=0, atol=1e-13)
 
 
 @both_forms
-def test_property_3_11_2_stacked_layers_equal_the_sum_over_layers(score):
+def test_stacked_layers_equal_the_sum_over_layers(score):
     query, candidate = heads(1, num_query=6)
     layers = [score(query[:, start : start + 2], candidate) for start in (0, 2, 4)]
     np.testing.assert_allclose(score(query, candidate), sum(layers), atol=1e-13)
 
 
 @both_forms
-def test_property_3_11_2_lies_between_pooled_heads_and_the_norms(score):
+def test_a_score_lies_between_the_pooled_heads_and_the_norms(score):
     query, candidate = heads(2, batch=40, columns=30)
     scores = score(query, candidate)
     pooled = query.sum(axis=1) @ candidate.mean(axis=1).T
@@ -62,7 +62,7 @@ def test_property_3_11_2_lies_between_pooled_heads_and_the_norms(score):
 
 
 @both_forms
-def test_property_3_11_3_what_changes_nothing(score):
+def test_head_order_repeated_heads_and_zero_heads_change_nothing(score):
     query, candidate = heads(3)
     scores = score(query, candidate)
     for other_query, other_candidate in (
@@ -75,7 +75,7 @@ def test_property_3_11_3_what_changes_nothing(score):
 
 
 @both_forms
-def test_property_3_11_4_one_candidate_head_is_an_inner_product(score):
+def test_one_candidate_head_gives_an_inner_product(score):
     query, candidate = heads(4, num_candidate=1)
     np.testing.assert_allclose(
         score(query, candidate), query.sum(axis=1) @ candidate[:, 0].T, atol=1e-13
@@ -83,7 +83,7 @@ def test_property_3_11_4_one_candidate_head_is_an_inner_product(score):
 
 
 @pytest.mark.parametrize("form", ["listed", "in_batch"])
-def test_property_3_11_9_ties_split_the_gradient(form):
+def test_tied_heads_split_the_gradient_evenly(form):
     query = np.array([[1.0, 0.0], [0.0, 1.0]])
     candidate = tf.constant([[1.0, 0.0], [1.0, 0.0], [0.0, 3.0]], tf.float64)
     with tf.GradientTape() as tape:
@@ -119,7 +119,7 @@ def test_chunks_change_neither_scores_nor_gradients(monkeypatch, most):
 
 @both_forms
 @pytest.mark.parametrize(("batch", "columns"), [(0, 3), (3, 0)])
-def test_nobody_or_nothing_to_score(score, batch, columns):
+def test_no_queries_or_no_candidates(score, batch, columns):
     assert score(*heads(6, batch=batch, columns=columns)).shape == (batch, columns)
 
 
@@ -130,7 +130,7 @@ def test_same_answer_in_a_graph_of_unknown_sizes():
     np.testing.assert_allclose(graph(query, candidate), in_batch(query, candidate), rtol=1e-5)
 
 
-def test_heads_of_layers_stand_in_order():
+def test_heads_follow_the_order_of_the_layers():
     maps = HeadMaps(WeightMaker(0), [3, 2], num_heads=2, head_dim=4, num_summands=4)
     layers = [tf.random.stateless_normal([5, dim], [dim, 1]) for dim in (3, 2)]
     kernels = {v.name: v.numpy() for v in maps.variables}

@@ -59,7 +59,7 @@ def test_equals_the_reference(seed):
         np.testing.assert_allclose(actual, expected, rtol=1e-9)
 
 
-def test_property_3_11_7_distinct_candidates_give_the_in_batch_softmax_of_the_positives():
+def test_distinct_candidates_give_the_in_batch_softmax_of_the_positives():
     queries, candidates = heads(0, columns=4)
     labels = np.array([1, 0, 1, 0])
     losses = contrastive_interaction(queries, candidates, temperature=0.25, labels=labels)
@@ -67,7 +67,7 @@ def test_property_3_11_7_distinct_candidates_give_the_in_batch_softmax_of_the_po
     np.testing.assert_allclose(losses, labels * softmax.numpy(), rtol=1e-9)
 
 
-def test_property_3_11_7_a_label_of_zero_has_no_numerator_but_lends_its_candidate():
+def test_a_pair_with_label_zero_has_no_loss_but_its_candidate_is_a_negative():
     queries, candidates = heads(1, columns=4)
     labels = np.array([1, 0, 1, 0])
 
@@ -93,7 +93,7 @@ def pairs_of_cosine(cosines):
 COSINES, LABELS = np.array([0.3, -0.6, 0.9]), np.array([1.0, 0.0, 1.0])
 
 
-def test_property_3_11_7_a_positive_pair_is_pulled_together():
+def test_a_positive_pair_is_pulled_together():
     (gradient,) = gradient_of(
         lambda c: contrastive_interaction(*pairs_of_cosine(c), temperature=0.1, labels=LABELS),
         COSINES,
@@ -104,9 +104,9 @@ def test_property_3_11_7_a_positive_pair_is_pulled_together():
     assert (gradient[LABELS == 1] < 0).all()
 
 
-def test_property_3_11_7_the_legacy_formula_does_not_pull():
-    # The code published before 2023-08-29: -log(e^positives / e^all), both of them means over
-    # all numbers of u * v / t. Only pairs that are no positives are moved.
+def test_the_formula_of_the_early_code_does_not_pull_positive_pairs():
+    # The code published before 2023-08-29: -log(e^positives / e^all), both being means over
+    # all numbers of u * v / t. It moves only the pairs that are not positives.
     def legacy(cosines):
         queries, candidates = pairs_of_cosine(cosines)
         products = queries * candidates / 0.1

@@ -10,7 +10,7 @@ from tfrs_twotower.losses.masks import accidental_hits
 
 
 def push(memory, *rows):
-    """Candidates whose embedding tells their row."""
+    """Pushes candidates whose embedding holds their row."""
     rows = np.array(rows, np.int32)
     memory.push(tf.constant(np.stack([rows] * 2, axis=1), tf.float32), tf.constant(rows))
 
@@ -43,14 +43,14 @@ def test_first_in_first_out():
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_it_keeps_the_last_of_what_came_whatever_the_batches(seed):
+def test_it_keeps_the_last_pushed_candidates_whatever_the_batches(seed):
     random = np.random.default_rng(seed)
-    memory, came = CrossBatchMemory(7, 2), []
+    memory, pushed = CrossBatchMemory(7, 2), []
     for _ in range(20):
         batch = random.integers(0, 100, random.integers(0, 20)).tolist()
         push(memory, *batch)
-        came += batch
-        assert content(memory) == sorted(([-1] * 7 + came)[-7:])
+        pushed += batch
+        assert content(memory) == sorted(([-1] * 7 + pushed)[-7:])
 
 
 def test_embeddings_stay_as_they_were_pushed_and_get_no_gradient():
@@ -58,8 +58,8 @@ def test_embeddings_stay_as_they_were_pushed_and_get_no_gradient():
     table = tf.Variable([[1.0, 2.0], [3.0, 4.0]])
     with tf.GradientTape() as tape:
         memory.push(table, tf.range(2))
-        remembered, _ = memory.read()
-        loss = tf.reduce_sum(remembered)
+        stored, _ = memory.read()
+        loss = tf.reduce_sum(stored)
     assert tape.gradient(loss, table) is None
     table.assign(-table)
     np.testing.assert_array_equal(memory.read()[0], [[1.0, 2.0], [3.0, 4.0]])
@@ -83,11 +83,11 @@ def test_a_capacity_below_one_is_refused():
 
 
 def columns_of(memory, candidates, rows):
-    """Candidates of the batch, then remembered ones; what no query has as a negative."""
-    remembered, remembered_rows = memory.read()
-    column_rows = tf.concat([rows, remembered_rows], axis=0)
+    """Candidates of the batch, then stored ones, and the mask of pairs that are not negatives."""
+    stored, stored_rows = memory.read()
+    column_rows = tf.concat([rows, stored_rows], axis=0)
     hidden = accidental_hits(rows, column_rows) | (column_rows[None, :] < 0)
-    return tf.concat([candidates, remembered], axis=0), hidden
+    return tf.concat([candidates, stored], axis=0), hidden
 
 
 def test_an_empty_memory_leaves_loss_and_gradient():
@@ -107,7 +107,7 @@ def test_an_empty_memory_leaves_loss_and_gradient():
 
 
 def test_learns_the_toy_set_with_most_negatives_from_the_memory():
-    # Batches of 10, in turn: the other 40 candidates are met in the memory only.
+    # Batches of 10, in turn: the other 40 candidates are negatives only through the memory.
     memory = CrossBatchMemory(40, 16)
     start = tf.Variable(0)
 

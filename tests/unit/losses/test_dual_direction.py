@@ -1,4 +1,4 @@
-"""The dual loss of DANCE is `in_batch_softmax` of the transposed scores; no function renames it."""
+"""The dual loss of DANCE is `in_batch_softmax` of the transposed scores; it has no own function."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def softplus(x):
     return np.log1p(np.exp(x))
 
 
-def test_golden_of_a_quadruple():
+def test_a_quadruple_by_hand():
     loss = symmetric(tf.constant(QUADRUPLE), temperature=0.1, dual_weight=0.1).numpy()[0]
     np.testing.assert_allclose(
         loss, softplus((0.6 - 0.8) / 0.1) + 0.1 * softplus((0.5 - 0.8) / 0.1), rtol=1e-6
@@ -46,12 +46,12 @@ def test_golden_of_a_quadruple():
     np.testing.assert_allclose(loss, 0.131787, atol=1e-6)
 
 
-def test_property_6_8_1_without_the_dual_it_is_the_loss_of_the_triple():
+def test_dual_weight_zero_leaves_the_loss_of_the_triple():
     loss = symmetric(tf.constant(QUADRUPLE), temperature=0.1, dual_weight=0.0).numpy()[0]
     np.testing.assert_allclose(loss, softplus((0.6 - 0.8) / 0.1), rtol=1e-6)
 
 
-def test_property_6_8_2_swapping_the_roles_swaps_the_terms():
+def test_swapping_the_roles_swaps_the_terms():
     def terms(scores):
         forth = in_batch_softmax(tf.constant(scores), temperature=0.1)
         return [forth[0], in_batch_softmax(tf.transpose(scores), temperature=0.1)[0]]
@@ -63,19 +63,19 @@ def test_property_6_8_2_swapping_the_roles_swaps_the_terms():
     np.testing.assert_allclose(terms(swapped), expected[::-1], rtol=1e-6)
 
 
-def test_property_6_8_3_a_query_that_has_the_candidate_as_a_positive_is_no_negative():
+def test_a_query_with_the_same_positive_is_not_a_negative():
     scores = np.random.default_rng(0).normal(size=(4, 4))
     hits = accidental_hits(tf.constant([7, 8, 7, 9]), tf.constant([7, 8, 7, 9]))
     (gradient,) = gradient_of(
         lambda s: in_batch_softmax(tf.transpose(s), temperature=0.1, hidden=tf.transpose(hits)),
         scores,
     )
-    # Queries 0 and 2 both want candidate 7, which stands in columns 0 and 2.
+    # Candidate 7, in columns 0 and 2, is the positive of both queries 0 and 2.
     np.testing.assert_array_equal(gradient == 0.0, hits.numpy() & ~np.eye(4, dtype=bool))
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_property_6_8_5_transposing_the_scores_swaps_the_terms(seed):
+def test_transposing_the_scores_leaves_the_symmetric_loss(seed):
     scores = np.random.default_rng(seed).normal(size=(6, 6))
     loss = symmetric(tf.constant(scores), temperature=0.2)
     rows = np.array(reference.in_batch_softmax(scores, temperature=0.2))

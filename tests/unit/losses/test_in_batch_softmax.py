@@ -7,7 +7,7 @@ import tensorflow as tf
 from tests.contracts.gradients import gradient_of
 from tests.contracts.loss_contract import LossContract
 from tests.reference import losses as reference
-from tfrs_twotower.losses.in_batch_softmax import in_batch_softmax
+from tfrs_twotower.losses.in_batch_softmax import hide, in_batch_softmax, keep_hardest
 from tfrs_twotower.losses.masks import accidental_hits
 
 
@@ -39,7 +39,7 @@ def a_case(seed):
     }
 
 
-def test_hand_worked_identity():
+def test_the_identity_by_hand():
     scores = tf.constant(np.eye(3), tf.float32)
     np.testing.assert_allclose(in_batch_softmax(scores), np.log(np.e + 2) - 1, rtol=1e-6)
     np.testing.assert_allclose(
@@ -51,14 +51,14 @@ def test_collapse_costs_log_of_the_batch():
     np.testing.assert_allclose(in_batch_softmax(tf.ones([7, 7])), np.log(7), rtol=1e-6)
 
 
-def test_hand_worked_correction():
+def test_the_correction_by_hand():
     # Two candidates of equal score, the negative three times as frequent as the positive.
     loss = in_batch_softmax(tf.zeros([1, 2]), sampling_probability=tf.constant([0.1, 0.3]))
     np.testing.assert_allclose(loss, [-np.log(10 / (10 + 10 / 3))], rtol=1e-6)
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_property_1_9_1_equals_the_reference_in_all_combinations(seed):
+def test_equals_the_reference_in_all_combinations(seed):
     case = a_case(seed)
     scores = case.pop("scores")
     for names in itertools.chain.from_iterable(
@@ -78,7 +78,7 @@ def test_property_1_9_1_equals_the_reference_in_all_combinations(seed):
             np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_property_1_9_2_constants_change_nothing():
+def test_adding_a_constant_to_a_row_or_scaling_all_probabilities_changes_nothing():
     case = a_case(0)
     probability = tf.constant(case["sampling_probability"])
     loss = in_batch_softmax(tf.constant(case["scores"]), sampling_probability=probability)
@@ -91,7 +91,7 @@ def test_property_1_9_2_constants_change_nothing():
     np.testing.assert_allclose(scaled, loss, atol=1e-5)
 
 
-def test_property_1_9_3_permuting_the_batch_permutes_the_losses():
+def test_permuting_the_batch_permutes_the_losses():
     random = np.random.default_rng(0)
     scores = random.normal(size=(6, 6)).astype(np.float32)
     order = random.permutation(6)
@@ -100,20 +100,20 @@ def test_property_1_9_3_permuting_the_batch_permutes_the_losses():
     np.testing.assert_allclose(permuted, loss[order], rtol=1e-6)
 
 
-def test_property_1_9_4_a_uniform_probability_changes_nothing():
+def test_a_uniform_sampling_probability_changes_nothing():
     scores = tf.constant(a_case(1)["scores"])
     corrected = in_batch_softmax(scores, sampling_probability=tf.fill([8], 0.003))
     np.testing.assert_allclose(corrected, in_batch_softmax(scores), atol=1e-5)
 
 
-def test_property_1_9_6_the_correction_makes_the_gradient_that_of_the_full_softmax():
+def test_the_correction_makes_the_gradient_that_of_the_full_softmax():
     # 20 candidates, Zipf popularity; the positive is candidate 0 throughout.
     random = np.random.default_rng(0)
     size, batch, repeats = 20, 512, 200
     popularity = 1.0 / np.arange(1, size + 1)
     popularity /= popularity.sum()
     scores = random.normal(size=size)
-    wanted = np.array(reference.full_softmax_gradient(scores, 0))
+    expected = np.array(reference.full_softmax_gradient(scores, 0))
 
     def average(corrected):
         @tf.function(autograph=False)
@@ -126,14 +126,14 @@ def test_property_1_9_6_the_correction_makes_the_gradient_that_of_the_full_softm
         mean = np.zeros(size)
         for _ in range(repeats):
             rows = random.choice(size, batch, p=popularity)
-            # The positive is in the batch for certain.
+            # The positive is always in the batch.
             rows[0] = 0
             gradient = slopes(tf.constant(scores[None, rows]), tf.constant(popularity[rows]))
             np.add.at(mean, rows, gradient.numpy()[0] / repeats)
         return mean
 
-    assert np.abs(average(corrected=True) - wanted).max() < 0.01
-    assert np.abs(average(corrected=False) - wanted).max() > 0.05
+    assert np.abs(average(corrected=True) - expected).max() < 0.01
+    assert np.abs(average(corrected=False) - expected).max() > 0.05
 
 
 def test_the_gradient_of_a_row_adds_up_to_zero():
@@ -151,7 +151,7 @@ def test_a_hidden_candidate_has_probability_and_gradient_zero():
         loss = in_batch_softmax(scores, hidden=hidden)
     gradient = tape.gradient(loss, scores).numpy()
     assert gradient[0, 1] == 0.0
-    # The positive was asked to be hidden, too, and is not.
+    # The mask names the positive as well; it is not hidden.
     np.testing.assert_allclose(loss[0], np.log(np.exp(0.3) + np.exp(-0.2)) - 0.3, rtol=1e-6)
     assert gradient[0, 0] < 0.0
 
@@ -165,7 +165,7 @@ def test_everything_hidden_leaves_loss_zero_and_no_nan():
     np.testing.assert_array_equal(tape.gradient(loss, scores), 0.0)
 
 
-def test_strength_zero_is_no_correction():
+def test_logq_strength_zero_is_no_correction():
     case = a_case(2)
     loss = in_batch_softmax(
         tf.constant(case["scores"]),
@@ -173,3 +173,60 @@ def test_strength_zero_is_no_correction():
         logq_strength=0.0,
     )
     np.testing.assert_array_equal(loss, in_batch_softmax(tf.constant(case["scores"])))
+
+
+class TestSoftmaxOfTheHardestNegatives(LossContract):
+    def loss(self, queries, candidates, rows, temperature):
+        positives = tf.range(tf.shape(rows)[0])
+        logits = tf.matmul(queries, candidates, transpose_b=True) / temperature
+        logits = hide(logits, accidental_hits(rows, rows), positives)
+        return in_batch_softmax(
+            keep_hardest(logits, num_hard_negatives=2, positive_columns=positives)
+        )
+
+
+def logits_of(seed):
+    return np.random.default_rng(seed).normal(size=(5, 7)).astype(np.float32)
+
+
+@pytest.mark.parametrize("k", [6, 7, 100])
+def test_keeping_all_negatives_changes_no_logit(k):
+    logits = tf.constant(logits_of(0))
+    kept = keep_hardest(logits, num_hard_negatives=k, positive_columns=tf.range(5))
+    np.testing.assert_array_equal(kept, logits)
+
+
+def test_keeping_one_negative_keeps_exactly_the_largest():
+    logits = tf.constant([[5.0, 1.0, 3.0], [2.0, 0.0, 1.0], [0.0, 4.0, 0.0]])
+    kept = keep_hardest(logits, num_hard_negatives=1, positive_columns=tf.range(3)).numpy()
+    hidden = -np.inf
+    np.testing.assert_array_equal(
+        kept, [[5.0, hidden, 3.0], [2.0, 0.0, hidden], [hidden, 4.0, 0.0]]
+    )
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_keep_hardest_equals_the_reference(seed):
+    logits = logits_of(seed)
+    positives = np.random.default_rng(seed).integers(0, 7, 5)
+    kept = keep_hardest(
+        tf.constant(logits), num_hard_negatives=3, positive_columns=tf.constant(positives)
+    )
+    expected = reference.keep_hardest(logits, 3, positives)
+    expected = [[-np.inf if z is None else z for z in row] for row in expected]
+    np.testing.assert_allclose(kept, expected, rtol=1e-6)
+
+
+def test_dropped_negatives_have_gradient_zero():
+    logits = tf.constant(logits_of(1))
+    with tf.GradientTape() as tape:
+        tape.watch(logits)
+        kept = keep_hardest(logits, num_hard_negatives=2, positive_columns=tf.range(5))
+        loss = in_batch_softmax(kept)
+    gradient = tape.gradient(loss, logits).numpy()
+    np.testing.assert_array_equal((gradient != 0).sum(axis=1), 3)
+
+
+def test_keeping_no_negative_is_refused():
+    with pytest.raises(ValueError, match="num_hard_negatives is 0; it must be at least 1"):
+        keep_hardest(tf.zeros([2, 2]), num_hard_negatives=0, positive_columns=tf.range(2))

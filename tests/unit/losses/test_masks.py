@@ -7,12 +7,12 @@ from tfrs_twotower.losses.in_batch_softmax import in_batch_softmax
 from tfrs_twotower.losses.masks import KnownPositives, accidental_hits
 
 
-def test_hand_worked_accidental_hits():
+def test_accidental_hits_by_hand():
     hits = accidental_hits(tf.constant([7, 8]), tf.constant([7, 8, 7]))
     np.testing.assert_array_equal(hits, [[True, False, True], [False, True, False]])
 
 
-def test_property_1_9_5_all_ids_equal_gives_loss_zero():
+def test_equal_ids_in_all_columns_give_loss_zero():
     rows = tf.zeros([5], tf.int32)
     loss = in_batch_softmax(
         tf.random.stateless_normal([5, 5], [0, 1]), hidden=accidental_hits(rows, rows)
@@ -20,7 +20,7 @@ def test_property_1_9_5_all_ids_equal_gives_loss_zero():
     np.testing.assert_array_equal(loss, 0.0)
 
 
-def test_property_1_9_5_all_ids_distinct_gives_the_plain_loss():
+def test_distinct_ids_give_the_plain_loss():
     rows = tf.range(5)
     scores = tf.random.stateless_normal([5, 5], [0, 1])
     loss = in_batch_softmax(scores, hidden=accidental_hits(rows, rows))

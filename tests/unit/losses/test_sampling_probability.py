@@ -11,7 +11,7 @@ from tfrs_twotower.losses.sampling_probability import (
 )
 
 
-def test_hand_worked_counts():
+def test_counted_frequency_by_hand():
     frequency = CountedFrequency(np.array([1, 3, 0]), batch_size=8)
     np.testing.assert_allclose(
         frequency.expected(tf.constant([1, 0, 1])), [8 * 3 / 4, 8 * 1 / 4, 8 * 3 / 4]
@@ -34,7 +34,7 @@ def test_a_candidate_never_seen_is_corrected_as_a_uniform_negative():
     assert np.isfinite(tf.math.log(expected)).all()
 
 
-def test_no_counts_are_refused():
+def test_counts_of_zero_only_are_refused():
     with pytest.raises(ValueError, match="all counts are 0; at least one"):
         CountedFrequency(np.zeros(3, np.int64), batch_size=2)
 
@@ -51,7 +51,7 @@ def test_mixed_expectation_is_what_a_simulation_counts():
     np.testing.assert_allclose(seen / repeats, expected, rtol=0.03)
 
 
-def test_property_1_9_7_golden_of_the_streaming_estimate():
+def test_the_streaming_estimate_by_hand():
     frequency = StreamingFrequency(3, learning_rate=0.01, initial_gap=100.0)
     for update in range(1, 101):
         frequency.update(tf.constant([1]), tf.constant(50 * update, tf.int64))

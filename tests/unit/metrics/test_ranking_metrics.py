@@ -79,51 +79,24 @@ def test_agrees_with_the_reference(seed):
 
 
 @pytest.mark.parametrize("name", ["recall@5", "hit_rate@5", "precision@5", "ndcg@5", "mrr@5"])
-def test_property_11_6_2_moving_a_relevant_candidate_up_never_hurts(name):
+def test_moving_a_relevant_candidate_up_never_hurts(name):
     generator = np.random.default_rng(0)
     for _ in range(50):
         ranked = generator.permutation(10)
         relevant = generator.choice(10, 3, replace=False)
-        place = int(generator.integers(1, 10))
-        if ranked[place] not in relevant:
+        rank = int(generator.integers(1, 10))
+        if ranked[rank] not in relevant:
             continue
         better = ranked.copy()
-        better[[place - 1, place]] = better[[place, place - 1]]
+        better[[rank - 1, rank]] = better[[rank, rank - 1]]
         before = per_query(name, judged_one(ranked, relevant))[0]
         assert per_query(name, judged_one(better, relevant))[0] >= before - 1e-12
 
 
-def test_property_11_6_3_a_perfect_ranking_is_worth_one():
+def test_a_perfect_ranking_scores_one():
     judged = judged_one([4, 2, 0, 1], [2, 4])
     for metric in (recall, ndcg, average_precision, reciprocal_rank):
         assert metric(judged, 4)[0] == pytest.approx(1.0)
-
-
-def test_take_keeps_each_query_its_own_truth():
-    truth = GroundTruth.from_lists([[1], [2, 3], [4]], [[1.0], [2.0, 3.0], [4.0]])
-    taken = truth.take(np.array([2, 1]))
-    assert taken.relevant.values.tolist() == [4, 2, 3]
-    assert taken.gains.tolist() == [4.0, 2.0, 3.0]
-
-
-def test_refuses_a_list_with_the_same_row_twice():
-    with pytest.raises(ValueError, match="same row twice"):
-        judged_one([1, 1], [1])
-
-
-def test_refuses_k_beyond_the_list():
-    with pytest.raises(ValueError, match="k is 3, but the judged lists have 2 ranks"):
-        recall(judged_one([1, 2], [1]), 3)
-
-
-def test_refuses_gains_that_are_not_positive():
-    with pytest.raises(ValueError, match="every gain must be > 0"):
-        GroundTruth.from_lists([[1]], [[0.0]])
-
-
-def test_refuses_a_relevant_row_that_stands_twice():
-    with pytest.raises(ValueError, match="stands twice for one query"):
-        GroundTruth.from_lists([[1, 1]])
 
 
 @pytest.mark.parametrize("name", ["recall", "recall@", "recall@0", "f1@10", "recall@ten"])

@@ -45,7 +45,7 @@ def model(spec, assets, tmp_path_factory):
 def run(spec, preprocessed, model, tmp_path_factory):
     def run(config=CONFIG, spec=spec, **mining):
         directory = tmp_path_factory.mktemp("negatives")
-        told = []
+        reports = []
         phases = mine(
             spec,
             config,
@@ -53,9 +53,9 @@ def run(spec, preprocessed, model, tmp_path_factory):
             preprocessed,
             model,
             directory,
-            lambda *figures: told.append(figures),
+            lambda *figures: reports.append(figures),
         )
-        return SimpleNamespace(directory=directory, phases=phases, told=told)
+        return SimpleNamespace(directory=directory, phases=phases, reports=reports)
 
     return run
 
@@ -72,8 +72,8 @@ def with_ease(run):
 
 @pytest.fixture(scope="module")
 def tables(spec, preprocessed, corpus, model):
-    """The phases' examples, their query embeddings, and the corpus's."""
-    found = {}
+    """The examples of each phase, and the products of their query and candidate embeddings."""
+    data = {}
     table = None
     for phase, weights in (("fit", FIRST_FIT_WEIGHTS), ("refit", WEIGHTS)):
         towers = load_towers(model, weights)
@@ -86,8 +86,8 @@ def tables(spec, preprocessed, corpus, model):
         products = (
             towers.query.embed_tokens(table.tokens).numpy() @ towers.candidate(corpus.raw).numpy().T
         )
-        found[phase] = SimpleNamespace(table=table, products=products)
-    return found
+        data[phase] = SimpleNamespace(table=table, products=products)
+    return data
 
 
 def positives_of(table):
@@ -97,31 +97,31 @@ def positives_of(table):
     return known
 
 
-def test_property_5_5_1_and_5_5_2_of_every_phase(plain, tables):
-    for phase, found in tables.items():
+def test_lists_of_every_phase_equal_the_oracle_without_known_positives(plain, tables):
+    for phase, phase_data in tables.items():
         lists = load_negative_lists(plain.directory, phase)
-        known = positives_of(found.table)
-        assert len(lists) == len(found.table)
+        known = positives_of(phase_data.table)
+        assert len(lists) == len(phase_data.table)
         assert lists.teacher is None
-        for example, query in enumerate(found.table.query_rows.tolist()):
+        for example, query in enumerate(phase_data.table.query_rows.tolist()):
             listed = lists.rows[example].tolist()
             assert not set(listed) & known[query]
             assert len(set(listed)) == 12
-            assert listed == oracle.mined_list(found.products[example], known[query], (), 12)
-            row = found.table.candidate_rows[example]
+            assert listed == oracle.mined_list(phase_data.products[example], known[query], (), 12)
+            row = phase_data.table.candidate_rows[example]
             np.testing.assert_allclose(
-                lists.scores[example], found.products[example, [row, *listed]], atol=1e-6
+                lists.scores[example], phase_data.products[example, [row, *listed]], atol=1e-6
             )
 
 
-def test_the_phases_say_where_retrieval_puts_the_positives(plain, tables):
+def test_phases_report_the_ranks_of_the_positives(plain, tables):
     for phase in plain.phases:
-        found = tables[phase.phase]
-        known = positives_of(found.table)
+        phase_data = tables[phase.phase]
+        known = positives_of(phase_data.table)
         ranks = []
-        for example, query in enumerate(found.table.query_rows.tolist()):
-            row = int(found.table.candidate_rows[example])
-            scores = found.products[example]
+        for example, query in enumerate(phase_data.table.query_rows.tolist()):
+            row = int(phase_data.table.candidate_rows[example])
+            scores = phase_data.products[example]
             ranks.append(oracle.mined_list(scores, known[query] - {row}, (), 40).index(row) + 1)
         inside = [rank for rank in ranks if rank <= 12]
         assert phase.num_examples == len(ranks)
@@ -138,26 +138,26 @@ def test_without_a_refit_the_final_weights_are_the_first_fit(run, tables, monkey
     refit = tables["refit"]
     expected = refit.products[np.arange(len(lists)), refit.table.candidate_rows[: len(lists)]]
     np.testing.assert_allclose(lists.scores[:, 0], expected, atol=1e-6)
-    steps = [done for description, done, _ in result.told if description == "mine (fit)"]
+    steps = [done for description, done, _ in result.reports if description == "mine (fit)"]
     assert steps[:2] == [7, 14]
     assert steps[-1] == len(lists)
 
 
-def test_candidates_without_a_training_interaction_are_left_out_if_they_may_not_be_ranked(
+def test_candidates_without_a_training_interaction_are_left_out_if_the_spec_says_so(
     run, tables, spec
 ):
-    """Also in the refit: evaluation ranks by the training window alone."""
+    """In the refit as well, because evaluation ranks candidates of the training window only."""
     strict = spec.model_copy(
         update={"split": spec.split.model_copy(update={"known_candidates_only": True})}
     )
     cold = set(range(40)) - set(tables["fit"].table.candidate_rows.tolist())
     assert cold
-    free, barred = run(depth=40), run(spec=strict, depth=40)
+    free, restricted = run(depth=40), run(spec=strict, depth=40)
     for phase in ("fit", "refit"):
         assert cold <= set(load_negative_lists(free.directory, phase).rows.ravel().tolist())
-        rows = load_negative_lists(barred.directory, phase).rows
+        rows = load_negative_lists(restricted.directory, phase).rows
         assert not cold & set(rows.ravel().tolist())
-    assert barred.phases[0].num_short == barred.phases[0].num_examples
+    assert restricted.phases[0].num_short == restricted.phases[0].num_examples
 
 
 def test_ease_teaches_from_the_positives_of_its_phase(
@@ -169,8 +169,8 @@ def test_ease_teaches_from_the_positives_of_its_phase(
         for batch in read_training_examples(preprocessed, spec, pattern).as_numpy_iterator()
         for history in batch["query"]["history"]
     ]
-    for phase, found in tables.items():
-        table = found.table
+    for phase, phase_data in tables.items():
+        table = phase_data.table
         pairs = set(zip(table.query_rows.tolist(), table.candidate_rows.tolist(), strict=True))
         weights = oracle.ease_weights(pairs, len(corpus), 5.0)
         lists = load_negative_lists(with_ease.directory, phase)
@@ -188,10 +188,10 @@ def test_bm25_teaches_from_the_texts_of_both_sides(run, tables):
     assert lists.teacher.shape == (len(tables["refit"].table), 13)
     assert (lists.teacher >= 0).all()
     own, others = lists.teacher[:, 0], lists.teacher[:, 1:]
-    assert own.mean() > others.mean(), "queries share words with what they like"
+    assert own.mean() > others.mean(), "queries share words with their positives"
 
 
-def test_places_without_a_candidate_are_scored_zero(run):
+def test_padding_has_score_zero(run):
     lists = load_negative_lists(run(depth=60, teacher="bm25").directory, "fit")
     pads = lists.rows < 0
     assert pads.any(axis=1).all()

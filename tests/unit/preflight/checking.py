@@ -15,7 +15,7 @@ def check(spec_changes, **sections):
 
 
 def mistake(spec_changes, **sections):
-    """The one mistake."""
+    """Returns the message of the only mistake."""
     with pytest.raises(ConfigError, match="run 'toy': ") as caught:
         check(spec_changes, **sections)
     (line,) = str(caught.value).splitlines()

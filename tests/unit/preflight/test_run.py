@@ -27,9 +27,21 @@ def test_defaults_fit():
             r"num_heads is 4, which does not divide model\.embedding_dim 30 "
             r"\(query\.features\.text has encoder: transformer\)\. Set num_heads to one of 1, 2",
         ),
-        (SEARCH, {"model": {"history_dropout": 0.5}}, "history_dropout is 0.5.*not a history"),
-        ({}, {"model": {"token_dropout": 0.1}}, "token_dropout is 0.1.*not a text feature"),
-        (SEARCH, {"model": {"id_dropout": 0.1}}, "id_dropout is 0.1.*not an id or categorical"),
+        (
+            SEARCH,
+            {"model": {"history_dropout": 0.5}},
+            "history_dropout is 0.5.*not have a history",
+        ),
+        (
+            {},
+            {"model": {"token_dropout": 0.1}},
+            "token_dropout is 0.1.*not have a text feature",
+        ),
+        (
+            SEARCH,
+            {"model": {"id_dropout": 0.1}},
+            "id_dropout is 0.1.*not have an id or categor",
+        ),
         (
             SEARCH,
             {"training": {"time_decay_half_life_days": 30}},
@@ -103,7 +115,7 @@ def test_all_mistakes_are_in_one_error():
     assert all(line.startswith("run 'toy': ") for line in lines)
 
 
-def test_what_the_data_allow_is_allowed():
+def test_settings_that_the_data_allow_are_accepted():
     check(
         SEARCH,
         evaluate={"baselines": ["popularity", "bm25", "hybrid"]},

@@ -5,7 +5,7 @@ from tests.reference.search import LOWEST, search
 from tfrs_twotower.ranking.exact import exact_top_k, mean_overlap
 
 
-def test_by_hand():
+def test_exact_top_k_by_hand():
     vectors = np.array([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]], np.float32)
     scores, rows = exact_top_k(np.array([[0.0, 1.0]], np.float32), vectors, 2)
     assert rows.tolist() == [[1, 2]]
@@ -28,14 +28,14 @@ def test_agrees_with_the_oracle():
     vectors, queries = unit_vectors(50, 6, 0), unit_vectors(9, 6, 1)
     scores, rows = exact_top_k(queries, vectors, 7)
     ids = [str(row) for row in range(50)]
-    for query, found_scores, found in zip(queries, scores, rows, strict=True):
+    for query, returned_scores, returned in zip(queries, scores, rows, strict=True):
         expected_ids, expected_scores = search(query, vectors, ids, [], 7)
-        assert [str(row) for row in found] == expected_ids
-        np.testing.assert_allclose(found_scores, expected_scores, atol=1e-6)
+        assert [str(row) for row in returned] == expected_ids
+        np.testing.assert_allclose(returned_scores, expected_scores, atol=1e-6)
 
 
 def test_overlap_by_hand():
     exact = np.array([[0, 1, 2, 3], [0, 1, -1, -1]])
-    found = np.array([[3, 2, 9, 8], [0, 5, -1, -1]])
-    assert mean_overlap(found, exact) == (2 / 4 + 1 / 2) / 2
+    returned = np.array([[3, 2, 9, 8], [0, 5, -1, -1]])
+    assert mean_overlap(returned, exact) == (2 / 4 + 1 / 2) / 2
     assert mean_overlap(exact, exact) == 1.0

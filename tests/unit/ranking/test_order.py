@@ -3,7 +3,7 @@ import pytest
 
 from tests.reference import metrics as reference
 from tfrs_twotower.metrics import GroundTruth, judge, recall
-from tfrs_twotower.ranking.order import top_k_rows
+from tfrs_twotower.ranking.order import re_rank, top_k_rows
 
 
 def test_ties_go_to_the_lowest_row():
@@ -23,24 +23,36 @@ def test_agrees_with_the_reference_under_ties(seed):
     scores = generator.integers(0, 6, (20, 33)).astype(np.float32)
     scores[generator.random(scores.shape) < 0.2] = -np.inf
     for k in (1, 7, 32, 33):
-        for got, row in zip(top_k_rows(scores, k), scores, strict=True):
-            assert [int(r) for r in got if r >= 0] == reference.top_k(row.tolist(), k)
+        for rows, row in zip(top_k_rows(scores, k), scores, strict=True):
+            assert [int(r) for r in rows if r >= 0] == reference.top_k(row.tolist(), k)
 
 
-def test_property_11_6_5_a_constant_scorer_is_at_chance():
+def test_a_constant_scorer_is_at_chance():
     num_candidates, k = 50, 10
     generator = np.random.default_rng(0)
     relevant = [generator.choice(num_candidates, 3, replace=False) for _ in range(4000)]
     ranked = top_k_rows(np.zeros((4000, num_candidates)), k)
-    found = recall(judge(ranked, GroundTruth.from_lists(relevant)), k).mean()
-    assert found == pytest.approx(k / num_candidates, abs=0.015)
+    mean_recall = recall(judge(ranked, GroundTruth.from_lists(relevant)), k).mean()
+    assert mean_recall == pytest.approx(k / num_candidates, abs=0.015)
 
 
-def test_refuses_nan():
+def test_top_k_refuses_nan():
     with pytest.raises(ValueError, match="a score is NaN"):
         top_k_rows(np.array([[np.nan, 1.0]]), 1)
 
 
-def test_refuses_a_vector():
+def test_top_k_refuses_a_vector():
     with pytest.raises(ValueError, match="expected a matrix"):
         top_k_rows(np.zeros(3), 1)
+
+
+def test_re_rank_orders_by_score_then_row_with_missing_rows_last():
+    rows = np.array([[7, 2, -1, 5, 3]])
+    scores = np.array([[1.0, 4.0, 9.0, 1.0, 4.0]])
+    assert re_rank(rows, scores).tolist() == [[2, 3, 5, 7, -1]]
+
+
+def test_re_rank_reads_no_score_of_a_missing_row():
+    assert re_rank(np.array([[-1, 4]]), np.array([[np.nan, 1.0]])).tolist() == [[4, -1]]
+    with pytest.raises(ValueError, match="a score is NaN"):
+        re_rank(np.array([[3, 4]]), np.array([[np.nan, 1.0]]))

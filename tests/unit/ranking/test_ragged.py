@@ -3,7 +3,7 @@ import numpy as np
 from tfrs_twotower.ranking.ragged import distinct_pairs
 
 
-def test_by_hand():
+def test_distinct_pairs_by_hand():
     # Query 0 chose 4 twice and 1; query 1 nothing; query 2 chose 0.
     offsets, rows = distinct_pairs(
         np.array([0, 2, 0, 0], np.int32),

@@ -49,7 +49,7 @@ class FakeHistory(tf.Module):
 
 def fake_member(seed, num_heads, num_candidate_heads, dim):
     scorer = PairScorer(WeightMaker(0))
-    scorer.start_at(1.0 + 0.1 * seed)
+    scorer.set_scale(1.0 + 0.1 * seed)
     for variable in scorer.variables:
         if "bias" in variable.name:
             variable.assign(0.25 * seed)

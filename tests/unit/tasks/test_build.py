@@ -30,7 +30,7 @@ def test_towers_bring_their_own_terms():
     assert terms_of("inttower") == {"interaction": 1.0}
 
 
-def test_a_side_without_learned_vectors_has_nothing_to_imitate_with():
+def test_a_side_without_learned_vectors_has_no_mimic_term():
     assert terms_of("dat", augmented=(False, True)) == {"mimic_candidate": 0.5}
 
 
@@ -58,6 +58,6 @@ def test_terms_over_lists():
 
 
 @pytest.mark.parametrize("weight", [-1.0])
-def test_negative_weights_are_no_config(weight):
+def test_negative_weights_are_refused(weight):
     with pytest.raises(ConfigError, match=r"terms\.dual\.weight"):
         terms_of("plain", dual={"weight": weight})

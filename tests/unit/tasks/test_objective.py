@@ -6,7 +6,7 @@ from tests.reference import losses as reference
 from tfrs_twotower.tasks.objective import Objective, weighted_mean
 
 
-def test_hand_worked_sum_of_means():
+def test_the_sum_of_means_by_hand():
     objective = Objective({"a": 1.0, "b": 0.5})
     total, means = objective({"a": tf.constant([1.0, 3.0]), "b": tf.constant([4.0, 8.0])})
     assert float(means["a"]) == (1 + 3) / 2
@@ -29,7 +29,7 @@ def test_doubling_all_weights_or_the_batch_changes_nothing():
     np.testing.assert_allclose(doubled, mean)
 
 
-def test_a_row_of_weight_zero_is_absent_even_if_its_loss_is_no_number():
+def test_a_row_of_weight_zero_is_absent_even_if_its_loss_is_nan():
     assert float(weighted_mean(tf.constant([2.0, np.nan]), tf.constant([1.0, 0.0]))) == 2.0
 
 

@@ -15,8 +15,8 @@ from tfrs_twotower.towers.build import build_towers
 from tfrs_twotower.towers.dat import DatTower
 
 TRANSFORMER = {"num_layers": 1, "num_heads": 2, "feed_forward_dim": 16}
-HIDING = {"id_dropout": 0.2, "history_dropout": 0.3, "token_dropout": 0.2, "dropout": 0.1}
-PLAIN = {"embedding_dim": 16, "transformer": TRANSFORMER, **HIDING}
+DROPOUT = {"id_dropout": 0.2, "history_dropout": 0.3, "token_dropout": 0.2, "dropout": 0.1}
+PLAIN = {"embedding_dim": 16, "transformer": TRANSFORMER, **DROPOUT}
 DAT = {**PLAIN, "kind": "dat"}
 SEGMENTED = {**DAT, "query_segment": "segment"}
 
@@ -46,7 +46,7 @@ def weights_of(towers):
 
 
 def served(towers, raw, vectors):
-    """The oracle's query embeddings of augmented vectors."""
+    """Returns the oracle's query embeddings for augmented vectors."""
     weights = weights_of(towers)
     fields = towers.query.encode_fields(towers.query.inputs(raw)).numpy()
     extra = np.asarray(vectors) @ weights["query.augmentation.kernel"]
@@ -67,9 +67,7 @@ def a_query(raw, **changes):
     return changed
 
 
-def test_property_2_10_2_the_mimic_loss_does_not_move_the_other_tower(
-    build, test_queries, candidates
-):
+def test_the_mimic_loss_does_not_move_the_other_tower(build, test_queries, candidates):
     towers = build()
     raw = {name: value[:40] for name, value in tensors(test_queries.raw).items()}
     tokens = towers.query.inputs(raw)
@@ -81,7 +79,7 @@ def test_property_2_10_2_the_mimic_loss_does_not_move_the_other_tower(
     assert [n for n, g in gradients.items() if g is not None] == ["query.augmentation.rows"]
 
 
-def test_property_2_10_6_an_unseen_id_is_served_with_the_unknown_row(build, test_queries):
+def test_an_unseen_id_is_served_with_the_unknown_row(build, test_queries):
     towers = build()
     towers.named_variables()["query.augmentation.rows"][1].assign(tf.linspace(-1.0, 1.0, 16))
     raw = a_query(test_queries.raw, user_id="nobody", history=[])
@@ -92,7 +90,7 @@ def test_property_2_10_6_an_unseen_id_is_served_with_the_unknown_row(build, test
 
 
 @pytest.mark.parametrize("layers", [0, 2])
-def test_property_2_10_7_zero_vectors_make_it_the_plain_tower(
+def test_zero_augmented_vectors_give_the_plain_tower(
     build, spec, assets, test_queries, candidates, layers
 ):
     towers = build(num_residual_layers=layers, augmentation_dropout=0.5)
@@ -120,13 +118,13 @@ def test_property_2_10_7_zero_vectors_make_it_the_plain_tower(
         )
 
 
-def test_each_id_has_the_first_vector_that_there_is(build, test_queries, candidates):
-    """Learned row, history mean, segment mean, unknown row: against the oracle."""
+def test_each_id_gets_the_first_available_vector(build, test_queries, candidates):
+    """The order is learned row, history mean, segment mean, unknown row; the oracle checks it."""
     towers = build(**SEGMENTED)
     raw = tensors(test_queries.raw)
     tokens = towers.query.inputs(raw)
-    towers.enrol(tokens, candidates)
-    towers.settle(candidates)
+    towers.fit_segments(tokens, candidates)
+    towers.refresh_derived_state(candidates)
     users, segments = tokens["user_id"].numpy(), tokens["segment"].numpy()
     weights = weights_of(towers)
     table, memory = weights["query.augmentation.rows"], weights["query.augmentation.memory"]
@@ -155,12 +153,12 @@ def test_each_id_has_the_first_vector_that_there_is(build, test_queries, candida
         )
         np.testing.assert_allclose(towers.query(query), served(towers, query, [vector]), rtol=1e-4)
         chosen.append(tuple(np.round(vector, 5)))
-    # Cases 3 and 4 are both the segment's mean; all others differ.
+    # Cases 3 and 4 both get the mean of the segment; all others differ.
     assert chosen[3] == chosen[4]
     assert len(set(chosen)) == len(cases) - 1
 
 
-def test_an_unseen_candidate_has_its_segments_mean(build, corpus, candidates):
+def test_an_unseen_candidate_gets_the_mean_of_its_segment(build, corpus, candidates):
     # Brands are hashed categories, so every candidate has one.
     towers = build(candidate_segment="brand")
     embeddings = towers.candidate.embed_tokens(candidates)
@@ -168,20 +166,20 @@ def test_an_unseen_candidate_has_its_segments_mean(build, corpus, candidates):
     new = {name: value[known : known + 1] for name, value in candidates.items()}
     new["item_id"] = tf.constant([1])
     before = towers.candidate.embed_tokens(new)
-    towers.enrol({}, candidates)
-    towers.settle(candidates)
-    settled = towers.candidate.embed_tokens(candidates)
-    np.testing.assert_array_equal(settled[known], embeddings[known])
+    towers.fit_segments({}, candidates)
+    towers.refresh_derived_state(candidates)
+    refreshed = towers.candidate.embed_tokens(candidates)
+    np.testing.assert_array_equal(refreshed[known], embeddings[known])
     assert not np.allclose(towers.candidate.embed_tokens(new), before)
 
 
 @pytest.mark.parametrize("mode", ["learned", "history_mean"])
-def test_the_memory_is_the_candidate_towers_output(
+def test_the_memory_holds_the_candidate_embeddings(
     build, test_queries, candidates, monkeypatch, mode
 ):
     towers = build(query_augmentation=mode)
     monkeypatch.setattr(dat, "_CHUNK", 7)
-    towers.settle(candidates)
+    towers.refresh_derived_state(candidates)
     memory = weights_of(towers)["query.augmentation.memory"]
     ids = candidates["item_id"].numpy()
     embeddings = towers.candidate.embed_tokens(candidates).numpy()
@@ -191,20 +189,20 @@ def test_the_memory_is_the_candidate_towers_output(
     assert (ids > 1).sum() < len(ids)
 
 
-def test_a_step_is_remembered(build, candidates):
+def test_a_step_writes_its_embeddings_to_the_memory(build, candidates):
     towers = build(query_augmentation="history_mean")
     some = {name: value[:5] for name, value in candidates.items()}
     embeddings = towers.candidate.embed_tokens(some, training=True)
-    towers.observe(some, embeddings)
+    towers.update_memory(some, embeddings)
     memory = weights_of(towers)["query.augmentation.memory"]
     np.testing.assert_allclose(memory[some["item_id"].numpy()], embeddings, atol=1e-6)
     assert np.count_nonzero(memory.any(axis=1)) == 5
 
 
 @pytest.mark.parametrize("window", ["before", "leave_one_out"])
-def test_the_target_is_never_in_its_own_examples_mean(build, test_queries, candidates, window):
+def test_a_history_mean_never_contains_the_target(build, test_queries, candidates, window):
     towers = build(query_augmentation="history_mean")
-    towers.settle(candidates)
+    towers.refresh_derived_state(candidates)
     memory = towers.named_variables()["query.augmentation.memory"]
     events = [Past(second, f"item_{second:02d}", True) for second in range(6)]
     if window == "before":
@@ -230,7 +228,7 @@ def test_dropout_trains_the_unknown_row(build, test_queries):
         output = towers.query.encode(towers.query.inputs(tensors(test_queries.raw)), training=True)
         loss = tf.reduce_sum(output.embedding[:, 0])
     assert 1 in tape.gradient(loss, rows).indices.numpy()
-    # What imitates is what entered: the unknown row for a hidden id.
+    # The trained vectors are those that entered the tower: the unknown row for a dropped id.
     unknown = np.all(output.augmented.numpy() == rows[1].numpy(), axis=1)
     assert 0.2 < unknown.mean() < 0.8
 
@@ -258,7 +256,7 @@ def test_random_vectors_are_new_each_time_and_can_be_exported(
     np.testing.assert_allclose(loaded.embed(raw), towers.query(raw), atol=2e-6)
 
 
-def test_what_imitates_on_which_side(build):
+def test_which_sides_train_augmented_vectors(build):
     learned, mean = build(), build(query_augmentation="history_mean")
     assert learned.query.has_augmented
     assert learned.candidate.has_augmented
@@ -279,7 +277,7 @@ def test_the_memory_is_saved_but_not_trained(build):
 
 
 def test_a_config_that_does_not_fit_is_refused(build):
-    with pytest.raises(ConfigError, match=r"query_segment is 'bio', which is no categorical"):
+    with pytest.raises(ConfigError, match=r"query_segment is 'bio', which is not a categorical"):
         build(query_segment="bio")
     with pytest.raises(ConfigError, match="neither side is augmented"):
         build(query_augmentation="none", candidate_augmentation="none")

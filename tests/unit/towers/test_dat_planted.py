@@ -56,16 +56,16 @@ def train(towers, planted):
         optimizer.apply_gradients(
             [(g, v) for g, v in zip(gradients, variables, strict=True) if g is not None]
         )
-        towers.observe(tokens, candidate.embedding)
+        towers.update_memory(tokens, candidate.embedding)
 
     random = np.random.default_rng(0)
     for _ in range(STEPS):
         step(tf.constant(random.choice(len(planted.train.positive_rows), BATCH, replace=False)))
-    towers.settle(corpus)
+    towers.refresh_derived_state(corpus)
 
 
 def share_of_the_liked_genre(towers, planted):
-    """Of the first ten candidates of new queries, mean over the queries."""
+    """Returns the mean share of the liked genre in the first ten candidates of new queries."""
     corpus = towers.candidate(tensors(planted.corpus))
     scores = tf.matmul(towers.query(tensors(planted.test.raw)), corpus, transpose_b=True)
     best = tf.math.top_k(scores, 10).indices.numpy()
@@ -85,6 +85,6 @@ def test_the_mean_of_candidate_outputs_reads_what_the_mean_of_id_rows_cannot():
     assert shares["history_mean"] > 0.95, shares
     assert shares["plain"] < 0.8, shares
     assert shares["random"] < shares["plain"] + 0.05, shares
-    # Learned vectors help new queries, too: their histories' means stand in for them.
+    # Learned vectors also help new queries, which get the means of their histories instead.
     assert shares["learned"] > 0.95, shares
     assert shares["both"] > 0.95, shares

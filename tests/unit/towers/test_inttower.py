@@ -10,7 +10,7 @@ from tfrs_twotower.losses.in_batch_softmax import in_batch_softmax
 from tfrs_twotower.towers.build import build_towers
 
 TRANSFORMER = {"num_layers": 1, "num_heads": 2, "feed_forward_dim": 16}
-HIDING = {"id_dropout": 0.2, "history_dropout": 0.3, "token_dropout": 0.2, "dropout": 0.1}
+DROPOUT = {"id_dropout": 0.2, "history_dropout": 0.3, "token_dropout": 0.2, "dropout": 0.1}
 INTTOWER = {
     "kind": "inttower",
     "embedding_dim": 16,
@@ -43,7 +43,7 @@ class IntTowerContract(TowerContract):
 
 
 class TestResidualBodyWithLightSE(IntTowerContract):
-    model = {**INTTOWER, **HIDING, "num_residual_layers": 2}
+    model = {**INTTOWER, **DROPOUT, "num_residual_layers": 2}
 
 
 class TestResidualBodyWithSE(IntTowerContract):
@@ -51,7 +51,7 @@ class TestResidualBodyWithSE(IntTowerContract):
 
 
 class TestDenseBodyWithoutAGate(IntTowerContract):
-    model = {**INTTOWER, **HIDING, **DENSE, "field_gate": "none"}
+    model = {**INTTOWER, **DROPOUT, **DENSE, "field_gate": "none"}
 
 
 def build(spec, assets, **model):
@@ -89,11 +89,12 @@ def test_matches_reference(spec, assets, test_queries, corpus, body, layers, gat
             np.testing.assert_allclose(
                 actual.embedding[row], last / np.linalg.norm(last), rtol=1e-3, atol=1e-5
             )
-            taking_part = outputs if layers == "all" and side == "query" else outputs[-1:]
+            participating = outputs if layers == "all" and side == "query" else outputs[-1:]
             kernels = [
-                weights[f"{side}.heads.layer_{number}.kernel"] for number in range(len(taking_part))
+                weights[f"{side}.heads.layer_{number}.kernel"]
+                for number in range(len(participating))
             ]
-            expected = reference.heads(taking_part, kernels, 8)
+            expected = reference.heads(participating, kernels, 8)
             np.testing.assert_allclose(actual.heads[row], expected, rtol=1e-3, atol=1e-4)
 
 
@@ -113,9 +114,7 @@ def _outputs(fields, weights, side, body, gate):
     return reference.residual_layers(fields, weights[f"{side}.bias"], layers)
 
 
-def test_property_3_11_4_one_candidate_head_is_a_plain_two_tower(
-    spec, assets, test_queries, corpus
-):
+def test_one_candidate_head_makes_a_plain_two_tower(spec, assets, test_queries, corpus):
     towers = build(spec, assets, num_candidate_heads=1, num_residual_layers=2)
     query, candidate = encode(towers.query, test_queries.raw), encode(towers.candidate, corpus.raw)
     vectors, candidate_vectors = tf.reduce_sum(query.heads, axis=1), candidate.heads[:, 0]
@@ -126,7 +125,7 @@ def test_property_3_11_4_one_candidate_head_is_a_plain_two_tower(
 
 
 class Server(tf.Module):
-    """Query features and candidate rows in, scores from cached heads out."""
+    """Scores candidate rows for query features, from cached heads."""
 
     def __init__(self, towers, candidate_heads):
         super().__init__()
@@ -147,10 +146,10 @@ class Server(tf.Module):
 
 
 @pytest.mark.parametrize("body", ["residual", "dense"])
-def test_property_3_11_5_served_score_is_the_joint_graphs(
+def test_the_served_score_equals_that_of_the_joint_graph(
     spec, assets, test_queries, corpus, tmp_path, body
 ):
-    towers = build(spec, assets, **HIDING, **(DENSE if body == "dense" else {}))
+    towers = build(spec, assets, **DROPOUT, **(DENSE if body == "dense" else {}))
     cached = encode(towers.candidate, corpus.raw).heads.numpy()
     tf.saved_model.save(Server(towers, cached), str(tmp_path))
     server = tf.saved_model.load(str(tmp_path))
@@ -170,8 +169,8 @@ def test_property_3_11_5_served_score_is_the_joint_graphs(
 @pytest.mark.parametrize("gate", ["light_se", "none"])
 @pytest.mark.parametrize("layers", ["all", "last"])
 @pytest.mark.parametrize("body", [{"num_residual_layers": 2}, {"num_residual_layers": 0}, DENSE])
-def test_property_3_11_8_one_step_moves_every_weight(body, layers, gate):
-    # SENet is not here: one of its few relu units may sleep through a batch as small as this.
+def test_one_step_moves_every_weight(body, layers, gate):
+    # SENet is left out: in so small a batch one of its few relu units may have no gradient.
     planted = both_facets(3)
     towers = build(planted.spec, planted.assets, **body, interaction_layers=layers, field_gate=gate)
     with tf.GradientTape() as tape:

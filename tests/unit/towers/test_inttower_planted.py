@@ -1,4 +1,4 @@
-"""What each part of IntTower is for, on sets that nothing else can rank."""
+"""What each part of IntTower contributes, on planted sets that only this part can rank."""
 
 import pytest
 import tensorflow as tf

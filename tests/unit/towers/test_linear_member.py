@@ -80,7 +80,7 @@ def test_an_empty_history_scores_nothing(member):
     assert not member.query_heads(raw([[], ["?", "?"]], [[], ["?"]])).numpy().any()
 
 
-def test_random_histories_are_the_oracles(member):
+def test_random_histories_equal_the_oracle(member):
     random = np.random.default_rng(0)
     tokens = {
         "views": random.integers(0, 5, (50, 5)).astype(np.int32),
@@ -92,9 +92,9 @@ def test_random_histories_are_the_oracles(member):
     heads = member.encode(tokens).numpy()
     for query in range(50):
         histories = [tokens[name][query] for name in ("views", "buys")]
-        for place, half_life in enumerate(HALF_LIVES):
+        for position, half_life in enumerate(HALF_LIVES):
             weights = oracle.history_weights(histories, half_life, 5)
-            np.testing.assert_allclose(heads[query, place], weights @ vectors, atol=1e-5)
+            np.testing.assert_allclose(heads[query, position], weights @ vectors, atol=1e-5)
 
 
 def test_storage_keeps_every_bit(member, spec, assets, tmp_path):
@@ -107,8 +107,8 @@ def test_storage_keeps_every_bit(member, spec, assets, tmp_path):
         "vocabularies/item.txt",
     ]
     loaded = load_linear_member(tmp_path)
-    asked = raw([["c", "a", "?"], ["b"]], [["a"], []])
-    np.testing.assert_array_equal(loaded.query_heads(asked), member.query_heads(asked))
+    features = raw([["c", "a", "?"], ["b"]], [["a"], []])
+    np.testing.assert_array_equal(loaded.query_heads(features), member.query_heads(features))
     np.testing.assert_array_equal(loaded.candidate_vectors, member.candidate_vectors)
     assert loaded.half_lives == HALF_LIVES
     assert loaded.features == member.features
@@ -122,10 +122,10 @@ def test_it_runs_in_a_saved_graph_from_raw_features(member, tmp_path):
             self.heads = tf.function(member.query_heads, [member.inputs.signature])
 
     tf.saved_model.save(Served(), str(tmp_path))
-    asked = raw([["c", "a", "?"], ["b"]], [["a"], []])
-    del asked["unread"]
+    features = raw([["c", "a", "?"], ["b"]], [["a"], []])
+    del features["unread"]
     served = tf.saved_model.load(str(tmp_path))
-    np.testing.assert_allclose(served.heads(asked), member.query_heads(asked), rtol=1e-6)
+    np.testing.assert_allclose(served.heads(features), member.query_heads(features), rtol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ from tests.reference import plain_tower as reference
 from tfrs_twotower.towers.build import build_towers
 
 TRANSFORMER = {"num_layers": 1, "num_heads": 2, "feed_forward_dim": 16}
-HIDING = {"id_dropout": 0.2, "history_dropout": 0.3, "token_dropout": 0.2, "dropout": 0.1}
+DROPOUT = {"id_dropout": 0.2, "history_dropout": 0.3, "token_dropout": 0.2, "dropout": 0.1}
 
 
 class TestPlainTower(TowerContract):
-    model = {"embedding_dim": 16, "transformer": TRANSFORMER, **HIDING}
+    model = {"embedding_dim": 16, "transformer": TRANSFORMER, **DROPOUT}
 
 
 class TestPlainTowerOfSumsOnly(TowerContract):
@@ -39,8 +39,8 @@ def test_matches_reference(spec, assets, test_queries, num_layers):
     np.testing.assert_allclose(towers.query(raw), expected, rtol=1e-4, atol=1e-6)
 
 
-def test_hiding_acts_in_training(spec, assets, test_queries):
-    for rate in HIDING:
+def test_dropout_acts_in_training(spec, assets, test_queries):
+    for rate in DROPOUT:
         model = {"embedding_dim": 8, "transformer": TRANSFORMER, rate: 0.5}
         towers = build_towers(spec, tiny_run_config(model=model).model, assets, seed=5)
         raw = tensors(test_queries.raw)

@@ -17,28 +17,28 @@ INTERACTIONS = [tf.constant([[10.0, 20.0]]), tf.constant([[100.0, 200.0]])]
 SIGNALS = tf.constant([[[0.5, 7.0], [0.25, 9.0]]])
 
 
-def test_hand_worked_combination():
+def test_the_combination_by_hand():
     names = ("retrieval", "interaction_0", "interaction_1", "a", "b")
     combination = Combination(2, names, (2.0, -1.0, 0.5, 4.0, 1.0))
     expected = [[2 - 10 + 50 + 2 + 7, 4 - 20 + 100 + 1 + 9]]
     np.testing.assert_allclose(combination(RETRIEVAL, INTERACTIONS, SIGNALS), expected)
 
 
-def test_each_weight_meets_its_own_feature():
+def test_each_weight_multiplies_its_own_feature():
     parts = [RETRIEVAL, *INTERACTIONS, SIGNALS[:, :, 0], SIGNALS[:, :, 1]]
-    for place, part in enumerate(parts):
-        weights = tuple(float(number == place) for number in range(5))
+    for position, part in enumerate(parts):
+        weights = tuple(float(number == position) for number in range(5))
         combination = Combination(2, ("x",) * 5, weights)
         np.testing.assert_array_equal(combination(RETRIEVAL, INTERACTIONS, SIGNALS), part)
 
 
-def test_without_signals():
+def test_the_combination_without_signals():
     combination = Combination(2, ("retrieval", "interaction_0"), (1.0, 1.0))
     scores = combination(RETRIEVAL, INTERACTIONS[:1], tf.zeros([1, 2, 0]))
     np.testing.assert_array_equal(scores, [[11.0, 22.0]])
 
 
-def test_a_combination_that_lacks_a_weight_is_no_combination():
+def test_a_combination_that_lacks_a_weight_is_refused():
     with pytest.raises(ValueError, match="argument 2 is longer"):
         Combination(2, ("retrieval",), (1.0,))(RETRIEVAL, INTERACTIONS, SIGNALS)
 
@@ -67,17 +67,17 @@ def test_round_trip(saved, test_queries):
         every = interaction_scores(own.numpy(), member.candidate_heads.numpy())
         expected += weight * np.take_along_axis(every, rows, axis=1)
     expected -= 0.1 * np.load(saved / "candidate_signals.npy")[rows, 0]
-    found = pre_ranker.scores(heads, tf.constant(rows), tf.constant(retrieval))
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    actual = pre_ranker.scores(heads, tf.constant(rows), tf.constant(retrieval))
+    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_where_there_is_no_candidate_the_score_is_the_lowest(saved, test_queries):
+def test_a_missing_candidate_gets_the_lowest_score(saved, test_queries):
     pre_ranker = load_pre_ranker(saved)
     raw = tensors({name: values[:1] for name, values in test_queries.raw.items()})
     heads = pre_ranker.query_heads(raw)
-    # Whatever stands beside it, also NaN or -inf.
-    beside = tf.constant([[0.3, np.nan, -np.inf]])
-    scores = pre_ranker.scores(heads, tf.constant([[4, -1, -1]]), beside).numpy()
+    # The retrieval score of a missing candidate may even be NaN or -inf.
+    retrieval = tf.constant([[0.3, np.nan, -np.inf]])
+    scores = pre_ranker.scores(heads, tf.constant([[4, -1, -1]]), retrieval).numpy()
     assert np.isfinite(scores[0, 0])
     np.testing.assert_array_equal(scores[0, 1:], -np.inf)
     alone = pre_ranker.scores(heads, tf.constant([[4]]), tf.constant([[0.3]])).numpy()

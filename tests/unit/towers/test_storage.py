@@ -30,7 +30,7 @@ def test_same_weights_give_the_same_bytes(saved, spec, assets, tmp_path):
         assert sha256_file(other / name) == sha256_file(saved / name)
 
 
-def test_documents_come_back(saved, spec):
+def test_spec_and_config_come_back(saved, spec):
     assert load_spec_of(saved) == (spec, tiny_run_config().model)
 
 
@@ -76,7 +76,7 @@ def test_damaged_files(saved):
         load_towers(saved)
 
 
-def test_no_pickle_is_read(saved):
+def test_pickled_objects_are_refused(saved):
     np.savez(saved / "weights.npz", evil=np.array([{}], dtype=object))
     with pytest.raises(CorruptArtifact, match="cannot be read"):
         load_towers(saved)

@@ -1,6 +1,6 @@
-"""Models and batches on which two replicas must make the steps of one.
+"""Models and batches on which two replicas must make the same steps as one.
 
-Nothing is hidden at random: replicas draw different masks.
+There is no dropout, because replicas draw different masks.
 """
 
 import numpy as np
@@ -64,7 +64,7 @@ def interaction():
 
 
 def dat():
-    """Learned vectors on both sides; unknown queries have the mean of their history's outputs."""
+    """Learned vectors on both sides; unknown queries get the mean of their history."""
     planted = plant_dat(seed=0, num_train=10, num_test=6)
     config = tiny_run_config(
         model={"kind": "dat", "embedding_dim": 8, "augmentation_dropout": 0.0}
@@ -93,7 +93,7 @@ def dat():
     known, unknown = planted.train, planted.test
     batches = []
     for step in range(1, NUM_STEPS + 1):
-        # Four events of a known query, one of which is another's twin, and four unknown queries.
+        # Four events of known queries and four unknown queries; examples repeat over the steps.
         chosen = [0, 1, 2, 3, 0, 1, 2 + step, 3]
         raw = {
             name: np.concatenate([known.raw[name][chosen[:4]], unknown.raw[name][chosen[4:]]])
@@ -101,8 +101,8 @@ def dat():
         }
         rows = np.concatenate([known.positive_rows[chosen[:4]], unknown.positive_rows[chosen[4:]]])
         tokens = towers.query.inputs(tensors(raw))
-        # The memory is only of use if earlier steps have written what histories name: it is
-        # shown the history of the first unknown query.
+        # The memory matters only if earlier steps have written candidates of a history, so the
+        # positives include the history of the first unknown query.
         rows[:3] = planted_rows(planted, unknown.raw["history"][0])
         batches.append(
             {

@@ -23,7 +23,7 @@ def test_nothing_to_restore(tmp_path):
     assert Checkpoints(tmp_path / "new", model=holder()).restore() is None
 
 
-def test_best_weights_stay_while_a_checkpoint_speaks_of_them(tmp_path):
+def test_best_weights_are_kept_as_long_as_a_checkpoint_refers_to_them(tmp_path):
     model = holder(1.0)
     checkpoints = Checkpoints(tmp_path, model=model)
     checkpoints.save_best(5, [model.v])

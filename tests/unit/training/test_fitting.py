@@ -57,7 +57,7 @@ def test_resuming_gives_the_same_log_and_the_same_bits(tmp_path, kill_at):
         return toy_model(learn_temperature=True, num_uniform=4, frequency=frequency)
 
     whole_model, whole = prepare(tmp_path / "whole", streaming())
-    wanted = whole.run()
+    expected = whole.run()
 
     def interrupt(report):
         if report.step == kill_at:
@@ -68,8 +68,8 @@ def test_resuming_gives_the_same_log_and_the_same_bits(tmp_path, kill_at):
         killed.run()
     model, resumed = prepare(tmp_path / "killed", streaming())
     result = resumed.run()
-    assert (result.step, result.best_step) == (wanted.step, wanted.best_step)
-    assert result.validation == wanted.validation
+    assert (result.step, result.best_step) == (expected.step, expected.best_step)
+    assert result.validation == expected.validation
     assert log_of(tmp_path / "killed") == log_of(tmp_path / "whole")
     for name, value in weights_of(whole_model).items():
         np.testing.assert_array_equal(value, weights_of(model)[name], err_msg=name)
@@ -77,12 +77,12 @@ def test_resuming_gives_the_same_log_and_the_same_bits(tmp_path, kill_at):
 
 def test_a_finished_training_is_not_repeated(tmp_path):
     model, fitting = prepare(tmp_path)
-    wanted = fitting.run()
+    expected = fitting.run()
     steps = []
     again_model, again = prepare(tmp_path, report=lambda r: steps.append(r.step))
     result = again.run()
     assert steps == []
-    assert result == wanted
+    assert result == expected
     for name, value in weights_of(model).items():
         np.testing.assert_array_equal(value, weights_of(again_model)[name])
 
@@ -108,13 +108,13 @@ def test_early_stopping_keeps_the_best_weights(tmp_path):
         toy_queries(),
         ("recall@1",),
     )
-    # Health is the fingerprint of the weights: they are those of the best step, not the last.
+    # Embedding health identifies the weights: they are those of the best step, not the last.
     assert validator.measure() == result.validation
     last = [entry for entry in log_of(tmp_path) if "validation" in entry][-1]
     assert last["validation"] != result.validation
 
 
-def test_without_early_stopping_the_last_weights_stay(tmp_path):
+def test_without_early_stopping_the_last_weights_are_kept(tmp_path):
     _, fitting = prepare(tmp_path, epochs=2, early_stopping=None)
     result = fitting.run()
     assert result.step == result.best_step == 32
@@ -128,7 +128,7 @@ def test_without_validation_it_runs_to_the_end(tmp_path):
     assert (result.best_step, result.validation) == (16, None)
 
 
-def test_reports_and_log_say_how_far_it_is(tmp_path):
+def test_reports_and_log_state_the_progress(tmp_path):
     reports = []
     _, fitting = prepare(tmp_path, epochs=1, report=reports.append)
     fitting.run()
@@ -150,7 +150,7 @@ def test_reports_and_log_say_how_far_it_is(tmp_path):
     assert "validation" in entries[-1]
 
 
-def test_divergence_is_said_and_the_last_good_checkpoint_stays(tmp_path):
+def test_divergence_is_reported_and_the_last_good_checkpoint_stays(tmp_path):
     model, fitting = prepare(tmp_path, epochs=1)
 
     def poison(report):

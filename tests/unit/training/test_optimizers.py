@@ -5,11 +5,49 @@ import tensorflow as tf
 from tests.reference import losses as reference
 from tfrs_twotower.config import OptimizerConfig
 from tfrs_twotower.training import optimizers
-from tfrs_twotower.training.optimizers import make_optimizer
+from tfrs_twotower.training.optimizers import aggregate_gradient, clip, make_optimizer
+
+
+def repeated():
+    return tf.IndexedSlices(
+        tf.constant([[3.0], [1.0], [1.0]]), tf.constant([2, 0, 2]), tf.constant([3, 1])
+    )
+
+
+def test_a_small_tables_gradient_becomes_dense():
+    dense = aggregate_gradient(repeated(), tf.Variable(tf.zeros([3, 1])))
+    np.testing.assert_array_equal(dense, [[1.0], [0.0], [3.0 + 1.0]])
+
+
+def test_a_large_tables_gradient_keeps_distinct_rows(monkeypatch):
+    monkeypatch.setattr(optimizers, "SPARSE_ROWS", 2)
+    rows = aggregate_gradient(repeated(), tf.Variable(tf.zeros([3, 1])))
+    np.testing.assert_array_equal(rows.indices, [2, 0])
+    np.testing.assert_array_equal(rows.values, [[4.0], [1.0]])
+
+
+def test_both_forms_have_the_same_norm(monkeypatch):
+    table = tf.Variable(tf.zeros([3, 1]))
+    dense = aggregate_gradient(repeated(), table)
+    monkeypatch.setattr(optimizers, "SPARSE_ROWS", 2)
+    for gradient in (dense, aggregate_gradient(repeated(), table)):
+        _, norm = clip([gradient], None)
+        np.testing.assert_allclose(norm, np.sqrt(4.0**2 + 1.0**2), rtol=1e-6)
+
+
+def test_clipping_scales_all_gradients_together():
+    clipped, norm = clip([tf.constant([3.0]), tf.constant([4.0])], 1.0)
+    assert float(norm) == 5.0
+    np.testing.assert_allclose([float(g[0]) for g in clipped], [3 / 5, 4 / 5], rtol=1e-6)
+
+
+def test_a_small_gradient_is_not_scaled_up():
+    clipped, _ = clip([tf.constant([0.3])], 1.0)
+    np.testing.assert_allclose(clipped[0], [0.3], rtol=1e-6)
 
 
 @pytest.fixture
-def _small_is_large(monkeypatch):
+def _small_tables_are_sparse(monkeypatch):
     monkeypatch.setattr(optimizers, "SPARSE_ROWS", 2)
 
 
@@ -33,7 +71,7 @@ def test_dense_updates_equal_the_reference(decay):
     np.testing.assert_allclose(matrix, [[expected]], rtol=1e-5)
 
 
-@pytest.mark.usefixtures("_small_is_large")
+@pytest.mark.usefixtures("_small_tables_are_sparse")
 @pytest.mark.parametrize("decay", [0.0, 0.2])
 def test_lazy_rows_equal_the_reference_and_others_stay(decay):
     table = tf.Variable([[1.0], [2.0], [3.0]])

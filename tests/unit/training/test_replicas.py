@@ -66,7 +66,7 @@ def test_two_replicas_make_the_steps_of_one(case, two_replicas):
     assert {v.name for v in model.variables} == set(two["variables"])
     for variable in model.variables:
         if variable.name == "scorer.bias:0":
-            continue  # no softmax sees it: its gradient is rounding, which Adam makes a step of
+            continue  # a softmax does not depend on it; Adam turns its rounding error into a step
         np.testing.assert_allclose(
             two["variables"][variable.name],
             variable.numpy(),
@@ -77,7 +77,7 @@ def test_two_replicas_make_the_steps_of_one(case, two_replicas):
     assert two["drifted"] == []
 
 
-def test_what_is_remembered_was_written(two_replicas):
+def test_the_memories_were_written(two_replicas):
     of_dat = two_replicas["dat"]["variables"]
     (memory,) = [value for name, value in of_dat.items() if name.endswith("memory:0")]
     assert 3 <= np.any(memory, axis=1).sum() <= 3 * 8

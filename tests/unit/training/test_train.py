@@ -50,7 +50,7 @@ def test_a_refit_trains_again_with_the_validation_window(preprocessed, tmp_path)
     assert phases == sorted(phases)
 
 
-def test_a_small_set_lowers_the_batch_and_says_so(preprocessed, tmp_path):
+def test_a_small_set_lowers_the_batch_size_with_a_message(preprocessed, tmp_path):
     messages = []
     result = run(
         preprocessed,
@@ -77,7 +77,7 @@ def test_a_killed_run_ends_with_the_same_bits(preprocessed, tmp_path):
         "refit": True,
         "softmax": {"logq": "streaming", "num_uniform_negatives": 8, "learn_temperature": True},
     }
-    wanted = run(preprocessed, tmp_path / "whole", **settings)
+    expected = run(preprocessed, tmp_path / "whole", **settings)
 
     def kill(phase, step):
         def report(r):
@@ -89,7 +89,7 @@ def test_a_killed_run_ends_with_the_same_bits(preprocessed, tmp_path):
     with pytest.raises(Killed, match="now"):
         run(preprocessed, tmp_path / "killed", kill("refit", 3), **settings)
     result = run(preprocessed, tmp_path / "killed", **settings)
-    assert (result.best_step, result.steps) == (wanted.best_step, wanted.steps)
+    assert (result.best_step, result.steps) == (expected.best_step, expected.steps)
     weights = (tmp_path / "whole" / "weights.npz", tmp_path / "killed" / "weights.npz")
     first, second = (read_weights(path) for path in weights)
     for name, value in first.items():

@@ -7,10 +7,10 @@ from tfrs_twotower.ranking.order import top_k_rows
 from tfrs_twotower.ranking.ragged import Ragged
 from tfrs_twotower.towers.tower import Tower, TowerOutput, Towers
 from tfrs_twotower.training import validation
-from tfrs_twotower.training.validation import ValidationQueries, Validator, rank
+from tfrs_twotower.training.validation import ValidationQueries, Validator, embedding_health, rank
 
 
-class Given(Tower):
+class VectorTower(Tower):
     """Embeds a token as the vector that it is."""
 
     def encode(self, tokens, training=False):
@@ -18,60 +18,62 @@ class Given(Tower):
         return TowerOutput(tokens["vector"])
 
 
-def measure(queries, corpus, relevant, seen=None, rankable=None, metrics=("recall@2",)):
-    asked = ValidationQueries(
+def validator_of(queries, corpus, relevant, seen=None, rankable=None, metrics=("recall@2",)):
+    validation_queries = ValidationQueries(
         {"vector": np.asarray(queries, np.float32)},
         GroundTruth.from_lists(relevant),
         Ragged.from_lists(seen or [[] for _ in queries]),
         rankable,
     )
     tokens = {"vector": tf.constant(corpus, tf.float32)}
-    return Validator(Towers(Given(), Given()), tokens, asked, metrics)
+    return Validator(Towers(VectorTower(), VectorTower()), tokens, validation_queries, metrics)
 
 
-def test_hand_worked_recall_with_seen_candidates():
+def test_recall_with_seen_candidates_by_hand():
     corpus = [[4.0], [3.0], [2.0], [1.0]]
-    plain = measure([[1.0], [1.0]], corpus, [[1], [2, 3]]).measure()
+    plain = validator_of([[1.0], [1.0]], corpus, [[1], [2, 3]]).measure()
     assert plain["recall@2"] == (1 / 1 + 0 / 2) / 2
-    seen = measure([[1.0], [1.0]], corpus, [[1], [2, 3]], seen=[[], [0, 1]]).measure()
+    seen = validator_of([[1.0], [1.0]], corpus, [[1], [2, 3]], seen=[[], [0, 1]]).measure()
     assert seen["recall@2"] == (1 / 1 + 2 / 2) / 2
 
 
-def test_candidates_that_may_not_be_ranked_are_not():
+def test_candidates_that_are_not_rankable_are_left_out():
     rankable = np.array([False, True, True, True])
-    values = measure([[1.0]], [[4.0], [3.0], [2.0], [1.0]], [[2]], rankable=rankable)
+    values = validator_of([[1.0]], [[4.0], [3.0], [2.0], [1.0]], [[2]], rankable=rankable)
     assert values.measure()["recall@2"] == 1.0
 
 
 def test_ties_go_to_the_lower_row():
-    values = measure([[1.0]] * 4, [[1.0]] * 4, [[0], [1], [2], [3]])
+    values = validator_of([[1.0]] * 4, [[1.0]] * 4, [[0], [1], [2], [3]])
     assert values.measure()["recall@2"] == 2 / 4
 
 
 def test_a_corpus_smaller_than_k():
-    values = measure([[1.0]], [[1.0], [0.5]], [[1]], metrics=("recall@10", "mrr@5"))
+    values = validator_of([[1.0]], [[1.0], [0.5]], [[1]], metrics=("recall@10", "mrr@5"))
     assert values.measure()["recall@10"] == 1.0
     assert values.measure()["mrr@5"] == 1 / 2
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_equals_numpys_exact_ranking(seed, monkeypatch):
+def test_rank_equals_the_exact_ranking_in_numpy(seed, monkeypatch):
     monkeypatch.setattr(validation, "_CHUNK", 7)
     random = np.random.default_rng(seed)
     # Small whole numbers: many ties.
     queries = random.integers(-2, 3, (30, 3)).astype(np.float32)
     corpus = random.integers(-2, 3, (40, 3)).astype(np.float32)
     seen = [random.choice(40, random.integers(0, 9), replace=False) for _ in range(30)]
-    asked = ValidationQueries(
+    validation_queries = ValidationQueries(
         {"vector": queries}, GroundTruth.from_lists([[0]] * 30), Ragged.from_lists(seen)
     )
     scores = queries @ corpus.T
     for query, rows in enumerate(seen):
         scores[query, rows] = -np.inf
-    np.testing.assert_array_equal(rank(queries, corpus, asked, 12), top_k_rows(scores, 12))
+    np.testing.assert_array_equal(
+        rank(queries, corpus, validation_queries, 12), top_k_rows(scores, 12)
+    )
 
 
-def test_a_sample_is_fixed_and_keeps_what_belongs_to_each_query():
+def test_a_sample_is_fixed_and_keeps_truth_and_seen_rows_of_each_query():
     queries = ValidationQueries(
         {"vector": np.arange(20, dtype=np.float32)[:, None]},
         GroundTruth.from_lists(
@@ -83,8 +85,45 @@ def test_a_sample_is_fixed_and_keeps_what_belongs_to_each_query():
     again = queries.sample(5, seed=3)
     np.testing.assert_array_equal(sample.tokens["vector"], again.tokens["vector"])
     assert len(sample) == 5
-    for place, which in enumerate(sample.tokens["vector"][:, 0].astype(int)):
-        np.testing.assert_array_equal(sample.truth.relevant[place], [which, which + 1])
-        np.testing.assert_array_equal(sample.seen[place], [which + 2] * (which % 2))
-        assert sample.truth.gains[2 * place] == 1.0 + which
+    for position, query in enumerate(sample.tokens["vector"][:, 0].astype(int)):
+        np.testing.assert_array_equal(sample.truth.relevant[position], [query, query + 1])
+        np.testing.assert_array_equal(sample.seen[position], [query + 2] * (query % 2))
+        assert sample.truth.gains[2 * position] == 1.0 + query
     assert queries.sample(20, seed=3) is queries
+
+
+def health(candidates, queries=None, positives=None):
+    candidates = np.asarray(candidates, np.float32)
+    queries = candidates if queries is None else np.asarray(queries, np.float32)
+    positives = np.arange(len(queries)) if positives is None else positives
+    return embedding_health(queries, candidates, positives)
+
+
+def test_health_of_two_opposite_points():
+    values = health([[1.0, 0.0], [-1.0, 0.0]])
+    assert values["uniformity"] == pytest.approx(np.log(np.exp(-2 * 2.0**2)))
+    assert values["mean_cosine"] == pytest.approx(-1.0)
+    assert values["alignment"] == 0.0
+    assert values["mean_norm"] == 1.0
+
+
+def test_health_of_orthogonal_points():
+    assert health(np.eye(2))["uniformity"] == pytest.approx(np.log(np.exp(-2 * 2.0)))
+
+
+def test_health_of_a_collapse():
+    values = health(np.ones((5, 2)) / np.sqrt(2))
+    assert values["uniformity"] == pytest.approx(0.0, abs=1e-6)
+    assert values["mean_cosine"] == pytest.approx(1.0)
+
+
+def test_alignment_by_hand():
+    values = health(np.eye(2), queries=[[1.0, 0.0], [1.0, 0.0]])
+    assert values["alignment"] == pytest.approx((0.0 + 2.0) / 2)
+
+
+def test_a_rotation_does_not_change_the_health():
+    random = np.random.default_rng(0)
+    points = random.normal(size=(30, 3))
+    rotation, _ = np.linalg.qr(random.normal(size=(3, 3)))
+    assert health(points @ rotation) == pytest.approx(health(points), rel=1e-4)

@@ -1,4 +1,4 @@
-"""A planted toy: 50 candidates in two clusters, embedded by tables; no preprocessed artifact."""
+"""A planted toy set: 50 candidates, embedded by tables, without a preprocessed artifact."""
 
 import numpy as np
 import tensorflow as tf
@@ -23,7 +23,7 @@ DIM = 16
 
 
 class TableTower(Tower):
-    """One vector for each token."""
+    """A tower with one vector for each token."""
 
     embedding_dim = DIM
 
@@ -38,7 +38,7 @@ class TableTower(Tower):
 
 
 class HeadTower(TableTower):
-    """One vector and `num_heads` heads of three numbers for each token."""
+    """A tower with one vector and `num_heads` heads of three numbers for each token."""
 
     def __init__(self, name, num_heads, seed=0):
         super().__init__(name, seed=seed)
@@ -51,13 +51,13 @@ class HeadTower(TableTower):
 
 
 def head_towers(seed=0, layers=2):
-    """An IntTower of tables: `layers` query layers of two heads meet two heads of a candidate."""
+    """An IntTower of tables: `layers` query layers of two heads, and two candidate heads."""
     towers = (HeadTower("query", 2 * layers, seed), HeadTower("candidate", 2, seed))
     return IntTowers(*towers, {}, PairScorer(WeightMaker(seed).under("scorer")))
 
 
 def toy_table(repeats=8):
-    """Query q likes candidate q; `repeats` examples of each pair, so an epoch shuffles."""
+    """The positive of query q is candidate q; each pair has `repeats` examples."""
     rows = np.tile(np.arange(NUM_CANDIDATES, dtype=np.int32), repeats)
     return ExampleTable(
         tokens={"id": rows},

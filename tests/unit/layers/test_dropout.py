@@ -1,0 +1,46 @@
+import numpy as np
+import tensorflow as tf
+
+from tfrs_twotower.layers.dropout import TrainingDropout
+
+
+def test_rates():
+    dropout = TrainingDropout(1, "query")
+    ids = tf.fill([20_000], 7)
+    unknown = np.mean(dropout.drop_ids(ids, 0.3) == 1)
+    hidden = np.mean(dropout.drop_entries(ids, 0.25) == 0)
+    # four standard deviations of a share of 20,000 draws
+    assert abs(unknown - 0.3) < 4 * np.sqrt(0.3 * 0.7 / 20_000)
+    assert abs(hidden - 0.25) < 4 * np.sqrt(0.25 * 0.75 / 20_000)
+
+
+def test_padding_and_unknown_stay():
+    ids = tf.constant([0, 1] * 100)
+    np.testing.assert_array_equal(TrainingDropout(1, "query").drop_ids(ids, 0.9), ids)
+
+
+def test_dropout_keeps_the_mean():
+    values = TrainingDropout(1, "query").drop_activations(tf.ones([50_000]), 0.5).numpy()
+    assert set(np.unique(values)) == {0.0, 2.0}
+    assert abs(values.mean() - 1.0) < 4 * np.sqrt(1 / 50_000)
+
+
+def test_same_seed_same_masks_and_another_name_others():
+    def masks(seed, name):
+        dropout = TrainingDropout(seed, name)
+        return np.stack([dropout.keep_mask(tf.zeros([64]), 0.5) for _ in range(2)])
+
+    np.testing.assert_array_equal(masks(1, "query"), masks(1, "query"))
+    assert (masks(1, "query") != masks(1, "candidate")).any()
+    assert (masks(1, "query") != masks(2, "query")).any()
+    assert (masks(1, "query")[0] != masks(1, "query")[1]).any()
+
+
+def test_a_checkpoint_continues_the_sequence(tmp_path):
+    dropout = TrainingDropout(5, "query")
+    dropout.keep_mask(tf.zeros([8]), 0.5)
+    path = tf.train.Checkpoint(dropout=dropout).write(str(tmp_path / "state"))
+    expected = dropout.keep_mask(tf.zeros([64]), 0.5)
+    again = TrainingDropout(6, "query")
+    tf.train.Checkpoint(dropout=again).read(path).assert_consumed()
+    np.testing.assert_array_equal(again.keep_mask(tf.zeros([64]), 0.5), expected)
