@@ -119,18 +119,21 @@ class QueryExampleBuilder:
         events: QueryEvents,
         older: Iterable[QueryEvent],
     ) -> Iterator[ExampleItem]:
-        """Examples of training events beyond those that are kept; not if `needs_order`."""
+        """Examples of training events beyond those that are kept; not if `needs_order`.
+
+        The older events may come in any order. Where only new pairs count, the first one in time
+        of each pair that has no kept positive event is an example.
+        """
         kept = events.splits[TRAIN].kept
         others = [
             (latest_candidates(_as_past(kept, feature), feature.max_length + 1), feature)
             for feature in self._histories
         ]
         static = self._static(query_id, values)
-        met = {event.candidate_id for event in kept if event.positive}
+        if self._new_pairs_only:
+            met = {event.candidate_id for event in kept if event.positive}
+            older = _first_of_pairs(event for event in older if event.candidate_id not in met)
         for event in older:
-            if self._new_pairs_only and event.candidate_id in met:
-                continue
-            met.add(event.candidate_id)
             histories = [
                 without(history, event.candidate_id, feature.max_length)
                 for history, feature in others
@@ -215,6 +218,14 @@ def finish_evaluation(draft: bytes, gains: Sequence[tuple[str, float]]) -> bytes
     tfrecords.put_texts(example, "_relevant", [candidate_id for candidate_id, _ in gains])
     tfrecords.put_floats(example, "_gain", [gain for _, gain in gains])
     return tfrecords.serialise(example)
+
+
+def _first_of_pairs(events: Iterable[QueryEvent]) -> Iterable[QueryEvent]:
+    """The first event in time of each candidate, in whatever order a runner brings them."""
+    first: dict[str, QueryEvent] = {}
+    for event in events:
+        first[event.candidate_id] = min(event, first.get(event.candidate_id, event))
+    return first.values()
 
 
 def _as_past(events: Sequence[QueryEvent], feature: HistoryFeature) -> list[Past]:
