@@ -1,1 +1,54 @@
-"""Trained towers and an index as a SavedModel bundle, and what a model server needs beside it."""
+"""Trained towers and an index as a SavedModel bundle, and what a model server needs beside it.
+
+The names below are all that a user of the package needs; each is loaded when it is first asked for,
+so that importing `serving` loads no TensorFlow.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from serving.bundle.exporting import export_bundle
+    from serving.bundle.loading import LoadedBundle, load_bundle
+    from serving.bundle.measures import JudgedQueries
+    from serving.bundle.publishing import WrittenBundle
+    from serving.client.client import Client, Recommendations
+    from serving.client.sharded_client import ShardedClient
+    from serving.graph.towers import TowerPair, TwoTowers
+
+__all__ = [
+    "Client",
+    "JudgedQueries",
+    "LoadedBundle",
+    "Recommendations",
+    "ShardedClient",
+    "TowerPair",
+    "TwoTowers",
+    "WrittenBundle",
+    "export_bundle",
+    "load_bundle",
+]
+
+_MODULES = {
+    "bundle.exporting": ("export_bundle",),
+    "bundle.loading": ("LoadedBundle", "load_bundle"),
+    "bundle.measures": ("JudgedQueries",),
+    "bundle.publishing": ("WrittenBundle",),
+    "client.client": ("Client", "Recommendations"),
+    "client.sharded_client": ("ShardedClient",),
+    "graph.towers": ("TowerPair", "TwoTowers"),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Loads a public name when it is first asked for (PEP 562)."""
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

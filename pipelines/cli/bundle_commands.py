@@ -64,7 +64,8 @@ def query(
     """  # noqa: D301  (click reads the control character)
     from dataclasses import asdict
 
-    from serving.bundle.query import answer
+    from serving import load_bundle
+    from serving.bundle.query import ask
 
     features: dict[str, str] = {}
     for value in values or ():
@@ -72,7 +73,7 @@ def query(
         if not equals:
             raise typer.BadParameter(f"'{value}': expected feature=value", param_hint="--set")
         features[name] = content
-    response = answer(bundle, features, k, exclude or (), allow or (), deny or ())
+    response = ask(load_bundle(bundle), features, k, exclude or (), allow or (), deny or ())
     if json_output:
         fields = asdict(response)
         print_json({key: fields[key] for key in ("candidate_ids", "scores", "model_version")})

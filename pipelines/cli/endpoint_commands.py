@@ -224,6 +224,6 @@ def load_test(
 
 def add_to(app: typer.Typer) -> None:
     """Adds the commands."""
-    app.command(short_help="Serve bundles on this machine, for development and tests.")(serve)
+    app.command(short_help="Serve bundles on this machine, to develop and test.")(serve)
     app.command(short_help="Compare a live endpoint with an exact search.")(recall_check)
     app.command(short_help="Measure an endpoint's latency and throughput.")(load_test)

@@ -257,4 +257,4 @@ def add_to(app: typer.Typer) -> None:
     for name, (short_help, _) in _STAGES.items():
         command = _export if name == "export" else _stage_command(name)
         app.command(name, short_help=short_help)(command)
-    app.command(short_help="Train several runs over seeds; one leaderboard with tests.")(compare)
+    app.command(short_help="Train several runs over seeds; one tested leaderboard.")(compare)

@@ -1,4 +1,4 @@
-"""Commands to begin with: `demo`, `init`, `dataset`, `doctor`."""
+"""Commands to begin with: `demo`, `init`, `dataset`, `import-embeddings`, `doctor`."""
 
 from pathlib import Path
 from shlex import quote
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.arguments import JSON_OPTION, SET_OPTION, print_json
+from pipelines.cli.arguments import JSON_OPTION, SET_OPTION, WORKDIR_OPTION, print_json
 
 _DATASET = "movielens-100k"
 _CONFIG = Path(__file__).parent.parent / "configs" / "movielens_100k.yaml"
@@ -120,6 +120,74 @@ def dataset(
         typer.echo(f"{name} is in {directory}")
 
 
+def import_embeddings(
+    candidates: Annotated[
+        Path,
+        typer.Option(
+            metavar="FILE",
+            help="Parquet with the columns id (text), embedding (list of float32), and perhaps "
+            "title.",
+        ),
+    ],
+    workdir: Annotated[Path, WORKDIR_OPTION],
+    name: Annotated[str, typer.Option(help="Name of the bundle.")],
+    queries: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="The same of real queries; an approximate index is measured on them.",
+        ),
+    ] = None,
+    judgements: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Parquet, CSV or TSV with query_id, candidate_id and perhaps gain; with it there "
+            "is a report.",
+        ),
+    ] = None,
+    overrides: Annotated[list[str] | None, SET_OPTION] = None,
+    json_output: Annotated[bool, JSON_OPTION] = False,
+) -> None:
+    """Turn vectors made elsewhere into an index, an evaluation and a bundle.
+
+    A score is the inner product of two vectors; nothing is normalised. The bundle takes a query's
+    vector, as the input `embedding`. `--set` changes the sections index, export and evaluate.
+
+    \b
+      twotower import-embeddings --candidates items.parquet --workdir build/items --name items
+      twotower import-embeddings --candidates items.parquet --queries users.parquet \\
+          --judgements clicks.csv --workdir build/items --name items --set export.k=50
+      twotower query build/items/bundle/items --set embedding=0.1,0.7,-0.2
+    """  # noqa: D301  (click reads the control character)
+    if judgements is not None and queries is None:
+        raise typer.BadParameter("needs --queries.", param_hint="--judgements")
+    from pipelines.cli.reporting import make_reporter
+    from pipelines.stages.import_embeddings import load_import_config, run
+
+    config = load_import_config(tuple(overrides or ()))
+    imported = run(
+        candidates,
+        queries,
+        judgements,
+        workdir=workdir,
+        name=name,
+        config=config,
+        reporter=make_reporter(),
+    )
+    bundle = imported.bundle
+    if json_output:
+        report = None if imported.report is None else str(imported.report)
+        shown = {"bundle": str(bundle.directory), "version": bundle.version}
+        print_json({**shown, "index": str(imported.index), "report": report})
+    elif imported.report is not None:
+        from pipelines.cli.printing import print_leaderboard
+        from tfrs_twotower.artifacts import Layout
+
+        print_leaderboard(Layout(imported.report.parent))
+        typer.echo(f"Report: {imported.report / 'index.html'}")
+
+
 def doctor(json_output: Annotated[bool, JSON_OPTION] = False) -> None:
     """Check versions, Keras 2, the match of ScaNN and TensorFlow, AVX2 and op libraries.
 
@@ -148,4 +216,5 @@ def add_to(app: typer.Typer) -> None:
     app.command(short_help="Run the whole path on MovieLens-100k.")(demo)
     app.command(short_help="Write a first feature spec and run config from tables.")(init)
     app.command(short_help="Fetch and convert a public data set.")(dataset)
+    app.command(short_help="Make a bundle of vectors from elsewhere.")(import_embeddings)
     app.command(short_help="Check this environment, and print fixes.")(doctor)

@@ -1,11 +1,13 @@
 """Stage `build-index`: the candidate index, with its overlap with exact search."""
 
+from pathlib import Path
+
 from pipelines.stages.context import StageContext, open_parent
-from tfrs_twotower.artifacts import Manifest, commit, fingerprint, staging_directory
+from tfrs_twotower.artifacts import Lineage, Manifest, commit, fingerprint, staging_directory
 from tfrs_twotower.data.embeddings import read_candidate_embeddings, read_query_embeddings
 from tfrs_twotower.index.build import build_index
-from tfrs_twotower.index.quality import QUALITY_NAME
-from tfrs_twotower.index.storage import save_index
+from tfrs_twotower.index.quality import QUALITY_NAME, IndexQuality
+from tfrs_twotower.index.storage import Index, save_index
 
 
 def config_fingerprint(context: StageContext) -> str:
@@ -33,22 +35,30 @@ def run(context: StageContext) -> Manifest:
         context.config.index,
         lambda description, done, total: reporter.progress(description, done, total),
     )
-    quality = built.quality
-    reporter.message(
-        f"{quality.kind} index of {len(candidates.ids):,} candidates: overlap@{quality.k} "
+    reporter.message(describe_index(built.quality, len(candidates)))
+    lineage = Lineage(fingerprint(context.spec), config_fingerprint(context), parents)
+    return write_index(layout.index, Index.of(candidates, built), built.quality, lineage)
+
+
+def describe_index(quality: IndexQuality, num_candidates: int) -> str:
+    """A line about an index that was built."""
+    return (
+        f"{quality.kind} index of {num_candidates:,} candidates: overlap@{quality.k} "
         f"{quality.overlap:.4f} on {quality.num_queries:,} queries"
     )
-    staging = staging_directory(layout.index)
-    save_index(staging, built, candidates.ids, candidates.titles)
+
+
+def write_index(directory: Path, index: Index, quality: IndexQuality, lineage: Lineage) -> Manifest:
+    """Writes an `index` artifact; what lies there is replaced."""
+    staging = staging_directory(directory)
+    save_index(staging, index)
     quality.write(staging)
     return commit(
         staging,
-        layout.index,
+        directory,
         kind="index",
-        spec_fingerprint=fingerprint(context.spec),
-        config_fingerprint=config_fingerprint(context),
-        parents=parents,
-        counts={"candidates": len(candidates.ids), "k": quality.k},
+        **lineage._asdict(),
+        counts={"candidates": len(index.corpus), "k": quality.k},
         details={"kind": quality.kind, "overlap": quality.overlap},
         measurements=(QUALITY_NAME,),
     )

@@ -1,80 +1,100 @@
 """What the export stage asks of a saved model before it is published: the offline answers."""
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from pipelines.stages.context import StageContext
+from serving.bundle.gate import MEASURES
 from serving.bundle.loading import LoadedModel
+from serving.bundle.measures import JudgedQueries, measure_model
 from serving.bundle.parity import check_embeddings, check_lists, sample_rows
-from serving.bundle.writing import BundleOptions, BundleSource
+from serving.graph.release import Release
 from serving.graph.signatures import CANDIDATE_EMBEDDING, QUERY_EMBEDDING
+from tfrs_twotower.artifacts import read_manifest
 from tfrs_twotower.data.corpus import Corpus
-from tfrs_twotower.data.embeddings import (
-    Embeddings,
-    read_candidate_embeddings,
-    read_query_embeddings,
-)
+from tfrs_twotower.data.embeddings import read_query_embeddings
 from tfrs_twotower.data.evaluation_queries import load_evaluation_queries
 from tfrs_twotower.errors import BundleError
+from tfrs_twotower.ranking import FloatArray
 
 _COMPARED_ROWS = 32
 
 
-@dataclass(frozen=True)
-class Compared:
+class Compared(NamedTuple):
     """Some records and their offline embeddings."""
 
     raw: dict[str, npt.NDArray[Any]]
-    vectors: npt.NDArray[np.float32]
+    vectors: FloatArray
     """`[num_rows, embedding_dim]`."""
 
 
 class BundleChecks:
-    """Compares a saved model with embeddings, index and pre-ranker, on test queries."""
+    """Compares a saved model with index and pre-ranker on test queries, and measures it."""
 
-    def __init__(self, context: StageContext, corpus: Corpus) -> None:
+    def __init__(self, context: StageContext, corpus: Corpus, whole: Release) -> None:
         """Reads what is compared.
 
+        Args:
+            context: the run.
+            corpus: of the preprocessed artifact.
+            whole: the release of the whole corpus.
+
         Raises:
-            BundleError: the embeddings are of other records than the examples.
+            BundleError: the embeddings or the index are of other records than the examples.
         """
         layout = context.layout
         queries = load_evaluation_queries(layout.preprocessed, "test", context.spec, corpus)
-        self._queries = _compared(
-            queries.query_ids, queries.raw, read_query_embeddings(layout.embeddings, "test")
-        )
-        self._candidates = _compared(
-            corpus.ids, corpus.raw, read_candidate_embeddings(layout.embeddings)
-        )
+        query_ids = [id_.decode() for id_ in queries.query_ids]
+        embedded = read_query_embeddings(layout.embeddings, "test")
+        self._queries = _compared(query_ids, queries.raw, embedded.ids, embedded.vectors)
+        indexed = whole.corpus
+        self._candidates = _compared(corpus.ids, corpus.raw, indexed.ids, indexed.vectors)
+        self._judged = _judged_queries(context, corpus)
 
-    def check(self, model: LoadedModel, source: BundleSource, options: BundleOptions) -> None:
-        """Compares the model that was made from a source.
+    def of(self, release: Release) -> Callable[[LoadedModel], Mapping[str, Any]]:
+        """The check of a model that was made from a release: raises, or returns its measures.
 
         Raises:
-            BundleError: its vectors or lists differ from the offline ones.
+            BundleError: (by the check) its vectors or lists differ from the offline ones.
         """
-        check_embeddings(model, QUERY_EMBEDDING, self._queries.raw, self._queries.vectors)
-        check_embeddings(model, CANDIDATE_EMBEDDING, self._candidates.raw, self._candidates.vectors)
-        check_lists(
-            model,
-            self._queries.raw,
-            source.searcher(options),
-            source.index.candidate_ids,
-            source.pre_ranker,
-            options.candidate_heads,
-        )
+
+        def check(model: LoadedModel) -> Mapping[str, Any]:
+            check_embeddings(model, QUERY_EMBEDDING, *self._queries)
+            check_embeddings(model, CANDIDATE_EMBEDDING, *self._candidates)
+            check_lists(model, self._queries.raw, release)
+            return {MEASURES: measure_model(model, self._judged, release.corpus)}
+
+        return check
 
 
 def _compared(
-    ids: npt.NDArray[np.object_], raw: dict[str, npt.NDArray[Any]], embeddings: Embeddings
+    ids: npt.NDArray[Any] | list[str],
+    raw: dict[str, npt.NDArray[Any]],
+    embedded_ids: npt.NDArray[Any],
+    vectors: FloatArray,
 ) -> Compared:
-    if [name.decode() for name in ids.tolist()] != embeddings.ids:
+    if list(ids) != embedded_ids.tolist():
         raise BundleError(
-            f"export: the embeddings are of {len(embeddings.ids)} other records than the "
+            f"export: the embeddings are of {len(embedded_ids)} other records than the "
             f"{len(ids)} of the examples. Run embed, build-index and export again."
         )
     rows = sample_rows(raw, _COMPARED_ROWS)
-    return Compared({name: values[rows] for name, values in raw.items()}, embeddings.vectors[rows])
+    return Compared({name: values[rows] for name, values in raw.items()}, vectors[rows])
+
+
+def _judged_queries(context: StageContext, corpus: Corpus) -> JudgedQueries | None:
+    """The validation queries that versions are measured on; None where there are none."""
+    layout = context.layout
+    if not read_manifest(layout.preprocessed, "preprocessed").counts.get("validation_queries", 0):
+        return None
+    queries = load_evaluation_queries(layout.preprocessed, "validation", context.spec, corpus)
+    most = min(context.config.index.num_measured_queries, len(queries))
+    chosen = np.unique(np.linspace(0, len(queries) - 1, most).astype(np.int64))
+    return JudgedQueries(
+        {name: values[chosen] for name, values in queries.raw.items()},
+        [corpus.ids[queries.relevant[query]] for query in chosen],
+        [corpus.ids[queries.seen[query]] for query in chosen],
+    )

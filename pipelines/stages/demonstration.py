@@ -4,13 +4,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from pipelines.stages.context import StageContext
 from serving.bundle.loading import load_bundle
 from serving.bundle.measures import bundle_agreement
 from serving.graph import signatures as names
-from tfrs_twotower.data.corpus import load_corpus
+from tfrs_twotower.data.corpus import Corpus, load_corpus
 from tfrs_twotower.data.evaluation_queries import EvaluationQueries, load_evaluation_queries
 from tfrs_twotower.specs import HistoryFeature
 
@@ -48,17 +47,17 @@ def recommend_to_one_query(context: StageContext, bundle: str, length: int = 10)
     loaded = load_bundle(context.layout.bundle / bundle)
     seen = corpus.ids[queries.seen[position]]
     inputs: dict[str, Any] = {name: raw[[position]] for name, raw in queries.raw.items()}
-    inputs[names.EXCLUDE_IDS] = np.array([[b"", *seen]], object)
+    inputs[names.EXCLUDE_IDS] = np.array([["", *seen]], object)
     answer = loaded.ask(names.SERVING_DEFAULT, inputs)
-    found = [id_ for id_ in answer[names.CANDIDATE_IDS][0][:length] if id_]
+    answered = [id_ for id_ in answer[names.CANDIDATE_IDS][0][:length] if id_]
     relevant = set(queries.relevant[position].tolist())
-    rows = corpus.row_of(found)
+    rows = corpus.row_of(answered)
     return Recommendation(
         query_id=_text(queries.query_ids[position]),
         features=_plain_features(context, queries, position),
-        history=_history_titles(context, queries, position, corpus.titles, corpus.row_of, length),
-        titles=[_title(corpus.titles[row], corpus.ids[row]) for row in rows],
-        scores=[float(score) for score in answer[names.SCORES][0][: len(found)]],
+        history=_history_titles(context, queries, position, corpus, length),
+        titles=[corpus.titles[row] or corpus.ids[row] for row in rows],
+        scores=[float(score) for score in answer[names.SCORES][0][: len(answered)]],
         relevant=[int(row) in relevant for row in rows],
         model_version=_text(answer[names.MODEL_VERSION][0]),
     )
@@ -85,22 +84,14 @@ def _plain_features(
 
 
 def _history_titles(
-    context: StageContext,
-    queries: EvaluationQueries,
-    position: int,
-    titles: npt.NDArray[np.object_],
-    row_of: Any,
-    length: int,
+    context: StageContext, queries: EvaluationQueries, position: int, corpus: Corpus, length: int
 ) -> list[str]:
     if not context.spec.histories:
         return []
     ids = queries.raw[context.spec.histories[0].name][position]
     ids = [id_ for id_ in ids if id_][:length]
-    return [_title(titles[row], id_) for id_, row in zip(ids, row_of(ids), strict=True) if row >= 0]
-
-
-def _title(title: bytes, candidate_id: bytes) -> str:
-    return _text(title or candidate_id)
+    known = zip(ids, corpus.row_of(ids), strict=True)
+    return [corpus.titles[row] or _text(id_) for id_, row in known if row >= 0]
 
 
 def _text(value: bytes) -> str:

@@ -1,10 +1,22 @@
 """Stage `evaluate`: every system on the test queries, as `evaluation.json` and a page."""
 
+from pathlib import Path
+
+from pipelines.progress import Reporter
 from pipelines.stages.context import StageContext, open_parent
 from pipelines.stages.workdir import read_durations
-from tfrs_twotower.artifacts import MANIFEST_NAME, Manifest, commit, fingerprint, staging_directory
+from tfrs_twotower.artifacts import (
+    MANIFEST_NAME,
+    Lineage,
+    Manifest,
+    commit,
+    fingerprint,
+    staging_directory,
+)
 from tfrs_twotower.artifacts.layout import EVALUATION, REPORT_PAGE
-from tfrs_twotower.evaluation.evaluating import evaluate
+from tfrs_twotower.config import EvaluateConfig
+from tfrs_twotower.evaluation.evaluated_data import EvaluationInputs
+from tfrs_twotower.evaluation.evaluating import Evaluation, evaluate
 from tfrs_twotower.evaluation.loading_evaluated_data import load_inputs
 from tfrs_twotower.evaluation.report.report_files import PER_QUERY, write_per_query
 from tfrs_twotower.evaluation.report.report_page import render_page
@@ -60,25 +72,50 @@ def run(context: StageContext) -> Manifest:
         index_k=config.index.k,
         progress=reporter.progress,
     )
+    lineage = Lineage(fingerprint(context.spec), config_fingerprint(context), parents)
+    return write_report(
+        layout.report, inputs, evaluation, config.evaluate, config.seed, lineage, reporter
+    )
+
+
+def write_report(
+    directory: Path,
+    inputs: EvaluationInputs,
+    evaluation: Evaluation,
+    config: EvaluateConfig,
+    seed: int,
+    lineage: Lineage,
+    reporter: Reporter,
+) -> Manifest:
+    """Writes a `report` artifact; what lies there is replaced.
+
+    Args:
+        directory: where it will lie.
+        inputs: what was evaluated.
+        evaluation: what was found.
+        config: the `evaluate` section.
+        seed: of resampling.
+        lineage: what its manifest says about where it came from.
+        reporter: is told what was left out, and what the leakage check found.
+    """
     for name, reason in evaluation.document.protocol.left_out.items():
         reporter.message(f"baseline {name} is left out: {reason}")
     leakage = evaluation.document.leakage_check
     for finding in leakage.findings:
         reporter.message(f"leakage check: {finding.count:,} x {finding.message}")
     reporter.progress("draw the page", 0, None)
-    staging = staging_directory(layout.report)
+    staging = staging_directory(directory)
     write_json(staging / EVALUATION, evaluation.document)
-    metrics = key_metrics(tuple(config.evaluate.ks))
-    write_per_query(staging / PER_QUERY, inputs.test.ids, evaluation.runs, metrics)
-    page = render_page(evaluation, inputs, config.evaluate, config.seed)
+    write_per_query(
+        staging / PER_QUERY, inputs.test.ids, evaluation.runs, key_metrics(tuple(config.ks))
+    )
+    page = render_page(evaluation, inputs, config, seed)
     (staging / REPORT_PAGE).write_text(page, encoding="utf-8")
     return commit(
         staging,
-        layout.report,
+        directory,
         kind="report",
-        spec_fingerprint=fingerprint(context.spec),
-        config_fingerprint=config_fingerprint(context),
-        parents=parents,
+        **lineage._asdict(),
         counts={"test_queries": len(inputs.test), "systems": len(evaluation.runs)},
         details={"leakage": leakage.verdict},
     )

@@ -1,20 +1,23 @@
 """Stage `export`: the next version of each bundle that the run config asks for."""
 
-from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from typing import Any
 
 from pipelines.stages.bundle_checks import BundleChecks
 from pipelines.stages.context import StageContext, open_parent
-from pipelines.stages.releases import RunArtifacts, measured_queries
+from pipelines.stages.releases import read_release, releases_of_bundle
 from serving.bundle.gate import MEASURES
-from serving.bundle.loading import LoadedModel
-from serving.bundle.measures import MeasuredQueries, measure_model
 from serving.bundle.parts import check_descent
 from serving.bundle.publishing import FinishedVersion, WrittenBundle, publish, stage_version
-from serving.bundle.release import Release, write_release
 from serving.bundle.versions import next_version
-from tfrs_twotower.artifacts import MANIFEST_NAME, Manifest, fingerprint, replace_file, sha256_file
+from serving.bundle.writing import write_release
+from tfrs_twotower.artifacts import (
+    MANIFEST_NAME,
+    Lineage,
+    Manifest,
+    fingerprint,
+    replace_file,
+    sha256_file,
+)
 from tfrs_twotower.artifacts.manifest import FileEntry, Kind, package_versions
 from tfrs_twotower.config import BundleConfig
 from tfrs_twotower.data.corpus import load_corpus
@@ -71,23 +74,28 @@ def run(context: StageContext) -> Manifest:
     parents = check_descent({kind: open_parent(context, kind) for kind in kinds})
     settings = config_fingerprint(context)
     corpus = load_corpus(layout.preprocessed, context.spec)
-    artifacts = RunArtifacts.read(context, corpus, parents, settings)
-    checks, queries = BundleChecks(context, corpus), measured_queries(context, corpus)
-    releases = [found for bundle in bundle_configs(context) for found in artifacts.releases(bundle)]
+    lineage = Lineage(fingerprint(context.spec), settings, parents)
+    whole = read_release(context, corpus, lineage)
+    checks = BundleChecks(context, corpus, whole)
+    releases = [
+        named
+        for bundle in bundle_configs(context)
+        for named in releases_of_bundle(whole, bundle, corpus)
+    ]
     version = max(next_version(layout.bundle / name) for name, _ in releases)
     with ExitStack() as stack:
         finished = []
         for done, (name, release) in enumerate(releases):
             reporter.progress("exporting", done, len(releases), name)
             staged = stack.enter_context(stage_version(layout.bundle / name, version))
-            model = write_release(staged, release, _check(checks, release, queries))
+            model = write_release(staged, release, checks.of(release))
             finished.append(FinishedVersion(staged, context.config.export.keep_versions, model))
         reporter.progress("exporting", len(releases), len(releases))
         (layout.bundle / MANIFEST_NAME).unlink(missing_ok=True)
         written = publish(finished)
     for bundle in written:
         reporter.message(describe(bundle))
-    return _write_manifest(context, parents, settings, written, len(corpus))
+    return _write_manifest(context, lineage, written, len(corpus))
 
 
 def describe(bundle: WrittenBundle) -> str:
@@ -95,31 +103,15 @@ def describe(bundle: WrittenBundle) -> str:
     details = bundle.manifest.details
     measures = ", ".join(f"{name} {value:.4f}" for name, value in details[MEASURES].items())
     one, swap = (details["memory"][key] / 1e6 for key in ("version_bytes", "swap_bytes"))
+    measured = measures or "not measured: there are no judged queries"
     return (
-        f"wrote {bundle.directory}: {measures or 'not measured: no validation queries'}; about "
+        f"wrote {bundle.directory}: {measured}; about "
         f"{one:,.1f} MB in memory, {swap:,.1f} MB while a server changes versions"
     )
 
 
-def _check(
-    checks: BundleChecks, release: Release, queries: MeasuredQueries | None
-) -> Callable[[LoadedModel], Mapping[str, Any]]:
-    def check(model: LoadedModel) -> Mapping[str, Any]:
-        checks.check(model, release.source, release.options(release.settings.name))
-        if queries is None:
-            return {MEASURES: {}}
-        corpus = release.corpus
-        return {MEASURES: measure_model(model, queries, corpus.ids, corpus.vectors)}
-
-    return check
-
-
 def _write_manifest(
-    context: StageContext,
-    parents: dict[str, str],
-    settings: str,
-    written: list[WrittenBundle],
-    num_candidates: int,
+    context: StageContext, lineage: Lineage, written: list[WrittenBundle], num_candidates: int
 ) -> Manifest:
     directory = context.layout.bundle
     files = {}
@@ -129,9 +121,7 @@ def _write_manifest(
         files[name] = FileEntry(sha256=sha256_file(path), size_bytes=path.stat().st_size)
     manifest = Manifest(
         kind="bundle",
-        spec_fingerprint=fingerprint(context.spec),
-        config_fingerprint=settings,
-        parents=parents,
+        **lineage._asdict(),
         counts={
             "bundles": len(written),
             "candidates": num_candidates,

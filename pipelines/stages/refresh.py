@@ -10,10 +10,10 @@ from pipelines.stages.export import describe
 from pipelines.transforms.corpus import read_candidate_table
 from pipelines.transforms.records import entity_columns
 from pipelines.transforms.table_sources import find_source
-from serving.bundle.refresh_files import TOWERS, open_refresh
+from serving.bundle.refresh_files import RefreshFiles
 from serving.bundle.sharding import find_shards
 from serving.bundle.versions import resolve_version
-from serving.refresh.refresh import Given, Refreshed, refresh_bundles
+from serving.refresh.refresh import RefreshedBundle, RefreshRequest, refresh_bundles
 from tfrs_twotower.config import PreprocessConfig
 from tfrs_twotower.config.stage_configs import FEW_BAD_RECORDS
 from tfrs_twotower.data.corpus import Corpus, parse_corpus
@@ -31,7 +31,7 @@ def run(
     *,
     replace: bool,
     reporter: Reporter,
-) -> list[Refreshed]:
+) -> list[RefreshedBundle]:
     """Publishes a new version of a bundle, or of all its shards, with other candidates.
 
     Args:
@@ -48,22 +48,22 @@ def run(
     """
     bundles = find_shards(bundle)
     version_dir = resolve_version(bundles[0])
-    spec = load_spec_of(open_refresh(version_dir) / TOWERS)[0]
-    given = Given(
-        _none() if candidates is None else _read(candidates, spec, reporter),
+    spec = load_spec_of(RefreshFiles.of(version_dir).towers_dir)[0]
+    request = RefreshRequest(
+        _no_candidates() if candidates is None else _read(candidates, spec, reporter),
         [] if withdraw is None else _read_ids(withdraw),
         replace,
     )
     reporter.message(
-        f"refreshing {', '.join(one.name for one in bundles)} with {len(given.candidates):,} given "
-        f"and {len(given.withdrawn):,} withdrawn candidates"
+        f"refreshing {', '.join(one.name for one in bundles)} with "
+        f"{len(request.candidates):,} given and {len(request.withdrawn):,} withdrawn candidates"
     )
-    refreshed = refresh_bundles(bundles, given)
+    refreshed = refresh_bundles(bundles, request)
     num_gone = sum(one.changes.num_withdrawn for one in refreshed)
-    if not replace and num_gone < len(given.withdrawn):
+    if not replace and num_gone < len(request.withdrawn):
         reporter.message(
-            f"{withdraw}: {len(given.withdrawn) - num_gone:,} of {len(given.withdrawn):,} ids are "
-            "not in the corpus"
+            f"{withdraw}: {len(request.withdrawn) - num_gone:,} of {len(request.withdrawn):,} ids "
+            "are not in the corpus"
         )
     for one in refreshed:
         changes = one.changes
@@ -100,15 +100,15 @@ def _check_bad(bad: list[str], num_good: int, reporter: Reporter) -> None:
         return
     share = len(bad) / (len(bad) + num_good)
     limit = PreprocessConfig().max_bad_fraction
-    found = (
+    problem = (
         f"candidates: {len(bad):,} of {len(bad) + num_good:,} records are bad: "
         f"{'; '.join(bad[:_SHOWN])}{'; ...' if len(bad) > _SHOWN else ''}"
     )
     if not num_good or (share > limit and len(bad) > FEW_BAD_RECORDS):
         raise DataError(
-            f"{found}. Allowed are {limit:.0%} or {FEW_BAD_RECORDS} records. Correct the table."
+            f"{problem}. Allowed are {limit:.0%} or {FEW_BAD_RECORDS} records. Correct the table."
         )
-    reporter.message(f"{found}; they are left out")
+    reporter.message(f"{problem}; they are left out")
 
 
 def _read_ids(path: Path) -> list[str]:
@@ -121,5 +121,5 @@ def _read_ids(path: Path) -> list[str]:
     return sorted({line for line in lines if line})
 
 
-def _none() -> Corpus:
-    return Corpus(np.array([], object), np.array([], object), {})
+def _no_candidates() -> Corpus:
+    return Corpus(np.array([], object), np.array([], object))

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from serving.graph.release import HashArray
+
 HASH_BYTES = 16
-HashArray = npt.NDArray[np.uint8]
 
 
 def content_hashes(raw: Mapping[str, npt.NDArray[Any]]) -> HashArray:

@@ -91,7 +91,7 @@ def kept_measures(manifest: Manifest, measures: Mapping[str, float]) -> dict[str
         for name, value in manifest.details.get(MEASURES, {}).items()
     }
     known = {**manifest.details.get(EARLIER_MEASURES, {}), **own}
-    return {name: found for name, found in known.items() if name not in measures}
+    return {name: value for name, value in known.items() if name not in measures}
 
 
 def _from_the_served_one(bundle: Path) -> Iterator[int]:

@@ -104,8 +104,11 @@ def read_titles(version_dir: Path) -> dict[str, str]:
     return dict(zip(ids, titles, strict=True))
 
 
-def load_bundle(path: Path) -> LoadedBundle:
+def load_bundle(path: Path | str) -> LoadedBundle:
     """Loads the version of a bundle that is served, or the version that the path names.
+
+    Args:
+        path: `bundle/<name>` or `bundle/<name>/<version>`.
 
     Raises:
         BundleError: there is no bundle, TensorFlow cannot load it, or the model in it is another
@@ -113,7 +116,7 @@ def load_bundle(path: Path) -> LoadedBundle:
         MissingArtifact, CorruptArtifact: a file does not match the bundle's manifest.
         UnsupportedEnvironment: it needs operations that are not installed.
     """
-    directory = resolve_version(path)
+    directory = resolve_version(Path(path))
     manifest = read_manifest(directory, "bundle")
     verify_files(directory, manifest)
     loaded = LoadedBundle(directory, load_model(directory).model, manifest)
@@ -127,8 +130,8 @@ def check_model_version(model: LoadedModel, manifest: Manifest) -> None:
     Raises:
         BundleError: it is another; the message names both.
     """
-    found = model.call(QUERY_EMBEDDING, model.blank(QUERY_EMBEDDING))
-    answered = as_text(found[MODEL_VERSION])[0]
+    outputs = model.call(QUERY_EMBEDDING, model.blank(QUERY_EMBEDDING))
+    answered = as_text(outputs[MODEL_VERSION])[0]
     stated = str(manifest.details.get("model_version"))
     if answered != stated:
         raise BundleError(

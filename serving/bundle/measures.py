@@ -7,47 +7,49 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import tensorflow as tf
 
 from serving.bundle.loading import LoadedModel, load_bundle
 from serving.bundle.versions import SAVED_MODEL_NAME
 from serving.graph import signatures as names
-from tfrs_twotower.ranking.exact import FloatArray, exact_top_k
+from serving.graph.release import Release
+from tfrs_twotower.data.corpus import Corpus
+from tfrs_twotower.ranking import MISSING_ROW, RowArray, exact_top_k, mean_overlap
 
 _QUERIES_AT_ONCE = 64
-IdArray = npt.NDArray[np.object_]
 _LOADED_DIRECTORIES = ("variables", "assets")
 # TensorFlow Serving's own estimate of a model's memory is the bytes of its files times this.
 _MEMORY_OF_A_BYTE = 1.2
 
 
 @dataclass(frozen=True)
-class MeasuredQueries:
-    """Queries with known answers; bytes ids."""
+class JudgedQueries:
+    """Queries with known answers."""
 
-    raw: dict[str, npt.NDArray[Any]]
-    """Raw features, `[num_queries]` or `[num_queries, width]`."""
-    relevant: list[IdArray]
-    """Of each query, at least one."""
-    seen: list[IdArray]
-    """Of each query: what its answer leaves out."""
+    raw: Mapping[str, npt.NDArray[Any]]
+    """What the query tower takes, `[num_queries]` or `[num_queries, width]`."""
+    relevant: Sequence[Sequence[str]]
+    """Candidate ids of each query, at least one."""
+    seen: Sequence[Sequence[str]]
+    """Candidate ids that each query's answer leaves out."""
 
     def __len__(self) -> int:
         return len(self.relevant)
 
-    def of_corpus(self, candidate_ids: Sequence[str]) -> "MeasuredQueries":
+    def of_corpus(self, corpus: Corpus) -> "JudgedQueries":
         """Those that have a relevant candidate in a part of the corpus, with these candidates."""
-        known = {name.encode() for name in candidate_ids}
-        relevant = [[name for name in ids.tolist() if name in known] for ids in self.relevant]
+        known = set(corpus.ids.tolist())
+        relevant = [[id_ for id_ in ids if id_ in known] for ids in self.relevant]
         chosen = [query for query, ids in enumerate(relevant) if ids]
-        return MeasuredQueries(
+        return JudgedQueries(
             {name: values[chosen] for name, values in self.raw.items()},
-            [np.array(relevant[query], object) for query in chosen],
+            [relevant[query] for query in chosen],
             [self.seen[query] for query in chosen],
         )
 
 
 def measure_model(
-    model: LoadedModel, queries: MeasuredQueries, candidate_ids: Sequence[str], vectors: FloatArray
+    model: LoadedModel, queries: JudgedQueries | None, corpus: Corpus
 ) -> dict[str, float]:
     """Recall and coverage of the cascade, and overlap of candidate generation with exact search.
 
@@ -55,8 +57,7 @@ def measure_model(
         model: the saved model.
         queries: those with no relevant candidate in the corpus are left out, which matters to a
             shard; without any there are no measures.
-        candidate_ids: of the corpus, or of the shard, in row order.
-        vectors: `[num_candidates, embedding_dim]`, in row order.
+        corpus: of the model, or of the shard, with vectors.
 
     Returns:
         `recall@k`: the mean share of a query's relevant candidates that is answered;
@@ -64,45 +65,71 @@ def measure_model(
         `coverage@k`: the share of the corpus that is in any answer; `retrieval_coverage@k`: the
         same of retrieval, nothing left out; k is the answers' length.
     """
-    queries = queries.of_corpus(candidate_ids)
-    if not len(queries):
+    queries = None if queries is None else queries.of_corpus(corpus)
+    if not queries:
         return {}
-    rows = {name.encode(): row for row, name in enumerate(candidate_ids)}
     recalls: list[float] = []
-    overlaps: list[float] = []
-    answered: set[bytes] = set()
-    retrieved: set[bytes] = set()
-    k = 0
+    answered: list[RowArray] = []
+    nearest: list[RowArray] = []
+    exact: list[RowArray] = []
     for start in range(0, len(queries), _QUERIES_AT_ONCE):
         part = slice(start, start + _QUERIES_AT_ONCE)
         raw = {name: values[part] for name, values in queries.raw.items()}
         inputs = {**raw, names.EXCLUDE_IDS: _padded(queries.seen[part])}
-        lists = model.ask(names.SERVING_DEFAULT, inputs)[names.CANDIDATE_IDS]
-        k = lists.shape[1]
-        for found, relevant in zip(lists.tolist(), queries.relevant[part], strict=True):
-            recalls.append(len(set(relevant).intersection(found)) / len(set(relevant)))
-            answered.update(found)
-        nearest = model.ask(names.CANDIDATE_GENERATION, raw)[names.CANDIDATE_IDS]
+        lists = _rows(model.ask(names.SERVING_DEFAULT, inputs), corpus)
+        for rows, relevant in zip(lists, queries.relevant[part], strict=True):
+            wanted = corpus.row_of(set(relevant))
+            recalls.append(float(np.isin(wanted, rows).mean()))
+        answered.append(lists)
+        nearest.append(_rows(model.ask(names.CANDIDATE_GENERATION, raw), corpus))
         embeddings = model.call(names.QUERY_EMBEDDING, raw)[names.EMBEDDING]
-        exact = exact_top_k(embeddings, vectors, min(k, len(vectors)))[1]
-        for found, wanted in zip(nearest.tolist(), exact, strict=True):
-            own = [rows[name] for name in found if name]
-            overlaps.append(float(np.isin(wanted, own).mean()))
-            retrieved.update(found)
+        exact.append(exact_top_k(embeddings, corpus.vectors, lists.shape[1])[1])
+    k = answered[0].shape[1]
     return {
         f"recall@{k}": _rounded(np.mean(recalls)),
-        f"overlap@{k}": _rounded(np.mean(overlaps)),
-        f"coverage@{k}": _rounded(len(answered - {b""}) / len(rows)),
-        f"retrieval_coverage@{k}": _rounded(len(retrieved - {b""}) / len(rows)),
+        f"overlap@{k}": _rounded(mean_overlap(np.concatenate(nearest), np.concatenate(exact))),
+        f"coverage@{k}": _coverage(answered, corpus),
+        f"retrieval_coverage@{k}": _coverage(nearest, corpus),
     }
 
 
-def _padded(lists: list[IdArray]) -> IdArray:
-    """`[num_queries, 1 + longest]`, column 0 b""."""
-    found = np.full((len(lists), 1 + max(map(len, lists))), b"", object)
+def measure_retrieval(release: Release) -> dict[str, float]:
+    """What can be measured without raw queries: `overlap@k` and `retrieval_coverage@k`.
+
+    As `measure_model` has them, on the embeddings that the index was measured on.
+    """
+    if not len(release.queries):
+        return {}
+    k, search = release.k, release.search()
+    parts = [
+        search.search(tf.constant(release.queries[start : start + _QUERIES_AT_ONCE]), k)[1].numpy()
+        for start in range(0, len(release.queries), _QUERIES_AT_ONCE)
+    ]
+    exact = exact_top_k(release.queries, release.corpus.vectors, k)[1]
+    return {
+        f"overlap@{k}": _rounded(mean_overlap(np.concatenate(parts), exact)),
+        f"retrieval_coverage@{k}": _coverage(parts, release.corpus),
+    }
+
+
+def _rows(answer: Mapping[str, npt.NDArray[Any]], corpus: Corpus) -> RowArray:
+    """Rows `[batch, k]` of the answered candidates; -1 where there is none."""
+    ids = answer[names.CANDIDATE_IDS]
+    return corpus.row_of(ids.ravel()).reshape(ids.shape).astype(np.int64)
+
+
+def _coverage(lists: Sequence[RowArray], corpus: Corpus) -> float:
+    """The share of the corpus that stands in any list."""
+    rows = np.unique(np.concatenate(lists))
+    return _rounded(int((rows != MISSING_ROW).sum()) / len(corpus))
+
+
+def _padded(lists: Sequence[Sequence[str]]) -> npt.NDArray[np.object_]:
+    """`[num_queries, 1 + longest]`, column 0 ""."""
+    padded = np.full((len(lists), 1 + max(map(len, lists))), "", object)
     for row, ids in enumerate(lists):
-        found[row, 1 : 1 + len(ids)] = ids
-    return found
+        padded[row, 1 : 1 + len(ids)] = ids
+    return padded
 
 
 def _rounded(value: float | np.floating[Any]) -> float:
@@ -121,10 +148,10 @@ def bundle_agreement(
     """
     ours, theirs = (_candidate_ids(path, queries) for path in (bundle, reference))
     shares = []
-    for found, wanted in zip(ours, theirs, strict=True):
+    for own, wanted in zip(ours, theirs, strict=True):
         expected = set(wanted.tolist()) - {b""}
         if expected:
-            shares.append(len(expected.intersection(found.tolist())) / len(expected))
+            shares.append(len(expected.intersection(own.tolist())) / len(expected))
     return float(np.mean(shares)) if shares else 1.0
 
 

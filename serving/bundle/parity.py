@@ -1,6 +1,6 @@
 """Checks that a bundle gives the vectors and the lists that were computed outside of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -8,13 +8,10 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from serving.bundle.loading import LoadedModel
-from serving.bundle.release import select_candidates
 from serving.graph import signatures as names
-from serving.graph.candidate_heads import HeadStorage
-from serving.graph.pre_ranking import as_kept
+from serving.graph.pre_ranking import as_kept, select_candidates
+from serving.graph.release import Release
 from tfrs_twotower.errors import BundleError
-from tfrs_twotower.index.answers import Search
-from tfrs_twotower.towers.pre_ranker import PreRanker
 
 TOLERANCE = 1e-5
 RawArrays = Mapping[str, npt.NDArray[Any]]
@@ -53,8 +50,8 @@ def check_embeddings(
     Raises:
         BundleError: it is above `TOLERANCE`.
     """
-    found = model.call(signature, raw)[names.EMBEDDING]
-    worst = float(np.max(np.abs(found - expected))) if found.shape == expected.shape else np.inf
+    served = model.call(signature, raw)[names.EMBEDDING]
+    worst = float(np.max(np.abs(served - expected))) if served.shape == expected.shape else np.inf
     if not worst <= TOLERANCE:
         raise BundleError(
             f"{model.directory}: {signature} differs from the offline embeddings by {worst:.2e} "
@@ -73,23 +70,13 @@ def _missing(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     return empty.reshape(len(values), -1).all(axis=1)
 
 
-def check_lists(
-    model: LoadedModel,
-    raw: RawArrays,
-    search: Search,
-    candidate_ids: Sequence[str],
-    pre_ranker: PreRanker | None = None,
-    candidate_heads: HeadStorage = "float32",
-) -> float:
+def check_lists(model: LoadedModel, raw: RawArrays, release: Release) -> float:
     """Compares the answers to some queries with `Search.search` and `PreRanker.scores`.
 
     Args:
         model: the saved model of a bundle.
         raw: raw features of the queries.
-        search: a searcher as the bundle's.
-        candidate_ids: of the corpus, in row order.
-        pre_ranker: the bundle's, as it was trained.
-        candidate_heads: type that the bundle keeps its heads in.
+        release: what it was made from.
 
     Returns:
         The largest difference of a score, relative to the largest score if that is above 1.
@@ -99,15 +86,14 @@ def check_lists(
     """
     served = model.ask(names.SERVING_DEFAULT, raw)
     k = served[names.SCORES].shape[1]
-    embeddings = model.ask(names.QUERY_EMBEDDING, raw)[names.EMBEDDING]
-    pools = _pools(embeddings, k, raw, search, candidate_ids, pre_ranker, candidate_heads)
+    pools = _pools(model, raw, release, k)
     lists = [
         {name: float(score) for name, score in zip(ids, scores, strict=True) if name}
         for ids, scores in zip(served[names.CANDIDATE_IDS], served[names.SCORES], strict=True)
     ]
     largest = max((abs(score) for answer in lists for score in answer.values()), default=0.0)
     differences = [_difference(*pair, k) for pair in zip(lists, pools, strict=True)]
-    if pre_ranker is not None:
+    if release.pre_ranker is not None:
         ids = served[names.CANDIDATE_IDS]
         again = model.ask(names.PRE_RANKING, {**raw, names.CANDIDATE_IDS: ids})[names.SCORES]
         differences.append(float(np.max(np.abs(again - served[names.SCORES]), initial=0.0)))
@@ -115,35 +101,31 @@ def check_lists(
     if not worst <= TOLERANCE:
         raise BundleError(
             f"{model.directory}: its answers differ from those of index"
-            f"{' and pre_ranker' if pre_ranker is not None else ''} by {worst:.2e} (allowed "
-            f"{TOLERANCE:.0e}, {len(lists)} queries): model, index, pre_ranker and bundle do not "
-            "belong together. Run build-index, train-pre-ranker and export again."
+            f"{' and pre_ranker' if release.pre_ranker is not None else ''} by {worst:.2e} "
+            f"(allowed {TOLERANCE:.0e}, {len(lists)} queries): model, index, pre_ranker and bundle "
+            "do not belong together. Run build-index, train-pre-ranker and export again."
         )
     return worst
 
 
-def _pools(
-    embeddings: npt.NDArray[np.float32],
-    k: int,
-    raw: RawArrays,
-    search: Search,
-    candidate_ids: Sequence[str],
-    pre_ranker: PreRanker | None,
-    candidate_heads: HeadStorage,
-) -> Pools:
+def _pools(model: LoadedModel, raw: RawArrays, release: Release, k: int) -> Pools:
+    search, pre_ranker = release.search(), release.pre_ranker
     depth = k if pre_ranker is None else max(k, pre_ranker.combination.num_candidates)
     depth = min(depth, search.num_candidates)
     ask = tf.function(lambda queries: search.search(queries, depth), autograph=False)
-    scores, rows = (found.numpy() for found in ask(tf.constant(embeddings)))
+    embeddings = model.ask(names.QUERY_EMBEDDING, raw)[names.EMBEDDING]
+    scores, rows = (part.numpy() for part in ask(tf.constant(embeddings)))
     if pre_ranker is not None:
         present, places = np.unique(np.maximum(rows, 0), return_inverse=True)
-        small = as_kept(select_candidates(pre_ranker, present), candidate_heads)
+        heads_kept_as = release.settings.export.candidate_heads
+        small = as_kept(select_candidates(pre_ranker, present), heads_kept_as)
         local = np.where(rows < 0, rows, places.reshape(rows.shape)).astype(np.int32)
         heads = small.query_heads({name: tf.constant(values) for name, values in raw.items()})
         scores = small.scores(heads, tf.constant(local), tf.constant(scores)).numpy()
+    ids = release.corpus.ids
     return [
         {
-            candidate_ids[row].encode(): float(score)
+            ids[row].encode(): float(score)
             for row, score in zip(own_rows, own_scores, strict=True)
             if row >= 0
         }

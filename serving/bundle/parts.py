@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from serving.bundle.loading import LoadedModel, as_text, check_model_version
-from serving.bundle.refresh_files import REFRESH, read_corpus, read_probe, read_vectors
+from serving.bundle.loading import LoadedModel, check_model_version
+from serving.bundle.refresh_files import RefreshFiles
 from serving.graph import signatures as names
 from tfrs_twotower.artifacts import Manifest
 from tfrs_twotower.errors import BundleError
-from tfrs_twotower.ranking.exact import FloatArray
+from tfrs_twotower.ranking import FloatArray
 
 _EMBEDDING_TOLERANCE = 1e-5
 # Scores of int8 vectors differ from those of the float32 ones that are kept beside them.
@@ -30,17 +30,17 @@ def check_descent(manifests: Mapping[str, Manifest]) -> dict[str, str]:
         BundleError: one was made from another artifact, or spec, than the one that is given; the
             message names both fingerprints.
     """
-    found = {kind: manifest.fingerprint for kind, manifest in manifests.items()}
+    given = {kind: manifest.fingerprint for kind, manifest in manifests.items()}
     for kind, manifest in manifests.items():
         for parent, made_from in manifest.parents.items():
-            if parent in found and found[parent] != made_from:
-                raise _mixed_artifacts(kind, parent, made_from, found[parent])
+            if parent in given and given[parent] != made_from:
+                raise _mixed_artifacts(kind, parent, made_from, given[parent])
     specs = {kind: manifest.spec_fingerprint for kind, manifest in manifests.items()}
     first = next(iter(specs.values()))
     for kind, spec in specs.items():
         if spec != first:
             raise _mixed_artifacts(kind, "feature spec", spec, first)
-    return found
+    return given
 
 
 def _mixed_artifacts(kind: str, parent: str, made_from: str, given: str) -> BundleError:
@@ -69,31 +69,32 @@ def check_parts(model: LoadedModel, manifest: Manifest, version: int) -> None:
     stated = str(manifest.details["model_version"])
     if not stated.startswith(f"{version}-"):
         raise _mixed_parts(model.directory, f"it is version {version}, and calls itself {stated}")
-    if (model.directory / REFRESH).is_dir():
-        _check_towers(model)
-        _check_index(model)
+    files = RefreshFiles(model.directory)
+    if files.exist():
+        _check_towers(model, files)
+        _check_index(model, files)
 
 
-def _check_towers(model: LoadedModel) -> None:
-    probe, vectors = read_probe(model.directory / REFRESH), read_vectors(model.directory / REFRESH)
-    found = model.call(names.CANDIDATE_EMBEDDING, probe.raw)[names.EMBEDDING]
-    if _difference(found, vectors[probe.rows]) > _EMBEDDING_TOLERANCE:
+def _check_towers(model: LoadedModel, files: RefreshFiles) -> None:
+    probe, vectors = files.probe(), files.vectors()
+    embedded = model.call(names.CANDIDATE_EMBEDDING, probe.raw)[names.EMBEDDING]
+    if _difference(embedded, vectors[probe.rows]) > _EMBEDDING_TOLERANCE:
         raise _mixed_parts(
             model.directory, "the candidate tower gives other vectors than the corpus has"
         )
-    if _difference(_blank_query(model), probe.blank_query) > _EMBEDDING_TOLERANCE:
+    if _difference(_blank_query(model), files.blank_query()) > _EMBEDDING_TOLERANCE:
         raise _mixed_parts(model.directory, "the query tower is not that of the candidate tower")
 
 
-def _check_index(model: LoadedModel) -> None:
-    corpus = read_corpus(model.directory)
-    found = model.call(names.CANDIDATE_GENERATION, model.blank(names.CANDIDATE_GENERATION))
-    ids = [name for name in as_text(found[names.CANDIDATE_IDS][0]) if name]
-    row_of = {name: row for row, name in enumerate(corpus.ids)}
-    if not set(ids) <= row_of.keys():
+def _check_index(model: LoadedModel, files: RefreshFiles) -> None:
+    corpus = files.corpus()
+    answer = model.call(names.CANDIDATE_GENERATION, model.blank(names.CANDIDATE_GENERATION))
+    ids = [id_ for id_ in answer[names.CANDIDATE_IDS][0].tolist() if id_]
+    rows = corpus.row_of(ids)
+    if (rows < 0).any():
         raise _mixed_parts(model.directory, "the index holds candidates that the corpus has not")
-    wanted = corpus.vectors[[row_of[name] for name in ids]] @ _blank_query(model)
-    if _difference(found[names.SCORES][0, : len(ids)], wanted) > _SCORE_TOLERANCE:
+    wanted = corpus.vectors[rows] @ _blank_query(model)
+    if _difference(answer[names.SCORES][0, : len(ids)], wanted) > _SCORE_TOLERANCE:
         raise _mixed_parts(
             model.directory, "the index was built from other vectors than the corpus has"
         )
@@ -105,16 +106,16 @@ def _blank_query(model: LoadedModel) -> FloatArray:
     return embedding
 
 
-def _difference(found: FloatArray, expected: FloatArray) -> float:
+def _difference(answered: FloatArray, expected: FloatArray) -> float:
     """The largest one; infinite where the shapes differ or a number is NaN."""
-    if found.shape != expected.shape:
+    if answered.shape != expected.shape:
         return np.inf
-    worst = float(np.abs(found - expected).max(initial=0.0))
+    worst = float(np.abs(answered - expected).max(initial=0.0))
     return np.inf if np.isnan(worst) else worst
 
 
-def _mixed_parts(directory: Path, found: str) -> BundleError:
+def _mixed_parts(directory: Path, evidence: str) -> BundleError:
     return BundleError(
-        f"{directory}: its parts do not belong together: {found}. Towers, index and corpus of a "
+        f"{directory}: its parts do not belong together: {evidence}. Towers, index and corpus of a "
         "version must come from one export or refresh. Export again."
     )

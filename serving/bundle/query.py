@@ -1,13 +1,13 @@
 """Answers one query from a bundle: the words of a person in, ids, scores and titles out."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
-from serving.bundle.loading import LoadedBundle, as_text, load_bundle
+from serving.bundle.loading import LoadedBundle, as_text
 from serving.graph import signatures as names
 from tfrs_twotower.errors import BundleError, did_you_mean
 
@@ -23,18 +23,18 @@ class Answer:
     model_version: str
 
 
-def answer(
-    bundle_dir: Path,
+def ask(
+    bundle: LoadedBundle,
     features: Mapping[str, str],
     k: int | None = None,
     exclude: Sequence[str] = (),
     allow: Sequence[str] = (),
     deny: Sequence[str] = (),
 ) -> Answer:
-    """Asks the version of a bundle that is served, or the version that the path names.
+    """Asks a bundle in words.
 
     Args:
-        bundle_dir: `bundle/<name>` or `bundle/<name>/<version>`.
+        bundle: in memory.
         features: values by feature name; several values of one feature are separated by `|`, or
             by `,` where there is no `|`. Features that are not given are missing.
         k: length of the answer, at most the bundle's own k, which is the default.
@@ -46,20 +46,7 @@ def answer(
     Raises:
         BundleError: an unknown feature, a value of the wrong type, a larger k, or restricts that
             the bundle does not take.
-        ArtifactError: the bundle is damaged.
     """
-    return ask(load_bundle(bundle_dir), features, k, exclude, allow, deny)
-
-
-def ask(
-    bundle: LoadedBundle,
-    features: Mapping[str, str],
-    k: int | None = None,
-    exclude: Sequence[str] = (),
-    allow: Sequence[str] = (),
-    deny: Sequence[str] = (),
-) -> Answer:
-    """As `answer`, of a bundle that is in memory."""
     specs = bundle.inputs(names.SERVING_DEFAULT)
     lists = {names.EXCLUDE_IDS: exclude, names.ALLOW: allow, names.DENY: deny}
     for name in (names.ALLOW, names.DENY):
@@ -91,32 +78,36 @@ def ask(
         name: _values(name, spec, features.get(name)) for name, spec in specs.items()
     }
     inputs |= {name: [["", *values]] for name, values in lists.items()}
-    found = bundle.call(names.SERVING_DEFAULT, inputs)
-    candidate_ids = [name for name in as_text(found[names.CANDIDATE_IDS][0]) if name]
+    outputs = bundle.call(names.SERVING_DEFAULT, inputs)
+    candidate_ids = [name for name in as_text(outputs[names.CANDIDATE_IDS][0]) if name]
     candidate_ids = candidate_ids[:k]
     titles = bundle.titles()
     return Answer(
         candidate_ids=candidate_ids,
-        scores=[float(score) for score in found[names.SCORES][0][: len(candidate_ids)]],
+        scores=[float(score) for score in outputs[names.SCORES][0][: len(candidate_ids)]],
         titles=[titles.get(name, "") for name in candidate_ids],
-        model_version=as_text(found[names.MODEL_VERSION])[0],
+        model_version=as_text(outputs[names.MODEL_VERSION])[0],
     )
 
 
 def _values(name: str, spec: tf.TensorSpec, text: str | None) -> list[Any]:
     """One row of a feature: text turned into the type and width of its input."""
+    width = None if spec.shape.rank == 1 else int(spec.shape[1])
     if spec.dtype == tf.string:
-        if spec.shape.rank == 1:
+        if width is None:
             return [text or ""]
-        width = int(spec.shape[1])
         separator = "|" if "|" in (text or "") else ","
-        values = [value.strip() for value in (text or "").split(separator) if value.strip()]
-        return [(values + [""] * width)[:width]]
+        words = [value.strip() for value in (text or "").split(separator) if value.strip()]
+        return [(words + [""] * width)[:width]]
     kind, missing = (int, -1) if spec.dtype.is_integer else (float, float("nan"))
     if text is None or not text.strip():
-        return [missing]
+        return [missing] if width is None else [[missing] * width]
     try:
-        return [kind(text)]
+        numbers = [kind(part) for part in ([text] if width is None else re.split("[|,]", text))]
     except ValueError:
-        expected = "a number" if kind is float else "seconds since 1970, an integer"
-        raise BundleError(f"feature '{name}': found '{text}', expected {expected}.") from None
+        numbers = []
+    if len(numbers) != (width or 1):
+        one = "a number" if kind is float else "an integer (a time in seconds since 1970)"
+        expected = one if width is None else f"{width} numbers separated by ','"
+        raise BundleError(f"feature '{name}': found '{text[:80]}', expected {expected}.")
+    return numbers if width is None else [numbers]

@@ -24,198 +24,175 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
-from serving.bundle.candidate_hashes import HASH_BYTES, HashArray
+from serving.bundle.candidate_hashes import HASH_BYTES
 from serving.bundle.loading import TITLES_NAME, read_titles
-from tfrs_twotower.artifacts.layout import ARCHITECTURE, STATISTICS, VOCABULARIES, WEIGHTS
-from tfrs_twotower.config import ExportConfig, IndexConfig
+from serving.graph.release import HashArray, Probe, RefreshParts, Release, ReleaseSettings
+from tfrs_twotower.artifacts import layout
+from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.errors import ArtifactError, BundleError, CorruptArtifact
 from tfrs_twotower.index.restricts import CandidateAttributes
-from tfrs_twotower.ranking.exact import FloatArray
+from tfrs_twotower.ranking import FloatArray
+from tfrs_twotower.towers.pre_ranker import PreRanker
 
 REFRESH = "refresh"
-TOWERS = "towers"
-PRE_RANKER = "pre_ranker"
 _SETTINGS, _CANDIDATES, _VECTORS = "settings.json", "candidates.parquet", "vectors.npy"
 _ATTRIBUTES, _QUERIES, _PROBE = "attributes.npz", "queries.npy", "probe.npz"
 _FEATURE = "feature:"
 
 
-class RefreshSettings(BaseModel):
-    """How a version was exported, so that a refresh does the same."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    """Of the bundle in the run config."""
-    exact: bool
-    export: ExportConfig
-    index: IndexConfig
-    """With the kind that was built."""
-    shard: int | None = None
-    """Number of this shard of `export.shards`; None where there is one bundle."""
-
-
 @dataclass(frozen=True)
-class KeptCorpus:
-    """The candidates of a version, in row order."""
+class RefreshFiles:
+    """The files in `refresh/` of one version; what cannot be read raises `CorruptArtifact`."""
 
-    ids: list[str]
-    titles: list[str]
-    hashes: HashArray
-    """`[num_candidates, 16]`, `serving.bundle.candidate_hashes`."""
-    vectors: FloatArray
-    """`[num_candidates, embedding_dim]`."""
-    attributes: CandidateAttributes | None
+    version_dir: Path
 
-    def take(self, rows: npt.NDArray[np.int64]) -> "KeptCorpus":
-        """Some candidates; the rows must ascend."""
-        return KeptCorpus(
-            [self.ids[row] for row in rows],
-            [self.titles[row] for row in rows],
-            self.hashes[rows],
-            self.vectors[rows],
-            None if self.attributes is None else self.attributes.rows(rows),
+    @classmethod
+    def of(cls, version_dir: Path) -> "RefreshFiles":
+        """Those of a version.
+
+        Raises:
+            BundleError: it has none.
+        """
+        files = cls(version_dir)
+        if not files.exist():
+            raise BundleError(
+                f"{version_dir}: holds no {REFRESH}/, so its candidates cannot change: only "
+                "`twotower export` writes one, from towers that it trained. Export the bundle "
+                "again with the candidates that it should have."
+            )
+        return files
+
+    def exist(self) -> bool:
+        """Whether the version has them."""
+        return self.directory.is_dir()
+
+    @property
+    def directory(self) -> Path:
+        """Where they are."""
+        return self.version_dir / REFRESH
+
+    @property
+    def towers_dir(self) -> Path:
+        """Where the towers are loaded from."""
+        return self.directory / "towers"
+
+    @property
+    def pre_ranker_dir(self) -> Path:
+        """Where the pre-ranker is loaded from; not there in a version without one."""
+        return self.directory / "pre_ranker"
+
+    def settings(self) -> ReleaseSettings:
+        """How the version was exported."""
+        try:
+            return ReleaseSettings.model_validate_json((self.directory / _SETTINGS).read_bytes())
+        except (OSError, ValidationError) as cause:
+            raise _unreadable(self.directory / _SETTINGS, cause) from cause
+
+    def corpus(self) -> Corpus:
+        """The candidates with their vectors."""
+        ids = self._column("candidate_id")
+        try:
+            titles = read_titles(self.version_dir)
+        except (OSError, KeyError, pa.ArrowException) as cause:
+            raise _unreadable(self.version_dir / TITLES_NAME, cause) from cause
+        if list(titles) != ids.tolist():
+            raise CorruptArtifact(
+                f"{self.version_dir}: {TITLES_NAME} and {REFRESH}/{_CANDIDATES} are of different "
+                "candidates. Export the bundle again."
+            )
+        return Corpus(ids, np.array(list(titles.values()), object), {}, self.vectors())
+
+    def hashes(self) -> HashArray:
+        """`[num_candidates, 16]` hashes of the candidates' features, in row order."""
+        packed = self._column("hash").astype(f"S{HASH_BYTES}")
+        return packed.view(np.uint8).reshape(-1, HASH_BYTES)
+
+    def vectors(self) -> FloatArray:
+        """`[num_candidates, embedding_dim]` of the corpus, in row order."""
+        return _load_array(self.directory / _VECTORS)
+
+    def queries(self) -> FloatArray:
+        """`[n, embedding_dim]` query embeddings."""
+        return _load_array(self.directory / _QUERIES)
+
+    def attributes(self) -> CandidateAttributes | None:
+        """What requests may restrict their answers by; None where by nothing."""
+        path = self.directory / _ATTRIBUTES
+        return CandidateAttributes(_features_of(_load(path))) if path.exists() else None
+
+    def probe(self) -> Probe:
+        """The candidates that the towers are checked with."""
+        arrays = _load(self.directory / _PROBE)
+        return Probe(arrays["rows"], _features_of(arrays))
+
+    def blank_query(self) -> FloatArray:
+        """`[embedding_dim]`: the embedding of a query whose features are "" and 0."""
+        return _load(self.directory / _PROBE)["blank_query"]
+
+    def write(self, release: Release, parts: RefreshParts, blank_query: FloatArray) -> None:
+        """Writes all of them into a version that has none yet."""
+        self.directory.mkdir()
+        text = release.settings.model_dump_json(indent=2) + "\n"
+        (self.directory / _SETTINGS).write_text(text, encoding="utf-8")
+        hashes = pa.FixedSizeBinaryArray.from_buffers(
+            pa.binary(HASH_BYTES),
+            len(parts.hashes),
+            [None, pa.py_buffer(np.ascontiguousarray(parts.hashes))],
         )
-
-
-@dataclass(frozen=True)
-class Probe:
-    """What the towers of a version are checked with."""
-
-    rows: npt.NDArray[np.int64]
-    """`[n]` rows of the corpus."""
-    raw: dict[str, npt.NDArray[Any]]
-    """Their raw features."""
-    blank_query: FloatArray
-    """`[embedding_dim]`: the embedding of a query whose features are "" and 0."""
-
-
-def write_settings(directory: Path, settings: RefreshSettings) -> None:
-    """Writes `settings.json` into a `refresh` directory."""
-    text = settings.model_dump_json(indent=2) + "\n"
-    (directory / _SETTINGS).write_text(text, encoding="utf-8")
-
-
-def read_settings(directory: Path) -> RefreshSettings:
-    """How the version was exported.
-
-    Raises:
-        CorruptArtifact: it cannot be read.
-    """
-    try:
-        return RefreshSettings.model_validate_json((directory / _SETTINGS).read_bytes())
-    except (OSError, ValidationError) as cause:
-        raise _unreadable(directory / _SETTINGS, cause) from cause
-
-
-def write_corpus(directory: Path, corpus: KeptCorpus) -> None:
-    """Writes the candidates, without their titles, into a `refresh` directory."""
-    hashes = pa.FixedSizeBinaryArray.from_buffers(
-        pa.binary(HASH_BYTES),
-        len(corpus.ids),
-        [None, pa.py_buffer(np.ascontiguousarray(corpus.hashes))],
-    )
-    table = pa.table({"candidate_id": pa.array(corpus.ids, pa.string()), "hash": hashes})
-    pq.write_table(table, directory / _CANDIDATES)
-    np.save(directory / _VECTORS, corpus.vectors, allow_pickle=False)
-    if corpus.attributes is not None:
-        _save_features(directory / _ATTRIBUTES, corpus.attributes.values)
-
-
-def read_corpus(version_dir: Path) -> KeptCorpus:
-    """The candidates of a version.
-
-    Raises:
-        CorruptArtifact: a file is missing or cannot be read, or two do not go together.
-    """
-    directory = version_dir / REFRESH
-    path = directory / _CANDIDATES
-    try:
-        table = pq.read_table(path)
-        ids = table["candidate_id"].to_pylist()
-        hashes = np.array(table["hash"].to_pylist(), f"S{HASH_BYTES}")
-        titles = read_titles(version_dir)
-    except (OSError, KeyError, pa.ArrowException) as cause:
-        raise _unreadable(path, cause) from cause
-    if list(titles) != ids:
-        raise CorruptArtifact(
-            f"{version_dir}: {TITLES_NAME} and {REFRESH}/{_CANDIDATES} are of different "
-            "candidates. Export the bundle again."
+        ids = pa.array(release.corpus.ids, pa.string())
+        pq.write_table(
+            pa.table({"candidate_id": ids, "hash": hashes}), self.directory / _CANDIDATES
         )
-    attributes = None
-    if (directory / _ATTRIBUTES).exists():
-        attributes = CandidateAttributes(_features_of(_load(directory / _ATTRIBUTES)))
-    return KeptCorpus(
-        ids,
-        list(titles.values()),
-        hashes.view(np.uint8).reshape(-1, HASH_BYTES),
-        read_vectors(directory),
-        attributes,
-    )
+        np.save(self.directory / _VECTORS, release.corpus.vectors, allow_pickle=False)
+        if release.attributes is not None:
+            _save_features(self.directory / _ATTRIBUTES, release.attributes.values)
+        # In an order that does not tell whose they are.
+        queries = release.queries[np.lexsort(release.queries.T[::-1])]
+        np.save(self.directory / _QUERIES, queries, allow_pickle=False)
+        rows, raw = parts.probe
+        _save_features(self.directory / _PROBE, raw, rows=rows, blank_query=blank_query)
+        _copy_towers(parts.towers_dir, self.towers_dir)
+        if release.pre_ranker is not None:
+            _write_pre_ranker(release.pre_ranker, parts.pre_ranker_dir, self.pre_ranker_dir)
+
+    def _column(self, name: str) -> npt.NDArray[Any]:
+        path = self.directory / _CANDIDATES
+        try:
+            column: npt.NDArray[Any] = pq.read_table(path, columns=[name])[name].to_numpy()
+        except (OSError, KeyError, pa.ArrowException) as cause:
+            raise _unreadable(path, cause) from cause
+        return column
 
 
-def read_vectors(directory: Path) -> FloatArray:
-    """`[num_candidates, embedding_dim]` of the corpus, in row order.
-
-    Raises:
-        CorruptArtifact: they cannot be read.
-    """
-    return _load_array(directory / _VECTORS)
-
-
-def write_queries(directory: Path, embeddings: FloatArray) -> None:
-    """Writes query embeddings, which must stand in no order that tells whose they are."""
-    order = np.lexsort(embeddings.T[::-1])
-    np.save(directory / _QUERIES, embeddings[order], allow_pickle=False)
-
-
-def read_queries(directory: Path) -> FloatArray:
-    """`[n, embedding_dim]` query embeddings.
-
-    Raises:
-        CorruptArtifact: they cannot be read.
-    """
-    return _load_array(directory / _QUERIES)
-
-
-def write_probe(directory: Path, probe: Probe) -> None:
-    """Writes `probe.npz` into a `refresh` directory."""
-    _save_features(directory / _PROBE, probe.raw, rows=probe.rows, blank_query=probe.blank_query)
-
-
-def read_probe(directory: Path) -> Probe:
-    """What the towers are checked with.
-
-    Raises:
-        CorruptArtifact: it cannot be read.
-    """
-    arrays = _load(directory / _PROBE)
-    return Probe(arrays["rows"], _features_of(arrays), arrays["blank_query"])
-
-
-def copy_towers(model_dir: Path, destination: Path) -> None:
+def _copy_towers(source: Path, destination: Path) -> None:
     """Copies from a `model` artifact, or another `towers/`, what towers are loaded from."""
     destination.mkdir()
-    for name in (ARCHITECTURE, WEIGHTS, STATISTICS):
-        shutil.copy2(model_dir / name, destination / name)
-    shutil.copytree(model_dir / VOCABULARIES, destination / VOCABULARIES)
+    for name in (layout.ARCHITECTURE, layout.WEIGHTS, layout.STATISTICS):
+        shutil.copy2(source / name, destination / name)
+    shutil.copytree(source / layout.VOCABULARIES, destination / layout.VOCABULARIES)
 
 
-def open_refresh(version_dir: Path) -> Path:
-    """The `refresh` directory of a version.
-
-    Raises:
-        BundleError: it has none.
-    """
-    directory = version_dir / REFRESH
-    if not directory.is_dir():
-        raise BundleError(
-            f"{version_dir}: holds no {REFRESH}/, so its candidates cannot change. Export the "
-            "bundle again with this version of the package."
-        )
-    return directory
+def _write_pre_ranker(pre_ranker: PreRanker, source: Path, destination: Path) -> None:
+    """Copies what does not depend on the corpus, and writes what does."""
+    destination.mkdir()
+    pre_ranker.combination.save(destination)
+    signals = pre_ranker.candidate_signals.numpy()
+    np.save(destination / layout.CANDIDATE_SIGNALS, signals, allow_pickle=False)
+    for number, member in enumerate(pre_ranker.members):
+        name = layout.MEMBER.format(number=number)
+        _copy_towers(source / name, destination / name)
+        heads = member.candidate_heads.numpy()
+        np.save(destination / name / layout.CANDIDATE_HEADS, heads, allow_pickle=False)
+    if pre_ranker.linear is not None:
+        before, ease = source / layout.EASE_MEMBER, destination / layout.EASE_MEMBER
+        ease.mkdir()
+        for name in (layout.ARCHITECTURE, layout.STATISTICS, layout.HISTORY_VECTORS):
+            shutil.copy2(before / name, ease / name)
+        shutil.copytree(before / layout.VOCABULARIES, ease / layout.VOCABULARIES)
+        vectors = pre_ranker.linear.candidate_vectors.numpy()
+        np.save(ease / layout.CANDIDATE_VECTORS, vectors, allow_pickle=False)
 
 
 def _save_features(
@@ -246,10 +223,10 @@ def _load(path: Path) -> dict[str, npt.NDArray[Any]]:
 
 def _load_array(path: Path) -> FloatArray:
     try:
-        found: FloatArray = np.load(path, allow_pickle=False)
-        return found
+        array: FloatArray = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as cause:
         raise _unreadable(path, cause) from cause
+    return array
 
 
 def _unreadable(path: Path, cause: Exception) -> ArtifactError:

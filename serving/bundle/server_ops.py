@@ -130,16 +130,16 @@ def read_ops(version_dir: Path) -> list[str]:
 def _ops_of(graph: Any) -> set[str]:
     """Operations of a graph and of every function that it reaches."""
     functions = {function.signature.name: function for function in graph.library.function}
-    found: set[str] = set()
+    ops: set[str] = set()
     reached: set[str] = set()
     waiting = [graph.node]
     while waiting:
         for node in waiting.pop():
-            found.add(node.op)
+            ops.add(node.op)
             called = (functions.keys() & {node.op, *_named_functions(node)}) - reached
             reached |= called
             waiting += [functions[name].node_def for name in called]
-    return found - functions.keys()
+    return ops - functions.keys()
 
 
 def _named_functions(node: Any) -> Iterator[str]:

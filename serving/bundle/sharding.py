@@ -25,7 +25,7 @@ merged; while a new version is rolled out, ask again.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +33,7 @@ import numpy.typing as npt
 
 from tfrs_twotower.artifacts import shard_of
 from tfrs_twotower.errors import BundleError
-from tfrs_twotower.ranking.exact import LOWEST_SCORE
+from tfrs_twotower.ranking import LOWEST_SCORE, RowArray
 
 _NAME = re.compile(r"^(?P<bundle>.+)-shard-(?P<shard>\d{5})-of-(?P<count>\d{5})$")
 IdArray = npt.NDArray[np.object_]
@@ -45,7 +45,7 @@ def shard_name(bundle: str, shard: int, num_shards: int) -> str:
     return f"{bundle}-shard-{shard:05d}-of-{num_shards:05d}"
 
 
-def rows_of_shards(candidate_ids: Sequence[str], num_shards: int) -> list[npt.NDArray[np.int64]]:
+def rows_of_shards(candidate_ids: Collection[str], num_shards: int) -> list[RowArray]:
     """The corpus rows of every shard, ascending.
 
     Raises:
@@ -53,8 +53,8 @@ def rows_of_shards(candidate_ids: Sequence[str], num_shards: int) -> list[npt.ND
     """
     shards = np.array([shard_of(name, num_shards) for name in candidate_ids], np.int64)
     rows = [np.flatnonzero(shards == shard) for shard in range(num_shards)]
-    for shard, found in enumerate(rows):
-        if not len(found):
+    for shard, own in enumerate(rows):
+        if not len(own):
             raise BundleError(
                 f"export.shards: {num_shards} shards of {len(candidate_ids)} candidates leave "
                 f"shard {shard} empty. Lower it."
@@ -73,10 +73,10 @@ def find_shards(bundle: Path) -> list[Path]:
     """
     one = _NAME.match(bundle.name)
     name = one["bundle"] if one else bundle.name
-    found = [
+    named_alike = [
         (path, _NAME.match(path.name)) for path in sorted(bundle.parent.glob(f"{name}-shard-*"))
     ]
-    shards = [(path, match) for path, match in found if match and match["bundle"] == name]
+    shards = [(path, match) for path, match in named_alike if match and match["bundle"] == name]
     if one:
         shards = [(path, match) for path, match in shards if match["count"] == one["count"]]
     elif bundle.is_dir() or not shards:

@@ -1,8 +1,8 @@
 """A client for a served bundle, over gRPC or REST.
 
 with Client("grpc://localhost:8500/movielens_100k") as client:
-    found = client.recommend({"user_id": ["12"]}, exclude_ids=[["50", "181"]])[0]
-    found.candidate_ids, found.scores, found.model_version
+    answer = client.recommend({"user_id": ["12"]}, exclude_ids=[["50", "181"]])[0]
+    answer.candidate_ids, answer.scores, answer.model_version
 """
 
 import threading
@@ -106,8 +106,8 @@ class Client:
                 feature, or answers with another version than expected.
         """
         given = list_request(features, exclude_ids, allow, deny)
-        found, version = self.ask(signature, given)
-        return as_recommendations(found[names.CANDIDATE_IDS], found[names.SCORES], version)
+        outputs, version = self.ask(signature, given)
+        return as_recommendations(outputs[names.CANDIDATE_IDS], outputs[names.SCORES], version)
 
     def pre_rank(self, features: Columns, candidate_ids: Lists) -> list[Recommendations]:
         """The final scores of given candidates, in the order in which they are given.
@@ -119,12 +119,12 @@ class Client:
         Raises:
             EndpointError: see `recommend`; also if the bundle has no pre-ranker.
         """
-        found, version = self.ask(
+        outputs, version = self.ask(
             names.PRE_RANKING, {**features, names.CANDIDATE_IDS: candidate_ids}
         )
         return [
             Recommendations(list(line), numbers[: len(line)], version)
-            for line, numbers in zip(candidate_ids, found[names.SCORES].tolist(), strict=True)
+            for line, numbers in zip(candidate_ids, outputs[names.SCORES].tolist(), strict=True)
         ]
 
     def ask(
@@ -144,21 +144,21 @@ class Client:
             deadline = time.monotonic() + self._timeout_s
         specs = self._inputs_of(signature, given, deadline)
         try:
-            found = self._predict(signature, specs, given, deadline)
+            outputs = self._predict(signature, specs, given, deadline)
         except EndpointError as error:
             if error.code != "INVALID_ARGUMENT":
                 raise
             now = self._read_signatures(self._known, deadline).get(signature)
             if now is None or now == specs or unknown_names(now, given):
                 raise
-            found = self._predict(signature, now, given, deadline)
-        if names.MODEL_VERSION not in found:
+            outputs = self._predict(signature, now, given, deadline)
+        if names.MODEL_VERSION not in outputs:
             raise EndpointError(
                 f"{self._where()}: the answer of {signature} has no '{names.MODEL_VERSION}' but "
-                f"{', '.join(sorted(found))}; expected a bundle that `twotower export` wrote.",
+                f"{', '.join(sorted(outputs))}; expected a bundle that `twotower export` wrote.",
                 "FAILED_PRECONDITION",
             )
-        return found, self._one_version(found[names.MODEL_VERSION].tolist())
+        return outputs, self._one_version(outputs[names.MODEL_VERSION].tolist())
 
     def inputs(self, signature: str) -> dict[str, Input]:
         """What a signature takes, as the server describes it.
@@ -212,15 +212,15 @@ class Client:
         return f"{self.target.address}, model '{self.target.model}'"
 
     def _one_version(self, versions: list[bytes]) -> str:
-        found = sorted({version.decode() for version in versions})
-        expected = [self._expected_version] if self._expected_version else found[:1]
-        if found != expected:
+        answered = sorted({version.decode() for version in versions})
+        expected = [self._expected_version] if self._expected_version else answered[:1]
+        if answered != expected:
             raise EndpointError(
-                f"{self._where()}: answered with the versions {', '.join(found)}; expected "
+                f"{self._where()}: answered with the versions {', '.join(answered)}; expected "
                 f"{expected[0]}. Another version was published or rolled back to.",
                 "FAILED_PRECONDITION",
             )
-        return found[0]
+        return answered[0]
 
 
 def _connect(target: Target) -> Transport:
@@ -245,8 +245,8 @@ def as_recommendations(
     candidate_ids: npt.NDArray[Any], scores: npt.NDArray[Any], version: str
 ) -> list[Recommendations]:
     """`[batch, k]` ids and scores without the places that hold no candidate, which come last."""
-    found = []
+    recommendations = []
     for line, numbers in zip(candidate_ids.tolist(), scores.tolist(), strict=True):
         listed = [name.decode() for name in line if name]
-        found.append(Recommendations(listed, numbers[: len(listed)], version))
-    return found
+        recommendations.append(Recommendations(listed, numbers[: len(listed)], version))
+    return recommendations

@@ -44,21 +44,21 @@ def parse_target(text: str) -> Target:
     Raises:
         EndpointError: it is none.
     """
-    found = _TARGET.fullmatch(text)
-    if not found:
+    parts = _TARGET.fullmatch(text)
+    if not parts:
         raise EndpointError(
             f"'{text}' names no model at a server: expected grpc://HOST:PORT/MODEL or "
             "http://HOST:PORT/MODEL, and behind it /versions/NUMBER or /labels/NAME where it is "
             "not the served version, such as grpc://localhost:8500/movielens_100k.",
             "INVALID_ARGUMENT",
         )
-    version = found["version"]
+    version = parts["version"]
     return Target(
-        found["scheme"],
-        found["address"],
-        found["model"],
+        parts["scheme"],
+        parts["address"],
+        parts["model"],
         None if version is None else int(version),
-        found["label"],
+        parts["label"],
     )
 
 

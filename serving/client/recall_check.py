@@ -9,13 +9,14 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from tensorflow.core.framework import types_pb2
 
 from serving.bundle.loading import LoadedBundle, load_bundle
-from serving.bundle.refresh_files import REFRESH, read_corpus, read_settings
+from serving.bundle.refresh_files import REFRESH, RefreshFiles
 from serving.bundle.versions import list_versions
 from serving.client.client import Client
 from serving.client.request_inputs import Input, build_inputs, width_of
 from serving.client.sample_queries import as_columns, read_queries
 from serving.graph import signatures as names
 from tfrs_twotower.artifacts import Layout
+from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.errors import BundleError
 from tfrs_twotower.ranking.exact import MISSING_ROW, RowArray, exact_top_k, mean_overlap
 
@@ -25,7 +26,7 @@ _TIMEOUT_S = 10.0
 
 @dataclass(frozen=True)
 class RecallCheck:
-    """What was found."""
+    """The result of a check."""
 
     model: str
     model_version: str
@@ -63,18 +64,18 @@ def check_recall(target: str, bundle: Path, queries: Path | None, num_queries: i
         first = {name: values[:1] for name, values in columns.items()}
         served = client.recommend(first, signature=names.CANDIDATE_GENERATION)[0].model_version
     version = _same_version(bundle, served)
-    ids, exact = _exact_rows(version, columns)
-    settings = read_settings(version.directory / REFRESH)
+    corpus, exact = _exact_rows(version, columns)
+    settings = RefreshFiles(version.directory).settings()
     batch_size = min(_QUERIES_AT_ONCE, max(settings.export.allowed_batch_sizes))
     with Client(target, timeout_s=_TIMEOUT_S, expected_version=served) as client:
-        found = _found_rows(client, columns, ids, (len(exact), exact.shape[1]), batch_size)
-    shares = [mean_overlap(found[at : at + 1], exact[at : at + 1]) for at in range(len(exact))]
+        answered = _answered_rows(client, columns, corpus, (len(exact), exact.shape[1]), batch_size)
+    shares = [mean_overlap(answered[at : at + 1], exact[at : at + 1]) for at in range(len(exact))]
     return RecallCheck(
         model=model,
         model_version=served,
         k=exact.shape[1],
         num_queries=len(sample),
-        overlap=mean_overlap(found, exact),
+        overlap=mean_overlap(answered, exact),
         worst_overlap=min(shares),
         target_overlap=settings.index.target_overlap,
     )
@@ -84,7 +85,7 @@ def prometheus_text(check: RecallCheck, now_s: float) -> str:
     """The check for the textfile collector of Prometheus' node exporter.
 
     Args:
-        check: what was found.
+        check: its result.
         now_s: seconds since 1970.
     """
     registry = CollectorRegistry()
@@ -127,13 +128,14 @@ def _same_version(path: Path, served: str) -> LoadedBundle:
     )
 
 
-def _exact_rows(bundle: LoadedBundle, columns: dict[str, list[Any]]) -> tuple[list[str], RowArray]:
-    if not (bundle.directory / REFRESH).is_dir():
+def _exact_rows(bundle: LoadedBundle, columns: dict[str, list[Any]]) -> tuple[Corpus, RowArray]:
+    files = RefreshFiles(bundle.directory)
+    if not files.exist():
         raise BundleError(
-            f"{bundle.directory}: holds no {REFRESH}/, whose vectors the exact search needs. "
-            "Export the bundle again with this version of the package."
+            f"{bundle.directory}: holds no {REFRESH}/, whose vectors the exact search needs: only "
+            "`twotower export` writes one. Check a bundle that it wrote."
         )
-    corpus = read_corpus(bundle.directory)
+    corpus = files.corpus()
     inputs = {
         name: Input(types_pb2.DataType.Name(spec.dtype.as_datatype_enum), width_of(spec.shape))
         for name, spec in bundle.inputs(names.QUERY_EMBEDDING).items()
@@ -141,22 +143,21 @@ def _exact_rows(bundle: LoadedBundle, columns: dict[str, list[Any]]) -> tuple[li
     raw = build_inputs(inputs, columns)
     embeddings = bundle.call(names.QUERY_EMBEDDING, raw)[names.EMBEDDING]
     _, rows = exact_top_k(embeddings, corpus.vectors, int(bundle.manifest.counts["k"]))
-    return corpus.ids, rows
+    return corpus, rows
 
 
-def _found_rows(
+def _answered_rows(
     client: Client,
     columns: dict[str, list[Any]],
-    ids: list[str],
+    corpus: Corpus,
     shape: tuple[int, int],
     batch_size: int,
 ) -> RowArray:
-    row_of = {name: row for row, name in enumerate(ids)}
-    found = np.full(shape, MISSING_ROW, np.int64)
-    for start in range(0, len(found), batch_size):
+    answered = np.full(shape, MISSING_ROW, np.int64)
+    for start in range(0, len(answered), batch_size):
         batch = {name: values[start : start + batch_size] for name, values in columns.items()}
         answers = client.recommend(batch, signature=names.CANDIDATE_GENERATION)
         for at, answer in enumerate(answers, start):
-            rows = [row_of.get(name, MISSING_ROW) for name in answer.candidate_ids]
-            found[at, : len(rows)] = rows
-    return found
+            rows = corpus.row_of(answer.candidate_ids)
+            answered[at, : len(rows)] = rows
+    return answered

@@ -65,9 +65,9 @@ def build_inputs(
 ) -> Arrays:
     """Tensors for every input of a signature.
 
-    Inputs that are not given are missing: "", NaN or -1. Lists are cut and padded with "" to their
-    fixed width; `exclude_ids`, `allow` and `deny` get the column of "" that a server's padding
-    needs.
+    Inputs that are not given are missing: "", NaN or -1. Lists of text are cut and padded with ""
+    to their fixed width; `exclude_ids`, `allow` and `deny` get the column of "" that a server's
+    padding needs.
 
     Args:
         inputs: of the signature.
@@ -77,14 +77,15 @@ def build_inputs(
         Arrays `[batch]` or `[batch, width]`: objects (bytes), float32 or int64.
 
     Raises:
-        EndpointError: the inputs differ in length, or a value has the wrong type.
+        EndpointError: the inputs differ in length, a value has the wrong type, or a list of numbers
+            another width.
     """
     sizes = {name: len(values) for name, values in given.items()}
     if len(set(sizes.values())) != 1 or 0 in sizes.values():
-        found = ", ".join(f"{name} {size}" for name, size in sizes.items()) or "none"
+        lengths = ", ".join(f"{name} {size}" for name, size in sizes.items()) or "none"
         raise EndpointError(
             "the inputs of a request need the same number of queries, at least one; found "
-            f"{found}.",
+            f"{lengths}.",
             "INVALID_ARGUMENT",
         )
     batch = next(iter(sizes.values()))
@@ -97,7 +98,8 @@ def _array(
     if spec.dtype not in _DTYPES:
         raise EndpointError(
             f"input '{name}' is of type {spec.dtype}; bundles take {', '.join(_DTYPES)} only, so "
-            "that the model is none.",
+            "the target serves another model. Name one that `twotower` or `serving.export_bundle` "
+            "wrote.",
             "FAILED_PRECONDITION",
         )
     dtype, missing = _DTYPES[spec.dtype]
@@ -111,10 +113,23 @@ def _array(
         raise EndpointError(
             f"input '{name}': {cause}. Expected {_wanted(spec)} for each query.", "INVALID_ARGUMENT"
         ) from None
+    if values is not None and spec.dtype != "DT_STRING":
+        _check_width(name, spec, rows)
     if name in _PADDED_FROM_THE_FRONT:
         rows = [[b"", *row] for row in rows]
     width = max(1, *map(len, rows)) if spec.width == ANY_WIDTH else spec.width
     return np.array([(row + [missing] * width)[:width] for row in rows], dtype)
+
+
+def _check_width(name: str, spec: Input, rows: list[list[Any]]) -> None:
+    """Numbers are a vector: one that is cut or filled up would be another vector."""
+    for row in rows:
+        if spec.width not in (ANY_WIDTH, len(row)):
+            raise EndpointError(
+                f"input '{name}': found a list of {len(row)}. Expected {spec.width} numbers for "
+                "each query.",
+                "INVALID_ARGUMENT",
+            )
 
 
 def _listed(row: Any) -> Any:

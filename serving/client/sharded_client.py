@@ -69,7 +69,7 @@ class ShardedClient:
             lambda _: self._ask_all(signature, given, deadline), deadline, _OF_TWO_EXPORTS
         )
         lists, versions = zip(*answers, strict=True)
-        shortest = min(found[names.CANDIDATE_IDS].shape[1] for found in lists)
+        shortest = min(outputs[names.CANDIDATE_IDS].shape[1] for outputs in lists)
         if self._k > shortest:
             raise EndpointError(
                 f"k={self._k} was asked for; these shards answer with {shortest} candidates each, "
@@ -77,8 +77,8 @@ class ShardedClient:
                 "INVALID_ARGUMENT",
             )
         ids, scores = merge_lists(
-            [found[names.CANDIDATE_IDS] for found in lists],
-            [found[names.SCORES] for found in lists],
+            [outputs[names.CANDIDATE_IDS] for outputs in lists],
+            [outputs[names.SCORES] for outputs in lists],
             self._k,
         )
         return as_recommendations(ids, scores, versions[0])

@@ -72,11 +72,11 @@ class GrpcTransport:
         request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
         _address(self._target, request.model_spec)
         response = self._call(self._stub.GetModelMetadata, request, timeout_s)
-        found = get_model_metadata_pb2.SignatureDefMap()
-        response.metadata["signature_def"].Unpack(found)
+        definitions = get_model_metadata_pb2.SignatureDefMap()
+        response.metadata["signature_def"].Unpack(definitions)
         return {
             signature: {name: _tensor_input(info) for name, info in definition.inputs.items()}
-            for signature, definition in found.signature_def.items()
+            for signature, definition in definitions.signature_def.items()
             if definition.inputs
         }
 
@@ -134,10 +134,10 @@ class RestTransport:
             EndpointError: with gRPC's name for the status.
         """
         body = predict_body(signature, inputs)
-        found = self._call("POST", f"{self._url}:predict", timeout_s, body)
-        if not isinstance(found.get("outputs"), dict):  # the name of an only output is dropped
+        answer = self._call("POST", f"{self._url}:predict", timeout_s, body)
+        if not isinstance(answer.get("outputs"), dict):  # the name of an only output is dropped
             raise self._error("FAILED_PRECONDITION", f"{signature} is not of a bundle: no names")
-        return {name: _as_array(values) for name, values in found["outputs"].items()}
+        return {name: _as_array(values) for name, values in answer["outputs"].items()}
 
     def signatures(self, timeout_s: float) -> Signatures:
         """Inputs of every signature.
@@ -145,8 +145,8 @@ class RestTransport:
         Raises:
             EndpointError: with gRPC's name for the status.
         """
-        found = self._call("GET", f"{self._url}/metadata", timeout_s)
-        definitions = found["metadata"]["signature_def"]["signature_def"]
+        answer = self._call("GET", f"{self._url}/metadata", timeout_s)
+        definitions = answer["metadata"]["signature_def"]["signature_def"]
         return {
             signature: {name: _json_input(info) for name, info in definition["inputs"].items()}
             for signature, definition in definitions.items()
@@ -170,13 +170,13 @@ class RestTransport:
         except urllib3.exceptions.HTTPError as cause:
             raise self._error("UNAVAILABLE", str(cause)) from None
         try:
-            found = json.loads(response.data)
+            answer = json.loads(response.data)
         except ValueError:
-            found = None
-        if response.status == 200 and isinstance(found, dict):
-            return found
+            answer = None
+        if response.status == 200 and isinstance(answer, dict):
+            return answer
         shown = response.data[:200].decode(errors="replace")
-        said = found.get("error", shown) if isinstance(found, dict) else shown
+        said = answer.get("error", shown) if isinstance(answer, dict) else shown
         code = _CODES.get(response.status, "INTERNAL")
         raise self._error(code, f"HTTP {response.status}: {said}")
 

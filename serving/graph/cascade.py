@@ -1,39 +1,34 @@
 """The cascade behind `serving_default`: candidate generation, then pre-ranking if there is one."""
 
+from pathlib import Path
+
 import tensorflow as tf
 
 from serving.graph.pre_ranking import PreRanking
+from serving.graph.release import Release
 from tfrs_twotower.data.raw_inputs import RawBatch
-from tfrs_twotower.index.answers import CandidateIds, Search, order
+from tfrs_twotower.index.answers import CandidateIds, order
 from tfrs_twotower.index.restricts import Attributes
 
 
 class CandidateGeneration(tf.Module):
     """Query tower, searcher, candidate ids and attributes as one function of the graph."""
 
-    def __init__(
-        self,
-        query_tower: tf.Module,
-        search: Search,
-        candidate_ids: CandidateIds,
-        k: int,
-        attributes: Attributes | None = None,
-    ) -> None:
+    def __init__(self, release: Release, lookup_file: Path | None = None) -> None:
         """Puts the parts together.
 
         Args:
-            query_tower: raw query features to embeddings `[batch, embedding_dim]`.
-            search: searcher over the corpus.
-            candidate_ids: ids of the same corpus.
-            k: list length of every answer.
-            attributes: what requests may restrict their answers by; None, where by nothing.
+            release: what the version is made from.
+            lookup_file: the corpus' ids, one a line; see `CandidateIds`.
         """
         super().__init__(name="candidate_generation")
-        self.query_tower = query_tower
-        self.searcher = search
-        self.candidate_ids = candidate_ids
-        self.k = k
-        self.attributes = attributes
+        self.query_tower = release.towers.query_tower
+        self.searcher = release.search()
+        self.candidate_ids = CandidateIds(release.corpus.ids, lookup_file)
+        self.k = release.k
+        self.attributes: Attributes | None = None
+        if release.attributes is not None:
+            self.attributes = Attributes(release.attributes)
 
     def __call__(
         self,
@@ -87,14 +82,15 @@ class CandidateGeneration(tf.Module):
 class Cascade(tf.Module):
     """Runs the steps from a query to its final list."""
 
-    def __init__(
-        self, candidate_generation: CandidateGeneration, pre_ranking: PreRanking | None, k: int
-    ) -> None:
-        """Puts the steps together; k is the list length of every answer."""
+    def __init__(self, release: Release, lookup_file: Path | None = None) -> None:
+        """Makes the steps; see `CandidateGeneration`."""
         super().__init__(name="cascade")
-        self.candidate_generation = candidate_generation
-        self.pre_ranking = pre_ranking
-        self._k = k
+        self.candidate_generation = CandidateGeneration(release, lookup_file)
+        self.pre_ranking: PreRanking | None = None
+        if release.pre_ranker is not None:
+            heads = release.settings.export.candidate_heads
+            self.pre_ranking = PreRanking(release.pre_ranker, heads)
+        self._k = release.k
 
     def __call__(
         self,

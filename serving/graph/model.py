@@ -1,17 +1,16 @@
 """The object that a bundle saves: towers, searcher, ids, and one function for each signature."""
 
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from serving.graph import signatures as names
-from serving.graph.cascade import CandidateGeneration, Cascade
-from serving.graph.pre_ranking import PreRanking
+from serving.graph.cascade import Cascade
+from serving.graph.release import Release
 from tfrs_twotower.data.raw_inputs import RawBatch, example_parser
-from tfrs_twotower.index.answers import CandidateIds, Search
-from tfrs_twotower.index.restricts import Attributes
-from tfrs_twotower.specs import FeatureSpec
 
 Outputs = dict[str, tf.Tensor]
 Specs = dict[str, tf.TensorSpec]
@@ -28,39 +27,24 @@ class ServingModel(tf.Module):
     """Everything of one bundle version."""
 
     def __init__(
-        self,
-        spec: FeatureSpec,
-        query_tower: tf.Module,
-        candidate_tower: tf.Module,
-        search: Search,
-        candidate_ids: CandidateIds,
-        *,
-        k: int,
-        model_version: str,
-        pre_ranking: PreRanking | None = None,
-        attributes: Attributes | None = None,
+        self, release: Release, model_version: str, lookup_file: Path | None = None
     ) -> None:
         """Puts the parts together.
 
         Args:
-            spec: names and kinds of the features.
-            query_tower: raw query features to `[batch, embedding_dim]`.
-            candidate_tower: raw candidate features to the same.
-            search: searcher over the corpus.
-            candidate_ids: ids of the same corpus.
-            k: list length of every answer, at most the number of candidates.
+            release: what the version is made from.
             model_version: returned with every answer.
-            pre_ranking: re-scores candidates of the same corpus; None serves retrieval.
-            attributes: of the same corpus; None leaves `allow` and `deny` out.
+            lookup_file: the corpus' ids, one a line; see `CandidateIds`.
         """
         super().__init__(name="serving_model")
-        self.query_tower = query_tower
-        self.candidate_tower = candidate_tower
-        self.retrieval = CandidateGeneration(query_tower, search, candidate_ids, k, attributes)
-        self.cascade = Cascade(self.retrieval, pre_ranking, k)
-        self._spec = spec
-        self._lists = names.list_inputs(restricts=attributes is not None)
-        self._k = k
+        towers = release.towers
+        self.query_tower, self.candidate_tower = towers.query_tower, towers.candidate_tower
+        self.cascade = Cascade(release, lookup_file)
+        self.retrieval = self.cascade.candidate_generation
+        self._query = dict(towers.query_inputs)
+        self._candidate = dict(towers.candidate_inputs)
+        self._lists = names.list_inputs(restricts=release.attributes is not None)
+        self._k = release.k
         self._model_version = model_version
 
     def signatures(self) -> dict[str, Any]:
@@ -73,9 +57,8 @@ class ServingModel(tf.Module):
         }
 
     def _signatures(self) -> dict[str, Signature]:
-        query = names.query_inputs(self._spec)
-        lists = {**query, **self._lists}
-        found = {
+        lists = {**self._query, **self._lists}
+        made = {
             names.SERVING_DEFAULT: Signature(
                 lambda **inputs: self._list(self.cascade, inputs), lists
             ),
@@ -83,21 +66,21 @@ class ServingModel(tf.Module):
                 lambda **inputs: self._list(self.retrieval, inputs), lists
             ),
             names.QUERY_EMBEDDING: Signature(
-                lambda **inputs: self._embedding(self.query_tower, inputs), query
-            ),
-            names.CANDIDATE_EMBEDDING: Signature(
-                lambda **inputs: self._embedding(self.candidate_tower, inputs),
-                names.candidate_inputs(self._spec),
+                lambda **inputs: self._embedding(self.query_tower, inputs), self._query
             ),
             names.SERVING_EXAMPLES: Signature(
                 lambda **inputs: self._from_examples(**inputs), names.example_inputs()
             ),
         }
-        if self.cascade.pre_ranking is not None:
-            found[names.PRE_RANKING] = Signature(
-                lambda **inputs: self._scores(inputs), names.pre_ranking_inputs(self._spec)
+        if self.candidate_tower is not None:
+            made[names.CANDIDATE_EMBEDDING] = Signature(
+                lambda **inputs: self._embedding(self.candidate_tower, inputs), self._candidate
             )
-        return found
+        if self.cascade.pre_ranking is not None:
+            made[names.PRE_RANKING] = Signature(
+                lambda **inputs: self._scores(inputs), {**self._query, **names.listed_candidates()}
+            )
+        return made
 
     def _list(
         self, step: Callable[..., tuple[tf.Tensor, tf.Tensor]], inputs: dict[str, tf.Tensor]
@@ -124,7 +107,7 @@ class ServingModel(tf.Module):
         return {names.EMBEDDING: embedding, names.MODEL_VERSION: self._version_of(embedding)}
 
     def _from_examples(self, examples: tf.Tensor) -> Outputs:
-        raw = example_parser(self._spec.query.features)(examples)
+        raw = example_parser(self._query)(examples)
         ragged = {name: tf.io.RaggedFeature(tf.string) for name in self._lists}
         # A list that nobody gave is as long as the others': at least its column 0.
         lists = {
@@ -135,3 +118,24 @@ class ServingModel(tf.Module):
 
     def _version_of(self, batch: tf.Tensor) -> tf.Tensor:
         return tf.fill(tf.shape(batch)[:1], self._model_version)
+
+
+def save_model(release: Release, model_version: str, directory: Path) -> None:
+    """Writes the SavedModel of a release.
+
+    Args:
+        release: what the version is made from.
+        model_version: returned with every answer.
+        directory: an existing one.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        lookup_file = Path(scratch) / "candidate_ids.txt"
+        lookup_file.write_bytes("".join(f"{id_}\n" for id_ in release.corpus.ids).encode())
+        model = ServingModel(release, model_version, lookup_file)
+        custom_ops = ["Scann"] if release.kind == "scann" else []
+        tf.saved_model.save(
+            model,
+            str(directory),
+            signatures=model.signatures(),
+            options=tf.saved_model.SaveOptions(namespace_whitelist=custom_ops),
+        )

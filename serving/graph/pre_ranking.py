@@ -8,9 +8,9 @@ import tensorflow as tf
 
 from serving.graph.candidate_heads import CandidateHeads, HeadStorage, best_matches, rounded
 from tfrs_twotower.data.raw_inputs import RawBatch
-from tfrs_twotower.ranking.exact import LOWEST_SCORE
+from tfrs_twotower.ranking import LOWEST_SCORE, FloatArray, RowArray
 from tfrs_twotower.towers.linear_member import LinearMember
-from tfrs_twotower.towers.pre_ranker import PreRanker
+from tfrs_twotower.towers.pre_ranker import Member, PreRanker
 
 
 class PreRanking(tf.Module):
@@ -103,6 +103,39 @@ def as_kept(pre_ranker: PreRanker, storage: HeadStorage) -> PreRanker:
         for member in pre_ranker.members
     ]
     return replace(pre_ranker, members=tuple(members), linear=linear)
+
+
+def select_candidates(pre_ranker: PreRanker, rows: RowArray) -> PreRanker:
+    """The same pre-ranker over other candidates.
+
+    Args:
+        pre_ranker: of one corpus.
+        rows: `[n]` rows of that corpus; -1 is a candidate of which nothing is known: its heads,
+            signals and vectors are zeros.
+    """
+    linear = pre_ranker.linear
+    if linear is not None:
+        linear = LinearMember(
+            linear.inputs,
+            linear.half_lives,
+            linear.history_vectors.numpy(),
+            pick_rows(linear.candidate_vectors.numpy(), rows),
+        )
+    return PreRanker(
+        tuple(
+            Member(member.towers, tf.constant(pick_rows(member.candidate_heads.numpy(), rows)))
+            for member in pre_ranker.members
+        ),
+        pre_ranker.combination,
+        tf.constant(pick_rows(pre_ranker.candidate_signals.numpy(), rows)),
+        linear,
+    )
+
+
+def pick_rows(values: FloatArray, rows: RowArray) -> FloatArray:
+    """`values[rows]`, zeros where a row is -1."""
+    there = (rows >= 0).reshape(-1, *[1] * (values.ndim - 1))
+    return np.where(there, values[np.maximum(rows, 0)], np.float32(0.0))
 
 
 def _query_side(linear: LinearMember) -> LinearMember:

@@ -2,9 +2,6 @@
 
 import tensorflow as tf
 
-from tfrs_twotower.data.raw_inputs import raw_signature
-from tfrs_twotower.specs import FeatureSpec
-
 SERVING_DEFAULT = "serving_default"
 CANDIDATE_GENERATION = "candidate_generation"
 PRE_RANKING = "pre_ranking"
@@ -23,16 +20,6 @@ EMBEDDING = "embedding"
 MODEL_VERSION = "model_version"
 
 
-def query_inputs(spec: FeatureSpec) -> dict[str, tf.TensorSpec]:
-    """Every query feature by its name, `[batch]` or `[batch, width]`."""
-    return raw_signature(spec.query.features)
-
-
-def candidate_inputs(spec: FeatureSpec) -> dict[str, tf.TensorSpec]:
-    """Every candidate feature by its name, `[batch]` or `[batch, width]`."""
-    return raw_signature(spec.candidate.features)
-
-
 def list_inputs(*, restricts: bool) -> dict[str, tf.TensorSpec]:
     """What a request adds to its query: `exclude_ids`, `allow` and `deny`, each `[batch, n]`.
 
@@ -42,14 +29,13 @@ def list_inputs(*, restricts: bool) -> dict[str, tf.TensorSpec]:
     Args:
         restricts: whether the bundle has attributes that `allow` and `deny` speak of.
     """
-    found = LISTS if restricts else (EXCLUDE_IDS,)
-    return {name: tf.TensorSpec([None, None], tf.string, name=name) for name in found}
+    taken = LISTS if restricts else (EXCLUDE_IDS,)
+    return {name: tf.TensorSpec([None, None], tf.string, name=name) for name in taken}
 
 
-def pre_ranking_inputs(spec: FeatureSpec) -> dict[str, tf.TensorSpec]:
-    """Query features and `candidate_ids` `[batch, n]`."""
-    listed = tf.TensorSpec([None, None], tf.string, name=CANDIDATE_IDS)
-    return {**query_inputs(spec), CANDIDATE_IDS: listed}
+def listed_candidates() -> dict[str, tf.TensorSpec]:
+    """What `pre_ranking` takes beside the query: `candidate_ids` `[batch, n]`."""
+    return {CANDIDATE_IDS: tf.TensorSpec([None, None], tf.string, name=CANDIDATE_IDS)}
 
 
 def example_inputs() -> dict[str, tf.TensorSpec]:

@@ -1,6 +1,6 @@
 """What a refresh does to each candidate (keep, embed, withdraw), and the new ones' vectors."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -8,16 +8,15 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from serving.bundle.candidate_hashes import HashArray
+from serving.graph.release import HashArray
 from tfrs_twotower.errors import BundleError, EmbeddingError
-from tfrs_twotower.ranking.exact import FloatArray
+from tfrs_twotower.ranking import FloatArray, RowArray
 from tfrs_twotower.towers.tower import Tower
 
 _BATCH_SIZE = 512
 # Towers return unit vectors; normalising a vector of norm zero cannot make it one.
 _LEAST_NORM = 0.5
 RawColumns = dict[str, npt.NDArray[Any]]
-RowArray = npt.NDArray[np.int64]
 
 
 class EncodedCandidates(NamedTuple):
@@ -88,9 +87,9 @@ class CorpusChanges:
 
 
 def plan_changes(
-    kept_ids: Sequence[str],
+    kept_ids: Iterable[str],
     kept_hashes: HashArray,
-    given_ids: Sequence[str],
+    given_ids: Iterable[str],
     given_hashes: HashArray,
     withdrawn: Collection[str],
     *,

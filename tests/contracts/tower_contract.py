@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from tests.fixtures.tiny import tiny_run_config
-from tfrs_twotower.data.raw_inputs import example_parser
+from tfrs_twotower.data.raw_inputs import example_parser, raw_signature
 from tfrs_twotower.towers.build import build_towers
 from tfrs_twotower.towers.storage import load_towers, save_towers
 from tfrs_twotower.towers.tower import Tower, TowerOutput, Towers
@@ -73,7 +73,7 @@ class TowerContract:
 
     def test_a_row_of_missing_values_has_an_embedding(self, side):
         tower, _ = side
-        parse = example_parser(tower.inputs.features)
+        parse = example_parser(raw_signature(tower.inputs.features))
         embedding = tower(parse(tf.constant([tf.train.Example().SerializeToString()])))
         np.testing.assert_allclose(np.linalg.norm(embedding, axis=1), 1.0, rtol=1e-5)
 
@@ -102,7 +102,7 @@ class TowerContract:
         np.testing.assert_array_equal(tower(raw), tower(raw))
 
     def test_every_weight_is_trained(self, towers, corpus, test_queries):
-        parse = example_parser(towers.query.inputs.features)
+        parse = example_parser(raw_signature(towers.query.inputs.features))
         nothing = parse(tf.constant([tf.train.Example().SerializeToString()]))
         queries = {
             name: tf.concat([value, nothing[name]], axis=0)

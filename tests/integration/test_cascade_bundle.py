@@ -88,14 +88,14 @@ def test_a_person_restricts_an_answer(context, bundle):
 @pytest.mark.slow  # a second export; that other lists are noticed is a quick test of their own
 def test_a_pre_ranker_that_was_changed_in_the_graph_is_not_published(context, monkeypatch):
     """The heads of the graph belong to other candidates than those of the artifact."""
-    from serving.bundle import writing as bundle_module
+    from serving.graph import cascade as cascade_module
     from serving.graph.pre_ranking import PreRanking
 
     class Turned(PreRanking):
         def __call__(self, raw, rows, retrieval_scores):
             return super().__call__(raw, (rows + 1) % 40, retrieval_scores)
 
-    monkeypatch.setattr(bundle_module, "PreRanking", Turned)
+    monkeypatch.setattr(cascade_module, "PreRanking", Turned)
     before = list_versions(context.layout.bundle / "tiny")
     with pytest.raises(BundleError, match="answers differ from those of index and pre_ranker"):
         export.run(context)

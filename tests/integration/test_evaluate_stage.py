@@ -83,7 +83,7 @@ def test_the_same_run_gives_the_same_document(context, document):
 def test_what_is_loaded_is_what_was_written(context, inputs):
     source = context.layout.preprocessed
     corpus = load_corpus(source, context.spec)
-    assert list(inputs.corpus.ids) == [name.decode() for name in corpus.ids]
+    assert list(inputs.corpus.ids) == corpus.ids.tolist()
     written = [
         (row["query_id"], row["candidate_id"], row["timestamp"], row["split"])
         for row in rows_of(source, "interactions-*.parquet")
@@ -109,7 +109,7 @@ def test_training_facts(context):
     assert facts.query_texts is None  # the spec has a history: the check is of pairs, not texts
     corpus = load_corpus(context.layout.preprocessed, context.spec)
     assert facts.candidate_vocabulary
-    assert set(facts.candidate_vocabulary) <= {name.decode() for name in corpus.ids}
+    assert set(facts.candidate_vocabulary) <= set(corpus.ids)
     assert all(name.startswith("user_") for name in facts.query_vocabulary)
 
 

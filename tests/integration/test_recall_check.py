@@ -9,6 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from serving.bundle.loading import load_bundle
+from serving.bundle.refresh_files import RefreshFiles
 from serving.client.recall_check import RecallCheck, prometheus_text
 from tests.fixtures.small_release import K, small_queries
 from tests.unit.pipelines.cli.command import twotower
@@ -155,9 +156,7 @@ def test_no_endpoint(monkeypatch, capsys, bundle, queries):
 
 def test_vectors_are_those_of_the_version(bundle, queries):
     """The exact search of the check, worked out here from the bundle's own answers."""
-    from serving.bundle.refresh_files import read_corpus
-
-    corpus = read_corpus(bundle.directory)
+    corpus = RefreshFiles(bundle.directory).corpus()
     raw = small_queries(NUM_QUERIES)
     embeddings = bundle.call("query_embedding", raw)["embedding"]
     lists = bundle.call(
@@ -165,6 +164,6 @@ def test_vectors_are_those_of_the_version(bundle, queries):
         {**raw, **{name: [[""]] * NUM_QUERIES for name in ("exclude_ids", "allow", "deny")}},
     )
     best = np.argsort(-(embeddings @ corpus.vectors.T), axis=1, kind="stable")[:, :K]
-    assert np.array(corpus.ids)[best].tolist() == [
+    assert corpus.ids[best].tolist() == [
         [name.decode() for name in line] for line in lists["candidate_ids"]
     ]

@@ -3,6 +3,7 @@
 from tfrs_twotower.artifacts.layout import Layout, shard_of
 from tfrs_twotower.artifacts.manifest import (
     MANIFEST_NAME,
+    Lineage,
     Manifest,
     fingerprint,
     read_manifest,
@@ -20,6 +21,7 @@ from tfrs_twotower.artifacts.writing import (
 __all__ = [
     "MANIFEST_NAME",
     "Layout",
+    "Lineage",
     "Manifest",
     "commit",
     "fingerprint",

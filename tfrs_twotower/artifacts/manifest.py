@@ -2,9 +2,10 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -62,6 +63,17 @@ def fingerprint(value: Any) -> str:
         value = value.model_dump(mode="json")
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class Lineage(NamedTuple):
+    """What a manifest says about where an artifact came from."""
+
+    spec_fingerprint: str
+    """Of the feature spec."""
+    config_fingerprint: str
+    """Of the config sections that the stage reads."""
+    parents: Mapping[str, str]
+    """Fingerprint of each artifact it was made from, by kind."""
 
 
 class FileEntry(BaseModel):

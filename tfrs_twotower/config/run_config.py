@@ -61,7 +61,7 @@ def load_run_config(path: Path, overrides: tuple[str, ...] = ()) -> RunConfig:
         )
     data.setdefault("name", path.stem)
     for override in overrides:
-        _apply(data, override)
+        apply_override(data, override)
     config = parse(RunConfig, data, str(path), ConfigError)
     _check(config, str(path))
     return config
@@ -94,7 +94,12 @@ def data_root(config: RunConfig, config_path: Path) -> Path:
     return Path(os.environ.get(DATA_VARIABLE) or "data").resolve()
 
 
-def _apply(data: dict[str, Any], override: str) -> None:
+def apply_override(data: dict[str, Any], override: str) -> None:
+    """Sets a key of a document's content as `--set` says: `a.b=value`, the value YAML.
+
+    Raises:
+        ConfigError: it is not of that form.
+    """
     keys, equals, value = override.partition("=")
     if not equals or not keys:
         raise ConfigError(f"--set {override}: expected a.b=value, such as training.batch_size=512")

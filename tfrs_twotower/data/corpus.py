@@ -1,20 +1,20 @@
 """The corpus: every candidate with its raw features, in the one order that rows refer to."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from tfrs_twotower.artifacts.layout import CORPUS_GLOB
 from tfrs_twotower.data.raw_inputs import pad_raw, parse_spec, read_records
-from tfrs_twotower.errors import CorruptArtifact
+from tfrs_twotower.errors import CorruptArtifact, DataError
+from tfrs_twotower.ranking import FloatArray
 from tfrs_twotower.specs import Feature, FeatureSpec, TextFeature
 
 _BATCH_SIZE = 4096
@@ -41,37 +41,133 @@ def joined_texts(
 
 @dataclass(frozen=True)
 class Corpus:
-    """Candidates sorted by the bytes of their ids; a candidate's position is its `row`."""
+    """All candidates at one time, sorted by id; a candidate's position is its `row`.
 
-    ids: npt.NDArray[np.object_]
-    """`[num_candidates]` bytes, sorted, distinct."""
-    titles: npt.NDArray[np.object_]
-    """`[num_candidates]` bytes; b"" where the data has no title."""
-    raw: dict[str, npt.NDArray[Any]]
-    """Raw features, `[num_candidates]` or `[num_candidates, width]`."""
+    Ids and titles are `str`, which sort like their UTF-8 bytes. TensorFlow gives and takes bytes:
+    what it parsed is decoded here, and strings that become a tensor are encoded by TensorFlow.
+    """
+
+    ids: NDArray[np.object_]
+    """`[num_candidates]` str, sorted, distinct."""
+    titles: NDArray[np.object_]
+    """`[num_candidates]` str; "" where the data has no title."""
+    raw: dict[str, NDArray[Any]] = field(default_factory=dict)
+    """Raw features as TensorFlow parsed them (strings are bytes), `[num_candidates]` or
+    `[num_candidates, width]`; empty where they were not read."""
+    _vectors: FloatArray | None = None
+
+    @classmethod
+    def of(
+        cls,
+        ids: Sequence[str] | NDArray[Any],
+        vectors: NDArray[Any] | Sequence[Sequence[float]],
+        titles: Sequence[str] | None = None,
+        *,
+        where: str = "corpus",
+    ) -> "Corpus":
+        """A corpus of candidates whose vectors were made elsewhere.
+
+        Args:
+            ids: `[num_candidates]` text, or UTF-8 bytes, in any order.
+            vectors: `[num_candidates, embedding_dim]` numbers, in the order of `ids`; kept as
+                float32, at whatever length they have.
+            titles: `[num_candidates]`, in the order of `ids`; without them there are none.
+            where: they came from, for messages.
+
+        Raises:
+            DataError: there is no candidate, an id is empty, not text or stands twice, a vector is
+                not finite, or the lengths differ.
+        """
+        names = [id_.decode() if isinstance(id_, bytes) else id_ for id_ in ids]
+        shown = [""] * len(names) if titles is None else [title or "" for title in titles]
+        if not len(names) == len(shown) == len(vectors):
+            raise DataError(
+                f"{where}: found {len(names)} ids, {len(vectors)} vectors and {len(shown)} titles; "
+                "there must be one of each for every candidate. Give them in the same order."
+            )
+        _check_ids(names, where)
+        rows = checked_vectors(vectors, where, ids=names)
+        order = sorted(range(len(names)), key=names.__getitem__)
+        return cls(_strings(names)[order], _strings(shown)[order], {}, rows[order])
 
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def vectors(self) -> FloatArray:
+        """`[num_candidates, embedding_dim]`.
+
+        Raises:
+            ValueError: the corpus was read without them.
+        """
+        if self._vectors is None:
+            raise ValueError("this corpus has no vectors; give it some by `with_vectors`")
+        return self._vectors
+
+    def with_vectors(self, vectors: FloatArray) -> "Corpus":
+        """The same candidates with vectors `[num_candidates, embedding_dim]`, in row order."""
+        return Corpus(self.ids, self.titles, self.raw, vectors)
+
     @cached_property
     def _rows(self) -> dict[bytes, int]:
-        return {candidate_id: row for row, candidate_id in enumerate(self.ids)}
+        return {candidate_id.encode(): row for row, candidate_id in enumerate(self.ids)}
 
-    def row_of(self, ids: Iterable[bytes | str]) -> npt.NDArray[np.int32]:
-        """Rows of candidate ids; -1 for an id that is not in the corpus."""
+    def row_of(self, ids: Iterable[bytes | str]) -> NDArray[np.int32]:
+        """Rows of candidate ids, text or as TensorFlow gives them; -1 for an unknown id."""
         rows = self._rows
         encoded = (id_.encode() if isinstance(id_, str) else id_ for id_ in ids)
         return np.fromiter((rows.get(id_, -1) for id_ in encoded), np.int32)
 
-    def take(self, rows: npt.NDArray[np.integer]) -> "Corpus":
+    def take(self, rows: NDArray[np.integer]) -> "Corpus":
         """Some candidates; the rows must ascend."""
         raw = {name: values[rows] for name, values in self.raw.items()}
-        return Corpus(self.ids[rows], self.titles[rows], raw)
+        vectors = None if self._vectors is None else self._vectors[rows]
+        return Corpus(self.ids[rows], self.titles[rows], raw, vectors)
 
-    def batches(self, batch_size: int) -> Iterable[dict[str, npt.NDArray[Any]]]:
+    def batches(self, batch_size: int) -> Iterable[dict[str, NDArray[Any]]]:
         """Raw features of consecutive rows."""
         for start in range(0, len(self), batch_size):
             yield {name: values[start : start + batch_size] for name, values in self.raw.items()}
+
+
+def checked_vectors(
+    vectors: ArrayLike,
+    where: str,
+    dim: int | None = None,
+    ids: Sequence[str] | None = None,
+) -> FloatArray:
+    """Vectors `[n, dim]` of any numbers as float32.
+
+    Args:
+        vectors: at least one.
+        where: they came from, for messages.
+        dim: the width that they must have; None is any.
+        ids: of the vectors, for messages.
+
+    Raises:
+        DataError: they are not a matrix of finite numbers, or of another width.
+    """
+    try:
+        matrix = np.asarray(vectors)
+    except ValueError:  # lists of different lengths
+        matrix = np.empty(0, object)
+    fits = matrix.ndim == 2 and matrix.size and dim in (None, matrix.shape[1])
+    if not fits or matrix.dtype.kind not in "fiu":
+        raise DataError(
+            f"{where}: found vectors of type {matrix.dtype} and shape {matrix.shape}, expected "
+            f"numbers [num_vectors, {dim or 'dim'}] with at least one of each. Give every id one "
+            "vector, all of the same width."
+        )
+    with np.errstate(over="ignore"):
+        matrix = np.ascontiguousarray(matrix, np.float32)
+    bad = np.flatnonzero(~np.isfinite(matrix).all(axis=1))
+    if len(bad):
+        first = f"record {bad[0] + 1}" if ids is None else f"that of {ids[bad[0]]!r}"
+        raise DataError(
+            f"{where}: {len(bad)} of {len(matrix)} vectors hold a NaN or infinite number (of "
+            f"float32), first {first}. All must be finite: remove or correct them."
+        )
+    return matrix
 
 
 def load_corpus(preprocessed_dir: Path, spec: FeatureSpec) -> Corpus:
@@ -107,17 +203,39 @@ def parse_corpus(records: tf.data.Dataset, spec: FeatureSpec, where: Path) -> Co
     if not batches:
         raise CorruptArtifact(f"{where}: the corpus is empty. Run preprocess again.")
     columns = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
-    ids = columns.pop("_candidate_id")
+    ids, titles = (_decoded(columns.pop(name)) for name in ("_candidate_id", "_title"))
     order = np.argsort(ids, kind="stable")
-    _refuse_duplicates(ids[order], where)
-    titles = columns.pop("_title")[order]
-    return Corpus(ids[order], titles, {name: values[order] for name, values in columns.items()})
-
-
-def _refuse_duplicates(ids: Sequence[bytes] | npt.NDArray[np.object_], where: Path) -> None:
-    for first, second in pairwise(ids):
+    for first, second in pairwise(ids[order]):
         if first == second:
             raise CorruptArtifact(
-                f"{where}: the candidate {first.decode(errors='replace')!r} stands twice in the "
-                "corpus. Run preprocess again."
+                f"{where}: the candidate {first!r} stands twice in the corpus. Run preprocess "
+                "again."
             )
+    raw = {name: values[order] for name, values in columns.items()}
+    return Corpus(ids[order], titles[order], raw)
+
+
+def _check_ids(ids: Sequence[Any], where: str) -> None:
+    seen: set[str] = set()
+    for place, id_ in enumerate(ids):
+        if not isinstance(id_, str) or not id_:
+            raise DataError(
+                f"{where}: the id of record {place + 1} is {id_!r}; an id is text and not empty. "
+                "Correct it, or turn ids into text."
+            )
+        if id_ in seen:
+            raise DataError(
+                f"{where}: the id {id_!r} stands twice, again in record {place + 1}; every id must "
+                "stand once. Remove one of the two."
+            )
+        seen.add(id_)
+
+
+def _strings(values: Sequence[str]) -> NDArray[np.object_]:
+    strings = np.empty(len(values), object)
+    strings[:] = values
+    return strings
+
+
+def _decoded(values: NDArray[np.object_]) -> NDArray[np.object_]:
+    return _strings([value.decode() for value in values.tolist()])

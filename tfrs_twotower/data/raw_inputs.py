@@ -1,10 +1,11 @@
 """Raw inputs of a tower: their shapes in a batch, how a tf.Example carries them, their shards."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower import specs
@@ -46,37 +47,43 @@ def raw_signature(features: Sequence[specs.Feature]) -> dict[str, tf.TensorSpec]
 
 def parse_spec(features: Sequence[specs.Feature]) -> dict[str, Any]:
     """The features' specification for `tf.io.parse_example`; absent ones become missing values."""
-    return {feature.name: _parsed(feature) for feature in features}
+    return {name: _parsed(taken) for name, taken in raw_signature(features).items()}
 
 
-def _parsed(feature: specs.Feature) -> Any:
-    if fixed_width(feature) is not None:
+def _parsed(taken: tf.TensorSpec) -> Any:
+    """Lists of strings may be of any length; of numbers, an Example has all or none."""
+    if taken.shape.rank == 2 and taken.dtype == tf.string:
         return tf.io.RaggedFeature(tf.string, row_splits_dtype=tf.int64)
-    if isinstance(feature, specs.NumericFeature):
-        return tf.io.FixedLenFeature([], tf.float32, float("nan"))
-    if isinstance(feature, specs.TimestampFeature):
-        return tf.io.FixedLenFeature([], tf.int64, specs.MISSING_TIME)
-    return tf.io.FixedLenFeature([], tf.string, "")
+    missing = {tf.string: "", tf.int64: specs.MISSING_TIME, tf.float32: float("nan")}[taken.dtype]
+    shape = list(taken.shape[1:])
+    return tf.io.FixedLenFeature(shape, taken.dtype, np.full(shape, missing).tolist())
 
 
 def pad_raw(parsed: dict[str, Any], features: Sequence[specs.Feature]) -> RawBatch:
     """The raw features of a parsed batch; lists are cut and padded with "" to their fixed width."""
-    raw = {}
-    for feature in features:
-        value = parsed[feature.name]
-        width = fixed_width(feature)
-        raw[feature.name] = (
-            value if width is None else value.to_tensor(default_value="", shape=[None, width])
-        )
-    return raw
+    return _padded(parsed, raw_signature(features))
 
 
-def example_parser(features: Sequence[specs.Feature]) -> Callable[[tf.Tensor], RawBatch]:
-    """Makes the function from serialized tf.Examples `[batch]` to the raw batch of a tower."""
-    spec = parse_spec(features)
+def _padded(parsed: Mapping[str, Any], inputs: Mapping[str, tf.TensorSpec]) -> RawBatch:
+    return {
+        name: parsed[name].to_tensor(default_value="", shape=[None, taken.shape[1]])
+        if isinstance(parsed[name], tf.RaggedTensor)
+        else parsed[name]
+        for name, taken in inputs.items()
+    }
+
+
+def example_parser(inputs: Mapping[str, tf.TensorSpec]) -> Callable[[tf.Tensor], RawBatch]:
+    """Makes the function from serialized tf.Examples `[batch]` to the raw batch of a tower.
+
+    Args:
+        inputs: what the tower takes, as `raw_signature`: string, int64 or float32, `[None]` or
+            `[None, width]`. What an Example does not have becomes "", -1 or NaN.
+    """
+    features = {name: _parsed(taken) for name, taken in inputs.items()}
 
     def parse(serialized: tf.Tensor) -> RawBatch:
-        return pad_raw(tf.io.parse_example(serialized, spec), features)
+        return _padded(tf.io.parse_example(serialized, features), inputs)
 
     return parse
 

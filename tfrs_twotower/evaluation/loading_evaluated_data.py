@@ -70,7 +70,7 @@ def load_inputs(
     """
     source = layout.preprocessed
     corpus = load_corpus(source, spec)
-    ids = [candidate_id.decode() for candidate_id in corpus.ids]
+    ids = corpus.ids.tolist()
     counts, recent_counts = _frequencies(source, ids)
     has_validation = read_manifest(source, "preprocessed").counts.get("validation_queries", 0) > 0
     test_queries = load_evaluation_queries(source, "test", spec, corpus)
@@ -79,7 +79,7 @@ def load_inputs(
         dataset=spec.name,
         corpus=CorpusTable(
             ids=ids,
-            titles=[title.decode() for title in corpus.titles],
+            titles=corpus.titles.tolist(),
             count=counts,
             recent_count=recent_counts,
             texts=joined_texts(corpus.raw, spec.candidate.features),
@@ -183,7 +183,7 @@ def _read_parquet(directory: Path, glob: str) -> pa.Table:
     return pa.concat_tables([pq.read_table(path) for path in find_shards(directory, glob)])
 
 
-def _vectors_of(embeddings: Embeddings, ids: list[str], where: str) -> NDArray[np.float32]:
+def _vectors_of(embeddings: Corpus | Embeddings, ids: list[str], where: str) -> NDArray[np.float32]:
     places = pc.index_in(pa.array(ids, pa.string()), pa.array(embeddings.ids, pa.string()))
     if places.null_count:
         missing = ids[pc.index(places.is_null(), True).as_py()]

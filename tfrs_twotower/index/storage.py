@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
 from tfrs_twotower.index.answers import Search
 from tfrs_twotower.index.build import BuiltIndex
@@ -23,19 +24,28 @@ PARAMETERS_NAME = "index.json"
 
 @dataclass(frozen=True)
 class Index:
-    """A corpus with its embeddings and, for an approximate search, what was trained on them."""
+    """A corpus and how it is searched."""
 
+    corpus: Corpus
+    """With vectors."""
     kind: Kind
-    candidate_ids: list[str]
-    """In row order: sorted as UTF-8 bytes."""
-    titles: list[str]
-    """In row order; "" where there is none."""
-    vectors: FloatArray
-    """`[num_candidates, embedding_dim]`."""
     trained: dict[str, npt.NDArray[Any]] | None = None
+    """Arrays of the approximate search; None for exact search."""
     parameters: SearchParameters | None = None
+    """Its search parameters; None for exact search."""
     int8: bool = False
     """Whether the search of its own kind keeps the vectors in eight bits."""
+
+    @classmethod
+    def of(cls, corpus: Corpus, built: BuiltIndex) -> "Index":
+        """The index that was built from the vectors of a corpus."""
+        searched = corpus.with_vectors(built.vectors)
+        return cls(searched, built.quality.kind, built.trained, built.parameters, built.int8)
+
+    @property
+    def vectors(self) -> FloatArray:
+        """`[num_candidates, embedding_dim]`."""
+        return self.corpus.vectors
 
     def exact_search(self) -> ExactSearch:
         """A searcher that scores every candidate."""
@@ -52,19 +62,18 @@ class Index:
         return make_search(self.kind, self.vectors, self.trained, self.parameters, max_excluded)
 
 
-def save_index(
-    directory: Path, built: BuiltIndex, candidate_ids: list[str], titles: list[str]
-) -> None:
+def save_index(directory: Path, index: Index) -> None:
     """Writes an index; the same index gives the same bytes."""
-    np.savez(directory / CANDIDATES_NAME, ids=_encoded(candidate_ids), titles=_encoded(titles))
-    np.save(directory / VECTORS_NAME, built.vectors)
-    parameters = asdict(built.parameters) if built.parameters else None
-    described = {"kind": built.quality.kind, "parameters": parameters, "int8": built.int8}
+    corpus = index.corpus
+    np.savez(directory / CANDIDATES_NAME, ids=_encoded(corpus.ids), titles=_encoded(corpus.titles))
+    np.save(directory / VECTORS_NAME, corpus.vectors)
+    parameters = asdict(index.parameters) if index.parameters else None
+    described = {"kind": index.kind, "parameters": parameters, "int8": index.int8}
     text = json.dumps(described, indent=2) + "\n"
     (directory / PARAMETERS_NAME).write_text(text, encoding="utf-8")
-    if built.trained is not None:
-        arrays: dict[str, Any] = dict(built.trained)
-        np.savez(directory / f"{built.quality.kind}.npz", **arrays)
+    if index.trained is not None:
+        arrays: dict[str, Any] = dict(index.trained)
+        np.savez(directory / f"{index.kind}.npz", **arrays)
 
 
 def load_index(directory: Path) -> Index:
@@ -78,7 +87,7 @@ def load_index(directory: Path) -> Index:
         described = json.loads((directory / PARAMETERS_NAME).read_text(encoding="utf-8"))
         with np.load(directory / CANDIDATES_NAME, allow_pickle=False) as candidates:
             ids, titles = _decoded(candidates["ids"]), _decoded(candidates["titles"])
-        vectors = np.load(directory / VECTORS_NAME, allow_pickle=False)
+        corpus = Corpus(ids, titles, {}, np.load(directory / VECTORS_NAME, allow_pickle=False))
         trained, parameters = None, None
         kind, int8 = described["kind"], described["int8"]
         if kind != "brute_force":
@@ -91,12 +100,12 @@ def load_index(directory: Path) -> Index:
         raise CorruptArtifact(
             f"{directory}: cannot be read as an index: {cause}. Run build-index again."
         ) from cause
-    return Index(kind, ids, titles, vectors, trained, parameters, int8)
+    return Index(corpus, kind, trained, parameters, int8)
 
 
-def _encoded(values: list[str]) -> npt.NDArray[np.bytes_]:
+def _encoded(values: npt.NDArray[np.object_]) -> npt.NDArray[np.bytes_]:
     return np.array([value.encode() for value in values], np.bytes_)
 
 
-def _decoded(values: npt.NDArray[np.bytes_]) -> list[str]:
-    return [value.decode() for value in values.tolist()]
+def _decoded(values: npt.NDArray[np.bytes_]) -> npt.NDArray[np.object_]:
+    return np.array([value.decode() for value in values.tolist()], object)

@@ -106,8 +106,7 @@ def embed_corpus(
     if len(bad):
         raise EmbeddingError(
             f"found {len(bad)} candidates whose embedding is not finite, such as "
-            f"{corpus.ids[bad[0]].decode(errors='replace')!r}. Look at their features, then train "
-            "again."
+            f"{corpus.ids[bad[0]]!r}. Look at their features, then train again."
         )
     return vectors
 

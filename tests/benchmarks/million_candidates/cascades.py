@@ -10,16 +10,17 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from serving.bundle.writing import BundleOptions, BundleSource, write_bundle
+from serving.bundle.writing import write_bundle
 from serving.graph.candidate_heads import HeadStorage
+from serving.graph.release import Release, ReleaseSettings
+from serving.graph.towers import TowerPair
 from tests.benchmarks.million_candidates.world import Floats, World
-from tests.fixtures.tiny import tiny_spec
-from tfrs_twotower.documents import parse
-from tfrs_twotower.errors import FeatureSpecError
+from tfrs_twotower.artifacts import Lineage
+from tfrs_twotower.config import ExportConfig, IndexConfig
+from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.index.quality import Kind, SearchParameters
 from tfrs_twotower.index.storage import Index
 from tfrs_twotower.layers.initial import WeightMaker
-from tfrs_twotower.specs import FeatureSpec
 from tfrs_twotower.towers.pre_ranker import Combination, Member, PreRanker
 from tfrs_twotower.towers.tower import PairScorer, TowerOutput
 
@@ -39,10 +40,9 @@ class Own:
     def index(self, world: World) -> Index:
         """The index of the world's candidates."""
         count = len(world.vectors)
-        ids = [f"c{row:07d}" for row in range(count)]
-        return Index(
-            self.kind, ids, [""] * count, world.vectors, self.arrays, self.parameters, self.int8
-        )
+        ids = np.array([f"c{row:07d}" for row in range(count)], object)
+        corpus = Corpus(ids, np.full(count, "", object), {}, world.vectors)
+        return Index(corpus, self.kind, self.arrays, self.parameters, self.int8)
 
     def bytes(self, world: World) -> int:
         """What its search keeps in memory."""
@@ -70,13 +70,6 @@ class LookupTower(tf.Module):
         return TowerOutput(self(raw), heads=heads)
 
 
-def spec() -> FeatureSpec:
-    data = tiny_spec().model_dump(mode="json")
-    for side in ("query", "candidate"):
-        data[side]["features"] = [{"name": NUMBER, "kind": "numeric"}]
-    return parse(FeatureSpec, data, "million_candidates", FeatureSpecError)
-
-
 def pre_ranker(world: World, depth: int) -> PreRanker:
     """One member of `NUM_HEADS` query and candidate heads, and a number for each candidate."""
     tower = LookupTower(world.queries, world.query_heads)
@@ -96,22 +89,26 @@ def write_cascade(
     bundle: Path, world: World, own: Own, heads: HeadStorage, *, depth: int, k: int
 ) -> Path:
     """Exports a cascade; the directory of its version."""
-    source = BundleSource(
-        spec(),
+    taken = {NUMBER: tf.TensorSpec([None], tf.float32, name=NUMBER)}
+    towers = TowerPair(
         LookupTower(world.queries, world.query_heads),
         LookupTower(world.vectors[:1], world.candidate_heads[:1]),
-        own.index(world),
-        {"model": "0" * 16, "index": "0" * 16},
-        "0" * 16,
-        pre_ranker(world, depth),
+        query_inputs=taken,
+        candidate_inputs=taken,
     )
-    options = BundleOptions(
-        bundle.name,
-        exact=False,
+    export = ExportConfig(
         k=k,
         max_excluded=1000,
         allowed_batch_sizes=(1, 32),
         keep_versions=1,
         candidate_heads=heads,
     )
-    return write_bundle(bundle, source, options).directory
+    release = Release(
+        ReleaseSettings(name=bundle.name, exact=False, export=export, index=IndexConfig()),
+        towers,
+        own.index(world),
+        world.queries[:0],
+        Lineage("0" * 16, "0" * 16, {"model": "0" * 16, "index": "0" * 16}),
+        pre_ranker(world, depth),
+    )
+    return write_bundle(bundle, release).directory

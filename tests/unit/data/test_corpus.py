@@ -3,8 +3,14 @@ import shutil
 import numpy as np
 import pytest
 
-from tfrs_twotower.data.corpus import joined_texts, load_corpus
-from tfrs_twotower.errors import CorruptArtifact
+from tfrs_twotower.data.corpus import Corpus, joined_texts, load_corpus
+from tfrs_twotower.errors import CorruptArtifact, DataError
+
+VECTORS = np.arange(6, dtype=np.float64).reshape(3, 2)
+
+
+def encoded(strings):
+    return np.array([value.encode() for value in strings], object)
 
 
 def test_rows_are_positions_in_byte_order(corpus):
@@ -15,8 +21,8 @@ def test_rows_are_positions_in_byte_order(corpus):
 
 
 def test_features_stay_with_their_candidate(corpus):
-    assert (corpus.raw["item_id"] == corpus.ids).all()
-    assert (corpus.raw["title"] == corpus.titles).all()
+    assert (corpus.raw["item_id"] == encoded(corpus.ids)).all()
+    assert (corpus.raw["title"] == encoded(corpus.titles)).all()
     assert corpus.raw["topics"].shape == (40, 3)
 
 
@@ -24,7 +30,7 @@ def test_batches_cover_the_corpus_in_order(corpus):
     batches = list(corpus.batches(15))
     assert [len(batch["item_id"]) for batch in batches] == [15, 15, 10]
     together = np.concatenate([batch["item_id"] for batch in batches])
-    assert (together == corpus.ids).all()
+    assert (together == encoded(corpus.ids)).all()
 
 
 def test_a_repeated_candidate_is_refused(preprocessed, spec, tmp_path):
@@ -33,6 +39,47 @@ def test_a_repeated_candidate_is_refused(preprocessed, spec, tmp_path):
         shutil.copy(shard, tmp_path / f"corpus-0000{number}-of-00002.tfrecord.gz")
     with pytest.raises(CorruptArtifact, match=r"'item_.*' stands twice in the corpus"):
         load_corpus(tmp_path, spec)
+
+
+def test_vectors_made_elsewhere_come_in_the_order_of_their_ids():
+    corpus = Corpus.of([b"b", "\U0001d11e", "\uffff"], VECTORS, ["B", None, "last but one"])
+    assert corpus.ids.tolist() == ["b", "\uffff", "\U0001d11e"]
+    assert [name.encode() for name in corpus.ids] == sorted(name.encode() for name in corpus.ids)
+    assert corpus.titles.tolist() == ["B", "last but one", ""]
+    np.testing.assert_array_equal(corpus.vectors, [[0, 1], [4, 5], [2, 3]])
+    assert corpus.vectors.dtype == np.float32
+    some = corpus.take(np.array([0, 2]))
+    assert (some.ids.tolist(), some.raw) == (["b", "\U0001d11e"], {})
+    np.testing.assert_array_equal(some.vectors, [[0, 1], [2, 3]])
+
+
+def test_a_corpus_without_vectors_says_so(corpus):
+    with pytest.raises(ValueError, match="this corpus has no vectors"):
+        corpus.vectors  # noqa: B018
+    vectors = np.zeros((40, 2), np.float32)
+    assert corpus.with_vectors(vectors).take(np.array([1])).vectors.shape == (1, 2)
+    assert corpus.with_vectors(vectors).raw == corpus.raw
+
+
+BAD = [
+    (["a", "b", "a"], VECTORS, "the id 'a' stands twice, again in record 3"),
+    (["a", "", "c"], VECTORS, "the id of record 2 is ''; an id is text and not empty"),
+    ([1, 2, 3], VECTORS, "the id of record 1 is 1; an id is text"),
+    (["a", "b"], VECTORS, "found 2 ids, 3 vectors and 2 titles"),
+    (["a", "b", "c"], [[1.0], [np.nan], [np.inf]], "2 of 3 vectors hold a NaN .*that of 'b'"),
+    (["a"], [[1e300]], "1 of 1 vectors hold a NaN or infinite number"),
+    (["a", "b"], [[1.0], [1.0, 2.0]], "found vectors of type object"),
+    (["a"], [["x"]], "expected numbers"),
+    (["a"], [1.0], r"shape \(1,\), expected numbers \[num_vectors, dim\]"),
+    ([], np.zeros((0, 2)), "with at least one of each"),
+]
+
+
+@pytest.mark.parametrize("number", range(len(BAD)))
+def test_what_is_no_corpus(number):
+    ids, vectors, message = BAD[number]
+    with pytest.raises(DataError, match=f"^here: .*{message}"):
+        Corpus.of(ids, vectors, where="here")
 
 
 def test_text_features_are_joined_in_the_order_of_the_spec(spec):

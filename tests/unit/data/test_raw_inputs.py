@@ -32,7 +32,7 @@ def test_signature_has_the_shapes_of_the_spec(spec):
 
 
 def test_absent_features_are_missing_values(spec):
-    raw = example_parser(spec.query.features)(tf.constant([example()]))
+    raw = example_parser(raw_signature(spec.query.features))(tf.constant([example()]))
     assert raw["user_id"].numpy().tolist() == [b""]
     assert raw["interests"].numpy().tolist() == [[b"", b"", b""]]
     assert np.isnan(raw["age"].numpy()).all()
@@ -45,14 +45,15 @@ def test_lists_are_padded_and_cut(spec):
         example(interests=words(b"a"), history=words(*[b"x%d" % i for i in range(9)])),
         example(interests=words(b"a", b"b", b"c", b"d")),
     ]
-    raw = example_parser(spec.query.features)(tf.constant(serialized))
+    raw = example_parser(raw_signature(spec.query.features))(tf.constant(serialized))
     assert raw["interests"].numpy().tolist() == [[b"a", b"", b""], [b"a", b"b", b"c"]]
     assert raw["history"].numpy()[0].tolist() == [b"x0", b"x1", b"x2", b"x3", b"x4", b"x5"]
 
 
 def test_parsed_examples_fit_the_signature(spec):
     parse = tf.function(
-        example_parser(spec.query.features), input_signature=[tf.TensorSpec([None], tf.string)]
+        example_parser(raw_signature(spec.query.features)),
+        input_signature=[tf.TensorSpec([None], tf.string)],
     )
     outputs = parse.get_concrete_function().structured_outputs
     for name, expected in raw_signature(spec.query.features).items():

@@ -3,13 +3,18 @@ import pytest
 
 from tests.contracts.searcher_contract import unit_vectors
 from tfrs_twotower.config import IndexConfig
+from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
 from tfrs_twotower.index.build import build_index
 from tfrs_twotower.index.quality import read_quality
-from tfrs_twotower.index.storage import load_index, save_index
+from tfrs_twotower.index.storage import Index, load_index, save_index
 
 IDS = ["a", "b", "é", "日本"]
 TITLES = ["A", "", "E\n", "Nippon"]
+
+
+def index_of(built):
+    return Index.of(Corpus(np.array(IDS, object), np.array(TITLES, object)), built)
 
 
 @pytest.mark.parametrize("kind", ["brute_force", "scann", "ivf"])
@@ -18,10 +23,11 @@ def test_round_trip(tmp_path, kind):
         pytest.importorskip("scann")
     vectors = unit_vectors(4, 6, 0)
     built = build_index(vectors, vectors, IndexConfig(kind=kind, k=2))
-    save_index(tmp_path, built, IDS, TITLES)
+    save_index(tmp_path, index_of(built))
     built.quality.write(tmp_path)
     index = load_index(tmp_path)
-    assert (index.kind, index.candidate_ids, index.titles) == (kind, IDS, TITLES)
+    corpus = index.corpus
+    assert (index.kind, corpus.ids.tolist(), corpus.titles.tolist()) == (kind, IDS, TITLES)
     np.testing.assert_array_equal(index.vectors, vectors)
     assert index.search().search(vectors, 1)[1].numpy().tolist() == [[0], [1], [2], [3]]
     assert read_quality(tmp_path) == built.quality
@@ -30,7 +36,7 @@ def test_round_trip(tmp_path, kind):
 def test_eight_bits_stay_eight_bits(tmp_path):
     vectors = unit_vectors(4, 6, 0)
     config = IndexConfig(kind="brute_force", vectors="int8", k=2)
-    save_index(tmp_path, build_index(vectors, vectors, config), IDS, TITLES)
+    save_index(tmp_path, index_of(build_index(vectors, vectors, config)))
     index = load_index(tmp_path)
     assert index.int8
     assert not index.search().is_exact

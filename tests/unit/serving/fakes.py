@@ -1,14 +1,21 @@
 """A bundle without training: towers that look strings up in a fixed table of vectors."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
-from serving.bundle.writing import BundleOptions, BundleSource, WrittenBundle, write_bundle
+from serving.bundle.publishing import WrittenBundle
+from serving.bundle.writing import write_bundle
+from serving.graph.release import Release, ReleaseSettings
+from serving.graph.towers import TowerPair
 from tests.contracts.searcher_contract import unit_vectors
 from tests.fixtures.tiny import tiny_spec
-from tfrs_twotower.config import IndexConfig
+from tfrs_twotower.artifacts import Lineage, fingerprint
+from tfrs_twotower.config import ExportConfig, IndexConfig
+from tfrs_twotower.data.corpus import Corpus
+from tfrs_twotower.data.raw_inputs import raw_signature
 from tfrs_twotower.documents import parse
 from tfrs_twotower.errors import FeatureSpecError
 from tfrs_twotower.index.build import build_index
@@ -50,33 +57,47 @@ def fake_spec() -> FeatureSpec:
     return parse(FeatureSpec, data, "fake_spec", FeatureSpecError)
 
 
-def fake_index(kind: str, k: int = 6) -> Index:
-    built = build_index(VECTORS, VECTORS, IndexConfig(kind=kind, k=k, num_reordering_candidates=25))
+def fake_corpus() -> Corpus:
     titles = [f"Title {name}" if row else "" for row, name in enumerate(IDS)]
-    return Index(kind, IDS, titles, VECTORS, built.trained, built.parameters)
+    return Corpus(np.array(IDS, object), np.array(titles, object), {}, VECTORS)
+
+
+def fake_index(kind: str, k: int = 6) -> Index:
+    config = IndexConfig(kind=kind, k=k, num_reordering_candidates=25)
+    return Index.of(fake_corpus(), build_index(VECTORS, VECTORS, config))
+
+
+def fake_towers(query_tower: tf.Module | None = None) -> TowerPair:
+    features = fake_spec().query.features, fake_spec().candidate.features
+    query, candidate = (raw_signature(one) for one in features)
+    return TowerPair(
+        query_tower or FakeTower("size"),
+        FakeTower("price"),
+        query_inputs=query,
+        candidate_inputs=candidate,
+    )
+
+
+def fake_release(kind: str = "brute_force", **changes) -> Release:
+    """A release of fake towers; keywords are other parts, or settings of the export."""
+    names = ("index", "pre_ranker", "attributes", "towers")
+    parts = {name: changes.pop(name) for name in names if name in changes}
+    export = {"k": 6, "max_excluded": 4, "allowed_batch_sizes": (1, 4), "keep_versions": 2}
+    export = ExportConfig(**{**export, **changes})
+    release = Release(
+        ReleaseSettings(name="fake", exact=False, export=export, index=IndexConfig()),
+        fake_towers(),
+        parts.pop("index", None) or fake_index(kind),
+        VECTORS[:0],
+        Lineage(fingerprint(fake_spec()), "settings", {"model": "m" * 16, "index": "i" * 16}),
+    )
+    return replace(release, **parts)
 
 
 def write_fake_bundle(bundle: Path, kind: str = "brute_force", **changes) -> WrittenBundle:
-    source = BundleSource(
-        fake_spec(),
-        FakeTower("size"),
-        FakeTower("price"),
-        changes.pop("index", None) or fake_index(kind),
-        {"model": "m" * 16, "index": "i" * 16},
-        "settings",
-        changes.pop("pre_ranker", None),
-        changes.pop("attributes", None),
-    )
-    options = {
-        "name": bundle.name,
-        "exact": False,
-        "k": 6,
-        "max_excluded": 4,
-        "allowed_batch_sizes": (1, 4),
-        "keep_versions": 2,
-    }
-    complete = changes.pop("complete", lambda _: {})
-    return write_bundle(bundle, source, BundleOptions(**{**options, **changes}), complete)
+    """Publishes a fake release; `check` is given the saved model."""
+    check = changes.pop("check", lambda _: {})
+    return write_bundle(bundle, fake_release(kind, **changes), check)
 
 
 def requests(size: int, excluded: list[list[str]], numbers: np.ndarray | None = None) -> dict:

@@ -87,7 +87,7 @@ def test_scores_equal_the_oracle(data, rank):
     x = chosen(table, len(corpus))
     weights = oracle.cut(x, oracle.ease(x, 4.0), rank)
     ids = assets.vocabulary("item_id")
-    rows = [-1, -1, *(corpus.ids.tolist().index(item.encode()) for item in ids)]
+    rows = [-1, -1, *(corpus.ids.tolist().index(item) for item in ids)]
     assert rows[2:] != sorted(rows[2:]), "tokens and rows must differ"
     for example in range(0, len(table), 7):
         history = [rows[token] for token in table.tokens["history"][example]]

@@ -57,12 +57,15 @@ def reasons_against(inputs: EvaluationInputs, config: EvaluateConfig) -> dict[st
         if test.texts is not None and inputs.corpus.texts is not None:
             reason = "text retrieval: no test query has an earlier event"
             reasons |= {"popularity": reason, "recent_popularity": reason}
-    if len(inputs.corpus) > config.ease_max_candidates:
+    if not len(inputs.log):
+        learning = ("popularity", "recent_popularity", "item_knn", "ease")
+        reasons |= dict.fromkeys(learning, "there are no interactions to learn from")
+    elif len(inputs.corpus) > config.ease_max_candidates:
         reasons["ease"] = (
             f"the corpus has {len(inputs.corpus)} candidates, "
             f"evaluate.ease_max_candidates is {config.ease_max_candidates}"
         )
-    if not bool((inputs.log.timestamp > 0).any()):
+    if len(inputs.log) and not bool((inputs.log.timestamp > 0).any()):
         reasons["recent_popularity"] = "the interactions have no time"
     if test.texts is None or inputs.corpus.texts is None:
         reasons["bm25"] = "the two sides do not both have text"

@@ -8,7 +8,7 @@ from pipelines.cli import run_commands
 from tfrs_twotower.errors import ConfigError, UnsupportedEnvironment, WorkdirError
 
 COMMANDS = (
-    *("demo", "init", "dataset", "doctor"),
+    *("demo", "init", "dataset", "import-embeddings", "doctor"),
     *("run", "preprocess", "train", "embed", "build-index"),
     *("mine", "train-pre-ranker", "export", "evaluate", "compare"),
     *("query", "preflight", "refresh", "rollback", "serve", "recall-check", "load-test"),

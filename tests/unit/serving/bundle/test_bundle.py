@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,9 +13,10 @@ from serving.bundle.loading import load_bundle
 from serving.bundle.server_ops import check_bundle
 from serving.bundle.versions import list_versions
 from serving.bundle.warmup import WARMUP_PATH
-from serving.bundle.writing import BundleSource
+from serving.graph.model import ServingModel
 from tests.reference.search import LOWEST, search
 from tests.unit.serving import fakes
+from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.errors import BundleError, CorruptArtifact, MissingArtifact
 
 KINDS = ["brute_force", "scann"]
@@ -102,26 +104,9 @@ def test_a_query_whose_embedding_is_nan_does_not_spoil_its_batch(written):
             size = raw["size"][:, None]
             return tf.where(size > 5.0, float("nan"), super().__call__(raw))
 
-    source = BundleSource(
-        fakes.fake_spec(),
-        BrokenTower("size"),
-        fakes.FakeTower("price"),
-        fakes.fake_index(written.manifest.details["index"]),
-        {},
-        "",
-    )
-    from serving.graph.model import ServingModel
-    from tfrs_twotower.index.answers import CandidateIds
-
-    model = ServingModel(
-        source.spec,
-        source.query_tower,
-        source.candidate_tower,
-        source.index.search(),
-        CandidateIds(fakes.IDS),
-        k=3,
-        model_version="v",
-    )
+    towers = fakes.fake_towers(BrokenTower("size"))
+    release = fakes.fake_release(written.manifest.details["index"], towers=towers, k=3)
+    model = ServingModel(release, "v")
     inputs = fakes.requests(2, [[], []], np.array([1.0, 9.0], np.float32))
     found = model.signatures()["serving_default"](
         **{name: tf.constant(value) for name, value in inputs.items()}
@@ -210,7 +195,7 @@ print(json.dumps([found["candidate_ids"].numpy()[0, 0].decode(), "scann" in sys.
 
 def test_a_corpus_smaller_than_k(tmp_path):
     index = fakes.fake_index("brute_force")
-    small = type(index)("brute_force", ["only"], [""], fakes.VECTORS[:1])
+    small = replace(index, corpus=Corpus.of(["only"], fakes.VECTORS[:1]))
     written = fakes.write_fake_bundle(tmp_path / "small", index=small)
     found = load_bundle(written.directory).call("serving_default", fakes.requests(1, [[]]))
     assert found["candidate_ids"].tolist() == [[b"only"]]
@@ -231,14 +216,15 @@ def test_a_refused_model_is_not_published(tmp_path):
         raise BundleError("no: fix it")
 
     with pytest.raises(BundleError, match="no: fix it"):
-        fakes.write_fake_bundle(tmp_path / "b", complete=refuse)
+        fakes.write_fake_bundle(tmp_path / "b", check=refuse)
     assert list_versions(tmp_path / "b") == []
 
 
 @pytest.mark.parametrize("bad", ["", "a\nb", "a\r"])
 def test_ids_that_cannot_be_served(tmp_path, bad):
     index = fakes.fake_index("brute_force")
-    broken = type(index)("brute_force", [bad, "x"], ["", ""], fakes.VECTORS[:2])
+    ids = np.array([bad, "x"], object)
+    broken = replace(index, corpus=Corpus(ids, ids, {}, fakes.VECTORS[:2]))
     with pytest.raises(BundleError, match="must not be empty or contain a line break"):
         fakes.write_fake_bundle(tmp_path / "b", index=broken)
 

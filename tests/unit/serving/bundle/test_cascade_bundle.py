@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,13 +12,14 @@ from tensorflow_serving.apis import prediction_log_pb2
 from serving.bundle.loading import load_bundle
 from serving.bundle.parity import check_lists
 from serving.bundle.query import ask
-from serving.bundle.release import select_candidates
 from serving.bundle.server_ops import check_bundle
 from serving.bundle.warmup import WARMUP_PATH
+from serving.graph.pre_ranking import select_candidates
 from tests.unit.serving import fakes
 from tests.unit.serving.fake_pre_ranker import fake_pre_ranker
 from tests.unit.serving.graph.test_cascade import ATTRIBUTES
 from tfrs_twotower.artifacts import sha256_file
+from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.errors import BundleError, CorruptArtifact
 
 RAW = {
@@ -60,8 +62,10 @@ def test_a_stock_server_has_its_operations(written):
 
 def test_lists_are_those_of_index_and_pre_ranker(loaded):
     def check(pre_ranker, storage="int8", ids=fakes.IDS):
-        search = fakes.fake_index("brute_force").search()
-        return check_lists(loaded, RAW, search, ids, pre_ranker, storage)
+        corpus = Corpus(np.array(ids, object), np.array(ids, object), {}, fakes.VECTORS)
+        index = replace(fakes.fake_index("brute_force"), corpus=corpus)
+        release = fakes.fake_release(index=index, pre_ranker=pre_ranker, candidate_heads=storage)
+        return check_lists(loaded, RAW, release)
 
     assert check(fake_pre_ranker()) <= 1e-5
     wrong = "answers differ from those of index and pre_ranker by .* do not belong together"

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from serving.bundle.loading import LoadedModel
-from serving.bundle.measures import MeasuredQueries, measure_model
+from serving.bundle.measures import JudgedQueries, measure_model
 from serving.bundle.publishing import FinishedVersion, StagedVersion, publish, stage_version
 from serving.bundle.versions import HIGHEST_NAME, highest_version, list_versions, next_version
+from serving.graph.release import Release
+from serving.graph.towers import trained_towers
 from tests.fixtures.asking import answers
 from tests.fixtures.small_release import (
     NUM_CANDIDATES,
@@ -18,10 +20,13 @@ from tests.fixtures.small_release import (
     publish_release,
     small_assets,
     small_queries,
+    small_spec,
 )
 from tests.unit.serving.fake_versions import publish_fake
 from tfrs_twotower.config import PlainTowerConfig
+from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.errors import BundleError, CorruptArtifact, MissingArtifact
+from tfrs_twotower.index.exact_search import ExactSearch
 from tfrs_twotower.towers.build import build_towers
 
 
@@ -96,17 +101,19 @@ def publish_mixed(release, tmp_path, **parts):
 
 def test_an_index_of_other_vectors_is_not_published(whole_release, tmp_path):
     # The rows of another training: every candidate has its neighbour's vector.
-    index = whole_release.index
-    other = replace(index, vectors=np.roll(index.vectors, 1, axis=0))
+    class Mixed(Release):
+        def search(self):
+            return ExactSearch(np.roll(self.corpus.vectors, 1, axis=0))
+
+    other = Mixed(**vars(whole_release))
     with pytest.raises(BundleError, match="the index was built from other vectors than the corpus"):
-        publish_mixed(whole_release, tmp_path, index=other)
+        publish_mixed(other, tmp_path)
     assert list_versions(tmp_path / "mixed") == []
 
 
 def test_towers_of_another_training_are_not_published(whole_release, tmp_path):
-    other = build_towers(
-        whole_release.spec, PlainTowerConfig(kind="plain", embedding_dim=8), small_assets(), seed=4
-    )
+    spec, model = small_spec(), PlainTowerConfig(kind="plain", embedding_dim=8)
+    other = trained_towers(build_towers(spec, model, small_assets(), seed=4), spec)
     with pytest.raises(BundleError, match="the candidate tower gives other vectors"):
         publish_mixed(whole_release, tmp_path, towers=other)
     assert list_versions(tmp_path / "mixed") == []
@@ -114,17 +121,17 @@ def test_towers_of_another_training_are_not_published(whole_release, tmp_path):
 
 def test_measures_are_what_a_client_sees(whole_release, whole):
     queries, random = small_queries(70, seed=9), np.random.default_rng(9)
-    ids = np.array([f"c{number:02d}".encode() for number in range(NUM_CANDIDATES)], object)
+    ids = np.array([f"c{number:02d}" for number in range(NUM_CANDIDATES)], object)
     relevant = [random.choice(ids, 3, replace=False) for _ in range(70)]
     seen = [np.setdiff1d(random.choice(ids, 4), found) for found in relevant]
-    names = whole_release.corpus.ids
-    found = measure_model(
-        whole, MeasuredQueries(queries, relevant, seen), names, whole_release.corpus.vectors
-    )
+    found = measure_model(whole, JudgedQueries(queries, relevant, seen), whole_release.corpus)
     lists = answers(whole, "serving_default", queries, exclude=[list(one) for one in seen])
     lists = lists["candidate_ids"]
     nearest = answers(whole, "candidate_generation", queries)["candidate_ids"]
-    hits = [len(set(one) & set(wanted)) for one, wanted in zip(lists, relevant, strict=True)]
+    hits = [
+        len({name.decode() for name in one} & set(wanted))
+        for one, wanted in zip(lists, relevant, strict=True)
+    ]
     assert found == {
         f"recall@{K}": round(sum(hits) / 3 / 70, 6),
         f"overlap@{K}": 1.0,
@@ -134,11 +141,10 @@ def test_measures_are_what_a_client_sees(whole_release, whole):
 
 
 def test_a_shard_is_measured_on_its_own_candidates():
-    queries = MeasuredQueries(
-        {"x": np.arange(3)},
-        [np.array([b"a", b"b"], object), np.array([b"c"], object), np.array([b"b"], object)],
-        [np.array([b"z"], object)] * 3,
-    ).of_corpus(["a", "c"])
+    own = Corpus.of(["a", "c"], np.eye(2))
+    queries = JudgedQueries({"x": np.arange(3)}, [["a", "b"], ["c"], ["b"]], [["z"]] * 3).of_corpus(
+        own
+    )
     assert queries.raw["x"].tolist() == [0, 1]
-    assert [one.tolist() for one in queries.relevant] == [[b"a"], [b"c"]]
+    assert queries.relevant == [["a"], ["c"]]
     assert len(queries.seen) == 2

@@ -1,7 +1,7 @@
 import pytest
 
 from serving.bundle.loading import load_bundle
-from serving.bundle.query import answer, ask
+from serving.bundle.query import ask
 from tests.reference.search import search
 from tests.unit.serving import fakes
 from tfrs_twotower.errors import BundleError
@@ -18,7 +18,7 @@ def loaded(bundle):
 
 
 def test_words_in_words_out(bundle):
-    found = answer(bundle, {"size": "2", "recent": "a,b"}, k=3, exclude=["c02"])
+    found = ask(load_bundle(bundle), {"size": "2", "recent": "a,b"}, k=3, exclude=["c02"])
     ids, scores = search(fakes.VECTORS[2], fakes.VECTORS, fakes.IDS, ["c02"], 3)
     assert found.candidate_ids == ids
     assert found.scores == pytest.approx(scores, abs=1e-6)

@@ -11,6 +11,7 @@ from serving.bundle.server_files import batching_parameters, models_config, moni
 from serving.bundle.warmup import WARMUP_PATH, write_warmup_requests
 from serving.graph import signatures
 from tests.fixtures.tiny import tiny_spec
+from tfrs_twotower.data.raw_inputs import raw_signature
 
 
 def test_batching_sizes_grow_and_end_with_the_limit():
@@ -43,7 +44,7 @@ def test_warm_up_covers_every_signature_and_size_without_data(tmp_path):
     spec = tiny_spec()
     inputs = {
         "serving_default": {
-            **signatures.query_inputs(spec),
+            **raw_signature(spec.query.features),
             **signatures.list_inputs(restricts=True),
         },
         "serving_examples": signatures.example_inputs(),

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from serving.bundle.loading import load_bundle
-from serving.bundle.refresh_files import read_corpus
-from serving.bundle.release import shard_release
+from serving.bundle.refresh_files import RefreshFiles
 from serving.bundle.sharding import merge_lists, rows_of_shards, shard_name
 from serving.client.sharded_client import ShardedClient
+from serving.graph.release import Probe
 from serving.refresh.changes import encode_candidates
-from serving.refresh.refresh import Given, refresh_bundles, refreshed_release
+from serving.refresh.refresh import RefreshRequest, refresh_bundles, refreshed_release
 from serving.server.local_server import ServerOptions, running
 from serving.server.models import from_directory
 from tests.fixtures.asking import answers
@@ -37,14 +37,10 @@ def released_shard(whole, shard):
     rows = rows_of_shards(whole.corpus.ids, NUM_SHARDS)[shard]
     export = whole.settings.export.model_copy(update={"shards": NUM_SHARDS})
     whole = replace(whole, settings=whole.settings.model_copy(update={"export": export}))
-    probed = np.isin(whole.probe_rows, rows)
-    return shard_release(
-        whole,
-        shard,
-        rows,
-        np.searchsorted(rows, whole.probe_rows[probed]),
-        {name: values[probed] for name, values in whole.probe_raw.items()},
-    )
+    probe = whole.refresh.probe
+    probed = np.isin(probe.rows, rows)
+    raw = {name: values[probed] for name, values in probe.raw.items()}
+    return whole.shard(shard, rows, Probe(np.searchsorted(rows, probe.rows[probed]), raw))
 
 
 def publish_shards(root, whole):
@@ -115,7 +111,7 @@ def final_scores(whole, queries):
 def test_the_cascade_is_that_of_the_pools_of_all_shards(whole, shards):
     queries = small_queries(40, 1)
     embeddings, final = final_scores(whole, queries)
-    corpus = read_corpus(whole.directory)
+    corpus = RefreshFiles(whole.directory).corpus()
     ids, scores = merged(shards, "serving_default", queries=queries)
     for row in range(40):
         expected = pools_of_shards(
@@ -186,13 +182,13 @@ def test_a_sharded_client_gives_the_lists_of_the_whole_bundle(whole, paths):
         np.testing.assert_allclose(one.scores, expected["scores"][row][: len(there)], atol=1e-6)
 
 
-def known_candidates(corpora):
-    """Vector and topics of each candidate of all shards."""
+def known_candidates(shards):
+    """Vector and topics of each candidate, of the corpora and attributes of all shards."""
     return {
         name: (vector, [topic.decode() for topic in topics])
-        for part in corpora
+        for corpus, attributes in shards
         for name, vector, topics in zip(
-            part.ids, part.vectors, part.attributes.values["topics"], strict=True
+            corpus.ids, corpus.vectors, attributes.values["topics"], strict=True
         )
     }
 
@@ -206,18 +202,18 @@ def left_out(known, requests, row):
     return {*excluded, *denied}
 
 
-GIVEN = Given(small_corpus(range(2, NUM_CANDIDATES + 3), c09=50.0), withdrawn=["c00"])
+REQUEST = RefreshRequest(small_corpus(range(2, NUM_CANDIDATES + 3), c09=50.0), withdrawn=["c00"])
 
 
 def test_each_shard_takes_its_own_of_what_a_refresh_is_given(shards):
-    releases = [refreshed_release(one.directory, GIVEN, encode_candidates) for one in shards]
+    releases = [refreshed_release(one.directory, REQUEST, encode_candidates) for one in shards]
     changes = [change for _, change in releases]
     assert sum(one.num_added for one in changes) == 3
     assert sum(one.num_changed for one in changes) == 1
     assert sum(one.num_withdrawn for one in changes) == 1
     for shard, (release, _) in enumerate(releases):
         assert {shard_of(name, NUM_SHARDS) for name in release.corpus.ids} == {shard}
-    known = known_candidates([release.corpus for release, _ in releases])
+    known = known_candidates((one.corpus, one.attributes) for one, _ in releases)
     assert sorted(known) == [f"c{number:02d}" for number in range(1, NUM_CANDIDATES + 3)]
 
 
@@ -228,10 +224,11 @@ def test_ten_thousand_requests_over_shards_before_and_after_a_refresh(kind, tmp_
     paths = publish_shards(tmp_path, whole)
     for refresh in (False, True):
         if refresh:
-            refresh_bundles(paths, GIVEN)
+            refresh_bundles(paths, REQUEST)
         shards = [load_bundle(path) for path in paths]
         assert len({shard.manifest.details["model_version"] for shard in shards}) == 1
-        known = known_candidates([read_corpus(shard.directory) for shard in shards])
+        kept = [RefreshFiles(shard.directory) for shard in shards]
+        known = known_candidates((one.corpus(), one.attributes()) for one in kept)
         ids = sorted(known)
         vectors = np.array([known[name][0] for name in ids])
         for seed in range(20):

@@ -5,13 +5,11 @@ import pytest
 import tensorflow as tf
 
 from serving.graph.model import ServingModel
-from serving.graph.pre_ranking import PreRanking
 from tests.reference.cascade import cascade as oracle
 from tests.reference.search import LOWEST
 from tests.unit.serving import fakes
 from tests.unit.serving.fake_pre_ranker import fake_pre_ranker
-from tfrs_twotower.index.answers import CandidateIds
-from tfrs_twotower.index.restricts import Attributes, CandidateAttributes
+from tfrs_twotower.index.restricts import CandidateAttributes
 
 POOL, K = 12, 6
 COLOURS = [b"red", b"green", b"blue", b""]
@@ -24,17 +22,7 @@ ATTRIBUTES = CandidateAttributes(
 
 
 def serving_model(pre_ranker, attributes=None, k=K):
-    return ServingModel(
-        fakes.fake_spec(),
-        fakes.FakeTower("size"),
-        fakes.FakeTower("price"),
-        fakes.fake_index("brute_force").search(),
-        CandidateIds(fakes.IDS),
-        k=k,
-        model_version="v",
-        pre_ranking=None if pre_ranker is None else PreRanking(pre_ranker),
-        attributes=None if attributes is None else Attributes(attributes),
-    )
+    return ServingModel(fakes.fake_release(pre_ranker=pre_ranker, attributes=attributes, k=k), "v")
 
 
 @pytest.fixture(scope="module")

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from serving.bundle.loading import load_bundle
-from serving.bundle.refresh_files import PRE_RANKER, REFRESH, read_corpus, read_settings
+from serving.bundle.refresh_files import REFRESH, RefreshFiles
 from serving.bundle.rollback import roll_back
 from serving.bundle.server_files import pinned_version
 from serving.bundle.versions import list_versions, served_version
 from serving.refresh.changes import encode_candidates
-from serving.refresh.refresh import Given, refresh_bundles, refreshed_release
+from serving.refresh.refresh import RefreshRequest, refresh_bundles, refreshed_release
 from tests.fixtures.asking import answers
 from tests.fixtures.small_release import (
     NUM_CANDIDATES,
@@ -27,7 +27,7 @@ from tfrs_twotower.errors import BundleError, CorruptArtifact
 from tfrs_twotower.towers.pre_ranker import load_pre_ranker
 
 QUERIES = small_queries(20)
-NOTHING = Corpus(np.array([], object), np.array([], object), {})
+NOTHING = Corpus(np.array([], object), np.array([], object))
 LISTS = ("serving_default", "candidate_generation")
 
 
@@ -56,7 +56,7 @@ def refreshed(exported):
     bundle, counting = exported.directory.parent, Counting()
     publish_fake(bundle, exported.version + 1)
     roll_back(bundle)
-    (found,) = refresh_bundles([bundle], Given(small_corpus()), counting)
+    (found,) = refresh_bundles([bundle], RefreshRequest(small_corpus()), counting)
     return found, counting.seen
 
 
@@ -92,21 +92,22 @@ def test_a_refreshed_version_says_what_it_came_from(refreshed, exported):
     assert measures[f"retrieval_coverage@{K}"] > 0.5
     assert manifest.parents["model"] == exported.manifest.parents["model"]
     assert set(manifest.parents) - set(exported.manifest.parents) == {"refresh"}
-    directory = refreshed[0].written.directory
-    assert read_settings(directory / REFRESH) == read_settings(exported.directory / REFRESH)
-    assert len(read_corpus(directory).ids) == NUM_CANDIDATES
+    ours, theirs = RefreshFiles(refreshed[0].written.directory), RefreshFiles(exported.directory)
+    assert ours.settings() == theirs.settings()
+    assert len(ours.corpus()) == NUM_CANDIDATES
 
 
 def test_the_same_candidates_change_nothing_and_embed_nothing(exported):
     counting = Counting()
-    given = Given(small_corpus(range(NUM_CANDIDATES - 3), c04=99.0))
+    given = RefreshRequest(small_corpus(range(NUM_CANDIDATES - 3), c04=99.0))
     release, changes = refreshed_release(exported.directory, given, counting)
     assert counting.seen == []
     assert len(changes.to_embed) == changes.num_withdrawn == 0
-    before = read_corpus(exported.directory)
-    assert (release.corpus.ids, release.corpus.titles) == (before.ids, before.titles)
-    np.testing.assert_array_equal(release.corpus.vectors, before.vectors)
-    kept = load_pre_ranker(exported.directory / REFRESH / PRE_RANKER)
+    files = RefreshFiles(exported.directory)
+    before = files.corpus()
+    for name in ("ids", "titles", "vectors"):
+        np.testing.assert_array_equal(getattr(release.corpus, name), getattr(before, name))
+    kept = load_pre_ranker(files.pre_ranker_dir)
     for ours, theirs in (
         (release.pre_ranker.members[0].candidate_heads, kept.members[0].candidate_heads),
         (release.pre_ranker.linear.candidate_vectors, kept.linear.candidate_vectors),
@@ -117,7 +118,9 @@ def test_the_same_candidates_change_nothing_and_embed_nothing(exported):
 
 def test_a_new_candidate_has_heads_and_no_popularity(exported):
     # c21, c22 and c23 are new; c04 keeps what it had under its other price.
-    release, _ = refreshed_release(exported.directory, Given(small_corpus()), encode_candidates)
+    release, _ = refreshed_release(
+        exported.directory, RefreshRequest(small_corpus()), encode_candidates
+    )
     pre_ranker = release.pre_ranker
     known = np.array([1.0] * (NUM_CANDIDATES - 3) + [0.0] * 3, np.float32)
     counts = pre_ranker.candidate_signals.numpy()[:, 0]
@@ -140,7 +143,7 @@ def test_a_table_that_makes_all_candidates_alike_is_refused(refreshed, exported)
         rf"{before[f'retrieval_coverage@{K}']:.4f} of version {refreshed[0].written.version}"
     )
     with pytest.raises(BundleError, match=expected):
-        refresh_bundles([bundle], Given(small_corpus(**dearer)), alike)
+        refresh_bundles([bundle], RefreshRequest(small_corpus(**dearer)), alike)
     assert list_versions(bundle)[-1] == refreshed[0].written.version
 
 
@@ -149,7 +152,7 @@ def test_what_is_refused_leaves_no_trace(exported, refreshed):
     before = sorted(path.name for path in bundle.iterdir())
     everything = [f"c{number:02d}" for number in range(NUM_CANDIDATES)]
     with pytest.raises(BundleError, match="no candidate would be left"):
-        refresh_bundles([bundle], Given(NOTHING, withdrawn=everything))
+        refresh_bundles([bundle], RefreshRequest(NOTHING, withdrawn=everything))
     assert sorted(path.name for path in bundle.iterdir()) == before
 
 
@@ -159,8 +162,8 @@ def test_a_damaged_version_is_not_refreshed(exported, tmp_path):
     path = bundle / "1" / REFRESH / "vectors.npy"
     path.write_bytes(path.read_bytes()[:-4] + b"zzzz")
     with pytest.raises(CorruptArtifact, match=r"vectors\.npy: does not match its checksum"):
-        refresh_bundles([bundle], Given(small_corpus()))
+        refresh_bundles([bundle], RefreshRequest(small_corpus()))
     shutil.rmtree(bundle / "1" / REFRESH)
     with pytest.raises(BundleError, match="holds no refresh/"):
-        refresh_bundles([bundle], Given(small_corpus()))
+        refresh_bundles([bundle], RefreshRequest(small_corpus()))
     assert list_versions(bundle) == [1]

@@ -1,0 +1,276 @@
+"""Vectors made elsewhere become an index, an evaluation and a bundle; no stage of a run."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import NonNegativeInt
+
+from pipelines.progress import Reporter
+from pipelines.stages.build_index import describe_index, write_index
+from pipelines.stages.evaluate import write_report
+from pipelines.stages.export import describe
+from pipelines.stages.vector_files import JudgedPairs, read_judgements, read_vectors
+from pipelines.stages.workdir import only_run_in, open_workdir
+from serving.bundle.exporting import lineage_of, publish_release
+from serving.bundle.measures import JudgedQueries
+from serving.bundle.publishing import WrittenBundle
+from serving.graph.release import Release, ReleaseSettings
+from serving.graph.signatures import EMBEDDING
+from serving.graph.towers import query_vectors
+from tfrs_twotower.artifacts import Layout
+from tfrs_twotower.config import BundleConfig, EvaluateConfig, ExportConfig, IndexConfig
+from tfrs_twotower.config.run_config import apply_override
+from tfrs_twotower.data.corpus import Corpus
+from tfrs_twotower.documents import Document, parse
+from tfrs_twotower.errors import ConfigError, DataError, WorkdirError
+from tfrs_twotower.evaluation import evaluated_data as evaluated
+from tfrs_twotower.evaluation.evaluating import evaluate
+from tfrs_twotower.index.build import BuiltIndex, build_index
+from tfrs_twotower.index.storage import Index
+from tfrs_twotower.index.sweep import sample_queries
+from tfrs_twotower.metrics import GroundTruth
+from tfrs_twotower.ranking import FloatArray, Ragged
+
+_NEEDS_FEATURES = ("bundles", "restricts", "shards")
+
+
+class ImportConfig(Document):
+    """What `--set` can change: sections of a run config that make sense of bare vectors."""
+
+    index: IndexConfig = IndexConfig(server="stock")
+    """The candidate index; `auto` is what a stock server can load."""
+    export: ExportConfig = ExportConfig()
+    """The bundle; without `bundles`, `restricts` and `shards`."""
+    evaluate: EvaluateConfig = EvaluateConfig()
+    """The evaluation."""
+    seed: NonNegativeInt = 42
+    """Seed of everything random."""
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """What is imported."""
+
+    candidates: Corpus
+    queries: Corpus | None
+    """Sorted by id, as candidates are; None where there are none."""
+    judged: JudgedPairs | None
+
+    @property
+    def measured_on(self) -> FloatArray:
+        """`[n, embedding_dim]` vectors of the queries."""
+        width = self.candidates.vectors.shape[1]
+        return np.zeros((0, width), np.float32) if self.queries is None else self.queries.vectors
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an import left."""
+
+    bundle: WrittenBundle
+    index: Path
+    report: Path | None
+    """None where nothing was judged."""
+
+
+def load_import_config(overrides: tuple[str, ...]) -> ImportConfig:
+    """The defaults with `--set a.b=value` applied.
+
+    Raises:
+        ConfigError: an override does not fit, or asks for what bare vectors do not have.
+    """
+    data: dict[str, Any] = {"index": {"server": "stock"}}
+    for override in overrides:
+        apply_override(data, override)
+    config = parse(ImportConfig, data, "import-embeddings", ConfigError)
+    for name in _NEEDS_FEATURES:
+        if getattr(config.export, name) != getattr(ExportConfig(), name):
+            raise ConfigError(
+                f"import-embeddings: export.{name} is set; vectors without features become one "
+                "bundle that restricts by nothing. Leave it out; `twotower export` has it."
+            )
+    return config
+
+
+def run(
+    candidates: Path,
+    queries: Path | None,
+    judgements: Path | None,
+    *,
+    workdir: Path,
+    name: str,
+    config: ImportConfig,
+    reporter: Reporter,
+) -> Imported:
+    """Writes `index/`, `report/` where there are judgements, and the next version of a bundle.
+
+    The bundle takes a query's vector, `embedding`. Nothing is normalised: a score is an inner
+    product. Everything is read and measured before anything is written; what an earlier import
+    left is replaced, the bundle's versions excepted.
+
+    Args:
+        candidates: see `pipelines.stages.vector_files.read_vectors`.
+        queries: the same of queries: an index is measured on them.
+        judgements: see `pipelines.stages.vector_files.read_judgements`; needs queries.
+        workdir: where it is written.
+        name: of the bundle.
+        config: the settings.
+        reporter: is told what is done.
+
+    Raises:
+        DataError: a file cannot be read or used.
+        ConfigError: the name is no name of a bundle.
+        WorkdirError: the working directory cannot be written, or another run is at work there.
+        IndexQualityError: the index misses `index.target_overlap`.
+        BundleError: the working directory has a run, or the release gate refused the version.
+    """
+    parse(BundleConfig, {"name": name}, "import-embeddings", ConfigError)
+    vectors = _read(candidates, queries, judgements)
+    layout = Layout(open_workdir(workdir))
+    with only_run_in(layout.root):
+        _refuse_run(layout)
+        built = _build(vectors, config, reporter)
+        release = _release(vectors.candidates, built, vectors.measured_on, name, config)
+        evaluation, judged = None, None
+        if vectors.judged is not None:
+            judged = _judged_queries(vectors, config)
+            inputs = _evaluation_inputs(name, vectors, built)
+            num_unjudged = len(vectors.measured_on) - len(inputs.test)
+            if num_unjudged:
+                reporter.message(f"{num_unjudged:,} queries have no relevant candidate: left out")
+            evaluation = evaluate(
+                inputs,
+                config.evaluate,
+                seed=config.seed,
+                index_k=config.index.k,
+                progress=reporter.progress,
+            )
+        written = publish_release(layout.bundle, release, judged)
+        made_from = release.lineage._replace(parents={})
+        index = write_index(layout.index, release.index, built.quality, made_from)
+        if evaluation is not None:
+            made_from = made_from._replace(parents={"index": index.fingerprint})
+            settings = config.evaluate, config.seed
+            write_report(layout.report, inputs, evaluation, *settings, made_from, reporter)
+            reporter.message("the leakage check cannot see what the vectors were trained on")
+    reporter.message(describe(written))
+    return Imported(written, layout.index, layout.report if evaluation is not None else None)
+
+
+def _read(candidates: Path, queries: Path | None, judgements: Path | None) -> Vectors:
+    corpus = read_vectors(candidates)
+    for id_ in corpus.ids:
+        if "\n" in id_ or "\r" in id_:
+            raise DataError(
+                f"{candidates}: the id {id_!r} holds a line break; an id that is served must not. "
+                "Change it."
+            )
+    if queries is None:
+        return Vectors(corpus, None, None)
+    asked = read_vectors(queries)
+    widths = corpus.vectors.shape[1], asked.vectors.shape[1]
+    if widths[0] != widths[1]:
+        raise DataError(
+            f"{queries}: its vectors have {widths[1]} numbers, those of {candidates} {widths[0]}; "
+            "both sides must come from one model. Embed them again."
+        )
+    if judgements is None:
+        return Vectors(corpus, asked, None)
+    return Vectors(corpus, asked, read_judgements(judgements, asked, corpus))
+
+
+def _refuse_run(layout: Layout) -> None:
+    for directory in (layout.preprocessed, layout.model):
+        if directory.exists():
+            raise WorkdirError(
+                f"{layout.root}: holds a run ({directory.name}/), whose index would be replaced; "
+                "an import needs a working directory of its own. Name another --workdir."
+            )
+
+
+def _build(vectors: Vectors, config: ImportConfig, reporter: Reporter) -> BuiltIndex:
+    settings, queries = config.index, vectors.measured_on
+    exact = settings.kind == "brute_force" and settings.vectors == "float32"
+    if not len(queries) and not exact:
+        if settings.kind != "auto" or settings.vectors != "float32":
+            raise DataError(
+                f"import-embeddings: an index of kind {settings.kind} with {settings.vectors} "
+                "vectors is measured on real queries, and there are none. Give --queries, or "
+                "leave index.kind and index.vectors out for exact search."
+            )
+        settings = settings.model_copy(update={"kind": "brute_force"})
+        reporter.message("there are no queries to measure an index on: search is exact")
+    built = build_index(
+        vectors.candidates.vectors,
+        queries,
+        settings,
+        reporter.progress,
+    )
+    reporter.message(describe_index(built.quality, len(vectors.candidates)))
+    return built
+
+
+def _release(
+    corpus: Corpus, built: BuiltIndex, queries: FloatArray, name: str, config: ImportConfig
+) -> Release:
+    index, towers = Index.of(corpus, built), query_vectors(corpus.vectors.shape[1])
+    settings = ReleaseSettings(
+        name=name,
+        exact=False,
+        export=config.export,
+        index=config.index.model_copy(update={"kind": index.kind}),
+    )
+    queries = sample_queries(queries, config.index.num_measured_queries)
+    return Release(settings, towers, index, queries, lineage_of(towers, corpus, settings))
+
+
+def _judged_queries(vectors: Vectors, config: ImportConfig) -> JudgedQueries:
+    """Queries that the release gate measures the version on."""
+    assert vectors.queries is not None
+    assert vectors.judged is not None
+    rows, relevant, _ = vectors.judged.by_query()
+    most = min(config.index.num_measured_queries, len(rows))
+    chosen = np.unique(np.linspace(0, len(rows) - 1, most).astype(np.int64))
+    return JudgedQueries(
+        {EMBEDDING: vectors.queries.vectors[rows[chosen]]},
+        [vectors.candidates.ids[relevant[query]] for query in chosen],
+        [[]] * len(chosen),
+    )
+
+
+def _evaluation_inputs(
+    name: str, vectors: Vectors, built: BuiltIndex
+) -> evaluated.EvaluationInputs:
+    """What an evaluation can look at where there are no interactions."""
+    corpus, queries, judged = vectors.candidates, vectors.queries, vectors.judged
+    assert queries is not None
+    assert judged is not None
+    rows, relevant, gains = judged.by_query()
+    none = np.zeros(0, np.int64)
+    nothing = np.zeros(len(corpus), np.int64)
+    unknown = np.zeros(len(rows), np.int64)
+    return evaluated.EvaluationInputs(
+        dataset=name,
+        corpus=evaluated.CorpusTable(corpus.ids.tolist(), corpus.titles.tolist(), nothing, nothing),
+        candidate_embeddings=corpus.vectors,
+        log=evaluated.InteractionLog([], none, none, none, none.astype(bool), none),
+        test=evaluated.QuerySet(
+            split="test",
+            ids=queries.ids[rows].tolist(),
+            truth=GroundTruth.from_lists(relevant, gains),
+            seen=Ragged.from_lists([[]] * len(rows)),
+            num_events=unknown,
+            timestamps=unknown,
+            embeddings=queries.vectors[rows],
+        ),
+        validation=None,
+        eligible=np.ones(len(corpus), bool),
+        split=evaluated.SplitFacts(
+            kind="given",
+            new_pairs_only=False,
+            empty_queries={"test": len(queries) - len(rows)},
+        ),
+        index_quality=built.quality,
+    )

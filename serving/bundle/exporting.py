@@ -1,0 +1,203 @@
+"""`export_bundle`: any two towers and their candidates' vectors become a published version."""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import ArrayLike
+
+from serving.bundle.gate import MEASURES
+from serving.bundle.loading import LoadedModel
+from serving.bundle.measures import JudgedQueries, measure_model, measure_retrieval
+from serving.bundle.parity import check_lists
+from serving.bundle.publishing import WrittenBundle
+from serving.bundle.tower_checks import check_towers
+from serving.bundle.writing import write_bundle
+from serving.graph import signatures as names
+from serving.graph.release import Release, ReleaseSettings
+from serving.graph.towers import TwoTowers, query_vectors
+from tfrs_twotower.artifacts import Lineage, fingerprint
+from tfrs_twotower.config import BundleConfig, ExportConfig, GateConfig, IndexConfig
+from tfrs_twotower.data.corpus import Corpus, checked_vectors
+from tfrs_twotower.documents import parse
+from tfrs_twotower.errors import BundleError, ConfigError
+from tfrs_twotower.index.quality import resolve_kind
+from tfrs_twotower.index.storage import Index
+from tfrs_twotower.ranking import FloatArray
+
+EXACT_INDEX = IndexConfig(kind="brute_force")
+_COMPARED_QUERIES = 32
+
+
+def export_bundle(
+    towers: TwoTowers | None,
+    candidates: Corpus | Index,
+    directory: Path | str,
+    *,
+    name: str,
+    k: int = 100,
+    index: IndexConfig = EXACT_INDEX,
+    queries: ArrayLike | None = None,
+    judged: JudgedQueries | None = None,
+    max_excluded: int = 200,
+    allowed_batch_sizes: Sequence[int] = (1, 8, 64),
+    keep_versions: int = 3,
+    gate: GateConfig | None = None,
+) -> WrittenBundle:
+    """Publishes the next version of a bundle, for TensorFlow Serving or `twotower serve`.
+
+    A candidate's score is the inner product of its vector with that of the query tower; nothing is
+    normalised. The version has the signatures `serving_default`, `candidate_generation`,
+    `query_embedding`, `serving_examples`, and `candidate_embedding` if there is a candidate tower.
+    Its candidates change by another export: `twotower refresh` needs towers of this package.
+
+    Args:
+        towers: see `TwoTowers`; None where requests bring the query's vector themselves, as the
+            input `embedding`.
+        candidates: `Corpus.of(ids, vectors, titles)`, or an index of this package, whose corpus
+            it has.
+        directory: where bundles lie; the version goes to `directory/name/NUMBER`.
+        name: of the bundle, and of the model at the server: lower-case letters, digits and `_`.
+        k: length of every answer.
+        index: which index is built from a `Corpus`; by default none, for exact search.
+        queries: `[n, embedding_dim]` vectors of real queries: an approximate index is measured on
+            them, and the release gate compares its overlap with exact search. By default those of
+            `judged`.
+        judged: queries with known answers; the release gate compares the recall.
+        max_excluded: how many excluded candidates are sure not to shorten an answer.
+        allowed_batch_sizes: batch sizes of the server.
+        keep_versions: older versions are removed.
+        gate: what the version must not lose against the one that is served; by default as in
+            `GateConfig`.
+
+    Raises:
+        ConfigError: a setting is out of range.
+        DataError: a vector is not finite.
+        BundleError: a tower takes or gives what a bundle cannot have, a candidate id cannot be
+            served, or the release gate refused the version.
+        IndexQualityError: the index misses its target overlap.
+    """
+    parse(BundleConfig, {"name": name}, "export_bundle", ConfigError)
+    given = {
+        "k": k,
+        "max_excluded": max_excluded,
+        "allowed_batch_sizes": list(allowed_batch_sizes),
+        "keep_versions": keep_versions,
+        "gate": gate or GateConfig(),
+    }
+    export = parse(ExportConfig, given, "export_bundle", ConfigError)
+    corpus = candidates if isinstance(candidates, Corpus) else candidates.corpus
+    checked_vectors(corpus.vectors, "export_bundle, candidates")
+    embedding_dim = corpus.vectors.shape[1]
+    if towers is None:
+        towers = query_vectors(embedding_dim)
+    else:
+        check_towers(towers, embedding_dim)
+    if queries is None:
+        queries = _embedded(towers, judged, embedding_dim)
+    else:
+        queries = checked_vectors(queries, "export_bundle, queries", embedding_dim)
+    settings = ReleaseSettings(name=name, exact=False, export=export, index=index)
+    if isinstance(candidates, Corpus):
+        candidates = _build_index(corpus, queries, settings)
+    built = index.model_copy(update={"kind": candidates.kind})
+    settings = settings.model_copy(update={"index": built})
+    release = Release(settings, towers, candidates, queries, lineage_of(towers, corpus, settings))
+    return publish_release(Path(directory), release, judged)
+
+
+def publish_release(
+    directory: Path, release: Release, judged: JudgedQueries | None = None
+) -> WrittenBundle:
+    """Publishes a release of towers or vectors made elsewhere, after its answers were checked.
+
+    Args:
+        directory: where bundles lie.
+        release: what the version is made from.
+        judged: queries that it is measured on.
+
+    Raises:
+        BundleError: see `export_bundle`.
+    """
+
+    def check(model: LoadedModel) -> Mapping[str, Any]:
+        check_lists(model, _compared_queries(model, release, judged), release)
+        measures = measure_model(model, judged, release.corpus)
+        return {MEASURES: measures or measure_retrieval(release)}
+
+    try:
+        return write_bundle(directory / release.settings.name, release, check)
+    except AssertionError as cause:
+        if "untracked" not in str(cause):
+            raise
+        raise BundleError(
+            "export_bundle: a tower uses a variable or table that it does not track, so that it "
+            "cannot be saved. Give the Keras model or tf.Module itself, or a tf.Module that has it "
+            f"as an attribute, not a function around it. {str(cause).partition(' See ')[0]}"
+        ) from cause
+
+
+def _build_index(corpus: Corpus, queries: FloatArray, settings: ReleaseSettings) -> Index:
+    config = settings.index
+    exact = resolve_kind(config, len(corpus)) == "brute_force" and config.vectors == "float32"
+    if not exact and not len(queries):
+        raise BundleError(
+            f"export_bundle: an index of kind {config.kind} with {config.vectors} vectors is "
+            "measured on real queries, and there are none. Give `queries` or `judged`, or leave "
+            "`index` out for exact search."
+        )
+    return settings.index_of(corpus, queries)
+
+
+def _embedded(towers: TwoTowers, judged: JudgedQueries | None, embedding_dim: int) -> FloatArray:
+    """Vectors `[n, embedding_dim]` of the judged queries."""
+    if judged is None:
+        return np.zeros((0, embedding_dim), np.float32)
+    inputs = towers.query_inputs
+    if set(inputs) != set(judged.raw):
+        raise BundleError(
+            f"export_bundle: the judged queries have {', '.join(sorted(judged.raw)) or 'nothing'}; "
+            f"the query tower takes {', '.join(sorted(inputs))}. Give all of these in `judged.raw`."
+        )
+    raw = {name: tf.convert_to_tensor(judged.raw[name], inputs[name].dtype) for name in inputs}
+    return checked_vectors(towers.query_tower(raw).numpy(), "export_bundle, judged queries")
+
+
+def _compared_queries(
+    model: LoadedModel, release: Release, judged: JudgedQueries | None
+) -> dict[str, Any]:
+    """Inputs of some queries: judged ones, vectors if those are what is taken, else a blank one."""
+    if judged is not None:
+        return {name: values[:_COMPARED_QUERIES] for name, values in judged.raw.items()}
+    taken = model.inputs(names.QUERY_EMBEDDING)
+    vectors = release.queries if len(release.queries) else release.corpus.vectors
+    given = tf.TensorSpec([None, vectors.shape[1]], tf.float32)
+    if set(taken) == {names.EMBEDDING} and given.is_compatible_with(taken[names.EMBEDDING]):
+        return {names.EMBEDDING: vectors[:_COMPARED_QUERIES]}
+    return model.blank(names.QUERY_EMBEDDING)
+
+
+def lineage_of(towers: TwoTowers, corpus: Corpus, settings: ReleaseSettings) -> Lineage:
+    """Hashes of what comes from no artifact: inputs, settings, corpus and the towers' weights."""
+    inputs = [
+        {name: [spec.dtype.name, spec.shape.as_list()] for name, spec in one.items()}
+        for one in (towers.query_inputs, towers.candidate_inputs)
+    ]
+    weights = [
+        variable.numpy()
+        for tower in (towers.query_tower, towers.candidate_tower)
+        for variable in getattr(tower, "variables", ())
+    ]
+    strings = [text.encode() + b"\0" for text in (*corpus.ids, *corpus.titles)]
+    parents = {"corpus": _digest([*strings, corpus.vectors]), "towers": _digest(weights)}
+    return Lineage(fingerprint(inputs), fingerprint(settings), parents)
+
+
+def _digest(parts: Iterable[Any]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part if isinstance(part, bytes) else np.ascontiguousarray(part).tobytes())
+    return digest.hexdigest()[:16]

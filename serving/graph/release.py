@@ -1,0 +1,151 @@
+"""A release: the one object that a bundle version is made from, its graph and what lies beside."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
+
+from serving.graph.pre_ranking import select_candidates
+from serving.graph.towers import TwoTowers
+from tfrs_twotower.artifacts import Lineage, fingerprint
+from tfrs_twotower.config import ExportConfig, IndexConfig
+from tfrs_twotower.data.corpus import Corpus
+from tfrs_twotower.index.answers import Search
+from tfrs_twotower.index.build import build_index
+from tfrs_twotower.index.restricts import CandidateAttributes
+from tfrs_twotower.index.storage import Index
+from tfrs_twotower.ranking import FloatArray, RowArray
+from tfrs_twotower.towers.pre_ranker import PreRanker
+
+HashArray = npt.NDArray[np.uint8]
+
+
+class ReleaseSettings(BaseModel):
+    """How a version is exported; a refresh does the same again."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    """Of the bundle in the run config."""
+    exact: bool
+    """Exact search in core operations, whatever kind the index has."""
+    export: ExportConfig
+    index: IndexConfig
+    """With the kind that was built."""
+    shard: int | None = None
+    """Number of this shard of `export.shards`; None where there is one bundle."""
+
+    def index_of(self, corpus: Corpus, queries: FloatArray) -> Index:
+        """Builds and measures the index of a corpus; an exact bundle needs none but the vectors.
+
+        Args:
+            corpus: with vectors.
+            queries: `[n, embedding_dim]` embeddings that it is measured on.
+
+        Raises:
+            IndexQualityError: it misses the target overlap.
+        """
+        config = self.index
+        if self.exact:
+            config = config.model_copy(update={"kind": "brute_force", "vectors": "float32"})
+        return Index.of(corpus, build_index(corpus.vectors, queries, config))
+
+
+class Probe(NamedTuple):
+    """Some candidates, with which the towers of a version are checked."""
+
+    rows: RowArray
+    """`[n]` rows of the corpus."""
+    raw: dict[str, npt.NDArray[Any]]
+    """Their raw features."""
+
+
+@dataclass(frozen=True)
+class RefreshParts:
+    """What a version keeps beside its graph, so that candidates can change without training."""
+
+    towers_dir: Path
+    """A `model` artifact, or the towers in a version."""
+    pre_ranker_dir: Path
+    """A `pre_ranker` artifact, or that in a version; read only where there is a pre-ranker."""
+    hashes: HashArray
+    """`[num_candidates, 16]`: a hash of each candidate's features."""
+    probe: Probe
+
+
+@dataclass(frozen=True)
+class Release:
+    """What a version is made from. All parts are of one corpus, in row order."""
+
+    settings: ReleaseSettings
+    towers: TwoTowers
+    index: Index
+    """Has the corpus."""
+    queries: FloatArray
+    """`[n, embedding_dim]` embeddings that the index is measured on; n may be 0."""
+    lineage: Lineage
+    pre_ranker: PreRanker | None = None
+    """None serves retrieval."""
+    attributes: CandidateAttributes | None = None
+    """What requests may restrict their answers by; None leaves `allow` and `deny` out."""
+    refresh: RefreshParts | None = None
+    """None: the candidates can change only by another export."""
+
+    @property
+    def corpus(self) -> Corpus:
+        """The candidates, with vectors."""
+        return self.index.corpus
+
+    @property
+    def k(self) -> int:
+        """Length of every answer; a small corpus makes it shorter."""
+        return min(self.settings.export.k, len(self.corpus))
+
+    @property
+    def kind(self) -> str:
+        """Kind of the search that is exported."""
+        return "brute_force" if self.settings.exact else self.index.kind
+
+    @property
+    def identity(self) -> str:
+        """Hash of what it is made from; shards of one export have it in common."""
+        return fingerprint(
+            {
+                **self.lineage.parents,
+                "exact": self.settings.exact,
+                "k": self.settings.export.k,
+                "candidate_heads": self.settings.export.candidate_heads,
+                "restricts": sorted(self.attributes.values) if self.attributes else [],
+            }
+        )
+
+    def search(self) -> Search:
+        """A new searcher, of the kind that is exported."""
+        if self.settings.exact:
+            return self.index.exact_search()
+        return self.index.search(max_excluded=self.settings.export.max_excluded)
+
+    def shard(self, number: int, rows: RowArray, probe: Probe) -> "Release":
+        """The release of one shard, with an index of its own.
+
+        Args:
+            number: of the shard; `settings.export.shards` says how many there are.
+            rows: its candidates, ascending.
+            probe: some of them, at their rows in the shard.
+
+        Raises:
+            IndexQualityError: the shard's index misses the target overlap.
+        """
+        settings = self.settings.model_copy(update={"shard": number})
+        parts = self.refresh
+        return replace(
+            self,
+            settings=settings,
+            index=settings.index_of(self.corpus.take(rows), self.queries),
+            pre_ranker=self.pre_ranker and select_candidates(self.pre_ranker, rows),
+            attributes=self.attributes and self.attributes.rows(rows),
+            refresh=parts and replace(parts, hashes=parts.hashes[rows], probe=probe),
+        )
