@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from serving.bundle.exporting import export_bundle
     from serving.bundle.loading import LoadedBundle, load_bundle
-    from serving.bundle.measures import JudgedQueries
     from serving.bundle.publishing import WrittenBundle
     from serving.client.client import Client, Recommendations
     from serving.client.sharded_client import ShardedClient
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Client",
-    "JudgedQueries",
     "LoadedBundle",
     "Recommendations",
     "ShardedClient",
@@ -32,7 +30,6 @@ __all__ = [
 _MODULES = {
     "bundle.exporting": ("export_bundle",),
     "bundle.loading": ("LoadedBundle", "load_bundle"),
-    "bundle.measures": ("JudgedQueries",),
     "bundle.publishing": ("WrittenBundle",),
     "client.client": ("Client", "Recommendations"),
     "client.sharded_client": ("ShardedClient",),

@@ -3,20 +3,20 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import numpy as np
 import numpy.typing as npt
 
 from pipelines.stages.context import StageContext
 from serving.bundle.gate import MEASURES
 from serving.bundle.loading import LoadedModel
-from serving.bundle.measures import JudgedQueries, measure_model
+from serving.bundle.measures import measure_model
 from serving.bundle.parity import check_embeddings, check_lists, sample_rows
 from serving.graph.release import Release
 from serving.graph.signatures import CANDIDATE_EMBEDDING, QUERY_EMBEDDING
 from tfrs_twotower.artifacts import read_manifest
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.data.embeddings import read_query_embeddings
-from tfrs_twotower.data.evaluation_queries import load_evaluation_queries
+from tfrs_twotower.data.preprocessed import load_query_set
+from tfrs_twotower.data.query_set import QuerySet
 from tfrs_twotower.errors import BundleError
 from tfrs_twotower.ranking import FloatArray
 
@@ -46,12 +46,12 @@ class BundleChecks:
             BundleError: the embeddings or the index are of other records than the examples.
         """
         layout = context.layout
-        queries = load_evaluation_queries(layout.preprocessed, "test", context.spec, corpus)
-        query_ids = [id_.decode() for id_ in queries.query_ids]
+        queries = load_query_set(layout.preprocessed, "test", context.spec, corpus)
         embedded = read_query_embeddings(layout.embeddings, "test")
-        self._queries = _compared(query_ids, queries.raw, embedded.ids, embedded.vectors)
+        self._queries = _compared(queries.ids, queries.inputs, embedded.ids, embedded.vectors)
         indexed = whole.corpus
         self._candidates = _compared(corpus.ids, corpus.raw, indexed.ids, indexed.vectors)
+        self._corpus = corpus
         self._judged = _judged_queries(context, corpus)
 
     def of(self, release: Release) -> Callable[[LoadedModel], Mapping[str, Any]]:
@@ -60,12 +60,15 @@ class BundleChecks:
         Raises:
             BundleError: (by the check) its vectors or lists differ from the offline ones.
         """
+        judged = self._judged
+        if judged is not None:
+            judged = judged.among(self._corpus.row_of(release.corpus.ids), len(self._corpus))
 
         def check(model: LoadedModel) -> Mapping[str, Any]:
             check_embeddings(model, QUERY_EMBEDDING, *self._queries)
             check_embeddings(model, CANDIDATE_EMBEDDING, *self._candidates)
             check_lists(model, self._queries.raw, release)
-            return {MEASURES: measure_model(model, self._judged, release.corpus)}
+            return {MEASURES: measure_model(model, judged, release.corpus)}
 
         return check
 
@@ -85,16 +88,10 @@ def _compared(
     return Compared({name: values[rows] for name, values in raw.items()}, vectors[rows])
 
 
-def _judged_queries(context: StageContext, corpus: Corpus) -> JudgedQueries | None:
+def _judged_queries(context: StageContext, corpus: Corpus) -> QuerySet | None:
     """The validation queries that versions are measured on; None where there are none."""
     layout = context.layout
     if not read_manifest(layout.preprocessed, "preprocessed").counts.get("validation_queries", 0):
         return None
-    queries = load_evaluation_queries(layout.preprocessed, "validation", context.spec, corpus)
-    most = min(context.config.index.num_measured_queries, len(queries))
-    chosen = np.unique(np.linspace(0, len(queries) - 1, most).astype(np.int64))
-    return JudgedQueries(
-        {name: values[chosen] for name, values in queries.raw.items()},
-        [corpus.ids[queries.relevant[query]] for query in chosen],
-        [corpus.ids[queries.seen[query]] for query in chosen],
-    )
+    queries = load_query_set(layout.preprocessed, "validation", context.spec, corpus)
+    return queries.spread(context.config.index.num_measured_queries)

@@ -9,8 +9,9 @@ from pipelines.stages.context import StageContext
 from serving.bundle.loading import load_bundle
 from serving.bundle.measures import bundle_agreement
 from serving.graph import signatures as names
-from tfrs_twotower.data.corpus import Corpus, load_corpus
-from tfrs_twotower.data.evaluation_queries import EvaluationQueries, load_evaluation_queries
+from tfrs_twotower.data.corpus import Corpus
+from tfrs_twotower.data.preprocessed import load_corpus, load_query_set
+from tfrs_twotower.data.query_set import QuerySet
 from tfrs_twotower.specs import HistoryFeature
 
 _NUM_AGREEMENT_QUERIES = 200
@@ -42,21 +43,21 @@ def recommend_to_one_query(context: StageContext, bundle: str, length: int = 10)
         length: titles in each list.
     """
     corpus = load_corpus(context.layout.preprocessed, context.spec)
-    queries = load_evaluation_queries(context.layout.preprocessed, "test", context.spec, corpus)
+    queries = load_query_set(context.layout.preprocessed, "test", context.spec, corpus)
     position = int(np.argmin(np.abs(queries.num_events - np.median(queries.num_events))))
     loaded = load_bundle(context.layout.bundle / bundle)
     seen = corpus.ids[queries.seen[position]]
-    inputs: dict[str, Any] = {name: raw[[position]] for name, raw in queries.raw.items()}
+    inputs: dict[str, Any] = {name: raw[[position]] for name, raw in queries.inputs.items()}
     inputs[names.EXCLUDE_IDS] = np.array([["", *seen]], object)
     answer = loaded.ask(names.SERVING_DEFAULT, inputs)
     answered = [id_ for id_ in answer[names.CANDIDATE_IDS][0][:length] if id_]
-    relevant = set(queries.relevant[position].tolist())
+    relevant = set(queries.truth.relevant[position].tolist())
     rows = corpus.row_of(answered)
     return Recommendation(
-        query_id=_text(queries.query_ids[position]),
+        query_id=queries.ids[position],
         features=_plain_features(context, queries, position),
         history=_history_titles(context, queries, position, corpus, length),
-        titles=[corpus.titles[row] or corpus.ids[row] for row in rows],
+        titles=[corpus.name(row) for row in rows],
         scores=[float(score) for score in answer[names.SCORES][0][: len(answered)]],
         relevant=[int(row) in relevant for row in rows],
         model_version=_text(answer[names.MODEL_VERSION][0]),
@@ -66,29 +67,27 @@ def recommend_to_one_query(context: StageContext, bundle: str, length: int = 10)
 def agreement_of_bundles(context: StageContext, bundle: str, reference: str) -> float:
     """Overlap of two bundles' answers on test queries: 1 where they agree on every candidate."""
     corpus = load_corpus(context.layout.preprocessed, context.spec)
-    queries = load_evaluation_queries(context.layout.preprocessed, "test", context.spec, corpus)
-    sample = {name: raw[:_NUM_AGREEMENT_QUERIES] for name, raw in queries.raw.items()}
+    queries = load_query_set(context.layout.preprocessed, "test", context.spec, corpus)
+    sample = {name: raw[:_NUM_AGREEMENT_QUERIES] for name, raw in queries.inputs.items()}
     root = context.layout.bundle
     return bundle_agreement(root / bundle, root / reference, sample)
 
 
-def _plain_features(
-    context: StageContext, queries: EvaluationQueries, position: int
-) -> dict[str, str]:
+def _plain_features(context: StageContext, queries: QuerySet, position: int) -> dict[str, str]:
     shown = {}
     for feature in context.spec.query.features:
         if not isinstance(feature, HistoryFeature):
-            value = queries.raw[feature.name][position]
+            value = queries.inputs[feature.name][position]
             shown[feature.name] = _text(value) if isinstance(value, bytes) else f"{value}"
     return shown
 
 
 def _history_titles(
-    context: StageContext, queries: EvaluationQueries, position: int, corpus: Corpus, length: int
+    context: StageContext, queries: QuerySet, position: int, corpus: Corpus, length: int
 ) -> list[str]:
     if not context.spec.histories:
         return []
-    ids = queries.raw[context.spec.histories[0].name][position]
+    ids = queries.inputs[context.spec.histories[0].name][position]
     ids = [id_ for id_ in ids if id_][:length]
     known = zip(ids, corpus.row_of(ids), strict=True)
     return [corpus.titles[row] or _text(id_) for id_, row in known if row >= 0]

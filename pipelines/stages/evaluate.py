@@ -107,7 +107,10 @@ def write_report(
     staging = staging_directory(directory)
     write_json(staging / EVALUATION, evaluation.document)
     write_per_query(
-        staging / PER_QUERY, inputs.test.ids, evaluation.runs, key_metrics(tuple(config.ks))
+        staging / PER_QUERY,
+        inputs.test.ids.tolist(),
+        evaluation.runs,
+        key_metrics(tuple(config.ks)),
     )
     page = render_page(evaluation, inputs, config, seed)
     (staging / REPORT_PAGE).write_text(page, encoding="utf-8")

@@ -20,7 +20,7 @@ from tfrs_twotower.artifacts import (
 )
 from tfrs_twotower.artifacts.manifest import FileEntry, Kind, package_versions
 from tfrs_twotower.config import BundleConfig
-from tfrs_twotower.data.corpus import load_corpus
+from tfrs_twotower.data.preprocessed import load_corpus
 from tfrs_twotower.errors import BundleError
 
 

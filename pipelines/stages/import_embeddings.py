@@ -14,7 +14,6 @@ from pipelines.stages.export import describe
 from pipelines.stages.vector_files import JudgedPairs, read_judgements, read_vectors
 from pipelines.stages.workdir import only_run_in, open_workdir
 from serving.bundle.exporting import lineage_of, publish_release
-from serving.bundle.measures import JudgedQueries
 from serving.bundle.publishing import WrittenBundle
 from serving.graph.release import Release, ReleaseSettings
 from serving.graph.signatures import EMBEDDING
@@ -23,6 +22,7 @@ from tfrs_twotower.artifacts import Layout
 from tfrs_twotower.config import BundleConfig, EvaluateConfig, ExportConfig, IndexConfig
 from tfrs_twotower.config.run_config import apply_override
 from tfrs_twotower.data.corpus import Corpus
+from tfrs_twotower.data.query_set import QuerySet
 from tfrs_twotower.documents import Document, parse
 from tfrs_twotower.errors import ConfigError, DataError, WorkdirError
 from tfrs_twotower.evaluation import evaluated_data as evaluated
@@ -30,8 +30,7 @@ from tfrs_twotower.evaluation.evaluating import evaluate
 from tfrs_twotower.index.build import BuiltIndex, build_index
 from tfrs_twotower.index.storage import Index
 from tfrs_twotower.index.sweep import sample_queries
-from tfrs_twotower.metrics import GroundTruth
-from tfrs_twotower.ranking import FloatArray, Ragged
+from tfrs_twotower.ranking import FloatArray, GroundTruth, Ragged
 
 _NEEDS_FEATURES = ("bundles", "restricts", "shards")
 
@@ -135,8 +134,9 @@ def run(
         release = _release(vectors.candidates, built, vectors.measured_on, name, config)
         evaluation, judged = None, None
         if vectors.judged is not None:
-            judged = _judged_queries(vectors, config)
-            inputs = _evaluation_inputs(name, vectors, built)
+            queries_with_answers = _query_set(vectors)
+            judged = queries_with_answers.spread(config.index.num_measured_queries)
+            inputs = _evaluation_inputs(name, vectors, queries_with_answers, built)
             num_unjudged = len(vectors.measured_on) - len(inputs.test)
             if num_unjudged:
                 reporter.message(f"{num_unjudged:,} queries have no relevant candidate: left out")
@@ -226,51 +226,46 @@ def _release(
     return Release(settings, towers, index, queries, lineage_of(towers, corpus, settings))
 
 
-def _judged_queries(vectors: Vectors, config: ImportConfig) -> JudgedQueries:
-    """Queries that the release gate measures the version on."""
-    assert vectors.queries is not None
-    assert vectors.judged is not None
-    rows, relevant, _ = vectors.judged.by_query()
-    most = min(config.index.num_measured_queries, len(rows))
-    chosen = np.unique(np.linspace(0, len(rows) - 1, most).astype(np.int64))
-    return JudgedQueries(
-        {EMBEDDING: vectors.queries.vectors[rows[chosen]]},
-        [vectors.candidates.ids[relevant[query]] for query in chosen],
-        [[]] * len(chosen),
+def _query_set(vectors: Vectors) -> QuerySet:
+    """The queries that something is judged relevant to."""
+    queries, judged = vectors.queries, vectors.judged
+    assert queries is not None
+    assert judged is not None
+    rows, relevant, gains = judged.by_query()
+    embeddings = queries.vectors[rows]
+    unknown = np.zeros(len(rows), np.int64)
+    return QuerySet(
+        GroundTruth.from_lists(relevant, gains),
+        Ragged.from_lists([[]] * len(rows)),
+        {EMBEDDING: embeddings},
+        queries.ids[rows],
+        "test",
+        num_events=unknown,
+        timestamps=unknown,
+        embeddings=embeddings,
     )
 
 
 def _evaluation_inputs(
-    name: str, vectors: Vectors, built: BuiltIndex
+    name: str, vectors: Vectors, queries: QuerySet, built: BuiltIndex
 ) -> evaluated.EvaluationInputs:
     """What an evaluation can look at where there are no interactions."""
-    corpus, queries, judged = vectors.candidates, vectors.queries, vectors.judged
-    assert queries is not None
-    assert judged is not None
-    rows, relevant, gains = judged.by_query()
+    corpus = vectors.candidates
     none = np.zeros(0, np.int64)
     nothing = np.zeros(len(corpus), np.int64)
-    unknown = np.zeros(len(rows), np.int64)
     return evaluated.EvaluationInputs(
         dataset=name,
-        corpus=evaluated.CorpusTable(corpus.ids.tolist(), corpus.titles.tolist(), nothing, nothing),
-        candidate_embeddings=corpus.vectors,
+        corpus=corpus,
+        counts=nothing,
+        recent_counts=nothing,
         log=evaluated.InteractionLog([], none, none, none, none.astype(bool), none),
-        test=evaluated.QuerySet(
-            split="test",
-            ids=queries.ids[rows].tolist(),
-            truth=GroundTruth.from_lists(relevant, gains),
-            seen=Ragged.from_lists([[]] * len(rows)),
-            num_events=unknown,
-            timestamps=unknown,
-            embeddings=queries.vectors[rows],
-        ),
+        test=queries,
         validation=None,
         eligible=np.ones(len(corpus), bool),
         split=evaluated.SplitFacts(
             kind="given",
             new_pairs_only=False,
-            empty_queries={"test": len(queries) - len(rows)},
+            empty_queries={"test": len(vectors.measured_on) - len(queries)},
         ),
         index_quality=built.quality,
     )

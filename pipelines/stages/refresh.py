@@ -16,7 +16,8 @@ from serving.bundle.versions import resolve_version
 from serving.refresh.refresh import RefreshedBundle, RefreshRequest, refresh_bundles
 from tfrs_twotower.config import PreprocessConfig
 from tfrs_twotower.config.stage_configs import FEW_BAD_RECORDS
-from tfrs_twotower.data.corpus import Corpus, parse_corpus
+from tfrs_twotower.data.corpus import Corpus
+from tfrs_twotower.data.preprocessed import parse_corpus
 from tfrs_twotower.errors import DataError
 from tfrs_twotower.specs import FeatureSpec
 from tfrs_twotower.towers.storage import load_spec_of

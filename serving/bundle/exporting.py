@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from serving.bundle.gate import MEASURES
 from serving.bundle.loading import LoadedModel
-from serving.bundle.measures import JudgedQueries, measure_model, measure_retrieval
+from serving.bundle.measures import measure_model, measure_retrieval
 from serving.bundle.parity import check_lists
 from serving.bundle.publishing import WrittenBundle
 from serving.bundle.tower_checks import check_towers
@@ -22,6 +22,7 @@ from serving.graph.towers import TwoTowers, query_vectors
 from tfrs_twotower.artifacts import Lineage, fingerprint
 from tfrs_twotower.config import BundleConfig, ExportConfig, GateConfig, IndexConfig
 from tfrs_twotower.data.corpus import Corpus, checked_vectors
+from tfrs_twotower.data.query_set import QuerySet
 from tfrs_twotower.documents import parse
 from tfrs_twotower.errors import BundleError, ConfigError
 from tfrs_twotower.index.quality import resolve_kind
@@ -41,7 +42,7 @@ def export_bundle(
     k: int = 100,
     index: IndexConfig = EXACT_INDEX,
     queries: ArrayLike | None = None,
-    judged: JudgedQueries | None = None,
+    judged: QuerySet | None = None,
     max_excluded: int = 200,
     allowed_batch_sizes: Sequence[int] = (1, 8, 64),
     keep_versions: int = 3,
@@ -66,7 +67,7 @@ def export_bundle(
         queries: `[n, embedding_dim]` vectors of real queries: an approximate index is measured on
             them, and the release gate compares its overlap with exact search. By default those of
             `judged`.
-        judged: queries with known answers; the release gate compares the recall.
+        judged: queries with known answers (`QuerySet.of`); the release gate compares the recall.
         max_excluded: how many excluded candidates are sure not to shorten an answer.
         allowed_batch_sizes: batch sizes of the server.
         keep_versions: older versions are removed.
@@ -110,7 +111,7 @@ def export_bundle(
 
 
 def publish_release(
-    directory: Path, release: Release, judged: JudgedQueries | None = None
+    directory: Path, release: Release, judged: QuerySet | None = None
 ) -> WrittenBundle:
     """Publishes a release of towers or vectors made elsewhere, after its answers were checked.
 
@@ -152,26 +153,27 @@ def _build_index(corpus: Corpus, queries: FloatArray, settings: ReleaseSettings)
     return settings.index_of(corpus, queries)
 
 
-def _embedded(towers: TwoTowers, judged: JudgedQueries | None, embedding_dim: int) -> FloatArray:
+def _embedded(towers: TwoTowers, judged: QuerySet | None, embedding_dim: int) -> FloatArray:
     """Vectors `[n, embedding_dim]` of the judged queries."""
     if judged is None:
         return np.zeros((0, embedding_dim), np.float32)
     inputs = towers.query_inputs
-    if set(inputs) != set(judged.raw):
+    if set(inputs) != set(judged.inputs):
         raise BundleError(
-            f"export_bundle: the judged queries have {', '.join(sorted(judged.raw)) or 'nothing'}; "
-            f"the query tower takes {', '.join(sorted(inputs))}. Give all of these in `judged.raw`."
+            "export_bundle: the judged queries have "
+            f"{', '.join(sorted(judged.inputs)) or 'nothing'}; the query tower takes "
+            f"{', '.join(sorted(inputs))}. Give all of these in `judged.inputs`."
         )
-    raw = {name: tf.convert_to_tensor(judged.raw[name], inputs[name].dtype) for name in inputs}
+    raw = {name: tf.convert_to_tensor(judged.inputs[name], inputs[name].dtype) for name in inputs}
     return checked_vectors(towers.query_tower(raw).numpy(), "export_bundle, judged queries")
 
 
 def _compared_queries(
-    model: LoadedModel, release: Release, judged: JudgedQueries | None
+    model: LoadedModel, release: Release, judged: QuerySet | None
 ) -> dict[str, Any]:
     """Inputs of some queries: judged ones, vectors if those are what is taken, else a blank one."""
     if judged is not None:
-        return {name: values[:_COMPARED_QUERIES] for name, values in judged.raw.items()}
+        return {name: values[:_COMPARED_QUERIES] for name, values in judged.inputs.items()}
     taken = model.inputs(names.QUERY_EMBEDDING)
     vectors = release.queries if len(release.queries) else release.corpus.vectors
     given = tf.TensorSpec([None, vectors.shape[1]], tf.float32)

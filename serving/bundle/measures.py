@@ -1,7 +1,6 @@
 """What is measured of a version: its answers, asked for as a client would, and its memory."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from serving.bundle.versions import SAVED_MODEL_NAME
 from serving.graph import signatures as names
 from serving.graph.release import Release
 from tfrs_twotower.data.corpus import Corpus
+from tfrs_twotower.data.query_set import QuerySet
 from tfrs_twotower.ranking import MISSING_ROW, RowArray, exact_top_k, mean_overlap
 
 _QUERIES_AT_ONCE = 64
@@ -22,41 +22,12 @@ _LOADED_DIRECTORIES = ("variables", "assets")
 _MEMORY_OF_A_BYTE = 1.2
 
 
-@dataclass(frozen=True)
-class JudgedQueries:
-    """Queries with known answers."""
-
-    raw: Mapping[str, npt.NDArray[Any]]
-    """What the query tower takes, `[num_queries]` or `[num_queries, width]`."""
-    relevant: Sequence[Sequence[str]]
-    """Candidate ids of each query, at least one."""
-    seen: Sequence[Sequence[str]]
-    """Candidate ids that each query's answer leaves out."""
-
-    def __len__(self) -> int:
-        return len(self.relevant)
-
-    def of_corpus(self, corpus: Corpus) -> "JudgedQueries":
-        """Those that have a relevant candidate in a part of the corpus, with these candidates."""
-        known = set(corpus.ids.tolist())
-        relevant = [[id_ for id_ in ids if id_ in known] for ids in self.relevant]
-        chosen = [query for query, ids in enumerate(relevant) if ids]
-        return JudgedQueries(
-            {name: values[chosen] for name, values in self.raw.items()},
-            [relevant[query] for query in chosen],
-            [self.seen[query] for query in chosen],
-        )
-
-
-def measure_model(
-    model: LoadedModel, queries: JudgedQueries | None, corpus: Corpus
-) -> dict[str, float]:
+def measure_model(model: LoadedModel, queries: QuerySet | None, corpus: Corpus) -> dict[str, float]:
     """Recall and coverage of the cascade, and overlap of candidate generation with exact search.
 
     Args:
         model: the saved model.
-        queries: those with no relevant candidate in the corpus are left out, which matters to a
-            shard; without any there are no measures.
+        queries: of the same corpus; without any there are no measures.
         corpus: of the model, or of the shard, with vectors.
 
     Returns:
@@ -65,7 +36,6 @@ def measure_model(
         `coverage@k`: the share of the corpus that is in any answer; `retrieval_coverage@k`: the
         same of retrieval, nothing left out; k is the answers' length.
     """
-    queries = None if queries is None else queries.of_corpus(corpus)
     if not queries:
         return {}
     recalls: list[float] = []
@@ -74,12 +44,14 @@ def measure_model(
     exact: list[RowArray] = []
     for start in range(0, len(queries), _QUERIES_AT_ONCE):
         part = slice(start, start + _QUERIES_AT_ONCE)
-        raw = {name: values[part] for name, values in queries.raw.items()}
-        inputs = {**raw, names.EXCLUDE_IDS: _padded(queries.seen[part])}
-        lists = _rows(model.ask(names.SERVING_DEFAULT, inputs), corpus)
-        for rows, relevant in zip(lists, queries.relevant[part], strict=True):
-            wanted = corpus.row_of(set(relevant))
-            recalls.append(float(np.isin(wanted, rows).mean()))
+        raw = {name: values[part] for name, values in queries.inputs.items()}
+        places = range(start, min(start + _QUERIES_AT_ONCE, len(queries)))
+        seen = [corpus.ids[queries.seen[query]].tolist() for query in places]
+        lists = _rows(
+            model.ask(names.SERVING_DEFAULT, {**raw, names.EXCLUDE_IDS: _padded(seen)}), corpus
+        )
+        for query, rows in zip(places, lists, strict=True):
+            recalls.append(float(np.isin(queries.truth.relevant[query], rows).mean()))
         answered.append(lists)
         nearest.append(_rows(model.ask(names.CANDIDATE_GENERATION, raw), corpus))
         embeddings = model.call(names.QUERY_EMBEDDING, raw)[names.EMBEDDING]

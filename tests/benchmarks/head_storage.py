@@ -18,8 +18,7 @@ from typing import get_args
 from serving.graph.candidate_heads import HeadStorage
 from serving.graph.pre_ranking import as_kept
 from tfrs_twotower.artifacts import Layout
-from tfrs_twotower.data.corpus import load_corpus
-from tfrs_twotower.data.evaluation_queries import load_evaluation_queries
+from tfrs_twotower.data.preprocessed import load_corpus, load_query_set
 from tfrs_twotower.evaluation.corpus_ranking import EmbeddingScorer, rank_cascade
 from tfrs_twotower.evaluation.loading_evaluated_data import load_inputs
 from tfrs_twotower.evaluation.pre_ranker_scores import PreRankerScores
@@ -37,7 +36,7 @@ def measure(layout: Layout, spec: FeatureSpec) -> dict[str, float]:
     inputs = load_inputs(layout, spec, with_pre_ranker=True)
     assert inputs.second_stage is not None
     corpus = load_corpus(layout.preprocessed, spec)
-    raw = load_evaluation_queries(layout.preprocessed, "test", spec, corpus).raw
+    raw = load_query_set(layout.preprocessed, "test", spec, corpus).inputs
     scorer = EmbeddingScorer(inputs.test.embeddings, inputs.candidate_embeddings)
     pre_ranker = load_pre_ranker(layout.pre_ranker)
     found = {}

@@ -42,7 +42,7 @@ class TowerContract:
 
     @pytest.fixture(params=["query", "candidate"])
     def side(self, request, towers, corpus, test_queries) -> tuple[Tower, dict[str, tf.Tensor]]:
-        raw = {"query": test_queries.raw, "candidate": corpus.raw}[request.param]
+        raw = {"query": test_queries.inputs, "candidate": corpus.raw}[request.param]
         return getattr(towers, request.param), tensors(raw)
 
     def test_embeddings_are_unit_vectors(self, side):
@@ -106,7 +106,7 @@ class TowerContract:
         nothing = parse(tf.constant([tf.train.Example().SerializeToString()]))
         queries = {
             name: tf.concat([value, nothing[name]], axis=0)
-            for name, value in tensors(test_queries.raw).items()
+            for name, value in tensors(test_queries.inputs).items()
         }
         candidates = tensors(corpus.raw)
         towers.refresh_derived_state(towers.candidate.inputs(candidates))
@@ -134,7 +134,7 @@ class TowerContract:
     def test_table_gradients_are_sparse(self, towers, corpus, test_queries):
         tables = {n: v for n, v in towers.named_variables().items() if n.startswith("tables.")}
         with tf.GradientTape() as tape:
-            loss = tf.reduce_sum(towers.query(tensors(test_queries.raw), training=True))
+            loss = tf.reduce_sum(towers.query(tensors(test_queries.inputs), training=True))
             loss += tf.reduce_sum(towers.candidate(tensors(corpus.raw), training=True))
         for name, gradient in tape.gradient(loss, tables).items():
             assert isinstance(gradient, tf.IndexedSlices), name
@@ -142,7 +142,7 @@ class TowerContract:
     def test_seeded(self, spec, assets, model_config, towers, test_queries):
         again = build_towers(spec, model_config, assets, seed=11)
         other = build_towers(spec, model_config, assets, seed=12)
-        raw = tensors(test_queries.raw)
+        raw = tensors(test_queries.inputs)
         np.testing.assert_array_equal(again.query(raw), towers.query(raw))
         assert not np.allclose(other.query(raw), towers.query(raw))
         first = build_towers(spec, model_config, assets, seed=11)
@@ -159,7 +159,7 @@ class TowerContract:
         for name, variable in towers.named_variables().items():
             np.testing.assert_array_equal(loaded.named_variables()[name], variable)
         np.testing.assert_array_equal(
-            loaded.query(tensors(test_queries.raw)), towers.query(tensors(test_queries.raw))
+            loaded.query(tensors(test_queries.inputs)), towers.query(tensors(test_queries.inputs))
         )
         np.testing.assert_array_equal(
             loaded.candidate(tensors(corpus.raw)), towers.candidate(tensors(corpus.raw))

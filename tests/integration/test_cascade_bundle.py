@@ -15,8 +15,7 @@ from tests.fixtures.tiny_model import tiny_context
 from tests.fixtures.tiny_pre_ranker import PRE_RANKING, write_tiny_pre_ranker
 from tests.integration.conftest import CASCADE_EXPORT
 from tfrs_twotower.artifacts import read_manifest
-from tfrs_twotower.data.corpus import load_corpus
-from tfrs_twotower.data.evaluation_queries import load_evaluation_queries
+from tfrs_twotower.data.preprocessed import load_corpus, load_query_set
 from tfrs_twotower.errors import BundleError, StaleArtifact
 from tfrs_twotower.evaluation.corpus_ranking import EmbeddingScorer, rank_cascade
 from tfrs_twotower.evaluation.loading_evaluated_data import load_inputs
@@ -40,17 +39,17 @@ def test_the_served_order_is_that_of_the_evaluation(context, bundle):
     scorer = EmbeddingScorer(inputs.test.embeddings, inputs.candidate_embeddings)
     offline = rank_cascade(scorer, inputs.test, inputs.eligible, inputs.second_stage, 10)
     corpus = load_corpus(layout.preprocessed, spec)
-    queries = load_evaluation_queries(layout.preprocessed, "test", spec, corpus)
+    queries = load_query_set(layout.preprocessed, "test", spec, corpus)
     width = 1 + max(len(rows) for rows in queries.seen)
     exclude = np.full((len(queries), width), b"", object)
     for row, seen in enumerate(queries.seen):
         exclude[row, 1 : 1 + len(seen)] = corpus.ids[seen]
-    served = bundle.ask("serving_default", {**queries.raw, "exclude_ids": exclude})
+    served = bundle.ask("serving_default", {**queries.inputs, "exclude_ids": exclude})
     assert inputs.eligible.all()
     found = corpus.row_of(served["candidate_ids"].ravel()).reshape(-1, 10)
     np.testing.assert_array_equal(found, offline.ranked)
     pool = np.sort(offline.ranked, axis=1)
-    again = bundle.ask("pre_ranking", {**queries.raw, "candidate_ids": corpus.ids[pool]})
+    again = bundle.ask("pre_ranking", {**queries.inputs, "candidate_ids": corpus.ids[pool]})
     order = np.argsort(-again["scores"], axis=1, kind="stable")
     np.testing.assert_array_equal(np.take_along_axis(pool, order, axis=1), offline.ranked)
 

@@ -12,8 +12,7 @@ from tests.fixtures.tiny_pre_ranker import PRE_RANKING, write_tiny_pre_ranker
 from tests.reference.cascade import cascade as oracle
 from tfrs_twotower.artifacts import read_manifest
 from tfrs_twotower.artifacts.layout import EVALUATION, REPORT_PAGE
-from tfrs_twotower.data.corpus import load_corpus
-from tfrs_twotower.data.evaluation_queries import load_evaluation_queries
+from tfrs_twotower.data.preprocessed import load_corpus, load_query_set
 from tfrs_twotower.errors import CorruptArtifact, MissingArtifact, StaleArtifact
 from tfrs_twotower.evaluation.corpus_ranking import EmbeddingScorer, rank_cascade
 from tfrs_twotower.evaluation.loading_evaluated_data import load_inputs
@@ -69,18 +68,18 @@ def test_the_report_is_made_from_the_pre_ranker(context, report):
 def test_the_cascade_is_the_oracles(context, report):
     layout, spec = context.layout, context.spec
     inputs = load_inputs(layout, spec, with_pre_ranker=True)
-    scorer = EmbeddingScorer(inputs.test.embeddings, inputs.candidate_embeddings)
+    scorer = EmbeddingScorer(inputs.test.embeddings, inputs.corpus.vectors)
     cascade = rank_cascade(scorer, inputs.test, inputs.eligible, inputs.second_stage, 10)
     made = load_pre_ranker(layout.pre_ranker)
     corpus = load_corpus(layout.preprocessed, spec)
-    raw = load_evaluation_queries(layout.preprocessed, "test", spec, corpus).raw
+    raw = load_query_set(layout.preprocessed, "test", spec, corpus).inputs
     heads = made.query_heads({name: tf.constant(values) for name, values in raw.items()})
     heads = [of_member.numpy() for of_member in heads]
     # A new scorer scales by 1 and adds 0.
     for query in range(len(inputs.test)):
         pool, ranked = oracle(
             inputs.test.embeddings[query],
-            inputs.candidate_embeddings,
+            inputs.corpus.vectors,
             [of_member[query] for of_member in heads],
             [member.candidate_heads.numpy() for member in made.members],
             made.candidate_signals.numpy(),

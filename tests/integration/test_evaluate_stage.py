@@ -11,7 +11,7 @@ from pipelines.stages.workdir import record_duration
 from tests.fixtures.tiny_model import tiny_context, write_tiny_model
 from tfrs_twotower.artifacts import read_manifest
 from tfrs_twotower.artifacts.layout import STATISTICS, TRAIN_GLOB, TRAINING_LOG
-from tfrs_twotower.data.corpus import load_corpus
+from tfrs_twotower.data.preprocessed import load_corpus
 from tfrs_twotower.data.raw_inputs import read_records
 from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
 from tfrs_twotower.evaluation.evaluated_data import LogLine
@@ -97,7 +97,7 @@ def test_what_is_loaded_is_what_was_written(context, inputs):
     frequencies = {
         row["candidate_id"]: row["count"] for row in rows_of(source, "frequencies-*.parquet")
     }
-    assert inputs.corpus.count.tolist() == [frequencies[name] for name in inputs.corpus.ids]
+    assert inputs.counts.tolist() == [frequencies[name] for name in inputs.corpus.ids]
     np.testing.assert_allclose(np.linalg.norm(inputs.test.embeddings, axis=1), 1.0, rtol=1e-5)
     assert len(inputs.test.texts) == len(inputs.test)
     assert len(inputs.corpus.texts) == len(inputs.corpus)

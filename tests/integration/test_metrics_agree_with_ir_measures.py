@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 from ir_measures import AP, RR, P, R, Success, nDCG
 
-from tfrs_twotower.metrics import GroundTruth, judge, per_query
+from tfrs_twotower.metrics import judge, per_query
+from tfrs_twotower.ranking import GroundTruth
 from tfrs_twotower.ranking.order import top_k_rows
 
 pytestmark = pytest.mark.integration

@@ -21,8 +21,7 @@ from tests.fixtures.tiny_pre_ranker import PRE_RANKING
 from tests.integration.conftest import CASCADE_EXPORT
 from tfrs_twotower.artifacts import Lineage, read_manifest
 from tfrs_twotower.config import BundleConfig
-from tfrs_twotower.data.corpus import load_corpus
-from tfrs_twotower.data.evaluation_queries import load_evaluation_queries
+from tfrs_twotower.data.preprocessed import load_corpus, load_query_set
 from tfrs_twotower.errors import BundleError, DataError
 
 pytestmark = pytest.mark.integration
@@ -62,8 +61,8 @@ def rows(tmp_path_factory):
 @pytest.fixture(scope="module")
 def queries(context):
     corpus = load_corpus(context.layout.preprocessed, context.spec)
-    found = load_evaluation_queries(context.layout.preprocessed, "test", context.spec, corpus)
-    return found.raw
+    found = load_query_set(context.layout.preprocessed, "test", context.spec, corpus)
+    return found.inputs
 
 
 def write(path, rows):

@@ -15,9 +15,8 @@ from serving.bundle.query import ask
 from serving.bundle.server_ops import check_bundle
 from tests.fixtures.tiny_model import tiny_context, write_tiny_model
 from tfrs_twotower.artifacts import read_manifest
-from tfrs_twotower.data.corpus import load_corpus
 from tfrs_twotower.data.embeddings import read_candidate_embeddings, read_query_embeddings
-from tfrs_twotower.data.evaluation_queries import load_evaluation_queries
+from tfrs_twotower.data.preprocessed import load_corpus, load_query_set
 from tfrs_twotower.errors import BundleError, EmbeddingError, IndexQualityError, StaleArtifact
 from tfrs_twotower.index.quality import read_quality
 from tfrs_twotower.index.storage import load_index
@@ -54,7 +53,7 @@ def corpus(context):
 
 @pytest.fixture(scope="module")
 def queries(context, corpus):
-    return load_evaluation_queries(context.layout.preprocessed, "test", context.spec, corpus)
+    return load_query_set(context.layout.preprocessed, "test", context.spec, corpus)
 
 
 @pytest.fixture(scope="module")
@@ -73,9 +72,7 @@ def test_embeddings_are_sorted_unit_vectors_in_shards(context, corpus, queries):
     np.testing.assert_array_equal(candidates.ids, corpus.ids)
     np.testing.assert_array_equal(candidates.titles, corpus.titles)
     np.testing.assert_allclose(np.linalg.norm(candidates.vectors, axis=1), 1.0, rtol=1e-5)
-    assert read_query_embeddings(directory, "test").ids.tolist() == [
-        name.decode() for name in queries.query_ids
-    ]
+    assert read_query_embeddings(directory, "test").ids.tolist() == queries.ids.tolist()
 
 
 def test_the_same_run_gives_the_same_embeddings_and_index(context, tmp_path):
@@ -158,7 +155,7 @@ def test_index_rows_are_corpus_rows(context, corpus):
 def test_the_server_gives_the_offline_vectors(context, corpus, queries, bundles, name):
     bundle, directory = bundles[name], context.layout.embeddings
     for signature, raw, expected in (
-        ("query_embedding", queries.raw, read_query_embeddings(directory, "test")),
+        ("query_embedding", queries.inputs, read_query_embeddings(directory, "test")),
         ("candidate_embedding", corpus.raw, read_candidate_embeddings(directory)),
     ):
         found = bundle.call(signature, raw)["embedding"]
@@ -175,7 +172,7 @@ def test_a_list_is_the_exact_list_without_what_was_seen(context, queries, bundle
     exclude = np.full((len(queries), width), b"", object)
     for row, seen in enumerate(queries.seen):
         exclude[row, 1 : 1 + len(seen)] = index.corpus.ids[seen]
-    found = bundles[name].call("serving_default", {**queries.raw, "exclude_ids": exclude})
+    found = bundles[name].call("serving_default", {**queries.inputs, "exclude_ids": exclude})
     scores = vectors @ index.vectors.T
     for row, seen in enumerate(queries.seen):
         scores[row, seen] = -np.inf
@@ -190,7 +187,7 @@ def test_a_list_is_the_exact_list_without_what_was_seen(context, queries, bundle
 
 def test_the_two_bundles_agree_and_only_one_needs_scann(context, queries):
     fast, stock = (context.layout.bundle / name for name in ("fast", "stock"))
-    assert bundle_agreement(fast, stock, queries.raw) >= 0.98
+    assert bundle_agreement(fast, stock, queries.inputs) >= 0.98
     assert check_bundle(stock) == ()
     assert "Scann>ScannSearchBatched" in check_bundle(fast)
 
@@ -243,7 +240,7 @@ def test_bundle_names_must_differ(context):
 
 
 def test_sixty_four_queries_at_once_are_quick(queries, bundles):
-    raw = {name: np.concatenate([values, values])[:64] for name, values in queries.raw.items()}
+    raw = {name: np.concatenate([values, values])[:64] for name, values in queries.inputs.items()}
     inputs = {**raw, "exclude_ids": np.full((64, 1), b"", object)}
     bundles["stock"].call("serving_default", inputs)
     started = time.monotonic()

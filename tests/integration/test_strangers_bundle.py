@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from serving import Client, JudgedQueries, export_bundle, load_bundle
+from serving import Client, export_bundle, load_bundle
 from serving.bundle.rollback import roll_back
 from serving.bundle.server_files import BATCHING_NAME
 from serving.bundle.versions import list_versions, served_version
@@ -16,6 +16,7 @@ from tests.fixtures.strangers import DIM, ITEMS, MODELS, bare_vectors, corpus_of
 from tests.reference.search import search
 from tests.unit.pipelines.cli.command import twotower
 from tfrs_twotower.config import IndexConfig
+from tfrs_twotower.data.query_set import QuerySet
 from tfrs_twotower.errors import BundleError, IndexQualityError
 from tfrs_twotower.index.build import build_index
 from tfrs_twotower.index.storage import Index
@@ -149,8 +150,11 @@ def as_feature(value):
 
 def test_versions_follow_each_other_and_go_back(tmp_path):
     strange = bare_vectors()
-    judged = JudgedQueries(
-        {"embedding": strange.vectors}, [[ITEMS[0], ITEMS[1]]] * 15, [[ITEMS[2]]] * 15
+    judged = QuerySet.of(
+        strange.corpus,
+        {"embedding": strange.vectors},
+        [[ITEMS[0], ITEMS[1]]] * 15,
+        [[ITEMS[2]]] * 15,
     )
 
     def export(corpus):

@@ -9,10 +9,9 @@ import pytest
 import tensorflow as tf
 
 from tests.fixtures.tiny import tiny_run_config, tiny_spec, write_tiny_preprocessed
-from tfrs_twotower.data.corpus import load_corpus
-from tfrs_twotower.data.evaluation_queries import load_evaluation_queries
+from tfrs_twotower.data.preprocessed import load_corpus, load_query_set
 from tfrs_twotower.errors import CorruptArtifact, TrainingError
-from tfrs_twotower.metrics import GroundTruth, judge, per_query
+from tfrs_twotower.metrics import judge, per_query
 from tfrs_twotower.mining.mine import mine
 from tfrs_twotower.specs import FeatureSpec
 from tfrs_twotower.towers.pre_ranker import load_pre_ranker
@@ -219,23 +218,23 @@ def test_what_is_served_ranks_as_validation_did(tmp_path, monkeypatch):
     result = pre_rank(run, tmp_path / "pre_ranker", lambda r: steps.append(r.step))
     assert not any(steps), "a run that was killed while it cleaned up trains nothing again"
     corpus = load_corpus(run.preprocessed, SPEC)
-    asked = load_evaluation_queries(run.preprocessed, "validation", SPEC, corpus)
+    asked = load_query_set(run.preprocessed, "validation", SPEC, corpus)
     towers, pre_ranker = load_towers(run.model), load_pre_ranker(tmp_path / "pre_ranker")
 
     def tensors(raw):
         return {name: tf.constant(values) for name, values in raw.items()}
 
     scores = tf.matmul(
-        towers.query(tensors(asked.raw)), towers.candidate(tensors(corpus.raw)), transpose_b=True
+        towers.query(tensors(asked.inputs)), towers.candidate(tensors(corpus.raw)), transpose_b=True
     ).numpy()
-    for row, seen in zip(scores, asked.seen, strict=True):
-        row[seen] = -np.inf
+    for query, row in enumerate(scores):
+        row[asked.seen[query]] = -np.inf
     rows = np.argsort(-scores, axis=1, kind="stable")[:, :20]
     best = np.take_along_axis(scores, rows, axis=1)
-    truth = GroundTruth.from_lists(asked.relevant, asked.gains)
+    truth = asked.truth
     retrieved = per_query("ndcg@10", judge(rows, truth)).mean()
     final = pre_ranker.scores(
-        pre_ranker.query_heads(tensors(asked.raw)), tf.constant(rows), tf.constant(best)
+        pre_ranker.query_heads(tensors(asked.inputs)), tf.constant(rows), tf.constant(best)
     ).numpy()
     served = np.take_along_axis(rows, np.lexsort((rows, -final), axis=1), axis=1)
     cascade = per_query("ndcg@10", judge(served, truth)).mean()

@@ -1,42 +1,15 @@
 """The corpus: every candidate with its raw features, in the one order that rows refer to."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from numpy.typing import ArrayLike, NDArray
 
-from tfrs_twotower.artifacts.layout import CORPUS_GLOB
-from tfrs_twotower.data.raw_inputs import pad_raw, parse_spec, read_records
-from tfrs_twotower.errors import CorruptArtifact, DataError
+from tfrs_twotower.errors import DataError
 from tfrs_twotower.ranking import FloatArray
-from tfrs_twotower.specs import Feature, FeatureSpec, TextFeature
-
-_BATCH_SIZE = 4096
-
-
-def joined_texts(
-    raw: Mapping[str, NDArray[Any]], features: tuple[Feature, ...]
-) -> list[str] | None:
-    """The values of the text features of each record, in the spec's order; None without any.
-
-    Args:
-        raw: raw features by name, `[num_records]` bytes each.
-        features: of the side that the records are of.
-    """
-    names = [feature.name for feature in features if isinstance(feature, TextFeature)]
-    if not names:
-        return None
-    columns = [raw[name] for name in names]
-    return [
-        " ".join(value.decode() for value in values if value)
-        for values in zip(*columns, strict=True)
-    ]
 
 
 @dataclass(frozen=True)
@@ -55,6 +28,8 @@ class Corpus:
     """Raw features as TensorFlow parsed them (strings are bytes), `[num_candidates]` or
     `[num_candidates, width]`; empty where they were not read."""
     _vectors: FloatArray | None = None
+    texts: Sequence[str] | None = None
+    """All text features of a candidate, joined; None where there are none or nothing needs them."""
 
     @classmethod
     def of(
@@ -88,7 +63,7 @@ class Corpus:
         _check_ids(names, where)
         rows = checked_vectors(vectors, where, ids=names)
         order = sorted(range(len(names)), key=names.__getitem__)
-        return cls(_strings(names)[order], _strings(shown)[order], {}, rows[order])
+        return cls(strings(names)[order], strings(shown)[order], {}, rows[order])
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -106,7 +81,7 @@ class Corpus:
 
     def with_vectors(self, vectors: FloatArray) -> "Corpus":
         """The same candidates with vectors `[num_candidates, embedding_dim]`, in row order."""
-        return Corpus(self.ids, self.titles, self.raw, vectors)
+        return replace(self, _vectors=vectors)
 
     @cached_property
     def _rows(self) -> dict[bytes, int]:
@@ -122,7 +97,12 @@ class Corpus:
         """Some candidates; the rows must ascend."""
         raw = {name: values[rows] for name, values in self.raw.items()}
         vectors = None if self._vectors is None else self._vectors[rows]
-        return Corpus(self.ids[rows], self.titles[rows], raw, vectors)
+        texts = None if self.texts is None else [self.texts[row] for row in rows]
+        return Corpus(self.ids[rows], self.titles[rows], raw, vectors, texts)
+
+    def name(self, row: int) -> str:
+        """The title of a candidate, or its id where it has none."""
+        return str(self.titles[row] or self.ids[row])
 
     def batches(self, batch_size: int) -> Iterable[dict[str, NDArray[Any]]]:
         """Raw features of consecutive rows."""
@@ -170,51 +150,6 @@ def checked_vectors(
     return matrix
 
 
-def load_corpus(preprocessed_dir: Path, spec: FeatureSpec) -> Corpus:
-    """Reads the corpus of a preprocessed artifact.
-
-    Raises:
-        MissingArtifact: there are no corpus shards.
-        CorruptArtifact: a candidate stands twice, or there is none.
-    """
-    return parse_corpus(read_records(preprocessed_dir, CORPUS_GLOB), spec, preprocessed_dir)
-
-
-def parse_corpus(records: tf.data.Dataset, spec: FeatureSpec, where: Path) -> Corpus:
-    """A corpus out of serialized candidates.
-
-    Args:
-        records: one `tf.train.Example` for each candidate, in any order.
-        spec: the feature spec.
-        where: they came from, for messages.
-
-    Raises:
-        CorruptArtifact: a candidate stands twice, or there is none.
-    """
-    features = spec.candidate.features
-    text = tf.io.FixedLenFeature([], tf.string)
-    parse = parse_spec(features) | {"_candidate_id": text, "_title": text}
-    batches = []
-    for serialized in records.batch(_BATCH_SIZE):
-        parsed = tf.io.parse_example(serialized, parse)
-        raw = pad_raw(parsed, features)
-        raw |= {"_candidate_id": parsed["_candidate_id"], "_title": parsed["_title"]}
-        batches.append({name: value.numpy() for name, value in raw.items()})
-    if not batches:
-        raise CorruptArtifact(f"{where}: the corpus is empty. Run preprocess again.")
-    columns = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
-    ids, titles = (_decoded(columns.pop(name)) for name in ("_candidate_id", "_title"))
-    order = np.argsort(ids, kind="stable")
-    for first, second in pairwise(ids[order]):
-        if first == second:
-            raise CorruptArtifact(
-                f"{where}: the candidate {first!r} stands twice in the corpus. Run preprocess "
-                "again."
-            )
-    raw = {name: values[order] for name, values in columns.items()}
-    return Corpus(ids[order], titles[order], raw)
-
-
 def _check_ids(ids: Sequence[Any], where: str) -> None:
     seen: set[str] = set()
     for place, id_ in enumerate(ids):
@@ -231,11 +166,8 @@ def _check_ids(ids: Sequence[Any], where: str) -> None:
         seen.add(id_)
 
 
-def _strings(values: Sequence[str]) -> NDArray[np.object_]:
-    strings = np.empty(len(values), object)
-    strings[:] = values
-    return strings
-
-
-def _decoded(values: NDArray[np.object_]) -> NDArray[np.object_]:
-    return _strings([value.decode() for value in values.tolist()])
+def strings(values: Sequence[str]) -> NDArray[np.object_]:
+    """`[n]` str, as ids and titles are kept."""
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array

@@ -15,7 +15,7 @@ from tfrs_twotower.evaluation.evaluation_document import (
 )
 from tfrs_twotower.evaluation.significance import mean_intervals, ratio_interval
 from tfrs_twotower.evaluation.systems import SystemRun, figure, figures_of
-from tfrs_twotower.metrics import GroundTruth, Judged, judge, recall
+from tfrs_twotower.metrics import Judged, judge, recall
 from tfrs_twotower.metrics.embedding_space import (
     alignment,
     effective_rank,
@@ -24,6 +24,7 @@ from tfrs_twotower.metrics.embedding_space import (
     mean_cosine,
     uniformity,
 )
+from tfrs_twotower.ranking import GroundTruth
 from tfrs_twotower.specs import TRAIN
 
 HEAD_FRACTION = 0.8
@@ -62,8 +63,8 @@ def make_slices(inputs: EvaluationInputs) -> list[Slice]:
     """The slices of this data that hold at least one relevant pair."""
     truth = inputs.test.truth.relevant
     owners, rows = truth.owners, truth.values
-    head = head_candidates(inputs.corpus.count)[rows]
-    new = inputs.corpus.count[rows] == 0
+    head = head_candidates(inputs.counts)[rows]
+    new = inputs.counts[rows] == 0
     trained = np.zeros(max(len(inputs.log.query_ids), 1), bool)
     trained[inputs.log.query[inputs.log.split == TRAIN]] = True
     codes = inputs.log.codes_of(inputs.test.ids)

@@ -6,7 +6,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tfrs_twotower.evaluation.evaluated_data import QuerySet, SecondStage
+from tfrs_twotower.data.query_set import QuerySet
+from tfrs_twotower.evaluation.evaluated_data import SecondStage
 from tfrs_twotower.metrics import judge, recall
 from tfrs_twotower.ranking.order import re_rank, top_k_rows
 

@@ -3,7 +3,7 @@
 `loading_evaluated_data` reads them from artifacts; tests build them by hand.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
+from tfrs_twotower.data.corpus import Corpus
+from tfrs_twotower.data.query_set import QuerySet
 from tfrs_twotower.evaluation.evaluation_document import Window
-from tfrs_twotower.metrics import GroundTruth
-from tfrs_twotower.ranking.ragged import Ragged
 
 if TYPE_CHECKING:  # it loads TensorFlow
     from tfrs_twotower.index.quality import IndexQuality
@@ -21,32 +21,6 @@ if TYPE_CHECKING:  # it loads TensorFlow
 _NOT_LOSSES = frozenset(
     {"member", "phase", "step", "epoch", "gradient_norm", "learning_rate", "examples_per_s"}
 )
-
-
-@dataclass(frozen=True)
-class CorpusTable:
-    """All candidates, in row order.
-
-    Attributes:
-        ids: candidate ids.
-        titles: names for people to read; "" where there is none.
-        count: `[num_candidates]` positive interactions of the training window.
-        recent_count: `[num_candidates]` those of its last days.
-        texts: all text features of a candidate, joined; None where the spec has none.
-    """
-
-    ids: Sequence[str]
-    titles: Sequence[str]
-    count: NDArray[np.int64]
-    recent_count: NDArray[np.int64]
-    texts: Sequence[str] | None = None
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def name(self, row: int) -> str:
-        """The title, or the id where there is none."""
-        return self.titles[row] or self.ids[row]
 
 
 @dataclass(frozen=True)
@@ -72,38 +46,10 @@ class InteractionLog:
     def __len__(self) -> int:
         return len(self.query)
 
-    def codes_of(self, query_ids: Sequence[str]) -> NDArray[np.int64]:
+    def codes_of(self, query_ids: Iterable[str]) -> NDArray[np.int64]:
         """`[len(query_ids)]` codes, -1 for a query without interactions."""
         code = {query_id: place for place, query_id in enumerate(self.query_ids)}
         return np.array([code.get(query_id, -1) for query_id in query_ids], np.int64)
-
-
-@dataclass(frozen=True)
-class QuerySet:
-    """The evaluated queries of one split, each with at least one relevant candidate.
-
-    Attributes:
-        split: `validation` or `test`.
-        ids: query ids.
-        truth: their relevant candidates.
-        seen: candidates that are left out of each ranking.
-        num_events: `[num_queries]` earlier events.
-        timestamps: `[num_queries]` seconds; 0 or -1 where there is no time.
-        embeddings: `[num_queries, embedding_dim]` float32, unit length.
-        texts: all text features of a query, joined; None where the spec has none.
-    """
-
-    split: str
-    ids: Sequence[str]
-    truth: GroundTruth
-    seen: Ragged
-    num_events: NDArray[np.int64]
-    timestamps: NDArray[np.int64]
-    embeddings: NDArray[np.float32]
-    texts: Sequence[str] | None = None
-
-    def __len__(self) -> int:
-        return len(self.ids)
 
 
 @dataclass(frozen=True)
@@ -228,10 +174,11 @@ class EvaluationInputs:
 
     Attributes:
         dataset: the feature spec's name.
-        corpus: all candidates.
-        candidate_embeddings: `[num_candidates, embedding_dim]` float32, unit length.
+        corpus: all candidates, with unit vectors, and texts if the spec has any.
+        counts: `[num_candidates]` positive interactions of the training window.
+        recent_counts: `[num_candidates]` those of its last days.
         log: all interactions.
-        test: the queries that are reported.
+        test: the queries that are reported, with unit embeddings, and texts if the spec has any.
         validation: the queries that baselines are tuned on; None where there are none.
         eligible: `[num_candidates]` whether it may be ranked (`split.known_candidates_only`).
         split: how the interactions were split.
@@ -243,8 +190,9 @@ class EvaluationInputs:
     """
 
     dataset: str
-    corpus: CorpusTable
-    candidate_embeddings: NDArray[np.float32]
+    corpus: Corpus
+    counts: NDArray[np.int64]
+    recent_counts: NDArray[np.int64]
     log: InteractionLog
     test: QuerySet
     validation: QuerySet | None

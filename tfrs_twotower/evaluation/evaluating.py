@@ -88,7 +88,7 @@ def evaluate(
     )
     steps = len(baselines.scorers) + 1
     progress("rank retrieval", 0, steps)
-    scorer = EmbeddingScorer(inputs.test.embeddings, inputs.candidate_embeddings)
+    scorer = EmbeddingScorer(inputs.test.embeddings, inputs.corpus.vectors)
     cascade = rank_cascade(scorer, inputs.test, inputs.eligible, inputs.second_stage, max(ks))
     ranked = {"retrieval": cascade.retrieved, "cascade": cascade.ranked}
     for step, (name, baseline) in enumerate(baselines.scorers.items(), 1):
@@ -147,7 +147,7 @@ class _Measuring:
             ),
             embedding_space=describe_embeddings(
                 inputs.test.embeddings,
-                inputs.candidate_embeddings,
+                inputs.corpus.vectors,
                 inputs.test.truth,
                 self.runs["retrieval"].ranked,
                 k=min(self.ks),
@@ -268,7 +268,7 @@ def judged_on(inputs: EvaluationInputs) -> str:
     order = np.argsort(query_ids)
     truth, seen = inputs.test.truth.take(order), inputs.test.seen.take(order)
     digest = hashlib.sha256()
-    for names in (inputs.corpus.ids, query_ids[order].tolist()):
+    for names in (inputs.corpus.ids.tolist(), query_ids[order].tolist()):
         for name in names:
             digest.update(name.encode() + b"\0")
         digest.update(b"\0")

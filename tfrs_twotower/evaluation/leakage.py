@@ -112,12 +112,12 @@ def _learned(inputs: EvaluationInputs) -> Iterator[LeakFinding]:
     counts = np.bincount(log.candidate[in_train & log.positive], minlength=len(inputs.corpus))
     yield LeakFinding(
         check="popularity_outside_training",
-        count=int((inputs.corpus.count > counts).sum()),
+        count=int((inputs.counts > counts).sum()),
         leak=True,
         message="candidates have a higher training popularity than the training split holds",
     )
     if training.candidate_vocabulary is not None:
-        known = _named(inputs.corpus.ids, np.unique(log.candidate[in_train]))
+        known = _named(inputs.corpus.ids.tolist(), np.unique(log.candidate[in_train]))
         yield LeakFinding(
             check="candidate_vocabulary_outside_training",
             count=_unknown(training.candidate_vocabulary, known),

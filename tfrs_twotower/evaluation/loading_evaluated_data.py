@@ -1,6 +1,7 @@
 """Reading the data of an evaluation from artifacts on disk; nothing else here reads them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -20,21 +21,20 @@ from tfrs_twotower.artifacts.layout import (
     TRAINING_LOG,
     VOCABULARIES,
 )
-from tfrs_twotower.data.corpus import Corpus, joined_texts, load_corpus
+from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.data.embeddings import (
     Embeddings,
     read_candidate_embeddings,
     read_query_embeddings,
 )
-from tfrs_twotower.data.evaluation_queries import EvaluationQueries, load_evaluation_queries
+from tfrs_twotower.data.preprocessed import joined_texts, load_corpus, load_query_set
+from tfrs_twotower.data.query_set import QuerySet
 from tfrs_twotower.data.raw_inputs import find_shards, parse_spec, read_records
-from tfrs_twotower.errors import CorruptArtifact, DataError
+from tfrs_twotower.errors import CorruptArtifact
 from tfrs_twotower.evaluation.evaluated_data import (
-    CorpusTable,
     EvaluationInputs,
     InteractionLog,
     LogLine,
-    QuerySet,
     SecondStage,
     SplitFacts,
     TrainingFacts,
@@ -42,8 +42,6 @@ from tfrs_twotower.evaluation.evaluated_data import (
 from tfrs_twotower.evaluation.evaluation_document import Window
 from tfrs_twotower.evaluation.pre_ranker_scores import PreRankerScores
 from tfrs_twotower.index.quality import QUALITY_NAME, read_quality
-from tfrs_twotower.metrics import GroundTruth
-from tfrs_twotower.ranking.ragged import Ragged
 from tfrs_twotower.specs import SPLITS, FeatureSpec, IdFeature, Side, TextFeature
 from tfrs_twotower.towers.pre_ranker import load_pre_ranker
 
@@ -73,22 +71,24 @@ def load_inputs(
     ids = corpus.ids.tolist()
     counts, recent_counts = _frequencies(source, ids)
     has_validation = read_manifest(source, "preprocessed").counts.get("validation_queries", 0) > 0
-    test_queries = load_evaluation_queries(source, "test", spec, corpus)
+    test_queries = load_query_set(source, "test", spec, corpus)
     has_index = (layout.index / QUALITY_NAME).exists()
     return EvaluationInputs(
         dataset=spec.name,
-        corpus=CorpusTable(
-            ids=ids,
-            titles=corpus.titles.tolist(),
-            count=counts,
-            recent_count=recent_counts,
+        corpus=replace(
+            corpus.with_vectors(
+                _vectors_of(
+                    read_candidate_embeddings(layout.embeddings),
+                    ids,
+                    f"{layout.embeddings}, candidates",
+                )
+            ),
             texts=joined_texts(corpus.raw, spec.candidate.features),
         ),
-        candidate_embeddings=_vectors_of(
-            read_candidate_embeddings(layout.embeddings), ids, f"{layout.embeddings}, candidates"
-        ),
+        counts=counts,
+        recent_counts=recent_counts,
         log=_interactions(source, ids),
-        test=_query_set(layout, "test", spec, test_queries),
+        test=_with_embeddings(layout, "test", spec, test_queries),
         validation=_validation(layout, spec, corpus) if has_validation else None,
         eligible=counts > 0 if spec.split.known_candidates_only else np.ones(len(ids), bool),
         split=_split_facts(source, spec),
@@ -96,7 +96,9 @@ def load_inputs(
         index_quality=read_quality(layout.index) if has_index else None,
         training_log=_training_log(layout.model),
         timings=dict(timings or {}),
-        second_stage=_second_stage(layout, len(ids), test_queries.raw) if with_pre_ranker else None,
+        second_stage=_second_stage(layout, len(ids), test_queries.inputs)
+        if with_pre_ranker
+        else None,
     )
 
 
@@ -147,35 +149,21 @@ def _second_stage(
 
 
 def _validation(layout: Layout, spec: FeatureSpec, corpus: Corpus) -> QuerySet:
-    queries = load_evaluation_queries(layout.preprocessed, "validation", spec, corpus)
-    return _query_set(layout, "validation", spec, queries)
+    queries = load_query_set(layout.preprocessed, "validation", spec, corpus)
+    return _with_embeddings(layout, "validation", spec, queries)
 
 
-def _query_set(
+def _with_embeddings(
     layout: Layout,
     split: Literal["validation", "test"],
     spec: FeatureSpec,
-    queries: EvaluationQueries,
+    queries: QuerySet,
 ) -> QuerySet:
-    ids = [query_id.decode() for query_id in queries.query_ids]
-    try:
-        truth = GroundTruth.from_lists(queries.relevant, queries.gains)
-    except ValueError as cause:
-        raise DataError(
-            f"{layout.preprocessed}, {split} split: {cause}. Labels of relevant interactions are "
-            "gains: set relevance.min_label above 0 in the feature spec."
-        ) from cause
-    return QuerySet(
-        split=split,
-        ids=ids,
-        truth=truth,
-        seen=Ragged.from_lists(queries.seen),
-        num_events=np.asarray(queries.num_events, np.int64),
-        timestamps=np.asarray(queries.timestamps, np.int64),
-        embeddings=_vectors_of(
-            read_query_embeddings(layout.embeddings, split), ids, f"{layout.embeddings}, {split}"
-        ),
-        texts=joined_texts(queries.raw, spec.query.features),
+    embeddings = read_query_embeddings(layout.embeddings, split)
+    return replace(
+        queries,
+        embeddings=_vectors_of(embeddings, queries.ids.tolist(), f"{layout.embeddings}, {split}"),
+        texts=joined_texts(queries.inputs, spec.query.features),
     )
 
 

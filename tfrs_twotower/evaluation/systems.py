@@ -77,7 +77,7 @@ def system_metrics(
     """
     names = tuple(f"{name}@{k}" for name in RANKING_METRICS for k in sorted(ks))
     metrics = figures_of(run.judged, names, num_bootstrap, seed)
-    popularity = inputs.corpus.count.astype(np.float64)
+    popularity = inputs.counts.astype(np.float64)
     for k in sorted(ks):
         covered = coverage(run.ranked, k, int(inputs.eligible.sum()))
         metrics[f"coverage@{k}"] = figure(covered, np.array([covered, covered]), len(run.ranked))

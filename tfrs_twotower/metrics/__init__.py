@@ -7,7 +7,7 @@ queries.
 """
 
 from tfrs_twotower.metrics.exposure import average_popularity, coverage, popularity_lift
-from tfrs_twotower.metrics.judging import GroundTruth, Judged, judge
+from tfrs_twotower.metrics.judging import Judged, judge
 from tfrs_twotower.metrics.pointwise import auc, gauc, log_loss
 from tfrs_twotower.metrics.ranking_metrics import (
     RANKING_METRICS,
@@ -23,7 +23,6 @@ from tfrs_twotower.metrics.ranking_metrics import (
 
 __all__ = [
     "RANKING_METRICS",
-    "GroundTruth",
     "Judged",
     "auc",
     "average_popularity",

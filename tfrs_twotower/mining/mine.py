@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from tfrs_twotower.artifacts import layout
 from tfrs_twotower.config import MiningConfig, RunConfig
 from tfrs_twotower.data.assets import load_assets
-from tfrs_twotower.data.corpus import load_corpus
 from tfrs_twotower.data.negative_lists import NegativeLists, Phase, create_negative_lists
+from tfrs_twotower.data.preprocessed import load_corpus
 from tfrs_twotower.data.training_examples import ExampleTable, concatenate, load_example_table
 from tfrs_twotower.mining.positive_free import CHUNK, PositiveFreeRetrieval, embed_corpus
 from tfrs_twotower.mining.teachers import Teacher, TeacherBuilder

@@ -14,8 +14,9 @@ from tfrs_twotower.closed_form.bm25 import Bm25Index
 from tfrs_twotower.closed_form.ease import binary_matrix, co_occurrences, ease_weights
 from tfrs_twotower.config import MiningConfig, RunConfig
 from tfrs_twotower.data.assets import Assets
-from tfrs_twotower.data.corpus import Corpus, joined_texts
+from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.data.negative_lists import Phase
+from tfrs_twotower.data.preprocessed import joined_texts
 from tfrs_twotower.data.training_examples import ExampleTable, read_training_examples
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.features.lookup import row_of_token

@@ -9,12 +9,13 @@ from tfrs_twotower.ranking.exact import (
     mean_overlap,
 )
 from tfrs_twotower.ranking.order import re_rank, top_k_rows
-from tfrs_twotower.ranking.ragged import Ragged, distinct_pairs
+from tfrs_twotower.ranking.ragged import GroundTruth, Ragged, distinct_pairs
 
 __all__ = [
     "LOWEST_SCORE",
     "MISSING_ROW",
     "FloatArray",
+    "GroundTruth",
     "Ragged",
     "RowArray",
     "distinct_pairs",

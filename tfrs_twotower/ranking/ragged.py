@@ -1,4 +1,4 @@
-"""Lists of rows of unequal length, stored flat."""
+"""Lists of rows of unequal length, stored flat, and the ground truth made of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -56,6 +56,65 @@ class Ragged:
         """Leaves out the values where `keep`, `[len(values)]`, is false."""
         kept_before = np.concatenate([[0], np.cumsum(keep)]).astype(np.int64)
         return Ragged(kept_before[self.offsets], self.values[keep])
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """Relevant candidates of each query, with gains.
+
+    A gain above 0 means relevant; only `ndcg` uses its size. A query without relevant candidates is
+    empty. It must be left out (and counted) before a mean is taken, because its metrics are 0 by
+    convention.
+
+    Attributes:
+        relevant: rows; no row occurs twice for one query.
+        gains: `[len(relevant.values)]` float64, all > 0.
+    """
+
+    relevant: Ragged
+    gains: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        if self.gains.shape != self.relevant.values.shape:
+            raise ValueError(
+                f"gains has shape {self.gains.shape}, relevant rows {self.relevant.values.shape}; "
+                "give one gain for each relevant row"
+            )
+        if self.gains.size and not float(self.gains.min()) > 0.0:
+            raise ValueError(
+                f"gains hold {float(self.gains.min())}; every gain must be > 0: "
+                "leave out candidates that are not relevant"
+            )
+        span = int(self.relevant.values.max(initial=0)) + 1
+        keys = self.relevant.owners * span + self.relevant.values
+        if len(np.unique(keys)) != len(keys):
+            raise ValueError("a relevant row occurs twice for one query; merge its gains first")
+
+    @classmethod
+    def from_lists(
+        cls,
+        relevant: Sequence[Sequence[int] | NDArray[np.integer]],
+        gains: Sequence[Sequence[float] | NDArray[np.floating]] | None = None,
+    ) -> "GroundTruth":
+        """Makes the ground truth from lists of rows, and of gains (1 by default), of each query."""
+        rows = Ragged.from_lists(relevant)
+        if gains is None:
+            flat = np.ones(len(rows.values))
+        else:
+            flat = np.concatenate([np.zeros(0), *(np.asarray(g, np.float64) for g in gains)])
+        return cls(rows, flat)
+
+    def __len__(self) -> int:
+        return len(self.relevant)
+
+    def take(self, queries: NDArray[np.integer]) -> "GroundTruth":
+        """Returns the ground truth of some queries, in the given order."""
+        numbers = Ragged(self.relevant.offsets, np.arange(len(self.gains), dtype=np.int64))
+        return GroundTruth(self.relevant.take(queries), self.gains[numbers.take(queries).values])
+
+    def where(self, keep: NDArray[np.bool_]) -> "GroundTruth":
+        """Leaves out the relevant candidates where `keep`, `[len(gains)]`, is false."""
+        return GroundTruth(self.relevant.where(keep), self.gains[keep])
 
 
 def distinct_pairs(

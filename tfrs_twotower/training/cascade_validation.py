@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit
 
+from tfrs_twotower.data.query_set import QuerySet
 from tfrs_twotower.metrics import judge, per_query
 from tfrs_twotower.ranking.order import re_rank
 from tfrs_twotower.towers.linear_member import LinearMember
 from tfrs_twotower.towers.tower import Tower, Towers
-from tfrs_twotower.training.validation import ValidationQueries, in_chunks, rank
+from tfrs_twotower.training.validation import in_chunks, rank
 
 _PENALTY = 1e-4
 _ROUNDING = 1e-9
@@ -90,7 +91,7 @@ class Pools:
         self,
         retrieval: Towers,
         corpus_tokens: dict[str, tf.Tensor],
-        queries: ValidationQueries,
+        queries: QuerySet,
         *,
         num_candidates: int,
         signals: NDArray[np.float32],
@@ -101,14 +102,14 @@ class Pools:
         Args:
             retrieval: towers of the first stage.
             corpus_tokens: `[corpus size, ...]` by name.
-            queries: the validation queries.
+            queries: the validation queries, with tokens as inputs.
             num_candidates: size of a pool.
             signals: `[corpus size, num_signals]`.
             linear: EASE, if it is a member; fitted, like the towers, in the first fit.
         """
         self.corpus_tokens = corpus_tokens
         self.queries = queries
-        embedded = in_chunks(retrieval.query.embed_tokens, queries.tokens)
+        embedded = in_chunks(retrieval.query.embed_tokens, queries.inputs)
         corpus = in_chunks(retrieval.candidate.embed_tokens, corpus_tokens)
         self.rows = rank(embedded, corpus, queries, num_candidates)
         self.present = self.rows >= 0
@@ -149,7 +150,7 @@ class Pools:
 
     def _linear_scores(self, linear: LinearMember) -> NDArray[np.float32]:
         """`[num_queries, pool, num_half_lives]`."""
-        heads = in_chunks(linear.encode, self.queries.tokens)
+        heads = in_chunks(linear.encode, self.queries.inputs)
         size = max(1, _PAIRS_AT_ONCE // self.rows.shape[1])
         scores = [
             linear.scores(
@@ -173,7 +174,7 @@ class MemberValidator:
         self._scorer = towers.scorer
         self._pools = pools
         self._metric = metric
-        self._query_heads = _heads_of(towers.query, pools.queries.tokens)
+        self._query_heads = _heads_of(towers.query, pools.queries.inputs)
         self._candidate_heads = _heads_of(towers.candidate, pools.corpus_tokens)
 
     def measure(self) -> dict[str, float]:
@@ -185,7 +186,7 @@ class MemberValidator:
     def interaction(self) -> NDArray[np.float32]:
         """Returns `[num_queries, pool]` pair scores with the current weights."""
         pools = self._pools
-        queries = in_chunks(self._query_heads, pools.queries.tokens)
+        queries = in_chunks(self._query_heads, pools.queries.inputs)
         candidates = in_chunks(self._candidate_heads, pools.corpus_tokens)
         size = max(1, _PAIRS_AT_ONCE // pools.rows.shape[1])
         return np.concatenate(
@@ -211,7 +212,7 @@ def _heads_of(tower: Tower, tokens: Mapping[str, Any]) -> tf.types.experimental.
     )
 
 
-def _relevant(pool: NDArray[np.int64], queries: ValidationQueries) -> NDArray[np.bool_]:
+def _relevant(pool: NDArray[np.int64], queries: QuerySet) -> NDArray[np.bool_]:
     truth = queries.truth.relevant
     return np.stack(
         [

@@ -12,6 +12,7 @@ from tfrs_twotower.artifacts.layout import TRAINING_LOG
 from tfrs_twotower.config import FittingConfig, IntTowerConfig, ModelConfig
 from tfrs_twotower.data.assets import Assets
 from tfrs_twotower.data.negative_lists import Phase
+from tfrs_twotower.data.query_set import QuerySet
 from tfrs_twotower.data.training_examples import ExampleTable
 from tfrs_twotower.errors import TrainingError
 from tfrs_twotower.keras_api import keras
@@ -30,7 +31,7 @@ from tfrs_twotower.training.replicas import make_strategy
 from tfrs_twotower.training.reports import Report, TrainingResult, message_report
 from tfrs_twotower.training.training_data import TrainingData
 from tfrs_twotower.training.two_tower_model import TwoTowerModel
-from tfrs_twotower.training.validation import ValidationQueries, Validator
+from tfrs_twotower.training.validation import Validator
 
 CHECKPOINTS = "checkpoints"
 _DEFAULT_METRIC = "recall@100"
@@ -192,7 +193,7 @@ class Job:
         """The validation metric."""
         return validation_metric(self.config)
 
-    def validation_queries(self) -> ValidationQueries | None:
+    def validation_queries(self) -> QuerySet | None:
         """Reads a fixed sample of the validation queries; None if the split has none."""
         most = most_validation_queries(self.config)
         counts = self.data.counts(self.table)

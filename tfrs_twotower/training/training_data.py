@@ -1,5 +1,6 @@
 """Reads the inputs of training as tokens: examples, corpus, validation queries, mined lists."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,15 @@ from tfrs_twotower.artifacts import read_manifest
 from tfrs_twotower.artifacts.layout import REFIT_GLOB, TRAIN_GLOB
 from tfrs_twotower.config import TrainingConfig
 from tfrs_twotower.data.assets import Assets
-from tfrs_twotower.data.corpus import Corpus, load_corpus
-from tfrs_twotower.data.evaluation_queries import load_evaluation_queries
+from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.data.negative_lists import NegativeLists, Phase, load_negative_lists
+from tfrs_twotower.data.preprocessed import load_corpus, load_query_set
+from tfrs_twotower.data.query_set import QuerySet
 from tfrs_twotower.data.training_examples import ExampleTable, concatenate, load_example_table
 from tfrs_twotower.errors import CorruptArtifact
-from tfrs_twotower.metrics import GroundTruth
-from tfrs_twotower.ranking.ragged import Ragged
 from tfrs_twotower.specs import FeatureSpec
 from tfrs_twotower.towers.tower import Tower
 from tfrs_twotower.training.plan import time_decay
-from tfrs_twotower.training.validation import ValidationQueries
 
 _CHUNK = 4096
 _LIST_STREAM = 1 << 32  # distinct from other uses of the run's seed, which count from 1
@@ -74,18 +73,16 @@ class TrainingData:
 
     def validation_queries(
         self, query_tower: Tower, counts: NDArray[np.int64], most: int, *, seed: int
-    ) -> ValidationQueries | None:
-        """Reads a fixed sample of the validation queries; None if the split has none."""
+    ) -> QuerySet | None:
+        """A fixed sample of the validation queries, with tokens; None if the split has none."""
         if not read_manifest(self.directory, "preprocessed").counts.get("validation_queries"):
             return None
-        read = load_evaluation_queries(self.directory, "validation", self.spec, self.corpus)
-        queries = ValidationQueries(
-            {name: value.numpy() for name, value in _tokens(query_tower, read.raw).items()},
-            GroundTruth.from_lists(read.relevant, read.gains),
-            Ragged.from_lists(read.seen),
-            counts > 0 if self.spec.split.known_candidates_only else None,
-        )
-        return queries.sample(most, seed=seed)
+        queries = load_query_set(self.directory, "validation", self.spec, self.corpus)
+        if self.spec.split.known_candidates_only:
+            queries = replace(queries, rankable=counts > 0)
+        queries = queries.sample(most, seed=seed)
+        tokens = _tokens(query_tower, queries.inputs)
+        return replace(queries, inputs={name: value.numpy() for name, value in tokens.items()})
 
     def _read(self, query_tower: Tower, pattern: str) -> ExampleTable:
         return load_example_table(
@@ -101,7 +98,7 @@ def open_training_data(
     return TrainingData(directory, spec, load_corpus(directory, spec), window, config)
 
 
-def _tokens(tower: Tower, raw: dict[str, NDArray[Any]]) -> dict[str, tf.Tensor]:
+def _tokens(tower: Tower, raw: Mapping[str, NDArray[Any]]) -> dict[str, tf.Tensor]:
     size = len(next(iter(raw.values())))
     parts = [
         tower.inputs(

@@ -1,53 +1,18 @@
 """Validation during training: exact ranking of the whole corpus, seen candidates left out."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from tfrs_twotower.metrics import GroundTruth, judge, parse_metric, per_query
+from tfrs_twotower.data.query_set import QuerySet
+from tfrs_twotower.metrics import judge, parse_metric, per_query
 from tfrs_twotower.metrics.embedding_space import embedding_health
-from tfrs_twotower.ranking.ragged import Ragged
 from tfrs_twotower.towers.tower import Towers
 
 _CHUNK = 512
 _SCORES_PER_CHUNK = 1 << 25  # 128 MB of float32
-
-
-@dataclass(frozen=True)
-class ValidationQueries:
-    """Validation queries with their ground truth.
-
-    Attributes:
-        tokens: `[num_queries, ...]` of the query tower, by name.
-        truth: relevant rows and gains; no query is empty.
-        seen: rows that are left out of each query's ranking.
-        rankable: `[num_candidates]` bool, candidates that may be ranked; None means all.
-    """
-
-    tokens: dict[str, NDArray[np.generic]]
-    truth: GroundTruth
-    seen: Ragged
-    rankable: NDArray[np.bool_] | None = None
-
-    def __len__(self) -> int:
-        return len(self.truth)
-
-    def sample(self, most: int, *, seed: int) -> "ValidationQueries":
-        """Returns at most `most` queries, chosen by the seed, in their order."""
-        if len(self) <= most:
-            return self
-        chosen = np.sort(np.random.default_rng(seed).choice(len(self), most, replace=False))
-        relevant = self.truth.relevant
-        kept = np.isin(relevant.owners, chosen)
-        return ValidationQueries(
-            {name: values[chosen] for name, values in self.tokens.items()},
-            GroundTruth(relevant.take(chosen), self.truth.gains[kept]),
-            self.seen.take(chosen),
-            self.rankable,
-        )
 
 
 class Validator:
@@ -57,7 +22,7 @@ class Validator:
         self,
         towers: Towers,
         corpus_tokens: dict[str, tf.Tensor],
-        queries: ValidationQueries,
+        queries: QuerySet,
         metrics: tuple[str, ...],
     ) -> None:
         """Prepares the measurement.
@@ -65,7 +30,7 @@ class Validator:
         Args:
             towers: the towers to measure.
             corpus_tokens: `[num_candidates, ...]` by name.
-            queries: the validation queries.
+            queries: the validation queries, with tokens as inputs.
             metrics: names such as `recall@100`.
         """
         self._towers = towers
@@ -87,7 +52,7 @@ class Validator:
     def measure(self) -> dict[str, float]:
         """Returns metrics, as means over the queries, and embedding health."""
         self._towers.refresh_derived_state(self._corpus_tokens)
-        queries = in_chunks(self._embed_queries, self._queries.tokens)
+        queries = in_chunks(self._embed_queries, self._queries.inputs)
         candidates = in_chunks(self._embed_candidates, self._corpus_tokens)
         judged = judge(rank(queries, candidates, self._queries, self._k), self._queries.truth)
         values = {name: float(per_query(name, judged).mean()) for name in self._metrics}
@@ -101,7 +66,7 @@ class Validator:
 def rank(
     queries: NDArray[np.float32],
     candidates: NDArray[np.float32],
-    restrictions: ValidationQueries,
+    restrictions: QuerySet,
     k: int,
 ) -> NDArray[np.int64]:
     """Ranks the corpus exactly: score descending, then row ascending.

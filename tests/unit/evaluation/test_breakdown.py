@@ -10,7 +10,8 @@ from tfrs_twotower.evaluation.breakdown import (
     sample,
 )
 from tfrs_twotower.evaluation.evaluated_data import SecondStage
-from tfrs_twotower.metrics import GroundTruth, judge
+from tfrs_twotower.metrics import judge
+from tfrs_twotower.ranking import GroundTruth
 
 
 def test_the_head_holds_eighty_percent():

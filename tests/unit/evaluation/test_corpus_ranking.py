@@ -6,11 +6,12 @@ import pytest
 from tests.reference.cascade import cascade as oracle
 from tests.unit.evaluation.stages import CANDIDATE_SHAPES, QUERY_SHAPES, random_stage, second_stage
 from tests.unit.evaluation.world import make_world
+from tfrs_twotower.data.query_set import QuerySet
 from tfrs_twotower.errors import CorruptArtifact
 from tfrs_twotower.evaluation import corpus_ranking, pre_ranker_scores
 from tfrs_twotower.evaluation.corpus_ranking import EmbeddingScorer, rank_cascade
-from tfrs_twotower.evaluation.evaluated_data import QuerySet, SecondStage
-from tfrs_twotower.metrics import GroundTruth
+from tfrs_twotower.evaluation.evaluated_data import SecondStage
+from tfrs_twotower.ranking import GroundTruth
 from tfrs_twotower.ranking.order import re_rank
 from tfrs_twotower.ranking.ragged import Ragged
 
@@ -20,13 +21,9 @@ ELIGIBLE = np.ones(30, bool)
 def queries_of(embeddings, seen, relevant=None):
     count = len(embeddings)
     return QuerySet(
-        "test",
-        [f"q{i}" for i in range(count)],
         GroundTruth.from_lists(relevant or [[0]] * count),
         Ragged.from_lists(seen),
-        np.zeros(count, np.int64),
-        np.zeros(count, np.int64),
-        np.asarray(embeddings, np.float32),
+        embeddings=np.asarray(embeddings, np.float32),
     )
 
 
@@ -48,7 +45,7 @@ def world():
 
 @pytest.fixture(scope="module")
 def scorer(world):
-    return EmbeddingScorer(world.test.embeddings, world.candidate_embeddings)
+    return EmbeddingScorer(world.test.embeddings, world.corpus.vectors)
 
 
 def test_hand_worked_three_queries_six_candidates():
@@ -85,7 +82,7 @@ def test_agrees_with_the_oracle(world, scorer, size, k):
     for query in range(40):
         left_out = {*world.test.seen[query].tolist(), *np.flatnonzero(~eligible).tolist()}
         pool, ranked = oracle(
-            world.test.embeddings[query], world.candidate_embeddings,
+            world.test.embeddings[query], world.corpus.vectors,
             [own[query] for own in heads], cached, signals,
             weights=weights, left_out=left_out, size=size, k=k,
         )  # fmt: skip
@@ -138,9 +135,9 @@ def test_permuting_candidates_with_their_heads_renames_them(world):
             8,
         ).ranked
 
-    before = rank(world.candidate_embeddings, world.test.seen, cached, signals)
+    before = rank(world.corpus.vectors, world.test.seen, cached, signals)
     moved = Ragged.from_lists([place[world.test.seen[query]] for query in range(40)])
-    after = rank(world.candidate_embeddings[back], moved, cached[back], signals[back])
+    after = rank(world.corpus.vectors[back], moved, cached[back], signals[back])
     np.testing.assert_array_equal(after, place[before])
 
 

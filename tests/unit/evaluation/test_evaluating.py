@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tests.unit.evaluation.world import CONFIG, make_world, reordered
+from tfrs_twotower.data.corpus import strings
 from tfrs_twotower.evaluation.evaluating import evaluate, judged_on
 from tfrs_twotower.evaluation.written_documents import write_json
 
@@ -118,7 +119,9 @@ def test_other_truth_queries_corpus_or_exclusions_cannot_be_compared(inputs):
         replace(inputs, test=replace(inputs.test, truth=replace(truth, gains=truth.gains * 2))),
         replace(inputs, test=replace(inputs.test, seen=inputs.validation.seen)),
         replace(inputs, eligible=np.arange(30) > 0),
-        replace(inputs, corpus=replace(inputs.corpus, ids=[f"d{row}" for row in range(30)])),
+        replace(
+            inputs, corpus=replace(inputs.corpus, ids=strings([f"d{row}" for row in range(30)]))
+        ),
     ]
     assert len({judged_on(world) for world in (inputs, *others)}) == 6
 

@@ -59,7 +59,7 @@ def test_repeats_are_no_leak_where_they_count():
     inputs = replace(
         inputs,
         log=replace(inputs.log, candidate=candidate),
-        corpus=replace(inputs.corpus, count=np.zeros(30, np.int64)),
+        counts=np.zeros(30, np.int64),
         split=SplitFacts("per_query_last", new_pairs_only=False),
         training=TrainingFacts(),
     )
@@ -76,9 +76,9 @@ def test_relevant_candidates_that_are_left_out():
 
 def test_popularity_that_counts_the_test():
     inputs = make_world()
-    count = inputs.corpus.count.copy()
+    count = inputs.counts.copy()
     count[4] += 1
-    inputs = replace(inputs, corpus=replace(inputs.corpus, count=count))
+    inputs = replace(inputs, counts=count)
     assert leaks(inputs) == ("leaky", {"popularity_outside_training": 1})
 
 

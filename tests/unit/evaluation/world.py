@@ -5,15 +5,15 @@ from dataclasses import replace
 import numpy as np
 
 from tfrs_twotower.config import EvaluateConfig
+from tfrs_twotower.data.corpus import Corpus, strings
+from tfrs_twotower.data.query_set import QuerySet
 from tfrs_twotower.evaluation.evaluated_data import (
-    CorpusTable,
     EvaluationInputs,
     InteractionLog,
-    QuerySet,
     SplitFacts,
     TrainingFacts,
 )
-from tfrs_twotower.metrics import GroundTruth
+from tfrs_twotower.ranking import GroundTruth
 from tfrs_twotower.ranking.ragged import Ragged
 
 NUM_QUERIES, NUM_CANDIDATES = 40, 30
@@ -50,7 +50,7 @@ def make_world(seed=0, *, kind="per_query_last", texts=False):
     def query_set(name, code):
         return QuerySet(
             split=name,
-            ids=list(log.query_ids),
+            ids=strings(list(log.query_ids)),
             truth=GroundTruth.from_lists(
                 [candidate[(query == q) & (split == code)] for q in range(NUM_QUERIES)]
             ),
@@ -65,18 +65,19 @@ def make_world(seed=0, *, kind="per_query_last", texts=False):
 
     return EvaluationInputs(
         dataset="tiny",
-        corpus=CorpusTable(
-            ids=[f"c{row:02d}" for row in range(NUM_CANDIDATES)],
-            titles=[f"<Title> {row}" for row in range(NUM_CANDIDATES)],
-            count=count,
-            recent_count=count,
+        corpus=Corpus(
+            strings([f"c{row:02d}" for row in range(NUM_CANDIDATES)]),
+            strings([f"<Title> {row}" for row in range(NUM_CANDIDATES)]),
+            {},
+            candidates,
             texts=(
                 [f"{'odd' if row % 2 else 'even'} words {row + 100}" for row in range(30)]
                 if texts
                 else None
             ),
         ),
-        candidate_embeddings=candidates,
+        counts=count,
+        recent_counts=count,
         log=log,
         test=query_set("test", 2),
         validation=query_set("validation", 1),
@@ -100,16 +101,8 @@ def without_history(inputs):
 
 
 def reordered(queries, order):
-    """The query set with its queries in another order, or some of them."""
-    return QuerySet(
-        split=queries.split,
-        ids=[queries.ids[place] for place in order],
-        truth=queries.truth.take(order),
-        seen=queries.seen.take(order),
-        num_events=queries.num_events[order],
-        timestamps=queries.timestamps[order],
-        embeddings=queries.embeddings[order],
-    )
+    """The query set with its queries in another order, or some of them, without texts."""
+    return replace(queries.take(np.asarray(order)), texts=None)
 
 
 def unit(vectors):

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from tfrs_twotower.metrics import GroundTruth, judge, recall
+from tfrs_twotower.metrics import judge, recall
+from tfrs_twotower.ranking import GroundTruth
 
 
 def judged_one(ranked, relevant):

@@ -3,7 +3,6 @@ import pytest
 
 from tests.reference import metrics as reference
 from tfrs_twotower.metrics import (
-    GroundTruth,
     average_precision,
     hit_rate,
     judge,
@@ -14,6 +13,7 @@ from tfrs_twotower.metrics import (
     recall,
     reciprocal_rank,
 )
+from tfrs_twotower.ranking import GroundTruth
 
 
 def judged_one(ranked, relevant, gains=None):

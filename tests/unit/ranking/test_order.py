@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from tests.reference import metrics as reference
-from tfrs_twotower.metrics import GroundTruth, judge, recall
+from tfrs_twotower.metrics import judge, recall
+from tfrs_twotower.ranking import GroundTruth
 from tfrs_twotower.ranking.order import re_rank, top_k_rows
 
 

@@ -91,7 +91,7 @@ def test_heads_must_divide(spec, assets):
 def test_history_and_candidate_share_their_table(spec, assets, test_queries):
     towers = build_towers(spec, tiny_run_config().model, assets, seed=1)
     table = towers.named_variables()["tables.item_id"]
-    raw = tensors(test_queries.raw)
+    raw = tensors(test_queries.inputs)
     before = towers.query(raw)
     table.assign(-table)
     assert not np.allclose(towers.query(raw), before)

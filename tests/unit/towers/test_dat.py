@@ -69,7 +69,7 @@ def a_query(raw, **changes):
 
 def test_the_mimic_loss_does_not_move_the_other_tower(build, test_queries, candidates):
     towers = build()
-    raw = {name: value[:40] for name, value in tensors(test_queries.raw).items()}
+    raw = {name: value[:40] for name, value in tensors(test_queries.inputs).items()}
     tokens = towers.query.inputs(raw)
     with tf.GradientTape() as tape:
         query = towers.query.encode(tokens, training=True)
@@ -82,7 +82,7 @@ def test_the_mimic_loss_does_not_move_the_other_tower(build, test_queries, candi
 def test_an_unseen_id_is_served_with_the_unknown_row(build, test_queries):
     towers = build()
     towers.named_variables()["query.augmentation.rows"][1].assign(tf.linspace(-1.0, 1.0, 16))
-    raw = a_query(test_queries.raw, user_id="nobody", history=[])
+    raw = a_query(test_queries.inputs, user_id="nobody", history=[])
     unknown = weights_of(towers)["query.augmentation.rows"][1]
     np.testing.assert_allclose(towers.query(raw), served(towers, raw, [unknown]), rtol=1e-4)
     missing = raw | {"user_id": tf.constant([""])}
@@ -100,7 +100,7 @@ def test_zero_augmented_vectors_give_the_plain_tower(
         if name.endswith("augmentation.rows"):
             variable.assign(tf.zeros_like(variable))
     tokens = plain.query.inputs(
-        {name: value[:40] for name, value in tensors(test_queries.raw).items()}
+        {name: value[:40] for name, value in tensors(test_queries.inputs).items()}
     )
     positives = {name: value[: len(tokens["age"])] for name, value in candidates.items()}
     losses, gradients = [], []
@@ -121,7 +121,7 @@ def test_zero_augmented_vectors_give_the_plain_tower(
 def test_each_id_gets_the_first_available_vector(build, test_queries, candidates):
     """The order is learned row, history mean, segment mean, unknown row; the oracle checks it."""
     towers = build(**SEGMENTED)
-    raw = tensors(test_queries.raw)
+    raw = tensors(test_queries.inputs)
     tokens = towers.query.inputs(raw)
     towers.fit_segments(tokens, candidates)
     towers.refresh_derived_state(candidates)
@@ -143,7 +143,7 @@ def test_each_id_gets_the_first_available_vector(build, test_queries, candidates
     ]
     chosen = []
     for case in cases:
-        query = a_query(test_queries.raw, **case)
+        query = a_query(test_queries.inputs, **case)
         one = {name: value.numpy()[0] for name, value in towers.query.inputs(query).items()}
         vector = reference.served_vector(
             one["user_id"],
@@ -211,8 +211,8 @@ def test_a_history_mean_never_contains_the_target(build, test_queries, candidate
         every = latest_candidates(events)
         histories = [without(every, event.candidate_id, 6) for event in events]
     for event, history in zip(events, histories, strict=True):
-        tokens = towers.query.inputs(a_query(test_queries.raw, history=list(history)))
-        target = towers.query.inputs(a_query(test_queries.raw, history=[event.candidate_id]))
+        tokens = towers.query.inputs(a_query(test_queries.inputs, history=list(history)))
+        target = towers.query.inputs(a_query(test_queries.inputs, history=[event.candidate_id]))
         row = int(target["history"][0, 0])
         embedding, kept = towers.query.embed_tokens(tokens), memory[row]
         memory.scatter_update(tf.IndexedSlices(-5.0 * kept[tf.newaxis], [row]))
@@ -225,7 +225,9 @@ def test_dropout_trains_the_unknown_row(build, test_queries):
     towers = build(augmentation_dropout=0.5)
     rows = towers.named_variables()["query.augmentation.rows"]
     with tf.GradientTape() as tape:
-        output = towers.query.encode(towers.query.inputs(tensors(test_queries.raw)), training=True)
+        output = towers.query.encode(
+            towers.query.inputs(tensors(test_queries.inputs)), training=True
+        )
         loss = tf.reduce_sum(output.embedding[:, 0])
     assert 1 in tape.gradient(loss, rows).indices.numpy()
     # The trained vectors are those that entered the tower: the unknown row for a dropped id.
@@ -237,7 +239,7 @@ def test_random_vectors_are_new_each_time_and_can_be_exported(
     build, test_queries, candidates, tmp_path
 ):
     towers = build(query_augmentation="random", candidate_augmentation="random")
-    tokens = towers.query.inputs(tensors(test_queries.raw))
+    tokens = towers.query.inputs(tensors(test_queries.inputs))
     first, second = (towers.query.encode(tokens, training=True).augmented for _ in range(2))
     assert not np.allclose(first, second)
     outside = towers.query.encode(tokens).augmented
@@ -252,7 +254,7 @@ def test_random_vectors_are_new_each_time_and_can_be_exported(
     )
     tf.saved_model.save(module, str(tmp_path))
     loaded = tf.saved_model.load(str(tmp_path))
-    raw = tensors(test_queries.raw)
+    raw = tensors(test_queries.inputs)
     np.testing.assert_allclose(loaded.embed(raw), towers.query(raw), atol=2e-6)
 
 

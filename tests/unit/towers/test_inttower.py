@@ -77,7 +77,7 @@ def test_matches_reference(spec, assets, test_queries, corpus, body, layers, gat
             if ".gate." in name:
                 variable.assign(np.random.default_rng(1).normal(size=variable.shape))
     weights = weights_of(towers)
-    for side, raw in (("query", test_queries.raw), ("candidate", corpus.raw)):
+    for side, raw in (("query", test_queries.inputs), ("candidate", corpus.raw)):
         tower = getattr(towers, side)
         fields = tower.encode_fields(tower.inputs(tensors(raw))).numpy()
         actual = encode(tower, raw)
@@ -116,7 +116,10 @@ def _outputs(fields, weights, side, body, gate):
 
 def test_one_candidate_head_makes_a_plain_two_tower(spec, assets, test_queries, corpus):
     towers = build(spec, assets, num_candidate_heads=1, num_residual_layers=2)
-    query, candidate = encode(towers.query, test_queries.raw), encode(towers.candidate, corpus.raw)
+    query, candidate = (
+        encode(towers.query, test_queries.inputs),
+        encode(towers.candidate, corpus.raw),
+    )
     vectors, candidate_vectors = tf.reduce_sum(query.heads, axis=1), candidate.heads[:, 0]
     inner_products = tf.matmul(vectors, candidate_vectors, transpose_b=True)
     scores = towers.scorer.all_pairs(query.heads, candidate.heads)
@@ -153,7 +156,7 @@ def test_the_served_score_equals_that_of_the_joint_graph(
     cached = encode(towers.candidate, corpus.raw).heads.numpy()
     tf.saved_model.save(Server(towers, cached), str(tmp_path))
     server = tf.saved_model.load(str(tmp_path))
-    raw = tensors(test_queries.raw)
+    raw = tensors(test_queries.inputs)
     rows = np.random.default_rng(0).integers(len(cached), size=(60, 9)).astype(np.int32)
 
     @tf.function

@@ -29,7 +29,7 @@ def test_matches_reference(spec, assets, test_queries, num_layers):
     model = {"embedding_dim": 8, "num_residual_layers": num_layers, "transformer": TRANSFORMER}
     towers = build_towers(spec, tiny_run_config(model=model).model, assets, seed=5)
     weights = {name: v.numpy() for name, v in towers.named_variables().items()}
-    raw = tensors(test_queries.raw)
+    raw = tensors(test_queries.inputs)
     fields = towers.query.encode_fields(towers.query.inputs(raw)).numpy()
     layers = [
         (weights[f"query.residual_{i}.kernel"], weights[f"query.residual_{i}.bias"])
@@ -43,7 +43,7 @@ def test_dropout_acts_in_training(spec, assets, test_queries):
     for rate in DROPOUT:
         model = {"embedding_dim": 8, "transformer": TRANSFORMER, rate: 0.5}
         towers = build_towers(spec, tiny_run_config(model=model).model, assets, seed=5)
-        raw = tensors(test_queries.raw)
+        raw = tensors(test_queries.inputs)
         difference = tf.abs(towers.query(raw, training=True) - towers.query(raw))
         assert tf.reduce_max(difference) > 1e-4, rate
 
@@ -53,5 +53,5 @@ def test_id_dropout_reaches_the_unknown_row(spec, assets, test_queries):
     towers = build_towers(spec, tiny_run_config(model=model).model, assets, seed=5)
     table = towers.named_variables()["tables.user_id"]
     with tf.GradientTape() as tape:
-        loss = tf.reduce_sum(towers.query(tensors(test_queries.raw), training=True)[:, 0])
+        loss = tf.reduce_sum(towers.query(tensors(test_queries.inputs), training=True)[:, 0])
     assert 1 in tape.gradient(loss, table).indices.numpy()

@@ -58,7 +58,7 @@ def saved(written, tmp_path):
 
 def test_round_trip(saved, test_queries):
     pre_ranker = load_pre_ranker(saved)
-    raw = tensors({name: values[:6] for name, values in test_queries.raw.items()})
+    raw = tensors({name: values[:6] for name, values in test_queries.inputs.items()})
     rows = np.random.default_rng(0).integers(0, 40, (6, 5))
     retrieval = np.random.default_rng(1).normal(size=(6, 5)).astype(np.float32)
     heads = pre_ranker.query_heads(raw)
@@ -73,7 +73,7 @@ def test_round_trip(saved, test_queries):
 
 def test_a_missing_candidate_gets_the_lowest_score(saved, test_queries):
     pre_ranker = load_pre_ranker(saved)
-    raw = tensors({name: values[:1] for name, values in test_queries.raw.items()})
+    raw = tensors({name: values[:1] for name, values in test_queries.inputs.items()})
     heads = pre_ranker.query_heads(raw)
     # The retrieval score of a missing candidate may even be NaN or -inf.
     retrieval = tf.constant([[0.3, np.nan, -np.inf]])

@@ -6,11 +6,11 @@ from scipy.optimize import minimize
 from tests.contracts.gradients import finite_differences
 from tests.reference.inttower import interaction_scores
 from tests.unit.training.toy import DIM, NUM_CANDIDATES, head_towers
-from tfrs_twotower.metrics import GroundTruth
+from tfrs_twotower.data.query_set import QuerySet
+from tfrs_twotower.ranking import GroundTruth
 from tfrs_twotower.ranking.ragged import Ragged
 from tfrs_twotower.training import cascade_validation as cascade_validation
 from tfrs_twotower.training.cascade_validation import MemberValidator, Pools, fit_combination
-from tfrs_twotower.training.validation import ValidationQueries
 
 PENALTY = 1e-4
 
@@ -199,7 +199,7 @@ def retrieval_towers():
 
 def validation_queries(relevant, seen):
     ids = np.arange(len(relevant), dtype=np.int32)
-    return ValidationQueries({"id": ids}, GroundTruth.from_lists(relevant), Ragged.from_lists(seen))
+    return QuerySet(GroundTruth.from_lists(relevant), Ragged.from_lists(seen), {"id": ids})
 
 
 def pools_of(relevant, seen, num_candidates=POOL):

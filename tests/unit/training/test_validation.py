@@ -2,12 +2,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrs_twotower.metrics import GroundTruth
+from tfrs_twotower.data.query_set import QuerySet
+from tfrs_twotower.ranking import GroundTruth
 from tfrs_twotower.ranking.order import top_k_rows
 from tfrs_twotower.ranking.ragged import Ragged
 from tfrs_twotower.towers.tower import Tower, TowerOutput, Towers
 from tfrs_twotower.training import validation
-from tfrs_twotower.training.validation import ValidationQueries, Validator, embedding_health, rank
+from tfrs_twotower.training.validation import Validator, embedding_health, rank
 
 
 class VectorTower(Tower):
@@ -19,11 +20,11 @@ class VectorTower(Tower):
 
 
 def validator_of(queries, corpus, relevant, seen=None, rankable=None, metrics=("recall@2",)):
-    validation_queries = ValidationQueries(
-        {"vector": np.asarray(queries, np.float32)},
+    validation_queries = QuerySet(
         GroundTruth.from_lists(relevant),
         Ragged.from_lists(seen or [[] for _ in queries]),
-        rankable,
+        {"vector": np.asarray(queries, np.float32)},
+        rankable=rankable,
     )
     tokens = {"vector": tf.constant(corpus, tf.float32)}
     return Validator(Towers(VectorTower(), VectorTower()), tokens, validation_queries, metrics)
@@ -62,8 +63,8 @@ def test_rank_equals_the_exact_ranking_in_numpy(seed, monkeypatch):
     queries = random.integers(-2, 3, (30, 3)).astype(np.float32)
     corpus = random.integers(-2, 3, (40, 3)).astype(np.float32)
     seen = [random.choice(40, random.integers(0, 9), replace=False) for _ in range(30)]
-    validation_queries = ValidationQueries(
-        {"vector": queries}, GroundTruth.from_lists([[0]] * 30), Ragged.from_lists(seen)
+    validation_queries = QuerySet(
+        GroundTruth.from_lists([[0]] * 30), Ragged.from_lists(seen), {"vector": queries}
     )
     scores = queries @ corpus.T
     for query, rows in enumerate(seen):
@@ -71,25 +72,6 @@ def test_rank_equals_the_exact_ranking_in_numpy(seed, monkeypatch):
     np.testing.assert_array_equal(
         rank(queries, corpus, validation_queries, 12), top_k_rows(scores, 12)
     )
-
-
-def test_a_sample_is_fixed_and_keeps_truth_and_seen_rows_of_each_query():
-    queries = ValidationQueries(
-        {"vector": np.arange(20, dtype=np.float32)[:, None]},
-        GroundTruth.from_lists(
-            [[i, i + 1] for i in range(20)], [[1.0 + i, 2.0] for i in range(20)]
-        ),
-        Ragged.from_lists([[i + 2] * (i % 2) for i in range(20)]),
-    )
-    sample = queries.sample(5, seed=3)
-    again = queries.sample(5, seed=3)
-    np.testing.assert_array_equal(sample.tokens["vector"], again.tokens["vector"])
-    assert len(sample) == 5
-    for position, query in enumerate(sample.tokens["vector"][:, 0].astype(int)):
-        np.testing.assert_array_equal(sample.truth.relevant[position], [query, query + 1])
-        np.testing.assert_array_equal(sample.seen[position], [query + 2] * (query % 2))
-        assert sample.truth.gains[2 * position] == 1.0 + query
-    assert queries.sample(20, seed=3) is queries
 
 
 def health(candidates, queries=None, positives=None):

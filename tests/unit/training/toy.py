@@ -4,11 +4,12 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower.config import OptimizerConfig, TrainingConfig
+from tfrs_twotower.data.query_set import QuerySet
 from tfrs_twotower.data.training_examples import ExampleTable
 from tfrs_twotower.layers.initial import WeightMaker
 from tfrs_twotower.losses.masks import KnownPositives
 from tfrs_twotower.losses.sampling_probability import CountedFrequency
-from tfrs_twotower.metrics import GroundTruth
+from tfrs_twotower.ranking import GroundTruth
 from tfrs_twotower.ranking.ragged import Ragged
 from tfrs_twotower.tasks.retrieval import RetrievalTask
 from tfrs_twotower.towers.inttower import IntTowers
@@ -16,7 +17,6 @@ from tfrs_twotower.towers.tower import PairScorer, Tower, TowerOutput, Towers
 from tfrs_twotower.training.negatives import NegativeSampling
 from tfrs_twotower.training.optimizers import make_optimizer
 from tfrs_twotower.training.two_tower_model import TwoTowerModel
-from tfrs_twotower.training.validation import ValidationQueries
 
 NUM_CANDIDATES = 50
 DIM = 16
@@ -117,10 +117,10 @@ def toy_model(
 
 def toy_queries():
     everything = np.arange(NUM_CANDIDATES)
-    return ValidationQueries(
-        {"id": everything.astype(np.int32)},
+    return QuerySet(
         GroundTruth.from_lists([[row] for row in everything]),
         Ragged.from_lists([[] for _ in everything]),
+        {"id": everything.astype(np.int32)},
     )
 
 

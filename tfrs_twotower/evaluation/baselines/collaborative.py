@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from tfrs_twotower.closed_form.ease import binary_matrix
+from tfrs_twotower.data.query_set import QuerySet
 from tfrs_twotower.evaluation.corpus_ranking import Scorer
-from tfrs_twotower.evaluation.evaluated_data import InteractionLog, QuerySet
+from tfrs_twotower.evaluation.evaluated_data import InteractionLog
 
 _SECONDS_PER_DAY = 86_400
 _BLOCK = 2_000

@@ -171,7 +171,7 @@ class _Fitting:
         test, validation = self.inputs.test, self.inputs.validation
         if validation is None:
             raise ValueError("hybrid needs validation queries")
-        candidates = self.inputs.candidate_embeddings
+        candidates = self.inputs.corpus.vectors
         tuned = tune_weight(
             EmbeddingScorer(validation.embeddings, candidates),
             Bm25Scorer(self._text_index, validation.texts or []),

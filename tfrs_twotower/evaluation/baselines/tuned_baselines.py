@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from tfrs_twotower.closed_form.ease import co_occurrences, ease_weights
+from tfrs_twotower.data.query_set import QuerySet
 from tfrs_twotower.evaluation.baselines.collaborative import (
     EaseScorer,
     FallbackScorer,
@@ -27,7 +28,7 @@ from tfrs_twotower.evaluation.baselines.collaborative import (
     window,
 )
 from tfrs_twotower.evaluation.corpus_ranking import Scorer, rank_corpus
-from tfrs_twotower.evaluation.evaluated_data import EvaluationInputs, InteractionLog, QuerySet
+from tfrs_twotower.evaluation.evaluated_data import EvaluationInputs, InteractionLog
 from tfrs_twotower.metrics import judge, per_query
 from tfrs_twotower.specs import TRAIN, VALIDATION
 

@@ -100,7 +100,7 @@ def _draw(
     slice_metric: str,
     seed: int,
 ) -> tuple[Pictures, float]:
-    cloud, variance = draw_embedding_map(inputs.test.embeddings, inputs.candidate_embeddings, seed)
+    cloud, variance = draw_embedding_map(inputs.test.embeddings, inputs.corpus.vectors, seed)
     return Pictures(
         curves=inline(draw_recall_curves({name: evaluation.runs[name] for name in systems})),
         slices=inline(

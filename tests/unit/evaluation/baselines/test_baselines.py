@@ -75,7 +75,7 @@ def test_normalised_maps_the_theoretical_minimum_to_zero():
 
 def test_the_hybrid_ends_are_its_parts():
     inputs = make_world(texts=True)
-    retrieval = EmbeddingScorer(inputs.test.embeddings, inputs.candidate_embeddings)
+    retrieval = EmbeddingScorer(inputs.test.embeddings, inputs.corpus.vectors)
     words = Bm25Scorer(Bm25Index(inputs.corpus.texts, k1=1.2, b=0.75), inputs.test.texts)
     for weight, part in ((1.0, retrieval), (0.0, words)):
         np.testing.assert_array_equal(
@@ -87,7 +87,7 @@ def test_the_hybrid_ends_are_its_parts():
 def test_the_weight_ignores_a_useless_part():
     inputs = make_world(texts=True)
     validation = inputs.validation
-    retrieval = EmbeddingScorer(validation.embeddings, inputs.candidate_embeddings)
+    retrieval = EmbeddingScorer(validation.embeddings, inputs.corpus.vectors)
 
     def contrary(queries):
         return 1.0 - retrieval(queries)

@@ -49,7 +49,7 @@ def test_the_page_of_text_data_without_index_or_log():
 
 
 def test_an_example_shows_titles_beside_the_history(inputs):
-    query = inputs.test.ids.index("q03")
+    query = inputs.test.ids.tolist().index("q03")
     ranked = np.tile(np.arange(4), (len(inputs.test.ids), 1))
     example = make_example(inputs, {"retrieval": ranked}, query, 4)
     assert len(example.history) == 4

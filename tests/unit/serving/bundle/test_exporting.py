@@ -8,12 +8,13 @@ import pytest
 import tensorflow as tf
 
 import serving
-from serving import JudgedQueries, TowerPair, TwoTowers, export_bundle
+from serving import TowerPair, TwoTowers, export_bundle
 from serving.bundle.versions import list_versions
 from serving.graph import cascade
 from tests.fixtures.strangers import DIM, USERS, bare_vectors, keras_towers, normal
 from tests.unit.serving import fakes
 from tfrs_twotower.data.corpus import Corpus
+from tfrs_twotower.data.query_set import QuerySet
 from tfrs_twotower.errors import BundleError, ConfigError, DataError
 from tfrs_twotower.index.answers import CandidateIds
 from tfrs_twotower.keras_api import keras
@@ -119,7 +120,7 @@ def test_vectors_and_settings_that_cannot_be(corpus, tmp_path):
         export_bundle(None, corpus, tmp_path, name="shop", k=0)
     with pytest.raises(ConfigError, match=r"export_bundle: name: .*'\.\./shop'"):
         export_bundle(None, corpus, tmp_path, name="../shop")
-    judged = JudgedQueries({"user_id": USERS}, [["item_00"]] * 12, [[]] * 12)
+    judged = QuerySet.of(corpus, {"user_id": USERS}, [[corpus.ids[0]]] * 12)
     with pytest.raises(BundleError, match="judged queries have user_id; the query tower takes emb"):
         export_bundle(None, corpus, tmp_path, name="shop", judged=judged)
     assert not list(tmp_path.iterdir())

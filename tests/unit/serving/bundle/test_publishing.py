@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from serving.bundle.loading import LoadedModel
-from serving.bundle.measures import JudgedQueries, measure_model
+from serving.bundle.measures import measure_model
 from serving.bundle.publishing import FinishedVersion, StagedVersion, publish, stage_version
 from serving.bundle.versions import HIGHEST_NAME, highest_version, list_versions, next_version
 from serving.graph.release import Release
@@ -24,7 +24,7 @@ from tests.fixtures.small_release import (
 )
 from tests.unit.serving.fake_versions import publish_fake
 from tfrs_twotower.config import PlainTowerConfig
-from tfrs_twotower.data.corpus import Corpus
+from tfrs_twotower.data.query_set import QuerySet
 from tfrs_twotower.errors import BundleError, CorruptArtifact, MissingArtifact
 from tfrs_twotower.index.exact_search import ExactSearch
 from tfrs_twotower.towers.build import build_towers
@@ -124,7 +124,9 @@ def test_measures_are_what_a_client_sees(whole_release, whole):
     ids = np.array([f"c{number:02d}" for number in range(NUM_CANDIDATES)], object)
     relevant = [random.choice(ids, 3, replace=False) for _ in range(70)]
     seen = [np.setdiff1d(random.choice(ids, 4), found) for found in relevant]
-    found = measure_model(whole, JudgedQueries(queries, relevant, seen), whole_release.corpus)
+    found = measure_model(
+        whole, QuerySet.of(whole_release.corpus, queries, relevant, seen), whole_release.corpus
+    )
     lists = answers(whole, "serving_default", queries, exclude=[list(one) for one in seen])
     lists = lists["candidate_ids"]
     nearest = answers(whole, "candidate_generation", queries)["candidate_ids"]
@@ -138,13 +140,3 @@ def test_measures_are_what_a_client_sees(whole_release, whole):
         f"coverage@{K}": round(len(set(lists.ravel())) / NUM_CANDIDATES, 6),
         f"retrieval_coverage@{K}": round(len(set(nearest.ravel())) / NUM_CANDIDATES, 6),
     }
-
-
-def test_a_shard_is_measured_on_its_own_candidates():
-    own = Corpus.of(["a", "c"], np.eye(2))
-    queries = JudgedQueries({"x": np.arange(3)}, [["a", "b"], ["c"], ["b"]], [["z"]] * 3).of_corpus(
-        own
-    )
-    assert queries.raw["x"].tolist() == [0, 1]
-    assert queries.relevant == [["a"], ["c"]]
-    assert len(queries.seen) == 2

@@ -4,7 +4,8 @@ import tensorflow as tf
 
 from serving.graph.candidate_heads import CandidateHeads, best_matches, rounded
 from tests.reference.inttower import interaction_scores
-from tfrs_twotower.metrics import GroundTruth, judge, per_query
+from tfrs_twotower.metrics import judge, per_query
+from tfrs_twotower.ranking import GroundTruth
 from tfrs_twotower.ranking.order import top_k_rows
 
 STORAGES = ["float32", "float16", "int8"]

@@ -1,0 +1,165 @@
+"""Reading a preprocessed artifact: the corpus, and the evaluated queries of a split."""
+
+from collections.abc import Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from tfrs_twotower.artifacts.layout import CORPUS_GLOB, TEST_GLOB, VALIDATION_GLOB
+from tfrs_twotower.data.corpus import Corpus, strings
+from tfrs_twotower.data.query_set import QuerySet
+from tfrs_twotower.data.raw_inputs import pad_raw, parse_spec, read_records
+from tfrs_twotower.errors import CorruptArtifact, DataError
+from tfrs_twotower.ranking import GroundTruth, Ragged
+from tfrs_twotower.specs import Feature, FeatureSpec, TextFeature
+
+_BATCH_SIZE = 4096
+_GLOBS = {"validation": VALIDATION_GLOB, "test": TEST_GLOB}
+_BOOKKEEPING: dict[str, Any] = {
+    "_query_id": tf.io.FixedLenFeature([], tf.string),
+    "_timestamp": tf.io.FixedLenFeature([], tf.int64),
+    "_num_events": tf.io.FixedLenFeature([], tf.int64),
+    "_relevant": tf.io.RaggedFeature(tf.string),
+    "_gain": tf.io.RaggedFeature(tf.float32),
+    "_seen": tf.io.RaggedFeature(tf.string),
+}
+
+
+def load_corpus(preprocessed_dir: Path, spec: FeatureSpec) -> Corpus:
+    """Reads the corpus of a preprocessed artifact.
+
+    Raises:
+        MissingArtifact: there are no corpus shards.
+        CorruptArtifact: a candidate stands twice, or there is none.
+    """
+    return parse_corpus(read_records(preprocessed_dir, CORPUS_GLOB), spec, preprocessed_dir)
+
+
+def parse_corpus(records: tf.data.Dataset, spec: FeatureSpec, where: Path) -> Corpus:
+    """A corpus out of serialized candidates.
+
+    Args:
+        records: one `tf.train.Example` for each candidate, in any order.
+        spec: the feature spec.
+        where: they came from, for messages.
+
+    Raises:
+        CorruptArtifact: a candidate stands twice, or there is none.
+    """
+    features = spec.candidate.features
+    text = tf.io.FixedLenFeature([], tf.string)
+    parse = parse_spec(features) | {"_candidate_id": text, "_title": text}
+    batches = []
+    for serialized in records.batch(_BATCH_SIZE):
+        parsed = tf.io.parse_example(serialized, parse)
+        raw = pad_raw(parsed, features)
+        raw |= {"_candidate_id": parsed["_candidate_id"], "_title": parsed["_title"]}
+        batches.append({name: value.numpy() for name, value in raw.items()})
+    if not batches:
+        raise CorruptArtifact(f"{where}: the corpus is empty. Run preprocess again.")
+    columns = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+    ids, titles = (_decoded(columns.pop(name)) for name in ("_candidate_id", "_title"))
+    order = np.argsort(ids, kind="stable")
+    for first, second in pairwise(ids[order]):
+        if first == second:
+            raise CorruptArtifact(
+                f"{where}: the candidate {first!r} stands twice in the corpus. Run preprocess "
+                "again."
+            )
+    raw = {name: values[order] for name, values in columns.items()}
+    return Corpus(ids[order], titles[order], raw)
+
+
+def load_query_set(
+    preprocessed_dir: Path, split: Literal["validation", "test"], spec: FeatureSpec, corpus: Corpus
+) -> QuerySet:
+    """Reads the evaluated queries of one split, sorted by id, with raw features as inputs.
+
+    Raises:
+        MissingArtifact: there are no shards of the split.
+        CorruptArtifact: there is no query, a relevant candidate is not in the corpus, a query has
+            no relevant candidate, or has another number of gains.
+        DataError: a relevant candidate has a gain of 0 or less.
+    """
+    where = f"{preprocessed_dir}, {split} split"
+    features = spec.query.features
+    parse = parse_spec(features) | _BOOKKEEPING
+    columns: dict[str, list[NDArray[Any]]] = {feature.name: [] for feature in features}
+    query_ids, timestamps, num_events = [], [], []
+    lists: dict[str, list[NDArray[Any]]] = {"_relevant": [], "_gain": [], "_seen": []}
+    for serialized in read_records(preprocessed_dir, _GLOBS[split]).batch(_BATCH_SIZE):
+        parsed = tf.io.parse_example(serialized, parse)
+        for name, value in pad_raw(parsed, features).items():
+            columns[name].append(value.numpy())
+        query_ids.append(parsed["_query_id"].numpy())
+        timestamps.append(parsed["_timestamp"].numpy())
+        num_events.append(parsed["_num_events"].numpy())
+        for name, rows in lists.items():
+            rows.extend(np.split(parsed[name].values.numpy(), parsed[name].row_splits[1:-1]))
+    if not query_ids:
+        raise CorruptArtifact(f"{where}: there is no query in the split. Run preprocess again.")
+    ids = _decoded(np.concatenate(query_ids))
+    order = np.argsort(ids, kind="stable")
+    relevant = [corpus.row_of(lists["_relevant"][i]) for i in order]
+    gains = [lists["_gain"][i] for i in order]
+    _check(ids[order], relevant, gains, where)
+    try:
+        truth = GroundTruth.from_lists(relevant, gains)
+    except ValueError as cause:
+        raise DataError(
+            f"{where}: {cause}. Labels of relevant interactions are gains: set "
+            "relevance.min_label above 0 in the feature spec."
+        ) from cause
+    seen = [corpus.row_of(lists["_seen"][i]) for i in order]
+    raw = {name: np.concatenate(parts)[order] for name, parts in columns.items()}
+    return QuerySet(
+        truth,
+        Ragged.from_lists([rows[rows >= 0] for rows in seen]),
+        raw,
+        ids[order],
+        split,
+        np.concatenate(num_events)[order],
+        np.concatenate(timestamps)[order],
+    )
+
+
+def joined_texts(
+    raw: Mapping[str, NDArray[Any]], features: tuple[Feature, ...]
+) -> list[str] | None:
+    """The values of the text features of each record, in the spec's order; None without any.
+
+    Args:
+        raw: raw features by name, `[num_records]` bytes each.
+        features: of the side that the records are of.
+    """
+    names = [feature.name for feature in features if isinstance(feature, TextFeature)]
+    if not names:
+        return None
+    columns = [raw[name] for name in names]
+    return [
+        " ".join(value.decode() for value in values if value)
+        for values in zip(*columns, strict=True)
+    ]
+
+
+def _check(
+    ids: NDArray[np.object_],
+    relevant: list[NDArray[np.int32]],
+    gains: list[NDArray[np.float32]],
+    where: str,
+) -> None:
+    for query_id, rows, own in zip(ids, relevant, gains, strict=True):
+        if len(rows) == 0 or len(rows) != len(own) or (rows < 0).any():
+            raise CorruptArtifact(
+                f"{where}: the query {query_id!r} has {len(rows)} relevant candidates "
+                f"({int((rows < 0).sum())} of them not in the corpus) and {len(own)} gains; it "
+                "must have one or more in the corpus, each with a gain. Run preprocess again."
+            )
+
+
+def _decoded(values: NDArray[np.object_]) -> NDArray[np.object_]:
+    return strings([value.decode() for value in values.tolist()])
