@@ -23,7 +23,7 @@ install: .venv/installed  ## Create .venv and install the pinned packages.
 .venv/installed: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "No Python 3.10 to 3.13 was found. Install one, or say: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 2; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[all,dev]'
 	$(BIN)/python -m compileall -q .venv/lib > /dev/null || true
 	@touch $@
 
@@ -31,10 +31,10 @@ demo: install  ## Prepare, train, index, export and evaluate MovieLens-100k; ans
 	$(BIN)/twotower demo --workdir $(WORKDIR) $(DEMO_OPTIONS)
 
 test: install lint  ## Lint, then run the default suite.
-	$(BIN)/python -m pytest $(PYTEST_OPTIONS) -m 'not slow and not tfx and not gpu'
+	$(BIN)/python -m pytest $(PYTEST_OPTIONS) -m 'not slow and not gpu'
 
 test-all: install lint  ## Also the slow tests.
-	$(BIN)/python -m pytest $(PYTEST_OPTIONS) -m 'not tfx and not gpu'
+	$(BIN)/python -m pytest $(PYTEST_OPTIONS) -m 'not gpu'
 
 lint: install  ## Style, types, import contracts.
 	$(BIN)/ruff check .
@@ -46,8 +46,9 @@ format: install  ## Rewrite the code in the project's style.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: install  ## Regenerate the schemas and the key reference.
+docs: install  ## Regenerate the schemas, the key reference and the notebook.
 	$(BIN)/python -m pipelines.documentation
+	$(BIN)/python -m tests.packaging.notebook
 
 benchmark: install  ## Quality of MovieLens-100k over five seeds (data as `twotower dataset` puts it).
 	$(BIN)/twotower compare pipelines/configs/movielens_100k.yaml --workdir build/benchmark --seeds 5

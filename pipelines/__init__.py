@@ -1,1 +1,1 @@
-"""Stages, Beam transforms, data sets, run configs and the command line."""
+"""Stages, Beam transforms, data sets, run configs and the command line. Part of tfrs-twotower."""

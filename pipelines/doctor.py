@@ -2,13 +2,21 @@
 
 import os
 import platform
+import re
 import subprocess  # nosec: only this interpreter is started
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-_MINORS_AS_TENSORFLOW = ("tensorflow-text", "tf-keras", "tensorflow-serving-api")
+from tfrs_twotower.environment import find_hidden
+
+_DISTRIBUTION = "tfrs-twotower"
+_PACKAGES = ("pipelines", "serving")
+_NO_USERS_EXTRAS = frozenset({"all", "benchmarks", "dev"})
+_MINORS_AS_TENSORFLOW = ("tensorflow-text", "tf-keras")
+_MINORS_IF_INSTALLED = ("tensorflow-serving-api",)
 _OP_LIBRARIES = {
     "Keras 2 under tf.keras": (
         "import tfrs_twotower.keras_api",
@@ -22,11 +30,11 @@ _OP_LIBRARIES = {
         "import tfrs_twotower, tensorflow_text",
         "install the tensorflow-text of TensorFlow's minor version",
     ),
-    "ScaNN ops": (
-        "import tfrs_twotower, tensorflow; from scann.scann_ops.py import scann_ops",
-        "install scann[tf]: it ties ScaNN to the TensorFlow that its ops were built for",
-    ),
 }
+_SCANN_OPS = (
+    "import tfrs_twotower, tensorflow; from scann.scann_ops.py import scann_ops",
+    "install scann[tf]: it ties ScaNN to the TensorFlow that its ops were built for",
+)
 
 
 @dataclass(frozen=True)
@@ -40,11 +48,67 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Looks at the interpreter, the processor, package versions and op libraries.
+    """Looks at the interpreter, the processor, the packages, extras and op libraries.
 
     Each op library is loaded in a process of its own, because a failed load can end the process.
+    An extra that is not installed is not a fault.
     """
-    return [_python(), _processor(), *_versions(), *map(_loads, _OP_LIBRARIES)]
+    libraries = dict(_OP_LIBRARIES)
+    if _is_installed("scann"):
+        libraries["ScaNN ops"] = _SCANN_OPS
+    return [
+        _python(),
+        _processor(),
+        _own_packages(),
+        *_versions(),
+        *_extras(),
+        *(_loads(subject, code, fix) for subject, (code, fix) in libraries.items()),
+    ]
+
+
+def _own_packages() -> Finding:
+    """Whether `pipelines` and `serving` are this project's, and nobody else's."""
+    subject = f"packages {' and '.join(_PACKAGES)}"
+    hidden = find_hidden(_PACKAGES)
+    fix = f"install {_DISTRIBUTION} into an environment of its own: `python -m venv`"
+    if hidden:
+        return Finding(subject, False, "; ".join(hidden), f"take it off the import path, or {fix}")
+    owners = metadata.packages_distributions()
+    others = {
+        name: ", ".join(sorted(set(owners.get(name, ())) - {_DISTRIBUTION})) for name in _PACKAGES
+    }
+    shared = [f"{name} is also installed by {other}" for name, other in others.items() if other]
+    if shared:
+        found = f"{'; '.join(shared)}: one overwrites the files of the other"
+        return Finding(subject, False, found, fix)
+    return Finding(subject, True, "this project's")
+
+
+def _extras() -> Iterator[Finding]:
+    """Which extras are installed, by the metadata of this distribution."""
+    try:
+        about = metadata.metadata(_DISTRIBUTION)
+    except metadata.PackageNotFoundError:
+        return
+    requirements = metadata.requires(_DISTRIBUTION) or []
+    for extra in about.get_all("Provides-Extra") or ():
+        if extra in _NO_USERS_EXTRAS:
+            continue
+        own = [line for line in requirements if f'extra == "{extra}"' in line.replace("'", '"')]
+        names = [re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in own]
+        missing = [name for name in names if name != _DISTRIBUTION and not _is_installed(name)]
+        found = "installed"
+        if missing:
+            found = f"not installed ({', '.join(missing)}): pip install '{_DISTRIBUTION}[{extra}]'"
+        yield Finding(f"extra [{extra}]", True, found)
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def _python() -> Finding:
@@ -73,19 +137,16 @@ def _versions() -> list[Finding]:
         return [Finding("tensorflow", False, "not installed", "install with constraints.txt")]
     findings = [Finding("tensorflow", True, tensorflow)]
     minor = ".".join(tensorflow.split(".")[:2])
-    for name in _MINORS_AS_TENSORFLOW:
-        try:
-            version = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            version = "not installed"
+    followers = [*_MINORS_AS_TENSORFLOW, *filter(_is_installed, _MINORS_IF_INSTALLED)]
+    for name in followers:
+        version = metadata.version(name) if _is_installed(name) else "not installed"
         findings.append(
             Finding(name, version.startswith(f"{minor}."), version, f"install {name}=={minor}.*")
         )
     return findings
 
 
-def _loads(subject: str) -> Finding:
-    code, fix = _OP_LIBRARIES[subject]
+def _loads(subject: str, code: str, fix: str) -> Finding:
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     result = subprocess.run(  # noqa: S603  (this interpreter, fixed code)
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False

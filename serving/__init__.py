@@ -1,7 +1,7 @@
 """Trained towers and an index as a SavedModel bundle, and what a model server needs beside it.
 
 The names below are all that a user of the package needs; each is loaded when it is first asked for,
-so that importing `serving` loads no TensorFlow.
+so that importing `serving` loads no TensorFlow. Part of tfrs-twotower.
 """
 
 from importlib import import_module
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from serving.bundle.publishing import WrittenBundle
     from serving.client.client import Client, Recommendations
     from serving.client.sharded_client import ShardedClient
-    from serving.graph.towers import TowerPair, TwoTowers
+    from tfrs_twotower.towers.protocol import TowerPair, TwoTowers
 
 __all__ = [
     "Client",
@@ -28,12 +28,12 @@ __all__ = [
 ]
 
 _MODULES = {
-    "bundle.exporting": ("export_bundle",),
-    "bundle.loading": ("LoadedBundle", "load_bundle"),
-    "bundle.publishing": ("WrittenBundle",),
-    "client.client": ("Client", "Recommendations"),
-    "client.sharded_client": ("ShardedClient",),
-    "graph.towers": ("TowerPair", "TwoTowers"),
+    "serving.bundle.exporting": ("export_bundle",),
+    "serving.bundle.loading": ("LoadedBundle", "load_bundle"),
+    "serving.bundle.publishing": ("WrittenBundle",),
+    "serving.client.client": ("Client", "Recommendations"),
+    "serving.client.sharded_client": ("ShardedClient",),
+    "tfrs_twotower.towers.protocol": ("TowerPair", "TwoTowers"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
@@ -42,7 +42,7 @@ def __getattr__(name: str) -> Any:
     """Loads a public name when it is first asked for (PEP 562)."""
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    value = getattr(import_module(_MODULE_OF[name]), name)
     globals()[name] = value
     return value
 

@@ -16,7 +16,8 @@
     |-- BundleError             a bundle cannot be built, loaded or queried
     |-- EndpointError           a model server cannot be reached, or refuses a request
     |-- WorkdirError            the working directory cannot be written, or is in use
-    `-- UnsupportedEnvironment  a package, an extra or a CPU feature is missing
+    `-- UnsupportedEnvironment  a package or a CPU feature is missing
+        `-- MissingExtra        packages of an extra are not installed
 
 Mistakes of the programmer stay `TypeError` and `ValueError`. A message has four parts: where,
 what was found, what is allowed, what to do.
@@ -96,7 +97,14 @@ class WorkdirError(TwoTowerError):
 
 
 class UnsupportedEnvironment(TwoTowerError):
-    """A package, an extra or a CPU feature is missing; the command line exits with 2."""
+    """A package or a CPU feature is missing; the command line exits with 2."""
+
+
+class MissingExtra(UnsupportedEnvironment, ImportError):
+    """Packages of an extra are not installed.
+
+    Also an `ImportError`, because it is raised where those packages would be imported.
+    """
 
 
 def did_you_mean(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:

@@ -62,21 +62,14 @@ def serve(
     """  # noqa: D301  (click reads the control character)
     import logging
 
-    from tfrs_twotower.errors import UnsupportedEnvironment
-
     if (model_dir is None) == (model_config_file is None):
         raise typer.BadParameter(
             "give either a directory or --model-config-file", param_hint="MODEL_DIR"
         )
-    try:
-        from serving.server.local_server import ServerOptions
-        from serving.server.local_server import serve as run
-        from serving.server.models import from_config_file, from_directory
-    except ModuleNotFoundError as cause:
-        raise UnsupportedEnvironment(
-            f"{cause.name} is not installed, and serving needs it: "
-            "`pip install 'tfrs-twotower[serve]'`."
-        ) from cause
+    from serving.server.local_server import ServerOptions
+    from serving.server.local_server import serve as run
+    from serving.server.models import from_config_file, from_directory
+
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     if model_config_file is not None:
         source = from_config_file(model_config_file)
@@ -204,10 +197,9 @@ def load_test(
         raise typer.BadParameter("give either --queries or --bundle", param_hint="--queries")
     from dataclasses import asdict
 
-    from serving.load_test.measurement import check_locust, run_load_test
+    from serving.load_test.measurement import run_load_test
     from serving.load_test.replayed_requests import from_queries, from_warmup
 
-    check_locust()
     if queries is not None:
         requests = from_queries(target, queries, signature, batch_size)
     else:

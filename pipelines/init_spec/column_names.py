@@ -4,7 +4,7 @@ import re
 import unicodedata
 from collections.abc import Container, Iterable
 
-from tfrs_twotower.specs.spec import RESERVED_NAMES
+from tfrs_twotower.specs.declarations import RESERVED_NAMES
 
 _ID_WORDS = frozenset(
     {"id", "ids", "key", "code", "no", "nr", "num", "number", "uuid", "uid", "pk"}

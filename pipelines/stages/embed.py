@@ -1,12 +1,12 @@
 """Stage `embed`: embeddings of the corpus and of the evaluated queries."""
 
-import apache_beam as beam
+import functools
+
 import pyarrow.parquet as pq
-from apache_beam.utils.shared import Shared
 
 from pipelines.stages.context import StageContext, open_parent
 from pipelines.transforms.beam_job import run_pipeline
-from pipelines.transforms.embedding import EmbeddingJob, EmbedRecords
+from pipelines.transforms.embedding import EmbeddingJob, embed_all
 from tfrs_twotower.artifacts import Manifest, commit, fingerprint, staging_directory
 from tfrs_twotower.artifacts.layout import CORPUS_GLOB, TEST_GLOB, VALIDATION_GLOB
 from tfrs_twotower.data.raw_inputs import find_shards
@@ -49,14 +49,12 @@ def run(context: StageContext) -> Manifest:
         )
         for name, side, pattern in _RECORDS
     ]
-
-    towers = {"query": Shared(), "candidate": Shared()}
-
-    def build(pipeline: beam.Pipeline) -> None:
-        for job in jobs:
-            _ = pipeline | EmbedRecords(job, towers[job.side])
-
-    run_pipeline(build, context.beam_options, context.reporter, "embedding")
+    run_pipeline(
+        functools.partial(embed_all, jobs=jobs),
+        context.beam_options,
+        context.reporter,
+        "embedding",
+    )
     counts = {
         job.name: sum(
             pq.read_metadata(path).num_rows for path in staging.glob(f"{job.name}-*.parquet")

@@ -14,11 +14,11 @@ from pipelines.transforms.records import entity_columns, interaction_columns, qu
 from pipelines.transforms.splits import given_cutoffs
 from pipelines.transforms.table_sources import Source, content_identity, find_source
 from pipelines.transforms.vocabularies import text_vocabularies
-from pipelines.transforms.wordpieces import learn_wordpieces, read_wordpieces
 from tfrs_twotower.artifacts import Manifest, commit, fingerprint, sha256_file, staging_directory
 from tfrs_twotower.artifacts.layout import QUARANTINE, STATISTICS, VOCABULARIES
 from tfrs_twotower.config.stage_configs import FEW_BAD_RECORDS
 from tfrs_twotower.errors import DataError
+from tfrs_twotower.features.wordpiece_list import learn_wordpieces, read_wordpieces
 from tfrs_twotower.specs import FeatureSpec, TemporalSplit
 
 

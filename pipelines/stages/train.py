@@ -7,9 +7,9 @@ from pipelines.stages.training_runs import (
     report_result,
     training_details,
 )
+from tfrs_twotower import train
 from tfrs_twotower.artifacts import Manifest, commit, fingerprint
 from tfrs_twotower.artifacts.layout import TRAINING_LOG
-from tfrs_twotower.training.train import train
 
 
 def config_fingerprint(context: StageContext) -> str:
@@ -39,11 +39,11 @@ def run(context: StageContext) -> Manifest:
     }
     staging = open_training(context, context.layout.model, origin)
     result = train(
-        context.spec,
-        context.config,
         context.layout.preprocessed,
-        staging.directory,
-        TrainingProgress(context),
+        spec=context.spec,
+        config=context.config,
+        output_dir=staging.directory,
+        report=TrainingProgress(context),
         checkpoint_root=context.data_root,
     )
     staging.close()

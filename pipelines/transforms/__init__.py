@@ -2,6 +2,9 @@
 
 import logging
 
+from tfrs_twotower.environment import require_extra
+
+require_extra("pipelines", "apache_beam", "google_crc32c", needed_by="a Beam stage")
 # Beam's import of its optional BigQuery client logs a warning where that client is absent.
 _before = logging.root.manager.disable
 logging.disable(logging.WARNING)

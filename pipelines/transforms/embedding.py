@@ -31,8 +31,6 @@ from tfrs_twotower.specs import FeatureSpec
 BAD = "bad"
 _AS_IT_IS = CompressionTypes.UNCOMPRESSED
 _NAMED_IDS = 10
-# Towers return unit vectors; normalising a vector of norm zero cannot make it one.
-_LEAST_NORM = 0.5
 
 Embedded = tuple[list[bytes], list[bytes], npt.NDArray[np.float32]]
 """Ids, titles (of candidates) and `[batch, embedding_dim]` vectors."""
@@ -109,13 +107,21 @@ class EmbedRecords(beam.PTransform):
         )
 
 
+def embed_all(pipeline: beam.Pipeline, jobs: Sequence[EmbeddingJob]) -> None:
+    """Adds all jobs of one model to a pipeline; a worker process loads each tower once."""
+    towers = {job.side: Shared() for job in jobs}
+    for job in jobs:
+        _ = pipeline | EmbedRecords(job, towers[job.side])
+
+
 class _Embedder:
-    """A tower and the parsing of its records as one function of the graph."""
+    """A tower, and the parsing of its records."""
 
     def __init__(self, job: EmbeddingJob) -> None:
         import tensorflow as tf
 
-        from tfrs_twotower.data.raw_inputs import pad_raw, parse_spec
+        from tfrs_twotower.data.raw_inputs import RawBatch, pad_raw, parse_spec, raw_signature
+        from tfrs_twotower.towers.embedding import BatchEmbedder
         from tfrs_twotower.towers.storage import load_towers
 
         tower = getattr(load_towers(job.model_dir), job.side)
@@ -123,20 +129,21 @@ class _Embedder:
         text = tf.io.FixedLenFeature([], tf.string, "")
         spec = {**parse_spec(features), f"_{job.id_column}": text, "_title": text}
 
-        def embed(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        def parse(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, RawBatch]:
             parsed = tf.io.parse_example(serialized, spec)
-            vectors = tower(pad_raw(parsed, features))
-            return parsed[f"_{job.id_column}"], parsed["_title"], vectors
+            return parsed[f"_{job.id_column}"], parsed["_title"], pad_raw(parsed, features)
 
-        self.embedding_dim = int(tower.embedding_dim)
-        self._tower = tower  # owns the variables that the function reads
-        self._embed = tf.function(
-            embed, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False
+        self._parse = tf.function(
+            parse, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False
         )
+        self._embed = BatchEmbedder(tower, raw_signature(features))
 
-    def __call__(self, serialized: list[bytes]) -> Embedded:
-        ids, titles, vectors = self._embed(serialized)
-        return ids.numpy().tolist(), titles.numpy().tolist(), vectors.numpy()
+    def __call__(self, serialized: list[bytes]) -> tuple[Embedded, npt.NDArray[np.bool_]]:
+        """What is embedded, and which of its vectors are unusable; `[batch]`."""
+        ids, titles, raw = self._parse(serialized)
+        vectors = self._embed(raw)
+        embedded = (ids.numpy().tolist(), titles.numpy().tolist(), vectors)
+        return embedded, self._embed.unusable(vectors)
 
 
 class _EmbedShard(beam.DoFn):
@@ -154,10 +161,9 @@ class _EmbedShard(beam.DoFn):
             raise RuntimeError("setup was not called")
         records = _read_records(element[0])
         while batch := list(itertools.islice(records, self._job.batch_size)):
-            ids, titles, vectors = self._embedder(batch)
+            (ids, titles, vectors), unusable = self._embedder(batch)
             count_records(len(batch))
-            norms = np.linalg.norm(vectors, axis=1)
-            for row in np.flatnonzero(~(np.isfinite(norms) & (norms >= _LEAST_NORM))):
+            for row in np.flatnonzero(unusable):
                 yield beam.pvalue.TaggedOutput(BAD, ids[row])
             shards = np.array([shard_of(name.decode(), self._job.num_shards) for name in ids])
             for shard in np.unique(shards).tolist():

@@ -9,9 +9,9 @@ from fractions import Fraction
 from typing import Any
 
 import apache_beam as beam
-import numpy as np
 
 from pipelines.transforms.records import Trained
+from tfrs_twotower.features.learning import quantile_boundaries
 from tfrs_twotower.specs import Feature, NumericFeature
 
 _SPLITTER = 134217729.0  # 2^27 + 1
@@ -154,14 +154,6 @@ class NumericStatistics(beam.CombineFn):
                 [value for _, value in accumulator.sample], self._feature.num_buckets
             )
         return statistics
-
-
-def quantile_boundaries(values: Sequence[float], num_buckets: int) -> list[float]:
-    """The `num_buckets - 1` inner quantiles, interpolated linearly; zeros without values."""
-    shares = np.arange(1, num_buckets) / num_buckets
-    if not values:
-        return [0.0] * (num_buckets - 1)
-    return [float(q) for q in np.quantile(np.sort(np.asarray(values)), shares)]
 
 
 def _offer(sample: list[tuple[int, float]], item: tuple[int, float]) -> None:

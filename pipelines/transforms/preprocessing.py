@@ -27,8 +27,9 @@ from pipelines.transforms.reading import ReadTable
 from pipelines.transforms.records import EntityParser, Event, EventParser
 from pipelines.transforms.splits import given_cutoffs
 from pipelines.transforms.table_sources import Source
-from pipelines.transforms.wordpieces import MOST_WORDS, CountWords
+from pipelines.transforms.wordpieces import CountWords
 from tfrs_twotower.config import PreprocessConfig
+from tfrs_twotower.features.wordpiece_list import MOST_WORDS
 from tfrs_twotower.specs import FeatureSpec, NumericFeature, TemporalSplit
 
 SUMMARY = ".summary"

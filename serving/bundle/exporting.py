@@ -18,7 +18,7 @@ from serving.bundle.tower_checks import check_towers
 from serving.bundle.writing import write_bundle
 from serving.graph import signatures as names
 from serving.graph.release import Release, ReleaseSettings
-from serving.graph.towers import TwoTowers, query_vectors
+from serving.graph.towers import query_vectors
 from tfrs_twotower.artifacts import Lineage, fingerprint
 from tfrs_twotower.config import BundleConfig, ExportConfig, GateConfig, IndexConfig
 from tfrs_twotower.data.corpus import Corpus, checked_vectors
@@ -28,6 +28,7 @@ from tfrs_twotower.errors import BundleError, ConfigError
 from tfrs_twotower.index.quality import resolve_kind
 from tfrs_twotower.index.storage import Index
 from tfrs_twotower.ranking import FloatArray
+from tfrs_twotower.towers.protocol import TwoTowers
 
 EXACT_INDEX = IndexConfig(kind="brute_force")
 _COMPARED_QUERIES = 32

@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from serving.bundle.warmup import blank
 from serving.graph import signatures as names
-from serving.graph.towers import Inputs, TwoTowers
 from tfrs_twotower.errors import BundleError
+from tfrs_twotower.towers.protocol import Signature, TwoTowers
 
 _TYPES = (tf.string, tf.int64, tf.float32)
 _RESERVED = (*names.LISTS, names.EXAMPLES, names.CANDIDATE_IDS, "self")
@@ -38,7 +38,9 @@ def check_towers(towers: TwoTowers, embedding_dim: int) -> None:
         _check_tower("candidate", towers.candidate_tower, towers.candidate_inputs, embedding_dim)
 
 
-def _check_tower(side: str, tower: Callable[..., Any], inputs: Inputs, embedding_dim: int) -> None:
+def _check_tower(
+    side: str, tower: Callable[..., Any], inputs: Signature, embedding_dim: int
+) -> None:
     if not inputs:
         raise BundleError(
             f"export_bundle: {side}_inputs is empty; it must name every tensor that the {side} "

@@ -9,7 +9,6 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 from serving.graph.pre_ranking import select_candidates
-from serving.graph.towers import TwoTowers
 from tfrs_twotower.artifacts import Lineage, fingerprint
 from tfrs_twotower.config import ExportConfig, IndexConfig
 from tfrs_twotower.data.corpus import Corpus
@@ -19,6 +18,7 @@ from tfrs_twotower.index.restricts import CandidateAttributes
 from tfrs_twotower.index.storage import Index
 from tfrs_twotower.ranking import FloatArray, RowArray
 from tfrs_twotower.towers.pre_ranker import PreRanker
+from tfrs_twotower.towers.protocol import TwoTowers
 
 HashArray = npt.NDArray[np.uint8]
 

@@ -1,6 +1,5 @@
 """Runs a load test in a process of its own, and puts its result into figures."""
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -59,19 +58,6 @@ class LoadTest:
         ]
 
 
-def check_locust() -> None:
-    """Says what to install.
-
-    Raises:
-        UnsupportedEnvironment: locust is not installed.
-    """
-    if importlib.util.find_spec("locust") is None:
-        raise UnsupportedEnvironment(
-            "locust is not installed, and load tests need it: `pip install "
-            "'tfrs-twotower[loadtest]'`."
-        )
-
-
 def run_load_test(
     target: str,
     signature: str,
@@ -95,7 +81,6 @@ def run_load_test(
         EndpointError: nothing was answered.
         UnsupportedEnvironment: locust is not installed, or failed.
     """
-    check_locust()
     parsed = parse_target(target)
     plan = {
         "target": target,

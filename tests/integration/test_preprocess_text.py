@@ -6,7 +6,6 @@ from collections import Counter
 import pytest
 from tensorflow_text import BertTokenizer
 
-from pipelines.transforms.wordpieces import learn_wordpieces
 from tests.integration.preprocess_world import (
     SPEC,
     interactions,
@@ -16,6 +15,7 @@ from tests.integration.preprocess_world import (
     write_tables,
 )
 from tfrs_twotower.errors import FeatureSpecError
+from tfrs_twotower.features.wordpiece_list import learn_wordpieces
 
 pytestmark = pytest.mark.integration
 WORDS = ["crème", "BRÛLÉE", "tea-pot", "x2", "茶壺"]

@@ -73,7 +73,7 @@ def prepared(root, config):
     )
     write_tiny_preprocessed(run.preprocessed)
     run.model.mkdir()
-    train(SPEC, config, run.preprocessed, run.model)
+    train(run.preprocessed, spec=SPEC, config=config, output_dir=run.model)
     run.negatives.mkdir()
     mine(
         SPEC,

@@ -1,7 +1,7 @@
 """Assets that towers need besides their weights: vocabularies, statistics. No TensorFlow."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,10 @@ class Assets:
     """Vocabularies by name, most frequent value first, and the statistics of numeric features."""
 
     vocabularies: dict[str, list[str]]
-    statistics: dict[str, Any]
+    """Values by vocabulary; WordPieces of a text vocabulary begin with `[PAD]`, `[UNK]`."""
+    statistics: dict[str, Any] = field(default_factory=dict)
+    """`numeric` holds those of each feature under `query.NAME` or `candidate.NAME`: `mean`, `std`
+    (of the logarithm for `transform: log`), and `boundaries` for `transform: bucketise`."""
 
     def vocabulary(self, name: str) -> list[str]:
         """The values of one vocabulary.

@@ -79,6 +79,11 @@ class Corpus:
             raise ValueError("this corpus has no vectors; give it some by `with_vectors`")
         return self._vectors
 
+    @property
+    def has_vectors(self) -> bool:
+        """Whether the corpus was made with vectors."""
+        return self._vectors is not None
+
     def with_vectors(self, vectors: FloatArray) -> "Corpus":
         """The same candidates with vectors `[num_candidates, embedding_dim]`, in row order."""
         return replace(self, _vectors=vectors)

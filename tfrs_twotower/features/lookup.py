@@ -13,7 +13,7 @@ from tfrs_twotower.specs import (
     PADDING_ROW,
     UNKNOWN_ROW,
     CategoricalFeature,
-    FeatureSpec,
+    FeatureDeclarations,
     IdFeature,
     MultiCategoricalFeature,
 )
@@ -61,7 +61,7 @@ class HashLookup(tf.Module):
         return tf.where(tf.equal(values, ""), PADDING_ROW, rows)
 
 
-def build_lookups(spec: FeatureSpec, assets: Assets) -> dict[str, Lookup]:
+def build_lookups(spec: FeatureDeclarations, assets: Assets) -> dict[str, Lookup]:
     """One lookup for each vocabulary of ids and categories, under the vocabulary's name.
 
     Raises:
@@ -80,7 +80,7 @@ def build_lookups(spec: FeatureSpec, assets: Assets) -> dict[str, Lookup]:
     return lookups
 
 
-def row_of_token(spec: FeatureSpec, assets: Assets, corpus: Corpus) -> NDArray[np.int32]:
+def row_of_token(spec: FeatureDeclarations, assets: Assets, corpus: Corpus) -> NDArray[np.int32]:
     """`[2 + vocabulary size]` corpus rows; -1 at padding, unknown, and what left the corpus.
 
     The candidate's id, if there is one, is looked up in a vocabulary, not hashed.

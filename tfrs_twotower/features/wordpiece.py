@@ -9,9 +9,8 @@ import tensorflow as tf
 import tensorflow_text as tf_text
 
 from tfrs_twotower.errors import CorruptArtifact
+from tfrs_twotower.features.wordpiece_list import PADDING_PIECE, UNKNOWN_PIECE
 
-PADDING_PIECE = "[PAD]"
-UNKNOWN_PIECE = "[UNK]"
 START_PIECE = "[CLS]"
 END_PIECE = "[SEP]"
 

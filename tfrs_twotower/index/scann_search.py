@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from tfrs_twotower.errors import UnsupportedEnvironment
+from tfrs_twotower.errors import MissingExtra, UnsupportedEnvironment
 from tfrs_twotower.index.exact_search import ExactSearch
 from tfrs_twotower.index.partial_search import PartialSearch
 from tfrs_twotower.index.quality import SearchParameters
@@ -35,9 +35,11 @@ def load_scann() -> Any:
     try:
         from scann.scann_ops.py import scann_ops
     except ModuleNotFoundError as cause:
-        raise UnsupportedEnvironment(
-            f"ScaNN is not installed ({cause}), and an index of kind scann needs it. Install "
-            "'scann[tf]' (Linux x86-64 with AVX2 only), or set index.kind: brute_force."
+        raise MissingExtra(
+            f"ScaNN is not installed ({cause}), and an index of kind scann needs it. Install the "
+            "extra [scann]: `pip install 'tfrs-twotower[scann]'`, or `pip install '.[scann]'` in a "
+            "checkout (Linux x86-64 with AVX2 only); or set index.server: stock, or index.kind: "
+            "brute_force."
         ) from cause
     except Exception as cause:
         raise UnsupportedEnvironment(

@@ -38,7 +38,16 @@ class Index:
 
     @classmethod
     def of(cls, corpus: Corpus, built: BuiltIndex) -> "Index":
-        """The index that was built from the vectors of a corpus."""
+        """The index that was built from the vectors of a corpus.
+
+        Raises:
+            ValueError: it was built from other vectors than the corpus has, or in another order.
+        """
+        if corpus.has_vectors and not np.array_equal(corpus.vectors, built.vectors):
+            raise ValueError(
+                "the index was not built from the vectors of this corpus, or not in their order; "
+                "give `corpus.vectors` to build_index"
+            )
         searched = corpus.with_vectors(built.vectors)
         return cls(searched, built.quality.kind, built.trained, built.parameters, built.int8)
 

@@ -9,9 +9,12 @@ from tensorflow_recommenders.layers import factorized_top_k
 from tfrs_twotower.config import IndexConfig
 from tfrs_twotower.index.answers import CandidateIds, Search
 from tfrs_twotower.index.exact_search import ExactSearch
-from tfrs_twotower.index.quality import SearchParameters
+from tfrs_twotower.index.ivf import IvfSearch, ivf_training, train_ivf
+from tfrs_twotower.index.quality import Kind, SearchParameters
 from tfrs_twotower.index.scann_search import ScannSearch
 from tfrs_twotower.index.scann_training import train_scann, training_parameters
+
+_NOT_INDEXED = "The `index` method must be called first to build the index."
 
 
 class _SearcherTopK(factorized_top_k.TopK):
@@ -19,11 +22,14 @@ class _SearcherTopK(factorized_top_k.TopK):
         super().__init__(k=k)
         self.query_model = query_model
         self._search: Search | None = None
+        self._ask: Callable[..., Any] | None = None
         self._candidate_ids: CandidateIds | None = None
 
     def index(self, candidates: tf.Tensor, identifiers: tf.Tensor | None = None) -> "_SearcherTopK":
         """Indexes candidate embeddings; see TFRS."""
         self._search = self._build(tf.convert_to_tensor(candidates).numpy())
+        # A search is many small operations, which one call of a graph runs at once.
+        self._ask = tf.function(self._search.search, autograph=False, reduce_retracing=True)
         self._candidate_ids = None if identifiers is None else CandidateIds(identifiers)
         return self
 
@@ -42,13 +48,7 @@ class _SearcherTopK(factorized_top_k.TopK):
 
     def is_exact(self) -> bool:
         """Whether answers are those of exact search."""
-        return self._built.is_exact
-
-    @property
-    def _built(self) -> Search:
-        if self._search is None:
-            raise ValueError("The `index` method must be called first to build the index.")
-        return self._search
+        raise NotImplementedError
 
     def _build(self, vectors: Any) -> Search:
         raise NotImplementedError
@@ -58,7 +58,9 @@ class _SearcherTopK(factorized_top_k.TopK):
     ) -> tuple[tf.Tensor, tf.Tensor]:
         if self.query_model is not None:
             queries = self.query_model(queries)
-        scores, rows = self._built.search(queries, k or self._k, excluded_rows)
+        if self._ask is None:
+            raise ValueError(_NOT_INDEXED)
+        scores, rows = self._ask(queries, k or self._k, excluded_rows)
         return scores, rows if self._candidate_ids is None else self._candidate_ids.ids_of(rows)
 
 
@@ -78,14 +80,8 @@ class ExactTopK(_SearcherTopK):
         return ExactSearch(vectors)
 
 
-class ScannTopK(_SearcherTopK):
-    """ScaNN as a TFRS layer.
-
-    What it changes of `tfrs.layers.factorized_top_k.ScaNN` (0.7.7): the anisotropic threshold is
-    passed on; a corpus smaller than the number of leaves works; places that ScaNN pads with NaN
-    get id "" (-1 for integers) and the lowest float32 instead of the first candidate's id;
-    exclusions of any width; the same vectors give the same index.
-    """
+class _ApproximateTopK(_SearcherTopK):
+    _kind: Kind
 
     def __init__(
         self,
@@ -99,22 +95,55 @@ class ScannTopK(_SearcherTopK):
             query_model: turns raw queries into embeddings; without it queries are embeddings.
             k: default list length.
             config: parameters; those that are unset start from the corpus size (a tenth of the
-                leaves, 10 k reordered candidates) and are not tuned here.
+                leaves; for ScaNN 10 k reordered candidates) and are not tuned here: `build_index`
+                measures them on real queries.
         """
         super().__init__(query_model, k)
-        self._config = config or IndexConfig(kind="scann", k=k)
+        self._config = config or IndexConfig(kind=self._kind, k=k)
 
     def is_exact(self) -> bool:
         """False."""
         return False
+
+    def _num_leaves_to_search(self, num_leaves: int) -> int:
+        return min(num_leaves, self._config.num_leaves_to_search or max(1, num_leaves // 10))
+
+
+class ScannTopK(_ApproximateTopK):
+    """ScaNN as a TFRS layer; needs the extra [scann].
+
+    What it changes of `tfrs.layers.factorized_top_k.ScaNN` (0.7.7): the anisotropic threshold is
+    passed on; a corpus smaller than the number of leaves works; places that ScaNN pads with NaN
+    get id "" (-1 for integers) and the lowest float32 instead of the first candidate's id;
+    exclusions of any width; the same vectors give the same index.
+    """
+
+    _kind = "scann"
 
     def _build(self, vectors: Any) -> Search:
         num_candidates = len(vectors)
         training = training_parameters(self._config, num_candidates)
         leaves = training.num_leaves
         if leaves is not None:
-            leaves = min(leaves, self._config.num_leaves_to_search or max(1, leaves // 10))
+            leaves = self._num_leaves_to_search(leaves)
         k = min(self._config.k, num_candidates)
         depth = self._config.num_reordering_candidates or 10 * k
         parameters = SearchParameters(k, leaves, min(max(depth, k), num_candidates))
         return ScannSearch(vectors, train_scann(vectors, training, k), parameters)
+
+
+class IvfTopK(_ApproximateTopK):
+    """A partitioned search (IVF, Jegou et al. 2011) in core TensorFlow operations, as a TFRS layer.
+
+    It needs no library beside TensorFlow, so a model that holds it loads in any TensorFlow
+    Serving.
+    """
+
+    _kind = "ivf"
+
+    def _build(self, vectors: Any) -> Search:
+        training = ivf_training(self._config, len(vectors))
+        trained = train_ivf(vectors, training.num_clusters, training.leaf_size)
+        leaves = self._num_leaves_to_search(len(trained["rows"]))
+        parameters = SearchParameters(min(self._config.k, len(vectors)), leaves, None)
+        return IvfSearch(vectors, trained, parameters)

@@ -1,5 +1,11 @@
 """Feature specs: what the data is. No TensorFlow."""
 
+from tfrs_twotower.specs.declarations import (
+    FeatureDeclarations,
+    Side,
+    TowerFeatures,
+    declare_features,
+)
 from tfrs_twotower.specs.features import (
     MISSING_TIME,
     NUM_SPECIAL_ROWS,
@@ -23,7 +29,6 @@ from tfrs_twotower.specs.spec import (
     GivenSplit,
     PerQueryLastSplit,
     Relevance,
-    Side,
     Split,
     TemporalSplit,
     load_spec,
@@ -42,6 +47,7 @@ __all__ = [
     "CategoricalFeature",
     "EntityTable",
     "Feature",
+    "FeatureDeclarations",
     "FeatureSpec",
     "GivenSplit",
     "HistoryFeature",
@@ -58,5 +64,7 @@ __all__ = [
     "TextFeature",
     "TimestampColumn",
     "TimestampFeature",
+    "TowerFeatures",
+    "declare_features",
     "load_spec",
 ]

@@ -12,9 +12,9 @@ it into the tower's tokens.
     timestamp          int64 `[batch]`, seconds since 1970 (UTC), negative is missing
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import ConfigDict, Field, PositiveInt, model_validator
 
 from tfrs_twotower.documents import Document
 
@@ -27,7 +27,15 @@ _NAME = r"^[a-z][a-z0-9_]*$"
 Name = Annotated[str, Field(pattern=_NAME, max_length=64)]
 
 
+def _require_kind(schema: dict[str, Any]) -> None:
+    """A document must name the kind; in Python the class says it."""
+    schema["properties"]["kind"].pop("default", None)
+    schema["required"] = [*schema.get("required", ()), "kind"]
+
+
 class _Feature(Document):
+    model_config = ConfigDict(json_schema_extra=_require_kind)
+
     name: Name
     """Name of the input in examples and in serving requests: lower case, digits, underscores."""
     column: str | None = None
@@ -65,19 +73,19 @@ class _LookedUpFeature(_Feature):
 class IdFeature(_LookedUpFeature):
     """The identity of a query or candidate."""
 
-    kind: Literal["id"]
+    kind: Literal["id"] = "id"
 
 
 class CategoricalFeature(_LookedUpFeature):
     """One value out of a set."""
 
-    kind: Literal["categorical"]
+    kind: Literal["categorical"] = "categorical"
 
 
 class MultiCategoricalFeature(_LookedUpFeature):
     """Several values out of a set, such as genres: a list column, or one string to be split."""
 
-    kind: Literal["multi_categorical"]
+    kind: Literal["multi_categorical"] = "multi_categorical"
     separator: str = "|"
     """Separates the values of a string column; list columns (Parquet, JSONL) need none."""
     max_values: PositiveInt = 8
@@ -87,7 +95,7 @@ class MultiCategoricalFeature(_LookedUpFeature):
 class NumericFeature(_Feature):
     """One number."""
 
-    kind: Literal["numeric"]
+    kind: Literal["numeric"] = "numeric"
     transform: Literal["normalise", "log", "bucketise"] = "normalise"
     """`normalise`: (x - mean) / deviation; `log`: the same of log(1 + max(x, 0)); `bucketise`:
     an embedding for each quantile bucket. Statistics come from the training window."""
@@ -98,7 +106,7 @@ class NumericFeature(_Feature):
 class TextFeature(_Feature):
     """Free text, tokenised in the graph with tf-text WordPiece."""
 
-    kind: Literal["text"]
+    kind: Literal["text"] = "text"
     vocabulary: Name | None = None
     """Text features of one vocabulary share their WordPieces and the embedding table."""
     vocabulary_file: str | None = None
@@ -132,7 +140,7 @@ class TextFeature(_Feature):
 class HistoryFeature(_Feature):
     """The query's earlier candidates, most recent first, looked up as candidate ids."""
 
-    kind: Literal["history"]
+    kind: Literal["history"] = "history"
     max_length: Annotated[int, Field(ge=1, le=1000)] = 50
     """Keeps the most recent n events."""
     window: Literal["before", "leave_one_out"] = "before"
@@ -147,7 +155,7 @@ class HistoryFeature(_Feature):
 class TimestampFeature(_Feature):
     """Parts of a time: of the event on the query side, of `column` on the candidate side."""
 
-    kind: Literal["timestamp"]
+    kind: Literal["timestamp"] = "timestamp"
     parts: Annotated[
         tuple[Literal["hour_of_day", "day_of_week", "day_of_month", "month_of_year"], ...],
         Field(min_length=1),

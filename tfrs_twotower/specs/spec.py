@@ -1,6 +1,5 @@
 """The feature spec: what the data is, and how it is split. Reviewed with the data's owners."""
 
-from collections import Counter
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -8,21 +7,14 @@ from pydantic import Field, model_validator
 
 from tfrs_twotower.documents import Document, load_yaml, parse
 from tfrs_twotower.errors import FeatureSpecError
-from tfrs_twotower.specs.features import (
-    Feature,
-    HistoryFeature,
-    IdFeature,
-    Name,
-    TextFeature,
-    TimestampFeature,
-)
+from tfrs_twotower.specs.declarations import Side, check_sides, histories_of
+from tfrs_twotower.specs.features import HistoryFeature, IdFeature, Name, TimestampFeature
 from tfrs_twotower.specs.tables import EntityTable, InteractionTable
 
 SPLITS = ("train", "validation", "test")
 TRAIN, VALIDATION, TEST = 0, 1, 2
 """Codes of the splits: positions in `SPLITS`."""
 Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
-RESERVED_NAMES = frozenset({"exclude_ids", "candidate_ids", "examples", "allow", "deny"})
 
 
 class _Split(Document):
@@ -80,13 +72,6 @@ class GivenSplit(_Split):
 Split = Annotated[TemporalSplit | PerQueryLastSplit | GivenSplit, Field(discriminator="kind")]
 
 
-class Side(Document):
-    """The features of one tower."""
-
-    features: Annotated[tuple[Feature, ...], Field(min_length=1)]
-    """Inputs of the tower, in any order."""
-
-
 class Relevance(Document):
     """Which interactions count as positive."""
 
@@ -131,29 +116,12 @@ class FeatureSpec(Document):
 
     @model_validator(mode="after")
     def _fits_together(self) -> "FeatureSpec":
-        for side_name, side in (("query", self.query), ("candidate", self.candidate)):
-            names = Counter(feature.name for feature in side.features)
-            for name, count in names.items():
-                if count > 1:
-                    raise ValueError(f"{side_name}.features: '{name}' is declared {count} times")
-                if name in RESERVED_NAMES:
-                    raise ValueError(f"{side_name}.features: '{name}' is a reserved input name")
-        self._check_histories()
+        check_sides(self)
         self._check_times()
-        self._check_shared_vocabularies()
         for table in (self.interactions, self.candidates, self.queries):
             if table is not None:
                 table.file_format  # noqa: B018  (raises with its own message)
         return self
-
-    def _check_histories(self) -> None:
-        if any(isinstance(f, HistoryFeature) for f in self.candidate.features):
-            raise ValueError("candidate.features: a history belongs to the query side")
-        if self.histories and self.candidate_id_feature is None:
-            raise ValueError(
-                "query.features: a history is looked up in the candidate's id table; "
-                "add a feature of kind id to candidate.features"
-            )
 
     def _check_times(self) -> None:
         has_time = self.interactions.timestamp is not None
@@ -177,24 +145,6 @@ class FeatureSpec(Document):
                 "the column that names each record's split"
             )
 
-    def _check_shared_vocabularies(self) -> None:
-        settings_of: dict[str, tuple[str, object]] = {}
-        for feature in (*self.query.features, *self.candidate.features):
-            if isinstance(feature, HistoryFeature | TimestampFeature) or feature.kind == "numeric":
-                continue
-            if isinstance(feature, TextFeature):
-                settings: tuple[str, object] = (
-                    "text",
-                    (feature.vocabulary_file, feature.vocabulary_size, feature.lower_case),
-                )
-            else:
-                settings = ("values", (feature.min_count, feature.max_size, feature.hash_buckets))
-            if settings_of.setdefault(feature.vocabulary_name, settings) != settings:
-                raise ValueError(
-                    f"vocabulary '{feature.vocabulary_name}' is used by features with different "
-                    "settings; give them the same, or different vocabulary names"
-                )
-
     @property
     def candidate_id_feature(self) -> IdFeature | None:
         """The candidate's id feature, whose table histories are looked up in; None without one."""
@@ -207,7 +157,7 @@ class FeatureSpec(Document):
     @property
     def histories(self) -> tuple[HistoryFeature, ...]:
         """The query's history features."""
-        return tuple(f for f in self.query.features if isinstance(f, HistoryFeature))
+        return histories_of(self.query)
 
 
 def load_spec(path: Path) -> FeatureSpec:

@@ -23,7 +23,9 @@ class AugmentationPlan:
     """The segment whose mean replaces the vector of an unknown id without a history (`learned`)."""
 
 
-def plan_augmentation(spec: specs.FeatureSpec, config: DatConfig) -> dict[str, AugmentationPlan]:
+def plan_augmentation(
+    spec: specs.FeatureDeclarations, config: DatConfig
+) -> dict[str, AugmentationPlan]:
     """Plans the augmented vectors of `query` and `candidate`.
 
     Raises:
@@ -42,7 +44,7 @@ def plan_augmentation(spec: specs.FeatureSpec, config: DatConfig) -> dict[str, A
     }
     if all(plan.mode == "none" for plan in plans.values()):
         raise ConfigError(
-            f"model.kind is dat, but with the spec '{spec.name}' query_augmentation is "
+            "model.kind is dat, but with the features of this spec query_augmentation is "
             f"{config.query_augmentation} and candidate_augmentation "
             f"{config.candidate_augmentation}, so neither side is augmented. Add a feature of kind "
             "id (with a vocabulary) to either side or a history to the query's, or set kind: plain."

@@ -15,7 +15,7 @@ from tfrs_twotower.layers.bert import BertEncoder, BertShape
 from tfrs_twotower.layers.checkpoint import read_bert, read_vocabulary
 from tfrs_twotower.layers.initial import WeightMaker
 from tfrs_twotower.layers.tables import TableSet
-from tfrs_twotower.specs import FeatureSpec, TextFeature
+from tfrs_twotower.specs import FeatureDeclarations, TextFeature
 from tfrs_twotower.towers.augmentation_plan import plan_augmentation
 from tfrs_twotower.towers.dat import DatTower, DatTowers, build_augmentation
 from tfrs_twotower.towers.fields import FieldBuilder, table_shapes
@@ -25,7 +25,7 @@ from tfrs_twotower.towers.tower import PairScorer, Tower, Towers
 
 
 def build_towers(
-    spec: FeatureSpec,
+    spec: FeatureDeclarations,
     model_config: ModelConfig,
     assets: Assets,
     *,
@@ -38,9 +38,9 @@ def build_towers(
     Every weight depends on the seed and its own name only.
 
     Args:
-        spec: the features of both sides.
+        spec: the features of both sides: a feature spec, or `TowerFeatures` alone.
         model_config: which towers, and their sizes.
-        assets: vocabularies and statistics.
+        assets: vocabularies and statistics; `learn_assets` takes them from a sample.
         seed: of the initial weights and of everything that training hides.
         checkpoint_root: where relative `checkpoint` directories of the spec start.
         pretrained_shapes: builds pretrained encoders of these shapes, by `checkpoint`, with
@@ -108,7 +108,7 @@ def build_towers(
     return Towers(query, candidate, pretrained)
 
 
-def _word_pieces(spec: FeatureSpec, assets: Assets, root: Path) -> dict[str, WordPiece]:
+def _word_pieces(spec: FeatureDeclarations, assets: Assets, root: Path) -> dict[str, WordPiece]:
     pieces: dict[str, WordPiece] = {}
     for feature in (*spec.query.features, *spec.candidate.features):
         if isinstance(feature, TextFeature) and feature.vocabulary_name not in pieces:
@@ -120,7 +120,10 @@ def _word_pieces(spec: FeatureSpec, assets: Assets, root: Path) -> dict[str, Wor
 
 
 def _pretrained(
-    spec: FeatureSpec, weights: WeightMaker, root: Path, shapes: Mapping[str, BertShape] | None
+    spec: FeatureDeclarations,
+    weights: WeightMaker,
+    root: Path,
+    shapes: Mapping[str, BertShape] | None,
 ) -> dict[str, BertEncoder]:
     encoders: dict[str, BertEncoder] = {}
     for feature in (*spec.query.features, *spec.candidate.features):

@@ -134,7 +134,9 @@ def check_heads(config: FieldsConfig) -> None:
 
 
 def table_shapes(
-    spec: specs.FeatureSpec, lookups: Mapping[str, Lookup], word_pieces: Mapping[str, WordPiece]
+    spec: specs.FeatureDeclarations,
+    lookups: Mapping[str, Lookup],
+    word_pieces: Mapping[str, WordPiece],
 ) -> dict[str, TableShape]:
     """Returns the shape of each shared table, by vocabulary; pretrained encoders have their own.
 

@@ -22,7 +22,7 @@ from tfrs_twotower.config import ModelConfig
 from tfrs_twotower.data.assets import Assets, load_assets, write_assets
 from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
 from tfrs_twotower.layers.bert import BertShape
-from tfrs_twotower.specs import FeatureSpec
+from tfrs_twotower.specs import FeatureDeclarations, FeatureSpec, TowerFeatures
 from tfrs_twotower.towers.build import build_towers
 from tfrs_twotower.towers.tower import Towers
 
@@ -32,7 +32,7 @@ _SEED_OF_REPLACED_WEIGHTS = 0
 
 def save_towers(
     towers: Towers,
-    spec: FeatureSpec,
+    spec: FeatureSpec | TowerFeatures,
     model_config: ModelConfig,
     assets: Assets,
     directory: Path,
@@ -63,7 +63,7 @@ def load_towers(directory: Path, weights: str = WEIGHTS) -> Towers:
     path = directory / ARCHITECTURE
     try:
         architecture = json.loads(path.read_text(encoding="utf-8"))
-        spec = FeatureSpec.model_validate(architecture["spec"])
+        spec = _declared(architecture["spec"])
         model_config: ModelConfig = TypeAdapter(ModelConfig).validate_python(architecture["model"])
         shapes = {name: BertShape(**shape) for name, shape in architecture["pretrained"].items()}
     except FileNotFoundError:
@@ -81,8 +81,15 @@ def load_towers(directory: Path, weights: str = WEIGHTS) -> Towers:
     return towers
 
 
+def _declared(spec: dict[str, Any]) -> FeatureDeclarations:
+    """Tells by its tables whether a whole feature spec or only its features were saved."""
+    if "interactions" in spec:
+        return FeatureSpec.model_validate(spec)
+    return TowerFeatures.model_validate(spec)
+
+
 def load_spec_of(directory: Path) -> tuple[FeatureSpec, ModelConfig]:
-    """Reads the feature spec and the model config of saved towers."""
+    """Reads the feature spec and the model config of the towers of a run."""
     architecture = json.loads((directory / ARCHITECTURE).read_text(encoding="utf-8"))
     model_config: ModelConfig = TypeAdapter(ModelConfig).validate_python(architecture["model"])
     return FeatureSpec.model_validate(architecture["spec"]), model_config

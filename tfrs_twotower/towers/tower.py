@@ -96,6 +96,8 @@ class Tower(tf.Module):
     embedding_dim: int
     has_augmented: bool = False
     """Whether `encode` returns augmented vectors."""
+    unit_length: bool = True
+    """Whether embeddings have norm 1."""
 
     @property
     def num_fields(self) -> int:
@@ -149,6 +151,26 @@ class Towers(tf.Module):
     def embedding_dim(self) -> int:
         """Dimension of the embeddings of both towers."""
         return self.query.embedding_dim
+
+    @property
+    def query_tower(self) -> Tower:
+        """The query tower, under its name in the protocol `TwoTowers`."""
+        return self.query
+
+    @property
+    def candidate_tower(self) -> Tower:
+        """The candidate tower, under its name in the protocol `TwoTowers`."""
+        return self.candidate
+
+    @property
+    def query_inputs(self) -> dict[str, tf.TensorSpec]:
+        """Names, shapes and types of the query tower's raw inputs."""
+        return self.query.inputs.signature
+
+    @property
+    def candidate_inputs(self) -> dict[str, tf.TensorSpec]:
+        """Names, shapes and types of the candidate tower's raw inputs."""
+        return self.candidate.inputs.signature
 
     def fit_segments(self, query_tokens: Mapping[str, ArrayLike], corpus_tokens: Tokens) -> None:
         """Receives the ids seen in training, before the first step; DAT builds its segments.

@@ -19,8 +19,13 @@ from tfrs_twotower.training.cascade_validation import Pools
 from tfrs_twotower.training.closed_form_members import CandidateSignals, ClosedForm, fit_closed_form
 from tfrs_twotower.training.job import most_validation_queries, validation_metric
 from tfrs_twotower.training.member import MemberJob, clear_member
-from tfrs_twotower.training.reports import Report, StepReport, TrainingResult, message_report
-from tfrs_twotower.training.train import ignore_report
+from tfrs_twotower.training.reports import (
+    Report,
+    StepReport,
+    TrainingResult,
+    ignore_report,
+    message_report,
+)
 from tfrs_twotower.training.training_data import TrainingData, open_training_data
 
 _SEED_STEP = 1_000_003

@@ -37,6 +37,10 @@ class StepReport:
 Report = Callable[[StepReport], None]
 
 
+def ignore_report(report: StepReport) -> None:
+    """Drops a report."""
+
+
 def message_report(text: str) -> StepReport:
     """Makes a report that only carries a message for the user."""
     return StepReport(0, 0, 0.0, {}, 0.0, 0.0, 0.0, message=text)

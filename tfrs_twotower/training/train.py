@@ -1,28 +1,76 @@
-"""Trains retrieval towers from a preprocessed artifact, and writes them to disk."""
+"""Trains two towers: from an artifact, which writes them to disk, or in place from a dataset."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, overload
+
+import tensorflow as tf
 
 from tfrs_twotower.artifacts.layout import FIRST_FIT_WEIGHTS
-from tfrs_twotower.config import RunConfig
+from tfrs_twotower.config import OptimizerConfig, RunConfig
 from tfrs_twotower.data.assets import load_assets
 from tfrs_twotower.specs import FeatureSpec
+from tfrs_twotower.tasks.retrieval import RetrievalTask
+from tfrs_twotower.towers.protocol import TwoTowers
 from tfrs_twotower.towers.storage import save_towers, write_weights
+from tfrs_twotower.training.dataset_fitting import train_on_dataset
 from tfrs_twotower.training.job import Job
-from tfrs_twotower.training.reports import Report, StepReport, TrainingResult
+from tfrs_twotower.training.reports import Report, TrainingResult, ignore_report
 from tfrs_twotower.training.training_data import open_training_data
 
 
-def ignore_report(report: StepReport) -> None:
-    """Ignores a report."""
-
-
+@overload
 def train(
+    data: Path,
+    *,
     spec: FeatureSpec,
     config: RunConfig,
-    preprocessed_dir: Path,
+    output_dir: Path,
+    report: Report = ...,
+    checkpoint_root: Path = ...,
+) -> TrainingResult: ...
+
+
+@overload
+def train(
+    data: tf.data.Dataset,
+    *,
+    towers: TwoTowers,
+    task: RetrievalTask | None = ...,
+    optimizer: OptimizerConfig = ...,
+    epochs: int = ...,
+    candidate_id: str | None = ...,
+    query_id: str | None = ...,
+    candidate_counts: Mapping[str, int] | Mapping[int, int] | None = ...,
+    logq: bool = ...,
+    report: Report = ...,
+) -> TrainingResult: ...
+
+
+def train(data: Any, **settings: Any) -> TrainingResult:
+    """Trains two towers.
+
+    From a `preprocessed` artifact (a path) it builds the towers that `spec` and `config` describe
+    and writes them into `output_dir`: see `train_on_artifact`. From a `tf.data.Dataset` of positive
+    pairs it trains the given towers in place: see `train_on_dataset`.
+
+    Raises:
+        TrainingError: training diverged, or cannot start.
+        ArtifactError: the preprocessed artifact cannot be read, or does not fit the spec.
+        ValueError: the batches of the dataset do not have the documented form.
+    """
+    if isinstance(data, tf.data.Dataset):
+        return train_on_dataset(data, **settings)
+    return train_on_artifact(data, **settings)
+
+
+def train_on_artifact(
+    data: Path,
+    *,
+    spec: FeatureSpec,
+    config: RunConfig,
     output_dir: Path,
     report: Report = ignore_report,
-    *,
     checkpoint_root: Path = Path(),
 ) -> TrainingResult:
     """Trains both towers and writes them; resumes a killed run from its last checkpoint.
@@ -33,9 +81,9 @@ def train(
     validation queries needs towers that have not learned from them.
 
     Args:
+        data: a finished preprocessed artifact.
         spec: the feature spec.
         config: the run config; `model`, `training` and `seed` are read.
-        preprocessed_dir: a finished preprocessed artifact.
         output_dir: an existing directory; the towers, their assets and the log are written here.
         report: receives a report of every step.
         checkpoint_root: directory to which `checkpoint` paths of the spec are relative.
@@ -44,12 +92,12 @@ def train(
         TrainingError: training diverged, or cannot start.
         ArtifactError: the preprocessed artifact cannot be read, or does not fit the spec.
     """
-    assets = load_assets(preprocessed_dir)
+    assets = load_assets(data)
     job = RetrievalJob(
         spec,
         config.model,
         config.training,
-        open_training_data(preprocessed_dir, spec, config.training, assets),
+        open_training_data(data, spec, config.training, assets),
         assets,
         seed=config.seed,
         refit=config.training.refit,

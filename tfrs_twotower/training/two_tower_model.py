@@ -8,8 +8,10 @@ import tensorflow_recommenders as tfrs
 
 from tfrs_twotower.tasks.objective import EmbeddedBatch, MinedLists, Objective, Term
 from tfrs_twotower.tasks.retrieval import RetrievalTask
-from tfrs_twotower.towers.tower import TowerOutput, Towers
+from tfrs_twotower.towers.protocol import TwoTowers, as_towers
+from tfrs_twotower.towers.tower import TowerOutput
 from tfrs_twotower.training import replicas
+from tfrs_twotower.training.in_batch_negatives import InBatchNegatives, gather_output
 from tfrs_twotower.training.negatives import NegativeSampling
 from tfrs_twotower.training.optimizers import aggregate_gradient, clip
 
@@ -17,7 +19,17 @@ from tfrs_twotower.training.optimizers import aggregate_gradient, clip
 class TwoTowerModel(tfrs.Model):
     """Two towers that are trained with a weighted sum of terms, the retrieval softmax first.
 
-    A batch is a dict of
+    Any two towers will do, Keras models and `tf.Module`s among them: see `TowerPair`. As every
+    `tfrs.Model` it is compiled and fitted by Keras; `train` does both with this project's
+    optimisers.
+
+    With `InBatchNegatives` a batch is a dict of raw features of positive pairs:
+
+        query            `[batch, ...]` by name
+        candidate        `[batch, ...]` by name
+
+    or one flat dict that both towers find their inputs in. With `NegativeSampling`, whose corpus
+    is in memory as tokens, a batch is a dict of
 
         tokens           tokens of the query tower, `[batch, ...]` by name
         query_rows       `[batch]` int32
@@ -34,10 +46,10 @@ class TwoTowerModel(tfrs.Model):
 
     def __init__(
         self,
-        towers: Towers,
+        towers: TwoTowers,
         *,
         task: RetrievalTask,
-        sampling: NegativeSampling,
+        sampling: NegativeSampling | InBatchNegatives,
         terms: Sequence[Term] = (),
         clip_norm: float | None = None,
     ) -> None:
@@ -46,12 +58,15 @@ class TwoTowerModel(tfrs.Model):
         Args:
             towers: the towers to train.
             task: the retrieval task.
-            sampling: the negatives.
+            sampling: the negatives, and with them the form of a batch.
             terms: the terms beside the retrieval task.
             clip_norm: largest global norm of the gradient; None does not clip.
+
+        Raises:
+            ValueError: the towers do not embed into one space.
         """
         super().__init__(name="two_tower")
-        self.towers = towers
+        self.towers = as_towers(towers)
         self.task = task
         all_terms: tuple[Term, ...] = (task, *terms)
         self._terms = tuple(term for term in all_terms if term.weight > 0.0)
@@ -77,7 +92,11 @@ class TwoTowerModel(tfrs.Model):
             A scalar, and scalars by name.
         """
         batch = self._embed(inputs, training)
-        weights = inputs["weights"]
+        weights = (
+            tf.ones(tf.shape(batch.query_rows), tf.float32)
+            if isinstance(self._sampling, InBatchNegatives)
+            else inputs["weights"]
+        )
         total_weight = replicas.sum_over_replicas(tf.reduce_sum(weights))
         losses = {term.name: term.losses_of(batch) for term in self._terms}
         total, means = self._objective(losses, weights, total_weight=total_weight)
@@ -86,7 +105,8 @@ class TwoTowerModel(tfrs.Model):
                 tf.add_n([tf.reduce_sum(loss) for loss in self.losses]) / replicas.num_replicas()
             )
         if training:
-            self._sampling.store(batch.all_candidate.embedding, batch.all_candidate_rows)
+            if isinstance(self._sampling, NegativeSampling):
+                self._sampling.store(batch.all_candidate.embedding, batch.all_candidate_rows)
             self.towers.update_memory(batch.all_candidate_tokens, batch.all_candidate.embedding)
         return total, means
 
@@ -105,7 +125,13 @@ class TwoTowerModel(tfrs.Model):
         return {"loss": total, **means, "gradient_norm": norm}
 
     def _embed(self, inputs: dict[str, Any], training: bool) -> EmbeddedBatch:
-        sampling = self._sampling
+        if isinstance(self._sampling, InBatchNegatives):
+            return self._sampling.embed(self.towers, inputs, training)
+        return self._embed_rows(self._sampling, inputs, training)
+
+    def _embed_rows(
+        self, sampling: NegativeSampling, inputs: dict[str, Any], training: bool
+    ) -> EmbeddedBatch:
         step = inputs["step"][0]
         query_rows, rows = inputs["query_rows"], inputs["candidate_rows"]
         local = tf.shape(rows)[0]
@@ -115,12 +141,12 @@ class TwoTowerModel(tfrs.Model):
         query = self.towers.query.encode(inputs["tokens"], training=training)
         embedded = self.towers.candidate.encode(tokens, training=training)
         candidate = _first(embedded, local)
-        all_query, all_candidate = _gather(query), _gather(candidate)
+        all_query, all_candidate = gather_output(query), gather_output(candidate)
         all_query_rows, all_rows = replicas.all_gather(query_rows), replicas.all_gather(rows)
         columns = [all_candidate.embedding]
         all_drawn = None
         if sampling.num_uniform:
-            all_drawn = _gather(_rest(embedded, local))
+            all_drawn = gather_output(_rest(embedded, local))
             columns.append(all_drawn.embedding)
         sampled_rows = column_rows = tf.concat([all_rows, drawn], axis=0)
         if sampling.memory is not None:
@@ -148,15 +174,20 @@ class TwoTowerModel(tfrs.Model):
             sampled_expected=sampling.expected(sampled_rows, tf.shape(all_rows)[0]),
             hidden=sampling.hidden(query_rows, rows, column_rows),
             reverse_hidden=tf.transpose(sampling.hidden(all_query_rows, all_rows, rows)),
-            mined=self._embed_lists(inputs, query, candidate, training),
+            mined=self._embed_lists(sampling, inputs, query, candidate, training),
         )
 
     def _embed_lists(
-        self, inputs: dict[str, Any], query: TowerOutput, positive: TowerOutput, training: bool
+        self,
+        sampling: NegativeSampling,
+        inputs: dict[str, Any],
+        query: TowerOutput,
+        positive: TowerOutput,
+        training: bool,
     ) -> MinedLists | None:
         if "listed_rows" not in inputs:
             return None
-        sampling, rows = self._sampling, inputs["listed_rows"]
+        rows = inputs["listed_rows"]
         # Padding is one of the distinct rows; it is hidden from all, so its tokens do not matter.
         distinct, positions = tf.unique(tf.reshape(rows, [-1]))
         positions = tf.reshape(positions, tf.shape(rows))
@@ -207,7 +238,3 @@ def _first(output: TowerOutput, count: tf.Tensor) -> TowerOutput:
 
 def _rest(output: TowerOutput, start: tf.Tensor) -> TowerOutput:
     return TowerOutput(*(None if part is None else part[start:] for part in output))
-
-
-def _gather(output: TowerOutput) -> TowerOutput:
-    return TowerOutput(*(None if part is None else replicas.all_gather(part) for part in output))

@@ -13,7 +13,6 @@ import tensorflow as tf
 from serving.bundle.writing import write_bundle
 from serving.graph.candidate_heads import HeadStorage
 from serving.graph.release import Release, ReleaseSettings
-from serving.graph.towers import TowerPair
 from tests.benchmarks.million_candidates.world import Floats, World
 from tfrs_twotower.artifacts import Lineage
 from tfrs_twotower.config import ExportConfig, IndexConfig
@@ -22,6 +21,7 @@ from tfrs_twotower.index.quality import Kind, SearchParameters
 from tfrs_twotower.index.storage import Index
 from tfrs_twotower.layers.initial import WeightMaker
 from tfrs_twotower.towers.pre_ranker import Combination, Member, PreRanker
+from tfrs_twotower.towers.protocol import TowerPair
 from tfrs_twotower.towers.tower import PairScorer, TowerOutput
 
 NUMBER = "number"

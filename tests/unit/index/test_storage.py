@@ -59,3 +59,11 @@ def test_what_is_something_else(tmp_path):
         load_index(tmp_path)
     with pytest.raises(CorruptArtifact, match=r"quality\.json: cannot be read"):
         read_quality(tmp_path)
+
+
+def test_an_index_of_other_vectors_or_of_another_order_is_refused():
+    vectors = unit_vectors(3, 4, 0)
+    built = build_index(vectors, vectors, IndexConfig(kind="brute_force"))
+    assert np.array_equal(Index.of(Corpus.of(["a", "b", "c"], vectors), built).vectors, vectors)
+    with pytest.raises(ValueError, match=r"not in their order; give `corpus\.vectors`"):
+        Index.of(Corpus.of(["c", "b", "a"], vectors), built)

@@ -4,17 +4,26 @@ import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
 from tests.contracts.searcher_contract import unit_vectors
-from tfrs_twotower.index.top_k import ExactTopK, ScannTopK
+from tfrs_twotower.config import IndexConfig
+from tfrs_twotower.index.top_k import ExactTopK, IvfTopK, ScannTopK
 
 VECTORS = unit_vectors(30, 6, 0)
 IDS = [f"c{row}" for row in range(30)]
 
 
-@pytest.fixture(params=[ExactTopK, ScannTopK])
+EVERY_LEAF = IndexConfig(kind="ivf", k=4, num_leaves_to_search=1000)
+
+
+@pytest.fixture(params=["exact", "scann", "ivf"])
 def layer(request):
-    if request.param is ScannTopK:
+    if request.param == "scann":
         pytest.importorskip("scann")
-    return request.param(k=4).index(tf.constant(VECTORS), tf.constant(IDS))
+    made = {
+        "exact": ExactTopK(k=4),
+        "scann": ScannTopK(k=4),
+        "ivf": IvfTopK(k=4, config=EVERY_LEAF),
+    }
+    return made[request.param].index(tf.constant(VECTORS), tf.constant(IDS))
 
 
 def test_finds_itself_first(layer):
@@ -71,5 +80,20 @@ def test_a_query_model_runs_first():
 def test_says_whether_it_is_exact_and_that_it_must_be_indexed_first():
     assert ExactTopK().is_exact()
     assert not ScannTopK().is_exact()
+    assert not IvfTopK().is_exact()
     with pytest.raises(ValueError, match="`index` method must be called first"):
         ExactTopK()(tf.constant(VECTORS))
+
+
+def test_ivf_looks_at_as_many_leaves_as_the_config_says():
+    vectors = unit_vectors(2000, 8, 3)
+    queries = tf.constant(unit_vectors(50, 8, 4))
+    exact = ExactTopK(k=10).index(tf.constant(vectors))(queries)[1].numpy()
+
+    def overlap(leaves):
+        config = IndexConfig(kind="ivf", k=10, num_leaves=100, num_leaves_to_search=leaves)
+        rows = IvfTopK(k=10, config=config).index(tf.constant(vectors))(queries)[1].numpy()
+        return np.mean([len(set(a) & set(b)) / 10 for a, b in zip(rows, exact, strict=True)])
+
+    few, tenth, every = overlap(1), overlap(None), overlap(10_000)
+    assert few < tenth < every == 1.0

@@ -9,7 +9,6 @@ import tensorflow as tf
 from serving.bundle.publishing import WrittenBundle
 from serving.bundle.writing import write_bundle
 from serving.graph.release import Release, ReleaseSettings
-from serving.graph.towers import TowerPair
 from tests.contracts.searcher_contract import unit_vectors
 from tests.fixtures.tiny import tiny_spec
 from tfrs_twotower.artifacts import Lineage, fingerprint
@@ -21,6 +20,7 @@ from tfrs_twotower.errors import FeatureSpecError
 from tfrs_twotower.index.build import build_index
 from tfrs_twotower.index.storage import Index
 from tfrs_twotower.specs import FeatureSpec
+from tfrs_twotower.towers.protocol import TowerPair
 
 DIM = 4
 IDS = [f"c{row:02d}" for row in range(25)]

@@ -1,9 +1,13 @@
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tests.fixtures.tiny import tiny_run_config
 from tfrs_twotower.artifacts import sha256_file
+from tfrs_twotower.config import PlainTowerConfig
+from tfrs_twotower.data.assets import Assets
 from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
+from tfrs_twotower.specs import HistoryFeature, IdFeature, declare_features
 from tfrs_twotower.towers.build import build_towers
 from tfrs_twotower.towers.storage import (
     load_spec_of,
@@ -80,3 +84,16 @@ def test_pickled_objects_are_refused(saved):
     np.savez(saved / "weights.npz", evil=np.array([{}], dtype=object))
     with pytest.raises(CorruptArtifact, match="cannot be read"):
         load_towers(saved)
+
+
+def test_towers_of_declared_features_come_back(tmp_path):
+    declared = declare_features(
+        [IdFeature(name="user_id"), HistoryFeature(name="watched", max_length=3)],
+        [IdFeature(name="movie_id")],
+    )
+    assets = Assets({"user_id": ["u1"], "movie_id": ["m1", "m2"]})
+    config = PlainTowerConfig(embedding_dim=4)
+    towers = build_towers(declared, config, assets, seed=3)
+    save_towers(towers, declared, config, assets, tmp_path)
+    raw = {"user_id": tf.constant(["u1"]), "watched": tf.constant([["m2", "m1", ""]])}
+    np.testing.assert_array_equal(load_towers(tmp_path).query(raw), towers.query(raw))

@@ -25,7 +25,13 @@ def config_of(**training):
 
 def run(preprocessed, directory, report=lambda _: None, **training):
     directory.mkdir(exist_ok=True)
-    return train(tiny_spec(), config_of(**training), preprocessed, directory, report)
+    return train(
+        preprocessed,
+        spec=tiny_spec(),
+        config=config_of(**training),
+        output_dir=directory,
+        report=report,
+    )
 
 
 def test_trains_better_than_chance_and_writes_a_model(preprocessed, tmp_path):

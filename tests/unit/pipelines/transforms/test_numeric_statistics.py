@@ -9,9 +9,9 @@ from pipelines.transforms.numeric_statistics import (
     NumericStatistics,
     add_exactly,
     exact_square,
-    quantile_boundaries,
     total,
 )
+from tfrs_twotower.features.learning import quantile_boundaries
 from tfrs_twotower.specs import NumericFeature
 
 

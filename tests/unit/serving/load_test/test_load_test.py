@@ -131,9 +131,3 @@ def test_locust_fails(monkeypatch):
 
     with pytest.raises(UnsupportedEnvironment, match=r"(?s)exit status 1.*no module named gevent"):
         run_with(monkeypatch, process)
-
-
-def test_locust_is_an_extra(monkeypatch):
-    monkeypatch.setattr(measurement.importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(UnsupportedEnvironment, match=r"pip install 'tfrs-twotower\[loadtest\]'"):
-        measurement.check_locust()

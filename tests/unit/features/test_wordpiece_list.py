@@ -1,7 +1,11 @@
 import pytest
 
-from pipelines.transforms.wordpieces import largest_that_fits, learn_wordpieces, read_wordpieces
 from tfrs_twotower.errors import FeatureSpecError
+from tfrs_twotower.features.wordpiece_list import (
+    largest_that_fits,
+    learn_wordpieces,
+    read_wordpieces,
+)
 
 
 def test_learned_pieces_spell_every_word_and_fit():

@@ -1,0 +1,75 @@
+"""Another package called `serving` or `pipelines` is named, not imported."""
+
+import shutil
+
+import pytest
+
+from tests.packaging.fresh_process import ROOT, run
+from tfrs_twotower import environment
+from tfrs_twotower.environment import find_hidden, require_extra
+from tfrs_twotower.errors import MissingExtra
+
+
+def twotower(*arguments, path, cwd):
+    code = f"sys.argv = {['twotower', *arguments]}\nfrom tfrs_twotower.__main__ import main; main()"
+    return run(code, path=path, cwd=cwd)
+
+
+@pytest.fixture
+def strangers(tmp_path):
+    """A directory with somebody else's package of that name."""
+
+    def make(name):
+        package = tmp_path / "theirs" / name
+        package.mkdir(parents=True)
+        (package / "__init__.py").write_text('"""Something else."""\n')
+        return package.parent
+
+    return make
+
+
+@pytest.mark.parametrize("name", ["serving", "pipelines"])
+@pytest.mark.parametrize("arguments", [["--help"], ["query", "somewhere"]])
+def test_a_command_refuses_to_start(strangers, tmp_path, name, arguments):
+    theirs = strangers(name)
+    result = twotower(*arguments, path=[theirs, ROOT], cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (2, "")
+    place = theirs / name / "__init__.py"
+    assert result.stderr.startswith(
+        f"twotower: Python finds the package `{name}` in {place} instead of {ROOT / name}."
+    )
+    assert "environment of its own: `python -m venv`" in result.stderr
+
+
+def test_doctor_reports_another_serving(strangers, tmp_path):
+    result = twotower("doctor", path=[strangers("serving"), ROOT], cwd=tmp_path)
+    assert result.returncode == 2
+    wrong = [line for line in result.stdout.splitlines() if line.startswith("WRONG")]
+    assert len(wrong) == 1
+    assert "packages pipelines and serving: Python finds the package `serving` in" in wrong[0]
+
+
+def test_a_package_that_was_overwritten(tmp_path):
+    for name in ("tfrs_twotower", "serving", "pipelines"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "serving" / "__init__.py").write_text('"""Something else."""\n')
+    result = twotower("preflight", "somewhere", path=[tmp_path], cwd=tmp_path)
+    assert result.returncode == 2
+    overwritten = tmp_path / "serving" / "__init__.py"
+    assert f"{overwritten} was overwritten by another package `serving`" in result.stderr
+
+
+def test_nothing_is_hidden_here():
+    assert find_hidden(["pipelines", "serving"]) == []
+    (absent,) = find_hidden(["no_such_package_anywhere"])
+    assert absent.startswith("Python finds no package `no_such_package_anywhere` instead of")
+
+
+def test_a_missing_extra_is_an_import_error_too(monkeypatch):
+    require_extra("x", "json", needed_by="a thing")
+    with pytest.raises(ImportError, match=r"a thing needs nope, nil and none_here, which"):
+        require_extra("x", "nope", "json", "nil", "none_here", needed_by="a thing")
+    with pytest.raises(MissingExtra, match=r"\[x\]: `pip install 'tfrs-twotower\[x\]'`, or"):
+        require_extra("x", "nope", needed_by="a thing")
+    monkeypatch.setattr(environment, "_INSTALLED_IN", environment._INSTALLED_IN / "elsewhere")
+    assert find_hidden(["json"])

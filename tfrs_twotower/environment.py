@@ -1,0 +1,86 @@
+"""What is installed: extras that a part of the project needs, and packages hidden by others.
+
+Nothing here imports what it looks for: a check costs a look into the import path.
+"""
+
+from collections.abc import Sequence
+from importlib import util
+from pathlib import Path
+
+from tfrs_twotower.errors import MissingExtra
+
+_DISTRIBUTION = "tfrs-twotower"
+_INSTALLED_IN = Path(__file__).resolve().parents[1]
+
+
+def require_extra(extra: str, *modules: str, needed_by: str) -> None:
+    """Makes sure that the packages of an extra are there, before they are imported.
+
+    Args:
+        extra: name of the extra, as in `pip install 'tfrs-twotower[NAME]'`.
+        modules: top-level modules that are about to be imported.
+        needed_by: what needs them, the subject of the message.
+
+    Raises:
+        MissingExtra: at least one of them is not installed.
+    """
+    missing = [name for name in modules if not _is_importable(name)]
+    if missing:
+        raise MissingExtra(
+            f"{needed_by} needs {_and(missing)}, which this environment lacks. Install the extra "
+            f"[{extra}]: `pip install '{_DISTRIBUTION}[{extra}]'`, or `pip install '.[{extra}]'` "
+            "in a checkout."
+        )
+
+
+def find_hidden(names: Sequence[str]) -> list[str]:
+    """Packages of this distribution that Python does not import, because another one is in front.
+
+    The packages of one distribution lie side by side, and the docstring of each names the
+    distribution; a package that was installed over it does not.
+
+    Args:
+        names: top-level packages that were installed together with this one.
+
+    Returns:
+        For each hidden one, what Python finds instead.
+    """
+    return [found for name in names if (found := _instead(name))]
+
+
+def explain_hidden(hidden: Sequence[str]) -> str:
+    """What is wrong with `find_hidden`, and what to do."""
+    return (
+        f"{'; '.join(hidden)}. Another package or directory of that name hides this project's. "
+        "Take it off the import path (PYTHONPATH, the working directory), or install "
+        f"{_DISTRIBUTION} into an environment of its own: `python -m venv`."
+    )
+
+
+def _instead(name: str) -> str:
+    """What Python finds instead of a package of this distribution; "" if it finds that."""
+    expected = _INSTALLED_IN / name / "__init__.py"
+    try:
+        spec = util.find_spec(name)
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None:
+        return f"Python finds no package `{name}` instead of {expected.parent}"
+    if spec.origin is None or Path(spec.origin).resolve() != expected:
+        place = spec.origin or ", ".join(spec.submodule_search_locations or ())
+        return f"Python finds the package `{name}` in {place} instead of {expected.parent}"
+    if _DISTRIBUTION not in expected.read_text(encoding="utf-8", errors="replace"):
+        return f"{expected} was overwritten by another package `{name}`"
+    return ""
+
+
+def _is_importable(name: str) -> bool:
+    try:
+        return util.find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def _and(names: Sequence[str]) -> str:
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last

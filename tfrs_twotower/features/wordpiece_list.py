@@ -1,0 +1,106 @@
+"""WordPiece lists: learned from the words of texts, or given in a file."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tfrs_twotower.errors import FeatureSpecError
+
+PADDING_PIECE = "[PAD]"
+UNKNOWN_PIECE = "[UNK]"
+MOST_WORDS = 200_000
+_FULL_ENOUGH = 0.95
+
+
+def basic_tokenizer(lower_case: bool) -> Any:
+    """tf-text's splitter of texts into words, the first step of BERT's tokenisation."""
+    from tensorflow_text.python.ops.bert_tokenizer import BasicTokenizer
+
+    return BasicTokenizer(lower_case=lower_case)
+
+
+def learn_wordpieces(word_counts: Sequence[tuple[str, int]], size: int) -> list[str]:
+    """Learns the largest WordPiece list that fits a size (to 5 %), `[PAD]` and `[UNK]` first.
+
+    tf-text's learner (top-down, as for BERT) keeps the pieces whose count reaches a threshold; this
+    function searches for the threshold. It passes words in a fixed order, so that results repeat.
+
+    Args:
+        word_counts: words and their counts; the `MOST_WORDS` most frequent ones are used.
+        size: largest size of the list, unless its single characters alone are more.
+    """
+    from tensorflow_text.tools.wordpiece_vocab import wordpiece_tokenizer_learner_lib as learner
+
+    reserved = [PADDING_PIECE, UNKNOWN_PIECE]
+    words = sorted(word_counts, key=lambda counted: (-counted[1], counted[0]))[:MOST_WORDS]
+    if not words:
+        return reserved
+
+    def learn(threshold: int) -> list[str]:
+        # An equal upper and lower bound is one pass of the learner at that threshold.
+        pieces = learner.learn(
+            words, size, reserved, upper_thresh=threshold, lower_thresh=threshold
+        )
+        return [str(piece) for piece in pieces]
+
+    guess = words[min(size, len(words)) - 1][1]
+    return largest_that_fits(learn, size, (words[-1][1], words[0][1]), guess)
+
+
+def largest_that_fits(
+    learn: Callable[[int], list[str]], size: int, thresholds: tuple[int, int], guess: int
+) -> list[str]:
+    """Searches in few passes for the smallest threshold whose list fits.
+
+    The size of the list falls about in proportion to 1 / threshold. So the next guess is where this
+    law, taken through the last pass, meets the size, within the bounds that are still possible.
+
+    Args:
+        learn: from a threshold to its list; a larger threshold does not give a longer list.
+        size: largest size of the list; the search ends at a list of 95 % of it.
+        thresholds: smallest and largest threshold to try.
+        guess: first threshold to try.
+    """
+    low, high = thresholds
+    best: list[str] | None = None
+    while low <= high:
+        threshold = min(max(guess, low), high)
+        pieces = learn(threshold)
+        if len(pieces) <= size:
+            best = pieces
+            if len(pieces) >= _FULL_ENOUGH * size:
+                break
+            high = threshold - 1
+        else:
+            low = threshold + 1
+        guess = round(threshold * len(pieces) / (0.98 * size))
+        if not low <= guess <= high:
+            guess = (low + high) // 2
+    return best if best is not None else learn(thresholds[1])
+
+
+def read_wordpieces(path: Path) -> list[str]:
+    """Reads a WordPiece list, one piece a line.
+
+    Raises:
+        FeatureSpecError: the file cannot be read, does not begin with `[PAD]`, lacks `[UNK]`, or
+            lists a piece twice.
+    """
+    try:
+        pieces = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as cause:
+        raise FeatureSpecError(
+            f"{path}: cannot be read: {cause}. Check vocabulary_file in the feature spec."
+        ) from cause
+    if not pieces or pieces[0] != PADDING_PIECE or UNKNOWN_PIECE not in pieces:
+        raise FeatureSpecError(
+            f"{path}: begins with {pieces[:2]}; expected a WordPiece list, one piece a line, that "
+            f"begins with {PADDING_PIECE} and has {UNKNOWN_PIECE}. Give another "
+            "vocabulary_file, or none to learn one."
+        )
+    if len(set(pieces)) != len(pieces):
+        twice = next(piece for piece in pieces if pieces.count(piece) > 1)
+        raise FeatureSpecError(
+            f"{path}: the piece '{twice}' is listed twice; a piece may be listed once. Remove one."
+        )
+    return pieces
