@@ -112,6 +112,7 @@ def test_the_order_of_the_queries_does_not_matter(inputs):
 
 
 def test_other_truth_queries_corpus_or_exclusions_cannot_be_compared(inputs):
+    others_ids = strings([f"d{row}" for row in range(30)])
     few = np.arange(39)
     truth = inputs.test.truth
     others = [
@@ -119,9 +120,7 @@ def test_other_truth_queries_corpus_or_exclusions_cannot_be_compared(inputs):
         replace(inputs, test=replace(inputs.test, truth=replace(truth, gains=truth.gains * 2))),
         replace(inputs, test=replace(inputs.test, seen=inputs.validation.seen)),
         replace(inputs, eligible=np.arange(30) > 0),
-        replace(
-            inputs, corpus=replace(inputs.corpus, ids=strings([f"d{row}" for row in range(30)]))
-        ),
+        replace(inputs, corpus=replace(inputs.corpus, ids=others_ids)),
     ]
     assert len({judged_on(world) for world in (inputs, *others)}) == 6
 
