@@ -7,13 +7,7 @@ import traceback
 import typer
 
 from pipelines.cli import bundle_commands, endpoint_commands, run_commands, start_commands
-from tfrs_twotower import __version__
-from tfrs_twotower.errors import (
-    EndpointError,
-    TwoTowerError,
-    UnsupportedEnvironment,
-    WorkdirError,
-)
+from tfrs_twotower import __version__, errors
 
 EXIT_USER = 1
 EXIT_ENVIRONMENT = 2
@@ -63,9 +57,9 @@ def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         app(args=arguments, prog_name="twotower")
-    except (EndpointError, UnsupportedEnvironment, WorkdirError) as error:
+    except (errors.EndpointError, errors.UnsupportedEnvironment, errors.WorkdirError) as error:
         _fail(error, str(error), EXIT_ENVIRONMENT, debug=debug)
-    except TwoTowerError as error:
+    except errors.TwoTowerError as error:
         _fail(error, str(error), EXIT_USER, debug=debug)
     except OSError as error:
         _fail(error, _system_message(error), EXIT_ENVIRONMENT, debug=debug)

@@ -50,8 +50,7 @@ def make_context(
         WorkdirError: the working directory cannot be written.
     """
     from pipelines.cli.reporting import make_reporter
-    from pipelines.stages.context import StageContext
-    from pipelines.stages.workdir import open_workdir
+    from pipelines.stages.context import StageContext, open_workdir
     from tfrs_twotower.artifacts import Layout
     from tfrs_twotower.config import data_root, load_run_config, spec_path
     from tfrs_twotower.preflight.run import check_run

@@ -216,7 +216,7 @@ def rollback(
       twotower rollback build/mine/bundle/mine --to 1732159297
       twotower rollback build/mine/bundle/mine --undo
     """  # noqa: D301  (click reads the control character)
-    from serving.bundle.rollback import roll_back, undo_rollback
+    from serving.bundle.publishing import roll_back, undo_rollback
 
     if undo and version is not None:
         raise typer.BadParameter("cannot be given with --to.", param_hint="--undo")

@@ -197,8 +197,7 @@ def load_test(
         raise typer.BadParameter("give either --queries or --bundle", param_hint="--queries")
     from dataclasses import asdict
 
-    from serving.load_test.measurement import run_load_test
-    from serving.load_test.replayed_requests import from_queries, from_warmup
+    from serving.load_test.measurement import from_queries, from_warmup, run_load_test
 
     if queries is not None:
         requests = from_queries(target, queries, signature, batch_size)

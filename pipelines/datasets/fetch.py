@@ -12,8 +12,8 @@ from pipelines.datasets import (
     movielens_100k,
     msmarco_passage,
     published_tables,
+    sources,
 )
-from pipelines.datasets.sources import About, cache_directory
 from pipelines.progress import Reporter
 from tfrs_twotower.artifacts import replace_directory, staging_directory
 from tfrs_twotower.errors import DataError, did_you_mean
@@ -26,7 +26,7 @@ Convert = Callable[[Path | None, Path, Path, Reporter], dict[str, str]]
 class Dataset:
     """A data set and the function that writes its tables."""
 
-    about: About
+    about: sources.About
     convert: Convert
     """From the source (None downloads it), the directory to write into, the download cache and the
     reporter to the SHA-256 of each source file."""
@@ -93,7 +93,7 @@ def prepare(name: str, out: Path, source: Path | None, reporter: Reporter) -> Pa
     staging = destination
     try:
         staging = staging_directory(destination)
-        sums = dataset.convert(source, staging, cache_directory(), reporter)
+        sums = dataset.convert(source, staging, sources.cache_directory(), reporter)
         record = {
             "name": dataset.about.name,
             "licence": dataset.about.licence,

@@ -19,9 +19,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipelines.datasets import sources
-from pipelines.datasets.table_writers import write_tsv
-from pipelines.datasets.wheels import Wheel, extract_members, fetch_wheel
+from pipelines.datasets import sources, wheels
+from pipelines.datasets.sources import write_tsv
 from pipelines.progress import Reporter
 
 ABOUT = sources.About(
@@ -34,7 +33,7 @@ ABOUT = sources.About(
     ),
     layout="GroupLens' u.data, u.item, u.user (or RecBole's ml-100k.inter, .item, .user)",
 )
-WHEEL = Wheel(
+WHEEL = wheels.Wheel(
     requirement="recbole==1.2.1",
     file_name="recbole-1.2.1-py3-none-any.whl",
     sha256="9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407",
@@ -69,10 +68,10 @@ def convert(source: Path | None, out: Path, cache: Path, reporter: Reporter) -> 
         DataError: the source is missing, damaged or not in a known layout.
     """
     if source is None:
-        wheel = fetch_wheel(WHEEL, cache, reporter)
+        wheel = wheels.fetch_wheel(WHEEL, cache, reporter)
         with tempfile.TemporaryDirectory() as temporary:
             inside = {name: f"recbole/dataset_example/ml-100k/{name}" for name in _RECBOLE}
-            files = extract_members(wheel, inside, Path(temporary))
+            files = wheels.extract_members(wheel, inside, Path(temporary))
             _convert_recbole(files, out)
             return {wheel.name: WHEEL.sha256, **sources.checksums(files)}
     directory = sources.require_source(source, ABOUT)

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipelines.datasets import movielens_100k, sources
-from pipelines.datasets.table_writers import write_tsv
+from pipelines.datasets.sources import write_tsv
 from pipelines.progress import Reporter
 from tfrs_twotower.errors import DataError
 

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.datasets import sources
-from pipelines.datasets.table_writers import write_jsonl, write_tsv
+from pipelines.datasets.sources import write_jsonl, write_tsv
 from pipelines.progress import Reporter
 from tfrs_twotower.errors import DataError
 

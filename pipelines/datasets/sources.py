@@ -1,9 +1,11 @@
-"""The sources of public data sets: names, licences, and the files that tables are made from."""
+"""A public data set: its name, the checked files it is converted from, and writing its tables."""
 
+import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tfrs_twotower.artifacts import sha256_file
 from tfrs_twotower.errors import DataError
@@ -132,3 +134,32 @@ def cache_directory() -> Path:
     """The directory of downloads: `twotower` under `$XDG_CACHE_HOME`, by default `~/.cache`."""
     root = os.environ.get("XDG_CACHE_HOME")
     return (Path(root) if root else Path.home() / ".cache") / "twotower"
+
+
+def write_tsv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> int:
+    """Writes rows under a header, UTF-8 and unquoted; white space in a field becomes one space.
+
+    Returns:
+        The number of rows.
+    """
+    count = 0
+    with path.open("w", encoding="utf-8", newline="\n") as stream:
+        stream.write("\t".join(columns) + "\n")
+        for row in rows:
+            stream.write("\t".join([" ".join(str(field).split()) for field in row]) + "\n")
+            count += 1
+    return count
+
+
+def write_jsonl(path: Path, records: Iterable[Mapping[str, Any]]) -> int:
+    """Writes one JSON object for each line, UTF-8.
+
+    Returns:
+        The number of records.
+    """
+    count = 0
+    with path.open("w", encoding="utf-8", newline="\n") as stream:
+        for record in records:
+            stream.write(json.dumps(record, ensure_ascii=False) + "\n")
+            count += 1
+    return count

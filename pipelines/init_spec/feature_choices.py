@@ -5,8 +5,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipelines.init_spec.column_names import feature_name, mentions, names_an_id
-from pipelines.init_spec.profiles import Profile, Profiles
+from pipelines.init_spec.profiles import Profile, Profiles, feature_name, mentions, names_an_id
 
 TITLE_HINTS = ("title", "name", "label", "headline", "heading", "titel", "nom")
 _CODE_HINTS = ("zip", "postal", "postcode", "plz", "phone")

@@ -6,10 +6,8 @@ from typing import Any
 
 import yaml
 
-from pipelines.init_spec.column_names import feature_name, mentions
-from pipelines.init_spec.feature_choices import FeatureDraft, FeatureDrafts
+from pipelines.init_spec import feature_choices, profiles, spec_draft
 from pipelines.init_spec.roles import smallest_positive
-from pipelines.init_spec.spec_draft import SpecDraft, draft_spec
 from tfrs_twotower.config import load_run_config
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.preflight.run import check_run
@@ -26,7 +24,7 @@ def scalar(value: Any) -> str:
     return text.strip().removesuffix("...").strip()
 
 
-def render_spec(draft: SpecDraft, name: str) -> str:
+def render_spec(draft: spec_draft.SpecDraft, name: str) -> str:
     """The text of the feature spec, with the reason beside each choice."""
     lines = [
         "# A first feature spec, written by `twotower init` from a sample of the tables. Read it,",
@@ -50,7 +48,7 @@ def render_spec(draft: SpecDraft, name: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _interactions(draft: SpecDraft) -> Iterable[str]:
+def _interactions(draft: spec_draft.SpecDraft) -> Iterable[str]:
     roles, sample = draft.roles, draft.interactions
     size = f"{sample.num_records:,} records" if sample.complete else "more than the sample"
     yield f"interactions:  # {size}"
@@ -64,7 +62,7 @@ def _interactions(draft: SpecDraft) -> Iterable[str]:
         if column is not None:
             yield f"  {key}: {scalar(column)}  # by its name and values"
     for column in roles.unused:
-        if mentions(column, _QUANTITY_HINTS) and not roles.weight:
+        if profiles.mentions(column, _QUANTITY_HINTS) and not roles.weight:
             yield f"  # weight: {scalar(column)}  # if larger values should weigh more in training"
         else:
             yield f"  # not used: {scalar(column)}"
@@ -74,7 +72,7 @@ def _shared(share: float) -> str:
     return f"  # {share:.0%} of the sampled ids are in the sample of the table" if share else ""
 
 
-def _entities(draft: SpecDraft) -> Iterable[str]:
+def _entities(draft: spec_draft.SpecDraft) -> Iterable[str]:
     if draft.queries is not None and draft.query_id.entity_column is not None:
         yield "queries:"
         yield f"  path: {scalar(str(draft.queries.path.resolve()))}"
@@ -91,7 +89,9 @@ def _entities(draft: SpecDraft) -> Iterable[str]:
     yield ""
 
 
-def _features(drafts: FeatureDrafts, draft: SpecDraft, side: str) -> Iterable[str]:
+def _features(
+    drafts: feature_choices.FeatureDrafts, draft: spec_draft.SpecDraft, side: str
+) -> Iterable[str]:
     for feature in drafts.features:
         options = {**_names(feature), **feature.options, **_vocabulary(feature, draft, side)}
         inside = ", ".join(f"{key}: {scalar(value)}" for key, value in options.items())
@@ -101,14 +101,16 @@ def _features(drafts: FeatureDrafts, draft: SpecDraft, side: str) -> Iterable[st
         yield f"    # left out: {scalar(column)} {reason}"
 
 
-def _names(feature: FeatureDraft) -> dict[str, Any]:
+def _names(feature: feature_choices.FeatureDraft) -> dict[str, Any]:
     names = {"name": feature.name, "kind": feature.kind}
     if feature.column and feature.column != feature.name:
         names["column"] = feature.column
     return names
 
 
-def _vocabulary(feature: FeatureDraft, draft: SpecDraft, side: str) -> dict[str, Any]:
+def _vocabulary(
+    feature: feature_choices.FeatureDraft, draft: spec_draft.SpecDraft, side: str
+) -> dict[str, Any]:
     """Gives all texts one WordPiece list, and equal names of the two sides vocabularies apart."""
     if feature.kind == "text":
         return {"vocabulary": _SHARED_WORDS, "vocabulary_size": 8000}
@@ -121,7 +123,7 @@ def _vocabulary(feature: FeatureDraft, draft: SpecDraft, side: str) -> dict[str,
     return {}
 
 
-def _relevance(draft: SpecDraft) -> Iterable[str]:
+def _relevance(draft: spec_draft.SpecDraft) -> Iterable[str]:
     if draft.roles.label is None:
         yield "# No label: every event is positive."
         return
@@ -133,7 +135,7 @@ def _relevance(draft: SpecDraft) -> Iterable[str]:
         yield f"relevance: {{min_label: {threshold:g}}}"
 
 
-def _split(draft: SpecDraft) -> Iterable[str]:
+def _split(draft: spec_draft.SpecDraft) -> Iterable[str]:
     yield f"# {draft.split_kind}: {draft.split_reason}."
     yield "split:"
     yield f"  kind: {draft.split_kind}"
@@ -149,7 +151,7 @@ def _split(draft: SpecDraft) -> Iterable[str]:
     yield "  new_pairs_only: true  # false to predict repeats as well"
 
 
-def render_config(draft: SpecDraft, name: str, spec_file: str) -> str:
+def render_config(draft: spec_draft.SpecDraft, name: str, spec_file: str) -> str:
     """The text of the run config; the spec is the file `spec_file` beside it."""
     events, corpus = draft.interactions, draft.candidates
     small = events.complete and events.num_records < 20_000
@@ -198,8 +200,8 @@ def write_first_spec(
         DataError: a table cannot be read, ids do not match, or no column allows a split.
         ConfigError: one of the files exists already.
     """
-    draft = draft_spec(interactions, candidates, queries)
-    name = feature_name(name or interactions.resolve().parent.name)
+    draft = spec_draft.draft_spec(interactions, candidates, queries)
+    name = profiles.feature_name(name or interactions.resolve().parent.name)
     spec_path, run_path = out / f"{name}.yaml", out / f"{name}_run.yaml"
     for path in (spec_path, run_path):
         if path.exists():

@@ -8,8 +8,7 @@ decide between columns that share values by chance, as running numbers do.
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.init_spec.column_names import mentions, names_an_id, subject_of, words_of
-from pipelines.init_spec.profiles import Profile, Profiles
+from pipelines.init_spec import profiles
 from tfrs_twotower.errors import DataError
 
 QUERY_HINTS = (
@@ -36,9 +35,9 @@ class IdMatch:
 
 
 def match_ids(
-    interactions: Profiles,
-    candidates: Profiles,
-    queries: Profiles | None,
+    interactions: profiles.Profiles,
+    candidates: profiles.Profiles,
+    queries: profiles.Profiles | None,
     paths: tuple[Path, Path, Path | None],
 ) -> tuple[IdMatch, IdMatch]:
     """Finds the query's and the candidate's id columns.
@@ -79,7 +78,9 @@ def match_ids(
     return max(pairs, key=lambda pair: pair[0].score + pair[1].score)
 
 
-def _matches(interactions: Profiles, entities: Profiles, path: Path) -> list[IdMatch]:
+def _matches(
+    interactions: profiles.Profiles, entities: profiles.Profiles, path: Path
+) -> list[IdMatch]:
     matches = []
     for entity in entities.values():
         if not _is_identity(entity):
@@ -92,12 +93,12 @@ def _matches(interactions: Profiles, entities: Profiles, path: Path) -> list[IdM
             if max(of_events, of_entities) < _LEAST_SHARED:
                 continue
             score = max(of_events, of_entities) + 2 * _likeness(column.name, entity.name, path)
-            score += 0.2 * (names_an_id(column.name) + names_an_id(entity.name))
+            score += 0.2 * (profiles.names_an_id(column.name) + profiles.names_an_id(entity.name))
             matches.append(IdMatch(column.name, entity.name, of_events, score))
     return matches
 
 
-def _is_identity(profile: Profile) -> bool:
+def _is_identity(profile: profiles.Profile) -> bool:
     """Whether a column has a value for every record, all different, and not times or fractions."""
     repeated = len(profile.present) - profile.distinct
     absent = profile.num_records - len(profile.present)
@@ -111,31 +112,35 @@ def _is_identity(profile: Profile) -> bool:
 
 def _likeness(column: str, entity_column: str, path: Path) -> float:
     """Similarity of two column names, 0 to 1; a bare `id` takes the name of its table."""
-    if words_of(column) == words_of(entity_column):
+    if profiles.words_of(column) == profiles.words_of(entity_column):
         return 1.0
-    own = subject_of(column)
-    other = subject_of(entity_column) or subject_of(path.name.split(".")[0])
+    own = profiles.subject_of(column)
+    other = profiles.subject_of(entity_column) or profiles.subject_of(path.name.split(".")[0])
     both = own | other
     return 0.9 * len(own & other) / len(both) if both else 0.0
 
 
-def _without_table(interactions: Profiles) -> list[IdMatch]:
+def _without_table(interactions: profiles.Profiles) -> list[IdMatch]:
     """Matches of the query id by name and repetition, for data without a table of queries."""
     matches = []
     for column in interactions.values():
         fractional = bool(column.numbers) and not column.whole_numbers
         if column.time_unit or column.distinct < 2 or fractional:
             continue
-        hinted = mentions(column.name, QUERY_HINTS)
-        score = 2.0 * hinted + 0.5 * names_an_id(column.name)
+        hinted = profiles.mentions(column.name, QUERY_HINTS)
+        score = 2.0 * hinted + 0.5 * profiles.names_an_id(column.name)
         score += 0.5 * (column.uniqueness < 0.9)  # events of one query come more than once
-        if hinted or names_an_id(column.name):
+        if hinted or profiles.names_an_id(column.name):
             matches.append(IdMatch(column.name, None, 0.0, score))
     return matches
 
 
 def _no_match(
-    interactions: Profiles, entities: Profiles, events: Path, table: Path, side: str
+    interactions: profiles.Profiles,
+    entities: profiles.Profiles,
+    events: Path,
+    table: Path,
+    side: str,
 ) -> DataError:
     unique = [name for name, profile in entities.items() if _is_identity(profile)]
     if not unique:
@@ -150,7 +155,7 @@ def _no_match(
     )
 
 
-def _written_otherwise(interactions: Profiles, identities: list[Profile]) -> str:
+def _written_otherwise(interactions: profiles.Profiles, identities: list[profiles.Profile]) -> str:
     """The end of the message: an example of an id that the two tables write differently."""
     for identity in identities:
         plain = {_plain(value): value for value in identity.counts}
@@ -168,4 +173,4 @@ def _plain(value: str) -> str:
 
 def _names_alike(one: str, other: str) -> bool:
     """Whether the names of two columns have the same words."""
-    return bool(words_of(one)) and words_of(one) == words_of(other)
+    return bool(profiles.words_of(one)) and profiles.words_of(one) == profiles.words_of(other)

@@ -4,8 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.init_spec.column_names import mentions, words_of
-from pipelines.init_spec.profiles import TIME_HINTS, Profile, Profiles
+from pipelines.init_spec.profiles import TIME_HINTS, Profile, Profiles, mentions, words_of
 from pipelines.transforms.cells import as_event_time, as_text
 from tfrs_twotower.errors import RecordError
 

@@ -4,17 +4,15 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.init_spec.column_names import feature_name, mentions
-from pipelines.init_spec.feature_choices import (
-    FeatureDraft,
-    FeatureDrafts,
-    draft_features,
-    find_title,
+from pipelines.init_spec import feature_choices, identifiers, samples
+from pipelines.init_spec.profiles import (
+    TIME_HINTS,
+    Profiles,
+    feature_name,
+    mentions,
+    profile_column,
 )
-from pipelines.init_spec.identifiers import IdMatch, match_ids
-from pipelines.init_spec.profiles import TIME_HINTS, Profiles, profile_column
 from pipelines.init_spec.roles import Roles, assign_roles, choose_split, event_times, find_split
-from pipelines.init_spec.samples import Sample, read_sample
 from tfrs_twotower.errors import DataError
 
 
@@ -22,16 +20,16 @@ from tfrs_twotower.errors import DataError
 class SpecDraft:
     """The content of a first feature spec: tables, columns' roles, both sides' features, split."""
 
-    interactions: Sample
-    candidates: Sample
-    queries: Sample | None
+    interactions: samples.Sample
+    candidates: samples.Sample
+    queries: samples.Sample | None
     event_profiles: Profiles
-    query_id: IdMatch
-    candidate_id: IdMatch
+    query_id: identifiers.IdMatch
+    candidate_id: identifiers.IdMatch
     roles: Roles
     time_unit: str | None
-    query_features: FeatureDrafts
-    candidate_features: FeatureDrafts
+    query_features: feature_choices.FeatureDrafts
+    candidate_features: feature_choices.FeatureDrafts
     candidate_title: str | None
     query_title: str | None
     split_kind: str
@@ -48,11 +46,11 @@ def draft_spec(interactions: Path, candidates: Path, queries: Path | None) -> Sp
     Raises:
         DataError: a table cannot be read, ids do not match, or no column allows a split.
     """
-    events, corpus = read_sample(interactions), read_sample(candidates)
-    query_table = read_sample(queries) if queries else None
+    events, corpus = samples.read_sample(interactions), samples.read_sample(candidates)
+    query_table = samples.read_sample(queries) if queries else None
     event_profiles, corpus_profiles = _profiles(events), _profiles(corpus)
     query_profiles = _profiles(query_table) if query_table else None
-    query_id, candidate_id = match_ids(
+    query_id, candidate_id = identifiers.match_ids(
         event_profiles, corpus_profiles, query_profiles, (interactions, candidates, queries)
     )
     roles = assign_roles(event_profiles, (query_id.column, candidate_id.column))
@@ -76,8 +74,8 @@ def draft_spec(interactions: Path, candidates: Path, queries: Path | None) -> Sp
         candidate_features=_candidate_features(
             corpus_profiles, candidate_id.entity_column, histories=roles.timestamp is not None
         ),
-        candidate_title=find_title(corpus_profiles, candidate_id.entity_column),
-        query_title=find_title(query_profiles or {}, query_id.entity_column or ""),
+        candidate_title=feature_choices.find_title(corpus_profiles, candidate_id.entity_column),
+        query_title=feature_choices.find_title(query_profiles or {}, query_id.entity_column or ""),
         split_kind=kind,
         split_reason=reason,
         split_values=split_values,
@@ -85,12 +83,12 @@ def draft_spec(interactions: Path, candidates: Path, queries: Path | None) -> Sp
     )
 
 
-def _profiles(sample: Sample) -> Profiles:
+def _profiles(sample: samples.Sample) -> Profiles:
     return {name: profile_column(name, cells) for name, cells in sample.columns.items()}
 
 
 def _split(
-    events: Sample,
+    events: samples.Sample,
     profiles: Profiles,
     roles: Roles,
     unit: str | None,
@@ -118,32 +116,38 @@ def _unread_time(profiles: Profiles) -> str:
     return ""
 
 
-def _candidate_features(profiles: Profiles, id_column: str, histories: bool) -> FeatureDrafts:
+def _candidate_features(
+    profiles: Profiles, id_column: str, histories: bool
+) -> feature_choices.FeatureDrafts:
     name = feature_name(id_column)
-    own = FeatureDraft(
+    own = feature_choices.FeatureDraft(
         name, id_column, "id", "the candidate's id, which histories are looked up with"
     )
-    rest = draft_features(profiles, (id_column,), {name})
+    rest = feature_choices.draft_features(profiles, (id_column,), {name})
     if rest.features and not histories:
         reason = "is the id, which only histories and repeated candidates need"
-        return FeatureDrafts(rest.features, ((id_column, reason), *rest.left_out))
-    return FeatureDrafts((own, *rest.features), rest.left_out)
+        return feature_choices.FeatureDrafts(rest.features, ((id_column, reason), *rest.left_out))
+    return feature_choices.FeatureDrafts((own, *rest.features), rest.left_out)
 
 
 def _query_features(
-    profiles: Profiles | None, match: IdMatch, split: str | None, roles: Roles
-) -> FeatureDrafts:
-    features: list[FeatureDraft] = []
+    profiles: Profiles | None, match: identifiers.IdMatch, split: str | None, roles: Roles
+) -> feature_choices.FeatureDrafts:
+    features: list[feature_choices.FeatureDraft] = []
     if roles.timestamp:
         reason = "the query's earlier candidates, known from the interactions"
-        features.append(FeatureDraft("history", "", "history", reason, {"max_length": 50}))
+        features.append(
+            feature_choices.FeatureDraft("history", "", "history", reason, {"max_length": 50})
+        )
     skip: Collection[str] = [c for c in (match.entity_column, split) if c]
-    rest = draft_features(profiles or {}, skip, {"history"})
+    rest = feature_choices.draft_features(profiles or {}, skip, {"history"})
     features += rest.features
     if not features:
         name = feature_name(match.column)
         column = match.entity_column or match.column
         features.append(
-            FeatureDraft(name, column, "id", "the only thing that is known about a query")
+            feature_choices.FeatureDraft(
+                name, column, "id", "the only thing that is known about a query"
+            )
         )
-    return FeatureDrafts(tuple(features), rest.left_out)
+    return feature_choices.FeatureDrafts(tuple(features), rest.left_out)

@@ -4,10 +4,9 @@ from pathlib import Path
 
 from pipelines.stages.context import StageContext, open_parent
 from tfrs_twotower.artifacts import Lineage, Manifest, commit, fingerprint, staging_directory
-from tfrs_twotower.data.embeddings import read_candidate_embeddings, read_query_embeddings
-from tfrs_twotower.index.build import build_index
+from tfrs_twotower.data.loading import read_candidate_embeddings, read_query_embeddings
+from tfrs_twotower.index import build, storage
 from tfrs_twotower.index.quality import QUALITY_NAME, IndexQuality
-from tfrs_twotower.index.storage import Index, save_index
 
 
 def config_fingerprint(context: StageContext) -> str:
@@ -29,7 +28,7 @@ def run(context: StageContext) -> Manifest:
     queries = read_query_embeddings(layout.embeddings, "validation").vectors
     if not len(queries):
         queries = read_query_embeddings(layout.embeddings, "test").vectors
-    built = build_index(
+    built = build.build_index(
         candidates.vectors,
         queries,
         context.config.index,
@@ -37,7 +36,7 @@ def run(context: StageContext) -> Manifest:
     )
     reporter.message(describe_index(built.quality, len(candidates)))
     lineage = Lineage(fingerprint(context.spec), config_fingerprint(context), parents)
-    return write_index(layout.index, Index.of(candidates, built), built.quality, lineage)
+    return write_index(layout.index, storage.Index.of(candidates, built), built.quality, lineage)
 
 
 def describe_index(quality: IndexQuality, num_candidates: int) -> str:
@@ -48,10 +47,12 @@ def describe_index(quality: IndexQuality, num_candidates: int) -> str:
     )
 
 
-def write_index(directory: Path, index: Index, quality: IndexQuality, lineage: Lineage) -> Manifest:
+def write_index(
+    directory: Path, index: storage.Index, quality: IndexQuality, lineage: Lineage
+) -> Manifest:
     """Writes an `index` artifact; what lies there is replaced."""
     staging = staging_directory(directory)
-    save_index(staging, index)
+    storage.save_index(staging, index)
     quality.write(staging)
     return commit(
         staging,

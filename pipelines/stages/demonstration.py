@@ -6,11 +6,10 @@ from typing import Any
 import numpy as np
 
 from pipelines.stages.context import StageContext
-from serving.bundle.loading import load_bundle
-from serving.bundle.measures import bundle_agreement
+from serving.bundle import loading, measures
 from serving.graph import signatures as names
 from tfrs_twotower.data.corpus import Corpus
-from tfrs_twotower.data.preprocessed import load_corpus, load_query_set
+from tfrs_twotower.data.loading import load_corpus, load_query_set
 from tfrs_twotower.data.query_set import QuerySet
 from tfrs_twotower.specs import HistoryFeature
 
@@ -45,7 +44,7 @@ def recommend_to_one_query(context: StageContext, bundle: str, length: int = 10)
     corpus = load_corpus(context.layout.preprocessed, context.spec)
     queries = load_query_set(context.layout.preprocessed, "test", context.spec, corpus)
     position = int(np.argmin(np.abs(queries.num_events - np.median(queries.num_events))))
-    loaded = load_bundle(context.layout.bundle / bundle)
+    loaded = loading.load_bundle(context.layout.bundle / bundle)
     seen = corpus.ids[queries.seen[position]]
     inputs: dict[str, Any] = {name: raw[[position]] for name, raw in queries.inputs.items()}
     inputs[names.EXCLUDE_IDS] = np.array([["", *seen]], object)
@@ -70,7 +69,7 @@ def agreement_of_bundles(context: StageContext, bundle: str, reference: str) -> 
     queries = load_query_set(context.layout.preprocessed, "test", context.spec, corpus)
     sample = {name: raw[:_NUM_AGREEMENT_QUERIES] for name, raw in queries.inputs.items()}
     root = context.layout.bundle
-    return bundle_agreement(root / bundle, root / reference, sample)
+    return measures.bundle_agreement(root / bundle, root / reference, sample)
 
 
 def _plain_features(context: StageContext, queries: QuerySet, position: int) -> dict[str, str]:

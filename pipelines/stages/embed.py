@@ -5,8 +5,7 @@ import functools
 import pyarrow.parquet as pq
 
 from pipelines.stages.context import StageContext, open_parent
-from pipelines.transforms.beam_job import run_pipeline
-from pipelines.transforms.embedding import EmbeddingJob, embed_all
+from pipelines.transforms import beam_job, embedding
 from tfrs_twotower.artifacts import Manifest, commit, fingerprint, staging_directory
 from tfrs_twotower.artifacts.layout import CORPUS_GLOB, TEST_GLOB, VALIDATION_GLOB
 from tfrs_twotower.data.raw_inputs import find_shards
@@ -37,7 +36,7 @@ def run(context: StageContext) -> Manifest:
     }
     staging = staging_directory(layout.embeddings)
     jobs = [
-        EmbeddingJob(
+        embedding.EmbeddingJob(
             name=name,
             side=side,
             inputs=tuple(str(path) for path in find_shards(layout.preprocessed, pattern)),
@@ -49,8 +48,8 @@ def run(context: StageContext) -> Manifest:
         )
         for name, side, pattern in _RECORDS
     ]
-    run_pipeline(
-        functools.partial(embed_all, jobs=jobs),
+    beam_job.run_pipeline(
+        functools.partial(embedding.embed_all, jobs=jobs),
         context.beam_options,
         context.reporter,
         "embedding",

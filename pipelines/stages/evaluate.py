@@ -3,31 +3,24 @@
 from pathlib import Path
 
 from pipelines.progress import Reporter
-from pipelines.stages.context import StageContext, open_parent
-from pipelines.stages.workdir import read_durations
-from tfrs_twotower.artifacts import (
-    MANIFEST_NAME,
-    Lineage,
-    Manifest,
-    commit,
-    fingerprint,
-    staging_directory,
-)
+from pipelines.stages.context import StageContext, open_parent, read_durations
+from tfrs_twotower import artifacts
 from tfrs_twotower.artifacts.layout import EVALUATION, REPORT_PAGE
 from tfrs_twotower.config import EvaluateConfig
-from tfrs_twotower.evaluation.evaluated_data import EvaluationInputs
-from tfrs_twotower.evaluation.evaluating import Evaluation, evaluate
-from tfrs_twotower.evaluation.loading_evaluated_data import load_inputs
-from tfrs_twotower.evaluation.report.report_files import PER_QUERY, write_per_query
-from tfrs_twotower.evaluation.report.report_page import render_page
-from tfrs_twotower.evaluation.systems import key_metrics
-from tfrs_twotower.evaluation.written_documents import write_json
+from tfrs_twotower.evaluation import (
+    evaluated_data,
+    evaluating,
+    loading_evaluated_data,
+    systems,
+    written_documents,
+)
+from tfrs_twotower.evaluation.report import report_files, report_page
 
 
 def config_fingerprint(context: StageContext) -> str:
     """Hash of the settings that the stage reads."""
     config = context.config
-    return fingerprint(
+    return artifacts.fingerprint(
         {
             "evaluate": config.evaluate.model_dump(mode="json"),
             "seed": config.seed,
@@ -39,7 +32,7 @@ def config_fingerprint(context: StageContext) -> str:
     )
 
 
-def run(context: StageContext) -> Manifest:
+def run(context: StageContext) -> artifacts.Manifest:
     """Ranks the full corpus with the model and the baselines and writes `report/`.
 
     The report shows the index and the training logs if they exist. Where the run config has
@@ -54,7 +47,7 @@ def run(context: StageContext) -> Manifest:
         "preprocessed": open_parent(context, "preprocessed").fingerprint,
         "embeddings": open_parent(context, "embeddings").fingerprint,
     }
-    if (layout.index / MANIFEST_NAME).exists():
+    if (layout.index / artifacts.MANIFEST_NAME).exists():
         parents["index"] = open_parent(context, "index").fingerprint
     with_pre_ranker = config.pre_ranking is not None
     if with_pre_ranker:
@@ -62,8 +55,10 @@ def run(context: StageContext) -> Manifest:
     reporter.progress("read artifacts", 0, None)
     seconds = read_durations(layout.root)
     seconds.pop("evaluate", None)  # that of an earlier run
-    inputs = load_inputs(layout, context.spec, seconds, with_pre_ranker=with_pre_ranker)
-    evaluation = evaluate(
+    inputs = loading_evaluated_data.load_inputs(
+        layout, context.spec, seconds, with_pre_ranker=with_pre_ranker
+    )
+    evaluation = evaluating.evaluate(
         inputs,
         config.evaluate,
         seed=config.seed,
@@ -72,7 +67,9 @@ def run(context: StageContext) -> Manifest:
         index_k=config.index.k,
         progress=reporter.progress,
     )
-    lineage = Lineage(fingerprint(context.spec), config_fingerprint(context), parents)
+    lineage = artifacts.Lineage(
+        artifacts.fingerprint(context.spec), config_fingerprint(context), parents
+    )
     return write_report(
         layout.report, inputs, evaluation, config.evaluate, config.seed, lineage, reporter
     )
@@ -80,13 +77,13 @@ def run(context: StageContext) -> Manifest:
 
 def write_report(
     directory: Path,
-    inputs: EvaluationInputs,
-    evaluation: Evaluation,
+    inputs: evaluated_data.EvaluationInputs,
+    evaluation: evaluating.Evaluation,
     config: EvaluateConfig,
     seed: int,
-    lineage: Lineage,
+    lineage: artifacts.Lineage,
     reporter: Reporter,
-) -> Manifest:
+) -> artifacts.Manifest:
     """Writes a `report` artifact; what lies there is replaced.
 
     Args:
@@ -104,17 +101,17 @@ def write_report(
     for finding in leakage.findings:
         reporter.message(f"leakage check: {finding.count:,} x {finding.message}")
     reporter.progress("draw the page", 0, None)
-    staging = staging_directory(directory)
-    write_json(staging / EVALUATION, evaluation.document)
-    write_per_query(
-        staging / PER_QUERY,
+    staging = artifacts.staging_directory(directory)
+    written_documents.write_json(staging / EVALUATION, evaluation.document)
+    report_files.write_per_query(
+        staging / report_files.PER_QUERY,
         inputs.test.ids.tolist(),
         evaluation.runs,
-        key_metrics(tuple(config.ks)),
+        systems.key_metrics(tuple(config.ks)),
     )
-    page = render_page(evaluation, inputs, config, seed)
+    page = report_page.render_page(evaluation, inputs, config, seed)
     (staging / REPORT_PAGE).write_text(page, encoding="utf-8")
-    return commit(
+    return artifacts.commit(
         staging,
         directory,
         kind="report",

@@ -2,25 +2,13 @@
 
 from contextlib import ExitStack
 
-from pipelines.stages.bundle_checks import BundleChecks
 from pipelines.stages.context import StageContext, open_parent
-from pipelines.stages.releases import read_release, releases_of_bundle
-from serving.bundle.gate import MEASURES
-from serving.bundle.parts import check_descent
-from serving.bundle.publishing import FinishedVersion, WrittenBundle, publish, stage_version
-from serving.bundle.versions import next_version
-from serving.bundle.writing import write_release
-from tfrs_twotower.artifacts import (
-    MANIFEST_NAME,
-    Lineage,
-    Manifest,
-    fingerprint,
-    replace_file,
-    sha256_file,
-)
+from pipelines.stages.releases import BundleChecks, read_release, releases_of_bundle
+from serving.bundle import gate, parts, publishing, versions, writing
+from tfrs_twotower import artifacts
 from tfrs_twotower.artifacts.manifest import FileEntry, Kind, package_versions
 from tfrs_twotower.config import BundleConfig
-from tfrs_twotower.data.preprocessed import load_corpus
+from tfrs_twotower.data.loading import load_corpus
 from tfrs_twotower.errors import BundleError
 
 
@@ -44,7 +32,7 @@ def config_fingerprint(context: StageContext) -> str:
     """Hash of the settings that the stage reads."""
     bundles = [bundle.model_dump(mode="json") for bundle in bundle_configs(context)]
     export = context.config.export.model_dump(mode="json")
-    return fingerprint(
+    return artifacts.fingerprint(
         {
             "export": {**export, "bundles": bundles},
             "pre_ranking": context.config.pre_ranking is not None,
@@ -52,7 +40,7 @@ def config_fingerprint(context: StageContext) -> str:
     )
 
 
-def run(context: StageContext) -> Manifest:
+def run(context: StageContext) -> artifacts.Manifest:
     """Publishes the next version of every bundle, or of none; a few earlier versions stay.
 
     `bundle/manifest.json` lists the versions that were written; the files of a version are
@@ -71,10 +59,10 @@ def run(context: StageContext) -> Manifest:
     kinds: list[Kind] = ["preprocessed", "model", "embeddings", "index"]
     if context.config.pre_ranking is not None:
         kinds.append("pre_ranker")
-    parents = check_descent({kind: open_parent(context, kind) for kind in kinds})
+    parents = parts.check_descent({kind: open_parent(context, kind) for kind in kinds})
     settings = config_fingerprint(context)
     corpus = load_corpus(layout.preprocessed, context.spec)
-    lineage = Lineage(fingerprint(context.spec), settings, parents)
+    lineage = artifacts.Lineage(artifacts.fingerprint(context.spec), settings, parents)
     whole = read_release(context, corpus, lineage)
     checks = BundleChecks(context, corpus, whole)
     releases = [
@@ -82,26 +70,28 @@ def run(context: StageContext) -> Manifest:
         for bundle in bundle_configs(context)
         for named in releases_of_bundle(whole, bundle, corpus)
     ]
-    version = max(next_version(layout.bundle / name) for name, _ in releases)
+    version = max(versions.next_version(layout.bundle / name) for name, _ in releases)
     with ExitStack() as stack:
         finished = []
         for done, (name, release) in enumerate(releases):
             reporter.progress("exporting", done, len(releases), name)
-            staged = stack.enter_context(stage_version(layout.bundle / name, version))
-            model = write_release(staged, release, checks.of(release))
-            finished.append(FinishedVersion(staged, context.config.export.keep_versions, model))
+            staged = stack.enter_context(publishing.stage_version(layout.bundle / name, version))
+            model = writing.write_release(staged, release, checks.of(release))
+            finished.append(
+                publishing.FinishedVersion(staged, context.config.export.keep_versions, model)
+            )
         reporter.progress("exporting", len(releases), len(releases))
-        (layout.bundle / MANIFEST_NAME).unlink(missing_ok=True)
-        written = publish(finished)
+        (layout.bundle / artifacts.MANIFEST_NAME).unlink(missing_ok=True)
+        written = publishing.publish(finished)
     for bundle in written:
         reporter.message(describe(bundle))
     return _write_manifest(context, lineage, written, len(corpus))
 
 
-def describe(bundle: WrittenBundle) -> str:
+def describe(bundle: publishing.WrittenBundle) -> str:
     """A line about a version: where it lies, what was measured, what it takes in memory."""
     details = bundle.manifest.details
-    measures = ", ".join(f"{name} {value:.4f}" for name, value in details[MEASURES].items())
+    measures = ", ".join(f"{name} {value:.4f}" for name, value in details[gate.MEASURES].items())
     one, swap = (details["memory"][key] / 1e6 for key in ("version_bytes", "swap_bytes"))
     measured = measures or "not measured: there are no judged queries"
     return (
@@ -111,15 +101,18 @@ def describe(bundle: WrittenBundle) -> str:
 
 
 def _write_manifest(
-    context: StageContext, lineage: Lineage, written: list[WrittenBundle], num_candidates: int
-) -> Manifest:
+    context: StageContext,
+    lineage: artifacts.Lineage,
+    written: list[publishing.WrittenBundle],
+    num_candidates: int,
+) -> artifacts.Manifest:
     directory = context.layout.bundle
     files = {}
     for bundle in written:
-        path = bundle.directory / MANIFEST_NAME
+        path = bundle.directory / artifacts.MANIFEST_NAME
         name = path.relative_to(directory).as_posix()
-        files[name] = FileEntry(sha256=sha256_file(path), size_bytes=path.stat().st_size)
-    manifest = Manifest(
+        files[name] = FileEntry(sha256=artifacts.sha256_file(path), size_bytes=path.stat().st_size)
+    manifest = artifacts.Manifest(
         kind="bundle",
         **lineage._asdict(),
         counts={
@@ -131,5 +124,7 @@ def _write_manifest(
         packages=package_versions(),
         details={"versions": {bundle.directory.parent.name: bundle.version for bundle in written}},
     )
-    replace_file(directory / MANIFEST_NAME, manifest.model_dump_json(indent=2) + "\n")
+    artifacts.replace_file(
+        directory / artifacts.MANIFEST_NAME, manifest.model_dump_json(indent=2) + "\n"
+    )
     return manifest

@@ -8,16 +8,13 @@ import numpy as np
 from pydantic import NonNegativeInt
 
 from pipelines.progress import Reporter
+from pipelines.stages import context, vector_files
 from pipelines.stages.build_index import describe_index, write_index
 from pipelines.stages.evaluate import write_report
 from pipelines.stages.export import describe
-from pipelines.stages.vector_files import JudgedPairs, read_judgements, read_vectors
-from pipelines.stages.workdir import only_run_in, open_workdir
-from serving.bundle.exporting import lineage_of, publish_release
-from serving.bundle.publishing import WrittenBundle
+from serving.bundle import exporting, publishing
 from serving.graph.release import Release, ReleaseSettings
-from serving.graph.signatures import EMBEDDING
-from serving.graph.towers import query_vectors
+from serving.graph.signatures import EMBEDDING, query_vectors
 from tfrs_twotower.artifacts import Layout
 from tfrs_twotower.config import BundleConfig, EvaluateConfig, ExportConfig, IndexConfig
 from tfrs_twotower.config.run_config import apply_override
@@ -27,9 +24,7 @@ from tfrs_twotower.documents import Document, parse
 from tfrs_twotower.errors import ConfigError, DataError, WorkdirError
 from tfrs_twotower.evaluation import evaluated_data as evaluated
 from tfrs_twotower.evaluation.evaluating import evaluate
-from tfrs_twotower.index.build import BuiltIndex, build_index
-from tfrs_twotower.index.storage import Index
-from tfrs_twotower.index.sweep import sample_queries
+from tfrs_twotower.index import build, storage, sweep
 from tfrs_twotower.ranking import FloatArray, GroundTruth, Ragged
 
 _NEEDS_FEATURES = ("bundles", "restricts", "shards")
@@ -55,7 +50,7 @@ class Vectors:
     candidates: Corpus
     queries: Corpus | None
     """Sorted by id, as candidates are; None where there are none."""
-    judged: JudgedPairs | None
+    judged: vector_files.JudgedPairs | None
 
     @property
     def measured_on(self) -> FloatArray:
@@ -68,7 +63,7 @@ class Vectors:
 class Imported:
     """What an import left."""
 
-    bundle: WrittenBundle
+    bundle: publishing.WrittenBundle
     index: Path
     report: Path | None
     """None where nothing was judged."""
@@ -127,8 +122,8 @@ def run(
     """
     parse(BundleConfig, {"name": name}, "import-embeddings", ConfigError)
     vectors = _read(candidates, queries, judgements)
-    layout = Layout(open_workdir(workdir))
-    with only_run_in(layout.root):
+    layout = Layout(context.open_workdir(workdir))
+    with context.only_run_in(layout.root):
         _refuse_run(layout)
         built = _build(vectors, config, reporter)
         release = _release(vectors.candidates, built, vectors.measured_on, name, config)
@@ -147,7 +142,7 @@ def run(
                 index_k=config.index.k,
                 progress=reporter.progress,
             )
-        written = publish_release(layout.bundle, release, judged)
+        written = exporting.publish_release(layout.bundle, release, judged)
         made_from = release.lineage._replace(parents={})
         index = write_index(layout.index, release.index, built.quality, made_from)
         if evaluation is not None:
@@ -160,7 +155,7 @@ def run(
 
 
 def _read(candidates: Path, queries: Path | None, judgements: Path | None) -> Vectors:
-    corpus = read_vectors(candidates)
+    corpus = vector_files.read_vectors(candidates)
     for id_ in corpus.ids:
         if "\n" in id_ or "\r" in id_:
             raise DataError(
@@ -169,7 +164,7 @@ def _read(candidates: Path, queries: Path | None, judgements: Path | None) -> Ve
             )
     if queries is None:
         return Vectors(corpus, None, None)
-    asked = read_vectors(queries)
+    asked = vector_files.read_vectors(queries)
     widths = corpus.vectors.shape[1], asked.vectors.shape[1]
     if widths[0] != widths[1]:
         raise DataError(
@@ -178,7 +173,7 @@ def _read(candidates: Path, queries: Path | None, judgements: Path | None) -> Ve
         )
     if judgements is None:
         return Vectors(corpus, asked, None)
-    return Vectors(corpus, asked, read_judgements(judgements, asked, corpus))
+    return Vectors(corpus, asked, vector_files.read_judgements(judgements, asked, corpus))
 
 
 def _refuse_run(layout: Layout) -> None:
@@ -190,7 +185,7 @@ def _refuse_run(layout: Layout) -> None:
             )
 
 
-def _build(vectors: Vectors, config: ImportConfig, reporter: Reporter) -> BuiltIndex:
+def _build(vectors: Vectors, config: ImportConfig, reporter: Reporter) -> build.BuiltIndex:
     settings, queries = config.index, vectors.measured_on
     exact = settings.kind == "brute_force" and settings.vectors == "float32"
     if not len(queries) and not exact:
@@ -202,7 +197,7 @@ def _build(vectors: Vectors, config: ImportConfig, reporter: Reporter) -> BuiltI
             )
         settings = settings.model_copy(update={"kind": "brute_force"})
         reporter.message("there are no queries to measure an index on: search is exact")
-    built = build_index(
+    built = build.build_index(
         vectors.candidates.vectors,
         queries,
         settings,
@@ -213,17 +208,17 @@ def _build(vectors: Vectors, config: ImportConfig, reporter: Reporter) -> BuiltI
 
 
 def _release(
-    corpus: Corpus, built: BuiltIndex, queries: FloatArray, name: str, config: ImportConfig
+    corpus: Corpus, built: build.BuiltIndex, queries: FloatArray, name: str, config: ImportConfig
 ) -> Release:
-    index, towers = Index.of(corpus, built), query_vectors(corpus.vectors.shape[1])
+    index, towers = storage.Index.of(corpus, built), query_vectors(corpus.vectors.shape[1])
     settings = ReleaseSettings(
         name=name,
         exact=False,
         export=config.export,
         index=config.index.model_copy(update={"kind": index.kind}),
     )
-    queries = sample_queries(queries, config.index.num_measured_queries)
-    return Release(settings, towers, index, queries, lineage_of(towers, corpus, settings))
+    queries = sweep.sample_queries(queries, config.index.num_measured_queries)
+    return Release(settings, towers, index, queries, exporting.lineage_of(towers, corpus, settings))
 
 
 def _query_set(vectors: Vectors) -> QuerySet:
@@ -247,7 +242,7 @@ def _query_set(vectors: Vectors) -> QuerySet:
 
 
 def _evaluation_inputs(
-    name: str, vectors: Vectors, queries: QuerySet, built: BuiltIndex
+    name: str, vectors: Vectors, queries: QuerySet, built: build.BuiltIndex
 ) -> evaluated.EvaluationInputs:
     """What an evaluation can look at where there are no interactions."""
     corpus = vectors.candidates

@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.stages.context import StageContext
-from pipelines.transforms.beam_job import run_pipeline
-from pipelines.transforms.job_summary import JobSummary, read_job_summary
-from pipelines.transforms.preprocessing import SUMMARY, Preprocess
-from pipelines.transforms.records import entity_columns, interaction_columns, query_features
-from pipelines.transforms.splits import given_cutoffs
-from pipelines.transforms.table_sources import Source, content_identity, find_source
-from pipelines.transforms.vocabularies import text_vocabularies
+from pipelines.transforms import (
+    beam_job,
+    job_summary,
+    preprocessing,
+    records,
+    splits,
+    table_sources,
+    vocabularies,
+)
 from tfrs_twotower.artifacts import Manifest, commit, fingerprint, sha256_file, staging_directory
 from tfrs_twotower.artifacts.layout import QUARANTINE, STATISTICS, VOCABULARIES
 from tfrs_twotower.config.stage_configs import FEW_BAD_RECORDS
@@ -43,18 +45,18 @@ def run(context: StageContext) -> Manifest:
             example; the bad records are then in `quarantine/preprocess/` of the working
             directory.
     """
-    query_features(context.spec)
+    records.query_features(context.spec)
     if isinstance(context.spec.split, TemporalSplit):
-        given_cutoffs(context.spec.split)
+        splits.given_cutoffs(context.spec.split)
     given = _given_wordpieces(context)
     sources = find_sources(context)
     destination = context.layout.preprocessed
     staging = staging_directory(destination)
-    job = Preprocess(context.spec, context.config.preprocess, sources, str(staging))
-    run_pipeline(
+    job = preprocessing.Preprocess(context.spec, context.config.preprocess, sources, str(staging))
+    beam_job.run_pipeline(
         lambda pipeline: pipeline | job, context.beam_options, context.reporter, "preprocess"
     )
-    summary = read_job_summary(staging / SUMMARY)
+    summary = job_summary.read_job_summary(staging / preprocessing.SUMMARY)
     kept = context.layout.root / QUARANTINE / "preprocess"
     shutil.rmtree(kept, ignore_errors=True)
     try:
@@ -64,7 +66,7 @@ def run(context: StageContext) -> Manifest:
         shutil.rmtree(staging)
         raise
     _write_wordpieces(context, summary, given, staging / VOCABULARIES)
-    shutil.rmtree(staging / SUMMARY)
+    shutil.rmtree(staging / preprocessing.SUMMARY)
     statistics = json.dumps(summary.statistics(), indent=2, sort_keys=True) + "\n"
     (staging / STATISTICS).write_text(statistics, encoding="utf-8")
     _report(context, summary, sources)
@@ -80,7 +82,7 @@ def run(context: StageContext) -> Manifest:
     )
 
 
-def find_sources(context: StageContext) -> dict[str, Source]:
+def find_sources(context: StageContext) -> dict[str, table_sources.Source]:
     """The files of each table, their columns checked.
 
     Raises:
@@ -88,25 +90,27 @@ def find_sources(context: StageContext) -> dict[str, Source]:
     """
     spec = context.spec
     tables: dict[str, tuple[Any, list[str]]] = {
-        "interactions": (spec.interactions, interaction_columns(spec.interactions)),
+        "interactions": (spec.interactions, records.interaction_columns(spec.interactions)),
         "candidates": (
             spec.candidates,
-            entity_columns(spec.candidates, spec.candidate.features, "candidate"),
+            records.entity_columns(spec.candidates, spec.candidate.features, "candidate"),
         ),
     }
     if spec.queries is not None:
         tables["queries"] = (
             spec.queries,
-            entity_columns(spec.queries, spec.query.features, "query"),
+            records.entity_columns(spec.queries, spec.query.features, "query"),
         )
     return {
-        table: find_source(table, described, columns, context.data_root)
+        table: table_sources.find_source(table, described, columns, context.data_root)
         for table, (described, columns) in tables.items()
     }
 
 
-def _fingerprint(context: StageContext, sources: Mapping[str, Source]) -> str:
-    files = [content_identity(path) for source in sources.values() for path in source.files]
+def _fingerprint(context: StageContext, sources: Mapping[str, table_sources.Source]) -> str:
+    files = [
+        table_sources.content_identity(path) for source in sources.values() for path in source.files
+    ]
     files.extend(sha256_file(path) for path in _vocabulary_files(context.spec, context).values())
     config = context.config.preprocess.model_dump(mode="json")
     return fingerprint({"preprocess": config, "files": files})
@@ -115,7 +119,7 @@ def _fingerprint(context: StageContext, sources: Mapping[str, Source]) -> str:
 def _vocabulary_files(spec: FeatureSpec, context: StageContext) -> dict[str, Path]:
     return {
         name: context.data_root / feature.vocabulary_file
-        for name, feature in text_vocabularies(spec).items()
+        for name, feature in vocabularies.text_vocabularies(spec).items()
         if feature.vocabulary_file is not None
     }
 
@@ -126,10 +130,13 @@ def _given_wordpieces(context: StageContext) -> dict[str, list[str]]:
 
 
 def _write_wordpieces(
-    context: StageContext, summary: JobSummary, given: Mapping[str, list[str]], directory: Path
+    context: StageContext,
+    summary: job_summary.JobSummary,
+    given: Mapping[str, list[str]],
+    directory: Path,
 ) -> None:
     directory.mkdir(exist_ok=True)
-    for name, feature in text_vocabularies(context.spec).items():
+    for name, feature in vocabularies.text_vocabularies(context.spec).items():
         if name in given:
             pieces = given[name]
         else:
@@ -140,7 +147,10 @@ def _write_wordpieces(
 
 
 def _check(
-    context: StageContext, summary: JobSummary, sources: Mapping[str, Source], kept: Path
+    context: StageContext,
+    summary: job_summary.JobSummary,
+    sources: Mapping[str, table_sources.Source],
+    kept: Path,
 ) -> None:
     limit = context.config.preprocess.max_bad_fraction
     for table, source in sources.items():
@@ -164,7 +174,11 @@ def _check(
         )
 
 
-def _report(context: StageContext, summary: JobSummary, sources: Mapping[str, Source]) -> None:
+def _report(
+    context: StageContext,
+    summary: job_summary.JobSummary,
+    sources: Mapping[str, table_sources.Source],
+) -> None:
     for table, reasons in summary.reasons_in_words(sources).items():
         if reasons:
             context.reporter.message(

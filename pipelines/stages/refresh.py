@@ -7,17 +7,13 @@ import tensorflow as tf
 
 from pipelines.progress import Reporter
 from pipelines.stages.export import describe
-from pipelines.transforms.corpus import read_candidate_table
-from pipelines.transforms.records import entity_columns
-from pipelines.transforms.table_sources import find_source
-from serving.bundle.refresh_files import RefreshFiles
-from serving.bundle.sharding import find_shards
-from serving.bundle.versions import resolve_version
+from pipelines.transforms import corpus, records, table_sources
+from serving.bundle import refresh_files, versions
 from serving.refresh.refresh import RefreshedBundle, RefreshRequest, refresh_bundles
 from tfrs_twotower.config import PreprocessConfig
 from tfrs_twotower.config.stage_configs import FEW_BAD_RECORDS
 from tfrs_twotower.data.corpus import Corpus
-from tfrs_twotower.data.preprocessed import parse_corpus
+from tfrs_twotower.data.loading import parse_corpus
 from tfrs_twotower.errors import DataError
 from tfrs_twotower.specs import FeatureSpec
 from tfrs_twotower.towers.storage import load_spec_of
@@ -47,9 +43,9 @@ def run(
         DataError: a file cannot be read, or too many of its records are bad.
         TwoTowerError: see `serving.refresh.refresh.refresh_bundles`; nothing is published then.
     """
-    bundles = find_shards(bundle)
-    version_dir = resolve_version(bundles[0])
-    spec = load_spec_of(RefreshFiles.of(version_dir).towers_dir)[0]
+    bundles = versions.find_shards(bundle)
+    version_dir = versions.resolve_version(bundles[0])
+    spec = load_spec_of(refresh_files.RefreshFiles.of(version_dir).towers_dir)[0]
     request = RefreshRequest(
         _no_candidates() if candidates is None else _read(candidates, spec, reporter),
         [] if withdraw is None else _read_ids(withdraw),
@@ -88,9 +84,9 @@ def _read(path: Path, spec: FeatureSpec, reporter: Reporter) -> Corpus:
         described.file_format  # noqa: B018  (raises where the suffix names none)
     except ValueError:
         described = described.model_copy(update={"format": spec.candidates.file_format})
-    columns = entity_columns(spec.candidates, spec.candidate.features, "candidate")
-    source = find_source("candidates", described, columns, Path())
-    table = read_candidate_table(source, spec)
+    columns = records.entity_columns(spec.candidates, spec.candidate.features, "candidate")
+    source = table_sources.find_source("candidates", described, columns, Path())
+    table = corpus.read_candidate_table(source, spec)
     _check_bad(table.bad, len(table.examples), reporter)
     return parse_corpus(tf.data.Dataset.from_tensor_slices(table.examples), spec, path)
 

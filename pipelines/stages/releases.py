@@ -1,25 +1,102 @@
-"""The releases of an export: from the run's artifacts to what each bundle is made from."""
+"""What each bundle of an export is made from, and how the saved model is checked and measured."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy.typing as npt
 
 from pipelines.stages.context import StageContext
-from serving.bundle.candidate_hashes import content_hashes
-from serving.bundle.parity import sample_rows
-from serving.bundle.sharding import rows_of_shards, shard_name
-from serving.graph.release import Probe, RefreshParts, Release, ReleaseSettings
-from serving.graph.towers import trained_towers
-from tfrs_twotower.artifacts import Lineage
+from serving.bundle import gate, loading, measures, parity, versions
+from serving.graph.release import Probe, RefreshParts, Release, ReleaseSettings, content_hashes
+from serving.graph.signatures import CANDIDATE_EMBEDDING, QUERY_EMBEDDING, trained_towers
+from tfrs_twotower.artifacts import Lineage, read_manifest
 from tfrs_twotower.config import BundleConfig
 from tfrs_twotower.data.corpus import Corpus
-from tfrs_twotower.data.embeddings import read_query_embeddings
-from tfrs_twotower.index.restricts import CandidateAttributes
-from tfrs_twotower.index.storage import load_index
-from tfrs_twotower.index.sweep import sample_queries
+from tfrs_twotower.data.loading import load_query_set, read_query_embeddings
+from tfrs_twotower.data.query_set import QuerySet
+from tfrs_twotower.errors import BundleError
+from tfrs_twotower.index import restricts, storage, sweep
 from tfrs_twotower.ranking import FloatArray
 from tfrs_twotower.towers.pre_ranker import load_pre_ranker
 from tfrs_twotower.towers.storage import load_towers
 
+_COMPARED_ROWS = 32
 _PROBED_ROWS = 32
+
+
+class Compared(NamedTuple):
+    """Some records and their offline embeddings."""
+
+    raw: dict[str, npt.NDArray[Any]]
+    vectors: FloatArray
+    """`[num_rows, embedding_dim]`."""
+
+
+class BundleChecks:
+    """Compares a saved model with index and pre-ranker on test queries, and measures it."""
+
+    def __init__(self, context: StageContext, corpus: Corpus, whole: Release) -> None:
+        """Reads what is compared.
+
+        Args:
+            context: the run.
+            corpus: of the preprocessed artifact.
+            whole: the release of the whole corpus.
+
+        Raises:
+            BundleError: the embeddings or the index are of other records than the examples.
+        """
+        layout = context.layout
+        queries = load_query_set(layout.preprocessed, "test", context.spec, corpus)
+        embedded = read_query_embeddings(layout.embeddings, "test")
+        self._queries = _compared(queries.ids, queries.inputs, embedded.ids, embedded.vectors)
+        indexed = whole.corpus
+        self._candidates = _compared(corpus.ids, corpus.raw, indexed.ids, indexed.vectors)
+        self._corpus = corpus
+        self._judged = _judged_queries(context, corpus)
+
+    def of(self, release: Release) -> Callable[[loading.LoadedModel], Mapping[str, Any]]:
+        """The check of a model that was made from a release: raises, or returns its measures.
+
+        Raises:
+            BundleError: (by the check) its vectors or lists differ from the offline ones.
+        """
+        judged = self._judged
+        if judged is not None:
+            judged = judged.among(self._corpus.row_of(release.corpus.ids), len(self._corpus))
+
+        def check(model: loading.LoadedModel) -> Mapping[str, Any]:
+            parity.check_embeddings(model, QUERY_EMBEDDING, *self._queries)
+            parity.check_embeddings(model, CANDIDATE_EMBEDDING, *self._candidates)
+            parity.check_lists(model, self._queries.raw, release)
+            return {gate.MEASURES: measures.measure_model(model, judged, release.corpus)}
+
+        return check
+
+
+def _compared(
+    ids: npt.NDArray[Any] | list[str],
+    raw: dict[str, npt.NDArray[Any]],
+    embedded_ids: npt.NDArray[Any],
+    vectors: FloatArray,
+) -> Compared:
+    if list(ids) != embedded_ids.tolist():
+        raise BundleError(
+            f"export: the embeddings are of {len(embedded_ids)} other records than the "
+            f"{len(ids)} of the examples. Run embed, build-index and export again."
+        )
+    rows = parity.sample_rows(raw, _COMPARED_ROWS)
+    return Compared({name: values[rows] for name, values in raw.items()}, vectors[rows])
+
+
+def _judged_queries(context: StageContext, corpus: Corpus) -> QuerySet | None:
+    """The validation queries that versions are measured on; None where there are none."""
+    layout = context.layout
+    if not read_manifest(layout.preprocessed, "preprocessed").counts.get("validation_queries", 0):
+        return None
+    queries = load_query_set(layout.preprocessed, "validation", context.spec, corpus)
+    return queries.spread(context.config.index.num_measured_queries)
 
 
 def read_release(context: StageContext, corpus: Corpus, lineage: Lineage) -> Release:
@@ -35,11 +112,11 @@ def read_release(context: StageContext, corpus: Corpus, lineage: Lineage) -> Rel
         ArtifactError: an artifact cannot be read.
     """
     layout, config, spec = context.layout, context.config, context.spec
-    index = load_index(layout.index)
+    index = storage.load_index(layout.index)
     attributes = None
     if config.export.restricts:
         declared = spec.candidate.features, config.export.restricts
-        attributes = CandidateAttributes.of(corpus.raw, *declared)
+        attributes = restricts.CandidateAttributes.of(corpus.raw, *declared)
     return Release(
         settings=ReleaseSettings(
             name=config.name,
@@ -85,15 +162,15 @@ def releases_of_bundle(
         return [(bundle.name, whole)]
     return [
         (
-            shard_name(bundle.name, shard, num_shards),
+            versions.shard_name(bundle.name, shard, num_shards),
             whole.shard(shard, rows, _probe(corpus.take(rows))),
         )
-        for shard, rows in enumerate(rows_of_shards(whole.corpus.ids, num_shards))
+        for shard, rows in enumerate(versions.rows_of_shards(whole.corpus.ids, num_shards))
     ]
 
 
 def _probe(corpus: Corpus) -> Probe:
-    rows = sample_rows(corpus.raw, _PROBED_ROWS)
+    rows = parity.sample_rows(corpus.raw, _PROBED_ROWS)
     return Probe(rows, corpus.take(rows).raw)
 
 
@@ -103,4 +180,4 @@ def _index_queries(context: StageContext) -> FloatArray:
     vectors = read_query_embeddings(directory, "validation").vectors
     if not len(vectors):
         vectors = read_query_embeddings(directory, "test").vectors
-    return sample_queries(vectors, context.config.index.num_measured_queries)
+    return sweep.sample_queries(vectors, context.config.index.num_measured_queries)

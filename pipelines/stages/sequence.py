@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from pipelines.stages.context import StageContext
-from pipelines.stages.workdir import only_run_in, record_duration
+from pipelines.stages.context import StageContext, only_run_in, record_duration
 from tfrs_twotower.artifacts import Manifest, fingerprint, read_manifest, verify_files
 from tfrs_twotower.artifacts.manifest import Kind
 from tfrs_twotower.config import RunConfig, pre_ranking_of

@@ -1,12 +1,7 @@
 """Stage `train`: from preprocessed examples to trained towers."""
 
+from pipelines.stages import training_runs
 from pipelines.stages.context import StageContext, open_parent
-from pipelines.stages.training_runs import (
-    TrainingProgress,
-    open_training,
-    report_result,
-    training_details,
-)
 from tfrs_twotower import train
 from tfrs_twotower.artifacts import Manifest, commit, fingerprint
 from tfrs_twotower.artifacts.layout import TRAINING_LOG
@@ -37,17 +32,17 @@ def run(context: StageContext) -> Manifest:
         "config": config_fingerprint(context),
         "preprocessed": parent.fingerprint,
     }
-    staging = open_training(context, context.layout.model, origin)
+    staging = training_runs.open_training(context, context.layout.model, origin)
     result = train(
         context.layout.preprocessed,
         spec=context.spec,
         config=context.config,
         output_dir=staging.directory,
-        report=TrainingProgress(context),
+        report=training_runs.TrainingProgress(context),
         checkpoint_root=context.data_root,
     )
     staging.close()
-    report_result(context, result)
+    training_runs.report_result(context, result)
     return commit(
         staging.directory,
         context.layout.model,
@@ -56,5 +51,5 @@ def run(context: StageContext) -> Manifest:
         config_fingerprint=origin["config"],
         parents={"preprocessed": parent.fingerprint},
         measurements=(TRAINING_LOG,),
-        **training_details(result),
+        **training_runs.training_details(result),
     )

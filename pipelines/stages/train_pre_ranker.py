@@ -1,11 +1,7 @@
 """Stage `train-pre-ranker`: from mined lists to the second stage of the cascade."""
 
+from pipelines.stages import training_runs
 from pipelines.stages.context import StageContext, open_parent
-from pipelines.stages.training_runs import (
-    TrainingProgress,
-    open_training,
-    training_details,
-)
 from tfrs_twotower.artifacts import Manifest, commit, fingerprint
 from tfrs_twotower.artifacts.layout import TRAINING_LOG
 from tfrs_twotower.config import pre_ranking_of
@@ -45,7 +41,7 @@ def run(context: StageContext) -> Manifest:
         "config": config_fingerprint(context),
         **parents,
     }
-    staging = open_training(context, layout.pre_ranker, origin)
+    staging = training_runs.open_training(context, layout.pre_ranker, origin)
     result = train_pre_ranker(
         context.spec,
         context.config,
@@ -54,7 +50,7 @@ def run(context: StageContext) -> Manifest:
         layout.model,
         layout.negatives,
         staging.directory,
-        TrainingProgress(context),
+        training_runs.TrainingProgress(context),
         checkpoint_root=context.data_root,
     )
     staging.close()
@@ -73,7 +69,9 @@ def run(context: StageContext) -> Manifest:
             "steps": sum(member.steps for member in result.members),
         },
         details={
-            "members": [training_details(member)["details"] for member in result.members],
+            "members": [
+                training_runs.training_details(member)["details"] for member in result.members
+            ],
             "validation": result.validation,
             "weights": result.weights,
             "messages": list(result.messages),

@@ -1,4 +1,4 @@
-"""The corpus: each candidate's example and frequency; read without Beam for a refresh."""
+"""The corpus: interactions matched with candidates, each candidate's example and frequency."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
@@ -6,21 +6,78 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 from apache_beam import pvalue
 
-from pipelines.transforms import tfrecords
+from pipelines.transforms import (
+    cutoffs,
+    reading,
+    records,
+    sharded_output,
+    table_files,
+    table_sources,
+)
+from pipelines.transforms import sharded_output as tfrecords
 from pipelines.transforms.cells import BadCell
-from pipelines.transforms.cutoffs import DAY_S
-from pipelines.transforms.reading import COUNTS
-from pipelines.transforms.records import TRAINED, Entity, EntityParser
-from pipelines.transforms.sharded_output import ITEMS
-from pipelines.transforms.table_files import UnreadableFile, position_of, read_table_file
-from pipelines.transforms.table_sources import Source
 from tfrs_twotower.artifacts import shard_of
 from tfrs_twotower.errors import DataError
 from tfrs_twotower.specs import FeatureSpec
 
-_ENTITY, _TALLY = 0, 1
+EVENTS = "events"
+CANDIDATES = "candidates"
+_ENTITY, _EVENT, _TALLY = 0, 1, 2
+_ID = records.Event._fields.index("candidate_id")
+_EVENT_POSITION = records.Event._fields.index("position")
+_POSITION = records.Entity._fields.index("position")
 Tally = tuple[int, int, int]
 """Numbers of a candidate's training events, of the positive ones, of the recent positive ones."""
+
+
+class MatchCandidates(beam.PTransform):
+    """Turns `(candidates, events)` into known `events`, `candidates` without repeats, and `bad`."""
+
+    def expand(self, tables: Any) -> Any:
+        """Groups both inputs by candidate id."""
+        candidates, events = tables
+        return (
+            (
+                candidates | "CandidateKey" >> beam.Map(lambda c: (c[0], (_ENTITY, c))),
+                events | "EventKey" >> beam.Map(lambda e: (e[_ID], (_EVENT, e))),
+            )
+            | beam.Flatten()
+            | beam.GroupByKey()
+            | beam.ParDo(_match).with_outputs(CANDIDATES, reading.BAD, main=EVENTS)
+        )
+
+
+def first_of(entities: Iterable[tuple[Any, ...]]) -> tuple[tuple[Any, ...] | None, list[int]]:
+    """The entity that comes first in the files, and the sorted positions of the others."""
+    first = None
+    others = []
+    for entity in entities:
+        if first is None:
+            first = entity
+        elif entity[_POSITION] < first[_POSITION]:
+            others.append(first[_POSITION])
+            first = entity
+        else:
+            others.append(entity[_POSITION])
+    return first, sorted(others)
+
+
+def _match(group: tuple[str, Iterable[tuple[int, tuple[Any, ...]]]]) -> Iterable[Any]:
+    candidate_id, members = group
+    known, repeats = first_of(record for kind, record in members if kind == _ENTITY)
+    if known is not None:
+        yield pvalue.TaggedOutput(CANDIDATES, known)
+    for position in repeats:
+        record = reading.bad_record("candidates", position, candidate_id, "duplicate candidate id")
+        yield pvalue.TaggedOutput(reading.BAD, record)
+    for kind, event in members:
+        if kind == _EVENT and known is not None:
+            yield event
+        elif kind == _EVENT:
+            record = reading.bad_record(
+                "interactions", event[_EVENT_POSITION], candidate_id, "unknown candidate"
+            )
+            yield pvalue.TaggedOutput(reading.BAD, record)
 
 
 class CountCandidates(beam.PTransform):
@@ -28,7 +85,7 @@ class CountCandidates(beam.PTransform):
 
     def __init__(self, recent_days: float) -> None:
         super().__init__()
-        self._recent_s = recent_days * DAY_S
+        self._recent_s = recent_days * cutoffs.DAY_S
 
     def expand(self, tables: Any) -> beam.PCollection:
         """Takes the events and, as a side input, the end of the training window."""
@@ -76,12 +133,12 @@ class BuildCorpus(beam.PTransform):
             | beam.Flatten()
             | beam.GroupByKey()
             | beam.FlatMap(_build, self._spec, self._num_shards).with_outputs(
-                TRAINED, COUNTS, main=ITEMS
+                records.TRAINED, reading.COUNTS, main=sharded_output.ITEMS
             )
         )
 
 
-def candidate_example(entity: Entity, spec: FeatureSpec) -> bytes:
+def candidate_example(entity: records.Entity, spec: FeatureSpec) -> bytes:
     """The serialized `tf.train.Example` of a candidate."""
     example = tfrecords.Example()
     tfrecords.put_values(example, spec.candidate.features, entity.values)
@@ -94,11 +151,11 @@ def _build(
     group: tuple[str, Iterable[tuple[int, Any]]], spec: FeatureSpec, num_shards: int
 ) -> Iterator[Any]:
     candidate_id, members = group
-    entity: Entity | None = None
+    entity: records.Entity | None = None
     tally: Tally = (0, 0, 0)
     for kind, value in members:
         if kind == _ENTITY:
-            entity = Entity(*value)
+            entity = records.Entity(*value)
         else:
             tally = value
     assert entity is not None, "only known candidates are counted"
@@ -106,9 +163,9 @@ def _build(
     events, positives, recent = tally
     yield ("corpus", shard), (candidate_id, candidate_example(entity, spec))
     yield ("frequencies", shard), (candidate_id, positives, recent)
-    yield pvalue.TaggedOutput(COUNTS, ("candidates", 1))
+    yield pvalue.TaggedOutput(reading.COUNTS, ("candidates", 1))
     if events:
-        yield pvalue.TaggedOutput(TRAINED, (events, entity.values, candidate_id))
+        yield pvalue.TaggedOutput(records.TRAINED, (events, entity.values, candidate_id))
 
 
 class CandidateTable(NamedTuple):
@@ -120,7 +177,7 @@ class CandidateTable(NamedTuple):
     """Position and reason of each record that cannot be used."""
 
 
-def read_candidate_table(source: Source, spec: FeatureSpec) -> CandidateTable:
+def read_candidate_table(source: table_sources.Source, spec: FeatureSpec) -> CandidateTable:
     """Reads all files of a candidates table.
 
     Args:
@@ -131,13 +188,15 @@ def read_candidate_table(source: Source, spec: FeatureSpec) -> CandidateTable:
         DataError: a file cannot be read to its end.
     """
     features = spec.candidate.features
-    parse = EntityParser(spec.candidates, features, "candidate")
+    parse = records.EntityParser(spec.candidates, features, "candidate")
     examples: dict[str, bytes] = {}
     bad: list[str] = []
     for file_number, path in enumerate(source.files):
         try:
-            for number, cells, reason in read_table_file(path, source.file_format, source.columns):
-                position = position_of(file_number, number)
+            for number, cells, reason in table_files.read_table_file(
+                path, source.file_format, source.columns
+            ):
+                position = table_files.position_of(file_number, number)
                 try:
                     if cells is None:
                         raise BadCell(reason)
@@ -148,7 +207,7 @@ def read_candidate_table(source: Source, spec: FeatureSpec) -> CandidateTable:
                     bad.append(f"{source.describe(position)}: {cause.reason}")
                 else:
                     examples[entity.entity_id] = candidate_example(entity, spec)
-        except UnreadableFile as cause:
+        except table_files.UnreadableFile as cause:
             raise DataError(
                 f"candidates: {cause}. Check the file: it may have been cut off while it was "
                 "written or copied."

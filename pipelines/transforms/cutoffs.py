@@ -7,8 +7,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam import pvalue
 
-from pipelines.transforms.records import Event
-from pipelines.transforms.splits import Cutoffs
+from pipelines.transforms import records, splits
 from tfrs_twotower.specs import TEST, TRAIN, VALIDATION, TemporalSplit
 
 DAY_S = 86_400
@@ -16,8 +15,8 @@ CutDays = list[tuple[int, int]]
 """For validation and test: the day that the cut-off falls in, and the cut-off's place in it."""
 Window = tuple[int, int, int, int]
 """Events, positives, first and last second."""
-_TIME = Event._fields.index("timestamp")
-_SESSION = Event._fields.index("session")
+_TIME = records.Event._fields.index("timestamp")
+_SESSION = records.Event._fields.index("session")
 _ROUNDING = 1e-9
 
 
@@ -103,13 +102,13 @@ def find_cut_days(days: Mapping[int, int], shares: Iterable[float]) -> CutDays:
     return cut_days
 
 
-def find_cut_seconds(seconds: Mapping[int, int], cut_days: CutDays) -> Cutoffs:
+def find_cut_seconds(seconds: Mapping[int, int], cut_days: CutDays) -> splits.Cutoffs:
     """The cut-offs from the number of events in each second of their days."""
     cuts = []
     for day, place in cut_days:
         of_day = {time: n for time, n in seconds.items() if time // DAY_S == day}
         cuts.append(_locate(of_day, place)[0])
-    return Cutoffs(*cuts) if cuts else Cutoffs(0, 0)
+    return splits.Cutoffs(*cuts) if cuts else splits.Cutoffs(0, 0)
 
 
 def _locate(counts: Mapping[int, int], place: int) -> tuple[int, int]:

@@ -22,8 +22,7 @@ from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.utils.shared import Shared
 
-from pipelines.transforms.beam_job import count_records
-from pipelines.transforms.tfrecords import read_frames
+from pipelines.transforms import beam_job, sharded_output
 from tfrs_twotower.artifacts import shard_of
 from tfrs_twotower.errors import CorruptArtifact, EmbeddingError
 from tfrs_twotower.specs import FeatureSpec
@@ -162,7 +161,7 @@ class _EmbedShard(beam.DoFn):
         records = _read_records(element[0])
         while batch := list(itertools.islice(records, self._job.batch_size)):
             (ids, titles, vectors), unusable = self._embedder(batch)
-            count_records(len(batch))
+            beam_job.count_records(len(batch))
             for row in np.flatnonzero(unusable):
                 yield beam.pvalue.TaggedOutput(BAD, ids[row])
             shards = np.array([shard_of(name.decode(), self._job.num_shards) for name in ids])
@@ -204,7 +203,7 @@ def _refuse(found: tuple[int, list[bytes]], job: EmbeddingJob) -> None:
 
 def _read_records(path: str) -> Iterator[bytes]:
     with FileSystems.open(path, compression_type=_AS_IT_IS) as raw, gzip.open(raw) as stream:
-        for number, record in enumerate(read_frames(cast(IO[bytes], stream)), 1):
+        for number, record in enumerate(sharded_output.read_frames(cast(IO[bytes], stream)), 1):
             if record is None:
                 raise CorruptArtifact(
                     f"{path}: record {number} does not match its checksum. Run preprocess again."

@@ -6,9 +6,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam import pvalue
 
-from pipelines.transforms.query_examples import finish_evaluation
-from pipelines.transforms.reading import COUNTS
-from pipelines.transforms.sharded_output import ITEMS
+from pipelines.transforms import query_examples, reading, sharded_output
 from tfrs_twotower.artifacts import shard_of
 from tfrs_twotower.specs import SPLITS
 
@@ -33,7 +31,9 @@ class FinishEvaluations(beam.PTransform):
         drafts, tallies = tables
         if self._known_only:
             drafts = _keep_known(drafts, tallies)
-        return drafts | beam.FlatMap(_finish, self._num_shards).with_outputs(COUNTS, main=ITEMS)
+        return drafts | beam.FlatMap(_finish, self._num_shards).with_outputs(
+            reading.COUNTS, main=sharded_output.ITEMS
+        )
 
 
 def _keep_known(drafts: beam.PCollection, tallies: beam.PCollection) -> beam.PCollection:
@@ -86,7 +86,10 @@ def _finish(draft: Any, num_shards: int) -> Iterator[Any]:
     (split, query_id), (example, gains) = draft
     name = SPLITS[split]
     if not gains:
-        yield pvalue.TaggedOutput(COUNTS, (f"{name}_queries_empty", 1))
+        yield pvalue.TaggedOutput(reading.COUNTS, (f"{name}_queries_empty", 1))
         return
-    yield pvalue.TaggedOutput(COUNTS, (f"{name}_queries", 1))
-    yield (name, shard_of(query_id, num_shards)), (query_id, finish_evaluation(example, gains))
+    yield pvalue.TaggedOutput(reading.COUNTS, (f"{name}_queries", 1))
+    yield (
+        (name, shard_of(query_id, num_shards)),
+        (query_id, query_examples.finish_evaluation(example, gains)),
+    )

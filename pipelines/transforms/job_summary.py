@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipelines.transforms import reading, splits, table_sources
 from pipelines.transforms.cutoffs import Window, window_times
-from pipelines.transforms.quarantine import ReasonSummary
-from pipelines.transforms.splits import Cutoffs
-from pipelines.transforms.table_sources import Source
 from tfrs_twotower.specs import SPLITS
 
 _MANIFEST_COUNTS = (
@@ -37,10 +35,10 @@ class JobSummary:
 
     directory: Path
     counts: Mapping[str, int]
-    reasons: Mapping[tuple[str, str], ReasonSummary]
+    reasons: Mapping[tuple[str, str], reading.ReasonSummary]
     """Number of bad records by table and reason, with position and key of the first ones."""
     windows: Mapping[int, Window]
-    cutoffs: Cutoffs | None
+    cutoffs: splits.Cutoffs | None
     numeric: Mapping[str, Any]
 
     def count(self, name: str) -> int:
@@ -51,7 +49,7 @@ class JobSummary:
         """Number of quarantined records of a table."""
         return sum(n for (of, _), (n, _) in self.reasons.items() if of == table)
 
-    def reasons_in_words(self, sources: Mapping[str, Source]) -> dict[str, list[str]]:
+    def reasons_in_words(self, sources: Mapping[str, table_sources.Source]) -> dict[str, list[str]]:
         """The reasons of each table with their numbers and examples, the most common first."""
         reasons: dict[str, list[str]] = {table: [] for table in sources}
         for (table, reason), (number, first) in sorted(
@@ -105,7 +103,7 @@ class JobSummary:
         return self.windows.get(split, (0, 0, 0, 0))
 
 
-def _example(source: Source, position: int, key: str) -> str:
+def _example(source: table_sources.Source, position: int, key: str) -> str:
     described = source.describe(position)
     return f"key {key!r} in {described}" if key else described
 
@@ -122,7 +120,7 @@ def read_job_summary(directory: Path) -> JobSummary:
             for (((table, reason), (number, first)),) in _lines(directory / "reasons.jsonl")
         },
         windows={int(split): tuple(window) for split, window in windows.items()},
-        cutoffs=Cutoffs(*cutoffs[0][0]) if cutoffs else None,
+        cutoffs=splits.Cutoffs(*cutoffs[0][0]) if cutoffs else None,
         numeric={name: statistics for ((name, statistics),) in _lines(directory / "numeric.jsonl")},
     )
 

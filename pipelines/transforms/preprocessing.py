@@ -15,26 +15,27 @@ from typing import Any
 import apache_beam as beam
 from apache_beam import pvalue
 
-from pipelines.transforms import sharded_output, vocabularies
-from pipelines.transforms.corpus import BuildCorpus, CountCandidates
+from pipelines.transforms import (
+    evaluated_queries,
+    numeric_statistics,
+    reading,
+    records,
+    sharded_output,
+    splits,
+    table_sources,
+    vocabularies,
+)
+from pipelines.transforms.corpus import BuildCorpus, CountCandidates, MatchCandidates
 from pipelines.transforms.cutoffs import AddSplitTime, FindCutoffs, SummariseWindows, training_end
-from pipelines.transforms.evaluated_queries import FinishEvaluations
-from pipelines.transforms.membership import MatchCandidates
-from pipelines.transforms.numeric_statistics import ExtractNumbers, NumericStatistics
-from pipelines.transforms.quarantine import ReportQuarantine, SummariseReasons
 from pipelines.transforms.queries import REFIT_OUTPUT, BuildQueries
-from pipelines.transforms.reading import ReadTable
-from pipelines.transforms.records import EntityParser, Event, EventParser
-from pipelines.transforms.splits import given_cutoffs
-from pipelines.transforms.table_sources import Source
-from pipelines.transforms.wordpieces import CountWords
+from pipelines.transforms.vocabularies import CountWords
 from tfrs_twotower.config import PreprocessConfig
 from tfrs_twotower.features.wordpiece_list import MOST_WORDS
 from tfrs_twotower.specs import FeatureSpec, NumericFeature, TemporalSplit
 
 SUMMARY = ".summary"
 """Directory of the job's summary, which the stage reads and removes."""
-_LABEL = Event._fields.index("label")
+_LABEL = records.Event._fields.index("label")
 _EXAMPLES = ("train", REFIT_OUTPUT, "validation", "test", "corpus")
 _SUMMARY_FILES = ("counts", "reasons", "windows", "cutoffs", "numeric")
 
@@ -46,7 +47,7 @@ class Preprocess(beam.PTransform):
         self,
         spec: FeatureSpec,
         config: PreprocessConfig,
-        sources: Mapping[str, Source],
+        sources: Mapping[str, table_sources.Source],
         directory: str,
     ) -> None:
         super().__init__()
@@ -78,7 +79,7 @@ class Preprocess(beam.PTransform):
         train_end = _train_end(windows, cutoffs)
         tallies = (queries.tallies, train_end) | CountCandidates(config.recent_days)
         corpus = (matched.candidates, tallies) | BuildCorpus(spec, shards)
-        evaluated = (queries.evaluations, tallies) | FinishEvaluations(
+        evaluated = (queries.evaluations, tallies) | evaluated_queries.FinishEvaluations(
             spec.split.known_candidates_only, shards
         )
         numeric = self._numeric(queries.trained, corpus.trained)
@@ -92,9 +93,9 @@ class Preprocess(beam.PTransform):
         )
         items = [queries.items, corpus.items, evaluated.items]
         items.extend(self._vocabularies(queries.trained, corpus.trained))
-        items.append(bad_records | ReportQuarantine(self._sources, shards))
+        items.append(bad_records | reading.ReportQuarantine(self._sources, shards))
         items.append(counts | "Counts" >> _to_summary("counts"))
-        items.append(bad_records | SummariseReasons() | "Reasons" >> _to_summary("reasons"))
+        items.append(bad_records | reading.SummariseReasons() | "Reasons" >> _to_summary("reasons"))
         items.append(windows | "Windows" >> _to_summary("windows"))
         if cutoffs is not None:
             items.append(
@@ -113,13 +114,15 @@ class Preprocess(beam.PTransform):
     def _read(self, root: beam.Pipeline) -> dict[str, Any]:
         spec = self._spec
         parsers: dict[str, Any] = {
-            "interactions": EventParser(spec.interactions),
-            "candidates": EntityParser(spec.candidates, spec.candidate.features, "candidate"),
+            "interactions": records.EventParser(spec.interactions),
+            "candidates": records.EntityParser(
+                spec.candidates, spec.candidate.features, "candidate"
+            ),
         }
         if spec.queries is not None:
-            parsers["queries"] = EntityParser(spec.queries, spec.query.features, "query")
+            parsers["queries"] = records.EntityParser(spec.queries, spec.query.features, "query")
         return {
-            table: root | f"Read_{table}" >> ReadTable(self._sources[table], parse)
+            table: root | f"Read_{table}" >> reading.ReadTable(self._sources[table], parse)
             for table, parse in parsers.items()
         }
 
@@ -127,7 +130,7 @@ class Preprocess(beam.PTransform):
         split = self._spec.split
         if not isinstance(split, TemporalSplit):
             return None
-        given = given_cutoffs(split)
+        given = splits.given_cutoffs(split)
         if given is not None:
             return root | "GivenCutoffs" >> beam.Create([given])
         return timed | "Times" >> beam.Map(lambda event: event[0]) | FindCutoffs(split)
@@ -143,13 +146,16 @@ class Preprocess(beam.PTransform):
             numeric = [feature for feature in features if isinstance(feature, NumericFeature)]
             if not numeric:
                 continue
-            values = trained | f"Numbers_{side}" >> ExtractNumbers(side, features)
+            values = trained | f"Numbers_{side}" >> numeric_statistics.ExtractNumbers(
+                side, features
+            )
             for feature in numeric:
                 name = f"{side}.{feature.name}"
                 results.append(
                     values
                     | f"Only_{name}" >> beam.Filter(lambda item, name=name: item[0] == name)
-                    | f"Statistics_{name}" >> beam.CombinePerKey(NumericStatistics(feature))
+                    | f"Statistics_{name}"
+                    >> beam.CombinePerKey(numeric_statistics.NumericStatistics(feature))
                 )
         return results | "AllNumeric" >> beam.Flatten() if results else None
 

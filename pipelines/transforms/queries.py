@@ -7,17 +7,14 @@ from typing import Any
 import apache_beam as beam
 from apache_beam import pvalue
 
-from pipelines.transforms.membership import first_of
-from pipelines.transforms.quarantine import bad_record
-from pipelines.transforms.query_events import EVALUATED, QueryEvent, QueryEvents
-from pipelines.transforms.query_examples import QueryExampleBuilder
-from pipelines.transforms.reading import BAD, COUNTS
-from pipelines.transforms.records import TRAINED, Entity, Event, missing_values
-from pipelines.transforms.sharded_output import ITEMS
-from pipelines.transforms.splits import (
-    Cutoffs,
-    split_by_name,
-    split_by_order,
+from pipelines.transforms import (
+    corpus,
+    query_events,
+    query_examples,
+    reading,
+    records,
+    sharded_output,
+    splits,
 )
 from tfrs_twotower import specs
 from tfrs_twotower.artifacts import shard_of
@@ -28,8 +25,8 @@ EVALUATIONS = "evaluations"
 TALLIES = "tallies"
 WINDOWS = "windows"
 _ENTITY, _EVENT = 0, 1
-_POSITION = Event._fields.index("position")
-_TIME = Event._fields.index("timestamp")
+_POSITION = records.Event._fields.index("position")
+_TIME = records.Event._fields.index("timestamp")
 Timed = tuple[int, tuple[Any, ...]]
 SplitRule = Callable[[int, tuple[Any, ...]], int | str]
 """From the split time and the event to the split, or to the reason why the event has none."""
@@ -64,7 +61,13 @@ class BuildQueries(beam.PTransform):
             | beam.Flatten()
             | beam.GroupByKey()
             | beam.ParDo(self._do, cutoffs).with_outputs(
-                EVALUATIONS, TALLIES, WINDOWS, TRAINED, BAD, COUNTS, main=ITEMS
+                EVALUATIONS,
+                TALLIES,
+                WINDOWS,
+                records.TRAINED,
+                reading.BAD,
+                reading.COUNTS,
+                main=sharded_output.ITEMS,
             )
         )
 
@@ -75,33 +78,33 @@ class _BuildQuery(beam.DoFn):
         self._num_shards = num_shards
         self._limit = limit
         self._id_columns = [spec.queries.id if spec.queries else spec.interactions.query_id]
-        self._builder = QueryExampleBuilder(spec)
+        self._builder = query_examples.QueryExampleBuilder(spec)
 
     def process(
-        self, group: tuple[str, Iterable[tuple[int, Any]]], cutoffs: Cutoffs | None
+        self, group: tuple[str, Iterable[tuple[int, Any]]], cutoffs: splits.Cutoffs | None
     ) -> Iterator[Any]:
         query_id, members = group
-        entity, repeats = first_of(record for kind, record in members if kind == _ENTITY)
+        entity, repeats = corpus.first_of(record for kind, record in members if kind == _ENTITY)
         for position in repeats:
-            record = bad_record("queries", position, query_id, "duplicate query id")
-            yield pvalue.TaggedOutput(BAD, record)
+            record = reading.bad_record("queries", position, query_id, "duplicate query id")
+            yield pvalue.TaggedOutput(reading.BAD, record)
         timed = _TimedEvents(members)
-        events = QueryEvents(self._limit)
+        events = query_events.QueryEvents(self._limit)
         split_of = self._split_rule(entity, timed, cutoffs)
         yield from self._gather(query_id, timed, split_of, events)
         if not any(of_split.count for of_split in events.splits):
             if entity is not None:
-                yield pvalue.TaggedOutput(COUNTS, ("queries_without_interactions", 1))
+                yield pvalue.TaggedOutput(reading.COUNTS, ("queries_without_interactions", 1))
             return
         events.sort()
         values = (
-            missing_values(self._spec.query.features, self._id_columns, query_id)
+            records.missing_values(self._spec.query.features, self._id_columns, query_id)
             if entity is None
-            else Entity(*entity).values
+            else records.Entity(*entity).values
         )
         if entity is None and self._spec.queries is not None:
             number = sum(of_split.count for of_split in events.splits)
-            yield pvalue.TaggedOutput(COUNTS, ("interactions_without_query_record", number))
+            yield pvalue.TaggedOutput(reading.COUNTS, ("interactions_without_query_record", number))
         yield from self._examples(query_id, values, events, self._with_split(timed, split_of))
         yield from self._windows(query_id, values, events)
         yield from self._evaluations(query_id, values, events, cutoffs)
@@ -111,14 +114,14 @@ class _BuildQuery(beam.DoFn):
         query_id: str,
         timed: Iterable[Timed],
         split_of: SplitRule,
-        events: QueryEvents,
+        events: query_events.QueryEvents,
     ) -> Iterator[Any]:
         """Adds every event to its split; yields interactions, tallies and bad records."""
         shard = shard_of(query_id, self._num_shards)
         for split, event in self._with_split(timed, split_of):
             if isinstance(split, str):
-                record = bad_record("interactions", event.position, query_id, split)
-                yield pvalue.TaggedOutput(BAD, record)
+                record = reading.bad_record("interactions", event.position, query_id, split)
+                yield pvalue.TaggedOutput(reading.BAD, record)
                 continue
             events.add(split, event)
             time, position, candidate_id, label, weight, positive = event
@@ -131,21 +134,23 @@ class _BuildQuery(beam.DoFn):
 
     def _with_split(
         self, timed: Iterable[Timed], split_of: SplitRule
-    ) -> Iterator[tuple[int | str, QueryEvent]]:
+    ) -> Iterator[tuple[int | str, query_events.QueryEvent]]:
         min_label = self._spec.relevance.min_label
         for split_time, event in timed:
             _, candidate_id, time, label, weight, _, _, position = event
             positive = min_label is None or label >= min_label
-            query_event = QueryEvent(time, position, candidate_id, label, weight, positive)
+            query_event = query_events.QueryEvent(
+                time, position, candidate_id, label, weight, positive
+            )
             yield split_of(split_time, event), query_event
 
     def _split_rule(
-        self, entity: tuple[Any, ...] | None, timed: Iterable[Timed], cutoffs: Cutoffs | None
+        self, entity: tuple[Any, ...] | None, timed: Iterable[Timed], cutoffs: splits.Cutoffs | None
     ) -> SplitRule:
         """The rule that splits the events of this query."""
         split = self._spec.split
         if isinstance(split, specs.PerQueryLastSplit):
-            by_order = split_by_order(split, ((e[_TIME], e[_POSITION]) for _, e in timed))
+            by_order = splits.split_by_order(split, ((e[_TIME], e[_POSITION]) for _, e in timed))
             return lambda _, event: by_order(event[_TIME], event[_POSITION])
         if isinstance(split, specs.GivenSplit):
             return self._given_rule(split, entity)
@@ -153,16 +158,16 @@ class _BuildQuery(beam.DoFn):
         return lambda split_time, _: cutoffs.split_at(split_time)
 
     def _given_rule(self, split: specs.GivenSplit, entity: tuple[Any, ...] | None) -> SplitRule:
-        column = Event._fields.index("split")
+        column = records.Event._fields.index("split")
         allowed = ", ".join((split.train, split.validation, split.test))
         on_event = self._spec.interactions.split is not None
-        of_query = "" if entity is None else Entity(*entity).split
+        of_query = "" if entity is None else records.Entity(*entity).split
 
         def rule(_: int, event: tuple[Any, ...]) -> int | str:
             if not on_event and entity is None:
                 return "its query has no record, so its split is not known"
             name = event[column] if on_event else of_query
-            code = split_by_name(split, name)
+            code = splits.split_by_name(split, name)
             return f"split '{name}' is none of {allowed}" if code is None else code
 
         return rule
@@ -171,8 +176,8 @@ class _BuildQuery(beam.DoFn):
         self,
         query_id: str,
         values: Any,
-        events: QueryEvents,
-        with_split: Iterable[tuple[int | str, QueryEvent]],
+        events: query_events.QueryEvents,
+        with_split: Iterable[tuple[int | str, query_events.QueryEvent]],
     ) -> Iterator[Any]:
         shard = shard_of(query_id, self._num_shards)
         dropped = 0
@@ -195,30 +200,36 @@ class _BuildQuery(beam.DoFn):
             for item in examples:
                 number += 1
                 yield (name, shard), item
-            yield pvalue.TaggedOutput(COUNTS, (f"{name}_examples", number))
+            yield pvalue.TaggedOutput(reading.COUNTS, (f"{name}_examples", number))
         if dropped:
-            yield pvalue.TaggedOutput(COUNTS, ("events_without_example", dropped))
+            yield pvalue.TaggedOutput(reading.COUNTS, ("events_without_example", dropped))
 
     @staticmethod
-    def _windows(query_id: str, values: Any, events: QueryEvents) -> Iterator[Any]:
+    def _windows(query_id: str, values: Any, events: query_events.QueryEvents) -> Iterator[Any]:
         for split, own in enumerate(events.splits):
             if own.count:
                 window = (own.count, own.num_positives, own.first_s, own.last_s)
                 yield pvalue.TaggedOutput(WINDOWS, (split, window))
         if events.splits[specs.TRAIN].count:
-            yield pvalue.TaggedOutput(COUNTS, ("train_queries", 1))
-            yield pvalue.TaggedOutput(TRAINED, (events.splits[specs.TRAIN].count, values, query_id))
+            yield pvalue.TaggedOutput(reading.COUNTS, ("train_queries", 1))
+            yield pvalue.TaggedOutput(
+                records.TRAINED, (events.splits[specs.TRAIN].count, values, query_id)
+            )
 
     def _evaluations(
-        self, query_id: str, values: Any, events: QueryEvents, cutoffs: Cutoffs | None
+        self,
+        query_id: str,
+        values: Any,
+        events: query_events.QueryEvents,
+        cutoffs: splits.Cutoffs | None,
     ) -> Iterator[Any]:
         rules = self._spec.split
-        for split in EVALUATED:
+        for split in query_events.EVALUATED:
             name = specs.SPLITS[split]
             if not events.splits[split].count:
                 continue
             if rules.known_queries_only and not events.splits[specs.TRAIN].count:
-                yield pvalue.TaggedOutput(COUNTS, (f"{name}_queries_unknown", 1))
+                yield pvalue.TaggedOutput(reading.COUNTS, (f"{name}_queries_unknown", 1))
                 continue
             seen = events.seen_before(split) if rules.new_pairs_only else set()
             has_label = self._spec.interactions.label is not None
@@ -228,7 +239,7 @@ class _BuildQuery(beam.DoFn):
                 if candidate_id not in seen
             ]
             if not gains:
-                yield pvalue.TaggedOutput(COUNTS, (f"{name}_queries_empty", 1))
+                yield pvalue.TaggedOutput(reading.COUNTS, (f"{name}_queries_empty", 1))
                 continue
             draft = self._builder.evaluation(
                 query_id, values, events, split, cutoffs=cutoffs, seen=sorted(seen)

@@ -4,18 +4,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
-from pipelines.transforms import tfrecords
-from pipelines.transforms.query_events import QueryEvent, QueryEvents
-from pipelines.transforms.records import Value, from_event
-from pipelines.transforms.splits import Cutoffs
-from tfrs_twotower.specs import (
-    MISSING_TIME,
-    TRAIN,
-    VALIDATION,
-    Feature,
-    FeatureSpec,
-    HistoryFeature,
-)
+from pipelines.transforms import query_events, records, splits
+from pipelines.transforms import sharded_output as tfrecords
+from tfrs_twotower import specs
 
 ExampleItem = tuple[int, str, str, bytes]
 
@@ -70,11 +61,13 @@ def _move_to_end(recent: dict[str, None], candidate_ids: Iterable[str]) -> None:
 class QueryExampleBuilder:
     """Builds the training examples, refit examples and evaluated queries of a query."""
 
-    def __init__(self, spec: FeatureSpec) -> None:
-        self._features: tuple[Feature, ...] = spec.query.features
+    def __init__(self, spec: specs.FeatureSpec) -> None:
+        self._features: tuple[specs.Feature, ...] = spec.query.features
         self._histories = spec.histories
         self._event_times = [
-            f for f in spec.query.features if from_event(f) and not isinstance(f, HistoryFeature)
+            f
+            for f in spec.query.features
+            if records.from_event(f) and not isinstance(f, specs.HistoryFeature)
         ]
         self._new_pairs_only = spec.split.new_pairs_only
         self._has_time = spec.interactions.timestamp is not None
@@ -82,7 +75,11 @@ class QueryExampleBuilder:
         """Whether the history of a training example depends on the events before it."""
 
     def interactions(
-        self, query_id: str, values: Sequence[Value], events: QueryEvents, split: int
+        self,
+        query_id: str,
+        values: Sequence[records.Value],
+        events: query_events.QueryEvents,
+        split: int,
     ) -> Iterator[ExampleItem]:
         """Examples of the split's positive events, `(timestamp, query id, candidate id, bytes)`.
 
@@ -97,7 +94,7 @@ class QueryExampleBuilder:
             return
         shown = events.before(split + 1)
         is_own = [True] * len(shown)
-        if split != TRAIN:
+        if split != specs.TRAIN:
             members = set(own)
             is_own = [event in members for event in shown]
         histories = [self._histories_of(feature, shown, split) for feature in self._histories]
@@ -115,16 +112,16 @@ class QueryExampleBuilder:
     def older_training(
         self,
         query_id: str,
-        values: Sequence[Value],
-        events: QueryEvents,
-        older: Iterable[QueryEvent],
+        values: Sequence[records.Value],
+        events: query_events.QueryEvents,
+        older: Iterable[query_events.QueryEvent],
     ) -> Iterator[ExampleItem]:
         """Examples of training events beyond those that are kept; not if `needs_order`.
 
         The older events may come in any order. Where only new pairs count, the first one in time
         of each pair that has no kept positive event is an example.
         """
-        kept = events.splits[TRAIN].kept
+        kept = events.splits[specs.TRAIN].kept
         others = [
             (latest_candidates(_as_past(kept, feature), feature.max_length + 1), feature)
             for feature in self._histories
@@ -140,14 +137,18 @@ class QueryExampleBuilder:
             ]
             yield self._example(static, query_id, event, histories)
 
-    def _static(self, query_id: str, values: Sequence[Value]) -> Any:
+    def _static(self, query_id: str, values: Sequence[records.Value]) -> Any:
         static = tfrecords.Example()
         tfrecords.put_values(static, self._features, values)
         tfrecords.put_texts(static, "_query_id", (query_id,))
         return static
 
     def _example(
-        self, static: Any, query_id: str, event: QueryEvent, histories: Sequence[tuple[str, ...]]
+        self,
+        static: Any,
+        query_id: str,
+        event: query_events.QueryEvent,
+        histories: Sequence[tuple[str, ...]],
     ) -> ExampleItem:
         example = tfrecords.Example()
         example.CopyFrom(static)
@@ -163,11 +164,11 @@ class QueryExampleBuilder:
     def evaluation(
         self,
         query_id: str,
-        values: Sequence[Value],
-        events: QueryEvents,
+        values: Sequence[records.Value],
+        events: query_events.QueryEvents,
         split: int,
         *,
-        cutoffs: Cutoffs | None,
+        cutoffs: splits.Cutoffs | None,
         seen: Sequence[str],
     ) -> bytes:
         """The evaluated query at the cut-off of a split, without its relevant candidates.
@@ -182,7 +183,7 @@ class QueryExampleBuilder:
             tfrecords.put_value(example, feature, history)
         time = events.splits[split].first_s or 0
         if cutoffs is not None:
-            time = cutoffs.validation_from if split == VALIDATION else cutoffs.test_from
+            time = cutoffs.validation_from if split == specs.VALIDATION else cutoffs.test_from
         self._put_time(example, time)
         tfrecords.put_texts(example, "_query_id", (query_id,))
         tfrecords.put_number(example, "_timestamp", time)
@@ -191,14 +192,14 @@ class QueryExampleBuilder:
         return tfrecords.serialise(example)
 
     def _histories_of(
-        self, feature: HistoryFeature, shown: Sequence[QueryEvent], split: int
+        self, feature: specs.HistoryFeature, shown: Sequence[query_events.QueryEvent], split: int
     ) -> list[tuple[str, ...]]:
         """A history for each event; one more is kept where the own candidate is left out."""
         past = _as_past(shown, feature)
         length = feature.max_length
         if feature.window == "before":
             return list(histories_before(past, length))
-        if split == TRAIN:
+        if split == specs.TRAIN:
             all_others = latest_candidates(past, length + 1)
             return [without(all_others, event.candidate_id, length) for event in shown]
         earlier = histories_before(past, length + 1)
@@ -209,7 +210,7 @@ class QueryExampleBuilder:
 
     def _put_time(self, example: Any, time: int) -> None:
         for feature in self._event_times:
-            tfrecords.put_value(example, feature, time if self._has_time else MISSING_TIME)
+            tfrecords.put_value(example, feature, time if self._has_time else specs.MISSING_TIME)
 
 
 def finish_evaluation(draft: bytes, gains: Sequence[tuple[str, float]]) -> bytes:
@@ -220,15 +221,17 @@ def finish_evaluation(draft: bytes, gains: Sequence[tuple[str, float]]) -> bytes
     return tfrecords.serialise(example)
 
 
-def _first_of_pairs(events: Iterable[QueryEvent]) -> Iterable[QueryEvent]:
+def _first_of_pairs(events: Iterable[query_events.QueryEvent]) -> Iterable[query_events.QueryEvent]:
     """The first event in time of each candidate, in whatever order a runner brings them."""
-    first: dict[str, QueryEvent] = {}
+    first: dict[str, query_events.QueryEvent] = {}
     for event in events:
         first[event.candidate_id] = min(event, first.get(event.candidate_id, event))
     return first.values()
 
 
-def _as_past(events: Sequence[QueryEvent], feature: HistoryFeature) -> list[Past]:
+def _as_past(
+    events: Sequence[query_events.QueryEvent], feature: specs.HistoryFeature
+) -> list[Past]:
     return [
         Past(event.timestamp, event.candidate_id, event.positive or not feature.positives_only)
         for event in events

@@ -1,22 +1,96 @@
-"""Reads a table: good records as plain tuples, and bad records and counts as further outputs."""
+"""Reads a table: good records as plain tuples, bad ones into quarantine, with a summary of why."""
 
-from collections.abc import Callable, Iterable, Sequence
+import heapq
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
 from apache_beam import pvalue
 
-from pipelines.transforms.beam_job import count_records
+from pipelines.transforms import beam_job, table_files, table_sources
 from pipelines.transforms.cells import BadCell
-from pipelines.transforms.quarantine import bad_record
-from pipelines.transforms.table_files import UnreadableFile, position_of, read_table_file
-from pipelines.transforms.table_sources import Source
+from tfrs_twotower.artifacts import shard_of
 from tfrs_twotower.errors import DataError
 
+STAGE = "preprocess"
+_NUM_EXAMPLES = 3
+_LONGEST_VALUE = 200
+_LONGEST_KEY = 60
+BadRecord = tuple[str, int, str, str, str]
+ReasonSummary = tuple[int, list[tuple[int, str]]]
+"""The number of records, and position and key of the first ones."""
 RECORDS, BAD, COUNTS = "records", "bad", "counts"
 """Tags of outputs: good records, bad records, and `(name, number)` pairs that are added up."""
 _REPORT_EVERY = 10_000
 Parser = Callable[[int, Sequence[Any]], tuple[Any, ...]]
+
+
+def bad_record(table: str, position: int, key: str, reason: str, value: Any = "") -> BadRecord:
+    """Describes a bad record; long values are cut."""
+    shown = "" if value in ("", None) else repr(value)[:_LONGEST_VALUE]
+    return (table, position, key, reason, shown)
+
+
+class ReportQuarantine(beam.PTransform):
+    """Bad records to output lines, `((name, shard), (position, json line))`."""
+
+    def __init__(self, sources: Mapping[str, table_sources.Source], num_shards: int) -> None:
+        super().__init__()
+        self._sources = dict(sources)
+        self._num_shards = num_shards
+
+    def expand(self, bad: beam.PCollection) -> beam.PCollection:
+        """Makes one JSON line of each record, with its position in words."""
+        return bad | beam.Map(_as_line, self._sources, self._num_shards)
+
+
+def _as_line(
+    record: BadRecord, sources: Mapping[str, table_sources.Source], num_shards: int
+) -> tuple[tuple[str, int], tuple[int, str]]:
+    table, position, key, reason, value = record
+    line = {
+        "stage": STAGE,
+        "table": table,
+        "key": key,
+        "reason": f"{reason} (found {value})" if value else reason,
+        "source": sources[table].describe(position),
+    }
+    shard = shard_of(f"{table}:{position}", num_shards)
+    text = json.dumps(line, ensure_ascii=False, sort_keys=True)
+    return (f"quarantine/{table}", shard), (position, text)
+
+
+class SummariseReasons(beam.PTransform):
+    """Bad records to `((table, reason), summary)`."""
+
+    def expand(self, bad: beam.PCollection) -> beam.PCollection:
+        """Counts each reason and keeps its first records as examples."""
+        return bad | beam.Map(_by_reason) | beam.CombinePerKey(_FirstRecords())
+
+
+def _by_reason(record: BadRecord) -> tuple[tuple[str, str], tuple[int, str]]:
+    table, position, key, reason, _ = record
+    return (table, reason), (position, key[:_LONGEST_KEY])
+
+
+class _FirstRecords(beam.CombineFn):
+    def create_accumulator(self) -> ReasonSummary:
+        return 0, []
+
+    def add_input(self, accumulator: ReasonSummary, element: tuple[int, str]) -> ReasonSummary:
+        return self.merge_accumulators([accumulator, (1, [element])])
+
+    def merge_accumulators(self, accumulators: Iterable[ReasonSummary]) -> ReasonSummary:
+        number = 0
+        examples: list[tuple[int, str]] = []
+        for more, first in accumulators:
+            number += more
+            examples.extend(first)
+        return number, heapq.nsmallest(_NUM_EXAMPLES, examples)
+
+    def extract_output(self, accumulator: ReasonSummary) -> ReasonSummary:
+        return accumulator
 
 
 class ReadTable(beam.PTransform):
@@ -26,7 +100,7 @@ class ReadTable(beam.PTransform):
     (`("read_<table>", number)`).
     """
 
-    def __init__(self, source: Source, parse: Parser) -> None:
+    def __init__(self, source: table_sources.Source, parse: Parser) -> None:
         super().__init__()
         self._source = source
         self._parse = parse
@@ -43,7 +117,7 @@ class ReadTable(beam.PTransform):
 
 
 class _ReadFile(beam.DoFn):
-    def __init__(self, source: Source, parse: Parser) -> None:
+    def __init__(self, source: table_sources.Source, parse: Parser) -> None:
         self._source = source
         self._parse = parse
 
@@ -52,13 +126,15 @@ class _ReadFile(beam.DoFn):
         path = source.files[file_number]
         number_read = unreported = 0
         try:
-            for number, cells, reason in read_table_file(path, source.file_format, source.columns):
+            for number, cells, reason in table_files.read_table_file(
+                path, source.file_format, source.columns
+            ):
                 number_read += 1
                 unreported += 1
                 if unreported == _REPORT_EVERY:
-                    count_records(unreported)
+                    beam_job.count_records(unreported)
                     unreported = 0
-                position = position_of(file_number, number)
+                position = table_files.position_of(file_number, number)
                 if cells is None:
                     yield _bad(source, position, "", reason)
                     continue
@@ -66,16 +142,18 @@ class _ReadFile(beam.DoFn):
                     yield tuple(parse(position, cells))
                 except BadCell as bad:
                     yield _bad(source, position, _key(cells), bad.reason, bad.value)
-        except UnreadableFile as cause:
+        except table_files.UnreadableFile as cause:
             raise DataError(
                 f"{source.table}: {cause}, after {number_read} records. Check the file: it may "
                 "have been cut off while it was written or copied."
             ) from cause
-        count_records(unreported)
+        beam_job.count_records(unreported)
         yield pvalue.TaggedOutput(COUNTS, (f"read_{source.table}", number_read))
 
 
-def _bad(source: Source, position: int, key: str, reason: str, value: Any = "") -> Any:
+def _bad(
+    source: table_sources.Source, position: int, key: str, reason: str, value: Any = ""
+) -> Any:
     return pvalue.TaggedOutput(BAD, bad_record(source.table, position, key, reason, value))
 
 

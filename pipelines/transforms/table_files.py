@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from pipelines.transforms.tfrecords import read_frames
+from pipelines.transforms.sharded_output import read_frames
 from tfrs_twotower.specs.tables import TableFormat
 
 _FILE_SHIFT = 44

@@ -12,8 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam.io.filesystems import FileSystems
 
-from pipelines.transforms import table_files
-from pipelines.transforms.tfrecords import read_frames
+from pipelines.transforms import sharded_output, table_files
 from tfrs_twotower.artifacts import sha256_file
 from tfrs_twotower.errors import DataError, did_you_mean
 from tfrs_twotower.specs.tables import Table, TableFormat
@@ -191,7 +190,7 @@ def _read_columns(path: str, file_format: TableFormat) -> tuple[list[str], bool,
             return _read_json_columns(stream)
         names: dict[str, None] = {}
         has_records = False
-        for payload in itertools.islice(read_frames(stream), _CHECKED_RECORDS):
+        for payload in itertools.islice(sharded_output.read_frames(stream), _CHECKED_RECORDS):
             has_records = True
             names.update(dict.fromkeys(table_files.example_values(payload or b"")))
         return list(names), has_records, False

@@ -9,24 +9,19 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
+from serving.bundle import loading, parity, publishing, tower_checks, writing
 from serving.bundle.gate import MEASURES
-from serving.bundle.loading import LoadedModel
 from serving.bundle.measures import measure_model, measure_retrieval
-from serving.bundle.parity import check_lists
-from serving.bundle.publishing import WrittenBundle
-from serving.bundle.tower_checks import check_towers
-from serving.bundle.writing import write_bundle
+from serving.graph import signatures
 from serving.graph import signatures as names
 from serving.graph.release import Release, ReleaseSettings
-from serving.graph.towers import query_vectors
 from tfrs_twotower.artifacts import Lineage, fingerprint
 from tfrs_twotower.config import BundleConfig, ExportConfig, GateConfig, IndexConfig
 from tfrs_twotower.data.corpus import Corpus, checked_vectors
 from tfrs_twotower.data.query_set import QuerySet
 from tfrs_twotower.documents import parse
 from tfrs_twotower.errors import BundleError, ConfigError
-from tfrs_twotower.index.quality import resolve_kind
-from tfrs_twotower.index.storage import Index
+from tfrs_twotower.index import quality, storage
 from tfrs_twotower.ranking import FloatArray
 from tfrs_twotower.towers.protocol import TwoTowers
 
@@ -36,7 +31,7 @@ _COMPARED_QUERIES = 32
 
 def export_bundle(
     towers: TwoTowers | None,
-    candidates: Corpus | Index,
+    candidates: Corpus | storage.Index,
     directory: Path | str,
     *,
     name: str,
@@ -48,7 +43,7 @@ def export_bundle(
     allowed_batch_sizes: Sequence[int] = (1, 8, 64),
     keep_versions: int = 3,
     gate: GateConfig | None = None,
-) -> WrittenBundle:
+) -> publishing.WrittenBundle:
     """Publishes the next version of a bundle, for TensorFlow Serving or `twotower serve`.
 
     A candidate's score is the inner product of its vector with that of the query tower; nothing is
@@ -95,9 +90,9 @@ def export_bundle(
     checked_vectors(corpus.vectors, "export_bundle, candidates")
     embedding_dim = corpus.vectors.shape[1]
     if towers is None:
-        towers = query_vectors(embedding_dim)
+        towers = signatures.query_vectors(embedding_dim)
     else:
-        check_towers(towers, embedding_dim)
+        tower_checks.check_towers(towers, embedding_dim)
     if queries is None:
         queries = _embedded(towers, judged, embedding_dim)
     else:
@@ -113,7 +108,7 @@ def export_bundle(
 
 def publish_release(
     directory: Path, release: Release, judged: QuerySet | None = None
-) -> WrittenBundle:
+) -> publishing.WrittenBundle:
     """Publishes a release of towers or vectors made elsewhere, after its answers were checked.
 
     Args:
@@ -125,13 +120,13 @@ def publish_release(
         BundleError: see `export_bundle`.
     """
 
-    def check(model: LoadedModel) -> Mapping[str, Any]:
-        check_lists(model, _compared_queries(model, release, judged), release)
+    def check(model: loading.LoadedModel) -> Mapping[str, Any]:
+        parity.check_lists(model, _compared_queries(model, release, judged), release)
         measures = measure_model(model, judged, release.corpus)
         return {MEASURES: measures or measure_retrieval(release)}
 
     try:
-        return write_bundle(directory / release.settings.name, release, check)
+        return writing.write_bundle(directory / release.settings.name, release, check)
     except AssertionError as cause:
         if "untracked" not in str(cause):
             raise
@@ -142,9 +137,11 @@ def publish_release(
         ) from cause
 
 
-def _build_index(corpus: Corpus, queries: FloatArray, settings: ReleaseSettings) -> Index:
+def _build_index(corpus: Corpus, queries: FloatArray, settings: ReleaseSettings) -> storage.Index:
     config = settings.index
-    exact = resolve_kind(config, len(corpus)) == "brute_force" and config.vectors == "float32"
+    exact = (
+        quality.resolve_kind(config, len(corpus)) == "brute_force" and config.vectors == "float32"
+    )
     if not exact and not len(queries):
         raise BundleError(
             f"export_bundle: an index of kind {config.kind} with {config.vectors} vectors is "
@@ -170,7 +167,7 @@ def _embedded(towers: TwoTowers, judged: QuerySet | None, embedding_dim: int) ->
 
 
 def _compared_queries(
-    model: LoadedModel, release: Release, judged: QuerySet | None
+    model: loading.LoadedModel, release: Release, judged: QuerySet | None
 ) -> dict[str, Any]:
     """Inputs of some queries: judged ones, vectors if those are what is taken, else a blank one."""
     if judged is not None:

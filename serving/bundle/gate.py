@@ -4,8 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from serving.bundle.server_files import pinned_version
-from serving.bundle.versions import list_versions
+from serving.bundle import server_files, versions
 from tfrs_twotower.artifacts import Manifest, read_manifest
 from tfrs_twotower.config import GateConfig
 from tfrs_twotower.errors import ArtifactError, BundleError
@@ -96,7 +95,7 @@ def kept_measures(manifest: Manifest, measures: Mapping[str, float]) -> dict[str
 
 def _from_the_served_one(bundle: Path) -> Iterator[int]:
     """Versions backwards; one that was rolled back from is no standard."""
-    pinned = pinned_version(bundle)
-    for version in reversed(list_versions(bundle)):
+    pinned = server_files.pinned_version(bundle)
+    for version in reversed(versions.list_versions(bundle)):
         if pinned is None or version <= pinned:
             yield version

@@ -10,9 +10,7 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 import tensorflow as tf
 
-from serving.bundle.server_ops import SCANN_NAMESPACE, TEXT_OPS, read_ops
-from serving.bundle.versions import resolve_version
-from serving.bundle.warmup import blank
+from serving.bundle import server_files, server_ops, versions
 from serving.graph.signatures import LISTS, MODEL_VERSION, QUERY_EMBEDDING
 from tfrs_twotower.artifacts import Manifest, read_manifest, verify_files
 from tfrs_twotower.errors import BundleError, UnsupportedEnvironment
@@ -66,8 +64,10 @@ class LoadedModel:
         return {name: value.numpy() for name, value in outputs.items()}
 
     def blank(self, signature: str) -> dict[str, npt.NDArray[Any]]:
-        """Inputs of one query of which nothing is known; see `serving.bundle.warmup.blank`."""
-        return {name: blank(name, spec, 1) for name, spec in self.inputs(signature).items()}
+        """Inputs of one query of which nothing is known; see `server_files.blank`."""
+        return {
+            name: server_files.blank(name, spec, 1) for name, spec in self.inputs(signature).items()
+        }
 
     def ask(self, signature: str, inputs: Mapping[str, Any]) -> dict[str, npt.NDArray[Any]]:
         """As `call`; exclusions and restricts that are not given are none."""
@@ -116,7 +116,7 @@ def load_bundle(path: Path | str) -> LoadedBundle:
         MissingArtifact, CorruptArtifact: a file does not match the bundle's manifest.
         UnsupportedEnvironment: it needs operations that are not installed.
     """
-    directory = resolve_version(Path(path))
+    directory = versions.resolve_version(Path(path))
     manifest = read_manifest(directory, "bundle")
     verify_files(directory, manifest)
     loaded = LoadedBundle(directory, load_model(directory).model, manifest)
@@ -147,7 +147,7 @@ def load_model(directory: Path) -> LoadedModel:
         BundleError: TensorFlow cannot load it.
         UnsupportedEnvironment: it needs operations that are not installed.
     """
-    _register_ops(read_ops(directory))
+    _register_ops(server_ops.read_ops(directory))
     try:
         return LoadedModel(directory, tf.saved_model.load(str(directory)))
     except (OSError, ValueError, tf.errors.OpError) as cause:
@@ -155,9 +155,9 @@ def load_model(directory: Path) -> LoadedModel:
 
 
 def _register_ops(ops: list[str]) -> None:
-    if any(name.startswith(SCANN_NAMESPACE) for name in ops):
+    if any(name.startswith(server_ops.SCANN_NAMESPACE) for name in ops):
         load_scann()
-    if TEXT_OPS.intersection(ops):
+    if server_ops.TEXT_OPS.intersection(ops):
         try:
             import tensorflow_text  # noqa: F401
         except ImportError as cause:

@@ -8,8 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from serving.bundle.loading import LoadedModel, load_bundle
-from serving.bundle.versions import SAVED_MODEL_NAME
+from serving.bundle import loading, versions
 from serving.graph import signatures as names
 from serving.graph.release import Release
 from tfrs_twotower.data.corpus import Corpus
@@ -22,7 +21,9 @@ _LOADED_DIRECTORIES = ("variables", "assets")
 _MEMORY_OF_A_BYTE = 1.2
 
 
-def measure_model(model: LoadedModel, queries: QuerySet | None, corpus: Corpus) -> dict[str, float]:
+def measure_model(
+    model: loading.LoadedModel, queries: QuerySet | None, corpus: Corpus
+) -> dict[str, float]:
     """Recall and coverage of the cascade, and overlap of candidate generation with exact search.
 
     Args:
@@ -128,7 +129,7 @@ def bundle_agreement(
 
 
 def _candidate_ids(path: Path, queries: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.object_]:
-    bundle = load_bundle(path)
+    bundle = loading.load_bundle(path)
     count = len(next(iter(queries.values())))
     parts = []
     for start in range(0, count, _QUERIES_AT_ONCE):
@@ -143,7 +144,7 @@ def model_bytes(version_dir: Path) -> int:
     What lies beside them (titles, warm-up requests, `refresh/`) is not loaded; TensorFlow Serving
     counts it all the same where `--total_model_memory_limit_bytes` is set.
     """
-    loaded = [version_dir / SAVED_MODEL_NAME]
+    loaded = [version_dir / versions.SAVED_MODEL_NAME]
     for name in _LOADED_DIRECTORIES:
         loaded += (version_dir / name).rglob("*")
     return sum(path.stat().st_size for path in loaded if path.is_file())

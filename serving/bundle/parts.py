@@ -5,8 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from serving.bundle.loading import LoadedModel, check_model_version
-from serving.bundle.refresh_files import RefreshFiles
+from serving.bundle import loading, refresh_files
 from serving.graph import signatures as names
 from tfrs_twotower.artifacts import Manifest
 from tfrs_twotower.errors import BundleError
@@ -50,7 +49,7 @@ def _mixed_artifacts(kind: str, parent: str, made_from: str, given: str) -> Bund
     )
 
 
-def check_parts(model: LoadedModel, manifest: Manifest, version: int) -> None:
+def check_parts(model: loading.LoadedModel, manifest: Manifest, version: int) -> None:
     """Asks a version; what it answers must fit what lies beside it.
 
     The model names the version and identity of its manifest. Where the version can be refreshed,
@@ -65,17 +64,17 @@ def check_parts(model: LoadedModel, manifest: Manifest, version: int) -> None:
     Raises:
         BundleError: two parts do not belong together.
     """
-    check_model_version(model, manifest)
+    loading.check_model_version(model, manifest)
     stated = str(manifest.details["model_version"])
     if not stated.startswith(f"{version}-"):
         raise _mixed_parts(model.directory, f"it is version {version}, and calls itself {stated}")
-    files = RefreshFiles(model.directory)
+    files = refresh_files.RefreshFiles(model.directory)
     if files.exist():
         _check_towers(model, files)
         _check_index(model, files)
 
 
-def _check_towers(model: LoadedModel, files: RefreshFiles) -> None:
+def _check_towers(model: loading.LoadedModel, files: refresh_files.RefreshFiles) -> None:
     probe, vectors = files.probe(), files.vectors()
     embedded = model.call(names.CANDIDATE_EMBEDDING, probe.raw)[names.EMBEDDING]
     if _difference(embedded, vectors[probe.rows]) > _EMBEDDING_TOLERANCE:
@@ -86,7 +85,7 @@ def _check_towers(model: LoadedModel, files: RefreshFiles) -> None:
         raise _mixed_parts(model.directory, "the query tower is not that of the candidate tower")
 
 
-def _check_index(model: LoadedModel, files: RefreshFiles) -> None:
+def _check_index(model: loading.LoadedModel, files: refresh_files.RefreshFiles) -> None:
     corpus = files.corpus()
     answer = model.call(names.CANDIDATE_GENERATION, model.blank(names.CANDIDATE_GENERATION))
     ids = [id_ for id_ in answer[names.CANDIDATE_IDS][0].tolist() if id_]
@@ -100,7 +99,7 @@ def _check_index(model: LoadedModel, files: RefreshFiles) -> None:
         )
 
 
-def _blank_query(model: LoadedModel) -> FloatArray:
+def _blank_query(model: loading.LoadedModel) -> FloatArray:
     answer = model.call(names.QUERY_EMBEDDING, model.blank(names.QUERY_EMBEDDING))
     embedding: FloatArray = answer[names.EMBEDDING][0]
     return embedding

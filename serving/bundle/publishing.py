@@ -1,27 +1,24 @@
-"""Publishing: a version is written beside the others, checked, and renamed to its number.
-
-A model server loads whatever directory has an integer for a name, so a version appears under its
-number whole or not at all. Numbers grow and are never used again (`serving.bundle.versions`).
-"""
+"""Publishes a version (staged, checked, renamed to its number), and goes back to earlier ones."""
 
 import errno
 import fcntl
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from serving.bundle.loading import LoadedModel
-from serving.bundle.parts import check_parts
-from serving.bundle.server_files import (
-    MONITORING_NAME,
-    monitoring_config,
-    pinned_version,
-    write_models_config,
+from serving.bundle import loading, parts, server_files
+from serving.bundle.versions import (
+    find_shards,
+    highest_version,
+    list_versions,
+    next_version,
+    note_version,
+    remove_old_versions,
+    served_version,
 )
-from serving.bundle.versions import highest_version, next_version, note_version, remove_old_versions
 from tfrs_twotower.artifacts import Manifest, read_manifest, replace_file, verify_files
 from tfrs_twotower.errors import BundleError
 
@@ -81,7 +78,7 @@ class FinishedVersion:
     staged: StagedVersion
     keep_versions: int
     """How many versions of its bundle stay."""
-    model: LoadedModel
+    model: loading.LoadedModel
     """What TensorFlow loaded from the staged directory."""
 
 
@@ -97,7 +94,9 @@ def publish(finished: Sequence[FinishedVersion]) -> list[WrittenBundle]:
         BundleError: a version's parts do not belong together, its number is used up, or
             `models.config` cannot be read.
     """
-    checked = [(one, _check(one), pinned_version(one.staged.bundle)) for one in finished]
+    checked = [
+        (one, _check(one), server_files.pinned_version(one.staged.bundle)) for one in finished
+    ]
     return [_show(one, manifest, pinned) for one, manifest, pinned in checked]
 
 
@@ -105,7 +104,7 @@ def _check(finished: FinishedVersion) -> Manifest:
     staged = finished.staged
     manifest = read_manifest(staged.directory, "bundle")
     verify_files(staged.directory, manifest)
-    check_parts(finished.model, manifest, staged.version)
+    parts.check_parts(finished.model, manifest, staged.version)
     _refuse_used(staged.bundle, staged.version)
     return manifest
 
@@ -116,8 +115,8 @@ def _show(finished: FinishedVersion, manifest: Manifest, pinned: int | None) -> 
     note_version(bundle, version)
     destination = bundle / str(version)
     staged.directory.rename(destination)
-    write_models_config(bundle)
-    replace_file(bundle / MONITORING_NAME, monitoring_config())
+    server_files.write_models_config(bundle)
+    replace_file(bundle / server_files.MONITORING_NAME, server_files.monitoring_config())
     removed = remove_old_versions(bundle, finished.keep_versions, also_keep=pinned)
     return WrittenBundle(destination, version, manifest, removed)
 
@@ -149,3 +148,75 @@ def only_publisher_of(bundle: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def roll_back(bundle: Path, version: int | None = None) -> int:
+    """Makes an earlier version the one that is served, after its checksums were verified.
+
+    Publishing a new version, or `undo_rollback`, makes the newest version the served one again.
+
+    Args:
+        bundle: the bundle's directory, `bundle/<name>`; of shards, see `find_shards`: all of them
+            go back, or none.
+        version: by default the latest one before the served one.
+
+    Returns:
+        The version that is served now.
+
+    Raises:
+        ArtifactError: a file of that version was changed or is missing.
+        BundleError: there is no such version.
+    """
+    bundles = find_shards(bundle)
+    with ExitStack() as stack:
+        for one in bundles:
+            _versions_of(one)
+            stack.enter_context(only_publisher_of(one))
+            versions = _versions_of(one)
+            version = _before(one, versions) if version is None else version
+            if version not in versions:
+                raise BundleError(
+                    f"{one}: there is no version {version}; there are "
+                    f"{', '.join(map(str, versions))}."
+                )
+            directory = one / str(version)
+            verify_files(directory, read_manifest(directory, "bundle"))
+        for one in bundles:
+            server_files.write_models_config(one, version)
+    assert version is not None  # there is at least one bundle
+    return version
+
+
+def undo_rollback(bundle: Path) -> int:
+    """Makes the newest version, of all shards, the one that is served again, and returns it.
+
+    Raises:
+        BundleError: the bundle has no version.
+    """
+    newest = 0
+    for one in find_shards(bundle):
+        newest = _versions_of(one)[-1]
+        with only_publisher_of(one):
+            server_files.write_models_config(one)
+    return newest
+
+
+def _versions_of(bundle: Path) -> list[int]:
+    versions = list_versions(bundle)
+    if not versions:
+        raise BundleError(
+            f"{bundle}: there is no bundle. Expected a directory with integer versions, such as "
+            "WORKDIR/bundle/NAME."
+        )
+    return versions
+
+
+def _before(bundle: Path, versions: list[int]) -> int:
+    served = served_version(bundle)
+    earlier = [version for version in versions if served is None or version < served]
+    if not earlier:
+        raise BundleError(
+            f"{bundle}: version {served} is served and there is no earlier one; there are "
+            f"{', '.join(map(str, versions))}. `--to VERSION` names another."
+        )
+    return earlier[-1]

@@ -26,9 +26,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from serving.bundle.candidate_hashes import HASH_BYTES
 from serving.bundle.loading import TITLES_NAME, read_titles
-from serving.graph.release import HashArray, Probe, RefreshParts, Release, ReleaseSettings
+from serving.graph.release import (
+    HASH_BYTES,
+    HashArray,
+    Probe,
+    RefreshParts,
+    Release,
+    ReleaseSettings,
+)
 from tfrs_twotower.artifacts import layout
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.errors import ArtifactError, BundleError, CorruptArtifact

@@ -8,26 +8,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import tensorflow as tf
 
-from serving.bundle import publishing
+from serving.bundle import loading, measures, publishing, refresh_files, server_files, versions
 from serving.bundle.gate import MEASURES, check_release
-from serving.bundle.loading import TITLES_NAME, LoadedModel, load_model
-from serving.bundle.measures import memory_estimate
-from serving.bundle.refresh_files import RefreshFiles
-from serving.bundle.server_files import BATCHING_NAME, batching_parameters
-from serving.bundle.versions import newest_version
-from serving.bundle.warmup import write_warmup_requests
 from serving.graph.model import save_model
 from serving.graph.release import Release
 from serving.graph.signatures import QUERY_EMBEDDING
 from tfrs_twotower.artifacts import seal
 from tfrs_twotower.errors import BundleError
 
-Check = Callable[[LoadedModel], Mapping[str, Any]]
+Check = Callable[[loading.LoadedModel], Mapping[str, Any]]
 """Is given the saved model as a server will load it, raises to refuse it, and returns what the
 manifest's details say of it; `measures` among them are compared with the served version's."""
 
 
-def _not_measured(_: LoadedModel) -> Mapping[str, Any]:
+def _not_measured(_: loading.LoadedModel) -> Mapping[str, Any]:
     return {}
 
 
@@ -56,7 +50,7 @@ def write_bundle(
 
 def write_release(
     staged: publishing.StagedVersion, release: Release, check: Check = _not_measured
-) -> LoadedModel:
+) -> loading.LoadedModel:
     """Writes everything of a version, its manifest last; `publish` is what is left to do.
 
     Args:
@@ -75,12 +69,12 @@ def write_release(
     _check_sizes(release)
     model_version = f"{staged.version}-{release.identity}"
     save_model(release, model_version, staged.directory)
-    model = load_model(staged.directory)
+    model = loading.load_model(staged.directory)
     details = dict(check(model))
     if release.refresh is not None:
         blank = {name: tf.constant(one) for name, one in model.blank(QUERY_EMBEDDING).items()}
         blank_query = release.towers.query_tower(blank).numpy()[0]
-        RefreshFiles(staged.directory).write(release, release.refresh, blank_query)
+        refresh_files.RefreshFiles(staged.directory).write(release, release.refresh, blank_query)
     gate = release.settings.export.gate
     check_release(staged.bundle, staged.version, details.get(MEASURES, {}), gate)
     _write_extras(staged, release, model)
@@ -93,23 +87,29 @@ def write_release(
             "name": staged.bundle.name,
             "index": release.kind,
             "model_version": model_version,
-            "memory": memory_estimate(staged.directory, newest_version(staged.bundle)),
+            "memory": measures.memory_estimate(
+                staged.directory, versions.newest_version(staged.bundle)
+            ),
             **details,
         },
     )
     return model
 
 
-def _write_extras(staged: publishing.StagedVersion, release: Release, model: LoadedModel) -> None:
+def _write_extras(
+    staged: publishing.StagedVersion, release: Release, model: loading.LoadedModel
+) -> None:
     batch_sizes = release.settings.export.allowed_batch_sizes
     inputs = {name: model.inputs(name) for name in sorted(model.model.signatures)}
-    write_warmup_requests(staged.directory, staged.bundle.name, inputs, batch_sizes)
-    text = batching_parameters(batch_sizes)
-    (staged.directory / BATCHING_NAME).write_text(text, encoding="utf-8")
+    server_files.write_warmup_requests(staged.directory, staged.bundle.name, inputs, batch_sizes)
+    text = server_files.batching_parameters(batch_sizes)
+    (staged.directory / server_files.BATCHING_NAME).write_text(text, encoding="utf-8")
     ids, titles = (
         pa.array(strings, pa.string()) for strings in (release.corpus.ids, release.corpus.titles)
     )
-    pq.write_table(pa.table({"candidate_id": ids, "title": titles}), staged.directory / TITLES_NAME)
+    pq.write_table(
+        pa.table({"candidate_id": ids, "title": titles}), staged.directory / loading.TITLES_NAME
+    )
 
 
 def _check_ids(release: Release) -> None:

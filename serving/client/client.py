@@ -13,15 +13,7 @@ from typing import Any, Protocol
 
 import numpy.typing as npt
 
-from serving.client.endpoint import Target, parse_target, retrying
-from serving.client.request_inputs import (
-    Arrays,
-    Input,
-    Signatures,
-    about_unknown,
-    build_inputs,
-    unknown_names,
-)
+from serving.client import endpoint, request_inputs
 from serving.graph import signatures as names
 from tfrs_twotower.errors import EndpointError
 
@@ -43,10 +35,12 @@ class Recommendations:
 class Transport(Protocol):
     """A way to a server; it asks once and raises `EndpointError`."""
 
-    def predict(self, signature: str, inputs: Arrays, timeout_s: float) -> Arrays:
+    def predict(
+        self, signature: str, inputs: request_inputs.Arrays, timeout_s: float
+    ) -> request_inputs.Arrays:
         """Outputs of a signature."""
 
-    def signatures(self, timeout_s: float) -> Signatures:
+    def signatures(self, timeout_s: float) -> request_inputs.Signatures:
         """Inputs of every signature."""
 
     def close(self) -> None:
@@ -75,11 +69,11 @@ class Client:
         Raises:
             EndpointError: the target names no model at a server.
         """
-        self.target = parse_target(target)
+        self.target = endpoint.parse_target(target)
         self._transport = _connect(self.target)
         self._timeout_s = timeout_s
         self._expected_version = expected_version
-        self._known: Signatures = {}
+        self._known: request_inputs.Signatures = {}
         self._lock = threading.Lock()
 
     def recommend(
@@ -129,7 +123,7 @@ class Client:
 
     def ask(
         self, signature: str, given: Columns, *, deadline: float | None = None
-    ) -> tuple[Arrays, str]:
+    ) -> tuple[request_inputs.Arrays, str]:
         """The outputs of any signature, and the version that answered.
 
         Args:
@@ -149,7 +143,7 @@ class Client:
             if error.code != "INVALID_ARGUMENT":
                 raise
             now = self._read_signatures(self._known, deadline).get(signature)
-            if now is None or now == specs or unknown_names(now, given):
+            if now is None or now == specs or request_inputs.unknown_names(now, given):
                 raise
             outputs = self._predict(signature, now, given, deadline)
         if names.MODEL_VERSION not in outputs:
@@ -160,7 +154,7 @@ class Client:
             )
         return outputs, self._one_version(outputs[names.MODEL_VERSION].tolist())
 
-    def inputs(self, signature: str) -> dict[str, Input]:
+    def inputs(self, signature: str) -> dict[str, request_inputs.Input]:
         """What a signature takes, as the server describes it.
 
         Raises:
@@ -179,15 +173,23 @@ class Client:
         self.close()
 
     def _predict(
-        self, signature: str, specs: dict[str, Input], given: Columns, deadline: float
-    ) -> Arrays:
-        inputs = build_inputs(specs, given)
-        return retrying(lambda left_s: self._transport.predict(signature, inputs, left_s), deadline)
+        self,
+        signature: str,
+        specs: dict[str, request_inputs.Input],
+        given: Columns,
+        deadline: float,
+    ) -> request_inputs.Arrays:
+        inputs = request_inputs.build_inputs(specs, given)
+        return endpoint.retrying(
+            lambda left_s: self._transport.predict(signature, inputs, left_s), deadline
+        )
 
-    def _inputs_of(self, signature: str, given: Columns, deadline: float) -> dict[str, Input]:
+    def _inputs_of(
+        self, signature: str, given: Columns, deadline: float
+    ) -> dict[str, request_inputs.Input]:
         """The signature's inputs; read again before a name is refused, as versions differ."""
         known = self._known
-        if signature not in known or unknown_names(known[signature], given):
+        if signature not in known or request_inputs.unknown_names(known[signature], given):
             known = self._read_signatures(known, deadline)
         if signature not in known:
             raise EndpointError(
@@ -195,17 +197,20 @@ class Client:
                 f"{', '.join(sorted(known))}.",
                 "NOT_FOUND",
             )
-        for name in unknown_names(known[signature], given):
+        for name in request_inputs.unknown_names(known[signature], given):
             raise EndpointError(
-                about_unknown(self._where(), signature, known[signature], name), "INVALID_ARGUMENT"
+                request_inputs.about_unknown(self._where(), signature, known[signature], name),
+                "INVALID_ARGUMENT",
             )
         return known[signature]
 
-    def _read_signatures(self, known: Signatures, deadline: float) -> Signatures:
+    def _read_signatures(
+        self, known: request_inputs.Signatures, deadline: float
+    ) -> request_inputs.Signatures:
         """What the server has now; of threads that miss the same, one asks."""
         with self._lock:
             if self._known is known:
-                self._known = retrying(self._transport.signatures, deadline)
+                self._known = endpoint.retrying(self._transport.signatures, deadline)
             return self._known
 
     def _where(self) -> str:
@@ -223,7 +228,7 @@ class Client:
         return answered[0]
 
 
-def _connect(target: Target) -> Transport:
+def _connect(target: endpoint.Target) -> Transport:
     if target.scheme == "grpc":
         from serving.client.transports import GrpcTransport
 

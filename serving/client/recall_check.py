@@ -8,17 +8,14 @@ import numpy as np
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from tensorflow.core.framework import types_pb2
 
-from serving.bundle.loading import LoadedBundle, load_bundle
-from serving.bundle.refresh_files import REFRESH, RefreshFiles
-from serving.bundle.versions import list_versions
+from serving.bundle import loading, refresh_files, versions
 from serving.client.client import Client
-from serving.client.request_inputs import Input, build_inputs, width_of
-from serving.client.sample_queries import as_columns, read_queries
+from serving.client.request_inputs import Input, as_columns, build_inputs, read_queries, width_of
 from serving.graph import signatures as names
 from tfrs_twotower.artifacts import Layout
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.errors import BundleError
-from tfrs_twotower.ranking.exact import MISSING_ROW, RowArray, exact_top_k, mean_overlap
+from tfrs_twotower.ranking.order import MISSING_ROW, RowArray, exact_top_k, mean_overlap
 
 _QUERIES_AT_ONCE = 16
 _TIMEOUT_S = 10.0
@@ -47,7 +44,7 @@ def check_recall(target: str, bundle: Path, queries: Path | None, num_queries: i
         target: of the endpoint; see `serving.client.client.Client`.
         bundle: a bundle on this machine that holds the version that the endpoint serves, or that
             version.
-        queries: see `serving.client.sample_queries`; by default the evaluated queries of the
+        queries: see `serving.client.request_inputs`; by default the evaluated queries of the
             working directory that the bundle lies in.
         num_queries: how many at most. Their exclusions and restricts are left out.
 
@@ -65,7 +62,7 @@ def check_recall(target: str, bundle: Path, queries: Path | None, num_queries: i
         served = client.recommend(first, signature=names.CANDIDATE_GENERATION)[0].model_version
     version = _same_version(bundle, served)
     corpus, exact = _exact_rows(version, columns)
-    settings = RefreshFiles(version.directory).settings()
+    settings = refresh_files.RefreshFiles(version.directory).settings()
     batch_size = min(_QUERIES_AT_ONCE, max(settings.export.allowed_batch_sizes))
     with Client(target, timeout_s=_TIMEOUT_S, expected_version=served) as client:
         answered = _answered_rows(client, columns, corpus, (len(exact), exact.shape[1]), batch_size)
@@ -112,14 +109,14 @@ def _query_inputs(client: Client) -> dict[str, Input]:
 
 
 def _bundle_of(path: Path) -> Path:
-    return path if list_versions(path) else path.parent
+    return path if versions.list_versions(path) else path.parent
 
 
-def _same_version(path: Path, served: str) -> LoadedBundle:
+def _same_version(path: Path, served: str) -> loading.LoadedBundle:
     number = served.partition("-")[0]
-    here = path / number if list_versions(path) else path
+    here = path / number if versions.list_versions(path) else path
     if here.is_dir():
-        bundle = load_bundle(here)
+        bundle = loading.load_bundle(here)
         if bundle.manifest.details.get("model_version") == served:
             return bundle
     raise BundleError(
@@ -128,12 +125,14 @@ def _same_version(path: Path, served: str) -> LoadedBundle:
     )
 
 
-def _exact_rows(bundle: LoadedBundle, columns: dict[str, list[Any]]) -> tuple[Corpus, RowArray]:
-    files = RefreshFiles(bundle.directory)
+def _exact_rows(
+    bundle: loading.LoadedBundle, columns: dict[str, list[Any]]
+) -> tuple[Corpus, RowArray]:
+    files = refresh_files.RefreshFiles(bundle.directory)
     if not files.exist():
         raise BundleError(
-            f"{bundle.directory}: holds no {REFRESH}/, whose vectors the exact search needs: only "
-            "`twotower export` writes one. Check a bundle that it wrote."
+            f"{bundle.directory}: holds no {refresh_files.REFRESH}/, whose vectors the exact "
+            "search needs: only `twotower export` writes one. Check a bundle that it wrote."
         )
     corpus = files.corpus()
     inputs = {

@@ -4,7 +4,8 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from serving.bundle.sharding import merge_lists, shard_name
+from serving.bundle.versions import merge_lists, shard_name
+from serving.client import endpoint, request_inputs
 from serving.client.client import (
     Client,
     Columns,
@@ -13,8 +14,6 @@ from serving.client.client import (
     as_recommendations,
     list_request,
 )
-from serving.client.endpoint import parse_target, retrying
-from serving.client.request_inputs import Arrays
 from serving.graph import signatures as names
 from tfrs_twotower.errors import EndpointError
 
@@ -27,7 +26,7 @@ class ShardedClient:
 
     A shard that fails fails the request: a list without a part of the corpus would look complete.
     Shards of different exports are asked again, at most twice and while the deadline lasts.
-    `serving.bundle.sharding` says what merged lists are.
+    `serving.bundle.versions` says what merged lists are.
     """
 
     def __init__(self, targets: Sequence[str], *, k: int, timeout_s: float = 1.0) -> None:
@@ -44,7 +43,7 @@ class ShardedClient:
         """
         self._k = k
         self._timeout_s = timeout_s
-        _check_complete([parse_target(target).model for target in targets])
+        _check_complete([endpoint.parse_target(target).model for target in targets])
         self._clients = [Client(target, timeout_s=timeout_s) for target in targets]
         self._threads = ThreadPoolExecutor(_THREADS_OF_A_SHARD * len(targets))
 
@@ -65,7 +64,7 @@ class ShardedClient:
         """
         given = list_request(features, exclude_ids, allow, deny)
         deadline = time.monotonic() + self._timeout_s
-        answers = retrying(
+        answers = endpoint.retrying(
             lambda _: self._ask_all(signature, given, deadline), deadline, _OF_TWO_EXPORTS
         )
         lists, versions = zip(*answers, strict=True)
@@ -95,7 +94,9 @@ class ShardedClient:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _ask_all(self, signature: str, given: Columns, deadline: float) -> list[tuple[Arrays, str]]:
+    def _ask_all(
+        self, signature: str, given: Columns, deadline: float
+    ) -> list[tuple[request_inputs.Arrays, str]]:
         asked = [
             self._threads.submit(client.ask, signature, given, deadline=deadline)
             for client in self._clients

@@ -7,8 +7,7 @@ import tensorflow as tf
 from serving.graph.pre_ranking import PreRanking
 from serving.graph.release import Release
 from tfrs_twotower.data.raw_inputs import RawBatch
-from tfrs_twotower.index.answers import CandidateIds, order
-from tfrs_twotower.index.restricts import Attributes
+from tfrs_twotower.index import answers, restricts
 
 
 class CandidateGeneration(tf.Module):
@@ -24,11 +23,11 @@ class CandidateGeneration(tf.Module):
         super().__init__(name="candidate_generation")
         self.query_tower = release.towers.query_tower
         self.searcher = release.search()
-        self.candidate_ids = CandidateIds(release.corpus.ids, lookup_file)
+        self.candidate_ids = answers.CandidateIds(release.corpus.ids, lookup_file)
         self.k = release.k
-        self.attributes: Attributes | None = None
+        self.attributes: restricts.Attributes | None = None
         if release.attributes is not None:
-            self.attributes = Attributes(release.attributes)
+            self.attributes = restricts.Attributes(release.attributes)
 
     def __call__(
         self,
@@ -110,7 +109,7 @@ class Cascade(tf.Module):
         depth = max(self._k, pre_ranking.num_candidates)
         depth = min(depth, retrieval.searcher.num_candidates)
         scores, rows = retrieval.retrieve(raw, depth, exclude_ids, allow, deny, ordered=False)
-        scores, rows = order(pre_ranking(raw, rows, scores), rows, self._k)
+        scores, rows = answers.order(pre_ranking(raw, rows, scores), rows, self._k)
         return scores, retrieval.candidate_ids.ids_of(rows)
 
     def score(self, raw: RawBatch, candidate_ids: tf.Tensor) -> tf.Tensor:

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from serving.graph import cascade
 from serving.graph import signatures as names
-from serving.graph.cascade import Cascade
 from serving.graph.release import Release
 from tfrs_twotower.data.raw_inputs import RawBatch, example_parser
 
@@ -39,7 +39,7 @@ class ServingModel(tf.Module):
         super().__init__(name="serving_model")
         towers = release.towers
         self.query_tower, self.candidate_tower = towers.query_tower, towers.candidate_tower
-        self.cascade = Cascade(release, lookup_file)
+        self.cascade = cascade.Cascade(release, lookup_file)
         self.retrieval = self.cascade.candidate_generation
         self._query = dict(towers.query_inputs)
         self._candidate = dict(towers.candidate_inputs)

@@ -1,5 +1,7 @@
 """A release: the one object that a bundle version is made from, its graph and what lies beside."""
 
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,15 +14,46 @@ from serving.graph.pre_ranking import select_candidates
 from tfrs_twotower.artifacts import Lineage, fingerprint
 from tfrs_twotower.config import ExportConfig, IndexConfig
 from tfrs_twotower.data.corpus import Corpus
-from tfrs_twotower.index.answers import Search
-from tfrs_twotower.index.build import build_index
-from tfrs_twotower.index.restricts import CandidateAttributes
-from tfrs_twotower.index.storage import Index
+from tfrs_twotower.index import answers, build, restricts, storage
 from tfrs_twotower.ranking import FloatArray, RowArray
 from tfrs_twotower.towers.pre_ranker import PreRanker
 from tfrs_twotower.towers.protocol import TwoTowers
 
+HASH_BYTES = 16
 HashArray = npt.NDArray[np.uint8]
+
+
+def content_hashes(raw: Mapping[str, npt.NDArray[Any]]) -> HashArray:
+    """A hash of each candidate's features, whatever the order in which they are given.
+
+    Args:
+        raw: raw features by name, `[num_candidates]` or `[num_candidates, width]`: bytes, int64,
+            or float32, of which every NaN is the same missing value.
+
+    Returns:
+        `[num_candidates, 16]`.
+    """
+    names = sorted(raw)
+    columns = [_bytes_of(raw[name]) for name in names]
+    hashes = np.empty((len(columns[0]) if columns else 0, HASH_BYTES), np.uint8)
+    for row, cells in enumerate(zip(*columns, strict=True)):
+        digest = hashlib.blake2b(digest_size=HASH_BYTES)
+        for name, cell in zip(names, cells, strict=True):
+            digest.update(f"{name}:{len(cell)}:".encode())
+            digest.update(cell)
+        hashes[row] = np.frombuffer(digest.digest(), np.uint8)
+    return hashes
+
+
+def _bytes_of(values: npt.NDArray[Any]) -> list[bytes]:
+    """One string for each row; lists of strings are told apart by their lengths."""
+    if values.dtype.kind == "f":
+        values = np.where(np.isnan(values), np.float32(np.nan), values.astype("<f4"))
+    if values.dtype.kind in "fiu":
+        return [row.tobytes() for row in values]
+    if values.ndim == 1:
+        return list(values.tolist())
+    return [b"".join(b"%d:%s" % (len(cell), cell) for cell in row) for row in values.tolist()]
 
 
 class ReleaseSettings(BaseModel):
@@ -38,7 +71,7 @@ class ReleaseSettings(BaseModel):
     shard: int | None = None
     """Number of this shard of `export.shards`; None where there is one bundle."""
 
-    def index_of(self, corpus: Corpus, queries: FloatArray) -> Index:
+    def index_of(self, corpus: Corpus, queries: FloatArray) -> storage.Index:
         """Builds and measures the index of a corpus; an exact bundle needs none but the vectors.
 
         Args:
@@ -51,7 +84,7 @@ class ReleaseSettings(BaseModel):
         config = self.index
         if self.exact:
             config = config.model_copy(update={"kind": "brute_force", "vectors": "float32"})
-        return Index.of(corpus, build_index(corpus.vectors, queries, config))
+        return storage.Index.of(corpus, build.build_index(corpus.vectors, queries, config))
 
 
 class Probe(NamedTuple):
@@ -82,14 +115,14 @@ class Release:
 
     settings: ReleaseSettings
     towers: TwoTowers
-    index: Index
+    index: storage.Index
     """Has the corpus."""
     queries: FloatArray
     """`[n, embedding_dim]` embeddings that the index is measured on; n may be 0."""
     lineage: Lineage
     pre_ranker: PreRanker | None = None
     """None serves retrieval."""
-    attributes: CandidateAttributes | None = None
+    attributes: restricts.CandidateAttributes | None = None
     """What requests may restrict their answers by; None leaves `allow` and `deny` out."""
     refresh: RefreshParts | None = None
     """None: the candidates can change only by another export."""
@@ -122,7 +155,7 @@ class Release:
             }
         )
 
-    def search(self) -> Search:
+    def search(self) -> answers.Search:
         """A new searcher, of the kind that is exported."""
         if self.settings.exact:
             return self.index.exact_search()

@@ -1,6 +1,10 @@
-"""Names and shapes of what a bundle takes and returns: the contract with its clients."""
+"""Names and shapes of what a bundle takes and returns, and the towers behind them."""
 
 import tensorflow as tf
+
+from tfrs_twotower.data.raw_inputs import RawBatch, raw_signature
+from tfrs_twotower.specs import FeatureSpec
+from tfrs_twotower.towers import protocol, tower
 
 SERVING_DEFAULT = "serving_default"
 CANDIDATE_GENERATION = "candidate_generation"
@@ -41,3 +45,26 @@ def listed_candidates() -> dict[str, tf.TensorSpec]:
 def example_inputs() -> dict[str, tf.TensorSpec]:
     """Serialized `tf.train.Example`s `[batch]`."""
     return {EXAMPLES: tf.TensorSpec([None], tf.string, name=EXAMPLES)}
+
+
+def trained_towers(towers: tower.Towers, spec: FeatureSpec) -> protocol.TowerPair:
+    """The towers of this package, which take the raw features of a feature spec."""
+    return protocol.TowerPair(
+        towers.query,
+        towers.candidate,
+        query_inputs=raw_signature(spec.query.features),
+        candidate_inputs=raw_signature(spec.candidate.features),
+    )
+
+
+class _GivenVector(tf.Module):
+    """Stands for a query tower where a request brings the query's vector."""
+
+    def __call__(self, inputs: RawBatch) -> tf.Tensor:
+        return tf.identity(inputs[EMBEDDING])
+
+
+def query_vectors(embedding_dim: int) -> protocol.TowerPair:
+    """No towers: the one input is the query's vector, `embedding` `[batch, embedding_dim]`."""
+    taken = tf.TensorSpec([None, embedding_dim], tf.float32, name=EMBEDDING)
+    return protocol.TowerPair(_GivenVector(), query_inputs={EMBEDDING: taken})

@@ -1,4 +1,4 @@
-"""Runs a load test in a process of its own, and puts its result into figures."""
+"""A load test: requests made beforehand, users that replay them, and what was measured."""
 
 import json
 import subprocess
@@ -9,13 +9,74 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
+from tensorflow_serving.apis import prediction_log_pb2
 
-from serving.client.endpoint import parse_target
-from serving.client.request_inputs import Arrays
-from serving.load_test.replayed_requests import as_bytes
-from tfrs_twotower.errors import EndpointError, UnsupportedEnvironment
+from serving.bundle import server_files, versions
+from serving.client import endpoint, request_inputs, transports
+from serving.client.client import Client
+from tfrs_twotower.errors import BundleError, EndpointError, UnsupportedEnvironment
 
+_REQUESTS = 256
+_TIMEOUT_S = 10.0
 _STARTING_S = 60.0
+
+
+def from_warmup(bundle: Path, signature: str, batch_size: int) -> list[request_inputs.Arrays]:
+    """Inputs of the warm-up requests of a bundle, whose queries are blank.
+
+    Raises:
+        BundleError: no request has that signature and size.
+    """
+    path = versions.resolve_version(bundle) / server_files.WARMUP_PATH
+    chosen, sizes = [], set()
+    for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+        request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
+        if request.model_spec.signature_name != signature:
+            continue
+        inputs = {name: tf.make_ndarray(value) for name, value in request.inputs.items()}
+        size = len(next(iter(inputs.values())))
+        sizes.add(size)
+        if size == batch_size:
+            chosen.append(inputs)
+    if not chosen:
+        raise BundleError(
+            f"{path}: has no request of {batch_size} for {signature}; it has "
+            f"{', '.join(map(str, sorted(sizes))) or 'none at all'}. Choose one of these, or "
+            "replay queries from a file."
+        )
+    return chosen
+
+
+def from_queries(
+    target: str, path: Path, signature: str, batch_size: int
+) -> list[request_inputs.Arrays]:
+    """Inputs made of a file's queries, `batch_size` each; after the last one the first comes again.
+
+    Raises:
+        EndpointError: the server cannot say what the signature takes.
+        DataError, ArtifactError: there are no queries.
+    """
+    queries = request_inputs.read_queries(path, _REQUESTS * batch_size)
+    with Client(target, timeout_s=_TIMEOUT_S) as client:
+        specs = client.inputs(signature)
+    batches = []
+    for start in range(0, len(queries), batch_size):
+        chosen = [queries[at % len(queries)] for at in range(start, start + batch_size)]
+        batches.append(request_inputs.build_inputs(specs, request_inputs.as_columns(chosen, specs)))
+    return batches
+
+
+def as_bytes(
+    target: endpoint.Target, signature: str, requests: Sequence[request_inputs.Arrays]
+) -> list[bytes]:
+    """Serialized `PredictRequest`s, or bodies of REST requests."""
+    if target.scheme == "grpc":
+        return [
+            transports.predict_request(target, signature, inputs).SerializeToString()
+            for inputs in requests
+        ]
+    return [transports.predict_body(signature, inputs) for inputs in requests]
 
 
 @dataclass(frozen=True)
@@ -61,7 +122,7 @@ class LoadTest:
 def run_load_test(
     target: str,
     signature: str,
-    requests: Sequence[Arrays],
+    requests: Sequence[request_inputs.Arrays],
     *,
     users: int,
     duration_s: float,
@@ -81,7 +142,7 @@ def run_load_test(
         EndpointError: nothing was answered.
         UnsupportedEnvironment: locust is not installed, or failed.
     """
-    parsed = parse_target(target)
+    parsed = endpoint.parse_target(target)
     plan = {
         "target": target,
         "scheme": parsed.scheme,

@@ -10,17 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from serving.bundle.candidate_hashes import content_hashes
-from serving.bundle.gate import EARLIER_MEASURES, MEASURES, kept_measures
-from serving.bundle.loading import LoadedModel
+from serving.bundle import gate, loading, publishing, refresh_files, versions, writing
 from serving.bundle.measures import measure_retrieval
-from serving.bundle.publishing import FinishedVersion, WrittenBundle, publish, stage_version
-from serving.bundle.refresh_files import RefreshFiles
-from serving.bundle.versions import next_version, resolve_version
-from serving.bundle.writing import write_release
-from serving.graph.pre_ranking import pick_rows, select_candidates
-from serving.graph.release import Probe, RefreshParts, Release
-from serving.graph.towers import trained_towers
+from serving.graph import pre_ranking, signatures
+from serving.graph.release import Probe, RefreshParts, Release, content_hashes
 from serving.refresh.changes import (
     CorpusChanges,
     EncodedCandidates,
@@ -28,25 +21,17 @@ from serving.refresh.changes import (
     encode_candidates,
     plan_changes,
 )
-from tfrs_twotower.artifacts import (
-    Lineage,
-    Manifest,
-    fingerprint,
-    read_manifest,
-    shard_of,
-    verify_files,
-)
+from tfrs_twotower import artifacts
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.index.restricts import CandidateAttributes
 from tfrs_twotower.ranking import RowArray
+from tfrs_twotower.towers import storage, tower
 from tfrs_twotower.towers.pre_ranker import Member, PreRanker, load_pre_ranker
-from tfrs_twotower.towers.storage import load_spec_of, load_towers
-from tfrs_twotower.towers.tower import Tower
 
 REFRESHED = "refresh"
 """Among a version's parents: the requests of the refreshes since the export."""
 _PROBED = 32
-CandidateEncoder = Callable[[Tower, RawColumns], EncodedCandidates]
+CandidateEncoder = Callable[[tower.Tower, RawColumns], EncodedCandidates]
 """Runs a candidate tower over raw features."""
 
 
@@ -64,7 +49,7 @@ class RefreshRequest:
     @property
     def fingerprint(self) -> str:
         """Identifies the request; shards of one refresh have it in common."""
-        return fingerprint(
+        return artifacts.fingerprint(
             {
                 "ids": self.candidates.ids.tolist(),
                 "features": content_hashes(self.candidates.raw).tobytes().hex(),
@@ -90,12 +75,12 @@ def refreshed_release(
         EmbeddingError: a vector is not finite or has norm zero.
         IndexQualityError: the new index misses the target overlap.
     """
-    files = RefreshFiles.of(version_dir)
-    manifest = read_manifest(version_dir, "bundle")
-    verify_files(version_dir, manifest)
+    files = refresh_files.RefreshFiles.of(version_dir)
+    manifest = artifacts.read_manifest(version_dir, "bundle")
+    artifacts.verify_files(version_dir, manifest)
     settings, kept, candidates = files.settings(), files.corpus(), request.candidates
     if settings.shard is not None:
-        shards = [shard_of(id_, settings.export.shards) for id_ in candidates.ids]
+        shards = [artifacts.shard_of(id_, settings.export.shards) for id_ in candidates.ids]
         candidates = candidates.take(np.flatnonzero(np.array(shards) == settings.shard))
     changes = plan_changes(
         kept.ids,
@@ -106,27 +91,33 @@ def refreshed_release(
         replace=request.replace,
     )
     embedded = candidates.take(changes.given_rows[changes.to_embed])
-    towers, spec = load_towers(files.towers_dir), load_spec_of(files.towers_dir)[0]
-    vectors = pick_rows(kept.vectors, changes.kept_rows)
+    towers, spec = storage.load_towers(files.towers_dir), storage.load_spec_of(files.towers_dir)[0]
+    vectors = pre_ranking.pick_rows(kept.vectors, changes.kept_rows)
     if len(embedded):
         vectors[changes.to_embed] = encode(towers.candidate, embedded.raw).vectors
     pre_ranker = None
     if files.pre_ranker_dir.is_dir():
-        pre_ranker = select_candidates(load_pre_ranker(files.pre_ranker_dir), changes.kept_rows)
+        pre_ranker = pre_ranking.select_candidates(
+            load_pre_ranker(files.pre_ranker_dir), changes.kept_rows
+        )
         if len(embedded):
             pre_ranker = _with_new_heads(pre_ranker, changes.to_embed, embedded.raw, encode)
     corpus = Corpus(np.array(changes.ids, object), _titles(kept, candidates, changes), {}, vectors)
     queries = files.queries()
     parents = {
         **manifest.parents,
-        REFRESHED: fingerprint([manifest.parents.get(REFRESHED, ""), request.fingerprint]),
+        REFRESHED: artifacts.fingerprint(
+            [manifest.parents.get(REFRESHED, ""), request.fingerprint]
+        ),
     }
     release = Release(
         settings=settings,
-        towers=trained_towers(towers, spec),
+        towers=signatures.trained_towers(towers, spec),
         index=settings.index_of(corpus, queries),
         queries=queries,
-        lineage=Lineage(fingerprint(spec), manifest.config_fingerprint, parents),
+        lineage=artifacts.Lineage(
+            artifacts.fingerprint(spec), manifest.config_fingerprint, parents
+        ),
         pre_ranker=pre_ranker,
         attributes=_attributes(files.attributes(), candidates, changes),
         refresh=RefreshParts(
@@ -194,7 +185,7 @@ def _probe(probe: Probe, kept: Corpus, embedded: RawColumns, changes: CorpusChan
 class RefreshedBundle:
     """What became of one bundle."""
 
-    written: WrittenBundle
+    written: publishing.WrittenBundle
     changes: CorpusChanges
 
 
@@ -222,20 +213,30 @@ def refresh_bundles(
         IndexQualityError: a new index misses the target overlap.
     """
     with ExitStack() as stack:
-        before = [resolve_version(bundle) for bundle in bundles]
-        version = max(next_version(bundle) for bundle in bundles)
+        before = [versions.resolve_version(bundle) for bundle in bundles]
+        version = max(versions.next_version(bundle) for bundle in bundles)
         finished, changes = [], []
         for bundle, version_dir in zip(bundles, before, strict=True):
-            staged = stack.enter_context(stage_version(bundle, version))
+            staged = stack.enter_context(publishing.stage_version(bundle, version))
             release, change = refreshed_release(version_dir, request, encode)
-            manifest = read_manifest(version_dir, "bundle")
-            model = write_release(staged, release, _measured(release, manifest))
-            finished.append(FinishedVersion(staged, release.settings.export.keep_versions, model))
+            manifest = artifacts.read_manifest(version_dir, "bundle")
+            model = writing.write_release(staged, release, _measured(release, manifest))
+            finished.append(
+                publishing.FinishedVersion(staged, release.settings.export.keep_versions, model)
+            )
             changes.append(change)
-        return [RefreshedBundle(*pair) for pair in zip(publish(finished), changes, strict=True)]
+        return [
+            RefreshedBundle(*pair)
+            for pair in zip(publishing.publish(finished), changes, strict=True)
+        ]
 
 
-def _measured(release: Release, manifest: Manifest) -> Callable[[LoadedModel], Mapping[str, Any]]:
+def _measured(
+    release: Release, manifest: artifacts.Manifest
+) -> Callable[[loading.LoadedModel], Mapping[str, Any]]:
     measures = measure_retrieval(release)
-    details = {MEASURES: measures, EARLIER_MEASURES: kept_measures(manifest, measures)}
+    details = {
+        gate.MEASURES: measures,
+        gate.EARLIER_MEASURES: gate.kept_measures(manifest, measures),
+    }
     return lambda _: details

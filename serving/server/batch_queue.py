@@ -19,9 +19,8 @@ import grpc
 import numpy as np
 import numpy.typing as npt
 
-from serving.server.batching_parameters import BatchingParameters
+from serving.server import batching_parameters, refusals
 from serving.server.metrics import Metrics
-from serving.server.refusals import MAX_BATCH_BYTES, MAX_VALUES, Refusal, invalid
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 Run = Callable[[Arrays], dict[str, Any]]
@@ -41,7 +40,11 @@ class BatchQueue:
     """Requests to one signature of one version; `run` runs it, on one of the threads."""
 
     def __init__(
-        self, run: Run, parameters: BatchingParameters, threads: Executor, metrics: Metrics
+        self,
+        run: Run,
+        parameters: batching_parameters.BatchingParameters,
+        threads: Executor,
+        metrics: Metrics,
     ) -> None:
         self._run = run
         self._parameters = parameters
@@ -64,11 +67,13 @@ class BatchQueue:
         rows = len(next(iter(inputs.values())))
         limit = self._parameters.max_batch_size
         if rows > limit:
-            raise invalid(f"Task size {rows} is larger than maximum input batch size {limit}")
+            raise refusals.invalid(
+                f"Task size {rows} is larger than maximum input batch size {limit}"
+            )
         waiting_rows = sum(task.rows for task in self._waiting)
         room = (self._parameters.max_enqueued_batches - self._num_running) * limit
         if waiting_rows + rows > room:
-            raise Refusal(
+            raise refusals.Refusal(
                 grpc.StatusCode.UNAVAILABLE,
                 "The batch scheduling queue to which this task was submitted is full",
             )
@@ -123,7 +128,10 @@ class BatchQueue:
             for shapes in zip(*(task.widths for task in batch), strict=True)
         )
         size = self._parameters.padded_rows(rows) * widest
-        return size <= MAX_VALUES and size * max(task.longest for task in batch) <= MAX_BATCH_BYTES
+        return (
+            size <= refusals.MAX_VALUES
+            and size * max(task.longest for task in batch) <= refusals.MAX_BATCH_BYTES
+        )
 
     async def _run_on(self, batch: list[_Task]) -> None:
         """Answers a batch, and starts those that waited for its thread."""

@@ -19,11 +19,8 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
+from serving.server import model_manager, refusals, served_version, signatures
 from serving.server.metrics import Metrics
-from serving.server.model_manager import ModelManager
-from serving.server.refusals import Refusal, invalid, refusing
-from serving.server.served_version import ServedVersion
-from serving.server.signatures import array_of, proto_of
 from tfrs_twotower.errors import BundleError
 
 _SIGNATURE_DEF = "signature_def"
@@ -32,7 +29,7 @@ _SIGNATURE_DEF = "signature_def"
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     """Predict and GetModelMetadata; bundles have no signatures for the other methods."""
 
-    def __init__(self, manager: ModelManager, metrics: Metrics) -> None:
+    def __init__(self, manager: model_manager.ModelManager, metrics: Metrics) -> None:
         self._manager = manager
         self._metrics = metrics
 
@@ -46,29 +43,32 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
                 wanted = signature.wanted_outputs(request.output_filter)
                 signature.check_names(request.inputs.keys())
                 inputs = {
-                    name: array_of(signature, name, proto) for name, proto in request.inputs.items()
+                    name: signatures.array_of(signature, name, proto)
+                    for name, proto in request.inputs.items()
                 }
                 outputs = await served.answer(signature, inputs)
             response = predict_pb2.PredictResponse(model_spec=model_spec_of(served))
             response.model_spec.signature_name = signature.name
             for name in wanted:
-                response.outputs[name].CopyFrom(proto_of(outputs[name]))
+                response.outputs[name].CopyFrom(signatures.proto_of(outputs[name]))
             return response
 
     async def GetModelMetadata(self, request: Any, _: Any) -> Any:  # noqa: N802
         """Describes the signatures of a version."""
         if not request.metadata_field:
-            raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
+            raise refusals.invalid(
+                "GetModelMetadataRequest must specify at least one metadata_field"
+            )
         for field in request.metadata_field:
             if field != _SIGNATURE_DEF:
-                raise invalid(f"Metadata field {field[:100]} is not supported")
+                raise refusals.invalid(f"Metadata field {field[:100]} is not supported")
         served = self._manager.find(*_asked_for(request.model_spec))
         response = get_model_metadata_pb2.GetModelMetadataResponse(model_spec=model_spec_of(served))
         response.metadata[_SIGNATURE_DEF].Pack(served.definitions)
         return response
 
     async def _not_built(self, _: Any, __: Any) -> NoReturn:
-        raise invalid(
+        raise refusals.invalid(
             "this server answers Predict only; bundles have no classify or regress signatures."
         )
 
@@ -78,7 +78,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
 class ModelService(model_service_pb2_grpc.ModelServiceServicer):
     """The state of versions, and another set of models."""
 
-    def __init__(self, manager: ModelManager) -> None:
+    def __init__(self, manager: model_manager.ModelManager) -> None:
         self._manager = manager
 
     async def GetModelStatus(self, request: Any, _: Any) -> Any:  # noqa: N802
@@ -90,7 +90,7 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
         try:
             await self._manager.configure(request.config)
         except BundleError as cause:
-            raise invalid(str(cause)) from cause
+            raise refusals.invalid(str(cause)) from cause
         return model_management_pb2.ReloadConfigResponse()
 
 
@@ -105,11 +105,11 @@ class Refusals(grpc.aio.ServerInterceptor):
 
         async def answer(data: bytes, context: Any) -> Any:
             try:
-                with refusing():
+                with refusals.refusing():
                     return await handler.unary_unary(
                         _message_of(handler.request_deserializer, data), context
                     )
-            except Refusal as refusal:
+            except refusals.Refusal as refusal:
                 await context.abort(refusal.code, refusal.message)
 
         return grpc.unary_unary_rpc_method_handler(
@@ -117,12 +117,14 @@ class Refusals(grpc.aio.ServerInterceptor):
         )
 
 
-def model_spec_of(served: ServedVersion) -> Any:
+def model_spec_of(served: served_version.ServedVersion) -> Any:
     """The `ModelSpec` of an answer: the model's name and its version's number."""
     return model_pb2.ModelSpec(name=served.model_name, version={"value": served.version})
 
 
-def status_of(manager: ModelManager, name: str, version: int | None, label: str) -> Any:
+def status_of(
+    manager: model_manager.ModelManager, name: str, version: int | None, label: str
+) -> Any:
     """A model's `GetModelStatusResponse`.
 
     Raises:
@@ -140,7 +142,7 @@ def status_of(manager: ModelManager, name: str, version: int | None, label: str)
 def _asked_for(model_spec: Any) -> tuple[str, int | None, str]:
     """Name, version and label in a `ModelSpec`."""
     if not model_spec.name:
-        raise invalid("Missing ModelSpec, or its name")
+        raise refusals.invalid("Missing ModelSpec, or its name")
     version = model_spec.version.value if model_spec.HasField("version") else None
     return model_spec.name, version, model_spec.version_label
 
@@ -149,4 +151,4 @@ def _message_of(deserializer: Any, data: bytes) -> Any:
     try:
         return deserializer(data)
     except DecodeError as cause:
-        raise invalid(f"the message cannot be read: {cause}") from cause
+        raise refusals.invalid(f"the message cannot be read: {cause}") from cause

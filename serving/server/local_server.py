@@ -21,15 +21,17 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as grpc_health
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
-from serving.server.grpc_api import ModelService, PredictionService, Refusals
-from serving.server.json_values import answer_of
-from serving.server.metrics import Metrics
-from serving.server.model_manager import ModelManager
-from serving.server.models import ModelSource
-from serving.server.refusals import GRACE_S, MAX_BODY_BYTES, MAX_PENDING
-from serving.server.rest_api import RestServer, rest_app
-from serving.server.served_version import NUM_THREADS, ServedVersion, load_version
-from serving.server.signatures import DEFAULT
+from serving.server import (
+    grpc_api,
+    json_values,
+    metrics,
+    model_manager,
+    models,
+    refusals,
+    rest_api,
+    served_version,
+    signatures,
+)
 from tfrs_twotower.errors import UnsupportedEnvironment
 
 READY_SERVICE = "tensorflow.serving.PredictionService"
@@ -42,7 +44,7 @@ _log = logging.getLogger(__name__)
 class ServerOptions:
     """How the server is started."""
 
-    source: ModelSource
+    source: models.ModelSource
     grpc_port: int = 8500
     """0 is a free one."""
     rest_port: int = 8501
@@ -58,12 +60,15 @@ class LocalServer:
 
     def __init__(self, options: ServerOptions) -> None:
         self._options = options
-        self._threads = ThreadPoolExecutor(NUM_THREADS, thread_name_prefix="run")
-        self._metrics = Metrics()
+        self._threads = ThreadPoolExecutor(served_version.NUM_THREADS, thread_name_prefix="run")
+        self._metrics = metrics.Metrics()
         load = partial(
-            load_version, threads=self._threads, metrics=self._metrics, batching=options.batching
+            served_version.load_version,
+            threads=self._threads,
+            metrics=self._metrics,
+            batching=options.batching,
         )
-        self.manager = ModelManager(load, self._metrics)
+        self.manager = model_manager.ModelManager(load, self._metrics)
         self._health = grpc_health.HealthServicer()
         self._config: Any = None
         self._polling: asyncio.Task[None] | None = None
@@ -78,20 +83,20 @@ class LocalServer:
         """
         _keep_grpc_up()
         self._grpc = grpc.aio.server(
-            interceptors=[Refusals()],
+            interceptors=[grpc_api.Refusals()],
             options=[
-                ("grpc.max_receive_message_length", MAX_BODY_BYTES),
+                ("grpc.max_receive_message_length", refusals.MAX_BODY_BYTES),
                 ("grpc.max_send_message_length", -1),
-                ("grpc.max_concurrent_streams", MAX_PENDING),
+                ("grpc.max_concurrent_streams", refusals.MAX_PENDING),
                 ("grpc.so_reuseport", 0),
             ],
-            maximum_concurrent_rpcs=MAX_PENDING,
+            maximum_concurrent_rpcs=refusals.MAX_PENDING,
         )
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-            PredictionService(self.manager, self._metrics), self._grpc
+            grpc_api.PredictionService(self.manager, self._metrics), self._grpc
         )
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(
-            ModelService(self.manager), self._grpc
+            grpc_api.ModelService(self.manager), self._grpc
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         try:
@@ -108,7 +113,7 @@ class LocalServer:
             raise _taken(self._options.grpc_port, "--grpc-port") from cause
         await self._set_ready()
         await self._grpc.start()
-        self._rest = RestServer(rest_app(self.manager, self._metrics))
+        self._rest = rest_api.RestServer(rest_api.rest_app(self.manager, self._metrics))
         self._serving_rest = asyncio.create_task(self._rest.serve(sockets=[rest_socket]))
         return self
 
@@ -127,7 +132,7 @@ class LocalServer:
         if self._polling is not None:
             self._polling.cancel()
         self._rest.should_exit = True
-        await self._grpc.stop(GRACE_S)
+        await self._grpc.stop(refusals.GRACE_S)
         await self._serving_rest
         await self.manager.close()
         self._threads.shutdown()
@@ -231,10 +236,10 @@ def _taken(port: int, option: str) -> UnsupportedEnvironment:
     )
 
 
-def _first_request(served: ServedVersion, address: str) -> str:
+def _first_request(served: served_version.ServedVersion, address: str) -> str:
     """A `curl` line that asks a model's default signature for one query with blank features."""
-    inputs = served.bundle.blank(DEFAULT)
-    columns = json.loads(answer_of(inputs, rows=False))["outputs"]
+    inputs = served.bundle.blank(signatures.DEFAULT)
+    columns = json.loads(json_values.answer_of(inputs, rows=False))["outputs"]
     if len(inputs) == 1:
         columns = {next(iter(inputs)): columns}
     row = {name: values[0] for name, values in columns.items()}

@@ -24,13 +24,11 @@ from typing import Any
 import grpc
 
 from serving.bundle.versions import list_versions
+from serving.server import models, refusals, served_version
 from serving.server.metrics import Metrics
-from serving.server.models import read_models, wanted_versions
-from serving.server.refusals import Refusal, invalid, not_found
-from serving.server.served_version import ServedVersion
 from tfrs_twotower.errors import ArtifactError, TwoTowerError, UnsupportedEnvironment
 
-Load = Callable[[str, Path], ServedVersion]
+Load = Callable[[str, Path], served_version.ServedVersion]
 """Loads a version of the model of this name from the version's directory; called on a thread."""
 _MAX_RETRIES = 5
 _RETRY_S = 60.0
@@ -74,13 +72,15 @@ class _Model:
 
     config: Any
     """`ModelConfig`."""
-    served: dict[int, ServedVersion] = field(default_factory=dict)
+    served: dict[int, served_version.ServedVersion] = field(default_factory=dict)
     states: dict[int, VersionState] = field(default_factory=lambda: defaultdict(VersionState))
 
     def wanted(self, on_disk: Sequence[int]) -> list[int]:
         """The versions that should serve, without those whose loading failed, newest first."""
         refused = {version for version, state in self.states.items() if state.refused}
-        return wanted_versions(self.config, [each for each in on_disk if each not in refused])
+        return models.wanted_versions(
+            self.config, [each for each in on_disk if each not in refused]
+        )
 
 
 class ModelManager:
@@ -99,7 +99,7 @@ class ModelManager:
         return bool(self._models) and all(model.served for model in self._models.values())
 
     @property
-    def versions(self) -> list[ServedVersion]:
+    def versions(self) -> list[served_version.ServedVersion]:
         """All versions that serve."""
         return [served for model in self._models.values() for served in model.served.values()]
 
@@ -115,7 +115,7 @@ class ModelManager:
             Refusal: a label points at a version that does not serve; nothing has changed. Or a new
                 model has no version that can be loaded.
         """
-        configs = read_models(config)
+        configs = models.read_models(config)
         async with self._changing:
             if not first:
                 self._check_labels(configs.values())
@@ -129,7 +129,7 @@ class ModelManager:
                 await self._remove(old)
             failed = sorted(name for name in new if not self._models[name].served)
         if failed and not first:
-            raise not_found(f"no version could be loaded of {', '.join(failed)}")
+            raise refusals.not_found(f"no version could be loaded of {', '.join(failed)}")
 
     async def poll(self) -> None:
         """Looks for new versions on disk, loads them, and unloads those that they replace."""
@@ -142,7 +142,9 @@ class ModelManager:
             await self._remove(list(self._models))
         self._loader.shutdown()
 
-    def find(self, name: str, version: int | None = None, label: str = "") -> ServedVersion:
+    def find(
+        self, name: str, version: int | None = None, label: str = ""
+    ) -> served_version.ServedVersion:
         """The version that a request asks for, by default the newest that serves.
 
         Use it within `in_use`, without awaiting before.
@@ -154,15 +156,17 @@ class ModelManager:
         if label:
             labels = model.config.version_labels if model else {}
             if label not in labels:
-                raise invalid(f"Unrecognized servable version label: {label[:100]}")
+                raise refusals.invalid(f"Unrecognized servable version label: {label[:100]}")
             version = labels[label]
         served = model.served if model else {}
         if version is None:
             if not served:
-                raise not_found(f"Servable not found for request: Latest({name[:100]})")
+                raise refusals.not_found(f"Servable not found for request: Latest({name[:100]})")
             return served[max(served)]
         if version not in served:
-            raise not_found(f"Servable not found for request: Specific({name[:100]}, {version})")
+            raise refusals.not_found(
+                f"Servable not found for request: Specific({name[:100]}, {version})"
+            )
         return served[version]
 
     def states(
@@ -178,10 +182,10 @@ class ModelManager:
         states = self._models[name].states if name in self._models else {}
         if version is not None:
             if version not in states:
-                raise not_found(f"Could not find version {version} of model {name[:100]}")
+                raise refusals.not_found(f"Could not find version {version} of model {name[:100]}")
             return [(version, states[version])]
         if not states:
-            raise not_found(f"Could not find any versions of model {name[:100]}")
+            raise refusals.not_found(f"Could not find any versions of model {name[:100]}")
         return sorted(states.items(), reverse=True)
 
     def _check_labels(self, configs: Collection[Any]) -> None:
@@ -189,7 +193,7 @@ class ModelManager:
             served = self._models[config.name].served if config.name in self._models else {}
             for label, version in config.version_labels.items():
                 if version not in served:
-                    raise Refusal(
+                    raise refusals.Refusal(
                         grpc.StatusCode.FAILED_PRECONDITION,
                         f"Request to assign label {label} to version {version} of model "
                         f"{config.name}, which is not currently available for inference",

@@ -11,8 +11,7 @@ from typing import Any
 
 from tensorflow_serving.config import model_server_config_pb2
 
-from serving.bundle.server_files import MODELS_NAME, read_models_config
-from serving.bundle.versions import list_versions
+from serving.bundle import server_files, versions
 from tfrs_twotower.errors import BundleError
 
 ModelSource = Callable[[], Any]
@@ -27,7 +26,7 @@ def from_directory(model_dir: Path) -> ModelSource:
 
 def from_config_file(path: Path) -> ModelSource:
     """A file with a `ModelServerConfig` in text format."""
-    return partial(read_models_config, path)
+    return partial(server_files.read_models_config, path)
 
 
 def read_models(config: Any) -> dict[str, Any]:
@@ -86,10 +85,10 @@ def config_of(model_dir: Path) -> Any:
     Raises:
         BundleError: there is no bundle, or its `models.config` cannot be read.
     """
-    if list_versions(model_dir):
+    if versions.list_versions(model_dir):
         bundles = [model_dir]
     else:
-        bundles = [path for path in sorted(model_dir.glob("[!.]*")) if list_versions(path)]
+        bundles = [path for path in sorted(model_dir.glob("[!.]*")) if versions.list_versions(path)]
     if not bundles:
         raise BundleError(
             f"{model_dir}: there is no bundle. Expected WORKDIR/bundle/NAME with integer versions "
@@ -99,9 +98,9 @@ def config_of(model_dir: Path) -> Any:
     for bundle in bundles:
         name = bundle.resolve().name
         entry = config.model_config_list.config.add(name=name)
-        own = bundle / MODELS_NAME
+        own = bundle / server_files.MODELS_NAME
         if own.is_file():
-            for model in read_models_config(own).model_config_list.config:
+            for model in server_files.read_models_config(own).model_config_list.config:
                 if model.name == name:
                     entry.CopyFrom(model)
         entry.base_path = str(bundle.resolve())

@@ -30,24 +30,11 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from serving.server.grpc_api import model_spec_of, status_of
-from serving.server.json_values import answer_of, arrays_of, read_body
+from serving.server import grpc_api, json_values, model_manager, refusals
 from serving.server.metrics import Metrics
-from serving.server.model_manager import ModelManager
-from serving.server.refusals import (
-    ARRIVAL_S,
-    GRACE_S,
-    MAX_BODY_BYTES,
-    MAX_DISCARDED_BYTES,
-    MAX_PENDING,
-    Refusal,
-    invalid,
-    not_found,
-    refusing,
-)
 
 
-def rest_app(manager: ModelManager, metrics: Metrics) -> Starlette:
+def rest_app(manager: model_manager.ModelManager, metrics: Metrics) -> Starlette:
     """The REST API as an ASGI application."""
 
     async def predict(request: Request) -> Response:
@@ -55,23 +42,25 @@ def rest_app(manager: ModelManager, metrics: Metrics) -> Starlette:
             served = manager.find(*_asked_for(request))
             running.model_name = served.model_name
             with served.in_use():
-                body = read_body(await request.body())
+                body = json_values.read_body(await request.body())
                 signature = served.signature(body.signature)
-                outputs = await served.answer(signature, arrays_of(body, signature))
-            content = answer_of({name: outputs[name] for name in signature.outputs}, body.rows)
+                outputs = await served.answer(signature, json_values.arrays_of(body, signature))
+            content = json_values.answer_of(
+                {name: outputs[name] for name in signature.outputs}, body.rows
+            )
             return Response(content, media_type="application/json")
 
     async def not_built(request: Request) -> Response:
         verb = request.scope["path"].rpartition(":")[2]
-        raise invalid(f"this server answers :predict only, not :{verb}.")
+        raise refusals.invalid(f"this server answers :predict only, not :{verb}.")
 
     async def status(request: Request) -> Response:
-        return _json(_plain(status_of(manager, *_asked_for(request))))
+        return _json(_plain(grpc_api.status_of(manager, *_asked_for(request))))
 
     async def metadata(request: Request) -> Response:
         served = manager.find(*_asked_for(request))
         signatures = {"signature_def": _plain(served.definitions)}
-        return _json({"model_spec": _plain(model_spec_of(served)), "metadata": signatures})
+        return _json({"model_spec": _plain(grpc_api.model_spec_of(served)), "metadata": signatures})
 
     async def show_metrics(_: Request) -> Response:
         versions = [
@@ -115,7 +104,7 @@ class _ModelName(StringConvertor):
 class _Version(IntegerConvertor):
     def convert(self, value: str) -> int:
         if len(value) > 19 or int(value) >= 1 << 63:
-            raise invalid(f"Failed to convert version: {value[:40]} to numeric.")
+            raise refusals.invalid(f"Failed to convert version: {value[:40]} to numeric.")
         return int(value)
 
 
@@ -148,9 +137,9 @@ class _WholeBody:
             async def read() -> dict[str, Any]:
                 return {"type": "http.request", "body": body}
 
-            with refusing():
+            with refusals.refusing():
                 await self._app(scope, read, send)
-        except Refusal as refusal:
+        except refusals.Refusal as refusal:
             answer = _json({"error": refusal.message}, refusal.http_status)
             await answer(scope, receive, send)
         except ClientDisconnect:
@@ -168,8 +157,8 @@ class RestServer(uvicorn.Server):
             lifespan="off",
             log_config=None,
             access_log=False,
-            limit_concurrency=MAX_PENDING,
-            timeout_graceful_shutdown=GRACE_S,
+            limit_concurrency=refusals.MAX_PENDING,
+            timeout_graceful_shutdown=refusals.GRACE_S,
         )
         super().__init__(config)
 
@@ -203,7 +192,9 @@ class _Connection(H11Protocol):
     def _watch(self) -> None:
         arriving = self.conn.their_state in (h11.IDLE, h11.SEND_BODY)
         if arriving and not self.transport.is_closing():
-            self.timer = self.timer or self.loop.call_later(ARRIVAL_S, self.transport.close)
+            self.timer = self.timer or self.loop.call_later(
+                refusals.ARRIVAL_S, self.transport.close
+            )
         elif self.timer is not None:
             self.timer.cancel()
             self.timer = None
@@ -220,14 +211,14 @@ async def _read(request: Request) -> bytes:
     body, size = bytearray(), 0
     async for part in request.stream():
         size += len(part)
-        if size <= MAX_BODY_BYTES:
+        if size <= refusals.MAX_BODY_BYTES:
             body += part
-        elif size > MAX_DISCARDED_BYTES:
+        elif size > refusals.MAX_DISCARDED_BYTES:
             break
-    if size > MAX_BODY_BYTES:
-        raise Refusal(
+    if size > refusals.MAX_BODY_BYTES:
+        raise refusals.Refusal(
             grpc.StatusCode.RESOURCE_EXHAUSTED,
-            f"the body has more than {MAX_BODY_BYTES} bytes, which is the limit.",
+            f"the body has more than {refusals.MAX_BODY_BYTES} bytes, which is the limit.",
         )
     return bytes(body)
 
@@ -235,8 +226,8 @@ async def _read(request: Request) -> bytes:
 async def _no_route(request: Request, _: Exception) -> Response:
     path = request.scope["path"][:200]
     if path.lower().startswith("/v1/"):
-        raise invalid(f"Malformed request: {request.method} {path}")
-    raise not_found(f"there is nothing at {path}")
+        raise refusals.invalid(f"Malformed request: {request.method} {path}")
+    raise refusals.not_found(f"there is nothing at {path}")
 
 
 def _plain(message: Any) -> Any:

@@ -19,12 +19,9 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import prediction_log_pb2
 
-from serving.bundle.loading import LoadedBundle, LoadedModel, load_bundle
-from serving.bundle.warmup import WARMUP_PATH
-from serving.server.batch_queue import Arrays, BatchQueue
-from serving.server.batching_parameters import BatchingParameters, read_batching_parameters
+from serving.bundle import loading, server_files
+from serving.server import batch_queue, batching_parameters, refusals
 from serving.server.metrics import Metrics
-from serving.server.refusals import Refusal, invalid
 from serving.server.signatures import (
     DEFAULT,
     Signature,
@@ -46,11 +43,11 @@ class ServedVersion:
 
     model_name: str
     version: int
-    bundle: LoadedBundle
+    bundle: loading.LoadedBundle
     definitions: Any
     """`SignatureDefMap`."""
     signatures: dict[str, Signature]
-    batching: BatchingParameters | None
+    batching: batching_parameters.BatchingParameters | None
     threads: Executor
     """Run its signatures."""
     metrics: Metrics
@@ -65,7 +62,7 @@ class ServedVersion:
         self._unused = asyncio.Event()
         self._unused.set()
         self._queues = {
-            name: BatchQueue(
+            name: batch_queue.BatchQueue(
                 partial(self.bundle.call, name), self.batching, self.threads, self.metrics
             )
             for name in self.signatures
@@ -102,12 +99,12 @@ class ServedVersion:
         try:
             return self.signatures[name or DEFAULT]
         except KeyError:
-            raise invalid(
+            raise refusals.invalid(
                 f'Serving signature name: "{name[:100]}" not found in signature def; there are '
                 f"{', '.join(sorted(self.signatures))}."
             ) from None
 
-    async def answer(self, signature: Signature, inputs: Arrays) -> Mapping[str, Any]:
+    async def answer(self, signature: Signature, inputs: batch_queue.Arrays) -> Mapping[str, Any]:
         """Runs a signature, in a batch with other requests if the version says so.
 
         Args:
@@ -120,7 +117,7 @@ class ServedVersion:
         """
         rows = {name: len(values) for name, values in inputs.items()}
         if len(set(rows.values())) != 1:
-            raise invalid(f"inputs must have one number of rows; found {rows}.")
+            raise refusals.invalid(f"inputs must have one number of rows; found {rows}.")
         started = time.monotonic()
         name = signature.name
         try:
@@ -130,7 +127,7 @@ class ServedVersion:
                 loop = asyncio.get_running_loop()
                 outputs = await loop.run_in_executor(self.threads, self.bundle.call, name, inputs)
         except (BundleError, tf.errors.InvalidArgumentError) as cause:
-            raise invalid(str(cause.__cause__ or cause).partition("\n")[0]) from cause
+            raise refusals.invalid(str(cause.__cause__ or cause).partition("\n")[0]) from cause
         model_name, num_rows = self.model_name, next(iter(rows.values()))
         self.metrics.runtime_latency.labels(model_name, "Predict", "TF").observe(
             (time.monotonic() - started) * 1e6
@@ -158,10 +155,12 @@ def load_version(
             request fails.
     """
     started = time.monotonic()
-    bundle = load_bundle(directory)
+    bundle = loading.load_bundle(directory)
     definitions = read_signature_defs(directory)
     signatures = signatures_of(bundle, definitions)
-    parameters = read_batching_parameters(directory, NUM_THREADS) if batching else None
+    parameters = (
+        batching_parameters.read_batching_parameters(directory, NUM_THREADS) if batching else None
+    )
     loaded = time.monotonic()
     _replay_warmup(bundle, signatures)
     return ServedVersion(
@@ -179,13 +178,13 @@ def load_version(
     )
 
 
-def _replay_warmup(model: LoadedModel, signatures: Mapping[str, Signature]) -> None:
+def _replay_warmup(model: loading.LoadedModel, signatures: Mapping[str, Signature]) -> None:
     """Runs each request once; as at TensorFlow Serving, one that fails fails the version.
 
     Raises:
         BundleError: the file is not one, has too many requests, or one of them fails.
     """
-    path = model.directory / WARMUP_PATH
+    path = model.directory / server_files.WARMUP_PATH
     if not path.is_file():
         return
     count = 0
@@ -193,13 +192,13 @@ def _replay_warmup(model: LoadedModel, signatures: Mapping[str, Signature]) -> N
         records = tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
         for count, record in enumerate(records, start=1):
             if count > _MAX_WARMUP_REQUESTS:
-                raise invalid(f"at most {_MAX_WARMUP_REQUESTS} are replayed")
+                raise refusals.invalid(f"at most {_MAX_WARMUP_REQUESTS} are replayed")
             request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
             signature = signatures[request.model_spec.signature_name or DEFAULT]
             tensors = request.inputs.items()
             inputs = {name: array_of(signature, name, proto) for name, proto in tensors}
             model.call(signature.name, inputs)
-    except (BundleError, DecodeError, KeyError, Refusal, tf.errors.OpError) as cause:
+    except (BundleError, DecodeError, KeyError, refusals.Refusal, tf.errors.OpError) as cause:
         raise BundleError(
             f"{path}: warm-up request {count} fails: {cause}. Export the bundle again."
         ) from cause
@@ -208,7 +207,7 @@ def _replay_warmup(model: LoadedModel, signatures: Mapping[str, Signature]) -> N
 def _check_finite(outputs: Mapping[str, Any]) -> None:
     for name, values in outputs.items():
         if values.dtype.kind == "f" and not np.isfinite(values).all():
-            raise invalid(
+            raise refusals.invalid(
                 f"output '{name}' is not a finite number for these inputs; look for infinite or "
                 "huge numbers among them."
             )

@@ -18,15 +18,8 @@ from tensorflow.core.framework import tensor_pb2
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2
 
-from serving.bundle.loading import LoadedModel
-from serving.bundle.versions import SAVED_MODEL_NAME
-from serving.server.refusals import (
-    MAX_BODY_BYTES,
-    MAX_ROWS,
-    MAX_STRING_BYTES,
-    MAX_VALUES,
-    invalid,
-)
+from serving.bundle import loading, versions
+from serving.server import refusals
 
 DEFAULT = "serving_default"
 _FIELDS = {
@@ -57,7 +50,7 @@ class Signature:
             return
         extra = ",".join(sorted(set(names) - set(self.inputs)))
         missing = ",".join(sorted(set(self.inputs) - set(names)))
-        raise invalid(
+        raise refusals.invalid(
             f"input size does not match signature: {len(names)}!={len(self.inputs)}. Sent extra: "
             f"{{{extra[:300]}}}. Missing but required: {{{missing}}}."
         )
@@ -74,15 +67,18 @@ class Signature:
             for size, width in zip(shape, expected, strict=True)
         ):
             shown = ", ".join("n" if width is None else str(width) for width in expected)
-            raise invalid(
+            raise refusals.invalid(
                 f"input '{name}' has the shape {list(shape[:8])}; expected [{shown}] with at least "
                 "one row and one column."
             )
-        if shape[0] > MAX_ROWS:
-            raise invalid(f"input '{name}' has {shape[0]} rows; at most {MAX_ROWS} are allowed.")
-        if math.prod(shape) > MAX_VALUES:
-            raise invalid(
-                f"input '{name}' has {math.prod(shape)} values; at most {MAX_VALUES} are allowed."
+        if shape[0] > refusals.MAX_ROWS:
+            raise refusals.invalid(
+                f"input '{name}' has {shape[0]} rows; at most {refusals.MAX_ROWS} are allowed."
+            )
+        if math.prod(shape) > refusals.MAX_VALUES:
+            raise refusals.invalid(
+                f"input '{name}' has {math.prod(shape)} values; at most {refusals.MAX_VALUES} are "
+                "allowed."
             )
 
     def wanted_outputs(self, output_filter: Sequence[str]) -> tuple[str, ...]:
@@ -93,12 +89,12 @@ class Signature:
         """
         for name in output_filter:
             if name not in self.outputs:
-                raise invalid(
+                raise refusals.invalid(
                     f"output tensor alias not found in signature: {name[:100]} Outputs expected "
                     f"to be in the set {{{','.join(self.outputs)}}}."
                 )
         if len(set(output_filter)) < len(output_filter):
-            raise invalid("duplicate output tensor alias in output_filter.")
+            raise refusals.invalid("duplicate output tensor alias in output_filter.")
         return tuple(output_filter) or self.outputs
 
 
@@ -111,26 +107,30 @@ def check_strings(name: str, values: Collection[bytes]) -> None:
     Raises:
         Refusal: they are too long.
     """
-    if sum(map(len, values)) > MAX_BODY_BYTES:
-        raise invalid(f"input '{name}' has more than {MAX_BODY_BYTES} bytes of strings.")
+    if sum(map(len, values)) > refusals.MAX_BODY_BYTES:
+        raise refusals.invalid(
+            f"input '{name}' has more than {refusals.MAX_BODY_BYTES} bytes of strings."
+        )
     longest = max(map(len, values), default=0)
-    if longest > MAX_STRING_BYTES:
-        raise invalid(
-            f"input '{name}' has a string of {longest} bytes; at most {MAX_STRING_BYTES} are "
-            "allowed."
+    if longest > refusals.MAX_STRING_BYTES:
+        raise refusals.invalid(
+            f"input '{name}' has a string of {longest} bytes; at most "
+            f"{refusals.MAX_STRING_BYTES} are allowed."
         )
 
 
 def read_signature_defs(version_dir: Path) -> Any:
     """A `SignatureDefMap` of the signatures in a SavedModel, without the rest of it."""
-    saved = saved_model_pb2.SavedModel.FromString((version_dir / SAVED_MODEL_NAME).read_bytes())
+    saved = saved_model_pb2.SavedModel.FromString(
+        (version_dir / versions.SAVED_MODEL_NAME).read_bytes()
+    )
     definitions = get_model_metadata_pb2.SignatureDefMap()
     for name, definition in saved.meta_graphs[0].signature_def.items():
         definitions.signature_def[name].CopyFrom(definition)
     return definitions
 
 
-def signatures_of(model: LoadedModel, definitions: Any) -> dict[str, Signature]:
+def signatures_of(model: loading.LoadedModel, definitions: Any) -> dict[str, Signature]:
     """The signatures that can be called, by name; `definitions` is their `SignatureDefMap`."""
     return {
         name: Signature(
@@ -152,11 +152,11 @@ def array_of(signature: Signature, name: str, proto: Any) -> npt.NDArray[Any]:
     """
     dtype = signature.inputs[name].dtype
     if proto.dtype != dtype.as_datatype_enum:
-        raise invalid(
+        raise refusals.invalid(
             f"input '{name}' has the type {_type_name(proto.dtype)}; expected {dtype.name}."
         )
     if proto.tensor_shape.unknown_rank:
-        raise invalid(f"input '{name}' has no shape.")
+        raise refusals.invalid(f"input '{name}' has no shape.")
     shape = [dim.size for dim in proto.tensor_shape.dim]
     signature.check_shape(name, shape)
     count = math.prod(shape)
@@ -180,9 +180,11 @@ def proto_of(values: npt.NDArray[Any]) -> Any:
 
 def _check_content(name: str, num_bytes: int, dtype: tf.DType, count: int) -> None:
     if dtype == tf.string:
-        raise invalid(f"input '{name}' has strings in tensor_content; put them into string_val.")
+        raise refusals.invalid(
+            f"input '{name}' has strings in tensor_content; put them into string_val."
+        )
     if num_bytes != count * dtype.size:
-        raise invalid(
+        raise refusals.invalid(
             f"input '{name}' has {num_bytes} bytes of tensor_content; its shape asks for "
             f"{count * dtype.size}."
         )
@@ -190,7 +192,9 @@ def _check_content(name: str, num_bytes: int, dtype: tf.DType, count: int) -> No
 
 def _check_values(name: str, values: Any, dtype: tf.DType, count: int) -> None:
     if len(values) > count:
-        raise invalid(f"input '{name}' has {len(values)} values; its shape asks for {count}.")
+        raise refusals.invalid(
+            f"input '{name}' has {len(values)} values; its shape asks for {count}."
+        )
     if dtype == tf.string:
         if not values:
             values.append(b"")  # tf.make_ndarray would repeat a "" of text
@@ -201,7 +205,7 @@ def _field(name: str, dtype: tf.DType) -> str:
     try:
         return _FIELDS[dtype]
     except KeyError:
-        raise invalid(f"'{name}': tensors of {dtype.name} are not supported.") from None
+        raise refusals.invalid(f"'{name}': tensors of {dtype.name} are not supported.") from None
 
 
 def _type_name(number: int) -> str:

@@ -18,7 +18,7 @@ from typing import get_args
 from serving.graph.candidate_heads import HeadStorage
 from serving.graph.pre_ranking import as_kept
 from tfrs_twotower.artifacts import Layout
-from tfrs_twotower.data.preprocessed import load_corpus, load_query_set
+from tfrs_twotower.data.loading import load_corpus, load_query_set
 from tfrs_twotower.evaluation.corpus_ranking import EmbeddingScorer, rank_cascade
 from tfrs_twotower.evaluation.loading_evaluated_data import load_inputs
 from tfrs_twotower.evaluation.pre_ranker_scores import PreRankerScores

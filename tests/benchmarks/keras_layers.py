@@ -22,7 +22,7 @@ from tests.benchmarks.million_candidates.measuring import measure
 from tfrs_twotower.features.lookup import VocabularyLookup
 from tfrs_twotower.features.numbers import ScaledNumber
 from tfrs_twotower.keras_api import keras
-from tfrs_twotower.layers.initial import WeightMaker
+from tfrs_twotower.layers.seeded import WeightMaker
 from tfrs_twotower.layers.transformer import LayerNorm, SelfAttention
 from tfrs_twotower.specs import NumericFeature
 

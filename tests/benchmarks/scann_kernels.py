@@ -21,7 +21,7 @@ from tests.benchmarks.million_candidates.re_scoring import Rows
 from tests.benchmarks.million_candidates.served import Threads, use_threads
 from tests.benchmarks.million_candidates.world import Floats, make_world
 from tfrs_twotower.index.scann_search import avx2_flag, library_of, load_scann
-from tfrs_twotower.ranking.exact import mean_overlap
+from tfrs_twotower.ranking.order import mean_overlap
 
 _QUERIES = 128
 _K = 100

@@ -12,7 +12,7 @@ from tensorflow.core.example import example_pb2
 from pipelines.progress import SilentReporter
 from pipelines.stages import preprocess
 from pipelines.stages.context import StageContext
-from pipelines.transforms.tfrecords import read_frames
+from pipelines.transforms.sharded_output import read_frames
 from tfrs_twotower.artifacts import Layout
 from tfrs_twotower.config import PreprocessConfig, RunConfig
 from tfrs_twotower.specs import FeatureSpec

@@ -15,7 +15,7 @@ from tests.fixtures.tiny_model import tiny_context
 from tests.fixtures.tiny_pre_ranker import PRE_RANKING, write_tiny_pre_ranker
 from tests.integration.conftest import CASCADE_EXPORT
 from tfrs_twotower.artifacts import read_manifest
-from tfrs_twotower.data.preprocessed import load_corpus, load_query_set
+from tfrs_twotower.data.loading import load_corpus, load_query_set
 from tfrs_twotower.errors import BundleError, StaleArtifact
 from tfrs_twotower.evaluation.corpus_ranking import EmbeddingScorer, rank_cascade
 from tfrs_twotower.evaluation.loading_evaluated_data import load_inputs

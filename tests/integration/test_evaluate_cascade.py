@@ -12,7 +12,7 @@ from tests.fixtures.tiny_pre_ranker import PRE_RANKING, write_tiny_pre_ranker
 from tests.reference.cascade import cascade as oracle
 from tfrs_twotower.artifacts import read_manifest
 from tfrs_twotower.artifacts.layout import EVALUATION, REPORT_PAGE
-from tfrs_twotower.data.preprocessed import load_corpus, load_query_set
+from tfrs_twotower.data.loading import load_corpus, load_query_set
 from tfrs_twotower.errors import CorruptArtifact, MissingArtifact, StaleArtifact
 from tfrs_twotower.evaluation.corpus_ranking import EmbeddingScorer, rank_cascade
 from tfrs_twotower.evaluation.loading_evaluated_data import load_inputs

@@ -7,11 +7,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.stages import build_index, embed, evaluate
-from pipelines.stages.workdir import record_duration
+from pipelines.stages.context import record_duration
 from tests.fixtures.tiny_model import tiny_context, write_tiny_model
 from tfrs_twotower.artifacts import read_manifest
 from tfrs_twotower.artifacts.layout import STATISTICS, TRAIN_GLOB, TRAINING_LOG
-from tfrs_twotower.data.preprocessed import load_corpus
+from tfrs_twotower.data.loading import load_corpus
 from tfrs_twotower.data.raw_inputs import read_records
 from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
 from tfrs_twotower.evaluation.evaluated_data import LogLine

@@ -12,8 +12,7 @@ from pipelines.stages import export, refresh
 from pipelines.stages.releases import read_release, releases_of_bundle
 from serving.bundle.loading import load_bundle
 from serving.bundle.measures import model_bytes
-from serving.bundle.sharding import find_shards, merge_lists, rows_of_shards
-from serving.bundle.versions import list_versions
+from serving.bundle.versions import find_shards, list_versions, merge_lists, rows_of_shards
 from tests.fixtures.asking import answers
 from tests.fixtures.tiny import write_tiny_tables
 from tests.fixtures.tiny_model import tiny_context
@@ -21,7 +20,7 @@ from tests.fixtures.tiny_pre_ranker import PRE_RANKING
 from tests.integration.conftest import CASCADE_EXPORT
 from tfrs_twotower.artifacts import Lineage, read_manifest
 from tfrs_twotower.config import BundleConfig
-from tfrs_twotower.data.preprocessed import load_corpus, load_query_set
+from tfrs_twotower.data.loading import load_corpus, load_query_set
 from tfrs_twotower.errors import BundleError, DataError
 
 pytestmark = pytest.mark.integration

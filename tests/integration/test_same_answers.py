@@ -14,7 +14,7 @@ from tensorflow.python.tools import saved_model_cli
 
 from serving.bundle.loading import load_bundle
 from serving.bundle.query import ask
-from serving.bundle.warmup import WARMUP_PATH
+from serving.bundle.server_files import WARMUP_PATH
 from serving.client.client import Client
 from serving.server.local_server import ServerOptions, running
 from serving.server.models import from_directory

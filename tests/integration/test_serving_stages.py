@@ -15,8 +15,12 @@ from serving.bundle.query import ask
 from serving.bundle.server_ops import check_bundle
 from tests.fixtures.tiny_model import tiny_context, write_tiny_model
 from tfrs_twotower.artifacts import read_manifest
-from tfrs_twotower.data.embeddings import read_candidate_embeddings, read_query_embeddings
-from tfrs_twotower.data.preprocessed import load_corpus, load_query_set
+from tfrs_twotower.data.loading import (
+    load_corpus,
+    load_query_set,
+    read_candidate_embeddings,
+    read_query_embeddings,
+)
 from tfrs_twotower.errors import BundleError, EmbeddingError, IndexQualityError, StaleArtifact
 from tfrs_twotower.index.quality import read_quality
 from tfrs_twotower.index.storage import load_index

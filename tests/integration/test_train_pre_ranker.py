@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from tests.fixtures.tiny import tiny_run_config, tiny_spec, write_tiny_preprocessed
-from tfrs_twotower.data.preprocessed import load_corpus, load_query_set
+from tfrs_twotower.data.loading import load_corpus, load_query_set
 from tfrs_twotower.errors import CorruptArtifact, TrainingError
 from tfrs_twotower.metrics import judge, per_query
 from tfrs_twotower.mining.mine import mine

@@ -1,36 +1,5 @@
 """Artifacts: what a stage leaves on disk. No TensorFlow."""
 
-from tfrs_twotower.artifacts.layout import Layout, shard_of
-from tfrs_twotower.artifacts.manifest import (
-    MANIFEST_NAME,
-    Lineage,
-    Manifest,
-    fingerprint,
-    read_manifest,
-    sha256_file,
-)
-from tfrs_twotower.artifacts.writing import (
-    commit,
-    replace_directory,
-    replace_file,
-    seal,
-    staging_directory,
-    verify_files,
-)
+import lazy_loader
 
-__all__ = [
-    "MANIFEST_NAME",
-    "Layout",
-    "Lineage",
-    "Manifest",
-    "commit",
-    "fingerprint",
-    "read_manifest",
-    "replace_directory",
-    "replace_file",
-    "seal",
-    "sha256_file",
-    "shard_of",
-    "staging_directory",
-    "verify_files",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

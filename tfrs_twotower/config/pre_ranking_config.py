@@ -4,8 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
-from tfrs_twotower.config.model_config import IntTowerConfig
-from tfrs_twotower.config.training_config import EarlyStoppingConfig, FittingConfig, SoftmaxConfig
+from tfrs_twotower.config import model_config, training_config
 from tfrs_twotower.documents import Document
 
 
@@ -59,7 +58,7 @@ class EaseMemberConfig(Document):
     """Largest corpus that is accepted: EASE inverts a matrix of this order."""
 
 
-class PreRankingConfig(FittingConfig):
+class PreRankingConfig(training_config.FittingConfig):
     """A second stage, of one IntTower or several, that re-scores retrieved candidates.
 
     Its members learn from the candidates that retrieval returns as well as from the interactions,
@@ -70,8 +69,8 @@ class PreRankingConfig(FittingConfig):
 
     num_candidates: PositiveInt = 200
     """Retrieved candidates that are re-scored for each request."""
-    models: Annotated[tuple[IntTowerConfig, ...], Field(max_length=16)] = (
-        IntTowerConfig(kind="inttower"),
+    models: Annotated[tuple[model_config.IntTowerConfig, ...], Field(max_length=16)] = (
+        model_config.IntTowerConfig(kind="inttower"),
     )
     """The towers of each member, trained one after the other. Members that differ, for example in
     history_half_life, help more than one larger member. May be empty if ease is set."""
@@ -90,7 +89,9 @@ class PreRankingConfig(FittingConfig):
     """Examples of one step, each with its list of negatives."""
     epochs: PositiveInt | None = 5
     """Largest number of passes over the training examples. Excludes max_steps."""
-    softmax: SoftmaxConfig = SoftmaxConfig()
+    softmax: training_config.SoftmaxConfig = training_config.SoftmaxConfig()
     """Objective of the retrieval head, which is trained at the same time."""
-    early_stopping: EarlyStoppingConfig | None = EarlyStoppingConfig(metric="ndcg@10")
+    early_stopping: training_config.EarlyStoppingConfig | None = (
+        training_config.EarlyStoppingConfig(metric="ndcg@10")
+    )
     """When to stop; the metric is measured on the whole cascade."""

@@ -7,10 +7,7 @@ from typing import Annotated, Any
 import yaml
 from pydantic import Field, NonNegativeInt
 
-from tfrs_twotower.config import stage_configs
-from tfrs_twotower.config.model_config import ModelConfig, PlainTowerConfig
-from tfrs_twotower.config.pre_ranking_config import PreRankingConfig
-from tfrs_twotower.config.training_config import FittingConfig, TrainingConfig
+from tfrs_twotower.config import model_config, pre_ranking_config, stage_configs, training_config
 from tfrs_twotower.documents import Document, load_yaml, parse
 from tfrs_twotower.errors import ConfigError
 
@@ -31,15 +28,15 @@ class RunConfig(Document):
     """Seed of everything that is random."""
     preprocess: stage_configs.PreprocessConfig = stage_configs.PreprocessConfig()
     """How tables become examples."""
-    model: ModelConfig = PlainTowerConfig()
+    model: model_config.ModelConfig = model_config.PlainTowerConfig()
     """The towers."""
-    training: TrainingConfig = TrainingConfig()
+    training: training_config.TrainingConfig = training_config.TrainingConfig()
     """How the towers are trained."""
     embed: stage_configs.EmbedConfig = stage_configs.EmbedConfig()
     """How the corpus and the evaluated queries are embedded."""
     index: stage_configs.IndexConfig = stage_configs.IndexConfig()
     """The candidate index."""
-    pre_ranking: PreRankingConfig | None = None
+    pre_ranking: pre_ranking_config.PreRankingConfig | None = None
     """The second stage of the cascade; null leaves it out."""
     export: stage_configs.ExportConfig = stage_configs.ExportConfig()
     """Bundles for TF Serving."""
@@ -67,7 +64,7 @@ def load_run_config(path: Path, overrides: tuple[str, ...] = ()) -> RunConfig:
     return config
 
 
-def pre_ranking_of(config: RunConfig) -> PreRankingConfig:
+def pre_ranking_of(config: RunConfig) -> pre_ranking_config.PreRankingConfig:
     """The pre-ranking section.
 
     Raises:
@@ -146,7 +143,7 @@ def _check(config: RunConfig, where: str) -> None:
         raise ConfigError(f"{where}: export.bundles: two bundles have the same name: {names}")
 
 
-def _check_members(pre_ranking: PreRankingConfig, where: str) -> None:
+def _check_members(pre_ranking: pre_ranking_config.PreRankingConfig, where: str) -> None:
     if not pre_ranking.models and pre_ranking.ease is None:
         raise ConfigError(
             f"{where}: models is empty and ease is null, so nothing is left to re-score with; set "
@@ -161,7 +158,7 @@ def _check_members(pre_ranking: PreRankingConfig, where: str) -> None:
             raise ConfigError(f"{where}.{name} has repeated values: [{', '.join(shown)}]")
 
 
-def _check_fitting(fitting: FittingConfig, where: str) -> None:
+def _check_fitting(fitting: training_config.FittingConfig, where: str) -> None:
     if (fitting.epochs is None) == (fitting.max_steps is None):
         raise ConfigError(
             f"{where}: set exactly one of epochs and max_steps "

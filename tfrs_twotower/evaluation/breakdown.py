@@ -5,25 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tfrs_twotower.evaluation.evaluated_data import EvaluationInputs, SecondStage
-from tfrs_twotower.evaluation.evaluation_document import (
-    Cloud,
-    EmbeddingSpace,
-    Metrics,
-    Pool,
-    SliceFigures,
-)
-from tfrs_twotower.evaluation.significance import mean_intervals, ratio_interval
-from tfrs_twotower.evaluation.systems import SystemRun, figure, figures_of
-from tfrs_twotower.metrics import Judged, judge, recall
-from tfrs_twotower.metrics.embedding_space import (
-    alignment,
-    effective_rank,
-    hubness,
-    ideal_uniformity,
-    mean_cosine,
-    uniformity,
-)
+from tfrs_twotower.evaluation import evaluated_data, evaluation_document, systems
+from tfrs_twotower.metrics import Judged, embedding_space, judge, recall
 from tfrs_twotower.ranking import GroundTruth
 from tfrs_twotower.specs import TRAIN
 
@@ -59,7 +42,7 @@ def head_candidates(count: NDArray[np.int64]) -> NDArray[np.bool_]:
     return head
 
 
-def make_slices(inputs: EvaluationInputs) -> list[Slice]:
+def make_slices(inputs: evaluated_data.EvaluationInputs) -> list[Slice]:
     """The slices of this data that hold at least one relevant pair."""
     truth = inputs.test.truth.relevant
     owners, rows = truth.owners, truth.values
@@ -86,14 +69,14 @@ def make_slices(inputs: EvaluationInputs) -> list[Slice]:
 
 
 def slice_figures(
-    run: SystemRun,
-    inputs: EvaluationInputs,
+    run: systems.SystemRun,
+    inputs: evaluated_data.EvaluationInputs,
     slices: list[Slice],
     metrics: tuple[str, ...],
     *,
     num_bootstrap: int,
     seed: int,
-) -> dict[str, SliceFigures]:
+) -> dict[str, evaluation_document.SliceFigures]:
     """Metrics of one system in each slice, with the number of queries and relevant pairs.
 
     A slice of candidates keeps the full ranking and restricts what counts as relevant.
@@ -103,23 +86,23 @@ def slice_figures(
         truth = inputs.test.truth.where(part.keep)
         queries = np.flatnonzero(truth.relevant.lengths > 0)
         judged = judge(run.ranked[queries], truth.take(queries))
-        figures[part.name] = SliceFigures(
+        figures[part.name] = evaluation_document.SliceFigures(
             title=part.title,
             queries=len(queries),
             relevant=int(part.keep.sum()),
-            metrics=figures_of(judged, metrics, num_bootstrap, seed),
+            metrics=systems.figures_of(judged, metrics, num_bootstrap, seed),
         )
     return figures
 
 
 def describe_pool(
     pool_recall: NDArray[np.float64],
-    second_stage: SecondStage,
+    second_stage: evaluated_data.SecondStage,
     stages: dict[str, Judged],
     ks: tuple[int, ...],
     num_bootstrap: int,
     seed: int,
-) -> Pool:
+) -> evaluation_document.Pool:
     """What retrieval hands to the second stage, and how much of it comes through.
 
     Args:
@@ -134,17 +117,17 @@ def describe_pool(
         The pool, with `kept@K` of each stage so that its recall@K = recall of the pool x kept@K.
     """
     size = second_stage.num_candidates
-    ceiling = mean_intervals(pool_recall[:, None], num_bootstrap, seed)[:, 0]
-    kept: dict[str, Metrics] = {name: {} for name in stages}
+    ceiling = systems.mean_intervals(pool_recall[:, None], num_bootstrap, seed)[:, 0]
+    kept: dict[str, evaluation_document.Metrics] = {name: {} for name in stages}
     for name, judged in stages.items():
         for k in (k for k in ks if k < size and pool_recall.any()):
             recalls = recall(judged, k)
-            interval = ratio_interval(recalls, pool_recall, num_bootstrap, seed)
+            interval = systems.ratio_interval(recalls, pool_recall, num_bootstrap, seed)
             fraction = recalls.mean() / pool_recall.mean()
-            kept[name][f"kept@{k}"] = figure(fraction, interval, len(pool_recall))
-    return Pool(
+            kept[name][f"kept@{k}"] = systems.figure(fraction, interval, len(pool_recall))
+    return evaluation_document.Pool(
         num_candidates=size,
-        recall=figure(pool_recall.mean(), ceiling, len(pool_recall)),
+        recall=systems.figure(pool_recall.mean(), ceiling, len(pool_recall)),
         weights=second_stage.weights,
         kept=kept,
     )
@@ -158,7 +141,7 @@ def describe_embeddings(
     *,
     k: int,
     seed: int,
-) -> EmbeddingSpace:
+) -> evaluation_document.EmbeddingSpace:
     """The shape of both sides' embeddings, on at most 2,000 vectors of each.
 
     Args:
@@ -176,14 +159,16 @@ def describe_embeddings(
     candidate_part = candidates[sample(len(candidates), _SAMPLE, generator)]
     gap = query_part.mean(axis=0, dtype=np.float64) - candidate_part.mean(axis=0, dtype=np.float64)
     cosines = (queries[owners] * candidates[rows]).sum(axis=1)
-    return EmbeddingSpace(
+    return evaluation_document.EmbeddingSpace(
         embedding_dim=candidates.shape[1],
-        alignment=alignment(queries[owners], candidates[rows]) if len(pairs) else None,
+        alignment=embedding_space.alignment(queries[owners], candidates[rows])
+        if len(pairs)
+        else None,
         positive_cosine=float(cosines.mean()) if len(pairs) else None,
         centroid_distance=float(np.linalg.norm(gap)),
         hubness_k=k,
-        hubness_skewness=hubness(ranked, k, len(candidates)),
-        ideal_uniformity=ideal_uniformity(candidates.shape[1]),
+        hubness_skewness=embedding_space.hubness(ranked, k, len(candidates)),
+        ideal_uniformity=embedding_space.ideal_uniformity(candidates.shape[1]),
         queries=_cloud(query_part),
         candidates=_cloud(candidate_part),
     )
@@ -196,12 +181,12 @@ def sample(population: int, size: int, generator: np.random.Generator) -> NDArra
     return np.sort(generator.choice(population, size, replace=False)).astype(np.int64)
 
 
-def _cloud(vectors: NDArray[np.float32]) -> Cloud:
+def _cloud(vectors: NDArray[np.float32]) -> evaluation_document.Cloud:
     several = len(vectors) > 1
-    return Cloud(
+    return evaluation_document.Cloud(
         vectors=len(vectors),
-        uniformity=uniformity(vectors) if several else None,
-        mean_cosine=mean_cosine(vectors) if several else None,
-        effective_rank=effective_rank(vectors),
+        uniformity=embedding_space.uniformity(vectors) if several else None,
+        mean_cosine=embedding_space.mean_cosine(vectors) if several else None,
+        effective_rank=embedding_space.effective_rank(vectors),
         mean_vector_norm=float(np.linalg.norm(vectors.mean(axis=0, dtype=np.float64))),
     )

@@ -10,9 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tfrs_twotower.data.query_set import QuerySet
-from tfrs_twotower.evaluation.corpus_ranking import EmbeddingScorer, rank_corpus
-from tfrs_twotower.evaluation.evaluation_document import Metrics
-from tfrs_twotower.evaluation.systems import figures_of
+from tfrs_twotower.evaluation import corpus_ranking, evaluation_document, systems
 from tfrs_twotower.metrics import RANKING_METRICS, judge
 from tfrs_twotower.ranking import GroundTruth, Ragged
 
@@ -28,7 +26,7 @@ def evaluate(
     ks: Sequence[int] = (10, 20, 100),
     num_bootstrap: int = 2000,
     seed: int = 0,
-) -> Metrics:
+) -> evaluation_document.Metrics:
     """Ranks the whole corpus for each query by inner product, and measures the rankings.
 
     Ties are broken by the lower row. A query without a relevant candidate is left out.
@@ -67,10 +65,10 @@ def evaluate(
     query_set = QuerySet(
         GroundTruth(wanted, np.ones(len(wanted.values))), left_out, embeddings=queries
     ).take(kept)
-    scorer = EmbeddingScorer(query_set.embeddings, candidates)
-    ranked = rank_corpus(scorer, query_set, np.ones(len(candidates), bool), max(ks))
+    scorer = corpus_ranking.EmbeddingScorer(query_set.embeddings, candidates)
+    ranked = corpus_ranking.rank_corpus(scorer, query_set, np.ones(len(candidates), bool), max(ks))
     names = tuple(f"{metric}@{k}" for k in ks for metric in RANKING_METRICS)
-    return figures_of(judge(ranked, query_set.truth), names, num_bootstrap, seed)
+    return systems.figures_of(judge(ranked, query_set.truth), names, num_bootstrap, seed)
 
 
 def _matrix(values: ArrayLike, name: str) -> NDArray[np.float32]:

@@ -7,28 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from tfrs_twotower.config import EvaluateConfig
+from tfrs_twotower.evaluation import (
+    breakdown,
+    corpus_ranking,
+    evaluated_data,
+    evaluation_document,
+    leakage,
+    written_documents,
+)
 from tfrs_twotower.evaluation.baselines.selection import Baselines, fit_baselines
-from tfrs_twotower.evaluation.breakdown import (
-    describe_embeddings,
-    describe_pool,
-    make_slices,
-    slice_figures,
-)
-from tfrs_twotower.evaluation.corpus_ranking import (
-    CascadeRanking,
-    EmbeddingScorer,
-    rank_cascade,
-    rank_corpus,
-)
-from tfrs_twotower.evaluation.evaluated_data import EvaluationInputs
-from tfrs_twotower.evaluation.evaluation_document import (
-    EvaluationDocument,
-    Funnel,
-    Pool,
-    Protocol,
-    SystemFigures,
-)
-from tfrs_twotower.evaluation.leakage import check_leakage
 from tfrs_twotower.evaluation.systems import (
     SystemRun,
     compare,
@@ -36,7 +23,6 @@ from tfrs_twotower.evaluation.systems import (
     system_metrics,
     tuning_metrics,
 )
-from tfrs_twotower.evaluation.written_documents import Environment
 from tfrs_twotower.metrics import judge
 from tfrs_twotower.specs import SPLITS
 
@@ -52,12 +38,12 @@ class Evaluation:
         runs: the ranking of each system.
     """
 
-    document: EvaluationDocument
+    document: evaluation_document.EvaluationDocument
     runs: dict[str, SystemRun]
 
 
 def evaluate(
-    inputs: EvaluationInputs,
+    inputs: evaluated_data.EvaluationInputs,
     config: EvaluateConfig,
     *,
     seed: int = 42,
@@ -88,12 +74,14 @@ def evaluate(
     )
     steps = len(baselines.scorers) + 1
     progress("rank retrieval", 0, steps)
-    scorer = EmbeddingScorer(inputs.test.embeddings, inputs.corpus.vectors)
-    cascade = rank_cascade(scorer, inputs.test, inputs.eligible, inputs.second_stage, max(ks))
+    scorer = corpus_ranking.EmbeddingScorer(inputs.test.embeddings, inputs.corpus.vectors)
+    cascade = corpus_ranking.rank_cascade(
+        scorer, inputs.test, inputs.eligible, inputs.second_stage, max(ks)
+    )
     ranked = {"retrieval": cascade.retrieved, "cascade": cascade.ranked}
     for step, (name, baseline) in enumerate(baselines.scorers.items(), 1):
         progress(f"rank {name}", step, steps)
-        ranked[name] = rank_corpus(baseline, inputs.test, inputs.eligible, max(ks))
+        ranked[name] = corpus_ranking.rank_corpus(baseline, inputs.test, inputs.eligible, max(ks))
     runs = {
         name: SystemRun(name, rows, judge(rows, inputs.test.truth)) for name, rows in ranked.items()
     }
@@ -106,11 +94,11 @@ def evaluate(
 class _Measuring:
     """The rankings of all systems, to be measured."""
 
-    inputs: EvaluationInputs
+    inputs: evaluated_data.EvaluationInputs
     config: EvaluateConfig
     seed: int
     runs: dict[str, SystemRun]
-    cascade: CascadeRanking
+    cascade: corpus_ranking.CascadeRanking
 
     @property
     def ks(self) -> tuple[int, ...]:
@@ -122,16 +110,18 @@ class _Measuring:
         names = ["retrieval"] if self.cascade.pool_recall is None else ["cascade", "retrieval"]
         return [self.runs[name] for name in names]
 
-    def document(self, baselines: Baselines, *, refit: bool, index_k: int) -> EvaluationDocument:
+    def document(
+        self, baselines: Baselines, *, refit: bool, index_k: int
+    ) -> evaluation_document.EvaluationDocument:
         inputs, seed = self.inputs, self.seed
         systems = self.systems()
         quality = inputs.index_quality
-        return EvaluationDocument(
+        return evaluation_document.EvaluationDocument(
             dataset=inputs.dataset,
             protocol=describe_protocol(inputs, self.config, baselines, refit=refit, seed=seed),
-            leakage_check=check_leakage(inputs),
+            leakage_check=leakage.check_leakage(inputs),
             systems=systems,
-            funnel=Funnel(
+            funnel=evaluation_document.Funnel(
                 retrieval_exact=systems["retrieval"].metrics,
                 index_k=quality.k if quality is not None else index_k,
                 ann_overlap=quality.overlap if quality is not None else None,
@@ -145,7 +135,7 @@ class _Measuring:
                 num_resamples=self.config.num_bootstrap,
                 seed=seed,
             ),
-            embedding_space=describe_embeddings(
+            embedding_space=breakdown.describe_embeddings(
                 inputs.test.embeddings,
                 inputs.corpus.vectors,
                 inputs.test.truth,
@@ -154,20 +144,20 @@ class _Measuring:
                 seed=seed,
             ),
             timings=inputs.timings,
-            environment=Environment.of_this_process(),
+            environment=written_documents.Environment.of_this_process(),
         )
 
-    def systems(self) -> dict[str, SystemFigures]:
+    def systems(self) -> dict[str, evaluation_document.SystemFigures]:
         """The figures of each system; a cascade without a second stage has retrieval's."""
-        slices, num_bootstrap = make_slices(self.inputs), self.config.num_bootstrap
-        systems: dict[str, SystemFigures] = {}
+        slices, num_bootstrap = breakdown.make_slices(self.inputs), self.config.num_bootstrap
+        systems: dict[str, evaluation_document.SystemFigures] = {}
         for name, run in self.runs.items():
             if name == "cascade" and self.cascade.pool_recall is None:
                 systems[name] = systems["retrieval"]
                 continue
-            systems[name] = SystemFigures(
+            systems[name] = evaluation_document.SystemFigures(
                 metrics=system_metrics(run, self.inputs, self.ks, num_bootstrap, self.seed),
-                slices=slice_figures(
+                slices=breakdown.slice_figures(
                     run,
                     self.inputs,
                     slices,
@@ -178,11 +168,11 @@ class _Measuring:
             )
         return systems
 
-    def pool(self) -> Pool | None:
+    def pool(self) -> evaluation_document.Pool | None:
         """What the second stage scores again; None without one."""
         if self.cascade.pool_recall is None or self.inputs.second_stage is None:
             return None
-        return describe_pool(
+        return breakdown.describe_pool(
             self.cascade.pool_recall,
             self.inputs.second_stage,
             {run.name: run.judged for run in reversed(self.stages)},
@@ -193,13 +183,13 @@ class _Measuring:
 
 
 def describe_protocol(
-    inputs: EvaluationInputs,
+    inputs: evaluated_data.EvaluationInputs,
     config: EvaluateConfig,
     baselines: Baselines,
     *,
     refit: bool,
     seed: int,
-) -> Protocol:
+) -> evaluation_document.Protocol:
     """The `protocol` of `evaluation.json`.
 
     Args:
@@ -210,7 +200,7 @@ def describe_protocol(
         seed: of the resamples.
     """
     split = inputs.split
-    return Protocol(
+    return evaluation_document.Protocol(
         ks=tuple(sorted(config.ks)),
         judged_on=judged_on(inputs),
         split=split.kind,
@@ -258,7 +248,7 @@ def describe_protocol(
     )
 
 
-def judged_on(inputs: EvaluationInputs) -> str:
+def judged_on(inputs: evaluated_data.EvaluationInputs) -> str:
     """Hash, 16 hex digits, of what systems are judged on: corpus, queries, truth, exclusions.
 
     Figures of two evaluations can be compared only where their hashes are equal. Features do not

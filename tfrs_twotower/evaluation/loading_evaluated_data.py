@@ -21,26 +21,10 @@ from tfrs_twotower.artifacts.layout import (
     TRAINING_LOG,
     VOCABULARIES,
 )
+from tfrs_twotower.data import loading, query_set, raw_inputs
 from tfrs_twotower.data.corpus import Corpus
-from tfrs_twotower.data.embeddings import (
-    Embeddings,
-    read_candidate_embeddings,
-    read_query_embeddings,
-)
-from tfrs_twotower.data.preprocessed import joined_texts, load_corpus, load_query_set
-from tfrs_twotower.data.query_set import QuerySet
-from tfrs_twotower.data.raw_inputs import find_shards, parse_spec, read_records
 from tfrs_twotower.errors import CorruptArtifact
-from tfrs_twotower.evaluation.evaluated_data import (
-    EvaluationInputs,
-    InteractionLog,
-    LogLine,
-    SecondStage,
-    SplitFacts,
-    TrainingFacts,
-)
-from tfrs_twotower.evaluation.evaluation_document import Window
-from tfrs_twotower.evaluation.pre_ranker_scores import PreRankerScores
+from tfrs_twotower.evaluation import evaluated_data, evaluation_document, pre_ranker_scores
 from tfrs_twotower.index.quality import QUALITY_NAME, read_quality
 from tfrs_twotower.specs import SPLITS, FeatureSpec, IdFeature, Side, TextFeature
 from tfrs_twotower.towers.pre_ranker import load_pre_ranker
@@ -54,7 +38,7 @@ def load_inputs(
     timings: dict[str, float] | None = None,
     *,
     with_pre_ranker: bool = False,
-) -> EvaluationInputs:
+) -> evaluated_data.EvaluationInputs:
     """Reads the preprocessed data, the embeddings, and the index's quality if there is one.
 
     Args:
@@ -67,23 +51,23 @@ def load_inputs(
         ArtifactError: a file is missing, or the embeddings or the pre-ranker do not fit the data.
     """
     source = layout.preprocessed
-    corpus = load_corpus(source, spec)
+    corpus = loading.load_corpus(source, spec)
     ids = corpus.ids.tolist()
     counts, recent_counts = _frequencies(source, ids)
     has_validation = read_manifest(source, "preprocessed").counts.get("validation_queries", 0) > 0
-    test_queries = load_query_set(source, "test", spec, corpus)
+    test_queries = loading.load_query_set(source, "test", spec, corpus)
     has_index = (layout.index / QUALITY_NAME).exists()
-    return EvaluationInputs(
+    return evaluated_data.EvaluationInputs(
         dataset=spec.name,
         corpus=replace(
             corpus.with_vectors(
                 _vectors_of(
-                    read_candidate_embeddings(layout.embeddings),
+                    loading.read_candidate_embeddings(layout.embeddings),
                     ids,
                     f"{layout.embeddings}, candidates",
                 )
             ),
-            texts=joined_texts(corpus.raw, spec.candidate.features),
+            texts=loading.joined_texts(corpus.raw, spec.candidate.features),
         ),
         counts=counts,
         recent_counts=recent_counts,
@@ -102,28 +86,28 @@ def load_inputs(
     )
 
 
-def load_training_facts(preprocessed: Path, spec: FeatureSpec) -> TrainingFacts:
+def load_training_facts(preprocessed: Path, spec: FeatureSpec) -> evaluated_data.TrainingFacts:
     """Reads training texts (where the query side has text and no history) and id vocabularies."""
     query_column = spec.queries.id if spec.queries is not None else spec.interactions.query_id
-    return TrainingFacts(
+    return evaluated_data.TrainingFacts(
         query_texts=_training_texts(preprocessed, spec) if not spec.histories else None,
         candidate_vocabulary=_vocabulary(preprocessed, spec.candidate, spec.candidates.id),
         query_vocabulary=_vocabulary(preprocessed, spec.query, query_column),
     )
 
 
-def _split_facts(preprocessed: Path, spec: FeatureSpec) -> SplitFacts:
+def _split_facts(preprocessed: Path, spec: FeatureSpec) -> evaluated_data.SplitFacts:
     path = preprocessed / STATISTICS
     try:
         statistics = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         window = statistics.get("window")
-        return SplitFacts(
+        return evaluated_data.SplitFacts(
             kind=spec.split.kind,
             new_pairs_only=spec.split.new_pairs_only,
             known_queries_only=spec.split.known_queries_only,
             known_candidates_only=spec.split.known_candidates_only,
             sessions=spec.interactions.session is not None,
-            window=None if window is None else Window(**window),
+            window=None if window is None else evaluation_document.Window(**window),
             empty_queries=statistics.get("empty_queries"),
         )
     except (ValueError, TypeError, AttributeError) as cause:
@@ -132,7 +116,7 @@ def _split_facts(preprocessed: Path, spec: FeatureSpec) -> SplitFacts:
 
 def _second_stage(
     layout: Layout, num_candidates: int, raw: dict[str, NDArray[np.generic]]
-) -> SecondStage:
+) -> evaluated_data.SecondStage:
     pre_ranker = load_pre_ranker(layout.pre_ranker)
     if len(pre_ranker.candidate_signals) != num_candidates:
         raise CorruptArtifact(
@@ -140,16 +124,16 @@ def _second_stage(
             f"the corpus has {num_candidates}. Train the pre-ranker again."
         )
     combination = pre_ranker.combination
-    return SecondStage(
+    return evaluated_data.SecondStage(
         combination.num_candidates,
-        PreRankerScores(pre_ranker, raw, layout.pre_ranker),
+        pre_ranker_scores.PreRankerScores(pre_ranker, raw, layout.pre_ranker),
         dict(zip(combination.features, combination.weights, strict=True)),
         _training_log(layout.pre_ranker),
     )
 
 
-def _validation(layout: Layout, spec: FeatureSpec, corpus: Corpus) -> QuerySet:
-    queries = load_query_set(layout.preprocessed, "validation", spec, corpus)
+def _validation(layout: Layout, spec: FeatureSpec, corpus: Corpus) -> query_set.QuerySet:
+    queries = loading.load_query_set(layout.preprocessed, "validation", spec, corpus)
     return _with_embeddings(layout, "validation", spec, queries)
 
 
@@ -157,21 +141,25 @@ def _with_embeddings(
     layout: Layout,
     split: Literal["validation", "test"],
     spec: FeatureSpec,
-    queries: QuerySet,
-) -> QuerySet:
-    embeddings = read_query_embeddings(layout.embeddings, split)
+    queries: query_set.QuerySet,
+) -> query_set.QuerySet:
+    embeddings = loading.read_query_embeddings(layout.embeddings, split)
     return replace(
         queries,
         embeddings=_vectors_of(embeddings, queries.ids.tolist(), f"{layout.embeddings}, {split}"),
-        texts=joined_texts(queries.inputs, spec.query.features),
+        texts=loading.joined_texts(queries.inputs, spec.query.features),
     )
 
 
 def _read_parquet(directory: Path, glob: str) -> pa.Table:
-    return pa.concat_tables([pq.read_table(path) for path in find_shards(directory, glob)])
+    return pa.concat_tables(
+        [pq.read_table(path) for path in raw_inputs.find_shards(directory, glob)]
+    )
 
 
-def _vectors_of(embeddings: Corpus | Embeddings, ids: list[str], where: str) -> NDArray[np.float32]:
+def _vectors_of(
+    embeddings: Corpus | loading.Embeddings, ids: list[str], where: str
+) -> NDArray[np.float32]:
     places = pc.index_in(pa.array(ids, pa.string()), pa.array(embeddings.ids, pa.string()))
     if places.null_count:
         missing = ids[pc.index(places.is_null(), True).as_py()]
@@ -199,7 +187,7 @@ def _frequencies(directory: Path, ids: list[str]) -> tuple[NDArray[np.int64], ND
     return counts, recent_counts
 
 
-def _interactions(directory: Path, ids: list[str]) -> InteractionLog:
+def _interactions(directory: Path, ids: list[str]) -> evaluated_data.InteractionLog:
     table = _read_parquet(directory, INTERACTIONS_GLOB)
     rows = pc.index_in(
         table["candidate_id"].combine_chunks().cast(pa.string()), pa.array(ids, pa.string())
@@ -212,7 +200,7 @@ def _interactions(directory: Path, ids: list[str]) -> InteractionLog:
             f"{directory}/{INTERACTIONS_GLOB}: a split is not one of {', '.join(SPLITS)}. "
             "Run preprocess again."
         )
-    return InteractionLog(
+    return evaluated_data.InteractionLog(
         query_ids=encoded.dictionary.to_pylist(),
         query=encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64),
         candidate=rows.drop_null().to_numpy(zero_copy_only=False).astype(np.int64),
@@ -226,9 +214,9 @@ def _training_texts(preprocessed: Path, spec: FeatureSpec) -> list[str] | None:
     features = [feature for feature in spec.query.features if isinstance(feature, TextFeature)]
     if not features:
         return None
-    parse = parse_spec(features)
+    parse = raw_inputs.parse_spec(features)
     texts: list[str] = []
-    for serialized in read_records(preprocessed, TRAIN_GLOB).batch(_BATCH_SIZE):
+    for serialized in raw_inputs.read_records(preprocessed, TRAIN_GLOB).batch(_BATCH_SIZE):
         parsed = tf.io.parse_example(serialized, parse)
         columns = [parsed[feature.name].numpy() for feature in features]
         texts.extend(
@@ -247,13 +235,13 @@ def _vocabulary(preprocessed: Path, side: Side, id_column: str) -> list[str] | N
     return None
 
 
-def _training_log(directory: Path) -> list[LogLine]:
+def _training_log(directory: Path) -> list[evaluated_data.LogLine]:
     path = directory / TRAINING_LOG
     if not path.exists():
         return []
     lines = path.read_text(encoding="utf-8").splitlines()
     try:
-        return [LogLine.from_json(json.loads(line)) for line in lines if line]
+        return [evaluated_data.LogLine.from_json(json.loads(line)) for line in lines if line]
     except (ValueError, KeyError, AttributeError) as cause:
         raise CorruptArtifact(
             f"{path}: a line is not JSON with a step: {cause}. Train again."

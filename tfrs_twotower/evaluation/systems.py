@@ -1,21 +1,134 @@
-"""Systems: their judged rankings, their figures with intervals, and how they compare in pairs."""
+"""A system's judged ranking of the test queries: figures with intervals, tests between systems."""
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
-from tfrs_twotower.evaluation.evaluated_data import EvaluationInputs
-from tfrs_twotower.evaluation.evaluation_document import Figure, Metrics, PairedComparison
-from tfrs_twotower.evaluation.significance import (
-    ALPHA,
-    holm,
-    mean_intervals,
-    paired_randomisation,
-    paired_t_test,
-    ratio_interval,
-)
+from tfrs_twotower.evaluation import evaluated_data, evaluation_document
 from tfrs_twotower.metrics import RANKING_METRICS, Judged, coverage, per_query, popularity_lift
+
+_CHUNK_NUMBERS = 8_000_000
+ALPHA = 0.05
+LEVEL = 0.95
+
+
+def bootstrap_sums(
+    values: NDArray[np.float64], num_resamples: int, seed: int
+) -> NDArray[np.float64]:
+    """Column sums over queries drawn with replacement.
+
+    Args:
+        values: `[num_queries, num_columns]`.
+        num_resamples: how often.
+        seed: of the draws. The same draw serves all columns, so that differences stay paired.
+
+    Returns:
+        `[num_resamples, num_columns]`.
+    """
+    num_queries = len(values)
+    generator = np.random.default_rng(seed)
+    sums = np.zeros((num_resamples, values.shape[1]))
+    size = max(1, _CHUNK_NUMBERS // max(num_queries, 1))
+    for start in range(0, num_resamples, size):
+        count = min(size, num_resamples - start)
+        drawn = generator.integers(0, num_queries, size=(count, num_queries))
+        drawn += np.arange(count)[:, None] * num_queries
+        weights = np.bincount(drawn.ravel(), minlength=count * num_queries)
+        sums[start : start + count] = weights.reshape(count, num_queries).astype(float) @ values
+    return sums
+
+
+def mean_intervals(
+    values: NDArray[np.float64], num_resamples: int, seed: int
+) -> NDArray[np.float64]:
+    """95 % intervals of the column means.
+
+    Args:
+        values: `[num_queries, num_columns]`, at least one query.
+        num_resamples: resamples of the bootstrap.
+        seed: of the draws.
+
+    Returns:
+        `[2, num_columns]`: lower and upper ends.
+    """
+    return _percentiles(bootstrap_sums(values, num_resamples, seed) / len(values))
+
+
+def ratio_interval(
+    numerator: NDArray[np.float64], denominator: NDArray[np.float64], num_resamples: int, seed: int
+) -> NDArray[np.float64]:
+    """95 % interval, `[2]`, of mean(numerator) / mean(denominator) over the same queries."""
+    sums = bootstrap_sums(np.stack([numerator, denominator], axis=1), num_resamples, seed)
+    usable = sums[:, 1] > 0
+    return _percentiles((sums[usable, 0] / sums[usable, 1])[:, None])[:, 0]
+
+
+def _percentiles(estimates: NDArray[np.float64]) -> NDArray[np.float64]:
+    tail = (1.0 - LEVEL) / 2.0
+    return np.quantile(estimates, [tail, 1.0 - tail], axis=0)
+
+
+def paired_t_test(differences: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Two-sided p of Student's paired t-test.
+
+    Args:
+        differences: `[num_queries, num_pairs]` of one system minus the other.
+
+    Returns:
+        `[num_pairs]`; 1 where all differences are 0 or there are fewer than two queries.
+    """
+    if len(differences) < 2:
+        return np.ones(differences.shape[1])
+    with warnings.catch_warnings():
+        # SciPy warns of differences that hardly vary; their p, which is next to 0, is right.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        p = stats.ttest_1samp(differences, 0.0).pvalue
+    return np.where(np.isnan(p), 1.0, p)
+
+
+def paired_randomisation(
+    differences: NDArray[np.float64], num_permutations: int, seed: int
+) -> NDArray[np.float64]:
+    """Two-sided p of Fisher's paired randomisation test: the signs are flipped at random.
+
+    p = (1 + flips with |mean| >= the observed one) / (1 + flips), so it is never 0.
+
+    Args:
+        differences: `[num_queries, num_pairs]`.
+        num_permutations: how often the signs are flipped.
+        seed: of the flips.
+
+    Returns:
+        `[num_pairs]`.
+    """
+    num_queries = len(differences)
+    generator = np.random.default_rng(seed)
+    observed = np.abs(differences.sum(axis=0))
+    # Sums of the same numbers in another order differ in the last bits.
+    threshold = observed - 1e-9 * np.maximum(1.0, np.abs(differences).sum(axis=0))
+    reached = np.zeros(differences.shape[1])
+    size = max(1, _CHUNK_NUMBERS // max(num_queries, 1))
+    for start in range(0, num_permutations, size):
+        count = min(size, num_permutations - start)
+        signs = generator.integers(0, 2, size=(count, num_queries), dtype=np.int8) * 2.0 - 1.0
+        reached += (np.abs(signs @ differences) >= threshold).sum(axis=0)
+    return (1.0 + reached) / (1.0 + num_permutations)
+
+
+def holm(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Holm's (1979) adjusted p-values of one family of tests, in the given order.
+
+    The i-th smallest of m is multiplied by m - i + 1, made non-decreasing, and cut at 1.
+    """
+    count = len(p_values)
+    order = np.argsort(p_values, kind="stable")
+    stepped = np.maximum.accumulate(p_values[order] * np.arange(count, 0, -1))
+    adjusted = np.empty(count)
+    adjusted[order] = np.minimum(stepped, 1.0)
+    return adjusted
 
 
 @dataclass(frozen=True)
@@ -48,13 +161,15 @@ def tuning_metrics(ks: tuple[int, ...]) -> tuple[str, ...]:
     return (f"ndcg@{min(ks)}", f"recall@{max(ks)}")
 
 
-def figure(mean: float, interval: NDArray[np.float64], queries: int) -> Figure:
+def figure(mean: float, interval: NDArray[np.float64], queries: int) -> evaluation_document.Figure:
     """A mean with its 95 % interval, `[2]`."""
     low, high = (float(end) for end in interval)
-    return Figure(mean=float(mean), ci95=(low, high), queries=queries)
+    return evaluation_document.Figure(mean=float(mean), ci95=(low, high), queries=queries)
 
 
-def figures_of(judged: Judged, names: tuple[str, ...], num_bootstrap: int, seed: int) -> Metrics:
+def figures_of(
+    judged: Judged, names: tuple[str, ...], num_bootstrap: int, seed: int
+) -> evaluation_document.Metrics:
     """The named ranking metrics of a judged ranking; empty where there is no query."""
     if len(judged) == 0:
         return {}
@@ -67,8 +182,12 @@ def figures_of(judged: Judged, names: tuple[str, ...], num_bootstrap: int, seed:
 
 
 def system_metrics(
-    run: SystemRun, inputs: EvaluationInputs, ks: tuple[int, ...], num_bootstrap: int, seed: int
-) -> Metrics:
+    run: SystemRun,
+    inputs: evaluated_data.EvaluationInputs,
+    ks: tuple[int, ...],
+    num_bootstrap: int,
+    seed: int,
+) -> evaluation_document.Metrics:
     """Every metric of one system at every list length.
 
     `coverage@K` describes these very lists and is not a mean over sampled queries: its interval
@@ -97,7 +216,7 @@ def compare(
     *,
     num_resamples: int,
     seed: int,
-) -> tuple[PairedComparison, ...]:
+) -> tuple[evaluation_document.PairedComparison, ...]:
     """Paired differences over the same queries.
 
     Every stage is compared with the stages after it and with every baseline, in every metric.
@@ -138,7 +257,7 @@ def compare(
     p_t_test = paired_t_test(differences)
     low, high = mean_intervals(differences, num_resamples, seed)
     return tuple(
-        PairedComparison(
+        evaluation_document.PairedComparison(
             a=stage.name,
             b=other.name,
             metric=metric,

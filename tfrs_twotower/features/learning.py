@@ -12,29 +12,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tfrs_twotower import specs
 from tfrs_twotower.data.assets import Assets
 from tfrs_twotower.errors import FeatureSpecError
-from tfrs_twotower.features.wordpiece_list import (
-    basic_tokenizer,
-    learn_wordpieces,
-    read_wordpieces,
-)
-from tfrs_twotower.specs import (
-    CategoricalFeature,
-    Feature,
-    FeatureDeclarations,
-    IdFeature,
-    MultiCategoricalFeature,
-    NumericFeature,
-    TextFeature,
-)
+from tfrs_twotower.features import wordpiece_list
 
 Sample = Mapping[str, Any]
 """Array-like values by feature."""
 
 
 def learn_assets(
-    declared: FeatureDeclarations, *, query: Sample, candidate: Sample, root: Path = Path()
+    declared: specs.FeatureDeclarations, *, query: Sample, candidate: Sample, root: Path = Path()
 ) -> Assets:
     """Learns what towers need beside weights.
 
@@ -56,7 +44,7 @@ def learn_assets(
     """
     values: dict[str, Counter[str]] = {}
     words: dict[str, Counter[str]] = {}
-    settings: dict[str, Feature] = {}
+    settings: dict[str, specs.Feature] = {}
     numeric: dict[str, dict[str, Any]] = {}
     for side, features, sample in (
         ("query", declared.query.features, query),
@@ -64,20 +52,22 @@ def learn_assets(
     ):
         for feature in features:
             match feature:
-                case IdFeature() | CategoricalFeature() | MultiCategoricalFeature():
+                case (
+                    specs.IdFeature() | specs.CategoricalFeature() | specs.MultiCategoricalFeature()
+                ):
                     if feature.hash_buckets is None:
                         name = feature.vocabulary_name
                         settings[name] = feature
                         counts = values.setdefault(name, Counter())
                         counts.update(_texts(_column(sample, side, feature)))
-                case TextFeature(checkpoint=None):
+                case specs.TextFeature(checkpoint=None):
                     name = feature.vocabulary_name
                     settings[name] = feature
                     counts = words.setdefault(name, Counter())
                     if feature.vocabulary_file is None:
                         texts = list(_texts(_column(sample, side, feature)))
                         counts.update(_words(texts, feature.lower_case))
-                case NumericFeature():
+                case specs.NumericFeature():
                     numbers = _column(sample, side, feature).astype(np.float64)
                     numeric[f"{side}.{feature.name}"] = _statistics(numbers, feature)
                 case _:
@@ -96,7 +86,7 @@ def quantile_boundaries(values: Sequence[float], num_buckets: int) -> list[float
     return [float(q) for q in np.quantile(np.sort(np.asarray(values)), shares)]
 
 
-def _column(sample: Sample, side: str, feature: Feature) -> NDArray[Any]:
+def _column(sample: Sample, side: str, feature: specs.Feature) -> NDArray[Any]:
     if feature.name not in sample:
         raise FeatureSpecError(
             f"the {side} sample lacks '{feature.name}'; found "
@@ -114,7 +104,7 @@ def _texts(column: NDArray[Any]) -> Iterator[str]:
 
 
 def _words(texts: Sequence[str], lower_case: bool) -> Counter[str]:
-    found = basic_tokenizer(lower_case).tokenize(texts).flat_values.numpy().tolist()
+    found = wordpiece_list.basic_tokenizer(lower_case).tokenize(texts).flat_values.numpy().tolist()
     return Counter(word.decode("utf-8") for word in found)
 
 
@@ -125,11 +115,11 @@ def _largest(counts: Counter[str], feature: Any) -> list[str]:
 
 def _pieces(counts: Counter[str], feature: Any, root: Path) -> list[str]:
     if feature.vocabulary_file is not None:
-        return read_wordpieces(root / feature.vocabulary_file)
-    return learn_wordpieces(list(counts.items()), feature.vocabulary_size)
+        return wordpiece_list.read_wordpieces(root / feature.vocabulary_file)
+    return wordpiece_list.learn_wordpieces(list(counts.items()), feature.vocabulary_size)
 
 
-def _statistics(numbers: NDArray[Any], feature: NumericFeature) -> dict[str, Any]:
+def _statistics(numbers: NDArray[Any], feature: specs.NumericFeature) -> dict[str, Any]:
     present = numbers[~np.isnan(numbers)]
     scaled = np.log1p(np.maximum(present, 0.0)) if feature.transform == "log" else present
     statistics: dict[str, Any] = {

@@ -6,17 +6,9 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from tfrs_twotower import specs
 from tfrs_twotower.data.assets import Assets
 from tfrs_twotower.data.corpus import Corpus
-from tfrs_twotower.specs import (
-    NUM_SPECIAL_ROWS,
-    PADDING_ROW,
-    UNKNOWN_ROW,
-    CategoricalFeature,
-    FeatureDeclarations,
-    IdFeature,
-    MultiCategoricalFeature,
-)
 
 
 class Lookup(Protocol):
@@ -34,11 +26,11 @@ class VocabularyLookup(tf.Module):
 
     def __init__(self, values: list[str], name: str) -> None:
         super().__init__(name=name)
-        self.num_rows = NUM_SPECIAL_ROWS + len(values)
+        self.num_rows = specs.NUM_SPECIAL_ROWS + len(values)
         keys = ["", *values]
-        rows = [PADDING_ROW, *range(NUM_SPECIAL_ROWS, self.num_rows)]
+        rows = [specs.PADDING_ROW, *range(specs.NUM_SPECIAL_ROWS, self.num_rows)]
         self._table = tf.lookup.StaticHashTable(
-            tf.lookup.KeyValueTensorInitializer(keys, rows, tf.string, tf.int32), UNKNOWN_ROW
+            tf.lookup.KeyValueTensorInitializer(keys, rows, tf.string, tf.int32), specs.UNKNOWN_ROW
         )
 
     def __call__(self, values: tf.Tensor) -> tf.Tensor:
@@ -51,17 +43,17 @@ class HashLookup(tf.Module):
 
     def __init__(self, num_buckets: int, name: str) -> None:
         super().__init__(name=name)
-        self.num_rows = NUM_SPECIAL_ROWS + num_buckets
+        self.num_rows = specs.NUM_SPECIAL_ROWS + num_buckets
         self._num_buckets = num_buckets
 
     def __call__(self, values: tf.Tensor) -> tf.Tensor:
         """Rows of the values; "" is padding, nothing is unknown."""
         buckets = tf.strings.to_hash_bucket_fast(values, self._num_buckets)
-        rows = tf.cast(buckets, tf.int32) + NUM_SPECIAL_ROWS
-        return tf.where(tf.equal(values, ""), PADDING_ROW, rows)
+        rows = tf.cast(buckets, tf.int32) + specs.NUM_SPECIAL_ROWS
+        return tf.where(tf.equal(values, ""), specs.PADDING_ROW, rows)
 
 
-def build_lookups(spec: FeatureDeclarations, assets: Assets) -> dict[str, Lookup]:
+def build_lookups(spec: specs.FeatureDeclarations, assets: Assets) -> dict[str, Lookup]:
     """One lookup for each vocabulary of ids and categories, under the vocabulary's name.
 
     Raises:
@@ -69,7 +61,9 @@ def build_lookups(spec: FeatureDeclarations, assets: Assets) -> dict[str, Lookup
     """
     lookups: dict[str, Lookup] = {}
     for feature in (*spec.query.features, *spec.candidate.features):
-        if isinstance(feature, IdFeature | CategoricalFeature | MultiCategoricalFeature):
+        if isinstance(
+            feature, specs.IdFeature | specs.CategoricalFeature | specs.MultiCategoricalFeature
+        ):
             name = feature.vocabulary_name
             if name in lookups:
                 continue
@@ -80,11 +74,13 @@ def build_lookups(spec: FeatureDeclarations, assets: Assets) -> dict[str, Lookup
     return lookups
 
 
-def row_of_token(spec: FeatureDeclarations, assets: Assets, corpus: Corpus) -> NDArray[np.int32]:
+def row_of_token(
+    spec: specs.FeatureDeclarations, assets: Assets, corpus: Corpus
+) -> NDArray[np.int32]:
     """`[2 + vocabulary size]` corpus rows; -1 at padding, unknown, and what left the corpus.
 
     The candidate's id, if there is one, is looked up in a vocabulary, not hashed.
     """
     feature = spec.candidate_id_feature
     ids = assets.vocabulary(feature.vocabulary_name) if feature else []
-    return np.append(np.full(NUM_SPECIAL_ROWS, -1, np.int32), corpus.row_of(ids))
+    return np.append(np.full(specs.NUM_SPECIAL_ROWS, -1, np.int32), corpus.row_of(ids))

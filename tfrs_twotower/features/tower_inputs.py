@@ -9,9 +9,7 @@ from tfrs_twotower import specs
 from tfrs_twotower.data.assets import Assets
 from tfrs_twotower.data.raw_inputs import RawBatch, raw_signature
 from tfrs_twotower.errors import FeatureSpecError
-from tfrs_twotower.features.lookup import Lookup
-from tfrs_twotower.features.numbers import Bucket, ScaledNumber, calendar_part
-from tfrs_twotower.features.wordpiece import WordPiece
+from tfrs_twotower.features import lookup, numbers, wordpiece
 
 Tokens = dict[str, tf.Tensor]
 Tokeniser = Callable[[tf.Tensor], tf.Tensor]
@@ -35,9 +33,9 @@ class TowerInputs(tf.Module):
         side: str,
         features: Sequence[specs.Feature],
         assets: Assets,
-        lookups: Mapping[str, Lookup],
-        word_pieces: Mapping[str, WordPiece],
-        history_lookup: Lookup | None,
+        lookups: Mapping[str, lookup.Lookup],
+        word_pieces: Mapping[str, wordpiece.WordPiece],
+        history_lookup: lookup.Lookup | None,
     ) -> None:
         """Builds the tokenisers.
 
@@ -55,9 +53,9 @@ class TowerInputs(tf.Module):
         self._word_pieces = dict(word_pieces)
         self._history_lookup = history_lookup
         self._numbers = {
-            feature.name: (Bucket if feature.transform == "bucketise" else ScaledNumber)(
-                feature, assets.numeric(f"{side}.{feature.name}")
-            )
+            feature.name: (
+                numbers.Bucket if feature.transform == "bucketise" else numbers.ScaledNumber
+            )(feature, assets.numeric(f"{side}.{feature.name}"))
             for feature in features
             if isinstance(feature, specs.NumericFeature)
         }
@@ -107,6 +105,8 @@ class TowerInputs(tf.Module):
                 return self._numbers[feature.name](tf.cast(values, tf.float32))
             case specs.TimestampFeature():
                 seconds = tf.cast(values, tf.int64)
-                return tf.stack([calendar_part(seconds, part) for part in feature.parts], axis=1)
+                return tf.stack(
+                    [numbers.calendar_part(seconds, part) for part in feature.parts], axis=1
+                )
             case _:
                 assert_never(feature)

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import tensorflow as tf
 
 from tfrs_twotower.index.restricts import Permits
-from tfrs_twotower.ranking.exact import LOWEST_SCORE, MISSING_ROW
+from tfrs_twotower.ranking.order import LOWEST_SCORE, MISSING_ROW
 
 _ALL_BUT_SIGN = 0x7FFFFFFF
 _ROWS = 1 << 32

@@ -1,6 +1,6 @@
-"""Builds the index of a corpus and measures it against exact search."""
+"""Builds an index: trains it, chooses its parameters, measures it against exact search."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,11 +10,81 @@ import tensorflow as tf
 
 from tfrs_twotower.config import IndexConfig
 from tfrs_twotower.errors import IndexQualityError
-from tfrs_twotower.index.exact_search import ExactSearch, to_int8
-from tfrs_twotower.index.quality import IndexQuality, SearchParameters, median_ms, resolve_kind
+from tfrs_twotower.index import exact_search, partial_search, scann_search, scann_training
+from tfrs_twotower.index.ivf import IvfSearch, ivf_grid, ivf_training, train_ivf
+from tfrs_twotower.index.quality import (
+    IndexQuality,
+    Kind,
+    SearchParameters,
+    median_ms,
+    resolve_kind,
+)
 from tfrs_twotower.index.sweep import choose, measure_overlap, sample_queries, sweep
-from tfrs_twotower.index.trained import train
-from tfrs_twotower.ranking.exact import FloatArray
+from tfrs_twotower.ranking.order import FloatArray
+
+MAX_EXCLUDED = 1000
+"""Exclusions of a query that a longer search makes up for, unless a bundle says otherwise."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained index whose search parameters are not chosen yet."""
+
+    kind: Kind
+    arrays: dict[str, npt.NDArray[Any]]
+    """The arrays that training produced."""
+    grid: list[SearchParameters]
+    """Search parameters to try, cheapest first."""
+    described: dict[str, Any]
+    """What it was trained with, for `quality.json`."""
+
+    def search(self, vectors: FloatArray) -> partial_search.PartialSearch:
+        """The search over the vectors that were trained on, with the cheapest parameters."""
+        return make_search(self.kind, vectors, self.arrays, self.grid[0])
+
+
+def train(kind: Kind, vectors: FloatArray, config: IndexConfig) -> Trained:
+    """Trains an approximate index.
+
+    Args:
+        kind: `scann` or `ivf`.
+        vectors: `[num_candidates, embedding_dim]` unit vectors, at least one.
+        config: the `index` section.
+
+    Raises:
+        UnsupportedEnvironment: ScaNN is asked for and cannot be loaded.
+    """
+    num_candidates = len(vectors)
+    if kind == "scann":
+        training = scann_training.training_parameters(config, num_candidates)
+        arrays = scann_training.train_scann(vectors, training, min(config.k, num_candidates))
+        grid = scann_training.search_grid(config, training, num_candidates)
+        return Trained(kind, arrays, grid, asdict(training))
+    ivf = ivf_training(config, num_candidates)
+    arrays = train_ivf(vectors, ivf.num_clusters, ivf.leaf_size)
+    num_leaves = len(arrays["rows"])
+    grid = ivf_grid(config, num_leaves, num_candidates)
+    return Trained(kind, arrays, grid, {**asdict(ivf), "num_leaves": num_leaves})
+
+
+def make_search(
+    kind: Kind,
+    vectors: FloatArray,
+    arrays: Mapping[str, npt.NDArray[Any]],
+    parameters: SearchParameters,
+    max_excluded: int = MAX_EXCLUDED,
+) -> partial_search.PartialSearch:
+    """The search over a trained index.
+
+    Args:
+        kind: `scann` or `ivf`.
+        vectors: those that the index was trained on.
+        arrays: those that training produced.
+        parameters: how much of the corpus one search looks at.
+        max_excluded: exclusions of a query that a longer search makes up for.
+    """
+    searches = {"scann": scann_search.ScannSearch, "ivf": IvfSearch}
+    return searches[kind](vectors, arrays, parameters, max_excluded=max_excluded)
 
 
 @dataclass(frozen=True)
@@ -101,14 +171,16 @@ def build_index(
 
 
 def _exact_p50_ms(vectors: FloatArray, sample: FloatArray, k: int) -> float:
-    return median_ms(_rows_function(ExactSearch(vectors), vectors.shape[1], k), sample)
+    return median_ms(_rows_function(exact_search.ExactSearch(vectors), vectors.shape[1], k), sample)
 
 
 def _build_int8(
     vectors: FloatArray, sample: FloatArray, config: IndexConfig, exact_p50_ms: float
 ) -> BuiltIndex:
     k = min(config.k, len(vectors))
-    ask = _rows_function(ExactSearch(to_int8(vectors)), vectors.shape[1], k)
+    ask = _rows_function(
+        exact_search.ExactSearch(exact_search.to_int8(vectors)), vectors.shape[1], k
+    )
     overlap = measure_overlap(ask, vectors, sample, k)
     if overlap < config.target_overlap:
         raise IndexQualityError(
@@ -129,7 +201,9 @@ def _build_int8(
     return BuiltIndex(vectors, quality, int8=True)
 
 
-def _rows_function(search: ExactSearch, dim: int, k: int) -> Callable[[tf.Tensor], tf.Tensor]:
+def _rows_function(
+    search: exact_search.ExactSearch, dim: int, k: int
+) -> Callable[[tf.Tensor], tf.Tensor]:
     ask: Callable[[tf.Tensor], tf.Tensor] = tf.function(
         lambda embeddings: search.search(embeddings, k)[1],
         input_signature=[tf.TensorSpec([None, dim], tf.float32)],

@@ -7,9 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from tfrs_twotower.index.answers import complete
-from tfrs_twotower.index.restricts import Permits
-from tfrs_twotower.ranking.exact import LOWEST_SCORE, MISSING_ROW, FloatArray
+from tfrs_twotower.index import answers, restricts
+from tfrs_twotower.ranking.order import LOWEST_SCORE, MISSING_ROW, FloatArray
 
 _LARGEST = 127
 CHUNK_ROWS = 1 << 17
@@ -81,7 +80,7 @@ class ExactSearch(tf.Module):
         embeddings: tf.Tensor,
         k: int,
         excluded_rows: tf.Tensor | None = None,
-        permits: Permits | None = None,
+        permits: restricts.Permits | None = None,
         *,
         ordered: bool = True,
     ) -> tuple[tf.Tensor, tf.Tensor]:
@@ -91,7 +90,7 @@ class ExactSearch(tf.Module):
             best = self._search_chunk(embeddings, k, excluded_rows, permits, 0, self.num_candidates)
         else:
             best = self._search_chunks(embeddings, k, excluded_rows, permits)
-        return complete(*best, k)
+        return answers.complete(*best, k)
 
     def score(self, embeddings: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
         """See `Search.score`."""
@@ -106,7 +105,7 @@ class ExactSearch(tf.Module):
         embeddings: tf.Tensor,
         k: int,
         excluded_rows: tf.Tensor | None,
-        permits: Permits | None,
+        permits: restricts.Permits | None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         batch = tf.shape(embeddings)[0]
         shape = tf.TensorShape([None, k])
@@ -141,7 +140,7 @@ class ExactSearch(tf.Module):
         embeddings: tf.Tensor,
         k: int,
         excluded_rows: tf.Tensor | None,
-        permits: Permits | None,
+        permits: restricts.Permits | None,
         start: tf.Tensor | int,
         size: tf.Tensor | int,
     ) -> tuple[tf.Tensor, tf.Tensor]:

@@ -10,10 +10,8 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from tfrs_twotower.config import IndexConfig
-from tfrs_twotower.index.exact_search import ExactSearch
-from tfrs_twotower.index.partial_search import NO_NEIGHBOUR, PartialSearch
-from tfrs_twotower.index.quality import SearchParameters
-from tfrs_twotower.ranking.exact import MISSING_ROW, FloatArray
+from tfrs_twotower.index import exact_search, partial_search, quality
+from tfrs_twotower.ranking.order import MISSING_ROW, FloatArray
 
 # Measured on a million candidates of 64 dimensions: against the square root, four times as many
 # clusters find the same neighbours among a tenth of the candidates, and scoring the centroids
@@ -47,12 +45,14 @@ def ivf_training(config: IndexConfig, num_candidates: int) -> IvfTraining:
     return IvfTraining(num_clusters, _ROUNDED_TO * math.ceil(half / _ROUNDED_TO))
 
 
-def ivf_grid(config: IndexConfig, num_leaves: int, num_candidates: int) -> list[SearchParameters]:
+def ivf_grid(
+    config: IndexConfig, num_leaves: int, num_candidates: int
+) -> list[quality.SearchParameters]:
     """Numbers of leaves to try, fewest first; a value that the config gives is not varied."""
     k, given = min(config.k, num_candidates), config.num_leaves_to_search
     shares = {math.ceil(share * num_leaves) for share in _LEAF_SHARES}
     leaves = {min(given, num_leaves)} if given else shares
-    return [SearchParameters(k, number, None) for number in sorted(leaves)]
+    return [quality.SearchParameters(k, number, None) for number in sorted(leaves)]
 
 
 def k_means(vectors: FloatArray, num_centroids: int, sample: int) -> FloatArray:
@@ -146,7 +146,7 @@ def _cut(
         yield from _cut(vectors, np.sort(rows[by_place[middle:]]), leaf_size)
 
 
-class IvfSearch(PartialSearch):
+class IvfSearch(partial_search.PartialSearch):
     """Scores the candidates of the leaves whose centroids are nearest (IVF, Jegou et al. 2011).
 
     A leaf is one contiguous block, padded to a fixed size, so that a query gathers a few wide
@@ -158,7 +158,7 @@ class IvfSearch(PartialSearch):
         self,
         vectors: FloatArray,
         trained: Mapping[str, npt.NDArray[Any]],
-        parameters: SearchParameters,
+        parameters: quality.SearchParameters,
         *,
         max_excluded: int = 1000,
     ) -> None:
@@ -170,7 +170,7 @@ class IvfSearch(PartialSearch):
             parameters: how many leaves to look at.
             max_excluded: exclusions of a query that a longer search makes up for.
         """
-        super().__init__("ivf_search", ExactSearch(vectors), parameters, max_excluded)
+        super().__init__("ivf_search", exact_search.ExactSearch(vectors), parameters, max_excluded)
         rows, centroids = trained["rows"], trained["centroids"]
         self._num_leaves, self._leaf_size = rows.shape
         real = (rows != MISSING_ROW)[:, :, None]
@@ -180,7 +180,7 @@ class IvfSearch(PartialSearch):
         self._centroids = tf.Variable(centroids, trainable=False, name="centroids")
 
     def near(
-        self, embeddings: tf.Tensor, depth: tf.Tensor | int, parameters: SearchParameters
+        self, embeddings: tf.Tensor, depth: tf.Tensor | int, parameters: quality.SearchParameters
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """See `PartialSearch.near`; looks at more leaves where their candidates would not do."""
         enough = -(-_LEAVES_PER_DEPTH * depth // self._leaf_size)
@@ -196,7 +196,7 @@ class IvfSearch(PartialSearch):
             vectors = tf.reshape(tf.gather(leaves, own), [-1, dim])
             own_rows = tf.reshape(tf.gather(rows, own), [-1])
             scores = tf.linalg.matvec(vectors, embedding)
-            scores = tf.where(own_rows == MISSING_ROW, NO_NEIGHBOUR, scores)
+            scores = tf.where(own_rows == MISSING_ROW, partial_search.NO_NEIGHBOUR, scores)
             scores, places = tf.math.top_k(scores, depth, sorted=False)
             return scores, tf.gather(own_rows, places)
 

@@ -8,11 +8,8 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
-from tfrs_twotower.index.answers import contains, count_distinct, order
-from tfrs_twotower.index.exact_search import ExactSearch
-from tfrs_twotower.index.quality import SearchParameters
-from tfrs_twotower.index.restricts import Permits
-from tfrs_twotower.ranking.exact import LOWEST_SCORE, MISSING_ROW
+from tfrs_twotower.index import answers, exact_search, quality, restricts
+from tfrs_twotower.ranking.order import LOWEST_SCORE, MISSING_ROW
 
 NO_NEIGHBOUR = float("-inf")
 """A score of `near` in a place without a candidate."""
@@ -39,7 +36,11 @@ class PartialSearch(tf.Module):
     is_exact = False
 
     def __init__(
-        self, name: str, exact: ExactSearch, parameters: SearchParameters, max_excluded: int
+        self,
+        name: str,
+        exact: exact_search.ExactSearch,
+        parameters: quality.SearchParameters,
+        max_excluded: int,
     ) -> None:
         """Keeps the parts that every approximate search has.
 
@@ -60,7 +61,7 @@ class PartialSearch(tf.Module):
         return self.exact.num_candidates
 
     def near(
-        self, embeddings: tf.Tensor, depth: tf.Tensor | int, parameters: SearchParameters
+        self, embeddings: tf.Tensor, depth: tf.Tensor | int, parameters: quality.SearchParameters
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Finds neighbours by looking at a part of the corpus.
 
@@ -80,8 +81,8 @@ class PartialSearch(tf.Module):
         embeddings: tf.Tensor,
         k: int,
         excluded_rows: tf.Tensor | None = None,
-        permits: Permits | None = None,
-        parameters: SearchParameters | None = None,
+        permits: restricts.Permits | None = None,
+        parameters: quality.SearchParameters | None = None,
         *,
         ordered: bool = True,
     ) -> tuple[tf.Tensor, tf.Tensor]:
@@ -98,7 +99,7 @@ class PartialSearch(tf.Module):
         )
         all_finite = tf.reduce_all(tf.math.is_finite(scores))
         enough = tf.logical_and(tf.shape(rows)[1] == depth, all_finite)
-        finish = order if ordered or depth < k else _keep_order
+        finish = answers.order if ordered or depth < k else _keep_order
         return tf.cond(
             enough,
             lambda: finish(scores, rows, k),
@@ -110,11 +111,11 @@ class PartialSearch(tf.Module):
         embeddings: tf.Tensor,
         k: int,
         excluded_rows: tf.Tensor | None,
-        permits: Permits | None,
-        parameters: SearchParameters | None,
+        permits: restricts.Permits | None,
+        parameters: quality.SearchParameters | None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         filtered = self.filter_near(embeddings, k, excluded_rows, permits, parameters)
-        scores, rows = order(filtered.scores, filtered.rows, k)
+        scores, rows = answers.order(filtered.scores, filtered.rows, k)
 
         def answer_exactly() -> tuple[tf.Tensor, tf.Tensor]:
             places = tf.where(filtered.short)
@@ -141,14 +142,14 @@ class PartialSearch(tf.Module):
         embeddings: tf.Tensor,
         k: int,
         excluded_rows: tf.Tensor | None = None,
-        permits: Permits | None = None,
-        parameters: SearchParameters | None = None,
+        permits: restricts.Permits | None = None,
+        parameters: quality.SearchParameters | None = None,
     ) -> Filtered:
         """Asks for enough neighbours and drops those that the request leaves out; see `search`."""
         if excluded_rows is None:
             excluded_rows = tf.fill([tf.shape(embeddings)[0], 0], MISSING_ROW)
         excluded = tf.sort(excluded_rows, axis=1)
-        num_excluded = count_distinct(excluded)
+        num_excluded = answers.count_distinct(excluded)
         most_excluded = tf.reduce_max(tf.concat([num_excluded, [0]], axis=0))
         depth = k + tf.minimum(most_excluded, self._max_excluded)
         if permits is not None:
@@ -162,7 +163,7 @@ class PartialSearch(tf.Module):
             lambda: self.near(finite, depth, parameters or self._parameters),
             lambda: (tf.zeros([0, depth]), tf.zeros([0, depth], tf.int32)),
         )
-        keep = tf.logical_and(tf.math.is_finite(scores), ~contains(excluded, rows))
+        keep = tf.logical_and(tf.math.is_finite(scores), ~answers.contains(excluded, rows))
         keep = tf.logical_and(keep, sound[:, None])
         if permits is not None:
             keep = tf.logical_and(keep, permits.of_rows(rows))
@@ -177,7 +178,7 @@ class PartialSearch(tf.Module):
 
 
 def _is_unrestricted(
-    embeddings: tf.Tensor, excluded_rows: tf.Tensor | None, permits: Permits | None
+    embeddings: tf.Tensor, excluded_rows: tf.Tensor | None, permits: restricts.Permits | None
 ) -> tf.Tensor:
     """Whether a batch has queries, all of them finite, and none excludes or restricts anything."""
     there = tf.shape(embeddings)[0] > 0

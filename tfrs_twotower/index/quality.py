@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tfrs_twotower.config import IndexConfig
 from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
-from tfrs_twotower.ranking.exact import FloatArray
+from tfrs_twotower.ranking.order import FloatArray
 
 EXACT_BELOW = 20_000
 """ScaNN's documentation advises exact search below this many candidates."""

@@ -11,7 +11,7 @@ import pyarrow as pa
 import tensorflow as tf
 
 from tfrs_twotower.errors import ConfigError
-from tfrs_twotower.ranking.exact import MISSING_ROW
+from tfrs_twotower.ranking.order import MISSING_ROW
 from tfrs_twotower.specs.features import Feature
 
 _KINDS = ("id", "categorical", "multi_categorical")

@@ -13,10 +13,8 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from tfrs_twotower.errors import MissingExtra, UnsupportedEnvironment
-from tfrs_twotower.index.exact_search import ExactSearch
-from tfrs_twotower.index.partial_search import PartialSearch
-from tfrs_twotower.index.quality import SearchParameters
-from tfrs_twotower.ranking.exact import FloatArray
+from tfrs_twotower.index import exact_search, partial_search, quality
+from tfrs_twotower.ranking.order import FloatArray
 
 _USES_AVX2 = "_ZN14research_scann14flags_internal15should_use_avx2E"
 _AVX2_KERNELS_NEED = frozenset({"avx2", "fma"})
@@ -79,14 +77,14 @@ def _processor_features() -> frozenset[str]:
     return frozenset(next(flags, "").split())
 
 
-class ScannSearch(PartialSearch):
+class ScannSearch(partial_search.PartialSearch):
     """ScaNN (Guo et al. 2020) with exclusions, restricts and complete lists."""
 
     def __init__(
         self,
         vectors: FloatArray,
         trained: Mapping[str, npt.NDArray[Any]],
-        parameters: SearchParameters,
+        parameters: quality.SearchParameters,
         *,
         max_excluded: int = 1000,
     ) -> None:
@@ -98,7 +96,9 @@ class ScannSearch(PartialSearch):
             parameters: how much to look at.
             max_excluded: exclusions of a query that a longer search makes up for.
         """
-        super().__init__("scann_search", ExactSearch(vectors), parameters, max_excluded)
+        super().__init__(
+            "scann_search", exact_search.ExactSearch(vectors), parameters, max_excluded
+        )
         load_scann()
         self.trained = {
             name: tf.Variable(_tensor(name, value), trainable=False, name=name)
@@ -107,7 +107,7 @@ class ScannSearch(PartialSearch):
         self._shared_name = _content_name(vectors, trained)
 
     def near(
-        self, embeddings: tf.Tensor, depth: tf.Tensor | int, parameters: SearchParameters
+        self, embeddings: tf.Tensor, depth: tf.Tensor | int, parameters: quality.SearchParameters
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """See `PartialSearch.near`; what is scored exactly grows with the depth."""
         scann_ops = load_scann()

@@ -8,9 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tfrs_twotower.config import IndexConfig
-from tfrs_twotower.index.quality import SearchParameters
-from tfrs_twotower.index.scann_search import load_scann
-from tfrs_twotower.ranking.exact import FloatArray
+from tfrs_twotower.index import quality, scann_search
+from tfrs_twotower.ranking.order import FloatArray
 
 TREE_FROM = 100_000
 MIN_TREE_CANDIDATES = 100
@@ -46,7 +45,9 @@ class TrainingParameters:
     """T of Guo et al. 2020 (arXiv:1908.10396)."""
 
 
-def cost(parameters: SearchParameters, num_candidates: int, num_leaves: int | None) -> float:
+def cost(
+    parameters: quality.SearchParameters, num_candidates: int, num_leaves: int | None
+) -> float:
     """Rough work of one search in hashed dot products; orders choices the same every time."""
     share = (parameters.num_leaves_to_search or 1) / (num_leaves or 1)
     return share * num_candidates + _REORDERING_COST * (parameters.num_reordering_candidates or 0)
@@ -66,7 +67,7 @@ def training_parameters(config: IndexConfig, num_candidates: int) -> TrainingPar
 
 def search_grid(
     config: IndexConfig, training: TrainingParameters, num_candidates: int
-) -> list[SearchParameters]:
+) -> list[quality.SearchParameters]:
     """Search parameters to try, cheapest first; values that the config gives are not varied."""
     k = min(config.k, num_candidates)
     num_leaves = training.num_leaves
@@ -81,7 +82,7 @@ def search_grid(
         factors = _REORDERING_FACTORS if num_leaves is None else _REORDERING_FACTORS_IN_TREE
         reordering = {factor * k for factor in factors}
     depths = sorted({min(max(depth, k), num_candidates) for depth in reordering})
-    grid = [SearchParameters(k, leaf, depth) for leaf in leaves for depth in depths]
+    grid = [quality.SearchParameters(k, leaf, depth) for leaf in leaves for depth in depths]
     return sorted(grid, key=lambda one: cost(one, num_candidates, num_leaves))
 
 
@@ -98,7 +99,7 @@ def train_scann(
     Returns:
         The arrays of `TRAINED_TENSORS`; strings are uint8 arrays.
     """
-    scann_ops = load_scann()
+    scann_ops = scann_search.load_scann()
     builder = scann_ops.builder(vectors, min(k, len(vectors)), "dot_product")
     builder = builder.set_n_training_threads(1)
     sample = min(len(vectors), TRAINING_SAMPLE)

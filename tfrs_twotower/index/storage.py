@@ -10,12 +10,9 @@ import numpy.typing as npt
 
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
-from tfrs_twotower.index.answers import Search
-from tfrs_twotower.index.build import BuiltIndex
+from tfrs_twotower.index import answers, build, quality
 from tfrs_twotower.index.exact_search import ExactSearch, to_int8
-from tfrs_twotower.index.quality import Kind, SearchParameters
-from tfrs_twotower.index.trained import MAX_EXCLUDED, make_search
-from tfrs_twotower.ranking.exact import FloatArray
+from tfrs_twotower.ranking.order import FloatArray
 
 CANDIDATES_NAME = "candidates.npz"
 VECTORS_NAME = "vectors.npy"
@@ -28,16 +25,16 @@ class Index:
 
     corpus: Corpus
     """With vectors."""
-    kind: Kind
+    kind: quality.Kind
     trained: dict[str, npt.NDArray[Any]] | None = None
     """Arrays of the approximate search; None for exact search."""
-    parameters: SearchParameters | None = None
+    parameters: quality.SearchParameters | None = None
     """Its search parameters; None for exact search."""
     int8: bool = False
     """Whether the search of its own kind keeps the vectors in eight bits."""
 
     @classmethod
-    def of(cls, corpus: Corpus, built: BuiltIndex) -> "Index":
+    def of(cls, corpus: Corpus, built: build.BuiltIndex) -> "Index":
         """The index that was built from the vectors of a corpus.
 
         Raises:
@@ -60,7 +57,7 @@ class Index:
         """A searcher that scores every candidate."""
         return ExactSearch(self.vectors)
 
-    def search(self, *, max_excluded: int = MAX_EXCLUDED) -> Search:
+    def search(self, *, max_excluded: int = build.MAX_EXCLUDED) -> answers.Search:
         """The searcher of the index's own kind.
 
         Args:
@@ -68,7 +65,9 @@ class Index:
         """
         if self.trained is None or self.parameters is None:
             return ExactSearch(to_int8(self.vectors)) if self.int8 else self.exact_search()
-        return make_search(self.kind, self.vectors, self.trained, self.parameters, max_excluded)
+        return build.make_search(
+            self.kind, self.vectors, self.trained, self.parameters, max_excluded
+        )
 
 
 def save_index(directory: Path, index: Index) -> None:
@@ -102,7 +101,7 @@ def load_index(directory: Path) -> Index:
         if kind != "brute_force":
             with np.load(directory / f"{kind}.npz", allow_pickle=False) as arrays:
                 trained = {name: arrays[name] for name in arrays.files}
-            parameters = SearchParameters(**described["parameters"])
+            parameters = quality.SearchParameters(**described["parameters"])
     except FileNotFoundError as cause:
         raise MissingArtifact(f"{cause.filename}: is missing. Run build-index again.") from None
     except (ValueError, KeyError, TypeError, OSError) as cause:

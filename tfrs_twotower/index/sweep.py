@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfrs_twotower.index.partial_search import PartialSearch
-from tfrs_twotower.index.quality import SearchParameters, median_ms
-from tfrs_twotower.ranking.exact import FloatArray, RowArray, exact_top_k, mean_overlap
+from tfrs_twotower.index import partial_search, quality
+from tfrs_twotower.ranking.order import FloatArray, RowArray, exact_top_k, mean_overlap
 
 _QUERIES_AT_ONCE = 256
 
@@ -19,7 +18,7 @@ _QUERIES_AT_ONCE = 256
 class Measured:
     """One choice of search parameters and what it gave."""
 
-    parameters: SearchParameters
+    parameters: quality.SearchParameters
     overlap: float
     p50_ms: float
 
@@ -36,9 +35,9 @@ def sample_queries(queries: FloatArray, limit: int) -> FloatArray:
 
 
 def sweep(
-    index: PartialSearch,
+    index: partial_search.PartialSearch,
     vectors: FloatArray,
-    grid: Sequence[SearchParameters],
+    grid: Sequence[quality.SearchParameters],
     queries: FloatArray,
     report: Callable[[int, int], None],
 ) -> list[Measured]:
@@ -62,7 +61,7 @@ def sweep(
         lambda embeddings, leaves, reordered: index.search(
             embeddings,
             k,
-            parameters=SearchParameters(k, leaves if has_leaves else None, reordered),
+            parameters=quality.SearchParameters(k, leaves if has_leaves else None, reordered),
         )[1],
         input_signature=[
             tf.TensorSpec([None, queries.shape[1]], tf.float32),
@@ -79,7 +78,7 @@ def sweep(
         )
         chosen = functools.partial(_answer, ask, amounts)
         overlap = mean_overlap(_rows(chosen, queries), exact)
-        measured.append(Measured(parameters, overlap, median_ms(chosen, queries)))
+        measured.append(Measured(parameters, overlap, quality.median_ms(chosen, queries)))
         report(done, len(grid))
     return measured
 

@@ -7,12 +7,7 @@ import tensorflow as tf
 from tensorflow_recommenders.layers import factorized_top_k
 
 from tfrs_twotower.config import IndexConfig
-from tfrs_twotower.index.answers import CandidateIds, Search
-from tfrs_twotower.index.exact_search import ExactSearch
-from tfrs_twotower.index.ivf import IvfSearch, ivf_training, train_ivf
-from tfrs_twotower.index.quality import Kind, SearchParameters
-from tfrs_twotower.index.scann_search import ScannSearch
-from tfrs_twotower.index.scann_training import train_scann, training_parameters
+from tfrs_twotower.index import answers, exact_search, ivf, quality, scann_search, scann_training
 
 _NOT_INDEXED = "The `index` method must be called first to build the index."
 
@@ -21,16 +16,16 @@ class _SearcherTopK(factorized_top_k.TopK):
     def __init__(self, query_model: Callable[..., Any] | None = None, k: int = 10) -> None:
         super().__init__(k=k)
         self.query_model = query_model
-        self._search: Search | None = None
+        self._search: answers.Search | None = None
         self._ask: Callable[..., Any] | None = None
-        self._candidate_ids: CandidateIds | None = None
+        self._candidate_ids: answers.CandidateIds | None = None
 
     def index(self, candidates: tf.Tensor, identifiers: tf.Tensor | None = None) -> "_SearcherTopK":
         """Indexes candidate embeddings; see TFRS."""
         self._search = self._build(tf.convert_to_tensor(candidates).numpy())
         # A search is many small operations, which one call of a graph runs at once.
         self._ask = tf.function(self._search.search, autograph=False, reduce_retracing=True)
-        self._candidate_ids = None if identifiers is None else CandidateIds(identifiers)
+        self._candidate_ids = None if identifiers is None else answers.CandidateIds(identifiers)
         return self
 
     def call(self, queries: Any, k: int | None = None) -> tuple[tf.Tensor, tf.Tensor]:
@@ -50,7 +45,7 @@ class _SearcherTopK(factorized_top_k.TopK):
         """Whether answers are those of exact search."""
         raise NotImplementedError
 
-    def _build(self, vectors: Any) -> Search:
+    def _build(self, vectors: Any) -> answers.Search:
         raise NotImplementedError
 
     def _answer(
@@ -76,12 +71,12 @@ class ExactTopK(_SearcherTopK):
         """True."""
         return True
 
-    def _build(self, vectors: Any) -> Search:
-        return ExactSearch(vectors)
+    def _build(self, vectors: Any) -> answers.Search:
+        return exact_search.ExactSearch(vectors)
 
 
 class _ApproximateTopK(_SearcherTopK):
-    _kind: Kind
+    _kind: quality.Kind
 
     def __init__(
         self,
@@ -120,16 +115,18 @@ class ScannTopK(_ApproximateTopK):
 
     _kind = "scann"
 
-    def _build(self, vectors: Any) -> Search:
+    def _build(self, vectors: Any) -> answers.Search:
         num_candidates = len(vectors)
-        training = training_parameters(self._config, num_candidates)
+        training = scann_training.training_parameters(self._config, num_candidates)
         leaves = training.num_leaves
         if leaves is not None:
             leaves = self._num_leaves_to_search(leaves)
         k = min(self._config.k, num_candidates)
         depth = self._config.num_reordering_candidates or 10 * k
-        parameters = SearchParameters(k, leaves, min(max(depth, k), num_candidates))
-        return ScannSearch(vectors, train_scann(vectors, training, k), parameters)
+        parameters = quality.SearchParameters(k, leaves, min(max(depth, k), num_candidates))
+        return scann_search.ScannSearch(
+            vectors, scann_training.train_scann(vectors, training, k), parameters
+        )
 
 
 class IvfTopK(_ApproximateTopK):
@@ -141,9 +138,9 @@ class IvfTopK(_ApproximateTopK):
 
     _kind = "ivf"
 
-    def _build(self, vectors: Any) -> Search:
-        training = ivf_training(self._config, len(vectors))
-        trained = train_ivf(vectors, training.num_clusters, training.leaf_size)
+    def _build(self, vectors: Any) -> answers.Search:
+        training = ivf.ivf_training(self._config, len(vectors))
+        trained = ivf.train_ivf(vectors, training.num_clusters, training.leaf_size)
         leaves = self._num_leaves_to_search(len(trained["rows"]))
-        parameters = SearchParameters(min(self._config.k, len(vectors)), leaves, None)
-        return IvfSearch(vectors, trained, parameters)
+        parameters = quality.SearchParameters(min(self._config.k, len(vectors)), leaves, None)
+        return ivf.IvfSearch(vectors, trained, parameters)

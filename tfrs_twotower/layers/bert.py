@@ -7,8 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from tfrs_twotower.layers.initial import WeightMaker
-from tfrs_twotower.layers.transformer import FeedForward, LayerNorm, SelfAttention
+from tfrs_twotower.layers import seeded, transformer
 
 _STDDEV = 0.02
 
@@ -31,14 +30,14 @@ class BertShape:
 class BertEncoder(tf.Module):
     """Maps token ids to contextual vectors; every token belongs to segment 0."""
 
-    def __init__(self, weights: WeightMaker, shape: BertShape) -> None:
+    def __init__(self, weights: seeded.WeightMaker, shape: BertShape) -> None:
         super().__init__(name="bert")
         self.shape = shape
         dim = shape.hidden_dim
         self._pieces = weights.normal("pieces", [shape.num_pieces, dim], _STDDEV)
         self._positions = weights.normal("positions", [shape.num_positions, dim], _STDDEV)
         self._segment = weights.normal("segment", [dim], _STDDEV)
-        self._norm = LayerNorm(weights.under("norm"), dim, shape.epsilon)
+        self._norm = transformer.LayerNorm(weights.under("norm"), dim, shape.epsilon)
         self._layers = [
             PostNormLayer(weights.under(f"layer_{number}"), shape, f"layer_{number}")
             for number in range(shape.num_layers)
@@ -73,13 +72,21 @@ class BertEncoder(tf.Module):
 class PostNormLayer(tf.Module):
     """`x = norm(x + attention(x)); x = norm(x + feed_forward(x))`."""
 
-    def __init__(self, weights: WeightMaker, shape: BertShape, name: str) -> None:
+    def __init__(self, weights: seeded.WeightMaker, shape: BertShape, name: str) -> None:
         super().__init__(name=name)
         dim = shape.hidden_dim
-        self._attention = SelfAttention(weights.under("attention"), dim, shape.num_heads)
-        self._attention_norm = LayerNorm(weights.under("attention_norm"), dim, shape.epsilon)
-        self._feed_forward = FeedForward(weights.under("feed_forward"), dim, shape.feed_forward_dim)
-        self._feed_forward_norm = LayerNorm(weights.under("feed_forward_norm"), dim, shape.epsilon)
+        self._attention = transformer.SelfAttention(
+            weights.under("attention"), dim, shape.num_heads
+        )
+        self._attention_norm = transformer.LayerNorm(
+            weights.under("attention_norm"), dim, shape.epsilon
+        )
+        self._feed_forward = transformer.FeedForward(
+            weights.under("feed_forward"), dim, shape.feed_forward_dim
+        )
+        self._feed_forward_norm = transformer.LayerNorm(
+            weights.under("feed_forward_norm"), dim, shape.epsilon
+        )
 
     def __call__(self, vectors: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
         """Transforms `[batch, width, dim]`; `present` is `[batch, width]`."""

@@ -6,8 +6,7 @@ from typing import Protocol
 import tensorflow as tf
 
 from tfrs_twotower.config import IntTowerConfig
-from tfrs_twotower.layers.dropout import TrainingDropout
-from tfrs_twotower.layers.initial import WeightMaker
+from tfrs_twotower.layers.seeded import TrainingDropout, WeightMaker
 
 _MIN_SQUARED_NORM = 1e-12
 ACTIVATIONS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {

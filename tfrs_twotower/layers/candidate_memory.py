@@ -6,8 +6,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
-from tfrs_twotower.layers.initial import WeightMaker
-from tfrs_twotower.layers.tables import mean_of_rows
+from tfrs_twotower.layers import seeded, tables
 from tfrs_twotower.specs import UNKNOWN_ROW
 
 
@@ -21,7 +20,7 @@ class CandidateMemory(tf.Module):
     Rows that were never written are zero and are left out of every mean.
     """
 
-    def __init__(self, weights: WeightMaker, feature: str, num_rows: int, dim: int) -> None:
+    def __init__(self, weights: seeded.WeightMaker, feature: str, num_rows: int, dim: int) -> None:
         """Makes an empty memory.
 
         Args:
@@ -47,7 +46,7 @@ class CandidateMemory(tf.Module):
         ids, position = tf.unique(tf.reshape(history, [-1]))
         written = tf.reduce_any(tf.gather(self._rows, ids) != 0.0, axis=1)
         known = tf.reshape(tf.gather(written, position), tf.shape(history))
-        return mean_of_rows(self._rows, tf.where(known, history, 0))
+        return tables.mean_of_rows(self._rows, tf.where(known, history, 0))
 
     def update(self, tokens: Mapping[str, tf.Tensor], embeddings: tf.Tensor) -> None:
         """Writes the embeddings of some candidates; a candidate that occurs twice gets the mean.
@@ -92,7 +91,7 @@ class SegmentMeans(tf.Module):
 
     def __init__(
         self,
-        weights: WeightMaker,
+        weights: seeded.WeightMaker,
         table: tf.Variable,
         *,
         id_feature: str,

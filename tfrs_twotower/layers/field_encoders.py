@@ -4,8 +4,7 @@ from typing import Protocol
 
 import tensorflow as tf
 
-from tfrs_twotower.layers.dropout import TrainingDropout
-from tfrs_twotower.layers.initial import WeightMaker
+from tfrs_twotower.layers.seeded import TrainingDropout, WeightMaker
 from tfrs_twotower.layers.tables import MAIN_STDDEV, SIDE_STDDEV, mean_of_rows, row_or_zero
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from tfrs_twotower.layers.initial import WeightMaker
+from tfrs_twotower.layers.seeded import WeightMaker
 from tfrs_twotower.specs import NUM_SPECIAL_ROWS
 
 MAIN_STDDEV = 0.05

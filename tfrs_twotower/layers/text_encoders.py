@@ -5,11 +5,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from tfrs_twotower.config import TransformerConfig
-from tfrs_twotower.layers.bert import BertEncoder
-from tfrs_twotower.layers.dropout import TrainingDropout
-from tfrs_twotower.layers.initial import WeightMaker
-from tfrs_twotower.layers.tables import MAIN_STDDEV, mean_of_rows, mean_of_vectors
-from tfrs_twotower.layers.transformer import LayerNorm, PreNormLayer
+from tfrs_twotower.layers import bert, seeded, tables, transformer
 
 _NUM_POSITION_BUCKETS = 8
 
@@ -25,7 +21,7 @@ class BagField(tf.Module):
 
     def __init__(
         self,
-        weights: WeightMaker,
+        weights: seeded.WeightMaker,
         table: tf.Variable,
         name: str,
         *,
@@ -50,14 +46,14 @@ class BagField(tf.Module):
         """Multiplies the token weights by `factors`, `[num_pieces]`, all positive."""
         self._log_weight.assign_add(np.log(factors))
 
-    def __call__(self, tokens: tf.Tensor, dropout: TrainingDropout | None) -> tf.Tensor:
+    def __call__(self, tokens: tf.Tensor, dropout: seeded.TrainingDropout | None) -> tf.Tensor:
         """Returns means over tokens `[batch, max_tokens]`."""
         if dropout is not None and self._token_dropout:
             tokens = dropout.drop_entries(tokens, self._token_dropout)
         log_weights = tf.gather(self._log_weight, tokens)
         if self._position is not None:
             log_weights += tf.gather(self._position, _position_buckets(tokens.shape[1]))
-        return mean_of_rows(self._table, tokens, tf.exp(log_weights))[0]
+        return tables.mean_of_rows(self._table, tokens, tf.exp(log_weights))[0]
 
 
 def _position_buckets(width: int) -> npt.NDArray[np.int32]:
@@ -70,7 +66,7 @@ class TransformerField(tf.Module):
 
     def __init__(
         self,
-        weights: WeightMaker,
+        weights: seeded.WeightMaker,
         table: tf.Variable,
         config: TransformerConfig,
         max_tokens: int,
@@ -82,9 +78,9 @@ class TransformerField(tf.Module):
         dim = table.shape[1]
         self._table = table
         self._token_dropout = token_dropout
-        self._positions = weights.normal("positions", [max_tokens, dim], MAIN_STDDEV)
+        self._positions = weights.normal("positions", [max_tokens, dim], tables.MAIN_STDDEV)
         self._layers = [
-            PreNormLayer(
+            transformer.PreNormLayer(
                 weights.under(f"layer_{number}"),
                 dim,
                 config.num_heads,
@@ -93,9 +89,9 @@ class TransformerField(tf.Module):
             )
             for number in range(config.num_layers)
         ]
-        self._norm = LayerNorm(weights.under("norm"), dim)
+        self._norm = transformer.LayerNorm(weights.under("norm"), dim)
 
-    def __call__(self, tokens: tf.Tensor, dropout: TrainingDropout | None) -> tf.Tensor:
+    def __call__(self, tokens: tf.Tensor, dropout: seeded.TrainingDropout | None) -> tf.Tensor:
         """Returns vectors for tokens `[batch, max_tokens]`; an empty text gives zero."""
         if dropout is not None and self._token_dropout:
             tokens = dropout.drop_entries(tokens, self._token_dropout)
@@ -103,7 +99,7 @@ class TransformerField(tf.Module):
         vectors = tf.gather(self._table, tokens) + self._positions
         for layer in self._layers:
             vectors = layer(vectors, present)
-        return mean_of_vectors(self._norm(vectors), present)
+        return tables.mean_of_vectors(self._norm(vectors), present)
 
 
 class PretrainedField(tf.Module):
@@ -114,8 +110,8 @@ class PretrainedField(tf.Module):
 
     def __init__(
         self,
-        weights: WeightMaker,
-        encoder: BertEncoder,
+        weights: seeded.WeightMaker,
+        encoder: bert.BertEncoder,
         dim: int,
         name: str,
         *,
@@ -129,9 +125,9 @@ class PretrainedField(tf.Module):
             None if hidden == dim else weights.normal("projection", [hidden, dim], hidden**-0.5)
         )
 
-    def __call__(self, tokens: tf.Tensor, dropout: TrainingDropout | None) -> tf.Tensor:
+    def __call__(self, tokens: tf.Tensor, dropout: seeded.TrainingDropout | None) -> tf.Tensor:
         """Returns vectors for tokens `[batch, max_tokens]`; an empty text gives zero."""
         if dropout is not None and self._token_dropout:
             tokens = dropout.drop_entries(tokens, self._token_dropout)
-        mean = mean_of_vectors(self._encoder(tokens), tokens > 0)
+        mean = tables.mean_of_vectors(self._encoder(tokens), tokens > 0)
         return mean if self._projection is None else tf.matmul(mean, self._projection)

@@ -1,9 +1,10 @@
-"""Losses over a query's list of candidates: pointwise, and distilled from a teacher's scores."""
+"""Losses beside the in-batch softmax: of mined lists, and regularisers of DAT and IntTower."""
 
 import numpy as np
 import tensorflow as tf
 
-from tfrs_twotower.losses.in_batch_softmax import log_sum_exp
+from tfrs_twotower.losses.in_batch_softmax import in_batch_softmax, log_sum_exp
+from tfrs_twotower.specs import UNKNOWN_ROW
 
 
 def binary_cross_entropy(
@@ -114,3 +115,150 @@ def _log_probabilities(logits: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
     lowest = tf.constant(-np.inf, logits.dtype)
     total = log_sum_exp(tf.where(considered, filled, lowest))
     return filled - total[:, tf.newaxis]
+
+
+def mimic(augmented: tf.Tensor, other: tf.Tensor, *, labels: tf.Tensor | None = None) -> tf.Tensor:
+    """Squared distance to the other tower's output, for positive pairs only.
+
+    L_i = y_i ||a_i - sg(p_i)||^2, which for y in {0, 1} equals ||y a + (1 - y) sg(p) - sg(p)||^2 of
+    Yu et al. (DLP-KDD 2021); sg stops the gradient. A query's vector imitates the embedding of its
+    candidate, and a candidate's vector that of its query. With fixed towers the sum is smallest
+    where the vector is the mean of the id's positives.
+
+    Public code differs in two important ways: without sg, positives pull the towers towards the
+    augmented vectors; and a sum over batch or dimensions makes the weight of the term depend on
+    their size.
+
+    Args:
+        augmented: `[batch, dim]` a.
+        other: `[batch, dim]` p, the other tower's embeddings.
+        labels: `[batch]` y; all pairs are positive by default.
+
+    Returns:
+        `[batch]`, summed over the dimension.
+    """
+    losses = tf.reduce_sum(tf.math.squared_difference(augmented, tf.stop_gradient(other)), axis=1)
+    if labels is None:
+        return losses
+    return tf.cast(labels, losses.dtype) * losses
+
+
+def category_alignment(
+    embeddings: tf.Tensor,
+    categories: tf.Tensor,
+    rows: tf.Tensor,
+    *,
+    scale_by_dim: bool,
+    stop_major_gradient: bool,
+) -> tf.Tensor:
+    """Squared distances between the covariance of the largest category and those of the others.
+
+    L = sum_i ||C(S_major) - C(S_i)||_F^2 (Yu et al., DLP-KDD 2021), where S_major is the category
+    with the most candidates; if several have as many, the one with the smallest id. The paper
+    leaves open what is decided here: C divides by n - 1; a candidate counts once however often it
+    is in the batch, because repeated popular candidates would shrink the covariance; categories
+    with a single candidate are left out.
+
+    With centred embeddings X and K = X X^T, <C_i, C_j> is the sum of K_ab^2 over a in i and b in
+    j, divided by (n_i - 1)(n_j - 1). No `[dim, dim]` matrix is needed; memory is 4 n^2 bytes.
+
+    Args:
+        embeddings: `[n, dim]` of candidates.
+        categories: `[n]` int; 0 (missing) and 1 (unknown) do not count as categories.
+        rows: `[n]` int: row of each candidate; only its first occurrence counts.
+        scale_by_dim: multiplies by dim, because covariances of unit vectors are O(1 / dim).
+        stop_major_gradient: whether only the smaller categories get a gradient.
+
+    Returns:
+        A scalar; 0 if fewer than two categories remain.
+    """
+    embeddings, categories = _first_occurrences(embeddings, categories, rows)
+    known = categories > UNKNOWN_ROW
+    sizes = tf.reduce_sum(_same(categories, embeddings.dtype), axis=1)
+    kept = known & (sizes > 1)
+    embeddings = tf.boolean_mask(embeddings, kept)
+    categories, sizes = tf.boolean_mask(categories, kept), tf.boolean_mask(sizes, kept)
+    same = _same(categories, embeddings.dtype)
+    centred = embeddings - tf.matmul(same / sizes[:, tf.newaxis], embeddings)
+    is_largest = tf.equal(sizes, tf.reduce_max(sizes))
+    major = tf.reduce_min(tf.where(is_largest, categories, categories.dtype.max))
+    in_major = tf.equal(categories, major)
+    if stop_major_gradient:
+        centred = tf.where(in_major[:, tf.newaxis], tf.stop_gradient(centred), centred)
+    products = tf.square(tf.matmul(centred, centred, transpose_b=True))
+    products /= (sizes[:, tf.newaxis] - 1.0) * (sizes[tf.newaxis, :] - 1.0)
+    major_mask = tf.cast(in_major, embeddings.dtype)
+    minor_mask = 1.0 - major_mask
+    num_minor = tf.reduce_sum(minor_mask / sizes)
+    of_major = _bilinear(major_mask, products, major_mask)
+    of_minor = _bilinear(minor_mask, products * same, minor_mask)
+    loss = of_minor + num_minor * of_major - 2.0 * _bilinear(major_mask, products, minor_mask)
+    if scale_by_dim:
+        loss *= tf.cast(tf.shape(embeddings)[1], loss.dtype)
+    return loss
+
+
+def _first_occurrences(
+    embeddings: tf.Tensor, categories: tf.Tensor, rows: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    distinct, position = tf.unique(rows)
+    first = tf.math.unsorted_segment_min(tf.range(tf.size(rows)), position, tf.size(distinct))
+    return tf.gather(embeddings, first), tf.gather(categories, first)
+
+
+def _same(categories: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    return tf.cast(categories[:, tf.newaxis] == categories[tf.newaxis, :], dtype)
+
+
+def _bilinear(left: tf.Tensor, matrix: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_sum(left[:, tf.newaxis] * matrix * right[tf.newaxis, :])
+
+
+def contrastive_interaction(
+    query_heads: tf.Tensor,
+    candidate_heads: tf.Tensor,
+    *,
+    temperature: tf.Tensor | float,
+    labels: tf.Tensor | None = None,
+    hidden: tf.Tensor | None = None,
+    positive_columns: tf.Tensor | None = None,
+) -> tf.Tensor:
+    """InfoNCE between the flattened heads of both sides.
+
+    L_i = -y_i log(exp(u_i . v_i / t) / sum_j exp(u_i . v_j / t)), where u and v are the
+    L2-normalised concatenations of a side's heads, as Li et al. (CIKM 2022) describe it. The
+    formula of their early code differs and gives positive pairs no gradient at all.
+
+    Args:
+        query_heads: `[batch, query_heads, head_dim]` of the last layer.
+        candidate_heads: `[columns, candidate_heads, head_dim]`, as many numbers in each row.
+        temperature: divisor of the cosines.
+        labels: `[batch]`, 1 for a positive pair, 0 for a pair whose candidate is only a negative
+            of other queries; all pairs are positive by default.
+        hidden: `[batch, columns]` bool: mask of pairs that must not count as negatives.
+        positive_columns: `[batch]` int; by default column i for row i.
+
+    Returns:
+        `[batch]` losses, 0 where the label is 0. Their mean over the positive pairs is the term.
+
+    Raises:
+        ValueError: the heads of the two sides do not flatten to the same length.
+    """
+    queries, candidates = _flatten(query_heads), _flatten(candidate_heads)
+    if queries.shape[1] != candidates.shape[1]:
+        raise ValueError(
+            f"heads are {query_heads.shape[1:]} of a query and {candidate_heads.shape[1:]} of a "
+            "candidate; both must hold the same number of values. Give the heads of one query layer"
+        )
+    losses = in_batch_softmax(
+        tf.matmul(queries, candidates, transpose_b=True),
+        temperature=temperature,
+        hidden=hidden,
+        positive_columns=positive_columns,
+    )
+    return losses if labels is None else losses * tf.cast(labels, losses.dtype)
+
+
+def _flatten(heads: tf.Tensor) -> tf.Tensor:
+    flat = tf.reshape(heads, [-1, heads.shape[1] * heads.shape[2]])
+    return tf.math.l2_normalize(flat, axis=1)

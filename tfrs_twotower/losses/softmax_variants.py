@@ -5,12 +5,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from tfrs_twotower.losses.in_batch_softmax import (
-    correct_logits,
-    log_sum_exp,
-    masked_logits,
-    own_column,
-)
+from tfrs_twotower.losses import in_batch_softmax
 
 
 def refined_softmax(
@@ -50,7 +45,7 @@ def refined_softmax(
     Returns:
         `[batch]` losses; 0 for a row without a negative.
     """
-    logits = correct_logits(
+    logits = in_batch_softmax.correct_logits(
         scores,
         temperature=temperature,
         sampling_probability=sampling_probability,
@@ -60,14 +55,14 @@ def refined_softmax(
         positive_columns = tf.range(tf.shape(scores)[0])
     positive = tf.gather(scores, positive_columns, batch_dims=1)
     positive /= tf.cast(temperature, scores.dtype)
-    left_out = own_column(logits, positive_columns)
+    left_out = in_batch_softmax.own_column(logits, positive_columns)
     if hidden is not None:
         left_out = tf.logical_or(left_out, hidden)
     no_negatives = tf.reduce_all(left_out, axis=1)
     logits = tf.where(left_out, tf.constant(-np.inf, logits.dtype), logits)
     # log_sum_exp needs a finite logit in every row; the loss of such a row becomes 0 below.
     logits = tf.where(no_negatives[:, tf.newaxis], tf.zeros_like(logits), logits)
-    gap = log_sum_exp(logits) - positive
+    gap = in_batch_softmax.log_sum_exp(logits) - positive
     losses = tf.stop_gradient(tf.sigmoid(gap)) * gap
     return tf.where(no_negatives, tf.zeros_like(losses), losses)
 
@@ -110,16 +105,20 @@ def same_tower_softmax(
         `[batch]` losses, at least those of `in_batch_softmax`. Hidden pairs have gradient exactly
         0.
     """
-    corrected = correct_logits(
+    corrected = in_batch_softmax.correct_logits(
         scores,
         temperature=temperature,
         sampling_probability=sampling_probability,
         logq_strength=logq_strength,
     )
-    logits, positive, positive_columns = masked_logits(corrected, hidden, positive_columns)
-    same = correct_logits(same_tower_scores, temperature=temperature) + math.log(same_tower_weight)
-    left_out = own_column(same, positive_columns)
+    logits, positive, positive_columns = in_batch_softmax.masked_logits(
+        corrected, hidden, positive_columns
+    )
+    same = in_batch_softmax.correct_logits(same_tower_scores, temperature=temperature) + math.log(
+        same_tower_weight
+    )
+    left_out = in_batch_softmax.own_column(same, positive_columns)
     if same_tower_hidden is not None:
         left_out = tf.logical_or(left_out, same_tower_hidden)
     same = tf.where(left_out, tf.constant(-np.inf, same.dtype), same)
-    return log_sum_exp(tf.concat([logits, same], axis=1)) - positive
+    return in_batch_softmax.log_sum_exp(tf.concat([logits, same], axis=1)) - positive

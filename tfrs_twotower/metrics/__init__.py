@@ -6,37 +6,6 @@ ranking metric is then a function `(judged, k) -> [num_queries]`. The caller tak
 queries.
 """
 
-from tfrs_twotower.metrics.exposure import average_popularity, coverage, popularity_lift
-from tfrs_twotower.metrics.judging import Judged, judge
-from tfrs_twotower.metrics.pointwise import auc, gauc, log_loss
-from tfrs_twotower.metrics.ranking_metrics import (
-    RANKING_METRICS,
-    average_precision,
-    hit_rate,
-    ndcg,
-    parse_metric,
-    per_query,
-    precision,
-    recall,
-    reciprocal_rank,
-)
+import lazy_loader
 
-__all__ = [
-    "RANKING_METRICS",
-    "Judged",
-    "auc",
-    "average_popularity",
-    "average_precision",
-    "coverage",
-    "gauc",
-    "hit_rate",
-    "judge",
-    "log_loss",
-    "ndcg",
-    "parse_metric",
-    "per_query",
-    "popularity_lift",
-    "precision",
-    "recall",
-    "reciprocal_rank",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

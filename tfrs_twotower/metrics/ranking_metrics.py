@@ -1,11 +1,92 @@
-"""Ranking metrics `(judged, k) -> [num_queries]`, and their names in configs and reports."""
+"""Ranking metrics: a ranking looked up in its ground truth, and `(judged, k) -> [num_queries]`."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tfrs_twotower.metrics.judging import Judged
+from tfrs_twotower.ranking.ragged import GroundTruth, Ragged
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A ranking with the gain at each rank.
+
+    Attributes:
+        gains: `[num_queries, K]` float64, 0 for a candidate that is not relevant.
+        num_relevant: `[num_queries]` number of relevant candidates in the ground truth.
+        ideal_gains: `[num_queries, K]` the largest gains of the query, descending, padded with 0.
+    """
+
+    gains: NDArray[np.float64]
+    num_relevant: NDArray[np.int64]
+    ideal_gains: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.num_relevant)
+
+    def hits(self, k: int) -> NDArray[np.bool_]:
+        """Returns `[num_queries, k]`: whether the candidate at each rank up to k is relevant.
+
+        Raises:
+            ValueError: k is not between 1 and the length of the judged lists.
+        """
+        if not 1 <= k <= self.gains.shape[1]:
+            raise ValueError(
+                f"k is {k}, but the judged lists have {self.gains.shape[1]} ranks; "
+                "rank at least k candidates (pad short lists with -1)"
+            )
+        return self.gains[:, :k] > 0
+
+    def take(self, queries: NDArray[np.integer]) -> "Judged":
+        """Returns the judged rankings of some queries, in the given order."""
+        return Judged(self.gains[queries], self.num_relevant[queries], self.ideal_gains[queries])
+
+
+def judge(ranked: NDArray[np.integer], truth: GroundTruth) -> Judged:
+    """Looks up each ranked candidate in the ground truth.
+
+    Args:
+        ranked: `[num_queries, K]` rows, best first, padded with -1. No row may occur twice in a
+            list.
+        truth: ground truth of the same queries, in the same order.
+
+    Raises:
+        ValueError: the shapes do not fit, or a list holds a row twice.
+    """
+    if ranked.ndim != 2 or len(ranked) != len(truth):
+        raise ValueError(
+            f"ranked has shape {ranked.shape}, the ground truth {len(truth)} queries; "
+            "expected [num_queries, K]"
+        )
+    num_queries, width = ranked.shape
+    ordered = np.sort(ranked, axis=1)
+    if np.any((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)):
+        raise ValueError("a ranked list holds the same row twice; each candidate is ranked once")
+    values, owners = truth.relevant.values, truth.relevant.owners
+    span = max(int(ranked.max(initial=0)), int(values.max(initial=0))) + 1
+    keys = owners * span + values
+    order = np.argsort(keys)
+    keys, gains = keys[order], truth.gains[order]
+    ranked_keys = np.arange(num_queries, dtype=np.int64)[:, None] * span + ranked
+    positions = np.minimum(np.searchsorted(keys, ranked_keys), max(len(keys) - 1, 0))
+    ranked_gains = np.zeros((num_queries, width))
+    if len(keys):
+        is_relevant = (keys[positions] == ranked_keys) & (ranked >= 0)
+        ranked_gains = np.where(is_relevant, gains[positions], 0.0)
+    return Judged(ranked_gains, truth.relevant.lengths, _ideal(truth, width))
+
+
+def _ideal(truth: GroundTruth, width: int) -> NDArray[np.float64]:
+    owners = truth.relevant.owners
+    order = np.lexsort((-truth.gains, owners))
+    rank = np.arange(len(owners)) - truth.relevant.offsets[:-1][owners]
+    kept = rank < width
+    ideal = np.zeros((len(truth), width))
+    ideal[owners[kept], rank[kept]] = truth.gains[order][kept]
+    return ideal
+
 
 RankingMetric = Callable[[Judged, int], NDArray[np.float64]]
 
@@ -108,3 +189,58 @@ def per_query(name: str, judged: Judged) -> NDArray[np.float64]:
     """Returns the metric of that name, `[num_queries]`."""
     metric, k = parse_metric(name)
     return metric(judged, k)
+
+
+def coverage(ranked: NDArray[np.integer], k: int, num_candidates: int) -> float:
+    """Returns distinct candidates in the first k of all queries / candidates in the corpus.
+
+    It is a property of a set of queries, not of one query: more queries cover more candidates.
+    """
+    shown = np.unique(ranked[:, :k])
+    return float((shown >= 0).sum()) / max(num_candidates, 1)
+
+
+def average_popularity(
+    ranked: NDArray[np.integer], k: int, popularity: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """Returns the mean training popularity of the first k candidates.
+
+    Args:
+        ranked: `[num_queries, K]` rows, padded with -1 (left out of the mean).
+        k: length of the lists.
+        popularity: `[num_candidates]` training interactions of each candidate.
+
+    Returns:
+        `[num_queries]`; NaN for an empty list.
+    """
+    rows = ranked[:, :k]
+    shown = rows >= 0
+    total = np.where(shown, popularity[np.maximum(rows, 0)], 0.0).sum(axis=1)
+    counts = shown.sum(axis=1)
+    return np.divide(total, counts, out=np.full(len(rows), np.nan), where=counts > 0)
+
+
+def popularity_lift(
+    ranked: NDArray[np.integer], k: int, profiles: Ragged, popularity: NDArray[np.floating]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Compares the popularity of the lists with that of the queries' own choices.
+
+    The lift is mean(recommended) / mean(profile) - 1 over the queries that have a profile
+    (Abdollahpouri et al. 2019, one group): 0 means equally popular, 1 twice as popular.
+
+    Args:
+        ranked: `[num_queries, K]` rows.
+        k: length of the lists.
+        profiles: each query's earlier candidates.
+        popularity: `[num_candidates]` training interactions of each candidate.
+
+    Returns:
+        `[num_queries]` mean popularity of the list, and of the profile; both NaN for a query
+        without a profile or without a list. The lift is the ratio of their means, minus 1.
+    """
+    recommended = average_popularity(ranked, k, popularity)
+    total = np.bincount(profiles.owners, popularity[profiles.values], minlength=len(profiles))
+    counts = profiles.lengths
+    chosen = np.divide(total, counts, out=np.full(len(counts), np.nan), where=counts > 0)
+    missing = np.isnan(recommended) | np.isnan(chosen)
+    return np.where(missing, np.nan, recommended), np.where(missing, np.nan, chosen)

@@ -1,4 +1,4 @@
-"""Mines lists of negatives with trained towers, and writes them to disk."""
+"""Mining: what retrieval returns for training examples, positives left out, as lists on disk."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,22 +6,128 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 from numpy.typing import NDArray
 
 from tfrs_twotower.artifacts import layout
 from tfrs_twotower.config import MiningConfig, RunConfig
-from tfrs_twotower.data.assets import load_assets
-from tfrs_twotower.data.negative_lists import NegativeLists, Phase, create_negative_lists
-from tfrs_twotower.data.preprocessed import load_corpus
-from tfrs_twotower.data.training_examples import ExampleTable, concatenate, load_example_table
-from tfrs_twotower.mining.positive_free import CHUNK, PositiveFreeRetrieval, embed_corpus
+from tfrs_twotower.data import assets, loading, negative_lists, training_examples
+from tfrs_twotower.data.corpus import Corpus
+from tfrs_twotower.errors import EmbeddingError
+from tfrs_twotower.features.tower_inputs import Tokens
+from tfrs_twotower.index.exact_search import ExactSearch
 from tfrs_twotower.mining.teachers import Teacher, TeacherBuilder
 from tfrs_twotower.ranking.ragged import Ragged, distinct_pairs
 from tfrs_twotower.specs import FeatureSpec
-from tfrs_twotower.towers.storage import load_towers
+from tfrs_twotower.towers import storage, tower
 
+CHUNK = 512
+"""Number of records in one forward pass."""
 Progress = Callable[[str, int, int | None], None]
 """Receives what is being done, the amount done, and the total amount (None if unknown)."""
+
+
+class PositiveFreeRetrieval:
+    """Exact search over the rankable candidates, without known positives."""
+
+    def __init__(
+        self,
+        towers: tower.Towers,
+        vectors: NDArray[np.float32],
+        rankable: NDArray[np.bool_],
+        depth: int,
+    ) -> None:
+        """Prepares the search.
+
+        Args:
+            towers: the query tower embeds the queries.
+            vectors: `[num_candidates, embedding_dim]`, in row order.
+            rankable: `[num_candidates]` bool, candidates that may be ranked; at least one.
+            depth: length of the lists.
+        """
+        self._rows = np.flatnonzero(rankable).astype(np.int32)
+        self._position_of_row = np.full(len(rankable), -1, np.int32)
+        self._position_of_row[self._rows] = np.arange(len(self._rows), dtype=np.int32)
+        search = ExactSearch(vectors[self._rows])
+        corpus = tf.constant(vectors)
+
+        def retrieve(
+            tokens: Tokens, positives: tf.Tensor, excluded: tf.Tensor
+        ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            embeddings = towers.query.embed_tokens(tokens, training=False)
+            own = tf.reduce_sum(embeddings * tf.gather(corpus, positives), axis=1)
+            return own, *search.search(embeddings, depth, excluded)
+
+        self._retrieve = tf.function(retrieve, autograph=False, reduce_retracing=True)
+
+    def lists(
+        self,
+        tokens: dict[str, NDArray[np.generic]],
+        positives: NDArray[np.integer],
+        known_positives: Ragged,
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Retrieves the lists of some examples.
+
+        Args:
+            tokens: `[batch, ...]` of the query tower, by name.
+            positives: `[batch]` corpus row of each example's positive.
+            known_positives: one list of rows for each example; these rows are left out.
+
+        Returns:
+            Rows `[batch, depth]`, by score descending, then row ascending, -1 at the end of a short
+            list; scores `[batch, 1 + depth]` of the positive and of the rows, 0 at missing rows.
+        """
+        own, scores, positions = self._retrieve(
+            {name: tf.constant(values) for name, values in tokens.items()},
+            tf.constant(positives, tf.int32),
+            tf.constant(_padded(known_positives, self._position_of_row)),
+        )
+        positions = positions.numpy()
+        present = positions >= 0
+        rows = np.where(present, self._rows[np.maximum(positions, 0)], np.int32(-1))
+        scores = np.where(present, scores.numpy(), np.float32(0.0))
+        return rows, np.concatenate([own.numpy()[:, None], scores], axis=1)
+
+
+def embed_corpus(
+    towers: tower.Towers, corpus: Corpus, progress: Callable[[int, int], None]
+) -> NDArray[np.float32]:
+    """Embeds the corpus: `[num_candidates, embedding_dim]`, in row order.
+
+    Args:
+        towers: the candidate tower embeds the candidates.
+        corpus: the candidates.
+        progress: receives the number of embedded candidates and the total after each chunk.
+
+    Raises:
+        EmbeddingError: an embedding is not finite.
+    """
+    embed = tf.function(
+        lambda tokens: towers.candidate.embed_tokens(tokens, training=False),
+        autograph=False,
+        reduce_retracing=True,
+    )
+    parts = []
+    for raw in corpus.batches(CHUNK):
+        parts.append(embed(towers.candidate.inputs(raw)).numpy())
+        progress(min(len(parts) * CHUNK, len(corpus)), len(corpus))
+    vectors = np.concatenate(parts)
+    bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    if len(bad):
+        raise EmbeddingError(
+            f"found {len(bad)} candidates whose embedding is not finite, such as "
+            f"{corpus.ids[bad[0]]!r}. Look at their features, then train again."
+        )
+    return vectors
+
+
+def _padded(lists: Ragged, position_of_row: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Returns `[len(lists), longest]` positions of the listed rows, padded with -1."""
+    lengths = lists.lengths
+    inside = np.arange(lengths.max(initial=0)) < lengths[:, None]
+    padded = np.full(inside.shape, -1, np.int32)
+    padded[inside] = position_of_row[lists.values]
+    return padded
 
 
 @dataclass(frozen=True)
@@ -36,7 +142,7 @@ class MinedPhase:
         mean_rank_in_list: mean rank of these positives, from 1; None if there are none.
     """
 
-    phase: Phase
+    phase: negative_lists.Phase
     num_examples: int
     num_short: int
     share_in_list: float
@@ -72,19 +178,21 @@ def mine(
         EmbeddingError: an embedding is not finite.
         ArtifactError: an artifact cannot be read, or does not fit the spec.
     """
-    corpus = load_corpus(preprocessed_dir, spec)
+    corpus = loading.load_corpus(preprocessed_dir, spec)
     teachers = TeacherBuilder(
-        spec, config, mining, preprocessed_dir, corpus, load_assets(model_dir)
+        spec, config, mining, preprocessed_dir, corpus, assets.load_assets(model_dir)
     )
     mined: list[MinedPhase] = []
-    table: ExampleTable | None = None
+    table: training_examples.ExampleTable | None = None
     rankable = np.ones(len(corpus), bool)
-    phases: tuple[Phase, ...] = ("fit", "refit") if config.training.refit else ("fit",)
+    phases: tuple[negative_lists.Phase, ...] = (
+        ("fit", "refit") if config.training.refit else ("fit",)
+    )
     for phase in phases:
         weights = layout.FIRST_FIT_WEIGHTS if phase != phases[-1] else layout.WEIGHTS
-        towers = load_towers(model_dir, weights)
+        towers = storage.load_towers(model_dir, weights)
         read = partial(
-            load_example_table,
+            training_examples.load_example_table,
             preprocessed_dir,
             spec,
             corpus,
@@ -96,10 +204,10 @@ def mine(
             if spec.split.known_candidates_only:
                 rankable = np.bincount(table.candidate_rows, minlength=len(corpus)) > 0
         else:
-            table = concatenate(table, read(layout.REFIT_GLOB))
+            table = training_examples.concatenate(table, read(layout.REFIT_GLOB))
         vectors = embed_corpus(towers, corpus, partial(progress, f"embed candidates ({phase})"))
         retrieval = PositiveFreeRetrieval(towers, vectors, rankable, mining.depth)
-        lists = create_negative_lists(
+        lists = negative_lists.create_negative_lists(
             output_dir, phase, len(table), mining.depth, with_teacher=mining.teacher != "none"
         )
         teacher = teachers.build(phase, table)
@@ -109,9 +217,9 @@ def mine(
 
 
 def _fill(
-    lists: NegativeLists,
-    phase: Phase,
-    table: ExampleTable,
+    lists: negative_lists.NegativeLists,
+    phase: negative_lists.Phase,
+    table: training_examples.ExampleTable,
     num_candidates: int,
     retrieval: PositiveFreeRetrieval,
     teacher: Teacher | None,

@@ -10,14 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfrs_twotower.artifacts.layout import REFIT_GLOB, TRAIN_GLOB
-from tfrs_twotower.closed_form.bm25 import Bm25Index
-from tfrs_twotower.closed_form.ease import binary_matrix, co_occurrences, ease_weights
+from tfrs_twotower.closed_form import bm25, ease
 from tfrs_twotower.config import MiningConfig, RunConfig
+from tfrs_twotower.data import loading, negative_lists, training_examples
 from tfrs_twotower.data.assets import Assets
 from tfrs_twotower.data.corpus import Corpus
-from tfrs_twotower.data.negative_lists import Phase
-from tfrs_twotower.data.preprocessed import joined_texts
-from tfrs_twotower.data.training_examples import ExampleTable, read_training_examples
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.features.lookup import row_of_token
 from tfrs_twotower.specs import FeatureSpec
@@ -48,7 +45,7 @@ class EaseTeacher:
 
     def __init__(
         self,
-        table: ExampleTable,
+        table: training_examples.ExampleTable,
         num_candidates: int,
         histories: Sequence[str],
         row_of_token: NDArray[np.int32],
@@ -64,10 +61,10 @@ class EaseTeacher:
             row_of_token: corpus row of each token of a history; -1 if there is none.
             l2: weight of the penalty.
         """
-        chosen = binary_matrix(
+        chosen = ease.binary_matrix(
             table.query_rows, table.candidate_rows, len(table.query_ids), num_candidates
         )
-        self._weights = ease_weights(co_occurrences(chosen), l2)
+        self._weights = ease.ease_weights(ease.co_occurrences(chosen), l2)
         self._table = table
         self._histories = tuple(histories)
         self._row_of_token = row_of_token
@@ -87,7 +84,7 @@ class EaseTeacher:
 class Bm25Teacher:
     """BM25 of the query's text."""
 
-    def __init__(self, index: Bm25Index, texts: Sequence[str]) -> None:
+    def __init__(self, index: bm25.Bm25Index, texts: Sequence[str]) -> None:
         """Takes the index of the corpus, and the text of each training example's query."""
         self._index = index
         self._texts = texts
@@ -123,7 +120,9 @@ class TeacherBuilder:
     corpus: Corpus
     assets: Assets
 
-    def build(self, phase: Phase, table: ExampleTable) -> Teacher | None:
+    def build(
+        self, phase: negative_lists.Phase, table: training_examples.ExampleTable
+    ) -> Teacher | None:
         """Builds the teacher for the examples of a phase; None if the config names none.
 
         Raises:
@@ -135,7 +134,7 @@ class TeacherBuilder:
             return Bm25Teacher(self._text_index, self._query_texts(phase))
         return None
 
-    def _ease(self, table: ExampleTable) -> EaseTeacher:
+    def _ease(self, table: training_examples.ExampleTable) -> EaseTeacher:
         num_candidates, limit = len(self.corpus), self.config.evaluate.ease_max_candidates
         if num_candidates > limit:
             raise ConfigError(
@@ -152,16 +151,16 @@ class TeacherBuilder:
         )
 
     @cached_property
-    def _text_index(self) -> Bm25Index:
-        texts = joined_texts(self.corpus.raw, self.spec.candidate.features) or []
+    def _text_index(self) -> bm25.Bm25Index:
+        texts = loading.joined_texts(self.corpus.raw, self.spec.candidate.features) or []
         settings = self.config.evaluate
-        return Bm25Index(texts, k1=settings.bm25_k1, b=settings.bm25_b)
+        return bm25.Bm25Index(texts, k1=settings.bm25_k1, b=settings.bm25_b)
 
-    def _query_texts(self, phase: Phase) -> list[str]:
+    def _query_texts(self, phase: negative_lists.Phase) -> list[str]:
         patterns = (TRAIN_GLOB,) if phase == "fit" else (TRAIN_GLOB, REFIT_GLOB)
         texts: list[str] = []
         for pattern in patterns:
-            batches = read_training_examples(self.directory, self.spec, pattern)
+            batches = training_examples.read_training_examples(self.directory, self.spec, pattern)
             for batch in batches.as_numpy_iterator():
-                texts += joined_texts(batch["query"], self.spec.query.features) or []
+                texts += loading.joined_texts(batch["query"], self.spec.query.features) or []
         return texts

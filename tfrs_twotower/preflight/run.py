@@ -1,18 +1,232 @@
-"""Checks a feature spec and a run config against each other, before any job starts.
-
-Each document is already valid by itself. Every check runs, and one error reports all mistakes.
-"""
+"""Checks a feature spec and a run config together: what the data offers, and list lengths."""
 
 from collections.abc import Callable, Iterator
 
-from tfrs_twotower.config import RunConfig
+from tfrs_twotower.config import FittingConfig, PreRankingConfig, RunConfig
 from tfrs_twotower.errors import ConfigError
-from tfrs_twotower.preflight.data_needs import check_data_needs
-from tfrs_twotower.preflight.list_lengths import check_list_lengths, check_pre_ranking
 from tfrs_twotower.preflight.model_section import check_terms, check_towers
-from tfrs_twotower.specs import FeatureSpec
+from tfrs_twotower.specs import FeatureSpec, GivenSplit, TextFeature
 
 Check = Callable[[FeatureSpec, RunConfig], Iterator[str]]
+
+
+def check_list_lengths(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
+    """Yields mistakes of the index and export sections."""
+    yield from _check_index(config)
+    yield from _check_export(config)
+
+
+def _check_index(config: RunConfig) -> Iterator[str]:
+    index, export = config.index, config.export
+    # The index guarantees its overlap at index.k. A guarantee for longer lists than are served
+    # would fail an index, or let it pass, for results that nobody receives.
+    if index.k > export.k:
+        yield (
+            f"index.k is {index.k}, but bundles return export.k {export.k}: overlap would be "
+            f"measured on lists that are never served. Set index.k to {export.k} or less, or "
+            "raise export.k."
+        )
+    if index.kind == "brute_force":
+        tree = {
+            "num_leaves": index.num_leaves,
+            "num_leaves_to_search": index.num_leaves_to_search,
+            "num_reordering_candidates": index.num_reordering_candidates,
+        }
+        for key, value in tree.items():
+            if value is not None:
+                yield (
+                    f"index.{key} is {value}, but index.kind is brute_force, which has none. "
+                    "Remove the key, or set index.kind: scann."
+                )
+    elif index.vectors == "int8" and index.kind != "auto":
+        yield (
+            f"index.vectors is int8, but index.kind is {index.kind}; only brute_force stores int8 "
+            "vectors. Remove the key, or set index.kind: brute_force."
+        )
+    if index.kind == "ivf" and index.num_reordering_candidates is not None:
+        yield (
+            f"index.num_reordering_candidates is {index.num_reordering_candidates}, but index.kind "
+            "is ivf, which scores every candidate it reads exactly. Remove the key."
+        )
+    leaves, searched = index.num_leaves, index.num_leaves_to_search
+    if leaves is not None and searched is not None and searched > leaves:
+        yield (
+            f"index.num_leaves_to_search is {searched}, more than index.num_leaves {leaves}. "
+            f"Set it to {leaves} or less."
+        )
+    reordered = index.num_reordering_candidates
+    if reordered is not None and reordered < index.k:
+        yield (
+            f"index.num_reordering_candidates is {reordered}, less than index.k {index.k}. "
+            f"Set it to {index.k} or more."
+        )
+
+
+def _check_export(config: RunConfig) -> Iterator[str]:
+    sizes = config.export.allowed_batch_sizes
+    if not sizes or list(sizes) != sorted(set(sizes)):
+        yield (
+            f"export.allowed_batch_sizes is {list(sizes)}; a server needs at least one size, in "
+            f"rising order, each once. Write {sorted(set(sizes)) or [1, 8, 64]}."
+        )
+
+
+def check_pre_ranking(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
+    """Yields mistakes of the pre_ranking section, if there is one."""
+    section = config.pre_ranking
+    if section is None:
+        return
+    yield from _check_lengths(section, config)
+    yield from _check_teacher(spec, section)
+    if section.ease is not None:
+        yield from _check_ease(spec, "ease is set", "set ease: null")
+
+
+def _check_lengths(section: PreRankingConfig, config: RunConfig) -> Iterator[str]:
+    num_candidates = section.num_candidates
+    lists = [
+        ("evaluate.ks has", max(config.evaluate.ks)),
+        ("export.k is", config.export.k),
+        ("pre_ranking.mining.depth is", section.mining.depth),
+    ]
+    if section.early_stopping is not None:
+        k = int(section.early_stopping.metric.partition("@")[2])
+        lists.append(("pre_ranking.early_stopping.metric is at", k))
+    for what, length in lists:
+        if length > num_candidates:
+            yield (
+                f"{what} {length}, more than pre_ranking.num_candidates {num_candidates}, which is "
+                f"how many are scored again. Raise num_candidates to {length} or more, or lower "
+                "the other."
+            )
+    if section.list_size > section.mining.depth:
+        yield (
+            f"pre_ranking.list_size is {section.list_size}, more than pre_ranking.mining.depth "
+            f"{section.mining.depth}, from which the lists are drawn. Set list_size to "
+            f"{section.mining.depth} or less, or raise the depth."
+        )
+
+
+def _check_teacher(spec: FeatureSpec, section: PreRankingConfig) -> Iterator[str]:
+    teacher, terms = section.mining.teacher, section.list_terms
+    for name, weight in (("listwise_kl", terms.listwise_kl), ("margin_mse", terms.margin_mse)):
+        if weight > 0 and teacher == "none":
+            yield (
+                f"pre_ranking.list_terms.{name} is {weight}, but pre_ranking.mining.teacher is "
+                "none: there is nothing to distill. Choose a teacher, or set the weight to 0."
+            )
+    if teacher == "ease":
+        yield from _check_ease(spec, "mining.teacher is ease", "choose another teacher")
+    lacking = sides_without_text(spec)
+    if teacher == "bm25" and lacking:
+        yield (
+            "pre_ranking.mining.teacher is bm25, which needs a text feature on both sides; the "
+            f"spec '{spec.name}' has none in {' and '.join(lacking)}. Choose another teacher."
+        )
+
+
+def _check_ease(spec: FeatureSpec, setting: str, way_out: str) -> Iterator[str]:
+    if not spec.histories:
+        yield (
+            f"pre_ranking.{setting}, which scores from a query's history; the spec '{spec.name}' "
+            f"has no feature of kind history in query.features. Add one, or {way_out}."
+        )
+    identity = spec.candidate_id_feature
+    if identity is not None and identity.hash_buckets is not None:
+        yield (
+            f"pre_ranking.{setting}, but candidate.features.{identity.name} is hashed "
+            "(hash_buckets), so a history does not say which candidates it holds. Remove "
+            f"hash_buckets, or {way_out}."
+        )
+
+
+def check_data_needs(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
+    """Yields mistakes of the training and evaluation sections."""
+    yield from _check_time(spec, config)
+    yield from _check_validation(spec, config)
+    yield from _check_negatives(spec, config)
+    yield from _check_baselines(spec, config)
+
+
+def sides_without_text(spec: FeatureSpec) -> list[str]:
+    """Returns those of `query.features` and `candidate.features` without a text feature."""
+    return [
+        f"{name}.features"
+        for name, side in (("query", spec.query), ("candidate", spec.candidate))
+        if not any(isinstance(feature, TextFeature) for feature in side.features)
+    ]
+
+
+def _fittings(config: RunConfig) -> Iterator[tuple[str, FittingConfig]]:
+    yield "training", config.training
+    if config.pre_ranking is not None:
+        yield "pre_ranking", config.pre_ranking
+
+
+def _check_time(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
+    half_life = config.training.time_decay_half_life_days
+    if half_life is not None and spec.interactions.timestamp is None:
+        yield (
+            f"training.time_decay_half_life_days is {half_life}, but the spec '{spec.name}' has "
+            "no interactions.timestamp to take an age from. Set it to null, or name the column."
+        )
+
+
+def _check_validation(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
+    split = spec.split
+    if not isinstance(split, GivenSplit) or split.validation not in (split.train, split.test):
+        return
+    other = "train" if split.validation == split.train else "test"
+    for section, fitting in _fittings(config):
+        if fitting.early_stopping is not None:
+            yield (
+                f"{section}.early_stopping is set, but the spec '{spec.name}' gives validation and "
+                f"{other} the same split value '{split.validation}'. Set {section}.early_stopping: "
+                "null, or mark validation records with a value of their own."
+            )
+
+
+def _check_negatives(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
+    for section, fitting in _fittings(config):
+        softmax = fitting.softmax
+        if softmax.logq == "none" and softmax.logq_strength != 1.0:
+            yield (
+                f"{section}.softmax.logq_strength is {softmax.logq_strength}, but logq is none: "
+                "there is nothing to multiply. Set logq to counted or streaming, or remove the "
+                "strength."
+            )
+
+
+def _check_baselines(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
+    baselines = config.evaluate.baselines
+    if baselines is None:
+        return
+    repeated = sorted({name for name in baselines if baselines.count(name) > 1})
+    if repeated:
+        yield f"evaluate.baselines names {', '.join(repeated)} twice. Name each once."
+    lacking = sides_without_text(spec)
+    for name in ("bm25", "hybrid"):
+        if name in baselines and lacking:
+            yield (
+                f"evaluate.baselines has {name}, which needs a text feature on both sides; the "
+                f"spec '{spec.name}' has none in {' and '.join(lacking)}. "
+                f"Remove {name}, or omit baselines to get all that the data allow."
+            )
+    if "recent_popularity" in baselines and spec.interactions.timestamp is None:
+        yield (
+            "evaluate.baselines has recent_popularity, but the spec "
+            f"'{spec.name}' has no interactions.timestamp. Remove it, or name the column."
+        )
+    if isinstance(spec.split, GivenSplit) and spec.interactions.split is None:
+        for name in ("item_knn", "ease"):
+            if name in baselines:
+                yield (
+                    f"evaluate.baselines has {name}, which ranks from a query's earlier events; "
+                    f"the spec '{spec.name}' splits by query (queries.split), so evaluated queries "
+                    f"have none. Remove {name}, or split by interaction."
+                )
+
+
 CHECKS: tuple[Check, ...] = (
     check_towers,
     check_terms,

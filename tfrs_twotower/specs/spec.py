@@ -7,9 +7,7 @@ from pydantic import Field, model_validator
 
 from tfrs_twotower.documents import Document, load_yaml, parse
 from tfrs_twotower.errors import FeatureSpecError
-from tfrs_twotower.specs.declarations import Side, check_sides, histories_of
-from tfrs_twotower.specs.features import HistoryFeature, IdFeature, Name, TimestampFeature
-from tfrs_twotower.specs.tables import EntityTable, InteractionTable
+from tfrs_twotower.specs import declarations, features, tables
 
 SPLITS = ("train", "validation", "test")
 TRAIN, VALIDATION, TEST = 0, 1, 2
@@ -91,21 +89,21 @@ class Relevance(Document):
 class FeatureSpec(Document):
     """One data set: three tables, the features of both towers, and the split."""
 
-    name: Name
+    name: features.Name
     """Name of the data set."""
     description: str = ""
     """What the data is, in a sentence."""
     licence: str = ""
     """Licence and attribution of the data."""
-    interactions: InteractionTable
+    interactions: tables.InteractionTable
     """Events between queries and candidates."""
-    queries: EntityTable | None = None
+    queries: tables.EntityTable | None = None
     """Query-side features; not needed where a query is only an id and a history."""
-    candidates: EntityTable
+    candidates: tables.EntityTable
     """Candidate-side features: the corpus."""
-    query: Side
+    query: declarations.Side
     """The query tower's inputs."""
-    candidate: Side
+    candidate: declarations.Side
     """The candidate tower's inputs."""
     relevance: Relevance = Relevance()
     """Which interactions count as positive."""
@@ -116,7 +114,7 @@ class FeatureSpec(Document):
 
     @model_validator(mode="after")
     def _fits_together(self) -> "FeatureSpec":
-        check_sides(self)
+        declarations.check_sides(self)
         self._check_times()
         for table in (self.interactions, self.candidates, self.queries):
             if table is not None:
@@ -126,7 +124,8 @@ class FeatureSpec(Document):
     def _check_times(self) -> None:
         has_time = self.interactions.timestamp is not None
         shows_event_time = any(
-            isinstance(f, TimestampFeature) and f.column is None for f in self.query.features
+            isinstance(f, features.TimestampFeature) and f.column is None
+            for f in self.query.features
         )
         needs_time = [
             ("split.kind: temporal", isinstance(self.split, TemporalSplit)),
@@ -146,18 +145,18 @@ class FeatureSpec(Document):
             )
 
     @property
-    def candidate_id_feature(self) -> IdFeature | None:
+    def candidate_id_feature(self) -> features.IdFeature | None:
         """The candidate's id feature, whose table histories are looked up in; None without one."""
         column = self.candidates.id
         for feature in self.candidate.features:
-            if isinstance(feature, IdFeature) and feature.source == column:
+            if isinstance(feature, features.IdFeature) and feature.source == column:
                 return feature
         return None
 
     @property
-    def histories(self) -> tuple[HistoryFeature, ...]:
+    def histories(self) -> tuple[features.HistoryFeature, ...]:
         """The query's history features."""
-        return histories_of(self.query)
+        return declarations.histories_of(self.query)
 
 
 def load_spec(path: Path) -> FeatureSpec:

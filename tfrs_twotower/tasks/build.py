@@ -10,7 +10,6 @@ from tfrs_twotower.config import (
     PreRankingConfig,
     SoftmaxConfig,
 )
-from tfrs_twotower.tasks.list_task import ListLoss, PreRankingTask
 from tfrs_twotower.tasks.objective import Term
 from tfrs_twotower.tasks.retrieval import RetrievalTask
 from tfrs_twotower.tasks.terms import (
@@ -18,7 +17,9 @@ from tfrs_twotower.tasks.terms import (
     ContrastiveInteractionTerm,
     DualTerm,
     InteractionTerm,
+    ListLoss,
     MimicTerm,
+    PreRankingTask,
 )
 from tfrs_twotower.towers.tower import Towers
 

@@ -7,14 +7,13 @@ import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
 from tfrs_twotower.keras_api import keras
+from tfrs_twotower.losses import negative_columns, softmax_variants
 from tfrs_twotower.losses.in_batch_softmax import (
     correct_logits,
     in_batch_softmax,
     keep_hardest,
     masked_logits,
 )
-from tfrs_twotower.losses.masks import accidental_hits
-from tfrs_twotower.losses.softmax_variants import refined_softmax, same_tower_softmax
 from tfrs_twotower.tasks.objective import EmbeddedBatch, weighted_mean
 
 LEAST_TEMPERATURE = 0.01
@@ -157,7 +156,7 @@ class RetrievalTask(keras.layers.Layer, tfrs.tasks.Task):
         hidden: tf.Tensor,
         expected: tf.Tensor | None,
     ) -> tf.Tensor:
-        return same_tower_softmax(
+        return softmax_variants.same_tower_softmax(
             scores,
             same_tower_scores,
             temperature=self.temperature,
@@ -197,7 +196,7 @@ class RetrievalTask(keras.layers.Layer, tfrs.tasks.Task):
             transpose_b=True,
         )
         if self._num_hard_negatives is None:
-            softmax = refined_softmax if self._refined_logq else in_batch_softmax
+            softmax = softmax_variants.refined_softmax if self._refined_logq else in_batch_softmax
             return softmax(
                 scores,
                 temperature=self.temperature,
@@ -245,7 +244,9 @@ class RetrievalTask(keras.layers.Layer, tfrs.tasks.Task):
         """
         hidden = None if score_mask is None else tf.logical_not(score_mask)
         if candidate_ids is not None:
-            hits = accidental_hits(candidate_ids[: tf.shape(query_embeddings)[0]], candidate_ids)
+            hits = negative_columns.accidental_hits(
+                candidate_ids[: tf.shape(query_embeddings)[0]], candidate_ids
+            )
             hidden = hits if hidden is None else tf.logical_or(hidden, hits)
         losses = self.losses_per_query(
             query_embeddings,

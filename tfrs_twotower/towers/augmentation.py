@@ -9,9 +9,7 @@ import tensorflow as tf
 from numpy.typing import ArrayLike
 
 from tfrs_twotower.features.tower_inputs import Tokens
-from tfrs_twotower.layers.candidate_memory import CandidateMemory, SegmentMeans
-from tfrs_twotower.layers.dropout import TrainingDropout
-from tfrs_twotower.layers.initial import WeightMaker
+from tfrs_twotower.layers import candidate_memory, seeded
 from tfrs_twotower.specs import UNKNOWN_ROW
 
 
@@ -29,11 +27,11 @@ class Augmentation(tf.Module):
 
     learned: bool
     """Whether `trained` is set."""
-    memory: CandidateMemory | None = None
+    memory: candidate_memory.CandidateMemory | None = None
     """The memory in which histories are averaged, if they are."""
 
     @abstractmethod
-    def __call__(self, tokens: Tokens, dropout: TrainingDropout | None) -> Augmented:
+    def __call__(self, tokens: Tokens, dropout: seeded.TrainingDropout | None) -> Augmented:
         """Returns the vectors for a batch of tokens; `dropout` is None outside training."""
 
     def fit_segments(self, tokens: Mapping[str, ArrayLike]) -> None:
@@ -65,8 +63,8 @@ class LearnedAugmentation(Augmentation):
         *,
         id_dropout: float,
         history: str | None = None,
-        memory: CandidateMemory | None = None,
-        segments: SegmentMeans | None = None,
+        memory: candidate_memory.CandidateMemory | None = None,
+        segments: candidate_memory.SegmentMeans | None = None,
     ) -> None:
         """Puts the parts together.
 
@@ -86,7 +84,7 @@ class LearnedAugmentation(Augmentation):
         self.memory = memory
         self._segments = segments
 
-    def __call__(self, tokens: Tokens, dropout: TrainingDropout | None) -> Augmented:
+    def __call__(self, tokens: Tokens, dropout: seeded.TrainingDropout | None) -> Augmented:
         """Returns the vectors of the ids, or their substitutes.
 
         A known id that dropout removes gets row 1 and no other substitute, which trains that row.
@@ -125,13 +123,13 @@ class HistoryAugmentation(Augmentation):
 
     learned = False
 
-    def __init__(self, feature: str, memory: CandidateMemory) -> None:
+    def __init__(self, feature: str, memory: candidate_memory.CandidateMemory) -> None:
         """Averages the history feature named `feature` in the memory."""
         super().__init__(name="augmentation")
         self._feature = feature
-        self.memory: CandidateMemory = memory
+        self.memory: candidate_memory.CandidateMemory = memory
 
-    def __call__(self, tokens: Tokens, dropout: TrainingDropout | None) -> Augmented:
+    def __call__(self, tokens: Tokens, dropout: seeded.TrainingDropout | None) -> Augmented:
         """Returns the means of the histories."""
         return Augmented(self.memory.mean(tokens[self._feature])[0], None)
 
@@ -146,13 +144,13 @@ class RandomAugmentation(Augmentation):
 
     learned = True
 
-    def __init__(self, weights: WeightMaker, dim: int) -> None:
+    def __init__(self, weights: seeded.WeightMaker, dim: int) -> None:
         """Seeds the noise outside training with the prefix of `weights`, which differs by side."""
         super().__init__(name="augmentation")
         self._dim = dim
         self._key = [weights.seed & 0x7FFFFFFF, zlib.crc32(weights.prefix.encode())]
 
-    def __call__(self, tokens: Tokens, dropout: TrainingDropout | None) -> Augmented:
+    def __call__(self, tokens: Tokens, dropout: seeded.TrainingDropout | None) -> Augmented:
         """Returns noise; the mimic loss receives it but cannot train it."""
         shape = [tf.shape(next(iter(tokens.values())))[0], self._dim]
         if dropout is None:

@@ -8,20 +8,13 @@ from typing_extensions import assert_never
 from tfrs_twotower.config import DatConfig, IntTowerConfig, ModelConfig, PlainTowerConfig
 from tfrs_twotower.data.assets import Assets
 from tfrs_twotower.errors import FeatureSpecError
-from tfrs_twotower.features.lookup import build_lookups
-from tfrs_twotower.features.tower_inputs import TowerInputs
-from tfrs_twotower.features.wordpiece import WordPiece
-from tfrs_twotower.layers.bert import BertEncoder, BertShape
+from tfrs_twotower.features import lookup, tower_inputs, wordpiece
+from tfrs_twotower.layers import bert, seeded
 from tfrs_twotower.layers.checkpoint import read_bert, read_vocabulary
-from tfrs_twotower.layers.initial import WeightMaker
 from tfrs_twotower.layers.tables import TableSet
 from tfrs_twotower.specs import FeatureDeclarations, TextFeature
-from tfrs_twotower.towers.augmentation_plan import plan_augmentation
-from tfrs_twotower.towers.dat import DatTower, DatTowers, build_augmentation
+from tfrs_twotower.towers import augmentation_plan, dat, inttower, plain, tower
 from tfrs_twotower.towers.fields import FieldBuilder, table_shapes
-from tfrs_twotower.towers.inttower import IntTower, IntTowers
-from tfrs_twotower.towers.plain import PlainTower
-from tfrs_twotower.towers.tower import PairScorer, Tower, Towers
 
 
 def build_towers(
@@ -31,8 +24,8 @@ def build_towers(
     *,
     seed: int,
     checkpoint_root: Path = Path(),
-    pretrained_shapes: Mapping[str, BertShape] | None = None,
-) -> Towers:
+    pretrained_shapes: Mapping[str, bert.BertShape] | None = None,
+) -> tower.Towers:
     """Builds a query tower and a candidate tower with fresh weights.
 
     Every weight depends on the seed and its own name only.
@@ -51,8 +44,8 @@ def build_towers(
         FeatureSpecError: a checkpoint cannot be used.
         ConfigError: the model config does not fit together.
     """
-    weights = WeightMaker(seed)
-    lookups = build_lookups(spec, assets)
+    weights = seeded.WeightMaker(seed)
+    lookups = lookup.build_lookups(spec, assets)
     word_pieces = _word_pieces(spec, assets, checkpoint_root)
     tables = TableSet(
         weights.under("tables"),
@@ -63,33 +56,37 @@ def build_towers(
     id_feature = spec.candidate_id_feature
     history_vocabulary = id_feature.vocabulary_name if id_feature else None
 
-    def build(side: str) -> Tower:
+    def build(side: str) -> tower.Tower:
         features = getattr(spec, side).features
         history_lookup = lookups[history_vocabulary] if history_vocabulary else None
-        inputs = TowerInputs(side, features, assets, lookups, word_pieces, history_lookup)
+        inputs = tower_inputs.TowerInputs(
+            side, features, assets, lookups, word_pieces, history_lookup
+        )
         fields = FieldBuilder(
             weights.under(side), model_config, inputs, tables, pretrained, history_vocabulary
         )
         encoders = [fields.build(feature) for feature in features]
         match model_config:
             case PlainTowerConfig():
-                return PlainTower(inputs, encoders, model_config, weights.under(side), side)
+                return plain.PlainTower(inputs, encoders, model_config, weights.under(side), side)
             case DatConfig():
-                augmentation = build_augmentation(
-                    plan_augmentation(spec, model_config)[side],
+                augmentation = dat.build_augmentation(
+                    augmentation_plan.plan_augmentation(spec, model_config)[side],
                     model_config,
                     weights.under(f"{side}.augmentation"),
                     lookups,
                     id_feature,
                 )
                 if augmentation is None:
-                    return PlainTower(inputs, encoders, model_config, weights.under(side), side)
-                return DatTower(
+                    return plain.PlainTower(
+                        inputs, encoders, model_config, weights.under(side), side
+                    )
+                return dat.DatTower(
                     inputs, encoders, model_config, weights.under(side), side, augmentation
                 )
             case IntTowerConfig():
                 num_views = model_config.candidate_views if side == "candidate" else 1
-                return IntTower(
+                return inttower.IntTower(
                     inputs,
                     encoders,
                     model_config,
@@ -102,30 +99,36 @@ def build_towers(
 
     query, candidate = build("query"), build("candidate")
     if isinstance(model_config, IntTowerConfig):
-        return IntTowers(query, candidate, pretrained, PairScorer(weights.under("scorer")))
+        return inttower.IntTowers(
+            query, candidate, pretrained, tower.PairScorer(weights.under("scorer"))
+        )
     if isinstance(model_config, DatConfig):
-        return DatTowers(query, candidate, pretrained)
-    return Towers(query, candidate, pretrained)
+        return dat.DatTowers(query, candidate, pretrained)
+    return tower.Towers(query, candidate, pretrained)
 
 
-def _word_pieces(spec: FeatureDeclarations, assets: Assets, root: Path) -> dict[str, WordPiece]:
-    pieces: dict[str, WordPiece] = {}
+def _word_pieces(
+    spec: FeatureDeclarations, assets: Assets, root: Path
+) -> dict[str, wordpiece.WordPiece]:
+    pieces: dict[str, wordpiece.WordPiece] = {}
     for feature in (*spec.query.features, *spec.candidate.features):
         if isinstance(feature, TextFeature) and feature.vocabulary_name not in pieces:
             name = feature.vocabulary_name
             if feature.checkpoint is not None and name not in assets.vocabularies:
                 assets.vocabularies[name] = read_vocabulary(root / feature.checkpoint)
-            pieces[name] = WordPiece(assets.vocabulary(name), name, lower_case=feature.lower_case)
+            pieces[name] = wordpiece.WordPiece(
+                assets.vocabulary(name), name, lower_case=feature.lower_case
+            )
     return pieces
 
 
 def _pretrained(
     spec: FeatureDeclarations,
-    weights: WeightMaker,
+    weights: seeded.WeightMaker,
     root: Path,
-    shapes: Mapping[str, BertShape] | None,
-) -> dict[str, BertEncoder]:
-    encoders: dict[str, BertEncoder] = {}
+    shapes: Mapping[str, bert.BertShape] | None,
+) -> dict[str, bert.BertEncoder]:
+    encoders: dict[str, bert.BertEncoder] = {}
     for feature in (*spec.query.features, *spec.candidate.features):
         if not isinstance(feature, TextFeature) or feature.checkpoint is None:
             continue
@@ -135,10 +138,10 @@ def _pretrained(
             continue
         maker = weights.under(f"pretrained.{len(encoders)}")
         if shapes is not None:
-            encoders[checkpoint] = BertEncoder(maker, shapes[checkpoint])
+            encoders[checkpoint] = bert.BertEncoder(maker, shapes[checkpoint])
         else:
             shape, tensors = read_bert(root / checkpoint)
-            encoders[checkpoint] = BertEncoder(maker, shape)
+            encoders[checkpoint] = bert.BertEncoder(maker, shape)
             try:
                 encoders[checkpoint].assign(tensors)
             except (KeyError, ValueError) as cause:
@@ -150,7 +153,7 @@ def _pretrained(
     return encoders
 
 
-def _check_length(feature: TextFeature, shape: BertShape) -> None:
+def _check_length(feature: TextFeature, shape: bert.BertShape) -> None:
     if not 3 <= feature.max_tokens <= shape.num_positions:
         raise FeatureSpecError(
             f"the text '{feature.name}': max_tokens is {feature.max_tokens}; its checkpoint takes "

@@ -6,29 +6,22 @@ import tensorflow as tf
 from numpy.typing import ArrayLike
 
 from tfrs_twotower.config import DatConfig
-from tfrs_twotower.features.lookup import Lookup
-from tfrs_twotower.features.tower_inputs import Tokens, TowerInputs
-from tfrs_twotower.layers.bert import BertEncoder
-from tfrs_twotower.layers.candidate_memory import CandidateMemory, SegmentMeans
-from tfrs_twotower.layers.dropout import TrainingDropout
-from tfrs_twotower.layers.field_encoders import FieldEncoder
-from tfrs_twotower.layers.initial import WeightMaker
-from tfrs_twotower.layers.tables import MAIN_STDDEV
+from tfrs_twotower.features import lookup, tower_inputs
+from tfrs_twotower.layers import bert, candidate_memory, field_encoders, seeded, tables
 from tfrs_twotower.specs import NUM_SPECIAL_ROWS, IdFeature
+from tfrs_twotower.towers import augmentation_plan, plain
 from tfrs_twotower.towers.augmentation import (
     Augmentation,
     HistoryAugmentation,
     LearnedAugmentation,
     RandomAugmentation,
 )
-from tfrs_twotower.towers.augmentation_plan import AugmentationPlan
-from tfrs_twotower.towers.plain import PlainTower
 from tfrs_twotower.towers.tower import Tower, TowerOutput, Towers
 
 _CHUNK = 4096
 
 
-class DatTower(PlainTower):
+class DatTower(plain.PlainTower):
     """A plain tower whose sum has one more summand, `a W`, where a is the augmented vector.
 
     The paper feeds z = [e_1 | ... | e_n | a] to a fully connected stack; W is the block of its
@@ -41,10 +34,10 @@ class DatTower(PlainTower):
 
     def __init__(
         self,
-        inputs: TowerInputs,
-        fields: Sequence[FieldEncoder],
+        inputs: tower_inputs.TowerInputs,
+        fields: Sequence[field_encoders.FieldEncoder],
         config: DatConfig,
-        weights: WeightMaker,
+        weights: seeded.WeightMaker,
         name: str,
         augmentation: Augmentation,
     ) -> None:
@@ -56,9 +49,9 @@ class DatTower(PlainTower):
         # substitute (the mean of a history for a learned vector) did not help on the planted set.
         self._kernel = weights.identity("augmentation.kernel", config.embedding_dim)
         # A source of its own, so that the fields get the same dropout masks as in a plain tower.
-        self._augmentation_dropout = TrainingDropout(weights.seed, f"{name}.augmentation")
+        self._augmentation_dropout = seeded.TrainingDropout(weights.seed, f"{name}.augmentation")
 
-    def encode(self, tokens: Tokens, training: bool = False) -> TowerOutput:
+    def encode(self, tokens: tower_inputs.Tokens, training: bool = False) -> TowerOutput:
         """Returns the embedding, and the augmented vectors that the mimic loss trains."""
         augmented = self.augmentation(tokens, self._augmentation_dropout if training else None)
         vectors = self._sum_of_fields(tokens, training)
@@ -73,24 +66,26 @@ class DatTowers(Towers):
         self,
         query: Tower,
         candidate: Tower,
-        pretrained: Mapping[str, BertEncoder],
+        pretrained: Mapping[str, bert.BertEncoder],
     ) -> None:
         """Joins two towers; `pretrained` holds their BERT encoders by checkpoint."""
         super().__init__(query, candidate, pretrained)
         self._memory = query.augmentation.memory if isinstance(query, DatTower) else None
 
-    def fit_segments(self, query_tokens: Mapping[str, ArrayLike], corpus_tokens: Tokens) -> None:
+    def fit_segments(
+        self, query_tokens: Mapping[str, ArrayLike], corpus_tokens: tower_inputs.Tokens
+    ) -> None:
         """Sets which ids belong to which segment."""
         for tower, tokens in ((self.query, query_tokens), (self.candidate, corpus_tokens)):
             if isinstance(tower, DatTower):
                 tower.augmentation.fit_segments(tokens)
 
-    def update_memory(self, tokens: Tokens, embeddings: tf.Tensor) -> None:
+    def update_memory(self, tokens: tower_inputs.Tokens, embeddings: tf.Tensor) -> None:
         """Stores the embeddings of a step; later steps average them over histories."""
         if self._memory is not None:
             self._memory.update(tokens, embeddings)
 
-    def refresh_derived_state(self, corpus_tokens: Tokens) -> None:
+    def refresh_derived_state(self, corpus_tokens: tower_inputs.Tokens) -> None:
         """Computes the segment means, then the memory from the whole corpus.
 
         The candidate tower does not depend on the memory, so one pass gives exact results.
@@ -111,10 +106,10 @@ class DatTowers(Towers):
 
 
 def build_augmentation(
-    plan: AugmentationPlan,
+    plan: augmentation_plan.AugmentationPlan,
     config: DatConfig,
-    weights: WeightMaker,
-    lookups: Mapping[str, Lookup],
+    weights: seeded.WeightMaker,
+    lookups: Mapping[str, lookup.Lookup],
     candidate_id: IdFeature | None,
 ) -> Augmentation | None:
     """Builds the source of augmented vectors that the plan of one side names.
@@ -133,7 +128,7 @@ def build_augmentation(
     memory = None
     if plan.history is not None and candidate_id is not None:
         num_rows = lookups[candidate_id.vocabulary_name].num_rows
-        memory = CandidateMemory(weights, candidate_id.name, num_rows, dim)
+        memory = candidate_memory.CandidateMemory(weights, candidate_id.name, num_rows, dim)
     if plan.id_feature is not None:
         return _learned(plan, plan.id_feature, config, weights, lookups, memory)
     if plan.history is not None and memory is not None:
@@ -142,20 +137,20 @@ def build_augmentation(
 
 
 def _learned(
-    plan: AugmentationPlan,
+    plan: augmentation_plan.AugmentationPlan,
     id_feature: IdFeature,
     config: DatConfig,
-    weights: WeightMaker,
-    lookups: Mapping[str, Lookup],
-    memory: CandidateMemory | None,
+    weights: seeded.WeightMaker,
+    lookups: Mapping[str, lookup.Lookup],
+    memory: candidate_memory.CandidateMemory | None,
 ) -> LearnedAugmentation:
     num_rows = lookups[id_feature.vocabulary_name].num_rows
     table = weights.normal(
-        "rows", [num_rows, config.embedding_dim], MAIN_STDDEV, zero_rows=NUM_SPECIAL_ROWS
+        "rows", [num_rows, config.embedding_dim], tables.MAIN_STDDEV, zero_rows=NUM_SPECIAL_ROWS
     )
     segments = None
     if plan.segment is not None:
-        segments = SegmentMeans(
+        segments = candidate_memory.SegmentMeans(
             weights,
             table,
             id_feature=id_feature.name,

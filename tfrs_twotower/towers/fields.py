@@ -11,16 +11,11 @@ from typing_extensions import assert_never
 from tfrs_twotower import specs
 from tfrs_twotower.config import FieldsConfig
 from tfrs_twotower.errors import ConfigError
+from tfrs_twotower.features import numbers, tower_inputs, wordpiece
 from tfrs_twotower.features.lookup import Lookup
-from tfrs_twotower.features.numbers import NUM_VALUES
-from tfrs_twotower.features.tower_inputs import TowerInputs
-from tfrs_twotower.features.wordpiece import WordPiece
-from tfrs_twotower.layers import field_encoders
-from tfrs_twotower.layers.bert import BertEncoder
+from tfrs_twotower.layers import bert, field_encoders, seeded, text_encoders
 from tfrs_twotower.layers.field_encoders import FieldEncoder
-from tfrs_twotower.layers.initial import WeightMaker
 from tfrs_twotower.layers.tables import MAIN_STDDEV, SIDE_STDDEV, TableSet, TableShape
-from tfrs_twotower.layers.text_encoders import BagField, PretrainedField, TransformerField
 from tfrs_twotower.towers.tower import Tower, Towers
 
 _VIEW_SPREAD = 0.3
@@ -31,11 +26,11 @@ _MIN_TOKEN_WEIGHT = 1e-3
 class FieldBuilder:
     """Builds the field encoders of one side."""
 
-    weights: WeightMaker
+    weights: seeded.WeightMaker
     config: FieldsConfig
-    inputs: TowerInputs
+    inputs: tower_inputs.TowerInputs
     tables: TableSet
-    pretrained: Mapping[str, BertEncoder]
+    pretrained: Mapping[str, bert.BertEncoder]
     """Pretrained encoders by checkpoint."""
     history_vocabulary: str | None
     """Vocabulary of the candidate's id feature, which histories are looked up in."""
@@ -46,7 +41,7 @@ class FieldBuilder:
         """Builds one more view of the side: bags of its own, and the other encoders of `first`."""
         view = replace(self, weights=self.weights.under(f"view_{number}"), bag_spread=_VIEW_SPREAD)
         return [
-            view.build(feature) if isinstance(encoder, BagField) else encoder
+            view.build(feature) if isinstance(encoder, text_encoders.BagField) else encoder
             for feature, encoder in zip(self.inputs.features, first, strict=True)
         ]
 
@@ -81,17 +76,17 @@ class FieldBuilder:
                     )
                 return field_encoders.NumberField(weights, dim, name)
             case specs.TimestampFeature():
-                parts: dict[str, int] = {part: NUM_VALUES[part] for part in feature.parts}
+                parts: dict[str, int] = {part: numbers.NUM_VALUES[part] for part in feature.parts}
                 return field_encoders.CalendarField(weights, parts, dim, name)
             case specs.TextFeature():
                 return self._build_text(feature, weights)
             case _:
                 assert_never(feature)
 
-    def _build_text(self, feature: specs.TextFeature, weights: WeightMaker) -> FieldEncoder:
+    def _build_text(self, feature: specs.TextFeature, weights: seeded.WeightMaker) -> FieldEncoder:
         dropout = self.config.token_dropout
         if feature.checkpoint is not None:
-            return PretrainedField(
+            return text_encoders.PretrainedField(
                 weights,
                 self.pretrained[feature.checkpoint],
                 self.config.embedding_dim,
@@ -100,7 +95,7 @@ class FieldBuilder:
             )
         table = self.tables[feature.vocabulary_name]
         if feature.encoder == "bag":
-            return BagField(
+            return text_encoders.BagField(
                 weights,
                 table,
                 feature.name,
@@ -109,7 +104,7 @@ class FieldBuilder:
                 spread=self.bag_spread,
             )
         check_heads(self.config)
-        return TransformerField(
+        return text_encoders.TransformerField(
             weights,
             table,
             self.config.transformer,
@@ -136,7 +131,7 @@ def check_heads(config: FieldsConfig) -> None:
 def table_shapes(
     spec: specs.FeatureDeclarations,
     lookups: Mapping[str, Lookup],
-    word_pieces: Mapping[str, WordPiece],
+    word_pieces: Mapping[str, wordpiece.WordPiece],
 ) -> dict[str, TableShape]:
     """Returns the shape of each shared table, by vocabulary; pretrained encoders have their own.
 
@@ -196,10 +191,10 @@ def inverse_document_frequency(
     return np.maximum(weights, _MIN_TOKEN_WEIGHT).astype(np.float32)
 
 
-def _texts(inputs: TowerInputs) -> list[specs.TextFeature]:
+def _texts(inputs: tower_inputs.TowerInputs) -> list[specs.TextFeature]:
     return [feature for feature in inputs.features if isinstance(feature, specs.TextFeature)]
 
 
-def _bags(tower: Tower, feature: specs.TextFeature) -> list[BagField]:
+def _bags(tower: Tower, feature: specs.TextFeature) -> list[text_encoders.BagField]:
     encoders = tower.encoders_of(tower.inputs.features.index(feature))
-    return [encoder for encoder in encoders if isinstance(encoder, BagField)]
+    return [encoder for encoder in encoders if isinstance(encoder, text_encoders.BagField)]

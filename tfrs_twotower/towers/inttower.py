@@ -6,12 +6,7 @@ import tensorflow as tf
 
 from tfrs_twotower.config import IntTowerConfig
 from tfrs_twotower.features.tower_inputs import Tokens, TowerInputs
-from tfrs_twotower.layers import bodies
-from tfrs_twotower.layers.bert import BertEncoder
-from tfrs_twotower.layers.dropout import TrainingDropout
-from tfrs_twotower.layers.fe_block import HeadMaps
-from tfrs_twotower.layers.field_encoders import FieldEncoder
-from tfrs_twotower.layers.initial import WeightMaker
+from tfrs_twotower.layers import bert, bodies, fe_block, field_encoders, seeded
 from tfrs_twotower.towers.tower import PairScorer, Tower, TowerOutput, Towers
 
 
@@ -25,12 +20,12 @@ class IntTower(Tower):
     def __init__(
         self,
         inputs: TowerInputs,
-        fields: Sequence[FieldEncoder],
+        fields: Sequence[field_encoders.FieldEncoder],
         config: IntTowerConfig,
-        weights: WeightMaker,
+        weights: seeded.WeightMaker,
         name: str,
         *,
-        more_views: Sequence[Sequence[FieldEncoder]] = (),
+        more_views: Sequence[Sequence[field_encoders.FieldEncoder]] = (),
     ) -> None:
         """Builds a tower.
 
@@ -47,7 +42,7 @@ class IntTower(Tower):
         self.embedding_dim = config.embedding_dim
         self.fields = list(fields)
         self._views = [self.fields, *(list(view) for view in more_views)]
-        self._dropout = TrainingDropout(weights.seed, name)
+        self._dropout = seeded.TrainingDropout(weights.seed, name)
         self._gate = _gate(config, weights.under("gate"), self.num_fields)
         self._body: bodies.Body = (
             bodies.ResidualBody(weights, config)
@@ -58,7 +53,7 @@ class IntTower(Tower):
         num_layers = len(dims) if config.interaction_layers == "all" else 1
         is_query = name == "query"
         self._num_participating = num_layers if is_query else 1
-        self._head_maps = HeadMaps(
+        self._head_maps = fe_block.HeadMaps(
             weights.under("heads"),
             dims[-self._num_participating :],
             num_heads=config.num_query_heads if is_query else config.num_candidate_heads,
@@ -67,7 +62,7 @@ class IntTower(Tower):
             cosine=config.cosine_heads,
         )
 
-    def encoders_of(self, position: int) -> list[FieldEncoder]:
+    def encoders_of(self, position: int) -> list[field_encoders.FieldEncoder]:
         """Returns the distinct encoders of the feature over all views."""
         return list({id(view[position]): view[position] for view in self._views}.values())
 
@@ -90,7 +85,7 @@ class IntTower(Tower):
         )
 
     def _layers_of(
-        self, view: Sequence[FieldEncoder], tokens: Tokens, training: bool
+        self, view: Sequence[field_encoders.FieldEncoder], tokens: Tokens, training: bool
     ) -> list[tf.Tensor]:
         fields = self._encode_view(view, tokens, training)
         if self._gate is not None:
@@ -98,7 +93,7 @@ class IntTower(Tower):
         return self._body(fields, self._dropout if training else None)
 
     def _encode_view(
-        self, view: Sequence[FieldEncoder], tokens: Tokens, training: bool
+        self, view: Sequence[field_encoders.FieldEncoder], tokens: Tokens, training: bool
     ) -> tf.Tensor:
         dropout = self._dropout if training else None
         vectors = [
@@ -115,7 +110,7 @@ class IntTowers(Towers):
         self,
         query: Tower,
         candidate: Tower,
-        pretrained: Mapping[str, BertEncoder],
+        pretrained: Mapping[str, bert.BertEncoder],
         scorer: PairScorer,
     ) -> None:
         """Joins two towers; `pretrained` holds their BERT encoders by checkpoint."""
@@ -124,7 +119,7 @@ class IntTowers(Towers):
 
 
 def _gate(
-    config: IntTowerConfig, weights: WeightMaker, num_fields: int
+    config: IntTowerConfig, weights: seeded.WeightMaker, num_fields: int
 ) -> bodies.LightSE | bodies.SqueezeExcitation | None:
     if num_fields == 1 or config.field_gate == "none":
         return None

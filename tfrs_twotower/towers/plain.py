@@ -6,10 +6,7 @@ import tensorflow as tf
 
 from tfrs_twotower.config import FieldsConfig
 from tfrs_twotower.features.tower_inputs import Tokens, TowerInputs
-from tfrs_twotower.layers.bodies import BIAS_STDDEV, ResidualLayer, l2_normalise
-from tfrs_twotower.layers.dropout import TrainingDropout
-from tfrs_twotower.layers.field_encoders import FieldEncoder
-from tfrs_twotower.layers.initial import WeightMaker
+from tfrs_twotower.layers import bodies, field_encoders, seeded
 from tfrs_twotower.towers.tower import Tower, TowerOutput
 
 
@@ -19,9 +16,9 @@ class PlainTower(Tower):
     def __init__(
         self,
         inputs: TowerInputs,
-        fields: Sequence[FieldEncoder],
+        fields: Sequence[field_encoders.FieldEncoder],
         config: FieldsConfig,
-        weights: WeightMaker,
+        weights: seeded.WeightMaker,
         name: str,
     ) -> None:
         """Builds a tower.
@@ -37,11 +34,11 @@ class PlainTower(Tower):
         self.inputs = inputs
         self.embedding_dim = config.embedding_dim
         self.fields = list(fields)
-        self._dropout = TrainingDropout(weights.seed, name)
+        self._dropout = seeded.TrainingDropout(weights.seed, name)
         # Not zero, because a row whose fields are all missing must still have a direction.
-        self._bias = weights.normal("bias", [config.embedding_dim], BIAS_STDDEV)
+        self._bias = weights.normal("bias", [config.embedding_dim], bodies.BIAS_STDDEV)
         self._residual_layers = [
-            ResidualLayer(
+            bodies.ResidualLayer(
                 weights.under(f"residual_{number}"),
                 config.embedding_dim,
                 config.activation,
@@ -66,7 +63,7 @@ class PlainTower(Tower):
         dropout = self._dropout if training else None
         for layer in self._residual_layers:
             vectors = layer(vectors, dropout)
-        return l2_normalise(vectors)
+        return bodies.l2_normalise(vectors)
 
     def _field_vectors(self, tokens: Tokens, training: bool) -> list[tf.Tensor]:
         dropout = self._dropout if training else None

@@ -20,9 +20,7 @@ import tensorflow as tf
 from tfrs_twotower.artifacts import layout
 from tfrs_twotower.data.raw_inputs import RawBatch
 from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
-from tfrs_twotower.towers.linear_member import LinearMember, load_linear_member
-from tfrs_twotower.towers.storage import load_towers, read_array
-from tfrs_twotower.towers.tower import Towers
+from tfrs_twotower.towers import linear_member, storage, tower
 
 RETRIEVAL, INTERACTION = "retrieval", "interaction"
 
@@ -74,7 +72,7 @@ class Member:
         candidate_heads: `[num_candidates, num_candidate_heads, head_dim]`, in row order.
     """
 
-    towers: Towers
+    towers: tower.Towers
     candidate_heads: tf.Tensor
 
     def query_heads(self, raw: RawBatch) -> tf.Tensor:
@@ -101,7 +99,7 @@ class PreRanker:
     members: tuple[Member, ...]
     combination: Combination
     candidate_signals: tf.Tensor
-    linear: LinearMember | None = None
+    linear: linear_member.LinearMember | None = None
 
     def query_heads(self, raw: RawBatch) -> list[tf.Tensor]:
         """Returns `[batch, num_heads, head_dim]` of each member, the linear member's last."""
@@ -149,10 +147,10 @@ def load_pre_ranker(directory: Path) -> PreRanker:
         CorruptArtifact: a file cannot be read, or the parts do not fit each other.
     """
     combination = _load_combination(directory / layout.COMBINATION)
-    signals = read_array(directory / layout.CANDIDATE_SIGNALS, (None, None))
+    signals = storage.read_array(directory / layout.CANDIDATE_SIGNALS, (None, None))
     linear = None
     if (directory / layout.EASE_MEMBER).exists():
-        linear = load_linear_member(directory / layout.EASE_MEMBER)
+        linear = linear_member.load_linear_member(directory / layout.EASE_MEMBER)
         num_vectors = int(linear.candidate_vectors.shape[0])
         _check_size(directory / layout.EASE_MEMBER, "vectors", num_vectors, len(signals))
     num_members = sum(name.startswith(f"{INTERACTION}_") for name in combination.features)
@@ -166,9 +164,9 @@ def load_pre_ranker(directory: Path) -> PreRanker:
     members = []
     for number in range(num_members):
         member_dir = directory / layout.MEMBER.format(number=number)
-        heads = read_array(member_dir / layout.CANDIDATE_HEADS, (None, None, None))
+        heads = storage.read_array(member_dir / layout.CANDIDATE_HEADS, (None, None, None))
         _check_size(member_dir, "heads", len(heads), len(signals))
-        members.append(Member(load_towers(member_dir), tf.constant(heads)))
+        members.append(Member(storage.load_towers(member_dir), tf.constant(heads)))
     return PreRanker(tuple(members), combination, tf.constant(signals), linear)
 
 

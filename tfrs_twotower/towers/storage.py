@@ -23,15 +23,14 @@ from tfrs_twotower.data.assets import Assets, load_assets, write_assets
 from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
 from tfrs_twotower.layers.bert import BertShape
 from tfrs_twotower.specs import FeatureDeclarations, FeatureSpec, TowerFeatures
-from tfrs_twotower.towers.build import build_towers
-from tfrs_twotower.towers.tower import Towers
+from tfrs_twotower.towers import build, tower
 
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 _SEED_OF_REPLACED_WEIGHTS = 0
 
 
 def save_towers(
-    towers: Towers,
+    towers: tower.Towers,
     spec: FeatureSpec | TowerFeatures,
     model_config: ModelConfig,
     assets: Assets,
@@ -49,7 +48,7 @@ def save_towers(
     write_weights(towers.named_variables(), directory / WEIGHTS)
 
 
-def load_towers(directory: Path, weights: str = WEIGHTS) -> Towers:
+def load_towers(directory: Path, weights: str = WEIGHTS) -> tower.Towers:
     """Rebuilds saved towers with their weights.
 
     Args:
@@ -70,7 +69,7 @@ def load_towers(directory: Path, weights: str = WEIGHTS) -> Towers:
         raise MissingArtifact(f"{path}: is missing; train first.") from None
     except (OSError, ValueError, KeyError, TypeError, ValidationError) as cause:
         raise CorruptArtifact(f"{path}: cannot be read: {cause}. Train again.") from cause
-    towers = build_towers(
+    towers = build.build_towers(
         spec,
         model_config,
         load_assets(directory),
@@ -149,7 +148,7 @@ def read_array(path: Path, shape: tuple[int | None, ...]) -> npt.NDArray[np.floa
     return array
 
 
-def assign_weights(towers: Towers, weights: dict[str, npt.NDArray[Any]], where: str) -> None:
+def assign_weights(towers: tower.Towers, weights: dict[str, npt.NDArray[Any]], where: str) -> None:
     """Sets every weight of the towers.
 
     Raises:

@@ -10,10 +10,7 @@ from numpy.typing import ArrayLike
 
 from tfrs_twotower.data.raw_inputs import RawBatch
 from tfrs_twotower.features.tower_inputs import Tokens, TowerInputs
-from tfrs_twotower.layers.bert import BertEncoder, BertShape
-from tfrs_twotower.layers.fe_block import all_pairs, interaction_scores
-from tfrs_twotower.layers.field_encoders import FieldEncoder
-from tfrs_twotower.layers.initial import WeightMaker
+from tfrs_twotower.layers import bert, fe_block, field_encoders, seeded
 
 
 class PairScorer(tf.Module):
@@ -24,7 +21,7 @@ class PairScorer(tf.Module):
     it changes a sigmoid of the score, but not a softmax over candidates.
     """
 
-    def __init__(self, weights: WeightMaker) -> None:
+    def __init__(self, weights: seeded.WeightMaker) -> None:
         """Makes the scale, at first 1, and the bias, at first 0."""
         super().__init__(name="scorer")
         self._log_scale = weights.constant("log_scale", [], 0.0)
@@ -54,7 +51,7 @@ class PairScorer(tf.Module):
         Returns:
             `[batch, n]`.
         """
-        return self._calibrate(interaction_scores(query_heads, candidate_heads))
+        return self._calibrate(fe_block.interaction_scores(query_heads, candidate_heads))
 
     def all_pairs(self, query_heads: tf.Tensor, candidate_heads: tf.Tensor) -> tf.Tensor:
         """Scores every query with every candidate.
@@ -66,7 +63,7 @@ class PairScorer(tf.Module):
         Returns:
             `[batch, columns]`.
         """
-        return self._calibrate(all_pairs(query_heads, candidate_heads))
+        return self._calibrate(fe_block.all_pairs(query_heads, candidate_heads))
 
     def _calibrate(self, scores: tf.Tensor) -> tf.Tensor:
         return tf.exp(self._log_scale) * scores + self._bias
@@ -91,7 +88,7 @@ class Tower(tf.Module):
     """
 
     inputs: TowerInputs
-    fields: Sequence[FieldEncoder]
+    fields: Sequence[field_encoders.FieldEncoder]
     """The encoder of each feature, in the order of the spec."""
     embedding_dim: int
     has_augmented: bool = False
@@ -104,7 +101,7 @@ class Tower(tf.Module):
         """Number of field vectors, one for each feature."""
         return len(self.inputs.features)
 
-    def encoders_of(self, position: int) -> list[FieldEncoder]:
+    def encoders_of(self, position: int) -> list[field_encoders.FieldEncoder]:
         """Returns all encoders of the feature at this position: one for each view of the tower."""
         return [self.fields[position]]
 
@@ -132,7 +129,10 @@ class Towers(tf.Module):
     """Scores pairs of heads; only IntTowers have one."""
 
     def __init__(
-        self, query: Tower, candidate: Tower, pretrained: Mapping[str, BertEncoder] | None = None
+        self,
+        query: Tower,
+        candidate: Tower,
+        pretrained: Mapping[str, bert.BertEncoder] | None = None,
     ) -> None:
         """Joins two towers; `pretrained` holds their BERT encoders by checkpoint."""
         super().__init__(name="towers")
@@ -143,7 +143,7 @@ class Towers(tf.Module):
         }
 
     @property
-    def pretrained_shapes(self) -> dict[str, BertShape]:
+    def pretrained_shapes(self) -> dict[str, bert.BertShape]:
         """Shapes of the pretrained encoders by checkpoint."""
         return dict(self._pretrained_shapes)
 

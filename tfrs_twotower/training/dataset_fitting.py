@@ -14,14 +14,8 @@ import tensorflow as tf
 from tfrs_twotower.config import OptimizerConfig
 from tfrs_twotower.errors import ConfigError, TrainingError
 from tfrs_twotower.tasks.retrieval import RetrievalTask
-from tfrs_twotower.towers.dat import DatTowers
-from tfrs_twotower.towers.inttower import IntTowers
-from tfrs_twotower.towers.protocol import TwoTowers
-from tfrs_twotower.training.in_batch_negatives import InBatchNegatives
-from tfrs_twotower.training.optimizers import make_optimizer
-from tfrs_twotower.training.plan import learning_rate_schedule
-from tfrs_twotower.training.reports import Report, StepReport, TrainingResult, ignore_report
-from tfrs_twotower.training.two_tower_model import TwoTowerModel
+from tfrs_twotower.towers import dat, inttower, protocol
+from tfrs_twotower.training import in_batch_negatives, optimizers, plan, reports, two_tower_model
 
 _TEMPERATURE = 0.1
 _ADAMW = OptimizerConfig()
@@ -30,7 +24,7 @@ _ADAMW = OptimizerConfig()
 def train_on_dataset(
     data: tf.data.Dataset,
     *,
-    towers: TwoTowers,
+    towers: protocol.TwoTowers,
     task: RetrievalTask | None = None,
     optimizer: OptimizerConfig = _ADAMW,
     epochs: int = 1,
@@ -38,8 +32,8 @@ def train_on_dataset(
     query_id: str | None = None,
     candidate_counts: Mapping[str, int] | Mapping[int, int] | None = None,
     logq: bool = True,
-    report: Report = ignore_report,
-) -> TrainingResult:
+    report: reports.Report = reports.ignore_report,
+) -> reports.TrainingResult:
     """Trains two towers in place with in-batch softmax.
 
     A batch is `{"query": {...}, "candidate": {...}}`, raw features `[batch, ...]` by name; or one
@@ -74,22 +68,24 @@ def train_on_dataset(
     """
     total_steps = _total_steps(data, epochs, optimizer)
     _refuse_towers_of_a_corpus(towers)
-    negatives = InBatchNegatives(
+    negatives = in_batch_negatives.InBatchNegatives(
         candidate_id=candidate_id,
         query_id=query_id,
         candidate_counts=candidate_counts,
         logq=logq,
     )
     task = task or RetrievalTask(temperature=_TEMPERATURE)
-    model = TwoTowerModel(towers, task=task, sampling=negatives, clip_norm=optimizer.clip_norm)
+    model = two_tower_model.TwoTowerModel(
+        towers, task=task, sampling=negatives, clip_norm=optimizer.clip_norm
+    )
     if not model.towers.trainable_variables:
         raise TrainingError(
             "training: found no weights in the towers. Give Keras models or tf.Modules: the "
             "variables that a plain function uses cannot be seen from outside."
         )
-    model.compile(optimizer=make_optimizer(optimizer))
+    model.compile(optimizer=optimizers.make_optimizer(optimizer))
     model.optimizer.build(model.trainable_variables)
-    schedule = learning_rate_schedule(optimizer, total_steps)
+    schedule = plan.learning_rate_schedule(optimizer, total_steps)
     run_step = tf.function(model.train_step, input_signature=[data.element_spec], autograph=False)
     step = num_examples = batch_size = 0
     started = time.perf_counter()
@@ -104,7 +100,7 @@ def train_on_dataset(
             batch_size, num_examples = max(batch_size, size), num_examples + size
             elapsed = time.perf_counter() - started
             report(
-                StepReport(
+                reports.StepReport(
                     step=step,
                     total_steps=total_steps,
                     epoch=step / total_steps * epochs if total_steps else float(epoch),
@@ -117,7 +113,7 @@ def train_on_dataset(
     if not step:
         raise ValueError("the dataset is empty; give batches of positive pairs")
     seconds = time.perf_counter() - started
-    return TrainingResult(
+    return reports.TrainingResult(
         best_step=step,
         best_epoch=float(epochs),
         steps=step,
@@ -152,8 +148,8 @@ def _total_steps(data: tf.data.Dataset, epochs: int, optimizer: OptimizerConfig)
     return batches * epochs
 
 
-def _refuse_towers_of_a_corpus(towers: TwoTowers) -> None:
-    if isinstance(towers, DatTowers | IntTowers):
+def _refuse_towers_of_a_corpus(towers: protocol.TwoTowers) -> None:
+    if isinstance(towers, dat.DatTowers | inttower.IntTowers):
         raise TrainingError(
             f"training: found {type(towers).__name__}, which learn from the whole corpus and from "
             "terms of their own; a dataset trains plain towers or your own models. Train these "

@@ -14,10 +14,8 @@ from numpy.typing import NDArray
 from tfrs_twotower.config import FittingConfig
 from tfrs_twotower.errors import TrainingError
 from tfrs_twotower.keras_api import keras
-from tfrs_twotower.training.checkpoints import Checkpoints
+from tfrs_twotower.training import checkpoints, replicas, reports
 from tfrs_twotower.training.plan import BatchOrder, Plan, learning_rate_schedule
-from tfrs_twotower.training.replicas import spread
-from tfrs_twotower.training.reports import BestSoFar, Report, StepReport, TrainingLog
 
 _MOST_LOGGED_STEPS = 2000
 
@@ -83,7 +81,7 @@ class Fitting:
         log_path: Path,
         log_position: int,
         strategy: tf.distribute.Strategy | None,
-        report: Report,
+        report: reports.Report,
     ) -> None:
         """Puts the parts together.
 
@@ -113,10 +111,12 @@ class Fitting:
         self._order = BatchOrder(
             len(examples), plan.batch_size, seed=seed, buffer=config.shuffle_buffer
         )
-        self._checkpoints = Checkpoints(directory, model=model, optimizer=model.optimizer)
+        self._checkpoints = checkpoints.Checkpoints(
+            directory, model=model, optimizer=model.optimizer
+        )
         stopping = config.early_stopping if plan.phase == "fit" and validator else None
         self._metric = stopping.metric if stopping else None
-        self._best = BestSoFar(stopping.patience if stopping else None)
+        self._best = reports.BestSoFar(stopping.patience if stopping else None)
         self._progress = Progress(log_position=log_position)
         self._run_step = self._compile()
         self._own_steps, self._own_seconds = 0, 0.0
@@ -137,10 +137,12 @@ class Fitting:
         facts = self._checkpoints.restore()
         if facts is not None:
             self._progress = Progress(**facts)
-            self._best = BestSoFar(**self._progress.best) if self._progress.best else self._best
+            self._best = (
+                reports.BestSoFar(**self._progress.best) if self._progress.best else self._best
+            )
         progress = self._progress
         if not progress.finished:
-            log = TrainingLog(self._log_path, progress.log_position)
+            log = reports.TrainingLog(self._log_path, progress.log_position)
             try:
                 while progress.step < self._plan.last_step and not self._best.exhausted:
                     self._advance(log)
@@ -154,7 +156,7 @@ class Fitting:
             self._checkpoints.load_best(progress.best_step, self._model.variables)
         return progress
 
-    def _advance(self, log: TrainingLog) -> None:
+    def _advance(self, log: reports.TrainingLog) -> None:
         progress, plan = self._progress, self._plan
         started = time.perf_counter()
         step = progress.step + 1
@@ -188,7 +190,7 @@ class Fitting:
             self._save(log)
         left = (plan.last_step - step) * plan.batch_size
         self._report(
-            StepReport(
+            reports.StepReport(
                 step=step,
                 total_steps=plan.last_step,
                 epoch=plan.epoch(step),
@@ -229,7 +231,7 @@ class Fitting:
         progress.seconds += time.perf_counter() - started
         return values
 
-    def _save(self, log: TrainingLog) -> None:
+    def _save(self, log: reports.TrainingLog) -> None:
         progress = self._progress
         progress.log_position = log.position()
         progress.best = asdict(self._best)
@@ -249,7 +251,7 @@ class Fitting:
                 for name, value in shares.items()
             }
 
-        return lambda batch: every_replica(spread(strategy, batch))
+        return lambda batch: every_replica(replicas.spread(strategy, batch))
 
 
 def _log_interval(plan: Plan) -> int:

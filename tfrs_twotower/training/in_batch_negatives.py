@@ -12,8 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower.data.raw_inputs import RawBatch
-from tfrs_twotower.losses.masks import accidental_hits
-from tfrs_twotower.losses.sampling_probability import StreamingFrequency
+from tfrs_twotower.losses import negative_columns, sampling_probability
 from tfrs_twotower.tasks.objective import EmbeddedBatch
 from tfrs_twotower.towers.tower import TowerOutput, Towers
 from tfrs_twotower.training.replicas import all_gather, replica_id
@@ -68,12 +67,12 @@ class InBatchNegatives(tf.Module):
         self._candidate_id = candidate_id
         self._query_id = query_id
         self._shares: tf.lookup.StaticHashTable | None = None
-        self._frequency: StreamingFrequency | None = None
+        self._frequency: sampling_probability.StreamingFrequency | None = None
         self._step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
         if candidate_counts is not None and logq:
             self._shares = _shares(candidate_counts)
         elif candidate_id is not None and logq:
-            self._frequency = StreamingFrequency(_BUCKETS)
+            self._frequency = sampling_probability.StreamingFrequency(_BUCKETS)
 
     @property
     def state(self) -> list[tf.Module]:
@@ -104,7 +103,8 @@ class InBatchNegatives(tf.Module):
         expected = self._expected(candidate_features, all_rows, training)
         # Pairs that share a candidate or a query: the one is not a negative of the other.
         hidden = tf.logical_or(
-            accidental_hits(rows, all_rows), accidental_hits(query_rows, all_query_rows)
+            negative_columns.accidental_hits(rows, all_rows),
+            negative_columns.accidental_hits(query_rows, all_query_rows),
         )
         return EmbeddedBatch(
             columns=all_candidate.embedding,

@@ -10,28 +10,26 @@ from typing_extensions import TypedDict
 
 from tfrs_twotower.artifacts.layout import TRAINING_LOG
 from tfrs_twotower.config import FittingConfig, IntTowerConfig, ModelConfig
+from tfrs_twotower.data import negative_lists, query_set, training_examples
 from tfrs_twotower.data.assets import Assets
-from tfrs_twotower.data.negative_lists import Phase
-from tfrs_twotower.data.query_set import QuerySet
-from tfrs_twotower.data.training_examples import ExampleTable
 from tfrs_twotower.errors import TrainingError
 from tfrs_twotower.keras_api import keras
 from tfrs_twotower.specs import FeatureSpec
-from tfrs_twotower.tasks.build import build_retrieval_task, build_terms
-from tfrs_twotower.tasks.objective import Term
+from tfrs_twotower.tasks import build, objective
 from tfrs_twotower.tasks.retrieval import RetrievalTask
+from tfrs_twotower.towers import fields, tower
 from tfrs_twotower.towers.build import build_towers
-from tfrs_twotower.towers.fields import start_token_weights_at_idf
-from tfrs_twotower.towers.tower import Towers
+from tfrs_twotower.training import (
+    negatives,
+    optimizers,
+    replicas,
+    reports,
+    training_data,
+    two_tower_model,
+    validation,
+)
 from tfrs_twotower.training.fitting import Examples, Fitting, Measure
-from tfrs_twotower.training.negatives import build_sampling
-from tfrs_twotower.training.optimizers import make_optimizer
 from tfrs_twotower.training.plan import Plan, fit_batch_size, plan_fit, plan_refit
-from tfrs_twotower.training.replicas import make_strategy
-from tfrs_twotower.training.reports import Report, TrainingResult, message_report
-from tfrs_twotower.training.training_data import TrainingData
-from tfrs_twotower.training.two_tower_model import TwoTowerModel
-from tfrs_twotower.training.validation import Validator
 
 CHECKPOINTS = "checkpoints"
 _DEFAULT_METRIC = "recall@100"
@@ -54,7 +52,7 @@ class JobOptions(TypedDict):
     seed: int
     refit: bool
     output_dir: Path
-    report: Report
+    report: reports.Report
     checkpoint_root: Path
 
 
@@ -66,21 +64,21 @@ class Job:
         table: the examples of the current phase.
     """
 
-    towers: Towers
-    table: ExampleTable
+    towers: tower.Towers
+    table: training_examples.ExampleTable
 
     def __init__(
         self,
         spec: FeatureSpec,
         model_config: ModelConfig,
         config: FittingConfig,
-        data: TrainingData,
+        data: training_data.TrainingData,
         assets: Assets,
         *,
         seed: int,
         refit: bool,
         output_dir: Path,
-        report: Report,
+        report: reports.Report,
         checkpoint_root: Path,
     ) -> None:
         """Sets up the job and seeds TensorFlow's random numbers; `run` does the training.
@@ -108,12 +106,12 @@ class Job:
         self._report = report
         self._checkpoint_root = checkpoint_root
         self._messages: list[str] = []
-        self._strategy = make_strategy(config.replicas)
+        self._strategy = replicas.make_strategy(config.replicas)
         keras.utils.set_random_seed(seed)
         if config.deterministic:
             tf.config.experimental.enable_op_determinism()
 
-    def run(self) -> TrainingResult:
+    def run(self) -> reports.TrainingResult:
         """Trains to the end; resumes from the last checkpoint if there is one.
 
         Raises:
@@ -144,7 +142,7 @@ class Job:
         if not self.refit:
             self.finish_first_fit()
         shutil.rmtree(self.output_dir / CHECKPOINTS)
-        return TrainingResult(
+        return reports.TrainingResult(
             best_step=first.best_step,
             best_epoch=plan.epoch(first.best_step),
             steps=last.best_step,
@@ -161,39 +159,39 @@ class Job:
     def say(self, message: str) -> None:
         """Reports a message for the user now, and repeats it in the result."""
         self._messages.append(message)
-        self._report(message_report(message))
+        self._report(reports.message_report(message))
 
     @cached_property
     def corpus_tokens(self) -> dict[str, tf.Tensor]:
         """Tokens `[num_candidates, ...]` by name; they do not depend on the towers' weights."""
         return self.data.corpus_tokens(self.towers.candidate)
 
-    def read_table(self, *, with_validation_window: bool) -> ExampleTable:
+    def read_table(self, *, with_validation_window: bool) -> training_examples.ExampleTable:
         """Reads the examples of a phase; the refit adds those of the validation window."""
         return self.data.examples(self.towers.query, with_validation_window=with_validation_window)
 
-    def examples(self, phase: Phase) -> Examples:
+    def examples(self, phase: negative_lists.Phase) -> Examples:
         """Returns what a phase, `fit` or `refit`, is trained on."""
         del phase
         return self.table
 
-    def terms(self, retrieval: RetrievalTask) -> list[Term]:
+    def terms(self, retrieval: RetrievalTask) -> list[objective.Term]:
         """Builds the terms beside the retrieval softmax."""
-        return build_terms(self.config, self.model_config, self.towers, retrieval)
+        return build.build_terms(self.config, self.model_config, self.towers, retrieval)
 
     def validator(self) -> Measure | None:
         """Returns the measure of the first fit; None without validation queries."""
         queries = self.validation_queries()
         if queries is None:
             return None
-        return Validator(self.towers, self.corpus_tokens, queries, (self.metric,))
+        return validation.Validator(self.towers, self.corpus_tokens, queries, (self.metric,))
 
     @property
     def metric(self) -> str:
         """The validation metric."""
         return validation_metric(self.config)
 
-    def validation_queries(self) -> QuerySet | None:
+    def validation_queries(self) -> query_set.QuerySet | None:
         """Reads a fixed sample of the validation queries; None if the split has none."""
         most = most_validation_queries(self.config)
         counts = self.data.counts(self.table)
@@ -202,7 +200,7 @@ class Job:
     def finish_first_fit(self) -> None:
         """Hook: `towers` are those of the first fit, with their best weights."""
 
-    def _build(self) -> Towers:
+    def _build(self) -> tower.Towers:
         with self._scope():
             return build_towers(
                 self.spec,
@@ -218,10 +216,12 @@ class Job:
     def _refresh_derived_state(self) -> None:
         self.towers.refresh_derived_state(self.corpus_tokens)
 
-    def _prepare(self, plan: Plan, *, log_position: int) -> tuple[TwoTowerModel, Fitting]:
+    def _prepare(
+        self, plan: Plan, *, log_position: int
+    ) -> tuple[two_tower_model.TwoTowerModel, Fitting]:
         corpus_tokens = self.corpus_tokens
         if self.model_config.bag_weights == "idf":
-            start_token_weights_at_idf(
+            fields.start_token_weights_at_idf(
                 self.towers, {name: value.numpy() for name, value in corpus_tokens.items()}
             )
         if isinstance(self.model_config, IntTowerConfig) and self.model_config.cosine_heads:
@@ -247,10 +247,10 @@ class Job:
             report=self._report,
         )
 
-    def _model(self, batch_size: int) -> TwoTowerModel:
+    def _model(self, batch_size: int) -> two_tower_model.TwoTowerModel:
         softmax = self.config.softmax
         with self._scope():
-            sampling = build_sampling(
+            sampling = negatives.build_sampling(
                 softmax,
                 self.table,
                 self.corpus_tokens,
@@ -259,14 +259,14 @@ class Job:
                 embedding_dim=self.model_config.embedding_dim,
                 seed=self.seed,
             )
-            task = build_retrieval_task(softmax)
-            model = TwoTowerModel(
+            task = build.build_retrieval_task(softmax)
+            model = two_tower_model.TwoTowerModel(
                 self.towers,
                 task=task,
                 terms=self.terms(task),
                 sampling=sampling,
                 clip_norm=self.config.optimizer.clip_norm,
             )
-            model.compile(optimizer=make_optimizer(self.config.optimizer))
+            model.compile(optimizer=optimizers.make_optimizer(self.config.optimizer))
             model.optimizer.build(model.trainable_variables)
         return model

@@ -12,26 +12,26 @@ from typing_extensions import Unpack
 
 from tfrs_twotower.artifacts.layout import CANDIDATE_HEADS, TRAINING_LOG
 from tfrs_twotower.config import IntTowerConfig, PreRankingConfig
+from tfrs_twotower.data import negative_lists, training_examples
 from tfrs_twotower.data.assets import Assets
-from tfrs_twotower.data.negative_lists import Phase
-from tfrs_twotower.data.training_examples import ExampleTable
 from tfrs_twotower.specs import FeatureSpec
-from tfrs_twotower.tasks.build import build_list_terms
-from tfrs_twotower.tasks.objective import Term
+from tfrs_twotower.tasks import build, objective
 from tfrs_twotower.tasks.retrieval import RetrievalTask
 from tfrs_twotower.towers.storage import save_towers
-from tfrs_twotower.training.cascade_validation import MemberValidator, Pools
-from tfrs_twotower.training.fitting import Examples, Measure
-from tfrs_twotower.training.job import Job, JobOptions
-from tfrs_twotower.training.reports import TrainingResult
-from tfrs_twotower.training.training_data import TrainingData, read_listed_examples
-from tfrs_twotower.training.validation import in_chunks
+from tfrs_twotower.training import (
+    cascade_validation,
+    fitting,
+    job,
+    reports,
+    training_data,
+    validation,
+)
 
 _RESULT = "result.json"
 _INTERACTION = "validation_interaction.npy"
 
 
-class MemberJob(Job):
+class MemberJob(job.Job):
     """Trains an IntTower on mined lists and the in-batch terms.
 
     Its directory holds the towers and the heads of every candidate. Until `clear_member` is called
@@ -44,13 +44,13 @@ class MemberJob(Job):
         spec: FeatureSpec,
         model_config: IntTowerConfig,
         pre_ranking: PreRankingConfig,
-        data: TrainingData,
+        data: training_data.TrainingData,
         assets: Assets,
         *,
-        pools: Pools,
-        tables: Callable[[bool], ExampleTable],
+        pools: cascade_validation.Pools,
+        tables: Callable[[bool], training_examples.ExampleTable],
         negatives_dir: Path,
-        **options: Unpack[JobOptions],
+        **options: Unpack[job.JobOptions],
     ) -> None:
         """Sets up the job.
 
@@ -63,7 +63,7 @@ class MemberJob(Job):
         self._tables = tables
         self._negatives_dir = negatives_dir
 
-    def finish(self) -> tuple[TrainingResult, NDArray[np.float32]]:
+    def finish(self) -> tuple[reports.TrainingResult, NDArray[np.float32]]:
         """Trains the member and writes it, unless an earlier run has done so.
 
         Returns:
@@ -73,7 +73,7 @@ class MemberJob(Job):
         if not result_path.exists():
             result = self.run()
             save_towers(self.towers, self.spec, self.model_config, self.assets, self.output_dir)
-            heads = in_chunks(
+            heads = validation.in_chunks(
                 lambda tokens: self.towers.candidate.encode(tokens).heads, self.corpus_tokens
             )
             np.save(self.output_dir / CANDIDATE_HEADS, heads, allow_pickle=False)
@@ -82,20 +82,22 @@ class MemberJob(Job):
             partial.replace(result_path)
         saved = json.loads(result_path.read_text(encoding="utf-8"))
         interaction = np.load(self.output_dir / _INTERACTION, allow_pickle=False)
-        return TrainingResult(**{**saved, "messages": tuple(saved["messages"])}), interaction
+        return reports.TrainingResult(
+            **{**saved, "messages": tuple(saved["messages"])}
+        ), interaction
 
     @property
     def corpus_tokens(self) -> dict[str, tf.Tensor]:
         """The tokens of the pools: all towers of a spec use the same tokens."""
         return self._pools.corpus_tokens
 
-    def read_table(self, *, with_validation_window: bool) -> ExampleTable:
+    def read_table(self, *, with_validation_window: bool) -> training_examples.ExampleTable:
         """Returns the examples of a phase, which all members share."""
         return self._tables(with_validation_window)
 
-    def examples(self, phase: Phase) -> Examples:
+    def examples(self, phase: negative_lists.Phase) -> fitting.Examples:
         """Returns the examples of the phase with their mined lists."""
-        return read_listed_examples(
+        return training_data.read_listed_examples(
             self._negatives_dir,
             phase,
             self.table,
@@ -103,13 +105,13 @@ class MemberJob(Job):
             seed=self.seed,
         )
 
-    def terms(self, retrieval: RetrievalTask) -> list[Term]:
+    def terms(self, retrieval: RetrievalTask) -> list[objective.Term]:
         """Builds the in-batch terms and the terms over lists."""
-        return super().terms(retrieval) + build_list_terms(self._pre_ranking)
+        return super().terms(retrieval) + build.build_list_terms(self._pre_ranking)
 
-    def validator(self) -> Measure | None:
+    def validator(self) -> fitting.Measure | None:
         """Returns a measure of the whole cascade."""
-        self._validator = MemberValidator(self.towers, self._pools, self.metric)
+        self._validator = cascade_validation.MemberValidator(self.towers, self._pools, self.metric)
         return self._validator
 
     def finish_first_fit(self) -> None:

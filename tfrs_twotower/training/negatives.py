@@ -9,14 +9,7 @@ from numpy.typing import NDArray
 
 from tfrs_twotower.config import SoftmaxConfig
 from tfrs_twotower.data.training_examples import ExampleTable
-from tfrs_twotower.losses.cross_batch_memory import CrossBatchMemory
-from tfrs_twotower.losses.masks import KnownPositives, accidental_hits
-from tfrs_twotower.losses.sampling_probability import (
-    CountedFrequency,
-    StreamingFrequency,
-    mixed_expectation,
-    uniform_rows,
-)
+from tfrs_twotower.losses import negative_columns, sampling_probability
 
 
 @dataclass(frozen=True)
@@ -36,9 +29,11 @@ class NegativeSampling:
     corpus_tokens: Mapping[str, tf.Tensor]
     num_candidates: int
     num_uniform: int = 0
-    frequency: CountedFrequency | StreamingFrequency | None = None
-    known_positives: KnownPositives | None = None
-    memory: CrossBatchMemory | None = None
+    frequency: (
+        sampling_probability.CountedFrequency | sampling_probability.StreamingFrequency | None
+    ) = None
+    known_positives: negative_columns.KnownPositives | None = None
+    memory: negative_columns.CrossBatchMemory | None = None
     seed: int = 0
 
     @property
@@ -52,7 +47,7 @@ class NegativeSampling:
 
     def draw(self, step: tf.Tensor) -> tf.Tensor:
         """Draws `[num_uniform]` rows for this step."""
-        return uniform_rows(
+        return sampling_probability.uniform_rows(
             self.num_uniform,
             self.num_candidates,
             seed=tf.stack([tf.constant(self.seed, tf.int32), tf.cast(step, tf.int32)]),
@@ -87,7 +82,7 @@ class NegativeSampling:
             expected *= filled / tf.cast(num_in_batch, tf.float32)
         if not self.num_uniform:
             return expected
-        return mixed_expectation(
+        return sampling_probability.mixed_expectation(
             expected, num_uniform=self.num_uniform, num_candidates=self.num_candidates
         )
 
@@ -96,7 +91,7 @@ class NegativeSampling:
     ) -> tf.Tensor:
         """Returns the mask `[batch, columns]` of pairs that must not count as negatives."""
         if self.known_positives is None:
-            hidden = accidental_hits(positive_rows, columns)
+            hidden = negative_columns.accidental_hits(positive_rows, columns)
         else:
             # A positive is one of its query's known positives, so this covers accidental hits.
             hidden = self.known_positives.hits(query_rows, tf.maximum(columns, 0))
@@ -127,22 +122,24 @@ def build_sampling(
     num_candidates = len(counts)
     known_positives = None
     if softmax.mask_other_positives:
-        known_positives = KnownPositives(
+        known_positives = negative_columns.KnownPositives(
             table.query_rows,
             table.candidate_rows,
             num_queries=len(table.query_ids),
             num_candidates=num_candidates,
         )
-    frequency: CountedFrequency | StreamingFrequency | None = None
+    frequency: (
+        sampling_probability.CountedFrequency | sampling_probability.StreamingFrequency | None
+    ) = None
     if softmax.logq == "counted":
-        frequency = CountedFrequency(counts, batch_size=batch_size)
+        frequency = sampling_probability.CountedFrequency(counts, batch_size=batch_size)
     elif softmax.logq == "streaming":
         # The mean gap if all candidates were equally frequent.
         gap = max(1.0, num_candidates / batch_size)
-        frequency = StreamingFrequency(num_candidates, initial_gap=gap)
+        frequency = sampling_probability.StreamingFrequency(num_candidates, initial_gap=gap)
     memory = None
     if softmax.cross_batch_memory:
-        memory = CrossBatchMemory(softmax.cross_batch_memory, embedding_dim)
+        memory = negative_columns.CrossBatchMemory(softmax.cross_batch_memory, embedding_dim)
     return NegativeSampling(
         corpus_tokens,
         num_candidates,

@@ -12,21 +12,10 @@ from tfrs_twotower.data.assets import Assets, load_assets
 from tfrs_twotower.data.training_examples import ExampleTable
 from tfrs_twotower.errors import TrainingError
 from tfrs_twotower.specs import FeatureSpec
-from tfrs_twotower.towers.pre_ranker import INTERACTION, RETRIEVAL, Combination
-from tfrs_twotower.towers.storage import load_towers
-from tfrs_twotower.towers.tower import Towers
-from tfrs_twotower.training.cascade_validation import Pools
-from tfrs_twotower.training.closed_form_members import CandidateSignals, ClosedForm, fit_closed_form
+from tfrs_twotower.towers import pre_ranker, storage, tower
+from tfrs_twotower.training import cascade_validation, closed_form_members, reports, training_data
 from tfrs_twotower.training.job import most_validation_queries, validation_metric
 from tfrs_twotower.training.member import MemberJob, clear_member
-from tfrs_twotower.training.reports import (
-    Report,
-    StepReport,
-    TrainingResult,
-    ignore_report,
-    message_report,
-)
-from tfrs_twotower.training.training_data import TrainingData, open_training_data
 
 _SEED_STEP = 1_000_003
 
@@ -43,7 +32,7 @@ class PreRankerResult:
         messages: messages for the user.
     """
 
-    members: tuple[TrainingResult, ...]
+    members: tuple[reports.TrainingResult, ...]
     num_examples: int
     validation: dict[str, float]
     weights: dict[str, float]
@@ -58,7 +47,7 @@ def train_pre_ranker(
     model_dir: Path,
     negatives_dir: Path,
     output_dir: Path,
-    report: Report = ignore_report,
+    report: reports.Report = reports.ignore_report,
     *,
     checkpoint_root: Path = Path(),
 ) -> PreRankerResult:
@@ -87,19 +76,21 @@ def train_pre_ranker(
     """
     assets = load_assets(preprocessed_dir)
     refit = config.training.refit
-    data = open_training_data(preprocessed_dir, spec, config.training, assets)
-    retrieval = load_towers(model_dir, layout.FIRST_FIT_WEIGHTS if refit else layout.WEIGHTS)
+    data = training_data.open_training_data(preprocessed_dir, spec, config.training, assets)
+    retrieval = storage.load_towers(
+        model_dir, layout.FIRST_FIT_WEIGHTS if refit else layout.WEIGHTS
+    )
 
     @cache
     def tables(with_validation_window: bool) -> ExampleTable:
         return data.examples(retrieval.query, with_validation_window=with_validation_window)
 
     table = tables(False)
-    closed_form = fit_closed_form(spec, pre_ranking, assets, data.corpus, table)
+    closed_form = closed_form_members.fit_closed_form(spec, pre_ranking, assets, data.corpus, table)
     pools = _pools(data, retrieval, table, closed_form, pre_ranking, config.seed)
     messages = _missing_days(closed_form.signals, pre_ranking)
     for message in messages:
-        report(message_report(message))
+        report(reports.message_report(message))
     num_members = len(pre_ranking.models)
     directories = [
         output_dir / layout.MEMBER.format(number=number) for number in range(num_members)
@@ -131,12 +122,14 @@ def train_pre_ranker(
     weights = pools.fit(interactions)
     if refit:
         table = tables(True)
-        closed_form = fit_closed_form(spec, pre_ranking, assets, data.corpus, table)
-    combination = Combination(
+        closed_form = closed_form_members.fit_closed_form(
+            spec, pre_ranking, assets, data.corpus, table
+        )
+    combination = pre_ranker.Combination(
         pre_ranking.num_candidates,
         (
-            RETRIEVAL,
-            *(f"{INTERACTION}_{number}" for number in range(num_members)),
+            pre_ranker.RETRIEVAL,
+            *(f"{pre_ranker.INTERACTION}_{number}" for number in range(num_members)),
             *closed_form.features,
         ),
         tuple(float(weight) for weight in weights),
@@ -159,7 +152,9 @@ def train_pre_ranker(
     )
 
 
-def _missing_days(signals: CandidateSignals, pre_ranking: PreRankingConfig) -> list[str]:
+def _missing_days(
+    signals: closed_form_members.CandidateSignals, pre_ranking: PreRankingConfig
+) -> list[str]:
     if len(signals.names) == len(pre_ranking.popularity_days):
         return []
     kept = ", ".join(signals.names) or "none"
@@ -167,13 +162,13 @@ def _missing_days(signals: CandidateSignals, pre_ranking: PreRankingConfig) -> l
 
 
 def _pools(
-    data: TrainingData,
-    retrieval: Towers,
+    data: training_data.TrainingData,
+    retrieval: tower.Towers,
     table: ExampleTable,
-    closed_form: ClosedForm,
+    closed_form: closed_form_members.ClosedForm,
     pre_ranking: PreRankingConfig,
     seed: int,
-) -> Pools:
+) -> cascade_validation.Pools:
     most = most_validation_queries(pre_ranking)
     queries = data.validation_queries(retrieval.query, data.counts(table), most, seed=seed)
     if queries is None:
@@ -181,7 +176,7 @@ def _pools(
             "pre_ranking fits the weights of both stages' scores on validation queries, and the "
             "split has none. Widen the validation window, or leave pre_ranking out."
         )
-    return Pools(
+    return cascade_validation.Pools(
         retrieval,
         data.corpus_tokens(retrieval.candidate),
         queries,
@@ -191,8 +186,8 @@ def _pools(
     )
 
 
-def _named(report: Report, name: str) -> Report:
-    def pass_on(step: StepReport) -> None:
+def _named(report: reports.Report, name: str) -> reports.Report:
+    def pass_on(step: reports.StepReport) -> None:
         report(replace(step, message=name + step.message) if step.message else step)
 
     return pass_on

@@ -11,12 +11,9 @@ from tfrs_twotower.config import OptimizerConfig, RunConfig
 from tfrs_twotower.data.assets import load_assets
 from tfrs_twotower.specs import FeatureSpec
 from tfrs_twotower.tasks.retrieval import RetrievalTask
-from tfrs_twotower.towers.protocol import TwoTowers
-from tfrs_twotower.towers.storage import save_towers, write_weights
-from tfrs_twotower.training.dataset_fitting import train_on_dataset
+from tfrs_twotower.towers import protocol, storage
+from tfrs_twotower.training import dataset_fitting, reports, training_data
 from tfrs_twotower.training.job import Job
-from tfrs_twotower.training.reports import Report, TrainingResult, ignore_report
-from tfrs_twotower.training.training_data import open_training_data
 
 
 @overload
@@ -26,16 +23,16 @@ def train(
     spec: FeatureSpec,
     config: RunConfig,
     output_dir: Path,
-    report: Report = ...,
+    report: reports.Report = ...,
     checkpoint_root: Path = ...,
-) -> TrainingResult: ...
+) -> reports.TrainingResult: ...
 
 
 @overload
 def train(
     data: tf.data.Dataset,
     *,
-    towers: TwoTowers,
+    towers: protocol.TwoTowers,
     task: RetrievalTask | None = ...,
     optimizer: OptimizerConfig = ...,
     epochs: int = ...,
@@ -43,11 +40,11 @@ def train(
     query_id: str | None = ...,
     candidate_counts: Mapping[str, int] | Mapping[int, int] | None = ...,
     logq: bool = ...,
-    report: Report = ...,
-) -> TrainingResult: ...
+    report: reports.Report = ...,
+) -> reports.TrainingResult: ...
 
 
-def train(data: Any, **settings: Any) -> TrainingResult:
+def train(data: Any, **settings: Any) -> reports.TrainingResult:
     """Trains two towers.
 
     From a `preprocessed` artifact (a path) it builds the towers that `spec` and `config` describe
@@ -60,7 +57,7 @@ def train(data: Any, **settings: Any) -> TrainingResult:
         ValueError: the batches of the dataset do not have the documented form.
     """
     if isinstance(data, tf.data.Dataset):
-        return train_on_dataset(data, **settings)
+        return dataset_fitting.train_on_dataset(data, **settings)
     return train_on_artifact(data, **settings)
 
 
@@ -70,9 +67,9 @@ def train_on_artifact(
     spec: FeatureSpec,
     config: RunConfig,
     output_dir: Path,
-    report: Report = ignore_report,
+    report: reports.Report = reports.ignore_report,
     checkpoint_root: Path = Path(),
-) -> TrainingResult:
+) -> reports.TrainingResult:
     """Trains both towers and writes them; resumes a killed run from its last checkpoint.
 
     The weights depend only on the documents, the data and the seed, not on interruptions. The
@@ -97,7 +94,7 @@ def train_on_artifact(
         spec,
         config.model,
         config.training,
-        open_training_data(data, spec, config.training, assets),
+        training_data.open_training_data(data, spec, config.training, assets),
         assets,
         seed=config.seed,
         refit=config.training.refit,
@@ -106,7 +103,7 @@ def train_on_artifact(
         checkpoint_root=checkpoint_root,
     )
     result = job.run()
-    save_towers(job.towers, spec, config.model, assets, output_dir)
+    storage.save_towers(job.towers, spec, config.model, assets, output_dir)
     return result
 
 
@@ -116,4 +113,6 @@ class RetrievalJob(Job):
     def finish_first_fit(self) -> None:
         """Writes the weights of the first fit if a second follows."""
         if self.refit:
-            write_weights(self.towers.named_variables(), self.output_dir / FIRST_FIT_WEIGHTS)
+            storage.write_weights(
+                self.towers.named_variables(), self.output_dir / FIRST_FIT_WEIGHTS
+            )

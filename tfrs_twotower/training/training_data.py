@@ -12,12 +12,9 @@ from numpy.typing import NDArray
 from tfrs_twotower.artifacts import read_manifest
 from tfrs_twotower.artifacts.layout import REFIT_GLOB, TRAIN_GLOB
 from tfrs_twotower.config import TrainingConfig
+from tfrs_twotower.data import loading, negative_lists, query_set, training_examples
 from tfrs_twotower.data.assets import Assets
 from tfrs_twotower.data.corpus import Corpus
-from tfrs_twotower.data.negative_lists import NegativeLists, Phase, load_negative_lists
-from tfrs_twotower.data.preprocessed import load_corpus, load_query_set
-from tfrs_twotower.data.query_set import QuerySet
-from tfrs_twotower.data.training_examples import ExampleTable, concatenate, load_example_table
 from tfrs_twotower.errors import CorruptArtifact
 from tfrs_twotower.specs import FeatureSpec
 from tfrs_twotower.towers.tower import Tower
@@ -45,7 +42,9 @@ class TrainingData:
     window: dict[str, Any]
     config: TrainingConfig
 
-    def examples(self, query_tower: Tower, *, with_validation_window: bool) -> ExampleTable:
+    def examples(
+        self, query_tower: Tower, *, with_validation_window: bool
+    ) -> training_examples.ExampleTable:
         """Reads the training examples, optionally with those of the validation window.
 
         The weight of an example is its weight in the data times the time decay.
@@ -53,7 +52,7 @@ class TrainingData:
         table = self._read(query_tower, TRAIN_GLOB)
         end_s = self.window.get("train_end")
         if with_validation_window:
-            table = concatenate(table, self._read(query_tower, REFIT_GLOB))
+            table = training_examples.concatenate(table, self._read(query_tower, REFIT_GLOB))
             end_s = self.window.get("validation_end")
         half_life_days = self.config.time_decay_half_life_days
         if half_life_days is None:
@@ -67,25 +66,25 @@ class TrainingData:
         """Returns tokens `[num_candidates, ...]` of the candidate tower, by name."""
         return _tokens(candidate_tower, self.corpus.raw)
 
-    def counts(self, table: ExampleTable) -> NDArray[np.int64]:
+    def counts(self, table: training_examples.ExampleTable) -> NDArray[np.int64]:
         """Returns `[num_candidates]`, the number of examples of each candidate."""
         return np.bincount(table.candidate_rows, minlength=len(self.corpus)).astype(np.int64)
 
     def validation_queries(
         self, query_tower: Tower, counts: NDArray[np.int64], most: int, *, seed: int
-    ) -> QuerySet | None:
+    ) -> query_set.QuerySet | None:
         """A fixed sample of the validation queries, with tokens; None if the split has none."""
         if not read_manifest(self.directory, "preprocessed").counts.get("validation_queries"):
             return None
-        queries = load_query_set(self.directory, "validation", self.spec, self.corpus)
+        queries = loading.load_query_set(self.directory, "validation", self.spec, self.corpus)
         if self.spec.split.known_candidates_only:
             queries = replace(queries, rankable=counts > 0)
         queries = queries.sample(most, seed=seed)
         tokens = _tokens(query_tower, queries.inputs)
         return replace(queries, inputs={name: value.numpy() for name, value in tokens.items()})
 
-    def _read(self, query_tower: Tower, pattern: str) -> ExampleTable:
-        return load_example_table(
+    def _read(self, query_tower: Tower, pattern: str) -> training_examples.ExampleTable:
+        return training_examples.load_example_table(
             self.directory, self.spec, self.corpus, query_tower.inputs, pattern
         )
 
@@ -95,7 +94,7 @@ def open_training_data(
 ) -> TrainingData:
     """Reads the corpus of a preprocessed artifact; examples and queries are read on demand."""
     window = assets.statistics.get("window") or {}
-    return TrainingData(directory, spec, load_corpus(directory, spec), window, config)
+    return TrainingData(directory, spec, loading.load_corpus(directory, spec), window, config)
 
 
 def _tokens(tower: Tower, raw: Mapping[str, NDArray[Any]]) -> dict[str, tf.Tensor]:
@@ -120,8 +119,8 @@ class ListedExamples:
         seed: seed of the draws.
     """
 
-    table: ExampleTable
-    lists: NegativeLists
+    table: training_examples.ExampleTable
+    lists: negative_lists.NegativeLists
     list_size: int
     seed: int
 
@@ -145,7 +144,12 @@ class ListedExamples:
 
 
 def read_listed_examples(
-    directory: Path, phase: Phase, table: ExampleTable, *, list_size: int, seed: int
+    directory: Path,
+    phase: negative_lists.Phase,
+    table: training_examples.ExampleTable,
+    *,
+    list_size: int,
+    seed: int,
 ) -> ListedExamples:
     """Joins the examples of a phase with their mined lists; the arrays stay on disk.
 
@@ -153,7 +157,7 @@ def read_listed_examples(
         MissingArtifact: there are no lists for this phase.
         CorruptArtifact: the lists cannot be read, or do not fit the examples.
     """
-    lists = load_negative_lists(directory, phase)
+    lists = negative_lists.load_negative_lists(directory, phase)
     if len(lists) != len(table):
         raise CorruptArtifact(
             f"{directory}: holds {len(lists)} lists for the phase '{phase}', expected one for each "

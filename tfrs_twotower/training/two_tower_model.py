@@ -6,14 +6,9 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
-from tfrs_twotower.tasks.objective import EmbeddedBatch, MinedLists, Objective, Term
-from tfrs_twotower.tasks.retrieval import RetrievalTask
-from tfrs_twotower.towers.protocol import TwoTowers, as_towers
-from tfrs_twotower.towers.tower import TowerOutput
-from tfrs_twotower.training import replicas
-from tfrs_twotower.training.in_batch_negatives import InBatchNegatives, gather_output
-from tfrs_twotower.training.negatives import NegativeSampling
-from tfrs_twotower.training.optimizers import aggregate_gradient, clip
+from tfrs_twotower.tasks import objective, retrieval
+from tfrs_twotower.towers import protocol, tower
+from tfrs_twotower.training import in_batch_negatives, negatives, optimizers, replicas
 
 
 class TwoTowerModel(tfrs.Model):
@@ -46,11 +41,11 @@ class TwoTowerModel(tfrs.Model):
 
     def __init__(
         self,
-        towers: TwoTowers,
+        towers: protocol.TwoTowers,
         *,
-        task: RetrievalTask,
-        sampling: NegativeSampling | InBatchNegatives,
-        terms: Sequence[Term] = (),
+        task: retrieval.RetrievalTask,
+        sampling: negatives.NegativeSampling | in_batch_negatives.InBatchNegatives,
+        terms: Sequence[objective.Term] = (),
         clip_norm: float | None = None,
     ) -> None:
         """Puts the parts together.
@@ -66,11 +61,11 @@ class TwoTowerModel(tfrs.Model):
             ValueError: the towers do not embed into one space.
         """
         super().__init__(name="two_tower")
-        self.towers = as_towers(towers)
+        self.towers = protocol.as_towers(towers)
         self.task = task
-        all_terms: tuple[Term, ...] = (task, *terms)
+        all_terms: tuple[objective.Term, ...] = (task, *terms)
         self._terms = tuple(term for term in all_terms if term.weight > 0.0)
-        self._objective = Objective({term.name: term.weight for term in self._terms})
+        self._objective = objective.Objective({term.name: term.weight for term in self._terms})
         self._sampling = sampling
         self._state = sampling.state
         self._clip_norm = clip_norm
@@ -94,7 +89,7 @@ class TwoTowerModel(tfrs.Model):
         batch = self._embed(inputs, training)
         weights = (
             tf.ones(tf.shape(batch.query_rows), tf.float32)
-            if isinstance(self._sampling, InBatchNegatives)
+            if isinstance(self._sampling, in_batch_negatives.InBatchNegatives)
             else inputs["weights"]
         )
         total_weight = replicas.sum_over_replicas(tf.reduce_sum(weights))
@@ -105,7 +100,7 @@ class TwoTowerModel(tfrs.Model):
                 tf.add_n([tf.reduce_sum(loss) for loss in self.losses]) / replicas.num_replicas()
             )
         if training:
-            if isinstance(self._sampling, NegativeSampling):
+            if isinstance(self._sampling, negatives.NegativeSampling):
                 self._sampling.store(batch.all_candidate.embedding, batch.all_candidate_rows)
             self.towers.update_memory(batch.all_candidate_tokens, batch.all_candidate.embedding)
         return total, means
@@ -124,14 +119,14 @@ class TwoTowerModel(tfrs.Model):
         )
         return {"loss": total, **means, "gradient_norm": norm}
 
-    def _embed(self, inputs: dict[str, Any], training: bool) -> EmbeddedBatch:
-        if isinstance(self._sampling, InBatchNegatives):
+    def _embed(self, inputs: dict[str, Any], training: bool) -> objective.EmbeddedBatch:
+        if isinstance(self._sampling, in_batch_negatives.InBatchNegatives):
             return self._sampling.embed(self.towers, inputs, training)
         return self._embed_rows(self._sampling, inputs, training)
 
     def _embed_rows(
-        self, sampling: NegativeSampling, inputs: dict[str, Any], training: bool
-    ) -> EmbeddedBatch:
+        self, sampling: negatives.NegativeSampling, inputs: dict[str, Any], training: bool
+    ) -> objective.EmbeddedBatch:
         step = inputs["step"][0]
         query_rows, rows = inputs["query_rows"], inputs["candidate_rows"]
         local = tf.shape(rows)[0]
@@ -141,12 +136,15 @@ class TwoTowerModel(tfrs.Model):
         query = self.towers.query.encode(inputs["tokens"], training=training)
         embedded = self.towers.candidate.encode(tokens, training=training)
         candidate = _first(embedded, local)
-        all_query, all_candidate = gather_output(query), gather_output(candidate)
+        all_query, all_candidate = (
+            in_batch_negatives.gather_output(query),
+            in_batch_negatives.gather_output(candidate),
+        )
         all_query_rows, all_rows = replicas.all_gather(query_rows), replicas.all_gather(rows)
         columns = [all_candidate.embedding]
         all_drawn = None
         if sampling.num_uniform:
-            all_drawn = gather_output(_rest(embedded, local))
+            all_drawn = in_batch_negatives.gather_output(_rest(embedded, local))
             columns.append(all_drawn.embedding)
         sampled_rows = column_rows = tf.concat([all_rows, drawn], axis=0)
         if sampling.memory is not None:
@@ -155,7 +153,7 @@ class TwoTowerModel(tfrs.Model):
             column_rows = tf.concat([sampled_rows, stored_rows], axis=0)
         if training:
             sampling.count(all_rows, step)
-        return EmbeddedBatch(
+        return objective.EmbeddedBatch(
             query=query,
             candidate=candidate,
             query_rows=query_rows,
@@ -179,12 +177,12 @@ class TwoTowerModel(tfrs.Model):
 
     def _embed_lists(
         self,
-        sampling: NegativeSampling,
+        sampling: negatives.NegativeSampling,
         inputs: dict[str, Any],
-        query: TowerOutput,
-        positive: TowerOutput,
+        query: tower.TowerOutput,
+        positive: tower.TowerOutput,
         training: bool,
-    ) -> MinedLists | None:
+    ) -> objective.MinedLists | None:
         if "listed_rows" not in inputs:
             return None
         rows = inputs["listed_rows"]
@@ -197,7 +195,7 @@ class TwoTowerModel(tfrs.Model):
             [positive.heads[:, tf.newaxis], tf.gather(candidates.heads, positions)], axis=1
         )
         present = rows >= 0
-        return MinedLists(
+        return objective.MinedLists(
             candidates=candidates,
             hidden=sampling.hidden(inputs["query_rows"], inputs["candidate_rows"], distinct),
             present=tf.concat([tf.ones_like(present[:, :1]), present], axis=1),
@@ -220,11 +218,11 @@ def apply_gradients(
     """
     gradients = tape.gradient(loss, variables)
     updates = [
-        (aggregate_gradient(gradient, variable), variable)
+        (optimizers.aggregate_gradient(gradient, variable), variable)
         for gradient, variable in zip(gradients, variables, strict=True)
         if gradient is not None
     ]
-    clipped, norm = clip([gradient for gradient, _ in updates], clip_norm)
+    clipped, norm = optimizers.clip([gradient for gradient, _ in updates], clip_norm)
     optimizer.apply_gradients(
         [(gradient, variable) for gradient, (_, variable) in zip(clipped, updates, strict=True)],
         skip_gradients_aggregation=True,
@@ -232,9 +230,9 @@ def apply_gradients(
     return norm / replicas.num_replicas()
 
 
-def _first(output: TowerOutput, count: tf.Tensor) -> TowerOutput:
-    return TowerOutput(*(None if part is None else part[:count] for part in output))
+def _first(output: tower.TowerOutput, count: tf.Tensor) -> tower.TowerOutput:
+    return tower.TowerOutput(*(None if part is None else part[:count] for part in output))
 
 
-def _rest(output: TowerOutput, start: tf.Tensor) -> TowerOutput:
-    return TowerOutput(*(None if part is None else part[start:] for part in output))
+def _rest(output: tower.TowerOutput, start: tf.Tensor) -> tower.TowerOutput:
+    return tower.TowerOutput(*(None if part is None else part[start:] for part in output))

@@ -21,7 +21,7 @@ from tests.benchmarks.million_candidates.systems import Bench, Lists, Sample, Sy
 from tests.benchmarks.million_candidates.table import render
 from tests.benchmarks.million_candidates.tuning import LISTED
 from tests.benchmarks.million_candidates.world import World, make_world
-from tfrs_twotower.ranking.exact import exact_top_k, mean_overlap
+from tfrs_twotower.ranking.order import exact_top_k, mean_overlap
 
 _DESCRIPTION = """\
 The whole cascade over a million candidates, as it is served, against libraries for nearest

@@ -19,7 +19,7 @@ from tfrs_twotower.config import ExportConfig, IndexConfig
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.index.quality import Kind, SearchParameters
 from tfrs_twotower.index.storage import Index
-from tfrs_twotower.layers.initial import WeightMaker
+from tfrs_twotower.layers.seeded import WeightMaker
 from tfrs_twotower.towers.pre_ranker import Combination, Member, PreRanker
 from tfrs_twotower.towers.protocol import TowerPair
 from tfrs_twotower.towers.tower import PairScorer, TowerOutput

@@ -11,8 +11,8 @@ import tensorflow as tf
 from tests.benchmarks.million_candidates.re_scoring import Rows
 from tests.benchmarks.million_candidates.world import Floats
 from tfrs_twotower.config import IndexConfig
+from tfrs_twotower.index.build import make_search, train
 from tfrs_twotower.index.quality import Kind, SearchParameters
-from tfrs_twotower.index.trained import make_search, train
 
 _SCANN_SHARES = (0.01, 0.02, 0.025, 0.03, 0.035, 0.04, 0.05, 0.06, 0.08, 0.1, 0.15, 0.2)
 _IVF_SHARES = (0.002, 0.004, 0.006, 0.008, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1)

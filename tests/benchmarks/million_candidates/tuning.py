@@ -11,7 +11,7 @@ import numpy as np
 
 from tests.benchmarks.million_candidates.re_scoring import Rows
 from tests.benchmarks.million_candidates.world import Floats
-from tfrs_twotower.ranking.exact import mean_overlap
+from tfrs_twotower.ranking.order import mean_overlap
 
 LISTED = 100
 """Overlap is measured on the first so many of a retrieved list."""

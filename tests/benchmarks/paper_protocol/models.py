@@ -6,9 +6,8 @@ import tensorflow as tf
 
 from tests.benchmarks.paper_protocol.pairs import SPEC, PairData, Pairs
 from tfrs_twotower.config import DatConfig, IntTowerConfig, ModelConfig, PlainTowerConfig
-from tfrs_twotower.losses.list_losses import binary_cross_entropy
-from tfrs_twotower.losses.masks import KnownPositives, accidental_hits
-from tfrs_twotower.losses.regularisers import contrastive_interaction, mimic
+from tfrs_twotower.losses.list_losses import binary_cross_entropy, contrastive_interaction, mimic
+from tfrs_twotower.losses.negative_columns import KnownPositives, accidental_hits
 from tfrs_twotower.towers.build import build_towers
 from tfrs_twotower.towers.tower import TowerOutput
 

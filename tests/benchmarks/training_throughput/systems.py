@@ -10,7 +10,7 @@ import tensorflow_recommenders as tfrs
 from tests.benchmarks.training_throughput.ml_1m import World
 from tfrs_twotower.config import FittingConfig, IntTowerConfig
 from tfrs_twotower.keras_api import keras
-from tfrs_twotower.losses.masks import KnownPositives
+from tfrs_twotower.losses.negative_columns import KnownPositives
 from tfrs_twotower.losses.sampling_probability import CountedFrequency
 from tfrs_twotower.tasks.build import build_retrieval_task, build_terms
 from tfrs_twotower.training.fitting import Fitting

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tfrs_twotower.data.corpus import Corpus
-from tfrs_twotower.data.preprocessed import joined_texts, load_corpus
+from tfrs_twotower.data.loading import joined_texts, load_corpus
 from tfrs_twotower.errors import CorruptArtifact, DataError
 
 VECTORS = np.arange(6, dtype=np.float64).reshape(3, 2)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tfrs_twotower.data.corpus import Corpus
-from tfrs_twotower.data.preprocessed import load_query_set
+from tfrs_twotower.data.loading import load_query_set
 from tfrs_twotower.data.query_set import QuerySet
 from tfrs_twotower.errors import CorruptArtifact, DataError
 from tfrs_twotower.ranking import GroundTruth, Ragged

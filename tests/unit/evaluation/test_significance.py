@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tfrs_twotower.evaluation.significance import (
+from tfrs_twotower.evaluation.systems import (
     holm,
     mean_intervals,
     paired_randomisation,

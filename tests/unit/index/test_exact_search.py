@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from tests.contracts.searcher_contract import SearcherContract, unit_vectors
 from tfrs_twotower.index.exact_search import ExactSearch, to_int8
-from tfrs_twotower.ranking.exact import exact_top_k
+from tfrs_twotower.ranking.order import exact_top_k
 
 
 def test_by_hand():

@@ -15,7 +15,7 @@ from tfrs_twotower.index.ivf import (
     train_ivf,
 )
 from tfrs_twotower.index.quality import SearchParameters
-from tfrs_twotower.ranking.exact import exact_top_k
+from tfrs_twotower.ranking.order import exact_top_k
 
 
 def test_a_million_candidates():

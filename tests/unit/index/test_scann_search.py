@@ -10,7 +10,7 @@ from tfrs_twotower.index import scann_search as scann_library
 from tfrs_twotower.index.quality import SearchParameters
 from tfrs_twotower.index.scann_search import ScannSearch, avx2_flag, library_of, load_scann
 from tfrs_twotower.index.scann_training import TrainingParameters, train_scann
-from tfrs_twotower.ranking.exact import exact_top_k, mean_overlap
+from tfrs_twotower.ranking.order import exact_top_k, mean_overlap
 
 pytest.importorskip("scann")
 

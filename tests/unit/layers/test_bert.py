@@ -14,7 +14,7 @@ from tests.fixtures.tiny_checkpoint import (
 )
 from tests.reference import bert as reference
 from tfrs_twotower.layers.bert import BertEncoder, BertShape
-from tfrs_twotower.layers.initial import WeightMaker
+from tfrs_twotower.layers.seeded import WeightMaker
 
 SHAPE = BertShape(len(VOCABULARY), HIDDEN, LAYERS, HEADS, INNER, POSITIONS, EPSILON)
 

@@ -10,8 +10,7 @@ from tfrs_twotower.layers.bodies import (
     SqueezeExcitation,
     l2_normalise,
 )
-from tfrs_twotower.layers.dropout import TrainingDropout
-from tfrs_twotower.layers.initial import WeightMaker
+from tfrs_twotower.layers.seeded import TrainingDropout, WeightMaker
 
 
 def test_l2_normalise_by_hand():

@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from tests.reference import dat as reference
 from tfrs_twotower.layers.candidate_memory import CandidateMemory, SegmentMeans
-from tfrs_twotower.layers.initial import WeightMaker
+from tfrs_twotower.layers.seeded import WeightMaker
 
 
 def a_memory(num_rows=8, dim=3):

@@ -1,7 +1,7 @@
 import numpy as np
 import tensorflow as tf
 
-from tfrs_twotower.layers.dropout import TrainingDropout
+from tfrs_twotower.layers.seeded import TrainingDropout
 
 
 def test_rates():

@@ -5,7 +5,7 @@ import tensorflow as tf
 from tests.reference import inttower as reference
 from tfrs_twotower.layers import fe_block
 from tfrs_twotower.layers.fe_block import HeadMaps, all_pairs, interaction_scores
-from tfrs_twotower.layers.initial import WeightMaker
+from tfrs_twotower.layers.seeded import WeightMaker
 
 
 def heads(seed, batch=5, num_query=6, columns=7, num_candidate=3, dim=4):

@@ -1,7 +1,6 @@
 import numpy as np
 import tensorflow as tf
 
-from tfrs_twotower.layers.dropout import TrainingDropout
 from tfrs_twotower.layers.field_encoders import (
     BucketField,
     CalendarField,
@@ -10,7 +9,7 @@ from tfrs_twotower.layers.field_encoders import (
     RowField,
     SetField,
 )
-from tfrs_twotower.layers.initial import WeightMaker
+from tfrs_twotower.layers.seeded import TrainingDropout, WeightMaker
 
 TABLE = tf.Variable([[7.0, 7.0], [0.5, 0.5], [1.0, 0.0], [0.0, 1.0]])
 

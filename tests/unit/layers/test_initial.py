@@ -1,6 +1,6 @@
 import numpy as np
 
-from tfrs_twotower.layers.initial import WeightMaker
+from tfrs_twotower.layers.seeded import WeightMaker
 
 
 def test_values_depend_on_seed_and_name_only():

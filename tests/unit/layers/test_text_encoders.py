@@ -2,8 +2,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower.config import TransformerConfig
-from tfrs_twotower.layers.dropout import TrainingDropout
-from tfrs_twotower.layers.initial import WeightMaker
+from tfrs_twotower.layers.seeded import TrainingDropout, WeightMaker
 from tfrs_twotower.layers.text_encoders import BagField, TransformerField
 
 TABLE = tf.Variable(tf.random.stateless_normal([6, 4], [1, 2]))

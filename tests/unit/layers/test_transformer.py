@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 from tests.reference import bert as reference
-from tfrs_twotower.layers.initial import WeightMaker
+from tfrs_twotower.layers.seeded import WeightMaker
 from tfrs_twotower.layers.transformer import FeedForward, LayerNorm, PreNormLayer, SelfAttention
 
 

@@ -6,8 +6,8 @@ from tests.contracts.gradients import gradient_of
 from tests.contracts.loss_contract import LossContract
 from tests.reference import losses as reference
 from tfrs_twotower.losses.in_batch_softmax import in_batch_softmax
-from tfrs_twotower.losses.masks import accidental_hits
-from tfrs_twotower.losses.regularisers import contrastive_interaction
+from tfrs_twotower.losses.list_losses import contrastive_interaction
+from tfrs_twotower.losses.negative_columns import accidental_hits
 
 
 class TestContrastiveInteraction(LossContract):

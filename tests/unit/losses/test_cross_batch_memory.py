@@ -4,9 +4,8 @@ import tensorflow as tf
 
 from tests.contracts.gradients import gradient_of
 from tests.contracts.toy_set import NUM_CANDIDATES, recall_at_1_after_training
-from tfrs_twotower.losses.cross_batch_memory import CrossBatchMemory
 from tfrs_twotower.losses.in_batch_softmax import in_batch_softmax
-from tfrs_twotower.losses.masks import accidental_hits
+from tfrs_twotower.losses.negative_columns import CrossBatchMemory, accidental_hits
 
 
 def push(memory, *rows):

@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from tests.reference import losses as reference
 from tfrs_twotower.losses.in_batch_softmax import in_batch_softmax
-from tfrs_twotower.losses.masks import KnownPositives, accidental_hits
+from tfrs_twotower.losses.negative_columns import KnownPositives, accidental_hits
 
 
 def test_accidental_hits_by_hand():

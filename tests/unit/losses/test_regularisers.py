@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from tests.contracts.gradients import finite_differences, gradient_of
 from tests.reference import dat as reference
-from tfrs_twotower.losses.regularisers import category_alignment, mimic
+from tfrs_twotower.losses.list_losses import category_alignment, mimic
 
 AUGMENTED = [[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]]
 OTHER_TOWER = [[0.0, 1.0], [1.0, 0.0], [0.6, 0.8]]

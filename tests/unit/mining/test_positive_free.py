@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tests.reference.mining import mined_list
-from tfrs_twotower.mining.positive_free import PositiveFreeRetrieval
+from tfrs_twotower.mining.mine import PositiveFreeRetrieval
 from tfrs_twotower.ranking.ragged import Ragged
 from tfrs_twotower.towers.tower import Tower, TowerOutput, Towers
 

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from tests.unit.serving import fakes
-from tfrs_twotower.layers.initial import WeightMaker
+from tfrs_twotower.layers.seeded import WeightMaker
 from tfrs_twotower.towers.linear_member import LinearMember
 from tfrs_twotower.towers.pre_ranker import Combination, Member, PreRanker
 from tfrs_twotower.towers.tower import PairScorer, TowerOutput

@@ -6,7 +6,7 @@ from pydantic import TypeAdapter
 from tfrs_twotower.config import FittingConfig, ModelConfig, PreRankingConfig
 from tfrs_twotower.documents import parse
 from tfrs_twotower.errors import ConfigError
-from tfrs_twotower.layers.initial import WeightMaker
+from tfrs_twotower.layers.seeded import WeightMaker
 from tfrs_twotower.tasks.build import build_list_terms, build_terms
 from tfrs_twotower.tasks.retrieval import RetrievalTask
 from tfrs_twotower.towers.tower import PairScorer

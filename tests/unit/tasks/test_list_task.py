@@ -5,7 +5,7 @@ import tensorflow_recommenders as tfrs
 from tests.contracts.gradients import gradient_of
 from tests.reference import list_losses as reference
 from tests.unit.tasks.batches import batch_of, second_share
-from tfrs_twotower.tasks.list_task import PreRankingTask
+from tfrs_twotower.tasks.terms import PreRankingTask
 
 LOGITS = np.array([[2.0, 1.0, 0.0], [0.5, 0.0, 9.0]], np.float32)
 TEACHER = np.array([[4.0, 1.0, 3.0], [1.0, 1.0, 7.0]], np.float32)

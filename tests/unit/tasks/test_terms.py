@@ -9,8 +9,8 @@ from tests.reference import dat, inttower
 from tests.reference import losses as reference
 from tests.unit.tasks.batches import HEADS, batch_of, second_share
 from tfrs_twotower.config import CategoryAlignmentConfig, ContrastiveInteractionConfig
-from tfrs_twotower.layers.initial import WeightMaker
-from tfrs_twotower.losses.masks import KnownPositives
+from tfrs_twotower.layers.seeded import WeightMaker
+from tfrs_twotower.losses.negative_columns import KnownPositives
 from tfrs_twotower.tasks.objective import Objective, weighted_mean
 from tfrs_twotower.tasks.retrieval import RetrievalTask
 from tfrs_twotower.tasks.terms import (

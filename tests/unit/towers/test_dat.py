@@ -9,7 +9,7 @@ from tests.reference import dat as reference
 from tests.reference import plain_tower
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.losses.in_batch_softmax import in_batch_softmax
-from tfrs_twotower.losses.regularisers import mimic
+from tfrs_twotower.losses.list_losses import mimic
 from tfrs_twotower.towers import dat
 from tfrs_twotower.towers.build import build_towers
 from tfrs_twotower.towers.dat import DatTower

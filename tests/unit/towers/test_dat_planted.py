@@ -8,8 +8,8 @@ from tests.fixtures.planted_dat import plant_dat
 from tests.fixtures.tiny import tiny_run_config
 from tfrs_twotower.keras_api import keras
 from tfrs_twotower.losses.in_batch_softmax import in_batch_softmax
-from tfrs_twotower.losses.masks import accidental_hits
-from tfrs_twotower.losses.regularisers import mimic
+from tfrs_twotower.losses.list_losses import mimic
+from tfrs_twotower.losses.negative_columns import accidental_hits
 from tfrs_twotower.towers.build import build_towers
 
 PLAIN = {"embedding_dim": 16, "num_residual_layers": 0}

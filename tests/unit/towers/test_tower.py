@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 from tests.reference import inttower as reference
-from tfrs_twotower.layers.initial import WeightMaker
+from tfrs_twotower.layers.seeded import WeightMaker
 from tfrs_twotower.losses.in_batch_softmax import in_batch_softmax
 from tfrs_twotower.towers.tower import PairScorer
 

@@ -15,7 +15,7 @@ from tfrs_twotower.config import (
     ContrastiveInteractionConfig,
     OptimizerConfig,
 )
-from tfrs_twotower.losses.cross_batch_memory import CrossBatchMemory
+from tfrs_twotower.losses.negative_columns import CrossBatchMemory
 from tfrs_twotower.losses.sampling_probability import CountedFrequency, StreamingFrequency
 from tfrs_twotower.tasks.retrieval import RetrievalTask
 from tfrs_twotower.tasks.terms import (

@@ -10,7 +10,7 @@ from tests.unit.training.toy import toy_table
 from tfrs_twotower.config import EaseMemberConfig
 from tfrs_twotower.data.assets import load_assets
 from tfrs_twotower.data.corpus import Corpus
-from tfrs_twotower.data.preprocessed import load_corpus
+from tfrs_twotower.data.loading import load_corpus
 from tfrs_twotower.data.training_examples import load_example_table
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.towers.linear_member import history_inputs

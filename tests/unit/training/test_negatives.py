@@ -7,7 +7,7 @@ import tensorflow as tf
 from tests.reference import losses as reference
 from tests.unit.training.test_fitting import Interrupted, log_of, prepare, weights_of
 from tests.unit.training.toy import DIM, NUM_CANDIDATES, toy_batch, toy_model
-from tfrs_twotower.losses.cross_batch_memory import CrossBatchMemory
+from tfrs_twotower.losses.negative_columns import CrossBatchMemory
 from tfrs_twotower.losses.sampling_probability import uniform_rows
 from tfrs_twotower.tasks.terms import DualTerm
 

@@ -9,10 +9,9 @@ from tests.reference import inttower, list_losses
 from tests.reference import losses as reference
 from tests.unit.training.toy import DIM, NUM_CANDIDATES, head_towers, toy_batch, toy_model
 from tfrs_twotower.config import ContrastiveInteractionConfig
-from tfrs_twotower.losses.cross_batch_memory import CrossBatchMemory
+from tfrs_twotower.losses.negative_columns import CrossBatchMemory
 from tfrs_twotower.losses.sampling_probability import StreamingFrequency, uniform_rows
-from tfrs_twotower.tasks.list_task import PreRankingTask
-from tfrs_twotower.tasks.terms import ContrastiveInteractionTerm, InteractionTerm
+from tfrs_twotower.tasks.terms import ContrastiveInteractionTerm, InteractionTerm, PreRankingTask
 
 
 def test_it_is_a_tfrs_model():

@@ -6,8 +6,8 @@ import tensorflow as tf
 from tfrs_twotower.config import OptimizerConfig, TrainingConfig
 from tfrs_twotower.data.query_set import QuerySet
 from tfrs_twotower.data.training_examples import ExampleTable
-from tfrs_twotower.layers.initial import WeightMaker
-from tfrs_twotower.losses.masks import KnownPositives
+from tfrs_twotower.layers.seeded import WeightMaker
+from tfrs_twotower.losses.negative_columns import KnownPositives
 from tfrs_twotower.losses.sampling_probability import CountedFrequency
 from tfrs_twotower.ranking import GroundTruth
 from tfrs_twotower.ranking.ragged import Ragged

@@ -12,15 +12,14 @@ from scipy import sparse
 
 from tfrs_twotower.closed_form.ease import binary_matrix
 from tfrs_twotower.data.query_set import QuerySet
-from tfrs_twotower.evaluation.corpus_ranking import Scorer
-from tfrs_twotower.evaluation.evaluated_data import InteractionLog
+from tfrs_twotower.evaluation import corpus_ranking, evaluated_data
 
 _SECONDS_PER_DAY = 86_400
 _BLOCK = 2_000
 
 
 def window(
-    log: InteractionLog, splits: Sequence[int], *, positives_only: bool
+    log: evaluated_data.InteractionLog, splits: Sequence[int], *, positives_only: bool
 ) -> NDArray[np.bool_]:
     """`[num_interactions]`: which interactions lie in the splits (and are positive)."""
     chosen = np.isin(log.split, np.asarray(splits))
@@ -28,7 +27,7 @@ def window(
 
 
 def interaction_matrix(
-    log: InteractionLog, chosen: NDArray[np.bool_], num_candidates: int
+    log: evaluated_data.InteractionLog, chosen: NDArray[np.bool_], num_candidates: int
 ) -> sparse.csr_matrix:
     """`[num_queries, num_candidates]` float32, 1 where a chosen interaction is (or several)."""
     return binary_matrix(
@@ -37,7 +36,10 @@ def interaction_matrix(
 
 
 def profile_matrix(
-    log: InteractionLog, chosen: NDArray[np.bool_], query_set: QuerySet, num_candidates: int
+    log: evaluated_data.InteractionLog,
+    chosen: NDArray[np.bool_],
+    query_set: QuerySet,
+    num_candidates: int,
 ) -> sparse.csr_matrix:
     """`[len(query_set), num_candidates]`: the chosen interactions of each evaluated query."""
     place = np.full(len(log.query_ids), -1, np.int64)
@@ -50,7 +52,11 @@ def profile_matrix(
 
 
 def interaction_counts(
-    log: InteractionLog, chosen: NDArray[np.bool_], num_candidates: int, *, distinct: bool
+    log: evaluated_data.InteractionLog,
+    chosen: NDArray[np.bool_],
+    num_candidates: int,
+    *,
+    distinct: bool,
 ) -> NDArray[np.int64]:
     """`[num_candidates]`: chosen interactions of each candidate.
 
@@ -67,7 +73,9 @@ def interaction_counts(
     return np.bincount(rows, minlength=num_candidates)
 
 
-def recent(log: InteractionLog, chosen: NDArray[np.bool_], recent_days: float) -> NDArray[np.bool_]:
+def recent(
+    log: evaluated_data.InteractionLog, chosen: NDArray[np.bool_], recent_days: float
+) -> NDArray[np.bool_]:
     """`[num_interactions]`: the chosen interactions of the last days before the latest of them."""
     if not chosen.any():
         return chosen
@@ -172,7 +180,12 @@ class EaseScorer:
 class FallbackScorer:
     """A scorer, and another one for the queries without a profile."""
 
-    def __init__(self, scorer: Scorer, fallback: Scorer, has_profile: NDArray[np.bool_]) -> None:
+    def __init__(
+        self,
+        scorer: corpus_ranking.Scorer,
+        fallback: corpus_ranking.Scorer,
+        has_profile: NDArray[np.bool_],
+    ) -> None:
         self._scorer = scorer
         self._fallback = fallback
         self._has_profile = has_profile

@@ -6,30 +6,14 @@ from functools import cached_property
 
 from tfrs_twotower.closed_form.bm25 import ANALYSER, Bm25Index
 from tfrs_twotower.config import EvaluateConfig
-from tfrs_twotower.evaluation.baselines.collaborative import (
-    PopularityScorer,
-    interaction_counts,
-    recent,
-    window,
-)
-from tfrs_twotower.evaluation.baselines.text_baselines import Bm25Scorer, HybridScorer, tune_weight
-from tfrs_twotower.evaluation.baselines.tuned_baselines import (
-    Method,
-    Setting,
-    ease_method,
-    fit_collaborative,
-    grid,
-    item_knn_method,
-)
-from tfrs_twotower.evaluation.corpus_ranking import EmbeddingScorer, Scorer
-from tfrs_twotower.evaluation.evaluated_data import EvaluationInputs
-from tfrs_twotower.evaluation.evaluation_document import BaselineSettings
+from tfrs_twotower.evaluation import corpus_ranking, evaluated_data, evaluation_document
+from tfrs_twotower.evaluation.baselines import collaborative, text_baselines, tuned_baselines
 from tfrs_twotower.specs import TRAIN, VALIDATION
 
 NAMES = ("popularity", "recent_popularity", "item_knn", "ease", "bm25", "hybrid")
 _FUSION_DEPTH_FACTOR = 3
 
-Fitted = tuple[Scorer, BaselineSettings]
+Fitted = tuple[corpus_ranking.Scorer, evaluation_document.BaselineSettings]
 
 
 @dataclass(frozen=True)
@@ -42,12 +26,14 @@ class Baselines:
         left_out: baselines that cannot be computed, with the reason.
     """
 
-    scorers: dict[str, Scorer] = field(default_factory=dict)
-    settings: dict[str, BaselineSettings] = field(default_factory=dict)
+    scorers: dict[str, corpus_ranking.Scorer] = field(default_factory=dict)
+    settings: dict[str, evaluation_document.BaselineSettings] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
 
 
-def reasons_against(inputs: EvaluationInputs, config: EvaluateConfig) -> dict[str, str]:
+def reasons_against(
+    inputs: evaluated_data.EvaluationInputs, config: EvaluateConfig
+) -> dict[str, str]:
     """Baselines that cannot be computed on this data, with the reason."""
     reasons: dict[str, str] = {}
     test = inputs.test
@@ -77,7 +63,7 @@ def reasons_against(inputs: EvaluationInputs, config: EvaluateConfig) -> dict[st
 
 
 def fit_baselines(
-    inputs: EvaluationInputs,
+    inputs: evaluated_data.EvaluationInputs,
     config: EvaluateConfig,
     *,
     refit: bool,
@@ -129,7 +115,7 @@ class _Fitting:
         metrics: their sum on validation decides what is tuned.
     """
 
-    inputs: EvaluationInputs
+    inputs: evaluated_data.EvaluationInputs
     config: EvaluateConfig
     learn_from: tuple[int, ...]
     metrics: tuple[str, ...]
@@ -137,14 +123,16 @@ class _Fitting:
     def popularity(self, days: float | None = None) -> Fitted:
         """Most interactions in training, or in its last days."""
         log, distinct = self.inputs.log, self.inputs.split.new_pairs_only
-        learned = window(log, self.learn_from, positives_only=True)
+        learned = collaborative.window(log, self.learn_from, positives_only=True)
         if days is not None:
-            learned = recent(log, learned, days)
-        counts = interaction_counts(log, learned, len(self.inputs.corpus), distinct=distinct)
-        settings = BaselineSettings(
+            learned = collaborative.recent(log, learned, days)
+        counts = collaborative.interaction_counts(
+            log, learned, len(self.inputs.corpus), distinct=distinct
+        )
+        settings = evaluation_document.BaselineSettings(
             interactions="positive", counts="queries" if distinct else "events"
         )
-        return PopularityScorer(counts), settings
+        return collaborative.PopularityScorer(counts), settings
 
     def recent_popularity(self, days: float) -> Fitted:
         """Most interactions in the last days of training."""
@@ -153,18 +141,22 @@ class _Fitting:
 
     def item_knn(self) -> Fitted:
         """Neighbours of the profile; their number is tuned."""
-        neighbours = grid(self.config.item_knn_neighbours)
-        return self._tuned("neighbours", item_knn_method(int(neighbours[-1])), neighbours)
+        neighbours = tuned_baselines.grid(self.config.item_knn_neighbours)
+        return self._tuned(
+            "neighbours", tuned_baselines.item_knn_method(int(neighbours[-1])), neighbours
+        )
 
     def ease(self) -> Fitted:
         """The linear autoencoder; its penalty is tuned."""
-        return self._tuned("penalty", ease_method, grid(self.config.ease_lambda))
+        return self._tuned(
+            "penalty", tuned_baselines.ease_method, tuned_baselines.grid(self.config.ease_lambda)
+        )
 
     def bm25(self) -> Fitted:
         """Words in common."""
         k1, b = self.config.bm25_k1, self.config.bm25_b
-        scorer = Bm25Scorer(self._text_index, self.inputs.test.texts or [])
-        return scorer, BaselineSettings(k1=k1, b=b, analyser=ANALYSER)
+        scorer = text_baselines.Bm25Scorer(self._text_index, self.inputs.test.texts or [])
+        return scorer, evaluation_document.BaselineSettings(k1=k1, b=b, analyser=ANALYSER)
 
     def hybrid(self) -> Fitted:
         """BM25 and retrieval; the weight is tuned."""
@@ -172,20 +164,20 @@ class _Fitting:
         if validation is None:
             raise ValueError("hybrid needs validation queries")
         candidates = self.inputs.corpus.vectors
-        tuned = tune_weight(
-            EmbeddingScorer(validation.embeddings, candidates),
-            Bm25Scorer(self._text_index, validation.texts or []),
+        tuned = text_baselines.tune_weight(
+            corpus_ranking.EmbeddingScorer(validation.embeddings, candidates),
+            text_baselines.Bm25Scorer(self._text_index, validation.texts or []),
             validation,
             self.inputs.eligible,
             self.metrics,
             _FUSION_DEPTH_FACTOR * max(self.config.ks),
         )
-        scorer = HybridScorer(
-            EmbeddingScorer(test.embeddings, candidates),
-            Bm25Scorer(self._text_index, test.texts or []),
+        scorer = text_baselines.HybridScorer(
+            corpus_ranking.EmbeddingScorer(test.embeddings, candidates),
+            text_baselines.Bm25Scorer(self._text_index, test.texts or []),
             tuned.weight,
         )
-        return scorer, BaselineSettings(
+        return scorer, evaluation_document.BaselineSettings(
             retrieval_weight=tuned.weight, validation=tuple(tuned.curve)
         )
 
@@ -194,8 +186,13 @@ class _Fitting:
         texts = self.inputs.corpus.texts or []
         return Bm25Index(texts, k1=self.config.bm25_k1, b=self.config.bm25_b)
 
-    def _tuned(self, setting: str, method: Method, values: tuple[Setting, ...]) -> Fitted:
-        tuned = fit_collaborative(
+    def _tuned(
+        self,
+        setting: str,
+        method: tuned_baselines.Method,
+        values: tuple[tuned_baselines.Setting, ...],
+    ) -> Fitted:
+        tuned = tuned_baselines.fit_collaborative(
             method,
             self.inputs,
             settings=values,
@@ -206,4 +203,4 @@ class _Fitting:
         if tuned.validation:
             settings |= {"chosen_from": values} if len(values) > 1 else {}
             settings |= {"validation": tuple(tuned.validation)}
-        return tuned.scorer, BaselineSettings.model_validate(settings)
+        return tuned.scorer, evaluation_document.BaselineSettings.model_validate(settings)

@@ -15,26 +15,14 @@ from scipy import sparse
 
 from tfrs_twotower.closed_form.ease import co_occurrences, ease_weights
 from tfrs_twotower.data.query_set import QuerySet
-from tfrs_twotower.evaluation.baselines.collaborative import (
-    EaseScorer,
-    FallbackScorer,
-    ItemKnnScorer,
-    PopularityScorer,
-    cosine_neighbours,
-    interaction_counts,
-    interaction_matrix,
-    nearest,
-    profile_matrix,
-    window,
-)
-from tfrs_twotower.evaluation.corpus_ranking import Scorer, rank_corpus
-from tfrs_twotower.evaluation.evaluated_data import EvaluationInputs, InteractionLog
+from tfrs_twotower.evaluation import corpus_ranking, evaluated_data
+from tfrs_twotower.evaluation.baselines import collaborative
 from tfrs_twotower.metrics import judge, per_query
 from tfrs_twotower.specs import TRAIN, VALIDATION
 
 Setting = float | int
 Interactions = Literal["positive", "all"]
-Fit = Callable[[Setting], Scorer]
+Fit = Callable[[Setting], corpus_ranking.Scorer]
 Method = Callable[[sparse.csr_matrix, sparse.csr_matrix], Fit]
 
 
@@ -47,8 +35,10 @@ def item_knn_method(most_neighbours: int) -> Method:
     """item_knn of a learned matrix and profiles, as a function of the number of neighbours."""
 
     def learn(matrix: sparse.csr_matrix, profiles: sparse.csr_matrix) -> Fit:
-        neighbours = cosine_neighbours(matrix, most_neighbours)
-        return lambda setting: ItemKnnScorer(profiles, nearest(neighbours, int(setting)))
+        neighbours = collaborative.cosine_neighbours(matrix, most_neighbours)
+        return lambda setting: collaborative.ItemKnnScorer(
+            profiles, collaborative.nearest(neighbours, int(setting))
+        )
 
     return learn
 
@@ -56,7 +46,7 @@ def item_knn_method(most_neighbours: int) -> Method:
 def ease_method(matrix: sparse.csr_matrix, profiles: sparse.csr_matrix) -> Fit:
     """EASE of a learned matrix and profiles, as a function of the penalty's weight."""
     gram = co_occurrences(matrix)
-    return lambda setting: EaseScorer(profiles, ease_weights(gram, setting))
+    return lambda setting: collaborative.EaseScorer(profiles, ease_weights(gram, setting))
 
 
 @dataclass(frozen=True)
@@ -70,7 +60,7 @@ class TunedBaseline:
         validation: the metrics of each choice on validation; empty where there was no choice.
     """
 
-    scorer: Scorer
+    scorer: corpus_ranking.Scorer
     setting: Setting
     interactions: Interactions
     validation: list[dict[str, int | float | str]]
@@ -78,7 +68,7 @@ class TunedBaseline:
 
 def fit_collaborative(
     method: Method,
-    inputs: EvaluationInputs,
+    inputs: evaluated_data.EvaluationInputs,
     *,
     settings: tuple[Setting, ...],
     learn_from: tuple[int, ...],
@@ -114,10 +104,13 @@ def fit_collaborative(
 
 
 def _measure(
-    scorer: Scorer, query_set: QuerySet, eligible: NDArray[np.bool_], metrics: tuple[str, ...]
+    scorer: corpus_ranking.Scorer,
+    query_set: QuerySet,
+    eligible: NDArray[np.bool_],
+    metrics: tuple[str, ...],
 ) -> dict[str, float]:
     k = max(int(name.partition("@")[2]) for name in metrics)
-    judged = judge(rank_corpus(scorer, query_set, eligible, k), query_set.truth)
+    judged = judge(corpus_ranking.rank_corpus(scorer, query_set, eligible, k), query_set.truth)
     return {name: float(per_query(name, judged).mean()) for name in metrics}
 
 
@@ -127,26 +120,26 @@ def _name(positives_only: bool) -> Interactions:
 
 def _learn(
     method: Method,
-    inputs: EvaluationInputs,
+    inputs: evaluated_data.EvaluationInputs,
     query_set: QuerySet,
     learn_from: tuple[int, ...],
     profile_from: tuple[int, ...],
     positives_only: bool,
 ) -> Fit:
     log, num_candidates = inputs.log, len(inputs.corpus)
-    learned = window(log, learn_from, positives_only=positives_only)
-    matrix = interaction_matrix(log, learned, num_candidates)
-    chosen = window(log, profile_from, positives_only=positives_only)
-    profiles = profile_matrix(log, chosen, query_set, num_candidates)
-    popular = PopularityScorer(_popularity(log, learn_from, num_candidates))
+    learned = collaborative.window(log, learn_from, positives_only=positives_only)
+    matrix = collaborative.interaction_matrix(log, learned, num_candidates)
+    chosen = collaborative.window(log, profile_from, positives_only=positives_only)
+    profiles = collaborative.profile_matrix(log, chosen, query_set, num_candidates)
+    popular = collaborative.PopularityScorer(_popularity(log, learn_from, num_candidates))
     has_profile = np.diff(profiles.indptr) > 0
     fit = method(matrix, profiles)
-    return lambda setting: FallbackScorer(fit(setting), popular, has_profile)
+    return lambda setting: collaborative.FallbackScorer(fit(setting), popular, has_profile)
 
 
 def _popularity(
-    log: InteractionLog, splits: tuple[int, ...], num_candidates: int
+    log: evaluated_data.InteractionLog, splits: tuple[int, ...], num_candidates: int
 ) -> NDArray[np.int64]:
-    return interaction_counts(
-        log, window(log, splits, positives_only=True), num_candidates, distinct=True
+    return collaborative.interaction_counts(
+        log, collaborative.window(log, splits, positives_only=True), num_candidates, distinct=True
     )

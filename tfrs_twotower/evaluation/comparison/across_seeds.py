@@ -24,13 +24,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tfrs_twotower.evaluation.comparison.comparison_document import (
-    Probability,
-    SeedFigure,
-    SeedTest,
-    SystemOfRun,
-)
-from tfrs_twotower.evaluation.significance import ALPHA, holm, paired_t_test
+from tfrs_twotower.evaluation.comparison import comparison_document
+from tfrs_twotower.evaluation.systems import ALPHA, holm, paired_t_test
 
 
 @dataclass(frozen=True)
@@ -48,10 +43,10 @@ class SystemSeeds:
     values: NDArray[np.float64]
 
 
-def seed_figure(by_seed: Sequence[float]) -> SeedFigure:
+def seed_figure(by_seed: Sequence[float]) -> comparison_document.SeedFigure:
     """Mean, standard deviation (ddof 1; None for one seed) and the values of one figure."""
     values = np.asarray(by_seed, np.float64)
-    return SeedFigure(
+    return comparison_document.SeedFigure(
         mean=float(values.mean()),
         sd=float(values.std(ddof=1)) if len(values) > 1 else None,
         by_seed=tuple(values.tolist()),
@@ -60,7 +55,7 @@ def seed_figure(by_seed: Sequence[float]) -> SeedFigure:
 
 def paired_tests(
     pairs: Sequence[tuple[SystemSeeds, SystemSeeds]], metrics: tuple[str, ...]
-) -> tuple[SeedTest, ...]:
+) -> tuple[comparison_document.SeedTest, ...]:
     """Tests every pair on every metric; the whole list is the family of Holm's correction.
 
     Args:
@@ -81,9 +76,9 @@ def paired_tests(
     over_queries, over_seeds, both = (_with_holm(p) for p in (p_queries, p_seeds, p_both))
     differences = np.concatenate([pair.difference for pair in tested])
     return tuple(
-        SeedTest(
-            a=SystemOfRun(run=a.run, system=a.system),
-            b=SystemOfRun(run=b.run, system=b.system),
+        comparison_document.SeedTest(
+            a=comparison_document.SystemOfRun(run=a.run, system=a.system),
+            b=comparison_document.SystemOfRun(run=b.run, system=b.system),
             metric=metrics[place % len(metrics)],
             difference=float(differences[place]),
             seeds=tested[place // len(metrics)].num_seeds,
@@ -124,12 +119,14 @@ def _test(a: SystemSeeds, b: SystemSeeds) -> _TestedPair:
     )
 
 
-def _with_holm(p_values: NDArray[np.float64]) -> list[Probability]:
+def _with_holm(p_values: NDArray[np.float64]) -> list[comparison_document.Probability]:
     """Each p and its correction; None where there is no p (NaN)."""
     corrected = np.full(len(p_values), np.nan)
     known = ~np.isnan(p_values)
     corrected[known] = holm(p_values[known])
     return [
-        Probability(p=float(p) if exists else None, p_holm=float(p_holm) if exists else None)
+        comparison_document.Probability(
+            p=float(p) if exists else None, p_holm=float(p_holm) if exists else None
+        )
         for p, p_holm, exists in zip(p_values, corrected, known, strict=True)
     ]

@@ -7,15 +7,7 @@ import numpy as np
 
 from tfrs_twotower.config import RunConfig
 from tfrs_twotower.errors import ComparisonError
-from tfrs_twotower.evaluation.comparison.across_seeds import SystemSeeds, paired_tests, seed_figure
-from tfrs_twotower.evaluation.comparison.comparison_document import (
-    ComparedRun,
-    ComparedSystem,
-    ComparisonDocument,
-    ComparisonTable,
-    FamiliesOfTests,
-)
-from tfrs_twotower.evaluation.comparison.config_changes import config_changes
+from tfrs_twotower.evaluation.comparison import across_seeds, comparison_document, comparison_tables
 from tfrs_twotower.evaluation.evaluation_document import EvaluationDocument
 from tfrs_twotower.evaluation.report.report_files import PerQuery
 
@@ -64,7 +56,7 @@ class RunResult:
         return self.seeds[0].document
 
 
-def compare_runs(runs: Sequence[RunResult]) -> ComparisonDocument:
+def compare_runs(runs: Sequence[RunResult]) -> comparison_document.ComparisonDocument:
     """The document of runs that have the same seeds.
 
     Raises:
@@ -81,7 +73,7 @@ def compare_runs(runs: Sequence[RunResult]) -> ComparisonDocument:
         protocol = run.first.protocol
         groups.setdefault((protocol.judged_on, protocol.ks), []).append(run)
     reference = {run.name: group[0] for group in groups.values() for run in group}
-    return ComparisonDocument(
+    return comparison_document.ComparisonDocument(
         schema_version=1,
         seeds=tuple(range(len(runs[0].seeds))),
         tables=tuple(_table(group) for group in groups.values()),
@@ -94,8 +86,8 @@ def compare_runs(runs: Sequence[RunResult]) -> ComparisonDocument:
     )
 
 
-def _describe(run: RunResult, reference: RunResult) -> ComparedRun:
-    return ComparedRun(
+def _describe(run: RunResult, reference: RunResult) -> comparison_document.ComparedRun:
+    return comparison_document.ComparedRun(
         name=run.name,
         label=run.label,
         dataset=run.first.dataset,
@@ -103,12 +95,12 @@ def _describe(run: RunResult, reference: RunResult) -> ComparedRun:
         spec=run.config.spec,
         directory=run.directory,
         baselines_of=run.baselines_of,
-        changes=config_changes(reference.config, run.config),
+        changes=comparison_tables.config_changes(reference.config, run.config),
         leakage=run.first.leakage_check.verdict,
     )
 
 
-def _table(runs: list[RunResult]) -> ComparisonTable:
+def _table(runs: list[RunResult]) -> comparison_document.ComparisonTable:
     first = runs[0]
     metrics = first.seeds[0].per_query.metrics
     models = {run.name: _models(run) for run in runs}
@@ -123,7 +115,7 @@ def _table(runs: list[RunResult]) -> ComparisonTable:
     ]
     by_name = {run.name: run for run in runs}
     protocol = first.first.protocol
-    return ComparisonTable(
+    return comparison_document.ComparisonTable(
         dataset=first.first.dataset,
         judged_on=protocol.judged_on,
         test_queries=protocol.test_queries,
@@ -132,8 +124,8 @@ def _table(runs: list[RunResult]) -> ComparisonTable:
         metrics=metrics,
         reference=first.name,
         systems=tuple(_figures(by_name[s.run], s) for s in (*every, *baselines)),
-        tests=FamiliesOfTests(
-            runs=paired_tests(
+        tests=comparison_document.FamiliesOfTests(
+            runs=across_seeds.paired_tests(
                 [
                     (s, counterpart)
                     for s in every
@@ -141,11 +133,11 @@ def _table(runs: list[RunResult]) -> ComparisonTable:
                 ],
                 metrics,
             ),
-            stages=paired_tests(
+            stages=across_seeds.paired_tests(
                 [(s, models[s.run]["retrieval"]) for s in every if s.system != "retrieval"],
                 metrics,
             ),
-            baselines=paired_tests(
+            baselines=across_seeds.paired_tests(
                 [
                     (s, b)
                     for s in every
@@ -158,10 +150,10 @@ def _table(runs: list[RunResult]) -> ComparisonTable:
     )
 
 
-def _models(run: RunResult) -> dict[str, SystemSeeds]:
+def _models(run: RunResult) -> dict[str, across_seeds.SystemSeeds]:
     """The systems that depend on the seed, without a cascade that equals retrieval."""
     models = {
-        system: SystemSeeds(
+        system: across_seeds.SystemSeeds(
             run.name, system, np.stack([seed.per_query.values[system] for seed in run.seeds])
         )
         for system in MODEL_SYSTEMS
@@ -173,7 +165,9 @@ def _models(run: RunResult) -> dict[str, SystemSeeds]:
 
 
 def _is_shared(
-    system: SystemSeeds, own: dict[str, SystemSeeds], reference: dict[str, SystemSeeds]
+    system: across_seeds.SystemSeeds,
+    own: dict[str, across_seeds.SystemSeeds],
+    reference: dict[str, across_seeds.SystemSeeds],
 ) -> bool:
     """Whether it equals the reference's first stage, and only the run's own cascade differs."""
     same = reference.get(system.system)
@@ -185,20 +179,24 @@ def _is_shared(
     )
 
 
-def _counterpart(system: SystemSeeds, reference: dict[str, SystemSeeds]) -> SystemSeeds | None:
+def _counterpart(
+    system: across_seeds.SystemSeeds, reference: dict[str, across_seeds.SystemSeeds]
+) -> across_seeds.SystemSeeds | None:
     """The same system of the reference; for a cascade its retrieval, where it has no cascade."""
     if system.system == "cascade":
         return reference.get("cascade", reference["retrieval"])
     return reference.get(system.system)
 
 
-def _baselines(runs: list[RunResult]) -> tuple[dict[str, list[SystemSeeds]], list[SystemSeeds]]:
+def _baselines(
+    runs: list[RunResult],
+) -> tuple[dict[str, list[across_seeds.SystemSeeds]], list[across_seeds.SystemSeeds]]:
     """Baselines by the run that fitted them, and all of them, best first.
 
     Two runs that fitted the same one (with other features, say) share it.
     """
-    different: list[SystemSeeds] = []
-    by_run: dict[str, list[SystemSeeds]] = {}
+    different: list[across_seeds.SystemSeeds] = []
+    by_run: dict[str, list[across_seeds.SystemSeeds]] = {}
     for run in runs:
         if run.baselines_of != run.name:
             continue
@@ -208,13 +206,13 @@ def _baselines(runs: list[RunResult]) -> tuple[dict[str, list[SystemSeeds]], lis
                 continue
             same = [b for b in different if b.system == system and (b.values == values).all()]
             if not same:
-                same = [SystemSeeds(run.name, system, values[None])]
+                same = [across_seeds.SystemSeeds(run.name, system, values[None])]
                 different += same
             by_run[run.name] += same
     return by_run, sorted(different, key=lambda b: -float(b.values.mean(axis=2).sum()))
 
 
-def _leaders(baselines: list[SystemSeeds]) -> set[str]:
+def _leaders(baselines: list[across_seeds.SystemSeeds]) -> set[str]:
     """Names of those that no other exceeds in some metric."""
     if not baselines:
         return set()
@@ -222,16 +220,18 @@ def _leaders(baselines: list[SystemSeeds]) -> set[str]:
     return {baselines[place].system for place in means.argmax(axis=0)}
 
 
-def _figures(run: RunResult, system: SystemSeeds) -> ComparedSystem:
+def _figures(
+    run: RunResult, system: across_seeds.SystemSeeds
+) -> comparison_document.ComparedSystem:
     seeds = run.seeds[: len(system.values)]
     by_seed = [seed.document.systems[system.system].metrics for seed in seeds]
-    return ComparedSystem(
+    return comparison_document.ComparedSystem(
         run=run.name,
         label=run.label,
         system=system.system,
         kind="model" if system.system in MODEL_SYSTEMS else "baseline",
         metrics={
-            name: seed_figure([metrics[name].mean for metrics in by_seed])
+            name: across_seeds.seed_figure([metrics[name].mean for metrics in by_seed])
             for name in by_seed[0]
             if all(name in metrics for metrics in by_seed)
         },

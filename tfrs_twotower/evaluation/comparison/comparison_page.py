@@ -8,19 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from tfrs_twotower.evaluation.comparison.comparison_document import (
-    ComparedRun,
-    ComparisonDocument,
-    ComparisonTable,
-)
-from tfrs_twotower.evaluation.comparison.comparison_tables import (
-    ComparedPair,
-    ComparisonRow,
-    best_first,
-    comparison_rows,
-    families,
-    label_of,
-)
+from tfrs_twotower.evaluation.comparison import comparison_document, comparison_tables
 from tfrs_twotower.evaluation.report.drawing import COLOUR, colour_of, style, to_svg
 from tfrs_twotower.evaluation.report.rendering import decimal, inline, label, probability, render
 
@@ -50,19 +38,19 @@ class Section:
         stages: names of the stages that recorded a duration, in order.
     """
 
-    table: ComparisonTable
+    table: comparison_document.ComparisonTable
     headline: str
     reference: str
-    rows: list[ComparisonRow]
+    rows: list[comparison_tables.ComparisonRow]
     scale: dict[str, float]
     picture: Markup | None
-    tests: dict[str, list[ComparedPair]]
-    runs: list[ComparedRun]
+    tests: dict[str, list[comparison_tables.ComparedPair]]
+    runs: list[comparison_document.ComparedRun]
     seconds: dict[str, dict[str, float]]
     stages: list[str]
 
 
-def render_comparison(document: ComparisonDocument) -> str:
+def render_comparison(document: comparison_document.ComparisonDocument) -> str:
     """The page of a `comparison.json` as HTML text, with its style and pictures inside."""
     return render(
         _TEMPLATE,
@@ -74,20 +62,22 @@ def render_comparison(document: ComparisonDocument) -> str:
     )
 
 
-def _section(table: ComparisonTable, document: ComparisonDocument) -> Section:
-    given = comparison_rows(table)
-    rows = best_first(given)
+def _section(
+    table: comparison_document.ComparisonTable, document: comparison_document.ComparisonDocument
+) -> Section:
+    given = comparison_tables.comparison_rows(table)
+    rows = comparison_tables.best_first(given)
     names = dict.fromkeys(row.run for row in given if row.is_model)
     timings = {name: document.timings[name] for name in names}
     stages = {stage: None for seeds in timings.values() for s in seeds.values() for stage in s}
     return Section(
         table=table,
         headline=headline(table, rows, len(document.seeds)),
-        reference=label_of(table, table.reference),
+        reference=comparison_tables.label_of(table, table.reference),
         rows=rows,
         scale={m: max(row.figures[m].mean for row in rows) or 1.0 for m in table.metrics},
         picture=inline(draw_seeds(given)),
-        tests=dict(families(table, _FAMILIES)),
+        tests=dict(comparison_tables.families(table, _FAMILIES)),
         runs=[run for run in document.runs if run.name in names],
         seconds={
             name: {
@@ -100,7 +90,11 @@ def _section(table: ComparisonTable, document: ComparisonDocument) -> Section:
     )
 
 
-def headline(table: ComparisonTable, rows: list[ComparisonRow], num_seeds: int) -> str:
+def headline(
+    table: comparison_document.ComparisonTable,
+    rows: list[comparison_tables.ComparisonRow],
+    num_seeds: int,
+) -> str:
     """The run with the highest recall in the longest list, and whether it is surely ahead.
 
     Args:
@@ -127,12 +121,13 @@ def headline(table: ComparisonTable, rows: list[ComparisonRow], num_seeds: int) 
         return text + "."
     verdict = "a significant difference" if test.significant else "no significant difference"
     return (
-        f"{text}: {decimal(abs(test.difference))} more than {label_of(table, table.reference)}, "
-        f"{verdict} (p {probability(test.both.p_holm)} after Holm)."
+        f"{text}: {decimal(abs(test.difference))} more than "
+        f"{comparison_tables.label_of(table, table.reference)}, {verdict} "
+        f"(p {probability(test.both.p_holm)} after Holm)."
     )
 
 
-def draw_seeds(rows: list[ComparisonRow]) -> str:
+def draw_seeds(rows: list[comparison_tables.ComparisonRow]) -> str:
     """SVG with one panel for each key metric and one line for each system of each run.
 
     A dot is a seed, the upright bar the mean; the dotted line is the best baseline.
@@ -158,7 +153,7 @@ def draw_seeds(rows: list[ComparisonRow]) -> str:
         return to_svg(figure, "Every seed of every run, by metric")
 
 
-def _draw_panel(axes: Axes, models: list[ComparisonRow], metric: str) -> None:
+def _draw_panel(axes: Axes, models: list[comparison_tables.ComparisonRow], metric: str) -> None:
     for place, row in enumerate(models):
         colour = colour_of(row.system)
         figure = row.figures[metric]
@@ -175,7 +170,9 @@ def _draw_panel(axes: Axes, models: list[ComparisonRow], metric: str) -> None:
         axes.plot([figure.mean] * 2, [place - 0.28, place + 0.28], color=colour, linewidth=2)
 
 
-def _draw_baseline(axes: Axes, baselines: list[ComparisonRow], metric: str) -> None:
+def _draw_baseline(
+    axes: Axes, baselines: list[comparison_tables.ComparisonRow], metric: str
+) -> None:
     if not baselines:
         return
     best = max(baselines, key=lambda row: row.figures[metric].mean)

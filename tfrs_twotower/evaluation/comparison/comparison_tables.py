@@ -1,27 +1,86 @@
-"""The tables of a comparison as rows, and as Markdown for `comparison.md`.
+"""The tables of a comparison as rows and as Markdown, and what the run configs change."""
 
-There are no durations in the Markdown, so that equal runs write equal bytes.
-"""
-
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
+from typing import TypeGuard
 
-from tfrs_twotower.evaluation.comparison.comparison_document import (
-    ComparisonDocument,
-    ComparisonTable,
-    SeedFigure,
-    SeedTest,
-    SettingChange,
-    SystemOfRun,
-)
+from tfrs_twotower.config import RunConfig
+from tfrs_twotower.evaluation.comparison import comparison_document
 from tfrs_twotower.evaluation.report.rendering import decimal, in_words, label, probability
 
+_NOT_SETTINGS = ("name", "data_root", "seed")
+_ABSENT = object()
 _SECTIONS = {
     "runs": "Further runs against {reference}",
     "stages": "Within a run, against retrieval",
     "baselines": "Against the leading baselines",
 }
 _FEW_SEEDS = 5
+
+
+def config_changes(
+    first: RunConfig, other: RunConfig
+) -> dict[str, comparison_document.SettingChange]:
+    """The settings that differ, by key, such as `training.epochs`.
+
+    Only keys that one of the documents states are compared, so that another `model.kind` is one
+    change and not one for each of its defaults. Lists of settings are compared entry by entry, as
+    `pre_ranking.models.1.dropout`; an entry that only one side has is one change. Of the feature
+    spec the file's name is given.
+    """
+    dumps = {"before": first.model_dump(mode="json"), "after": other.model_dump(mode="json")}
+    stated = [
+        _entry_of_one_side(key, list(dumps.values()))
+        for config in (first, other)
+        for key in _leaves(config.model_dump(mode="json", exclude_unset=True))
+    ]
+    changes: dict[str, comparison_document.SettingChange] = {}
+    for key in dict.fromkeys(stated):
+        sides = {s: value for s, dump in dumps.items() if (value := _at(dump, key)) is not _ABSENT}
+        if key in _NOT_SETTINGS or any(_has_entries(value) for value in sides.values()):
+            continue
+        if len(sides) == 1 or sides["before"] != sides["after"]:
+            if key == "spec":
+                sides = {side: PurePath(str(path)).name for side, path in sides.items()}
+            changes[key] = comparison_document.SettingChange.model_validate(sides)
+    return changes
+
+
+def _leaves(settings: Mapping[str, object], prefix: str = "") -> Iterator[str]:
+    for key, value in settings.items():
+        if _has_entries(value):
+            value = dict(zip(map(str, range(len(value))), value, strict=True))
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+def _has_entries(value: object) -> TypeGuard[list[object]]:
+    """Whether it is a list of settings, which is compared entry by entry."""
+    return isinstance(value, list) and any(isinstance(part, dict) for part in value)
+
+
+def _entry_of_one_side(key: str, sides: Sequence[Mapping[str, object]]) -> str:
+    """The key, cut after an entry of a list that one side does not have."""
+    parts = key.split(".")
+    for end, part in enumerate(parts, 1):
+        place = ".".join(parts[:end])
+        if part.isdigit() and any(_at(side, place) is _ABSENT for side in sides):
+            return place
+    return key
+
+
+def _at(settings: object, key: str) -> object:
+    for part in key.split("."):
+        if isinstance(settings, list) and part.isdigit() and int(part) < len(settings):
+            settings = settings[int(part)]
+        elif isinstance(settings, dict) and part in settings:
+            settings = settings[part]
+        else:
+            return _ABSENT
+    return settings
 
 
 @dataclass(frozen=True)
@@ -46,8 +105,8 @@ class ComparisonRow:
     system: str
     is_model: bool
     is_reference: bool
-    figures: dict[str, SeedFigure]
-    tests: dict[str, SeedTest]
+    figures: dict[str, comparison_document.SeedFigure]
+    tests: dict[str, comparison_document.SeedTest]
     best: frozenset[str]
 
     @property
@@ -65,13 +124,13 @@ class ComparedPair:
 
     a: str
     b: str
-    tests: dict[str, SeedTest]
+    tests: dict[str, comparison_document.SeedTest]
 
 
-def comparison_rows(table: ComparisonTable) -> list[ComparisonRow]:
+def comparison_rows(table: comparison_document.ComparisonTable) -> list[ComparisonRow]:
     """Rows of one table: the runs in their given order, then the baselines, best first."""
     metrics = table.metrics
-    tests: dict[tuple[str, str], dict[str, SeedTest]] = {}
+    tests: dict[tuple[str, str], dict[str, comparison_document.SeedTest]] = {}
     for test in table.tests.runs:
         tests.setdefault((test.a.run, test.a.system), {})[test.metric] = test
     one_set = len(fitted_by(table)) < 2
@@ -91,12 +150,12 @@ def comparison_rows(table: ComparisonTable) -> list[ComparisonRow]:
     ]
 
 
-def label_of(table: ComparisonTable, run: str) -> str:
+def label_of(table: comparison_document.ComparisonTable, run: str) -> str:
     """What people call a run."""
     return next(system.label for system in table.systems if system.run == run)
 
 
-def fitted_by(table: ComparisonTable) -> set[str]:
+def fitted_by(table: comparison_document.ComparisonTable) -> set[str]:
     """Names of the runs that fitted the table's baselines."""
     return {system.run for system in table.systems if system.kind == "baseline"}
 
@@ -107,7 +166,7 @@ def best_first(rows: list[ComparisonRow]) -> list[ComparisonRow]:
 
 
 def families(
-    table: ComparisonTable, titles: Mapping[str, str]
+    table: comparison_document.ComparisonTable, titles: Mapping[str, str]
 ) -> Iterator[tuple[str, list[ComparedPair]]]:
     """The families that have tests, by their title: each pair in words with its tests."""
     for family, tests in table.tests:
@@ -115,12 +174,14 @@ def families(
             yield titles[family], _pairs(table, tests)
 
 
-def _pairs(table: ComparisonTable, tests: tuple[SeedTest, ...]) -> list[ComparedPair]:
+def _pairs(
+    table: comparison_document.ComparisonTable, tests: tuple[comparison_document.SeedTest, ...]
+) -> list[ComparedPair]:
     names = {system.run: system.label for system in table.systems}
     kinds = {(s.run, s.system): s.kind for s in table.systems}
     one_set = len(fitted_by(table)) < 2
 
-    def side_in_words(side: SystemOfRun) -> str:
+    def side_in_words(side: comparison_document.SystemOfRun) -> str:
         # A first stage that is shared with the reference has no row, and so no kind.
         if kinds.get((side.run, side.system)) == "baseline" and one_set:
             return label(side.system)
@@ -135,13 +196,13 @@ def _pairs(table: ComparisonTable, tests: tuple[SeedTest, ...]) -> list[Compared
     return list(pairs.values())
 
 
-def comparison_markdown(document: ComparisonDocument) -> str:
+def comparison_markdown(document: comparison_document.ComparisonDocument) -> str:
     """All tables, one section for each data set."""
     sections = [_table(table, document) for table in document.tables]
     return "\n\n".join(sections) + "\n"
 
 
-def sentence(table: ComparisonTable, num_seeds: int) -> str:
+def sentence(table: comparison_document.ComparisonTable, num_seeds: int) -> str:
     """What the figures are, and what the p beside them says."""
     queries, candidates = table.test_queries, table.ranked_candidates
     text = f"{queries:,} test queries, {candidates:,} candidates ranked. "
@@ -159,7 +220,9 @@ def sentence(table: ComparisonTable, num_seeds: int) -> str:
     return text.rstrip()
 
 
-def _table(table: ComparisonTable, document: ComparisonDocument) -> str:
+def _table(
+    table: comparison_document.ComparisonTable, document: comparison_document.ComparisonDocument
+) -> str:
     metrics, reference = table.metrics, label_of(table, table.reference)
     with_p = bool(table.tests.runs) and len(document.seeds) > 1
     header = ["run", "system"]
@@ -207,14 +270,14 @@ def _tests(metrics: tuple[str, ...], pairs: list[ComparedPair]) -> str:
     return _grid(["a", "b", *(f"{metric}: a - b (p)" for metric in metrics)], rows)
 
 
-def _changes(changes: dict[str, SettingChange]) -> str:
+def _changes(changes: dict[str, comparison_document.SettingChange]) -> str:
     return "; ".join(
         f"`{key}` {_setting(change, 'before')} to {_setting(change, 'after')}"
         for key, change in changes.items()
     )
 
 
-def _setting(change: SettingChange, side: str) -> str:
+def _setting(change: comparison_document.SettingChange, side: str) -> str:
     if side not in change.model_fields_set:
         return "absent"
     value = getattr(change, side)

@@ -2,12 +2,7 @@
 
 from dataclasses import dataclass
 
-from tfrs_twotower.evaluation.evaluation_document import (
-    EvaluationDocument,
-    Metrics,
-    PairedComparison,
-    Pool,
-)
+from tfrs_twotower.evaluation import evaluation_document
 from tfrs_twotower.evaluation.report.rendering import label
 from tfrs_twotower.evaluation.systems import key_metrics
 
@@ -41,18 +36,20 @@ class LeaderboardRow:
 
     system: str
     description: str
-    figures: Metrics
+    figures: evaluation_document.Metrics
     marks: dict[str, str]
     is_model: bool
     best: frozenset[str]
 
 
-def model_stages(document: EvaluationDocument) -> list[str]:
+def model_stages(document: evaluation_document.EvaluationDocument) -> list[str]:
     """The model's stages, the served one first; without a second stage only retrieval."""
     return ["cascade", "retrieval"] if document.funnel.pool is not None else ["retrieval"]
 
 
-def leaderboard(document: EvaluationDocument, ks: tuple[int, ...]) -> list[LeaderboardRow]:
+def leaderboard(
+    document: evaluation_document.EvaluationDocument, ks: tuple[int, ...]
+) -> list[LeaderboardRow]:
     """Rows of `evaluation.json`, best system first (by the sum of the key metrics).
 
     Args:
@@ -89,13 +86,15 @@ def leaderboard(document: EvaluationDocument, ks: tuple[int, ...]) -> list[Leade
     return sorted(rows, key=lambda row: -sum(means[row.system].values()))
 
 
-def _description(system: str, pool: Pool | None) -> str:
+def _description(system: str, pool: evaluation_document.Pool | None) -> str:
     if pool is None:
         return _SERVED_ALONE if system == "retrieval" else DESCRIPTIONS.get(system, "")
     return DESCRIPTIONS.get(system, "").format(pool.num_candidates)
 
 
-def headline(document: EvaluationDocument, ks: tuple[int, ...], baselines: list[str]) -> str:
+def headline(
+    document: evaluation_document.EvaluationDocument, ks: tuple[int, ...], baselines: list[str]
+) -> str:
     """The result in one sentence: retrieval, the best baseline, what later stages add.
 
     Args:
@@ -126,7 +125,7 @@ def headline(document: EvaluationDocument, ks: tuple[int, ...], baselines: list[
     return text + _pre_ranking(document, f"ndcg@{min(ks)}")
 
 
-def _against_the_best(entries: list[PairedComparison], mean: float) -> str:
+def _against_the_best(entries: list[evaluation_document.PairedComparison], mean: float) -> str:
     if not entries:
         return "."
     best = min(entries, key=lambda entry: entry.difference)
@@ -139,7 +138,7 @@ def _against_the_best(entries: list[PairedComparison], mean: float) -> str:
     return f". {name}, the best baseline, is not significantly {direction} ({reached})."
 
 
-def _pre_ranking(document: EvaluationDocument, metric: str) -> str:
+def _pre_ranking(document: evaluation_document.EvaluationDocument, metric: str) -> str:
     pool = document.funnel.pool
     gain = next(
         (

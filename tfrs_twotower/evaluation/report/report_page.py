@@ -9,23 +9,9 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from tfrs_twotower.config import EvaluateConfig
-from tfrs_twotower.evaluation.evaluated_data import EvaluationInputs, LogLine
-from tfrs_twotower.evaluation.evaluating import Evaluation
+from tfrs_twotower.evaluation import evaluated_data, evaluating
+from tfrs_twotower.evaluation.report import rendering, stage_pictures, system_pictures
 from tfrs_twotower.evaluation.report.leaderboard import headline, leaderboard, model_stages
-from tfrs_twotower.evaluation.report.rendering import inline, render
-from tfrs_twotower.evaluation.report.stage_pictures import (
-    draw_tradeoff,
-    draw_training,
-    measured_points,
-    terms_of,
-    varied,
-    verdict,
-)
-from tfrs_twotower.evaluation.report.system_pictures import (
-    draw_embedding_map,
-    draw_recall_curves,
-    draw_slices,
-)
 from tfrs_twotower.evaluation.systems import SystemRun, key_metrics
 from tfrs_twotower.specs import TEST
 
@@ -47,7 +33,10 @@ class Pictures:
 
 
 def render_page(
-    evaluation: Evaluation, inputs: EvaluationInputs, config: EvaluateConfig, seed: int
+    evaluation: evaluating.Evaluation,
+    inputs: evaluated_data.EvaluationInputs,
+    config: EvaluateConfig,
+    seed: int,
 ) -> str:
     """The page as HTML text, with its style and pictures inside.
 
@@ -67,7 +56,7 @@ def render_page(
     # Retrieval is judged by the recall of long lists; pre-ranking changes short ones.
     slice_metric = key_metrics(ks)[0 if "cascade" in stages else -1]
     pictures, variance = _draw(evaluation, inputs, [row.system for row in rows], slice_metric, seed)
-    return render(
+    return rendering.render(
         _TEMPLATE,
         document=document,
         protocol=document.protocol.as_json(),
@@ -80,44 +69,52 @@ def render_page(
         metrics=key_metrics(ks),
         stages=stages,
         pool=pool,
-        terms=terms_of(inputs.training_log),
-        member_terms=terms_of([line for log in _members(inputs) for line in log]),
+        terms=stage_pictures.terms_of(inputs.training_log),
+        member_terms=stage_pictures.terms_of([line for log in _members(inputs) for line in log]),
         slice_metric=slice_metric,
         pictures=pictures,
         variance_shown=variance,
         quality=inputs.index_quality,
-        index_settings=varied(measured_points(inputs.index_quality)),
-        index_verdict=verdict(inputs.index_quality),
+        index_settings=stage_pictures.varied(stage_pictures.measured_points(inputs.index_quality)),
+        index_verdict=stage_pictures.verdict(inputs.index_quality),
         refitted=any(line.phase == "refit" for line in inputs.training_log),
         examples=[make_example(inputs, shown, int(query)) for query in picked],
     )
 
 
 def _draw(
-    evaluation: Evaluation,
-    inputs: EvaluationInputs,
+    evaluation: evaluating.Evaluation,
+    inputs: evaluated_data.EvaluationInputs,
     systems: list[str],
     slice_metric: str,
     seed: int,
 ) -> tuple[Pictures, float]:
-    cloud, variance = draw_embedding_map(inputs.test.embeddings, inputs.corpus.vectors, seed)
+    cloud, variance = system_pictures.draw_embedding_map(
+        inputs.test.embeddings, inputs.corpus.vectors, seed
+    )
     return Pictures(
-        curves=inline(draw_recall_curves({name: evaluation.runs[name] for name in systems})),
-        slices=inline(
-            draw_slices({name: evaluation.document.systems[name] for name in systems}, slice_metric)
+        curves=rendering.inline(
+            system_pictures.draw_recall_curves({name: evaluation.runs[name] for name in systems})
         ),
-        tradeoff=inline(draw_tradeoff(inputs.index_quality)),
-        embeddings=inline(cloud),
-        training=inline(draw_training(inputs.training_log)),
+        slices=rendering.inline(
+            system_pictures.draw_slices(
+                {name: evaluation.document.systems[name] for name in systems}, slice_metric
+            )
+        ),
+        tradeoff=rendering.inline(stage_pictures.draw_tradeoff(inputs.index_quality)),
+        embeddings=rendering.inline(cloud),
+        training=rendering.inline(stage_pictures.draw_training(inputs.training_log)),
         members=[
-            drawn for log in _members(inputs) if (drawn := inline(draw_training(log))) is not None
+            drawn
+            for log in _members(inputs)
+            if (drawn := rendering.inline(stage_pictures.draw_training(log))) is not None
         ],
     ), variance
 
 
-def _members(inputs: EvaluationInputs) -> list[list[LogLine]]:
+def _members(inputs: evaluated_data.EvaluationInputs) -> list[list[evaluated_data.LogLine]]:
     """The training log of each member of the pre-ranker."""
-    logs: dict[int, list[LogLine]] = {}
+    logs: dict[int, list[evaluated_data.LogLine]] = {}
     for line in inputs.second_stage.training_log if inputs.second_stage else []:
         logs.setdefault(line.member, []).append(line)
     return [logs[member] for member in sorted(logs)]
@@ -163,7 +160,7 @@ def shorten(text: str, length: int = _TITLE_LENGTH) -> str:
     return (cut or words[:length]).rstrip(" ,;:.") + "…"
 
 
-def history_rows(inputs: EvaluationInputs, query: int, limit: int) -> list[int]:
+def history_rows(inputs: evaluated_data.EvaluationInputs, query: int, limit: int) -> list[int]:
     """Corpus rows of a test query's latest distinct earlier candidates, most recent first."""
     log = inputs.log
     code = int(log.codes_of([inputs.test.ids[query]])[0])
@@ -183,7 +180,7 @@ def choose_queries(runs: Sequence[SystemRun], count: int, seed: int) -> NDArray[
 
 
 def make_example(
-    inputs: EvaluationInputs,
+    inputs: evaluated_data.EvaluationInputs,
     ranked: dict[str, NDArray[np.int64]],
     query: int,
     length: int = _LIST_LENGTH,

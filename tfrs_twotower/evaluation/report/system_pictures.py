@@ -4,23 +4,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from tfrs_twotower.evaluation.breakdown import sample
-from tfrs_twotower.evaluation.evaluation_document import Figure, SystemFigures
-from tfrs_twotower.evaluation.report.drawing import (
-    COLOUR,
-    DASHES,
-    MODEL_STAGES,
-    SYSTEM_ORDER,
-    colour_of,
-    new_figure,
-    style,
-    to_svg,
-)
-from tfrs_twotower.evaluation.report.rendering import label
+from tfrs_twotower.evaluation import breakdown, evaluation_document
+from tfrs_twotower.evaluation.report import drawing, rendering
 from tfrs_twotower.evaluation.systems import SystemRun
 from tfrs_twotower.metrics import Judged
 
-_MARKERS = dict(zip(SYSTEM_ORDER, "poDs^vPX", strict=True))
+_MARKERS = dict(zip(drawing.SYSTEM_ORDER, "poDs^vPX", strict=True))
 _POINTS = 600
 
 
@@ -32,9 +21,9 @@ def recall_curve(judged: Judged) -> NDArray[np.float64]:
 
 def draw_recall_curves(runs: dict[str, SystemRun]) -> str:
     """SVG of recall@1 .. recall@K, with the systems named at the ends of their lines."""
-    names = [name for name in SYSTEM_ORDER if name in runs]
-    with style():
-        figure, axes = new_figure(10.4, 4.4)
+    names = [name for name in drawing.SYSTEM_ORDER if name in runs]
+    with drawing.style():
+        figure, axes = drawing.new_figure(10.4, 4.4)
         ends = {}
         for name in reversed(names):
             curve = recall_curve(runs[name].judged)
@@ -42,9 +31,9 @@ def draw_recall_curves(runs: dict[str, SystemRun]) -> str:
             axes.plot(
                 np.arange(1, len(curve) + 1),
                 curve,
-                color=colour_of(name),
-                linestyle=DASHES[name],
-                linewidth=2.8 if name in MODEL_STAGES else 1.7,
+                color=drawing.colour_of(name),
+                linestyle=drawing.DASHES[name],
+                linewidth=2.8 if name in drawing.MODEL_STAGES else 1.7,
             )
         longest = len(curve)
         axes.set_xlim(1, longest)
@@ -55,17 +44,17 @@ def draw_recall_curves(runs: dict[str, SystemRun]) -> str:
         top = float(axes.get_ylim()[1])
         for name, height in spread_labels(ends, 0.052 * top).items():
             axes.annotate(
-                label(name),
+                rendering.label(name),
                 (longest, ends[name]),
                 xytext=(1.025, height / top),
                 textcoords="axes fraction",
-                color=colour_of(name),
+                color=drawing.colour_of(name),
                 va="center",
-                fontweight="bold" if name in MODEL_STAGES else "normal",
-                arrowprops={"arrowstyle": "-", "color": colour_of(name), "linewidth": 0.8},
+                fontweight="bold" if name in drawing.MODEL_STAGES else "normal",
+                arrowprops={"arrowstyle": "-", "color": drawing.colour_of(name), "linewidth": 0.8},
                 annotation_clip=False,
             )
-        return to_svg(figure, "Recall against list length for each system")
+        return drawing.to_svg(figure, "Recall against list length for each system")
 
 
 def spread_labels(heights: dict[str, float], gap: float) -> dict[str, float]:
@@ -85,7 +74,7 @@ def spread_labels(heights: dict[str, float], gap: float) -> dict[str, float]:
     return dict(zip(names, placed.tolist(), strict=True))
 
 
-def draw_slices(systems: dict[str, SystemFigures], metric: str) -> str | None:
+def draw_slices(systems: dict[str, evaluation_document.SystemFigures], metric: str) -> str | None:
     """SVG of one metric over the whole test and in each slice; a bar is the model's interval.
 
     A slice that is the whole test says nothing new and is left out; None where nothing is left.
@@ -98,18 +87,18 @@ def draw_slices(systems: dict[str, SystemFigures], metric: str) -> str | None:
     }
     if not slices:
         return None
-    names = [name for name in SYSTEM_ORDER if name in systems]
+    names = [name for name in drawing.SYSTEM_ORDER if name in systems]
     rows = [("all test queries", whole.queries, {n: systems[n].metrics for n in names})]
     rows += [
         (part.title, part.queries, {n: systems[n].slices[key].metrics for n in names})
         for key, part in slices.items()
     ]
-    with style():
-        figure, axes = new_figure(10.4, 1.1 + 0.42 * len(rows))
+    with drawing.style():
+        figure, axes = drawing.new_figure(10.4, 1.1 + 0.42 * len(rows))
         for place, (_, _, figures) in enumerate(rows):
             _draw_row(axes, place, {name: figures[name].get(metric) for name in names})
         labels = [f"{title}  ({queries:,} queries)" for title, queries, _ in rows]
-        axes.set_yticks(range(len(labels)), labels, color=COLOUR["ink"])
+        axes.set_yticks(range(len(labels)), labels, color=drawing.COLOUR["ink"])
         axes.get_yticklabels()[0].set_fontweight("bold")
         axes.set_ylim(len(labels) - 0.5, -0.5)
         axes.margins(x=0.03)
@@ -126,19 +115,21 @@ def draw_slices(systems: dict[str, SystemFigures], metric: str) -> str | None:
             handletextpad=0.1,
             columnspacing=1.2,
         )
-        return to_svg(figure, f"{metric} of each system in each slice of the test")
+        return drawing.to_svg(figure, f"{metric} of each system in each slice of the test")
 
 
-def _draw_row(axes: Axes, place: int, figures: dict[str, Figure | None]) -> None:
+def _draw_row(
+    axes: Axes, place: int, figures: dict[str, evaluation_document.Figure | None]
+) -> None:
     """The systems' means side by side; the important ones are drawn last, on top."""
     for name, entry in reversed(figures.items()):
         if entry is None:
             continue
-        if name in MODEL_STAGES:
+        if name in drawing.MODEL_STAGES:
             axes.plot(
                 entry.ci95,
                 [place, place],
-                color=colour_of(name),
+                color=drawing.colour_of(name),
                 linewidth=6,
                 alpha=0.3,
                 solid_capstyle="butt",
@@ -148,11 +139,11 @@ def _draw_row(axes: Axes, place: int, figures: dict[str, Figure | None]) -> None
             [entry.mean],
             [place],
             _MARKERS[name],
-            color=colour_of(name),
-            markersize=8 if name in MODEL_STAGES else 6.5,
-            markeredgecolor=COLOUR["paper"],
+            color=drawing.colour_of(name),
+            markersize=8 if name in drawing.MODEL_STAGES else 6.5,
+            markeredgecolor=drawing.COLOUR["paper"],
             markeredgewidth=0.8 if _MARKERS[name] in "poDs^v" else 0.4,
-            label=label(name) if place == 0 else None,
+            label=rendering.label(name) if place == 0 else None,
         )
 
 
@@ -173,12 +164,12 @@ def draw_embedding_map(
     """SVG of at most 600 vectors of each side, and the fraction of variance that it shows."""
     generator = np.random.default_rng(seed)
     parts = {
-        "candidates": candidates[sample(len(candidates), _POINTS, generator)],
-        "queries": queries[sample(len(queries), _POINTS, generator)],
+        "candidates": candidates[breakdown.sample(len(candidates), _POINTS, generator)],
+        "queries": queries[breakdown.sample(len(queries), _POINTS, generator)],
     }
     centre, plane, explained = principal_plane(np.concatenate(list(parts.values())))
-    with style():
-        figure, axes = new_figure(4.6, 4.3)
+    with drawing.style():
+        figure, axes = drawing.new_figure(4.6, 4.3)
         for name, marker, size in (("candidates", "o", 13), ("queries", "^", 15)):
             flat = (parts[name] - centre) @ plane.T
             axes.scatter(
@@ -186,7 +177,7 @@ def draw_embedding_map(
                 flat[:, 1] if flat.shape[1] > 1 else np.zeros(len(flat)),
                 s=size,
                 marker=marker,
-                color=COLOUR[name],
+                color=drawing.COLOUR[name],
                 alpha=0.55,
                 linewidths=0,
                 label=name,
@@ -197,4 +188,6 @@ def draw_embedding_map(
         axes.grid(visible=False)
         axes.spines[:].set_visible(False)
         figure.legend(loc="outside lower center", ncols=2, handletextpad=0.2)
-        return to_svg(figure, "Principal plane of query and candidate embeddings"), explained
+        return drawing.to_svg(
+            figure, "Principal plane of query and candidate embeddings"
+        ), explained

@@ -1,5 +1,5 @@
 from tests.fixtures.tiny import tiny_run_config
-from tfrs_twotower.evaluation.comparison.config_changes import config_changes
+from tfrs_twotower.evaluation.comparison.comparison_tables import config_changes
 
 
 def changes_of(first, other):

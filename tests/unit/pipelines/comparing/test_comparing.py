@@ -6,7 +6,7 @@ from pipelines.comparing import comparing
 from pipelines.comparing.planned_runs import load_plan
 from pipelines.comparing.seed_runs import ProcessExit, SeedRun, execute
 from pipelines.progress import SilentReporter
-from pipelines.stages.workdir import only_run_in
+from pipelines.stages.context import only_run_in
 from tests.unit.pipelines.comparing.documents import grid, write_documents
 from tfrs_twotower.errors import ComparisonError, UnsupportedEnvironment, WorkdirError
 

@@ -6,9 +6,8 @@ import pytest
 
 from pipelines.comparing.seed_runs import reuse_artifacts
 from pipelines.progress import SilentReporter
-from pipelines.stages.context import StageContext
+from pipelines.stages.context import StageContext, read_durations
 from pipelines.stages.sequence import run_stages
-from pipelines.stages.workdir import read_durations
 from tests.fixtures.tiny import tiny_run_config, tiny_spec
 from tfrs_twotower.artifacts import Layout
 

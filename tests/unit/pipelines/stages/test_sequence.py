@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from pipelines.stages.context import StageContext
+from pipelines.stages.context import StageContext, only_run_in
 from pipelines.stages.sequence import (
     STAGES,
     Stage,
@@ -15,7 +15,6 @@ from pipelines.stages.sequence import (
     select_stages,
     stages_for,
 )
-from pipelines.stages.workdir import only_run_in
 from tests.fixtures.recorder import Recorder
 from tests.fixtures.tiny import tiny_run_config, tiny_spec
 from tfrs_twotower.artifacts import Layout

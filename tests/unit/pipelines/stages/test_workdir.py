@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from pipelines.stages import workdir
-from pipelines.stages.workdir import LOCK_NAME, only_run_in, open_workdir, wait_until_free
+from pipelines.stages import context as workdir
+from pipelines.stages.context import LOCK_NAME, only_run_in, open_workdir, wait_until_free
 from tests.fixtures.recorder import Recorder
 from tfrs_twotower.errors import WorkdirError
 
@@ -45,7 +45,7 @@ def test_one_run_at_a_time(tmp_path):
 def test_the_lock_of_a_killed_run_holds_nobody_up(tmp_path):
     program = (
         "import os, signal, sys; from pathlib import Path\n"
-        "from pipelines.stages.workdir import only_run_in\n"
+        "from pipelines.stages.context import only_run_in\n"
         "with only_run_in(Path(sys.argv[1])): os.kill(os.getpid(), signal.SIGKILL)"
     )
     killed = subprocess.run([sys.executable, "-c", program, tmp_path], check=False)

@@ -15,7 +15,7 @@ from pipelines.transforms.records import Entity, entity_columns
 from pipelines.transforms.table_sources import find_source
 from tests.fixtures.tiny import tiny_spec, write_tiny_preprocessed, write_tiny_tables
 from tests.unit.pipelines.transforms.event_tables import check, run_beam, spec_of
-from tfrs_twotower.data.preprocessed import load_corpus, parse_corpus
+from tfrs_twotower.data.loading import load_corpus, parse_corpus
 from tfrs_twotower.errors import DataError
 
 DAY_S = 86_400

@@ -4,7 +4,7 @@ import itertools
 
 from apache_beam import Create
 
-from pipelines.transforms.membership import MatchCandidates, first_of
+from pipelines.transforms.corpus import MatchCandidates, first_of
 from pipelines.transforms.records import Entity
 from tests.unit.pipelines.transforms.event_tables import read_events, run_beam
 

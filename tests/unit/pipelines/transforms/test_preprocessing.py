@@ -11,8 +11,8 @@ import pytest
 from pipelines.transforms.beam_job import run_pipeline
 from pipelines.transforms.preprocessing import SUMMARY, Preprocess
 from pipelines.transforms.records import entity_columns, interaction_columns
+from pipelines.transforms.sharded_output import read_frames
 from pipelines.transforms.table_sources import find_source
-from pipelines.transforms.tfrecords import read_frames
 from tests.unit.pipelines.transforms.event_tables import BEFORE, OTHERS, Silent, check, spec_of
 from tfrs_twotower.config import PreprocessConfig
 from tfrs_twotower.specs import FeatureSpec

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
+from pipelines.transforms.sharded_output import frame, read_frames
 from pipelines.transforms.table_files import (
     UnreadableFile,
     describe_position,
@@ -15,7 +16,6 @@ from pipelines.transforms.table_files import (
     position_of,
     read_table_file,
 )
-from pipelines.transforms.tfrecords import frame, read_frames
 
 
 def read(path, file_format, columns):

@@ -10,9 +10,9 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
 from serving.bundle.loading import load_bundle
+from serving.bundle.server_files import WARMUP_PATH
 from serving.bundle.server_ops import check_bundle
 from serving.bundle.versions import list_versions
-from serving.bundle.warmup import WARMUP_PATH
 from serving.graph.model import ServingModel
 from tests.reference.search import LOWEST, search
 from tests.unit.serving import fakes

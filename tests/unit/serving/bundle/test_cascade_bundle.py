@@ -12,8 +12,8 @@ from tensorflow_serving.apis import prediction_log_pb2
 from serving.bundle.loading import load_bundle
 from serving.bundle.parity import check_lists
 from serving.bundle.query import ask
+from serving.bundle.server_files import WARMUP_PATH
 from serving.bundle.server_ops import check_bundle
-from serving.bundle.warmup import WARMUP_PATH
 from serving.graph.pre_ranking import select_candidates
 from tests.unit.serving import fakes
 from tests.unit.serving.fake_pre_ranker import fake_pre_ranker

@@ -12,7 +12,7 @@ from serving.bundle.measures import measure_model
 from serving.bundle.publishing import FinishedVersion, StagedVersion, publish, stage_version
 from serving.bundle.versions import HIGHEST_NAME, highest_version, list_versions, next_version
 from serving.graph.release import Release
-from serving.graph.towers import trained_towers
+from serving.graph.signatures import trained_towers
 from tests.fixtures.asking import answers
 from tests.fixtures.small_release import (
     NUM_CANDIDATES,

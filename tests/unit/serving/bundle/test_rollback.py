@@ -2,15 +2,14 @@ import pytest
 from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
-from serving.bundle.rollback import roll_back, undo_rollback
+from serving.bundle.publishing import roll_back, undo_rollback
 from serving.bundle.server_files import (
     MODELS_NAME,
     models_config,
     pinned_version,
     write_models_config,
 )
-from serving.bundle.sharding import shard_name
-from serving.bundle.versions import resolve_version, served_version
+from serving.bundle.versions import resolve_version, served_version, shard_name
 from tests.unit.serving.fake_versions import publish_fake
 from tfrs_twotower.errors import BundleError, CorruptArtifact
 

@@ -7,8 +7,13 @@ from google.protobuf import text_format
 from tensorflow_serving.apis import prediction_log_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
-from serving.bundle.server_files import batching_parameters, models_config, monitoring_config
-from serving.bundle.warmup import WARMUP_PATH, write_warmup_requests
+from serving.bundle.server_files import (
+    WARMUP_PATH,
+    batching_parameters,
+    models_config,
+    monitoring_config,
+    write_warmup_requests,
+)
 from serving.graph import signatures
 from tests.fixtures.tiny import tiny_spec
 from tfrs_twotower.data.raw_inputs import raw_signature

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from serving.bundle.sharding import find_shards, merge_lists, rows_of_shards, shard_name
+from serving.bundle.versions import find_shards, merge_lists, rows_of_shards, shard_name
 from tfrs_twotower.artifacts import shard_of
 from tfrs_twotower.errors import BundleError
 

@@ -7,7 +7,7 @@ import pytest
 
 from serving.bundle.loading import load_bundle
 from serving.bundle.refresh_files import RefreshFiles
-from serving.bundle.sharding import merge_lists, rows_of_shards, shard_name
+from serving.bundle.versions import merge_lists, rows_of_shards, shard_name
 from serving.client.sharded_client import ShardedClient
 from serving.graph.release import Probe
 from serving.refresh.changes import encode_candidates

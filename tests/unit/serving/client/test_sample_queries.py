@@ -4,8 +4,7 @@ import json
 import pytest
 import tensorflow as tf
 
-from serving.client.request_inputs import Input
-from serving.client.sample_queries import as_columns, read_queries
+from serving.client.request_inputs import Input, as_columns, read_queries
 from tfrs_twotower.errors import DataError
 
 INPUTS = {

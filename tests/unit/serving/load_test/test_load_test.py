@@ -9,11 +9,10 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2
 
-from serving.bundle.warmup import write_warmup_requests
+from serving.bundle.server_files import write_warmup_requests
 from serving.client.endpoint import parse_target
 from serving.load_test import measurement
-from serving.load_test.measurement import run_load_test
-from serving.load_test.replayed_requests import as_bytes, from_queries, from_warmup
+from serving.load_test.measurement import as_bytes, from_queries, from_warmup, run_load_test
 from tests.unit.pipelines.cli.command import twotower
 from tests.unit.serving.fake_endpoint import ENDPOINTS, FakeModel
 from tfrs_twotower.errors import BundleError, EndpointError, UnsupportedEnvironment

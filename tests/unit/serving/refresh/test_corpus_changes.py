@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from serving.bundle.candidate_hashes import content_hashes
+from serving.graph.release import content_hashes
 from serving.refresh.changes import plan_changes
 from tfrs_twotower.errors import BundleError
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from serving.bundle.loading import load_bundle
+from serving.bundle.publishing import roll_back
 from serving.bundle.refresh_files import REFRESH, RefreshFiles
-from serving.bundle.rollback import roll_back
 from serving.bundle.server_files import pinned_version
 from serving.bundle.versions import list_versions, served_version
 from serving.refresh.changes import encode_candidates

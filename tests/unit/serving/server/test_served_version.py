@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from serving.bundle.warmup import WARMUP_PATH
+from serving.bundle.server_files import WARMUP_PATH
 from serving.server import served_version
 from serving.server.metrics import Metrics
 from serving.server.served_version import load_version

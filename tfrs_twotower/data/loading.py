@@ -1,24 +1,26 @@
-"""Reading a preprocessed artifact: the corpus, and the evaluated queries of a split."""
+"""Reading artifacts: the corpus, the evaluated queries of a split, and their embeddings."""
 
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from tfrs_twotower.artifacts.layout import CORPUS_GLOB, TEST_GLOB, VALIDATION_GLOB
+from tfrs_twotower.artifacts import layout
+from tfrs_twotower.data import query_set, raw_inputs
 from tfrs_twotower.data.corpus import Corpus, strings
-from tfrs_twotower.data.query_set import QuerySet
-from tfrs_twotower.data.raw_inputs import pad_raw, parse_spec, read_records
 from tfrs_twotower.errors import CorruptArtifact, DataError
-from tfrs_twotower.ranking import GroundTruth, Ragged
+from tfrs_twotower.ranking import FloatArray, GroundTruth, Ragged
 from tfrs_twotower.specs import Feature, FeatureSpec, TextFeature
 
 _BATCH_SIZE = 4096
-_GLOBS = {"validation": VALIDATION_GLOB, "test": TEST_GLOB}
+_GLOBS = {"validation": layout.VALIDATION_GLOB, "test": layout.TEST_GLOB}
 _BOOKKEEPING: dict[str, Any] = {
     "_query_id": tf.io.FixedLenFeature([], tf.string),
     "_timestamp": tf.io.FixedLenFeature([], tf.int64),
@@ -36,7 +38,9 @@ def load_corpus(preprocessed_dir: Path, spec: FeatureSpec) -> Corpus:
         MissingArtifact: there are no corpus shards.
         CorruptArtifact: a candidate stands twice, or there is none.
     """
-    return parse_corpus(read_records(preprocessed_dir, CORPUS_GLOB), spec, preprocessed_dir)
+    return parse_corpus(
+        raw_inputs.read_records(preprocessed_dir, layout.CORPUS_GLOB), spec, preprocessed_dir
+    )
 
 
 def parse_corpus(records: tf.data.Dataset, spec: FeatureSpec, where: Path) -> Corpus:
@@ -52,11 +56,11 @@ def parse_corpus(records: tf.data.Dataset, spec: FeatureSpec, where: Path) -> Co
     """
     features = spec.candidate.features
     text = tf.io.FixedLenFeature([], tf.string)
-    parse = parse_spec(features) | {"_candidate_id": text, "_title": text}
+    parse = raw_inputs.parse_spec(features) | {"_candidate_id": text, "_title": text}
     batches = []
     for serialized in records.batch(_BATCH_SIZE):
         parsed = tf.io.parse_example(serialized, parse)
-        raw = pad_raw(parsed, features)
+        raw = raw_inputs.pad_raw(parsed, features)
         raw |= {"_candidate_id": parsed["_candidate_id"], "_title": parsed["_title"]}
         batches.append({name: value.numpy() for name, value in raw.items()})
     if not batches:
@@ -76,7 +80,7 @@ def parse_corpus(records: tf.data.Dataset, spec: FeatureSpec, where: Path) -> Co
 
 def load_query_set(
     preprocessed_dir: Path, split: Literal["validation", "test"], spec: FeatureSpec, corpus: Corpus
-) -> QuerySet:
+) -> query_set.QuerySet:
     """Reads the evaluated queries of one split, sorted by id, with raw features as inputs.
 
     Raises:
@@ -87,13 +91,13 @@ def load_query_set(
     """
     where = f"{preprocessed_dir}, {split} split"
     features = spec.query.features
-    parse = parse_spec(features) | _BOOKKEEPING
+    parse = raw_inputs.parse_spec(features) | _BOOKKEEPING
     columns: dict[str, list[NDArray[Any]]] = {feature.name: [] for feature in features}
     query_ids, timestamps, num_events = [], [], []
     lists: dict[str, list[NDArray[Any]]] = {"_relevant": [], "_gain": [], "_seen": []}
-    for serialized in read_records(preprocessed_dir, _GLOBS[split]).batch(_BATCH_SIZE):
+    for serialized in raw_inputs.read_records(preprocessed_dir, _GLOBS[split]).batch(_BATCH_SIZE):
         parsed = tf.io.parse_example(serialized, parse)
-        for name, value in pad_raw(parsed, features).items():
+        for name, value in raw_inputs.pad_raw(parsed, features).items():
             columns[name].append(value.numpy())
         query_ids.append(parsed["_query_id"].numpy())
         timestamps.append(parsed["_timestamp"].numpy())
@@ -116,7 +120,7 @@ def load_query_set(
         ) from cause
     seen = [corpus.row_of(lists["_seen"][i]) for i in order]
     raw = {name: np.concatenate(parts)[order] for name, parts in columns.items()}
-    return QuerySet(
+    return query_set.QuerySet(
         truth,
         Ragged.from_lists([rows[rows >= 0] for rows in seen]),
         raw,
@@ -163,3 +167,60 @@ def _check(
 
 def _decoded(values: NDArray[np.object_]) -> NDArray[np.object_]:
     return strings([value.decode() for value in values.tolist()])
+
+
+class Embeddings(NamedTuple):
+    """Vectors of the evaluated queries of one split."""
+
+    ids: npt.NDArray[np.object_]
+    """`[num_queries]` str, sorted, distinct."""
+    vectors: FloatArray
+    """`[num_queries, embedding_dim]`."""
+
+
+def read_candidate_embeddings(directory: Path) -> Corpus:
+    """The corpus with its vectors, without raw features.
+
+    Raises:
+        MissingArtifact: there are no shards.
+        CorruptArtifact: the corpus is empty, or a candidate stands twice.
+    """
+    columns = _read(directory, layout.CANDIDATE_EMBEDDINGS_GLOB, "candidate_id")
+    if not len(columns["candidate_id"]):
+        raise CorruptArtifact(f"{directory}: the corpus is empty. Run preprocess and embed again.")
+    return Corpus(columns["candidate_id"], columns["title"], {}, columns["embedding"])
+
+
+def read_query_embeddings(directory: Path, split: Literal["validation", "test"]) -> Embeddings:
+    """Embeddings of one split's queries.
+
+    Raises:
+        MissingArtifact: there are no shards.
+        CorruptArtifact: a query stands twice.
+    """
+    patterns = {
+        "validation": layout.VALIDATION_EMBEDDINGS_GLOB,
+        "test": layout.TEST_EMBEDDINGS_GLOB,
+    }
+    columns = _read(directory, patterns[split], "query_id")
+    return Embeddings(columns["query_id"], columns["embedding"])
+
+
+def _read(directory: Path, pattern: str, id_column: str) -> dict[str, npt.NDArray[Any]]:
+    """The columns of all shards, in the order of the ids."""
+    table = pa.concat_tables(
+        [pq.read_table(path) for path in raw_inputs.find_shards(directory, pattern)]
+    )
+    columns: dict[str, npt.NDArray[Any]] = {
+        name: table[name].to_numpy() for name in table.column_names if name != "embedding"
+    }
+    dim = table.schema.field("embedding").type.list_size
+    flat = table["embedding"].combine_chunks().flatten()
+    columns["embedding"] = flat.to_numpy(zero_copy_only=False).astype(np.float32).reshape(-1, dim)
+    order = np.argsort(columns[id_column], kind="stable")
+    for first, second in pairwise(columns[id_column][order]):
+        if first == second:
+            raise CorruptArtifact(
+                f"{directory}: {id_column} {first!r} stands twice. Run embed again."
+            )
+    return {name: values[order] for name, values in columns.items()}

@@ -2,7 +2,7 @@ import numpy as np
 
 from tests.contracts.searcher_contract import unit_vectors
 from tests.reference.search import LOWEST, search
-from tfrs_twotower.ranking.exact import exact_top_k, mean_overlap
+from tfrs_twotower.ranking.order import exact_top_k, mean_overlap
 
 
 def test_exact_top_k_by_hand():

@@ -1,0 +1,37 @@
+from .pointwise import auc, gauc, log_loss
+from .ranking_metrics import (
+    RANKING_METRICS,
+    Judged,
+    average_popularity,
+    average_precision,
+    coverage,
+    hit_rate,
+    judge,
+    ndcg,
+    parse_metric,
+    per_query,
+    popularity_lift,
+    precision,
+    recall,
+    reciprocal_rank,
+)
+
+__all__ = [
+    "RANKING_METRICS",
+    "Judged",
+    "auc",
+    "average_popularity",
+    "average_precision",
+    "coverage",
+    "gauc",
+    "hit_rate",
+    "judge",
+    "log_loss",
+    "ndcg",
+    "parse_metric",
+    "per_query",
+    "popularity_lift",
+    "precision",
+    "recall",
+    "reciprocal_rank",
+]
