@@ -8,7 +8,9 @@ import os
 import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
+
+from typing_extensions import NotRequired, Unpack
 
 from tfrs_twotower.artifacts.manifest import (
     MANIFEST_NAME,
@@ -36,90 +38,67 @@ def staging_directory(destination: Path, *, keep: bool = False) -> Path:
     return staging
 
 
-def commit(
-    staging: Path,
-    destination: Path,
-    *,
-    kind: Kind,
-    spec_fingerprint: str,
-    config_fingerprint: str,
-    parents: Mapping[str, str],
-    counts: Mapping[str, int],
-    details: Mapping[str, Any] | None = None,
-    measurements: Collection[str] = (),
-) -> Manifest:
+class ManifestFields(TypedDict):
+    """What a stage says of the artifact that it finishes."""
+
+    kind: Kind
+    spec_fingerprint: str
+    """Of the feature spec."""
+    config_fingerprint: str
+    """Of the config sections that the stage reads."""
+    parents: Mapping[str, str]
+    """Fingerprints of the artifacts that it was made from, by kind."""
+    counts: Mapping[str, int]
+    """How many things of each kind it holds, by name."""
+    details: NotRequired[Mapping[str, Any]]
+    """Further results of the stage; not part of the fingerprint."""
+    measurements: NotRequired[Collection[str]]
+    """Names of files that hold durations. Those differ between equal runs, so the manifest does not
+    list them: equal runs have equal fingerprints."""
+
+
+def commit(staging: Path, destination: Path, **fields: Unpack[ManifestFields]) -> Manifest:
     """Finishes the staging directory with a manifest, and renames it to its destination.
 
     Args:
         staging: directory with the artifact's files.
         destination: where the artifact will lie; an earlier artifact there is replaced.
-        kind: as for `seal`.
-        spec_fingerprint: as for `seal`.
-        config_fingerprint: as for `seal`.
-        parents: as for `seal`.
-        counts: as for `seal`.
-        details: as for `seal`.
-        measurements: as for `seal`.
+        fields: of the manifest.
 
     Returns:
         The manifest that was written.
     """
-    manifest = seal(
-        staging,
-        kind=kind,
-        spec_fingerprint=spec_fingerprint,
-        config_fingerprint=config_fingerprint,
-        parents=parents,
-        counts=counts,
-        details=details,
-        measurements=measurements,
-    )
+    manifest = seal(staging, **fields)
     replace_directory(staging, destination)
     return manifest
 
 
-def seal(
-    staging: Path,
-    *,
-    kind: Kind,
-    spec_fingerprint: str,
-    config_fingerprint: str,
-    parents: Mapping[str, str],
-    counts: Mapping[str, int],
-    details: Mapping[str, Any] | None = None,
-    measurements: Collection[str] = (),
-) -> Manifest:
+def seal(staging: Path, **fields: Unpack[ManifestFields]) -> Manifest:
     """Writes the manifest of the files in the staging directory, which finishes the artifact.
 
     Args:
         staging: directory with the artifact's files.
-        kind: kind of the artifact.
-        spec_fingerprint: of the feature spec.
-        config_fingerprint: of the config sections that the stage reads.
-        parents: fingerprints of the artifacts that it was made from, by kind.
-        counts: how many things of each kind it holds, by name.
-        details: further results of the stage; not part of the fingerprint.
-        measurements: names of files that hold durations. Those differ between equal runs, so the
-            manifest does not list them: equal runs have equal fingerprints.
+        fields: of the manifest.
 
     Returns:
         The manifest that was written.
     """
+    unlisted = (MANIFEST_NAME, *fields.get("measurements", ()))
     manifest = Manifest(
-        kind=kind,
-        spec_fingerprint=spec_fingerprint,
-        config_fingerprint=config_fingerprint,
-        parents=dict(parents),
-        counts=dict(counts),
+        kind=fields["kind"],
+        spec_fingerprint=fields["spec_fingerprint"],
+        config_fingerprint=fields["config_fingerprint"],
+        parents=dict(fields["parents"]),
+        counts=dict(fields["counts"]),
         files={
             path.relative_to(staging).as_posix(): FileEntry(
                 sha256=sha256_file(path), size_bytes=path.stat().st_size
             )
             for path in sorted(staging.rglob("*"))
-            if path.is_file() and path.name not in (MANIFEST_NAME, *measurements)
+            if path.is_file() and path.name not in unlisted
         },
         packages=package_versions(),
-        details=dict(details or {}),
+        details=dict(fields.get("details", {})),
     )
     with (staging / MANIFEST_NAME).open("w", encoding="utf-8") as stream:
         stream.write(manifest.model_dump_json(indent=2) + "\n")
