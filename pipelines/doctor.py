@@ -1,4 +1,4 @@
-"""What a working environment needs, checked one by one, with the fix for what is wrong."""
+"""Checks what the project needs of its environment, and says how to fix what is wrong."""
 
 import os
 import platform
@@ -39,16 +39,19 @@ _SCANN_OPS = (
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at."""
+    """The state of one part of the environment."""
 
     subject: str
+    """What was examined."""
     healthy: bool
-    found: str
+    state: str
+    """Its state in words: a version, or what is wrong."""
     fix: str = ""
+    """What to do if it is not healthy."""
 
 
 def examine() -> list[Finding]:
-    """Looks at the interpreter, the processor, the packages, extras and op libraries.
+    """Examines the interpreter, the processor, the packages, extras and op libraries.
 
     Each op library is loaded in a process of its own, because a failed load can end the process.
     An extra that is not installed is not a fault.
@@ -67,7 +70,7 @@ def examine() -> list[Finding]:
 
 
 def _own_packages() -> Finding:
-    """Whether `pipelines` and `serving` are this project's, and nobody else's."""
+    """Whether `pipelines` and `serving` belong to this project and to no other distribution."""
     subject = f"packages {' and '.join(_PACKAGES)}"
     hidden = find_hidden(_PACKAGES)
     fix = f"install {_DISTRIBUTION} into an environment of its own: `python -m venv`"
@@ -79,8 +82,8 @@ def _own_packages() -> Finding:
     }
     shared = [f"{name} is also installed by {other}" for name, other in others.items() if other]
     if shared:
-        found = f"{'; '.join(shared)}: one overwrites the files of the other"
-        return Finding(subject, False, found, fix)
+        state = f"{'; '.join(shared)}: one overwrites the files of the other"
+        return Finding(subject, False, state, fix)
     return Finding(subject, True, "this project's")
 
 
@@ -97,10 +100,10 @@ def _extras() -> Iterator[Finding]:
         own = [line for line in requirements if f'extra == "{extra}"' in line.replace("'", '"')]
         names = [re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in own]
         missing = [name for name in names if name != _DISTRIBUTION and not _is_installed(name)]
-        found = "installed"
+        state = "installed"
         if missing:
-            found = f"not installed ({', '.join(missing)}): pip install '{_DISTRIBUTION}[{extra}]'"
-        yield Finding(f"extra [{extra}]", True, found)
+            state = f"not installed ({', '.join(missing)}): pip install '{_DISTRIBUTION}[{extra}]'"
+        yield Finding(f"extra [{extra}]", True, state)
 
 
 def _is_installed(distribution: str) -> bool:

@@ -1,6 +1,6 @@
 """What is installed: extras that a part of the project needs, and packages hidden by others.
 
-Nothing here imports what it looks for: a check costs a look into the import path.
+A check looks into the import path and does not import the package.
 """
 
 from collections.abc import Sequence
@@ -14,12 +14,12 @@ _INSTALLED_IN = Path(__file__).resolve().parents[1]
 
 
 def require_extra(extra: str, *modules: str, needed_by: str) -> None:
-    """Makes sure that the packages of an extra are there, before they are imported.
+    """Checks that the packages of an extra are installed, before they are imported.
 
     Args:
         extra: name of the extra, as in `pip install 'tfrs-twotower[NAME]'`.
         modules: top-level modules that are about to be imported.
-        needed_by: what needs them, the subject of the message.
+        needed_by: the part that needs them, as the subject of the message.
 
     Raises:
         MissingExtra: at least one of them is not installed.
@@ -34,22 +34,22 @@ def require_extra(extra: str, *modules: str, needed_by: str) -> None:
 
 
 def find_hidden(names: Sequence[str]) -> list[str]:
-    """Packages of this distribution that Python does not import, because another one is in front.
+    """Packages of this distribution that Python does not import, because another one comes first.
 
-    The packages of one distribution lie side by side, and the docstring of each names the
+    The packages of one distribution are in one directory, and the docstring of each names the
     distribution; a package that was installed over it does not.
 
     Args:
         names: top-level packages that were installed together with this one.
 
     Returns:
-        For each hidden one, what Python finds instead.
+        For each hidden package, a description of what Python imports instead.
     """
-    return [found for name in names if (found := _instead(name))]
+    return [hidden for name in names if (hidden := _instead(name))]
 
 
 def explain_hidden(hidden: Sequence[str]) -> str:
-    """What is wrong with `find_hidden`, and what to do."""
+    """A message about the packages of `find_hidden`, and what to do."""
     return (
         f"{'; '.join(hidden)}. Another package or directory of that name hides this project's. "
         "Take it off the import path (PYTHONPATH, the working directory), or install "
@@ -58,7 +58,7 @@ def explain_hidden(hidden: Sequence[str]) -> str:
 
 
 def _instead(name: str) -> str:
-    """What Python finds instead of a package of this distribution; "" if it finds that."""
+    """What Python finds instead of a package of this distribution; "" if it finds the package."""
     expected = _INSTALLED_IN / name / "__init__.py"
     try:
         spec = util.find_spec(name)

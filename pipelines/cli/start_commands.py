@@ -204,7 +204,7 @@ def doctor(json_output: Annotated[bool, JSON_OPTION] = False) -> None:
     else:
         for finding in findings:
             mark = "ok   " if finding.healthy else "WRONG"
-            typer.echo(f"{mark} {finding.subject}: {finding.found}")
+            typer.echo(f"{mark} {finding.subject}: {finding.state}")
             if not finding.healthy:
                 typer.echo(f"      fix: {finding.fix}")
     if broken:

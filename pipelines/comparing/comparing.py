@@ -36,8 +36,8 @@ def compare(
 
     Raises:
         ComparisonError: some runs failed; the finished seeds stay, no comparison is written.
-        UnsupportedEnvironment: a seed could not run here at all; nothing more is tried.
-        WorkdirError: another comparison is at work in the same directory.
+        UnsupportedEnvironment: a seed cannot run in this environment; no other seed is tried.
+        WorkdirError: another comparison runs in the same directory.
     """
     seed_runs = [
         SeedRun(run, seed, root / "runs" / run.name) for run in runs for seed in range(num_seeds)
@@ -101,7 +101,7 @@ def _listener(reporter: Reporter, title: str, done: float, total: float) -> Call
 
 
 def explain(seed_run: SeedRun, end: ProcessExit) -> str:
-    """Which seed of which run failed, its last lines, and the command that repeats it alone."""
+    """Says which seed failed, with its last lines and the command that repeats only this seed."""
     lines = "".join(f"\n  {line}" for line in end.last_lines)
     return (
         f"run {seed_run.run.name}, seed {seed_run.seed}: {end.in_words}. It said last:{lines}\n"
@@ -121,7 +121,7 @@ class _RemainingTime:
         self._left -= 1
 
     def finish(self, seconds: float) -> str:
-        """Counts a seed that took so long; returns that, and the estimate, in words."""
+        """Counts a seed's duration; returns the duration and the estimate in words."""
         self._left -= 1
         self._seconds.append(seconds)
         if not self._left:

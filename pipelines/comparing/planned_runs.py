@@ -59,11 +59,11 @@ class PlannedRun:
     """One run config or row, checked.
 
     Attributes:
-        name: directory under `runs/`; no other run has it.
-        label: what tables call it.
+        name: name of the run and of its directory under `runs/`; unique.
+        label: name of the run in tables.
         config: its settings, with absolute paths.
-        data: identifies what preprocessing reads and does: equal for runs that can share it.
-        fuses: whether its evaluation has `hybrid`, the one baseline that a model is part of.
+        data: identifies the preprocessing; equal for runs that can share it.
+        fuses: whether its evaluation has `hybrid`, the only baseline that includes a model.
         baselines_of: name of the run that fits the baselines for this one.
     """
 
@@ -75,10 +75,10 @@ class PlannedRun:
     baselines_of: str
 
     def baselines(self, seed: int) -> tuple[str, ...] | None:
-        """What to set `evaluate.baselines` to for a seed; None leaves it as it is.
+        """The value of `evaluate.baselines` for a seed; None leaves it unchanged.
 
-        Baselines do not depend on the seed: the first one of one run fits them for all runs that
-        would fit the same. Only `hybrid` is fitted each time.
+        Baselines do not depend on the seed: the first seed of one run fits them for all runs that
+        would fit the same ones. Only `hybrid` is fitted for every seed.
         """
         if seed == 0 and self.baselines_of == self.name:
             return None
@@ -97,7 +97,7 @@ def load_plan(paths: Sequence[Path], overrides: Sequence[str] = ()) -> list[Plan
         for run in _runs_of(path, tuple(overrides)):
             if run.name in runs:
                 raise ConfigError(
-                    f"{path}: the name '{run.name}' stands twice in this comparison; rename a "
+                    f"{path}: the name '{run.name}' occurs twice in this comparison; rename a "
                     "file or a row."
                 )
             runs[run.name] = run
@@ -110,7 +110,7 @@ def load_plan(paths: Sequence[Path], overrides: Sequence[str] = ()) -> list[Plan
 
 
 def _baselines_fingerprint(run: PlannedRun) -> str:
-    """Equal for runs that would fit the same baselines."""
+    """A hash that is equal for runs that would fit the same baselines."""
     evaluate = run.config.evaluate.model_dump(mode="json")
     return fingerprint({"data": run.data, "evaluate": evaluate, "refit": run.config.training.refit})
 
@@ -159,7 +159,7 @@ def load_grid(path: Path) -> Grid:
     """Reads a grid file.
 
     Raises:
-        ConfigError: it is not one, or a row is for a run config that it does not name.
+        ConfigError: the file is not a grid, or a row is for a run config that it does not name.
     """
     data = load_yaml(path, ConfigError)
     rows = data.get("rows")

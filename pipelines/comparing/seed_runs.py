@@ -1,7 +1,7 @@
 """One seed of one run: its working directory, artifacts that it reuses, a process of its own.
 
-ScaNN does not give its memory back, and deterministic ops are a switch of the whole process.
-Every seed therefore starts afresh, with the command that a person would use.
+ScaNN does not free its memory, and deterministic ops are a switch of the whole process. Therefore
+every seed runs in a new process, with the command that a user would run.
 """
 
 import os
@@ -37,7 +37,7 @@ class SeedRun:
     Attributes:
         run: the planned run.
         seed: its seed.
-        directory: of the run; its seeds lie in it.
+        directory: directory of the run, which holds its seeds.
     """
 
     run: PlannedRun
@@ -56,7 +56,7 @@ class SeedRun:
 
     @property
     def overrides(self) -> tuple[str, ...]:
-        """Settings that belong to this seed alone."""
+        """Settings that only this seed has."""
         baselines = self.run.baselines(self.seed)
         if baselines is None:
             return (f"seed={self.seed}",)
@@ -64,14 +64,14 @@ class SeedRun:
 
     @property
     def arguments(self) -> list[str]:
-        """Arguments of `twotower` that repeat this seed alone."""
+        """Arguments of `twotower` that repeat only this seed."""
         options = [part for override in self.overrides for part in ("--set", override)]
         target = ["--workdir", str(self.workdir), "--for", _TARGET]
         return ["run", str(self.config_path), *target, *options]
 
     @property
     def command(self) -> str:
-        """The whole command, to be pasted."""
+        """The whole command, as a line for a shell."""
         return shlex.join(["twotower", *self.arguments])
 
     @property
@@ -96,9 +96,9 @@ class SeedRun:
         partial.replace(self.config_path)
 
     def is_finished(self) -> bool:
-        """Whether running it would skip every stage.
+        """Whether a run of the seed would skip every stage.
 
-        This process answers it, because one of its own takes seconds to start.
+        This process checks it, because a new process takes seconds to start.
         """
         if not (Layout(self.workdir).report / MANIFEST_NAME).exists():
             return False
@@ -114,7 +114,7 @@ class ProcessExit:
 
     @property
     def in_words(self) -> str:
-        """`exit code 1`, `killed by SIGKILL`."""
+        """Such as `exit code 1` or `killed by SIGKILL`."""
         if self.code >= 0:
             return f"exit code {self.code}"
         reason = " (was the memory full?)" if -self.code == signal.SIGKILL else ""
@@ -129,7 +129,7 @@ def execute(seed_run: SeedRun, listen: Callable[[str], None]) -> ProcessExit:
         listen: receives each line that the process prints, as soon as it prints it.
     """
     last: deque[str] = deque(maxlen=_LAST_LINES)
-    with subprocess.Popen(  # noqa: S603  (this very program)
+    with subprocess.Popen(  # noqa: S603  (this program)
         [sys.executable, "-m", "pipelines", *seed_run.arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -165,14 +165,14 @@ def reuse_artifacts(
 ) -> list[str]:
     """Gives a run the artifacts of other working directories that fit it.
 
-    The files are hard links (copies where the file system has none), because stages never write
-    into a finished artifact. An artifact fits if `run` would skip its stage: it has the same spec,
-    settings and parents. Equal runs write equal artifacts, so the result is the same as if the run
-    had computed them.
+    The files are hard links (copies if the file system has no hard links), because stages never
+    write into a finished artifact. An artifact fits if `run` would skip its stage: it has the same
+    spec, settings and parents. Equal runs write equal artifacts, so the result is the same as if
+    the run had computed them.
 
     Args:
-        context: of the run.
-        stages: those of the run, in order.
+        context: context of the run.
+        stages: stages of the run, in order.
         others: working directories of runs on the same tables.
 
     Returns:

@@ -74,8 +74,8 @@ def prepare(name: str, out: Path, source: Path | None, reporter: Reporter) -> Pa
     Args:
         name: one of `dataset_names()`.
         out: directory in which the data set gets a directory of its own.
-        source: directory with the original files; None downloads them where that is possible.
-        reporter: shows how far the conversion is.
+        source: directory with the original files; None downloads them if that is possible.
+        reporter: shows the progress of the conversion.
 
     Returns:
         `out/<name with underscores>`.

@@ -53,7 +53,7 @@ _TITLE_YEAR = re.compile(r"^(?P<title>.*?)\s*\((?P<year>\d{4})\)(?:\s*\(V\))?\s*
 
 
 def split_title(text: str) -> tuple[str, str]:
-    """Title and year of `Toy Story (1995)`; the year is "" where there is none."""
+    """Title and year of `Toy Story (1995)`; the year is "" if it is missing."""
     match = _TITLE_YEAR.match(text)
     return (match["title"], match["year"]) if match else (text.strip(), "")
 

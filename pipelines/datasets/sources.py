@@ -1,4 +1,4 @@
-"""A public data set: its name, the checked files it is converted from, and writing its tables."""
+"""A public data set: its name and licence, its checked source files, and its tables."""
 
 import json
 import os
@@ -28,6 +28,12 @@ class About:
     def directory(self) -> str:
         """Name of the output directory, the feature spec and the run config."""
         return self.name.replace("-", "_")
+
+
+def cache_directory() -> Path:
+    """The directory of downloads: `twotower` under `$XDG_CACHE_HOME`, by default `~/.cache`."""
+    root = os.environ.get("XDG_CACHE_HOME")
+    return (Path(root) if root else Path.home() / ".cache") / "twotower"
 
 
 def require_source(source: Path | None, about: About) -> Path:
@@ -128,12 +134,6 @@ def read_fields(
                 f"{separator!r}. Unpack the original archive again."
             )
         yield fields
-
-
-def cache_directory() -> Path:
-    """The directory of downloads: `twotower` under `$XDG_CACHE_HOME`, by default `~/.cache`."""
-    root = os.environ.get("XDG_CACHE_HOME")
-    return (Path(root) if root else Path.home() / ".cache") / "twotower"
 
 
 def write_tsv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> int:

@@ -37,7 +37,7 @@ def draft_features(profiles: Profiles, skip: Collection[str], taken: set[str]) -
     """Drafts a feature for each column that can be one.
 
     Args:
-        profiles: of the columns of a table of queries or candidates, by name.
+        profiles: profiles of the columns of a table of queries or candidates, by name.
         skip: columns with another role.
         taken: feature names in use on this side; the function adds the new ones.
     """

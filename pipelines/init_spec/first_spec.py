@@ -191,7 +191,7 @@ def write_first_spec(
         candidates: table of candidates.
         queries: table of queries, if there is one.
         out: directory for `<name>.yaml` and `<name>_run.yaml`.
-        name: of the data set; by default the name of the interactions' directory.
+        name: name of the data set; by default the name of the interactions' directory.
 
     Returns:
         The paths of the feature spec and of the run config.

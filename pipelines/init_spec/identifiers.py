@@ -46,7 +46,7 @@ def match_ids(
         interactions: profiles by column.
         candidates: profiles by column.
         queries: profiles by column, if there is a table of queries.
-        paths: of the three tables, in this order.
+        paths: paths of the three tables, in this order.
 
     Returns:
         The match of the query id and that of the candidate id.

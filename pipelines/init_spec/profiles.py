@@ -1,4 +1,4 @@
-"""What a column's name and its values look like."""
+"""Profiles of columns: what a name says, and what the values in a sample look like."""
 
 import math
 import re
@@ -16,9 +16,10 @@ from tfrs_twotower.specs.declarations import RESERVED_NAMES
 _ID_WORDS = frozenset(
     {"id", "ids", "key", "code", "no", "nr", "num", "number", "uuid", "uid", "pk"}
 )
-_LONGEST = 64
+_LONGEST_NAME = 64
 _CAMEL_CASE = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z]{2})")
 TimeUnit = Literal["s", "ms", "us", "iso"]
+"""Unit of a column of times; `iso` is text in ISO 8601, or a date type."""
 TIME_HINTS = (
     "time",
     "date",
@@ -31,9 +32,10 @@ TIME_HINTS = (
     "day",
     "epoch",
 )
+"""Words in the names of columns that hold times."""
 _SEPARATORS = ("|", ";", ",")
-_MOSTLY = 0.95
-_PROBED = 2000
+_LEAST_SHARE_OF_TIMES = 0.95
+_NUM_PROBED = 2000
 
 
 def words_of(name: str) -> tuple[str, ...]:
@@ -68,7 +70,7 @@ def feature_name(column: str, taken: Container[str] = ()) -> str:
     name = "_".join(re.findall(r"[a-z0-9]+", _CAMEL_CASE.sub(" ", plain).lower())) or "column"
     if not name[0].isalpha():
         name = f"column_{name}"
-    name = name[: _LONGEST - 4]
+    name = name[: _LONGEST_NAME - 4]
     number, unique = 1, name
     while unique in taken or unique in RESERVED_NAMES:
         number += 1
@@ -117,11 +119,11 @@ class Profile:
     @property
     def words(self) -> list[int]:
         """Numbers of words in each of the first values, sorted."""
-        return sorted(len(as_text(cell).split()) for cell in self.present[:_PROBED])
+        return sorted(len(as_text(cell).split()) for cell in self.present[:_NUM_PROBED])
 
 
 Profiles = Mapping[str, Profile]
-"""By the names of the columns."""
+"""Profiles by the names of their columns."""
 
 
 def profile_column(name: str, cells: list[Any]) -> Profile:
@@ -132,7 +134,7 @@ def profile_column(name: str, cells: list[Any]) -> Profile:
     if any(isinstance(cell, dict) for cell in present):
         return Profile(name, len(cells), present, Counter(), [], None, "objects", None)
     if any(isinstance(cell, list) for cell in present):
-        flat = all(not isinstance(x, dict | list) for cell in present for x in _items(cell))
+        flat = all(not isinstance(item, dict | list) for cell in present for item in _items(cell))
         holds: Literal["lists", "objects"] = "lists" if flat else "objects"
         return Profile(name, len(cells), present, Counter(), [], None, holds, None)
     counts = Counter(_text(cell) for cell in present)
@@ -170,7 +172,7 @@ def _accepts(function: Callable[[Any], object], cell: Any) -> bool:
 def _numbers(present: list[Any]) -> list[float]:
     if any(isinstance(cell, bool | date | bytes) for cell in present):
         return []
-    if not all(_accepts(as_number, cell) for cell in present[:_PROBED]):
+    if not all(_accepts(as_number, cell) for cell in present[:_NUM_PROBED]):
         return []
     try:
         numbers = [as_number(cell) for cell in present]
@@ -180,7 +182,7 @@ def _numbers(present: list[Any]) -> list[float]:
 
 
 def _time_unit(name: str, present: list[Any]) -> TimeUnit | None:
-    probe = present[:_PROBED]
+    probe = present[:_NUM_PROBED]
     units: tuple[TimeUnit, ...] = ("s", "ms", "us")
     if all(isinstance(cell, date) for cell in probe):
         return "iso"
@@ -190,13 +192,13 @@ def _time_unit(name: str, present: list[Any]) -> TimeUnit | None:
         return None  # large integers are ids more often than times
     for unit in units:
         good = sum(_accepts(lambda cell, u=unit: as_event_time(cell, u), cell) for cell in probe)  # type: ignore[misc]
-        if good >= _MOSTLY * len(probe):
+        if good >= _LEAST_SHARE_OF_TIMES * len(probe):
             return unit
     return None
 
 
 def _separator(present: list[Any]) -> str | None:
-    probe = [cell for cell in present[:_PROBED] if isinstance(cell, str)]
+    probe = [cell for cell in present[:_NUM_PROBED] if isinstance(cell, str)]
     for separator in _SEPARATORS:
         split = [[part.strip() for part in cell.split(separator)] for cell in probe]
         several = sum(len(parts) > 1 for parts in split)

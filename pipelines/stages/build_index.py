@@ -40,7 +40,7 @@ def run(context: StageContext) -> Manifest:
 
 
 def describe_index(quality: IndexQuality, num_candidates: int) -> str:
-    """A line about an index that was built."""
+    """Describes a built index in one line."""
     return (
         f"{quality.kind} index of {num_candidates:,} candidates: overlap@{quality.k} "
         f"{quality.overlap:.4f} on {quality.num_queries:,} queries"
@@ -50,7 +50,7 @@ def describe_index(quality: IndexQuality, num_candidates: int) -> str:
 def write_index(
     directory: Path, index: storage.Index, quality: IndexQuality, lineage: Lineage
 ) -> Manifest:
-    """Writes an `index` artifact; what lies there is replaced."""
+    """Writes an `index` artifact; it replaces an earlier one."""
     staging = staging_directory(directory)
     storage.save_index(staging, index)
     quality.write(staging)

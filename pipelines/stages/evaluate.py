@@ -1,4 +1,4 @@
-"""Stage `evaluate`: every system on the test queries, as `evaluation.json` and a page."""
+"""Stage `evaluate`: measures every system on the test queries; writes `evaluation.json`, a page."""
 
 from pathlib import Path
 
@@ -35,8 +35,8 @@ def config_fingerprint(context: StageContext) -> str:
 def run(context: StageContext) -> artifacts.Manifest:
     """Ranks the full corpus with the model and the baselines and writes `report/`.
 
-    The report shows the index and the training logs if they exist. Where the run config has
-    `pre_ranking`, the cascade is retrieval and the pre-ranker, otherwise retrieval alone.
+    The report shows the index and the training logs if they exist. If the run config has
+    `pre_ranking`, the cascade is retrieval and the pre-ranker, otherwise only retrieval.
 
     Raises:
         ArtifactError: preprocessed data, embeddings or the pre-ranker are missing, outdated or
@@ -84,16 +84,16 @@ def write_report(
     lineage: artifacts.Lineage,
     reporter: Reporter,
 ) -> artifacts.Manifest:
-    """Writes a `report` artifact; what lies there is replaced.
+    """Writes a `report` artifact; it replaces an earlier one.
 
     Args:
-        directory: where it will lie.
-        inputs: what was evaluated.
-        evaluation: what was found.
+        directory: directory of the artifact.
+        inputs: the evaluated data.
+        evaluation: the result of the evaluation.
         config: the `evaluate` section.
-        seed: of resampling.
-        lineage: what its manifest says about where it came from.
-        reporter: is told what was left out, and what the leakage check found.
+        seed: seed of the resamples.
+        lineage: origin of the artifact, for its manifest.
+        reporter: receives the baselines that were left out, and the findings of the leakage check.
     """
     for name, reason in evaluation.document.protocol.left_out.items():
         reporter.message(f"baseline {name} is left out: {reason}")

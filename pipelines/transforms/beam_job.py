@@ -43,8 +43,9 @@ def parse_beam_options(arguments: Sequence[str]) -> PipelineOptions:
     """Parses the arguments after `--` on the command line into Beam's pipeline options.
 
     Args:
-        arguments: such as `--runner=DataflowRunner`. With a job server (Flink, Spark), options that
-            only the server knows are allowed unless they look like a misspelt option of Beam.
+        arguments: options such as `--runner=DataflowRunner`. With a job server (Flink, Spark),
+            options that only the server knows are allowed unless they look like a misspelt option
+            of Beam.
 
     Raises:
         ConfigError: an option is unknown, or its value is not allowed.
@@ -147,7 +148,7 @@ def _make_pipeline(beam_options: Sequence[str]) -> beam.Pipeline:
 
 
 def _find_own_error(cause: BaseException) -> errors.TwoTowerError | None:
-    """The project's error that a worker raised, from the exception that the runner made of it."""
+    """The project's error that a worker raised, recovered from the runner's exception."""
     link: BaseException | None = cause
     while link is not None:
         if isinstance(link, errors.TwoTowerError):

@@ -1,4 +1,4 @@
-"""The corpus: interactions matched with candidates, each candidate's example and frequency."""
+"""The corpus: matches interactions with candidates, and makes examples and frequencies of them."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
@@ -14,7 +14,6 @@ from pipelines.transforms import (
     table_files,
     table_sources,
 )
-from pipelines.transforms import sharded_output as tfrecords
 from pipelines.transforms.cells import BadCell
 from tfrs_twotower.artifacts import shard_of
 from tfrs_twotower.errors import DataError
@@ -23,9 +22,9 @@ from tfrs_twotower.specs import FeatureSpec
 EVENTS = "events"
 CANDIDATES = "candidates"
 _ENTITY, _EVENT, _TALLY = 0, 1, 2
-_ID = records.Event._fields.index("candidate_id")
+_EVENT_CANDIDATE_ID = records.Event._fields.index("candidate_id")
 _EVENT_POSITION = records.Event._fields.index("position")
-_POSITION = records.Entity._fields.index("position")
+_ENTITY_POSITION = records.Entity._fields.index("position")
 Tally = tuple[int, int, int]
 """Numbers of a candidate's training events, of the positive ones, of the recent positive ones."""
 
@@ -39,7 +38,7 @@ class MatchCandidates(beam.PTransform):
         return (
             (
                 candidates | "CandidateKey" >> beam.Map(lambda c: (c[0], (_ENTITY, c))),
-                events | "EventKey" >> beam.Map(lambda e: (e[_ID], (_EVENT, e))),
+                events | "EventKey" >> beam.Map(lambda e: (e[_EVENT_CANDIDATE_ID], (_EVENT, e))),
             )
             | beam.Flatten()
             | beam.GroupByKey()
@@ -54,11 +53,11 @@ def first_of(entities: Iterable[tuple[Any, ...]]) -> tuple[tuple[Any, ...] | Non
     for entity in entities:
         if first is None:
             first = entity
-        elif entity[_POSITION] < first[_POSITION]:
-            others.append(first[_POSITION])
+        elif entity[_ENTITY_POSITION] < first[_ENTITY_POSITION]:
+            others.append(first[_ENTITY_POSITION])
             first = entity
         else:
-            others.append(entity[_POSITION])
+            others.append(entity[_ENTITY_POSITION])
     return first, sorted(others)
 
 
@@ -140,11 +139,11 @@ class BuildCorpus(beam.PTransform):
 
 def candidate_example(entity: records.Entity, spec: FeatureSpec) -> bytes:
     """The serialized `tf.train.Example` of a candidate."""
-    example = tfrecords.Example()
-    tfrecords.put_values(example, spec.candidate.features, entity.values)
-    tfrecords.put_texts(example, "_candidate_id", (entity.entity_id,))
-    tfrecords.put_texts(example, "_title", (entity.title,))
-    return tfrecords.serialise(example)
+    example = sharded_output.Example()
+    sharded_output.put_values(example, spec.candidate.features, entity.values)
+    sharded_output.put_texts(example, "_candidate_id", (entity.entity_id,))
+    sharded_output.put_texts(example, "_title", (entity.title,))
+    return sharded_output.serialise(example)
 
 
 def _build(

@@ -21,7 +21,7 @@ _ROUNDING = 1e-9
 
 
 class AddSplitTime(beam.PTransform):
-    """Turns events into `(split time, event)`: the time that decides about the split.
+    """Turns events into `(split time, event)`; the split time decides on the split.
 
     The split time, in epoch seconds, is that of the session's first event, so that no cut-off
     divides a session; an event without a session has its own. A session id means the same session
@@ -33,22 +33,22 @@ class AddSplitTime(beam.PTransform):
         self._by_session = by_session
 
     def expand(self, events: beam.PCollection) -> beam.PCollection:
-        """Groups by session where the table has one."""
+        """Groups by session if the table has sessions."""
         if not self._by_session:
             return events | "OwnTime" >> beam.Map(lambda event: (event[_TIME], event))
-        alone = (
+        without_session = (
             events
             | "WithoutSession" >> beam.Filter(lambda event: not event[_SESSION])
             | "OwnTime" >> beam.Map(lambda event: (event[_TIME], event))
         )
-        together = (
+        by_session = (
             events
             | "WithSession" >> beam.Filter(lambda event: bool(event[_SESSION]))
             | "SessionKey" >> beam.Map(lambda event: (event[_SESSION], event))
             | beam.GroupByKey()
             | "SessionStart" >> beam.FlatMap(_at_session_start)
         )
-        return (alone, together) | beam.Flatten()
+        return (without_session, by_session) | beam.Flatten()
 
 
 def _at_session_start(
@@ -90,7 +90,7 @@ def find_cut_days(days: Mapping[int, int], shares: Iterable[float]) -> CutDays:
 
     Args:
         days: number of events by day.
-        shares: for each cut-off, the share of the events that lie at it or after it.
+        shares: for each cut-off, the share of the events at it or after it.
     """
     total = sum(days.values())
     if not total:

@@ -1,8 +1,8 @@
 """Embeds records with one side's tower and writes the vectors, on any Beam runner.
 
 A shard of records is read, cut into batches and embedded by one worker, in the order of the
-file: the same records meet in the same batches whatever the runner does, so that the vectors'
-last bits do not depend on it.
+file: the same records are in the same batches on every runner, so that the last bits of the
+vectors do not depend on it.
 """
 
 import functools
@@ -37,7 +37,7 @@ Embedded = tuple[list[bytes], list[bytes], npt.NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class EmbeddingJob:
-    """One kind of records to embed."""
+    """The embedding of one kind of records."""
 
     name: str
     """`candidates`, `validation` or `test`: the prefix of the output's files."""
@@ -58,7 +58,7 @@ class EmbeddingJob:
 
 
 class EmbedRecords(beam.PTransform):
-    """Shards of records in, Parquet shards of embeddings out.
+    """Turns shards of records into Parquet shards of embeddings.
 
     Columns: `query_id` or `candidate_id`, `title` (candidates only), `embedding`; sorted by the
     bytes of the id inside a shard, which is chosen by a hash of the id.
@@ -68,7 +68,7 @@ class EmbedRecords(beam.PTransform):
         """Takes a job.
 
         Args:
-            job: what to embed.
+            job: the records to embed, and the output.
             towers: holds the loaded tower of a worker process; transforms of one side and one
                 model may share it.
         """
@@ -77,7 +77,7 @@ class EmbedRecords(beam.PTransform):
         self._towers = towers
 
     def expand(self, pipeline: beam.Pipeline) -> beam.PCollection:
-        """Paths of the files that were written.
+        """Embeds the shards; returns the paths of the written files.
 
         Raises:
             EmbeddingError: (in a worker) some vectors are not unit vectors.
@@ -138,7 +138,7 @@ class _Embedder:
         self._embed = BatchEmbedder(tower, raw_signature(features))
 
     def __call__(self, serialized: list[bytes]) -> tuple[Embedded, npt.NDArray[np.bool_]]:
-        """What is embedded, and which of its vectors are unusable; `[batch]`."""
+        """Embeds a batch; returns its vectors, and which of them are unusable, `[batch]`."""
         ids, titles, raw = self._parse(serialized)
         vectors = self._embed(raw)
         embedded = (ids.numpy().tolist(), titles.numpy().tolist(), vectors)
@@ -172,7 +172,7 @@ class _EmbedShard(beam.DoFn):
 
 
 class _FirstIds(beam.CombineFn):
-    """How many ids there are, and the first few of them in order."""
+    """The number of ids, and the first few of them in order."""
 
     def create_accumulator(self) -> tuple[int, list[bytes]]:
         return 0, []
@@ -189,8 +189,8 @@ class _FirstIds(beam.CombineFn):
         return accumulator
 
 
-def _refuse(found: tuple[int, list[bytes]], job: EmbeddingJob) -> None:
-    count, names = found
+def _refuse(unusable: tuple[int, list[bytes]], job: EmbeddingJob) -> None:
+    count, names = unusable
     if count:
         shown = ", ".join(repr(name.decode(errors="replace")) for name in names)
         raise EmbeddingError(
@@ -212,13 +212,13 @@ def _read_records(path: str) -> Iterator[bytes]:
 
 
 def _write_shard(job: EmbeddingJob, shard: int, parts: Iterable[Embedded | None]) -> str:
-    found = [part for part in parts if part is not None]
-    ids = [name for part in found for name in part[0]]
-    titles = [title for part in found for title in part[1]]
+    filled = [part for part in parts if part is not None]
+    ids = [name for part in filled for name in part[0]]
+    titles = [title for part in filled for title in part[1]]
     order = sorted(range(len(ids)), key=ids.__getitem__)
     vectors = (
-        np.concatenate([part[2] for part in found])[order]
-        if found
+        np.concatenate([part[2] for part in filled])[order]
+        if filled
         else np.zeros((0, _embedding_dim(job)), np.float32)
     )
     columns: dict[str, Any] = {job.id_column: _strings([ids[row] for row in order])}

@@ -83,7 +83,7 @@ class JobSummary:
         return counts
 
     def statistics(self) -> dict[str, Any]:
-        """The content of `statistics.json`; windows are null where there is no time."""
+        """The content of `statistics.json`; windows are null without times."""
         times = window_times(dict(self.windows), self.cutoffs)
         names = ("train_start", "train_end", "validation_end", "test_end")
         has_time = any(window[3] for window in self.windows.values())

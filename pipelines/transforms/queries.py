@@ -29,7 +29,7 @@ _POSITION = records.Event._fields.index("position")
 _TIME = records.Event._fields.index("timestamp")
 Timed = tuple[int, tuple[Any, ...]]
 SplitRule = Callable[[int, tuple[Any, ...]], int | str]
-"""From the split time and the event to the split, or to the reason why the event has none."""
+"""Takes the split time and the event; gives the split, or the reason why the event has none."""
 
 
 class BuildQueries(beam.PTransform):
@@ -192,8 +192,8 @@ class _BuildQuery(beam.DoFn):
                         and event.positive
                         and not events.is_kept(specs.TRAIN, event)
                     )
-                    more = self._builder.older_training(query_id, values, events, older)
-                    examples = itertools.chain(examples, more)
+                    older_examples = self._builder.older_training(query_id, values, events, older)
+                    examples = itertools.chain(examples, older_examples)
                 else:
                     dropped += events.splits[split].beyond_limit
             number = 0

@@ -222,7 +222,7 @@ def finish_evaluation(draft: bytes, gains: Sequence[tuple[str, float]]) -> bytes
 
 
 def _first_of_pairs(events: Iterable[query_events.QueryEvent]) -> Iterable[query_events.QueryEvent]:
-    """The first event in time of each candidate, in whatever order a runner brings them."""
+    """The first event in time of each candidate, for events in any order."""
     first: dict[str, query_events.QueryEvent] = {}
     for event in events:
         first[event.candidate_id] = min(event, first.get(event.candidate_id, event))

@@ -48,7 +48,7 @@ class Entity(NamedTuple):
     title: str
     split: str
     values: tuple[Value, ...]
-    """One for each feature of the side, in the spec's order; None where events give the value."""
+    """One for each feature of the side, in the spec's order; None if events give the value."""
 
 
 def interaction_columns(table: specs.InteractionTable) -> list[str]:

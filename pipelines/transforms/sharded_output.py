@@ -1,4 +1,4 @@
-"""Output files in shards, the same byte for byte every time: examples, TFRecord, Parquet."""
+"""Sharded output files, byte for byte the same in every run: TFRecord examples, Parquet, text."""
 
 import gzip
 import json
@@ -18,12 +18,9 @@ from tensorflow.core.example import example_pb2
 from pipelines.transforms.records import Value
 from tfrs_twotower.specs import SPLITS, Feature, NumericFeature, TimestampFeature
 
-Example = example_pb2.Example
-_LENGTH = struct.Struct("<QI")
-_CRC = struct.Struct("<I")
 ITEMS = "items"
 """Tag of the outputs that hold elements for `WriteShards`."""
-_GZIP_LEVEL = 6
+Example = example_pb2.Example
 INTERACTIONS_SCHEMA = pa.schema(
     [
         ("query_id", pa.string()),
@@ -38,85 +35,10 @@ INTERACTIONS_SCHEMA = pa.schema(
 FREQUENCIES_SCHEMA = pa.schema(
     [("candidate_id", pa.string()), ("count", pa.int64()), ("recent_count", pa.int64())]
 )
+_LENGTH = struct.Struct("<QI")
+_CRC = struct.Struct("<I")
+_GZIP_LEVEL = 6
 _ROW_GROUP = 1 << 18
-
-
-def _masked_crc(data: bytes) -> int:
-    crc = google_crc32c.value(data)
-    return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
-
-
-def frame(payload: bytes) -> bytes:
-    """The bytes of one record in a TFRecord file."""
-    length = struct.pack("<Q", len(payload))
-    return b"".join(
-        (length, _CRC.pack(_masked_crc(length)), payload, _CRC.pack(_masked_crc(payload)))
-    )
-
-
-def read_frames(stream: IO[bytes]) -> Iterator[bytes | None]:
-    """Payloads of a TFRecord stream; None for a payload that does not match its checksum.
-
-    Raises:
-        ValueError: the stream ends inside a record, or the length of a record is damaged, so that
-            the next record cannot be found.
-    """
-    while head := stream.read(_LENGTH.size):
-        if len(head) < _LENGTH.size:
-            raise ValueError("the file ends inside a record")
-        length, length_crc = _LENGTH.unpack(head)
-        if _masked_crc(head[:8]) != length_crc:
-            raise ValueError("a record's length does not match its checksum")
-        payload = stream.read(length)
-        tail = stream.read(_CRC.size)
-        if len(payload) < length or len(tail) < _CRC.size:
-            raise ValueError("the file ends inside a record")
-        yield payload if _CRC.unpack(tail)[0] == _masked_crc(payload) else None
-
-
-def put_value(example: Any, feature: Feature, value: Value) -> None:
-    """Sets one feature of an example to a value as in `Entity.values`, or to a history."""
-    slot = example.features.feature[feature.name]
-    if isinstance(feature, NumericFeature):
-        slot.float_list.value.append(value)
-    elif isinstance(feature, TimestampFeature):
-        slot.int64_list.value.append(value)
-    elif isinstance(value, str):
-        slot.bytes_list.value.append(value.encode("utf-8"))
-    else:
-        slot.bytes_list.value.extend([part.encode("utf-8") for part in value])  # type: ignore[union-attr]
-        slot.bytes_list.SetInParent()
-
-
-def put_values(example: Any, features: Sequence[Feature], values: Sequence[Value]) -> None:
-    """Sets the features whose values are known; events give those that are None."""
-    for feature, value in zip(features, values, strict=True):
-        if value is not None:
-            put_value(example, feature, value)
-
-
-def put_texts(example: Any, key: str, texts: Iterable[str]) -> None:
-    """Sets a list of strings, possibly empty."""
-    slot = example.features.feature[key].bytes_list
-    slot.SetInParent()
-    slot.value.extend([text.encode("utf-8") for text in texts])
-
-
-def put_number(example: Any, key: str, number: int) -> None:
-    """Sets one integer."""
-    example.features.feature[key].int64_list.value.append(number)
-
-
-def put_floats(example: Any, key: str, numbers: Iterable[float]) -> None:
-    """Sets a list of floats, possibly empty."""
-    slot = example.features.feature[key].float_list
-    slot.SetInParent()
-    slot.value.extend(numbers)
-
-
-def serialise(example: Any) -> bytes:
-    """The bytes of an example, with its features in the order of their names."""
-    return example.SerializeToString(deterministic=True)
 
 
 @dataclass(frozen=True)
@@ -126,6 +48,7 @@ class Output:
     write: Callable[[IO[bytes], list[Any]], None]
     """Writes the sorted items of a shard."""
     suffix: str
+    """End of the file names, such as `.parquet`."""
     num_shards: int
     """Number of files; 0 is one file without a shard number."""
 
@@ -172,6 +95,84 @@ class _WriteFile(beam.DoFn):
         yield path
 
 
+def put_values(example: Any, features: Sequence[Feature], values: Sequence[Value]) -> None:
+    """Sets the features whose value is not None; values of the others come from events."""
+    for feature, value in zip(features, values, strict=True):
+        if value is not None:
+            put_value(example, feature, value)
+
+
+def put_value(example: Any, feature: Feature, value: Value) -> None:
+    """Sets one feature of an example to a value as in `Entity.values`, or to a history."""
+    slot = example.features.feature[feature.name]
+    if isinstance(feature, NumericFeature):
+        slot.float_list.value.append(value)
+    elif isinstance(feature, TimestampFeature):
+        slot.int64_list.value.append(value)
+    elif isinstance(value, str):
+        slot.bytes_list.value.append(value.encode("utf-8"))
+    else:
+        slot.bytes_list.value.extend([part.encode("utf-8") for part in value])  # type: ignore[union-attr]
+        slot.bytes_list.SetInParent()
+
+
+def put_texts(example: Any, key: str, texts: Iterable[str]) -> None:
+    """Sets a list of strings, possibly empty."""
+    slot = example.features.feature[key].bytes_list
+    slot.SetInParent()
+    slot.value.extend([text.encode("utf-8") for text in texts])
+
+
+def put_number(example: Any, key: str, number: int) -> None:
+    """Sets one integer."""
+    example.features.feature[key].int64_list.value.append(number)
+
+
+def put_floats(example: Any, key: str, numbers: Iterable[float]) -> None:
+    """Sets a list of floats, possibly empty."""
+    slot = example.features.feature[key].float_list
+    slot.SetInParent()
+    slot.value.extend(numbers)
+
+
+def serialise(example: Any) -> bytes:
+    """The bytes of an example, with its features in the order of their names."""
+    return example.SerializeToString(deterministic=True)
+
+
+def frame(payload: bytes) -> bytes:
+    """The bytes of one record in a TFRecord file."""
+    length = struct.pack("<Q", len(payload))
+    return b"".join(
+        (length, _CRC.pack(_masked_crc(length)), payload, _CRC.pack(_masked_crc(payload)))
+    )
+
+
+def read_frames(stream: IO[bytes]) -> Iterator[bytes | None]:
+    """Payloads of a TFRecord stream; None for a payload that does not match its checksum.
+
+    Raises:
+        ValueError: the stream ends inside a record, or the length of a record is damaged, so that
+            the next record cannot be found.
+    """
+    while head := stream.read(_LENGTH.size):
+        if len(head) < _LENGTH.size:
+            raise ValueError("the file ends inside a record")
+        length, length_crc = _LENGTH.unpack(head)
+        if _masked_crc(head[:8]) != length_crc:
+            raise ValueError("a record's length does not match its checksum")
+        payload = stream.read(length)
+        tail = stream.read(_CRC.size)
+        if len(payload) < length or len(tail) < _CRC.size:
+            raise ValueError("the file ends inside a record")
+        yield payload if _CRC.unpack(tail)[0] == _masked_crc(payload) else None
+
+
+def _masked_crc(data: bytes) -> int:
+    crc = google_crc32c.value(data)
+    return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
+
+
 def write_tfrecords(stream: IO[bytes], items: list[Any]) -> None:
     """Writes the last part of each item as a record; gzip without a time stamp."""
     with gzip.GzipFile(
@@ -197,7 +198,7 @@ def write_interactions(stream: IO[bytes], items: list[Any]) -> None:
     """Writes `(query id, timestamp, candidate id, position, label, weight, split, positive)`."""
     query_ids, times, candidate_ids, _, labels, weights, splits, positives = _columns(items, 8)
     names = [SPLITS[code] for code in splits]
-    _write(
+    _write_table(
         stream,
         INTERACTIONS_SCHEMA,
         [query_ids, candidate_ids, times, labels, weights, names, positives],
@@ -206,14 +207,14 @@ def write_interactions(stream: IO[bytes], items: list[Any]) -> None:
 
 def write_frequencies(stream: IO[bytes], items: list[Any]) -> None:
     """Writes `(candidate id, count, recent count)`."""
-    _write(stream, FREQUENCIES_SCHEMA, _columns(items, 3))
+    _write_table(stream, FREQUENCIES_SCHEMA, _columns(items, 3))
 
 
 def _columns(items: list[Any], width: int) -> list[list[Any]]:
     return [list(column) for column in zip(*items, strict=True)] or [[] for _ in range(width)]
 
 
-def _write(stream: IO[bytes], schema: pa.Schema, columns: list[list[Any]]) -> None:
+def _write_table(stream: IO[bytes], schema: pa.Schema, columns: list[list[Any]]) -> None:
     arrays = [pa.array(c, type=field.type) for c, field in zip(columns, schema, strict=True)]
     table = pa.Table.from_arrays(arrays, schema=schema)
     pq.write_table(table, stream, row_group_size=_ROW_GROUP, compression="zstd")

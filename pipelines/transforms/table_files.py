@@ -25,7 +25,7 @@ _GROUP_SHIFT = 24
 _PARQUET_ROW_MASK = (1 << _GROUP_SHIFT) - 1
 _IN_FILE_MASK = (1 << _FILE_SHIFT) - 1
 Record = tuple[int, tuple[Any, ...] | None, str]
-"""Number in the file, cells, and why there are no cells; "" where there are."""
+"""Number in the file, cells, and the reason why there are no cells, else ""."""
 NOT_UTF8 = "not valid UTF-8"
 _LONGEST_FIELD = 1 << 24
 _NOT_CSV = "\udc00"  # decoding cannot produce it, so it marks the parser's message

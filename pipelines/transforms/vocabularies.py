@@ -1,4 +1,4 @@
-"""Vocabularies: values, and words for WordPiece, by how often training uses them."""
+"""Vocabularies: values, and words for WordPiece, ordered by their counts in training."""
 
 import heapq
 from collections import Counter
@@ -12,75 +12,18 @@ from apache_beam.utils.windowed_value import WindowedValue
 from pipelines.transforms.records import Trained
 from tfrs_twotower import specs
 from tfrs_twotower.features.wordpiece_list import basic_tokenizer
-from tfrs_twotower.specs import Feature, TextFeature
 
-_BATCH = 512
-_MOST_COUNTED = 100_000
-Counted = tuple[tuple[str, str], int]
+_TEXTS_AT_ONCE = 512
+_MAX_WORDS_HELD = 100_000
 _LOOKED_UP = (specs.IdFeature, specs.CategoricalFeature, specs.MultiCategoricalFeature)
 Settings = tuple[int, int | None]
 """`min_count` and `max_size` of a vocabulary."""
-
-
-class CountWords(beam.PTransform):
-    """Turns `Trained` entities of one side into `((vocabulary, word), count)`."""
-
-    def __init__(self, features: Sequence[Feature]) -> None:
-        super().__init__()
-        self._texts = [
-            (place, feature.vocabulary_name, feature.lower_case)
-            for place, feature in enumerate(features)
-            if isinstance(feature, TextFeature) and feature.vocabulary_file is None
-        ]
-
-    def expand(self, trained: beam.PCollection) -> beam.PCollection:
-        """Counts words in each worker first, so that less is sent between workers."""
-        return trained | beam.ParDo(_CountBatches(self._texts))
-
-
-class _CountBatches(beam.DoFn):
-    def __init__(self, texts: Sequence[tuple[int, str, bool]]) -> None:
-        self._texts = texts
-
-    def setup(self) -> None:
-        self._tokenizers = {
-            lower_case: basic_tokenizer(lower_case) for _, _, lower_case in self._texts
-        }
-
-    def start_bundle(self) -> None:
-        self._waiting: dict[tuple[str, bool], list[str]] = {}
-        self._counts: Counter[tuple[str, str]] = Counter()
-
-    def process(self, trained: Trained) -> Iterator[Counted]:
-        for place, vocabulary, lower_case in self._texts:
-            waiting = self._waiting.setdefault((vocabulary, lower_case), [])
-            waiting.append(str(trained[1][place]))
-            if len(waiting) >= _BATCH:
-                self._count(vocabulary, lower_case)
-        if len(self._counts) >= _MOST_COUNTED:
-            yield from self._counts.items()
-            self._counts = Counter()
-
-    def finish_bundle(self) -> Iterable[Any]:
-        for vocabulary, lower_case in self._waiting:
-            self._count(vocabulary, lower_case)
-        window = GlobalWindow()
-        for item in self._counts.items():
-            yield WindowedValue(item, window.max_timestamp(), [window])
-
-    def _count(self, vocabulary: str, lower_case: bool) -> None:
-        waiting = self._waiting[vocabulary, lower_case]
-        if waiting:
-            words = self._tokenizers[lower_case].tokenize(waiting).flat_values.numpy()
-            counted = Counter(words.tolist())
-            self._counts.update(
-                {(vocabulary, word.decode("utf-8")): n for word, n in counted.items()}
-            )
-        waiting.clear()
+Counted = tuple[tuple[str, str], int]
+"""`(vocabulary, value or word)` and a count."""
 
 
 def value_vocabularies(spec: specs.FeatureSpec) -> dict[str, Settings]:
-    """Settings of the vocabularies of ids and categories, by name; hashed features have none."""
+    """Settings of the vocabularies of ids and categories, by name; a hashed feature has none."""
     return {
         feature.vocabulary_name: (feature.min_count, feature.max_size)
         for feature in (*spec.query.features, *spec.candidate.features)
@@ -113,9 +56,7 @@ class CountValues(beam.PTransform):
         return trained | beam.FlatMap(_values, self._counted)
 
 
-def _values(
-    trained: Trained, counted: Sequence[tuple[int, str]]
-) -> Iterator[tuple[tuple[str, str], int]]:
+def _values(trained: Trained, counted: Sequence[tuple[int, str]]) -> Iterator[Counted]:
     events, values, _ = trained
     for place, vocabulary in counted:
         value = values[place]
@@ -124,10 +65,67 @@ def _values(
                 yield (vocabulary, str(part)), events
 
 
+class CountWords(beam.PTransform):
+    """Turns `Trained` entities of one side into `((vocabulary, word), count)`."""
+
+    def __init__(self, features: Sequence[specs.Feature]) -> None:
+        super().__init__()
+        self._texts = [
+            (place, feature.vocabulary_name, feature.lower_case)
+            for place, feature in enumerate(features)
+            if isinstance(feature, specs.TextFeature) and feature.vocabulary_file is None
+        ]
+
+    def expand(self, trained: beam.PCollection) -> beam.PCollection:
+        """Counts words in each worker first, so that less is sent between workers."""
+        return trained | beam.ParDo(_CountBatches(self._texts))
+
+
+class _CountBatches(beam.DoFn):
+    def __init__(self, texts: Sequence[tuple[int, str, bool]]) -> None:
+        self._texts = texts
+
+    def setup(self) -> None:
+        self._tokenizers = {
+            lower_case: basic_tokenizer(lower_case) for _, _, lower_case in self._texts
+        }
+
+    def start_bundle(self) -> None:
+        self._waiting: dict[tuple[str, bool], list[str]] = {}
+        self._counts: Counter[tuple[str, str]] = Counter()
+
+    def process(self, trained: Trained) -> Iterator[Counted]:
+        for place, vocabulary, lower_case in self._texts:
+            waiting = self._waiting.setdefault((vocabulary, lower_case), [])
+            waiting.append(str(trained[1][place]))
+            if len(waiting) >= _TEXTS_AT_ONCE:
+                self._count(vocabulary, lower_case)
+        if len(self._counts) >= _MAX_WORDS_HELD:
+            yield from self._counts.items()
+            self._counts = Counter()
+
+    def finish_bundle(self) -> Iterable[Any]:
+        for vocabulary, lower_case in self._waiting:
+            self._count(vocabulary, lower_case)
+        window = GlobalWindow()
+        for item in self._counts.items():
+            yield WindowedValue(item, window.max_timestamp(), [window])
+
+    def _count(self, vocabulary: str, lower_case: bool) -> None:
+        waiting = self._waiting[vocabulary, lower_case]
+        if waiting:
+            words = self._tokenizers[lower_case].tokenize(waiting).flat_values.numpy()
+            counted = Counter(words.tolist())
+            self._counts.update(
+                {(vocabulary, word.decode("utf-8")): n for word, n in counted.items()}
+            )
+        waiting.clear()
+
+
 class SelectValues(beam.PTransform):
     """Turns `((vocabulary, value), count)` into output items, most frequent first, ties by value.
 
-    One worker sorts a vocabulary in memory, which suffices: the model has to hold it as well.
+    One worker sorts a vocabulary in memory; the model has to hold it in memory as well.
 
     Args:
         settings: `min_count` and `max_size` of each vocabulary.
@@ -151,7 +149,7 @@ class SelectValues(beam.PTransform):
 
 
 def _frequent(
-    counted: tuple[tuple[str, str], int], settings: dict[str, Settings]
+    counted: Counted, settings: dict[str, Settings]
 ) -> Iterator[tuple[str, tuple[int, str]]]:
     (vocabulary, value), count = counted
     if count >= settings[vocabulary][0]:

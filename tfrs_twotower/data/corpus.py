@@ -23,13 +23,13 @@ class Corpus:
     ids: NDArray[np.object_]
     """`[num_candidates]` str, sorted, distinct."""
     titles: NDArray[np.object_]
-    """`[num_candidates]` str; "" where the data has no title."""
+    """`[num_candidates]` str; "" in data without titles."""
     raw: dict[str, NDArray[Any]] = field(default_factory=dict)
     """Raw features as TensorFlow parsed them (strings are bytes), `[num_candidates]` or
-    `[num_candidates, width]`; empty where they were not read."""
+    `[num_candidates, width]`; empty if they were not read."""
     _vectors: FloatArray | None = None
     texts: Sequence[str] | None = None
-    """All text features of a candidate, joined; None where there are none or nothing needs them."""
+    """All text features of a candidate, joined; None without text features, or if not needed."""
 
     @classmethod
     def of(
@@ -50,7 +50,7 @@ class Corpus:
             where: they came from, for messages.
 
         Raises:
-            DataError: there is no candidate, an id is empty, not text or stands twice, a vector is
+            DataError: there is no candidate, an id is empty, not text or occurs twice, a vector is
                 not finite, or the lengths differ.
         """
         names = [id_.decode() if isinstance(id_, bytes) else id_ for id_ in ids]
@@ -106,7 +106,7 @@ class Corpus:
         return Corpus(self.ids[rows], self.titles[rows], raw, vectors, texts)
 
     def name(self, row: int) -> str:
-        """The title of a candidate, or its id where it has none."""
+        """The title of a candidate, or its id if it has no title."""
         return str(self.titles[row] or self.ids[row])
 
     def batches(self, batch_size: int) -> Iterable[dict[str, NDArray[Any]]]:
@@ -127,7 +127,7 @@ def checked_vectors(
         vectors: at least one.
         where: they came from, for messages.
         dim: the width that they must have; None is any.
-        ids: of the vectors, for messages.
+        ids: ids of the vectors, for messages.
 
     Raises:
         DataError: they are not a matrix of finite numbers, or of another width.
@@ -165,8 +165,8 @@ def _check_ids(ids: Sequence[Any], where: str) -> None:
             )
         if id_ in seen:
             raise DataError(
-                f"{where}: the id {id_!r} stands twice, again in record {place + 1}; every id must "
-                "stand once. Remove one of the two."
+                f"{where}: the id {id_!r} occurs twice, again in record {place + 1}; every id must "
+                "occur once. Remove one of the two."
             )
         seen.add(id_)
 

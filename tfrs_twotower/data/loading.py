@@ -1,4 +1,4 @@
-"""Reading artifacts: the corpus, the evaluated queries of a split, and their embeddings."""
+"""Reads artifacts: the corpus, the evaluated queries of a split, and the embeddings of both."""
 
 from collections.abc import Mapping
 from itertools import pairwise
@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import tensorflow as tf
@@ -20,7 +19,11 @@ from tfrs_twotower.ranking import FloatArray, GroundTruth, Ragged
 from tfrs_twotower.specs import Feature, FeatureSpec, TextFeature
 
 _BATCH_SIZE = 4096
-_GLOBS = {"validation": layout.VALIDATION_GLOB, "test": layout.TEST_GLOB}
+_QUERY_GLOBS = {"validation": layout.VALIDATION_GLOB, "test": layout.TEST_GLOB}
+_EMBEDDING_GLOBS = {
+    "validation": layout.VALIDATION_EMBEDDINGS_GLOB,
+    "test": layout.TEST_EMBEDDINGS_GLOB,
+}
 _BOOKKEEPING: dict[str, Any] = {
     "_query_id": tf.io.FixedLenFeature([], tf.string),
     "_timestamp": tf.io.FixedLenFeature([], tf.int64),
@@ -36,7 +39,7 @@ def load_corpus(preprocessed_dir: Path, spec: FeatureSpec) -> Corpus:
 
     Raises:
         MissingArtifact: there are no corpus shards.
-        CorruptArtifact: a candidate stands twice, or there is none.
+        CorruptArtifact: a candidate occurs twice, or there is none.
     """
     return parse_corpus(
         raw_inputs.read_records(preprocessed_dir, layout.CORPUS_GLOB), spec, preprocessed_dir
@@ -44,15 +47,15 @@ def load_corpus(preprocessed_dir: Path, spec: FeatureSpec) -> Corpus:
 
 
 def parse_corpus(records: tf.data.Dataset, spec: FeatureSpec, where: Path) -> Corpus:
-    """A corpus out of serialized candidates.
+    """Makes a corpus of serialized candidates.
 
     Args:
         records: one `tf.train.Example` for each candidate, in any order.
         spec: the feature spec.
-        where: they came from, for messages.
+        where: where the records came from, for messages.
 
     Raises:
-        CorruptArtifact: a candidate stands twice, or there is none.
+        CorruptArtifact: a candidate occurs twice, or there is none.
     """
     features = spec.candidate.features
     text = tf.io.FixedLenFeature([], tf.string)
@@ -67,13 +70,11 @@ def parse_corpus(records: tf.data.Dataset, spec: FeatureSpec, where: Path) -> Co
         raise CorruptArtifact(f"{where}: the corpus is empty. Run preprocess again.")
     columns = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
     ids, titles = (_decoded(columns.pop(name)) for name in ("_candidate_id", "_title"))
-    order = np.argsort(ids, kind="stable")
-    for first, second in pairwise(ids[order]):
-        if first == second:
-            raise CorruptArtifact(
-                f"{where}: the candidate {first!r} stands twice in the corpus. Run preprocess "
-                "again."
-            )
+    order, repeated = _sorted_ids(ids)
+    if repeated is not None:
+        raise CorruptArtifact(
+            f"{where}: the candidate {repeated!r} occurs twice in the corpus. Run preprocess again."
+        )
     raw = {name: values[order] for name, values in columns.items()}
     return Corpus(ids[order], titles[order], raw)
 
@@ -85,8 +86,8 @@ def load_query_set(
 
     Raises:
         MissingArtifact: there are no shards of the split.
-        CorruptArtifact: there is no query, a relevant candidate is not in the corpus, a query has
-            no relevant candidate, or has another number of gains.
+        CorruptArtifact: there is no query, a relevant candidate is not in the corpus, or a query
+            has no relevant candidate or not one gain for each.
         DataError: a relevant candidate has a gain of 0 or less.
     """
     where = f"{preprocessed_dir}, {split} split"
@@ -95,7 +96,9 @@ def load_query_set(
     columns: dict[str, list[NDArray[Any]]] = {feature.name: [] for feature in features}
     query_ids, timestamps, num_events = [], [], []
     lists: dict[str, list[NDArray[Any]]] = {"_relevant": [], "_gain": [], "_seen": []}
-    for serialized in raw_inputs.read_records(preprocessed_dir, _GLOBS[split]).batch(_BATCH_SIZE):
+    for serialized in raw_inputs.read_records(preprocessed_dir, _QUERY_GLOBS[split]).batch(
+        _BATCH_SIZE
+    ):
         parsed = tf.io.parse_example(serialized, parse)
         for name, value in raw_inputs.pad_raw(parsed, features).items():
             columns[name].append(value.numpy())
@@ -110,7 +113,7 @@ def load_query_set(
     order = np.argsort(ids, kind="stable")
     relevant = [corpus.row_of(lists["_relevant"][i]) for i in order]
     gains = [lists["_gain"][i] for i in order]
-    _check(ids[order], relevant, gains, where)
+    _check_relevant(ids[order], relevant, gains, where)
     try:
         truth = GroundTruth.from_lists(relevant, gains)
     except ValueError as cause:
@@ -131,14 +134,30 @@ def load_query_set(
     )
 
 
+def _check_relevant(
+    ids: NDArray[np.object_],
+    relevant: list[NDArray[np.int32]],
+    gains: list[NDArray[np.float32]],
+    where: str,
+) -> None:
+    for query_id, rows, query_gains in zip(ids, relevant, gains, strict=True):
+        if len(rows) == 0 or len(rows) != len(query_gains) or (rows < 0).any():
+            raise CorruptArtifact(
+                f"{where}: the query {query_id!r} has {len(rows)} relevant candidates "
+                f"({int((rows < 0).sum())} of them not in the corpus) and {len(query_gains)} "
+                "gains; it must have one or more in the corpus, each with a gain. Run preprocess "
+                "again."
+            )
+
+
 def joined_texts(
     raw: Mapping[str, NDArray[Any]], features: tuple[Feature, ...]
 ) -> list[str] | None:
-    """The values of the text features of each record, in the spec's order; None without any.
+    """Joins the text features of each record, in the spec's order; None without text features.
 
     Args:
         raw: raw features by name, `[num_records]` bytes each.
-        features: of the side that the records are of.
+        features: features of the records' side.
     """
     names = [feature.name for feature in features if isinstance(feature, TextFeature)]
     if not names:
@@ -150,29 +169,21 @@ def joined_texts(
     ]
 
 
-def _check(
-    ids: NDArray[np.object_],
-    relevant: list[NDArray[np.int32]],
-    gains: list[NDArray[np.float32]],
-    where: str,
-) -> None:
-    for query_id, rows, own in zip(ids, relevant, gains, strict=True):
-        if len(rows) == 0 or len(rows) != len(own) or (rows < 0).any():
-            raise CorruptArtifact(
-                f"{where}: the query {query_id!r} has {len(rows)} relevant candidates "
-                f"({int((rows < 0).sum())} of them not in the corpus) and {len(own)} gains; it "
-                "must have one or more in the corpus, each with a gain. Run preprocess again."
-            )
+def read_table(directory: Path, pattern: str) -> pa.Table:
+    """Reads all Parquet shards that match the pattern as one table, in shard order.
 
-
-def _decoded(values: NDArray[np.object_]) -> NDArray[np.object_]:
-    return strings([value.decode() for value in values.tolist()])
+    Raises:
+        MissingArtifact: there are no shards.
+    """
+    return pa.concat_tables(
+        [pq.read_table(path) for path in raw_inputs.find_shards(directory, pattern)]
+    )
 
 
 class Embeddings(NamedTuple):
     """Vectors of the evaluated queries of one split."""
 
-    ids: npt.NDArray[np.object_]
+    ids: NDArray[np.object_]
     """`[num_queries]` str, sorted, distinct."""
     vectors: FloatArray
     """`[num_queries, embedding_dim]`."""
@@ -183,9 +194,9 @@ def read_candidate_embeddings(directory: Path) -> Corpus:
 
     Raises:
         MissingArtifact: there are no shards.
-        CorruptArtifact: the corpus is empty, or a candidate stands twice.
+        CorruptArtifact: the corpus is empty, or a candidate occurs twice.
     """
-    columns = _read(directory, layout.CANDIDATE_EMBEDDINGS_GLOB, "candidate_id")
+    columns = _read_embeddings(directory, layout.CANDIDATE_EMBEDDINGS_GLOB, "candidate_id")
     if not len(columns["candidate_id"]):
         raise CorruptArtifact(f"{directory}: the corpus is empty. Run preprocess and embed again.")
     return Corpus(columns["candidate_id"], columns["title"], {}, columns["embedding"])
@@ -196,31 +207,35 @@ def read_query_embeddings(directory: Path, split: Literal["validation", "test"])
 
     Raises:
         MissingArtifact: there are no shards.
-        CorruptArtifact: a query stands twice.
+        CorruptArtifact: a query occurs twice.
     """
-    patterns = {
-        "validation": layout.VALIDATION_EMBEDDINGS_GLOB,
-        "test": layout.TEST_EMBEDDINGS_GLOB,
-    }
-    columns = _read(directory, patterns[split], "query_id")
+    columns = _read_embeddings(directory, _EMBEDDING_GLOBS[split], "query_id")
     return Embeddings(columns["query_id"], columns["embedding"])
 
 
-def _read(directory: Path, pattern: str, id_column: str) -> dict[str, npt.NDArray[Any]]:
+def _read_embeddings(directory: Path, pattern: str, id_column: str) -> dict[str, NDArray[Any]]:
     """The columns of all shards, in the order of the ids."""
-    table = pa.concat_tables(
-        [pq.read_table(path) for path in raw_inputs.find_shards(directory, pattern)]
-    )
-    columns: dict[str, npt.NDArray[Any]] = {
+    table = read_table(directory, pattern)
+    columns: dict[str, NDArray[Any]] = {
         name: table[name].to_numpy() for name in table.column_names if name != "embedding"
     }
     dim = table.schema.field("embedding").type.list_size
     flat = table["embedding"].combine_chunks().flatten()
     columns["embedding"] = flat.to_numpy(zero_copy_only=False).astype(np.float32).reshape(-1, dim)
-    order = np.argsort(columns[id_column], kind="stable")
-    for first, second in pairwise(columns[id_column][order]):
-        if first == second:
-            raise CorruptArtifact(
-                f"{directory}: {id_column} {first!r} stands twice. Run embed again."
-            )
+    order, repeated = _sorted_ids(columns[id_column])
+    if repeated is not None:
+        raise CorruptArtifact(
+            f"{directory}: {id_column} {repeated!r} occurs twice. Run embed again."
+        )
     return {name: values[order] for name, values in columns.items()}
+
+
+def _sorted_ids(ids: NDArray[np.object_]) -> tuple[NDArray[np.intp], str | None]:
+    """The order that sorts the ids, and an id that occurs twice, if there is one."""
+    order = np.argsort(ids, kind="stable")
+    repeated = next((first for first, second in pairwise(ids[order]) if first == second), None)
+    return order, repeated
+
+
+def _decoded(values: NDArray[np.object_]) -> NDArray[np.object_]:
+    return strings([value.decode() for value in values.tolist()])

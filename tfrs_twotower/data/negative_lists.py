@@ -1,9 +1,9 @@
 """The candidates that retrieval returns for the training examples, on disk.
 
-negatives/, for each phase P of training (`fit`; `refit` where the towers were trained twice):
+negatives/, for each phase P of training (`fit`; `refit` if the towers were trained twice):
     P-rows.npy     int32   [num_examples, depth]
     P-scores.npy   float32 [num_examples, 1 + depth]
-    P-teacher.npy  float32 [num_examples, 1 + depth], where there is a teacher
+    P-teacher.npy  float32 [num_examples, 1 + depth], with a teacher
 """
 
 from dataclasses import dataclass

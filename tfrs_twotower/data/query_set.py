@@ -29,20 +29,20 @@ class QuerySet:
     seen: Ragged
     """Candidates that the ranking of each query leaves out."""
     inputs: dict[str, NDArray[Any]] = field(default_factory=dict)
-    """What the query tower takes, by name: raw features at the split's cut-off, or tokens;
+    """Inputs of the query tower, by name: raw features at the split's cut-off, or tokens;
     `[num_queries]` or `[num_queries, width]`."""
     ids: NDArray[np.object_] = field(default_factory=lambda: np.zeros(0, object))
-    """`[num_queries]` str; empty where nothing needs them."""
+    """`[num_queries]` str; empty if nothing needs them."""
     split: str = ""
-    """`validation` or `test`; "" where the queries were made elsewhere."""
+    """`validation` or `test`; "" if the queries come from elsewhere."""
     num_events: NDArray[np.int64] = field(default_factory=_unknown)
-    """`[num_queries]` earlier events of the query; empty where they were not counted."""
+    """`[num_queries]` earlier events of the query; empty if they were not counted."""
     timestamps: NDArray[np.int64] = field(default_factory=_unknown)
-    """`[num_queries]` the cut-off in seconds, -1 or 0 where the data has no time."""
+    """`[num_queries]` the cut-off in seconds, -1 or 0 in data without time."""
     embeddings: FloatArray = field(default_factory=_not_embedded)
-    """`[num_queries, embedding_dim]`; empty where they were not read."""
+    """`[num_queries, embedding_dim]`; empty if they were not read."""
     texts: Sequence[str] | None = None
-    """All text features of a query, joined; None where there are none."""
+    """All text features of a query, joined; None without text features."""
     rankable: NDArray[np.bool_] | None = None
     """`[num_candidates]` candidates that may be ranked; None means all."""
 
@@ -58,7 +58,7 @@ class QuerySet:
 
         Args:
             corpus: the candidates.
-            inputs: what the query tower takes, in the order of `relevant`.
+            inputs: inputs of the query tower, in the order of `relevant`.
             relevant: candidate ids of each query, at least one.
             seen: candidate ids that each query's ranking leaves out; ids that the corpus does not
                 have are ignored. None leaves nothing out.

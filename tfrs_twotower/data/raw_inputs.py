@@ -16,7 +16,7 @@ _SHARD = re.compile(r"-(\d{5})-of-(\d{5})\.")
 
 
 def fixed_width(feature: specs.Feature) -> int | None:
-    """Second dimension of a feature's raw tensor; None where it has one value for each record."""
+    """Second dimension of a feature's raw tensor; None if it has one value for each record."""
     if isinstance(feature, specs.HistoryFeature):
         return feature.max_length
     if isinstance(feature, specs.MultiCategoricalFeature):
@@ -77,8 +77,8 @@ def example_parser(inputs: Mapping[str, tf.TensorSpec]) -> Callable[[tf.Tensor],
     """Makes the function from serialized tf.Examples `[batch]` to the raw batch of a tower.
 
     Args:
-        inputs: what the tower takes, as `raw_signature`: string, int64 or float32, `[None]` or
-            `[None, width]`. What an Example does not have becomes "", -1 or NaN.
+        inputs: inputs of the tower, as `raw_signature` gives them: string, int64 or float32,
+            `[None]` or `[None, width]`. A value that an Example lacks becomes "", -1 or NaN.
     """
     features = {name: _parsed(taken) for name, taken in inputs.items()}
 

@@ -23,15 +23,15 @@ class TrainingBatch(TypedDict):
 
     query: raw_inputs.RawBatch
     query_id: tf.Tensor
-    """string"""
+    """Id of the query, string."""
     candidate_id: tf.Tensor
-    """string"""
+    """Id of the positive candidate, string."""
     timestamp: tf.Tensor
-    """int64, seconds; 0 in data without time"""
+    """Time of the interaction in seconds, int64; 0 in data without time."""
     label: tf.Tensor
-    """float32"""
+    """Label of the interaction, float32."""
     weight: tf.Tensor
-    """float32"""
+    """Weight of the interaction in the loss, float32."""
 
 
 def parse_training_examples(serialized: tf.Tensor, spec: FeatureSpec) -> TrainingBatch:
@@ -127,7 +127,7 @@ def load_example_table(
     """Reads and tokenises all training examples.
 
     Args:
-        directory: of a preprocessed artifact.
+        directory: directory of a preprocessed artifact.
         spec: the feature spec.
         corpus: the artifact's corpus; gives the candidates' rows.
         tokenise: the query tower's `inputs`.

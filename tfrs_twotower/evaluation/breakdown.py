@@ -1,4 +1,4 @@
-"""What lies behind the means: parts of the test, stages of serving, the embeddings' shape."""
+"""Details behind the means: slices of the test, stages of serving, shape of the embeddings."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ class Slice:
 
     Attributes:
         name: key in the report.
-        title: what it is, in words.
+        title: description in words.
         keep: `[num_relevant_pairs]` whether a pair of the ground truth belongs to it.
     """
 
@@ -103,15 +103,15 @@ def describe_pool(
     num_bootstrap: int,
     seed: int,
 ) -> evaluation_document.Pool:
-    """What retrieval hands to the second stage, and how much of it comes through.
+    """Describes the pool that retrieval passes to the second stage, and what each stage keeps.
 
     Args:
         pool_recall: `[num_queries]` recall of the pool.
-        second_stage: what scores the pool again.
+        second_stage: the pre-ranker, which scores the pool again.
         stages: judged rankings of `retrieval` and `cascade`.
         ks: list lengths; those that hold the whole pool are left out.
-        num_bootstrap: resamples of the intervals.
-        seed: of the resamples.
+        num_bootstrap: number of resamples of the intervals.
+        seed: seed of the resamples.
 
     Returns:
         The pool, with `kept@K` of each stage so that its recall@K = recall of the pool x kept@K.
@@ -142,7 +142,7 @@ def describe_embeddings(
     k: int,
     seed: int,
 ) -> evaluation_document.EmbeddingSpace:
-    """The shape of both sides' embeddings, on at most 2,000 vectors of each.
+    """Measures the shape of both sides' embeddings, on at most 2,000 vectors of each.
 
     Args:
         queries: `[num_queries, embedding_dim]`.
@@ -150,7 +150,7 @@ def describe_embeddings(
         truth: relevant candidates of the queries.
         ranked: `[num_queries, K]` retrieval's lists.
         k: list length of hubness.
-        seed: of the samples.
+        seed: seed of the samples.
     """
     generator = np.random.default_rng(seed)
     pairs = sample(len(truth.gains), _SAMPLE, generator)
@@ -175,7 +175,7 @@ def describe_embeddings(
 
 
 def sample(population: int, size: int, generator: np.random.Generator) -> NDArray[np.int64]:
-    """Sorted positions, all of them where there are no more than `size`."""
+    """Sorted positions of a random sample; all positions if there are at most `size`."""
     if population <= size:
         return np.arange(population, dtype=np.int64)
     return np.sort(generator.choice(population, size, replace=False)).astype(np.int64)

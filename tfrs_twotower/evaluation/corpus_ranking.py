@@ -1,4 +1,4 @@
-"""Ranking the full corpus for every query, in one stage or two, in bounded memory."""
+"""Ranks the full corpus for every query, in one stage or two, in bounded memory."""
 
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol
@@ -36,7 +36,7 @@ def mask_scores(
     query_set: QuerySet,
     eligible: NDArray[np.bool_],
 ) -> NDArray[np.floating]:
-    """A copy of the scores, -inf at seen candidates and at those that may not be ranked."""
+    """A copy of the scores with -inf at seen candidates and at candidates that are not eligible."""
     masked = np.array(scores, copy=True)
     masked[:, ~eligible] = -np.inf
     seen = query_set.seen.take(queries)
@@ -52,7 +52,7 @@ def rank_corpus(
     Args:
         scorer: scores the whole corpus for a chunk of queries.
         query_set: the queries; their seen candidates are left out.
-        eligible: `[num_candidates]` whether it may be ranked.
+        eligible: `[num_candidates]` whether the candidate may be ranked.
         k: length of the lists.
 
     Returns:
@@ -98,7 +98,7 @@ class CascadeRanking(NamedTuple):
     """The lists of each stage of the cascade.
 
     Attributes:
-        retrieved: `[num_queries, k]` rows of retrieval, best first, -1 where there is none.
+        retrieved: `[num_queries, k]` rows of retrieval, best first, -1 at missing ranks.
         ranked: `[num_queries, k]` rows that are served, in the same form.
         pool_recall: `[num_queries]` recall of the pool that the second stage scores again; None
             without a second stage.
@@ -122,11 +122,11 @@ def rank_cascade(
     first `num_candidates` again and orders them by that score.
 
     Args:
-        scorer: of the retrieval stage.
+        scorer: scorer of the retrieval stage.
         query_set: the queries.
-        eligible: `[num_candidates]` whether it may be ranked.
+        eligible: `[num_candidates]` whether the candidate may be ranked.
         second_stage: the pre-ranker; None serves retrieval's lists.
-        k: length of the lists; where it exceeds the pool, the second stage's lists end in -1.
+        k: length of the lists; if it exceeds the pool, the second stage's lists end in -1.
     """
     if second_stage is None:
         retrieved = rank_corpus(scorer, query_set, eligible, k)

@@ -37,8 +37,8 @@ def evaluate(
         relevant: rows of each query's relevant candidates, none twice.
         seen: rows that each query's ranking leaves out, such as those it was trained on.
         ks: list lengths.
-        num_bootstrap: resamples of the intervals.
-        seed: of the resamples.
+        num_bootstrap: number of resamples of the intervals.
+        seed: seed of the resamples.
 
     Returns:
         `recall@K`, `hit_rate@K`, `precision@K`, `ndcg@K`, `mrr@K` and `map@K` for each K, defined

@@ -57,7 +57,7 @@ class SplitFacts:
     """How the interactions were split.
 
     Attributes:
-        kind: of the split.
+        kind: kind of the split.
         new_pairs_only: only pairs that the query had not before are relevant.
         known_queries_only: only queries with a training interaction are evaluated.
         known_candidates_only: only candidates with a training interaction are ranked.
@@ -96,11 +96,11 @@ class LogLine:
     """One line of a training log.
 
     Attributes:
-        step: of the optimizer; a refit counts from 0 again.
+        step: step of the optimizer; a refit counts from 0 again.
         losses: `loss`, the objective on training batches, and its terms.
         validation: metrics on validation queries; empty where the line measured none.
         phase: `fit`, or `refit` on training and validation interactions.
-        member: of the pre-ranker; 0 for retrieval.
+        member: member of the pre-ranker; 0 for retrieval.
     """
 
     step: float
@@ -146,8 +146,8 @@ class ReScorer(Protocol):
 
         Args:
             queries: `[chunk]` positions among the test queries.
-            rows: `[chunk, n]` of the corpus, -1 where there is no candidate.
-            scores: `[chunk, n]` of retrieval.
+            rows: `[chunk, n]` rows of the corpus, -1 for a missing candidate.
+            scores: `[chunk, n]` scores of retrieval.
         """
 
 
@@ -156,10 +156,10 @@ class SecondStage:
     """The pre-ranker of the cascade.
 
     Attributes:
-        num_candidates: how many retrieved candidates are scored again.
-        re_score: their final scores.
-        weights: of each feature in the final score, by its name.
-        training_log: of the pre-ranker's members.
+        num_candidates: number of retrieved candidates that are scored again.
+        re_score: gives their final scores.
+        weights: weight of each feature in the final score, by the feature's name.
+        training_log: log of the pre-ranker's members.
     """
 
     num_candidates: int
@@ -179,12 +179,12 @@ class EvaluationInputs:
         recent_counts: `[num_candidates]` those of its last days.
         log: all interactions.
         test: the queries that are reported, with unit embeddings, and texts if the spec has any.
-        validation: the queries that baselines are tuned on; None where there are none.
+        validation: the queries that baselines are tuned on; None without a validation split.
         eligible: `[num_candidates]` whether it may be ranked (`split.known_candidates_only`).
         split: how the interactions were split.
         training: what training could see.
-        index_quality: `quality.json` of the index; None where there is no index.
-        training_log: of the model.
+        index_quality: `quality.json` of the index; None without an index.
+        training_log: log of the model.
         timings: seconds of each stage that recorded them.
         second_stage: the pre-ranker; None where nothing ranks after retrieval.
     """

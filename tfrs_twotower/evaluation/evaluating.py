@@ -1,4 +1,4 @@
-"""The whole offline evaluation, from arrays to the report's document, and how it was made."""
+"""The whole offline evaluation, from arrays to the document of the report."""
 
 import hashlib
 from collections.abc import Callable
@@ -27,6 +27,7 @@ from tfrs_twotower.metrics import judge
 from tfrs_twotower.specs import SPLITS
 
 Progress = Callable[[str, float, float], None]
+"""Receives a description, the amount done, and the total amount."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +58,11 @@ def evaluate(
     Args:
         inputs: the evaluated data.
         config: list lengths, baselines, resamples.
-        seed: of resampling.
+        seed: seed of the resamples.
         refit: whether the model learned from validation too.
         recent_days: window of `recent_popularity`.
-        index_k: list length that the overlap is named after where there is no index.
-        progress: receives what is being done, how much of it is done, and of how much.
+        index_k: list length in the name of the overlap if there is no index.
+        progress: receives a description, the amount done, and the total amount.
     """
     ks = tuple(sorted(config.ks))
     baselines = fit_baselines(
@@ -92,7 +93,7 @@ def evaluate(
 
 @dataclass(frozen=True)
 class _Measuring:
-    """The rankings of all systems, to be measured."""
+    """Measures the rankings of all systems."""
 
     inputs: evaluated_data.EvaluationInputs
     config: EvaluateConfig
@@ -169,7 +170,7 @@ class _Measuring:
         return systems
 
     def pool(self) -> evaluation_document.Pool | None:
-        """What the second stage scores again; None without one."""
+        """The pool that the second stage scores again; None without a second stage."""
         if self.cascade.pool_recall is None or self.inputs.second_stage is None:
             return None
         return breakdown.describe_pool(
@@ -195,9 +196,9 @@ def describe_protocol(
     Args:
         inputs: the evaluated data.
         config: list lengths and resamples.
-        baselines: as they were fitted.
+        baselines: the fitted baselines.
         refit: whether the model learned from validation too.
-        seed: of the resamples.
+        seed: seed of the resamples.
     """
     split = inputs.split
     return evaluation_document.Protocol(
@@ -251,8 +252,8 @@ def describe_protocol(
 def judged_on(inputs: evaluated_data.EvaluationInputs) -> str:
     """Hash, 16 hex digits, of what systems are judged on: corpus, queries, truth, exclusions.
 
-    Figures of two evaluations can be compared only where their hashes are equal. Features do not
-    enter it, so models that read different ones can be compared.
+    Figures of two evaluations can be compared only if their hashes are equal. The hash does not
+    cover features, so models that read different features can be compared.
     """
     query_ids = np.array(list(inputs.test.ids), np.str_)
     order = np.argsort(query_ids)

@@ -22,14 +22,14 @@ class Figure(Part):
     ci95: tuple[Finite, Finite]
     """Lower and upper end of the interval."""
     queries: int
-    """How many queries the mean is over."""
+    """Number of queries that the mean is over."""
 
 
 class SliceFigures(Part):
     """Metrics on one part of the test."""
 
     title: str
-    """What the part is, in words."""
+    """Description of the part."""
     queries: int
     """Queries that have something relevant in the part."""
     relevant: int
@@ -48,7 +48,7 @@ class SystemFigures(Part):
 
 
 class Window(Part):
-    """The limits of the splits in seconds since 1970; null where there is no time."""
+    """The limits of the splits in seconds since 1970; null without times."""
 
     test_end: int | float | None
     """Latest test interaction."""
@@ -70,9 +70,9 @@ class BaselineSettings(Part):
     )
     """L2 weight (EASE)."""
     interactions: Literal["positive", "all"] | None = None
-    """What it learned from."""
+    """The interactions that it learned from."""
     counts: Literal["queries", "events"] | None = None
-    """What is counted (popularity)."""
+    """Whether queries or events are counted (popularity)."""
     days: float | None = None
     """Length of the window (recent_popularity)."""
     k1: float | None = None
@@ -95,11 +95,11 @@ class Protocol(Part):
     ks: tuple[int, ...]
     """List lengths, ascending."""
     judged_on: str
-    """Hash of corpus, queries, truth and exclusions: equal where figures can be compared."""
+    """Hash of corpus, queries, truth and exclusions: equal if figures can be compared."""
     split: Literal["temporal", "per_query_last", "given"]
     """How interactions were split."""
     window: Window | None
-    """Limits of the splits; null where preprocessing left none."""
+    """Limits of the splits; null if preprocessing wrote none."""
     interactions: dict[str, int]
     """Interactions of each split."""
     test_queries: int
@@ -147,14 +147,14 @@ class Protocol(Part):
 
 
 class LeakFinding(Part):
-    """One check of the leakage check that found something."""
+    """A check of the leakage check that is not passed."""
 
     check: str
     """Name of the check."""
     count: int
-    """How many cases it found."""
+    """Number of cases."""
     leak: bool
-    """Whether a single case makes the evaluation unbelievable; other findings are only noted."""
+    """Whether one case proves a leak; other findings are only noted."""
     message: str
     """What the cases are."""
 
@@ -163,15 +163,15 @@ class LeakageCheck(Part):
     """Signs that training saw what the test asks."""
 
     verdict: Literal["clean", "leaky"]
-    """`leaky` if a check that proves a leak found a case."""
+    """`leaky` if a check that proves a leak has a case."""
     findings: tuple[LeakFinding, ...]
-    """Checks that found something."""
+    """Checks with at least one case."""
     passed: tuple[str, ...]
-    """Names of the checks that found nothing."""
+    """Names of the checks without a case."""
 
 
 class Pool(PartWithLength):
-    """What retrieval hands to the second stage, and how much of it comes through."""
+    """The candidates that retrieval passes to the second stage, and what each stage keeps."""
 
     figure_at_length: ClassVar[str] = "recall"
     length: ClassVar[str] = "num_candidates"
@@ -196,9 +196,9 @@ class Funnel(PartWithLength):
     retrieval_exact: Metrics
     """Metrics of exact search over the full corpus."""
     ann_overlap: Finite | None
-    """Mean overlap@k of the index with exact search; null where there is no index."""
+    """Mean overlap@k of the index with exact search; null without an index."""
     pool: Pool | None
-    """What the second stage scores again; null where nothing ranks after retrieval."""
+    """What the second stage scores again; null if nothing ranks after retrieval."""
     cascade: Metrics
     """Metrics of what is served in the end."""
 
@@ -219,20 +219,20 @@ class PairedComparison(Part):
     p: Finite
     """Two-sided p of the randomisation test."""
     p_holm: Finite
-    """The same after Holm's correction over all entries."""
+    """`p` after Holm's correction over all entries."""
     p_t_test: Finite
     """Two-sided p of the paired t-test, uncorrected."""
     significant: bool
     """Whether `p_holm` is below .05."""
     test: str
-    """What `p` is from."""
+    """The test that gave `p`."""
 
 
 class Cloud(Part):
     """The embeddings of one side, or a sample of them."""
 
     vectors: int
-    """How many vectors were measured."""
+    """Number of vectors that were measured."""
     uniformity: Finite | None
     """Wang & Isola's uniformity; null for a single vector."""
     mean_cosine: Finite | None
@@ -253,13 +253,13 @@ class EmbeddingSpace(PartWithLength):
     embedding_dim: int
     """Width of the embeddings."""
     alignment: Finite | None
-    """Mean squared distance of relevant pairs; null where there are none."""
+    """Mean squared distance of relevant pairs; null without relevant pairs."""
     positive_cosine: Finite | None
-    """Mean cosine of relevant pairs; null where there are none."""
+    """Mean cosine of relevant pairs; null without relevant pairs."""
     centroid_distance: Finite
     """Distance between the mean query and the mean candidate."""
     hubness_skewness: Finite
-    """Skewness of how often candidates stand in retrieval's lists of k."""
+    """Skewness of the number of retrieval's lists of k that hold a candidate."""
     ideal_uniformity: Finite
     """Uniformity of points spread evenly over the sphere."""
     queries: Cloud

@@ -1,4 +1,4 @@
-"""Whether the evaluation can be believed: signs that training saw what the test asks."""
+"""The leakage check: looks for signs that training saw what the test asks."""
 
 from collections.abc import Iterable, Iterator, Sequence
 

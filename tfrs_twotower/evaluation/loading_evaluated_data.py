@@ -1,4 +1,4 @@
-"""Reading the data of an evaluation from artifacts on disk; nothing else here reads them."""
+"""Reads the data of an evaluation from artifacts on disk; no other module of the room does."""
 
 import json
 from dataclasses import replace
@@ -8,7 +8,6 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import tensorflow as tf
 from numpy.typing import NDArray
 
@@ -45,7 +44,7 @@ def load_inputs(
         layout: where the artifacts are.
         spec: the feature spec.
         timings: seconds of earlier stages.
-        with_pre_ranker: reads the pre-ranker too; without it the cascade is retrieval alone.
+        with_pre_ranker: reads the pre-ranker too; without it the cascade is retrieval only.
 
     Raises:
         ArtifactError: a file is missing, or the embeddings or the pre-ranker do not fit the data.
@@ -87,7 +86,7 @@ def load_inputs(
 
 
 def load_training_facts(preprocessed: Path, spec: FeatureSpec) -> evaluated_data.TrainingFacts:
-    """Reads training texts (where the query side has text and no history) and id vocabularies."""
+    """Reads training texts (if the query side has text and no history) and id vocabularies."""
     query_column = spec.queries.id if spec.queries is not None else spec.interactions.query_id
     return evaluated_data.TrainingFacts(
         query_texts=_training_texts(preprocessed, spec) if not spec.histories else None,
@@ -151,12 +150,6 @@ def _with_embeddings(
     )
 
 
-def _read_parquet(directory: Path, glob: str) -> pa.Table:
-    return pa.concat_tables(
-        [pq.read_table(path) for path in raw_inputs.find_shards(directory, glob)]
-    )
-
-
 def _vectors_of(
     embeddings: Corpus | loading.Embeddings, ids: list[str], where: str
 ) -> NDArray[np.float32]:
@@ -174,7 +167,7 @@ def _vectors_of(
 
 
 def _frequencies(directory: Path, ids: list[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    table = _read_parquet(directory, FREQUENCIES_GLOB)
+    table = loading.read_table(directory, FREQUENCIES_GLOB)
     places = pc.index_in(
         pa.array(ids, pa.string()), table["candidate_id"].combine_chunks().cast(pa.string())
     )
@@ -188,7 +181,7 @@ def _frequencies(directory: Path, ids: list[str]) -> tuple[NDArray[np.int64], ND
 
 
 def _interactions(directory: Path, ids: list[str]) -> evaluated_data.InteractionLog:
-    table = _read_parquet(directory, INTERACTIONS_GLOB)
+    table = loading.read_table(directory, INTERACTIONS_GLOB)
     rows = pc.index_in(
         table["candidate_id"].combine_chunks().cast(pa.string()), pa.array(ids, pa.string())
     )
@@ -211,18 +204,15 @@ def _interactions(directory: Path, ids: list[str]) -> evaluated_data.Interaction
 
 
 def _training_texts(preprocessed: Path, spec: FeatureSpec) -> list[str] | None:
-    features = [feature for feature in spec.query.features if isinstance(feature, TextFeature)]
+    features = tuple(feature for feature in spec.query.features if isinstance(feature, TextFeature))
     if not features:
         return None
     parse = raw_inputs.parse_spec(features)
     texts: list[str] = []
     for serialized in raw_inputs.read_records(preprocessed, TRAIN_GLOB).batch(_BATCH_SIZE):
         parsed = tf.io.parse_example(serialized, parse)
-        columns = [parsed[feature.name].numpy() for feature in features]
-        texts.extend(
-            " ".join(value.decode() for value in values if value)
-            for values in zip(*columns, strict=True)
-        )
+        raw = {name: values.numpy() for name, values in parsed.items()}
+        texts.extend(loading.joined_texts(raw, features) or ())
     return texts
 
 

@@ -23,9 +23,9 @@ class PreRankerScores:
         """Joins a pre-ranker with the test queries.
 
         Args:
-            pre_ranker: as it was loaded.
+            pre_ranker: the loaded pre-ranker.
             raw: features of all test queries, `[num_queries]` or `[num_queries, width]`.
-            directory: of the artifact, for messages.
+            directory: directory of the artifact, for messages.
         """
         self._pre_ranker = pre_ranker
         self._raw = raw
@@ -72,7 +72,7 @@ class PreRankerScores:
         )
 
     def _numbers_of_a_pair(self, heads: Sequence[tf.Tensor]) -> int:
-        """Of the largest member: a candidate's gathered heads, and every product of two heads."""
+        """Numbers of a pair in the largest member: gathered heads, and all products of heads."""
         candidate_heads = [member.candidate_heads.shape[1] for member in self._pre_ranker.members]
         if self._pre_ranker.linear is not None:
             candidate_heads.append(1)

@@ -1,6 +1,7 @@
-"""A system's judged ranking of the test queries: figures with intervals, tests between systems."""
+"""Evaluated systems: intervals and tests over queries, the figures of a system, comparisons."""
 
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +11,11 @@ from scipy import stats
 from tfrs_twotower.evaluation import evaluated_data, evaluation_document
 from tfrs_twotower.metrics import RANKING_METRICS, Judged, coverage, per_query, popularity_lift
 
-_CHUNK_NUMBERS = 8_000_000
 ALPHA = 0.05
+"""A corrected p below this is significant."""
 LEVEL = 0.95
+"""Coverage of the intervals."""
+_DRAWS_AT_ONCE = 8_000_000
 
 
 def bootstrap_sums(
@@ -22,8 +25,8 @@ def bootstrap_sums(
 
     Args:
         values: `[num_queries, num_columns]`.
-        num_resamples: how often.
-        seed: of the draws. The same draw serves all columns, so that differences stay paired.
+        num_resamples: number of resamples.
+        seed: seed of the draws. One draw serves all columns, so that differences stay paired.
 
     Returns:
         `[num_resamples, num_columns]`.
@@ -31,14 +34,19 @@ def bootstrap_sums(
     num_queries = len(values)
     generator = np.random.default_rng(seed)
     sums = np.zeros((num_resamples, values.shape[1]))
-    size = max(1, _CHUNK_NUMBERS // max(num_queries, 1))
-    for start in range(0, num_resamples, size):
-        count = min(size, num_resamples - start)
+    for start, count in _chunks(num_resamples, num_queries):
         drawn = generator.integers(0, num_queries, size=(count, num_queries))
         drawn += np.arange(count)[:, None] * num_queries
         weights = np.bincount(drawn.ravel(), minlength=count * num_queries)
         sums[start : start + count] = weights.reshape(count, num_queries).astype(float) @ values
     return sums
+
+
+def _chunks(num_repetitions: int, num_queries: int) -> Iterator[tuple[int, int]]:
+    """Start and length of the chunks of repetitions that are drawn at once, to bound memory."""
+    size = max(1, _DRAWS_AT_ONCE // max(num_queries, 1))
+    for start in range(0, num_repetitions, size):
+        yield start, min(size, num_repetitions - start)
 
 
 def mean_intervals(
@@ -48,8 +56,8 @@ def mean_intervals(
 
     Args:
         values: `[num_queries, num_columns]`, at least one query.
-        num_resamples: resamples of the bootstrap.
-        seed: of the draws.
+        num_resamples: number of resamples of the bootstrap.
+        seed: seed of the draws.
 
     Returns:
         `[2, num_columns]`: lower and upper ends.
@@ -75,7 +83,7 @@ def paired_t_test(differences: NDArray[np.float64]) -> NDArray[np.float64]:
     """Two-sided p of Student's paired t-test.
 
     Args:
-        differences: `[num_queries, num_pairs]` of one system minus the other.
+        differences: `[num_queries, num_pairs]`, one system minus the other.
 
     Returns:
         `[num_pairs]`; 1 where all differences are 0 or there are fewer than two queries.
@@ -83,7 +91,7 @@ def paired_t_test(differences: NDArray[np.float64]) -> NDArray[np.float64]:
     if len(differences) < 2:
         return np.ones(differences.shape[1])
     with warnings.catch_warnings():
-        # SciPy warns of differences that hardly vary; their p, which is next to 0, is right.
+        # SciPy warns about differences that hardly vary; their p, close to 0, is right.
         warnings.simplefilter("ignore", RuntimeWarning)
         p = stats.ttest_1samp(differences, 0.0).pvalue
     return np.where(np.isnan(p), 1.0, p)
@@ -98,8 +106,8 @@ def paired_randomisation(
 
     Args:
         differences: `[num_queries, num_pairs]`.
-        num_permutations: how often the signs are flipped.
-        seed: of the flips.
+        num_permutations: number of times that the signs are flipped.
+        seed: seed of the flips.
 
     Returns:
         `[num_pairs]`.
@@ -110,9 +118,7 @@ def paired_randomisation(
     # Sums of the same numbers in another order differ in the last bits.
     threshold = observed - 1e-9 * np.maximum(1.0, np.abs(differences).sum(axis=0))
     reached = np.zeros(differences.shape[1])
-    size = max(1, _CHUNK_NUMBERS // max(num_queries, 1))
-    for start in range(0, num_permutations, size):
-        count = min(size, num_permutations - start)
+    for _, count in _chunks(num_permutations, num_queries):
         signs = generator.integers(0, 2, size=(count, num_queries), dtype=np.int8) * 2.0 - 1.0
         reached += (np.abs(signs @ differences) >= threshold).sum(axis=0)
     return (1.0 + reached) / (1.0 + num_permutations)
@@ -133,12 +139,12 @@ def holm(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class SystemRun:
-    """The lists of one system.
+    """The rankings of one system.
 
     Attributes:
-        name: such as `retrieval` or `ease`.
+        name: name of the system, such as `retrieval` or `ease`.
         ranked: `[num_queries, K]` rows.
-        judged: the ranking against the ground truth.
+        judged: the ranking, judged by the ground truth.
     """
 
     name: str
@@ -149,15 +155,15 @@ class SystemRun:
 def key_metrics(ks: tuple[int, ...]) -> tuple[str, ...]:
     """The metrics of slices, comparisons and leaderboards.
 
-    They are the nDCG of the shortest list and the recall of the longer ones (of the only one, if
-    there is one): with ks 10, 20, 100 they are ndcg@10, recall@20, recall@100.
+    They are the nDCG of the shortest list and the recall of the longer ones, or of the only one:
+    for ks 10, 20, 100 they are ndcg@10, recall@20, recall@100.
     """
     shortest, *longer = sorted(ks)
     return (f"ndcg@{shortest}", *(f"recall@{k}" for k in longer or [shortest]))
 
 
 def tuning_metrics(ks: tuple[int, ...]) -> tuple[str, ...]:
-    """The nDCG of the shortest list and recall of the longest: their sum decides on validation."""
+    """The nDCG of the shortest list and the recall of the longest; their sum decides on tuning."""
     return (f"ndcg@{min(ks)}", f"recall@{max(ks)}")
 
 
@@ -170,7 +176,7 @@ def figure(mean: float, interval: NDArray[np.float64], queries: int) -> evaluati
 def figures_of(
     judged: Judged, names: tuple[str, ...], num_bootstrap: int, seed: int
 ) -> evaluation_document.Metrics:
-    """The named ranking metrics of a judged ranking; empty where there is no query."""
+    """The named ranking metrics of a judged ranking; empty without queries."""
     if len(judged) == 0:
         return {}
     values = np.stack([per_query(name, judged) for name in names], axis=1)
@@ -190,9 +196,9 @@ def system_metrics(
 ) -> evaluation_document.Metrics:
     """Every metric of one system at every list length.
 
-    `coverage@K` describes these very lists and is not a mean over sampled queries: its interval
-    is its value. `popularity_lift@K` is over the queries that have a profile, and is left out
-    where none has.
+    `coverage@K` describes these lists and is not a mean over sampled queries: its interval is its
+    value. `popularity_lift@K` is over the queries that have a profile, and is left out if there
+    are none.
     """
     names = tuple(f"{name}@{k}" for name in RANKING_METRICS for k in sorted(ks))
     metrics = figures_of(run.judged, names, num_bootstrap, seed)
@@ -217,17 +223,17 @@ def compare(
     num_resamples: int,
     seed: int,
 ) -> tuple[evaluation_document.PairedComparison, ...]:
-    """Paired differences over the same queries.
+    """Tests paired differences over the same queries.
 
     Every stage is compared with the stages after it and with every baseline, in every metric.
-    This whole list is the family that Holm's correction covers.
+    Holm's correction covers all these comparisons as one family.
 
     Args:
-        stages: of the model, the served one first: `cascade`, `retrieval`.
+        stages: stages of the model, the served one first: `cascade`, `retrieval`.
         baselines: the other systems.
         metrics: names such as `recall@20`.
-        num_resamples: of the tests and intervals.
-        seed: of the resamples.
+        num_resamples: number of resamples of the tests and intervals.
+        seed: seed of the resamples.
 
     Returns:
         One entry for each pair and metric: difference = a - b.
@@ -240,16 +246,13 @@ def compare(
     ]
     if not pairs or len(stages[0].judged) == 0:
         return ()
-    reached = {
+    values = {
         (run.name, metric): per_query(metric, run.judged)
         for run in (*stages, *baselines)
         for metric in metrics
     }
     differences = np.stack(
-        [
-            reached[stage.name, metric] - reached[other.name, metric]
-            for stage, other, metric in pairs
-        ],
+        [values[stage.name, metric] - values[other.name, metric] for stage, other, metric in pairs],
         axis=1,
     )
     p = paired_randomisation(differences, num_resamples, seed)

@@ -1,7 +1,7 @@
 """The base of the documents that the project writes for others to read, as JSON.
 
-Documents are frozen pydantic models whose fields are the keys of the file. What could not be
-computed is null; NaN and infinity, which JSON does not know, are refused.
+Documents are frozen pydantic models whose fields are the keys of the file. A value that
+could not be computed is null; NaN and infinity, which JSON does not have, are refused.
 """
 
 import json
@@ -33,7 +33,7 @@ class Part(BaseModel):
     )
 
     def as_json(self) -> dict[str, JsonValue]:
-        """The part as it stands in a file; keys that were not given are left out."""
+        """The part as it is written to a file, without keys that were not given."""
         return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
 
@@ -90,7 +90,7 @@ class Environment(Part):
     platform: str
     """Operating system and processor."""
     processors: int | None
-    """Number of processors; null where the system does not say."""
+    """Number of processors; null if the system does not say."""
     packages: dict[str, str]
     """Versions of the packages that figures may depend on."""
 

@@ -1,7 +1,6 @@
 """Vocabularies and statistics of features from a sample in memory.
 
-Preprocessing learns the same of whole tables. What is learned here serves towers that are built
-without tables.
+They serve towers that are built without tables; preprocessing learns the same from whole tables.
 """
 
 from collections import Counter
@@ -24,16 +23,16 @@ Sample = Mapping[str, Any]
 def learn_assets(
     declared: specs.FeatureDeclarations, *, query: Sample, candidate: Sample, root: Path = Path()
 ) -> Assets:
-    """Learns what towers need beside weights.
+    """Learns what towers need besides weights.
 
     Give training data only: a vocabulary or a mean is learned from data, as a weight is. A value
-    counts once for each record that holds it; an empty one is missing and counts nowhere.
+    counts once for each record that holds it; an empty value is missing and does not count.
 
     Args:
         declared: the features of both sides.
-        query: raw features by name, `[num_records]` or `[num_records, width]`, of queries.
-        candidate: the same of candidates.
-        root: where relative `vocabulary_file`s start.
+        query: raw features of queries by name, `[num_records]` or `[num_records, width]`.
+        candidate: raw features of candidates, in the same form.
+        root: directory where relative `vocabulary_file`s start.
 
     Returns:
         Vocabularies, most frequent value first, ties by value; WordPieces; means, deviations and

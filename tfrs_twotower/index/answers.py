@@ -1,4 +1,4 @@
-"""What every searcher does with its scores: leave out, order, complete to k places.
+"""Operations that all searchers share: ordering candidates, complete lists of k places, ids.
 
 Rows are int32 positions in the corpus; a place without a candidate has row -1 and the lowest
 float32. Lists are ordered by score descending, then row ascending.
@@ -41,7 +41,7 @@ class Search(Protocol):
         Args:
             embeddings: `[batch, embedding_dim]` float32.
             k: list length, at least 1.
-            excluded_rows: `[batch, n]` int32 rows that may not be returned; -1 is no row.
+            excluded_rows: `[batch, n]` int32 rows that may not be returned; -1 is not a row.
             permits: restricts of the same queries; None lets every candidate pass.
             ordered: False lets a list come in any order, for a caller that orders it anew.
 
@@ -66,14 +66,14 @@ def order(scores: tf.Tensor, rows: tf.Tensor, k: int) -> tuple[tf.Tensor, tf.Ten
 
     Args:
         scores: `[batch, n]`.
-        rows: `[batch, n]`, none twice in a line but -1.
+        rows: `[batch, n]`; only -1 may occur twice in a line.
         k: list length.
 
     Returns:
         Scores and rows `[batch, k]`.
     """
-    # One sort by both: a whole number that rises with the score (the magnitude in its bits with the
-    # sign that they say, so that -0 is 0), then the row, turned round.
+    # One sort by both: a key is an integer that rises with the score (the magnitude of its bits
+    # with its sign, so that -0 equals 0), minus the row.
     bits = tf.bitcast(scores, tf.int32)
     sign = tf.bitwise.right_shift(bits, 31)  # 0 or -1
     rising = ((bits & _ALL_BUT_SIGN) ^ sign) - sign
@@ -87,9 +87,9 @@ def order(scores: tf.Tensor, rows: tf.Tensor, k: int) -> tuple[tf.Tensor, tf.Ten
 
 def complete(scores: tf.Tensor, rows: tf.Tensor, k: int) -> tuple[tf.Tensor, tf.Tensor]:
     """Marks places without a candidate (or with a NaN) as missing and pads lists to k places."""
-    found = tf.logical_and(rows != MISSING_ROW, scores > LOWEST_SCORE)
-    scores = tf.where(found, scores, LOWEST_SCORE)
-    rows = tf.where(found, rows, MISSING_ROW)
+    returned = tf.logical_and(rows != MISSING_ROW, scores > LOWEST_SCORE)
+    scores = tf.where(returned, scores, LOWEST_SCORE)
+    rows = tf.where(returned, rows, MISSING_ROW)
     if scores.shape[1] != k:
         padding = [[0, 0], [0, k - tf.shape(scores)[1]]]
         scores = tf.pad(scores, padding, constant_values=LOWEST_SCORE)
@@ -99,7 +99,7 @@ def complete(scores: tf.Tensor, rows: tf.Tensor, k: int) -> tuple[tf.Tensor, tf.
 
 
 def contains(sorted_rows: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-    """Whether each row stands in its line of `sorted_rows`.
+    """Whether each row is in its line of `sorted_rows`.
 
     Args:
         sorted_rows: `[batch, n]` int32, ascending; n may be 0.
@@ -132,9 +132,9 @@ class CandidateIds(tf.Module):
 
         Args:
             ids: `[num_candidates]` strings or integers, in row order.
-            lookup_file: a text file of the same string ids, one a line. Given, the exported graph
-                carries it as an asset; else the table's keys are constants of the graph, which a
-                SavedModel limits to 2 GB.
+            lookup_file: a text file of the same string ids, one per line. The exported graph
+                carries the file as an asset; without it the table's keys are constants of the
+                graph, which a SavedModel limits to 2 GB.
         """
         super().__init__(name="candidate_ids")
         keys = tf.convert_to_tensor(ids)

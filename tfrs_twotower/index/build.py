@@ -23,11 +23,11 @@ from tfrs_twotower.index.sweep import choose, measure_overlap, sample_queries, s
 from tfrs_twotower.ranking.order import FloatArray
 
 MAX_EXCLUDED = 1000
-"""Exclusions of a query that a longer search makes up for, unless a bundle says otherwise."""
+"""Exclusions of a query that a longer search compensates, unless a bundle says otherwise."""
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedIndex:
     """A trained index whose search parameters are not chosen yet."""
 
     kind: Kind
@@ -35,15 +35,15 @@ class Trained:
     """The arrays that training produced."""
     grid: list[SearchParameters]
     """Search parameters to try, cheapest first."""
-    described: dict[str, Any]
-    """What it was trained with, for `quality.json`."""
+    training: dict[str, Any]
+    """Parameters of the training, for `quality.json`."""
 
     def search(self, vectors: FloatArray) -> partial_search.PartialSearch:
         """The search over the vectors that were trained on, with the cheapest parameters."""
         return make_search(self.kind, vectors, self.arrays, self.grid[0])
 
 
-def train(kind: Kind, vectors: FloatArray, config: IndexConfig) -> Trained:
+def train(kind: Kind, vectors: FloatArray, config: IndexConfig) -> TrainedIndex:
     """Trains an approximate index.
 
     Args:
@@ -59,12 +59,12 @@ def train(kind: Kind, vectors: FloatArray, config: IndexConfig) -> Trained:
         training = scann_training.training_parameters(config, num_candidates)
         arrays = scann_training.train_scann(vectors, training, min(config.k, num_candidates))
         grid = scann_training.search_grid(config, training, num_candidates)
-        return Trained(kind, arrays, grid, asdict(training))
+        return TrainedIndex(kind, arrays, grid, asdict(training))
     ivf = ivf_training(config, num_candidates)
     arrays = train_ivf(vectors, ivf.num_clusters, ivf.leaf_size)
     num_leaves = len(arrays["rows"])
     grid = ivf_grid(config, num_leaves, num_candidates)
-    return Trained(kind, arrays, grid, {**asdict(ivf), "num_leaves": num_leaves})
+    return TrainedIndex(kind, arrays, grid, {**asdict(ivf), "num_leaves": num_leaves})
 
 
 def make_search(
@@ -78,10 +78,10 @@ def make_search(
 
     Args:
         kind: `scann` or `ivf`.
-        vectors: those that the index was trained on.
-        arrays: those that training produced.
+        vectors: the vectors that the index was trained on.
+        arrays: the arrays that training produced.
         parameters: how much of the corpus one search looks at.
-        max_excluded: exclusions of a query that a longer search makes up for.
+        max_excluded: number of exclusions of a query that a longer search compensates.
     """
     searches = {"scann": scann_search.ScannSearch, "ivf": IvfSearch}
     return searches[kind](vectors, arrays, parameters, max_excluded=max_excluded)
@@ -117,7 +117,8 @@ def build_index(
         report: is called with a description, the steps done, and their total.
 
     Raises:
-        IndexQualityError: no search parameters reach `target_overlap`, or nothing to measure with.
+        IndexQualityError: no search parameters reach `target_overlap`, or there are no queries to
+            measure with.
         UnsupportedEnvironment: ScaNN is asked for and cannot be loaded.
     """
     kind = resolve_kind(config, len(vectors))
@@ -149,10 +150,10 @@ def build_index(
     )
     best = choose(measured, config.target_overlap)
     if best.overlap < config.target_overlap:
-        amounts = {key: value for key, value in asdict(best.parameters).items() if key != "k"}
+        tried = {key: value for key, value in asdict(best.parameters).items() if key != "k"}
         raise IndexQualityError(
             f"index: overlap@{k} with exact search is at most {best.overlap:.4f} "
-            f"({', '.join(f'{key}={value}' for key, value in amounts.items() if value)}, "
+            f"({', '.join(f'{key}={value}' for key, value in tried.items() if value)}, "
             f"{len(sample)} queries), the target is {config.target_overlap}. Leave "
             "index.num_leaves_to_search and index.num_reordering_candidates unset, or raise them; "
             "or lower index.target_overlap; or set index.kind: brute_force."
@@ -163,8 +164,8 @@ def build_index(
         best.overlap,
         config.target_overlap,
         len(sample),
-        {**trained.described, **asdict(best.parameters)},
-        [one.as_json() for one in measured],
+        {**trained.training, **asdict(best.parameters)},
+        [measurement.as_json() for measurement in measured],
         exact_p50_ms,
     )
     return BuiltIndex(vectors, quality, trained.arrays, best.parameters)
@@ -178,17 +179,17 @@ def _build_int8(
     vectors: FloatArray, sample: FloatArray, config: IndexConfig, exact_p50_ms: float
 ) -> BuiltIndex:
     k = min(config.k, len(vectors))
-    ask = _rows_function(
+    find_rows = _rows_function(
         exact_search.ExactSearch(exact_search.to_int8(vectors)), vectors.shape[1], k
     )
-    overlap = measure_overlap(ask, vectors, sample, k)
+    overlap = measure_overlap(find_rows, vectors, sample, k)
     if overlap < config.target_overlap:
         raise IndexQualityError(
             f"index: overlap@{k} of int8 vectors with float32 is {overlap:.4f} "
             f"({len(sample)} queries), the target is {config.target_overlap}. Set index.vectors: "
             "float32, or lower index.target_overlap."
         )
-    parameters = {"vectors": config.vectors, "p50_ms": median_ms(ask, sample)}
+    parameters = {"vectors": config.vectors, "p50_ms": median_ms(find_rows, sample)}
     quality = IndexQuality(
         "brute_force",
         k,
@@ -204,9 +205,9 @@ def _build_int8(
 def _rows_function(
     search: exact_search.ExactSearch, dim: int, k: int
 ) -> Callable[[tf.Tensor], tf.Tensor]:
-    ask: Callable[[tf.Tensor], tf.Tensor] = tf.function(
+    find_rows: Callable[[tf.Tensor], tf.Tensor] = tf.function(
         lambda embeddings: search.search(embeddings, k)[1],
         input_signature=[tf.TensorSpec([None, dim], tf.float32)],
         autograph=False,
     )
-    return ask
+    return find_rows

@@ -17,12 +17,12 @@ _CHUNKS_AT_ONCE = 2
 
 @dataclass(frozen=True)
 class Int8Vectors:
-    """Rounded vectors: row r stands for `values[r] * scales[r]`."""
+    """Rounded vectors: row r is `values[r] * scales[r]`."""
 
     values: npt.NDArray[np.int8]
     """`[num_candidates, embedding_dim]`, in row order."""
     scales: npt.NDArray[np.float32]
-    """`[num_candidates]`: what one step of the row is worth."""
+    """`[num_candidates]`: value of one step of the row."""
 
     def __len__(self) -> int:
         return len(self.values)
@@ -43,7 +43,7 @@ class ExactSearch(tf.Module):
     """Scores every candidate, in pieces of the corpus so that memory stays bounded.
 
     Excluded rows are masked before the best are taken, so any number of exclusions leaves a full
-    list while enough candidates remain. A piece is read in place: no code may gather from the
+    list while enough candidates remain. A piece is read in place: code must not gather from the
     variable `vectors` itself, because TensorFlow then copies it at every later read.
     """
 
@@ -115,7 +115,7 @@ class ExactSearch(tf.Module):
         ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             size = tf.minimum(self._chunk_rows, self.num_candidates - start)
             more = self._search_chunk(embeddings, k, excluded_rows, permits, start, size)
-            # Earlier chunks hold smaller rows and stand first, so top_k's ties stay in order.
+            # Earlier chunks hold smaller rows and come first, so top_k's ties stay in order.
             both = tf.concat([scores, more[0]], axis=1)
             scores, columns = tf.math.top_k(both, k)
             rows = tf.gather(tf.concat([rows, more[1]], axis=1), columns, batch_dims=1)

@@ -29,7 +29,7 @@ _QUERIES_AT_ONCE = 2
 
 @dataclass(frozen=True)
 class IvfTraining:
-    """What a partitioned index is trained with."""
+    """Parameters of the training of a partitioned index."""
 
     num_clusters: int
     """Clusters of k-means."""
@@ -102,7 +102,7 @@ def assign(vectors: FloatArray, centroids: FloatArray) -> npt.NDArray[np.int64]:
 def train_ivf(
     vectors: FloatArray, num_clusters: int, leaf_size: int
 ) -> dict[str, npt.NDArray[Any]]:
-    """Partitions vectors into leaves that are alike inside.
+    """Partitions vectors into leaves of similar vectors.
 
     Clusters come from k-means; one that holds more than a leaf does is cut across the direction
     of the member that is farthest from its mean.
@@ -165,10 +165,10 @@ class IvfSearch(partial_search.PartialSearch):
         """Arranges the vectors by leaf.
 
         Args:
-            vectors: `[num_candidates, embedding_dim]`, those that `trained` was trained on.
-            trained: arrays of `ivf_training.train_ivf`.
-            parameters: how many leaves to look at.
-            max_excluded: exclusions of a query that a longer search makes up for.
+            vectors: `[num_candidates, embedding_dim]`, the vectors that `trained` was trained on.
+            trained: arrays of `train_ivf`.
+            parameters: number of leaves to look at.
+            max_excluded: number of exclusions of a query that a longer search compensates.
         """
         super().__init__("ivf_search", exact_search.ExactSearch(vectors), parameters, max_excluded)
         rows, centroids = trained["rows"], trained["centroids"]
@@ -182,7 +182,7 @@ class IvfSearch(partial_search.PartialSearch):
     def near(
         self, embeddings: tf.Tensor, depth: tf.Tensor | int, parameters: quality.SearchParameters
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """See `PartialSearch.near`; looks at more leaves where their candidates would not do."""
+        """See `PartialSearch.near`; looks at more leaves if they hold too few candidates."""
         enough = -(-_LEAVES_PER_DEPTH * depth // self._leaf_size)
         num_leaves = tf.maximum(parameters.num_leaves_to_search, enough)
         num_leaves = tf.minimum(num_leaves, self._num_leaves)

@@ -12,10 +12,10 @@ from tfrs_twotower.index import answers, exact_search, quality, restricts
 from tfrs_twotower.ranking.order import LOWEST_SCORE, MISSING_ROW
 
 NO_NEIGHBOUR = float("-inf")
-"""A score of `near` in a place without a candidate."""
+"""Score that `near` gives a place without a candidate."""
 
 RESTRICTED_OVERSAMPLING = 4
-"""How much longer the list of neighbours is in a batch with restricts."""
+"""Factor by which the list of neighbours is longer in a batch with restricts."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,10 @@ class PartialSearch(tf.Module):
         """Keeps the parts that every approximate search has.
 
         Args:
-            name: of the module.
+            name: name of the module.
             exact: exact search over the same corpus.
             parameters: how much of the corpus one search looks at.
-            max_excluded: exclusions of a query that a longer list makes up for.
+            max_excluded: number of exclusions of a query that a longer list compensates.
         """
         super().__init__(name=name)
         self.exact = exact
@@ -181,8 +181,8 @@ def _is_unrestricted(
     embeddings: tf.Tensor, excluded_rows: tf.Tensor | None, permits: restricts.Permits | None
 ) -> tf.Tensor:
     """Whether a batch has queries, all of them finite, and none excludes or restricts anything."""
-    there = tf.shape(embeddings)[0] > 0
-    plain = tf.logical_and(there, tf.reduce_all(tf.math.is_finite(embeddings)))
+    has_queries = tf.shape(embeddings)[0] > 0
+    plain = tf.logical_and(has_queries, tf.reduce_all(tf.math.is_finite(embeddings)))
     if excluded_rows is not None:
         plain = tf.logical_and(plain, tf.reduce_all(excluded_rows == MISSING_ROW))
     if permits is not None:

@@ -36,13 +36,13 @@ class Permits:
     allowed: tf.Tensor
     """bool `[batch, 1 + num_tokens]`; `[batch, 1]` where nothing is restricted."""
     denied: tf.Tensor
-    """As `allowed`."""
+    """Tokens that `deny` names, in the shape of `allowed`."""
 
     def of_rows(self, rows: tf.Tensor) -> tf.Tensor:
         """Whether candidates pass.
 
         Args:
-            rows: int32 `[batch, r]`; -1 is no candidate and does not pass.
+            rows: int32 `[batch, r]`; -1 is not a candidate and does not pass.
 
         Returns:
             bool `[batch, r]`.
@@ -53,7 +53,7 @@ class Permits:
         def passes() -> tf.Tensor:
             return self._combined(
                 tf.shape(rows),
-                # Gathered from a variable itself, every later dense read of it would be a copy.
+                # If it gathered from the variable itself, every later dense read would copy it.
                 lambda column, table: tf.gather(
                     table, tf.gather(column.read_value(), safe), batch_dims=1
                 ),
@@ -83,7 +83,7 @@ class Permits:
     def _combined(
         self, shape: tf.Tensor, looked_up: Callable[[tf.Variable, tf.Tensor], tf.Tensor]
     ) -> tf.Tensor:
-        """`looked_up` gives, for a column and a table, what the table says of its tokens."""
+        """Combines the tables; `looked_up` gives a table's entries for the tokens of a column."""
         passes = tf.broadcast_to(~self.closed[:, None], shape)
         for feature, columns in enumerate(self.columns):
             allowed = tf.broadcast_to(~self.named_features[:, feature, None], shape)
@@ -99,8 +99,8 @@ class CandidateAttributes:
     """The values of every candidate, of each feature by which requests may restrict."""
 
     values: dict[str, npt.NDArray[np.object_]]
-    """By feature, bytes `[num_candidates]` or `[num_candidates, width]` in row order; b"" is no
-    value."""
+    """By feature, bytes `[num_candidates]` or `[num_candidates, width]` in row order; b"" is
+    a missing value."""
 
     @classmethod
     def of(
@@ -114,7 +114,7 @@ class CandidateAttributes:
         Args:
             raw: raw candidate features in row order, as `Corpus.raw`.
             features: the spec's candidate features.
-            names: those by which requests may restrict (`export.restricts`).
+            names: names of the features by which requests may restrict (`export.restricts`).
 
         Raises:
             ConfigError: there is no such feature, or its kind has no values to name.
@@ -137,8 +137,8 @@ class CandidateAttributes:
 class Attributes(tf.Module):
     """Candidate attributes in the graph.
 
-    Every token that a candidate has is numbered; a candidate's tokens stand in columns, as many a
-    feature as its longest list.
+    Every token that a candidate has is numbered; a candidate's tokens are stored in columns; a
+    feature has as many columns as its longest list has values.
     """
 
     def __init__(self, attributes: CandidateAttributes) -> None:

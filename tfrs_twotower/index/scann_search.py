@@ -56,10 +56,10 @@ def library_of(scann_ops: Any) -> Path:
 
 
 def avx2_flag(library: Path) -> ctypes.c_bool | None:
-    """ScaNN's own switch for its AVX2 kernels; None where a version of ScaNN has no such switch.
+    """ScaNN's own switch for its AVX2 kernels; None for a version of ScaNN without such a switch.
 
     Args:
-        library: the shared object of its operations, loaded before.
+        library: the shared object of its operations, which must be loaded.
     """
     try:
         return ctypes.c_bool.in_dll(ctypes.CDLL(str(library), os.RTLD_NOLOAD), _USES_AVX2)
@@ -68,7 +68,7 @@ def avx2_flag(library: Path) -> ctypes.c_bool | None:
 
 
 def _processor_features() -> frozenset[str]:
-    """Instruction sets that programs may use; empty where the system does not list them."""
+    """Instruction sets that programs may use; empty if the system does not list them."""
     try:
         lines = _PROCESSOR.read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:
@@ -91,10 +91,10 @@ class ScannSearch(partial_search.PartialSearch):
         """Puts trained arrays into variables.
 
         Args:
-            vectors: `[num_candidates, embedding_dim]`, those that `trained` was trained on.
+            vectors: `[num_candidates, embedding_dim]`, the vectors that `trained` was trained on.
             trained: arrays of `scann_training.train_scann`.
-            parameters: how much to look at.
-            max_excluded: exclusions of a query that a longer search makes up for.
+            parameters: how much of the corpus one search looks at.
+            max_excluded: number of exclusions of a query that a longer search compensates.
         """
         super().__init__(
             "scann_search", exact_search.ExactSearch(vectors), parameters, max_excluded

@@ -1,4 +1,4 @@
-"""Parameters of a ScaNN index, and training one into arrays that the same vectors always give."""
+"""Parameters of a ScaNN index, and its training into arrays; equal vectors give equal arrays."""
 
 import math
 from dataclasses import dataclass
@@ -31,24 +31,25 @@ TRAINED_TENSORS = (
     "int8_multipliers",
     "dp_norms",
 )
-"""Of ScaNN's tensors, those beside the vectors themselves."""
+"""ScaNN's tensors, without the vectors themselves."""
 _MIN_PARTITION = 10
 
 
 @dataclass(frozen=True)
 class TrainingParameters:
-    """What a ScaNN index is trained with."""
+    """Parameters of the training of a ScaNN index."""
 
     num_leaves: int | None
     """Partitions; None for no tree."""
     anisotropic_quantization_threshold: float
-    """T of Guo et al. 2020 (arXiv:1908.10396)."""
+    """Threshold above which quantisation weighs errors parallel to the vector more (T of Guo et al.
+    2020, arXiv:1908.10396)."""
 
 
 def cost(
     parameters: quality.SearchParameters, num_candidates: int, num_leaves: int | None
 ) -> float:
-    """Rough work of one search in hashed dot products; orders choices the same every time."""
+    """Estimated work of one search, in hashed dot products; unlike a time, it never varies."""
     share = (parameters.num_leaves_to_search or 1) / (num_leaves or 1)
     return share * num_candidates + _REORDERING_COST * (parameters.num_reordering_candidates or 0)
 
@@ -83,7 +84,7 @@ def search_grid(
         reordering = {factor * k for factor in factors}
     depths = sorted({min(max(depth, k), num_candidates) for depth in reordering})
     grid = [quality.SearchParameters(k, leaf, depth) for leaf in leaves for depth in depths]
-    return sorted(grid, key=lambda one: cost(one, num_candidates, num_leaves))
+    return sorted(grid, key=lambda choice: cost(choice, num_candidates, num_leaves))
 
 
 def train_scann(

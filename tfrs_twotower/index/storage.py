@@ -24,7 +24,7 @@ class Index:
     """A corpus and how it is searched."""
 
     corpus: Corpus
-    """With vectors."""
+    """The candidates, with vectors."""
     kind: quality.Kind
     trained: dict[str, npt.NDArray[Any]] | None = None
     """Arrays of the approximate search; None for exact search."""
@@ -38,7 +38,8 @@ class Index:
         """The index that was built from the vectors of a corpus.
 
         Raises:
-            ValueError: it was built from other vectors than the corpus has, or in another order.
+            ValueError: it was built from vectors other than those of the corpus, or in another
+                order.
         """
         if corpus.has_vectors and not np.array_equal(corpus.vectors, built.vectors):
             raise ValueError(
@@ -61,7 +62,7 @@ class Index:
         """The searcher of the index's own kind.
 
         Args:
-            max_excluded: exclusions that a longer approximate search makes up for.
+            max_excluded: number of exclusions that a longer approximate search compensates.
         """
         if self.trained is None or self.parameters is None:
             return ExactSearch(to_int8(self.vectors)) if self.int8 else self.exact_search()

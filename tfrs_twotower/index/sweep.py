@@ -16,7 +16,7 @@ _QUERIES_AT_ONCE = 256
 
 @dataclass(frozen=True)
 class Measured:
-    """One choice of search parameters and what it gave."""
+    """One choice of search parameters, with its measured overlap and time."""
 
     parameters: quality.SearchParameters
     overlap: float
@@ -48,7 +48,7 @@ def sweep(
         vectors: `[num_candidates, embedding_dim]` that it searches.
         grid: choices, all of one k.
         queries: `[num_queries, embedding_dim]`, at least one.
-        report: is told how many choices are done, of how many.
+        report: receives the number of measured choices and of all choices.
 
     Returns:
         One measurement for each choice, in the order of the grid.
@@ -56,7 +56,7 @@ def sweep(
     k = grid[0].k
     exact = exact_top_k(queries, vectors, k)[1]
     has_leaves = grid[0].num_leaves_to_search is not None
-    # One graph for all choices: how much is looked at is an input of it.
+    # One graph serves all choices, because the amounts are its inputs.
     ask = tf.function(
         lambda embeddings, leaves, reordered: index.search(
             embeddings,
@@ -83,8 +83,10 @@ def sweep(
     return measured
 
 
-def _answer(ask: Callable[..., tf.Tensor], amounts: tuple[Any, ...], one: tf.Tensor) -> tf.Tensor:
-    return ask(one, *amounts)
+def _answer(
+    ask: Callable[..., tf.Tensor], amounts: tuple[Any, ...], queries: tf.Tensor
+) -> tf.Tensor:
+    return ask(queries, *amounts)
 
 
 def measure_overlap(
@@ -110,9 +112,9 @@ def _rows(ask: Callable[[tf.Tensor], tf.Tensor], queries: FloatArray) -> RowArra
 def choose(measured: Sequence[Measured], target: float) -> Measured:
     """The cheapest choice that reaches the target, else the one with the most overlap.
 
-    Measured times play no part, so that the same vectors always give the same choice.
+    Measured times are not considered, so that the same vectors always give the same choice.
     """
-    for one in measured:
-        if one.overlap >= target:
-            return one
-    return max(measured, key=lambda one: one.overlap)
+    for choice in measured:
+        if choice.overlap >= target:
+            return choice
+    return max(measured, key=lambda choice: choice.overlap)

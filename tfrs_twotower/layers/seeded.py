@@ -1,4 +1,4 @@
-"""What depends on the seed: initial weights by name, and dropout in training."""
+"""Random numbers of the towers, from the seed of the run: initial weights and training dropout."""
 
 import zlib
 from collections.abc import Sequence
@@ -7,6 +7,11 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from tfrs_twotower.specs import UNKNOWN_ROW
+
+
+def _key(seed: int, name: str) -> list[int]:
+    """Two 32-bit numbers that start the random numbers of one name."""
+    return [seed & 0x7FFFFFFF, zlib.crc32(name.encode())]
 
 
 @dataclass(frozen=True)
@@ -25,8 +30,7 @@ class WeightMaker:
     ) -> tf.Variable:
         """A float32 variable of normal values; its first `zero_rows` rows are zero."""
         path = self.prefix + name
-        key = [self.seed & 0x7FFFFFFF, zlib.crc32(path.encode())]
-        value = tf.random.stateless_normal(shape, key, stddev=stddev)
+        value = tf.random.stateless_normal(shape, _key(self.seed, path), stddev=stddev)
         if zero_rows:
             value *= tf.cast(tf.range(shape[0]) >= zero_rows, value.dtype)[:, tf.newaxis]
         return tf.Variable(value, name=path)
@@ -62,13 +66,11 @@ class TrainingDropout(tf.Module):
         """Starts the random numbers.
 
         Args:
-            seed: of the run.
-            name: of the source; two sources of one seed draw different numbers.
+            seed: seed of the run.
+            name: name of the source; sources of different names draw different numbers.
         """
         super().__init__(name="dropout")
-        self._random = tf.random.Generator.from_seed(
-            [seed & 0x7FFFFFFF, zlib.crc32(name.encode()), 0], alg="philox"
-        )
+        self._random = tf.random.Generator.from_seed([*_key(seed, name), 0], alg="philox")
 
     def keep_mask(self, values: tf.Tensor, rate: float) -> tf.Tensor:
         """Boolean mask of the values' shape; each entry is False with probability `rate`."""

@@ -23,7 +23,7 @@ def correct_logits(
         temperature: divisor of the scores.
         sampling_probability: `[columns]`, > 0: probability, or expected number of occurrences, of
             the column's candidate in a batch. None omits the correction.
-        logq_strength: 1 is the unbiased correction, 0 is no correction.
+        logq_strength: 1 is the unbiased correction, 0 omits the correction.
 
     Returns:
         `[batch, columns]`, of the type of the scores.
@@ -162,7 +162,7 @@ def keep_hardest(
 
     Args:
         logits: `[batch, columns]`.
-        num_hard_negatives: how many negatives are kept, at least 1. If a row has fewer, all are
+        num_hard_negatives: number of negatives to keep, at least 1. If a row has fewer, all are
             kept; negatives with the same logit as the last one are kept too.
         positive_columns: `[batch]` int.
 

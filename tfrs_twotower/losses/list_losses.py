@@ -1,4 +1,4 @@
-"""Losses beside the in-batch softmax: of mined lists, and regularisers of DAT and IntTower."""
+"""Losses other than the in-batch softmax: losses of mined lists, regularisers of DAT, IntTower."""
 
 import numpy as np
 import tensorflow as tf
@@ -81,6 +81,16 @@ def listwise_kl(
     return tf.reduce_sum(probabilities * (log_t - log_s), axis=1)
 
 
+def _log_probabilities(logits: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
+    """Log-softmax over the present entries; absent entries get arbitrary finite values."""
+    filled = tf.where(present, logits, tf.zeros_like(logits))
+    empty = tf.logical_not(tf.reduce_any(present, axis=1, keepdims=True))
+    considered = tf.logical_or(present, empty)
+    lowest = tf.constant(-np.inf, logits.dtype)
+    total = log_sum_exp(tf.where(considered, filled, lowest))
+    return filled - total[:, tf.newaxis]
+
+
 def margin_mse(
     student: tf.Tensor, teacher: tf.Tensor, *, present: tf.Tensor | None = None
 ) -> tf.Tensor:
@@ -99,28 +109,18 @@ def margin_mse(
         `[batch]`; 0 for a list without a positive or without a negative.
     """
     surplus = student - tf.stop_gradient(tf.cast(teacher, student.dtype))
-    pairs = None
+    both_present = None
     if present is not None:
         surplus = tf.where(present, surplus, tf.zeros_like(surplus))
-        pairs = tf.logical_and(present[:, :1], present[:, 1:])
+        both_present = tf.logical_and(present[:, :1], present[:, 1:])
     # (s_0 - s_j) - (t_0 - t_j) = (s_0 - t_0) - (s_j - t_j).
-    return mean_of_present(tf.square(surplus[:, :1] - surplus[:, 1:]), pairs)
-
-
-def _log_probabilities(logits: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
-    """Log-softmax over the present entries; the others get finite values without a meaning."""
-    filled = tf.where(present, logits, tf.zeros_like(logits))
-    empty = tf.logical_not(tf.reduce_any(present, axis=1, keepdims=True))
-    considered = tf.logical_or(present, empty)
-    lowest = tf.constant(-np.inf, logits.dtype)
-    total = log_sum_exp(tf.where(considered, filled, lowest))
-    return filled - total[:, tf.newaxis]
+    return mean_of_present(tf.square(surplus[:, :1] - surplus[:, 1:]), both_present)
 
 
 def mimic(augmented: tf.Tensor, other: tf.Tensor, *, labels: tf.Tensor | None = None) -> tf.Tensor:
     """Squared distance to the other tower's output, for positive pairs only.
 
-    L_i = y_i ||a_i - sg(p_i)||^2, which for y in {0, 1} equals ||y a + (1 - y) sg(p) - sg(p)||^2 of
+    L_i = y_i ||a_i - sg(p_i)||^2, for y in {0, 1} equal to ||y a + (1 - y) sg(p) - sg(p)||^2 of
     Yu et al. (DLP-KDD 2021); sg stops the gradient. A query's vector imitates the embedding of its
     candidate, and a candidate's vector that of its query. With fixed towers the sum is smallest
     where the vector is the mean of the id's positives.
@@ -130,9 +130,10 @@ def mimic(augmented: tf.Tensor, other: tf.Tensor, *, labels: tf.Tensor | None = 
     their size.
 
     Args:
-        augmented: `[batch, dim]` a.
-        other: `[batch, dim]` p, the other tower's embeddings.
-        labels: `[batch]` y; all pairs are positive by default.
+        augmented: `[batch, dim]` augmented vectors, a in the equation.
+        other: `[batch, dim]` embeddings of the other tower, p in the equation.
+        labels: `[batch]` 1 for a positive pair, else 0, y in the equation; all pairs are positive
+            by default.
 
     Returns:
         `[batch]`, summed over the dimension.
@@ -154,8 +155,8 @@ def category_alignment(
     """Squared distances between the covariance of the largest category and those of the others.
 
     L = sum_i ||C(S_major) - C(S_i)||_F^2 (Yu et al., DLP-KDD 2021), where S_major is the category
-    with the most candidates; if several have as many, the one with the smallest id. The paper
-    leaves open what is decided here: C divides by n - 1; a candidate counts once however often it
+    with the most candidates; among equals, the one with the smallest id. The paper does not say
+    how to count; here C divides by n - 1; a candidate counts once however often it
     is in the batch, because repeated popular candidates would shrink the covariance; categories
     with a single candidate are left out.
 
@@ -174,12 +175,12 @@ def category_alignment(
     """
     embeddings, categories = _first_occurrences(embeddings, categories, rows)
     known = categories > UNKNOWN_ROW
-    sizes = tf.reduce_sum(_same(categories, embeddings.dtype), axis=1)
+    sizes = tf.reduce_sum(_same_category(categories, embeddings.dtype), axis=1)
     kept = known & (sizes > 1)
     embeddings = tf.boolean_mask(embeddings, kept)
     categories, sizes = tf.boolean_mask(categories, kept), tf.boolean_mask(sizes, kept)
-    same = _same(categories, embeddings.dtype)
-    centred = embeddings - tf.matmul(same / sizes[:, tf.newaxis], embeddings)
+    same_category = _same_category(categories, embeddings.dtype)
+    centred = embeddings - tf.matmul(same_category / sizes[:, tf.newaxis], embeddings)
     is_largest = tf.equal(sizes, tf.reduce_max(sizes))
     major = tf.reduce_min(tf.where(is_largest, categories, categories.dtype.max))
     in_major = tf.equal(categories, major)
@@ -191,7 +192,7 @@ def category_alignment(
     minor_mask = 1.0 - major_mask
     num_minor = tf.reduce_sum(minor_mask / sizes)
     of_major = _bilinear(major_mask, products, major_mask)
-    of_minor = _bilinear(minor_mask, products * same, minor_mask)
+    of_minor = _bilinear(minor_mask, products * same_category, minor_mask)
     loss = of_minor + num_minor * of_major - 2.0 * _bilinear(major_mask, products, minor_mask)
     if scale_by_dim:
         loss *= tf.cast(tf.shape(embeddings)[1], loss.dtype)
@@ -206,7 +207,7 @@ def _first_occurrences(
     return tf.gather(embeddings, first), tf.gather(categories, first)
 
 
-def _same(categories: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+def _same_category(categories: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     return tf.cast(categories[:, tf.newaxis] == categories[tf.newaxis, :], dtype)
 
 
@@ -231,7 +232,8 @@ def contrastive_interaction(
 
     Args:
         query_heads: `[batch, query_heads, head_dim]` of the last layer.
-        candidate_heads: `[columns, candidate_heads, head_dim]`, as many numbers in each row.
+        candidate_heads: `[columns, candidate_heads, head_dim]`, with the same number of values in
+            each row.
         temperature: divisor of the cosines.
         labels: `[batch]`, 1 for a positive pair, 0 for a pair whose candidate is only a negative
             of other queries; all pairs are positive by default.

@@ -75,20 +75,20 @@ class KnownPositives(tf.Module):
         ).to_sparse()
         distinct, candidate_of_column = tf.unique(column_rows)
         num_distinct = tf.size(distinct, tf.int64)
-        # Positives that are in no column share one additional number, after the others.
-        numbers = tf.tensor_scatter_nd_update(
+        # Positives that are in no column share one additional position, after the others.
+        positions = tf.tensor_scatter_nd_update(
             tf.fill([self._num_candidates], num_distinct),
             distinct[:, tf.newaxis],
             tf.range(num_distinct),
         )
-        numbers = tf.gather(numbers, positives.values)
-        # Candidates come first, because gathering whole rows is fast; then it is transposed.
+        positions = tf.gather(positions, positives.values)
+        # Candidates come first, because gathering whole rows is fast; the result is transposed.
         matches = tf.SparseTensor(
-            tf.stack([numbers, positives.indices[:, 0]], axis=1),
-            tf.fill(tf.shape(numbers), True),
+            tf.stack([positions, positives.indices[:, 0]], axis=1),
+            tf.fill(tf.shape(positions), True),
             tf.stack([num_distinct + 1, tf.size(distinct_queries, tf.int64)]),
         )
-        # Not validated: the additional number occurs many times, and the cells are not in order.
+        # Not validated: the additional position occurs many times, and the cells are not in order.
         matches = tf.sparse.to_dense(matches, validate_indices=False)
         matches = tf.transpose(tf.gather(matches, candidate_of_column))
         return tf.gather(matches, query_of_row)
@@ -99,7 +99,7 @@ class CrossBatchMemory(tf.Module):
 
     Embeddings drift slowly, so those of recent steps still serve as negatives (Wang et al., CVPR
     2020); they receive no gradient. The oldest are replaced first. The variables belong in the
-    checkpoint, and are useless after the weights of the towers are replaced.
+    checkpoint; they lose their meaning when the weights of the towers are replaced.
 
     Attributes:
         capacity: number of stored embeddings.
@@ -139,8 +139,8 @@ class CrossBatchMemory(tf.Module):
         """Replaces the oldest embeddings.
 
         Args:
-            embeddings: `[batch, embedding_dim]`, of all replicas. Of more than `capacity`
-                embeddings the last ones are kept.
+            embeddings: `[batch, embedding_dim]`, of all replicas. If they are more than
+                `capacity`, the last ones are kept.
             rows: `[batch]` int32, >= 0.
         """
         pushed = self._num_pushed + tf.cast(tf.shape(rows)[0], tf.int64)

@@ -1,4 +1,4 @@
-"""How often a candidate occurs in a batch: the p of the logQ correction.
+"""Expected occurrences of a candidate in a batch, for the logQ correction.
 
 Both sources give the *expected number of occurrences* of a candidate among the in-batch columns,
 `batch * q` for a share q of the training examples. A common factor cancels in the softmax, so
@@ -127,9 +127,9 @@ def mixed_expectation(in_batch: tf.Tensor, *, num_uniform: int, num_candidates: 
     corrected by log E_j. This is Q* of Yang et al. (WWW 2020), up to the factor B + B'.
 
     Args:
-        in_batch: `[columns]` B q_j.
-        num_uniform: B'.
-        num_candidates: N.
+        in_batch: `[columns]` expected occurrences among the in-batch columns, B q_j.
+        num_uniform: number of uniform columns, B'.
+        num_candidates: size of the corpus, N.
 
     Returns:
         `[columns]` float32.
@@ -141,7 +141,7 @@ def uniform_rows(num_uniform: int, num_candidates: int, *, seed: tf.Tensor) -> t
     """Draws rows of the corpus uniformly, with replacement.
 
     Args:
-        num_uniform: how many.
+        num_uniform: number of uniform draws.
         num_candidates: size of the corpus.
         seed: `[2]` int32; the same seed gives the same rows.
 

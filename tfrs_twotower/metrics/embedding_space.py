@@ -67,7 +67,7 @@ def mean_cosine(vectors: NDArray[np.floating]) -> float:
 
 
 def hubness(ranked: NDArray[np.integer], k: int, num_candidates: int) -> float:
-    """Skewness of how often each candidate stands in a list of k (Radovanovic et al. 2010)."""
+    """Skewness of the number of lists of k that hold a candidate (Radovanovic et al. 2010)."""
     rows = ranked[:, :k]
     counts = np.bincount(rows[rows >= 0], minlength=num_candidates).astype(np.float64)
     centred = counts - counts.mean()
@@ -90,7 +90,7 @@ def embedding_health(
         queries: `[num_queries, embedding_dim]`.
         candidates: `[num_candidates, embedding_dim]`, at least 2.
         positives: `[num_queries]` row of one relevant candidate of each query.
-        seed: of the sample.
+        seed: seed of the sample.
 
     Returns:
         `mean_norm` of the candidates; `mean_cosine` of random candidate pairs (0 is ideal, 1 is a

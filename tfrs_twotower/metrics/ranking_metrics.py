@@ -1,4 +1,4 @@
-"""Ranking metrics: a ranking looked up in its ground truth, and `(judged, k) -> [num_queries]`."""
+"""Ranking metrics: rankings judged by their ground truth, measures of accuracy, and of exposure."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -89,6 +89,7 @@ def _ideal(truth: GroundTruth, width: int) -> NDArray[np.float64]:
 
 
 RankingMetric = Callable[[Judged, int], NDArray[np.float64]]
+"""Takes judged rankings and k; returns `[num_queries]` values."""
 
 
 def recall(judged: Judged, k: int) -> NDArray[np.float64]:
@@ -130,7 +131,7 @@ def ndcg(judged: Judged, k: int) -> NDArray[np.float64]:
     Returns:
         `[num_queries]`; 0 for an empty query.
     """
-    judged.hits(k)
+    judged.hits(k)  # refuses a k beyond the judged lists
     discount = 1.0 / np.log2(np.arange(2, k + 2))
     gained = judged.gains[:, :k] @ discount
     ideal = judged.ideal_gains[:, :k] @ discount

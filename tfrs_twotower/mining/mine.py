@@ -1,4 +1,4 @@
-"""Mining: what retrieval returns for training examples, positives left out, as lists on disk."""
+"""Mining: writes what retrieval returns for each training example, without known positives."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -55,8 +55,8 @@ class PositiveFreeRetrieval:
             tokens: Tokens, positives: tf.Tensor, excluded: tf.Tensor
         ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             embeddings = towers.query.embed_tokens(tokens, training=False)
-            own = tf.reduce_sum(embeddings * tf.gather(corpus, positives), axis=1)
-            return own, *search.search(embeddings, depth, excluded)
+            positive_scores = tf.reduce_sum(embeddings * tf.gather(corpus, positives), axis=1)
+            return positive_scores, *search.search(embeddings, depth, excluded)
 
         self._retrieve = tf.function(retrieve, autograph=False, reduce_retracing=True)
 
@@ -69,7 +69,7 @@ class PositiveFreeRetrieval:
         """Retrieves the lists of some examples.
 
         Args:
-            tokens: `[batch, ...]` of the query tower, by name.
+            tokens: `[batch, ...]` inputs of the query tower, by name.
             positives: `[batch]` corpus row of each example's positive.
             known_positives: one list of rows for each example; these rows are left out.
 
@@ -77,7 +77,7 @@ class PositiveFreeRetrieval:
             Rows `[batch, depth]`, by score descending, then row ascending, -1 at the end of a short
             list; scores `[batch, 1 + depth]` of the positive and of the rows, 0 at missing rows.
         """
-        own, scores, positions = self._retrieve(
+        positive_scores, scores, positions = self._retrieve(
             {name: tf.constant(values) for name, values in tokens.items()},
             tf.constant(positives, tf.int32),
             tf.constant(_padded(known_positives, self._position_of_row)),
@@ -86,7 +86,16 @@ class PositiveFreeRetrieval:
         present = positions >= 0
         rows = np.where(present, self._rows[np.maximum(positions, 0)], np.int32(-1))
         scores = np.where(present, scores.numpy(), np.float32(0.0))
-        return rows, np.concatenate([own.numpy()[:, None], scores], axis=1)
+        return rows, np.concatenate([positive_scores.numpy()[:, None], scores], axis=1)
+
+
+def _padded(lists: Ragged, position_of_row: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Returns `[len(lists), longest]` positions of the listed rows, padded with -1."""
+    lengths = lists.lengths
+    inside = np.arange(lengths.max(initial=0)) < lengths[:, None]
+    padded = np.full(inside.shape, -1, np.int32)
+    padded[inside] = position_of_row[lists.values]
+    return padded
 
 
 def embed_corpus(
@@ -121,15 +130,6 @@ def embed_corpus(
     return vectors
 
 
-def _padded(lists: Ragged, position_of_row: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Returns `[len(lists), longest]` positions of the listed rows, padded with -1."""
-    lengths = lists.lengths
-    inside = np.arange(lengths.max(initial=0)) < lengths[:, None]
-    padded = np.full(inside.shape, -1, np.int32)
-    padded[inside] = position_of_row[lists.values]
-    return padded
-
-
 @dataclass(frozen=True)
 class MinedPhase:
     """Facts about the lists of one phase.
@@ -158,7 +158,7 @@ def mine(
     output_dir: Path,
     progress: Progress,
 ) -> list[MinedPhase]:
-    """Writes the lists of every phase (files: `tfrs_twotower.data.negative_lists`).
+    """Writes the lists of every phase, in the format of `tfrs_twotower.data.negative_lists`.
 
     The lists of `fit` come from towers that were not trained on the validation window, those of
     `refit` from the final towers. The list of an example leaves out all positives of its query in
@@ -265,6 +265,6 @@ def _ranks(
     positives: NDArray[np.int32], rows: NDArray[np.int32], scores: NDArray[np.float32]
 ) -> NDArray[np.int64]:
     """Returns the rank that each positive would have on its list, from 1; depth + 1 if none."""
-    own, others = scores[:, :1], scores[:, 1:]
-    ahead = (others > own) | ((others == own) & (rows < positives[:, None]))
+    positive, others = scores[:, :1], scores[:, 1:]
+    ahead = (others > positive) | ((others == positive) & (rows < positives[:, None]))
     return 1 + (ahead & (rows >= 0)).sum(axis=1)

@@ -31,7 +31,7 @@ class Side(Document):
 
 
 class FeatureDeclarations(Protocol):
-    """What towers are built from: a `FeatureSpec`, or `TowerFeatures`."""
+    """The features that towers are built from: a `FeatureSpec`, or `TowerFeatures`."""
 
     @property
     def query(self) -> Side:
@@ -51,7 +51,7 @@ class FeatureDeclarations(Protocol):
 
 
 class TowerFeatures(Document):
-    """The features of two towers, and nothing about the tables they come from."""
+    """The features of two towers, without the tables they come from."""
 
     query: Side
     """The query tower's inputs."""
@@ -102,7 +102,7 @@ def declare_features(
             candidate's only one.
 
     Raises:
-        ValueError: a name stands twice or is reserved, or the features do not fit together.
+        ValueError: a name occurs twice or is reserved, or the features do not fit together.
     """
     return TowerFeatures(
         query=Side(features=tuple(query)),
@@ -120,7 +120,7 @@ def check_sides(declared: FeatureDeclarations) -> None:
     """Checks what both sides must fulfil, wherever they are declared.
 
     Raises:
-        ValueError: a name stands twice or is reserved, a history has nothing to be looked up in,
+        ValueError: a name occurs twice or is reserved, a history has nothing to be looked up in,
             or features of one vocabulary disagree about it.
     """
     for side_name, side in (("query", declared.query), ("candidate", declared.candidate)):

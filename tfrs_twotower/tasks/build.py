@@ -41,7 +41,7 @@ def build_retrieval_task(softmax: SoftmaxConfig) -> RetrievalTask:
 def build_terms(
     fitting: FittingConfig, model: ModelConfig, towers: Towers, retrieval: RetrievalTask
 ) -> list[Term]:
-    """Builds the terms beside the retrieval softmax.
+    """Builds the terms besides the retrieval softmax.
 
     DAT gets its mimic terms, and IntTower its interaction term, with default weights if the config
     does not mention them.

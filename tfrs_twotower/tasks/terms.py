@@ -1,4 +1,4 @@
-"""Terms beside retrieval (DANCE, DAT, CIR, FE-Block), and the task of mined lists."""
+"""Terms of the objective besides retrieval (DANCE, DAT, CIR, FE-Block), and of mined lists."""
 
 from typing import Literal
 
@@ -21,7 +21,7 @@ class DualTerm:
     """Cross entropy of the positive's query against other queries (Li et al., ICTIR 2021).
 
     Together with the retrieval softmax it makes the symmetric loss: transposing the scores swaps
-    the two terms. Queries of which the candidate is also a positive do not count as negatives.
+    the two terms. Other queries that share the positive do not count as negatives.
     """
 
     name = "dual"
@@ -59,10 +59,10 @@ class MimicTerm:
 
 
 class CategoryAlignmentTerm:
-    """Draws the covariances of categories to that of the largest (Yu et al., DLP-KDD 2021).
+    """Pulls the covariances of categories towards the largest one's (Yu et al., DLP-KDD 2021).
 
-    The loss is one number for the whole global batch. Every row carries it, so that the mean over
-    the rows is this number.
+    The loss is one number for the whole global batch. It is repeated for every row, so that the
+    mean over the rows equals it.
     """
 
     name = "category_alignment"
@@ -157,8 +157,8 @@ class PreRankingTask(keras.layers.Layer, tfrs.tasks.Task):
         """Makes the task.
 
         Args:
-            kind: the loss, and the name of the term in the log.
-            weight: of the term.
+            kind: the loss, which is also the name of the term in the log.
+            weight: weight of the term.
             teacher_temperature: divisor of the teacher's scores.
         """
         super().__init__(name=kind, dtype="float32")
@@ -172,10 +172,10 @@ class PreRankingTask(keras.layers.Layer, tfrs.tasks.Task):
         Raises:
             ValueError: the batch has no lists, or the loss needs a teacher and the batch has none.
         """
-        listed = batch.mined
-        if listed is None:
+        mined = batch.mined
+        if mined is None:
             raise ValueError(f"{self._kind} needs mined lists, and the batch has none")
-        return self.losses_per_list(listed.logits, present=listed.present, teacher=listed.teacher)
+        return self.losses_per_list(mined.logits, present=mined.present, teacher=mined.teacher)
 
     def losses_per_list(
         self,
@@ -195,7 +195,7 @@ class PreRankingTask(keras.layers.Layer, tfrs.tasks.Task):
             `[batch]`.
 
         Raises:
-            ValueError: the loss distils, and there is no teacher.
+            ValueError: the loss distils from a teacher, and no teacher's scores are given.
         """
         if self._kind == "list_softmax":
             hidden = None if present is None else tf.logical_not(present)

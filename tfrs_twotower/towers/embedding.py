@@ -1,4 +1,4 @@
-"""Embeds records with a tower, in memory; the Beam stage calls the same function of a batch."""
+"""Embeds records in memory with a tower; the Beam stage embeds its batches with the same class."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -57,7 +57,7 @@ def embed(
             `[batch, embedding_dim]`.
         features: `[num_records, ...]`, in the form that the tower takes: by name, or one array.
             Numbers with a fraction are passed on as float32.
-        batch_size: records of one forward pass.
+        batch_size: number of records in one forward pass.
 
     Returns:
         `[num_records, embedding_dim]` float32, in the order of the records.

@@ -1,7 +1,7 @@
-"""Two towers of any make: what is asked of them, and own Keras models or modules as such towers.
+"""The protocol of two towers, and the adapters of Keras models and modules to it.
 
-Everything behind training asks no more of towers than `TwoTowers`: embedding, indexing, bundles.
-`TowerPair` makes it of two models; the towers that `build_towers` makes fulfil it as they are.
+Embedding, indexing and bundles need nothing of towers but `TwoTowers`. `TowerPair` makes one of two
+models; the towers of `build_towers` implement it themselves.
 """
 
 import inspect
@@ -23,18 +23,19 @@ Signature: TypeAlias = Mapping[str, tf.TensorSpec]
 
 @runtime_checkable
 class TwoTowers(Protocol):
-    """A query tower and a candidate tower that embed into one space: four attributes of any object.
+    """A query tower and a candidate tower that embed into one space, with their inputs.
 
-    A tower is a Keras model, a `tf.Module`, or another callable that tracks its variables: only
-    then are its weights found. It is called with a dict of tensors, one for each of its inputs, and
-    returns `[batch, embedding_dim]`. The score of a pair is the inner product of its embeddings;
-    nothing normalises them.
+    A tower is a Keras model, a `tf.Module`, or another callable that tracks its variables, because
+    training takes its weights from there. It is called with a dict of tensors, one for each of its
+    inputs, and returns `[batch, embedding_dim]`. The score of a pair is the inner product of its
+    embeddings; nothing normalises them.
 
-    A bundle also asks that inputs are `[None]` or `[None, width]`, of type string, int64 or
-    float32, under names of ASCII Python variables; what a request does not give arrives as "", -1
-    or NaN.
+    A bundle also requires inputs that are `[None]` or `[None, width]`, of type string, int64 or
+    float32, with names that are ASCII Python variables; an input that a request does not give
+    arrives as "", -1 or NaN.
 
-    `TowerPair` is such an object, for towers that lie apart or take a tensor instead of a dict.
+    `TowerPair` is such an object, for two separate models, or models that take a tensor instead of
+    a dict.
     """
 
     @property
@@ -43,15 +44,15 @@ class TwoTowers(Protocol):
 
     @property
     def candidate_tower(self) -> Any:
-        """Embeds candidates; None where candidates come as vectors, which cannot be trained."""
+        """Embeds candidates; None if candidates are given as vectors, which cannot be trained."""
 
     @property
     def query_inputs(self) -> Signature:
-        """What `query_tower` takes."""
+        """Inputs of `query_tower`."""
 
     @property
     def candidate_inputs(self) -> Signature:
-        """What `candidate_tower` takes; empty without one."""
+        """Inputs of `candidate_tower`; empty without a candidate tower."""
 
 
 class TowerPair(tf.Module):
@@ -65,14 +66,14 @@ class TowerPair(tf.Module):
         query_inputs: Signature | tf.TensorSpec,
         candidate_inputs: Signature | tf.TensorSpec | None = None,
     ) -> None:
-        """Keeps both towers and what they take.
+        """Keeps both towers and their inputs.
 
         Args:
             query_tower: embeds queries.
-            candidate_tower: embeds candidates; None where their vectors are given.
-            query_inputs: what `query_tower` takes: a dict of named tensors, or one tensor. One
+            candidate_tower: embeds candidates; None if their vectors are given.
+            query_inputs: inputs of `query_tower`: a dict of named tensors, or one tensor. One
                 tensor is a `tf.TensorSpec` with a name, which is its name in requests.
-            candidate_inputs: the same of `candidate_tower`.
+            candidate_inputs: inputs of `candidate_tower`, in the same form.
 
         Raises:
             ValueError: an input has no name.
@@ -112,7 +113,7 @@ class _OneTensor(tf.Module):
 
 
 class _NamedTensors(tf.Module):
-    """The inputs of an own tower: its raw features are its tokens."""
+    """The inputs of a user's tower: its raw features are its tokens."""
 
     def __init__(self, signature: Signature, name: str) -> None:
         super().__init__(name=f"{name}_inputs")
@@ -134,7 +135,7 @@ class _NamedTensors(tf.Module):
 
 
 class _OwnTower(Tower):
-    """A tower around somebody's model. It has one embedding and no parts."""
+    """A tower around a user's model. It has one embedding and no parts."""
 
     fields = ()
     unit_length = False
@@ -168,7 +169,7 @@ class _OwnTowers(Towers):
                 f"tower of {candidate.embedding_dim}; both must embed into the same space"
             )
         super().__init__(query, candidate)
-        # Where the towers are methods of an object, that object has the weights.
+        # If the towers are methods of an object, the object owns the weights.
         self._pair = pair
 
 
@@ -188,7 +189,7 @@ def _named(inputs: Signature | tf.TensorSpec, argument: str) -> dict[str, tf.Ten
 
 
 def _call(model: Callable[..., Any], inputs: Any, training: bool) -> tf.Tensor:
-    """Calls a model, in training mode where it has one."""
+    """Calls a model, with `training` if it takes the argument."""
     called = model.call if isinstance(model, keras.layers.Layer) else model
     takes_training = "training" in inspect.signature(called).parameters
     return model(inputs, training=training) if takes_training else model(inputs)

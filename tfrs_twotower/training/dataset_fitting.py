@@ -1,6 +1,6 @@
 """Trains towers in place on a `tf.data.Dataset`: one pass after another over batches of pairs.
 
-Nothing but a batch is in memory. Training on an artifact knows the whole corpus and can do more:
+Only one batch is in memory. Training on an artifact knows the whole corpus and can do more:
 early stopping on validation queries, negatives beyond the batch, continuing a killed run.
 """
 
@@ -38,32 +38,32 @@ def train_on_dataset(
 
     A batch is `{"query": {...}, "candidate": {...}}`, raw features `[batch, ...]` by name; or one
     flat dict in which both towers find their inputs. Example i is a positive pair; the other
-    candidates of its batch are its negatives. Shuffle the dataset, for the batches are taken as
-    they come.
+    candidates of its batch are its negatives. Shuffle the dataset, because the batches are used in
+    its order.
 
     Args:
-        data: finite; it is read once an epoch.
+        data: a finite dataset, which is read once per epoch.
         towers: any two towers; those of `build_towers` if they are plain. Token weights of `bag`
-            texts start where they are: there is no corpus to count documents in.
-        task: by default the softmax at temperature 0.1, which suits unit vectors. Towers whose
-            vectors are not normalised want a larger one.
-        optimizer: how the weights move; by default AdamW at a rate of 0.003, after a warm-up of
-            100 steps.
+            texts keep their initial values: there is no corpus to count documents in.
+        task: by default the softmax at temperature 0.1, which suits unit vectors. Towers without
+            normalised vectors need a higher temperature.
+        optimizer: settings of the optimizer; by default AdamW at a rate of 0.003, after a warm-up
+            of 100 steps.
         epochs: passes over the data.
         candidate_id: feature that identifies a candidate. It hides accidental hits and corrects
-            for popular candidates; without it neither is done.
+            for popular candidates; without it, training does neither.
         query_id: feature that identifies a query. It hides the query's other candidates.
-        candidate_counts: training examples of each candidate, by id; None estimates how often a
-            candidate is met while training.
-        logq: False leaves the correction for popular candidates out.
-        report: is told of every step.
+        candidate_counts: training examples of each candidate, by id; None estimates the
+            frequencies during training.
+        logq: whether to correct for popular candidates.
+        report: receives the report of every step.
 
     Returns:
-        What came out; there is no validation in it. `evaluate` measures the towers afterwards.
+        The result of the training, without validation. `evaluate` measures the towers afterwards.
 
     Raises:
         TrainingError: training diverged, or the towers cannot be trained this way.
-        ConfigError: a decay needs the number of batches, and the dataset does not tell it.
+        ConfigError: a decay needs the number of batches, and the dataset has no known cardinality.
         ValueError: the batches do not have the form above, or the dataset is empty or infinite.
     """
     total_steps = _total_steps(data, epochs, optimizer)
@@ -128,7 +128,7 @@ def train_on_dataset(
 
 
 def _total_steps(data: tf.data.Dataset, epochs: int, optimizer: OptimizerConfig) -> int:
-    """Steps of all epochs; 0 if the dataset does not tell."""
+    """Steps of all epochs; 0 if the cardinality is unknown."""
     if epochs < 1 or not isinstance(data.element_spec, Mapping):
         raise ValueError(
             f"epochs is {epochs} and an element of the dataset {type(data.element_spec).__name__}; "

@@ -1,7 +1,7 @@
 """Batches of raw features, such as a `tf.data.Dataset` gives, whose negatives are the batch itself.
 
-No corpus is in memory, so candidates are told apart by an id among their features, and how often
-one is met is counted beforehand or estimated on the way. With a corpus in memory negatives can
+No corpus is in memory, so an id among the features identifies a candidate, and its frequency is
+counted beforehand or estimated during training. With a corpus in memory negatives can
 also be drawn from all of it: see `tfrs_twotower.training.negatives`.
 """
 
@@ -27,12 +27,12 @@ _LARGEST_HASH = 1 << 62
 class InBatchNegatives(tf.Module):
     """The other candidates of a batch are the negatives of a query.
 
-    An example is a positive pair. What is known of the ids decides what can be mended:
+    An example is a positive pair. The ids that are given decide on the corrections:
 
-    *   `candidate_id` hides a query's own candidate where another row brings it again (accidental
-        hits), and corrects for popular candidates, which are negatives more often (logQ);
+    *   `candidate_id` hides a query's own candidate if another row holds it too (accidental hits),
+        and corrects for popular candidates, which are negatives more often (logQ);
     *   `query_id` also hides the query's other candidates of the same batch;
-    *   without them nothing is hidden and nothing corrected.
+    *   without ids there is no masking and no correction.
     """
 
     def __init__(
@@ -48,11 +48,11 @@ class InBatchNegatives(tf.Module):
         Args:
             candidate_id: the candidate's feature, string or integer `[batch]`, that identifies it;
                 the tower need not take it.
-            query_id: the same of the query.
+            query_id: the query's feature, in the same form.
             candidate_counts: training examples of each candidate, by id; an id that is not in it
-                counts as met once. None estimates the frequency while training (Yi et al., RecSys
-                2019, algorithm 2), which takes some hundred steps to settle.
-            logq: whether popular candidates are corrected for, where `candidate_id` is given.
+                counts as one example. None estimates the frequency while training (Yi et al.,
+                RecSys 2019, algorithm 2), which takes some hundred steps to converge.
+            logq: whether to correct for popular candidates, if `candidate_id` is given.
 
         Raises:
             ValueError: there are counts, but no `candidate_id` to look them up by.
@@ -76,7 +76,7 @@ class InBatchNegatives(tf.Module):
 
     @property
     def state(self) -> list[tf.Module]:
-        """What belongs in a checkpoint."""
+        """The modules that belong in a checkpoint."""
         return [self]
 
     def embed(self, towers: Towers, batch: FeatureBatch, training: bool) -> EmbeddedBatch:
@@ -85,7 +85,7 @@ class InBatchNegatives(tf.Module):
         Args:
             towers: both towers.
             batch: raw features `[batch, ...]` of positive pairs.
-            training: whether dropout is on, and the batch's candidates are counted.
+            training: whether to apply dropout and to count the batch's candidates.
 
         Raises:
             ValueError: (while tracing) a named id is not in the batch, or is not an id.
@@ -101,7 +101,7 @@ class InBatchNegatives(tf.Module):
         all_rows, all_query_rows = all_gather(rows), all_gather(query_rows)
         all_query, all_candidate = gather_output(query), gather_output(candidate)
         expected = self._expected(candidate_features, all_rows, training)
-        # Pairs that share a candidate or a query: the one is not a negative of the other.
+        # Pairs that share a candidate or a query are not negatives of each other.
         hidden = tf.logical_or(
             negative_columns.accidental_hits(rows, all_rows),
             negative_columns.accidental_hits(query_rows, all_query_rows),
@@ -167,10 +167,10 @@ def _keys(features: RawBatch, name: str | None, columns: tf.Tensor) -> tf.Tensor
 
 
 def _shares(counts: Mapping[Any, int]) -> tf.lookup.StaticHashTable:
-    """The share of all examples by id."""
+    """A table of each id's share of all examples."""
     ids, numbers = list(counts), np.fromiter(counts.values(), np.float64, len(counts))
     keys = tf.constant(ids) if isinstance(ids[0], str | bytes) else tf.constant(ids, tf.int64)
-    # A count of 0 or none at all would mean an infinite correction.
+    # A count of 0 would give an infinite correction.
     shares = np.maximum(numbers, 1.0) / numbers.sum()
     return tf.lookup.StaticHashTable(
         tf.lookup.KeyValueTensorInitializer(keys, tf.constant(shares, tf.float32)),
@@ -179,5 +179,5 @@ def _shares(counts: Mapping[Any, int]) -> tf.lookup.StaticHashTable:
 
 
 def gather_output(output: TowerOutput) -> TowerOutput:
-    """What a tower gave on every replica, in the order of the replicas."""
+    """A tower's output on all replicas, in the order of the replicas."""
     return TowerOutput(*(None if part is None else all_gather(part) for part in output))

@@ -38,7 +38,7 @@ def test_a_repeated_candidate_is_refused(preprocessed, spec, tmp_path):
     shard = preprocessed / "corpus-00000-of-00002.tfrecord.gz"
     for number in range(2):
         shutil.copy(shard, tmp_path / f"corpus-0000{number}-of-00002.tfrecord.gz")
-    with pytest.raises(CorruptArtifact, match=r"'item_.*' stands twice in the corpus"):
+    with pytest.raises(CorruptArtifact, match=r"'item_.*' occurs twice in the corpus"):
         load_corpus(tmp_path, spec)
 
 
@@ -63,7 +63,7 @@ def test_a_corpus_without_vectors_says_so(corpus):
 
 
 BAD = [
-    (["a", "b", "a"], VECTORS, "the id 'a' stands twice, again in record 3"),
+    (["a", "b", "a"], VECTORS, "the id 'a' occurs twice, again in record 3"),
     (["a", "", "c"], VECTORS, "the id of record 2 is ''; an id is text and not empty"),
     ([1, 2, 3], VECTORS, "the id of record 1 is 1; an id is text"),
     (["a", "b"], VECTORS, "found 2 ids, 3 vectors and 2 titles"),

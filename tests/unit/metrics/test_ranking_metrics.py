@@ -4,21 +4,51 @@ import pytest
 from tests.reference import metrics as reference
 from tfrs_twotower.metrics import (
     average_precision,
+    coverage,
     hit_rate,
     judge,
     ndcg,
     parse_metric,
     per_query,
+    popularity_lift,
     precision,
     recall,
     reciprocal_rank,
 )
 from tfrs_twotower.ranking import GroundTruth
+from tfrs_twotower.ranking.ragged import Ragged
 
 
 def judged_one(ranked, relevant, gains=None):
     truth = GroundTruth.from_lists([relevant], None if gains is None else [gains])
     return judge(np.array([ranked]), truth)
+
+
+def test_take_keeps_the_truth_of_each_query():
+    truth = GroundTruth.from_lists([[1], [2, 3], [4]], [[1.0], [2.0, 3.0], [4.0]])
+    taken = truth.take(np.array([2, 1]))
+    assert taken.relevant.values.tolist() == [4, 2, 3]
+    assert taken.gains.tolist() == [4.0, 2.0, 3.0]
+
+
+def test_refuses_a_list_with_the_same_row_twice():
+    with pytest.raises(ValueError, match="same row twice"):
+        judged_one([1, 1], [1])
+
+
+def test_refuses_k_beyond_the_list():
+    with pytest.raises(ValueError, match="k is 3, but the judged lists have 2 ranks"):
+        recall(judged_one([1, 2], [1]), 3)
+
+
+def test_refuses_gains_that_are_not_positive():
+    with pytest.raises(ValueError, match="every gain must be > 0"):
+        GroundTruth.from_lists([[1]], [[0.0]])
+
+
+def test_refuses_a_relevant_row_that_occurs_twice():
+    with pytest.raises(ValueError, match="occurs twice for one query"):
+        GroundTruth.from_lists([[1, 1]])
 
 
 def test_hits_at_ranks_one_and_three():
@@ -103,3 +133,16 @@ def test_a_perfect_ranking_scores_one():
 def test_refuses_unknown_names(name):
     with pytest.raises(ValueError, match="is not a ranking metric"):
         parse_metric(name)
+
+
+def test_coverage_ignores_padding():
+    assert coverage(np.array([[0, 1], [1, -1]]), 2, 8) == 2 / 8
+
+
+def test_popularity_lift_compares_lists_with_profiles():
+    popularity = np.array([10.0, 2.0, 4.0])
+    ranked = np.array([[0, 1], [0, -1], [0, 1]])
+    profiles = Ragged.from_lists([[1, 2], [2], []])
+    recommended, chosen = popularity_lift(ranked, 2, profiles, popularity)
+    np.testing.assert_allclose(recommended, [(10 + 2) / 2, 10, np.nan])
+    np.testing.assert_allclose(chosen, [(2 + 4) / 2, 4, np.nan])

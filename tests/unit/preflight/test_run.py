@@ -1,9 +1,11 @@
 import pytest
 
-from tests.unit.preflight.checking import check
+from tests.unit.preflight.checking import check, mistake
 from tfrs_twotower.errors import ConfigError
 
 TEXT = {"name": "text", "kind": "text"}
+ITEM = {"name": "item", "kind": "id"}
+HISTORY = {"name": "history", "kind": "history"}
 SEARCH = {
     "interactions": {"path": "qrels.tsv", "query_id": "q", "candidate_id": "d"},
     "queries": {"path": "queries.jsonl", "id": "q", "split": "split"},
@@ -123,3 +125,116 @@ def test_settings_that_the_data_allow_are_accepted():
         index={"k": 200},
     )
     check({}, evaluate={"baselines": ["popularity", "recent_popularity", "item_knn", "ease"]})
+
+
+def test_defaults_of_pre_ranking_fit():
+    check({}, pre_ranking={})
+    check(SEARCH, pre_ranking={})
+
+
+def test_ease_gets_what_it_needs():
+    check({}, pre_ranking={"ease": {}, "models": []})
+
+
+def test_teachers_get_what_they_need():
+    check({}, pre_ranking={"mining": {"teacher": "ease"}, "list_terms": {"margin_mse": 1}})
+    check(SEARCH, pre_ranking={"mining": {"teacher": "bm25"}, "list_terms": {"listwise_kl": 1}})
+
+
+@pytest.mark.parametrize(
+    ("spec_changes", "section", "message"),
+    [
+        (
+            {**SEARCH, "candidate": {"features": [ITEM, TEXT]}},
+            {"mining": {"teacher": "ease"}},
+            "pre_ranking.mining.teacher is ease, which scores from a query's history; the spec "
+            "'toy' has no feature of kind history in query.features. Add one, or choose another "
+            "teacher.",
+        ),
+        (
+            {"candidate": {"features": [{**ITEM, "hash_buckets": 100}]}},
+            {"mining": {"teacher": "ease"}},
+            "pre_ranking.mining.teacher is ease, but candidate.features.item is hashed "
+            "(hash_buckets), so a history does not say which candidates it holds. Remove "
+            "hash_buckets, or choose another teacher.",
+        ),
+        (
+            {**SEARCH, "candidate": {"features": [ITEM, TEXT]}},
+            {"ease": {}},
+            "pre_ranking.ease is set, which scores from a query's history; the spec 'toy' has no "
+            "feature of kind history in query.features. Add one, or set ease: null.",
+        ),
+        (
+            {"candidate": {"features": [{**ITEM, "hash_buckets": 100}]}},
+            {"ease": {}, "models": []},
+            "pre_ranking.ease is set, but candidate.features.item is hashed (hash_buckets), so a "
+            "history does not say which candidates it holds. Remove hash_buckets, or set ease: "
+            "null.",
+        ),
+        (
+            {"query": {"features": [HISTORY, TEXT]}},
+            {"mining": {"teacher": "bm25"}},
+            "pre_ranking.mining.teacher is bm25, which needs a text feature on both sides; the "
+            "spec 'toy' has none in candidate.features. Choose another teacher.",
+        ),
+        (
+            {},
+            {"list_terms": {"listwise_kl": 0.5}},
+            "pre_ranking.list_terms.listwise_kl is 0.5, but pre_ranking.mining.teacher is none: "
+            "there is nothing to distill. Choose a teacher, or set the weight to 0.",
+        ),
+        (
+            {},
+            {"mining": {"depth": 201}},
+            "pre_ranking.mining.depth is 201, more than pre_ranking.num_candidates 200, which is "
+            "how many are scored again. Raise num_candidates to 201 or more, or lower the other.",
+        ),
+        (
+            {},
+            {"early_stopping": {"metric": "recall@500"}},
+            "pre_ranking.early_stopping.metric is at 500, more than pre_ranking.num_candidates "
+            "200, which is how many are scored again. Raise num_candidates to 500 or more, or "
+            "lower the other.",
+        ),
+        (
+            {},
+            {"list_size": 51},
+            "pre_ranking.list_size is 51, more than pre_ranking.mining.depth 50, from which the "
+            "lists are drawn. Set list_size to 50 or less, or raise the depth.",
+        ),
+        (
+            {},
+            {"softmax": {"logq": "none", "logq_strength": 0.5}},
+            "pre_ranking.softmax.logq_strength is 0.5, but logq is none: there is nothing to "
+            "multiply. Set logq to counted or streaming, or remove the strength.",
+        ),
+        (
+            {},
+            {"models": [{"kind": "inttower"}, {"kind": "inttower", "token_dropout": 0.1}]},
+            "pre_ranking.models.1.token_dropout is 0.1, but the spec 'toy' does not have a text "
+            "feature. Remove the key, or add a text feature to the spec.",
+        ),
+    ],
+)
+def test_mistakes_of_pre_ranking_are_explained(spec_changes, section, message):
+    assert mistake(spec_changes, pre_ranking=section) == f"run 'toy': {message}"
+
+
+@pytest.mark.parametrize(
+    ("sections", "setting"),
+    [
+        ({"evaluate": {"ks": [10, 500]}}, "evaluate.ks has 500"),
+        ({"export": {"k": 500}}, "export.k is 500"),
+    ],
+)
+def test_measured_and_served_lists_are_scored_again(sections, setting):
+    assert mistake({}, pre_ranking={}, **sections).startswith(
+        f"run 'toy': {setting}, more than pre_ranking.num_candidates 200"
+    )
+    check({}, pre_ranking={"num_candidates": 500}, **sections)
+
+
+def test_early_stopping_of_the_pre_ranker_needs_validation_queries_of_its_own():
+    split = {**SEARCH, "split": {"kind": "given", "validation": "train"}}
+    message = mistake(split, training={"early_stopping": None}, pre_ranking={})
+    assert "pre_ranking.early_stopping is set, but the spec 'toy' gives validation and" in message

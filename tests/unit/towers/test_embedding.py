@@ -11,7 +11,7 @@ from tfrs_twotower.towers.embedding import BatchEmbedder, embed
 
 def test_embeds_raw_features_as_the_tower_does(spec, assets, corpus, test_queries):
     towers = build_towers(spec, tiny_run_config().model, assets, seed=5)
-    for tower, raw in ((towers.query, test_queries.raw), (towers.candidate, corpus.raw)):
+    for tower, raw in ((towers.query, test_queries.inputs), (towers.candidate, corpus.raw)):
         whole = tower({name: tf.constant(values) for name, values in raw.items()}).numpy()
         np.testing.assert_allclose(embed(tower, raw, batch_size=7), whole, atol=1e-6)
 

@@ -1,4 +1,4 @@
-"""Baselines from interactions alone: popularity, item-based neighbours, EASE.
+"""Baselines that use interactions only: popularity, item-based neighbours, EASE.
 
 Popularity gives everybody the same list. The others read a query's profile, its earlier
 candidates; a query without one falls back to popularity.
@@ -21,7 +21,7 @@ _BLOCK = 2_000
 def window(
     log: evaluated_data.InteractionLog, splits: Sequence[int], *, positives_only: bool
 ) -> NDArray[np.bool_]:
-    """`[num_interactions]`: which interactions lie in the splits (and are positive)."""
+    """`[num_interactions]`: which interactions are in the splits (and positive)."""
     chosen = np.isin(log.split, np.asarray(splits))
     return chosen & log.positive if positives_only else chosen
 
@@ -64,7 +64,7 @@ def interaction_counts(
         log: all interactions.
         chosen: `[num_interactions]` which of them count.
         num_candidates: size of the corpus.
-        distinct: counts queries instead of events. Where only new pairs are relevant, a query's
+        distinct: counts queries instead of events. If only new pairs are relevant, a query's
             repeats say nothing about other queries' first choice.
     """
     rows = log.candidate[chosen]

@@ -1,4 +1,4 @@
-"""Which baselines the data allows, fitted and ready to rank."""
+"""Chooses the baselines that the data allows, and fits them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,6 +14,7 @@ NAMES = ("popularity", "recent_popularity", "item_knn", "ease", "bm25", "hybrid"
 _FUSION_DEPTH_FACTOR = 3
 
 Fitted = tuple[corpus_ranking.Scorer, evaluation_document.BaselineSettings]
+"""A scorer of the test queries, and its settings."""
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,8 @@ class Baselines:
     """The baselines of one evaluation, by name.
 
     Attributes:
-        scorers: of the test queries.
-        settings: of each scorer.
+        scorers: scorers of the test queries, by name.
+        settings: settings of each scorer.
         left_out: baselines that cannot be computed, with the reason.
     """
 
@@ -71,15 +72,15 @@ def fit_baselines(
     metrics: tuple[str, ...],
     progress: Callable[[str], None],
 ) -> Baselines:
-    """Fits every baseline that the config wants and the data allows.
+    """Fits every baseline that the config names and the data allows.
 
     Args:
         inputs: corpus, interactions, queries.
-        config: which baselines, and their settings.
+        config: names of the baselines, and their settings.
         refit: whether the model was trained again on train and validation together; baselines
             learn from the same interactions as the model.
         recent_days: window of `recent_popularity`.
-        metrics: their sum on validation decides what is tuned.
+        metrics: metrics whose sum on validation is maximised in tuning.
         progress: receives the name of each baseline before it is fitted.
     """
     fitting = _Fitting(inputs, config, (TRAIN, VALIDATION) if refit else (TRAIN,), metrics)
@@ -106,13 +107,13 @@ def fit_baselines(
 
 @dataclass(frozen=True)
 class _Fitting:
-    """What the baselines of one evaluation are fitted from.
+    """Fits the baselines of one evaluation.
 
     Attributes:
         inputs: corpus, interactions, queries.
         config: settings of the baselines.
         learn_from: the splits that the model learned from.
-        metrics: their sum on validation decides what is tuned.
+        metrics: metrics whose sum on validation is maximised in tuning.
     """
 
     inputs: evaluated_data.EvaluationInputs
@@ -121,7 +122,7 @@ class _Fitting:
     metrics: tuple[str, ...]
 
     def popularity(self, days: float | None = None) -> Fitted:
-        """Most interactions in training, or in its last days."""
+        """Ranks by the number of interactions in training, or in its last days."""
         log, distinct = self.inputs.log, self.inputs.split.new_pairs_only
         learned = collaborative.window(log, self.learn_from, positives_only=True)
         if days is not None:
@@ -135,7 +136,7 @@ class _Fitting:
         return collaborative.PopularityScorer(counts), settings
 
     def recent_popularity(self, days: float) -> Fitted:
-        """Most interactions in the last days of training."""
+        """Ranks by the number of interactions in the last days of training."""
         scorer, settings = self.popularity(days)
         return scorer, settings.model_copy(update={"days": days})
 
@@ -153,7 +154,7 @@ class _Fitting:
         )
 
     def bm25(self) -> Fitted:
-        """Words in common."""
+        """Ranks by the words that a query and a candidate share."""
         k1, b = self.config.bm25_k1, self.config.bm25_b
         scorer = text_baselines.Bm25Scorer(self._text_index, self.inputs.test.texts or [])
         return scorer, evaluation_document.BaselineSettings(k1=k1, b=b, analyser=ANALYSER)

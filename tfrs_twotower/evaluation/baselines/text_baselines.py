@@ -1,8 +1,7 @@
 """Baselines of text: BM25, and its convex combination with retrieval (Bruch et al. 2023).
 
 The weight of the combination is tuned on validation. Each score is normalised for each query from
-its theoretical minimum (-1 for a cosine, 0 for BM25) to the best score that the query gets
-anywhere in the corpus.
+its theoretical minimum (-1 for a cosine, 0 for BM25) to the best score of the query in the corpus.
 """
 
 from collections.abc import Sequence
@@ -35,7 +34,7 @@ class Bm25Scorer:
 
 
 def normalised(scores: NDArray[np.floating], minimum: float) -> NDArray[np.float32]:
-    """(score - minimum) / (best score of the query - minimum); 0 where nothing is above it."""
+    """(score - minimum) / (best score of the query - minimum); 0 if no score exceeds it."""
     shifted = np.asarray(scores, np.float32) - np.float32(minimum)
     best = shifted.max(axis=1, keepdims=True)
     return np.divide(shifted, best, out=np.zeros_like(shifted), where=best > 0)
@@ -74,16 +73,16 @@ def tune_weight(
 ) -> TunedWeight:
     """The weight on the grid 0, .05, .. 1 with the largest sum of the metrics (ties: the largest).
 
-    Only the first `depth` candidates of either list are fused: one that stands in neither list
-    cannot come far in their combination.
+    Only the first `depth` candidates of either list are fused: a candidate in neither list
+    cannot rank high in their combination.
 
     Args:
         dense: scorer with cosine scores.
         sparse: scorer with BM25 scores.
         query_set: the validation queries.
-        eligible: `[num_candidates]` whether it may be ranked.
+        eligible: `[num_candidates]` whether the candidate may be ranked.
         metrics: names such as `ndcg@10`; their sum is maximised.
-        depth: at least the largest k of the metrics.
+        depth: length of the fused lists, at least the largest k of the metrics.
     """
     totals = np.zeros((len(WEIGHTS), len(metrics)))
     for queries in chunks_of(len(query_set), len(eligible)):
@@ -115,7 +114,7 @@ def tune_weight(
 
 
 def _union(lists: list[NDArray[np.int64]]) -> NDArray[np.int64]:
-    """Rows that stand in any of the lists, ascending, each once; -1 in the places left over."""
+    """The rows of all lists, ascending, each once; -1 in the places left over."""
     rows = np.sort(np.concatenate(lists, axis=1), axis=1)
     repeated = np.zeros(rows.shape, bool)
     repeated[:, 1:] = rows[:, 1:] == rows[:, :-1]

@@ -1,4 +1,4 @@
-"""Tuning item_knn and EASE on validation: their setting, and which interactions they learn from.
+"""Tunes item_knn and EASE on validation: their setting, and the interactions they learn from.
 
 The setting is the number of neighbours or the weight of the penalty. Both may learn from positive
 interactions only or from all of them (a low rating still says that the query chose the
@@ -27,7 +27,7 @@ Method = Callable[[sparse.csr_matrix, sparse.csr_matrix], Fit]
 
 
 def grid(values: Setting | tuple[Setting, ...]) -> tuple[Setting, ...]:
-    """A config's one value or several, ascending."""
+    """The values of a setting that a config gives as one value or several, ascending."""
     return tuple(sorted(set(values))) if isinstance(values, tuple) else (values,)
 
 
@@ -54,10 +54,10 @@ class TunedBaseline:
     """A baseline for the test queries, and how it was chosen.
 
     Attributes:
-        scorer: of the test queries.
-        setting: the chosen one.
-        interactions: those it learned from.
-        validation: the metrics of each choice on validation; empty where there was no choice.
+        scorer: scorer of the test queries.
+        setting: the chosen setting.
+        interactions: kind of interactions it learned from.
+        validation: the metrics of each choice on validation; empty without a choice.
     """
 
     scorer: corpus_ranking.Scorer
@@ -79,9 +79,10 @@ def fit_collaborative(
     Args:
         method: `item_knn_method(..)` or `ease_method`.
         inputs: interactions and queries.
-        settings: to choose from, ascending; without validation queries the middle one is taken.
+        settings: settings to choose from, ascending; without validation queries, the middle one is
+            used.
         learn_from: splits that the matrix for test is made from. The matrix for validation is
-            made from the training split alone, and a test query's profile always has the query's
+            made from the training split only, and a test query's profile always has the query's
             validation events.
         metrics: names such as `ndcg@10`; their sum on validation decides (ties: the first).
     """

@@ -34,8 +34,8 @@ class SystemSeeds:
 
     Attributes:
         run: name of the run.
-        system: such as `retrieval`.
-        values: `[num_seeds, num_metrics, num_queries]`; one seed where nothing depends on it.
+        system: name of the system, such as `retrieval`.
+        values: `[num_seeds, num_metrics, num_queries]`; one seed if nothing depends on it.
     """
 
     run: str
@@ -120,7 +120,7 @@ def _test(a: SystemSeeds, b: SystemSeeds) -> _TestedPair:
 
 
 def _with_holm(p_values: NDArray[np.float64]) -> list[comparison_document.Probability]:
-    """Each p and its correction; None where there is no p (NaN)."""
+    """Each p and its correction; None for a p of NaN."""
     corrected = np.full(len(p_values), np.nan)
     known = ~np.isnan(p_values)
     corrected[known] = holm(p_values[known])

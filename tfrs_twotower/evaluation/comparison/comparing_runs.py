@@ -1,4 +1,4 @@
-"""Comparing runs over seeds: which systems stand in a table, and which of them are tested."""
+"""Compares runs over seeds: the systems of each table, and the tests between them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class SeedResult:
     Attributes:
         document: its `evaluation.json`.
         per_query: its `per_query.npz`.
-        seconds: of each stage.
+        seconds: seconds of each stage.
     """
 
     document: EvaluationDocument
@@ -35,10 +35,10 @@ class RunResult:
     """All seeds of one run.
 
     Attributes:
-        name: of the run; no other has it.
-        label: what tables call it.
+        name: name of the run, unique in the comparison.
+        label: name of the run in tables.
         config: its settings.
-        directory: where its seeds lie, relative to the comparison.
+        directory: directory of its seeds, relative to the comparison.
         baselines_of: name of the run whose first seed fitted the baselines for this one.
         seeds: the result of each seed, in order.
     """
@@ -57,7 +57,7 @@ class RunResult:
 
 
 def compare_runs(runs: Sequence[RunResult]) -> comparison_document.ComparisonDocument:
-    """The document of runs that have the same seeds.
+    """Compares runs that have the same seeds.
 
     Raises:
         ComparisonError: the seeds of one run were not judged on the same data.
@@ -107,7 +107,7 @@ def _table(runs: list[RunResult]) -> comparison_document.ComparisonTable:
     own_baselines, baselines = _baselines(runs)
     leaders = _leaders(baselines)
     reference = models[first.name]
-    every = [
+    compared = [
         system
         for run in runs
         for system in models[run.name].values()
@@ -123,24 +123,24 @@ def _table(runs: list[RunResult]) -> comparison_document.ComparisonTable:
         relevant_pairs=protocol.relevant_pairs,
         metrics=metrics,
         reference=first.name,
-        systems=tuple(_figures(by_name[s.run], s) for s in (*every, *baselines)),
+        systems=tuple(_figures(by_name[s.run], s) for s in (*compared, *baselines)),
         tests=comparison_document.FamiliesOfTests(
             runs=across_seeds.paired_tests(
                 [
                     (s, counterpart)
-                    for s in every
+                    for s in compared
                     if s.run != first.name and (counterpart := _counterpart(s, reference))
                 ],
                 metrics,
             ),
             stages=across_seeds.paired_tests(
-                [(s, models[s.run]["retrieval"]) for s in every if s.system != "retrieval"],
+                [(s, models[s.run]["retrieval"]) for s in compared if s.system != "retrieval"],
                 metrics,
             ),
             baselines=across_seeds.paired_tests(
                 [
                     (s, b)
-                    for s in every
+                    for s in compared
                     for b in own_baselines[by_name[s.run].baselines_of]
                     if b.system in leaders
                 ],
@@ -169,7 +169,7 @@ def _is_shared(
     own: dict[str, across_seeds.SystemSeeds],
     reference: dict[str, across_seeds.SystemSeeds],
 ) -> bool:
-    """Whether it equals the reference's first stage, and only the run's own cascade differs."""
+    """Whether a system equals the reference's first stage, and only the run's cascade differs."""
     same = reference.get(system.system)
     return (
         system.system != "cascade"
@@ -182,7 +182,7 @@ def _is_shared(
 def _counterpart(
     system: across_seeds.SystemSeeds, reference: dict[str, across_seeds.SystemSeeds]
 ) -> across_seeds.SystemSeeds | None:
-    """The same system of the reference; for a cascade its retrieval, where it has no cascade."""
+    """The same system of the reference; for a cascade its retrieval, if it has no cascade."""
     if system.system == "cascade":
         return reference.get("cascade", reference["retrieval"])
     return reference.get(system.system)
@@ -193,7 +193,7 @@ def _baselines(
 ) -> tuple[dict[str, list[across_seeds.SystemSeeds]], list[across_seeds.SystemSeeds]]:
     """Baselines by the run that fitted them, and all of them, best first.
 
-    Two runs that fitted the same one (with other features, say) share it.
+    Two runs that fitted the same baseline, for instance with other features, share it.
     """
     different: list[across_seeds.SystemSeeds] = []
     by_run: dict[str, list[across_seeds.SystemSeeds]] = {}
@@ -213,7 +213,7 @@ def _baselines(
 
 
 def _leaders(baselines: list[across_seeds.SystemSeeds]) -> set[str]:
-    """Names of those that no other exceeds in some metric."""
+    """Names of the baselines that have the highest mean in some metric."""
     if not baselines:
         return set()
     means = np.stack([baseline.values.mean(axis=(0, 2)) for baseline in baselines])

@@ -26,9 +26,9 @@ class ComparedSystem(Part):
     """One system of one run."""
 
     run: str
-    """Name of the run; of a baseline, the run that fitted it."""
+    """Name of the run; for a baseline, the run that fitted it."""
     label: str
-    """What tables call the run."""
+    """Name of the run in tables."""
     system: str
     """Name of the system, such as `retrieval`."""
     kind: Literal["model", "baseline"]
@@ -50,7 +50,7 @@ class Probability(Part):
     """A p-value."""
 
     p: Finite | None
-    """As the test gives it; null where there is one seed."""
+    """Uncorrected p; null for one seed."""
     p_holm: Finite | None
     """After Holm's correction over the family."""
 
@@ -67,7 +67,7 @@ class SeedTest(Part):
     difference: Finite
     """Mean of a minus mean of b."""
     seeds: int
-    """How many seeds were compared."""
+    """Number of seeds that were compared."""
     over_queries: Probability
     """Whether other queries would show the same (values averaged over seeds)."""
     over_seeds: Probability
@@ -83,7 +83,7 @@ class FamiliesOfTests(Part):
 
     runs: tuple[SeedTest, ...]
     """Every further run's systems against the reference's; a cascade is tested against the
-    reference's retrieval where the reference has no cascade."""
+    reference's retrieval if the reference has no cascade."""
     stages: tuple[SeedTest, ...]
     """`cascade` and `hybrid` against `retrieval` of the same run."""
     baselines: tuple[SeedTest, ...]
@@ -109,7 +109,7 @@ class ComparisonTable(Part):
     """Name of the run that the others are tested against."""
     systems: tuple[ComparedSystem, ...]
     """The runs in their given order, then the baselines, best first. A first stage that a further
-    run shares with the reference, query by query, stands there once."""
+    run shares with the reference, query by query, is listed once."""
     tests: FamiliesOfTests
     """Paired tests."""
 
@@ -127,9 +127,9 @@ class ComparedRun(Part):
     """One run of the comparison."""
 
     name: str
-    """Name of the run; no other has it."""
+    """Name of the run, unique in the comparison."""
     label: str
-    """What tables call it."""
+    """Name of the run in tables."""
     dataset: str
     """Name of its feature spec."""
     judged_on: str
@@ -137,7 +137,7 @@ class ComparedRun(Part):
     spec: str
     """Path of its feature spec."""
     directory: str
-    """Where its seeds lie, relative to the comparison."""
+    """Directory of its seeds, relative to the comparison."""
     baselines_of: str
     """Name of the run that fitted the baselines for this one."""
     changes: dict[str, SettingChange]

@@ -1,4 +1,4 @@
-"""The page of a comparison, one HTML file that needs nothing else, and its picture of the seeds."""
+"""The page of a comparison, one self-contained HTML file, and its picture of the seeds."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,17 +23,17 @@ _FAMILIES = {
 
 @dataclass(frozen=True)
 class Section:
-    """One table of the comparison, ready to show.
+    """One table of the comparison, as the page shows it.
 
     Attributes:
-        table: from `comparison.json`.
+        table: a table of `comparison.json`.
         headline: the result in a sentence.
         reference: label of the run that others are tested against.
-        rows: best first.
-        scale: of each key metric, the end of the bars.
-        picture: every seed of every run.
+        rows: rows of the table, best first.
+        scale: value at the end of the bars, by key metric.
+        picture: figures of every seed of every run.
         tests: the pairs of each family that has tests, by its title.
-        runs: those that stand in this table.
+        runs: the runs of this table.
         seconds: mean over seeds of each stage's duration, by run.
         stages: names of the stages that recorded a duration, in order.
     """
@@ -98,9 +98,9 @@ def headline(
     """The run with the highest recall in the longest list, and whether it is surely ahead.
 
     Args:
-        table: from `comparison.json`.
-        rows: of the table, best first.
-        num_seeds: of each run.
+        table: a table of `comparison.json`.
+        rows: rows of the table, best first.
+        num_seeds: number of seeds of each run.
     """
     metric = table.metrics[-1]
     models = [row for row in rows if row.is_model]

@@ -1,4 +1,4 @@
-"""The tables of a comparison as rows and as Markdown, and what the run configs change."""
+"""What the run configs of a comparison change, and its tables as rows and as Markdown."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,8 +26,8 @@ def config_changes(
 
     Only keys that one of the documents states are compared, so that another `model.kind` is one
     change and not one for each of its defaults. Lists of settings are compared entry by entry, as
-    `pre_ranking.models.1.dropout`; an entry that only one side has is one change. Of the feature
-    spec the file's name is given.
+    `pre_ranking.models.1.dropout`; an entry that only one side has is one change. The feature spec
+    is given by its file's name.
     """
     dumps = {"before": first.model_dump(mode="json"), "after": other.model_dump(mode="json")}
     stated = [
@@ -37,7 +37,9 @@ def config_changes(
     ]
     changes: dict[str, comparison_document.SettingChange] = {}
     for key in dict.fromkeys(stated):
-        sides = {s: value for s, dump in dumps.items() if (value := _at(dump, key)) is not _ABSENT}
+        sides = {
+            side: value for side, dump in dumps.items() if (value := _at(dump, key)) is not _ABSENT
+        }
         if key in _NOT_SETTINGS or any(_has_entries(value) for value in sides.values()):
             continue
         if len(sides) == 1 or sides["before"] != sides["after"]:
@@ -58,7 +60,7 @@ def _leaves(settings: Mapping[str, object], prefix: str = "") -> Iterator[str]:
 
 
 def _has_entries(value: object) -> TypeGuard[list[object]]:
-    """Whether it is a list of settings, which is compared entry by entry."""
+    """Whether the value is a list of settings, which is compared entry by entry."""
     return isinstance(value, list) and any(isinstance(part, dict) for part in value)
 
 
@@ -89,11 +91,11 @@ class ComparisonRow:
 
     Attributes:
         run: name of the run.
-        label: what people call the run; empty for baselines, unless several runs fitted them
+        label: the run's name in tables; empty for baselines, unless several runs fitted them
             differently.
         system: name of the system.
         is_model: False for a baseline.
-        is_reference: whether the others are tested against this run.
+        is_reference: whether the other runs are tested against this run.
         figures: mean, deviation and values by seed of each key metric.
         tests: of each key metric, the test against the reference; empty for the reference itself
             and for baselines.
@@ -133,25 +135,29 @@ def comparison_rows(table: comparison_document.ComparisonTable) -> list[Comparis
     tests: dict[tuple[str, str], dict[str, comparison_document.SeedTest]] = {}
     for test in table.tests.runs:
         tests.setdefault((test.a.run, test.a.system), {})[test.metric] = test
-    one_set = len(fitted_by(table)) < 2
-    top = {m: max(s.metrics[m].mean for s in table.systems) for m in metrics}
+    shared_baselines = len(fitted_by(table)) < 2
+    highest = {
+        metric: max(system.metrics[metric].mean for system in table.systems) for metric in metrics
+    }
     return [
         ComparisonRow(
             run=system.run,
-            label="" if system.kind == "baseline" and one_set else system.label,
+            label="" if system.kind == "baseline" and shared_baselines else system.label,
             system=system.system,
             is_model=system.kind == "model",
             is_reference=system.kind == "model" and system.run == table.reference,
             figures={metric: system.metrics[metric] for metric in metrics},
             tests=tests.get((system.run, system.system), {}),
-            best=frozenset(m for m in metrics if system.metrics[m].mean == top[m]),
+            best=frozenset(
+                metric for metric in metrics if system.metrics[metric].mean == highest[metric]
+            ),
         )
         for system in table.systems
     ]
 
 
 def label_of(table: comparison_document.ComparisonTable, run: str) -> str:
-    """What people call a run."""
+    """The name of a run in tables."""
     return next(system.label for system in table.systems if system.run == run)
 
 
@@ -161,14 +167,14 @@ def fitted_by(table: comparison_document.ComparisonTable) -> set[str]:
 
 
 def best_first(rows: list[ComparisonRow]) -> list[ComparisonRow]:
-    """By the sum of the key metrics' means, as the leaderboard of one run."""
+    """Sorts rows by the sum of the key metrics' means, as the leaderboard of one run does."""
     return sorted(rows, key=lambda row: -sum(figure.mean for figure in row.figures.values()))
 
 
 def families(
     table: comparison_document.ComparisonTable, titles: Mapping[str, str]
 ) -> Iterator[tuple[str, list[ComparedPair]]]:
-    """The families that have tests, by their title: each pair in words with its tests."""
+    """Yields the title of each family that has tests, and its pairs in words with their tests."""
     for family, tests in table.tests:
         if tests:
             yield titles[family], _pairs(table, tests)
@@ -178,12 +184,12 @@ def _pairs(
     table: comparison_document.ComparisonTable, tests: tuple[comparison_document.SeedTest, ...]
 ) -> list[ComparedPair]:
     names = {system.run: system.label for system in table.systems}
-    kinds = {(s.run, s.system): s.kind for s in table.systems}
-    one_set = len(fitted_by(table)) < 2
+    kinds = {(system.run, system.system): system.kind for system in table.systems}
+    shared_baselines = len(fitted_by(table)) < 2
 
     def side_in_words(side: comparison_document.SystemOfRun) -> str:
         # A first stage that is shared with the reference has no row, and so no kind.
-        if kinds.get((side.run, side.system)) == "baseline" and one_set:
+        if kinds.get((side.run, side.system)) == "baseline" and shared_baselines:
             return label(side.system)
         return f"{names[side.run]}, {label(side.system)}"
 
@@ -203,7 +209,7 @@ def comparison_markdown(document: comparison_document.ComparisonDocument) -> str
 
 
 def sentence(table: comparison_document.ComparisonTable, num_seeds: int) -> str:
-    """What the figures are, and what the p beside them says."""
+    """Says what the figures are, and what the p beside them means."""
     queries, candidates = table.test_queries, table.ranked_candidates
     text = f"{queries:,} test queries, {candidates:,} candidates ranked. "
     if num_seeds == 1:

@@ -87,7 +87,7 @@ def to_svg(figure: Figure, label: str) -> str:
 
     Args:
         figure: drawn inside `style()`.
-        label: what a screen reader says.
+        label: text for screen readers.
     """
     buffer = io.StringIO()
     with style():

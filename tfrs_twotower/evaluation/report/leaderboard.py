@@ -26,7 +26,7 @@ class LeaderboardRow:
     Attributes:
         system: its name.
         description: the system in a few words.
-        figures: of each key metric.
+        figures: figure of each key metric.
         marks: for each key metric one sign for each of the model's stages that it is compared
             with, the served stage first: `+` where the stage is significantly better than this
             system, `-` where significantly worse, `=` otherwise.

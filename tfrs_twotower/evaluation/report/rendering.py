@@ -98,7 +98,7 @@ def render(template: Path, **values: object) -> str:
 
 
 def inline(svg: str | None) -> Markup | None:
-    """A picture for a template; None where there is nothing to draw."""
+    """A picture for a template; None if there is nothing to draw."""
     return None if svg is None else Markup(svg)  # noqa: S704  (drawn here from numbers)
 
 

@@ -22,7 +22,7 @@ _TITLE_LENGTH = 110
 
 @dataclass(frozen=True)
 class Pictures:
-    """Inline SVG of every section; None where there is nothing to draw."""
+    """Inline SVG of every section; None if there is nothing to draw."""
 
     curves: Markup | None
     slices: Markup | None
@@ -136,10 +136,10 @@ class Example:
         query_id: its id.
         text: the query's text; "" where it has none.
         history: titles of its latest earlier events, most recent first.
-        num_events: how many earlier events there are.
+        num_events: number of earlier events.
         lists: the candidates that each system returned, best first.
         truth: the relevant candidates; first those that a list shows, then by falling gain.
-        num_relevant: how many relevant candidates there are.
+        num_relevant: number of relevant candidates.
     """
 
     query_id: str
@@ -173,7 +173,7 @@ def history_rows(inputs: evaluated_data.EvaluationInputs, query: int, limit: int
 
 
 def choose_queries(runs: Sequence[SystemRun], count: int, seed: int) -> NDArray[np.int64]:
-    """Positions of example queries: a random sample, so that nobody picks the lucky ones."""
+    """Positions of example queries: a random sample, not chosen by results."""
     num_queries = len(runs[0].ranked)
     generator = np.random.default_rng(seed)
     return np.sort(generator.choice(num_queries, min(count, num_queries), replace=False))

@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from pipelines.cli import run_commands
+from pipelines.cli import arguments
 from tfrs_twotower.errors import ConfigError, UnsupportedEnvironment, WorkdirError
 
 COMMANDS = (
@@ -16,7 +16,7 @@ COMMANDS = (
 
 
 def failing(error):
-    def make_context(*arguments):
+    def make_context(*_):
         raise error
 
     return make_context
@@ -36,7 +36,7 @@ def failing(error):
     ],
 )
 def test_an_error_is_one_line_and_an_exit_code(monkeypatch, call, error, code, line):
-    monkeypatch.setattr(run_commands, "make_context", failing(error))
+    monkeypatch.setattr(arguments, "make_context", failing(error))
     result = call("run", "a.yaml", "--workdir", "w")
     assert (result.code, result.err, result.out) == (code, line, "")
     shown = call("run", "--debug", "a.yaml", "--workdir", "w")
@@ -52,20 +52,20 @@ def test_debug_after_two_dashes_is_beams(monkeypatch, call):
         given.extend(beam_options)
         raise ConfigError("enough")
 
-    monkeypatch.setattr(run_commands, "make_context", make_context)
+    monkeypatch.setattr(arguments, "make_context", make_context)
     result = call("run", "a.yaml", "--workdir", "w", "--", "--debug", "--runner=X")
     assert given == ["--debug", "--runner=X"]
     assert result.err == "twotower: enough\n"
 
 
 def test_a_mistake_of_the_programmer_keeps_its_traceback(monkeypatch, call):
-    monkeypatch.setattr(run_commands, "make_context", failing(ValueError("a bug")))
+    monkeypatch.setattr(arguments, "make_context", failing(ValueError("a bug")))
     with pytest.raises(ValueError, match="a bug"):
         call("run", "a.yaml", "--workdir", "w")
 
 
 def test_an_interrupted_run_says_that_it_can_go_on(monkeypatch, call):
-    monkeypatch.setattr(run_commands, "make_context", failing(KeyboardInterrupt()))
+    monkeypatch.setattr(arguments, "make_context", failing(KeyboardInterrupt()))
     result = call("run", "a.yaml", "--workdir", "w")
     assert result.code == 130
     assert "the same command continues where it stopped" in result.err

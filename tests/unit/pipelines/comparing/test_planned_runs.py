@@ -150,7 +150,7 @@ def test_a_row_that_stands_twice_is_refused(documents):
 
 
 def test_two_runs_of_one_name_are_refused(documents):
-    with pytest.raises(ConfigError, match="the name 'one' stands twice in this comparison"):
+    with pytest.raises(ConfigError, match="the name 'one' occurs twice in this comparison"):
         load_plan([documents / "one.yaml", grid(documents, {"one": {}})])
 
 

@@ -1,4 +1,6 @@
-"""Frequencies of candidates and what is learned from them, worked out by hand."""
+"""Matching of interactions, candidates that occur twice, and frequencies, worked out by hand."""
+
+import itertools
 
 import numpy as np
 import pytest
@@ -8,18 +10,50 @@ from apache_beam import Create
 from pipelines.transforms.corpus import (
     BuildCorpus,
     CountCandidates,
+    MatchCandidates,
     add_tallies,
+    first_of,
     read_candidate_table,
 )
 from pipelines.transforms.records import Entity, entity_columns
 from pipelines.transforms.table_sources import find_source
 from tests.fixtures.tiny import tiny_spec, write_tiny_preprocessed, write_tiny_tables
-from tests.unit.pipelines.transforms.event_tables import check, run_beam, spec_of
+from tests.unit.pipelines.transforms.event_tables import check, read_events, run_beam, spec_of
 from tfrs_twotower.data.loading import load_corpus, parse_corpus
 from tfrs_twotower.errors import DataError
 
 DAY_S = 86_400
 END = 10 * DAY_S
+SPEC = tiny_spec()
+
+
+def test_events_of_unknown_candidates_are_put_aside_before_anything_is_counted():
+    candidates = [Entity(name, at, name, "", (name,)) for at, name in enumerate("abab", start=1)]
+    events = read_events("query candidate time\nq a 1\nq x 2\nr b 3\nr x 1\nr a 5")
+
+    def build(root):
+        records = root | "Candidates" >> Create([tuple(one) for one in candidates])
+        found = (records, root | "Events" >> Create([tuple(e) for e in events])) | MatchCandidates()
+        return {name: getattr(found, name) for name in ("events", "candidates", "bad")}
+
+    found = run_beam(build)
+    assert sorted(found["events"], key=lambda event: event[-1]) == [
+        tuple(events[place]) for place in (0, 2, 4)
+    ]
+    assert sorted(found["candidates"]) == [tuple(one) for one in candidates[:2]]
+    assert sorted(found["bad"]) == [
+        ("candidates", 3, "a", "duplicate candidate id", ""),
+        ("candidates", 4, "b", "duplicate candidate id", ""),
+        ("interactions", 2, "x", "unknown candidate", ""),
+        ("interactions", 4, "x", "unknown candidate", ""),
+    ]
+
+
+def test_the_first_record_in_the_source_counts_in_whatever_order_they_come():
+    records = [Entity("a", position, f"title {position}", "", ()) for position in (3, 5, 9)]
+    for order in itertools.permutations(records):
+        assert first_of(order) == (records[0], [5, 9])
+    assert first_of([]) == (None, [])
 
 
 @pytest.mark.parametrize("recent_days", [1.0, 0.5])
@@ -71,9 +105,6 @@ def test_every_candidate_is_in_the_corpus_and_only_trained_ones_are_learned_from
     # Their events count, whatever the label.
     assert sorted(found["trained"]) == [(1, ("b",), "b"), (3, ("a",), "a")]
     assert len(found["counts"]) == 3
-
-
-SPEC = tiny_spec()
 
 
 def read(directory):

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from pipelines.stages import context as workdir
+from pipelines.stages import context
 from pipelines.stages.context import LOCK_NAME, only_run_in, open_workdir, wait_until_free
 from tests.fixtures.recorder import Recorder
 from tfrs_twotower.errors import WorkdirError
@@ -66,7 +66,7 @@ def test_waits_for_the_run_that_holds_it(tmp_path, monkeypatch):
         if len(waits) == 3:
             holder.__exit__(None, None, None)
 
-    monkeypatch.setattr(workdir.time, "sleep", end_after_three_looks)
+    monkeypatch.setattr(context.time, "sleep", end_after_three_looks)
     wait_until_free(tmp_path, recorder)
     assert len(waits) == 3
     (message,) = recorder.messages
