@@ -11,12 +11,13 @@ import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from random import Random
+from types import SimpleNamespace
 
 import grpc
 import pytest
 from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
 
-from serving.server import local_server, rest_api
+from serving.server import local_server, refusals
 from serving.server.local_server import ServerOptions, running
 from serving.server.models import from_directory
 from tests.e2e.serving_process import serving
@@ -75,7 +76,7 @@ def test_bytes_that_are_no_request(server):
      b"Content-Length: 9\r\n\r\n{"],
 )  # fmt: skip
 def test_a_client_that_never_finishes_is_left(server, monkeypatch, beginning):
-    monkeypatch.setattr(rest_api, "ARRIVAL_S", 0.4)
+    monkeypatch.setattr(refusals, "ARRIVAL_S", 0.4)
     with socket.create_connection(("127.0.0.1", server.rest_port), timeout=10) as slow:
         slow.sendall(beginning)
         begun = time.monotonic()
@@ -87,8 +88,8 @@ def test_a_client_that_never_finishes_is_left(server, monkeypatch, beginning):
 
 
 def test_a_body_without_an_end_is_refused_before_it_has_arrived(server, monkeypatch):
-    monkeypatch.setattr(rest_api, "MAX_BODY_BYTES", 100)
-    monkeypatch.setattr(rest_api, "MAX_DISCARDED_BYTES", 1000)
+    monkeypatch.setattr(refusals, "MAX_BODY_BYTES", 100)
+    monkeypatch.setattr(refusals, "MAX_DISCARDED_BYTES", 1000)
     head = b"POST /v1/models/Shop:predict HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n"
     with socket.create_connection(("127.0.0.1", server.rest_port), timeout=10) as sender:
         sender.sendall(head + b"x" * 900)
@@ -98,8 +99,9 @@ def test_a_body_without_an_end_is_refused_before_it_has_arrived(server, monkeypa
 
 
 def test_more_requests_than_may_wait_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(rest_api, "MAX_PENDING", 2)
-    monkeypatch.setattr(local_server, "MAX_PENDING", 1)
+    monkeypatch.setattr(refusals, "MAX_PENDING", 2)
+    one_call = SimpleNamespace(**{**vars(refusals), "MAX_PENDING": 1})
+    monkeypatch.setattr(local_server, "refusals", one_call)
     write_version(tmp_path / "Shop", 1, wait_micros=1_000_000)
     with running(ServerOptions(from_directory(tmp_path), 0, 0)) as server:
         (served,) = server.manager.versions
