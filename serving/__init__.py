@@ -1,7 +1,7 @@
 """Trained towers and an index as a SavedModel bundle, and what a model server needs beside it.
 
-The names below are all that a user of the package needs; each is loaded when it is first asked for,
-so that importing `serving` loads no TensorFlow. Part of tfrs-twotower.
+The names below are all that a user of the package needs. Each is loaded at its first use, so that
+importing `serving` does not load TensorFlow. Part of tfrs-twotower.
 """
 
 from importlib import import_module
@@ -39,7 +39,7 @@ _MODULE_OF = {name: module for module, names in _MODULES.items() for name in nam
 
 
 def __getattr__(name: str) -> Any:
-    """Loads a public name when it is first asked for (PEP 562)."""
+    """Loads a public name at its first use (PEP 562)."""
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(_MODULE_OF[name]), name)

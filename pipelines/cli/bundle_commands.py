@@ -179,14 +179,14 @@ def refresh(
             {
                 "bundles": [
                     {
-                        "directory": str(one.written.directory),
-                        "version": one.written.version,
-                        "candidates": len(one.changes.ids),
-                        "added": one.changes.num_added,
-                        "changed": one.changes.num_changed,
-                        "withdrawn": one.changes.num_withdrawn,
+                        "directory": str(outcome.written.directory),
+                        "version": outcome.written.version,
+                        "candidates": len(outcome.changes.ids),
+                        "added": outcome.changes.num_added,
+                        "changed": outcome.changes.num_changed,
+                        "withdrawn": outcome.changes.num_withdrawn,
                     }
-                    for one in refreshed
+                    for outcome in refreshed
                 ]
             }
         )

@@ -130,8 +130,8 @@ def recall_check(
       twotower recall-check grpc://localhost:8500/mine --bundle build/mine/bundle/mine \\
           --queries queries.jsonl --textfile /var/lib/node_exporter/mine.prom
     """  # noqa: D301  (click reads the control character)
-    printed = textfile == Path("-")
-    if printed and json_output:
+    prints_textfile = textfile == Path("-")
+    if prints_textfile and json_output:
         raise typer.BadParameter("`-` and --json both print; give one", param_hint="--textfile")
     import time
     from dataclasses import asdict
@@ -140,21 +140,21 @@ def recall_check(
     from tfrs_twotower.artifacts import replace_file
 
     check = check_recall(target, bundle, queries, num_queries)
-    least = check.target_overlap if min_overlap is None else min_overlap
+    required = check.target_overlap if min_overlap is None else min_overlap
     text = prometheus_text(check, time.time())
-    if printed:
+    if prints_textfile:
         typer.echo(text, nl=False)
     elif textfile is not None:
         replace_file(textfile, text)
     if json_output:
-        print_json({**asdict(check), "min_overlap": least, "passed": check.overlap >= least})
-    elif not printed:
+        print_json({**asdict(check), "min_overlap": required, "passed": check.overlap >= required})
+    elif not prints_textfile:
         typer.echo(
             f"{check.model} {check.model_version}: overlap@{check.k} {check.overlap:.4f} with "
             f"exact search over {check.num_queries} queries (worst {check.worst_overlap:.4f}; at "
-            f"least {least:.4f} is required)"
+            f"least {required:.4f} is required)"
         )
-    if check.overlap < least:
+    if check.overlap < required:
         raise typer.Exit(1)
 
 
@@ -176,18 +176,18 @@ def load_test(
             "blank, so they cost less than real ones.",
         ),
     ] = None,
-    users: Annotated[int, typer.Option(min=1, help="Users that ask at the same time.")] = 8,
-    duration: Annotated[float, typer.Option(min=1.0, help="Seconds.")] = 30.0,
+    users: Annotated[int, typer.Option(min=1, help="Users that send at the same time.")] = 8,
+    duration: Annotated[float, typer.Option(min=1.0, help="Length in seconds.")] = 30.0,
     batch_size: Annotated[int, typer.Option(min=1, help="Queries in a request.")] = 1,
-    signature: Annotated[str, typer.Option(help="Signature to ask.")] = "serving_default",
+    signature: Annotated[str, typer.Option(help="Signature to call.")] = "serving_default",
     report: Annotated[
         Path | None, typer.Option(show_default=False, help="Also write locust's HTML report.")
     ] = None,
     json_output: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
-    """Let many users ask an endpoint, and report latency, throughput and errors.
+    """Let many users send requests to an endpoint; report latency, throughput and errors.
 
-    Each user sends the next request when it has its answer. Exit code 2 if nothing was answered.
+    Each user sends the next request when it has its answer. Exit code 2 if no request was answered.
 
     \b
       twotower load-test grpc://localhost:8500/mine --queries build/mine/preprocessed

@@ -1,4 +1,4 @@
-"""One answered query in words, and how far two bundles agree: what the demo shows at its end."""
+"""The end of the demo: one answered query as text, and the overlap of two bundles."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -18,28 +18,28 @@ _NUM_AGREEMENT_QUERIES = 200
 
 @dataclass(frozen=True)
 class Recommendation:
-    """What one query chose before, and what the bundle answers."""
+    """The history of one query, and the bundle's answer."""
 
     query_id: str
     features: dict[str, str]
     """The query's features other than histories."""
     history: list[str]
-    """Titles of its latest earlier candidates, most recent first."""
+    """Titles of its latest candidates before the split, most recent first."""
     titles: list[str]
     """Titles of the answer, best first."""
     scores: list[float]
     relevant: list[bool]
-    """Which of the answer are among the query's held-out candidates."""
+    """Whether each candidate of the answer is one of the query's held-out candidates."""
     model_version: str
 
 
 def recommend_to_one_query(context: StageContext, bundle: str, length: int = 10) -> Recommendation:
-    """Asks a bundle for the test query whose history is of middling length.
+    """Asks a bundle for the test query with the median number of events.
 
     Args:
-        context: the run, whose export stage is done.
+        context: the run, whose export stage has finished.
         bundle: name of one of its bundles.
-        length: titles in each list.
+        length: largest number of titles in each list.
     """
     corpus = load_corpus(context.layout.preprocessed, context.spec)
     queries = load_query_set(context.layout.preprocessed, "test", context.spec, corpus)
@@ -49,22 +49,22 @@ def recommend_to_one_query(context: StageContext, bundle: str, length: int = 10)
     inputs: dict[str, Any] = {name: raw[[position]] for name, raw in queries.inputs.items()}
     inputs[names.EXCLUDE_IDS] = np.array([["", *seen]], object)
     answer = loaded.ask(names.SERVING_DEFAULT, inputs)
-    answered = [id_ for id_ in answer[names.CANDIDATE_IDS][0][:length] if id_]
+    listed_ids = [id_ for id_ in answer[names.CANDIDATE_IDS][0][:length] if id_]
     relevant = set(queries.truth.relevant[position].tolist())
-    rows = corpus.row_of(answered)
+    rows = corpus.row_of(listed_ids)
     return Recommendation(
         query_id=queries.ids[position],
         features=_plain_features(context, queries, position),
         history=_history_titles(context, queries, position, corpus, length),
         titles=[corpus.name(row) for row in rows],
-        scores=[float(score) for score in answer[names.SCORES][0][: len(answered)]],
+        scores=[float(score) for score in answer[names.SCORES][0][: len(listed_ids)]],
         relevant=[int(row) in relevant for row in rows],
         model_version=_text(answer[names.MODEL_VERSION][0]),
     )
 
 
 def agreement_of_bundles(context: StageContext, bundle: str, reference: str) -> float:
-    """Overlap of two bundles' answers on test queries: 1 where they agree on every candidate."""
+    """Overlap of two bundles' answers on test queries; 1 if they agree on every candidate."""
     corpus = load_corpus(context.layout.preprocessed, context.spec)
     queries = load_query_set(context.layout.preprocessed, "test", context.spec, corpus)
     sample = {name: raw[:_NUM_AGREEMENT_QUERIES] for name, raw in queries.inputs.items()}
@@ -73,12 +73,12 @@ def agreement_of_bundles(context: StageContext, bundle: str, reference: str) -> 
 
 
 def _plain_features(context: StageContext, queries: QuerySet, position: int) -> dict[str, str]:
-    shown = {}
+    features = {}
     for feature in context.spec.query.features:
         if not isinstance(feature, HistoryFeature):
             value = queries.inputs[feature.name][position]
-            shown[feature.name] = _text(value) if isinstance(value, bytes) else f"{value}"
-    return shown
+            features[feature.name] = _text(value) if isinstance(value, bytes) else f"{value}"
+    return features
 
 
 def _history_titles(

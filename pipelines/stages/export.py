@@ -1,4 +1,4 @@
-"""Stage `export`: the next version of each bundle that the run config asks for."""
+"""Stage `export`: publishes the next version of each bundle of the run config."""
 
 from contextlib import ExitStack
 
@@ -13,10 +13,10 @@ from tfrs_twotower.errors import BundleError
 
 
 def bundle_configs(context: StageContext) -> tuple[BundleConfig, ...]:
-    """The bundles to write: those of the config, or one called after the run.
+    """The bundles to write: those of the config, by default one with the name of the run.
 
     Raises:
-        BundleError: two have the same name.
+        BundleError: two bundles have the same name.
     """
     config = context.config
     bundles = config.export.bundles or (BundleConfig(name=config.name),)
@@ -41,18 +41,16 @@ def config_fingerprint(context: StageContext) -> str:
 
 
 def run(context: StageContext) -> artifacts.Manifest:
-    """Publishes the next version of every bundle, or of none; a few earlier versions stay.
+    """Publishes the next version of every bundle, or of none; `export.keep_versions` versions stay.
 
-    `bundle/manifest.json` lists the versions that were written; the files of a version are
-    checksummed in the manifest inside it.
-
-    Where the run config has `pre_ranking`, a bundle serves the cascade, otherwise retrieval.
+    `bundle/manifest.json` lists the new versions; the manifest in a version has the checksums of
+    its files. Bundles serve the cascade if the run config has `pre_ranking`, otherwise retrieval.
 
     Raises:
         BundleError: a bundle's vectors or lists differ from the offline ones, the artifacts were
             not made from each other, a candidate id cannot be served, or the release gate refused
             a version.
-        ConfigError: `export.restricts` names something else than a feature with values.
+        ConfigError: `export.restricts` names something other than a feature with values.
         ArtifactError: a parent is missing, outdated or damaged.
     """
     layout, reporter = context.layout, context.reporter
@@ -73,8 +71,8 @@ def run(context: StageContext) -> artifacts.Manifest:
     version = max(versions.next_version(layout.bundle / name) for name, _ in releases)
     with ExitStack() as stack:
         finished = []
-        for done, (name, release) in enumerate(releases):
-            reporter.progress("exporting", done, len(releases), name)
+        for num_done, (name, release) in enumerate(releases):
+            reporter.progress("exporting", num_done, len(releases), name)
             staged = stack.enter_context(publishing.stage_version(layout.bundle / name, version))
             model = writing.write_release(staged, release, checks.of(release))
             finished.append(
@@ -89,14 +87,14 @@ def run(context: StageContext) -> artifacts.Manifest:
 
 
 def describe(bundle: publishing.WrittenBundle) -> str:
-    """A line about a version: where it lies, what was measured, what it takes in memory."""
+    """One line about a version: its directory, its measures, its memory."""
     details = bundle.manifest.details
     measures = ", ".join(f"{name} {value:.4f}" for name, value in details[gate.MEASURES].items())
-    one, swap = (details["memory"][key] / 1e6 for key in ("version_bytes", "swap_bytes"))
+    version_mb, swap_mb = (details["memory"][key] / 1e6 for key in ("version_bytes", "swap_bytes"))
     measured = measures or "not measured: there are no judged queries"
     return (
         f"wrote {bundle.directory}: {measured}; about "
-        f"{one:,.1f} MB in memory, {swap:,.1f} MB while a server changes versions"
+        f"{version_mb:,.1f} MB in memory, {swap_mb:,.1f} MB while a server changes versions"
     )
 
 

@@ -1,4 +1,4 @@
-"""Vectors made elsewhere become an index, an evaluation and a bundle; no stage of a run."""
+"""Imports vectors made elsewhere: writes an index, an evaluation and a bundle; not a stage."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,25 +31,25 @@ _NEEDS_FEATURES = ("bundles", "restricts", "shards")
 
 
 class ImportConfig(Document):
-    """What `--set` can change: sections of a run config that make sense of bare vectors."""
+    """Settings that `--set` can change: the sections of a run config that apply to bare vectors."""
 
     index: IndexConfig = IndexConfig(server="stock")
-    """The candidate index; `auto` is what a stock server can load."""
+    """The candidate index; `auto` chooses a kind that a stock server can load."""
     export: ExportConfig = ExportConfig()
-    """The bundle; without `bundles`, `restricts` and `shards`."""
+    """The bundle; `bundles`, `restricts` and `shards` are not allowed."""
     evaluate: EvaluateConfig = EvaluateConfig()
     """The evaluation."""
     seed: NonNegativeInt = 42
-    """Seed of everything random."""
+    """Seed of all random choices."""
 
 
 @dataclass(frozen=True)
 class Vectors:
-    """What is imported."""
+    """The imported vectors and judgements."""
 
     candidates: Corpus
     queries: Corpus | None
-    """Sorted by id, as candidates are; None where there are none."""
+    """Sorted by id, like the candidates; None without a file of queries."""
     judged: vector_files.JudgedPairs | None
 
     @property
@@ -61,19 +61,19 @@ class Vectors:
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import left."""
+    """The output of an import."""
 
     bundle: publishing.WrittenBundle
     index: Path
     report: Path | None
-    """None where nothing was judged."""
+    """None without judgements."""
 
 
 def load_import_config(overrides: tuple[str, ...]) -> ImportConfig:
     """The defaults with `--set a.b=value` applied.
 
     Raises:
-        ConfigError: an override does not fit, or asks for what bare vectors do not have.
+        ConfigError: an override is invalid, or needs features, which bare vectors do not have.
     """
     data: dict[str, Any] = {"index": {"server": "stock"}}
     for override in overrides:
@@ -98,30 +98,30 @@ def run(
     config: ImportConfig,
     reporter: Reporter,
 ) -> Imported:
-    """Writes `index/`, `report/` where there are judgements, and the next version of a bundle.
+    """Writes `index/`, `report/` if there are judgements, and the next version of a bundle.
 
-    The bundle takes a query's vector, `embedding`. Nothing is normalised: a score is an inner
-    product. Everything is read and measured before anything is written; what an earlier import
-    left is replaced, the bundle's versions excepted.
+    The input of the bundle is a query's vector, `embedding`. Nothing is normalised: a score is an
+    inner product. Everything is read and measured before anything is written. The output of an
+    earlier import is replaced, except the bundle's versions.
 
     Args:
         candidates: see `pipelines.stages.vector_files.read_vectors`.
-        queries: the same of queries: an index is measured on them.
+        queries: a file of the same form; the index is measured on these queries.
         judgements: see `pipelines.stages.vector_files.read_judgements`; needs queries.
-        workdir: where it is written.
-        name: of the bundle.
+        workdir: directory of the output.
+        name: name of the bundle.
         config: the settings.
-        reporter: is told what is done.
+        reporter: receives messages and progress.
 
     Raises:
         DataError: a file cannot be read or used.
-        ConfigError: the name is no name of a bundle.
+        ConfigError: the name is not a valid bundle name.
         WorkdirError: the working directory cannot be written, or another run is at work there.
         IndexQualityError: the index misses `index.target_overlap`.
         BundleError: the working directory has a run, or the release gate refused the version.
     """
     parse(BundleConfig, {"name": name}, "import-embeddings", ConfigError)
-    vectors = _read(candidates, queries, judgements)
+    vectors = _read_files(candidates, queries, judgements)
     layout = Layout(context.open_workdir(workdir))
     with context.only_run_in(layout.root):
         _refuse_run(layout)
@@ -154,7 +154,7 @@ def run(
     return Imported(written, layout.index, layout.report if evaluation is not None else None)
 
 
-def _read(candidates: Path, queries: Path | None, judgements: Path | None) -> Vectors:
+def _read_files(candidates: Path, queries: Path | None, judgements: Path | None) -> Vectors:
     corpus = vector_files.read_vectors(candidates)
     for id_ in corpus.ids:
         if "\n" in id_ or "\r" in id_:
@@ -164,16 +164,17 @@ def _read(candidates: Path, queries: Path | None, judgements: Path | None) -> Ve
             )
     if queries is None:
         return Vectors(corpus, None, None)
-    asked = vector_files.read_vectors(queries)
-    widths = corpus.vectors.shape[1], asked.vectors.shape[1]
+    embedded_queries = vector_files.read_vectors(queries)
+    widths = corpus.vectors.shape[1], embedded_queries.vectors.shape[1]
     if widths[0] != widths[1]:
         raise DataError(
             f"{queries}: its vectors have {widths[1]} numbers, those of {candidates} {widths[0]}; "
             "both sides must come from one model. Embed them again."
         )
     if judgements is None:
-        return Vectors(corpus, asked, None)
-    return Vectors(corpus, asked, vector_files.read_judgements(judgements, asked, corpus))
+        return Vectors(corpus, embedded_queries, None)
+    judged = vector_files.read_judgements(judgements, embedded_queries, corpus)
+    return Vectors(corpus, embedded_queries, judged)
 
 
 def _refuse_run(layout: Layout) -> None:
@@ -222,7 +223,7 @@ def _release(
 
 
 def _query_set(vectors: Vectors) -> QuerySet:
-    """The queries that something is judged relevant to."""
+    """The queries with at least one candidate that is judged relevant."""
     queries, judged = vectors.queries, vectors.judged
     assert queries is not None
     assert judged is not None
@@ -244,7 +245,7 @@ def _query_set(vectors: Vectors) -> QuerySet:
 def _evaluation_inputs(
     name: str, vectors: Vectors, queries: QuerySet, built: build.BuiltIndex
 ) -> evaluated.EvaluationInputs:
-    """What an evaluation can look at where there are no interactions."""
+    """The inputs of an evaluation without interactions."""
     corpus = vectors.candidates
     none = np.zeros(0, np.int64)
     nothing = np.zeros(len(corpus), np.int64)

@@ -1,4 +1,4 @@
-"""From a table of candidates to refreshed bundles; no stage of a run, which trains."""
+"""Refreshes bundles from a table of candidates; a command, not a stage of a run."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from tfrs_twotower.errors import DataError
 from tfrs_twotower.specs import FeatureSpec
 from tfrs_twotower.towers.storage import load_spec_of
 
-_SHOWN = 3
+_MAX_SHOWN = 3
 
 
 def run(
@@ -32,74 +32,74 @@ def run(
     """Publishes a new version of a bundle, or of all its shards, with other candidates.
 
     Args:
-        bundle: the bundle's directory; of shards, that of any of them or their common name.
-        candidates: a table in any format that the feature spec's candidates may have, with its
-            columns.
-        withdraw: a text file with the id of a candidate on each line.
-        replace: `candidates` is the whole corpus.
-        reporter: is told what is done.
+        bundle: the bundle's directory; for shards, any of their directories or their common name.
+        candidates: a table with the columns of the feature spec's candidates, in any of their
+            formats.
+        withdraw: a text file with a candidate id on each line.
+        replace: whether `candidates` is the whole corpus.
+        reporter: receives messages.
 
     Raises:
         DataError: a file cannot be read, or too many of its records are bad.
-        TwoTowerError: see `serving.refresh.refresh.refresh_bundles`; nothing is published then.
+        TwoTowerError: see `serving.refresh.refresh.refresh_bundles`; nothing is published.
     """
     bundles = versions.find_shards(bundle)
     version_dir = versions.resolve_version(bundles[0])
     spec = load_spec_of(refresh_files.RefreshFiles.of(version_dir).towers_dir)[0]
     request = RefreshRequest(
-        _no_candidates() if candidates is None else _read(candidates, spec, reporter),
+        _no_candidates() if candidates is None else _read_candidates(candidates, spec, reporter),
         [] if withdraw is None else _read_ids(withdraw),
         replace,
     )
     reporter.message(
-        f"refreshing {', '.join(one.name for one in bundles)} with "
+        f"refreshing {', '.join(path.name for path in bundles)} with "
         f"{len(request.candidates):,} given and {len(request.withdrawn):,} withdrawn candidates"
     )
     refreshed = refresh_bundles(bundles, request)
-    num_gone = sum(one.changes.num_withdrawn for one in refreshed)
-    if not replace and num_gone < len(request.withdrawn):
+    num_withdrawn = sum(outcome.changes.num_withdrawn for outcome in refreshed)
+    if not replace and num_withdrawn < len(request.withdrawn):
+        num_unknown = len(request.withdrawn) - num_withdrawn
         reporter.message(
-            f"{withdraw}: {len(request.withdrawn) - num_gone:,} of {len(request.withdrawn):,} ids "
-            "are not in the corpus"
+            f"{withdraw}: {num_unknown:,} of {len(request.withdrawn):,} ids are not in the corpus"
         )
-    for one in refreshed:
-        changes = one.changes
+    for outcome in refreshed:
+        changes = outcome.changes
         reporter.message(
-            f"{one.written.directory.parent.name}: {len(changes.ids):,} candidates, "
+            f"{outcome.written.directory.parent.name}: {len(changes.ids):,} candidates, "
             f"{changes.num_added:,} added, {changes.num_changed:,} changed, "
             f"{changes.num_withdrawn:,} gone"
         )
-        reporter.message(describe(one.written))
+        reporter.message(describe(outcome.written))
     return refreshed
 
 
-def _read(path: Path, spec: FeatureSpec, reporter: Reporter) -> Corpus:
+def _read_candidates(path: Path, spec: FeatureSpec, reporter: Reporter) -> Corpus:
     if not path.is_file():
         raise DataError(
             f"{path}: there is no such file. Expected a table with the columns of the feature "
             f"spec's candidates, as {spec.candidates.path} has them."
         )
-    described = spec.candidates.model_copy(update={"path": str(path), "format": None})
+    table_spec = spec.candidates.model_copy(update={"path": str(path), "format": None})
     try:
-        described.file_format  # noqa: B018  (raises where the suffix names none)
+        table_spec.file_format  # noqa: B018  (raises if the suffix names no format)
     except ValueError:
-        described = described.model_copy(update={"format": spec.candidates.file_format})
+        table_spec = table_spec.model_copy(update={"format": spec.candidates.file_format})
     columns = records.entity_columns(spec.candidates, spec.candidate.features, "candidate")
-    source = table_sources.find_source("candidates", described, columns, Path())
+    source = table_sources.find_source("candidates", table_spec, columns, Path())
     table = corpus.read_candidate_table(source, spec)
     _check_bad(table.bad, len(table.examples), reporter)
     return parse_corpus(tf.data.Dataset.from_tensor_slices(table.examples), spec, path)
 
 
 def _check_bad(bad: list[str], num_good: int, reporter: Reporter) -> None:
-    """As in preprocessing, a few bad records are left out and told of."""
+    """Reports a few bad records, which are left out as in preprocessing, and refuses more."""
     if not bad:
         return
     share = len(bad) / (len(bad) + num_good)
     limit = PreprocessConfig().max_bad_fraction
     problem = (
         f"candidates: {len(bad):,} of {len(bad) + num_good:,} records are bad: "
-        f"{'; '.join(bad[:_SHOWN])}{'; ...' if len(bad) > _SHOWN else ''}"
+        f"{'; '.join(bad[:_MAX_SHOWN])}{'; ...' if len(bad) > _MAX_SHOWN else ''}"
     )
     if not num_good or (share > limit and len(bad) > FEW_BAD_RECORDS):
         raise DataError(

@@ -1,4 +1,4 @@
-"""What each bundle of an export is made from, and how the saved model is checked and measured."""
+"""The releases that an export makes bundles from, and the checks of their saved models."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -25,27 +25,112 @@ _COMPARED_ROWS = 32
 _PROBED_ROWS = 32
 
 
+def read_release(context: StageContext, corpus: Corpus, lineage: Lineage) -> Release:
+    """Reads the release of the whole corpus, with the built index.
+
+    Args:
+        context: the run, whose artifacts have been checked.
+        corpus: the corpus of the preprocessed artifact.
+        lineage: fingerprints of the artifacts.
+
+    Raises:
+        ConfigError: `export.restricts` names something other than a feature with values.
+        ArtifactError: an artifact cannot be read.
+    """
+    layout, config, spec = context.layout, context.config, context.spec
+    index = storage.load_index(layout.index)
+    attributes = None
+    if config.export.restricts:
+        attributes = restricts.CandidateAttributes.of(
+            corpus.raw, spec.candidate.features, config.export.restricts
+        )
+    return Release(
+        settings=ReleaseSettings(
+            name=config.name,
+            exact=False,
+            export=config.export,
+            index=config.index.model_copy(update={"kind": index.kind}),
+        ),
+        towers=trained_towers(load_towers(layout.model), spec),
+        index=index,
+        queries=_index_queries(context),
+        lineage=lineage,
+        pre_ranker=load_pre_ranker(layout.pre_ranker) if config.pre_ranking else None,
+        attributes=attributes,
+        refresh=RefreshParts(
+            towers_dir=layout.model,
+            pre_ranker_dir=layout.pre_ranker,
+            hashes=content_hashes(corpus.raw),
+            probe=_probe(corpus),
+        ),
+    )
+
+
+def releases_of_bundle(
+    whole: Release, bundle: BundleConfig, corpus: Corpus
+) -> list[tuple[str, Release]]:
+    """The release of a bundle, or those of its shards, with their directory names.
+
+    Args:
+        whole: the release of `read_release`.
+        bundle: the entry in `export.bundles`.
+        corpus: the corpus of the preprocessed artifact.
+
+    Raises:
+        BundleError: a shard would be empty.
+        IndexQualityError: the index of a shard misses the target overlap.
+    """
+    settings = whole.settings.model_copy(
+        update={"name": bundle.name, "exact": bundle.index == "brute_force"}
+    )
+    whole = replace(whole, settings=settings)
+    num_shards = settings.export.shards
+    if num_shards == 1:
+        return [(bundle.name, whole)]
+    return [
+        (
+            versions.shard_name(bundle.name, shard, num_shards),
+            whole.shard(shard, rows, _probe(corpus.take(rows))),
+        )
+        for shard, rows in enumerate(versions.rows_of_shards(whole.corpus.ids, num_shards))
+    ]
+
+
+def _probe(corpus: Corpus) -> Probe:
+    rows = parity.sample_rows(corpus.raw, _PROBED_ROWS)
+    return Probe(rows, corpus.take(rows).raw)
+
+
+def _index_queries(context: StageContext) -> FloatArray:
+    """The embeddings that the build-index stage measured the index on."""
+    directory = context.layout.embeddings
+    vectors = read_query_embeddings(directory, "validation").vectors
+    if not len(vectors):
+        vectors = read_query_embeddings(directory, "test").vectors
+    return sweep.sample_queries(vectors, context.config.index.num_measured_queries)
+
+
 class Compared(NamedTuple):
-    """Some records and their offline embeddings."""
+    """Some records and their offline embeddings, to compare a bundle with."""
 
     raw: dict[str, npt.NDArray[Any]]
     vectors: FloatArray
-    """`[num_rows, embedding_dim]`."""
+    """`[num_rows, embedding_dim]` embeddings of the records."""
 
 
 class BundleChecks:
     """Compares a saved model with index and pre-ranker on test queries, and measures it."""
 
     def __init__(self, context: StageContext, corpus: Corpus, whole: Release) -> None:
-        """Reads what is compared.
+        """Reads the records and embeddings to compare with.
 
         Args:
             context: the run.
-            corpus: of the preprocessed artifact.
+            corpus: the corpus of the preprocessed artifact.
             whole: the release of the whole corpus.
 
         Raises:
-            BundleError: the embeddings or the index are of other records than the examples.
+            BundleError: the embeddings or the index belong to other records than the examples.
         """
         layout = context.layout
         queries = load_query_set(layout.preprocessed, "test", context.spec, corpus)
@@ -57,10 +142,10 @@ class BundleChecks:
         self._judged = _judged_queries(context, corpus)
 
     def of(self, release: Release) -> Callable[[loading.LoadedModel], Mapping[str, Any]]:
-        """The check of a model that was made from a release: raises, or returns its measures.
+        """Returns the check of a model made from a release; it raises, or returns measures.
 
         Raises:
-            BundleError: (by the check) its vectors or lists differ from the offline ones.
+            BundleError: (by the check) vectors or lists of the model differ from the offline ones.
         """
         judged = self._judged
         if judged is not None:
@@ -91,93 +176,9 @@ def _compared(
 
 
 def _judged_queries(context: StageContext, corpus: Corpus) -> QuerySet | None:
-    """The validation queries that versions are measured on; None where there are none."""
+    """The validation queries that versions are measured on; None if there are none."""
     layout = context.layout
     if not read_manifest(layout.preprocessed, "preprocessed").counts.get("validation_queries", 0):
         return None
     queries = load_query_set(layout.preprocessed, "validation", context.spec, corpus)
     return queries.spread(context.config.index.num_measured_queries)
-
-
-def read_release(context: StageContext, corpus: Corpus, lineage: Lineage) -> Release:
-    """The release of the whole corpus, with the built index.
-
-    Args:
-        context: the run; its artifacts were checked.
-        corpus: of the preprocessed artifact.
-        lineage: what the manifests say about the artifacts.
-
-    Raises:
-        ConfigError: `export.restricts` names something else than a feature with values.
-        ArtifactError: an artifact cannot be read.
-    """
-    layout, config, spec = context.layout, context.config, context.spec
-    index = storage.load_index(layout.index)
-    attributes = None
-    if config.export.restricts:
-        declared = spec.candidate.features, config.export.restricts
-        attributes = restricts.CandidateAttributes.of(corpus.raw, *declared)
-    return Release(
-        settings=ReleaseSettings(
-            name=config.name,
-            exact=False,
-            export=config.export,
-            index=config.index.model_copy(update={"kind": index.kind}),
-        ),
-        towers=trained_towers(load_towers(layout.model), spec),
-        index=index,
-        queries=_index_queries(context),
-        lineage=lineage,
-        pre_ranker=load_pre_ranker(layout.pre_ranker) if config.pre_ranking else None,
-        attributes=attributes,
-        refresh=RefreshParts(
-            towers_dir=layout.model,
-            pre_ranker_dir=layout.pre_ranker,
-            hashes=content_hashes(corpus.raw),
-            probe=_probe(corpus),
-        ),
-    )
-
-
-def releases_of_bundle(
-    whole: Release, bundle: BundleConfig, corpus: Corpus
-) -> list[tuple[str, Release]]:
-    """A bundle of a run, or its shards, by directory name.
-
-    Args:
-        whole: what `read_release` gave.
-        bundle: its entry in `export.bundles`.
-        corpus: of the preprocessed artifact.
-
-    Raises:
-        BundleError: a shard would be empty.
-        IndexQualityError: the index of a shard misses the target overlap.
-    """
-    settings = whole.settings.model_copy(
-        update={"name": bundle.name, "exact": bundle.index == "brute_force"}
-    )
-    whole = replace(whole, settings=settings)
-    num_shards = settings.export.shards
-    if num_shards == 1:
-        return [(bundle.name, whole)]
-    return [
-        (
-            versions.shard_name(bundle.name, shard, num_shards),
-            whole.shard(shard, rows, _probe(corpus.take(rows))),
-        )
-        for shard, rows in enumerate(versions.rows_of_shards(whole.corpus.ids, num_shards))
-    ]
-
-
-def _probe(corpus: Corpus) -> Probe:
-    rows = parity.sample_rows(corpus.raw, _PROBED_ROWS)
-    return Probe(rows, corpus.take(rows).raw)
-
-
-def _index_queries(context: StageContext) -> FloatArray:
-    """The embeddings that the build-index stage measured on."""
-    directory = context.layout.embeddings
-    vectors = read_query_embeddings(directory, "validation").vectors
-    if not len(vectors):
-        vectors = read_query_embeddings(directory, "test").vectors
-    return sweep.sample_queries(vectors, context.config.index.num_measured_queries)

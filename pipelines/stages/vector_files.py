@@ -1,4 +1,4 @@
-"""Reads the files of `import-embeddings`: vectors by id, and judgements of queries."""
+"""Reads the files of `import-embeddings`: vectors by id, and relevance judgements."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,30 +19,30 @@ from tfrs_twotower.ranking import RowArray
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _ID_COLUMNS = ("query_id", "candidate_id")
 _GAIN = "gain"
-_SHOWN = 3
+_MAX_SHOWN = 3
 
 
 @dataclass(frozen=True)
 class JudgedPairs:
-    """Which candidates are relevant to which queries, by their rows in both files' id order."""
+    """Pairs of a query and a relevant candidate, as rows of both files sorted by id."""
 
     query: RowArray
     """`[num_pairs]` rows of the queries, ascending."""
     candidate: RowArray
     """`[num_pairs]` rows of the candidates."""
     gain: npt.NDArray[np.float64]
-    """`[num_pairs]`, all above 0."""
+    """`[num_pairs]` gains, all above 0."""
 
     def by_query(
         self,
     ) -> tuple[RowArray, list[RowArray], list[npt.NDArray[np.float64]]]:
-        """Rows of the queries that are judged, and of each its candidates and their gains."""
+        """Rows of the judged queries, and the candidates and gains of each."""
         rows, starts = np.unique(self.query, return_index=True)
         return rows, np.split(self.candidate, starts[1:]), np.split(self.gain, starts[1:])
 
 
 def read_vectors(path: Path) -> Corpus:
-    """Ids and vectors of a Parquet file, sorted by id; titles, if it has them.
+    """Reads ids, vectors and, if present, titles of a Parquet file, sorted by id.
 
     Args:
         path: a file with the columns `id` (string), `embedding` (list or fixed-size list of
@@ -50,7 +50,7 @@ def read_vectors(path: Path) -> Corpus:
 
     Raises:
         DataError: it cannot be read, a column is missing or of another type, widths differ, a
-            number is not finite, or an id is empty or stands twice.
+            number is not finite, or an id is empty or occurs twice.
     """
     table = _read_parquet(path)
     ids = _strings(table, "id", path)
@@ -64,17 +64,17 @@ def read_vectors(path: Path) -> Corpus:
 
 
 def read_judgements(path: Path, queries: Corpus, candidates: Corpus) -> JudgedPairs:
-    """The pairs of a Parquet, CSV or TSV file; those of gain 0 are left out.
+    """Reads the pairs of a Parquet, CSV or TSV file; pairs with gain 0 are left out.
 
     Args:
         path: a file with the columns `query_id`, `candidate_id`, and perhaps `gain` (a number, 1
             without the column).
-        queries: their ids.
-        candidates: their ids.
+        queries: the queries that may be named.
+        candidates: the candidates that may be named.
 
     Raises:
         DataError: it cannot be read, a column is missing or of another type, an id is unknown, a
-            pair stands twice, a gain is no number or negative, or no pair has a gain.
+            pair occurs twice, a gain is negative or not a number, or no pair has a gain above 0.
     """
     table = _read_delimited(path) if path.suffix.lower() in _DELIMITERS else _read_parquet(path)
     columns = [_strings(table, name, path) for name in _ID_COLUMNS]
@@ -83,7 +83,7 @@ def read_judgements(path: Path, queries: Corpus, candidates: Corpus) -> JudgedPa
         _refuse_nulls(column, name, path)
         ids = column.to_pylist()
         known_rows = known.row_of(ids)
-        unknown = [ids[place] for place in np.flatnonzero(known_rows < 0)[:_SHOWN]]
+        unknown = [ids[place] for place in np.flatnonzero(known_rows < 0)[:_MAX_SHOWN]]
         if unknown:
             shown = ", ".join(map(repr, unknown))
             raise DataError(
@@ -100,7 +100,7 @@ def read_judgements(path: Path, queries: Corpus, candidates: Corpus) -> JudgedPa
         place = order[repeated[0]]
         raise DataError(
             f"{path}: the pair {queries.ids[query[place]]!r}, {candidates.ids[candidate[place]]!r} "
-            "stands twice; a candidate has one gain for a query. Merge them."
+            "occurs twice; a candidate has one gain for a query. Merge them."
         )
     order = order[gain[order] > 0.0]
     if not len(order):
@@ -123,7 +123,7 @@ def _read_parquet(path: Path) -> pa.Table:
 
 
 def _read_delimited(path: Path) -> pa.Table:
-    """Ids are text, whatever they look like."""
+    """Reads a CSV or TSV file; ids are text even if they look like numbers."""
     types = {name: pa.string() for name in _ID_COLUMNS} | {_GAIN: pa.float64()}
     try:
         return pyarrow.csv.read_csv(
@@ -145,7 +145,7 @@ def _column(table: pa.Table, name: str, path: Path) -> Any:
             "one, or add it."
         )
     if table.column_names.count(name) > 1:
-        raise DataError(f"{path}: the column '{name}' stands twice. Remove one.")
+        raise DataError(f"{path}: the column '{name}' occurs twice. Remove one.")
     column = table[name].combine_chunks()
     return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
 
@@ -183,9 +183,9 @@ def _vectors(table: pa.Table, names: Sequence[str], path: Path) -> npt.NDArray[n
     if not len(column):
         raise DataError(f"{path}: has no record; give at least one vector.")
     widths = pc.list_value_length(column).to_numpy(zero_copy_only=False)
-    other = np.flatnonzero(widths != widths[0])
-    if len(other) or not widths[0]:
-        place = other[0] if len(other) else 0
+    unequal = np.flatnonzero(widths != widths[0])
+    if len(unequal) or not widths[0]:
+        place = unequal[0] if len(unequal) else 0
         raise DataError(
             f"{path}: the vector of {names[place]!r} (record {place + 1}) has {widths[place]} "
             f"numbers, that of {names[0]!r} {widths[0]}; all must have the same number, at least "

@@ -1,4 +1,4 @@
-"""`export_bundle`: any two towers and their candidates' vectors become a published version."""
+"""`export_bundle`: publishes a version made from any two towers and their candidates' vectors."""
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +12,6 @@ from numpy.typing import ArrayLike
 from serving.bundle import loading, parity, publishing, tower_checks, writing
 from serving.bundle.gate import MEASURES
 from serving.bundle.measures import measure_model, measure_retrieval
-from serving.graph import signatures
 from serving.graph import signatures as names
 from serving.graph.release import Release, ReleaseSettings
 from tfrs_twotower.artifacts import Lineage, fingerprint
@@ -52,56 +51,57 @@ def export_bundle(
     Its candidates change by another export: `twotower refresh` needs towers of this package.
 
     Args:
-        towers: see `TwoTowers`; None where requests bring the query's vector themselves, as the
-            input `embedding`.
-        candidates: `Corpus.of(ids, vectors, titles)`, or an index of this package, whose corpus
-            it has.
-        directory: where bundles lie; the version goes to `directory/name/NUMBER`.
+        towers: see `TwoTowers`; None if requests bring the query's vector themselves, as the input
+            `embedding`.
+        candidates: `Corpus.of(ids, vectors, titles)`, or an index of this package, which holds its
+            corpus.
+        directory: directory of all bundles; the version goes to `directory/name/NUMBER`.
         name: of the bundle, and of the model at the server: lower-case letters, digits and `_`.
         k: length of every answer.
-        index: which index is built from a `Corpus`; by default none, for exact search.
+        index: settings of the index that is built from a `Corpus`; by default search is exact.
         queries: `[n, embedding_dim]` vectors of real queries: an approximate index is measured on
             them, and the release gate compares its overlap with exact search. By default those of
             `judged`.
         judged: queries with known answers (`QuerySet.of`); the release gate compares the recall.
-        max_excluded: how many excluded candidates are sure not to shorten an answer.
-        allowed_batch_sizes: batch sizes of the server.
-        keep_versions: older versions are removed.
-        gate: what the version must not lose against the one that is served; by default as in
+        max_excluded: number of excluded candidates that an approximate index allows for without
+            falling back to exact search.
+        allowed_batch_sizes: sizes that the server fills batches up to.
+        keep_versions: number of versions that stay on disk; older ones are removed.
+        gate: how much worse than the served version this one may measure; by default as in
             `GateConfig`.
 
     Raises:
         ConfigError: a setting is out of range.
         DataError: a vector is not finite.
-        BundleError: a tower takes or gives what a bundle cannot have, a candidate id cannot be
-            served, or the release gate refused the version.
+        BundleError: a bundle cannot have an input or the output of a tower, a candidate id cannot
+            be served, or the release gate refused the version.
         IndexQualityError: the index misses its target overlap.
     """
     parse(BundleConfig, {"name": name}, "export_bundle", ConfigError)
-    given = {
+    export_values = {
         "k": k,
         "max_excluded": max_excluded,
         "allowed_batch_sizes": list(allowed_batch_sizes),
         "keep_versions": keep_versions,
         "gate": gate or GateConfig(),
     }
-    export = parse(ExportConfig, given, "export_bundle", ConfigError)
+    export = parse(ExportConfig, export_values, "export_bundle", ConfigError)
     corpus = candidates if isinstance(candidates, Corpus) else candidates.corpus
     checked_vectors(corpus.vectors, "export_bundle, candidates")
     embedding_dim = corpus.vectors.shape[1]
     if towers is None:
-        towers = signatures.query_vectors(embedding_dim)
+        towers = names.query_vectors(embedding_dim)
     else:
         tower_checks.check_towers(towers, embedding_dim)
     if queries is None:
-        queries = _embedded(towers, judged, embedding_dim)
+        queries = _embed_queries(towers, judged, embedding_dim)
     else:
         queries = checked_vectors(queries, "export_bundle, queries", embedding_dim)
     settings = ReleaseSettings(name=name, exact=False, export=export, index=index)
     if isinstance(candidates, Corpus):
         candidates = _build_index(corpus, queries, settings)
-    built = index.model_copy(update={"kind": candidates.kind})
-    settings = settings.model_copy(update={"index": built})
+    built_index = index.model_copy(update={"kind": candidates.kind})
+    settings = settings.model_copy(update={"index": built_index})
     release = Release(settings, towers, candidates, queries, lineage_of(towers, corpus, settings))
     return publish_release(Path(directory), release, judged)
 
@@ -109,12 +109,12 @@ def export_bundle(
 def publish_release(
     directory: Path, release: Release, judged: QuerySet | None = None
 ) -> publishing.WrittenBundle:
-    """Publishes a release of towers or vectors made elsewhere, after its answers were checked.
+    """Publishes a release of towers or vectors made elsewhere, after checking its answers.
 
     Args:
-        directory: where bundles lie.
+        directory: directory of all bundles.
         release: what the version is made from.
-        judged: queries that it is measured on.
+        judged: queries that the version is measured on.
 
     Raises:
         BundleError: see `export_bundle`.
@@ -151,7 +151,7 @@ def _build_index(corpus: Corpus, queries: FloatArray, settings: ReleaseSettings)
     return settings.index_of(corpus, queries)
 
 
-def _embedded(towers: TwoTowers, judged: QuerySet | None, embedding_dim: int) -> FloatArray:
+def _embed_queries(towers: TwoTowers, judged: QuerySet | None, embedding_dim: int) -> FloatArray:
     """Vectors `[n, embedding_dim]` of the judged queries."""
     if judged is None:
         return np.zeros((0, embedding_dim), np.float32)
@@ -169,22 +169,24 @@ def _embedded(towers: TwoTowers, judged: QuerySet | None, embedding_dim: int) ->
 def _compared_queries(
     model: loading.LoadedModel, release: Release, judged: QuerySet | None
 ) -> dict[str, Any]:
-    """Inputs of some queries: judged ones, vectors if those are what is taken, else a blank one."""
+    """Inputs of some queries: judged ones, or vectors if the towers take those, or a blank one."""
     if judged is not None:
         return {name: values[:_COMPARED_QUERIES] for name, values in judged.inputs.items()}
-    taken = model.inputs(names.QUERY_EMBEDDING)
+    query_inputs = model.inputs(names.QUERY_EMBEDDING)
     vectors = release.queries if len(release.queries) else release.corpus.vectors
-    given = tf.TensorSpec([None, vectors.shape[1]], tf.float32)
-    if set(taken) == {names.EMBEDDING} and given.is_compatible_with(taken[names.EMBEDDING]):
+    spec = tf.TensorSpec([None, vectors.shape[1]], tf.float32)
+    if set(query_inputs) == {names.EMBEDDING} and spec.is_compatible_with(
+        query_inputs[names.EMBEDDING]
+    ):
         return {names.EMBEDDING: vectors[:_COMPARED_QUERIES]}
     return model.blank(names.QUERY_EMBEDDING)
 
 
 def lineage_of(towers: TwoTowers, corpus: Corpus, settings: ReleaseSettings) -> Lineage:
-    """Hashes of what comes from no artifact: inputs, settings, corpus and the towers' weights."""
+    """Hashes of what is not an artifact: inputs, settings, corpus and the towers' weights."""
     inputs = [
-        {name: [spec.dtype.name, spec.shape.as_list()] for name, spec in one.items()}
-        for one in (towers.query_inputs, towers.candidate_inputs)
+        {name: [spec.dtype.name, spec.shape.as_list()] for name, spec in side.items()}
+        for side in (towers.query_inputs, towers.candidate_inputs)
     ]
     weights = [
         variable.numpy()

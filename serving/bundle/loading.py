@@ -1,4 +1,4 @@
-"""Loads a bundle version, after its checksums were verified."""
+"""Loads a bundle version, after verifying its checksums, and calls its signatures."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class LoadedModel:
 
     directory: Path
     model: Any
-    """The SavedModel; it owns the variables that its signatures use."""
+    """The loaded object; it owns the variables that its signatures use."""
 
     def inputs(self, signature: str) -> dict[str, tf.TensorSpec]:
         """Inputs of a signature by name.
@@ -59,22 +59,22 @@ class LoadedModel:
             outputs = function(**tensors)
         except (ValueError, TypeError, tf.errors.InvalidArgumentError) as cause:
             raise BundleError(
-                f"{self.directory}: {signature} was given something else than its inputs: {cause}"
+                f"{self.directory}: the values do not fit the inputs of {signature}: {cause}"
             ) from cause
         return {name: value.numpy() for name, value in outputs.items()}
 
     def blank(self, signature: str) -> dict[str, npt.NDArray[Any]]:
-        """Inputs of one query of which nothing is known; see `server_files.blank`."""
+        """Inputs of one query or candidate without any values; see `server_files.blank`."""
         return {
             name: server_files.blank(name, spec, 1) for name, spec in self.inputs(signature).items()
         }
 
     def ask(self, signature: str, inputs: Mapping[str, Any]) -> dict[str, npt.NDArray[Any]]:
-        """As `call`; exclusions and restricts that are not given are none."""
+        """Does the same as `call`, with empty exclusions and restricts where none are given."""
         size = len(next(iter(inputs.values())))
-        taken = self.inputs(signature)
-        blanks = {name: np.full((size, 1), b"", object) for name in LISTS if name in taken}
-        return self.call(signature, {**blanks, **inputs})
+        specs = self.inputs(signature)
+        no_lists = {name: np.full((size, 1), b"", object) for name in LISTS if name in specs}
+        return self.call(signature, {**no_lists, **inputs})
 
     def _function(self, signature: str) -> Any:
         try:
@@ -88,31 +88,31 @@ class LoadedModel:
 
 @dataclass(frozen=True)
 class LoadedBundle(LoadedModel):
-    """One version of a bundle in memory, its checksums verified."""
+    """One version of a bundle in memory, with verified checksums."""
 
     manifest: Manifest
 
     def titles(self) -> dict[str, str]:
-        """Titles by candidate id, for people."""
+        """Titles by candidate id."""
         return read_titles(self.directory)
 
 
 def read_titles(version_dir: Path) -> dict[str, str]:
-    """Titles by candidate id, in row order, of a version's directory."""
+    """Titles by candidate id, in row order, read from a version's directory."""
     table = pq.read_table(version_dir / TITLES_NAME)
     ids, titles = table["candidate_id"].to_pylist(), table["title"].to_pylist()
     return dict(zip(ids, titles, strict=True))
 
 
 def load_bundle(path: Path | str) -> LoadedBundle:
-    """Loads the version of a bundle that is served, or the version that the path names.
+    """Loads the served version of a bundle, or the version that the path names.
 
     Args:
         path: `bundle/<name>` or `bundle/<name>/<version>`.
 
     Raises:
-        BundleError: there is no bundle, TensorFlow cannot load it, or the model in it is another
-            than its manifest says.
+        BundleError: there is no bundle, TensorFlow cannot load it, or its model is not the one
+            that its manifest describes.
         MissingArtifact, CorruptArtifact: a file does not match the bundle's manifest.
         UnsupportedEnvironment: it needs operations that are not installed.
     """
@@ -125,23 +125,23 @@ def load_bundle(path: Path | str) -> LoadedBundle:
 
 
 def check_model_version(model: LoadedModel, manifest: Manifest) -> None:
-    """Asks a model for its version, which must be that of the manifest beside it.
+    """Checks that a model's answers carry the version that its manifest states.
 
     Raises:
-        BundleError: it is another; the message names both.
+        BundleError: they carry another; the message names both.
     """
     outputs = model.call(QUERY_EMBEDDING, model.blank(QUERY_EMBEDDING))
     answered = as_text(outputs[MODEL_VERSION])[0]
     stated = str(manifest.details.get("model_version"))
     if answered != stated:
         raise BundleError(
-            f"{model.directory}: the model calls itself {answered}, its manifest {stated}: they "
-            "are of two versions. Export again."
+            f"{model.directory}: the model answers with version {answered}, its manifest states "
+            f"{stated}: they belong to two versions. Export again."
         )
 
 
 def load_model(directory: Path) -> LoadedModel:
-    """Loads a SavedModel without looking at checksums.
+    """Loads a SavedModel without verifying checksums.
 
     Raises:
         BundleError: TensorFlow cannot load it.
@@ -152,6 +152,11 @@ def load_model(directory: Path) -> LoadedModel:
         return LoadedModel(directory, tf.saved_model.load(str(directory)))
     except (OSError, ValueError, tf.errors.OpError) as cause:
         raise BundleError(f"{directory}: TensorFlow cannot load it: {cause}") from cause
+
+
+def as_text(values: npt.NDArray[np.object_]) -> list[str]:
+    """Decodes a one-dimensional array of UTF-8 bytes."""
+    return [value.decode("utf-8", errors="replace") for value in values.tolist()]
 
 
 def _register_ops(ops: list[str]) -> None:
@@ -165,8 +170,3 @@ def _register_ops(ops: list[str]) -> None:
                 f"the bundle tokenises text, and tensorflow-text does not load: {cause}. Install "
                 "the version that fits TensorFlow's."
             ) from cause
-
-
-def as_text(values: npt.NDArray[np.object_]) -> list[str]:
-    """UTF-8 strings of a one-dimensional array of bytes."""
-    return [value.decode("utf-8", errors="replace") for value in values.tolist()]

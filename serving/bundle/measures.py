@@ -1,4 +1,4 @@
-"""What is measured of a version: its answers, asked for as a client would, and its memory."""
+"""Measures a version: the quality of its answers, called as a client calls it, and its memory."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,8 +17,8 @@ from tfrs_twotower.ranking import MISSING_ROW, RowArray, exact_top_k, mean_overl
 
 _QUERIES_AT_ONCE = 64
 _LOADED_DIRECTORIES = ("variables", "assets")
-# TensorFlow Serving's own estimate of a model's memory is the bytes of its files times this.
-_MEMORY_OF_A_BYTE = 1.2
+# TensorFlow Serving estimates a model's memory as the bytes of its files times this factor.
+_MEMORY_PER_FILE_BYTE = 1.2
 
 
 def measure_model(
@@ -28,14 +28,14 @@ def measure_model(
 
     Args:
         model: the saved model.
-        queries: of the same corpus; without any there are no measures.
-        corpus: of the model, or of the shard, with vectors.
+        queries: queries of the same corpus; None or an empty set gives no measures.
+        corpus: the corpus of the model, which may be a shard, with vectors.
 
     Returns:
-        `recall@k`: the mean share of a query's relevant candidates that is answered;
-        `overlap@k`: the mean share of the exact answer that retrieval gives, nothing left out;
-        `coverage@k`: the share of the corpus that is in any answer; `retrieval_coverage@k`: the
-        same of retrieval, nothing left out; k is the answers' length.
+        `recall@k`: the mean share of a query's relevant candidates in its answer; `overlap@k`: the
+        mean share of the exact list that retrieval returns, without exclusions; `coverage@k`: the
+        share of the corpus in any answer; `retrieval_coverage@k`: the same for retrieval, without
+        exclusions. k is the length of the answers.
     """
     if not queries:
         return {}
@@ -67,9 +67,9 @@ def measure_model(
 
 
 def measure_retrieval(release: Release) -> dict[str, float]:
-    """What can be measured without raw queries: `overlap@k` and `retrieval_coverage@k`.
+    """Measures `overlap@k` and `retrieval_coverage@k`, which need no raw queries.
 
-    As `measure_model` has them, on the embeddings that the index was measured on.
+    They are defined as in `measure_model`, on the embeddings that the index was measured on.
     """
     if not len(release.queries):
         return {}
@@ -86,19 +86,19 @@ def measure_retrieval(release: Release) -> dict[str, float]:
 
 
 def _rows(answer: Mapping[str, npt.NDArray[Any]], corpus: Corpus) -> RowArray:
-    """Rows `[batch, k]` of the answered candidates; -1 where there is none."""
+    """Rows `[batch, k]` of the returned candidates; -1 where there is none."""
     ids = answer[names.CANDIDATE_IDS]
     return corpus.row_of(ids.ravel()).reshape(ids.shape).astype(np.int64)
 
 
 def _coverage(lists: Sequence[RowArray], corpus: Corpus) -> float:
-    """The share of the corpus that stands in any list."""
+    """The share of the corpus that is in any list."""
     rows = np.unique(np.concatenate(lists))
     return _rounded(int((rows != MISSING_ROW).sum()) / len(corpus))
 
 
 def _padded(lists: Sequence[Sequence[str]]) -> npt.NDArray[np.object_]:
-    """`[num_queries, 1 + longest]`, column 0 ""."""
+    """Lists as one array `[num_queries, 1 + longest]`; column 0 is ""."""
     padded = np.full((len(lists), 1 + max(map(len, lists))), "", object)
     for row, ids in enumerate(lists):
         padded[row, 1 : 1 + len(ids)] = ids
@@ -112,7 +112,7 @@ def _rounded(value: float | np.floating[Any]) -> float:
 def bundle_agreement(
     bundle: Path, reference: Path, queries: Mapping[str, npt.NDArray[Any]]
 ) -> float:
-    """Mean share of the reference's candidates that the bundle returns too: overlap@k.
+    """Overlap@k of two bundles: the mean share of the reference's candidates that both return.
 
     Args:
         bundle: directory of a bundle, or of one version.
@@ -121,8 +121,8 @@ def bundle_agreement(
     """
     ours, theirs = (_candidate_ids(path, queries) for path in (bundle, reference))
     shares = []
-    for own, wanted in zip(ours, theirs, strict=True):
-        expected = set(wanted.tolist()) - {b""}
+    for own, other in zip(ours, theirs, strict=True):
+        expected = set(other.tolist()) - {b""}
         if expected:
             shares.append(len(expected.intersection(own.tolist())) / len(expected))
     return float(np.mean(shares)) if shares else 1.0
@@ -141,8 +141,8 @@ def _candidate_ids(path: Path, queries: Mapping[str, npt.NDArray[Any]]) -> npt.N
 def model_bytes(version_dir: Path) -> int:
     """Bytes of the files that a server loads: graph, variables, assets.
 
-    What lies beside them (titles, warm-up requests, `refresh/`) is not loaded; TensorFlow Serving
-    counts it all the same where `--total_model_memory_limit_bytes` is set.
+    Titles, warm-up requests and `refresh/` are not loaded, though TensorFlow Serving counts them
+    too if `--total_model_memory_limit_bytes` is set.
     """
     loaded = [version_dir / versions.SAVED_MODEL_NAME]
     for name in _LOADED_DIRECTORIES:
@@ -151,18 +151,18 @@ def model_bytes(version_dir: Path) -> int:
 
 
 def memory_estimate(new_dir: Path, old_dir: Path | None) -> dict[str, int]:
-    """Memory of a version, and of a server while it swaps, when both versions are loaded.
+    """Estimates the memory of a version, and of a server while it swaps and holds two versions.
 
     Args:
-        new_dir: of the version.
-        old_dir: of the version that it follows; without one, two as large as the new one.
+        new_dir: directory of the version.
+        old_dir: directory of the version before it; None counts the new version twice.
 
     Returns:
-        `version_bytes` and `swap_bytes`, estimates.
+        `version_bytes` and `swap_bytes`.
     """
     new = model_bytes(new_dir)
     old = new if old_dir is None else model_bytes(old_dir)
     return {
-        "version_bytes": round(_MEMORY_OF_A_BYTE * new),
-        "swap_bytes": round(_MEMORY_OF_A_BYTE * (old + new)),
+        "version_bytes": round(_MEMORY_PER_FILE_BYTE * new),
+        "swap_bytes": round(_MEMORY_PER_FILE_BYTE * (old + new)),
     }

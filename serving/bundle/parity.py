@@ -1,4 +1,4 @@
-"""Checks that a bundle gives the vectors and the lists that were computed outside of it."""
+"""Checks that a bundle returns the vectors and the lists that were computed offline."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,11 +16,11 @@ from tfrs_twotower.errors import BundleError
 TOLERANCE = 1e-5
 RawArrays = Mapping[str, npt.NDArray[Any]]
 Pools = list[dict[bytes, float]]
-"""Of each query: final scores of its retrieved candidates."""
+"""For each query, final scores of its retrieved candidates by id."""
 
 
 def sample_rows(raw: Mapping[str, npt.NDArray[Any]], limit: int) -> npt.NDArray[np.int64]:
-    """Rows that show every feature: evenly spaced ones, and one present and one missing of each."""
+    """Evenly spaced rows, and for each feature one row with a value and one without."""
     count = len(next(iter(raw.values())))
     chosen = set(np.linspace(0, count - 1, min(limit, count)).astype(int).tolist())
     for values in raw.values():
@@ -41,14 +41,14 @@ def check_embeddings(
     Args:
         model: the saved model of a bundle.
         signature: `query_embedding` or `candidate_embedding`.
-        raw: raw features of the rows.
+        raw: raw features of some rows.
         expected: `[num_rows, embedding_dim]` of the same rows.
 
     Returns:
         The largest absolute difference.
 
     Raises:
-        BundleError: it is above `TOLERANCE`.
+        BundleError: the difference is above `TOLERANCE`.
     """
     served = model.call(signature, raw)[names.EMBEDDING]
     worst = float(np.max(np.abs(served - expected))) if served.shape == expected.shape else np.inf
@@ -136,9 +136,9 @@ def _pools(model: LoadedModel, raw: RawArrays, release: Release, k: int) -> Pool
 
 
 def _difference(answer: dict[bytes, float], pool: dict[bytes, float], k: int) -> float:
-    """How far scores are off; infinite if the answer is too short or holds what it should not.
+    """The largest error of a score; infinite if the answer is too short or has a wrong candidate.
 
-    Candidates of equal scores may change places.
+    Candidates with equal scores may be in either order.
     """
     best = sorted(pool.values(), reverse=True)[:k]
     if len(answer) != len(best) or not answer.keys() <= pool.keys():

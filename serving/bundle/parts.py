@@ -1,4 +1,4 @@
-"""Whether what goes into one version belongs together: artifacts, towers, index, ids, manifest."""
+"""Checks that the parts of a version belong together: artifacts, towers, index, ids, manifest."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +12,7 @@ from tfrs_twotower.errors import BundleError
 from tfrs_twotower.ranking import FloatArray
 
 _EMBEDDING_TOLERANCE = 1e-5
-# Scores of int8 vectors differ from those of the float32 ones that are kept beside them.
+# Scores of int8 vectors differ from scores of the float32 vectors in `refresh/`.
 _SCORE_TOLERANCE = 0.01
 
 
@@ -20,26 +20,26 @@ def check_descent(manifests: Mapping[str, Manifest]) -> dict[str, str]:
     """Checks that artifacts descend from each other, and from one feature spec.
 
     Args:
-        manifests: of the artifacts, by kind.
+        manifests: manifests of the artifacts, by kind.
 
     Returns:
         Their fingerprints, by kind.
 
     Raises:
-        BundleError: one was made from another artifact, or spec, than the one that is given; the
-            message names both fingerprints.
+        BundleError: an artifact was made from another parent or another spec than the given one;
+            the message names both fingerprints.
     """
-    given = {kind: manifest.fingerprint for kind, manifest in manifests.items()}
+    fingerprints = {kind: manifest.fingerprint for kind, manifest in manifests.items()}
     for kind, manifest in manifests.items():
         for parent, made_from in manifest.parents.items():
-            if parent in given and given[parent] != made_from:
-                raise _mixed_artifacts(kind, parent, made_from, given[parent])
+            if parent in fingerprints and fingerprints[parent] != made_from:
+                raise _mixed_artifacts(kind, parent, made_from, fingerprints[parent])
     specs = {kind: manifest.spec_fingerprint for kind, manifest in manifests.items()}
     first = next(iter(specs.values()))
     for kind, spec in specs.items():
         if spec != first:
             raise _mixed_artifacts(kind, "feature spec", spec, first)
-    return given
+    return fingerprints
 
 
 def _mixed_artifacts(kind: str, parent: str, made_from: str, given: str) -> BundleError:
@@ -50,16 +50,17 @@ def _mixed_artifacts(kind: str, parent: str, made_from: str, given: str) -> Bund
 
 
 def check_parts(model: loading.LoadedModel, manifest: Manifest, version: int) -> None:
-    """Asks a version; what it answers must fit what lies beside it.
+    """Checks that the answers of a version fit the files beside its model.
 
-    The model names the version and identity of its manifest. Where the version can be refreshed,
-    its candidate tower gives the vectors that are kept, and its retrieval the scores that its
-    query tower and those vectors give: an index of one version and towers of another are noticed.
+    The model's answers must carry the version and identity of the manifest. In a version that can
+    be refreshed, the candidate tower must return the stored vectors, and retrieval the scores that
+    the query tower and the stored vectors give, so that an index of one version beside towers of
+    another is detected.
 
     Args:
-        model: of the version, published or not, as it was loaded from its directory.
-        manifest: of the version.
-        version: the number that it has or will have.
+        model: loaded from the directory of the version, which may be published or not.
+        manifest: the manifest of the version.
+        version: number of the version, or the number that it will get.
 
     Raises:
         BundleError: two parts do not belong together.
@@ -67,7 +68,9 @@ def check_parts(model: loading.LoadedModel, manifest: Manifest, version: int) ->
     loading.check_model_version(model, manifest)
     stated = str(manifest.details["model_version"])
     if not stated.startswith(f"{version}-"):
-        raise _mixed_parts(model.directory, f"it is version {version}, and calls itself {stated}")
+        raise _mixed_parts(
+            model.directory, f"it is version {version}, but its manifest states {stated}"
+        )
     files = refresh_files.RefreshFiles(model.directory)
     if files.exist():
         _check_towers(model, files)
@@ -91,9 +94,9 @@ def _check_index(model: loading.LoadedModel, files: refresh_files.RefreshFiles) 
     ids = [id_ for id_ in answer[names.CANDIDATE_IDS][0].tolist() if id_]
     rows = corpus.row_of(ids)
     if (rows < 0).any():
-        raise _mixed_parts(model.directory, "the index holds candidates that the corpus has not")
-    wanted = corpus.vectors[rows] @ _blank_query(model)
-    if _difference(answer[names.SCORES][0, : len(ids)], wanted) > _SCORE_TOLERANCE:
+        raise _mixed_parts(model.directory, "the index holds candidates that are not in the corpus")
+    expected = corpus.vectors[rows] @ _blank_query(model)
+    if _difference(answer[names.SCORES][0, : len(ids)], expected) > _SCORE_TOLERANCE:
         raise _mixed_parts(
             model.directory, "the index was built from other vectors than the corpus has"
         )
@@ -106,7 +109,7 @@ def _blank_query(model: loading.LoadedModel) -> FloatArray:
 
 
 def _difference(answered: FloatArray, expected: FloatArray) -> float:
-    """The largest one; infinite where the shapes differ or a number is NaN."""
+    """The largest absolute difference; infinite if the shapes differ or a number is NaN."""
     if answered.shape != expected.shape:
         return np.inf
     worst = float(np.abs(answered - expected).max(initial=0.0))

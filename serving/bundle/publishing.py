@@ -1,4 +1,4 @@
-"""Publishes a version (staged, checked, renamed to its number), and goes back to earlier ones."""
+"""Publishes versions (staged, checked, renamed to their number), and rolls back to earlier ones."""
 
 import errno
 import fcntl
@@ -9,26 +9,17 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from serving.bundle import loading, parts, server_files
-from serving.bundle.versions import (
-    find_shards,
-    highest_version,
-    list_versions,
-    next_version,
-    note_version,
-    remove_old_versions,
-    served_version,
-)
+from serving.bundle import loading, parts, server_files, versions
 from tfrs_twotower.artifacts import Manifest, read_manifest, replace_file, verify_files
 from tfrs_twotower.errors import BundleError
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
-"""What a file system without locks answers, as some network mounts are."""
+"""Errors of file systems without locks, such as some network mounts."""
 
 
 @dataclass(frozen=True)
 class StagedVersion:
-    """A version that is being written; no server sees it."""
+    """A version that is being written, in a directory that servers ignore."""
 
     bundle: Path
     version: int
@@ -36,8 +27,19 @@ class StagedVersion:
 
 
 @dataclass(frozen=True)
+class FinishedVersion:
+    """A version that is complete and sealed, but not published yet."""
+
+    staged: StagedVersion
+    keep_versions: int
+    """Number of versions of the bundle that stay on disk."""
+    model: loading.LoadedModel
+    """The model, loaded from the staged directory."""
+
+
+@dataclass(frozen=True)
 class WrittenBundle:
-    """A version that was published."""
+    """A published version."""
 
     directory: Path
     version: int
@@ -47,21 +49,21 @@ class WrittenBundle:
 
 @contextmanager
 def stage_version(bundle: Path, version: int | None = None) -> Iterator[StagedVersion]:
-    """A fresh directory for the next version; it is gone at the end unless it was published.
+    """Creates a directory for the next version, and removes it at the end unless it was published.
 
     Args:
-        bundle: the bundle's directory, `bundle/<name>`; it is made.
+        bundle: the bundle's directory, `bundle/<name>`; created if it does not exist.
         version: its number, larger than every earlier one; by default the next.
 
     Raises:
-        BundleError: somebody else is writing a version of this bundle, or the number is used up.
+        BundleError: another process is writing a version of this bundle, or the number was used.
     """
     bundle.mkdir(parents=True, exist_ok=True)
     with only_publisher_of(bundle):
-        number = next_version(bundle) if version is None else version
+        number = versions.next_version(bundle) if version is None else version
         _refuse_used(bundle, number)
         staging = bundle / f".{number}.partial"
-        if staging.exists():  # a killed export left it: nobody else is at work here
+        if staging.exists():  # left by a killed export: the lock excludes a running one
             shutil.rmtree(staging)
         staging.mkdir()
         try:
@@ -71,33 +73,23 @@ def stage_version(bundle: Path, version: int | None = None) -> Iterator[StagedVe
                 shutil.rmtree(staging)
 
 
-@dataclass(frozen=True)
-class FinishedVersion:
-    """A version that is written and sealed."""
-
-    staged: StagedVersion
-    keep_versions: int
-    """How many versions of its bundle stay."""
-    model: loading.LoadedModel
-    """What TensorFlow loaded from the staged directory."""
-
-
 def publish(finished: Sequence[FinishedVersion]) -> list[WrittenBundle]:
-    """Makes sealed versions visible, and the newest version of each bundle the served one.
+    """Publishes sealed versions, and makes the newest version of each bundle the served one.
 
-    All of them are checked before the first one appears. Versions beyond the newest
-    `keep_versions` are removed; one that `models.config` served until now stays until the next
-    time, because servers notice the change of that file late.
+    All versions are checked before the first one appears. Versions beyond the newest
+    `keep_versions` are removed, except the one that `models.config` served until now: it stays
+    until the next publication, because servers notice a change of that file late.
 
     Raises:
         ArtifactError: there is no manifest, or a file does not match it.
-        BundleError: a version's parts do not belong together, its number is used up, or
+        BundleError: a version's parts do not belong together, its number was used, or
             `models.config` cannot be read.
     """
     checked = [
-        (one, _check(one), server_files.pinned_version(one.staged.bundle)) for one in finished
+        (version, _check(version), server_files.pinned_version(version.staged.bundle))
+        for version in finished
     ]
-    return [_show(one, manifest, pinned) for one, manifest, pinned in checked]
+    return [_make_visible(version, manifest, pinned) for version, manifest, pinned in checked]
 
 
 def _check(finished: FinishedVersion) -> Manifest:
@@ -109,20 +101,22 @@ def _check(finished: FinishedVersion) -> Manifest:
     return manifest
 
 
-def _show(finished: FinishedVersion, manifest: Manifest, pinned: int | None) -> WrittenBundle:
+def _make_visible(
+    finished: FinishedVersion, manifest: Manifest, pinned: int | None
+) -> WrittenBundle:
     staged = finished.staged
     bundle, version = staged.bundle, staged.version
-    note_version(bundle, version)
+    versions.note_version(bundle, version)
     destination = bundle / str(version)
     staged.directory.rename(destination)
     server_files.write_models_config(bundle)
     replace_file(bundle / server_files.MONITORING_NAME, server_files.monitoring_config())
-    removed = remove_old_versions(bundle, finished.keep_versions, also_keep=pinned)
+    removed = versions.remove_old_versions(bundle, finished.keep_versions, also_keep=pinned)
     return WrittenBundle(destination, version, manifest, removed)
 
 
 def _refuse_used(bundle: Path, version: int) -> None:
-    highest = highest_version(bundle)
+    highest = versions.highest_version(bundle)
     if version <= highest:
         raise BundleError(
             f"{bundle}: version {version} cannot be published: numbers up to {highest} are used "
@@ -132,7 +126,7 @@ def _refuse_used(bundle: Path, version: int) -> None:
 
 @contextmanager
 def only_publisher_of(bundle: Path) -> Iterator[None]:
-    """Holds the directory's lock; the kernel releases it when the process ends, however."""
+    """Holds the lock of the directory; the kernel releases it however the process ends."""
     descriptor = os.open(bundle, os.O_RDONLY)
     try:
         try:
@@ -151,72 +145,72 @@ def only_publisher_of(bundle: Path) -> Iterator[None]:
 
 
 def roll_back(bundle: Path, version: int | None = None) -> int:
-    """Makes an earlier version the one that is served, after its checksums were verified.
+    """Serves an earlier version, after verifying its checksums.
 
     Publishing a new version, or `undo_rollback`, makes the newest version the served one again.
 
     Args:
-        bundle: the bundle's directory, `bundle/<name>`; of shards, see `find_shards`: all of them
-            go back, or none.
-        version: by default the latest one before the served one.
+        bundle: the bundle's directory, `bundle/<name>`, or shards (see `versions.find_shards`),
+            of which all are rolled back, or none.
+        version: its number; by default the latest version before the served one.
 
     Returns:
-        The version that is served now.
+        The number of the version that is served now.
 
     Raises:
         ArtifactError: a file of that version was changed or is missing.
         BundleError: there is no such version.
     """
-    bundles = find_shards(bundle)
+    shards = versions.find_shards(bundle)
     with ExitStack() as stack:
-        for one in bundles:
-            _versions_of(one)
-            stack.enter_context(only_publisher_of(one))
-            versions = _versions_of(one)
-            version = _before(one, versions) if version is None else version
-            if version not in versions:
+        for shard in shards:
+            _versions_of(shard)  # a bundle that does not exist has no directory to lock
+            stack.enter_context(only_publisher_of(shard))
+            numbers = _versions_of(shard)
+            version = _version_before(shard, numbers) if version is None else version
+            if version not in numbers:
                 raise BundleError(
-                    f"{one}: there is no version {version}; there are "
-                    f"{', '.join(map(str, versions))}."
+                    f"{shard}: there is no version {version}; there are "
+                    f"{', '.join(map(str, numbers))}."
                 )
-            directory = one / str(version)
+            directory = shard / str(version)
             verify_files(directory, read_manifest(directory, "bundle"))
-        for one in bundles:
-            server_files.write_models_config(one, version)
+        for shard in shards:
+            server_files.write_models_config(shard, version)
     assert version is not None  # there is at least one bundle
     return version
 
 
 def undo_rollback(bundle: Path) -> int:
-    """Makes the newest version, of all shards, the one that is served again, and returns it.
+    """Serves the newest version of a bundle, or of all its shards, again, and returns its number.
 
     Raises:
         BundleError: the bundle has no version.
     """
     newest = 0
-    for one in find_shards(bundle):
-        newest = _versions_of(one)[-1]
-        with only_publisher_of(one):
-            server_files.write_models_config(one)
+    for shard in versions.find_shards(bundle):
+        newest = _versions_of(shard)[-1]
+        with only_publisher_of(shard):
+            server_files.write_models_config(shard)
     return newest
 
 
 def _versions_of(bundle: Path) -> list[int]:
-    versions = list_versions(bundle)
-    if not versions:
+    numbers = versions.list_versions(bundle)
+    if not numbers:
         raise BundleError(
             f"{bundle}: there is no bundle. Expected a directory with integer versions, such as "
             "WORKDIR/bundle/NAME."
         )
-    return versions
+    return numbers
 
 
-def _before(bundle: Path, versions: list[int]) -> int:
-    served = served_version(bundle)
-    earlier = [version for version in versions if served is None or version < served]
+def _version_before(bundle: Path, numbers: list[int]) -> int:
+    served = versions.served_version(bundle)
+    earlier = [version for version in numbers if served is None or version < served]
     if not earlier:
         raise BundleError(
             f"{bundle}: version {served} is served and there is no earlier one; there are "
-            f"{', '.join(map(str, versions))}. `--to VERSION` names another."
+            f"{', '.join(map(str, numbers))}. `--to VERSION` names another."
         )
     return earlier[-1]

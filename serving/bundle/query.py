@@ -1,4 +1,4 @@
-"""Answers one query from a bundle: the words of a person in, ids, scores and titles out."""
+"""Answers one query from a bundle: values as text in, ids, scores and titles out."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from tfrs_twotower.errors import BundleError, did_you_mean
 
 @dataclass(frozen=True)
 class Answer:
-    """One query's candidates, best first; places without a candidate are left out."""
+    """The candidates of one query, best first, without places that hold no candidate."""
 
     candidate_ids: list[str]
     scores: list[float]
@@ -31,21 +31,21 @@ def ask(
     allow: Sequence[str] = (),
     deny: Sequence[str] = (),
 ) -> Answer:
-    """Asks a bundle in words.
+    """Answers one query that is given as text.
 
     Args:
-        bundle: in memory.
+        bundle: the loaded bundle.
         features: values by feature name; several values of one feature are separated by `|`, or
             by `,` where there is no `|`. Features that are not given are missing.
         k: length of the answer, at most the bundle's own k, which is the default.
         exclude: candidate ids to leave out.
-        allow: tokens `feature=value`: of every candidate feature that is named, an answered
-            candidate has one of the values.
+        allow: tokens `feature=value`: an answered candidate has one of the named values of each
+            named feature.
         deny: tokens `feature=value` that no answered candidate has.
 
     Raises:
         BundleError: an unknown feature, a value of the wrong type, a larger k, or restricts that
-            the bundle does not take.
+            the bundle does not support.
     """
     specs = bundle.inputs(names.SERVING_DEFAULT)
     lists = {names.EXCLUDE_IDS: exclude, names.ALLOW: allow, names.DENY: deny}
@@ -65,12 +65,12 @@ def ask(
             )
     longest = int(bundle.manifest.counts["k"])
     if k is not None and not 1 <= k <= longest:
-        everything = longest == int(bundle.manifest.counts["candidates"])
+        is_whole_corpus = longest == int(bundle.manifest.counts["candidates"])
         raise BundleError(
-            f"{bundle.directory}: k={k} was asked for; this bundle answers with 1 to {longest} "
+            f"{bundle.directory}: k={k} was requested; this bundle answers with 1 to {longest} "
             + (
-                "candidates, which are all that there are."
-                if everything
+                "candidates, which is the whole corpus."
+                if is_whole_corpus
                 else "candidates. Raise export.k and export again for longer lists."
             )
         )
@@ -91,7 +91,7 @@ def ask(
 
 
 def _values(name: str, spec: tf.TensorSpec, text: str | None) -> list[Any]:
-    """One row of a feature: text turned into the type and width of its input."""
+    """Converts text to one row of a feature, with the type and width of its input."""
     width = None if spec.shape.rank == 1 else int(spec.shape[1])
     if spec.dtype == tf.string:
         if width is None:
@@ -107,7 +107,7 @@ def _values(name: str, spec: tf.TensorSpec, text: str | None) -> list[Any]:
     except ValueError:
         numbers = []
     if len(numbers) != (width or 1):
-        one = "a number" if kind is float else "an integer (a time in seconds since 1970)"
-        expected = one if width is None else f"{width} numbers separated by ','"
+        scalar = "a number" if kind is float else "an integer (a time in seconds since 1970)"
+        expected = scalar if width is None else f"{width} numbers separated by ','"
         raise BundleError(f"feature '{name}': found '{text[:80]}', expected {expected}.")
     return numbers if width is None else [numbers]

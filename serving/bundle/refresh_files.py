@@ -1,4 +1,4 @@
-"""`refresh/`: what lies in a bundle version so that its candidates can change without training.
+"""`refresh/`: files of a bundle version with which its candidates can change without training.
 
 refresh/
     settings.json     how the version was exported: sections of the run config, name, shard
@@ -6,11 +6,11 @@ refresh/
     vectors.npy       [num_candidates, embedding_dim] float32, in row order
     attributes.npz    raw values of the features that requests may restrict by, if there are any
     queries.npy       [n, embedding_dim] float32: embeddings of some queries, without ids or labels
-    probe.npz         raw features of some candidates: what the version's towers are checked with
+    probe.npz         raw features of some candidates, which the version's towers are checked with
     towers/           as in the `model` artifact
     pre_ranker/       as the `pre_ranker` artifact, if there is one
 
-A model server does not load any of it.
+Model servers load none of these files.
 """
 
 import shutil
@@ -50,16 +50,16 @@ _FEATURE = "feature:"
 
 @dataclass(frozen=True)
 class RefreshFiles:
-    """The files in `refresh/` of one version; what cannot be read raises `CorruptArtifact`."""
+    """The files in `refresh/` of one version; an unreadable file raises `CorruptArtifact`."""
 
     version_dir: Path
 
     @classmethod
     def of(cls, version_dir: Path) -> "RefreshFiles":
-        """Those of a version.
+        """The files of a version that has them.
 
         Raises:
-            BundleError: it has none.
+            BundleError: the version has none.
         """
         files = cls(version_dir)
         if not files.exist():
@@ -76,17 +76,17 @@ class RefreshFiles:
 
     @property
     def directory(self) -> Path:
-        """Where they are."""
+        """The directory `refresh/`."""
         return self.version_dir / REFRESH
 
     @property
     def towers_dir(self) -> Path:
-        """Where the towers are loaded from."""
+        """The directory that the towers are loaded from."""
         return self.directory / "towers"
 
     @property
     def pre_ranker_dir(self) -> Path:
-        """Where the pre-ranker is loaded from; not there in a version without one."""
+        """The directory that the pre-ranker is loaded from; missing in a version without one."""
         return self.directory / "pre_ranker"
 
     def settings(self) -> ReleaseSettings:
@@ -105,7 +105,7 @@ class RefreshFiles:
             raise _unreadable(self.version_dir / TITLES_NAME, cause) from cause
         if list(titles) != ids.tolist():
             raise CorruptArtifact(
-                f"{self.version_dir}: {TITLES_NAME} and {REFRESH}/{_CANDIDATES} are of different "
+                f"{self.version_dir}: {TITLES_NAME} and {REFRESH}/{_CANDIDATES} have different "
                 "candidates. Export the bundle again."
             )
         return Corpus(ids, np.array(list(titles.values()), object), {}, self.vectors())
@@ -124,21 +124,21 @@ class RefreshFiles:
         return _load_array(self.directory / _QUERIES)
 
     def attributes(self) -> CandidateAttributes | None:
-        """What requests may restrict their answers by; None where by nothing."""
+        """What requests may restrict their answers by; None without restricts."""
         path = self.directory / _ATTRIBUTES
-        return CandidateAttributes(_features_of(_load(path))) if path.exists() else None
+        return CandidateAttributes(_features_of(_load_arrays(path))) if path.exists() else None
 
     def probe(self) -> Probe:
         """The candidates that the towers are checked with."""
-        arrays = _load(self.directory / _PROBE)
+        arrays = _load_arrays(self.directory / _PROBE)
         return Probe(arrays["rows"], _features_of(arrays))
 
     def blank_query(self) -> FloatArray:
         """`[embedding_dim]`: the embedding of a query whose features are "" and 0."""
-        return _load(self.directory / _PROBE)["blank_query"]
+        return _load_arrays(self.directory / _PROBE)["blank_query"]
 
     def write(self, release: Release, parts: RefreshParts, blank_query: FloatArray) -> None:
-        """Writes all of them into a version that has none yet."""
+        """Writes all files into a version that has none yet."""
         self.directory.mkdir()
         text = release.settings.model_dump_json(indent=2) + "\n"
         (self.directory / _SETTINGS).write_text(text, encoding="utf-8")
@@ -154,7 +154,7 @@ class RefreshFiles:
         np.save(self.directory / _VECTORS, release.corpus.vectors, allow_pickle=False)
         if release.attributes is not None:
             _save_features(self.directory / _ATTRIBUTES, release.attributes.values)
-        # In an order that does not tell whose they are.
+        # Sorted by value, so that their order does not tell whose queries they are.
         queries = release.queries[np.lexsort(release.queries.T[::-1])]
         np.save(self.directory / _QUERIES, queries, allow_pickle=False)
         rows, raw = parts.probe
@@ -173,7 +173,7 @@ class RefreshFiles:
 
 
 def _copy_towers(source: Path, destination: Path) -> None:
-    """Copies from a `model` artifact, or another `towers/`, what towers are loaded from."""
+    """Copies the files of towers from a `model` artifact or from another `towers/`."""
     destination.mkdir()
     for name in (layout.ARCHITECTURE, layout.WEIGHTS, layout.STATISTICS):
         shutil.copy2(source / name, destination / name)
@@ -181,7 +181,7 @@ def _copy_towers(source: Path, destination: Path) -> None:
 
 
 def _write_pre_ranker(pre_ranker: PreRanker, source: Path, destination: Path) -> None:
-    """Copies what does not depend on the corpus, and writes what does."""
+    """Copies the parts that do not depend on the corpus, and writes those that do."""
     destination.mkdir()
     pre_ranker.combination.save(destination)
     signals = pre_ranker.candidate_signals.numpy()
@@ -192,13 +192,13 @@ def _write_pre_ranker(pre_ranker: PreRanker, source: Path, destination: Path) ->
         heads = member.candidate_heads.numpy()
         np.save(destination / name / layout.CANDIDATE_HEADS, heads, allow_pickle=False)
     if pre_ranker.linear is not None:
-        before, ease = source / layout.EASE_MEMBER, destination / layout.EASE_MEMBER
-        ease.mkdir()
+        old_ease, new_ease = source / layout.EASE_MEMBER, destination / layout.EASE_MEMBER
+        new_ease.mkdir()
         for name in (layout.ARCHITECTURE, layout.STATISTICS, layout.HISTORY_VECTORS):
-            shutil.copy2(before / name, ease / name)
-        shutil.copytree(before / layout.VOCABULARIES, ease / layout.VOCABULARIES)
+            shutil.copy2(old_ease / name, new_ease / name)
+        shutil.copytree(old_ease / layout.VOCABULARIES, new_ease / layout.VOCABULARIES)
         vectors = pre_ranker.linear.candidate_vectors.numpy()
-        np.save(ease / layout.CANDIDATE_VECTORS, vectors, allow_pickle=False)
+        np.save(new_ease / layout.CANDIDATE_VECTORS, vectors, allow_pickle=False)
 
 
 def _save_features(
@@ -219,7 +219,7 @@ def _features_of(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArra
     }
 
 
-def _load(path: Path) -> dict[str, npt.NDArray[Any]]:
+def _load_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}

@@ -15,11 +15,11 @@ from tfrs_twotower.artifacts import replace_file
 from tfrs_twotower.errors import BundleError
 
 BATCHING_NAME = "batching_params.pbtxt"
-_TIMEOUT_MICROS = 1000
-_MAX_ENQUEUED_BATCHES = 100
 MODELS_NAME = "models.config"
 MONITORING_NAME = "monitoring.config"
 WARMUP_PATH = Path("assets.extra") / "tf_serving_warmup_requests"
+_TIMEOUT_MICROS = 1000
+_MAX_ENQUEUED_BATCHES = 100
 
 
 def batching_parameters(allowed_batch_sizes: Sequence[int]) -> str:
@@ -47,7 +47,7 @@ def models_config(name: str, *, version: int | None = None) -> str:
 
     Args:
         name: the bundle's and the model's name.
-        version: the one version that is served; by default whichever is the newest.
+        version: the only version to serve; by default the server serves the newest.
     """
     policy = "latest { num_versions: 1 }"
     if version is not None:
@@ -70,11 +70,11 @@ model_config_list {{
 
 
 def write_models_config(bundle: Path, version: int | None = None) -> None:
-    """Replaces a bundle's `models.config` in one step; a server that polls it reads old or new.
+    """Replaces a bundle's `models.config` atomically, so that servers read the old or the new file.
 
     Args:
         bundle: the bundle's directory, whose name is the model's.
-        version: the one version that is served; by default whichever is the newest.
+        version: the only version to serve; by default servers serve the newest.
     """
     replace_file(bundle / MODELS_NAME, models_config(bundle.name, version=version))
 
@@ -86,7 +86,7 @@ def read_models_config(path: Path) -> Any:
         `model_server_config_pb2.ModelServerConfig`.
 
     Raises:
-        BundleError: the file is not there, or is not one.
+        BundleError: the file is missing, or is not a `ModelServerConfig`.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -99,7 +99,7 @@ def read_models_config(path: Path) -> Any:
 
 
 def pinned_version(bundle: Path) -> int | None:
-    """The version that a bundle's `models.config` serves; None where that is the newest.
+    """The version that a bundle's `models.config` names; None if it serves the newest.
 
     Raises:
         BundleError: the file cannot be read.
@@ -114,7 +114,7 @@ def pinned_version(bundle: Path) -> int | None:
 
 
 def monitoring_config() -> str:
-    """A `MonitoringConfig` message: Prometheus metrics on the REST port."""
+    """The text of a `MonitoringConfig` that serves Prometheus metrics on the REST port."""
     return """\
 prometheus_config {
   enable: true
@@ -169,7 +169,7 @@ def _request(
 
 
 def blank(name: str, spec: tf.TensorSpec, batch_size: int) -> np.ndarray[Any, Any]:
-    """A tensor that means nothing: "", 0, or an empty serialized Example; free widths are 1."""
+    """A tensor without values: "", 0, or an empty serialized Example; free widths are 1."""
     shape = [batch_size, *(size or 1 for size in spec.shape[1:])]
     if spec.dtype != tf.string:
         return np.zeros(shape, spec.dtype.as_numpy_dtype)

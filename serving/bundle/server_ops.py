@@ -1,4 +1,4 @@
-"""Which operations a model server registers, and whether it can load a SavedModel's graph."""
+"""Operations that model servers register, and whether a server can load a SavedModel's graph."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,10 +11,11 @@ from tensorflow.core.protobuf import saved_model_pb2
 from serving.bundle.versions import SAVED_MODEL_NAME, resolve_version
 from tfrs_twotower.errors import BundleError
 
+SERVERS = ("stock", "scann")
 SCANN_NAMESPACE = "Scann>"
 
 PYTHON_OPS = frozenset({"EagerPyFunc", "PyFunc", "PyFuncStateless"})
-"""Operations of TensorFlow's core that run only inside a Python process."""
+"""Operations of TensorFlow's core that run only in a Python process."""
 
 TEXT_OPS = frozenset(
     {
@@ -71,28 +72,26 @@ SCANN_OPS = frozenset(
 )
 
 
-SERVERS = ("stock", "scann")
-
-
 def check_bundle(bundle: Path, server: str = "stock") -> tuple[str, ...]:
-    """Operations of a bundle that a server does not have; the model itself is not loaded.
+    """Lists operations of a bundle that a server lacks, without loading the model.
 
     Args:
-        bundle: a bundle directory (the version that is served is looked at) or one version of it.
-        server: `stock` TensorFlow Serving, or one built with ScaNN's operations, `scann`.
+        bundle: a bundle directory, whose served version is checked, or one version of it.
+        server: `stock` for TensorFlow Serving as released, `scann` for one built with ScaNN's
+            operations.
 
     Returns:
-        Names of the missing operations, sorted; empty if the server can load it.
+        Names of the missing operations, sorted; empty if the server can load the bundle.
 
     Raises:
         BundleError: there is no such server, or the path is not a bundle.
     """
     if server not in SERVERS:
         raise BundleError(f"server '{server}': allowed are {', '.join(SERVERS)}.")
-    # `tf.raw_ops` is a fixed list of the core operations of the installed TensorFlow; libraries
-    # that are loaded later add nothing to it. It is never newer than 2.20 (pyproject.toml), and an
-    # operation of a stable release stays in later ones, so that a 2.20 server has all of it but
-    # what needs Python.
+    # `tf.raw_ops` lists the core operations of the installed TensorFlow; libraries that are loaded
+    # later do not extend it. TensorFlow is never newer than 2.20 (pyproject.toml), and operations
+    # of a stable release stay in later ones, so a 2.20 server has all of them except those that
+    # need Python.
     known = (set(dir(tf.raw_ops)) - PYTHON_OPS) | TEXT_OPS
     if server == "scann":
         known |= SCANN_OPS
@@ -100,7 +99,7 @@ def check_bundle(bundle: Path, server: str = "stock") -> tuple[str, ...]:
 
 
 def way_out(missing: Sequence[str]) -> str:
-    """What somebody can do about missing operations: a sentence."""
+    """One sentence on what to do about missing operations."""
     if all(name.startswith(SCANN_NAMESPACE) for name in missing):
         return (
             "These are ScaNN's: serve it with a TF Serving that was built with them, or export "
@@ -113,11 +112,11 @@ def way_out(missing: Sequence[str]) -> str:
 def read_ops(version_dir: Path) -> list[str]:
     """Names of all operations that a SavedModel runs, sorted.
 
-    The list that TensorFlow writes beside the graph (`stripped_op_list`) is not asked: it leaves
-    out what stands in a branch of `tf.cond` or in a loop.
+    The list that TensorFlow writes beside the graph (`stripped_op_list`) is not used, because it
+    lacks operations in branches of `tf.cond` and in loops.
 
     Raises:
-        BundleError: `saved_model.pb` is not one.
+        BundleError: `saved_model.pb` is not a SavedModel.
     """
     path = version_dir / SAVED_MODEL_NAME
     try:
@@ -128,7 +127,7 @@ def read_ops(version_dir: Path) -> list[str]:
 
 
 def _ops_of(graph: Any) -> set[str]:
-    """Operations of a graph and of every function that it reaches."""
+    """Operations of a graph and of every function that it calls, directly or not."""
     functions = {function.signature.name: function for function in graph.library.function}
     ops: set[str] = set()
     reached: set[str] = set()
@@ -143,7 +142,7 @@ def _ops_of(graph: Any) -> set[str]:
 
 
 def _named_functions(node: Any) -> Iterator[str]:
-    """Functions in a node's attributes: branches, loop bodies, what a call calls."""
+    """Names of functions in a node's attributes: branches, loop bodies, called functions."""
     for value in node.attr.values():
         if value.HasField("func"):
             yield value.func.name

@@ -1,4 +1,4 @@
-"""Whether a bundle can be made from strangers' towers: what they take, and what they give."""
+"""Checks the inputs and outputs of towers made elsewhere, before a bundle is built from them."""
 
 import keyword
 from collections.abc import Callable
@@ -17,19 +17,19 @@ _ATTRIBUTES = ("query_tower", "candidate_tower", "query_inputs", "candidate_inpu
 
 
 def check_towers(towers: TwoTowers, embedding_dim: int) -> None:
-    """Checks the inputs, and calls each tower once with a blank batch, as a warm-up does.
+    """Checks the inputs of towers, and calls each once with a blank batch, as a warm-up does.
 
     Args:
-        towers: the towers.
+        towers: the towers to check.
         embedding_dim: width of the candidates' vectors.
 
     Raises:
-        BundleError: a part is missing, or a tower takes or gives what a bundle cannot have.
+        BundleError: a part is missing, or a bundle cannot have an input or the output of a tower.
     """
     if not isinstance(towers, TwoTowers):
-        lacking = [name for name in _ATTRIBUTES if not hasattr(towers, name)]
+        missing = [name for name in _ATTRIBUTES if not hasattr(towers, name)]
         raise BundleError(
-            f"export_bundle: {type(towers).__name__} has no {', '.join(lacking)}; a bundle is made "
+            f"export_bundle: {type(towers).__name__} has no {', '.join(missing)}; a bundle is made "
             f"from an object with {', '.join(_ATTRIBUTES)}. Add them, or give a "
             "serving.TowerPair(query_tower, query_inputs=...)."
         )
@@ -84,6 +84,6 @@ def _check_input(where: str, name: str, spec: Any) -> None:
     ):
         raise BundleError(
             f"export_bundle: {where}['{name}'] is {spec}; expected a tf.TensorSpec of shape [None] "
-            f"or [None, width] and of type {', '.join(one.name for one in _TYPES)}. Servers batch "
-            "along the first dimension; fix the width, and pad shorter lists."
+            f"or [None, width] and of type {', '.join(dtype.name for dtype in _TYPES)}. Servers "
+            "batch along the first dimension; fix the width, and pad shorter lists."
         )

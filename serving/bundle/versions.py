@@ -1,4 +1,4 @@
-"""Names of bundles on disk: versions, which only grow, and shards of one corpus."""
+"""Bundles on disk: their versions, whose numbers only grow, and the shards of one corpus."""
 
 import re
 import shutil
@@ -14,92 +14,15 @@ from tfrs_twotower.artifacts import replace_file, shard_of
 from tfrs_twotower.errors import BundleError
 from tfrs_twotower.ranking import LOWEST_SCORE, RowArray
 
-_NAME = re.compile(r"^(?P<bundle>.+)-shard-(?P<shard>\d{5})-of-(?P<count>\d{5})$")
-IdArray = npt.NDArray[np.object_]
-ScoreArray = npt.NDArray[np.float32]
 SAVED_MODEL_NAME = "saved_model.pb"
 HIGHEST_NAME = ".highest_version"
-
-
-def shard_name(bundle: str, shard: int, num_shards: int) -> str:
-    """Name of a shard's bundle, which is the model's name at the server."""
-    return f"{bundle}-shard-{shard:05d}-of-{num_shards:05d}"
-
-
-def rows_of_shards(candidate_ids: Collection[str], num_shards: int) -> list[RowArray]:
-    """The corpus rows of every shard, ascending.
-
-    Raises:
-        BundleError: a shard has no candidate.
-    """
-    shards = np.array([shard_of(name, num_shards) for name in candidate_ids], np.int64)
-    rows = [np.flatnonzero(shards == shard) for shard in range(num_shards)]
-    for shard, own in enumerate(rows):
-        if not len(own):
-            raise BundleError(
-                f"export.shards: {num_shards} shards of {len(candidate_ids)} candidates leave "
-                f"shard {shard} empty. Lower it."
-            )
-    return rows
-
-
-def find_shards(bundle: Path) -> list[Path]:
-    """The bundles that hold a corpus together: the one at this path, or its shards.
-
-    Args:
-        bundle: `bundle/NAME`, or one of `bundle/NAME-shard-...`, which stands for all of them.
-
-    Raises:
-        BundleError: a shard is missing, or there are several sets of shards.
-    """
-    one = _NAME.match(bundle.name)
-    name = one["bundle"] if one else bundle.name
-    named_alike = [
-        (path, _NAME.match(path.name)) for path in sorted(bundle.parent.glob(f"{name}-shard-*"))
-    ]
-    shards = [(path, match) for path, match in named_alike if match and match["bundle"] == name]
-    if one:
-        shards = [(path, match) for path, match in shards if match["count"] == one["count"]]
-    elif bundle.is_dir() or not shards:
-        return [bundle]
-    numbers = [(int(match["shard"]), int(match["count"])) for _, match in shards]
-    if numbers != [(shard, len(shards)) for shard in range(len(shards))]:
-        raise BundleError(
-            f"{bundle}: found the shards {', '.join(path.name for path, _ in shards)}; expected "
-            "one complete set, 00000 to the last of its number. Remove what is left of earlier "
-            "exports, name a shard of the set that is meant, or export again."
-        )
-    return [path for path, _ in shards]
-
-
-def merge_lists(
-    candidate_ids: Sequence[IdArray], scores: Sequence[ScoreArray], k: int
-) -> tuple[IdArray, ScoreArray]:
-    """One list of each query out of its lists from all shards.
-
-    Args:
-        candidate_ids: bytes `[batch, k_of_the_shard]` from each shard; b"" where there is none.
-        scores: float32, of the same shapes.
-        k: length of the merged lists.
-
-    Returns:
-        Ids and scores `[batch, k]`, by score descending, then id ascending; places without a
-        candidate have b"" and the lowest float32.
-    """
-    ids = np.concatenate(candidate_ids, axis=1)
-    joined = np.concatenate(scores, axis=1)
-    merged_ids = np.full((len(ids), k), b"", object)
-    merged_scores = np.full((len(ids), k), LOWEST_SCORE, np.float32)
-    for row in range(len(ids)):
-        there = [place for place, name in enumerate(ids[row]) if name]
-        best = sorted(there, key=lambda place: (-joined[row, place], ids[row, place]))[:k]
-        merged_ids[row, : len(best)] = ids[row, best]
-        merged_scores[row, : len(best)] = joined[row, best]
-    return merged_ids, merged_scores
+_SHARD_NAME = re.compile(r"^(?P<bundle>.+)-shard-(?P<shard>\d{5})-of-(?P<count>\d{5})$")
+IdArray = npt.NDArray[np.object_]
+ScoreArray = npt.NDArray[np.float32]
 
 
 def list_versions(bundle: Path) -> list[int]:
-    """Versions in a bundle directory, oldest first."""
+    """Numbers of the versions in a bundle directory, oldest first."""
     if not bundle.is_dir():
         return []
     return sorted(
@@ -110,13 +33,13 @@ def list_versions(bundle: Path) -> list[int]:
 
 
 def newest_version(bundle: Path) -> Path | None:
-    """The directory of the newest version; None where there is none."""
+    """The directory of the newest version; None without any version."""
     versions = list_versions(bundle)
     return bundle / str(versions[-1]) if versions else None
 
 
 def next_version(bundle: Path) -> int:
-    """Seconds since 1970, or one more than the largest number ever used if that is not smaller.
+    """Seconds since 1970, or one more than the largest number ever used, whichever is larger.
 
     Raises:
         BundleError: the note of the largest number was damaged.
@@ -144,12 +67,12 @@ def highest_version(bundle: Path) -> int:
 
 
 def note_version(bundle: Path, version: int) -> None:
-    """Keeps in mind that a number is used, before its version appears."""
+    """Records on disk that a number is used, before its version appears."""
     replace_file(bundle / HIGHEST_NAME, f"{max(version, highest_version(bundle))}\n")
 
 
 def served_version(bundle: Path) -> int | None:
-    """The version that `models.config` serves, or the newest; None where there is none.
+    """The version that `models.config` serves, by default the newest; None without any version.
 
     Raises:
         BundleError: `models.config` cannot be read, or serves a version that is not there.
@@ -168,7 +91,7 @@ def served_version(bundle: Path) -> int | None:
 
 
 def resolve_version(path: Path) -> Path:
-    """The directory of one version: the path itself, or the version that is served inside it.
+    """The directory of one version: the path itself, or the served version of the bundle there.
 
     Raises:
         BundleError: the path is neither a version nor a bundle with one.
@@ -192,12 +115,12 @@ def resolve_version(path: Path) -> Path:
 
 
 def remove_old_versions(bundle: Path, keep: int, also_keep: int | None = None) -> list[int]:
-    """Removes all but the newest `keep` versions, and what a killed export left.
+    """Removes all but the newest `keep` versions, and the leftovers of killed exports.
 
     Args:
         bundle: the bundle's directory.
         keep: at least 1.
-        also_keep: a version that stays whatever its age.
+        also_keep: a version that stays regardless of its age.
 
     Returns:
         The versions that were removed.
@@ -208,3 +131,81 @@ def remove_old_versions(bundle: Path, keep: int, also_keep: int | None = None) -
     for leftover in bundle.glob(".*.partial"):
         shutil.rmtree(leftover)
     return removed
+
+
+def shard_name(bundle: str, shard: int, num_shards: int) -> str:
+    """Name of a shard's bundle, which is also its model name at the server."""
+    return f"{bundle}-shard-{shard:05d}-of-{num_shards:05d}"
+
+
+def rows_of_shards(candidate_ids: Collection[str], num_shards: int) -> list[RowArray]:
+    """The corpus rows of every shard, ascending.
+
+    Raises:
+        BundleError: a shard has no candidate.
+    """
+    shards = np.array([shard_of(name, num_shards) for name in candidate_ids], np.int64)
+    rows = [np.flatnonzero(shards == shard) for shard in range(num_shards)]
+    for shard, own in enumerate(rows):
+        if not len(own):
+            raise BundleError(
+                f"export.shards: {num_shards} shards of {len(candidate_ids)} candidates leave "
+                f"shard {shard} empty. Lower it."
+            )
+    return rows
+
+
+def find_shards(bundle: Path) -> list[Path]:
+    """The bundles that together hold a corpus: the one at this path, or its shards.
+
+    Args:
+        bundle: `bundle/NAME`, or any of `bundle/NAME-shard-...`, which stands for all of them.
+
+    Raises:
+        BundleError: a shard is missing, or there are several sets of shards.
+    """
+    own_match = _SHARD_NAME.match(bundle.name)
+    name = own_match["bundle"] if own_match else bundle.name
+    matches = [
+        (path, _SHARD_NAME.match(path.name))
+        for path in sorted(bundle.parent.glob(f"{name}-shard-*"))
+    ]
+    shards = [(path, match) for path, match in matches if match and match["bundle"] == name]
+    if own_match:
+        shards = [(path, match) for path, match in shards if match["count"] == own_match["count"]]
+    elif bundle.is_dir() or not shards:
+        return [bundle]
+    numbers = [(int(match["shard"]), int(match["count"])) for _, match in shards]
+    if numbers != [(shard, len(shards)) for shard in range(len(shards))]:
+        raise BundleError(
+            f"{bundle}: found the shards {', '.join(path.name for path, _ in shards)}; expected "
+            "one complete set, 00000 to the last of its number. Remove what is left of earlier "
+            "exports, name a shard of the set that is meant, or export again."
+        )
+    return [path for path, _ in shards]
+
+
+def merge_lists(
+    candidate_ids: Sequence[IdArray], scores: Sequence[ScoreArray], k: int
+) -> tuple[IdArray, ScoreArray]:
+    """Merges the lists of all shards into one list per query.
+
+    Args:
+        candidate_ids: bytes `[batch, k_of_the_shard]` from each shard; b"" where there is none.
+        scores: float32, of the same shapes.
+        k: length of the merged lists.
+
+    Returns:
+        Ids and scores `[batch, k]`, by score descending, then id ascending; places without a
+        candidate have b"" and the lowest float32.
+    """
+    ids = np.concatenate(candidate_ids, axis=1)
+    joined = np.concatenate(scores, axis=1)
+    merged_ids = np.full((len(ids), k), b"", object)
+    merged_scores = np.full((len(ids), k), LOWEST_SCORE, np.float32)
+    for row in range(len(ids)):
+        filled = [place for place, name in enumerate(ids[row]) if name]
+        best = sorted(filled, key=lambda place: (-joined[row, place], ids[row, place]))[:k]
+        merged_ids[row, : len(best)] = ids[row, best]
+        merged_scores[row, : len(best)] = joined[row, best]
+    return merged_ids, merged_scores

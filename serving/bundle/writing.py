@@ -1,4 +1,4 @@
-"""Writes one version of a bundle: what TensorFlow Serving loads, and what people need beside it."""
+"""Writes one version of a bundle: the files that TensorFlow Serving loads, and the others."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,8 +17,8 @@ from tfrs_twotower.artifacts import seal
 from tfrs_twotower.errors import BundleError
 
 Check = Callable[[loading.LoadedModel], Mapping[str, Any]]
-"""Is given the saved model as a server will load it, raises to refuse it, and returns what the
-manifest's details say of it; `measures` among them are compared with the served version's."""
+"""Takes the saved model as a server will load it, and raises to refuse it. Returns entries for the
+manifest's details; the release gate compares their `measures` with those of the served version."""
 
 
 def _not_measured(_: loading.LoadedModel) -> Mapping[str, Any]:
@@ -28,14 +28,14 @@ def _not_measured(_: loading.LoadedModel) -> Mapping[str, Any]:
 def write_bundle(
     bundle: Path, release: Release, check: Check = _not_measured, version: int | None = None
 ) -> publishing.WrittenBundle:
-    """Publishes the next version of a bundle and removes those beyond `keep_versions`.
+    """Publishes the next version of a bundle, and removes versions beyond `keep_versions`.
 
     The version appears under its number only when it is complete.
 
     Args:
         bundle: the bundle's directory, `bundle/<name>`.
         release: what the version is made from.
-        check: checks and measures it.
+        check: checks and measures the model.
         version: its number; by default the next.
 
     Raises:
@@ -51,15 +51,15 @@ def write_bundle(
 def write_release(
     staged: publishing.StagedVersion, release: Release, check: Check = _not_measured
 ) -> loading.LoadedModel:
-    """Writes everything of a version, its manifest last; `publish` is what is left to do.
+    """Writes all files of a version, the manifest last; only `publish` remains to be done.
 
     Args:
-        staged: where it is written.
-        release: what it is made from.
-        check: checks and measures it.
+        staged: the directory that the version is written to.
+        release: what the version is made from.
+        check: checks and measures the model.
 
     Returns:
-        The saved model as it was loaded.
+        The saved model, loaded again.
 
     Raises:
         BundleError: a candidate id cannot be served, `check` refused the model, or the release
@@ -72,7 +72,7 @@ def write_release(
     model = loading.load_model(staged.directory)
     details = dict(check(model))
     if release.refresh is not None:
-        blank = {name: tf.constant(one) for name, one in model.blank(QUERY_EMBEDDING).items()}
+        blank = {name: tf.constant(value) for name, value in model.blank(QUERY_EMBEDDING).items()}
         blank_query = release.towers.query_tower(blank).numpy()[0]
         refresh_files.RefreshFiles(staged.directory).write(release, release.refresh, blank_query)
     gate = release.settings.export.gate
@@ -131,6 +131,6 @@ def _check_sizes(release: Release) -> None:
     for part, size in sizes.items():
         if size != expected:
             raise BundleError(
-                f"the {part} is of {size} candidates, the index of {expected}: they are not of one "
-                "corpus. Run the stages that write them again."
+                f"the {part} has {size} candidates, the index {expected}: they do not belong to "
+                "one corpus. Run the stages that write them again."
             )

@@ -1,4 +1,4 @@
-"""Asking an endpoint: clients, transports, and the canary that compares answers."""
+"""Clients for served bundles, their transports, and the canary that checks live answers."""
 
 from tfrs_twotower.environment import require_extra
 

@@ -1,4 +1,4 @@
-"""Where a model is served, and asking it again while a deadline lasts."""
+"""The address of a served model, and requests that are repeated until a deadline."""
 
 import random
 import re
@@ -14,12 +14,12 @@ _TARGET = re.compile(
     r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>\w+))?/?"
 )
 _PAUSES_S = (0.05, 0.2)
-_Found = TypeVar("_Found")
+_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True)
 class Target:
-    """A model at a server, and which version of it."""
+    """A model at a server, and optionally one of its versions."""
 
     scheme: str
     """`grpc`, `http` or `https`."""
@@ -27,8 +27,13 @@ class Target:
     """`HOST:PORT`."""
     model: str
     version: int | None = None
-    """By default the one that the server serves."""
+    """By default the version that the server chooses."""
     label: str | None = None
+
+    @property
+    def description(self) -> str:
+        """Address and model, for messages."""
+        return f"{self.address}, model '{self.model}'"
 
     @property
     def path(self) -> str:
@@ -39,44 +44,46 @@ class Target:
 
 
 def parse_target(text: str) -> Target:
-    """Reads a target.
+    """Parses a target.
 
     Raises:
-        EndpointError: it is none.
+        EndpointError: the text does not have the form grpc://HOST:PORT/MODEL or
+            http://HOST:PORT/MODEL.
     """
-    parts = _TARGET.fullmatch(text)
-    if not parts:
+    match = _TARGET.fullmatch(text)
+    if not match:
         raise EndpointError(
-            f"'{text}' names no model at a server: expected grpc://HOST:PORT/MODEL or "
-            "http://HOST:PORT/MODEL, and behind it /versions/NUMBER or /labels/NAME where it is "
-            "not the served version, such as grpc://localhost:8500/movielens_100k.",
+            f"'{text}' does not name a model at a server: expected grpc://HOST:PORT/MODEL or "
+            "http://HOST:PORT/MODEL, optionally followed by /versions/NUMBER or /labels/NAME, such "
+            "as grpc://localhost:8500/movielens_100k.",
             "INVALID_ARGUMENT",
         )
-    version = parts["version"]
+    version = match["version"]
     return Target(
-        parts["scheme"],
-        parts["address"],
-        parts["model"],
+        match["scheme"],
+        match["address"],
+        match["model"],
         None if version is None else int(version),
-        parts["label"],
+        match["label"],
     )
 
 
-def retrying(ask: Callable[[float], _Found], deadline: float, code: str = "UNAVAILABLE") -> _Found:
-    """Asks up to three times, with pauses of random length between.
+def retrying(
+    ask: Callable[[float], _Answer], deadline: float, code: str = "UNAVAILABLE"
+) -> _Answer:
+    """Sends a request up to three times, with pauses of random length between the attempts.
 
-    Only after one code. By default that of a server that was not reached, that has no room, or
-    whose connection broke; it may have seen the request then, which does no harm: Predict and
-    GetModelMetadata change nothing.
+    Only errors with one code are repeated. The default is the code of a server that was not
+    reached, has no capacity, or lost the connection. Such a server may have seen the request, which
+    does no harm, because Predict and GetModelMetadata change nothing.
 
     Args:
-        ask: is given the seconds that are left.
-        deadline: by `time.monotonic()`; nothing is asked after it, and a pause that would outlast
-            it is not made.
+        ask: sends the request; it receives the seconds that are left.
+        deadline: by `time.monotonic()`; no attempt starts after it, and no pause outlasts it.
         code: the code after which to ask again.
 
     Raises:
-        EndpointError: of the last attempt; `DEADLINE_EXCEEDED` if there was no time for one.
+        EndpointError: that of the last attempt; `DEADLINE_EXCEEDED` if there was no time for one.
     """
     for pause_s in _PAUSES_S:
         try:
@@ -93,7 +100,7 @@ def _left_s(deadline: float) -> float:
     left_s = deadline - time.monotonic()
     if left_s <= 0.0:
         raise EndpointError(
-            "DEADLINE_EXCEEDED: the time was over before the server could be asked; give a longer "
+            "DEADLINE_EXCEEDED: the deadline passed before a request could be sent; give a longer "
             "timeout_s.",
             "DEADLINE_EXCEEDED",
         )

@@ -1,4 +1,4 @@
-"""The canary: what a live endpoint retrieves, against exact search over the same version."""
+"""The canary: compares what a live endpoint retrieves with exact search over the same version."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,25 +32,25 @@ class RecallCheck:
     overlap: float
     """Mean share of the exact list that the endpoint returned: overlap@k."""
     worst_overlap: float
-    """Of the query with the smallest share."""
+    """The smallest share of any query."""
     target_overlap: float
-    """What the index was built for: `index.target_overlap`."""
+    """The overlap that the index was built for: `index.target_overlap`."""
 
 
 def check_recall(target: str, bundle: Path, queries: Path | None, num_queries: int) -> RecallCheck:
-    """Replays queries against an endpoint's `candidate_generation` and an exact search.
+    """Replays queries against an endpoint's `candidate_generation`, and against exact search.
 
     Args:
-        target: of the endpoint; see `serving.client.client.Client`.
-        bundle: a bundle on this machine that holds the version that the endpoint serves, or that
-            version.
-        queries: see `serving.client.request_inputs`; by default the evaluated queries of the
-            working directory that the bundle lies in.
-        num_queries: how many at most. Their exclusions and restricts are left out.
+        target: the endpoint; see `serving.client.client.Client`.
+        bundle: directory of a bundle on this machine that holds the version that the endpoint
+            serves, or of that version.
+        queries: a file or directory for `serving.client.request_inputs.read_queries`; by default
+            the test queries of the working directory that holds the bundle.
+        num_queries: largest number of queries; their exclusions and restricts are left out.
 
     Raises:
         BundleError: the endpoint serves a version that is not here.
-        EndpointError: the endpoint cannot be asked, or changed its version meanwhile.
+        EndpointError: the endpoint cannot be reached, or changed its version during the check.
         DataError, ArtifactError: there are no queries.
     """
     if queries is None:
@@ -58,32 +58,34 @@ def check_recall(target: str, bundle: Path, queries: Path | None, num_queries: i
     sample = read_queries(queries, num_queries)
     with Client(target, timeout_s=_TIMEOUT_S) as client:
         model, columns = client.target.model, as_columns(sample, _query_inputs(client))
-        first = {name: values[:1] for name, values in columns.items()}
-        served = client.recommend(first, signature=names.CANDIDATE_GENERATION)[0].model_version
-    version = _same_version(bundle, served)
+        first_query = {name: values[:1] for name, values in columns.items()}
+        served = client.recommend(first_query, signature=names.CANDIDATE_GENERATION)[
+            0
+        ].model_version
+    version = _load_served_version(bundle, served)
     corpus, exact = _exact_rows(version, columns)
     settings = refresh_files.RefreshFiles(version.directory).settings()
     batch_size = min(_QUERIES_AT_ONCE, max(settings.export.allowed_batch_sizes))
     with Client(target, timeout_s=_TIMEOUT_S, expected_version=served) as client:
         answered = _answered_rows(client, columns, corpus, (len(exact), exact.shape[1]), batch_size)
-    shares = [mean_overlap(answered[at : at + 1], exact[at : at + 1]) for at in range(len(exact))]
+    overlaps = [mean_overlap(answered[at : at + 1], exact[at : at + 1]) for at in range(len(exact))]
     return RecallCheck(
         model=model,
         model_version=served,
         k=exact.shape[1],
         num_queries=len(sample),
         overlap=mean_overlap(answered, exact),
-        worst_overlap=min(shares),
+        worst_overlap=min(overlaps),
         target_overlap=settings.index.target_overlap,
     )
 
 
 def prometheus_text(check: RecallCheck, now_s: float) -> str:
-    """The check for the textfile collector of Prometheus' node exporter.
+    """Formats a check for the textfile collector of Prometheus' node exporter.
 
     Args:
-        check: its result.
-        now_s: seconds since 1970.
+        check: the result.
+        now_s: when the check ended, in seconds since 1970.
     """
     registry = CollectorRegistry()
 
@@ -104,24 +106,23 @@ def prometheus_text(check: RecallCheck, now_s: float) -> str:
 
 def _query_inputs(client: Client) -> dict[str, Input]:
     inputs = client.inputs(names.CANDIDATE_GENERATION)
-    lists = (names.EXCLUDE_IDS, names.ALLOW, names.DENY)
-    return {name: spec for name, spec in inputs.items() if name not in lists}
+    return {name: spec for name, spec in inputs.items() if name not in names.LISTS}
 
 
 def _bundle_of(path: Path) -> Path:
     return path if versions.list_versions(path) else path.parent
 
 
-def _same_version(path: Path, served: str) -> loading.LoadedBundle:
+def _load_served_version(path: Path, served: str) -> loading.LoadedBundle:
     number = served.partition("-")[0]
-    here = path / number if versions.list_versions(path) else path
-    if here.is_dir():
-        bundle = loading.load_bundle(here)
+    version_dir = path / number if versions.list_versions(path) else path
+    if version_dir.is_dir():
+        bundle = loading.load_bundle(version_dir)
         if bundle.manifest.details.get("model_version") == served:
             return bundle
     raise BundleError(
-        f"{path}: the endpoint serves {served}, which is not here: overlap of two versions says "
-        "nothing. Give the directory of the bundle that the endpoint loads."
+        f"{path}: the endpoint serves {served}, which is not here: the overlap of two "
+        "versions has no meaning. Give the directory of the bundle that the endpoint loads."
     )
 
 

@@ -1,4 +1,4 @@
-"""From a caller's values, or from sampled queries, to the tensors of a request."""
+"""The tensors of a request, from a caller's values or from queries sampled from a file."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -18,15 +18,14 @@ from tfrs_twotower.specs import MISSING_TIME
 
 Arrays = dict[str, npt.NDArray[Any]]
 ANY_WIDTH = -1
-_PADDED_FROM_THE_FRONT = (names.EXCLUDE_IDS, names.ALLOW, names.DENY)
 _DTYPES: dict[str, tuple[Any, Any]] = {
     "DT_STRING": (object, b""),
     "DT_FLOAT": (np.float32, np.nan),
     "DT_INT64": (np.int64, MISSING_TIME),
 }
-"""Type and missing value of each type that a signature of a bundle has."""
-_KINDS = ("bytes_list", "float_list", "int64_list")
-_BOOKKEEPING = "_"
+"""NumPy type and missing value for each type of a bundle's inputs."""
+_VALUE_LISTS = ("bytes_list", "float_list", "int64_list")
+_BOOKKEEPING_PREFIX = "_"
 
 
 @dataclass(frozen=True)
@@ -36,26 +35,26 @@ class Input:
     dtype: str
     """Name of a TensorFlow `DataType`, such as `DT_STRING`."""
     width: int | None
-    """Values of a query: None for one, `ANY_WIDTH` where requests may differ."""
+    """Number of values per query: None for a single value, `ANY_WIDTH` if requests may differ."""
 
 
 Signatures = dict[str, dict[str, Input]]
 
 
 def width_of(shape: Sequence[int]) -> int | None:
-    """The `width` of an input of a shape, such as `[-1, 20]`."""
+    """The `width` of an input with this shape, such as `[-1, 20]`."""
     if len(shape) < 2:
         return None
     return ANY_WIDTH if shape[1] < 0 else shape[1]
 
 
-def unknown_names(inputs: Mapping[str, Input], given: Mapping[str, Any]) -> list[str]:
-    """What was given and is no input of the signature."""
-    return [name for name in given if name not in inputs]
+def unknown_names(inputs: Mapping[str, Input], values: Mapping[str, Any]) -> list[str]:
+    """Names of values that are not inputs of the signature."""
+    return [name for name in values if name not in inputs]
 
 
-def about_unknown(where: str, signature: str, inputs: Mapping[str, Input], name: str) -> str:
-    """One line about a name that a signature does not take."""
+def unknown_name_message(where: str, signature: str, inputs: Mapping[str, Input], name: str) -> str:
+    """One line on a name that is not an input of a signature."""
     if name in (names.ALLOW, names.DENY):
         return (
             f"{where}: {signature} takes no '{name}': the bundle declares no restricts. List the "
@@ -68,26 +67,26 @@ def about_unknown(where: str, signature: str, inputs: Mapping[str, Input], name:
 
 
 def build_inputs(
-    inputs: Mapping[str, Input], given: Mapping[str, Sequence[Any] | npt.NDArray[Any]]
+    inputs: Mapping[str, Input], values: Mapping[str, Sequence[Any] | npt.NDArray[Any]]
 ) -> Arrays:
-    """Tensors for every input of a signature.
+    """Builds a tensor for every input of a signature.
 
-    Inputs that are not given are missing: "", NaN or -1. Lists of text are cut and padded with ""
-    to their fixed width; `exclude_ids`, `allow` and `deny` get the column of "" that a server's
-    padding needs.
+    Inputs without values become missing values: "", NaN or -1. Lists of text are cut, or padded
+    with "", to their fixed width. `exclude_ids`, `allow` and `deny` get a first column of "", which
+    a server's padding needs.
 
     Args:
-        inputs: of the signature.
-        given: a value, or a list of values, for each query, by input name.
+        inputs: those of the signature.
+        values: a value, or a list of values, per query, by input name.
 
     Returns:
         Arrays `[batch]` or `[batch, width]`: objects (bytes), float32 or int64.
 
     Raises:
         EndpointError: the inputs differ in length, a value has the wrong type, or a list of numbers
-            another width.
+            has the wrong width.
     """
-    sizes = {name: len(values) for name, values in given.items()}
+    sizes = {name: len(column) for name, column in values.items()}
     if len(set(sizes.values())) != 1 or 0 in sizes.values():
         lengths = ", ".join(f"{name} {size}" for name, size in sizes.items()) or "none"
         raise EndpointError(
@@ -96,7 +95,7 @@ def build_inputs(
             "INVALID_ARGUMENT",
         )
     batch = next(iter(sizes.values()))
-    return {name: _array(name, spec, given.get(name), batch) for name, spec in inputs.items()}
+    return {name: _array(name, spec, values.get(name), batch) for name, spec in inputs.items()}
 
 
 def _array(
@@ -115,21 +114,22 @@ def _array(
             column = [missing] * batch if values is None else list(values)
             return np.array([_value(value, missing) for value in column], dtype)
         lists = [[]] * batch if values is None else values
-        rows = [[_value(value, missing) for value in _listed(row)] for row in lists]
+        rows = [[_value(value, missing) for value in _as_list(row)] for row in lists]
     except (TypeError, ValueError) as cause:
         raise EndpointError(
-            f"input '{name}': {cause}. Expected {_wanted(spec)} for each query.", "INVALID_ARGUMENT"
+            f"input '{name}': {cause}. Expected {_expected(spec)} for each query.",
+            "INVALID_ARGUMENT",
         ) from None
     if values is not None and spec.dtype != "DT_STRING":
         _check_width(name, spec, rows)
-    if name in _PADDED_FROM_THE_FRONT:
+    if name in names.LISTS:
         rows = [[b"", *row] for row in rows]
     width = max(1, *map(len, rows)) if spec.width == ANY_WIDTH else spec.width
     return np.array([(row + [missing] * width)[:width] for row in rows], dtype)
 
 
 def _check_width(name: str, spec: Input, rows: list[list[Any]]) -> None:
-    """Numbers are a vector: one that is cut or filled up would be another vector."""
+    """Refuses numbers of another width: cut or padded, they would be a different vector."""
     for row in rows:
         if spec.width not in (ANY_WIDTH, len(row)):
             raise EndpointError(
@@ -139,7 +139,7 @@ def _check_width(name: str, spec: Input, rows: list[list[Any]]) -> None:
             )
 
 
-def _listed(row: Any) -> Any:
+def _as_list(row: Any) -> Any:
     if isinstance(row, str | bytes):
         raise TypeError(f"found {row!r}, which is not a list")
     return row
@@ -157,23 +157,23 @@ def _value(value: Any, missing: Any) -> Any:
     raise TypeError(f"found {value!r}, which is not text")
 
 
-def _wanted(spec: Input) -> str:
+def _expected(spec: Input) -> str:
     kind = {"DT_STRING": "text", "DT_FLOAT": "a number", "DT_INT64": "an integer"}[spec.dtype]
     return kind if spec.width is None else f"a list of {kind}"
 
 
 def read_queries(path: Path, limit: int) -> list[dict[str, Any]]:
-    """Queries that stand evenly spaced in their file.
+    """Reads evenly spaced queries from a file.
 
     Args:
-        path: a JSONL file, or a `preprocessed` directory, of which the test queries are taken.
-        limit: how many at most.
+        path: a JSONL file, or a `preprocessed` directory, whose test queries are read.
+        limit: largest number of queries.
 
     Returns:
-        Lists of values by feature name, one for each query; at least one query.
+        Values by feature name for each query; at least one query.
 
     Raises:
-        DataError: there is no query, or a line is no query.
+        DataError: there is no query, or a line is not a query.
         ArtifactError: the directory has no test queries.
     """
     if path.is_dir():
@@ -192,9 +192,9 @@ def read_queries(path: Path, limit: int) -> list[dict[str, Any]]:
 def as_columns(
     queries: Sequence[Mapping[str, Any]], inputs: Mapping[str, Input]
 ) -> dict[str, list[Any]]:
-    """A value, or a list of values, for each query, by the names that a signature takes.
+    """Arranges queries as columns: per input, a value or a list of values for each query.
 
-    What a query has beyond them is left out.
+    Values that are not inputs are left out.
     """
     return {
         name: [_fit(query.get(name), spec) for query in queries] for name, spec in inputs.items()
@@ -213,9 +213,9 @@ def _spread(count: int, limit: int) -> list[int]:
 def _from_example(serialized: bytes) -> dict[str, Any]:
     features = tf.train.Example.FromString(serialized).features.feature
     return {
-        name: [value for kind in _KINDS for value in getattr(feature, kind).value]
+        name: [value for kind in _VALUE_LISTS for value in getattr(feature, kind).value]
         for name, feature in features.items()
-        if not name.startswith(_BOOKKEEPING)
+        if not name.startswith(_BOOKKEEPING_PREFIX)
     }
 
 

@@ -1,4 +1,4 @@
-"""A corpus that is served in parts: every shard is asked at once, and their lists are merged."""
+"""A client for a corpus in shards: it asks all shards at once, and merges their lists."""
 
 import time
 from collections.abc import Sequence
@@ -17,35 +17,35 @@ from serving.client.client import (
 from serving.graph import signatures as names
 from tfrs_twotower.errors import EndpointError
 
-_THREADS_OF_A_SHARD = 8
-_OF_TWO_EXPORTS = "ABORTED"
+_THREADS_PER_SHARD = 8
+_MIXED_EXPORTS = "ABORTED"
 
 
 class ShardedClient:
-    """Asks all shards of a bundle. Threads may share it.
+    """Asks all shards of a bundle. Threads may share a client.
 
-    A shard that fails fails the request: a list without a part of the corpus would look complete.
-    Shards of different exports are asked again, at most twice and while the deadline lasts.
-    `serving.bundle.versions` says what merged lists are.
+    If a shard fails, the request fails, because a list that lacks a part of the corpus would look
+    complete. If shards of different exports answer, they are asked again, at most twice and within
+    the deadline. For the order of merged lists see `serving.bundle.versions.merge_lists`.
     """
 
     def __init__(self, targets: Sequence[str], *, k: int, timeout_s: float = 1.0) -> None:
-        """Connects when it is first used.
+        """Prepares a client, which connects at its first request.
 
         Args:
-            targets: of every shard; see `serving.client.client.Client`.
+            targets: one for every shard; see `serving.client.client.Client`.
             k: length of merged lists, at most `export.k`.
             timeout_s: deadline of a call in seconds.
 
         Raises:
-            EndpointError: a target names no model at a server, or the models have the names of
-                shards and are not all shards of one bundle.
+            EndpointError: a target does not name a model at a server, or the models are shards but
+                not all shards of one bundle.
         """
         self._k = k
         self._timeout_s = timeout_s
         _check_complete([endpoint.parse_target(target).model for target in targets])
         self._clients = [Client(target, timeout_s=timeout_s) for target in targets]
-        self._threads = ThreadPoolExecutor(_THREADS_OF_A_SHARD * len(targets))
+        self._threads = ThreadPoolExecutor(_THREADS_PER_SHARD * len(targets))
 
     def recommend(
         self,
@@ -56,22 +56,22 @@ class ShardedClient:
         deny: Lists | None = None,
         signature: str = names.SERVING_DEFAULT,
     ) -> list[Recommendations]:
-        """The best candidates of each query in all shards; see `Client.recommend`.
+        """Returns the best candidates of each query over all shards; see `Client.recommend`.
 
         Raises:
-            EndpointError: a shard cannot be asked, its lists are shorter than k, or two shards are
-                not of one export until the deadline.
+            EndpointError: a shard cannot be asked, its lists are shorter than k, or the shards are
+                still of different exports at the deadline.
         """
-        given = list_request(features, exclude_ids, allow, deny)
+        values = list_request(features, exclude_ids, allow, deny)
         deadline = time.monotonic() + self._timeout_s
         answers = endpoint.retrying(
-            lambda _: self._ask_all(signature, given, deadline), deadline, _OF_TWO_EXPORTS
+            lambda _: self._ask_all(signature, values, deadline), deadline, _MIXED_EXPORTS
         )
         lists, versions = zip(*answers, strict=True)
         shortest = min(outputs[names.CANDIDATE_IDS].shape[1] for outputs in lists)
         if self._k > shortest:
             raise EndpointError(
-                f"k={self._k} was asked for; these shards answer with {shortest} candidates each, "
+                f"k={self._k} was requested; these shards answer with {shortest} candidates each, "
                 "and merged lists can be no longer. Raise export.k and export again.",
                 "INVALID_ARGUMENT",
             )
@@ -83,7 +83,7 @@ class ShardedClient:
         return as_recommendations(ids, scores, versions[0])
 
     def close(self) -> None:
-        """Waits for calls that are under way, then closes the connections."""
+        """Waits for running calls, then closes the connections."""
         self._threads.shutdown()
         for client in self._clients:
             client.close()
@@ -95,13 +95,13 @@ class ShardedClient:
         self.close()
 
     def _ask_all(
-        self, signature: str, given: Columns, deadline: float
+        self, signature: str, values: Columns, deadline: float
     ) -> list[tuple[request_inputs.Arrays, str]]:
-        asked = [
-            self._threads.submit(client.ask, signature, given, deadline=deadline)
+        futures = [
+            self._threads.submit(client.ask, signature, values, deadline=deadline)
             for client in self._clients
         ]
-        answers = [future.result() for future in asked]
+        answers = [future.result() for future in futures]
         versions = [version for _, version in answers]
         if len({version.partition("-")[2] for version in versions}) > 1:
             shards = ", ".join(
@@ -109,10 +109,10 @@ class ShardedClient:
                 for client, version in zip(self._clients, versions, strict=True)
             )
             raise EndpointError(
-                f"the shards are not of one export: {shards}. Their identities (behind the `-`) "
-                "must be equal. Ask again when every server has loaded the new version, or name "
-                "/versions/NUMBER in the targets.",
-                _OF_TWO_EXPORTS,
+                f"the shards belong to different exports: {shards}. Their identities (after the "
+                "`-`) must be equal. Ask again when every server has loaded the new version, or "
+                "give /versions/NUMBER in the targets.",
+                _MIXED_EXPORTS,
             )
         return answers
 

@@ -1,4 +1,4 @@
-"""Predict and metadata over gRPC (the official stubs) and over REST (the columnar form)."""
+"""Predict and GetModelMetadata, over gRPC (official stubs) and over REST (columnar form)."""
 
 import base64
 import json
@@ -39,22 +39,22 @@ _CODES = {
     503: "UNAVAILABLE",
     504: "DEADLINE_EXCEEDED",
 }
-"""gRPC's name for each status that TensorFlow Serving, or a proxy before it (502), answers with;
-others are INTERNAL."""
+"""gRPC code names for the HTTP statuses of TensorFlow Serving, or of a proxy before it (502); other
+statuses are INTERNAL."""
 _CONNECTIONS = 32
 
 
 class GrpcTransport:
-    """One channel, which many threads may use."""
+    """A gRPC channel, which many threads may use."""
 
     def __init__(self, target: Target) -> None:
-        """Opens the channel; it connects when it is first used."""
+        """Opens the channel, which connects at its first request."""
         self._target = target
         self._channel = grpc.insecure_channel(target.address, options=_OPTIONS)
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
 
     def predict(self, signature: str, inputs: Arrays, timeout_s: float) -> Arrays:
-        """Asks once.
+        """Calls a signature once, and returns its outputs.
 
         Raises:
             EndpointError: with gRPC's code.
@@ -81,7 +81,7 @@ class GrpcTransport:
         }
 
     def close(self) -> None:
-        """Closes the channel; calls that are under way end as cancelled."""
+        """Closes the channel; running calls end as cancelled."""
         self._channel.close()
 
     def _call(self, method: Any, request: Any, timeout_s: float) -> Any:
@@ -90,13 +90,12 @@ class GrpcTransport:
         except grpc.RpcError as error:
             code = error.code().name
             raise EndpointError(
-                f"{self._target.address}, model '{self._target.model}': {code}: {error.details()}",
-                code,
+                f"{self._target.description}: {code}: {error.details()}", code
             ) from None
 
 
 def predict_request(target: Target, signature: str, inputs: Arrays) -> Any:
-    """A `PredictRequest`."""
+    """A `PredictRequest` for a target."""
     request = predict_pb2.PredictRequest()
     _address(target, request.model_spec)
     request.model_spec.signature_name = signature
@@ -119,23 +118,25 @@ def _tensor_input(info: Any) -> Input:
 
 
 class RestTransport:
-    """A pool of connections, which many threads may use."""
+    """A pool of HTTP connections, which many threads may use."""
 
     def __init__(self, target: Target) -> None:
-        """Makes the pool; it connects when it is first used."""
+        """Creates the pool, which connects at its first request."""
         self._target = target
         self._pool = urllib3.PoolManager(maxsize=_CONNECTIONS, retries=False)
         self._url = f"{target.scheme}://{target.address}{target.path}"
 
     def predict(self, signature: str, inputs: Arrays, timeout_s: float) -> Arrays:
-        """Asks once.
+        """Calls a signature once, and returns its outputs.
 
         Raises:
             EndpointError: with gRPC's name for the status.
         """
         body = predict_body(signature, inputs)
         answer = self._call("POST", f"{self._url}:predict", timeout_s, body)
-        if not isinstance(answer.get("outputs"), dict):  # the name of an only output is dropped
+        if not isinstance(
+            answer.get("outputs"), dict
+        ):  # the server drops the name of a single output
             raise self._error("FAILED_PRECONDITION", f"{signature} is not of a bundle: no names")
         return {name: _as_array(values) for name, values in answer["outputs"].items()}
 
@@ -176,13 +177,12 @@ class RestTransport:
         if response.status == 200 and isinstance(answer, dict):
             return answer
         shown = response.data[:200].decode(errors="replace")
-        said = answer.get("error", shown) if isinstance(answer, dict) else shown
+        message = answer.get("error", shown) if isinstance(answer, dict) else shown
         code = _CODES.get(response.status, "INTERNAL")
-        raise self._error(code, f"HTTP {response.status}: {said}")
+        raise self._error(code, f"HTTP {response.status}: {message}")
 
     def _error(self, code: str, what: str) -> EndpointError:
-        where = f"{self._target.address}, model '{self._target.model}'"
-        return EndpointError(f"{where}: {code}: {what}", code)
+        return EndpointError(f"{self._target.description}: {code}: {what}", code)
 
 
 def predict_body(signature: str, inputs: Arrays) -> bytes:
@@ -193,7 +193,7 @@ def predict_body(signature: str, inputs: Arrays) -> bytes:
 
 
 def _as_json(values: Any) -> Any:
-    """Lists of bytes as text, or as base64 where they are no UTF-8; numbers as they are."""
+    """Converts bytes to text, or to base64 if they are not UTF-8; numbers stay as they are."""
     if isinstance(values, list):
         return [_as_json(value) for value in values]
     if not isinstance(values, bytes):

@@ -1,1 +1,1 @@
-"""What is in the SavedModel: the served model, its cascade, its signatures."""
+"""The content of a SavedModel: the served model, its cascade, its signatures."""

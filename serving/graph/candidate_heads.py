@@ -1,8 +1,8 @@
-"""The candidate side of the pre-ranker, computed beforehand and kept in the graph.
+"""The candidate side of the pre-ranker, precomputed and stored in the graph.
 
-All heads of a candidate, of every member, lie side by side in one row of one array, so that one
-gather reads them. Stored as int8 or float16, each head of each candidate is divided by a scale of
-its own: its largest absolute entry stands for the largest number that is used.
+One row of one array holds all heads of a candidate, of every member, so that one gather reads them.
+For storage as int8 or float16, each head of each candidate is divided by its own scale, so that its
+largest absolute entry becomes the largest number in use (127 for int8, 1.0 for float16).
 """
 
 import functools
@@ -19,16 +19,16 @@ _ROWS_AT_ONCE = 1 << 16
 
 
 class Heads(NamedTuple):
-    """Some candidates' heads of one member."""
+    """Heads of some candidates, of one member."""
 
     vectors: tf.Tensor
-    """`[batch, n, num_heads * head_dim]` float32, before the scales."""
+    """`[batch, n, num_heads * head_dim]` float32, not yet multiplied by the scales."""
     scales: tf.Tensor | None
-    """`[batch, n, num_heads]`; None where there are none."""
+    """`[batch, n, num_heads]`; None if the heads are stored as float32, without scales."""
 
 
 class CandidateHeads(tf.Module):
-    """Heads of every candidate, and one number that joins its score whatever the query."""
+    """Heads of every candidate, and the constant part of its score, which no query changes."""
 
     def __init__(
         self,
@@ -36,12 +36,12 @@ class CandidateHeads(tf.Module):
         constants: npt.NDArray[np.float32],
         storage: HeadStorage = "float32",
     ) -> None:
-        """Puts the arrays together.
+        """Stores the arrays.
 
         Args:
             members: `[num_candidates, num_heads, head_dim]` of each member, in row order.
-            constants: `[num_candidates]` numbers of the candidates.
-            storage: type that the heads are kept in; the numbers stay float32.
+            constants: `[num_candidates]`, added to every score of the candidate.
+            storage: type of the stored heads; constants and scales stay float32.
         """
         super().__init__(name="candidate_heads")
         self._num_heads = [heads.shape[1] for heads in members]
@@ -64,14 +64,14 @@ class CandidateHeads(tf.Module):
 
 
 def best_matches(query_heads: tf.Tensor, candidates: Heads) -> tf.Tensor:
-    """Scores of listed candidates: over the query's heads, the sum of the best match's product.
+    """Scores listed candidates: the best product of each query head, summed over the query heads.
 
-    The same as `layers.fe_block.interaction_scores`. A single query, the usual request, has a form
-    of its own, because TensorFlow multiplies two matrices faster than a batch of one pair.
+    Equals `layers.fe_block.interaction_scores`. A single query, the usual request, is computed
+    separately, because TensorFlow multiplies two matrices faster than a batch of one pair.
 
     Args:
         query_heads: `[batch, R, head_dim]`.
-        candidates: heads of one member.
+        candidates: their heads, of one member.
 
     Returns:
         `[batch, n]`.
@@ -108,7 +108,7 @@ def _best_matches_of_many(query_heads: tf.Tensor, candidates: Heads) -> tf.Tenso
 
 
 def rounded(heads: npt.NDArray[np.float32], storage: HeadStorage) -> npt.NDArray[np.float32]:
-    """Heads `[num_candidates, num_heads, head_dim]` as they come back from their storage."""
+    """Heads `[num_candidates, num_heads, head_dim]` as they are read back from storage."""
     stored, scales = _stored([heads], storage)
     if not scales:
         return heads

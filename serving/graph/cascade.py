@@ -14,11 +14,11 @@ class CandidateGeneration(tf.Module):
     """Query tower, searcher, candidate ids and attributes as one function of the graph."""
 
     def __init__(self, release: Release, lookup_file: Path | None = None) -> None:
-        """Puts the parts together.
+        """Builds the steps from query features to candidates.
 
         Args:
             release: what the version is made from.
-            lookup_file: the corpus' ids, one a line; see `CandidateIds`.
+            lookup_file: the ids of the corpus, one per line; see `CandidateIds`.
         """
         super().__init__(name="candidate_generation")
         self.query_tower = release.towers.query_tower
@@ -40,10 +40,10 @@ class CandidateGeneration(tf.Module):
 
         Args:
             raw: query features.
-            exclude_ids: `[batch, n]` strings; ids that are no candidate's, such as "", are ignored.
+            exclude_ids: `[batch, n]` strings; ids that no candidate has, such as "", are ignored.
             allow: `[batch, n]` tokens `feature=value`, if there are attributes; see
                 `tfrs_twotower.index.restricts`.
-            deny: the same.
+            deny: tokens in the same form.
 
         Returns:
             Scores float32 and candidate ids string, each `[batch, k]`, best first; a place without
@@ -62,9 +62,9 @@ class CandidateGeneration(tf.Module):
         *,
         ordered: bool = True,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """As `__call__`, with rows in place of ids, and lists of another length.
+        """Retrieves as `__call__` does, but returns rows instead of ids, and `depth` of them.
 
-        `ordered` is that of `Search.search`.
+        `ordered` is passed on to `Search.search`.
         """
         permits = None
         if self.attributes is not None:
@@ -79,7 +79,7 @@ class CandidateGeneration(tf.Module):
 
 
 class Cascade(tf.Module):
-    """Runs the steps from a query to its final list."""
+    """Computes the final list of a query: retrieval, then pre-ranking if there is a pre-ranker."""
 
     def __init__(self, release: Release, lookup_file: Path | None = None) -> None:
         """Makes the steps; see `CandidateGeneration`."""
@@ -100,8 +100,8 @@ class Cascade(tf.Module):
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Scores and candidate ids, each `[batch, k]`; see `CandidateGeneration`.
 
-        With a pre-ranker so many candidates are retrieved as it was fitted to re-score (at least
-        k). Equal final scores are ordered by row, as in the evaluation.
+        With a pre-ranker, retrieval returns as many candidates as the pre-ranker was fitted to
+        re-score, and at least k. Equal final scores are ordered by row, as in the evaluation.
         """
         retrieval, pre_ranking = self.candidate_generation, self.pre_ranking
         if pre_ranking is None:
@@ -120,7 +120,7 @@ class Cascade(tf.Module):
             candidate_ids: `[batch, n]` strings.
 
         Returns:
-            `[batch, n]` float32, the lowest where an id is no candidate's.
+            `[batch, n]` float32, the lowest float32 where no candidate has the id.
         """
         assert self.pre_ranking is not None
         rows = self.candidate_generation.candidate_ids.rows_of(candidate_ids)

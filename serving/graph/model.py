@@ -24,17 +24,17 @@ class Signature(NamedTuple):
 
 
 class ServingModel(tf.Module):
-    """Everything of one bundle version."""
+    """The parts of one bundle version, and its signatures as functions."""
 
     def __init__(
         self, release: Release, model_version: str, lookup_file: Path | None = None
     ) -> None:
-        """Puts the parts together.
+        """Builds the modules of the version.
 
         Args:
             release: what the version is made from.
             model_version: returned with every answer.
-            lookup_file: the corpus' ids, one a line; see `CandidateIds`.
+            lookup_file: the ids of the corpus, one per line; see `CandidateIds`.
         """
         super().__init__(name="serving_model")
         towers = release.towers
@@ -58,7 +58,7 @@ class ServingModel(tf.Module):
 
     def _signatures(self) -> dict[str, Signature]:
         lists = {**self._query, **self._lists}
-        made = {
+        by_name = {
             names.SERVING_DEFAULT: Signature(
                 lambda **inputs: self._list(self.cascade, inputs), lists
             ),
@@ -73,14 +73,14 @@ class ServingModel(tf.Module):
             ),
         }
         if self.candidate_tower is not None:
-            made[names.CANDIDATE_EMBEDDING] = Signature(
+            by_name[names.CANDIDATE_EMBEDDING] = Signature(
                 lambda **inputs: self._embedding(self.candidate_tower, inputs), self._candidate
             )
         if self.cascade.pre_ranking is not None:
-            made[names.PRE_RANKING] = Signature(
+            by_name[names.PRE_RANKING] = Signature(
                 lambda **inputs: self._scores(inputs), {**self._query, **names.listed_candidates()}
             )
-        return made
+        return by_name
 
     def _list(
         self, step: Callable[..., tuple[tf.Tensor, tf.Tensor]], inputs: dict[str, tf.Tensor]
@@ -109,7 +109,7 @@ class ServingModel(tf.Module):
     def _from_examples(self, examples: tf.Tensor) -> Outputs:
         raw = example_parser(self._query)(examples)
         ragged = {name: tf.io.RaggedFeature(tf.string) for name in self._lists}
-        # A list that nobody gave is as long as the others': at least its column 0.
+        # An absent list has no columns here; the padding gives every list its column 0.
         lists = {
             name: tf.pad(values.to_tensor(""), [[0, 0], [1, 0]], constant_values="")
             for name, values in tf.io.parse_example(examples, ragged).items()
@@ -126,7 +126,7 @@ def save_model(release: Release, model_version: str, directory: Path) -> None:
     Args:
         release: what the version is made from.
         model_version: returned with every answer.
-        directory: an existing one.
+        directory: where it is written; it must exist.
     """
     with tempfile.TemporaryDirectory() as scratch:
         lookup_file = Path(scratch) / "candidate_ids.txt"

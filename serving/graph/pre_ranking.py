@@ -1,4 +1,4 @@
-"""Pre-ranking: scores retrieved candidates again, from heads that were computed beforehand."""
+"""Pre-ranking: scores retrieved candidates again, from precomputed heads."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,21 +14,21 @@ from tfrs_twotower.towers.pre_ranker import Member, PreRanker
 
 
 class PreRanking(tf.Module):
-    """`PreRanker.scores` in the form that costs a request least.
+    """Computes `PreRanker.scores` in the form that is cheapest for a request.
 
-    The final score is a weighted sum. What in it depends on the candidate alone (signals, the
-    members' biases) is one number for each candidate. EASE has one query vector for each half-life
-    and a single candidate vector, so that its weighted scores are one product with one vector.
+    The final score is a weighted sum. The terms that depend on the candidate alone (signals, the
+    members' biases) are added up to one constant per candidate. EASE has one query vector for each
+    half-life and a single candidate vector, so its weighted scores are one product of two vectors.
 
         score = w_0 retrieval + sum_m w_m a_m sum_r max_h <U_mr, V_mh> + <sum_l w_l q_l, v> + c
     """
 
     def __init__(self, pre_ranker: PreRanker, storage: HeadStorage = "float32") -> None:
-        """Takes over a pre-ranker's query side, and the heads and numbers of its candidates.
+        """Takes the query side of a pre-ranker, and stores heads and constants of its candidates.
 
         Args:
-            pre_ranker: as it was loaded.
-            storage: type that the candidates' heads are kept in.
+            pre_ranker: the loaded pre-ranker.
+            storage: type of the stored candidate heads.
         """
         super().__init__(name="pre_ranking")
         combination, members = pre_ranker.combination, pre_ranker.members
@@ -59,11 +59,11 @@ class PreRanking(tf.Module):
 
         Args:
             raw: query features.
-            rows: `[batch, n]` int32; -1 is no candidate.
-            retrieval_scores: `[batch, n]` of the retrieval stage.
+            rows: `[batch, n]` int32; -1 marks a place without a candidate.
+            retrieval_scores: `[batch, n]`, from candidate generation.
 
         Returns:
-            `[batch, n]` float32; the lowest where there is no candidate, or no finite score.
+            `[batch, n]` float32; the lowest float32 where there is no candidate or no finite score.
         """
         heads, constants = self.candidate_heads.of_rows(tf.maximum(rows, 0))
         matches = [
@@ -73,8 +73,8 @@ class PreRanking(tf.Module):
             )
         ]
         scores = tf.add_n([self._retrieval_weight * retrieval_scores, constants, *matches])
-        there = tf.logical_and(rows >= 0, tf.math.is_finite(scores))
-        return tf.where(there, scores, LOWEST_SCORE)
+        is_valid = tf.logical_and(rows >= 0, tf.math.is_finite(scores))
+        return tf.where(is_valid, scores, LOWEST_SCORE)
 
     def _query_heads(self, raw: RawBatch) -> Sequence[tf.Tensor]:
         heads = [tower.encode(tower.inputs(raw)).heads for tower in self.query_towers]
@@ -86,7 +86,7 @@ class PreRanking(tf.Module):
 
 
 def as_kept(pre_ranker: PreRanker, storage: HeadStorage) -> PreRanker:
-    """The pre-ranker whose `scores` a `PreRanking` of this storage gives."""
+    """The pre-ranker whose `scores` equal those of a `PreRanking` with this storage."""
     linear = pre_ranker.linear
     if linear is not None:
         vectors = linear.candidate_vectors.numpy()[:, np.newaxis]
@@ -106,12 +106,12 @@ def as_kept(pre_ranker: PreRanker, storage: HeadStorage) -> PreRanker:
 
 
 def select_candidates(pre_ranker: PreRanker, rows: RowArray) -> PreRanker:
-    """The same pre-ranker over other candidates.
+    """The pre-ranker over a selection of its candidates.
 
     Args:
-        pre_ranker: of one corpus.
-        rows: `[n]` rows of that corpus; -1 is a candidate of which nothing is known: its heads,
-            signals and vectors are zeros.
+        pre_ranker: the pre-ranker of a corpus.
+        rows: `[n]` rows of that corpus; -1 stands for an unknown candidate, whose heads, signals
+            and vectors are zeros.
     """
     linear = pre_ranker.linear
     if linear is not None:
@@ -134,11 +134,11 @@ def select_candidates(pre_ranker: PreRanker, rows: RowArray) -> PreRanker:
 
 def pick_rows(values: FloatArray, rows: RowArray) -> FloatArray:
     """`values[rows]`, zeros where a row is -1."""
-    there = (rows >= 0).reshape(-1, *[1] * (values.ndim - 1))
-    return np.where(there, values[np.maximum(rows, 0)], np.float32(0.0))
+    is_known = (rows >= 0).reshape(-1, *[1] * (values.ndim - 1))
+    return np.where(is_known, values[np.maximum(rows, 0)], np.float32(0.0))
 
 
 def _query_side(linear: LinearMember) -> LinearMember:
-    """The same member without its candidates, whose vectors lie among the heads."""
+    """The member without candidate vectors, which are stored among the heads."""
     none = np.zeros((0, linear.candidate_vectors.shape[1]), np.float32)
     return LinearMember(linear.inputs, linear.half_lives, linear.history_vectors.numpy(), none)

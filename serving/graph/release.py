@@ -1,4 +1,4 @@
-"""A release: the one object that a bundle version is made from, its graph and what lies beside."""
+"""A release: the object that a bundle version is made from, both its graph and its other files."""
 
 import hashlib
 from collections.abc import Mapping
@@ -23,63 +23,30 @@ HASH_BYTES = 16
 HashArray = npt.NDArray[np.uint8]
 
 
-def content_hashes(raw: Mapping[str, npt.NDArray[Any]]) -> HashArray:
-    """A hash of each candidate's features, whatever the order in which they are given.
-
-    Args:
-        raw: raw features by name, `[num_candidates]` or `[num_candidates, width]`: bytes, int64,
-            or float32, of which every NaN is the same missing value.
-
-    Returns:
-        `[num_candidates, 16]`.
-    """
-    names = sorted(raw)
-    columns = [_bytes_of(raw[name]) for name in names]
-    hashes = np.empty((len(columns[0]) if columns else 0, HASH_BYTES), np.uint8)
-    for row, cells in enumerate(zip(*columns, strict=True)):
-        digest = hashlib.blake2b(digest_size=HASH_BYTES)
-        for name, cell in zip(names, cells, strict=True):
-            digest.update(f"{name}:{len(cell)}:".encode())
-            digest.update(cell)
-        hashes[row] = np.frombuffer(digest.digest(), np.uint8)
-    return hashes
-
-
-def _bytes_of(values: npt.NDArray[Any]) -> list[bytes]:
-    """One string for each row; lists of strings are told apart by their lengths."""
-    if values.dtype.kind == "f":
-        values = np.where(np.isnan(values), np.float32(np.nan), values.astype("<f4"))
-    if values.dtype.kind in "fiu":
-        return [row.tobytes() for row in values]
-    if values.ndim == 1:
-        return list(values.tolist())
-    return [b"".join(b"%d:%s" % (len(cell), cell) for cell in row) for row in values.tolist()]
-
-
 class ReleaseSettings(BaseModel):
-    """How a version is exported; a refresh does the same again."""
+    """How a version is exported; a refresh exports with the same settings."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    """Of the bundle in the run config."""
+    """Name of the bundle in the run config."""
     exact: bool
-    """Exact search in core operations, whatever kind the index has."""
+    """Whether search is exact, in core operations, regardless of the kind of the index."""
     export: ExportConfig
     index: IndexConfig
-    """With the kind that was built."""
+    """Section `index` of the run config, with the kind that was built."""
     shard: int | None = None
-    """Number of this shard of `export.shards`; None where there is one bundle."""
+    """Number of this shard, below `export.shards`; None for a bundle of the whole corpus."""
 
     def index_of(self, corpus: Corpus, queries: FloatArray) -> storage.Index:
-        """Builds and measures the index of a corpus; an exact bundle needs none but the vectors.
+        """Builds and measures the index of a corpus; that of an exact bundle is the vectors alone.
 
         Args:
             corpus: with vectors.
-            queries: `[n, embedding_dim]` embeddings that it is measured on.
+            queries: `[n, embedding_dim]` embeddings that the index is measured on.
 
         Raises:
-            IndexQualityError: it misses the target overlap.
+            IndexQualityError: the index misses the target overlap.
         """
         config = self.index
         if self.exact:
@@ -88,7 +55,7 @@ class ReleaseSettings(BaseModel):
 
 
 class Probe(NamedTuple):
-    """Some candidates, with which the towers of a version are checked."""
+    """Candidates that the towers of a version are checked with."""
 
     rows: RowArray
     """`[n]` rows of the corpus."""
@@ -98,12 +65,12 @@ class Probe(NamedTuple):
 
 @dataclass(frozen=True)
 class RefreshParts:
-    """What a version keeps beside its graph, so that candidates can change without training."""
+    """What a version stores beside its graph, so that candidates can change without training."""
 
     towers_dir: Path
-    """A `model` artifact, or the towers in a version."""
+    """A `model` artifact, or the towers directory of a version."""
     pre_ranker_dir: Path
-    """A `pre_ranker` artifact, or that in a version; read only where there is a pre-ranker."""
+    """A `pre_ranker` artifact, or that of a version; read only if there is a pre-ranker."""
     hashes: HashArray
     """`[num_candidates, 16]`: a hash of each candidate's features."""
     probe: Probe
@@ -111,19 +78,19 @@ class RefreshParts:
 
 @dataclass(frozen=True)
 class Release:
-    """What a version is made from. All parts are of one corpus, in row order."""
+    """What a version is made from. All parts belong to one corpus and are in row order."""
 
     settings: ReleaseSettings
     towers: TwoTowers
     index: storage.Index
-    """Has the corpus."""
+    """The built index, which holds the corpus."""
     queries: FloatArray
     """`[n, embedding_dim]` embeddings that the index is measured on; n may be 0."""
     lineage: Lineage
     pre_ranker: PreRanker | None = None
-    """None serves retrieval."""
+    """Without one, the version serves retrieval alone."""
     attributes: restricts.CandidateAttributes | None = None
-    """What requests may restrict their answers by; None leaves `allow` and `deny` out."""
+    """What requests may restrict their answers by; None: no inputs `allow` and `deny`."""
     refresh: RefreshParts | None = None
     """None: the candidates can change only by another export."""
 
@@ -144,7 +111,7 @@ class Release:
 
     @property
     def identity(self) -> str:
-        """Hash of what it is made from; shards of one export have it in common."""
+        """Hash of what the release is made from; the shards of one export share it."""
         return fingerprint(
             {
                 **self.lineage.parents,
@@ -156,18 +123,18 @@ class Release:
         )
 
     def search(self) -> answers.Search:
-        """A new searcher, of the kind that is exported."""
+        """A new searcher of the exported kind."""
         if self.settings.exact:
             return self.index.exact_search()
         return self.index.search(max_excluded=self.settings.export.max_excluded)
 
     def shard(self, number: int, rows: RowArray, probe: Probe) -> "Release":
-        """The release of one shard, with an index of its own.
+        """The release of one shard, with its own index.
 
         Args:
-            number: of the shard; `settings.export.shards` says how many there are.
+            number: of the shard, below `settings.export.shards`.
             rows: its candidates, ascending.
-            probe: some of them, at their rows in the shard.
+            probe: some of these candidates, with their rows in the shard.
 
         Raises:
             IndexQualityError: the shard's index misses the target overlap.
@@ -182,3 +149,36 @@ class Release:
             attributes=self.attributes and self.attributes.rows(rows),
             refresh=parts and replace(parts, hashes=parts.hashes[rows], probe=probe),
         )
+
+
+def content_hashes(raw: Mapping[str, npt.NDArray[Any]]) -> HashArray:
+    """Hashes the features of each candidate; the order of the names does not matter.
+
+    Args:
+        raw: raw features by name, `[num_candidates]` or `[num_candidates, width]`: bytes, int64,
+            or float32, where every NaN counts as the same missing value.
+
+    Returns:
+        `[num_candidates, 16]`.
+    """
+    names = sorted(raw)
+    columns = [_bytes_of(raw[name]) for name in names]
+    hashes = np.empty((len(columns[0]) if columns else 0, HASH_BYTES), np.uint8)
+    for row, cells in enumerate(zip(*columns, strict=True)):
+        digest = hashlib.blake2b(digest_size=HASH_BYTES)
+        for name, cell in zip(names, cells, strict=True):
+            digest.update(f"{name}:{len(cell)}:".encode())
+            digest.update(cell)
+        hashes[row] = np.frombuffer(digest.digest(), np.uint8)
+    return hashes
+
+
+def _bytes_of(values: npt.NDArray[Any]) -> list[bytes]:
+    """One byte string per row; each string of a list is preceded by its length."""
+    if values.dtype.kind == "f":
+        values = np.where(np.isnan(values), np.float32(np.nan), values.astype("<f4"))
+    if values.dtype.kind in "fiu":
+        return [row.tobytes() for row in values]
+    if values.ndim == 1:
+        return list(values.tolist())
+    return [b"".join(b"%d:%s" % (len(cell), cell) for cell in row) for row in values.tolist()]

@@ -25,25 +25,25 @@ MODEL_VERSION = "model_version"
 
 
 def list_inputs(*, restricts: bool) -> dict[str, tf.TensorSpec]:
-    """What a request adds to its query: `exclude_ids`, `allow` and `deny`, each `[batch, n]`.
+    """Inputs beside the query features: `exclude_ids`, `allow` and `deny`, each `[batch, n]`.
 
     Column 0 of each is always "": a server that batches requests of different widths pads each with
     the first element of its own tensor.
 
     Args:
-        restricts: whether the bundle has attributes that `allow` and `deny` speak of.
+        restricts: whether the bundle has attributes that `allow` and `deny` can name.
     """
-    taken = LISTS if restricts else (EXCLUDE_IDS,)
-    return {name: tf.TensorSpec([None, None], tf.string, name=name) for name in taken}
+    list_names = LISTS if restricts else (EXCLUDE_IDS,)
+    return {name: tf.TensorSpec([None, None], tf.string, name=name) for name in list_names}
 
 
 def listed_candidates() -> dict[str, tf.TensorSpec]:
-    """What `pre_ranking` takes beside the query: `candidate_ids` `[batch, n]`."""
+    """The input of `pre_ranking` beside the query features: `candidate_ids` `[batch, n]`."""
     return {CANDIDATE_IDS: tf.TensorSpec([None, None], tf.string, name=CANDIDATE_IDS)}
 
 
 def example_inputs() -> dict[str, tf.TensorSpec]:
-    """Serialized `tf.train.Example`s `[batch]`."""
+    """The input of `serving_examples`: serialized `tf.train.Example`s `[batch]`."""
     return {EXAMPLES: tf.TensorSpec([None], tf.string, name=EXAMPLES)}
 
 
@@ -58,7 +58,7 @@ def trained_towers(towers: tower.Towers, spec: FeatureSpec) -> protocol.TowerPai
 
 
 class _GivenVector(tf.Module):
-    """Stands for a query tower where a request brings the query's vector."""
+    """Stands in for a query tower where requests bring the query's vector."""
 
     def __call__(self, inputs: RawBatch) -> tf.Tensor:
         return tf.identity(inputs[EMBEDDING])
@@ -66,5 +66,5 @@ class _GivenVector(tf.Module):
 
 def query_vectors(embedding_dim: int) -> protocol.TowerPair:
     """No towers: the one input is the query's vector, `embedding` `[batch, embedding_dim]`."""
-    taken = tf.TensorSpec([None, embedding_dim], tf.float32, name=EMBEDDING)
-    return protocol.TowerPair(_GivenVector(), query_inputs={EMBEDDING: taken})
+    embedding = tf.TensorSpec([None, embedding_dim], tf.float32, name=EMBEDDING)
+    return protocol.TowerPair(_GivenVector(), query_inputs={EMBEDDING: embedding})

@@ -1,4 +1,4 @@
-"""How much an endpoint answers, and how fast: locust users that replay prepared requests."""
+"""Measures throughput and latency of an endpoint with locust users that replay requests."""
 
 from tfrs_twotower.environment import require_extra
 

@@ -1,14 +1,14 @@
-"""A process of its own for locust, which makes the standard library cooperative when imported.
+"""A separate process for locust, which patches the standard library when it is imported.
 
     python -m serving.load_test.locust_process DIRECTORY
 
 DIRECTORY holds `plan.json` and the requests `0.request`, `1.request`, ...; `measured.json` and
-`report.html` are written into it. TensorFlow is not imported here: requests are bytes already.
-Locust runs the users and writes the report. It has no user for gRPC, so requests are sent here,
-over both APIs alike.
+`report.html` are written into it. TensorFlow is not imported here, because requests are bytes
+already. Locust runs the users and writes the report. It has no user for gRPC, so this module sends
+the requests of both APIs.
 """
 
-# Locust must be the first: it patches sockets and threads before anybody uses them.
+# Locust must come first: it patches sockets and threads before they are used.
 import locust  # isort: skip
 
 import http.client
@@ -29,11 +29,11 @@ from locust.html import get_html_report
 
 _METHOD = "/tensorflow.serving.PredictionService/Predict"
 _TIMEOUT_S = 30.0
-_LONGEST_ERROR = 200
+_MAX_ERROR_CHARS = 200
 
 
 class ReplayingUser(locust.User):
-    """Sends one request after the other, over a connection of its own."""
+    """Sends one request after the other over its own connection."""
 
     abstract = True
     plan: dict[str, Any]
@@ -51,7 +51,7 @@ class ReplayingUser(locust.User):
         started = time.perf_counter()
         error = self.send(body)
         milliseconds = (time.perf_counter() - started) * 1000.0
-        # Only answers have a time: from 2.47 on, locust's percentiles then leave out errors.
+        # Errors get no time, so that locust (since 2.47) leaves them out of its percentiles.
         self.environment.events.request.fire(
             request_type=self.plan["scheme"],
             name="predict",
@@ -70,7 +70,7 @@ class ReplayingUser(locust.User):
             try:
                 call(body, timeout=_TIMEOUT_S)
             except grpc.RpcError as error:
-                return RuntimeError(f"{error.code().name}: {error.details()}"[:_LONGEST_ERROR])
+                return RuntimeError(f"{error.code().name}: {error.details()}"[:_MAX_ERROR_CHARS])
             return None
 
         return send
@@ -88,35 +88,35 @@ class ReplayingUser(locust.User):
                 answer = response.read()
             except (OSError, http.client.HTTPException) as error:
                 connection.close()
-                return RuntimeError(f"{type(error).__name__}: {error}"[:_LONGEST_ERROR])
+                return RuntimeError(f"{type(error).__name__}: {error}"[:_MAX_ERROR_CHARS])
             if response.status == http.client.OK:
                 return None
             text = f"HTTP {response.status}: {answer.decode(errors='replace')}"
-            return RuntimeError(text[:_LONGEST_ERROR])
+            return RuntimeError(text[:_MAX_ERROR_CHARS])
 
         return send
 
 
 def run(directory: Path) -> None:
-    """Runs the plan and writes what was measured."""
+    """Runs the plan, and writes the measurements and the report."""
     grpc.experimental.gevent.init_gevent()
     plan = json.loads((directory / "plan.json").read_text(encoding="utf-8"))
     paths = sorted(directory.glob("*.request"), key=lambda path: int(path.stem))
     bodies = itertools.cycle([path.read_bytes() for path in paths])
     user = type("User", (ReplayingUser,), {"plan": plan, "bodies": bodies})
-    # Locust keeps whole milliseconds, which are too coarse for a server that answers in three.
+    # Locust rounds to whole milliseconds, which is too coarse for answers within three.
     locust.stats.bucket_response_time = lambda milliseconds: round(milliseconds, 2)
     times: list[float] = []
     errors: Counter[str] = Counter()
 
-    def keep(response_time: float | None, exception: Exception | None, **_: Any) -> None:
+    def record(response_time: float | None, exception: Exception | None, **_: Any) -> None:
         if response_time is not None:
             times.append(response_time)
         else:
             errors[str(exception)] += 1
 
     environment = Environment(user_classes=[user], host=plan["target"])
-    environment.events.request.add_listener(keep)
+    environment.events.request.add_listener(record)
     runner = environment.create_local_runner()
     gevent.spawn(locust.stats.stats_history, runner)
     runner.start(plan["users"], spawn_rate=plan["users"])

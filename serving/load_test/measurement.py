@@ -1,4 +1,4 @@
-"""A load test: requests made beforehand, users that replay them, and what was measured."""
+"""A load test: requests that are built beforehand, users that replay them, and the figures."""
 
 import json
 import subprocess
@@ -17,16 +17,16 @@ from serving.client import endpoint, request_inputs, transports
 from serving.client.client import Client
 from tfrs_twotower.errors import BundleError, EndpointError, UnsupportedEnvironment
 
-_REQUESTS = 256
+_NUM_REQUESTS = 256
 _TIMEOUT_S = 10.0
-_STARTING_S = 60.0
+_STARTUP_S = 60.0
 
 
 def from_warmup(bundle: Path, signature: str, batch_size: int) -> list[request_inputs.Arrays]:
-    """Inputs of the warm-up requests of a bundle, whose queries are blank.
+    """Inputs of a bundle's warm-up requests, whose queries are blank.
 
     Raises:
-        BundleError: no request has that signature and size.
+        BundleError: no warm-up request has this signature and batch size.
     """
     path = versions.resolve_version(bundle) / server_files.WARMUP_PATH
     chosen, sizes = [], set()
@@ -51,13 +51,15 @@ def from_warmup(bundle: Path, signature: str, batch_size: int) -> list[request_i
 def from_queries(
     target: str, path: Path, signature: str, batch_size: int
 ) -> list[request_inputs.Arrays]:
-    """Inputs made of a file's queries, `batch_size` each; after the last one the first comes again.
+    """Inputs built from the queries of a file, `batch_size` each; the last batch is filled up.
+
+    It is filled up with the first queries.
 
     Raises:
         EndpointError: the server cannot say what the signature takes.
         DataError, ArtifactError: there are no queries.
     """
-    queries = request_inputs.read_queries(path, _REQUESTS * batch_size)
+    queries = request_inputs.read_queries(path, _NUM_REQUESTS * batch_size)
     with Client(target, timeout_s=_TIMEOUT_S) as client:
         specs = client.inputs(signature)
     batches = []
@@ -70,7 +72,7 @@ def from_queries(
 def as_bytes(
     target: endpoint.Target, signature: str, requests: Sequence[request_inputs.Arrays]
 ) -> list[bytes]:
-    """Serialized `PredictRequest`s, or bodies of REST requests."""
+    """Serializes requests for the target's API: `PredictRequest`s, or bodies of REST requests."""
     if target.scheme == "grpc":
         return [
             transports.predict_request(target, signature, inputs).SerializeToString()
@@ -81,7 +83,7 @@ def as_bytes(
 
 @dataclass(frozen=True)
 class LoadTest:
-    """Figures of a load test."""
+    """The figures of a load test."""
 
     target: str
     signature: str
@@ -91,18 +93,18 @@ class LoadTest:
     num_answers: int
     num_errors: int
     errors: dict[str, int]
-    """How often each error came."""
+    """Number of occurrences of each error."""
     requests_per_s: float
-    """Answered ones."""
+    """Rate of answered requests."""
     queries_per_s: float
     p50_ms: float
-    """Of answers; errors are not among them."""
+    """Percentiles are over answers; errors are left out."""
     p95_ms: float
     p99_ms: float
     worst_ms: float
 
     def lines(self) -> list[str]:
-        """What is shown to people."""
+        """The figures as text, one per line."""
         figures = {
             "answers": f"{self.num_answers:,}",
             "errors": f"{self.num_errors:,}",
@@ -128,18 +130,18 @@ def run_load_test(
     duration_s: float,
     report: Path | None = None,
 ) -> LoadTest:
-    """Lets users replay requests, each sending the next one when it has its answer.
+    """Lets users replay requests; each user sends the next one when it has its answer.
 
     Args:
-        target: of the endpoint; see `serving.client.endpoint`.
-        signature: which one is asked.
-        requests: inputs, `[batch, ...]` of the same batch size; they are replayed in turn.
-        users: how many send at the same time.
-        duration_s: in seconds.
-        report: where locust's own HTML report is written.
+        target: the endpoint; see `serving.client.endpoint.parse_target`.
+        signature: the signature to call.
+        requests: inputs `[batch, ...]`, all of one batch size; they are replayed in turn.
+        users: number of users that send at the same time.
+        duration_s: length of the test in seconds.
+        report: path that locust's own HTML report is written to.
 
     Raises:
-        EndpointError: nothing was answered.
+        EndpointError: no request was answered.
         UnsupportedEnvironment: locust is not installed, or failed.
     """
     parsed = endpoint.parse_target(target)
@@ -159,7 +161,7 @@ def run_load_test(
         command = [sys.executable, "-m", "serving.load_test.locust_process", scratch]
         try:
             subprocess.run(  # noqa: S603
-                command, check=True, capture_output=True, timeout=duration_s + _STARTING_S
+                command, check=True, capture_output=True, timeout=duration_s + _STARTUP_S
             )
         except subprocess.SubprocessError as cause:
             output = getattr(cause, "stderr", b"") or b""
@@ -171,9 +173,9 @@ def run_load_test(
             report.write_bytes((directory / "report.html").read_bytes())
     times, errors, seconds = measured["milliseconds"], measured["errors"], measured["seconds"]
     if not times:
-        most = max(errors, key=lambda name: errors[name], default="no answer in time")
+        commonest = max(errors, key=lambda error: errors[error], default="no answer in time")
         raise EndpointError(
-            f"{target}: no request was answered in {duration_s:.0f} s; {most}.", "UNAVAILABLE"
+            f"{target}: no request was answered in {duration_s:.0f} s; {commonest}.", "UNAVAILABLE"
         )
     batch_size = len(next(iter(requests[0].values())))
     p50, p95, p99 = np.percentile(times, [50, 95, 99]).tolist()

@@ -1,1 +1,1 @@
-"""Other candidates in a published bundle, without training."""
+"""Changes the candidates of a published bundle without training."""

@@ -1,4 +1,4 @@
-"""New candidates without training: a version and a table in, the version that follows out."""
+"""Refreshes a bundle: publishes a version with other candidates and the same towers."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
@@ -29,26 +29,26 @@ from tfrs_twotower.towers import storage, tower
 from tfrs_twotower.towers.pre_ranker import Member, PreRanker, load_pre_ranker
 
 REFRESHED = "refresh"
-"""Among a version's parents: the requests of the refreshes since the export."""
-_PROBED = 32
+"""Name among a version's parents for the fingerprint of all refreshes since the export."""
+_PROBED_CANDIDATES = 32
 CandidateEncoder = Callable[[tower.Tower, RawColumns], EncodedCandidates]
 """Runs a candidate tower over raw features."""
 
 
 @dataclass(frozen=True)
 class RefreshRequest:
-    """Which candidates come, change and go."""
+    """The candidates to add, change and withdraw."""
 
     candidates: Corpus
     """New, changed or unchanged candidates with all their features."""
     withdrawn: Collection[str] = ()
     """Ids that leave the corpus."""
     replace: bool = False
-    """Candidates that are not among `candidates` leave it too."""
+    """Whether candidates that are not among `candidates` leave the corpus too."""
 
     @property
     def fingerprint(self) -> str:
-        """Identifies the request; shards of one refresh have it in common."""
+        """Hash of the request; all shards of one refresh share it."""
         return artifacts.fingerprint(
             {
                 "ids": self.candidates.ids.tolist(),
@@ -62,11 +62,11 @@ class RefreshRequest:
 def refreshed_release(
     version_dir: Path, request: RefreshRequest, encode: CandidateEncoder
 ) -> tuple[Release, CorpusChanges]:
-    """Embeds what changed, takes the rest over, and builds the index anew.
+    """Embeds new and changed candidates, keeps the other vectors, and builds the index again.
 
     Args:
-        version_dir: the version to start from.
-        request: what to do.
+        version_dir: directory of the version to start from.
+        request: the candidates to add, change and withdraw.
         encode: runs a candidate tower over raw features.
 
     Raises:
@@ -142,7 +142,7 @@ def _with_new_heads(
 
 
 def _titles(kept: Corpus, candidates: Corpus, changes: CorpusChanges) -> npt.NDArray[np.object_]:
-    """In row order: the given title, else the earlier one."""
+    """Titles in row order: the given title, or else the earlier one."""
     titles = np.concatenate([kept.titles, candidates.titles])
     is_given = changes.given_rows >= 0
     return titles[np.where(is_given, len(kept) + changes.given_rows, changes.kept_rows)]
@@ -154,25 +154,25 @@ def _attributes(
     if kept is None:
         return None
     is_given = changes.given_rows >= 0
-    values = {name: before[changes.kept_rows] for name, before in kept.values.items()}
+    values = {name: column[changes.kept_rows] for name, column in kept.values.items()}
     if is_given.any():
-        for name, merged in values.items():
-            merged[is_given] = candidates.raw[name][changes.given_rows[is_given]]
+        for name, column in values.items():
+            column[is_given] = candidates.raw[name][changes.given_rows[is_given]]
     return CandidateAttributes(values)
 
 
 def _probe(probe: Probe, kept: Corpus, embedded: RawColumns, changes: CorpusChanges) -> Probe:
-    """What the towers are checked with: earlier candidates that are unchanged, and new ones."""
+    """The new probe: unchanged candidates of the earlier one, and new or changed candidates."""
     row_of = dict(zip(changes.ids, range(len(changes.ids)), strict=True))
     changed = set(changes.to_embed.tolist())
     unchanged = [
         (place, row_of[id_])
         for place, id_ in enumerate(kept.ids[probe.rows])
         if id_ in row_of and row_of[id_] not in changed
-    ][:_PROBED]
+    ][:_PROBED_CANDIDATES]
     places, rows = [place for place, _ in unchanged], [row for _, row in unchanged]
     raw = {name: values[places] for name, values in probe.raw.items()}
-    new = changes.to_embed[:_PROBED].tolist()
+    new = changes.to_embed[:_PROBED_CANDIDATES].tolist()
     if new:
         raw = {
             name: np.concatenate([values, embedded[name][: len(new)]])
@@ -183,7 +183,7 @@ def _probe(probe: Probe, kept: Corpus, embedded: RawColumns, changes: CorpusChan
 
 @dataclass(frozen=True)
 class RefreshedBundle:
-    """What became of one bundle."""
+    """The outcome for one bundle."""
 
     written: publishing.WrittenBundle
     changes: CorpusChanges
@@ -192,18 +192,18 @@ class RefreshedBundle:
 def refresh_bundles(
     bundles: Sequence[Path], request: RefreshRequest, encode: CandidateEncoder = encode_candidates
 ) -> list[RefreshedBundle]:
-    """Publishes a new version of every bundle, or of none.
+    """Publishes a refreshed version of every bundle, or of none.
 
-    It starts from the version that is served: after a rollback from that one.
+    Each refresh starts from the served version, also after a rollback.
 
     Args:
-        bundles: one bundle's directory, or those of all its shards, each of which takes what is
-            its own of the given candidates.
-        request: which candidates come, change and go.
+        bundles: the directory of a bundle, or the directories of all its shards, each of which
+            takes its own part of the given candidates.
+        request: the candidates to add, change and withdraw.
         encode: runs a candidate tower over raw features.
 
     Returns:
-        One for each bundle.
+        The outcome for each bundle.
 
     Raises:
         ArtifactError: a file of a bundle was changed or is missing.

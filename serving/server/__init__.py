@@ -1,7 +1,7 @@
 """A local server of bundles with TensorFlow Serving's two APIs, for development and tests.
 
-Production is TensorFlow Serving: this server is Python, answers some hundreds of requests a second,
-and exists so that a bundle can be asked over the wire where there is no model server.
+In production, use TensorFlow Serving: this server is written in Python, answers some hundreds of
+requests a second, and exists so that bundles can be called over the network without a model server.
 """
 
 from tfrs_twotower.environment import require_extra

@@ -1,9 +1,9 @@
-"""One signature's queue: requests wait a moment for others, and run together.
+"""The queue of one signature, where requests wait briefly for others and then run together.
 
-Everything happens on the server's event loop, except the run itself, which is on a thread. A queue
-belongs to one version, so no batch mixes versions. TensorFlow's own batching in the graph
-(`tf.nondifferentiable_batch_function`) cannot stand in for it: it refuses requests of unequal
-widths, fails a whole batch for one bad request, and holds a thread for each request that waits.
+Everything happens on the server's event loop except the call of the signature, which runs on a
+thread. A queue belongs to one version, so a batch never mixes versions. TensorFlow's own batching
+in the graph (`tf.nondifferentiable_batch_function`) cannot replace it: it refuses requests of
+unequal widths, fails a whole batch for one bad request, and holds a thread per waiting request.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ class _Task:
 
 
 class BatchQueue:
-    """Requests to one signature of one version; `run` runs it, on one of the threads."""
+    """Requests to one signature of one version; `run` calls the signature on a thread."""
 
     def __init__(
         self,
@@ -56,13 +56,13 @@ class BatchQueue:
         self._batches: set[asyncio.Task[None]] = set()
 
     async def answer(self, inputs: Arrays) -> dict[str, Any]:
-        """Runs a request, perhaps together with others.
+        """Runs a request, in a batch with others if there are any.
 
         Args:
-            inputs: `[rows, ...]`, which fit the signature.
+            inputs: `[rows, ...]`; they fit the signature.
 
         Raises:
-            Refusal: more rows than a batch may have, or the queue is full.
+            Refusal: the request has more rows than a batch may have, or the queue is full.
         """
         rows = len(next(iter(inputs.values())))
         limit = self._parameters.max_batch_size
@@ -84,7 +84,7 @@ class BatchQueue:
         return await answer
 
     def _start_batches(self) -> None:
-        """Starts as many batches as are due and have a thread."""
+        """Starts the batches that are due, as long as threads are free."""
         while self._waiting and self._num_running < self._parameters.num_threads:
             full = sum(task.rows for task in self._waiting) >= self._parameters.max_batch_size
             due = self._waiting[0].arrived + self._parameters.timeout_s - time.monotonic()
@@ -92,7 +92,7 @@ class BatchQueue:
                 if self._timer is None:
                     self._timer = asyncio.get_running_loop().call_later(due, self._on_timer)
                 return
-            batch = self._take()
+            batch = self._next_batch()
             if batch:
                 self._num_running += 1
                 running = asyncio.create_task(self._run_on(batch))
@@ -103,8 +103,8 @@ class BatchQueue:
         self._timer = None
         self._start_batches()
 
-    def _take(self) -> list[_Task]:
-        """The oldest requests that fit into one batch; those whose client has gone are dropped."""
+    def _next_batch(self) -> list[_Task]:
+        """Takes the oldest requests that fit into one batch; drops those of gone clients."""
         batch: list[_Task] = []
         while self._waiting:
             task = self._waiting[0]
@@ -117,7 +117,7 @@ class BatchQueue:
         return batch
 
     def _fits(self, batch: list[_Task]) -> bool:
-        """Whether requests may be put together and filled up."""
+        """Whether requests may share a batch, within the limits of its padded size."""
         rows = sum(task.rows for task in batch)
         if rows > self._parameters.max_batch_size:
             return False
@@ -134,7 +134,7 @@ class BatchQueue:
         )
 
     async def _run_on(self, batch: list[_Task]) -> None:
-        """Answers a batch, and starts those that waited for its thread."""
+        """Answers a batch, then starts batches that waited for its thread."""
         now = time.monotonic()
         for task in batch:
             self._metrics.queuing_latency.observe((now - task.arrived) * 1e6)
@@ -145,7 +145,7 @@ class BatchQueue:
         self._start_batches()
 
     async def _run_batch(self, batch: list[_Task]) -> None:
-        """Runs requests together; if that fails, each alone, so that only the bad one fails."""
+        """Runs requests together, or each alone if that fails, so that only bad requests fail."""
         rows = [task.rows for task in batch]
         num_rows = self._parameters.padded_rows(sum(rows)) if self._fits(batch) else sum(rows)
         self._metrics.wrapped_run_count.inc()
@@ -164,7 +164,7 @@ class BatchQueue:
                 return
             answers = [error]
         for task, answer in zip(batch, answers, strict=True):
-            if task.answer.done():  # its client has gone
+            if task.answer.done():  # its client has disconnected
                 continue
             if isinstance(answer, Exception):
                 task.answer.set_exception(answer)
@@ -173,38 +173,38 @@ class BatchQueue:
 
 
 def widths_of(inputs: Arrays) -> tuple[tuple[int, ...], ...]:
-    """The sizes behind the rows, input by input in order of their names."""
+    """The sizes after the rows of each input, in order of the inputs' names."""
     return tuple(inputs[name].shape[1:] for name in sorted(inputs))
 
 
 def longest_of(inputs: Arrays) -> int:
-    """Bytes of the longest element of any input, at least those of a number."""
+    """Bytes of the longest element of any input, at least the 8 bytes of a number."""
     strings = [values.reshape(-1) for values in inputs.values() if values.dtype == object]
-    return max([8, *(max(map(len, each.tolist())) for each in strings)])
+    return max([8, *(max(map(len, values.tolist())) for values in strings)])
 
 
 def join(requests: Sequence[Arrays], num_rows: int) -> dict[str, npt.NDArray[Any]]:
-    """One batch of several requests.
+    """Joins several requests to one batch.
 
-    Where widths differ, a request is padded with the first element of its own tensor. Rows that
-    are still missing repeat the first row of the last request.
+    If widths differ, a request is padded with the first element of its own tensor. Missing rows
+    repeat the first row of the last request.
 
     Args:
         requests: inputs `[rows, ...]` with the same names, types and ranks.
-        num_rows: of the batch, at least the sum of the requests'.
+        num_rows: number of rows of the batch, at least that of all requests together.
     """
     return {name: _join([inputs[name] for inputs in requests], num_rows) for name in requests[0]}
 
 
 def split(outputs: Arrays, rows: Sequence[int]) -> list[dict[str, npt.NDArray[Any]]]:
-    """Each request's rows of a batch's outputs; rows beyond them are dropped.
+    """Splits the outputs of a batch into those of each request; padding rows are dropped.
 
     Args:
         outputs: `[at least sum(rows), ...]`.
-        rows: of each request.
+        rows: number of rows of each request.
     """
     parts = {name: np.split(values, np.cumsum(rows)) for name, values in outputs.items()}
-    return [{name: each[number] for name, each in parts.items()} for number in range(len(rows))]
+    return [{name: pieces[number] for name, pieces in parts.items()} for number in range(len(rows))]
 
 
 def _join(tensors: list[npt.NDArray[Any]], num_rows: int) -> npt.NDArray[Any]:

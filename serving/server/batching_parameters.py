@@ -1,7 +1,7 @@
 """Reads a version's `batching_params.pbtxt`.
 
-The message is TensorFlow Serving's `BatchingParameters`, whose Python class is in no package. Its
-fields are declared here, and protobuf's own reader of text does the rest.
+The message is TensorFlow Serving's `BatchingParameters`, for which no package has a class. Its
+fields are declared here, and protobuf parses the text.
 """
 
 from dataclasses import dataclass
@@ -37,23 +37,23 @@ message_type {{
 
 @dataclass(frozen=True)
 class BatchingParameters:
-    """How requests to one signature are put together."""
+    """How requests to one signature are batched."""
 
     max_batch_size: int
-    """Rows."""
+    """Largest number of rows of a batch, and of a request."""
     timeout_s: float
-    """How long the oldest request waits for others."""
+    """Longest time that a request waits for others, in seconds."""
     max_enqueued_batches: int
-    """Batches that wait or run; a request beyond them is refused."""
+    """Largest number of batches that wait or run; requests beyond them are refused."""
     num_threads: int
-    """Batches that run at one time."""
+    """Number of batches that run at one time."""
     allowed_batch_sizes: tuple[int, ...]
-    """Increasing; a batch is filled up to the next one. The last is `max_batch_size`."""
+    """Increasing sizes; a batch is filled up to the next one. The last is `max_batch_size`."""
     pad_widths: bool
     """Whether requests of different widths may share a batch."""
 
     def padded_rows(self, rows: int) -> int:
-        """The allowed batch size that so many rows are filled up to."""
+        """The allowed batch size that a batch with this number of rows is filled up to."""
         return next(size for size in self.allowed_batch_sizes if size >= rows)
 
 
@@ -61,14 +61,14 @@ def read_batching_parameters(version_dir: Path, num_threads: int) -> BatchingPar
     """Reads a version's parameters.
 
     Args:
-        version_dir: of the version.
-        num_threads: where the file does not say how many.
+        version_dir: directory of the version.
+        num_threads: number of threads if the file does not name one.
 
     Returns:
-        None if the version has no such file: its requests run one by one.
+        The parameters; None without a file, in which case requests run one by one.
 
     Raises:
-        BundleError: the file is not a `BatchingParameters`, or its sizes do not fit.
+        BundleError: the file is not a `BatchingParameters`, or its sizes are inconsistent.
     """
     path = version_dir / BATCHING_NAME
     if not path.is_file():

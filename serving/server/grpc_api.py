@@ -1,7 +1,7 @@
 """TensorFlow Serving's gRPC API: PredictionService and ModelService.
 
-gRPC itself would answer a malformed message with INTERNAL and an exception with UNKNOWN, so an
-interceptor reads messages and turns refusals into their canonical codes.
+gRPC itself would answer a malformed message with INTERNAL and an exception with UNKNOWN. So an
+interceptor parses messages and turns refusals into their canonical codes.
 """
 
 from typing import Any, NoReturn
@@ -36,11 +36,11 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     async def Predict(self, request: Any, _: Any) -> Any:  # noqa: N802
         """Runs a signature of a version."""
         with self._metrics.predicting("GRPC") as running:
-            served = self._manager.find(*_asked_for(request.model_spec))
+            served = self._manager.find(*_requested_model(request.model_spec))
             running.model_name = served.model_name
             with served.in_use():
                 signature = served.signature(request.model_spec.signature_name)
-                wanted = signature.wanted_outputs(request.output_filter)
+                output_names = signature.requested_outputs(request.output_filter)
                 signature.check_names(request.inputs.keys())
                 inputs = {
                     name: signatures.array_of(signature, name, proto)
@@ -49,7 +49,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
                 outputs = await served.answer(signature, inputs)
             response = predict_pb2.PredictResponse(model_spec=model_spec_of(served))
             response.model_spec.signature_name = signature.name
-            for name in wanted:
+            for name in output_names:
                 response.outputs[name].CopyFrom(signatures.proto_of(outputs[name]))
             return response
 
@@ -62,28 +62,28 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         for field in request.metadata_field:
             if field != _SIGNATURE_DEF:
                 raise refusals.invalid(f"Metadata field {field[:100]} is not supported")
-        served = self._manager.find(*_asked_for(request.model_spec))
+        served = self._manager.find(*_requested_model(request.model_spec))
         response = get_model_metadata_pb2.GetModelMetadataResponse(model_spec=model_spec_of(served))
         response.metadata[_SIGNATURE_DEF].Pack(served.definitions)
         return response
 
-    async def _not_built(self, _: Any, __: Any) -> NoReturn:
+    async def _unsupported(self, _: Any, __: Any) -> NoReturn:
         raise refusals.invalid(
             "this server answers Predict only; bundles have no classify or regress signatures."
         )
 
-    Classify = Regress = MultiInference = _not_built
+    Classify = Regress = MultiInference = _unsupported
 
 
 class ModelService(model_service_pb2_grpc.ModelServiceServicer):
-    """The state of versions, and another set of models."""
+    """Reports the state of versions, and replaces the set of models."""
 
     def __init__(self, manager: model_manager.ModelManager) -> None:
         self._manager = manager
 
     async def GetModelStatus(self, request: Any, _: Any) -> Any:  # noqa: N802
-        """Tells the state of a model's versions."""
-        return status_of(self._manager, *_asked_for(request.model_spec))
+        """Reports the state of a model's versions."""
+        return status_of(self._manager, *_requested_model(request.model_spec))
 
     async def HandleReloadConfigRequest(self, request: Any, _: Any) -> Any:  # noqa: N802
         """Replaces the set of models."""
@@ -128,7 +128,7 @@ def status_of(
     """A model's `GetModelStatusResponse`.
 
     Raises:
-        Refusal: the model or the version is not known.
+        Refusal: the model or the version is unknown.
     """
     response = get_model_status_pb2.GetModelStatusResponse()
     states = get_model_status_pb2.ModelVersionStatus.State
@@ -139,7 +139,7 @@ def status_of(
     return response
 
 
-def _asked_for(model_spec: Any) -> tuple[str, int | None, str]:
+def _requested_model(model_spec: Any) -> tuple[str, int | None, str]:
     """Name, version and label in a `ModelSpec`."""
     if not model_spec.name:
         raise refusals.invalid("Missing ModelSpec, or its name")

@@ -1,7 +1,7 @@
-"""REST bodies: JSON to arrays, row by row or column by column, and answers to JSON.
+"""REST bodies: request JSON to arrays, by rows or by columns, and answers to JSON.
 
-No library reads this form: which JSON value fits which tensor, and the words of a refusal, are
-TensorFlow Serving's own.
+No library reads this form: TensorFlow Serving alone defines which JSON value fits which tensor, and
+the texts of refusals.
 """
 
 import base64
@@ -28,26 +28,26 @@ _TYPES = {
     tf.int64: (int,),
     tf.bool: (bool,),
 }
-"""What JSON gives for each type of a tensor; a bool is not an int here."""
+"""Python types of the JSON values that each tensor type accepts; a bool is not an int here."""
 _FLOAT32_LARGEST = float(np.finfo(np.float32).max)
 _FLOAT32_INTEGERS = (1 << np.finfo(np.float32).nmant + 1) - 1
 
 
 @dataclass(frozen=True)
 class JsonRequest:
-    """A body of which only the form and the signature's name have been read."""
+    """A body after its form and the name of its signature have been read."""
 
     signature: str
     rows: bool
-    """Whether the body lists rows (`instances`); else it has columns (`inputs`)."""
+    """Whether the body lists rows (`instances`) rather than columns (`inputs`)."""
     values: Any
 
 
 def read_body(body: bytes) -> JsonRequest:
-    """Reads a predict request's body.
+    """Reads the body of a predict request.
 
     Raises:
-        Refusal: it is not JSON, or not of the form that TensorFlow Serving takes.
+        Refusal: the body is not JSON, or does not have the form that TensorFlow Serving takes.
     """
     try:
         document = json.loads(body)
@@ -73,10 +73,10 @@ def read_body(body: bytes) -> JsonRequest:
 
 
 def arrays_of(request: JsonRequest, signature: Signature) -> dict[str, npt.NDArray[Any]]:
-    """A request's inputs as arrays.
+    """Converts the inputs of a request to arrays.
 
     Raises:
-        Refusal: they do not fit the signature.
+        Refusal: the inputs do not fit the signature.
     """
     columns: Any = request.values
     if request.rows:
@@ -88,19 +88,19 @@ def arrays_of(request: JsonRequest, signature: Signature) -> dict[str, npt.NDArr
 
 
 def answer_of(outputs: Mapping[str, npt.NDArray[Any]], rows: bool) -> bytes:
-    """The body of an answer; with one output its name is left out.
+    """The body of an answer; a single output has no name in it.
 
     Args:
         outputs: `[rows, ...]` each, finite.
-        rows: the form of the request.
+        rows: whether the request listed rows.
     """
     columns = {name: _listed(name, values) for name, values in outputs.items()}
     content: Any = columns
     if len(columns) == 1:
         (content,) = columns.values()
     elif rows:
-        each = zip(*columns.values(), strict=True)
-        content = [dict(zip(columns, row, strict=True)) for row in each]
+        value_rows = zip(*columns.values(), strict=True)
+        content = [dict(zip(columns, row, strict=True)) for row in value_rows]
     return json.dumps({"predictions" if rows else "outputs": content}, allow_nan=False).encode()
 
 
@@ -143,11 +143,11 @@ def _dense(signature: Signature, name: str, value: Any) -> npt.NDArray[Any]:
 
 
 def _read(leaf: Any, dtype: tf.DType) -> Any:
-    """One value of a tensor.
+    """Converts one JSON value to a value of a tensor.
 
     Raises:
-        TypeError: it has another type.
-        ValueError: the tensor's type cannot hold it.
+        TypeError: the value has another type.
+        ValueError: the tensor's type cannot hold the value.
     """
     if dtype == tf.string and _is_b64(leaf):
         return base64.b64decode(leaf[_B64], validate=True)

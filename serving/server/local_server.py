@@ -1,4 +1,4 @@
-"""The server itself: both APIs on one event loop, a poll for new versions, and a graceful end."""
+"""The local server: both APIs on one event loop, polling for new versions, graceful shutdown."""
 
 import asyncio
 import contextlib
@@ -35,28 +35,28 @@ from serving.server import (
 from tfrs_twotower.errors import UnsupportedEnvironment
 
 READY_SERVICE = "tensorflow.serving.PredictionService"
-"""Health service that is SERVING when every model is; the service "" is while the server runs."""
+"""Health service that is SERVING when every model serves; the service "" while the server runs."""
 _HOST = "127.0.0.1"
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class ServerOptions:
-    """How the server is started."""
+    """Settings of a server."""
 
     source: models.ModelSource
     grpc_port: int = 8500
-    """0 is a free one."""
+    """0 chooses a free port."""
     rest_port: int = 8501
-    """0 is a free one."""
+    """0 chooses a free port."""
     batching: bool = True
-    """Whether the versions' batching parameters are followed."""
+    """Whether to follow the versions' batching parameters."""
     poll_s: float = 1.0
-    """How often it looks for new versions."""
+    """Seconds between two polls for new versions."""
 
 
 class LocalServer:
-    """A server that listens inside `async with`, on one event loop; `load` loads the models."""
+    """A server that listens within `async with`, on one event loop; `load` loads the models."""
 
     def __init__(self, options: ServerOptions) -> None:
         self._options = options
@@ -102,15 +102,15 @@ class LocalServer:
         try:
             rest_socket = socket.create_server((_HOST, self._options.rest_port))
         except OSError as cause:
-            raise _taken(self._options.rest_port, "--rest-port") from cause
-        # Connections inherit it. Nagle's algorithm costs 40 ms an answer.
+            raise _port_taken(self._options.rest_port, "--rest-port") from cause
+        # Connections inherit this option: Nagle's algorithm would delay each answer by 40 ms.
         rest_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.rest_port = int(rest_socket.getsockname()[1])
         try:
             self.grpc_port = self._grpc.add_insecure_port(f"{_HOST}:{self._options.grpc_port}")
         except RuntimeError as cause:
             rest_socket.close()
-            raise _taken(self._options.grpc_port, "--grpc-port") from cause
+            raise _port_taken(self._options.grpc_port, "--grpc-port") from cause
         await self._set_ready()
         await self._grpc.start()
         self._rest = rest_api.RestServer(rest_api.rest_app(self.manager, self._metrics))
@@ -118,16 +118,16 @@ class LocalServer:
         return self
 
     async def load(self) -> None:
-        """Loads the models, and from then on looks for new versions.
+        """Loads the models, and then polls for new versions.
 
         Raises:
             BundleError: the source has no bundle, or its config is wrong.
         """
-        await self._look(first=True)
+        await self._apply_changes(first=True)
         self._polling = asyncio.create_task(self._poll())
 
     async def __aexit__(self, *_: object) -> None:
-        """Answers what is under way, refuses what is new, and unloads everything."""
+        """Answers running requests, refuses new ones, and unloads all versions."""
         await self._health.enter_graceful_shutdown()
         if self._polling is not None:
             self._polling.cancel()
@@ -142,15 +142,15 @@ class LocalServer:
         while True:
             await asyncio.sleep(self._options.poll_s)
             try:
-                await self._look()
+                await self._apply_changes()
                 logged = ""
-            except Exception as error:  # a network mount that is away must not end the polling
+            except Exception as error:  # an absent network mount must not end the polling
                 if str(error) != logged:
                     logged = str(error)
                     _log.error("the models stay as they are: %s", error)
 
-    async def _look(self, *, first: bool = False) -> None:
-        """Loads what is new on disk or in the config."""
+    async def _apply_changes(self, *, first: bool = False) -> None:
+        """Applies changes on disk and in the config."""
         try:
             config = await asyncio.to_thread(self._options.source)
             if config == self._config:
@@ -171,7 +171,7 @@ class LocalServer:
 def serve(options: ServerOptions, say: Callable[[str], None]) -> None:
     """Runs a server until the process is told to end (SIGINT, SIGTERM).
 
-    `say` is given a line for each port, one when the models are loaded, and a request to try.
+    `say` receives a line for each port, one when the models are loaded, and an example request.
 
     Raises:
         BundleError: there is no bundle.
@@ -182,15 +182,15 @@ def serve(options: ServerOptions, say: Callable[[str], None]) -> None:
 
 async def _serve(options: ServerOptions, say: Callable[[str], None]) -> None:
     async with LocalServer(options) as server:
-        until_told = asyncio.create_task(_load_and_wait(server, say))
+        serving = asyncio.create_task(_load_and_wait(server, say))
         for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, until_told.cancel)
+            asyncio.get_running_loop().add_signal_handler(number, serving.cancel)
         with contextlib.suppress(asyncio.CancelledError):
-            await until_told
+            await serving
 
 
 async def _load_and_wait(server: LocalServer, say: Callable[[str], None]) -> None:
-    """Loads the models, says what serves, and waits until it is cancelled."""
+    """Loads the models, reports which versions serve, and waits until it is cancelled."""
     say(f"gRPC at {_HOST}:{server.grpc_port}")
     address = f"http://{_HOST}:{server.rest_port}"
     say(f"REST at {address}")
@@ -224,13 +224,13 @@ def running(options: ServerOptions) -> Iterator[LocalServer]:
 def _keep_grpc_up() -> None:
     """Holds gRPC's completion queue for the life of the process.
 
-    Else it is shut down whenever the last server is collected, from within the collector, which
-    races with its poller thread (gRPC issue 43364).
+    Otherwise the garbage collector shuts it down with the last server, which races with its poller
+    thread (gRPC issue 43364).
     """
     grpc.aio.init_grpc_aio()
 
 
-def _taken(port: int, option: str) -> UnsupportedEnvironment:
+def _port_taken(port: int, option: str) -> UnsupportedEnvironment:
     return UnsupportedEnvironment(
         f"port {port} is taken. Choose another with {option}, or 0 for a free one."
     )

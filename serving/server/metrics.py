@@ -1,8 +1,8 @@
-"""What the server counts, and the page that Prometheus scrapes.
+"""The metrics of the server, and the page that Prometheus scrapes.
 
-Names, labels and buckets are TensorFlow Serving's. Prometheus' client library counts and writes the
-page; see docs/decisions/0020-local-server-of-starlette.md for the two places where its names are
-brought back to TensorFlow Serving's.
+Names, labels and buckets are those of TensorFlow Serving. Prometheus' client library counts and
+writes the page; docs/decisions/0020-local-server-of-starlette.md describes the two places where its
+names are changed back to TensorFlow Serving's.
 """
 
 import re
@@ -25,24 +25,24 @@ _WITHOUT_TOTAL = (
     f"{_CC}load_attempt_count",
     f"{_CC}load_latency",
 )
-"""Counters that the library would end with `_total`, and TensorFlow Serving does not."""
-# A new line inside a label's value is escaped, so a name at the start of a line is a name.
+"""Counters whose names the library would end with `_total`, unlike TensorFlow Serving."""
+# Line breaks in label values are escaped, so only metric names stand at the start of a line.
 _TOTAL = re.compile(rf"^((?:# \w+ )?(?:{'|'.join(_WITHOUT_TOTAL)}))_total\b", re.MULTILINE)
 
 
 @dataclass
 class RunningRequest:
-    """What becomes known of a predict request while it runs."""
+    """Facts about a predict request that become known while it runs."""
 
     model_name: str = ""
-    """Set once a served model has this name, so that data of a request never becomes a label."""
+    """Set only to the name of a served model, so that request data never becomes a label."""
 
 
 class Metrics:
-    """Everything that is counted; times are in microseconds. Used on the server's event loop."""
+    """All metrics; times are in microseconds. Used on the server's event loop."""
 
     def __init__(self) -> None:
-        """Starts with nothing counted."""
+        """Declares the metrics, all at zero."""
         self._registry = registry = _Registry()
         counter = partial(Counter, registry=registry)
         gauge = partial(Gauge, registry=registry)
@@ -93,7 +93,7 @@ class Metrics:
 
     @contextmanager
     def predicting(self, entrypoint: str) -> Iterator[RunningRequest]:
-        """Counts and times the predict request that runs inside the block.
+        """Counts and times the predict request that runs in the block.
 
         Args:
             entrypoint: `GRPC` or `REST`.
@@ -108,7 +108,7 @@ class Metrics:
         except Refusal as refusal:
             status = refusal.code
             raise
-        except BaseException:  # the client has gone
+        except BaseException:  # the client has disconnected
             status = grpc.StatusCode.CANCELLED
             raise
         finally:
@@ -121,8 +121,8 @@ class Metrics:
         """The page that Prometheus scrapes.
 
         Args:
-            versions: name, version number, `model_version` and time of writing (seconds since
-                1970) of each version that serves.
+            versions: model name, version number, `model_version` and time of writing (seconds
+                since 1970) of each serving version.
         """
         self._version.clear()
         self._index_age.clear()
@@ -133,11 +133,13 @@ class Metrics:
 
 
 class _Registry(CollectorRegistry):
-    """Writes limits of buckets as TensorFlow Serving does, and no times of creation."""
+    """Writes bucket limits as TensorFlow Serving does, and leaves out creation times."""
 
     def collect(self) -> Iterator[Metric]:
         for metric in super().collect():
-            metric.samples = [each for each in metric.samples if not each.name.endswith("_created")]
+            metric.samples = [
+                sample for sample in metric.samples if not sample.name.endswith("_created")
+            ]
             for sample in metric.samples:
                 if "le" in sample.labels:
                     sample.labels["le"] = sample.labels["le"].removesuffix(".0")
@@ -145,5 +147,5 @@ class _Registry(CollectorRegistry):
 
 
 def _limits(first: float, growth: float, count: int) -> list[float]:
-    """Upper limits of buckets, to the six digits that TensorFlow Serving's page shows."""
+    """Upper limits of buckets, with the six digits that TensorFlow Serving shows."""
     return [float(f"{first * growth**step:g}") for step in range(count)]

@@ -1,13 +1,13 @@
 """Loads, swaps and unloads versions, so that each request runs wholly on one of them.
 
-A new version is loaded and warmed up beside the old one. From then on requests go to it, and the
-old one is unloaded when the last request that runs on it is done. A version that cannot be loaded
-is refused, and what served before goes on. Unlike TensorFlow Serving, `latest` then falls back to
-an older version on disk even where nothing served before.
+A new version is loaded and warmed up beside the old one. From then on requests go to the new one,
+and the old one is unloaded when the last request on it has ended. A version that cannot be loaded
+is refused, and the previous one keeps serving. Unlike TensorFlow Serving, `latest` then falls back
+to an older version on disk even if none served before.
 
-A version in core operations gives its memory back. ScaNN's operations do not: in a Python process
-each index that was asked stays (measured: 28 MB a swap for 68,000 vectors of 64 numbers), so this
-server should be started anew after many swaps of large indexes.
+A version in core operations releases its memory. ScaNN's operations do not: in a Python process
+every index that has been searched stays in memory (measured: 28 MB a swap for 68,000 vectors of 64
+numbers), so this server should be restarted after many swaps of large indexes.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from serving.server.metrics import Metrics
 from tfrs_twotower.errors import ArtifactError, TwoTowerError, UnsupportedEnvironment
 
 Load = Callable[[str, Path], served_version.ServedVersion]
-"""Loads a version of the model of this name from the version's directory; called on a thread."""
+"""Loads a version of the named model from the version's directory; called on a thread."""
 _MAX_RETRIES = 5
 _RETRY_S = 60.0
 _log = logging.getLogger(__name__)
@@ -37,10 +37,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass
 class VersionState:
-    """What became of one version."""
+    """The state of one version, and why loading it failed."""
 
     state: str = "START"
-    """One of TensorFlow Serving's `ModelVersionStatus`."""
+    """A state of TensorFlow Serving's `ModelVersionStatus`."""
     code: grpc.StatusCode = grpc.StatusCode.OK
     message: str = ""
     failures: int = 0
@@ -48,7 +48,7 @@ class VersionState:
 
     @property
     def refused(self) -> bool:
-        """Whether loading it failed and it is not yet time to try again."""
+        """Whether loading failed and must not be tried now, or ever, again."""
         if not self.failures:
             return False
         return self.failures > _MAX_RETRIES or time.monotonic() - self.failed_at < _RETRY_S
@@ -60,7 +60,7 @@ class VersionState:
             self.failures = 0
 
     def fail(self, error: Exception) -> None:
-        """Notes that loading failed."""
+        """Records that loading failed."""
         self.state, self.code, self.message = "END", _code_of(error), str(error)
         self.failures += 1
         self.failed_at = time.monotonic()
@@ -68,7 +68,7 @@ class VersionState:
 
 @dataclass
 class _Model:
-    """A model, its versions that serve, and the states of those on disk or in memory."""
+    """A model, its serving versions, and the states of its versions on disk or in memory."""
 
     config: Any
     """`ModelConfig`."""
@@ -76,15 +76,15 @@ class _Model:
     states: dict[int, VersionState] = field(default_factory=lambda: defaultdict(VersionState))
 
     def wanted(self, on_disk: Sequence[int]) -> list[int]:
-        """The versions that should serve, without those whose loading failed, newest first."""
+        """The versions that should serve, newest first, without those that are refused."""
         refused = {version for version, state in self.states.items() if state.refused}
         return models.wanted_versions(
-            self.config, [each for each in on_disk if each not in refused]
+            self.config, [version for version in on_disk if version not in refused]
         )
 
 
 class ModelManager:
-    """Models and their versions. Its methods run on the server's event loop."""
+    """The models and their versions. Its methods run on the server's event loop."""
 
     def __init__(self, load: Load, metrics: Metrics) -> None:
         self._load = load
@@ -95,25 +95,26 @@ class ModelManager:
 
     @property
     def ready(self) -> bool:
-        """Whether every model has a version that serves."""
+        """Whether every model has a serving version."""
         return bool(self._models) and all(model.served for model in self._models.values())
 
     @property
     def versions(self) -> list[served_version.ServedVersion]:
-        """All versions that serve."""
+        """All serving versions."""
         return [served for model in self._models.values() for served in model.served.values()]
 
     async def configure(self, config: Any, *, first: bool = False) -> None:
-        """Replaces the whole set of models, and returns when their versions are loaded.
+        """Replaces the set of models, and returns when their versions are loaded.
 
         Args:
             config: `ModelServerConfig`.
-            first: labels may point at versions that are not loaded yet, and a model may have none.
+            first: whether labels may point at versions that are not loaded yet, and models may end
+                up without a serving version.
 
         Raises:
-            BundleError: the config is wrong; nothing has changed.
-            Refusal: a label points at a version that does not serve; nothing has changed. Or a new
-                model has no version that can be loaded.
+            BundleError: the config is wrong; nothing changes.
+            Refusal: a label points at a version that does not serve, and nothing changes; or no
+                version of a new model can be loaded.
         """
         configs = models.read_models(config)
         async with self._changing:
@@ -124,7 +125,7 @@ class ModelManager:
             for name, model_config in configs.items():
                 self._models.setdefault(name, _Model(model_config)).config = model_config
             try:
-                await self._bring_up(configs)
+                await self._load_wanted(configs)
             finally:
                 await self._remove(old)
             failed = sorted(name for name in new if not self._models[name].served)
@@ -134,10 +135,10 @@ class ModelManager:
     async def poll(self) -> None:
         """Looks for new versions on disk, loads them, and unloads those that they replace."""
         async with self._changing:
-            await self._bring_up(list(self._models))
+            await self._load_wanted(list(self._models))
 
     async def close(self) -> None:
-        """Unloads everything."""
+        """Unloads all versions."""
         async with self._changing:
             await self._remove(list(self._models))
         self._loader.shutdown()
@@ -145,12 +146,12 @@ class ModelManager:
     def find(
         self, name: str, version: int | None = None, label: str = ""
     ) -> served_version.ServedVersion:
-        """The version that a request asks for, by default the newest that serves.
+        """Returns the requested version, by default the newest serving one.
 
-        Use it within `in_use`, without awaiting before.
+        Enter the version's `in_use` before the next `await`.
 
         Raises:
-            Refusal: there is none.
+            Refusal: no such version serves.
         """
         model = self._models.get(name)
         if label:
@@ -175,7 +176,7 @@ class ModelManager:
         """Version numbers and their states, newest first.
 
         Raises:
-            Refusal: the model, or its version, is not known.
+            Refusal: the model or its version is unknown.
         """
         if label:
             version = self.find(name, None, label).version
@@ -199,7 +200,7 @@ class ModelManager:
                         f"{config.name}, which is not currently available for inference",
                     )
 
-    async def _bring_up(self, names: Collection[str]) -> None:
+    async def _load_wanted(self, names: Collection[str]) -> None:
         for name in names:
             model = self._models[name]
             on_disk = await asyncio.to_thread(list_versions, Path(model.config.base_path))
@@ -207,7 +208,7 @@ class ModelManager:
                 del model.states[version]
             while missing := set(model.wanted(on_disk)) - set(model.served):
                 await self._load_version(model, max(missing))
-            if wanted := model.wanted(on_disk):  # else what serves goes on
+            if wanted := model.wanted(on_disk):  # otherwise the serving versions stay
                 for version in set(model.served) - set(wanted):
                     await self._unload(model, version)
 

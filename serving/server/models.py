@@ -1,4 +1,4 @@
-"""Which models are served, and which versions of each: a `ModelServerConfig`, checked.
+"""The models to serve and the versions of each: a `ModelServerConfig`, read and checked.
 
 It comes from a directory of bundles or from a file.
 """
@@ -15,69 +15,25 @@ from serving.bundle import server_files, versions
 from tfrs_twotower.errors import BundleError
 
 ModelSource = Callable[[], Any]
-"""Reads the `ModelServerConfig` as it is now. Raises `BundleError` where there is none."""
+"""Reads the current `ModelServerConfig`, or raises `BundleError` if there is none."""
 _LABEL = re.compile(r"[a-zA-Z0-9_]+")
 
 
 def from_directory(model_dir: Path) -> ModelSource:
-    """A bundle, or a directory of several; each served as its own `models.config` says."""
+    """Serves a bundle, or a directory of several, each as its own `models.config` says."""
     return partial(config_of, model_dir)
 
 
 def from_config_file(path: Path) -> ModelSource:
-    """A file with a `ModelServerConfig` in text format."""
+    """Serves the models of a file with a `ModelServerConfig` in text format."""
     return partial(server_files.read_models_config, path)
-
-
-def read_models(config: Any) -> dict[str, Any]:
-    """Checks a `ModelServerConfig`.
-
-    Args:
-        config: `model_server_config_pb2.ModelServerConfig`.
-
-    Returns:
-        The `ModelConfig` of each model by name.
-
-    Raises:
-        BundleError: it lists no models, or one of them is wrong.
-    """
-    if config.WhichOneof("config") != "model_config_list":
-        raise BundleError("the models' config has no model_config_list; list the models in one.")
-    models: dict[str, Any] = {}
-    for model in config.model_config_list.config:
-        if not model.name or model.name in models:
-            raise BundleError(
-                f"the models' config has the name {model.name!r} twice, or a model without a name; "
-                "give every model a name of its own."
-            )
-        _check_model(model)
-        models[model.name] = model
-    return models
-
-
-def wanted_versions(model: Any, on_disk: Sequence[int]) -> list[int]:
-    """The versions that should serve, newest first.
-
-    Args:
-        model: `ModelConfig`.
-        on_disk: versions that can be loaded, oldest first.
-    """
-    policy = model.model_version_policy
-    match policy.WhichOneof("policy_choice"):
-        case "all":
-            wanted = list(on_disk)
-        case "specific":
-            wanted = [version for version in on_disk if version in policy.specific.versions]
-        case _:
-            wanted = list(on_disk[-max(policy.latest.num_versions, 1) :])
-    return wanted[::-1]
 
 
 def config_of(model_dir: Path) -> Any:
     """The `ModelServerConfig` of a directory.
 
-    A bundle's own `models.config` says which of its versions are served. Its base path is a
-    container's and is replaced by the bundle's directory.
+    A bundle's own `models.config` says which of its versions are served. Its base path is valid in
+    a container only, and is replaced by the bundle's directory.
 
     Args:
         model_dir: a bundle `bundle/NAME`, or a directory of several.
@@ -106,6 +62,50 @@ def config_of(model_dir: Path) -> Any:
         entry.base_path = str(bundle.resolve())
         entry.model_platform = "tensorflow"
     return config
+
+
+def read_models(config: Any) -> dict[str, Any]:
+    """Checks a `ModelServerConfig`.
+
+    Args:
+        config: `model_server_config_pb2.ModelServerConfig`.
+
+    Returns:
+        The `ModelConfig` of each model by name.
+
+    Raises:
+        BundleError: the config lists no models, or an entry is wrong.
+    """
+    if config.WhichOneof("config") != "model_config_list":
+        raise BundleError("the models' config has no model_config_list; list the models in one.")
+    models: dict[str, Any] = {}
+    for model in config.model_config_list.config:
+        if not model.name or model.name in models:
+            raise BundleError(
+                f"the models' config has the name {model.name!r} twice, or a model without a name; "
+                "give every model a name of its own."
+            )
+        _check_model(model)
+        models[model.name] = model
+    return models
+
+
+def wanted_versions(model: Any, on_disk: Sequence[int]) -> list[int]:
+    """The versions that should serve, newest first.
+
+    Args:
+        model: `ModelConfig`.
+        on_disk: numbers of the versions that can be loaded, oldest first.
+    """
+    policy = model.model_version_policy
+    match policy.WhichOneof("policy_choice"):
+        case "all":
+            wanted = list(on_disk)
+        case "specific":
+            wanted = [version for version in on_disk if version in policy.specific.versions]
+        case _:
+            wanted = list(on_disk[-max(policy.latest.num_versions, 1) :])
+    return wanted[::-1]
 
 
 def _check_model(model: Any) -> None:

@@ -7,8 +7,8 @@
     GET  /livez     200 while the server runs
     GET  /readyz    200 when every model has a version that serves, else 503
 
-Starlette and uvicorn serve it. Own code reads the whole body before any answer and limits the time
-of a request's arrival, which they do not do.
+Starlette and uvicorn serve it. This module adds what they lack: it reads the whole body before any
+answer, and limits the time in which a request must arrive.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ def rest_app(manager: model_manager.ModelManager, metrics: Metrics) -> Starlette
 
     async def predict(request: Request) -> Response:
         with metrics.predicting("REST") as running:
-            served = manager.find(*_asked_for(request))
+            served = manager.find(*_requested_model(request))
             running.model_name = served.model_name
             with served.in_use():
                 body = json_values.read_body(await request.body())
@@ -50,22 +50,22 @@ def rest_app(manager: model_manager.ModelManager, metrics: Metrics) -> Starlette
             )
             return Response(content, media_type="application/json")
 
-    async def not_built(request: Request) -> Response:
+    async def unsupported(request: Request) -> Response:
         verb = request.scope["path"].rpartition(":")[2]
         raise refusals.invalid(f"this server answers :predict only, not :{verb}.")
 
     async def status(request: Request) -> Response:
-        return _json(_plain(grpc_api.status_of(manager, *_asked_for(request))))
+        return _json(_plain(grpc_api.status_of(manager, *_requested_model(request))))
 
     async def metadata(request: Request) -> Response:
-        served = manager.find(*_asked_for(request))
+        served = manager.find(*_requested_model(request))
         signatures = {"signature_def": _plain(served.definitions)}
         return _json({"model_spec": _plain(grpc_api.model_spec_of(served)), "metadata": signatures})
 
     async def show_metrics(_: Request) -> Response:
         versions = [
-            (each.model_name, each.version, each.model_version, each.written)
-            for each in manager.versions
+            (served.model_name, served.version, served.model_version, served.written)
+            for served in manager.versions
         ]
         return PlainTextResponse(metrics.page(versions))
 
@@ -77,8 +77,8 @@ def rest_app(manager: model_manager.ModelManager, metrics: Metrics) -> Starlette
         for version in ("", "/versions/{version:version}", "/labels/{label:model}")
         for what, endpoint, method in (
             (":predict", predict, "POST"),
-            (":classify", not_built, "POST"),
-            (":regress", not_built, "POST"),
+            (":classify", unsupported, "POST"),
+            (":regress", unsupported, "POST"),
             ("", status, "GET"),
             ("/metadata", metadata, "GET"),
         )
@@ -113,7 +113,7 @@ register_url_convertor("version", _Version())
 
 
 class _ModelRoute(Route):
-    """A route whose fixed words match in any case, as TensorFlow Serving's do."""
+    """A route that ignores the case of its fixed words, as TensorFlow Serving does."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -121,10 +121,11 @@ class _ModelRoute(Route):
 
 
 class _WholeBody:
-    """Reads a request's body before anything is answered, and answers refusals.
+    """Reads the whole body of a request before any answer, and answers refusals.
 
-    A client reads no answer before it has sent everything, and uvicorn closes a connection that the
-    client wants closed as soon as it has answered. Starlette's own limit answers at once, in text.
+    Clients read an answer only after sending their whole request, but uvicorn closes a connection
+    right after the answer if the client asked for that. Starlette's own limit answers at once, and
+    in plain text.
     """
 
     def __init__(self, app: Any) -> None:
@@ -147,7 +148,7 @@ class _WholeBody:
 
 
 class RestServer(uvicorn.Server):
-    """Uvicorn without its own signal handlers: whoever starts the server ends it."""
+    """Uvicorn without signal handlers: the code that starts the server also stops it."""
 
     def __init__(self, application: Any) -> None:
         config = uvicorn.Config(
@@ -164,15 +165,15 @@ class RestServer(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leaves signals alone."""
+        """Leaves the handlers of signals unchanged."""
         yield
 
 
 class _Connection(H11Protocol):
     """A connection that is closed if a request takes too long to arrive.
 
-    Uvicorn's own timer runs between requests only: a client that sends a byte now and then could
-    hold a connection for ever. Bytes that arrive do not start this one again.
+    Uvicorn's own timer only runs between requests, so a client that sends a byte now and then could
+    hold a connection forever. Arriving bytes do not restart this timer.
     """
 
     timer: asyncio.TimerHandle | None = None
@@ -200,14 +201,14 @@ class _Connection(H11Protocol):
             self.timer = None
 
 
-def _asked_for(request: Request) -> tuple[str, int | None, str]:
+def _requested_model(request: Request) -> tuple[str, int | None, str]:
     """Name, version and label in a path."""
-    asked = request.path_params
-    return asked["name"], asked.get("version"), asked.get("label", "")
+    parameters = request.path_params
+    return parameters["name"], parameters.get("version"), parameters.get("label", "")
 
 
 async def _read(request: Request) -> bytes:
-    """The body; nothing is kept of one that is too large."""
+    """Reads the body; a body that is too large is dropped and refused."""
     body, size = bytearray(), 0
     async for part in request.stream():
         size += len(part)
@@ -237,5 +238,5 @@ def _plain(message: Any) -> Any:
 
 
 def _json(content: Any, status: int = 200) -> Response:
-    # ASCII, because a message may quote half a surrogate pair, which UTF-8 has not.
+    # ASCII, because a message may quote half a surrogate pair, which UTF-8 cannot encode.
     return Response(json.dumps(content), status, media_type="application/json")

@@ -1,6 +1,6 @@
 """One version in memory: loaded, warmed up, and kept while requests run on it.
 
-TensorFlow's own loader replays no warm-up requests; that is done here, as TensorFlow Serving does.
+TensorFlow's loader does not replay warm-up requests. This module does, as TensorFlow Serving does.
 """
 
 import asyncio
@@ -33,13 +33,13 @@ from tfrs_twotower.artifacts import MANIFEST_NAME
 from tfrs_twotower.errors import BundleError
 
 NUM_THREADS = os.cpu_count() or 1
-"""How many threads run signatures; a version's batching parameters may use fewer at one time."""
+"""Number of threads that run signatures; batching parameters may limit a version to fewer."""
 _MAX_WARMUP_REQUESTS = 1000
 
 
 @dataclass(eq=False)
 class ServedVersion:
-    """A version that answers. Its methods run on the server's event loop."""
+    """A loaded version that answers requests. Its methods run on the server's event loop."""
 
     model_name: str
     version: int
@@ -49,14 +49,14 @@ class ServedVersion:
     signatures: dict[str, Signature]
     batching: batching_parameters.BatchingParameters | None
     threads: Executor
-    """Run its signatures."""
+    """The threads that run its signatures."""
     metrics: Metrics
     written: float
     """When the version was written, in seconds since 1970."""
     load_s: float
     warmup_s: float
     num_users: int = 0
-    """Requests that run on it."""
+    """Number of requests that run on it."""
 
     def __post_init__(self) -> None:
         self._unused = asyncio.Event()
@@ -71,12 +71,12 @@ class ServedVersion:
 
     @property
     def model_version(self) -> str:
-        """What the version's own answers call it."""
+        """The `model_version` in the version's answers."""
         return str(self.bundle.manifest.details.get("model_version", ""))
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """While a request runs on it, a version is not unloaded."""
+        """Marks a running request, so that the version is not unloaded while it runs."""
         self.num_users += 1
         self._unused.clear()
         try:
@@ -91,10 +91,10 @@ class ServedVersion:
         await self._unused.wait()
 
     def signature(self, name: str) -> Signature:
-        """A signature by its name; "" is the default one.
+        """A signature by its name; "" is the default signature.
 
         Raises:
-            Refusal: there is none.
+            Refusal: there is no such signature.
         """
         try:
             return self.signatures[name or DEFAULT]
@@ -105,11 +105,11 @@ class ServedVersion:
             ) from None
 
     async def answer(self, signature: Signature, inputs: batch_queue.Arrays) -> Mapping[str, Any]:
-        """Runs a signature, in a batch with other requests if the version says so.
+        """Runs a signature, in a batch with other requests if the version has batching parameters.
 
         Args:
-            signature: one of this version's.
-            inputs: arrays that fit it, one by one.
+            signature: a signature of this version.
+            inputs: arrays that each fit the signature.
 
         Raises:
             Refusal: the inputs differ in their number of rows, the graph refuses them, or an
@@ -145,10 +145,10 @@ def load_version(
 
     Args:
         model_name: the model's name at the server.
-        directory: of the version; its name is the version's number.
-        threads: run the version's signatures.
-        metrics: count them.
-        batching: whether the version's batching parameters are followed.
+        directory: directory of the version, named by its number.
+        threads: threads that run the version's signatures.
+        metrics: metrics that count its requests.
+        batching: whether to follow the version's batching parameters.
 
     Raises:
         TwoTowerError: a file is damaged or missing, TensorFlow cannot load it, or a warm-up
@@ -179,10 +179,10 @@ def load_version(
 
 
 def _replay_warmup(model: loading.LoadedModel, signatures: Mapping[str, Signature]) -> None:
-    """Runs each request once; as at TensorFlow Serving, one that fails fails the version.
+    """Runs each warm-up request once; if one fails, so does the version, as in TensorFlow Serving.
 
     Raises:
-        BundleError: the file is not one, has too many requests, or one of them fails.
+        BundleError: the file has another format or too many requests, or a request fails.
     """
     path = model.directory / server_files.WARMUP_PATH
     if not path.is_file():

@@ -1,8 +1,8 @@
-"""What a version's signatures take and give, and their tensors as `TensorProto`s.
+"""Inputs and outputs of a version's signatures, and conversion to and from `TensorProto`s.
 
-`tf.make_ndarray` reads a message's values, but trusts it: one value with the shape [1000000000]
-takes gigabytes. So a request is checked against the signature before. `tf.make_tensor_proto` would
-write numbers as raw bytes; TensorFlow Serving answers with values in their typed fields.
+`tf.make_ndarray` trusts the shape of a message: a single value with the shape [1000000000] takes
+gigabytes. So a request is checked against the signature first. `tf.make_tensor_proto` would write
+numbers as raw bytes, but TensorFlow Serving answers with values in typed fields.
 """
 
 import math
@@ -34,7 +34,7 @@ _FIELDS = {
 
 @dataclass(frozen=True)
 class Signature:
-    """One signature."""
+    """One signature, with checks of the inputs of a request."""
 
     name: str
     inputs: dict[str, tf.TensorSpec]
@@ -44,7 +44,7 @@ class Signature:
         """Refuses missing and unknown inputs.
 
         Raises:
-            Refusal: the names differ.
+            Refusal: the names differ from those of the signature.
         """
         if set(names) == set(self.inputs):
             return
@@ -56,7 +56,7 @@ class Signature:
         )
 
     def check_shape(self, name: str, shape: Sequence[int]) -> None:
-        """Refuses a shape before a tensor is made of it.
+        """Refuses a shape before a tensor of it is built.
 
         Raises:
             Refusal: wrong rank or width, no rows, no columns, or too many values.
@@ -81,11 +81,11 @@ class Signature:
                 "allowed."
             )
 
-    def wanted_outputs(self, output_filter: Sequence[str]) -> tuple[str, ...]:
-        """The outputs that a request asks for; all without a filter.
+    def requested_outputs(self, output_filter: Sequence[str]) -> tuple[str, ...]:
+        """Names of the requested outputs; all outputs without a filter.
 
         Raises:
-            Refusal: there is no such output, or one is asked for twice.
+            Refusal: there is no such output, or one is requested twice.
         """
         for name in output_filter:
             if name not in self.outputs:
@@ -101,11 +101,11 @@ class Signature:
 def check_strings(name: str, values: Collection[bytes]) -> None:
     """Refuses strings that are too long, alone or together.
 
-    A short message can ask for many copies of one string, so together they may have no more bytes
-    than a body.
+    A short message can stand for many copies of one string, so all copies together must not have
+    more bytes than a body may have.
 
     Raises:
-        Refusal: they are too long.
+        Refusal: the strings are too long.
     """
     if sum(map(len, values)) > refusals.MAX_BODY_BYTES:
         raise refusals.invalid(
@@ -120,7 +120,7 @@ def check_strings(name: str, values: Collection[bytes]) -> None:
 
 
 def read_signature_defs(version_dir: Path) -> Any:
-    """A `SignatureDefMap` of the signatures in a SavedModel, without the rest of it."""
+    """Reads only the signatures of a SavedModel, as a `SignatureDefMap`."""
     saved = saved_model_pb2.SavedModel.FromString(
         (version_dir / versions.SAVED_MODEL_NAME).read_bytes()
     )
@@ -131,7 +131,7 @@ def read_signature_defs(version_dir: Path) -> Any:
 
 
 def signatures_of(model: loading.LoadedModel, definitions: Any) -> dict[str, Signature]:
-    """The signatures that can be called, by name; `definitions` is their `SignatureDefMap`."""
+    """The callable signatures of a model by name; `definitions` is their `SignatureDefMap`."""
     return {
         name: Signature(
             name, model.inputs(name), tuple(sorted(definitions.signature_def[name].outputs))
@@ -143,12 +143,12 @@ def signatures_of(model: loading.LoadedModel, definitions: Any) -> dict[str, Sig
 def array_of(signature: Signature, name: str, proto: Any) -> npt.NDArray[Any]:
     """The array that a `TensorProto` holds.
 
-    Where it has fewer values than its shape asks for, the last one is repeated, as TensorFlow does;
-    without any value they are zeros or "".
+    If it has fewer values than its shape needs, the last one is repeated, as TensorFlow does;
+    without any value, the array holds zeros or "".
 
     Raises:
-        Refusal: it does not fit the signature's input of this name, or holds more values than its
-            shape asks for.
+        Refusal: the tensor does not fit the signature's input of this name, or holds more values
+            than its shape needs.
     """
     dtype = signature.inputs[name].dtype
     if proto.dtype != dtype.as_datatype_enum:
@@ -165,12 +165,12 @@ def array_of(signature: Signature, name: str, proto: Any) -> npt.NDArray[Any]:
     else:
         _check_values(name, getattr(proto, _field(name, dtype)), dtype, count)
     array = tf.make_ndarray(proto)
-    # A byte of tensor_content that is neither 0 nor 1 would be a bool that is neither.
+    # A byte of tensor_content other than 0 and 1 would be an invalid bool.
     return array.view(np.uint8) != 0 if dtype == tf.bool else array
 
 
 def proto_of(values: npt.NDArray[Any]) -> Any:
-    """A `TensorProto` of numbers or bytes, in their typed field as TensorFlow Serving writes it."""
+    """A `TensorProto` of numbers or bytes in their typed field, as TensorFlow Serving writes it."""
     dtype = tf.string if values.dtype == object else tf.as_dtype(values.dtype)
     shape = tf.TensorShape(values.shape).as_proto()
     proto = tensor_pb2.TensorProto(dtype=dtype.as_datatype_enum, tensor_shape=shape)
@@ -197,7 +197,7 @@ def _check_values(name: str, values: Any, dtype: tf.DType, count: int) -> None:
         )
     if dtype == tf.string:
         if not values:
-            values.append(b"")  # tf.make_ndarray would repeat a "" of text
+            values.append(b"")  # otherwise tf.make_ndarray repeats "" as text
         check_strings(name, [*values, *[values[-1]] * (count - len(values))])
 
 

@@ -36,7 +36,7 @@ def bundle(context):
 def test_the_served_order_is_that_of_the_evaluation(context, bundle):
     layout, spec = context.layout, context.spec
     inputs = load_inputs(layout, spec, with_pre_ranker=True)
-    scorer = EmbeddingScorer(inputs.test.embeddings, inputs.candidate_embeddings)
+    scorer = EmbeddingScorer(inputs.test.embeddings, inputs.corpus.vectors)
     offline = rank_cascade(scorer, inputs.test, inputs.eligible, inputs.second_stage, 10)
     corpus = load_corpus(layout.preprocessed, spec)
     queries = load_query_set(layout.preprocessed, "test", spec, corpus)
@@ -46,8 +46,8 @@ def test_the_served_order_is_that_of_the_evaluation(context, bundle):
         exclude[row, 1 : 1 + len(seen)] = corpus.ids[seen]
     served = bundle.ask("serving_default", {**queries.inputs, "exclude_ids": exclude})
     assert inputs.eligible.all()
-    found = corpus.row_of(served["candidate_ids"].ravel()).reshape(-1, 10)
-    np.testing.assert_array_equal(found, offline.ranked)
+    rows = corpus.row_of(served["candidate_ids"].ravel()).reshape(-1, 10)
+    np.testing.assert_array_equal(rows, offline.ranked)
     pool = np.sort(offline.ranked, axis=1)
     again = bundle.ask("pre_ranking", {**queries.inputs, "candidate_ids": corpus.ids[pool]})
     order = np.argsort(-again["scores"], axis=1, kind="stable")
@@ -136,6 +136,6 @@ def test_a_pre_ranker_of_another_corpus_is_not_built(context, tmp_path):
         }
     )
     (path / "manifest.json").write_text(kept.model_dump_json())
-    with pytest.raises(BundleError, match="pre-ranker is of 39 candidates, the index of 40"):
+    with pytest.raises(BundleError, match="pre-ranker has 39 candidates, the index 40"):
         export.run(mixed)
     assert not list_versions(mixed.layout.bundle / "tiny")

@@ -30,28 +30,28 @@ PRE_RANKING = {"user_id": (tf.string, []), "candidate_ids": (tf.string, [None])}
 
 
 class FakeModel:
-    """Answers every query with the same candidates and keeps what it was asked."""
+    """Answers every query with the same candidates, and records the requests."""
 
     def __init__(self, corpus=(("b", 2.0), ("ä", 1.0)), version="7-abc", k=3):
         self.corpus, self.version, self.k = corpus, version, k
         self.signatures = {"serving_default": dict(LISTS), "pre_ranking": dict(PRE_RANKING)}
         self.failures = []
         """Codes of the next answers."""
-        self.asked = []
-        self.metadata_asked = 0
+        self.requests = []
+        self.num_metadata_requests = 0
 
     def definitions(self):
-        self.metadata_asked += 1
-        found = get_model_metadata_pb2.SignatureDefMap()
+        self.num_metadata_requests += 1
+        definitions = get_model_metadata_pb2.SignatureDefMap()
         for signature, inputs in self.signatures.items():
             for name, (dtype, shape) in inputs.items():
-                info = found.signature_def[signature].inputs[name]
+                info = definitions.signature_def[signature].inputs[name]
                 info.dtype = dtype.as_datatype_enum
                 info.tensor_shape.CopyFrom(tf.TensorShape([None, *shape]).as_proto())
-        return found
+        return definitions
 
     def predict(self, signature, inputs):
-        self.asked.append(inputs)
+        self.requests.append(inputs)
         batch = len(inputs["user_id"])
         versions = self.version if isinstance(self.version, list) else [self.version] * batch
         if signature == "pre_ranking":
@@ -76,8 +76,8 @@ class _Servicer(prediction_service_pb2_grpc.PredictionServiceServicer):
             context.abort(getattr(grpc.StatusCode, code), f"told to be {code}")
         inputs = {name: tf.make_ndarray(value).tolist() for name, value in request.inputs.items()}
         response = predict_pb2.PredictResponse()
-        found = self.model.predict(request.model_spec.signature_name, inputs)
-        for name, value in found.items():
+        outputs = self.model.predict(request.model_spec.signature_name, inputs)
+        for name, value in outputs.items():
             response.outputs[name].CopyFrom(tf.make_tensor_proto(value))
         return response
 
@@ -89,7 +89,7 @@ class _Servicer(prediction_service_pb2_grpc.PredictionServiceServicer):
 
 @contextmanager
 def grpc_endpoint(model):
-    """Its target."""
+    """Serves the model, and yields its target."""
     server = grpc.server(ThreadPoolExecutor(4))
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(_Servicer(model), server)
     port = server.add_insecure_port("localhost:0")
@@ -102,7 +102,7 @@ def grpc_endpoint(model):
 
 @contextmanager
 def rest_endpoint(model):
-    """Its target."""
+    """Serves the model, and yields its target."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -133,8 +133,8 @@ def rest_endpoint(model):
                 code = model.failures.pop(0)
                 self.answer(STATUSES[code], {"error": f"told to be {code}"})
                 return
-            found = model.predict(request["signature_name"], request["inputs"])
-            self.answer(200, {"outputs": {name: value.tolist() for name, value in found.items()}})
+            outputs = model.predict(request["signature_name"], request["inputs"])
+            self.answer(200, {"outputs": {name: value.tolist() for name, value in outputs.items()}})
 
         def log_message(self, *_):
             pass

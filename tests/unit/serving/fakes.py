@@ -69,7 +69,7 @@ def fake_index(kind: str, k: int = 6) -> Index:
 
 def fake_towers(query_tower: tf.Module | None = None) -> TowerPair:
     features = fake_spec().query.features, fake_spec().candidate.features
-    query, candidate = (raw_signature(one) for one in features)
+    query, candidate = (raw_signature(side) for side in features)
     return TowerPair(
         query_tower or FakeTower("size"),
         FakeTower("price"),

@@ -81,7 +81,7 @@ def twice(columns):
 
 def test_a_column_that_stands_twice(tmp_path):
     content = twice({"id": ["a"], "embedding": pa.array([[1.0]], FLOATS)})
-    with pytest.raises(DataError, match="the column 'id' stands twice"):
+    with pytest.raises(DataError, match="the column 'id' occurs twice"):
         read_vectors(written(tmp_path / "v.parquet", content))
 
 
@@ -102,8 +102,8 @@ def test_judgements_of_all_formats(tmp_path):
     for pairs in (tab, parquet):
         rows, candidates, gains = pairs.by_query()
         assert rows.tolist() == [1]
-        assert [one.tolist() for one in candidates] == [[1, 2]]
-        assert [one.tolist() for one in gains] == [[2.0, 0.5]]
+        assert [rows.tolist() for rows in candidates] == [[1, 2]]
+        assert [values.tolist() for values in gains] == [[2.0, 0.5]]
     # An id that looks like a number is text, and there need be no gains.
     plain = judged(tmp_path / "j.csv", "query_id,candidate_id\nq1,01\n")
     assert (plain.candidate.tolist(), plain.gain.tolist()) == ([0], [1.0])
@@ -113,11 +113,11 @@ HEAD = "query_id,candidate_id,gain\n"
 JUDGEMENTS = {
     "unknown candidate": (HEAD + "q1,zz,1\nq1,b,1\n", r"1 of 2 values of candidate_id .* 'zz'"),
     "unknown query": (HEAD + "q9,b,1\n", "values of query_id are not among the 2 ids .* 'q9'"),
-    "repeated": (HEAD + "q1,b,1\nq2,b,1\nq1,b,3\n", "the pair 'q1', 'b' stands twice"),
+    "repeated": (HEAD + "q1,b,1\nq2,b,1\nq1,b,3\n", "the pair 'q1', 'b' occurs twice"),
     "negative": (HEAD + "q1,b,-1\n", "the gain of record 1 is -1.0"),
     "infinite": (HEAD + "q1,b,inf\n", "the gain of record 1 is inf"),
     "nan": (HEAD + "q1,b,nan\n", "1 of 1 values of 'gain' are missing"),
-    "twice": ("gain," + HEAD + "1,q1,b,1\n", "the column 'gain' stands twice"),
+    "twice": ("gain," + HEAD + "1,q1,b,1\n", "the column 'gain' occurs twice"),
     "no number": (HEAD + "q1,b,much\n", "cannot be read: .*much"),
     "no gain": (HEAD + "q1,b,\n", "1 of 1 values of 'gain' are missing"),
     "all zero": (HEAD + "q1,b,0\n", "none of 1 pairs has a gain above 0"),
@@ -167,7 +167,7 @@ def test_a_bad_file_is_one_line_and_nothing_is_written(
     assert result.code == 1
     assert message in result.err
     assert len(result.err.splitlines()) == 1
-    assert sorted(one.name for one in tmp_path.iterdir()) == ["v.parquet"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["v.parquet"]
 
 
 def test_queries_of_another_model_are_refused(tmp_path, monkeypatch, capsys):

@@ -83,19 +83,19 @@ def test_three_hundred_random_exclusions_agree_with_the_oracle(loaded):
             for _ in range(size)
         ]
         numbers = random.integers(0, 25, size).astype(np.float32)
-        found = loaded.call("serving_default", fakes.requests(size, excluded, numbers))
-        assert np.isfinite(found["scores"]).all()
+        outputs = loaded.call("serving_default", fakes.requests(size, excluded, numbers))
+        assert np.isfinite(outputs["scores"]).all()
         for row in range(size):
             query = fakes.VECTORS[int(numbers[row])]
             ids, scores = search(query, fakes.VECTORS, fakes.IDS, excluded[row], 6)
-            assert [name.decode() for name in found["candidate_ids"][row]] == ids
-            np.testing.assert_allclose(found["scores"][row], scores, atol=1e-6)
+            assert [name.decode() for name in outputs["candidate_ids"][row]] == ids
+            np.testing.assert_allclose(outputs["scores"][row], scores, atol=1e-6)
 
 
 def test_excluding_all_but_one(loaded):
-    found = loaded.call("serving_default", fakes.requests(1, [fakes.IDS[1:]]))
-    assert found["candidate_ids"][0].tolist() == [b"c00"] + [b""] * 5
-    assert found["scores"][0, 1:].tolist() == [LOWEST] * 5
+    outputs = loaded.call("serving_default", fakes.requests(1, [fakes.IDS[1:]]))
+    assert outputs["candidate_ids"][0].tolist() == [b"c00"] + [b""] * 5
+    assert outputs["scores"][0, 1:].tolist() == [LOWEST] * 5
 
 
 def test_a_query_whose_embedding_is_nan_does_not_spoil_its_batch(written):
@@ -108,12 +108,12 @@ def test_a_query_whose_embedding_is_nan_does_not_spoil_its_batch(written):
     release = fakes.fake_release(written.manifest.details["index"], towers=towers, k=3)
     model = ServingModel(release, "v")
     inputs = fakes.requests(2, [[], []], np.array([1.0, 9.0], np.float32))
-    found = model.signatures()["serving_default"](
+    outputs = model.signatures()["serving_default"](
         **{name: tf.constant(value) for name, value in inputs.items()}
     )
-    assert found["candidate_ids"].numpy()[0, 0] == b"c01"
-    assert found["candidate_ids"].numpy()[1].tolist() == [b""] * 3
-    assert found["scores"].numpy()[1].tolist() == [LOWEST] * 3
+    assert outputs["candidate_ids"].numpy()[0, 0] == b"c01"
+    assert outputs["candidate_ids"].numpy()[1].tolist() == [b""] * 3
+    assert outputs["scores"].numpy()[1].tolist() == [LOWEST] * 3
 
 
 def test_candidate_generation_is_the_cascade_for_now(loaded):
@@ -129,9 +129,9 @@ def test_embeddings(loaded):
         loaded.call("query_embedding", queries)["embedding"], fakes.VECTORS[:3]
     )
     candidates = {"item_id": ["a"], "price": [7.0]}
-    found = loaded.call("candidate_embedding", candidates)
-    np.testing.assert_array_equal(found["embedding"], fakes.VECTORS[7:8])
-    assert found["model_version"].shape == (1,)
+    outputs = loaded.call("candidate_embedding", candidates)
+    np.testing.assert_array_equal(outputs["embedding"], fakes.VECTORS[7:8])
+    assert outputs["model_version"].shape == (1,)
 
 
 def test_serialized_examples_give_the_same_list(loaded):
@@ -143,16 +143,16 @@ def test_serialized_examples_give_the_same_list(loaded):
         return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
 
     examples = {"examples": [example(3.0, []), example(4.0, [b"c04", b"c05"])]}
-    found = loaded.call("serving_examples", examples)
+    outputs = loaded.call("serving_examples", examples)
     inputs = fakes.requests(2, [[], ["c04", "c05"]], np.array([3.0, 4.0], np.float32))
     expected = loaded.call("serving_default", inputs)
-    np.testing.assert_array_equal(found["candidate_ids"], expected["candidate_ids"])
+    np.testing.assert_array_equal(outputs["candidate_ids"], expected["candidate_ids"])
 
 
 def test_the_version_stands_in_every_answer(written, loaded):
-    found = loaded.call("serving_default", fakes.requests(2, [[], []]))
+    outputs = loaded.call("serving_default", fakes.requests(2, [[], []]))
     expected = written.manifest.details["model_version"].encode()
-    assert found["model_version"].tolist() == [expected, expected]
+    assert outputs["model_version"].tolist() == [expected, expected]
     assert expected.startswith(str(written.version).encode() + b"-")
 
 
@@ -173,10 +173,10 @@ from tensorflow_serving.apis import prediction_log_pb2
 if sys.argv[2] == "scann":
     from scann.scann_ops.py import scann_ops
 model = tf.saved_model.load(sys.argv[1])
-found = model.signatures["serving_default"](
+answer = model.signatures["serving_default"](
     color=tf.constant([""]), recent=tf.constant([["", "", ""]]), size=tf.constant([2.0]),
     exclude_ids=tf.constant([["", "c02"]]))
-print(json.dumps([found["candidate_ids"].numpy()[0, 0].decode(), "scann" in sys.modules]))
+print(json.dumps([answer["candidate_ids"].numpy()[0, 0].decode(), "scann" in sys.modules]))
 """
     kind = written.manifest.details["index"]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
@@ -197,15 +197,15 @@ def test_a_corpus_smaller_than_k(tmp_path):
     index = fakes.fake_index("brute_force")
     small = replace(index, corpus=Corpus.of(["only"], fakes.VECTORS[:1]))
     written = fakes.write_fake_bundle(tmp_path / "small", index=small)
-    found = load_bundle(written.directory).call("serving_default", fakes.requests(1, [[]]))
-    assert found["candidate_ids"].tolist() == [[b"only"]]
+    outputs = load_bundle(written.directory).call("serving_default", fakes.requests(1, [[]]))
+    assert outputs["candidate_ids"].tolist() == [[b"only"]]
     assert written.manifest.counts["k"] == 1
 
 
 def test_versions_grow_and_old_ones_go(tmp_path):
     bundle = tmp_path / "b"
     written = [fakes.write_fake_bundle(bundle) for _ in range(3)]
-    versions = [one.version for one in written]
+    versions = [bundle.version for bundle in written]
     assert versions == sorted(set(versions))
     assert list_versions(bundle) == versions[1:]
     assert written[2].removed_versions == [versions[0]]
@@ -246,8 +246,8 @@ def test_its_own_warm_up_requests_run(written, loaded):
     for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
         request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
         inputs = {name: tf.make_ndarray(proto) for name, proto in request.inputs.items()}
-        found = loaded.call(request.model_spec.signature_name, inputs)
-        seen.append((request.model_spec.signature_name, len(found["model_version"])))
+        outputs = loaded.call(request.model_spec.signature_name, inputs)
+        seen.append((request.model_spec.signature_name, len(outputs["model_version"])))
     assert sorted(seen) == sorted(
         (name, size) for name in loaded.model.signatures for size in (1, 4)
     )

@@ -50,8 +50,8 @@ def test_its_own_warm_up_requests_run(written, loaded):
     for record in records.as_numpy_iterator():
         request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
         inputs = {name: tf.make_ndarray(proto) for name, proto in request.inputs.items()}
-        found = loaded.call(request.model_spec.signature_name, inputs)
-        seen.append((request.model_spec.signature_name, len(found["model_version"])))
+        outputs = loaded.call(request.model_spec.signature_name, inputs)
+        seen.append((request.model_spec.signature_name, len(outputs["model_version"])))
     assert sorted(seen) == [(name, n) for name in sorted(loaded.model.signatures) for n in (1, 4)]
     assert "pre_ranking" in dict(seen)
 
@@ -80,9 +80,9 @@ def test_lists_are_those_of_index_and_pre_ranker(loaded):
 
 
 def test_restricts_of_a_person(loaded):
-    found = ask(loaded, {"size": "3"}, allow=["colour=red"], deny=["tags=a"])
-    assert found.candidate_ids
-    assert set(found.candidate_ids) <= {"c12", "c16", "c20", "c24"}
+    answer = ask(loaded, {"size": "3"}, allow=["colour=red"], deny=["tags=a"])
+    assert answer.candidate_ids
+    assert set(answer.candidate_ids) <= {"c12", "c16", "c20", "c24"}
 
 
 @pytest.mark.parametrize("part", ["pre_ranker", "attributes"])
@@ -92,7 +92,7 @@ def test_parts_of_another_corpus_are_not_built(tmp_path, part):
         "pre_ranker": select_candidates(fake_pre_ranker(), rows),
         "attributes": ATTRIBUTES.rows(rows),
     }
-    with pytest.raises(BundleError, match=r"of 24 candidates, the index of 25: .* not of one"):
+    with pytest.raises(BundleError, match=r"has 24 candidates, the index 25: .* not belong to one"):
         fakes.write_fake_bundle(tmp_path / "shop", **{part: parts[part]})
 
 
@@ -104,7 +104,9 @@ def test_a_model_of_another_version_is_not_loaded(written, tmp_path):
     own = manifest["details"]["model_version"]
     manifest["details"]["model_version"] = "1-another"
     path.write_text(json.dumps(manifest))
-    with pytest.raises(BundleError, match=f"calls itself {own}, its manifest 1-another"):
+    with pytest.raises(
+        BundleError, match=f"answers with version {own}, its manifest states 1-another"
+    ):
         load_bundle(mixed)
 
 

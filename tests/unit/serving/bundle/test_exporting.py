@@ -137,7 +137,8 @@ def test_ids_that_cannot_be_served(tmp_path, bad):
 def test_a_graph_that_answers_otherwise_than_the_index_is_not_published(
     corpus, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(cascade, "CandidateIds", lambda ids, _: CandidateIds(np.roll(ids, 1)))
+    shifted = lambda ids, _: CandidateIds(np.roll(ids, 1))  # noqa: E731
+    monkeypatch.setattr(cascade.answers, "CandidateIds", shifted)
     with pytest.raises(BundleError, match="its answers differ from those of index by"):
         export_bundle(None, corpus, tmp_path, name="shop")
     assert list_versions(tmp_path / "shop") == []

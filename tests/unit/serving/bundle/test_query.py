@@ -18,18 +18,18 @@ def loaded(bundle):
 
 
 def test_words_in_words_out(bundle):
-    found = ask(load_bundle(bundle), {"size": "2", "recent": "a,b"}, k=3, exclude=["c02"])
+    answer = ask(load_bundle(bundle), {"size": "2", "recent": "a,b"}, k=3, exclude=["c02"])
     ids, scores = search(fakes.VECTORS[2], fakes.VECTORS, fakes.IDS, ["c02"], 3)
-    assert found.candidate_ids == ids
-    assert found.scores == pytest.approx(scores, abs=1e-6)
-    assert found.titles == ["" if name == "c00" else f"Title {name}" for name in ids]
-    assert "-" in found.model_version
+    assert answer.candidate_ids == ids
+    assert answer.scores == pytest.approx(scores, abs=1e-6)
+    assert answer.titles == ["" if name == "c00" else f"Title {name}" for name in ids]
+    assert "-" in answer.model_version
 
 
 def test_places_without_a_candidate_are_left_out(loaded):
-    found = ask(loaded, {"size": "1"}, exclude=fakes.IDS[2:])
-    assert sorted(found.candidate_ids) == ["c00", "c01"]
-    assert len(found.scores) == len(found.titles) == 2
+    answer = ask(loaded, {"size": "1"}, exclude=fakes.IDS[2:])
+    assert sorted(answer.candidate_ids) == ["c00", "c01"]
+    assert len(answer.scores) == len(answer.titles) == 2
 
 
 def test_an_unknown_feature(loaded):
@@ -48,7 +48,7 @@ def test_a_value_of_the_wrong_type(loaded):
 
 @pytest.mark.parametrize("k", [0, 7])
 def test_k_that_the_bundle_does_not_have(loaded, k):
-    with pytest.raises(BundleError, match=rf"k={k} was asked for; .* 1 to 6 candidates"):
+    with pytest.raises(BundleError, match=rf"k={k} was requested; .* 1 to 6 candidates"):
         ask(loaded, {"size": "1"}, k=k)
 
 
@@ -57,5 +57,5 @@ def test_an_unknown_signature_or_input(loaded):
         loaded.call("pre_ranking", {})
     with pytest.raises(BundleError, match="query_embedding takes color, recent, size; found size"):
         loaded.call("query_embedding", {"size": [1.0]})
-    with pytest.raises(BundleError, match="query_embedding was given something else"):
+    with pytest.raises(BundleError, match="the values do not fit the inputs of query_embedding"):
         loaded.call("query_embedding", {"color": ["a"], "recent": [["a"]], "size": ["x"]})

@@ -61,8 +61,9 @@ def shards(paths):
 
 
 def merged(shards, signature, k=K, **lists):
-    found = [answers(shard, signature, **lists) for shard in shards]
-    return merge_lists([one["candidate_ids"] for one in found], [one["scores"] for one in found], k)
+    outputs = [answers(shard, signature, **lists) for shard in shards]
+    ids, scores = ([output[name] for output in outputs] for name in ("candidate_ids", "scores"))
+    return merge_lists(ids, scores, k)
 
 
 def random_requests(size, seed):
@@ -149,10 +150,10 @@ def test_pre_ranking_over_the_shards(whole, shards):
     queries = small_queries(10, 4)
     _, expected = final_scores(whole, queries)
     ids = np.array([[name.encode() for name in whole.titles()]] * 10, object)
-    found = [
+    scores = [
         shard.call("pre_ranking", {**queries, "candidate_ids": ids})["scores"] for shard in shards
     ]
-    np.testing.assert_allclose(np.max(found, axis=0), expected, atol=1e-5)
+    np.testing.assert_allclose(np.max(scores, axis=0), expected, atol=1e-5)
 
 
 def test_a_sharded_client_gives_the_lists_of_the_whole_bundle(whole, paths):
@@ -169,17 +170,19 @@ def test_a_sharded_client_gives_the_lists_of_the_whole_bundle(whole, paths):
     with running(options) as server:
         targets = [f"grpc://127.0.0.1:{server.grpc_port}/{path.name}" for path in paths]
         with ShardedClient(targets, k=K, timeout_s=60) as client:
-            found = client.recommend(
+            recommendations = client.recommend(
                 queries,
                 exclude_ids=lists["exclude"],
                 allow=lists["allow"],
                 deny=lists["deny"],
                 signature="candidate_generation",
             )
-    for row, one in enumerate(found):
-        there = [name.decode() for name in expected["candidate_ids"][row] if name]
-        assert one.candidate_ids == there
-        np.testing.assert_allclose(one.scores, expected["scores"][row][: len(there)], atol=1e-6)
+    for row, merged_list in enumerate(recommendations):
+        ids = [name.decode() for name in expected["candidate_ids"][row] if name]
+        assert merged_list.candidate_ids == ids
+        np.testing.assert_allclose(
+            merged_list.scores, expected["scores"][row][: len(ids)], atol=1e-6
+        )
 
 
 def known_candidates(shards):
@@ -206,14 +209,14 @@ REQUEST = RefreshRequest(small_corpus(range(2, NUM_CANDIDATES + 3), c09=50.0), w
 
 
 def test_each_shard_takes_its_own_of_what_a_refresh_is_given(shards):
-    releases = [refreshed_release(one.directory, REQUEST, encode_candidates) for one in shards]
+    releases = [refreshed_release(shard.directory, REQUEST, encode_candidates) for shard in shards]
     changes = [change for _, change in releases]
-    assert sum(one.num_added for one in changes) == 3
-    assert sum(one.num_changed for one in changes) == 1
-    assert sum(one.num_withdrawn for one in changes) == 1
+    assert sum(change.num_added for change in changes) == 3
+    assert sum(change.num_changed for change in changes) == 1
+    assert sum(change.num_withdrawn for change in changes) == 1
     for shard, (release, _) in enumerate(releases):
         assert {shard_of(name, NUM_SHARDS) for name in release.corpus.ids} == {shard}
-    known = known_candidates((one.corpus, one.attributes) for one, _ in releases)
+    known = known_candidates((release.corpus, release.attributes) for release, _ in releases)
     assert sorted(known) == [f"c{number:02d}" for number in range(1, NUM_CANDIDATES + 3)]
 
 
@@ -228,20 +231,20 @@ def test_ten_thousand_requests_over_shards_before_and_after_a_refresh(kind, tmp_
         shards = [load_bundle(path) for path in paths]
         assert len({shard.manifest.details["model_version"] for shard in shards}) == 1
         kept = [RefreshFiles(shard.directory) for shard in shards]
-        known = known_candidates((one.corpus(), one.attributes()) for one in kept)
+        known = known_candidates((files.corpus(), files.attributes()) for files in kept)
         ids = sorted(known)
         vectors = np.array([known[name][0] for name in ids])
         for seed in range(20):
             requests = random_requests(500, seed)
             queries = shards[0].call("query_embedding", requests["queries"])["embedding"]
-            found = merged(shards, "serving_default", **requests)
+            merged_lists = merged(shards, "serving_default", **requests)
             for row in range(500):
                 hidden = left_out(known, requests, row)
                 expected, scores = search(queries[row], vectors, ids, hidden, K)
-                answered = [name.decode() for name in found[0][row]]
+                answered = [name.decode() for name in merged_lists[0][row]]
                 if kind == "brute_force":
                     assert answered == expected
-                    np.testing.assert_allclose(found[1][row], scores, atol=1e-6)
-                there = [name for name in answered if name]
-                assert len(set(there)) == len(there) == sum(bool(name) for name in expected)
-                assert set(there) <= known.keys() - hidden
+                    np.testing.assert_allclose(merged_lists[1][row], scores, atol=1e-6)
+                listed = [name for name in answered if name]
+                assert len(set(listed)) == len(listed) == sum(bool(name) for name in expected)
+                assert set(listed) <= known.keys() - hidden

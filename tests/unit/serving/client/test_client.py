@@ -32,8 +32,8 @@ def plain(values):
 
 
 def test_a_list_without_what_is_missing(client):
-    found = client.recommend({"user_id": ["u1", "u2"]})
-    assert found == [Recommendations(["b", "ä"], [2.0, 1.0], "7-abc")] * 2
+    recommendations = client.recommend({"user_id": ["u1", "u2"]})
+    assert recommendations == [Recommendations(["b", "ä"], [2.0, 1.0], "7-abc")] * 2
 
 
 def test_every_input_is_sent_and_lists_get_their_column_of_nothing(client, model):
@@ -42,8 +42,8 @@ def test_every_input_is_sent_and_lists_get_their_column_of_nothing(client, model
         exclude_ids=[["b", "c"], []],
         allow=[[], ["color=red"]],
     )
-    (asked,) = model.asked
-    assert {name: plain(values) for name, values in asked.items()} == {
+    (request,) = model.requests
+    assert {name: plain(values) for name, values in request.items()} == {
         "user_id": ["ü", ""],
         "history": [["a", "", ""], ["a", "b", "c"]],
         "age": [30.0, 31.5],
@@ -56,14 +56,14 @@ def test_every_input_is_sent_and_lists_get_their_column_of_nothing(client, model
 
 def test_a_missing_number_is_nan(client, model):
     client.recommend({"user_id": ["u"]})
-    assert math.isnan(model.asked[0]["age"][0])
+    assert math.isnan(model.requests[0]["age"][0])
 
 
 def test_arrays_of_bytes_are_taken_too(client, model):
     client.recommend(
         {"user_id": np.array([b"u1"], object), "history": np.full((1, 3), b"", object)}
     )
-    assert plain(model.asked[0]["user_id"]) == ["u1"]
+    assert plain(model.requests[0]["user_id"]) == ["u1"]
 
 
 def test_bytes_that_are_no_text_go_as_base64():
@@ -71,8 +71,8 @@ def test_bytes_that_are_no_text_go_as_base64():
 
 
 def test_pre_ranking_keeps_order_and_leaves_out_the_servers_padding(client):
-    found = client.pre_rank({"user_id": ["u1", "u2"]}, [["x", "y", "z"], ["w"]])
-    assert found == [
+    recommendations = client.pre_rank({"user_id": ["u1", "u2"]}, [["x", "y", "z"], ["w"]])
+    assert recommendations == [
         Recommendations(["x", "y", "z"], [0.0, 1.0, 2.0], "7-abc"),
         Recommendations(["w"], [0.0], "7-abc"),
     ]
@@ -81,13 +81,13 @@ def test_pre_ranking_keeps_order_and_leaves_out_the_servers_padding(client):
 def test_metadata_is_read_once_and_again_before_a_name_is_refused(client, model):
     for _ in range(3):
         client.recommend({"user_id": ["u"]})
-    assert model.metadata_asked == 1
+    assert model.num_metadata_requests == 1
     with pytest.raises(EndpointError, match=r"no input 'user' \(did you mean 'user_id'\?\); it ta"):
         client.recommend({"user": ["u"]})
-    assert (model.metadata_asked, len(model.asked)) == (2, 3)
+    assert (model.num_metadata_requests, len(model.requests)) == (2, 3)
     model.signatures["serving_default"]["town"] = model.signatures["serving_default"]["user_id"]
     client.recommend({"user_id": ["u"], "town": ["Oslo"]})
-    assert plain(model.asked[-1]["town"]) == ["Oslo"]
+    assert plain(model.requests[-1]["town"]) == ["Oslo"]
 
 
 def test_restricts_that_the_bundle_does_not_declare(client, model):
@@ -145,14 +145,14 @@ def test_a_new_version_with_other_inputs_is_asked_as_it_wants(client, model):
     model.signatures["serving_default"]["history"] = (tf.string, [2])
     model.failures = ["INVALID_ARGUMENT"]
     assert client.recommend({"user_id": ["u"], "history": [["a"]]})[0].candidate_ids == ["b", "ä"]
-    assert (model.metadata_asked, plain(model.asked[-1]["history"])) == (2, [["a", ""]])
+    assert (model.num_metadata_requests, plain(model.requests[-1]["history"])) == (2, [["a", ""]])
 
 
 def test_threads_that_start_together_read_the_signature_once(client, model):
     with ThreadPoolExecutor(8) as threads:
-        found = list(threads.map(client.recommend, [{"user_id": ["u"]}] * 8))
-    assert len(found) == len(model.asked) == 8
-    assert model.metadata_asked == 1
+        recommendations = list(threads.map(client.recommend, [{"user_id": ["u"]}] * 8))
+    assert len(recommendations) == len(model.requests) == 8
+    assert model.num_metadata_requests == 1
 
 
 def test_an_answer_of_no_bundle(client, model):

@@ -26,29 +26,34 @@ def client(shards):
 
 
 def test_all_shards_are_asked_the_same(client, shards):
-    found = client.recommend({"user_id": ["u1", "u2"], "age": [1, 2]}, exclude_ids=[["x"], []])
-    assert found == [Recommendations(["d", "c", "b", "e"], [4.0, 3.0, 2.0, 1.5], "7-abc")] * 2
-    assert shards[0].asked == shards[1].asked == shards[2].asked
+    recommendations = client.recommend(
+        {"user_id": ["u1", "u2"], "age": [1, 2]}, exclude_ids=[["x"], []]
+    )
+    assert (
+        recommendations
+        == [Recommendations(["d", "c", "b", "e"], [4.0, 3.0, 2.0, 1.5], "7-abc")] * 2
+    )
+    assert shards[0].requests == shards[1].requests == shards[2].requests
 
 
 def test_shards_of_different_exports_are_refused(client, shards):
     shards[1].version = "7-def"
-    with pytest.raises(EndpointError, match=r"not of one export: .*/shop 7-abc, .*/shop 7-def"):
+    with pytest.raises(EndpointError, match=r"different exports: .*/shop 7-abc, .*/shop 7-def"):
         client.recommend({"user_id": ["u"]})
 
 
 def test_ties_go_by_id_and_short_shards_are_filled_up_from_the_others(client, shards):
     shards[0].corpus, shards[1].corpus = (("d", 2.0), ("b", 2.0)), ()
     shards[2].corpus = (("c", 2.0), ("a", 1.0), ("e", 0.5))
-    (found,) = client.recommend({"user_id": ["u"]})
-    assert found.candidate_ids == ["b", "c", "d", "a"]  # all 2.0 but the last
+    (recommendation,) = client.recommend({"user_id": ["u"]})
+    assert recommendation.candidate_ids == ["b", "c", "d", "a"]  # all 2.0 but the last
 
 
 def test_lists_as_long_as_the_shards_at_most(shards):
     with ExitStack() as stack:
         targets = [stack.enter_context(grpc_endpoint(model)) for model in shards]
         client = stack.enter_context(ShardedClient(targets, k=5, timeout_s=5.0))
-        with pytest.raises(EndpointError, match=r"k=5 was asked for; these shards answer with 4"):
+        with pytest.raises(EndpointError, match=r"k=5 was requested; these shards answer with 4"):
             client.recommend({"user_id": ["u"]})
 
 
@@ -62,7 +67,7 @@ def test_a_dead_shard_is_named_and_no_other_is_asked_twice(shards):
             client.recommend({"user_id": ["u"]})
         assert time.monotonic() - started < 1.5
     assert caught.value.code in ("UNAVAILABLE", "DEADLINE_EXCEEDED")
-    assert [len(model.asked) for model in shards[:2]] == [1, 1]
+    assert [len(model.requests) for model in shards[:2]] == [1, 1]
 
 
 def test_a_slow_shard_does_not_outlast_the_deadline(client, shards):
@@ -96,10 +101,10 @@ def test_shards_that_catch_up_in_time_are_asked_again(client, shards):
     answer = shards[1].predict
 
     def predict(*arguments):
-        found = answer(*arguments)
+        outputs = answer(*arguments)
         shards[1].version = "7-abc"
-        return found
+        return outputs
 
     shards[1].predict = predict
     assert client.recommend({"user_id": ["u"]})[0].candidate_ids == ["d", "c", "b", "e"]
-    assert len(shards[1].asked) == 2
+    assert len(shards[1].requests) == 2

@@ -50,9 +50,9 @@ def container(name):
 
 @pytest.mark.parametrize("name", ["compose.yaml", "kubernetes.yaml", "kserve.yaml"])
 def test_containers_know_their_flags(name):
-    found = container(name)
-    assert found["image"] == IMAGE
-    flags = flags_of(found["args"])
+    spec = container(name)
+    assert spec["image"] == IMAGE
+    flags = flags_of(spec["args"])
     assert set(flags) <= FLAGS
     assert {"model_config_file", "monitoring_config_file", "enable_batching"} <= set(flags)
     assert int(flags["num_load_threads"].partition("=")[2]) >= 1
@@ -96,9 +96,9 @@ def test_the_image_starts_a_shell_that_knows_what_to_do():
 @pytest.mark.parametrize("name", ["Dockerfile", "compose.yaml", "kubernetes.yaml", "kserve.yaml"])
 def test_files_of_the_bundle_are_where_an_export_puts_them(name, whole_bundle):
     text = (DOCKER / name).read_text(encoding="utf-8")
-    found = set(re.findall(r"/models/(?:mine|\$MODEL_NAME|\$\{MODEL[^}]*\})/([\w.]+)", text))
-    assert found == {"models.config", "monitoring.config"}
-    assert all((whole_bundle.directory.parent / path).is_file() for path in found)
+    names = set(re.findall(r"/models/(?:mine|\$MODEL_NAME|\$\{MODEL[^}]*\})/([\w.]+)", text))
+    assert names == {"models.config", "monitoring.config"}
+    assert all((whole_bundle.directory.parent / path).is_file() for path in names)
     assert (whole_bundle.directory / BATCHING_NAME).is_file()
 
 
@@ -129,9 +129,9 @@ def test_the_pod_is_probed_and_has_memory_for_two_versions():
 def test_text_protos_are_what_the_server_reads(tmp_path):
     threads = (DOCKER / "batching_threads.pbtxt").read_text(encoding="utf-8")
     (tmp_path / BATCHING_NAME).write_text(threads, encoding="utf-8")
-    found = read_batching_parameters(tmp_path, num_threads=1)
-    assert found is not None
-    assert found.num_threads == 4
+    parameters = read_batching_parameters(tmp_path, num_threads=1)
+    assert parameters is not None
+    assert parameters.num_threads == 4
     in_pod = documents("kubernetes.yaml")[0]["data"]["batching_threads.pbtxt"]
     assert in_pod in threads
     text_format.Parse(models_config("mine"), model_server_config_pb2.ModelServerConfig())

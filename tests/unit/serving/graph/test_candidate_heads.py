@@ -61,9 +61,9 @@ def test_rounding_is_relative_to_each_heads_largest_entry(size):
     largest = np.abs(heads).max(axis=2, keepdims=True)
     steps = {"float32": 0.0, "float16": 2**-11, "int8": 0.5 / 127}
     for storage, step in steps.items():
-        found = rounded(heads, storage)
-        assert found.dtype == np.float32
-        assert (np.abs(found - heads) <= 1.001 * step * largest).all()
+        restored = rounded(heads, storage)
+        assert restored.dtype == np.float32
+        assert (np.abs(restored - heads) <= 1.001 * step * largest).all()
 
 
 @pytest.mark.parametrize("storage", STORAGES)

@@ -41,8 +41,8 @@ def restricted(pre_ranker):
 
 
 def ask(signatures, name, inputs):
-    found = signatures[name](**{key: tf.constant(value) for key, value in inputs.items()})
-    return {key: value.numpy() for key, value in found.items()}
+    outputs = signatures[name](**{key: tf.constant(value) for key, value in inputs.items()})
+    return {key: value.numpy() for key, value in outputs.items()}
 
 
 def cascaded(model):
@@ -82,20 +82,20 @@ def test_random_exclusions_agree_with_the_oracle(signatures, pre_ranker):
         ]
         numbers = random.integers(0, 25, size)
         inputs = fakes.requests(size, excluded, numbers.astype(np.float32))
-        found = ask(signatures, "serving_default", inputs)
+        answer = ask(signatures, "serving_default", inputs)
         for row in range(size):
             left_out = {fakes.IDS.index(name) for name in excluded[row] if name in fakes.IDS}
             ranked = expected(pre_ranker, numbers[row], left_out)[1]
-            assert rows_of(found["candidate_ids"][row]) == ranked
-            assert (np.diff(found["scores"][row]) <= 0).all()
-            assert (found["scores"][row, len(ranked) :] == np.float32(LOWEST)).all()
+            assert rows_of(answer["candidate_ids"][row]) == ranked
+            assert (np.diff(answer["scores"][row]) <= 0).all()
+            assert (answer["scores"][row, len(ranked) :] == np.float32(LOWEST)).all()
 
 
 def test_retrieval_alone_is_still_there(signatures, pre_ranker):
-    found = ask(signatures, "candidate_generation", fakes.requests(2, [[], []]))
+    answer = ask(signatures, "candidate_generation", fakes.requests(2, [[], []]))
     for number in range(2):
         pool = expected(pre_ranker, number, set())[0]
-        assert rows_of(found["candidate_ids"][number]) == pool[:K]
+        assert rows_of(answer["candidate_ids"][number]) == pool[:K]
 
 
 def test_listed_candidates_have_the_scores_of_the_cascade(signatures):
@@ -104,10 +104,10 @@ def test_listed_candidates_have_the_scores_of_the_cascade(signatures):
     del inputs["exclude_ids"]
     turned = cascade["candidate_ids"][:, ::-1]
     listed = np.concatenate([turned, np.array([["", "nobody"]] * 3, object)], axis=1)
-    found = ask(signatures, "pre_ranking", {**inputs, "candidate_ids": listed.astype(str)})
-    np.testing.assert_allclose(found["scores"][:, :K], cascade["scores"][:, ::-1], atol=1e-5)
-    assert (found["scores"][:, K:] == np.float32(LOWEST)).all()
-    assert found["model_version"].tolist() == [b"v"] * 3
+    answer = ask(signatures, "pre_ranking", {**inputs, "candidate_ids": listed.astype(str)})
+    np.testing.assert_allclose(answer["scores"][:, :K], cascade["scores"][:, ::-1], atol=1e-5)
+    assert (answer["scores"][:, K:] == np.float32(LOWEST)).all()
+    assert answer["model_version"].tolist() == [b"v"] * 3
 
 
 def test_equal_scores_stand_in_the_order_of_rows():
@@ -150,9 +150,9 @@ def test_restricts(restricted, pre_ranker, number):
     allow, deny, permitted = CASES[number]
     inputs = fakes.requests(1, [["c08"]])
     lists = {"allow": [["", *allow, ""]], "deny": [["", *deny]]}
-    found = ask(restricted, "serving_default", {**inputs, **lists})
+    answer = ask(restricted, "serving_default", {**inputs, **lists})
     left_out = (set(range(25)) - permitted) | {8}
-    assert rows_of(found["candidate_ids"][0]) == expected(pre_ranker, 0, left_out)[1]
+    assert rows_of(answer["candidate_ids"][0]) == expected(pre_ranker, 0, left_out)[1]
 
 
 def test_each_query_of_a_batch_has_its_own_restricts(restricted, pre_ranker):
@@ -160,10 +160,10 @@ def test_each_query_of_a_batch_has_its_own_restricts(restricted, pre_ranker):
     widest = [max(len(case[part]) for case in CASES) for part in (0, 1)]
     for part, name in enumerate(("allow", "deny")):
         inputs[name] = [["", *c[part], *[""] * (widest[part] - len(c[part]))] for c in CASES]
-    found = ask(restricted, "serving_default", inputs)
+    answer = ask(restricted, "serving_default", inputs)
     for number, (_, _, permitted) in enumerate(CASES):
         ranked = expected(pre_ranker, number, set(range(25)) - permitted)[1]
-        assert rows_of(found["candidate_ids"][number]) == ranked
+        assert rows_of(answer["candidate_ids"][number]) == ranked
 
 
 def test_serialized_examples_carry_restricts(restricted):
@@ -176,8 +176,8 @@ def test_serialized_examples_carry_restricts(restricted):
         return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
 
     examples = [example(), example(allow=[b"colour=red"], exclude_ids=[b"c00", b"c04"])]
-    found = ask(restricted, "serving_examples", {"examples": examples})
-    assert len(rows_of(found["candidate_ids"][0])) == K
-    assert set(rows_of(found["candidate_ids"][1])) <= {8, 12, 16, 20, 24}
+    answer = ask(restricted, "serving_examples", {"examples": examples})
+    assert len(rows_of(answer["candidate_ids"][0])) == K
+    assert set(rows_of(answer["candidate_ids"][1])) <= {8, 12, 16, 20, 24}
     alone = ask(restricted, "serving_examples", {"examples": examples[:1]})
-    np.testing.assert_array_equal(alone["candidate_ids"][0], found["candidate_ids"][0])
+    np.testing.assert_array_equal(alone["candidate_ids"][0], answer["candidate_ids"][0])

@@ -19,7 +19,7 @@ def raw(numbers, recent=()):
 
 
 @pytest.fixture(scope="module")
-def asked():
+def request_inputs():
     random = np.random.default_rng(0)
     queries = raw([3.0, 8.0, 11.0], [["c04", "c09"], [], ["c01", "c01", "c20"]])
     rows = np.stack([random.choice(25, 9, replace=False) for _ in range(3)]).astype(np.int32)
@@ -27,41 +27,45 @@ def asked():
     return queries, tf.constant(rows), tf.constant(scores)
 
 
-def offline(pre_ranker, asked):
-    queries, rows, scores = asked
+def offline(pre_ranker, request_inputs):
+    queries, rows, scores = request_inputs
     return pre_ranker.scores(pre_ranker.query_heads(queries), rows, scores)
 
 
 @pytest.mark.parametrize("linear", [True, False])
 @pytest.mark.parametrize("storage", ["float32", "float16", "int8"])
-def test_scores_are_those_of_the_evaluation(asked, storage, linear):
+def test_scores_are_those_of_the_evaluation(request_inputs, storage, linear):
     pre_ranker = fake_pre_ranker(linear=linear)
-    found = PreRanking(pre_ranker, storage)(*asked)
-    np.testing.assert_allclose(found, offline(as_kept(pre_ranker, storage), asked), atol=1e-5)
+    scores = PreRanking(pre_ranker, storage)(*request_inputs)
+    np.testing.assert_allclose(
+        scores, offline(as_kept(pre_ranker, storage), request_inputs), atol=1e-5
+    )
     coarse = {"float32": 1e-5, "float16": 2e-2, "int8": 0.2}[storage]
-    np.testing.assert_allclose(found, offline(pre_ranker, asked), atol=coarse)
+    np.testing.assert_allclose(scores, offline(pre_ranker, request_inputs), atol=coarse)
 
 
 @pytest.mark.parametrize("number", range(len(WEIGHTS)))
-def test_each_weight_meets_its_own_feature(asked, number):
+def test_each_weight_meets_its_own_feature(request_inputs, number):
     weights = tuple(2.0 * float(place == number) for place in range(len(WEIGHTS)))
     pre_ranker = fake_pre_ranker(weights=weights)
     np.testing.assert_allclose(
-        PreRanking(pre_ranker)(*asked), offline(pre_ranker, asked), atol=1e-5
+        PreRanking(pre_ranker)(*request_inputs), offline(pre_ranker, request_inputs), atol=1e-5
     )
 
 
-def test_ease_alone(asked):
+def test_ease_alone(request_inputs):
     pre_ranker = fake_pre_ranker()
     combination = replace(pre_ranker.combination, weights=(0.5, 1.0, 2.0, 0.1, 0.2))
     alone = replace(pre_ranker, members=(), combination=combination)
-    np.testing.assert_allclose(PreRanking(alone)(*asked), offline(alone, asked), atol=1e-5)
+    np.testing.assert_allclose(
+        PreRanking(alone)(*request_inputs), offline(alone, request_inputs), atol=1e-5
+    )
 
 
-def test_one_query_has_the_scores_that_it_has_among_others(asked):
+def test_one_query_has_the_scores_that_it_has_among_others(request_inputs):
     pre_ranking = PreRanking(fake_pre_ranker())
-    queries, rows, scores = asked
-    together = pre_ranking(*asked)
+    queries, rows, scores = request_inputs
+    together = pre_ranking(*request_inputs)
     for row in range(3):
         one = {name: value[row : row + 1] for name, value in queries.items()}
         alone = pre_ranking(one, rows[row : row + 1], scores[row : row + 1])
@@ -82,8 +86,8 @@ def test_no_candidates_to_score():
     for numbers in ([], [1.0], [1.0, 2.0]):
         shape = [len(numbers), 0]
         queries = raw(numbers) if numbers else {k: v[:0] for k, v in raw([1.0]).items()}
-        found = pre_ranking(queries, tf.zeros(shape, tf.int32), tf.zeros(shape))
-        assert found.shape == shape
+        scores = pre_ranking(queries, tf.zeros(shape, tf.int32), tf.zeros(shape))
+        assert scores.shape == shape
 
 
 def test_its_variables_hold_each_thing_once():

@@ -40,7 +40,7 @@ def exported(tmp_path_factory):
 
 
 class Counting:
-    """Runs towers, and keeps in mind how many candidates each call was about."""
+    """Runs towers, and notes the candidates of each call."""
 
     def __init__(self):
         self.seen = []
@@ -56,13 +56,13 @@ def refreshed(exported):
     bundle, counting = exported.directory.parent, Counting()
     publish_fake(bundle, exported.version + 1)
     roll_back(bundle)
-    (found,) = refresh_bundles([bundle], RefreshRequest(small_corpus()), counting)
-    return found, counting.seen
+    (refreshed_bundle,) = refresh_bundles([bundle], RefreshRequest(small_corpus()), counting)
+    return refreshed_bundle, counting.seen
 
 
 def test_only_what_changed_is_embedded(refreshed):
-    found, seen = refreshed
-    changes = found.changes
+    refreshed_bundle, seen = refreshed
+    changes = refreshed_bundle.changes
     assert (changes.num_added, changes.num_changed, changes.num_withdrawn) == (3, 1, 0)
     # Once by the retrieval tower, once by the pre-ranker's member.
     assert seen == [["c04", "c21", "c22", "c23"]] * 2
@@ -76,12 +76,12 @@ def test_it_starts_from_the_served_version_and_is_served_then(refreshed, exporte
 
 def test_it_equals_a_fresh_export_of_the_same_corpus(refreshed, whole):
     # The last candidates have no interactions there either: no popularity, nothing to EASE.
-    found = load_bundle(refreshed[0].written.directory)
+    refreshed_bundle = load_bundle(refreshed[0].written.directory)
     for signature in LISTS:
-        ours, theirs = (answers(bundle, signature, QUERIES) for bundle in (found, whole))
+        ours, theirs = (answers(bundle, signature, QUERIES) for bundle in (refreshed_bundle, whole))
         np.testing.assert_array_equal(ours["candidate_ids"], theirs["candidate_ids"])
         np.testing.assert_allclose(ours["scores"], theirs["scores"], atol=1e-5)
-    assert found.titles() == whole.titles()
+    assert refreshed_bundle.titles() == whole.titles()
 
 
 def test_a_refreshed_version_says_what_it_came_from(refreshed, exported):
@@ -133,8 +133,10 @@ def test_a_table_that_makes_all_candidates_alike_is_refused(refreshed, exported)
     """Exact search finds them all the same: overlap alone would not notice."""
 
     def alike(tower, raw):
-        found = encode_candidates(tower, raw)
-        return found._replace(vectors=np.repeat(found.vectors[:1], len(found.vectors), axis=0))
+        encoded = encode_candidates(tower, raw)
+        return encoded._replace(
+            vectors=np.repeat(encoded.vectors[:1], len(encoded.vectors), axis=0)
+        )
 
     bundle, before = exported.directory.parent, refreshed[0].written.manifest.details["measures"]
     dearer = {f"c{number:02d}": 77.0 for number in range(NUM_CANDIDATES)}

@@ -17,7 +17,7 @@ SIZES = (1, 2, 4)
 
 
 class Doubler:
-    """Doubles numbers; refuses a batch with a negative one; remembers what it was asked."""
+    """Doubles numbers, refuses a batch with a negative one, and records its batches."""
 
     def __init__(self):
         self.batches = []
@@ -33,7 +33,7 @@ class Doubler:
 
 
 def play(script, timeout_s=0.02, max_enqueued_batches=10, pad_widths=True):
-    """Runs `script(queue, doubler)` and returns what the doubler was asked."""
+    """Runs `script(queue, doubler)` and returns the batches of the doubler."""
     doubler = Doubler()
     parameters = BatchingParameters(4, timeout_s, max_enqueued_batches, 1, SIZES, pad_widths)
 
@@ -61,10 +61,10 @@ def test_requests_run_together_and_are_filled_up():
 
 def test_a_full_batch_does_not_wait():
     async def script(queue, _):
-        asked = [ask(queue, [float(n)]) for n in range(5)]
-        await asyncio.wait_for(asyncio.gather(*asked[:4]), 5)
-        assert not asked[4].done()
-        asked[4].cancel()
+        tasks = [ask(queue, [float(n)]) for n in range(5)]
+        await asyncio.wait_for(asyncio.gather(*tasks[:4]), 5)
+        assert not tasks[4].done()
+        tasks[4].cancel()
 
     _, batches = play(script, timeout_s=60.0)
     assert batches == [{"x": [[0], [1], [2], [3]]}]
@@ -72,8 +72,8 @@ def test_a_full_batch_does_not_wait():
 
 def test_one_bad_request_fails_alone():
     async def script(queue, _):
-        asked = [ask(queue, [1.0]), ask(queue, [-1.0]), ask(queue, [3.0])]
-        return await asyncio.gather(*asked, return_exceptions=True)
+        tasks = [ask(queue, [1.0]), ask(queue, [-1.0]), ask(queue, [3.0])]
+        return await asyncio.gather(*tasks, return_exceptions=True)
 
     answers, batches = play(script)
     assert answers[0]["y"].tolist() == [[2]]
@@ -84,8 +84,8 @@ def test_one_bad_request_fails_alone():
 
 def test_widths_are_padded_only_where_the_parameters_say_so():
     async def script(queue, _):
-        asked = [ask(queue, [1.0, 5.0]), ask(queue, [2.0])]
-        return [answer["y"].tolist() for answer in await asyncio.gather(*asked)]
+        tasks = [ask(queue, [1.0, 5.0]), ask(queue, [2.0])]
+        return [answer["y"].tolist() for answer in await asyncio.gather(*tasks)]
 
     answers, batches = play(script)
     assert answers == [[[2, 10]], [[4, 4]]]
@@ -98,14 +98,14 @@ def test_widths_are_padded_only_where_the_parameters_say_so():
 def test_a_full_queue_is_unavailable_and_recovers():
     async def script(queue, doubler):
         doubler.go.clear()
-        asked = [ask(queue, [1.0], [1.0], [1.0], [1.0]) for _ in range(3)]
+        tasks = [ask(queue, [1.0], [1.0], [1.0], [1.0]) for _ in range(3)]
         await asyncio.sleep(0.01)
-        assert asked[2].done()
+        assert tasks[2].done()
         with pytest.raises(Refusal, match="is full") as caught:
-            await asked[2]
+            await tasks[2]
         assert caught.value.code == grpc.StatusCode.UNAVAILABLE
         doubler.go.set()
-        await asyncio.gather(*asked[:2])
+        await asyncio.gather(*tasks[:2])
         await ask(queue, [1.0])
 
     play(script, timeout_s=0.0, max_enqueued_batches=2)
@@ -137,8 +137,8 @@ def test_too_many_rows_are_refused():
 def test_what_padding_would_make_huge_runs_as_it_is():
     async def script(queue, _):
         wide, narrow = [1.0] * (MAX_VALUES // 4 + 1), [1.0]
-        asked = [ask(queue, wide, wide, wide), ask(queue, narrow)]
-        return [answer["y"].shape for answer in await asyncio.gather(*asked)]
+        tasks = [ask(queue, wide, wide, wide), ask(queue, narrow)]
+        return [answer["y"].shape for answer in await asyncio.gather(*tasks)]
 
     shapes, batches = play(script)
     assert shapes == [(3, MAX_VALUES // 4 + 1), (1, 1)]
@@ -149,10 +149,10 @@ def test_long_strings_are_not_multiplied():
     long = np.full((1, 1), b"x" * 60_000, object)
     wide = np.full((1, 1000), b"y", object)
     assert longest_of({"x": long, "n": np.zeros(3)}) == 60_000
-    asked = []
+    shapes = []
 
     def run(inputs):
-        asked.append(inputs["x"].shape)
+        shapes.append(inputs["x"].shape)
         return {"y": inputs["x"][:, 0]}
 
     async def main(threads):
@@ -162,7 +162,7 @@ def test_long_strings_are_not_multiplied():
 
     with ThreadPoolExecutor(1) as threads:
         asyncio.run(main(threads))
-    assert asked == [(1, 1), (1, 1000)]
+    assert shapes == [(1, 1), (1, 1000)]
 
 
 def strings(*rows):

@@ -8,16 +8,16 @@ from tfrs_twotower.errors import BundleError
 def test_parameters_that_are_exported_are_read(tmp_path):
     path = tmp_path / "batching_params.pbtxt"
     path.write_text(batching_parameters([1, 8, 64]))
-    found = read_batching_parameters(tmp_path, num_threads=3)
-    assert found.allowed_batch_sizes == (1, 8, 64)
-    assert found.max_batch_size == 64
-    assert found.timeout_s == 0.001
-    assert found.num_threads == 3
-    assert found.pad_widths
-    assert [found.padded_rows(rows) for rows in (1, 2, 8, 9, 64)] == [1, 8, 8, 64, 64]
+    parameters = read_batching_parameters(tmp_path, num_threads=3)
+    assert parameters.allowed_batch_sizes == (1, 8, 64)
+    assert parameters.max_batch_size == 64
+    assert parameters.timeout_s == 0.001
+    assert parameters.num_threads == 3
+    assert parameters.pad_widths
+    assert [parameters.padded_rows(rows) for rows in (1, 2, 8, 9, 64)] == [1, 8, 8, 64, 64]
     path.write_text("num_batch_threads { value: 2 } max_batch_size { value: 4 }")
-    found = read_batching_parameters(tmp_path, num_threads=3)
-    assert (found.num_threads, found.allowed_batch_sizes, found.pad_widths) == (
+    parameters = read_batching_parameters(tmp_path, num_threads=3)
+    assert (parameters.num_threads, parameters.allowed_batch_sizes, parameters.pad_widths) == (
         2,
         (1, 2, 3, 4),
         False,

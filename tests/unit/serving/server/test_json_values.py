@@ -91,11 +91,9 @@ def test_what_does_not_fit_is_refused(document, message):
 def test_answers():
     scores = np.array([[0.1, -3.4028235e38]], np.float32)
     ids = np.array([[b"a", b"\xff"]], object)
-    found = json.loads(answer_of({"ids": ids, "scores": scores}, rows=True))
-    np.testing.assert_array_equal(
-        np.array(found["predictions"][0]["scores"], np.float32), scores[0]
-    )
-    assert found["predictions"][0]["ids"] == ["a", "\ufffd"]
+    body = json.loads(answer_of({"ids": ids, "scores": scores}, rows=True))
+    np.testing.assert_array_equal(np.array(body["predictions"][0]["scores"], np.float32), scores[0])
+    assert body["predictions"][0]["ids"] == ["a", "\ufffd"]
     assert json.loads(answer_of({"raw_bytes": ids}, rows=False)) == {
         "outputs": [[{"b64": "YQ=="}, {"b64": "/w=="}]]
     }

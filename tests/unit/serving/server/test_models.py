@@ -29,7 +29,7 @@ def test_policies(policy, wanted):
 
 
 def test_a_config_is_read():
-    found = models(
+    configs = models(
         """model_config_list {
         config { name: "a" base_path: "/a" model_platform: "tensorflow"
                  model_version_policy { specific { versions: 4 versions: 6 } }
@@ -39,13 +39,13 @@ def test_a_config_is_read():
         config { name: "d" base_path: "/d" } }"""
     )
     on_disk = [3, 4, 5, 6, 7]
-    assert {name: wanted_versions(each, on_disk) for name, each in found.items()} == {
+    assert {name: wanted_versions(config, on_disk) for name, config in configs.items()} == {
         "a": [6, 4],
         "b": [7, 6, 5, 4, 3],
         "c": [7, 6, 5],
         "d": [7],
     }
-    assert found["a"].version_labels == {"stable": 4}
+    assert configs["a"].version_labels == {"stable": 4}
 
 
 @pytest.mark.parametrize(
@@ -78,11 +78,11 @@ def test_a_directory_of_bundles(tmp_path):
         'model_config_list { config { name: "two" base_path: "/models/two" '
         "model_version_policy { specific { versions: 4 } } } }"
     )
-    found = read_models(config_of(tmp_path))
-    assert sorted(found) == ["one", "two"]
-    assert wanted_versions(found["one"], [3, 4]) == [4]
-    assert wanted_versions(found["two"], [3, 4, 5]) == [4]
-    assert found["two"].base_path == str(tmp_path / "two")
+    configs = read_models(config_of(tmp_path))
+    assert sorted(configs) == ["one", "two"]
+    assert wanted_versions(configs["one"], [3, 4]) == [4]
+    assert wanted_versions(configs["two"], [3, 4, 5]) == [4]
+    assert configs["two"].base_path == str(tmp_path / "two")
     assert list(read_models(config_of(tmp_path / "one"))) == ["one"]
 
 

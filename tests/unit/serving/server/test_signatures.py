@@ -39,9 +39,9 @@ def test_what_tensorflow_writes_is_read_as_tensorflow_reads_it(name, values, dty
     [np.array([[1.5, -2.0]], np.float32), np.array([3, 4]), np.array([[b"a"], [b"\xff"]], object)],
 )
 def test_tensorflow_reads_what_is_written(values):
-    found = tf.make_ndarray(proto_of(values))
-    np.testing.assert_array_equal(found, values)
-    assert found.dtype == values.dtype
+    array = tf.make_ndarray(proto_of(values))
+    np.testing.assert_array_equal(array, values)
+    assert array.dtype == values.dtype
 
 
 def test_values_are_in_their_typed_fields():

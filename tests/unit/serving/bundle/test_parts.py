@@ -31,8 +31,8 @@ def artifacts():
 
 
 def test_what_belongs_together(artifacts):
-    found = check_descent(artifacts)
-    assert found == {kind: one.fingerprint for kind, one in artifacts.items()}
+    fingerprints = check_descent(artifacts)
+    assert fingerprints == {kind: manifest.fingerprint for kind, manifest in artifacts.items()}
 
 
 @pytest.mark.parametrize(

@@ -23,25 +23,25 @@ def plan(given, withdrawn=(), replace=False):
 
 
 def test_added_changed_unchanged_and_not_given():
-    found = plan([("b", 2), ("c", 3), ("d", 40)])
-    assert found.ids == ["a", "b", "c", "d"]
-    assert found.kept_rows.tolist() == [0, 1, -1, 2]
-    assert found.given_rows.tolist() == [-1, 0, 1, 2]
-    assert found.hashes[:, 0].tolist() == [1, 2, 3, 40]
-    assert found.to_embed.tolist() == [2, 3]
-    assert (found.num_added, found.num_changed, found.num_withdrawn) == (1, 1, 0)
+    changes = plan([("b", 2), ("c", 3), ("d", 40)])
+    assert changes.ids == ["a", "b", "c", "d"]
+    assert changes.kept_rows.tolist() == [0, 1, -1, 2]
+    assert changes.given_rows.tolist() == [-1, 0, 1, 2]
+    assert changes.hashes[:, 0].tolist() == [1, 2, 3, 40]
+    assert changes.to_embed.tolist() == [2, 3]
+    assert (changes.num_added, changes.num_changed, changes.num_withdrawn) == (1, 1, 0)
 
 
 def test_withdrawing_and_replacing():
-    found = plan([("c", 3)], withdrawn=["a", "unknown"])
-    assert (found.ids, found.num_withdrawn) == (["b", "c", "d"], 1)
-    found = plan([("c", 3), ("b", 2)], replace=True)
-    assert (found.ids, found.to_embed.tolist(), found.num_withdrawn) == (["b", "c"], [1], 2)
+    changes = plan([("c", 3)], withdrawn=["a", "unknown"])
+    assert (changes.ids, changes.num_withdrawn) == (["b", "c", "d"], 1)
+    changes = plan([("c", 3), ("b", 2)], replace=True)
+    assert (changes.ids, changes.to_embed.tolist(), changes.num_withdrawn) == (["b", "c"], [1], 2)
 
 
 def test_rows_go_by_the_bytes_of_the_ids():
-    found = plan([("é", 5), ("Z", 6), ("z", 7)])
-    assert found.ids == ["Z", "a", "b", "d", "z", "é"]
+    changes = plan([("é", 5), ("Z", 6), ("z", 7)])
+    assert changes.ids == ["Z", "a", "b", "d", "z", "é"]
 
 
 def test_what_cannot_be_done():
