@@ -13,7 +13,6 @@ refresh/
 Model servers load none of these files.
 """
 
-import shutil
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,12 +34,12 @@ from serving.graph.release import (
     Release,
     ReleaseSettings,
 )
-from tfrs_twotower.artifacts import layout
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.errors import ArtifactError, BundleError, CorruptArtifact
 from tfrs_twotower.index.restricts import CandidateAttributes
 from tfrs_twotower.ranking import FloatArray
-from tfrs_twotower.towers.pre_ranker import PreRanker
+from tfrs_twotower.towers.pre_ranker import save_pre_ranker
+from tfrs_twotower.towers.storage import copy_towers
 
 REFRESH = "refresh"
 _SETTINGS, _CANDIDATES, _VECTORS = "settings.json", "candidates.parquet", "vectors.npy"
@@ -159,9 +158,9 @@ class RefreshFiles:
         np.save(self.directory / _QUERIES, queries, allow_pickle=False)
         rows, raw = parts.probe
         _save_features(self.directory / _PROBE, raw, rows=rows, blank_query=blank_query)
-        _copy_towers(parts.towers_dir, self.towers_dir)
+        copy_towers(parts.towers_dir, self.towers_dir)
         if release.pre_ranker is not None:
-            _write_pre_ranker(release.pre_ranker, parts.pre_ranker_dir, self.pre_ranker_dir)
+            save_pre_ranker(release.pre_ranker, parts.pre_ranker_dir, self.pre_ranker_dir)
 
     def _column(self, name: str) -> npt.NDArray[Any]:
         path = self.directory / _CANDIDATES
@@ -170,35 +169,6 @@ class RefreshFiles:
         except (OSError, KeyError, pa.ArrowException) as cause:
             raise _unreadable(path, cause) from cause
         return column
-
-
-def _copy_towers(source: Path, destination: Path) -> None:
-    """Copies the files of towers from a `model` artifact or from another `towers/`."""
-    destination.mkdir()
-    for name in (layout.ARCHITECTURE, layout.WEIGHTS, layout.STATISTICS):
-        shutil.copy2(source / name, destination / name)
-    shutil.copytree(source / layout.VOCABULARIES, destination / layout.VOCABULARIES)
-
-
-def _write_pre_ranker(pre_ranker: PreRanker, source: Path, destination: Path) -> None:
-    """Copies the parts that do not depend on the corpus, and writes those that do."""
-    destination.mkdir()
-    pre_ranker.combination.save(destination)
-    signals = pre_ranker.candidate_signals.numpy()
-    np.save(destination / layout.CANDIDATE_SIGNALS, signals, allow_pickle=False)
-    for number, member in enumerate(pre_ranker.members):
-        name = layout.MEMBER.format(number=number)
-        _copy_towers(source / name, destination / name)
-        heads = member.candidate_heads.numpy()
-        np.save(destination / name / layout.CANDIDATE_HEADS, heads, allow_pickle=False)
-    if pre_ranker.linear is not None:
-        old_ease, new_ease = source / layout.EASE_MEMBER, destination / layout.EASE_MEMBER
-        new_ease.mkdir()
-        for name in (layout.ARCHITECTURE, layout.STATISTICS, layout.HISTORY_VECTORS):
-            shutil.copy2(old_ease / name, new_ease / name)
-        shutil.copytree(old_ease / layout.VOCABULARIES, new_ease / layout.VOCABULARIES)
-        vectors = pre_ranker.linear.candidate_vectors.numpy()
-        np.save(new_ease / layout.CANDIDATE_VECTORS, vectors, allow_pickle=False)
 
 
 def _save_features(

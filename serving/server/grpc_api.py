@@ -19,7 +19,7 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from serving.server import model_manager, refusals, served_version, signatures
+from serving.server import model_manager, refusals, request_tensors, served_version
 from serving.server.metrics import Metrics
 from tfrs_twotower.errors import BundleError
 
@@ -43,14 +43,14 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
                 output_names = signature.requested_outputs(request.output_filter)
                 signature.check_names(request.inputs.keys())
                 inputs = {
-                    name: signatures.array_of(signature, name, proto)
+                    name: request_tensors.array_of(signature, name, proto)
                     for name, proto in request.inputs.items()
                 }
                 outputs = await served.answer(signature, inputs)
             response = predict_pb2.PredictResponse(model_spec=model_spec_of(served))
             response.model_spec.signature_name = signature.name
             for name in output_names:
-                response.outputs[name].CopyFrom(signatures.proto_of(outputs[name]))
+                response.outputs[name].CopyFrom(request_tensors.proto_of(outputs[name]))
             return response
 
     async def GetModelMetadata(self, request: Any, _: Any) -> Any:  # noqa: N802

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from serving.server.refusals import invalid
-from serving.server.signatures import DEFAULT, Signature, check_strings
+from serving.server.request_tensors import DEFAULT, Signature, check_strings
 
 _B64 = "b64"
 _BYTES_SUFFIX = "_bytes"

@@ -28,9 +28,9 @@ from serving.server import (
     model_manager,
     models,
     refusals,
+    request_tensors,
     rest_api,
     served_version,
-    signatures,
 )
 from tfrs_twotower.errors import UnsupportedEnvironment
 
@@ -238,7 +238,7 @@ def _port_taken(port: int, option: str) -> UnsupportedEnvironment:
 
 def _first_request(served: served_version.ServedVersion, address: str) -> str:
     """A `curl` line that asks a model's default signature for one query with blank features."""
-    inputs = served.bundle.blank(signatures.DEFAULT)
+    inputs = served.bundle.blank(request_tensors.DEFAULT)
     columns = json.loads(json_values.answer_of(inputs, rows=False))["outputs"]
     if len(inputs) == 1:
         columns = {next(iter(inputs)): columns}

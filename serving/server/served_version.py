@@ -22,7 +22,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 from serving.bundle import loading, server_files
 from serving.server import batch_queue, batching_parameters, refusals
 from serving.server.metrics import Metrics
-from serving.server.signatures import (
+from serving.server.request_tensors import (
     DEFAULT,
     Signature,
     array_of,

@@ -37,7 +37,7 @@ def measure(layout: Layout, spec: FeatureSpec) -> dict[str, float]:
     assert inputs.second_stage is not None
     corpus = load_corpus(layout.preprocessed, spec)
     raw = load_query_set(layout.preprocessed, "test", spec, corpus).inputs
-    scorer = EmbeddingScorer(inputs.test.embeddings, inputs.candidate_embeddings)
+    scorer = EmbeddingScorer(inputs.test.embeddings, inputs.corpus.vectors)
     pre_ranker = load_pre_ranker(layout.pre_ranker)
     found = {}
     for storage in get_args(HeadStorage):

@@ -6,7 +6,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
-from tfrs_twotower.layers import seeded, tables
+from tfrs_twotower.layers import embedding_tables as tables
+from tfrs_twotower.layers import seeded
 from tfrs_twotower.specs import UNKNOWN_ROW
 
 

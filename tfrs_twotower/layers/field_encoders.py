@@ -4,8 +4,13 @@ from typing import Protocol
 
 import tensorflow as tf
 
+from tfrs_twotower.layers.embedding_tables import (
+    MAIN_STDDEV,
+    SIDE_STDDEV,
+    mean_of_rows,
+    row_or_zero,
+)
 from tfrs_twotower.layers.seeded import TrainingDropout, WeightMaker
-from tfrs_twotower.layers.tables import MAIN_STDDEV, SIDE_STDDEV, mean_of_rows, row_or_zero
 
 
 class FieldEncoder(Protocol):

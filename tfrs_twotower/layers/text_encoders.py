@@ -5,7 +5,8 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from tfrs_twotower.config import TransformerConfig
-from tfrs_twotower.layers import bert, seeded, tables, transformer
+from tfrs_twotower.layers import bert, seeded, transformer
+from tfrs_twotower.layers import embedding_tables as tables
 
 _NUM_POSITION_BUCKETS = 8
 

@@ -11,7 +11,7 @@ from tfrs_twotower.errors import FeatureSpecError
 from tfrs_twotower.features import lookup, tower_inputs, wordpiece
 from tfrs_twotower.layers import bert, seeded
 from tfrs_twotower.layers.checkpoint import read_bert, read_vocabulary
-from tfrs_twotower.layers.tables import TableSet
+from tfrs_twotower.layers.embedding_tables import TableSet
 from tfrs_twotower.specs import FeatureDeclarations, TextFeature
 from tfrs_twotower.towers import augmentation_plan, dat, inttower, plain, tower
 from tfrs_twotower.towers.fields import FieldBuilder, table_shapes

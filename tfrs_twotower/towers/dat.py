@@ -7,7 +7,8 @@ from numpy.typing import ArrayLike
 
 from tfrs_twotower.config import DatConfig
 from tfrs_twotower.features import lookup, tower_inputs
-from tfrs_twotower.layers import bert, candidate_memory, field_encoders, seeded, tables
+from tfrs_twotower.layers import bert, candidate_memory, field_encoders, seeded
+from tfrs_twotower.layers import embedding_tables as tables
 from tfrs_twotower.specs import NUM_SPECIAL_ROWS, IdFeature
 from tfrs_twotower.towers import augmentation_plan, plain
 from tfrs_twotower.towers.augmentation import (

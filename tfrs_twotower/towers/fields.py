@@ -14,8 +14,8 @@ from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.features import numbers, tower_inputs, wordpiece
 from tfrs_twotower.features.lookup import Lookup
 from tfrs_twotower.layers import bert, field_encoders, seeded, text_encoders
+from tfrs_twotower.layers.embedding_tables import MAIN_STDDEV, SIDE_STDDEV, TableSet, TableShape
 from tfrs_twotower.layers.field_encoders import FieldEncoder
-from tfrs_twotower.layers.tables import MAIN_STDDEV, SIDE_STDDEV, TableSet, TableShape
 from tfrs_twotower.towers.tower import Tower, Towers
 
 _VIEW_SPREAD = 0.3

@@ -10,6 +10,7 @@ pre_ranker/
 """
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -168,6 +169,34 @@ def load_pre_ranker(directory: Path) -> PreRanker:
         _check_size(member_dir, "heads", len(heads), len(signals))
         members.append(Member(storage.load_towers(member_dir), tf.constant(heads)))
     return PreRanker(tuple(members), combination, tf.constant(signals), linear)
+
+
+def save_pre_ranker(pre_ranker: PreRanker, source: Path, destination: Path) -> None:
+    """Writes a pre-ranker whose candidates have changed, for `load_pre_ranker`.
+
+    Args:
+        pre_ranker: the pre-ranker.
+        source: the artifact that it was loaded from. The files that do not depend on the corpus
+            (towers, the history side of the linear member) are copied from there.
+        destination: a directory that does not exist yet.
+    """
+    destination.mkdir()
+    pre_ranker.combination.save(destination)
+    signals = pre_ranker.candidate_signals.numpy()
+    np.save(destination / layout.CANDIDATE_SIGNALS, signals, allow_pickle=False)
+    for number, member in enumerate(pre_ranker.members):
+        name = layout.MEMBER.format(number=number)
+        storage.copy_towers(source / name, destination / name)
+        heads = member.candidate_heads.numpy()
+        np.save(destination / name / layout.CANDIDATE_HEADS, heads, allow_pickle=False)
+    if pre_ranker.linear is not None:
+        old_ease, new_ease = source / layout.EASE_MEMBER, destination / layout.EASE_MEMBER
+        new_ease.mkdir()
+        for name in (layout.ARCHITECTURE, layout.STATISTICS, layout.HISTORY_VECTORS):
+            shutil.copy2(old_ease / name, new_ease / name)
+        shutil.copytree(old_ease / layout.VOCABULARIES, new_ease / layout.VOCABULARIES)
+        vectors = pre_ranker.linear.candidate_vectors.numpy()
+        np.save(new_ease / layout.CANDIDATE_VECTORS, vectors, allow_pickle=False)
 
 
 def _check_size(directory: Path, what: str, num_candidates: int, expected: int) -> None:

@@ -6,6 +6,7 @@ vocabularies/  statistics.json
 """
 
 import json
+import shutil
 import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -17,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import TypeAdapter, ValidationError
 
-from tfrs_twotower.artifacts.layout import ARCHITECTURE, WEIGHTS
+from tfrs_twotower.artifacts import layout
 from tfrs_twotower.config import ModelConfig
 from tfrs_twotower.data.assets import Assets, load_assets, write_assets
 from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
@@ -43,12 +44,12 @@ def save_towers(
         "pretrained": {name: asdict(shape) for name, shape in towers.pretrained_shapes.items()},
     }
     text = json.dumps(architecture, indent=2, sort_keys=True, ensure_ascii=False)
-    (directory / ARCHITECTURE).write_text(text + "\n", encoding="utf-8")
+    (directory / layout.ARCHITECTURE).write_text(text + "\n", encoding="utf-8")
     write_assets(assets, directory)
-    write_weights(towers.named_variables(), directory / WEIGHTS)
+    write_weights(towers.named_variables(), directory / layout.WEIGHTS)
 
 
-def load_towers(directory: Path, weights: str = WEIGHTS) -> tower.Towers:
+def load_towers(directory: Path, weights: str = layout.WEIGHTS) -> tower.Towers:
     """Rebuilds saved towers with their weights.
 
     Args:
@@ -59,7 +60,7 @@ def load_towers(directory: Path, weights: str = WEIGHTS) -> tower.Towers:
         MissingArtifact: a file is missing.
         CorruptArtifact: a file cannot be read, or the weights do not fit the architecture.
     """
-    path = directory / ARCHITECTURE
+    path = directory / layout.ARCHITECTURE
     try:
         architecture = json.loads(path.read_text(encoding="utf-8"))
         spec = _declared(architecture["spec"])
@@ -87,9 +88,17 @@ def _declared(spec: dict[str, Any]) -> FeatureDeclarations:
     return TowerFeatures.model_validate(spec)
 
 
+def copy_towers(source: Path, destination: Path) -> None:
+    """Copies the files that `load_towers` reads into a directory that does not exist yet."""
+    destination.mkdir()
+    for name in (layout.ARCHITECTURE, layout.WEIGHTS, layout.STATISTICS):
+        shutil.copy2(source / name, destination / name)
+    shutil.copytree(source / layout.VOCABULARIES, destination / layout.VOCABULARIES)
+
+
 def load_spec_of(directory: Path) -> tuple[FeatureSpec, ModelConfig]:
     """Reads the feature spec and the model config of the towers of a run."""
-    architecture = json.loads((directory / ARCHITECTURE).read_text(encoding="utf-8"))
+    architecture = json.loads((directory / layout.ARCHITECTURE).read_text(encoding="utf-8"))
     model_config: ModelConfig = TypeAdapter(ModelConfig).validate_python(architecture["model"])
     return FeatureSpec.model_validate(architecture["spec"]), model_config
 

@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 from tests.reference import pooling as reference
-from tfrs_twotower.layers.tables import mean_of_rows, mean_of_vectors
+from tfrs_twotower.layers.embedding_tables import mean_of_rows, mean_of_vectors
 
 
 def test_mean_of_rows_by_hand():

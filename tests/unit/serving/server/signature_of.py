@@ -1,6 +1,6 @@
 """The signature of the served model's baskets and texts, without a SavedModel."""
 
-from serving.server.signatures import Signature
+from serving.server.request_tensors import Signature
 from tests.fixtures.served_model import BASKET, TEXT
 
 

@@ -5,7 +5,7 @@ import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2
 
 from serving.server.refusals import MAX_ROWS, MAX_STRING_BYTES, MAX_VALUES, Refusal
-from serving.server.signatures import Signature, array_of, proto_of
+from serving.server.request_tensors import Signature, array_of, proto_of
 from tests.unit.serving.server.signature_of import basket
 
 
