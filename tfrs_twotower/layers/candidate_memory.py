@@ -6,8 +6,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
-from tfrs_twotower.layers import embedding_tables as tables
-from tfrs_twotower.layers import seeded
+from tfrs_twotower.layers import embedding_tables, seeded
 from tfrs_twotower.specs import UNKNOWN_ROW
 
 
@@ -47,7 +46,7 @@ class CandidateMemory(tf.Module):
         ids, position = tf.unique(tf.reshape(history, [-1]))
         written = tf.reduce_any(tf.gather(self._rows, ids) != 0.0, axis=1)
         known = tf.reshape(tf.gather(written, position), tf.shape(history))
-        return tables.mean_of_rows(self._rows, tf.where(known, history, 0))
+        return embedding_tables.mean_of_rows(self._rows, tf.where(known, history, 0))
 
     def update(self, tokens: Mapping[str, tf.Tensor], embeddings: tf.Tensor) -> None:
         """Writes the embeddings of some candidates; a candidate that occurs twice gets the mean.

@@ -5,8 +5,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from tfrs_twotower.config import TransformerConfig
-from tfrs_twotower.layers import bert, seeded, transformer
-from tfrs_twotower.layers import embedding_tables as tables
+from tfrs_twotower.layers import bert, embedding_tables, seeded, transformer
 
 _NUM_POSITION_BUCKETS = 8
 
@@ -54,7 +53,7 @@ class BagField(tf.Module):
         log_weights = tf.gather(self._log_weight, tokens)
         if self._position is not None:
             log_weights += tf.gather(self._position, _position_buckets(tokens.shape[1]))
-        return tables.mean_of_rows(self._table, tokens, tf.exp(log_weights))[0]
+        return embedding_tables.mean_of_rows(self._table, tokens, tf.exp(log_weights))[0]
 
 
 def _position_buckets(width: int) -> npt.NDArray[np.int32]:
@@ -79,7 +78,9 @@ class TransformerField(tf.Module):
         dim = table.shape[1]
         self._table = table
         self._token_dropout = token_dropout
-        self._positions = weights.normal("positions", [max_tokens, dim], tables.MAIN_STDDEV)
+        self._positions = weights.normal(
+            "positions", [max_tokens, dim], embedding_tables.MAIN_STDDEV
+        )
         self._layers = [
             transformer.PreNormLayer(
                 weights.under(f"layer_{number}"),
@@ -100,7 +101,7 @@ class TransformerField(tf.Module):
         vectors = tf.gather(self._table, tokens) + self._positions
         for layer in self._layers:
             vectors = layer(vectors, present)
-        return tables.mean_of_vectors(self._norm(vectors), present)
+        return embedding_tables.mean_of_vectors(self._norm(vectors), present)
 
 
 class PretrainedField(tf.Module):
@@ -130,5 +131,5 @@ class PretrainedField(tf.Module):
         """Returns vectors for tokens `[batch, max_tokens]`; an empty text gives zero."""
         if dropout is not None and self._token_dropout:
             tokens = dropout.drop_entries(tokens, self._token_dropout)
-        mean = tables.mean_of_vectors(self._encoder(tokens), tokens > 0)
+        mean = embedding_tables.mean_of_vectors(self._encoder(tokens), tokens > 0)
         return mean if self._projection is None else tf.matmul(mean, self._projection)

@@ -7,8 +7,7 @@ from numpy.typing import ArrayLike
 
 from tfrs_twotower.config import DatConfig
 from tfrs_twotower.features import lookup, tower_inputs
-from tfrs_twotower.layers import bert, candidate_memory, field_encoders, seeded
-from tfrs_twotower.layers import embedding_tables as tables
+from tfrs_twotower.layers import bert, candidate_memory, embedding_tables, field_encoders, seeded
 from tfrs_twotower.specs import NUM_SPECIAL_ROWS, IdFeature
 from tfrs_twotower.towers import augmentation_plan, plain
 from tfrs_twotower.towers.augmentation import (
@@ -147,7 +146,10 @@ def _learned(
 ) -> LearnedAugmentation:
     num_rows = lookups[id_feature.vocabulary_name].num_rows
     table = weights.normal(
-        "rows", [num_rows, config.embedding_dim], tables.MAIN_STDDEV, zero_rows=NUM_SPECIAL_ROWS
+        "rows",
+        [num_rows, config.embedding_dim],
+        embedding_tables.MAIN_STDDEV,
+        zero_rows=NUM_SPECIAL_ROWS,
     )
     segments = None
     if plan.segment is not None:
