@@ -9,6 +9,7 @@ from .config import (
 )
 from .data.assets import Assets
 from .data.corpus import Corpus
+from .data.query_set import QuerySet
 from .errors import TwoTowerError
 from .evaluation.embedding_evaluation import evaluate
 from .evaluation.evaluation_document import Figure
@@ -78,6 +79,7 @@ __all__ = [
     "OptimizerConfig",
     "PlainTowerConfig",
     "PreRankingTask",
+    "QuerySet",
     "RetrievalTask",
     "RunConfig",
     "ScannTopK",
