@@ -10,7 +10,8 @@ BIN := .venv/bin
 WORKDIR ?= build/demo
 DEMO_OPTIONS ?=
 # A worker takes 1 to 2 GB; the files of the suite stay whole, because their fixtures are shared.
-PYTEST_OPTIONS ?= --numprocesses 2 --dist loadfile
+# A worker that crashes ends the run. Tests of the local server have processes of their own.
+PYTEST_OPTIONS ?= --numprocesses 2 --dist loadfile --max-worker-restart 0
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-all lint format docs benchmark clean
@@ -31,10 +32,12 @@ demo: install  ## Prepare, train, index, export and evaluate MovieLens-100k; ans
 	$(BIN)/twotower demo --workdir $(WORKDIR) $(DEMO_OPTIONS)
 
 test: install lint  ## Lint, then run the default suite.
-	$(BIN)/python -m pytest $(PYTEST_OPTIONS) -m 'not slow and not gpu'
+	$(BIN)/python -m pytest $(PYTEST_OPTIONS) -m 'not slow and not gpu and not local_server'
+	$(BIN)/python -m pytest $(PYTEST_OPTIONS) -m 'not slow and not gpu and local_server'
 
 test-all: install lint  ## Also the slow tests.
-	$(BIN)/python -m pytest $(PYTEST_OPTIONS) -m 'not gpu'
+	$(BIN)/python -m pytest $(PYTEST_OPTIONS) -m 'not gpu and not local_server'
+	$(BIN)/python -m pytest $(PYTEST_OPTIONS) -m 'not gpu and local_server'
 
 lint: install  ## Style, types, import contracts.
 	$(BIN)/ruff check .

@@ -14,7 +14,7 @@ from serving.server.local_server import ServerOptions, running
 from serving.server.models import from_directory
 from tests.fixtures.served_model import score, write_corrupt_version, write_version
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.local_server, pytest.mark.integration]
 NUM_CLIENTS = 8
 
 

@@ -21,7 +21,7 @@ from tfrs_twotower.errors import EndpointError
 from tfrs_twotower.index.quality import read_quality
 from tfrs_twotower.index.storage import load_index
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.local_server, pytest.mark.integration]
 DIM, NUM_CANDIDATES, NUM_QUERIES = 6, 80, 30
 CANDIDATES = [f"c{number:02d}" for number in range(NUM_CANDIDATES)]
 QUERIES = [f"{number:03d}" for number in range(NUM_QUERIES)]

@@ -32,7 +32,7 @@ from tests.fixtures.served_model import (
     write_version,
 )
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.local_server, pytest.mark.integration]
 FIRST, SECOND = 3, 7
 
 

@@ -14,7 +14,7 @@ from serving.server.local_server import ServerOptions, running
 from serving.server.models import from_directory
 from tests.fixtures.served_model import REQUEST, answer_ids, request_of, write_version
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.local_server, pytest.mark.integration]
 
 
 def test_what_is_under_way_is_answered_when_the_server_ends(tmp_path):

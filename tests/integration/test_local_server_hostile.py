@@ -32,7 +32,7 @@ from tests.fixtures.served_model import (
 )
 from tfrs_twotower.errors import UnsupportedEnvironment
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.local_server, pytest.mark.integration]
 SPECS = {"serving_default": BASKET, "picky": TEXT, "query_embedding": {"name": BASKET["name"]}}
 
 

@@ -22,7 +22,7 @@ from tests.fixtures.small_release import publish_release, small_corpus, small_qu
 from tests.integration.cpp.loader import LoaderFailed, answer_in_cpp, read_requests
 from tests.unit.pipelines.cli.command import twotower
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.local_server, pytest.mark.integration]
 SIGNATURES = ("serving_default", "candidate_generation")
 TOLERANCE = 1e-5
 TWIN = pytest.mark.slow(reason="a third bundle, of core operations as ivf is")

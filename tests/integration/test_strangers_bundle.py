@@ -21,7 +21,7 @@ from tfrs_twotower.errors import BundleError, IndexQualityError
 from tfrs_twotower.index.build import build_index
 from tfrs_twotower.index.storage import Index
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.local_server, pytest.mark.integration]
 K = 7
 
 

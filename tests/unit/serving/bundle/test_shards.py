@@ -28,6 +28,8 @@ from tests.reference.search import passes, search
 from tests.reference.shards import pools_of_shards
 from tfrs_twotower.artifacts import shard_of
 
+pytestmark = pytest.mark.local_server
+
 NUM_SHARDS = 2
 VERSION = 2_000_000_000
 
