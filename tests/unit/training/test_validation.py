@@ -8,7 +8,7 @@ from tfrs_twotower.ranking.order import top_k_rows
 from tfrs_twotower.ranking.ragged import Ragged
 from tfrs_twotower.towers.tower import Tower, TowerOutput, Towers
 from tfrs_twotower.training import validation
-from tfrs_twotower.training.validation import Validator, embedding_health, rank
+from tfrs_twotower.training.validation import Validator, rank
 
 
 class VectorTower(Tower):
@@ -72,40 +72,3 @@ def test_rank_equals_the_exact_ranking_in_numpy(seed, monkeypatch):
     np.testing.assert_array_equal(
         rank(queries, corpus, validation_queries, 12), top_k_rows(scores, 12)
     )
-
-
-def health(candidates, queries=None, positives=None):
-    candidates = np.asarray(candidates, np.float32)
-    queries = candidates if queries is None else np.asarray(queries, np.float32)
-    positives = np.arange(len(queries)) if positives is None else positives
-    return embedding_health(queries, candidates, positives)
-
-
-def test_health_of_two_opposite_points():
-    values = health([[1.0, 0.0], [-1.0, 0.0]])
-    assert values["uniformity"] == pytest.approx(np.log(np.exp(-2 * 2.0**2)))
-    assert values["mean_cosine"] == pytest.approx(-1.0)
-    assert values["alignment"] == 0.0
-    assert values["mean_norm"] == 1.0
-
-
-def test_health_of_orthogonal_points():
-    assert health(np.eye(2))["uniformity"] == pytest.approx(np.log(np.exp(-2 * 2.0)))
-
-
-def test_health_of_a_collapse():
-    values = health(np.ones((5, 2)) / np.sqrt(2))
-    assert values["uniformity"] == pytest.approx(0.0, abs=1e-6)
-    assert values["mean_cosine"] == pytest.approx(1.0)
-
-
-def test_alignment_by_hand():
-    values = health(np.eye(2), queries=[[1.0, 0.0], [1.0, 0.0]])
-    assert values["alignment"] == pytest.approx((0.0 + 2.0) / 2)
-
-
-def test_a_rotation_does_not_change_the_health():
-    random = np.random.default_rng(0)
-    points = random.normal(size=(30, 3))
-    rotation, _ = np.linalg.qr(random.normal(size=(3, 3)))
-    assert health(points @ rotation) == pytest.approx(health(points), rel=1e-4)
