@@ -44,10 +44,10 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
             signature = served.signature(request.model_spec.signature_name)
             output_names = signature.requested_outputs(request.output_filter)
             outputs = await served.answer(signature, request_tensors.arrays_of(signature, request))
-        response = predict_pb2.PredictResponse(model_spec=model_spec_of(served))
-        response.model_spec.signature_name = signature.name
-        for name in output_names:
-            response.outputs[name].CopyFrom(request_tensors.proto_of(outputs[name]))
+            response = predict_pb2.PredictResponse(model_spec=model_spec_of(served))
+            response.model_spec.signature_name = signature.name
+            for name in output_names:
+                response.outputs[name].CopyFrom(request_tensors.proto_of(outputs[name]))
         return response
 
     async def GetModelMetadata(self, request: Any, _: Any) -> Any:  # noqa: N802
