@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from pipelines.stages.context import StageContext, open_parent
+from pipelines.stages.context import StageContext, open_lineage
 from tfrs_twotower.artifacts import Lineage, Manifest, commit, fingerprint, staging_directory
-from tfrs_twotower.data.loading import read_candidate_embeddings, read_query_embeddings
+from tfrs_twotower.data.loading import read_candidate_embeddings, read_index_queries
 from tfrs_twotower.index import build, storage
 from tfrs_twotower.index.quality import QUALITY_NAME, IndexQuality
 
@@ -23,19 +23,15 @@ def run(context: StageContext) -> Manifest:
         UnsupportedEnvironment: the config asks for ScaNN, which cannot be loaded.
     """
     layout, reporter = context.layout, context.reporter
-    parents = {"embeddings": open_parent(context, "embeddings").fingerprint}
+    lineage = open_lineage(context, ["embeddings"], config_fingerprint(context))
     candidates = read_candidate_embeddings(layout.embeddings)
-    queries = read_query_embeddings(layout.embeddings, "validation").vectors
-    if not len(queries):
-        queries = read_query_embeddings(layout.embeddings, "test").vectors
     built = build.build_index(
         candidates.vectors,
-        queries,
+        read_index_queries(layout.embeddings),
         context.config.index,
         lambda description, done, total: reporter.progress(description, done, total),
     )
     reporter.message(describe_index(built.quality, len(candidates)))
-    lineage = Lineage(fingerprint(context.spec), config_fingerprint(context), parents)
     return write_index(layout.index, storage.Index.of(candidates, built), built.quality, lineage)
 
 

@@ -4,13 +4,13 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.progress import Reporter
-from tfrs_twotower.artifacts import Layout, Manifest, fingerprint, read_manifest, verify_files
+from tfrs_twotower import artifacts
 from tfrs_twotower.artifacts.manifest import Kind, rerun_hint
 from tfrs_twotower.config import RunConfig
 from tfrs_twotower.errors import StaleArtifact, WorkdirError
@@ -25,7 +25,7 @@ _SECONDS_BETWEEN_TRIES = 0.5
 class StageContext:
     """The documents, directories and reporter of one run."""
 
-    layout: Layout
+    layout: artifacts.Layout
     spec: FeatureSpec
     config: RunConfig
     data_root: Path
@@ -35,7 +35,7 @@ class StageContext:
     """Arguments for Beam's pipeline options; without a runner, Beam's in-memory runner is used."""
 
 
-def open_parent(context: StageContext, kind: Kind) -> Manifest:
+def open_parent(context: StageContext, kind: Kind) -> artifacts.Manifest:
     """Checks that an artifact is finished, unchanged and not outdated, before a stage reads it.
 
     Raises:
@@ -45,22 +45,38 @@ def open_parent(context: StageContext, kind: Kind) -> Manifest:
             been replaced since.
     """
     directory = context.layout.root / kind
-    manifest = read_manifest(directory, kind)
-    spec_fingerprint = fingerprint(context.spec)
+    manifest = artifacts.read_manifest(directory, kind)
+    spec_fingerprint = artifacts.fingerprint(context.spec)
     if manifest.spec_fingerprint != spec_fingerprint:
         raise StaleArtifact(
             f"{directory}: was made from feature spec {manifest.spec_fingerprint}, this run's "
             f"spec '{context.spec.name}' is {spec_fingerprint}. {rerun_hint(kind)}"
         )
     for parent_kind, parent_fingerprint in manifest.parents.items():
-        parent = read_manifest(context.layout.root / parent_kind, parent_kind)
+        parent = artifacts.read_manifest(context.layout.root / parent_kind, parent_kind)
         if parent.fingerprint != parent_fingerprint:
             raise StaleArtifact(
                 f"{directory}: was made from '{parent_kind}' {parent_fingerprint}, which has been "
                 f"replaced by {parent.fingerprint}. {rerun_hint(kind)}"
             )
-    verify_files(directory, manifest)
+    artifacts.verify_files(directory, manifest)
     return manifest
+
+
+def open_lineage(context: StageContext, kinds: Sequence[Kind], settings: str) -> artifacts.Lineage:
+    """Opens the parents of a stage, and returns the origin of what it makes from them.
+
+    Args:
+        context: the run.
+        kinds: the artifacts that the stage reads. They belong together: each was made from those
+            that the working directory has now.
+        settings: the stage's fingerprint of its config.
+
+    Raises:
+        ArtifactError: see `open_parent`.
+    """
+    parents: dict[str, str] = {kind: open_parent(context, kind).fingerprint for kind in kinds}
+    return artifacts.Lineage(artifacts.fingerprint(context.spec), settings, parents)
 
 
 def open_workdir(path: Path) -> Path:

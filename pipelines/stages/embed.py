@@ -4,7 +4,7 @@ import functools
 
 import pyarrow.parquet as pq
 
-from pipelines.stages.context import StageContext, open_parent
+from pipelines.stages.context import StageContext, open_lineage
 from pipelines.transforms import beam_job, embedding
 from tfrs_twotower.artifacts import Manifest, commit, fingerprint, staging_directory
 from tfrs_twotower.artifacts.layout import CORPUS_GLOB, TEST_GLOB, VALIDATION_GLOB
@@ -30,10 +30,7 @@ def run(context: StageContext) -> Manifest:
         ArtifactError: the examples or the model are missing, outdated or damaged.
     """
     layout, settings = context.layout, context.config.embed
-    parents = {
-        "preprocessed": open_parent(context, "preprocessed").fingerprint,
-        "model": open_parent(context, "model").fingerprint,
-    }
+    lineage = open_lineage(context, ["preprocessed", "model"], config_fingerprint(context))
     staging = staging_directory(layout.embeddings)
     jobs = [
         embedding.EmbeddingJob(
@@ -64,8 +61,6 @@ def run(context: StageContext) -> Manifest:
         staging,
         layout.embeddings,
         kind="embeddings",
-        spec_fingerprint=fingerprint(context.spec),
-        config_fingerprint=config_fingerprint(context),
-        parents=parents,
+        **lineage._asdict(),
         counts=counts,
     )

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from pipelines.progress import Reporter
-from pipelines.stages.context import StageContext, open_parent, read_durations
+from pipelines.stages.context import StageContext, open_lineage, read_durations
 from tfrs_twotower import artifacts
 from tfrs_twotower.artifacts.layout import EVALUATION, REPORT_PAGE
+from tfrs_twotower.artifacts.manifest import Kind
 from tfrs_twotower.config import EvaluateConfig
 from tfrs_twotower.evaluation import (
     evaluated_data,
@@ -43,15 +44,13 @@ def run(context: StageContext) -> artifacts.Manifest:
             damaged.
     """
     layout, config, reporter = context.layout, context.config, context.reporter
-    parents = {
-        "preprocessed": open_parent(context, "preprocessed").fingerprint,
-        "embeddings": open_parent(context, "embeddings").fingerprint,
-    }
-    if (layout.index / artifacts.MANIFEST_NAME).exists():
-        parents["index"] = open_parent(context, "index").fingerprint
     with_pre_ranker = config.pre_ranking is not None
+    kinds: list[Kind] = ["preprocessed", "embeddings"]
+    if (layout.index / artifacts.MANIFEST_NAME).exists():
+        kinds.append("index")
     if with_pre_ranker:
-        parents["pre_ranker"] = open_parent(context, "pre_ranker").fingerprint
+        kinds.append("pre_ranker")
+    lineage = open_lineage(context, kinds, config_fingerprint(context))
     reporter.progress("read artifacts", 0, None)
     seconds = read_durations(layout.root)
     seconds.pop("evaluate", None)  # that of an earlier run
@@ -66,9 +65,6 @@ def run(context: StageContext) -> artifacts.Manifest:
         recent_days=config.preprocess.recent_days,
         index_k=config.index.k,
         progress=reporter.progress,
-    )
-    lineage = artifacts.Lineage(
-        artifacts.fingerprint(context.spec), config_fingerprint(context), parents
     )
     return write_report(
         layout.report, inputs, evaluation, config.evaluate, config.seed, lineage, reporter

@@ -2,9 +2,9 @@
 
 from contextlib import ExitStack
 
-from pipelines.stages.context import StageContext, open_parent
+from pipelines.stages.context import StageContext, open_lineage
 from pipelines.stages.releases import BundleChecks, read_release, releases_of_bundle
-from serving.bundle import gate, parts, publishing, versions, writing
+from serving.bundle import gate, publishing, versions, writing
 from tfrs_twotower import artifacts
 from tfrs_twotower.artifacts.manifest import FileEntry, Kind, package_versions
 from tfrs_twotower.config import BundleConfig
@@ -47,27 +47,22 @@ def run(context: StageContext) -> artifacts.Manifest:
     its files. Bundles serve the cascade if the run config has `pre_ranking`, otherwise retrieval.
 
     Raises:
-        BundleError: a bundle's vectors or lists differ from the offline ones, the artifacts were
-            not made from each other, a candidate id cannot be served, or the release gate refused
-            a version.
+        BundleError: a bundle's vectors or lists differ from the offline ones, the index is of
+            another corpus, a candidate id cannot be served, or the release gate refused a version.
         ConfigError: `export.restricts` names something other than a feature with values.
-        ArtifactError: a parent is missing, outdated or damaged.
+        ArtifactError: a parent is missing or damaged, or was not made from the others.
     """
     layout, reporter = context.layout, context.reporter
+    bundles = bundle_configs(context)
+    settings = config_fingerprint(context)
     kinds: list[Kind] = ["preprocessed", "model", "embeddings", "index"]
     if context.config.pre_ranking is not None:
         kinds.append("pre_ranker")
-    parents = parts.check_descent({kind: open_parent(context, kind) for kind in kinds})
-    settings = config_fingerprint(context)
+    lineage = open_lineage(context, kinds, settings)
     corpus = load_corpus(layout.preprocessed, context.spec)
-    lineage = artifacts.Lineage(artifacts.fingerprint(context.spec), settings, parents)
     whole = read_release(context, corpus, lineage)
     checks = BundleChecks(context, corpus, whole)
-    releases = [
-        named
-        for bundle in bundle_configs(context)
-        for named in releases_of_bundle(whole, bundle, corpus)
-    ]
+    releases = [named for bundle in bundles for named in releases_of_bundle(whole, bundle, corpus)]
     version = max(versions.next_version(layout.bundle / name) for name, _ in releases)
     with ExitStack() as stack:
         finished = []

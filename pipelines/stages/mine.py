@@ -4,7 +4,7 @@ import time
 from dataclasses import asdict
 
 from pipelines.progress import Reporter
-from pipelines.stages.context import StageContext, open_parent
+from pipelines.stages.context import StageContext, open_lineage
 from tfrs_twotower.artifacts import Manifest, commit, fingerprint, staging_directory
 from tfrs_twotower.config import pre_ranking_of
 from tfrs_twotower.mining.mine import mine
@@ -34,10 +34,7 @@ def run(context: StageContext) -> Manifest:
         ArtifactError: the examples or the model are missing, outdated or damaged.
     """
     layout, mining = context.layout, pre_ranking_of(context.config).mining
-    parents = {
-        "preprocessed": open_parent(context, "preprocessed").fingerprint,
-        "model": open_parent(context, "model").fingerprint,
-    }
+    lineage = open_lineage(context, ["preprocessed", "model"], config_fingerprint(context))
     staging = staging_directory(layout.negatives)
     started = time.monotonic()
     phases = mine(
@@ -61,9 +58,7 @@ def run(context: StageContext) -> Manifest:
         staging,
         layout.negatives,
         kind="negatives",
-        spec_fingerprint=fingerprint(context.spec),
-        config_fingerprint=config_fingerprint(context),
-        parents=parents,
+        **lineage._asdict(),
         counts={
             "depth": mining.depth,
             **{f"{phase.phase}_examples": phase.num_examples for phase in phases},

@@ -2,9 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
-
-import numpy.typing as npt
+from typing import Any
 
 from pipelines.stages.context import StageContext
 from serving.bundle import gate, loading, measures, parity, versions
@@ -12,17 +10,15 @@ from serving.graph.release import Probe, RefreshParts, Release, ReleaseSettings,
 from serving.graph.signatures import CANDIDATE_EMBEDDING, QUERY_EMBEDDING, trained_towers
 from tfrs_twotower.artifacts import Lineage, read_manifest
 from tfrs_twotower.config import BundleConfig
-from tfrs_twotower.data.corpus import Corpus
-from tfrs_twotower.data.loading import load_query_set, read_query_embeddings
+from tfrs_twotower.data.corpus import Corpus, sample_rows
+from tfrs_twotower.data.loading import load_embedded_queries, load_query_set, read_index_queries
 from tfrs_twotower.data.query_set import QuerySet
 from tfrs_twotower.errors import BundleError
 from tfrs_twotower.index import restricts, storage, sweep
-from tfrs_twotower.ranking import FloatArray
 from tfrs_twotower.towers.pre_ranker import load_pre_ranker
 from tfrs_twotower.towers.storage import load_towers
 
 _COMPARED_ROWS = 32
-_PROBED_ROWS = 32
 
 
 def read_release(context: StageContext, corpus: Corpus, lineage: Lineage) -> Release:
@@ -34,11 +30,17 @@ def read_release(context: StageContext, corpus: Corpus, lineage: Lineage) -> Rel
         lineage: fingerprints of the artifacts.
 
     Raises:
+        BundleError: the index is of another corpus.
         ConfigError: `export.restricts` names something other than a feature with values.
         ArtifactError: an artifact cannot be read.
     """
     layout, config, spec = context.layout, context.config, context.spec
     index = storage.load_index(layout.index)
+    if index.corpus.ids.tolist() != corpus.ids.tolist():
+        raise BundleError(
+            f"{layout.index}: the index has {len(index.corpus)} other candidates than the corpus, "
+            f"which has {len(corpus)}. Run embed, build-index and export again."
+        )
     attributes = None
     if config.export.restricts:
         attributes = restricts.CandidateAttributes.of(
@@ -53,7 +55,9 @@ def read_release(context: StageContext, corpus: Corpus, lineage: Lineage) -> Rel
         ),
         towers=trained_towers(load_towers(layout.model), spec),
         index=index,
-        queries=_index_queries(context),
+        queries=sweep.sample_queries(
+            read_index_queries(layout.embeddings), config.index.num_measured_queries
+        ),
         lineage=lineage,
         pre_ranker=load_pre_ranker(layout.pre_ranker) if config.pre_ranking else None,
         attributes=attributes,
@@ -61,7 +65,7 @@ def read_release(context: StageContext, corpus: Corpus, lineage: Lineage) -> Rel
             towers_dir=layout.model,
             pre_ranker_dir=layout.pre_ranker,
             hashes=content_hashes(corpus.raw),
-            probe=_probe(corpus),
+            probe=Probe.of(corpus),
         ),
     )
 
@@ -90,39 +94,17 @@ def releases_of_bundle(
     return [
         (
             versions.shard_name(bundle.name, shard, num_shards),
-            whole.shard(shard, rows, _probe(corpus.take(rows))),
+            whole.shard(shard, rows, Probe.of(corpus.take(rows))),
         )
         for shard, rows in enumerate(versions.rows_of_shards(whole.corpus.ids, num_shards))
     ]
-
-
-def _probe(corpus: Corpus) -> Probe:
-    rows = parity.sample_rows(corpus.raw, _PROBED_ROWS)
-    return Probe(rows, corpus.take(rows).raw)
-
-
-def _index_queries(context: StageContext) -> FloatArray:
-    """The embeddings that the build-index stage measured the index on."""
-    directory = context.layout.embeddings
-    vectors = read_query_embeddings(directory, "validation").vectors
-    if not len(vectors):
-        vectors = read_query_embeddings(directory, "test").vectors
-    return sweep.sample_queries(vectors, context.config.index.num_measured_queries)
-
-
-class Compared(NamedTuple):
-    """Some records and their offline embeddings, to compare a bundle with."""
-
-    raw: dict[str, npt.NDArray[Any]]
-    vectors: FloatArray
-    """`[num_rows, embedding_dim]` embeddings of the records."""
 
 
 class BundleChecks:
     """Compares a saved model with index and pre-ranker on test queries, and measures it."""
 
     def __init__(self, context: StageContext, corpus: Corpus, whole: Release) -> None:
-        """Reads the records and embeddings to compare with.
+        """Reads the queries to compare and to measure with.
 
         Args:
             context: the run.
@@ -130,16 +112,20 @@ class BundleChecks:
             whole: the release of the whole corpus.
 
         Raises:
-            BundleError: the embeddings or the index belong to other records than the examples.
+            ArtifactError: the queries or their embeddings cannot be read, or do not fit.
         """
-        layout = context.layout
-        queries = load_query_set(layout.preprocessed, "test", context.spec, corpus)
-        embedded = read_query_embeddings(layout.embeddings, "test")
-        self._queries = _compared(queries.ids, queries.inputs, embedded.ids, embedded.vectors)
-        indexed = whole.corpus
-        self._candidates = _compared(corpus.ids, corpus.raw, indexed.ids, indexed.vectors)
+        layout, spec = context.layout, context.spec
+        tested = load_embedded_queries(layout.preprocessed, layout.embeddings, "test", spec, corpus)
+        judged = None
+        if read_manifest(layout.preprocessed, "preprocessed").counts.get("validation_queries", 0):
+            judged = load_query_set(layout.preprocessed, "validation", spec, corpus)
+            judged = judged.spread(context.config.index.num_measured_queries)
+        self._judged: QuerySet | None = judged
+        """The queries that versions are measured on, if there are any."""
+        self._queries = tested.take(sample_rows(tested.inputs, _COMPARED_ROWS))
+        rows = sample_rows(corpus.raw, _COMPARED_ROWS)
+        self._candidates = corpus.with_vectors(whole.corpus.vectors).take(rows)
         self._corpus = corpus
-        self._judged = _judged_queries(context, corpus)
 
     def of(self, release: Release) -> Callable[[loading.LoadedModel], Mapping[str, Any]]:
         """Returns the check of a model made from a release; it raises, or returns measures.
@@ -147,38 +133,14 @@ class BundleChecks:
         Raises:
             BundleError: (by the check) vectors or lists of the model differ from the offline ones.
         """
-        judged = self._judged
+        queries, candidates, judged = self._queries, self._candidates, self._judged
         if judged is not None:
             judged = judged.among(self._corpus.row_of(release.corpus.ids), len(self._corpus))
 
         def check(model: loading.LoadedModel) -> Mapping[str, Any]:
-            parity.check_embeddings(model, QUERY_EMBEDDING, *self._queries)
-            parity.check_embeddings(model, CANDIDATE_EMBEDDING, *self._candidates)
-            parity.check_lists(model, self._queries.raw, release)
+            parity.check_embeddings(model, QUERY_EMBEDDING, queries.inputs, queries.embeddings)
+            parity.check_embeddings(model, CANDIDATE_EMBEDDING, candidates.raw, candidates.vectors)
+            parity.check_lists(model, queries.inputs, release)
             return {gate.MEASURES: measures.measure_model(model, judged, release.corpus)}
 
         return check
-
-
-def _compared(
-    ids: npt.NDArray[Any] | list[str],
-    raw: dict[str, npt.NDArray[Any]],
-    embedded_ids: npt.NDArray[Any],
-    vectors: FloatArray,
-) -> Compared:
-    if list(ids) != embedded_ids.tolist():
-        raise BundleError(
-            f"export: the embeddings are of {len(embedded_ids)} other records than the "
-            f"{len(ids)} of the examples. Run embed, build-index and export again."
-        )
-    rows = parity.sample_rows(raw, _COMPARED_ROWS)
-    return Compared({name: values[rows] for name, values in raw.items()}, vectors[rows])
-
-
-def _judged_queries(context: StageContext, corpus: Corpus) -> QuerySet | None:
-    """The validation queries that versions are measured on; None if there are none."""
-    layout = context.layout
-    if not read_manifest(layout.preprocessed, "preprocessed").counts.get("validation_queries", 0):
-        return None
-    queries = load_query_set(layout.preprocessed, "validation", context.spec, corpus)
-    return queries.spread(context.config.index.num_measured_queries)

@@ -1,7 +1,7 @@
 """Stage `train`: from preprocessed examples to trained towers."""
 
 from pipelines.stages import training_runs
-from pipelines.stages.context import StageContext, open_parent
+from pipelines.stages.context import StageContext, open_lineage
 from tfrs_twotower import train
 from tfrs_twotower.artifacts import Manifest, commit, fingerprint
 from tfrs_twotower.artifacts.layout import TRAINING_LOG
@@ -26,13 +26,8 @@ def run(context: StageContext) -> Manifest:
         TrainingError: training diverged, or cannot start.
         ArtifactError: the preprocessed artifact is missing, damaged or outdated.
     """
-    parent = open_parent(context, "preprocessed")
-    origin = {
-        "spec": fingerprint(context.spec),
-        "config": config_fingerprint(context),
-        "preprocessed": parent.fingerprint,
-    }
-    staging = training_runs.open_training(context, context.layout.model, origin)
+    lineage = open_lineage(context, ["preprocessed"], config_fingerprint(context))
+    staging = training_runs.open_training(context, context.layout.model, lineage)
     result = train(
         context.layout.preprocessed,
         spec=context.spec,
@@ -47,9 +42,7 @@ def run(context: StageContext) -> Manifest:
         staging.directory,
         context.layout.model,
         kind="model",
-        spec_fingerprint=origin["spec"],
-        config_fingerprint=origin["config"],
-        parents={"preprocessed": parent.fingerprint},
+        **lineage._asdict(),
         measurements=(TRAINING_LOG,),
         **training_runs.training_details(result),
     )

@@ -1,9 +1,10 @@
 """Stage `train-pre-ranker`: from mined lists to the second stage of the cascade."""
 
 from pipelines.stages import training_runs
-from pipelines.stages.context import StageContext, open_parent
+from pipelines.stages.context import StageContext, open_lineage
 from tfrs_twotower.artifacts import Manifest, commit, fingerprint
 from tfrs_twotower.artifacts.layout import TRAINING_LOG
+from tfrs_twotower.artifacts.manifest import Kind
 from tfrs_twotower.config import pre_ranking_of
 from tfrs_twotower.training.pre_ranker_job import PreRankerResult, train_pre_ranker
 
@@ -30,18 +31,11 @@ def run(context: StageContext) -> Manifest:
         ArtifactError: a parent is missing, damaged or outdated.
     """
     layout, pre_ranking = context.layout, pre_ranking_of(context.config)
-    parents = {
-        "preprocessed": open_parent(context, "preprocessed").fingerprint,
-        "model": open_parent(context, "model").fingerprint,
-    }
+    kinds: list[Kind] = ["preprocessed", "model"]
     if pre_ranking.models:
-        parents["negatives"] = open_parent(context, "negatives").fingerprint
-    origin = {
-        "spec": fingerprint(context.spec),
-        "config": config_fingerprint(context),
-        **parents,
-    }
-    staging = training_runs.open_training(context, layout.pre_ranker, origin)
+        kinds.append("negatives")
+    lineage = open_lineage(context, kinds, config_fingerprint(context))
+    staging = training_runs.open_training(context, layout.pre_ranker, lineage)
     result = train_pre_ranker(
         context.spec,
         context.config,
@@ -59,9 +53,7 @@ def run(context: StageContext) -> Manifest:
         staging.directory,
         layout.pre_ranker,
         kind="pre_ranker",
-        spec_fingerprint=origin["spec"],
-        config_fingerprint=origin["config"],
-        parents=parents,
+        **lineage._asdict(),
         measurements=(TRAINING_LOG,),
         counts={
             "members": len(result.members),

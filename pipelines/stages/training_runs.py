@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.stages.context import StageContext
-from tfrs_twotower.artifacts import replace_file, staging_directory
+from tfrs_twotower.artifacts import Lineage, replace_file, staging_directory
 from tfrs_twotower.training.reports import StepReport, TrainingResult
 
 _ORIGIN_NAME = "resumable.json"
@@ -30,17 +30,20 @@ class TrainingStaging:
         (self.directory / _ORIGIN_NAME).unlink()
 
 
-def open_training(
-    context: StageContext, destination: Path, origin: dict[str, str]
-) -> TrainingStaging:
+def open_training(context: StageContext, destination: Path, lineage: Lineage) -> TrainingStaging:
     """Opens a staging directory; it keeps the checkpoints of an earlier run with the same origin.
 
     Args:
         context: the run, which reports if a training continues.
         destination: directory of the artifact.
-        origin: fingerprints of everything that the training reads.
+        lineage: fingerprints of everything that the training reads.
     """
     staging = staging_directory(destination, keep=True)
+    origin = {
+        "spec": lineage.spec_fingerprint,
+        "config": lineage.config_fingerprint,
+        **lineage.parents,
+    }
     origin_file = staging / _ORIGIN_NAME
     try:
         resumable = json.loads(origin_file.read_text(encoding="utf-8")) == origin

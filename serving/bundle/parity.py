@@ -19,17 +19,6 @@ Pools = list[dict[bytes, float]]
 """For each query, final scores of its retrieved candidates by id."""
 
 
-def sample_rows(raw: Mapping[str, npt.NDArray[Any]], limit: int) -> npt.NDArray[np.int64]:
-    """Evenly spaced rows, and for each feature one row with a value and one without."""
-    count = len(next(iter(raw.values())))
-    chosen = set(np.linspace(0, count - 1, min(limit, count)).astype(int).tolist())
-    for values in raw.values():
-        missing = _missing(values)
-        for rows in (np.flatnonzero(missing), np.flatnonzero(~missing)):
-            chosen.update(rows[:1].tolist())
-    return np.array(sorted(chosen), np.int64)
-
-
 def check_embeddings(
     model: LoadedModel,
     signature: str,
@@ -59,15 +48,6 @@ def check_embeddings(
             "belong together. Run embed, build-index and export again."
         )
     return worst
-
-
-def _missing(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    if values.dtype.kind == "f":
-        return np.isnan(values)
-    if values.dtype.kind in "iu":
-        return values < 0
-    empty = values == b""
-    return empty.reshape(len(values), -1).all(axis=1)
 
 
 def check_lists(model: LoadedModel, raw: RawArrays, release: Release) -> float:

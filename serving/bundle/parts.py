@@ -1,6 +1,5 @@
-"""Checks that the parts of a version belong together: artifacts, towers, index, ids, manifest."""
+"""Checks that the parts of a version belong together: towers, index, ids, manifest."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,39 +13,6 @@ from tfrs_twotower.ranking import FloatArray
 _EMBEDDING_TOLERANCE = 1e-5
 # Scores of int8 vectors differ from scores of the float32 vectors in `refresh/`.
 _SCORE_TOLERANCE = 0.01
-
-
-def check_descent(manifests: Mapping[str, Manifest]) -> dict[str, str]:
-    """Checks that artifacts descend from each other, and from one feature spec.
-
-    Args:
-        manifests: manifests of the artifacts, by kind.
-
-    Returns:
-        Their fingerprints, by kind.
-
-    Raises:
-        BundleError: an artifact was made from another parent or another spec than the given one;
-            the message names both fingerprints.
-    """
-    fingerprints = {kind: manifest.fingerprint for kind, manifest in manifests.items()}
-    for kind, manifest in manifests.items():
-        for parent, made_from in manifest.parents.items():
-            if parent in fingerprints and fingerprints[parent] != made_from:
-                raise _mixed_artifacts(kind, parent, made_from, fingerprints[parent])
-    specs = {kind: manifest.spec_fingerprint for kind, manifest in manifests.items()}
-    first = next(iter(specs.values()))
-    for kind, spec in specs.items():
-        if spec != first:
-            raise _mixed_artifacts(kind, "feature spec", spec, first)
-    return fingerprints
-
-
-def _mixed_artifacts(kind: str, parent: str, made_from: str, given: str) -> BundleError:
-    return BundleError(
-        f"a bundle cannot be built: its {kind} was made from {parent} {made_from}, and the "
-        f"{parent} that is given is {given}. Run the stages that write them again, in order."
-    )
 
 
 def check_parts(model: loading.LoadedModel, manifest: Manifest, version: int) -> None:

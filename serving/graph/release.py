@@ -13,13 +13,14 @@ from pydantic import BaseModel, ConfigDict
 from serving.graph.pre_ranking import select_candidates
 from tfrs_twotower.artifacts import Lineage, fingerprint
 from tfrs_twotower.config import ExportConfig, IndexConfig
-from tfrs_twotower.data.corpus import Corpus
+from tfrs_twotower.data.corpus import Corpus, sample_rows
 from tfrs_twotower.index import answers, build, restricts, storage
 from tfrs_twotower.ranking import FloatArray, RowArray
 from tfrs_twotower.towers.pre_ranker import PreRanker
 from tfrs_twotower.towers.protocol import TwoTowers
 
 HASH_BYTES = 16
+_PROBED_ROWS = 32
 HashArray = npt.NDArray[np.uint8]
 
 
@@ -61,6 +62,12 @@ class Probe(NamedTuple):
     """`[n]` rows of the corpus."""
     raw: dict[str, npt.NDArray[Any]]
     """Their raw features."""
+
+    @classmethod
+    def of(cls, corpus: Corpus) -> "Probe":
+        """Some candidates of a corpus with raw features."""
+        rows = sample_rows(corpus.raw, _PROBED_ROWS)
+        return cls(rows, corpus.take(rows).raw)
 
 
 @dataclass(frozen=True)

@@ -134,6 +134,12 @@ def sharded(context):
     )
 
 
+def test_an_index_of_another_corpus_is_not_exported(context):
+    corpus = load_corpus(context.layout.preprocessed, context.spec).take(np.arange(39))
+    with pytest.raises(BundleError, match="has 40 other candidates than the corpus, which has 39"):
+        read_release(context, corpus, Lineage("spec", "settings", {}))
+
+
 def test_each_shard_is_made_from_its_own_candidates(context):
     corpus = load_corpus(context.layout.preprocessed, context.spec)
     whole = read_release(sharded(context), corpus, Lineage("spec", "settings", {}))

@@ -1,6 +1,6 @@
 """The corpus: every candidate with its raw features, in the one order that rows refer to."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -169,6 +169,26 @@ def _check_ids(ids: Sequence[Any], where: str) -> None:
                 "occur once. Remove one of the two."
             )
         seen.add(id_)
+
+
+def sample_rows(raw: Mapping[str, NDArray[Any]], limit: int) -> NDArray[np.int64]:
+    """Evenly spaced rows, and for each feature one row with a value and one without."""
+    count = len(next(iter(raw.values())))
+    chosen = set(np.linspace(0, count - 1, min(limit, count)).astype(int).tolist())
+    for values in raw.values():
+        missing = _missing(values)
+        for rows in (np.flatnonzero(missing), np.flatnonzero(~missing)):
+            chosen.update(rows[:1].tolist())
+    return np.array(sorted(chosen), np.int64)
+
+
+def _missing(values: NDArray[Any]) -> NDArray[np.bool_]:
+    if values.dtype.kind == "f":
+        return np.isnan(values)
+    if values.dtype.kind in "iu":
+        return values < 0
+    empty = values == b""
+    return empty.reshape(len(values), -1).all(axis=1)
 
 
 def strings(values: Sequence[str]) -> NDArray[np.object_]:

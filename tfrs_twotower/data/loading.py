@@ -1,12 +1,14 @@
 """Reads artifacts: the corpus, the evaluated queries of a split, and the embeddings of both."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import tensorflow as tf
 from numpy.typing import NDArray
@@ -200,6 +202,62 @@ def read_candidate_embeddings(directory: Path) -> Corpus:
     if not len(columns["candidate_id"]):
         raise CorruptArtifact(f"{directory}: the corpus is empty. Run preprocess and embed again.")
     return Corpus(columns["candidate_id"], columns["title"], {}, columns["embedding"])
+
+
+def load_embedded_queries(
+    preprocessed_dir: Path,
+    embeddings_dir: Path,
+    split: Literal["validation", "test"],
+    spec: FeatureSpec,
+    corpus: Corpus,
+) -> query_set.QuerySet:
+    """Reads the evaluated queries of one split with their embeddings.
+
+    Raises:
+        MissingArtifact, CorruptArtifact, DataError: see `load_query_set` and `vectors_of`.
+    """
+    queries = load_query_set(preprocessed_dir, split, spec, corpus)
+    embedded = read_query_embeddings(embeddings_dir, split)
+    vectors = vectors_of(embedded, queries.ids.tolist(), f"{embeddings_dir}, {split}")
+    return replace(queries, embeddings=vectors)
+
+
+def read_index_queries(directory: Path) -> FloatArray:
+    """Embeddings `[n, embedding_dim]` that an index is measured on: validation's, or else test's.
+
+    Raises:
+        MissingArtifact, CorruptArtifact: see `read_query_embeddings`.
+    """
+    vectors = np.zeros((0, 0), np.float32)
+    for split in ("validation", "test"):
+        vectors = read_query_embeddings(directory, split).vectors
+        if len(vectors):
+            break
+    return vectors
+
+
+def vectors_of(embeddings: Corpus | Embeddings, ids: list[str], where: str) -> FloatArray:
+    """The embeddings of these ids, in their order.
+
+    Args:
+        embeddings: of these and perhaps other ids.
+        ids: of candidates or queries.
+        where: the embeddings came from, for messages.
+
+    Raises:
+        CorruptArtifact: an id has no embedding, or a number in one is not finite.
+    """
+    places = pc.index_in(pa.array(ids, pa.string()), pa.array(embeddings.ids, pa.string()))
+    if places.null_count:
+        missing = ids[pc.index(places.is_null(), True).as_py()]
+        raise CorruptArtifact(
+            f"{where}: {places.null_count} of {len(ids)} ids have no embedding, such "
+            f"as {missing!r}. Run embed again."
+        )
+    vectors = embeddings.vectors[places.to_numpy(zero_copy_only=False)]
+    if not np.isfinite(vectors).all():
+        raise CorruptArtifact(f"{where}: an embedding is not finite. Run embed again.")
+    return vectors
 
 
 def read_query_embeddings(directory: Path, split: Literal["validation", "test"]) -> Embeddings:

@@ -54,25 +54,24 @@ def load_inputs(
     ids = corpus.ids.tolist()
     counts, recent_counts = _frequencies(source, ids)
     has_validation = read_manifest(source, "preprocessed").counts.get("validation_queries", 0) > 0
-    test_queries = loading.load_query_set(source, "test", spec, corpus)
+    vectors = loading.vectors_of(
+        loading.read_candidate_embeddings(layout.embeddings),
+        ids,
+        f"{layout.embeddings}, candidates",
+    )
+    test_queries = _queries(layout, "test", spec, corpus)
     has_index = (layout.index / QUALITY_NAME).exists()
     return evaluated_data.EvaluationInputs(
         dataset=spec.name,
         corpus=replace(
-            corpus.with_vectors(
-                _vectors_of(
-                    loading.read_candidate_embeddings(layout.embeddings),
-                    ids,
-                    f"{layout.embeddings}, candidates",
-                )
-            ),
+            corpus.with_vectors(vectors),
             texts=loading.joined_texts(corpus.raw, spec.candidate.features),
         ),
         counts=counts,
         recent_counts=recent_counts,
         log=_interactions(source, ids),
-        test=_with_embeddings(layout, "test", spec, test_queries),
-        validation=_validation(layout, spec, corpus) if has_validation else None,
+        test=test_queries,
+        validation=_queries(layout, "validation", spec, corpus) if has_validation else None,
         eligible=counts > 0 if spec.split.known_candidates_only else np.ones(len(ids), bool),
         split=_split_facts(source, spec),
         training=load_training_facts(source, spec),
@@ -131,39 +130,13 @@ def _second_stage(
     )
 
 
-def _validation(layout: Layout, spec: FeatureSpec, corpus: Corpus) -> query_set.QuerySet:
-    queries = loading.load_query_set(layout.preprocessed, "validation", spec, corpus)
-    return _with_embeddings(layout, "validation", spec, queries)
-
-
-def _with_embeddings(
-    layout: Layout,
-    split: Literal["validation", "test"],
-    spec: FeatureSpec,
-    queries: query_set.QuerySet,
+def _queries(
+    layout: Layout, split: Literal["validation", "test"], spec: FeatureSpec, corpus: Corpus
 ) -> query_set.QuerySet:
-    embeddings = loading.read_query_embeddings(layout.embeddings, split)
-    return replace(
-        queries,
-        embeddings=_vectors_of(embeddings, queries.ids.tolist(), f"{layout.embeddings}, {split}"),
-        texts=loading.joined_texts(queries.inputs, spec.query.features),
+    queries = loading.load_embedded_queries(
+        layout.preprocessed, layout.embeddings, split, spec, corpus
     )
-
-
-def _vectors_of(
-    embeddings: Corpus | loading.Embeddings, ids: list[str], where: str
-) -> NDArray[np.float32]:
-    places = pc.index_in(pa.array(ids, pa.string()), pa.array(embeddings.ids, pa.string()))
-    if places.null_count:
-        missing = ids[pc.index(places.is_null(), True).as_py()]
-        raise CorruptArtifact(
-            f"{where}: {places.null_count} of {len(ids)} ids have no embedding, such "
-            f"as {missing!r}. Run embed again."
-        )
-    vectors = embeddings.vectors[places.to_numpy(zero_copy_only=False)]
-    if not np.isfinite(vectors).all():
-        raise CorruptArtifact(f"{where}: an embedding is not finite. Run embed again.")
-    return vectors
+    return replace(queries, texts=loading.joined_texts(queries.inputs, spec.query.features))
 
 
 def _frequencies(directory: Path, ids: list[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -3,7 +3,7 @@ import shutil
 import numpy as np
 import pytest
 
-from tfrs_twotower.data.corpus import Corpus
+from tfrs_twotower.data.corpus import Corpus, sample_rows
 from tfrs_twotower.data.loading import joined_texts, load_corpus
 from tfrs_twotower.errors import CorruptArtifact, DataError
 
@@ -96,3 +96,15 @@ def test_text_features_are_joined_in_the_order_of_the_spec(spec):
 def test_a_side_without_text_has_none(spec):
     features = tuple(f for f in spec.query.features if f.kind != "text")
     assert joined_texts({}, features) is None
+
+
+def test_sampled_rows_show_every_feature_present_and_missing():
+    number = np.ones(100, np.float32)
+    number[41] = np.nan
+    words = np.full((100, 2), b"", object)
+    words[77, 1] = b"w"
+    time_s = np.full(100, 5)
+    time_s[13] = -1
+    rows = sample_rows({"number": number, "words": words, "time": time_s}, 3)
+    assert {0, 99, 13, 41, 77} <= set(rows.tolist())
+    assert len(rows) <= 3 + 2 * 3

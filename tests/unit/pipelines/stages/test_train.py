@@ -6,7 +6,7 @@ from pipelines.stages.context import StageContext
 from pipelines.stages.training_runs import TrainingProgress, open_training
 from tests.fixtures.recorder import Killed, Recorder
 from tests.fixtures.tiny import tiny_run_config, tiny_spec, write_tiny_preprocessed
-from tfrs_twotower.artifacts import Layout, read_manifest, verify_files
+from tfrs_twotower.artifacts import Layout, Lineage, read_manifest, verify_files
 from tfrs_twotower.errors import MissingArtifact
 from tfrs_twotower.training.reports import StepReport
 
@@ -49,15 +49,15 @@ def test_a_killed_stage_leaves_nothing_finished_and_continues(tmp_path, monkeypa
 
 
 def test_checkpoints_of_another_origin_are_not_taken_up(tmp_path):
-    origin = {"config": "a", "preprocessed": "b"}
+    lineage = Lineage("spec", "a", {"preprocessed": "b"})
     context = context_of(tmp_path)
-    staging = open_training(context, tmp_path / "model", origin)
+    staging = open_training(context, tmp_path / "model", lineage)
     checkpoints = staging.directory / "checkpoints"
     checkpoints.mkdir()
-    assert open_training(context, tmp_path / "model", origin) == staging
+    assert open_training(context, tmp_path / "model", lineage) == staging
     assert checkpoints.exists()
     assert context.reporter.messages == ["Continuing a training that was interrupted."]
-    open_training(context, tmp_path / "model", {**origin, "config": "c"})
+    open_training(context, tmp_path / "model", lineage._replace(config_fingerprint="c"))
     assert not checkpoints.exists()
 
 

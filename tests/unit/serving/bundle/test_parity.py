@@ -3,7 +3,7 @@ import pytest
 
 from serving.bundle.loading import load_bundle
 from serving.bundle.measures import bundle_agreement
-from serving.bundle.parity import check_embeddings, sample_rows
+from serving.bundle.parity import check_embeddings
 from tests.unit.serving import fakes
 from tfrs_twotower.errors import BundleError
 
@@ -11,18 +11,6 @@ from tfrs_twotower.errors import BundleError
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
     return fakes.write_fake_bundle(tmp_path_factory.mktemp("b") / "shop").directory.parent
-
-
-def test_sampled_rows_show_every_feature_present_and_missing():
-    number = np.ones(100, np.float32)
-    number[41] = np.nan
-    words = np.full((100, 2), b"", object)
-    words[77, 1] = b"w"
-    time_s = np.full(100, 5)
-    time_s[13] = -1
-    rows = sample_rows({"number": number, "words": words, "time": time_s}, 3)
-    assert {0, 99, 13, 41, 77} <= set(rows.tolist())
-    assert len(rows) <= 3 + 2 * 3
 
 
 def test_equal_vectors_pass_and_others_do_not(bundle):

@@ -1,0 +1,44 @@
+"""Embeddings that are read for queries and candidates, by the names of their records."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tfrs_twotower.data.loading import Embeddings, read_index_queries, vectors_of
+from tfrs_twotower.errors import CorruptArtifact
+
+EMBEDDED = Embeddings(
+    np.array(["a", "b", "c"], object), np.array([[1, 0], [0, 1], [2, 2]], np.float32)
+)
+
+
+def write_queries(directory, split, ids, vectors):
+    flat = pa.array(np.ravel(vectors).astype(np.float32), pa.float32())
+    embedding = pa.FixedSizeListArray.from_arrays(flat, 2)
+    table = pa.table({"query_id": pa.array(ids, pa.string()), "embedding": embedding})
+    pq.write_table(table, directory / f"{split}-00000-of-00001.parquet")
+
+
+def test_vectors_come_in_the_order_of_the_ids():
+    assert vectors_of(EMBEDDED, ["c", "a"], "here").tolist() == [[2, 2], [1, 0]]
+
+
+def test_an_id_without_a_vector_is_named():
+    with pytest.raises(CorruptArtifact, match=r"here: 2 of 3 ids have no embedding, such as 'x'"):
+        vectors_of(EMBEDDED, ["a", "x", "y"], "here")
+
+
+def test_a_vector_that_is_not_finite_is_refused():
+    broken = EMBEDDED._replace(vectors=EMBEDDED.vectors * np.float32(np.nan))
+    with pytest.raises(CorruptArtifact, match="here: an embedding is not finite"):
+        vectors_of(broken, ["a"], "here")
+
+
+@pytest.mark.parametrize(("validation", "expected"), [(["v"], [[5, 6]]), ([], [[7, 8]])])
+def test_an_index_is_measured_on_validation_queries_or_else_on_those_of_the_test(
+    tmp_path, validation, expected
+):
+    write_queries(tmp_path, "validation", validation, [[5, 6]] * len(validation))
+    write_queries(tmp_path, "test", ["t"], [[7, 8]])
+    assert read_index_queries(tmp_path).tolist() == expected
