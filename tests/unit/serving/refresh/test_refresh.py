@@ -129,6 +129,18 @@ def test_a_new_candidate_has_heads_and_no_popularity(exported):
     assert pre_ranker.members[0].candidate_heads.numpy().any(axis=(1, 2)).all()
 
 
+def test_every_member_gets_new_heads_of_its_own_tower(tmp_path):
+    before = small_corpus(range(NUM_CANDIDATES - 3), c04=99.0)
+    release = small_release(tmp_path / "parts", before, num_members=2)
+    version = publish_release(tmp_path / "bundle" / "small", release)
+    given = RefreshRequest(small_corpus())
+    members = refreshed_release(version.directory, given, encode_candidates)[0].pre_ranker.members
+    assert len(members) == 2
+    for member in members:
+        expected = encode_candidates(member.towers.candidate, small_corpus().raw).heads
+        np.testing.assert_allclose(member.candidate_heads.numpy(), expected, atol=1e-6)
+
+
 def test_a_table_that_makes_all_candidates_alike_is_refused(refreshed, exported):
     """Exact search finds them all the same: overlap alone would not notice."""
 
