@@ -36,7 +36,7 @@ def batching_parameters(allowed_batch_sizes: Sequence[int]) -> str:
             f"max_enqueued_batches {{ value: {_MAX_ENQUEUED_BATCHES} }}\n",
             *(f"allowed_batch_sizes: {size}\n" for size in sizes),
             "# Widths of exclude_ids may differ. A request is padded with its own first element,\n",
-            '# which is why column 0 of exclude_ids is always "".\n',
+            '# which is why clients send "" in column 0 of exclude_ids, allow and deny.\n',
             "pad_variable_length_inputs: true\n",
         ]
     )

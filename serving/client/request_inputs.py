@@ -72,8 +72,8 @@ def build_inputs(
     """Builds a tensor for every input of a signature.
 
     Inputs without values become missing values: "", NaN or -1. Lists of text are cut, or padded
-    with "", to their fixed width. `exclude_ids`, `allow` and `deny` get a first column of "", which
-    a server's padding needs.
+    with "", to their fixed width. `exclude_ids`, `allow` and `deny` get a first column of "": a
+    server that batches requests repeats a request's first element to pad it.
 
     Args:
         inputs: those of the signature.

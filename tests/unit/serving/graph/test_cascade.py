@@ -155,6 +155,31 @@ def test_restricts(restricted, pre_ranker, number):
     assert rows_of(answer["candidate_ids"][0]) == expected(pre_ranker, 0, left_out)[1]
 
 
+@pytest.mark.parametrize("signature", ["serving_default", "candidate_generation"])
+@pytest.mark.parametrize(
+    "columns", [["c07", "c03"], ["c07", "", "c03"], ["", "c07", "c03"], ["c07", "nobody", "c03"]]
+)
+def test_any_column_may_hold_an_id_and_an_empty_text_is_none(
+    restricted, pre_ranker, signature, columns
+):
+    """The first column of a list counts as the others do, and "" counts nowhere."""
+    inputs = fakes.requests(1, [[]])
+    plain = {**inputs, "allow": [[""]], "deny": [[""]]}
+    pool, ranked = expected(pre_ranker, 0, {3, 7})
+    wanted = ranked if signature == "serving_default" else pool[:K]
+    answer = ask(restricted, signature, {**plain, "exclude_ids": [columns]})
+    assert rows_of(answer["candidate_ids"][0]) == wanted
+    for name, tokens, permitted in (
+        ("allow", ["tags=a", "colour=red"], {0, 4, 8}),
+        ("deny", ["tags=a", "colour=red"], set(range(9, 25)) - {12, 16, 20, 24}),
+    ):
+        for lists in (tokens, tokens[::-1], [tokens[0], "", tokens[1]]):
+            pool, ranked = expected(pre_ranker, 0, set(range(25)) - permitted)
+            wanted = ranked if signature == "serving_default" else pool[:K]
+            answer = ask(restricted, signature, {**plain, name: [lists]})
+            assert rows_of(answer["candidate_ids"][0]) == wanted, (name, lists)
+
+
 def test_each_query_of_a_batch_has_its_own_restricts(restricted, pre_ranker):
     inputs = fakes.requests(len(CASES), [[]] * len(CASES))
     widest = [max(len(case[part]) for case in CASES) for part in (0, 1)]
