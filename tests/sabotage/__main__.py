@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
     faults = [f for f in read_faults() if fnmatch.fnmatch(f.name.lower(), options.only.lower())]
     if options.list or not faults:
-        print("\n".join(f"{fault.file}: {fault.name}" for fault in faults))
+        _say("\n".join(f"{fault.file}: {fault.name}" for fault in faults))
         return 0 if faults else 2
     with tempfile.TemporaryDirectory(prefix="sabotage-") as scratch:
         copies: queue.SimpleQueue[Path] = queue.SimpleQueue()
@@ -57,10 +57,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not options.unchecked:
             _must_pass(copies, faults)
         alive = _run_all(copies, faults, options.jobs)
-    print(f"\n{len(faults)} faults: {len(faults) - len(alive)} killed, {len(alive)} alive")
+    _say(f"\n{len(faults)} faults: {len(faults) - len(alive)} killed, {len(alive)} alive")
     for name in alive:
-        print(f"alive: {name}")
+        _say(f"alive: {name}")
     return 1 if alive else 0
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def _run_all(copies: "queue.SimpleQueue[Path]", faults: list[Fault], jobs: int) -> list[str]:
@@ -79,7 +84,7 @@ def _run_all(copies: "queue.SimpleQueue[Path]", faults: list[Fault], jobs: int) 
             if outcome.code == _ALL_PASSED:
                 alive.append(fault.name)
             said = outcome.noticed_by if outcome.code else "ALIVE"
-            print(f"{outcome.seconds:5.0f} s  {fault.name}  ->  {said}", flush=True)
+            _say(f"{outcome.seconds:5.0f} s  {fault.name}  ->  {said}")
     return sorted(alive)
 
 
@@ -98,7 +103,7 @@ def _must_pass(copies: "queue.SimpleQueue[Path]", faults: list[Fault]) -> None:
     copies.put(copy)
     if outcome.code != _ALL_PASSED:
         raise RuntimeError(f"the tests fail without a fault:\n{outcome.output}")
-    print(f"{outcome.seconds:5.0f} s  without a fault every test passes", flush=True)
+    _say(f"{outcome.seconds:5.0f} s  without a fault every test passes")
 
 
 @contextmanager
@@ -158,7 +163,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--only", default="*", metavar="PATTERN", help="names, as the shell's globs")
+    parser.add_argument(
+        "--only", default="*", metavar="PATTERN", help="glob of names"
+    )
     parser.add_argument("--list", action="store_true", help="print the faults and run nothing")
     parser.add_argument("--jobs", type=int, default=1, help="faults tried at the same time")
     parser.add_argument(

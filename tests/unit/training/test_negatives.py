@@ -90,7 +90,9 @@ def test_what_is_hidden_by_hand(mask_other_positives):
         embedding_dim=DIM,
         seed=0,
     )
-    hidden = sampling.hidden(tf.constant([3, 4]), tf.constant([3, 3]), tf.constant([3, 3, 5, 9, -1]))
+    hidden = sampling.hidden(
+        tf.constant([3, 4]), tf.constant([3, 3]), tf.constant([3, 3, 5, 9, -1])
+    )
     of_query_4 = [1, 1, int(mask_other_positives), 0, 1]
     assert hidden.numpy().astype(int).tolist() == [[1, 1, 0, 0, 1], of_query_4]
 

@@ -110,9 +110,7 @@ def fit(parents, refit, tmp_path_factory):
     def fitted(data="data", model="model"):
         out = tmp_path_factory.mktemp("pre_ranker")
         section, none = config.pre_ranking, parents / "none"
-        result = train_pre_ranker(
-            SPEC, config, section, parents / data, parents / model, none, out
-        )
+        result = train_pre_ranker(SPEC, config, section, parents / data, parents / model, none, out)
         return Fitted(
             result,
             np.load(out / CANDIDATE_SIGNALS),
