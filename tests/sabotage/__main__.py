@@ -163,9 +163,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "--only", default="*", metavar="PATTERN", help="glob of names"
-    )
+    parser.add_argument("--only", default="*", metavar="PATTERN", help="glob of names")
     parser.add_argument("--list", action="store_true", help="print the faults and run nothing")
     parser.add_argument("--jobs", type=int, default=1, help="faults tried at the same time")
     parser.add_argument(
