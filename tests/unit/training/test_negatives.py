@@ -160,9 +160,22 @@ def test_a_memory_adds_the_positives_of_earlier_batches_as_they_were(num_uniform
 
 
 def test_a_memory_is_not_trained():
-    model = toy_model(memory=CrossBatchMemory(8, DIM))
-    assert len(model.trainable_variables) == 2
-    assert len(model.variables) == 2 + 3
+    """Nothing moves what it holds: no gradient reaches it, and it is no weight of the model."""
+    memory = CrossBatchMemory(8, DIM)
+    model = toy_model(memory=memory)
+    model.train_step(toy_batch([1, 2, 3], step=1))
+    stored = memory.read()[0].numpy()
+    assert stored[:3].any()
+    weights = {id(variable) for variable in model.trainable_variables}
+    assert weights.isdisjoint(id(variable) for variable in memory.variables)
+    assert {id(v) for v in model.variables} >= {id(v) for v in memory.variables}
+    with tf.GradientTape() as tape:
+        tape.watch(memory.variables)
+        loss = model.compute_loss(toy_batch([4, 5], step=2))
+    gradients = tape.gradient(loss, memory.variables)
+    assert all(gradient is None for gradient in gradients)
+    model.train_step(toy_batch([4, 5], step=2))
+    np.testing.assert_array_equal(memory.read()[0].numpy()[:3], stored[:3])
 
 
 @pytest.mark.parametrize("kill_at", [7, 23])
