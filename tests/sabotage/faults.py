@@ -51,11 +51,8 @@ class Fault:
         return changed
 
 
-def read_faults(root: Path = ROOT) -> list[Fault]:
+def read_faults() -> list[Fault]:
     """All faults, and the check that each can still be put in.
-
-    Args:
-        root: the repository that they are put into.
 
     Raises:
         ValueError: an edit does not apply, a test file is missing, or two faults have one name.
@@ -68,10 +65,10 @@ def read_faults(root: Path = ROOT) -> list[Fault]:
     names = [fault.name for fault in faults]
     for fault in faults:
         try:
-            fault.applied_to((root / fault.file).read_text(encoding="utf-8"))
+            fault.applied_to((ROOT / fault.file).read_text(encoding="utf-8"))
         except (ValueError, OSError) as problem:
             problems.append(str(problem))
-        missing = [test for test in fault.tests if not (root / test).exists()]
+        missing = [test for test in fault.tests if not (ROOT / test).exists()]
         if missing or not fault.tests:
             problems.append(f"fault '{fault.name}': found no test file {', '.join(missing)}")
         if names.count(fault.name) > 1:
