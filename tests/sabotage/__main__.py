@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             copies.put(_copy(Path(scratch) / str(number)))
         if not options.unchecked:
             _must_pass(copies, faults)
-        alive = _run_all(copies, faults, options.jobs)
+        alive = run_all(copies, faults, options.jobs)
     _say(f"\n{len(faults)} faults: {len(faults) - len(alive)} killed, {len(alive)} alive")
     for name in alive:
         _say(f"alive: {name}")
@@ -68,8 +68,20 @@ def _say(line: str) -> None:
     sys.stdout.flush()
 
 
-def _run_all(copies: "queue.SimpleQueue[Path]", faults: list[Fault], jobs: int) -> list[str]:
-    """Prints a line for each fault; the names of those that are alive."""
+def run_all(copies: "queue.SimpleQueue[Path]", faults: list[Fault], jobs: int) -> list[str]:
+    """Puts each fault into a copy, runs its tests, and prints a line.
+
+    Args:
+        copies: copies of the repository, one for each job.
+        faults: the faults.
+        jobs: faults that are tried at the same time.
+
+    Returns:
+        The names of those that no test noticed.
+
+    Raises:
+        RuntimeError: pytest could not run.
+    """
     alive = []
     with ThreadPoolExecutor(jobs) as pool:
         running = {pool.submit(_try, copies, fault): fault for fault in faults}
@@ -83,7 +95,7 @@ def _run_all(copies: "queue.SimpleQueue[Path]", faults: list[Fault], jobs: int) 
                 )
             if outcome.code == _ALL_PASSED:
                 alive.append(fault.name)
-            said = outcome.noticed_by if outcome.code else "ALIVE"
+            said = "ALIVE" if outcome.code == _ALL_PASSED else outcome.noticed_by
             _say(f"{outcome.seconds:5.0f} s  {fault.name}  ->  {said}")
     return sorted(alive)
 
