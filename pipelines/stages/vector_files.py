@@ -24,6 +24,9 @@ from tfrs_twotower.tables.text_forms import Declared
 
 _ID_COLUMNS = ("query_id", "candidate_id")
 _GAIN = "gain"
+_TREC = (_ID_COLUMNS[0], "iteration", _ID_COLUMNS[1], _GAIN)
+"""Columns of TREC's judgements, which have no header."""
+_MISSING = ("", "na", "nan", "null")
 _MAX_SHOWN = 3
 
 
@@ -136,12 +139,11 @@ def _read_delimited(path: Path) -> pa.Table:
             with open_file() as stream:
                 head = read_head(stream)
             form = find_form(head, default, Declared())
-            if form.invented:  # TREC's: query, iteration, document, relevance
-                names = (_ID_COLUMNS[0], "iteration", _ID_COLUMNS[1], _GAIN)
-                form = find_form(head, default, Declared(columns=names))
+            if len(form.invented) == len(_TREC):
+                form = find_form(head, default, Declared(columns=_TREC))
             refuse_guess(form.encoding, by_option=False)
-            known = [name for name in (*_ID_COLUMNS, _GAIN) if name in form.columns]
-            rows = list(read_delimited(str(path), open_file, form, known, FileNotes()))
+            names = tuple(filter(None, form.columns))
+            rows = list(read_delimited(str(path), open_file, form, names, FileNotes()))
     except UnreadableFile as cause:
         raise DataError(
             f"{cause} Expected a header with query_id, candidate_id and perhaps gain, a number."
@@ -149,8 +151,10 @@ def _read_delimited(path: Path) -> pa.Table:
     for line, values, reason in rows:
         if values is None:
             raise DataError(f"{path}:{line}: {reason}. Correct it.")
+    if not names:
+        raise DataError(f"{path}: is empty, expected a header with query_id and candidate_id.")
     columns = {
-        name: [values[at] for _, values, _ in rows if values] for at, name in enumerate(known)
+        name: [values[at] for _, values, _ in rows if values] for at, name in enumerate(names)
     }
     return pa.table({name: _typed(name, cells, path) for name, cells in columns.items()})
 
@@ -159,7 +163,10 @@ def _typed(name: str, cells: list[str], path: Path) -> pa.Array:
     if name != _GAIN:
         return pa.array([cell.strip() for cell in cells], pa.string())
     try:
-        return pa.array([float(cell) if cell.strip() else None for cell in cells], pa.float64())
+        return pa.array(
+            [None if cell.strip().lower() in _MISSING else float(cell) for cell in cells],
+            pa.float64(),
+        )
     except ValueError as cause:
         raise DataError(
             f"{path}: cannot be read: {cause}. Expected in '{_GAIN}' a number with a decimal point."

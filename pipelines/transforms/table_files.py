@@ -100,7 +100,7 @@ def find_file_form(
     """
     if file_format not in ("csv", "tsv", "jsonl"):
         return FileForm()
-    with opener_of(path)() as stream:
+    with unreadable_as_such(path), opener_of(path)() as stream:
         head = read_head(stream)
     with malformed_in(path):
         if file_format == "jsonl":

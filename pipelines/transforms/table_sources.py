@@ -222,9 +222,9 @@ def _check_file(
     try:
         form = table_files.find_file_form(path, file_format, described.declared)
         names, has_records, complete = _read_columns(path, file_format, form)
-    except files.MalformedTable as cause:
-        raise DataError(f"{table}: {cause}") from cause
-    except (OSError, EOFError, ValueError, pa.ArrowException, files.UnreadableFile) as cause:
+    except files.UnreadableFile as cause:
+        raise DataError(f"{table}: {cause}. {cause.remedy}".removesuffix(". ")) from cause
+    except (*files.DAMAGE, pa.ArrowException) as cause:
         raise DataError(
             f"{table}: {path}: cannot be read as {file_format}: {cause}. Check the file, or set "
             f"{table}.format in the feature spec."

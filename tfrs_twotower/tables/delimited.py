@@ -28,7 +28,8 @@ Record = tuple[int, tuple[Any, ...] | None, str]
 _CHUNK_CHARACTERS = 1 << 20
 _MANY_LINES = 20
 _EXCERPT_LINES = 1000
-_SHAPES = ((re.compile(r"\d+"), "0"), (re.compile(r"[^\W\d_]+"), "a"))
+_LEAST_SHARE = 0.8
+_NUMBERS, _LETTERS = re.compile(r"[+-]?\d+([.,:]\d+)*"), re.compile(r"[^\W\d_]+")
 _LONGEST_SHAPE = 40
 _NO_QUOTING = (
     "Close the quote, or write a quote inside quotes twice; if nothing is quoted in the file, "
@@ -227,28 +228,25 @@ class _Reader:
             line += breaks
 
     def _swallows(self, row: list[str], column: int) -> bool:
-        """Whether each further line of a field has the form of the record that it is in.
+        """Whether the lines of a field are the end of a record, records, and the start of one.
 
-        A stray quote swallows whole records up to the start of the one with the next quote. Their
-        numbers and ids have the shape of this record's; prose does not.
+        That is what a stray quote swallows up to the next one. The numbers and ids of records have
+        the shape of this record's; prose does not.
         """
-        if len(row) != len(self._form.columns):
+        width = len(self._form.columns)
+        if len(row) != width:
             return False
-        _, *lines = re.split("\r\n|\r|\n", row[column])
-        parts = [*rows_of(lines, self._form, "none", strict=False)]
-        if len(parts) != len(lines):  # one of them is empty
-            return False
-        expected = [_shape(cell) for cell in row]
-        compared = 0
-        for part, width in zip(parts, [len(row)] * (len(parts) - 1) + [column + 1], strict=True):
-            if len(part) != width:
-                return False
-            for place, cell in enumerate(part):
-                if place != column and "0" in expected[place]:
-                    compared += 1
-                    if _shape(cell) != expected[place]:
-                        return False
-        return compared > 0
+        lines = re.split("\r\n|\r|\n", row[column])
+        expected = [_shape(cell) if at != column else "" for at, cell in enumerate(row)]
+        spans = [(column, width), *[(0, width)] * (len(lines) - 2), (0, column + 1)]
+        alike = [
+            _is_like(cells, expected[start:end])
+            for (start, end), cells in zip(
+                spans, rows_of(lines, self._form, "none", strict=False), strict=False
+            )
+        ]
+        seen = [one for one in alike if one is not None]
+        return any(seen) and sum(seen) >= _LEAST_SHARE * len(seen)
 
     def _named(self, column: int) -> str:
         names = self._form.columns
@@ -262,10 +260,17 @@ def _lines_of(cell: str) -> int:
     return len(re.findall("\r\n|\r|\n", cell)) if "\n" in cell or "\r" in cell else 0
 
 
+def _is_like(cells: Sequence[str], expected: Sequence[str]) -> bool | None:
+    """Whether the numbers and ids among some cells have the expected shapes; None if none has."""
+    if len(cells) != len(expected):
+        return False
+    shapes = [(_shape(cell), shape) for cell, shape in zip(cells, expected, strict=True)]
+    compared = [found == shape for found, shape in shapes if found and "0" in shape]
+    return all(compared) if compared else None
+
+
 def _shape(cell: str) -> str:
-    """The cell with one `0` for each run of digits and one `a` for each of letters; "" if long."""
+    """The cell with one `0` for each number and one `a` for each run of letters; "" if long."""
     if len(cell) > _LONGEST_SHAPE:
         return ""
-    for pattern, sign in _SHAPES:
-        cell = pattern.sub(sign, cell)
-    return cell
+    return _LETTERS.sub("a", _NUMBERS.sub("0", cell))

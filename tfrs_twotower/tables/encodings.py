@@ -8,12 +8,15 @@ import codecs
 import re
 from typing import IO, NamedTuple
 
-from tfrs_twotower.tables.files import MalformedTable
+from tfrs_twotower.tables.files import DAMAGE, MalformedTable
 
 _HEAD_BYTES = 1 << 18
+_PIECE_BYTES = 1 << 12
+_LINE_END = re.compile(b"[\r\n]")
 _LONGEST_LINE = 1 << 24
 _LEAST_NUL_SHARE = 0.3
 _FEWEST_BROKEN_LINES = 2
+_LIKE_CHAOS = 0.02
 _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -27,7 +30,7 @@ _BINARY = (
     (b"PAR1", "a Parquet file", "Set `format: parquet`, or name it .parquet."),
     (b"SQLite format 3", "an SQLite database", "Export its tables as CSV."),
 )
-# What tables are found in besides Unicode; of encodings that decode alike the first is taken.
+# What tables are found in besides Unicode.
 _GUESSED = [
     *("cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "shift_jis", "gb18030"),
     *("euc_kr", "euc_jp", "big5", "koi8_r"),
@@ -62,12 +65,19 @@ class Head(NamedTuple):
 
 
 def read_head(stream: IO[bytes]) -> Head:
-    """Reads enough of a file to see its form."""
-    data = stream.read(_HEAD_BYTES)
-    if b"\n" not in data and b"\r" not in data:
-        data += stream.readline(_LONGEST_LINE)
-    more = stream.read(1)
-    return Head(data + more, not more)
+    """Reads enough of a file to see its form; less if it cannot be read further."""
+    data, piece = bytearray(), b""
+    read = getattr(stream, "read1", stream.read)  # what is there, before an error that follows
+    try:
+        while (piece := read(_PIECE_BYTES)) and len(data) < _HEAD_BYTES:
+            data += piece
+        if piece and not _LINE_END.search(data):
+            data += piece + stream.readline(_LONGEST_LINE)
+    except DAMAGE:
+        if not data:
+            raise
+        return Head(bytes(data), complete=False)
+    return Head(bytes(data), complete=not piece)
 
 
 class Encoding(NamedTuple):
@@ -101,7 +111,8 @@ def find_encoding(head: Head, declared: str | None, *, header: bool = True) -> E
         return Encoding(declared, certain=True)
     for place, name in ((1, "utf-16-le"), (0, "utf-16-be")):
         half = head.data[place::2]
-        if half.count(0) > _LEAST_NUL_SHARE * len(half):
+        has_line_end = any(end.encode(name) in head.data for end in "\r\n")
+        if has_line_end and half.count(0) > _LEAST_NUL_SHARE * len(half):
             return Encoding(name, certain=True)
     lines = re.split("\r\n|\r|\n", head.text("utf-8"))
     broken = tuple(at for at, line in enumerate(lines, 1) if UNDECODABLE in line)
@@ -116,9 +127,15 @@ def _guess(data: bytes) -> str:
     from charset_normalizer import from_bytes
 
     telling = b"\n".join(line for line in data.splitlines() if not line.isascii())
-    best = from_bytes(telling, cp_isolation=_GUESSED, threshold=0.6).best()
-    alike = ["cp1252"] if best is None else [best.encoding, *best.could_be_from_charset]
-    return next((name for name in _GUESSED if name in alike), alike[0])
+    found = from_bytes(telling, cp_isolation=_GUESSED, threshold=0.6)
+    best = found.best()
+    # Where the letters do not tell Western from Central European, the commoner one is likelier.
+    likely = [one for one in found if best and one.chaos <= best.chaos + _LIKE_CHAOS]
+    if best is None or any(
+        "cp1252" in (one.encoding, *one.could_be_from_charset) for one in likely
+    ):
+        return "cp1252"
+    return best.encoding
 
 
 def refuse_guess(encoding: Encoding, *, by_option: bool = True) -> None:

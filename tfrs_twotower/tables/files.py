@@ -25,10 +25,11 @@ _BZ2_BLOCK = b"1AY&SY"
 _LONGEST_MAGIC = 10
 COMPRESSIONS = (".gz", ".bz2", ".zst", ".zstd", ".xz")
 """Suffixes of compressed files; their first bytes decide how they are read."""
-_DAMAGE: tuple[type[Exception], ...] = (
+DAMAGE: tuple[type[Exception], ...] = (
     *(OSError, EOFError, ValueError),
     *(zlib.error, lzma.LZMAError),
 )
+"""What reading a file that is cut off or damaged raises."""
 Opener = Callable[[], AbstractContextManager[IO[bytes]]]
 """Opens one file from its start, decompressed."""
 
@@ -61,7 +62,7 @@ def unreadable_as_such(path: str, *more: type[Exception]) -> Iterator[None]:
         yield
     except UnreadableFile:
         raise
-    except (*_DAMAGE, *more) as cause:
+    except (*DAMAGE, *more) as cause:
         raise UnreadableFile(f"{path}: cannot be read to its end: {cause}") from cause
 
 

@@ -26,7 +26,7 @@ _DELIMITERS = (",", ";", "\t", "|", "::", BLANKS)
 _HEAD_ROWS = 1000
 _LEAST_SHARE = 0.9
 _FEWEST_BLANK_SEPARATED = 3
-_TIME = re.compile(r"[12]\d{9}(\d{3}|\d{6})?")
+_TIME = re.compile(r"([6-9]\d{8}|[1-4]\d{9})(\d{3}|\d{6})?")
 _TREC = ("query_id", "iteration", "candidate_id", "relevance")
 _VALUE = re.compile(r"[+-]?\d[\d.,:TZ+ -]*")
 _LINE = re.compile("[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+$")  # as universal line ends cut them
@@ -120,16 +120,15 @@ def _with_delimiter(form: TextForm, lines: Sequence[str]) -> TextForm:
     share, width = fit(form.delimiter)
     if (width > 1 and share >= 0.5) or not width:
         return form
-    fits: list[tuple[int, bool, str]] = []
+    fits: list[tuple[int, str]] = []
     for delimiter in _DELIMITERS:
-        if delimiter == form.delimiter:
-            continue
         share, width = fit(delimiter)
-        least = 1.0 if delimiter == BLANKS else _LEAST_SHARE
-        fewest = _FEWEST_BLANK_SEPARATED if delimiter == BLANKS else 2
-        if share >= least and width >= fewest and not any(b for _, b, _ in fits):
-            fits.append((width, delimiter == BLANKS, delimiter))
-    return replace(form, delimiter=max(fits)[2]) if fits else form
+        if delimiter == BLANKS:  # which prose has as well
+            taken = not fits and share == 1.0 and width >= _FEWEST_BLANK_SEPARATED
+        else:
+            taken = delimiter != form.delimiter and share >= _LEAST_SHARE and width > 1
+        fits += [(width, delimiter)] if taken else []
+    return replace(form, delimiter=max(fits)[1]) if fits else form
 
 
 def _blank_after(form: TextForm, lines: Sequence[str]) -> bool:

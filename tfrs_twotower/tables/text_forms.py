@@ -5,7 +5,6 @@ one; the rest of the form shows in the first lines (`sniffing`).
 """
 
 import csv
-import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -176,15 +175,19 @@ def _misfits(form: TextForm, quoting: Quoting, lines: Sequence[str], complete: b
 def _looks_quoted(form: TextForm, lines: Sequence[str]) -> bool:
     """Whether quotes around whole fields are quoting where they might be text as well.
 
-    They are if a quote inside is written twice, or if a column has them all along.
+    They are if a quote inside is written twice, or if the header or a column has them all along.
     """
-    quote = form.quote
-    rows = [
-        row for row in rows_of(lines, form, "none", strict=False) if len(row) == len(form.columns)
-    ]
-    for column in itertools.zip_longest(*rows, fillvalue=""):
-        filled = [cell for cell in column if cell]
-        wrapped = [cell for cell in filled if len(cell) > 1 and cell[0] == cell[-1] == quote]
-        if any(quote * 2 in cell[1:-1] for cell in wrapped) or len(wrapped) == len(filled) > 0:
-            return True
-    return False
+    plain = rows_of(lines, form, "none", strict=False)
+    rows = [row for row in plain if len(row) == len(form.columns)]
+
+    def is_wrapped(cell: str) -> bool:
+        return len(cell) > 1 and cell[0] == cell[-1] == form.quote
+
+    if any(is_wrapped(cell) and form.quote * 2 in cell[1:-1] for row in rows for cell in row):
+        return True
+    if form.has_header and all(map(is_wrapped, rows[0] if rows else [""])):
+        return True
+    columns = (
+        [cell for cell in column if cell] for column in zip(*rows[form.has_header :], strict=True)
+    )
+    return any(len(filled) > 1 and all(map(is_wrapped, filled)) for filled in columns)
