@@ -263,7 +263,7 @@ def _read_columns(
     """The columns of a file, whether it has a record, and whether these are surely all columns."""
     open_file = table_files.opener_of(path)
     if form.text is not None:
-        rows = delimited.read_delimited(path, open_file, form.text, (), delimited.FileNotes())
+        rows = table_files.read_table_file(path, file_format, (), form)
         return list(form.text.columns), next(rows, None) is not None, True
     names: dict[str, None] = {}
     has_records = False

@@ -20,21 +20,21 @@ def opener(content):
     return open_content
 
 
-def read_text(content, delimiter=",", **declared):
+def read_text(content, default=",", **declared):
     """The form, the records and the sentences of a delimited file."""
     content = content.encode() if isinstance(content, str) else content
     with opener(content)() as stream:
         head = read_head(stream)
-    form = find_form(head, delimiter, Declared(**declared))
+    form = find_form(head, default, Declared(**declared))
     refuse_guess(form.encoding)
     notes = FileNotes()
     records = list(read_delimited("t.csv", opener(content), form, form.columns, notes))
     return form, records, notes.said()
 
 
-def rows_of(content, delimiter=",", **declared):
+def rows_of(content, default=",", **declared):
     """Header and rows of a file without bad records."""
-    form, records, _ = read_text(content, delimiter, **declared)
+    form, records, _ = read_text(content, default, **declared)
     assert [reason for _, _, reason in records if reason] == []
     return [list(form.columns)] + [list(values) for _, values, _ in records]
 

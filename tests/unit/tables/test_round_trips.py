@@ -16,14 +16,17 @@ import pyarrow as pa
 import pytest
 
 from tests.unit.tables.reading import read_text, rows_of
+from tfrs_twotower.tables.files import MalformedTable
 
 PIECES = [
     *("word", "Käse", "日本", "😀", "7", "x y", " ", '"', '""', "'", ",", ";", "|", "\t", "::"),
     *("\n", "\r\n", "\r", "a,b", '"q"', "#", "\u2028", "\x85", "\x1c"),
 ]
 ENDS = ["\n", "\r\n", "\r"]
-PACKERS = [lambda data: data, gzip.compress, bz2.compress, lzma.compress] + [
-    lambda data: bytes(pa.compress(data, "zstd", asbytes=True))
+"""Python's csv quotes a cell only for the signs of its own line end: others must not be in it."""
+PACKERS = [
+    *(lambda data: data, gzip.compress, bz2.compress, lzma.compress),
+    lambda data: bytes(pa.compress(data, "zstd", asbytes=True)),
 ]
 ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"]
 
@@ -42,14 +45,15 @@ def random_table(dice, pieces=PIECES, width=None):
 @pytest.mark.parametrize("seed", range(60))
 def test_what_csv_writes(seed):
     dice = random.Random(seed)
-    table = random_table(dice)
+    end = dice.choice(ENDS)
+    table = random_table(
+        dice, [piece for piece in PIECES if piece not in ENDS or {*piece} & {*end}]
+    )
     default = dice.choice(",\t")
     delimiter = dice.choice([default, default, ",", ";", "\t", "|"])
     quoting = dice.choice([csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC])
     text = io.StringIO()
-    writer = csv.writer(
-        text, delimiter=delimiter, quoting=quoting, lineterminator=dice.choice(ENDS)
-    )
+    writer = csv.writer(text, delimiter=delimiter, quoting=quoting, lineterminator=end)
     writer.writerows(table)
     content = dice.choice(PACKERS)(text.getvalue().encode(dice.choice(ENCODINGS)))
     declared = {} if dice.random() < 0.5 else {"delimiter": delimiter, "quote": '"'}
@@ -59,17 +63,17 @@ def test_what_csv_writes(seed):
 @pytest.mark.parametrize("seed", range(20))
 def test_what_pandas_writes(tmp_path, seed):
     dice = random.Random(1000 + seed)
-    # pandas writes an empty cell and a missing one alike, and both line ends of a cell as they are.
-    header, *rows = table = random_table(dice)
+    header, *rows = table = random_table(dice, [piece for piece in PIECES if piece != "\r"])
     suffix, packed = dice.choice([(".csv", None), (".gz", "gzip"), (".bz2", "bz2"), (".xz", "xz")])
     path = tmp_path / f"t{suffix}"
     default = dice.choice(",\t")
     pd.DataFrame(rows, columns=header).to_csv(
         path,
         index=False,
+        lineterminator="\n",
         sep=dice.choice([default, ";"]),
         compression=packed,
-        encoding=dice.choice(["utf-8", "utf-8-sig", "utf-16"]),
+        encoding=dice.choice(["utf-8", "utf-8-sig", "utf-16" if packed is None else "utf-8"]),
         quoting=dice.choice([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
     )
     assert rows_of(path.read_bytes(), default) == table
@@ -101,8 +105,8 @@ def test_a_file_cut_anywhere_is_read_to_the_cut_or_refused(seed):
     for cut in dice.sample(range(30, len(whole)), k=min(40, len(whole) - 30)):
         try:
             _, records, _ = read_text(whole[:cut])
-        except Exception as refused:
-            assert "not closed before the file ends" in str(refused)
+        except MalformedTable:  # inside quotes
+            assert whole[:cut].count('"') % 2 or whole[cut] == '"'
             continue
         read = [list(values) for _, values, reason in records if not reason]
         assert read[:-1] == table[1 : len(read)]
