@@ -28,6 +28,7 @@ _LEAST_SHARE = 0.9
 _FEWEST_BLANK_SEPARATED = 3
 _TIME = re.compile(r"([6-9]\d{8}|[1-4]\d{9})(\d{3}|\d{6})?")
 _TREC = ("query_id", "iteration", "candidate_id", "relevance")
+_EVENT = ("query_id", "candidate_id", "rating")
 _VALUE = re.compile(r"[+-]?\d[\d.,:TZ+ -]*")
 _LINE = re.compile("[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+$")  # as universal line ends cut them
 
@@ -168,11 +169,11 @@ def _invented(rows: Sequence[Sequence[str]]) -> tuple[str, ...]:
         return ()
     if len(first) == len(_TREC) and all(row[1] in ("0", "Q0") for row in rest):
         return _TREC
-    names: list[str] = []
-    for number, column in enumerate(columns, start=1):
-        is_time = _share(column, _TIME) >= _LEAST_SHARE and "timestamp" not in names
-        names.append("timestamp" if is_time else f"column_{number}")
-    return tuple(names)
+    times = [_share(column, _TIME) >= _LEAST_SHARE for column in columns]
+    if sum(times) != 1 or not len(_EVENT) <= len(first) <= len(_EVENT) + 1:
+        return ("id", *(f"column_{number}" for number in range(2, len(first) + 1)))
+    names = iter(_EVENT)
+    return tuple("timestamp" if is_time else next(names) for is_time in times)
 
 
 def _share(cells: Sequence[str], pattern: re.Pattern[str]) -> float:

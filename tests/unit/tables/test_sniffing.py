@@ -85,9 +85,10 @@ def test_a_header_that_names_a_column_twice():
 
 def test_a_first_line_that_is_a_record():
     form, _, _ = read_text("7,31,5,881250949\n8,32,5,1700000001\n")
-    assert form.invented == ("column_1", "column_2", "column_3", "timestamp")
+    assert form.invented == ("query_id", "candidate_id", "rating", "timestamp")
     form, _, _ = read_text("q1 0 d1 1\nq2 0 d1 0\n")
     assert form.invented == ("query_id", "iteration", "candidate_id", "relevance")
+    assert read_text("7::Tea\n8::Cup\n")[0].invented == ("id", "column_2")
     assert read_text("id,2019,2020\n1,5,6\n2,7,8\n")[0].invented == ()
     assert read_text("id,name\n1,x\n")[0].invented == ()
 
