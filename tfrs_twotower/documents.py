@@ -39,6 +39,11 @@ class Document(BaseModel):
         return data
 
 
+def resolve_path(root: Path, path: str) -> Path:
+    """A path as a document names it: relative ones start at `root`, `~` is the home directory."""
+    return root / Path(path).expanduser()
+
+
 class _StrictLoader(yaml.SafeLoader):
     """YAML's safe loader, which also refuses a mapping that gives a key twice."""
 

@@ -1,5 +1,6 @@
 """The command `twotower`: its subcommands, and errors as one line and an exit code."""
 
+import io
 import os
 import sys
 import traceback
@@ -53,7 +54,8 @@ for _commands in (start_commands, run_commands, bundle_commands, endpoint_comman
 
 def main() -> None:
     """Runs the command line and exits."""
-    arguments, debug = _take_debug(sys.argv[1:])
+    _write_any_text()
+    arguments, debug = _take_debug([_with_home(argument) for argument in sys.argv[1:]])
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         app(args=arguments, prog_name="twotower")
@@ -70,6 +72,21 @@ def main() -> None:
         if end.code == EXIT_INTERRUPTED:  # typer caught the KeyboardInterrupt
             _print_interruption()
         raise
+
+
+def _write_any_text() -> None:
+    """Lets a terminal that cannot show a character show another one instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace" if stream is sys.stdout else "backslashreplace")
+
+
+def _with_home(argument: str) -> str:
+    """An argument whose `~/` the shell left as it is, as in `--workdir=~/build`, expanded."""
+    option, equals, value = argument.partition("=")
+    if option.startswith("--") and equals and value.startswith("~/"):
+        return f"{option}={os.path.expanduser(value)}"
+    return os.path.expanduser(argument) if argument.startswith("~/") else argument
 
 
 def _print_interruption() -> None:

@@ -5,7 +5,13 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.arguments import JSON_OPTION, SHARDED_BUNDLE_ARGUMENT, output_console, print_json
+from pipelines.cli.arguments import (
+    JSON_OPTION,
+    SHARDED_BUNDLE_ARGUMENT,
+    output_console,
+    print_json,
+    typed_texts,
+)
 
 _Bundle = Annotated[
     Path,
@@ -68,12 +74,14 @@ def query(
     from serving.bundle.query import ask
 
     features: dict[str, str] = {}
-    for value in values or ():
+    for value in typed_texts(values, "--set"):
         name, equals, content = value.partition("=")
         if not equals:
             raise typer.BadParameter(f"'{value}': expected feature=value", param_hint="--set")
         features[name] = content
-    response = ask(load_bundle(bundle), features, k, exclude or (), allow or (), deny or ())
+    excluded = [one.strip() for one in typed_texts(exclude, "--exclude")]
+    restricts = typed_texts(allow, "--allow"), typed_texts(deny, "--deny")
+    response = ask(load_bundle(bundle), features, k, excluded, *restricts)
     if json_output:
         fields = asdict(response)
         print_json({key: fields[key] for key in ("candidate_ids", "scores", "model_version")})

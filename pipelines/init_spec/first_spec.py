@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from pipelines.init_spec import feature_choices, profiles, spec_draft
+from pipelines.init_spec import feature_choices, profiles, samples, spec_draft
 from pipelines.init_spec.roles import smallest_positive
 from tfrs_twotower.config import load_run_config
 from tfrs_twotower.errors import ConfigError
@@ -52,7 +52,7 @@ def _interactions(draft: spec_draft.SpecDraft) -> Iterable[str]:
     roles, sample = draft.roles, draft.interactions
     size = f"{sample.num_records:,} records" if sample.complete else "more than the sample"
     yield f"interactions:  # {size}"
-    yield f"  path: {scalar(str(sample.path.resolve()))}"
+    yield from _files(sample)
     yield f"  query_id: {scalar(draft.query_id.column)}{_shared(draft.query_id.shared)}"
     yield f"  candidate_id: {scalar(draft.candidate_id.column)}{_shared(draft.candidate_id.shared)}"
     if roles.timestamp:
@@ -68,6 +68,14 @@ def _interactions(draft: spec_draft.SpecDraft) -> Iterable[str]:
             yield f"  # not used: {scalar(column)}"
 
 
+def _files(sample: samples.Sample) -> Iterable[str]:
+    """Where a table is and, where it is not what the suffix promises, how it is written."""
+    yield f"  path: {scalar(str(sample.path.expanduser().absolute()))}"
+    for option, value in sample.options.items():
+        reason = sample.reasons.get(option, "as the first lines show")
+        yield f"  {option}: {scalar(value)}  # {reason}"
+
+
 def _shared(share: float) -> str:
     return f"  # {share:.0%} of the sampled ids are in the sample of the table" if share else ""
 
@@ -75,14 +83,14 @@ def _shared(share: float) -> str:
 def _entities(draft: spec_draft.SpecDraft) -> Iterable[str]:
     if draft.queries is not None and draft.query_id.entity_column is not None:
         yield "queries:"
-        yield f"  path: {scalar(str(draft.queries.path.resolve()))}"
+        yield from _files(draft.queries)
         yield f"  id: {scalar(draft.query_id.entity_column)}"
         if draft.query_title:
             yield f"  title: {scalar(draft.query_title)}  # shown to people"
         if draft.query_split:
             yield f"  split: {scalar(draft.query_split)}"
     yield "candidates:"
-    yield f"  path: {scalar(str(draft.candidates.path.resolve()))}"
+    yield from _files(draft.candidates)
     yield f"  id: {scalar(draft.candidate_id.entity_column)}"
     if draft.candidate_title:
         yield f"  title: {scalar(draft.candidate_title)}  # shown to people"

@@ -19,6 +19,7 @@ from pipelines.transforms import (
 from tfrs_twotower.artifacts import Manifest, commit, fingerprint, sha256_file, staging_directory
 from tfrs_twotower.artifacts.layout import QUARANTINE, STATISTICS, VOCABULARIES
 from tfrs_twotower.config.stage_configs import FEW_BAD_RECORDS
+from tfrs_twotower.documents import resolve_path
 from tfrs_twotower.errors import DataError
 from tfrs_twotower.features.wordpiece_list import learn_wordpieces, read_wordpieces
 from tfrs_twotower.specs import FeatureSpec, TemporalSplit
@@ -50,6 +51,9 @@ def run(context: StageContext) -> Manifest:
         splits.given_cutoffs(context.spec.split)
     given = _given_wordpieces(context)
     sources = find_sources(context)
+    for source in sources.values():
+        for sentence in source.said():
+            context.reporter.message(sentence)
     destination = context.layout.preprocessed
     staging = staging_directory(destination)
     job = preprocessing.Preprocess(context.spec, context.config.preprocess, sources, str(staging))
@@ -89,21 +93,25 @@ def find_sources(context: StageContext) -> dict[str, table_sources.Source]:
         DataError: see `find_source`.
     """
     spec = context.spec
-    tables: dict[str, tuple[Any, list[str]]] = {
-        "interactions": (spec.interactions, records.interaction_columns(spec.interactions)),
-        "candidates": (
-            spec.candidates,
-            records.entity_columns(spec.candidates, spec.candidate.features, "candidate"),
-        ),
-    }
-    if spec.queries is not None:
-        tables["queries"] = (
-            spec.queries,
-            records.entity_columns(spec.queries, spec.query.features, "query"),
+    events, corpus, queries = spec.interactions, spec.candidates, spec.queries
+    tables: dict[str, tuple[Any, list[str], list[str]]] = {
+        "interactions": (
+            events,
+            records.interaction_columns(events),
+            records.number_columns(events),
         )
+    }
+    for name, table, features in (
+        ("candidates", corpus, spec.candidate.features),
+        ("queries", queries, spec.query.features),
+    ):
+        if table is not None:
+            side = "candidate" if name == "candidates" else "query"
+            columns = records.entity_columns(table, features, side)
+            tables[name] = (table, columns, records.number_columns(table, features))
     return {
-        table: table_sources.find_source(table, described, columns, context.data_root)
-        for table, (described, columns) in tables.items()
+        name: table_sources.find_source(name, table, columns, context.data_root, numbers)
+        for name, (table, columns, numbers) in tables.items()
     }
 
 
@@ -118,7 +126,7 @@ def _fingerprint(context: StageContext, sources: Mapping[str, table_sources.Sour
 
 def _vocabulary_files(spec: FeatureSpec, context: StageContext) -> dict[str, Path]:
     return {
-        name: context.data_root / feature.vocabulary_file
+        name: resolve_path(context.data_root, feature.vocabulary_file)
         for name, feature in vocabularies.text_vocabularies(spec).items()
         if feature.vocabulary_file is not None
     }
@@ -180,6 +188,8 @@ def _report(
     sources: Mapping[str, table_sources.Source],
 ) -> None:
     for table, reasons in summary.reasons_in_words(sources).items():
+        for sentence in summary.said(table):
+            context.reporter.message(f"{table}: {sentence}")
         if reasons:
             context.reporter.message(
                 f"{table}: left out {summary.num_bad(table):,} of "

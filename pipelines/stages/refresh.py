@@ -10,12 +10,15 @@ from pipelines.stages.export import describe
 from pipelines.transforms import corpus, records, table_sources
 from serving.bundle import refresh_files, versions
 from serving.refresh.refresh import RefreshedBundle, RefreshRequest, refresh_bundles
+from tfrs_twotower import specs
 from tfrs_twotower.config import PreprocessConfig
 from tfrs_twotower.config.stage_configs import FEW_BAD_RECORDS
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.data.loading import parse_corpus
 from tfrs_twotower.errors import DataError
 from tfrs_twotower.specs import FeatureSpec
+from tfrs_twotower.specs.tables import format_of_name
+from tfrs_twotower.tables.line_lists import read_ids
 from tfrs_twotower.towers.storage import load_spec_of
 
 _MAX_SHOWN = 3
@@ -48,7 +51,7 @@ def run(
     spec = load_spec_of(refresh_files.RefreshFiles.of(version_dir).towers_dir)[0]
     request = RefreshRequest(
         _no_candidates() if candidates is None else _read_candidates(candidates, spec, reporter),
-        [] if withdraw is None else _read_ids(withdraw),
+        [] if withdraw is None else read_ids(str(withdraw)),
         replace,
     )
     reporter.message(
@@ -74,19 +77,22 @@ def run(
 
 
 def _read_candidates(path: Path, spec: FeatureSpec, reporter: Reporter) -> Corpus:
-    if not path.is_file():
+    if not path.exists() and "*" not in path.name:
         raise DataError(
             f"{path}: there is no such file. Expected a table with the columns of the feature "
             f"spec's candidates, as {spec.candidates.path} has them."
         )
-    table_spec = spec.candidates.model_copy(update={"path": str(path), "format": None})
-    try:
-        table_spec.file_format  # noqa: B018  (raises if the suffix names no format)
-    except ValueError:
-        table_spec = table_spec.model_copy(update={"format": spec.candidates.file_format})
-    columns = records.entity_columns(spec.candidates, spec.candidate.features, "candidate")
-    source = table_sources.find_source("candidates", table_spec, columns, Path())
+    given, features = spec.candidates, spec.candidate.features
+    table_spec = given.model_copy(update={"path": str(path), "format": given.file_format})
+    named = format_of_name(str(path))
+    if named not in (None, given.file_format):  # what the spec says is about another format
+        table_spec = specs.EntityTable(path=str(path), format=named, id=given.id)
+    columns = records.entity_columns(given, features, "candidate")
+    numbers = records.number_columns(given, features)
+    source = table_sources.find_source("candidates", table_spec, columns, Path(), numbers)
     table = corpus.read_candidate_table(source, spec)
+    for sentence in [*source.said(), *(f"candidates: {said}" for said in table.said)]:
+        reporter.message(sentence)
     _check_bad(table.bad, len(table.examples), reporter)
     return parse_corpus(tf.data.Dataset.from_tensor_slices(table.examples), spec, path)
 
@@ -106,16 +112,6 @@ def _check_bad(bad: list[str], num_good: int, reporter: Reporter) -> None:
             f"{problem}. Allowed are {limit:.0%} or {FEW_BAD_RECORDS} records. Correct the table."
         )
     reporter.message(f"{problem}; they are left out")
-
-
-def _read_ids(path: Path) -> list[str]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as cause:
-        raise DataError(
-            f"{path}: cannot be read as UTF-8 text with a candidate id on each line: {cause}."
-        ) from cause
-    return sorted({line for line in lines if line})
 
 
 def _no_candidates() -> Corpus:

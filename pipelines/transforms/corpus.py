@@ -11,13 +11,12 @@ from pipelines.transforms import (
     reading,
     records,
     sharded_output,
-    table_files,
     table_sources,
 )
 from pipelines.transforms.cells import BadCell
 from tfrs_twotower.artifacts import shard_of
-from tfrs_twotower.errors import DataError
 from tfrs_twotower.specs import FeatureSpec
+from tfrs_twotower.tables.delimited import FileNotes
 
 EVENTS = "events"
 CANDIDATES = "candidates"
@@ -174,6 +173,8 @@ class CandidateTable(NamedTuple):
     """A serialized `tf.train.Example` for each candidate, as preprocessing writes it."""
     bad: list[str]
     """Position and reason of each record that cannot be used."""
+    said: list[str]
+    """Sentences about the files."""
 
 
 def read_candidate_table(source: table_sources.Source, spec: FeatureSpec) -> CandidateTable:
@@ -190,25 +191,19 @@ def read_candidate_table(source: table_sources.Source, spec: FeatureSpec) -> Can
     parse = records.EntityParser(spec.candidates, features, "candidate")
     examples: dict[str, bytes] = {}
     bad: list[str] = []
-    for file_number, path in enumerate(source.files):
-        try:
-            for number, cells, reason in table_files.read_table_file(
-                path, source.file_format, source.columns
-            ):
-                position = table_files.position_of(file_number, number)
-                try:
-                    if cells is None:
-                        raise BadCell(reason)
-                    entity = parse(position, cells)
-                    if entity.entity_id in examples:
-                        raise BadCell("duplicate candidate id")
-                except BadCell as cause:
-                    bad.append(f"{source.describe(position)}: {cause.reason}")
-                else:
-                    examples[entity.entity_id] = candidate_example(entity, spec)
-        except table_files.UnreadableFile as cause:
-            raise DataError(
-                f"candidates: {cause}. Check the file: it may have been cut off while it was "
-                "written or copied."
-            ) from cause
-    return CandidateTable(list(examples.values()), bad)
+    said: list[str] = []
+    for file_number in range(len(source.files)):
+        notes = FileNotes()
+        for position, cells, reason in source.records(file_number, notes):
+            try:
+                if cells is None:
+                    raise BadCell(reason)
+                entity = parse(position, cells)
+                if entity.entity_id in examples:
+                    raise BadCell("duplicate candidate id")
+            except BadCell as cause:
+                bad.append(f"{source.describe(position)}: {cause.reason}")
+            else:
+                examples[entity.entity_id] = candidate_example(entity, spec)
+        said.extend(notes.said())
+    return CandidateTable(list(examples.values()), bad, said)

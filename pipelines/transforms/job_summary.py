@@ -62,6 +62,11 @@ class JobSummary:
                 reasons[table].append(f"{reason}, {times} ({such_as}{examples})")
         return reasons
 
+    def said(self, table: str) -> list[str]:
+        """Sentences about the files of a table, sorted."""
+        mark = reading.said_of(table)
+        return sorted(name.removeprefix(mark) for name in self.counts if name.startswith(mark))
+
     def events(self) -> dict[str, int]:
         """Number of events of each split."""
         return {name: self._window(split)[0] for split, name in enumerate(SPLITS)}

@@ -8,10 +8,10 @@ from typing import Any
 import apache_beam as beam
 from apache_beam import pvalue
 
-from pipelines.transforms import beam_job, table_files, table_sources
+from pipelines.transforms import beam_job, table_sources
 from pipelines.transforms.cells import BadCell
 from tfrs_twotower.artifacts import shard_of
-from tfrs_twotower.errors import DataError
+from tfrs_twotower.tables.delimited import FileNotes
 
 STAGE = "preprocess"
 _NUM_EXAMPLES = 3
@@ -26,6 +26,11 @@ RECORDS, BAD, COUNTS = "records", "bad", "counts"
 """Tags of outputs: good records, bad records, and `(name, number)` pairs that are added up."""
 Parser = Callable[[int, Sequence[Any]], tuple[Any, ...]]
 """Turns a position and the cells of a record into a named tuple; raises `BadCell`."""
+
+
+def said_of(table: str) -> str:
+    """What the names of those counts begin with that are sentences about a table's files."""
+    return f"said_{table}: "
 
 
 class ReadTable(beam.PTransform):
@@ -58,32 +63,25 @@ class _ReadFile(beam.DoFn):
 
     def process(self, file_number: int) -> Iterable[Any]:
         source, parse = self._source, self._parse
-        path = source.files[file_number]
         number_read = unreported = 0
-        try:
-            for number, cells, reason in table_files.read_table_file(
-                path, source.file_format, source.columns
-            ):
-                number_read += 1
-                unreported += 1
-                if unreported == _REPORT_EVERY:
-                    beam_job.count_records(unreported)
-                    unreported = 0
-                position = table_files.position_of(file_number, number)
-                if cells is None:
-                    yield _bad(source, position, "", reason)
-                    continue
-                try:
-                    yield tuple(parse(position, cells))
-                except BadCell as bad:
-                    yield _bad(source, position, _key(cells), bad.reason, bad.value)
-        except table_files.UnreadableFile as cause:
-            raise DataError(
-                f"{source.table}: {cause}, after {number_read} records. Check the file: it may "
-                "have been cut off while it was written or copied."
-            ) from cause
+        notes = FileNotes()
+        for position, cells, reason in source.records(file_number, notes):
+            number_read += 1
+            unreported += 1
+            if unreported == _REPORT_EVERY:
+                beam_job.count_records(unreported)
+                unreported = 0
+            if cells is None:
+                yield _bad(source, position, "", reason)
+                continue
+            try:
+                yield tuple(parse(position, cells))
+            except BadCell as bad:
+                yield _bad(source, position, _key(cells), bad.reason, bad.value)
         beam_job.count_records(unreported)
         yield pvalue.TaggedOutput(COUNTS, (f"read_{source.table}", number_read))
+        for sentence in notes.said():
+            yield pvalue.TaggedOutput(COUNTS, (f"{said_of(source.table)}{sentence}", 1))
 
 
 def _bad(

@@ -66,6 +66,20 @@ def entity_columns(
     return [c for c in (table.id, table.title, table.split, *sources) if c is not None]
 
 
+def number_columns(
+    table: specs.InteractionTable | specs.EntityTable, features: Sequence[specs.Feature] = ()
+) -> list[str]:
+    """The columns of a table that hold numbers, which may be written with a decimal comma."""
+    named: list[str | None] = [
+        feature.source for feature in features if isinstance(feature, specs.NumericFeature)
+    ]
+    if isinstance(table, specs.InteractionTable):
+        time = table.timestamp
+        named += [table.label, table.weight]
+        named += [time.column] if time is not None and time.unit != "iso" else []
+    return [column for column in named if column is not None]
+
+
 def from_event(feature: specs.Feature) -> bool:
     """Whether a query feature is computed from events and not read from the queries table."""
     return isinstance(feature, specs.HistoryFeature) or (

@@ -8,7 +8,7 @@ import yaml
 from pydantic import Field, NonNegativeInt
 
 from tfrs_twotower.config import model_config, pre_ranking_config, stage_configs, training_config
-from tfrs_twotower.documents import Document, load_yaml, parse
+from tfrs_twotower.documents import Document, load_yaml, parse, resolve_path
 from tfrs_twotower.errors import ConfigError
 
 DATA_VARIABLE = "TWOTOWER_DATA"
@@ -81,14 +81,14 @@ def pre_ranking_of(config: RunConfig) -> pre_ranking_config.PreRankingConfig:
 
 def spec_path(config: RunConfig, config_path: Path) -> Path:
     """The feature spec's path: `spec`, relative to the run config's directory."""
-    return (config_path.parent / config.spec).resolve()
+    return resolve_path(config_path.parent, config.spec).resolve()
 
 
 def data_root(config: RunConfig, config_path: Path) -> Path:
     """Directory where the spec's relative paths start."""
     if config.data_root is not None:
-        return (config_path.parent / config.data_root).resolve()
-    return Path(os.environ.get(DATA_VARIABLE) or "data").resolve()
+        return resolve_path(config_path.parent, config.data_root).resolve()
+    return resolve_path(Path(), os.environ.get(DATA_VARIABLE) or "data").resolve()
 
 
 def apply_override(data: dict[str, Any], override: str) -> None:

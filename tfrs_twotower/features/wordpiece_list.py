@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tfrs_twotower.errors import FeatureSpecError
+from tfrs_twotower.tables.line_lists import read_pieces
 
 PADDING_PIECE = "[PAD]"
 UNKNOWN_PIECE = "[UNK]"
@@ -87,7 +88,7 @@ def read_wordpieces(path: Path) -> list[str]:
             lists a piece twice.
     """
     try:
-        pieces = path.read_text(encoding="utf-8").splitlines()
+        pieces = read_pieces(path)
     except (OSError, UnicodeDecodeError) as cause:
         raise FeatureSpecError(
             f"{path}: cannot be read: {cause}. Check vocabulary_file in the feature spec."

@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 
 from tfrs_twotower.errors import FeatureSpecError
 from tfrs_twotower.layers.bert import BertShape
+from tfrs_twotower.tables.line_lists import read_pieces
 
 WEIGHTS_NAME = "model.safetensors"
 VOCABULARY_NAME = "vocab.txt"
@@ -50,12 +51,11 @@ def read_vocabulary(directory: Path) -> list[str]:
     """
     path = directory / VOCABULARY_NAME
     try:
-        text = path.read_bytes().decode("utf-8")
+        return read_pieces(path)
     except (OSError, ValueError) as cause:
         raise FeatureSpecError(
             f"{path}: cannot be read: {cause}. A checkpoint needs its WordPiece list, one a line."
         ) from cause
-    return text.replace("\r\n", "\n").removesuffix("\n").split("\n")
 
 
 def read_bert(directory: Path) -> tuple[BertShape, dict[str, npt.NDArray[np.float32]]]:

@@ -7,6 +7,7 @@ from typing_extensions import assert_never
 
 from tfrs_twotower.config import DatConfig, IntTowerConfig, ModelConfig, PlainTowerConfig
 from tfrs_twotower.data.assets import Assets
+from tfrs_twotower.documents import resolve_path
 from tfrs_twotower.errors import FeatureSpecError
 from tfrs_twotower.features import lookup, tower_inputs, wordpiece
 from tfrs_twotower.layers import bert, seeded
@@ -115,7 +116,7 @@ def _word_pieces(
         if isinstance(feature, TextFeature) and feature.vocabulary_name not in pieces:
             name = feature.vocabulary_name
             if feature.checkpoint is not None and name not in assets.vocabularies:
-                assets.vocabularies[name] = read_vocabulary(root / feature.checkpoint)
+                assets.vocabularies[name] = read_vocabulary(resolve_path(root, feature.checkpoint))
             pieces[name] = wordpiece.WordPiece(
                 assets.vocabulary(name), name, lower_case=feature.lower_case
             )
@@ -140,13 +141,15 @@ def _pretrained(
         if shapes is not None:
             encoders[checkpoint] = bert.BertEncoder(maker, shapes[checkpoint])
         else:
-            shape, tensors = read_bert(root / checkpoint)
+            directory = resolve_path(root, checkpoint)
+            shape, tensors = read_bert(directory)
             encoders[checkpoint] = bert.BertEncoder(maker, shape)
             try:
                 encoders[checkpoint].assign(tensors)
             except (KeyError, ValueError) as cause:
                 raise FeatureSpecError(
-                    f"{root / checkpoint}: the tensors are not those of a BERT encoder: {cause}. "
+                    f"{directory}: the tensors are not those of a BERT encoder: "
+                    f"{cause}. "
                     "Give checkpoint: the directory of another one."
                 ) from cause
         _check_length(feature, encoders[checkpoint].shape)

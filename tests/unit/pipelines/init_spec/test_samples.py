@@ -41,12 +41,12 @@ def test_json_lines_with_gaps(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("t.xlsx", b"x", r"found suffix '\.xlsx', allowed: \.csv"),
+        ("t.xlsx", b"x", "found a suffix that names no format, and text with one column"),
+        ("t.xlsx", b"PK\x03\x04", r"t\.xlsx: it is a zip archive, such as an Excel workbook"),
         ("t.csv", b"", "found no records"),
-        ("t.csv", b"a;b\n1;2\n", r"found one column, 'a;b'\. Fields must be separated by commas"),
-        ("t.csv", b"a,b\n\xff,1\n", "cannot be read as .csv"),
-        ("t.parquet", b"PAR1", "cannot be read as .parquet"),
-        ("t.csv.gz", b"plain", "cannot be read as .csv"),
+        ("t.csv", b'a,b\n"1,2\n', "t.csv:2: the quoted field that begins here, in column 'a', is"),
+        ("t.parquet", b"PAR1", "t.parquet: cannot be read to its end"),
+        ("t.csv.gz", b"\x1f\x8bplain", "t.csv.gz: cannot be read to its end"),
     ],
 )
 def test_unreadable_files(tmp_path, name, content, message):
