@@ -71,9 +71,9 @@ def build_inputs(
 ) -> Arrays:
     """Builds a tensor for every input of a signature.
 
-    Inputs without values become missing values: "", NaN or -1. Lists of text are cut, or padded
-    with "", to their fixed width. `exclude_ids`, `allow` and `deny` get a first column of "", which
-    a server's padding needs.
+    Inputs without values become missing values: "", NaN or `MISSING_TIME`. Lists of text are cut,
+    or padded with "", to their fixed width. `exclude_ids`, `allow` and `deny` get a first column of
+    "", which a server's padding needs.
 
     Args:
         inputs: those of the signature.

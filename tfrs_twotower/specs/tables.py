@@ -24,6 +24,9 @@ class Table(Document):
     systems for them."""
     format: TableFormat | None = None
     """By default from the suffix: .csv, .tsv, .jsonl, .parquet, .tfrecord (each also .gz)."""
+    missing: tuple[str, ...] = ()
+    """Texts that mean no value, such as `[nan, "NULL"]`, in every column that is read. An empty
+    cell always does."""
 
     @property
     def file_format(self) -> TableFormat:
@@ -61,7 +64,8 @@ class InteractionTable(Table):
     candidate_id: str
     """Column with the id of the candidate."""
     timestamp: TimestampColumn | None = None
-    """When it happened; temporal splits, histories and recency need it."""
+    """When it happened; temporal splits and recency need it. Without it, earlier events are those
+    earlier in the files, for histories and for `per_query_last`."""
     label: str | None = None
     """Column with a rating or grade; without one every event is positive and has label 1."""
     weight: str | None = None
@@ -81,3 +85,8 @@ class EntityTable(Table):
     """Column with the name that reports and `twotower query` show."""
     split: str | None = None
     """Column with the name of the query's split (`split.kind: given`)."""
+    bad_cells: Literal["missing", "quarantine"] = "missing"
+    """What becomes of a feature's cell that cannot be read. `missing`: it counts as missing, and
+    the record is used; too many in one column fail preprocessing, as too many bad records do
+    (`preprocess.max_bad_fraction`). `quarantine`: the record is left out. A bad id or split always
+    leaves the record out."""
