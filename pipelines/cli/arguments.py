@@ -1,6 +1,5 @@
 """Arguments that several commands share, the run that they describe, and output of commands."""
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -79,7 +78,9 @@ def output_console() -> "Console":
 
 def print_json(value: Any) -> None:
     """Prints one JSON object."""
-    typer.echo(json.dumps(value, ensure_ascii=False))
+    from tfrs_twotower.data.lines import json_line
+
+    typer.echo(json_line(value))
 
 
 def outcomes_as_json(outcomes: Sequence["StageOutcome"]) -> dict[str, Any]:

@@ -27,7 +27,13 @@ _NEIGHBOURS = re.compile(r"'\s*'")
 _BARE = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|None|nan|True|False")
 _ELEMENT = re.compile(r'\s*(?:"((?:[^"\\]|\\.)*)"|((?:[^,"{}\\]|\\.)*))\s*(,|$)')
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
-_CURRENCY = r"(?:[A-Z]{3}|[A-Z]{0,2}[$\u00a2-\u00a5\u20a0-\u20cf])"
+_CURRENCIES = (
+    *("AED", "ARS", "AUD", "BGN", "BRL", "CAD", "CHF", "CLP", "CNY", "COP", "CZK", "DKK", "EGP"),
+    *("EUR", "GBP", "HKD", "HUF", "IDR", "ILS", "INR", "JPY", "KES", "KRW", "MXN", "MYR", "NGN"),
+    *("NOK", "NZD", "PEN", "PHP", "PLN", "RON", "RUB", "SAR", "SEK", "SGD", "THB", "TRY", "TWD"),
+    *("UAH", "USD", "VND", "ZAR", "kr", "z\u0142", "K\u010d", "Rs", "Fr"),
+)
+_CURRENCY = rf"(?:(?:{'|'.join(_CURRENCIES)})\.?|[A-Z]{{0,2}}[$\u00a2-\u00a5\u20a0-\u20cf])"
 _BLANK = r"[ \u00a0\u202f\u2009]"
 _GROUPED = r"\d{{1,3}}(?:{mark}\d{{3}})+"
 _MARKS: Mapping[str, tuple[str, str]] = {"point": (",", "."), "comma": (".", ",")}

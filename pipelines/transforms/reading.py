@@ -1,7 +1,6 @@
 """Reads a table: good records as plain tuples, bad records into quarantine, reasons summed up."""
 
 import heapq
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -12,6 +11,7 @@ from pipelines.transforms import beam_job, table_files, table_sources
 from pipelines.transforms.cells import BadCell, as_text
 from pipelines.transforms.watched_cells import CellWatch, Watched
 from tfrs_twotower.artifacts import shard_of
+from tfrs_twotower.data.lines import json_line
 from tfrs_twotower.errors import DataError
 
 STAGE = "preprocess"
@@ -173,8 +173,7 @@ def _as_line(
     if column:
         line["column"] = column  # only this cell is left out, as a missing value
     shard = shard_of(f"{table}:{position}", num_shards)
-    text = json.dumps(line, ensure_ascii=False, sort_keys=True)
-    return (f"quarantine/{table}", shard), (position, text)
+    return (f"quarantine/{table}", shard), (position, json_line(dict(sorted(line.items()))))
 
 
 class SummariseReasons(beam.PTransform):

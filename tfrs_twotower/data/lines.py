@@ -5,8 +5,10 @@ TensorFlow reads line by line (where it drops carriage returns). NumPy drops NUL
 text.
 """
 
+import json
 import re
 from collections.abc import Iterable
+from typing import Any
 
 from tfrs_twotower.errors import DataError
 
@@ -43,6 +45,12 @@ def shown(text: str) -> str:
     Titles come from other people's data, and a terminal obeys escape sequences.
     """
     return _BREAKING.sub(_escaped, text)
+
+
+def json_line(value: Any) -> str:
+    """JSON on one line, whatever its reader takes for the end of a line; safe for a terminal."""
+    text = json.dumps(value, ensure_ascii=False)
+    return _BREAKING.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def _escaped(match: re.Match[str]) -> str:

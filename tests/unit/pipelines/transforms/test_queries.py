@@ -215,7 +215,7 @@ def test_features_are_joined_by_the_id_of_the_query():
         none   -       nan  none -1e+18      3
     """
     check(found["train"], train)
-    check(found["test"], "query colour age joined hour\nq red 30 77 20\nnone - nan-1e+18 20")
+    check(found["test"], "query colour age joined hour\nq red 30 77 20\nnone - nan -1e+18 20")
     assert found["bad"] == [("queries", 3, "q", "duplicate query id", "", "")]
     assert found["counts"]["interactions_without_query_record"] == 2
     assert found["counts"]["queries_without_interactions"] == 1
