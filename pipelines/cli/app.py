@@ -9,6 +9,7 @@ import typer
 
 from pipelines.cli import bundle_commands, endpoint_commands, run_commands, start_commands
 from tfrs_twotower import __version__, errors
+from tfrs_twotower.data.lines import shown
 
 EXIT_USER = 1
 EXIT_ENVIRONMENT = 2
@@ -110,5 +111,5 @@ def _fail(error: Exception, message: str, code: int, *, debug: bool) -> None:
     if debug:
         traceback.print_exception(error)
     else:
-        typer.echo(f"twotower: {message}", err=True)
+        typer.echo(f"twotower: {shown(message)}", err=True)
     sys.exit(code)

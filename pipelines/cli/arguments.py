@@ -91,9 +91,11 @@ def output_console() -> "Console":
 
 
 def print_json(value: Any) -> None:
-    """Prints one JSON object; with escapes where standard output is not UTF-8."""
+    """Prints one JSON object on a line; with escapes where standard output is not UTF-8."""
+    from tfrs_twotower.data.lines import json_line
+
     is_unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-    typer.echo(json.dumps(value, ensure_ascii=not is_unicode))
+    typer.echo(json_line(value) if is_unicode else json.dumps(value))
 
 
 def outcomes_as_json(outcomes: Sequence["StageOutcome"]) -> dict[str, Any]:

@@ -72,6 +72,7 @@ def query(
 
     from serving import load_bundle
     from serving.bundle.query import ask
+    from tfrs_twotower.data.lines import shown
 
     features: dict[str, str] = {}
     for value in typed_texts(values, "--set"):
@@ -95,7 +96,7 @@ def query(
     table.add_column("title")
     rows = zip(response.candidate_ids, response.scores, response.titles, strict=True)
     for rank, (candidate_id, score, title) in enumerate(rows, 1):
-        table.add_row(str(rank), candidate_id, f"{score:.4f}", title)
+        table.add_row(str(rank), shown(candidate_id), f"{score:.4f}", shown(title))
     console = output_console()
     console.print(table)
     console.print(f"model version {response.model_version}")

@@ -67,8 +67,9 @@ def init(
 ) -> None:
     """Write a first feature spec and run config from your tables; read them, then run.
 
-    Columns may have any names; a comment explains each choice. The interactions need a column of
-    times (or one that names the split), and the ids of both sides.
+    Columns may have any names; a comment explains each choice. The interactions need the ids of
+    both sides; without a column of times (or one that names the split) they are in the order of the
+    file.
 
     \b
       twotower init --interactions loans.csv --candidates books.csv \\

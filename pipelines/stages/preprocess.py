@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pipelines.stages import table_checks
 from pipelines.stages.context import StageContext
 from pipelines.transforms import (
     beam_job,
@@ -18,7 +19,6 @@ from pipelines.transforms import (
 )
 from tfrs_twotower.artifacts import Manifest, commit, fingerprint, sha256_file, staging_directory
 from tfrs_twotower.artifacts.layout import QUARANTINE, STATISTICS, VOCABULARIES
-from tfrs_twotower.config.stage_configs import FEW_BAD_RECORDS
 from tfrs_twotower.documents import resolve_path
 from tfrs_twotower.errors import DataError
 from tfrs_twotower.features.wordpiece_list import learn_wordpieces, read_wordpieces
@@ -64,7 +64,10 @@ def run(context: StageContext) -> Manifest:
     kept = context.layout.root / QUARANTINE / "preprocess"
     shutil.rmtree(kept, ignore_errors=True)
     try:
-        _check(context, summary, sources, kept)
+        table_checks.check_tables(
+            context.spec, context.config.preprocess, summary, sources, staging, kept
+        )
+        _check_training(summary)
     except DataError:
         shutil.copytree(staging / QUARANTINE, kept)
         shutil.rmtree(staging)
@@ -82,7 +85,16 @@ def run(context: StageContext) -> Manifest:
         config_fingerprint=_fingerprint(context, sources),
         parents={},
         counts=summary.manifest_counts(tuple(sources)),
-        details={"quarantine_reasons": summary.reasons_in_words(sources)},
+        details={
+            "quarantine_reasons": {
+                table: [
+                    words
+                    for column in ("", *summary.bad_columns(table))
+                    for words in summary.reasons_in_words(source, column)
+                ]
+                for table, source in sources.items()
+            }
+        },
     )
 
 
@@ -154,27 +166,7 @@ def _write_wordpieces(
         (directory / f"{name}.txt").write_text(text, encoding="utf-8")
 
 
-def _check(
-    context: StageContext,
-    summary: job_summary.JobSummary,
-    sources: Mapping[str, table_sources.Source],
-    kept: Path,
-) -> None:
-    limit = context.config.preprocess.max_bad_fraction
-    for table, source in sources.items():
-        read, bad = summary.count(f"read_{table}"), summary.num_bad(table)
-        if not read:
-            raise DataError(f"{table}: no record was found in {', '.join(source.files)}.")
-        reasons = "; ".join(summary.reasons_in_words({table: source})[table][:3])
-        problem = f"{table}: {bad:,} of {read:,} records are bad ({bad / read:.1%})"
-        advice = f"Most common: {reasons}. All of them are in {kept}/{table}-*.jsonl; correct the "
-        if bad > limit * read and bad > FEW_BAD_RECORDS:
-            raise DataError(
-                f"{problem}; the limit is {limit:.1%} (preprocess.max_bad_fraction) or "
-                f"{FEW_BAD_RECORDS} records. {advice}table or the feature spec, or raise the limit."
-            )
-        if bad == read:
-            raise DataError(f"{problem}: none is usable. {advice}table or the feature spec.")
+def _check_training(summary: job_summary.JobSummary) -> None:
     if not summary.count("train_examples"):
         raise DataError(
             f"split: the training window has no positive interaction (events by split: "
@@ -187,20 +179,37 @@ def _report(
     summary: job_summary.JobSummary,
     sources: Mapping[str, table_sources.Source],
 ) -> None:
-    for table, reasons in summary.reasons_in_words(sources).items():
+    say = context.reporter.message
+    for table, source in sources.items():
+        where = f"all are in {context.layout.preprocessed / QUARANTINE}/{table}-*.jsonl"
+        reasons = summary.reasons_in_words(source)
         for sentence in summary.said(table):
-            context.reporter.message(f"{table}: {sentence}")
+            say(f"{table}: {sentence}")
         if reasons:
-            context.reporter.message(
+            say(
                 f"{table}: left out {summary.num_bad(table):,} of "
                 f"{summary.count(f'read_{table}'):,} records as bad; most common: {reasons[0]}; "
-                f"all are in {context.layout.preprocessed / QUARANTINE}/{table}-*.jsonl"
+                + where
             )
+        for column, number in summary.bad_columns(table).items():
+            reasons = summary.reasons_in_words(source, column)
+            say(f"{table}: {number:,} bad cells count as missing: {reasons[0]}; {where}")
+        for question in table_checks.questions(table, table_checks.forms_of(summary, table)):
+            say(question)
+    without = summary.count("interactions_without_query_record")
+    if without:
+        say(f"interactions: {without:,} have a query without a record in queries")
     counts = summary.manifest_counts(())
-    context.reporter.message(
+    say(
         f"{counts['train_examples']:,} training examples, {counts['candidates']:,} candidates, "
         f"{counts['validation_queries']:,} validation and {counts['test_queries']:,} test queries"
     )
     for split in ("validation", "test"):
-        if not counts[f"{split}_queries"]:
-            context.reporter.message(f"no {split} query has a relevant candidate: check split")
+        evaluated, empty = counts[f"{split}_queries"], counts[f"{split}_queries_empty"]
+        if not evaluated:
+            say(f"no {split} query has a relevant candidate: check split")
+        elif empty > evaluated:
+            say(
+                f"{empty:,} of {evaluated + empty:,} {split} queries have no relevant candidate "
+                "and are not evaluated: check relevance.min_label and split"
+            )

@@ -6,8 +6,9 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.progress import Reporter
+from pipelines.stages import table_checks
 from pipelines.stages.export import describe
-from pipelines.transforms import corpus, records, table_sources
+from pipelines.transforms import corpus, records, table_sources, watched_cells
 from serving.bundle import refresh_files, versions
 from serving.refresh.refresh import RefreshedBundle, RefreshRequest, refresh_bundles
 from tfrs_twotower import specs
@@ -93,25 +94,32 @@ def _read_candidates(path: Path, spec: FeatureSpec, reporter: Reporter) -> Corpu
     table = corpus.read_candidate_table(source, spec)
     for sentence in [*source.said(), *(f"candidates: {said}" for said in table.said)]:
         reporter.message(sentence)
-    _check_bad(table.bad, len(table.examples), reporter)
+    table_checks.refuse_misread_lists("candidates", table.forms)
+    _check_bad(table, reporter)
+    for question in table_checks.questions("candidates", table.forms):
+        reporter.message(question)
     return parse_corpus(tf.data.Dataset.from_tensor_slices(table.examples), spec, path)
 
 
-def _check_bad(bad: list[str], num_good: int, reporter: Reporter) -> None:
-    """Reports a few bad records, which are left out as in preprocessing, and refuses more."""
-    if not bad:
-        return
-    share = len(bad) / (len(bad) + num_good)
-    limit = PreprocessConfig().max_bad_fraction
-    problem = (
-        f"candidates: {len(bad):,} of {len(bad) + num_good:,} records are bad: "
-        f"{'; '.join(bad[:_MAX_SHOWN])}{'; ...' if len(bad) > _MAX_SHOWN else ''}"
-    )
-    if not num_good or (share > limit and len(bad) > FEW_BAD_RECORDS):
-        raise DataError(
-            f"{problem}. Allowed are {limit:.0%} or {FEW_BAD_RECORDS} records. Correct the table."
-        )
-    reporter.message(f"{problem}; they are left out")
+def _check_bad(table: corpus.CandidateTable, reporter: Reporter) -> None:
+    """Reports a few bad records and cells, used as in preprocessing, and refuses more."""
+    config = PreprocessConfig()
+    total = len(table.bad) + len(table.examples)
+    judged = [("records are bad", "they are left out", table.bad, total)]
+    for column, bad_cells in table.bad_cells.items():
+        present = table.forms.get((column, watched_cells.PRESENT), (total, []))[0]
+        judged.append(("records are bad in one cell", "it counts as missing", bad_cells, present))
+    for what, effect, bad, of in judged:
+        if not bad:
+            continue
+        more = "; ..." if len(bad) > _MAX_SHOWN else ""
+        problem = f"candidates: {len(bad):,} of {of:,} {what}: {'; '.join(bad[:_MAX_SHOWN])}{more}"
+        if not config.tolerates(len(bad), of):
+            raise DataError(
+                f"{problem}. Allowed are {config.max_bad_fraction:.0%}, or {FEW_BAD_RECORDS} and "
+                "at most a tenth. Correct the table."
+            )
+        reporter.message(f"{problem}; {effect}")
 
 
 def _no_candidates() -> Corpus:

@@ -37,7 +37,7 @@ SUMMARY = ".summary"
 """Directory of the job's summary, which the stage reads and removes."""
 _LABEL = records.Event._fields.index("label")
 _EXAMPLES = ("train", REFIT_OUTPUT, "validation", "test", "corpus")
-_SUMMARY_FILES = ("counts", "reasons", "windows", "cutoffs", "numeric")
+_SUMMARY_FILES = ("counts", "reasons", "forms", "windows", "cutoffs", "numeric")
 
 
 class Preprocess(beam.PTransform):
@@ -64,7 +64,8 @@ class Preprocess(beam.PTransform):
         events = tables["interactions"].records
         if spec.relevance.drop_others:
             events = events | "DropOthers" >> beam.Filter(_is_positive, spec.relevance.min_label)
-        matched = (tables["candidates"].records, events) | MatchCandidates()
+        listed = tables["candidates"]
+        matched = (listed.records, events, listed.bad) | MatchCandidates()
         by_session = spec.interactions.session is not None
         temporal = isinstance(spec.split, TemporalSplit)
         timed = matched.events | AddSplitTime(by_session and temporal)
@@ -96,6 +97,12 @@ class Preprocess(beam.PTransform):
         items.append(bad_records | reading.ReportQuarantine(self._sources, shards))
         items.append(counts | "Counts" >> _to_summary("counts"))
         items.append(bad_records | reading.SummariseReasons() | "Reasons" >> _to_summary("reasons"))
+        forms = [table.forms for table in tables.values()] + [queries.forms] | beam.Flatten()
+        items.append(
+            forms
+            | "AddForms" >> beam.CombinePerKey(reading.merge_summaries)
+            | "Forms" >> _to_summary("forms")
+        )
         items.append(windows | "Windows" >> _to_summary("windows"))
         if cutoffs is not None:
             items.append(

@@ -79,9 +79,9 @@ def build_inputs(
 ) -> Arrays:
     """Builds a tensor for every input of a signature.
 
-    Inputs without values become missing values: "", NaN or -1. Lists of text are cut, or padded
-    with "", to their fixed width. `exclude_ids`, `allow` and `deny` get a first column of "": a
-    server that batches requests repeats a request's first element to pad it.
+    Inputs without values become missing values: "", NaN or `MISSING_TIME`. Lists of text are cut,
+    or padded with "", to their fixed width. `exclude_ids`, `allow` and `deny` get a first column of
+    "": a server that batches requests repeats a request's first element to pad it.
 
     Args:
         inputs: those of the signature.

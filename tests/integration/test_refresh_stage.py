@@ -88,18 +88,19 @@ def test_an_export_is_measured(context):
 def test_candidates_come_change_and_go(bundle, rows, queries, tmp_path):
     new = {**rows[0], "item": "item_99", "topics": "jazz"}
     dearer = {**rows[1], "price": "7.5"}
-    unusable = {**rows[2], "price": "dear"}
+    without_price = {**rows[2], "price": "dear"}
     # Every other row of the run's own table is what it was, and is not embedded again.
-    table = write(tmp_path / "new.csv", [rows[0], dearer, unusable, rows[3], *rows[6:], new])
+    table = write(tmp_path / "new.csv", [rows[0], dearer, without_price, rows[3], *rows[6:], new])
     gone = tmp_path / "gone.txt"
     gone.write_text("item_04\nitem_05\nunknown\n")
     lines = Lines()
     (found,) = refresh.run(bundle, table, gone, replace=False, reporter=lines)
     changes = found.changes
-    assert (changes.num_added, changes.num_changed, changes.num_withdrawn) == (1, 1, 2)
-    assert "1 of 39 records are bad" in lines.lines[0]
+    assert (changes.num_added, changes.num_changed, changes.num_withdrawn) == (1, 2, 2)
+    assert "1 of 36 records are bad in one cell: " in lines.lines[0]
+    assert "column 'price': not a number (found 'dear'); it counts as missing" in lines.lines[0]
     assert lines.lines[2].endswith("gone.txt: 1 of 3 ids are not in the corpus")
-    assert lines.lines[-2] == "tiny: 39 candidates, 1 added, 1 changed, 2 gone"
+    assert lines.lines[-2] == "tiny: 39 candidates, 1 added, 2 changed, 2 gone"
     assert f"wrote {found.written.directory}: overlap@10 1.0000, retrieval_c" in lines.lines[-1]
     loaded = load_bundle(bundle)
     assert loaded.titles()["item_99"] == rows[0]["title"]
@@ -120,6 +121,10 @@ def test_tables_that_cannot_be_used(bundle, tmp_path):
     bad = tmp_path / "bad.csv"
     bad.write_text("item,brand,topics,price,title,description,released\n,a,b,1,t,d,1\n")
     with pytest.raises(DataError, match=r"1 of 1 records are bad: .*missing candidate id"):
+        refresh.run(bundle, bad, None, replace=False, reporter=SilentReporter())
+    as_text = "item,brand,topics,price,title,description,released\nx,b,\"['a', 'b']\",1,t,d,1\n"
+    bad.write_text(as_text)
+    with pytest.raises(DataError, match=r"column 'topics': 100% of the cells look like a list"):
         refresh.run(bundle, bad, None, replace=False, reporter=SilentReporter())
     with pytest.raises(DataError, match=r"no\.csv: there is no such file"):
         refresh.run(bundle, tmp_path / "no.csv", None, replace=False, reporter=SilentReporter())

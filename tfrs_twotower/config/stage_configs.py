@@ -8,21 +8,28 @@ from tfrs_twotower.documents import Document
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 FEW_BAD_RECORDS = 10
-"""This many bad records of a table never fail preprocessing, whatever their share."""
+"""This many bad records of a table do not fail preprocessing, unless they are more than a tenth
+(and more than one)."""
 
 
 class PreprocessConfig(Document):
     """How tables become examples."""
 
     max_bad_fraction: Fraction = 0.01
-    """Largest share of quarantined records in a table. The stage fails above it, if these are also
-    more than 10 records (`FEW_BAD_RECORDS`). A table without a usable record always fails."""
+    """Largest share of quarantined records in a table, and of bad cells in a column. The stage
+    fails above it, if these are also more than 10 (`FEW_BAD_RECORDS`) or more than a tenth. A table
+    without a usable record and a column without a usable cell always fail."""
     num_shards: PositiveInt = 4
     """Shards of each output; a worker sorts a shard in memory (aim at 64 MB or less)."""
     recent_days: PositiveFloat = 28.0
     """Window of recent popularity, counted back from the end of the training window."""
     max_history_events: PositiveInt = 2000
     """Events of one query, the most recent ones, that are kept in memory for histories."""
+
+    def tolerates(self, bad: int, total: int) -> bool:
+        """Whether so many bad records of a table, or bad cells of a column, may be left out."""
+        few = min(FEW_BAD_RECORDS, max(total // 10, 1))
+        return bad <= max(few, self.max_bad_fraction * total) and not 0 < bad == total
 
 
 class EmbedConfig(Document):

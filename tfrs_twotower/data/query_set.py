@@ -38,7 +38,7 @@ class QuerySet:
     num_events: NDArray[np.int64] = field(default_factory=_unknown)
     """`[num_queries]` earlier events of the query; empty if they were not counted."""
     timestamps: NDArray[np.int64] = field(default_factory=_unknown)
-    """`[num_queries]` the cut-off in seconds, -1 or 0 in data without time."""
+    """`[num_queries]` the cut-off in seconds, 0 in data without time."""
     embeddings: FloatArray = field(default_factory=_not_embedded)
     """`[num_queries, embedding_dim]`; empty if they were not read."""
     texts: Sequence[str] | None = None

@@ -31,7 +31,7 @@ class InteractionLog:
         query_ids: the distinct queries; a code is a position here.
         query: `[num_interactions]` codes.
         candidate: `[num_interactions]` rows of the corpus.
-        timestamp: `[num_interactions]` seconds (0 or -1 where the data has no time).
+        timestamp: `[num_interactions]` seconds (0 where the data has no time).
         positive: `[num_interactions]` whether it counts as relevant.
         split: `[num_interactions]` 0 train, 1 validation, 2 test.
     """
@@ -63,6 +63,7 @@ class SplitFacts:
         known_candidates_only: only candidates with a training interaction are ranked.
         sessions: whether the split keeps sessions whole.
         window: its limits; None where they are not known.
+        has_time: whether interactions have times; without, they are in the order of the files.
         empty_queries: queries of each split that were left out because nothing is relevant to
             them; None where they were not counted.
     """
@@ -73,6 +74,7 @@ class SplitFacts:
     known_candidates_only: bool = False
     sessions: bool = False
     window: Window | None = None
+    has_time: bool = True
     empty_queries: dict[str, int] | None = None
 
 

@@ -46,7 +46,11 @@ class TemporalSplit(_Split):
 
 
 class PerQueryLastSplit(_Split):
-    """The last events of each query are test events, those just before them validation events."""
+    """The last events of each query are test events, those just before them validation events.
+
+    Without `interactions.timestamp` the order is that of the records in the files, by file name;
+    the report says so.
+    """
 
     kind: Literal["per_query_last"]
     test: Annotated[int, Field(ge=1)] | Fraction = 1
@@ -129,8 +133,6 @@ class FeatureSpec(Document):
         )
         needs_time = [
             ("split.kind: temporal", isinstance(self.split, TemporalSplit)),
-            ("split.kind: per_query_last", isinstance(self.split, PerQueryLastSplit)),
-            ("a history feature", bool(self.histories)),
             ("a query timestamp feature without column", shows_event_time),
         ]
         for part, is_used in needs_time:

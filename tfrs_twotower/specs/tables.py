@@ -55,6 +55,9 @@ class Table(Document):
     """Encoding of text, such as `cp1252`. By default UTF-8, or UTF-16 where the file shows it."""
     columns: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     """Names of the columns of a CSV or TSV without a header."""
+    missing: tuple[str, ...] = ()
+    """Texts that mean no value, such as `[nan, "NULL"]`, in every column that is read. An empty
+    cell always does."""
 
     @property
     def file_format(self) -> TableFormat:
@@ -130,7 +133,8 @@ class InteractionTable(Table):
     candidate_id: str
     """Column with the id of the candidate."""
     timestamp: TimestampColumn | None = None
-    """When it happened; temporal splits, histories and recency need it."""
+    """When it happened; temporal splits and recency need it. Without it, earlier events are those
+    earlier in the files, for histories and for `per_query_last`."""
     label: str | None = None
     """Column with a rating or grade; without one every event is positive and has label 1."""
     weight: str | None = None
@@ -150,3 +154,8 @@ class EntityTable(Table):
     """Column with the name that reports and `twotower query` show."""
     split: str | None = None
     """Column with the name of the query's split (`split.kind: given`)."""
+    bad_cells: Literal["missing", "quarantine"] = "missing"
+    """What becomes of a feature's cell that cannot be read. `missing`: it counts as missing, and
+    the record is used; too many in one column fail preprocessing, as too many bad records do
+    (`preprocess.max_bad_fraction`). `quarantine`: the record is left out. A bad id or split always
+    leaves the record out."""

@@ -118,7 +118,10 @@ def _word_pieces(
             if feature.checkpoint is not None and name not in assets.vocabularies:
                 assets.vocabularies[name] = read_vocabulary(resolve_path(root, feature.checkpoint))
             pieces[name] = wordpiece.WordPiece(
-                assets.vocabulary(name), name, lower_case=feature.lower_case
+                assets.vocabulary(name),
+                name,
+                lower_case=feature.lower_case,
+                keep_accents=feature.keep_accents,
             )
     return pieces
 

@@ -54,6 +54,12 @@ def test_a_given_list_is_checked(tmp_path, text, message):
         read_wordpieces(path)
 
 
+def test_only_a_line_break_ends_a_piece(tmp_path):
+    path = tmp_path / "vocab.txt"
+    path.write_bytes("[PAD]\r\n[UNK]\r\n\u2028\r\nnext\x85line\r\n".encode())
+    assert read_wordpieces(path) == ["[PAD]", "[UNK]", "\u2028", "next\x85line"]
+
+
 def test_a_given_list_that_is_absent(tmp_path):
     with pytest.raises(FeatureSpecError, match="cannot be read"):
         read_wordpieces(tmp_path / "none.txt")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from pipelines.stages import refresh as refresh_stage
+from serving.bundle.query import Answer
 from serving.bundle.server_files import pinned_version
 from serving.refresh.changes import CorpusChanges
 from tests.unit.serving.fake_versions import publish_fake
@@ -32,6 +33,23 @@ def test_a_rollback_that_cannot_be_is_one_line(call, bundle):
     result = call("rollback", bundle, "--to", 4)
     assert result.code == 1
     assert result.err == f"twotower: {bundle}: there is no version 4; there are 3, 5.\n"
+
+
+def test_a_title_cannot_command_the_terminal(call, bundle, monkeypatch):
+    answer = Answer(["a", "b"], [2.0, 1.0], ["\x1b[31m[bold]red\x9b", "caf\u00e9"], "5-abc")
+    monkeypatch.setattr("serving.load_bundle", lambda directory: None)
+    monkeypatch.setattr("serving.bundle.query.ask", lambda *arguments: answer)
+    result = call("query", bundle, "--set", "user=1")
+    assert result.code == 0
+    assert "\\x1b[31m[bold]red\\x9b" in result.out
+    assert not {"\x1b", "\x9b"} & set(result.out)
+
+
+def test_an_error_cannot_command_the_terminal(call, bundle):
+    result = call("rollback", bundle.parent / "\x1b[31mred", "--to", 4)
+    assert result.code == 1
+    assert "\\x1b[31mred" in result.err
+    assert "\x1b" not in result.err
 
 
 def test_refresh_needs_something_to_do(call, bundle):

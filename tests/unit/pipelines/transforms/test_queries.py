@@ -131,8 +131,8 @@ def test_a_column_of_the_interactions_says_the_split_whatever_the_time():
     )
     check_splits(found, "candidate split\na train\nf train\nb validation\nc test")
     assert sorted(found["bad"]) == [
-        ("interactions", 4, "q", "split 'hold' is none of train, dev, test", ""),
-        ("interactions", 5, "q", "split '' is none of train, dev, test", ""),
+        ("interactions", 4, "q", "split 'hold' is none of train, dev, test", "", ""),
+        ("interactions", 5, "q", "split '' is none of train, dev, test", "", ""),
     ]
     check(found["train"], "candidate history\na -\nf a")
     check(found["fresh"], "candidate history\nb -")
@@ -147,7 +147,7 @@ def test_a_column_of_the_queries_says_the_split():
     text = "query candidate time\nq a 1\nt a 2\nw a 3\nx a 4"
     found = run(spec, text, queries=queries)
     check_splits(found, "query split\nq train\nt test")
-    assert {(key, reason) for _, _, key, reason, _ in found["bad"]} == {
+    assert {(key, reason) for _, _, key, reason, *_ in found["bad"]} == {
         ("w", "split 'rest' is none of train, validation, test"),
         ("x", "its query has no record, so its split is not known"),
     }
@@ -211,12 +211,12 @@ def test_features_are_joined_by_the_id_of_the_query():
     train = """
         query  colour  age  own   joined  hour
         q      red     30   q     77      1
-        r      -       nan  r     -1      2
-        none   -       nan  none  -1      3
+        r      -       nan  r    -1e+18      2
+        none   -       nan  none -1e+18      3
     """
     check(found["train"], train)
-    check(found["test"], "query colour age joined hour\nq red 30 77 20\nnone - nan -1 20")
-    assert found["bad"] == [("queries", 3, "q", "duplicate query id", "")]
+    check(found["test"], "query colour age joined hour\nq red 30 77 20\nnone - nan -1e+18 20")
+    assert found["bad"] == [("queries", 3, "q", "duplicate query id", "", "")]
     assert found["counts"]["interactions_without_query_record"] == 2
     assert found["counts"]["queries_without_interactions"] == 1
     trained = {query: (number, values[1]) for number, values, query in found["trained"]}
