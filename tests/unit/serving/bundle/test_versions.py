@@ -48,7 +48,7 @@ def test_retention_keeps_the_newest_and_clears_leftovers(tmp_path):
 
 def test_a_version_that_servers_may_still_have_loaded_stays(tmp_path):
     make(tmp_path, "1", "2", "3", "4")
-    assert remove_old_versions(tmp_path, 1, also_keep=2) == [1, 3]
+    assert remove_old_versions(tmp_path, 1, also_keep={2}) == [1, 3]
     assert list_versions(tmp_path) == [2, 4]
 
 
