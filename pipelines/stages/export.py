@@ -76,19 +76,21 @@ def run(context: StageContext) -> artifacts.Manifest:
     }
     version = max(versions.next_version(path) for paths in bundles.values() for path in paths)
     with ExitStack() as stack:
+        staged = [
+            [stack.enter_context(publishing.stage_version(path, version)) for path in paths]
+            for paths in bundles.values()
+        ]
+        # Under the lock, so that no refresh comes between; and of all bundles, before one is made.
+        settled = [undone.settle(whole, corpus, paths, refreshed) for paths in bundles.values()]
         finished = []
-        for num_done, (bundle, paths) in enumerate(bundles.items()):
+        for num_done, bundle in enumerate(bundles):
             reporter.progress("exporting", num_done, len(bundles), bundle.name)
-            staged = [
-                stack.enter_context(publishing.stage_version(path, version)) for path in paths
-            ]
-            settled = undone.settle(whole, corpus, paths, refreshed)
-            made_by = _made_by(settled.undone, context)
-            releases = releases_of_bundle(settled.release, bundle, settled.corpus)
+            own = settled[num_done]
+            releases = releases_of_bundle(own.release, bundle, own.corpus)
             finished += writing.write_releases(
-                list(zip(staged, releases, strict=True)),
-                checks.of(settled.release, releases),
-                made_by=made_by,
+                list(zip(staged[num_done], releases, strict=True)),
+                checks.of(own.release, releases),
+                made_by=_made_by(own.undone, context),
             )
         reporter.progress("exporting", len(bundles), len(bundles))
         (layout.bundle / artifacts.MANIFEST_NAME).unlink(missing_ok=True)

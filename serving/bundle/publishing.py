@@ -192,14 +192,26 @@ def undo_rollback(bundle: Path) -> int:
     """Serves the newest version of a bundle, or of all its shards, again, and returns its number.
 
     Raises:
-        BundleError: the bundle has no version.
+        BundleError: the bundle has no version, or its shards have different newest ones.
     """
-    newest = 0
-    for shard in versions.find_shards(bundle):
-        newest = versions.existing_versions(shard)[-1]
-        with only_publisher_of(shard):
+    shards = versions.find_shards(bundle)
+    with ExitStack() as stack:
+        newest = {}
+        for shard in shards:
+            versions.existing_versions(shard)
+            stack.enter_context(only_publisher_of(shard))
+            newest[shard.name] = versions.existing_versions(shard)[-1]
+        numbers = set(newest.values())
+        if len(numbers) > 1:
+            found = ", ".join(f"{name} {number}" for name, number in newest.items())
+            raise BundleError(
+                f"{bundle}: the newest versions of its shards differ: {found}. A publication was "
+                "interrupted, and answers of different versions are not merged. Leave the rollback "
+                "as it is; the next refresh or export publishes one version of all shards."
+            )
+        for shard in shards:
             server_files.write_models_config(shard)
-    return newest
+    return numbers.pop()
 
 
 def _version_before(bundle: Path, numbers: list[int]) -> int:

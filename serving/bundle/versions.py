@@ -208,6 +208,37 @@ def find_shards(bundle: Path) -> list[Path]:
     return [path for path, _ in shards]
 
 
+def bundles_before(bundles: Sequence[Path]) -> list[Path]:
+    """The bundles whose served version another one replaces.
+
+    Args:
+        bundles: the directory of a bundle, or of all its shards.
+
+    Returns:
+        The same directories; or, if they have no version yet, those of the newest version in
+        another number of shards, if there is one.
+    """
+    if any(list_versions(bundle) for bundle in bundles):
+        return list(bundles)
+    own_match, directory = _SHARD_NAME.match(bundles[0].name), bundles[0].parent
+    name = own_match["bundle"] if own_match else bundles[0].name
+    layouts = {1: [directory / name]}
+    for path in sorted(directory.glob(f"{name}-shard-*")):
+        match = _SHARD_NAME.match(path.name)
+        if match and match["bundle"] == name:
+            layouts.setdefault(int(match["count"]), []).append(path)
+    complete = [
+        paths
+        for count, paths in layouts.items()
+        if len(paths) == count and all(list_versions(path) for path in paths)
+    ]
+    return max(
+        complete,
+        key=lambda paths: min(list_versions(path)[-1] for path in paths),
+        default=list(bundles),
+    )
+
+
 def merge_lists(
     candidate_ids: Sequence[IdArray], scores: Sequence[ScoreArray], k: int
 ) -> tuple[IdArray, ScoreArray]:

@@ -72,6 +72,7 @@ def settle(
 
 def _refreshes_of(bundles: Sequence[Path]) -> SinceExport:
     """What refreshes changed in the served version of all bundles together."""
-    served = [(bundle, versions.served_version(bundle)) for bundle in bundles]
+    before = versions.bundles_before(bundles)
+    served = [(bundle, versions.served_version(bundle)) for bundle in before]
     files = [RefreshFiles(bundle / str(version)) for bundle, version in served if version]
     return joined([own.since_export() for own in files])

@@ -239,6 +239,12 @@ def test_shards_go_back_together(tmp_path):
     assert roll_back(tmp_path / "books") == 3
     assert [served_version(shard) for shard in shards] == [3, 3]
     assert undo_rollback(shards[0]) == 5
+    # A publication that was killed after the first shard.
+    publish_fake(shards[0], 7)
+    assert roll_back(tmp_path / "books") == 5
+    with pytest.raises(BundleError, match=r"of its shards differ: books-shard-00000.* 7, .* 5\. A"):
+        undo_rollback(tmp_path / "books")
+    assert [served_version(shard) for shard in shards] == [5, 5]
     (shards[1] / "3" / "saved_model.pb").write_bytes(b"other")
     with pytest.raises(CorruptArtifact, match="does not match its checksum"):
         roll_back(tmp_path / "books")

@@ -158,6 +158,7 @@ def judged(whole_release, size, seed):
     random, ids = np.random.default_rng(seed), whole_release.corpus.ids
     relevant = [list(random.choice(ids, 3, replace=False)) for _ in range(size)]
     seen = [list(set(random.choice(ids, 4)) - set(own)) for own in relevant]
+    corpus = whole_release.corpus
     return relevant, seen, QuerySet.of(corpus, small_queries(size, seed), relevant, seen)
 
 
