@@ -27,7 +27,7 @@ from tfrs_twotower.evaluation.evaluating import evaluate
 from tfrs_twotower.index import build, storage, sweep
 from tfrs_twotower.ranking import FloatArray, GroundTruth, Ragged
 
-_NEEDS_FEATURES = ("bundles", "restricts", "shards")
+_NEEDS_FEATURES = ("bundles", "refreshed", "restricts", "shards")
 
 
 class ImportConfig(Document):
@@ -36,7 +36,7 @@ class ImportConfig(Document):
     index: IndexConfig = IndexConfig(server="stock")
     """The candidate index; `auto` chooses a kind that a stock server can load."""
     export: ExportConfig = ExportConfig()
-    """The bundle; `bundles`, `restricts` and `shards` are not allowed."""
+    """The bundle; `bundles`, `refreshed`, `restricts` and `shards` are not allowed."""
     evaluate: EvaluateConfig = EvaluateConfig()
     """The evaluation."""
     seed: NonNegativeInt = 42
@@ -142,7 +142,7 @@ def run(
                 index_k=config.index.k,
                 progress=reporter.progress,
             )
-        written = exporting.publish_release(layout.bundle, release, judged)
+        written = exporting.publish_release(layout.bundle, release, judged, "import-embeddings")
         made_from = release.lineage._replace(parents={})
         index = write_index(layout.index, release.index, built.quality, made_from)
         if evaluation is not None:
@@ -150,7 +150,8 @@ def run(
             settings = config.evaluate, config.seed
             write_report(layout.report, inputs, evaluation, *settings, made_from, reporter)
             reporter.message("the leakage check cannot see what the vectors were trained on")
-    reporter.message(describe(written))
+    for line in describe([written]):
+        reporter.message(line)
     return Imported(written, layout.index, layout.report if evaluation is not None else None)
 
 

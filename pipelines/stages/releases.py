@@ -1,6 +1,6 @@
 """The releases that an export makes bundles from, and the checks of their saved models."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -8,6 +8,11 @@ import numpy.typing as npt
 
 from pipelines.stages.context import StageContext
 from serving.bundle import gate, loading, measures, parity, versions
+from serving.bundle.shards_together import (
+    AGAINST_UNSHARDED,
+    ShardModels,
+    compare_with_unsharded,
+)
 from serving.graph.release import Probe, RefreshParts, Release, ReleaseSettings, content_hashes
 from serving.graph.signatures import CANDIDATE_EMBEDDING, QUERY_EMBEDDING, trained_towers
 from tfrs_twotower.artifacts import Lineage, read_manifest
@@ -66,15 +71,13 @@ def read_release(context: StageContext, corpus: Corpus, lineage: Lineage) -> Rel
     )
 
 
-def releases_of_bundle(
-    whole: Release, bundle: BundleConfig, corpus: Corpus
-) -> list[tuple[str, Release]]:
-    """The release of a bundle, or those of its shards, with their directory names.
+def releases_of_bundle(whole: Release, bundle: BundleConfig, corpus: Corpus) -> list[Release]:
+    """The release of a bundle, or those of its shards.
 
     Args:
-        whole: the release of `read_release`.
+        whole: the release of the whole corpus.
         bundle: the entry in `export.bundles`.
-        corpus: the corpus of the preprocessed artifact.
+        corpus: the same candidates with raw features.
 
     Raises:
         BundleError: a shard would be empty.
@@ -86,12 +89,9 @@ def releases_of_bundle(
     whole = replace(whole, settings=settings)
     num_shards = settings.export.shards
     if num_shards == 1:
-        return [(bundle.name, whole)]
+        return [whole]
     return [
-        (
-            versions.shard_name(bundle.name, shard, num_shards),
-            whole.shard(shard, rows, _probe(corpus.take(rows))),
-        )
+        whole.shard(shard, rows, _probe(corpus.take(rows)))
         for shard, rows in enumerate(versions.rows_of_shards(whole.corpus.ids, num_shards))
     ]
 
@@ -141,21 +141,40 @@ class BundleChecks:
         self._corpus = corpus
         self._judged = _judged_queries(context, corpus)
 
-    def of(self, release: Release) -> Callable[[loading.LoadedModel], Mapping[str, Any]]:
-        """Returns the check of a model made from a release; it raises, or returns measures.
+    def of(
+        self, whole: Release, releases: Sequence[Release]
+    ) -> Callable[[Sequence[loading.LoadedModel]], Mapping[str, Any]]:
+        """Returns the check of the models of a bundle; it raises, or returns measures.
+
+        Shards are measured by the lists that a client merges.
+
+        Args:
+            whole: the release of the bundle.
+            releases: that release, or its shards.
 
         Raises:
-            BundleError: (by the check) vectors or lists of the model differ from the offline ones.
+            BundleError: (by the check) vectors or lists of a model differ from the offline ones.
         """
         judged = self._judged
         if judged is not None:
-            judged = judged.among(self._corpus.row_of(release.corpus.ids), len(self._corpus))
+            judged = judged.among(self._corpus.row_of(whole.corpus.ids), len(self._corpus))
 
-        def check(model: loading.LoadedModel) -> Mapping[str, Any]:
-            parity.check_embeddings(model, QUERY_EMBEDDING, *self._queries)
-            parity.check_embeddings(model, CANDIDATE_EMBEDDING, *self._candidates)
-            parity.check_lists(model, self._queries.raw, release)
-            return {gate.MEASURES: measures.measure_model(model, judged, release.corpus)}
+        def check(models: Sequence[loading.LoadedModel]) -> Mapping[str, Any]:
+            for model, release in zip(models, releases, strict=True):
+                parity.check_embeddings(model, QUERY_EMBEDDING, *self._queries)
+                parity.check_embeddings(model, CANDIDATE_EMBEDDING, *self._candidates)
+                parity.check_lists(model, self._queries.raw, release)
+            if len(models) == 1:
+                return {gate.MEASURES: measures.measure_model(models[0], judged, whole.corpus)}
+            together, exact = ShardModels(models), releases[0].settings.exact
+            details: dict[str, Any] = {
+                gate.MEASURES: measures.measure_model(together, judged, whole.corpus)
+            }
+            if judged:
+                settings = whole.settings.model_copy(update={"exact": exact})
+                unsharded = replace(whole, settings=settings)
+                details[AGAINST_UNSHARDED] = compare_with_unsharded(together, unsharded, judged)
+            return details
 
         return check
 

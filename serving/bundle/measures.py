@@ -9,6 +9,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from serving.bundle import loading, versions
+from serving.bundle.shards_together import ShardModels, ShardReleases
 from serving.graph import signatures as names
 from serving.graph.release import Release
 from tfrs_twotower.data.corpus import Corpus
@@ -22,14 +23,14 @@ _MEMORY_PER_FILE_BYTE = 1.2
 
 
 def measure_model(
-    model: loading.LoadedModel, queries: QuerySet | None, corpus: Corpus
+    model: loading.LoadedModel | ShardModels, queries: QuerySet | None, corpus: Corpus
 ) -> dict[str, float]:
     """Recall and coverage of the cascade, and overlap of candidate generation with exact search.
 
     Args:
-        model: the saved model.
+        model: the saved model, or those of all shards.
         queries: queries of the same corpus; None or an empty set gives no measures.
-        corpus: the corpus of the model, which may be a shard, with vectors.
+        corpus: the corpus of the model, or of all shards, with vectors.
 
     Returns:
         `recall@k`: the mean share of a query's relevant candidates in its answer; `overlap@k`: the
@@ -66,7 +67,7 @@ def measure_model(
     }
 
 
-def measure_retrieval(release: Release) -> dict[str, float]:
+def measure_retrieval(release: Release | ShardReleases) -> dict[str, float]:
     """Measures `overlap@k` and `retrieval_coverage@k`, which need no raw queries.
 
     They are defined as in `measure_model`, on the embeddings that the index was measured on.

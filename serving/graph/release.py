@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 from serving.graph.pre_ranking import select_candidates
+from serving.graph.since_export import SinceExport
 from tfrs_twotower.artifacts import Lineage, fingerprint
 from tfrs_twotower.config import ExportConfig, IndexConfig
 from tfrs_twotower.data.corpus import Corpus
@@ -74,6 +75,8 @@ class RefreshParts:
     hashes: HashArray
     """`[num_candidates, 16]`: a hash of each candidate's features."""
     probe: Probe
+    since_export: SinceExport = field(default_factory=SinceExport)
+    """What refreshes changed since the export, so that another export can tell what it undoes."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +150,13 @@ class Release:
             index=settings.index_of(self.corpus.take(rows), self.queries),
             pre_ranker=self.pre_ranker and select_candidates(self.pre_ranker, rows),
             attributes=self.attributes and self.attributes.rows(rows),
-            refresh=parts and replace(parts, hashes=parts.hashes[rows], probe=probe),
+            refresh=parts
+            and replace(
+                parts,
+                hashes=parts.hashes[rows],
+                probe=probe,
+                since_export=parts.since_export.of_shard(number, settings.export.shards),
+            ),
         )
 
 

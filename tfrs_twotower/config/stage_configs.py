@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from tfrs_twotower.documents import Document
 
@@ -83,10 +83,18 @@ class BundleConfig(Document):
 
 
 class GateConfig(Document):
-    """How much worse than the served version a new version may be.
+    """How much worse, smaller or larger than the served version a new version may be.
 
     Drops are relative: 0.05 allows recall to fall from 0.400 to 0.380. `null` switches a check off.
     """
+
+    max_shrink: Fraction | None = 0.2
+    """Share of the candidates that may be gone: 0.2 allows 1,000 to become 800."""
+    max_growth: NonNegativeFloat | None = 1.0
+    """Candidates that may be added, as a share of those of the served version: 1 allows 1,000 to
+    become 2,000. All ids in another form, beside the old ones, would be such a growth."""
+    allow_smaller_k: bool = False
+    """Whether lists may become shorter; clients may ask for as many as the served version gives."""
 
     max_recall_drop: Fraction | None = 0.05
     """Drop of the cascade's recall@k on validation queries."""
@@ -94,7 +102,8 @@ class GateConfig(Document):
     """Drop of candidate generation's overlap@k with exact search."""
     max_coverage_drop: Fraction | None = 0.2
     """Drop of the cascade's coverage@k (the share of the corpus that is in any answer), and of
-    retrieval_coverage@k, which a refresh measures too."""
+    retrieval_coverage@k, which a refresh measures too. It counts as a share of the smaller of both
+    corpora, so that new candidates that are in no answer yet do not lower it."""
 
 
 class ExportConfig(Document):
@@ -118,6 +127,10 @@ class ExportConfig(Document):
     restrict its answer: `allow` and `deny` take tokens such as `genres=Comedy`."""
     gate: GateConfig = GateConfig()
     """How far a version may fall behind the served one and still be published."""
+    refreshed: Literal["refuse", "keep", "drop"] = "refuse"
+    """What becomes of candidates that `twotower refresh` added, changed or withdrew in the served
+    version, where the tables of this run have them as before. `refuse` publishes nothing and counts
+    them; `keep` refreshes the new version with them; `drop` lets the tables win."""
     shards: PositiveInt = 1
     """Bundles that the corpus is split into, all with the same towers; a client queries all of them
     and merges the answers. Several are named NAME-shard-00000-of-00002 and so on."""

@@ -11,7 +11,8 @@ COMMANDS = (
     *("demo", "init", "dataset", "import-embeddings", "doctor"),
     *("run", "preprocess", "train", "embed", "build-index"),
     *("mine", "train-pre-ranker", "export", "evaluate", "compare"),
-    *("query", "preflight", "refresh", "rollback", "serve", "recall-check", "load-test"),
+    *("query", "preflight", "refresh", "rollback", "versions"),
+    *("serve", "recall-check", "load-test"),
 )
 
 
