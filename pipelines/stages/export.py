@@ -4,7 +4,7 @@ from contextlib import ExitStack
 
 from pipelines.stages.context import StageContext, open_parent
 from pipelines.stages.releases import BundleChecks, read_release, releases_of_bundle
-from serving.bundle import gate, parts, publishing, versions, writing
+from serving.bundle import gate, measures, parts, publishing, versions, writing
 from tfrs_twotower import artifacts
 from tfrs_twotower.artifacts.manifest import FileEntry, Kind, package_versions
 from tfrs_twotower.config import BundleConfig
@@ -87,11 +87,18 @@ def run(context: StageContext) -> artifacts.Manifest:
 
 
 def describe(bundle: publishing.WrittenBundle) -> str:
-    """One line about a version: its directory, its measures, its memory."""
+    """One line about a version: its directory, its measures and on what, its memory."""
     details = bundle.manifest.details
-    measures = ", ".join(f"{name} {value:.4f}" for name, value in details[gate.MEASURES].items())
+    worst = details.get(measures.WORST_DECILE, {})
+    values = [
+        f"{name} {value:.4f}" + (f" (worst tenth {worst[name]:.4f})" if name in worst else "")
+        for name, value in details[gate.MEASURES].items()
+    ]
     version_mb, swap_mb = (details["memory"][key] / 1e6 for key in ("version_bytes", "swap_bytes"))
-    measured = measures or "not measured: there are no judged queries"
+    measured = ", ".join(values) or "not measured: there are no judged queries"
+    measured_on = [f"{name}: {on}" for name, on in details.get(measures.MEASURED_ON, {}).items()]
+    if values and measured_on:
+        measured += f" ({'; '.join(measured_on)})"
     return (
         f"wrote {bundle.directory}: {measured}; about "
         f"{version_mb:,.1f} MB in memory, {swap_mb:,.1f} MB while a server changes versions"

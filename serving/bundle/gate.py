@@ -36,7 +36,9 @@ def check_release(
     """
     allowed = {
         "recall": ("max_recall_drop", gate.max_recall_drop),
+        "first_fit_recall": ("max_recall_drop", gate.max_recall_drop),
         "overlap": ("max_overlap_drop", gate.max_overlap_drop),
+        "perturbed_overlap": ("max_overlap_drop", gate.max_overlap_drop),
         "coverage": ("max_coverage_drop", gate.max_coverage_drop),
         "retrieval_coverage": ("max_coverage_drop", gate.max_coverage_drop),
     }

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from serving.bundle import gate, loading, publishing, refresh_files, versions, writing
-from serving.bundle.measures import measure_retrieval
+from serving.bundle.measures import WORST_DECILE, measure_retrieval
 from serving.graph import pre_ranking, signatures
 from serving.graph.release import Probe, RefreshParts, Release, content_hashes
 from serving.refresh.changes import (
@@ -103,7 +103,7 @@ def refreshed_release(
         if len(embedded):
             pre_ranker = _with_new_heads(pre_ranker, changes.to_embed, embedded.raw, encode)
     corpus = Corpus(np.array(changes.ids, object), _titles(kept, candidates, changes), {}, vectors)
-    queries = files.queries()
+    queries, perturbed = files.queries(), files.perturbed()
     parents = {
         **manifest.parents,
         REFRESHED: artifacts.fingerprint(
@@ -113,7 +113,7 @@ def refreshed_release(
     release = Release(
         settings=settings,
         towers=signatures.trained_towers(towers, spec),
-        index=settings.index_of(corpus, queries),
+        index=settings.index_of(corpus, queries, perturbed),
         queries=queries,
         lineage=artifacts.Lineage(
             artifacts.fingerprint(spec), manifest.config_fingerprint, parents
@@ -126,6 +126,7 @@ def refreshed_release(
             hashes=changes.hashes,
             probe=_probe(files.probe(), kept, embedded.raw, changes),
         ),
+        perturbed=perturbed,
     )
     return release, changes
 
@@ -236,7 +237,8 @@ def _measured(
 ) -> Callable[[loading.LoadedModel], Mapping[str, Any]]:
     measures = measure_retrieval(release)
     details = {
-        gate.MEASURES: measures,
-        gate.EARLIER_MEASURES: gate.kept_measures(manifest, measures),
+        gate.MEASURES: measures.values,
+        WORST_DECILE: measures.worst_decile,
+        gate.EARLIER_MEASURES: gate.kept_measures(manifest, measures.values),
     }
     return lambda _: details
