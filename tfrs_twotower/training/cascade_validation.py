@@ -17,7 +17,7 @@ from tfrs_twotower.training.validation import in_chunks, rank, recall_by_length
 
 _PAIRS_AT_ONCE = 16_384
 _MEMBER_PENALTY = 1e-2
-_MEMBER_FOLDS = 2
+_MEMBER_FOLDS = 5
 
 
 class Pools:
@@ -86,7 +86,7 @@ class Pools:
         )
 
     def out_of_fold(self, metric: str, interactions: Sequence[NDArray[np.floating]]) -> float:
-        """Returns the mean metric with weights that are fitted on one half of the queries each.
+        """Returns the mean metric with weights that are fitted on the other folds.
 
         No choice is made, so that figures of one training can be compared.
         """
