@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tfrs_twotower.artifacts import Layout, Manifest, layout, read_manifest
+from tfrs_twotower.artifacts.manifest import rerun_hint
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.data.loading import (
     load_query_set,
@@ -21,6 +22,7 @@ from tfrs_twotower.data.loading import (
 from tfrs_twotower.data.perturbed_queries import perturbed_inputs
 from tfrs_twotower.data.query_set import QuerySet
 from tfrs_twotower.data.raw_inputs import raw_signature
+from tfrs_twotower.errors import StaleArtifact
 from tfrs_twotower.index.sweep import MeasuredQueries
 from tfrs_twotower.ranking import FloatArray
 from tfrs_twotower.specs import FeatureSpec
@@ -88,14 +90,32 @@ def write_perturbed_of_run(run: Layout, embeddings: Path, spec: FeatureSpec, spl
     write_perturbed(path, queries, corpus, spec, run.model)
 
 
+def chosen_split(run: Layout) -> tuple[Split | None, bool]:
+    """The split that is measured on, None if there are no queries, and whether it was learned.
+
+    Raises:
+        StaleArtifact: the embeddings are those of an earlier version of the package.
+    """
+    details = read_manifest(run.embeddings, "embeddings").details
+    if MEASURED_SPLIT not in details:
+        raise StaleArtifact(
+            f"{run.embeddings}: does not say which queries are measured on, so an earlier version "
+            f"of the package wrote it. {rerun_hint('embeddings')}"
+        )
+    return details[MEASURED_SPLIT], bool(details[LEARNED])
+
+
 def read_measured(run: Layout, limit: int) -> MeasuredQueries:
     """Reads the embeddings that an index is measured on; empty without evaluated queries.
 
     Args:
         run: where the artifacts are; `embeddings` is finished.
         limit: largest number of each kind.
+
+    Raises:
+        StaleArtifact: see `chosen_split`.
     """
-    split = read_manifest(run.embeddings, "embeddings").details.get(MEASURED_SPLIT)
+    split, _ = chosen_split(run)
     if split is None:
         return MeasuredQueries.of(read_query_embeddings(run.embeddings, "test").vectors)
     real = read_query_embeddings(run.embeddings, split).vectors

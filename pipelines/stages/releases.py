@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 import numpy.typing as npt
 
 from pipelines.stages.context import StageContext
-from pipelines.stages.measured_queries import LEARNED, MEASURED_SPLIT, read_measured
+from pipelines.stages.measured_queries import chosen_split, read_measured
 from serving.bundle import gate, loading, measures, parity, versions
 from serving.graph.release import Probe, RefreshParts, Release, ReleaseSettings, content_hashes
 from serving.graph.signatures import CANDIDATE_EMBEDDING, QUERY_EMBEDDING, trained_towers
-from tfrs_twotower.artifacts import Lineage, read_manifest
+from tfrs_twotower.artifacts import Lineage
 from tfrs_twotower.config import BundleConfig
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.data.first_fit import FirstFitRecall
@@ -209,8 +209,7 @@ class _Asked(NamedTuple):
 
 def _asked_queries(context: StageContext, corpus: Corpus) -> _Asked:
     layout = context.layout
-    chosen = read_manifest(layout.embeddings, "embeddings").details
-    split, learned = chosen.get(MEASURED_SPLIT), chosen.get(LEARNED, False)
+    split, learned = chosen_split(layout)
     if split is None:
         return _Asked(None, False, "no queries")
     queries = load_query_set(layout.preprocessed, split, context.spec, corpus)

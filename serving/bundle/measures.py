@@ -110,10 +110,11 @@ def measure_retrieval(release: Release) -> Measures:
         `overlap@k` and `retrieval_coverage@k`, defined as in `measure_model`, and
         `perturbed_overlap@k`, the overlap on perturbed queries.
     """
-    if not len(release.queries):
+    queries = release.measured_on.real
+    if not len(queries):
         return Measures({})
-    lists = _search(release, release.queries)
-    shares = ExactLists.of(release.queries, release.corpus.vectors, release.k).overlaps(lists)
+    lists = _search(release, queries)
+    shares = ExactLists.of(queries, release.corpus.vectors, release.k).overlaps(lists)
     return (
         Measures.of_overlap(f"overlap@{release.k}", shares)
         | measure_perturbed(release)

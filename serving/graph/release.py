@@ -103,7 +103,8 @@ class Release:
     @property
     def measured_on(self) -> sweep.MeasuredQueries:
         """The embeddings that retrieval is measured on."""
-        return sweep.MeasuredQueries.of(self.queries, self.perturbed)
+        limit = self.settings.index.num_measured_queries
+        return sweep.MeasuredQueries.of(self.queries, self.perturbed, limit)
 
     @property
     def corpus(self) -> Corpus:
