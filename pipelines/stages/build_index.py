@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from pipelines.stages.context import StageContext, open_parent
+from pipelines.stages.measured_queries import read_measured
 from tfrs_twotower.artifacts import Lineage, Manifest, commit, fingerprint, staging_directory
-from tfrs_twotower.data.loading import read_candidate_embeddings, read_query_embeddings
+from tfrs_twotower.data.loading import read_candidate_embeddings
 from tfrs_twotower.index import build, storage
 from tfrs_twotower.index.quality import QUALITY_NAME, IndexQuality
 
@@ -15,7 +16,7 @@ def config_fingerprint(context: StageContext) -> str:
 
 
 def run(context: StageContext) -> Manifest:
-    """Builds the index, measures it on real query embeddings and writes `index/`.
+    """Builds the index, measures it on real and perturbed queries, and writes `index/`.
 
     Raises:
         IndexQualityError: the index misses `index.target_overlap`; nothing is written then.
@@ -25,14 +26,13 @@ def run(context: StageContext) -> Manifest:
     layout, reporter = context.layout, context.reporter
     parents = {"embeddings": open_parent(context, "embeddings").fingerprint}
     candidates = read_candidate_embeddings(layout.embeddings)
-    queries = read_query_embeddings(layout.embeddings, "validation").vectors
-    if not len(queries):
-        queries = read_query_embeddings(layout.embeddings, "test").vectors
+    queries = read_measured(layout, context.config.index.num_measured_queries)
     built = build.build_index(
         candidates.vectors,
-        queries,
+        queries.real,
         context.config.index,
         lambda description, done, total: reporter.progress(description, done, total),
+        perturbed=queries.perturbed,
     )
     reporter.message(describe_index(built.quality, len(candidates)))
     lineage = Lineage(fingerprint(context.spec), config_fingerprint(context), parents)
@@ -43,7 +43,9 @@ def describe_index(quality: IndexQuality, num_candidates: int) -> str:
     """Describes a built index in one line."""
     return (
         f"{quality.kind} index of {num_candidates:,} candidates: overlap@{quality.k} "
-        f"{quality.overlap:.4f} on {quality.num_queries:,} queries"
+        f"{quality.overlap:.4f} on {quality.num_queries:,} queries (worst tenth "
+        f"{quality.worst_decile:.4f}), {quality.perturbed_overlap:.4f} on perturbed queries (worst "
+        f"tenth {quality.perturbed_worst_decile:.4f})"
     )
 
 

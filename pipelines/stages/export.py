@@ -6,7 +6,7 @@ from typing import Any
 
 from pipelines.stages.context import StageContext, open_parent
 from pipelines.stages.releases import BundleChecks, read_release, releases_of_bundle
-from serving.bundle import gate, history, parts, publishing, versions, writing
+from serving.bundle import gate, history, measures, parts, publishing, versions, writing
 from serving.bundle.shards_together import AGAINST_UNSHARDED
 from serving.graph.since_export import SinceExport
 from serving.refresh import undone
@@ -134,14 +134,24 @@ def describe(written: Iterable[publishing.WrittenBundle]) -> Iterator[str]:
 
 
 def _measures_of(details: Mapping[str, Any]) -> str:
-    measures = ", ".join(f"{name} {value:.4f}" for name, value in details[gate.MEASURES].items())
+    worst = details.get(measures.WORST_DECILE, {})
+    measured = ", ".join(
+        f"{name} {value:.4f}" + (f" (worst tenth {worst[name]:.4f})" if name in worst else "")
+        for name, value in details[gate.MEASURES].items()
+    )
+    measured_on = [f"{name}: {on}" for name, on in details.get(measures.MEASURED_ON, {}).items()]
+    if measured and measured_on:
+        measured += f" ({'; '.join(measured_on)})"
     against = details.get(AGAINST_UNSHARDED)
     if against is None:
-        return measures
+        return measured
+    recall = ""
+    if "unsharded_recall" in against:
+        recall = f"recall@{against['k']} {against['unsharded_recall']:.4f}; "
     return (
-        f"the merged lists of all shards: {measures} (in one bundle of the whole corpus: "
-        f"recall@{against['k']} {against['unsharded_recall']:.4f}; {against['equal_lists']} of "
-        f"{against['queries']} lists are equal, overlap {against['overlap']:.4f})"
+        f"the merged lists of all shards: {measured} (against one bundle of the whole corpus: "
+        f"{recall}{against['equal_lists']} of {against['queries']} lists are equal, overlap "
+        f"{against['overlap']:.4f})"
     )
 
 

@@ -51,11 +51,9 @@ def run(context: StageContext) -> Manifest:
     )
     seconds = time.monotonic() - started
     for phase in phases:
-        rank = phase.mean_rank_in_list
         context.reporter.message(
-            f"{phase.phase}: {phase.num_examples:,} lists of {mining.depth}; retrieval would put "
-            f"{phase.share_in_list:.1%} of the positives on them"
-            + ("" if rank is None else f", at rank {rank:.1f} on average")
+            f"{phase.phase}: {phase.num_examples:,} lists of {mining.depth}, "
+            f"{phase.num_short:,} of them shorter"
         )
     return commit(
         staging,

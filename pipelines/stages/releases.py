@@ -7,21 +7,24 @@ from typing import Any, NamedTuple
 import numpy.typing as npt
 
 from pipelines.stages.context import StageContext
+from pipelines.stages.measured_queries import chosen_split, read_measured
 from serving.bundle import gate, loading, measures, parity, versions
 from serving.bundle.shards_together import (
     AGAINST_UNSHARDED,
     ShardModels,
+    ShardReleases,
     compare_with_unsharded,
 )
 from serving.graph.release import Probe, RefreshParts, Release, ReleaseSettings, content_hashes
 from serving.graph.signatures import CANDIDATE_EMBEDDING, QUERY_EMBEDDING, trained_towers
-from tfrs_twotower.artifacts import Lineage, read_manifest
+from tfrs_twotower.artifacts import Lineage
 from tfrs_twotower.config import BundleConfig
 from tfrs_twotower.data.corpus import Corpus
+from tfrs_twotower.data.first_fit import FirstFitRecall
 from tfrs_twotower.data.loading import load_query_set, read_query_embeddings
 from tfrs_twotower.data.query_set import QuerySet
 from tfrs_twotower.errors import BundleError
-from tfrs_twotower.index import restricts, storage, sweep
+from tfrs_twotower.index import restricts, storage
 from tfrs_twotower.ranking import FloatArray
 from tfrs_twotower.towers.pre_ranker import load_pre_ranker
 from tfrs_twotower.towers.storage import load_towers
@@ -44,6 +47,7 @@ def read_release(context: StageContext, corpus: Corpus, lineage: Lineage) -> Rel
     """
     layout, config, spec = context.layout, context.config, context.spec
     index = storage.load_index(layout.index)
+    queries = read_measured(layout, config.index.num_measured_queries)
     attributes = None
     if config.export.restricts:
         attributes = restricts.CandidateAttributes.of(
@@ -58,7 +62,7 @@ def read_release(context: StageContext, corpus: Corpus, lineage: Lineage) -> Rel
         ),
         towers=trained_towers(load_towers(layout.model), spec),
         index=index,
-        queries=_index_queries(context),
+        queries=queries.real,
         lineage=lineage,
         pre_ranker=load_pre_ranker(layout.pre_ranker) if config.pre_ranking else None,
         attributes=attributes,
@@ -68,6 +72,7 @@ def read_release(context: StageContext, corpus: Corpus, lineage: Lineage) -> Rel
             hashes=content_hashes(corpus.raw),
             probe=_probe(corpus),
         ),
+        perturbed=queries.perturbed,
     )
 
 
@@ -101,15 +106,6 @@ def _probe(corpus: Corpus) -> Probe:
     return Probe(rows, corpus.take(rows).raw)
 
 
-def _index_queries(context: StageContext) -> FloatArray:
-    """The embeddings that the build-index stage measured the index on."""
-    directory = context.layout.embeddings
-    vectors = read_query_embeddings(directory, "validation").vectors
-    if not len(vectors):
-        vectors = read_query_embeddings(directory, "test").vectors
-    return sweep.sample_queries(vectors, context.config.index.num_measured_queries)
-
-
 class Compared(NamedTuple):
     """Some records and their offline embeddings, to compare a bundle with."""
 
@@ -139,7 +135,8 @@ class BundleChecks:
         indexed = whole.corpus
         self._candidates = _compared(corpus.ids, corpus.raw, indexed.ids, indexed.vectors)
         self._corpus = corpus
-        self._judged = _judged_queries(context, corpus)
+        self._asked = _asked_queries(context, corpus)
+        self._first_fit = _first_fit_recall(context)
 
     def of(
         self, whole: Release, releases: Sequence[Release]
@@ -155,9 +152,9 @@ class BundleChecks:
         Raises:
             BundleError: (by the check) vectors or lists of a model differ from the offline ones.
         """
-        judged = self._judged
-        if judged is not None:
-            judged = judged.among(self._corpus.row_of(whole.corpus.ids), len(self._corpus))
+        asked = self._asked.queries
+        if asked is not None:
+            asked = asked.among(self._corpus.row_of(whole.corpus.ids), len(self._corpus))
 
         def check(models: Sequence[loading.LoadedModel]) -> Mapping[str, Any]:
             for model, release in zip(models, releases, strict=True):
@@ -165,18 +162,49 @@ class BundleChecks:
                 parity.check_embeddings(model, CANDIDATE_EMBEDDING, *self._candidates)
                 parity.check_lists(model, self._queries.raw, release)
             if len(models) == 1:
-                return {gate.MEASURES: measures.measure_model(models[0], judged, whole.corpus)}
-            together, exact = ShardModels(models), releases[0].settings.exact
-            details: dict[str, Any] = {
-                gate.MEASURES: measures.measure_model(together, judged, whole.corpus)
-            }
-            if judged:
-                settings = whole.settings.model_copy(update={"exact": exact})
+                return self._measured(models[0], asked, releases[0])
+            together = ShardModels(models)
+            details = self._measured(together, asked, ShardReleases(releases))
+            if asked:
+                settings = whole.settings.model_copy(update={"exact": releases[0].settings.exact})
                 unsharded = replace(whole, settings=settings)
-                details[AGAINST_UNSHARDED] = compare_with_unsharded(together, unsharded, judged)
+                details[AGAINST_UNSHARDED] = compare_with_unsharded(
+                    together, unsharded, asked, judge=self._judges
+                )
             return details
 
         return check
+
+    @property
+    def _judges(self) -> bool:
+        """Whether recall of the saved model may be measured."""
+        return self._asked.may_be_judged and self._first_fit is None
+
+    def _measured(
+        self,
+        model: loading.LoadedModel | ShardModels,
+        asked: QuerySet | None,
+        release: Release | ShardReleases,
+    ) -> dict[str, Any]:
+        """The details of the manifest: what was measured, and on what."""
+        first = self._first_fit
+        found = measures.Measures({})
+        measured_on: dict[str, str] = {}
+        if first is not None:
+            length, recall = first.at(release.k)
+            found |= measures.Measures({f"first_fit_recall@{length}": recall})
+            measured_on["first_fit_recall"] = (
+                f"{first.num_queries:,} validation queries, by the first fit, which has not "
+                "learned them"
+            )
+        measured_on["answers"] = self._asked.description
+        found |= measures.measure_model(model, asked, release.corpus, judge=self._judges)
+        found |= measures.measure_perturbed(release)
+        return {
+            gate.MEASURES: found.values,
+            measures.WORST_DECILE: found.worst_decile,
+            measures.MEASURED_ON: measured_on,
+        }
 
 
 def _compared(
@@ -194,10 +222,33 @@ def _compared(
     return Compared({name: values[rows] for name, values in raw.items()}, vectors[rows])
 
 
-def _judged_queries(context: StageContext, corpus: Corpus) -> QuerySet | None:
-    """The validation queries that versions are measured on; None if there are none."""
+class _Asked(NamedTuple):
+    """The queries that a saved model is asked."""
+
+    queries: QuerySet | None
+    """None if there are no evaluated queries."""
+    may_be_judged: bool
+    """Whether recall may be measured: on validation queries that nothing served has learned. Test
+    queries are kept for the evaluation."""
+    description: str
+    """What they are, in words."""
+
+
+def _asked_queries(context: StageContext, corpus: Corpus) -> _Asked:
     layout = context.layout
-    if not read_manifest(layout.preprocessed, "preprocessed").counts.get("validation_queries", 0):
-        return None
-    queries = load_query_set(layout.preprocessed, "validation", context.spec, corpus)
-    return queries.spread(context.config.index.num_measured_queries)
+    split, learned = chosen_split(layout)
+    if split is None:
+        return _Asked(None, False, "no queries")
+    queries = load_query_set(layout.preprocessed, split, context.spec, corpus)
+    queries = queries.spread(context.config.index.num_measured_queries)
+    described = f"{len(queries):,} {split} queries"
+    if learned:
+        described += ", whose answers the refit has learned"
+    return _Asked(queries, split == "validation" and not learned, described)
+
+
+def _first_fit_recall(context: StageContext) -> FirstFitRecall | None:
+    """Recall of what the first fit would serve; None if the towers have learned nothing else."""
+    layout = context.layout
+    directory = layout.pre_ranker if context.config.pre_ranking is not None else layout.model
+    return FirstFitRecall.read(directory)

@@ -74,6 +74,7 @@ def run(context: StageContext) -> Manifest:
             ],
             "validation": result.validation,
             "weights": result.weights,
+            "combination": result.combination,
             "messages": list(result.messages),
         },
     )
@@ -82,4 +83,10 @@ def run(context: StageContext) -> Manifest:
 def _report_result(context: StageContext, result: PreRankerResult) -> None:
     measured = ", ".join(f"{name} {value:.4f}" for name, value in result.validation.items())
     weights = ", ".join(f"{name} {weight:.3g}" for name, weight in result.weights.items())
-    context.reporter.message(f"On validation: {measured}; weights: {weights}")
+    context.reporter.message(f"On validation, out of fold: {measured}; weights: {weights}")
+    facts = result.combination
+    if facts["order"] == "retrieval":
+        gain = ""
+        if "gain" in facts:
+            gain = f" (by {facts['gain']:+.4f}, standard error {facts['gain_standard_error']:.4f})"
+        context.reporter.message(f"The order of retrieval is kept: {facts['reason']}{gain}")

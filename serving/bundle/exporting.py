@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from serving.bundle import loading, parity, publishing, tower_checks, writing
 from serving.bundle.gate import MEASURES
 from serving.bundle.history import MadeBy
-from serving.bundle.measures import measure_model, measure_retrieval
+from serving.bundle.measures import WORST_DECILE, measure_model, measure_retrieval
 from serving.graph import signatures as names
 from serving.graph.release import Release, ReleaseSettings
 from tfrs_twotower.artifacts import Lineage, fingerprint
@@ -127,8 +127,8 @@ def publish_release(
 
     def check(model: loading.LoadedModel) -> Mapping[str, Any]:
         parity.check_lists(model, _compared_queries(model, release, judged), release)
-        measures = measure_model(model, judged, release.corpus)
-        return {MEASURES: measures or measure_retrieval(release)}
+        measures = measure_retrieval(release) | measure_model(model, judged, release.corpus)
+        return {MEASURES: measures.values, WORST_DECILE: measures.worst_decile}
 
     try:
         made_by = MadeBy(command=command)

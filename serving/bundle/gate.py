@@ -15,8 +15,9 @@ EARLIER_MEASURES = "earlier_measures"
 """Key for what a refresh could not measure, from the version that it started from:
 `{"recall@100": {"version": 1732159297, "value": 0.31, "candidates": 1682}, ...}`."""
 _COVERAGE = ("coverage", "retrieval_coverage")
+_RECALL = ("recall", "first_fit_recall")
 # A longer list holds the shorter one, so that these cannot be smaller in it.
-_GROW_WITH_K = ("recall", *_COVERAGE)
+_GROW_WITH_K = (*_RECALL, *_COVERAGE)
 
 
 class Figures(NamedTuple):
@@ -111,7 +112,7 @@ def _falls(
     """The key that allows it, and a complaint, for each measure that fell too far."""
     for name, value in figures.measures.items():
         kind = name.partition("@")[0]
-        key = f"max_{'coverage' if kind in _COVERAGE else kind}_drop"
+        key = f"max_{kind.rpartition('_')[2]}_drop"  # that of a qualified measure is the same
         limit: float | None = getattr(gate, key)
         standard = _latest_with(bundles, name)
         if limit is None or standard is None:

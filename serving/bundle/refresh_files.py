@@ -6,6 +6,7 @@ refresh/
     vectors.npy       [num_candidates, embedding_dim] float32, in row order
     attributes.npz    raw values of the features that requests may restrict by, if there are any
     queries.npy       [n, embedding_dim] float32: embeddings of some queries, without ids or labels
+    perturbed.npy     [n, embedding_dim] float32: embeddings of perturbed queries
     probe.npz         raw features of some candidates, which the version's towers are checked with
     since_export.parquet  ids that refreshes added, changed or withdrew since the export, and what
                       the export had; only if there are any, as is the next file
@@ -49,6 +50,7 @@ REFRESH = "refresh"
 _SETTINGS, _CANDIDATES, _VECTORS = "settings.json", "candidates.parquet", "vectors.npy"
 _ATTRIBUTES, _QUERIES, _PROBE = "attributes.npz", "queries.npy", "probe.npz"
 _SINCE_EXPORT, _REFRESHED = "since_export.parquet", "refreshed.parquet"
+_PERTURBED = "perturbed.npy"
 _FEATURE = "feature:"
 
 
@@ -124,8 +126,13 @@ class RefreshFiles:
         return _load_array(self.directory / _VECTORS)
 
     def queries(self) -> FloatArray:
-        """`[n, embedding_dim]` query embeddings."""
+        """`[n, embedding_dim]` embeddings of real queries."""
         return _load_array(self.directory / _QUERIES)
+
+    def perturbed(self) -> FloatArray | None:
+        """`[n, embedding_dim]` embeddings of perturbed queries; None in an older version."""
+        path = self.directory / _PERTURBED
+        return _load_array(path) if path.exists() else None
 
     def attributes(self) -> CandidateAttributes | None:
         """What requests may restrict their answers by; None without restricts."""
@@ -172,8 +179,9 @@ class RefreshFiles:
         if release.attributes is not None:
             _save_features(self.directory / _ATTRIBUTES, release.attributes.values)
         # Sorted by value, so that their order does not tell whose queries they are.
-        queries = release.queries[np.lexsort(release.queries.T[::-1])]
-        np.save(self.directory / _QUERIES, queries, allow_pickle=False)
+        for name, queries in zip((_QUERIES, _PERTURBED), release.measured_on, strict=True):
+            in_order = queries[np.lexsort(queries.T[::-1])]
+            np.save(self.directory / name, in_order, allow_pickle=False)
         self._write_since_export(parts.since_export)
         rows, raw = parts.probe
         _save_features(self.directory / _PROBE, raw, rows=rows, blank_query=blank_query)

@@ -17,7 +17,8 @@ from serving.graph.model import ServingModel
 from serving.graph.release import Release
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.data.query_set import QuerySet
-from tfrs_twotower.ranking import MISSING_ROW, FloatArray, RowArray, mean_overlap
+from tfrs_twotower.index.sweep import MeasuredQueries
+from tfrs_twotower.ranking import MISSING_ROW, FloatArray, RowArray, overlaps
 
 AGAINST_UNSHARDED = "against_unsharded"
 """Key of a manifest's details for how the merged lists differ from those of one bundle."""
@@ -59,6 +60,11 @@ class ShardReleases:
         return self.releases[0].queries
 
     @property
+    def measured_on(self) -> MeasuredQueries:
+        """See `Release.measured_on`; it is the same of every shard."""
+        return self.releases[0].measured_on
+
+    @property
     def k(self) -> int:
         """Length of merged lists."""
         return min(release.k for release in self.releases)
@@ -89,20 +95,20 @@ class MergedSearch:
         """Scores and rows of the whole corpus, each `[batch, k]`; see `Search.search`."""
         all_scores, all_rows = [], []
         for search, whole_rows in zip(self._searches, self._rows, strict=True):
-            scores, rows = (part.numpy() for part in search.search(embeddings, k))
+            scores, rows = search.search(embeddings, k)
             all_scores.append(scores)
-            all_rows.append(np.where(rows == MISSING_ROW, MISSING_ROW, whole_rows[rows]))
-        scores, rows = np.concatenate(all_scores, axis=1), np.concatenate(all_rows, axis=1)
+            there = tf.gather(whole_rows, tf.maximum(rows, 0))
+            all_rows.append(tf.where(rows == MISSING_ROW, tf.cast(MISSING_ROW, there.dtype), there))
+        scores, rows = tf.concat(all_scores, axis=1), tf.concat(all_rows, axis=1)
         # Rows ascend like ids, so that equal scores are in the order of a client's merged lists.
-        order = np.lexsort((rows, -scores), axis=1)[:, :k]
-        return (
-            tf.constant(np.take_along_axis(scores, order, axis=1)),
-            tf.constant(np.take_along_axis(rows, order, axis=1)),
-        )
+        by_row = tf.argsort(rows, stable=True)
+        scores, rows = (tf.gather(part, by_row, batch_dims=1) for part in (scores, rows))
+        best = tf.argsort(scores, direction="DESCENDING", stable=True)[:, :k]
+        return tuple(tf.gather(part, best, batch_dims=1) for part in (scores, rows))
 
 
 def compare_with_unsharded(
-    models: ShardModels, whole: Release, queries: QuerySet
+    models: ShardModels, whole: Release, queries: QuerySet, *, judge: bool
 ) -> dict[str, float | int]:
     """How the lists that a client merges differ from those of one bundle of the whole corpus.
 
@@ -113,16 +119,18 @@ def compare_with_unsharded(
         models: the saved models of all shards.
         whole: the release that the shards were made from.
         queries: whose rows are those of the whole corpus, at least one.
+        judge: whether to measure recall; not on queries whose answers the model has learned.
 
     Returns:
         `k`: length of the lists; `overlap`: the mean share of an unsharded list that is in the
-        merged one; `equal_lists`: the number of equal lists, of `queries`; `unsharded_recall`: the
-        recall@k of the unsharded lists.
+        merged one; `equal_lists`: the number of equal lists, of `queries`; and, where they are
+        judged, `unsharded_recall`: the recall@k of the unsharded lists.
     """
     functions = SimpleNamespace(signatures=ServingModel(whole, "unsharded").signatures())
     unsharded = loading.LoadedModel(Path("unsharded"), functions)
     merged: list[RowArray] = []
     expected: list[RowArray] = []
+    shares: list[npt.NDArray[np.float64]] = []
     recalls: list[float] = []
     for start in range(0, len(queries), _QUERIES_AT_ONCE):
         part = queries.take(np.arange(start, min(start + _QUERIES_AT_ONCE, len(queries))))
@@ -130,9 +138,13 @@ def compare_with_unsharded(
         width = max(map(len, excluded))
         padded = np.array([row + [""] * (width - len(row)) for row in excluded], object)
         asked = {**part.inputs, names.EXCLUDE_IDS: padded}
-        merged.append(_rows(models.ask(names.SERVING_DEFAULT, asked), whole.corpus))
-        lists = _rows(unsharded.ask(names.SERVING_DEFAULT, asked), whole.corpus)
-        expected.append(lists[:, : merged[-1].shape[1]])
+        given = models.ask(names.SERVING_DEFAULT, asked)
+        wanted = unsharded.ask(names.SERVING_DEFAULT, asked)
+        merged.append(_rows(given, whole.corpus))
+        k = merged[-1].shape[1]
+        expected.append(_rows(wanted, whole.corpus)[:, :k])
+        exact_scores = wanted[names.SCORES][:, :k]
+        shares.append(overlaps(merged[-1], given[names.SCORES], expected[-1], exact_scores))
         recalls += [
             float(np.isin(part.truth.relevant[row], answered).mean())
             for row, answered in enumerate(expected[-1])
@@ -140,10 +152,10 @@ def compare_with_unsharded(
     ours, theirs = np.concatenate(merged), np.concatenate(expected)
     return {
         "k": ours.shape[1],
-        "overlap": round(mean_overlap(ours, theirs), 6),
+        "overlap": round(float(np.concatenate(shares).mean()), 6),
         "equal_lists": int((ours == theirs).all(axis=1).sum()),
         "queries": len(queries),
-        "unsharded_recall": round(float(np.mean(recalls)), 6),
+        **({"unsharded_recall": round(float(np.mean(recalls)), 6)} if judge else {}),
     }
 
 

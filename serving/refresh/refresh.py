@@ -130,6 +130,7 @@ def _measured(releases: Sequence[Release], before: Sequence[Path]) -> Mapping[st
     manifests = [artifacts.read_manifest(directory, "bundle") for directory in before]
     num_candidates = sum(manifest.counts["candidates"] for manifest in manifests)
     return {
-        gate.MEASURES: found,
-        gate.EARLIER_MEASURES: gate.kept_measures(manifests[0], found, num_candidates),
+        gate.MEASURES: found.values,
+        measures.WORST_DECILE: found.worst_decile,
+        gate.EARLIER_MEASURES: gate.kept_measures(manifests[0], found.values, num_candidates),
     }

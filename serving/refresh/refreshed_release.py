@@ -83,6 +83,7 @@ class Refreshable:
     corpus: Corpus
     """With vectors, without raw features."""
     queries: FloatArray
+    perturbed: FloatArray | None
     lineage: artifacts.Lineage
     has_pre_ranker: bool
     attributes: CandidateAttributes | None
@@ -113,6 +114,7 @@ class Refreshable:
             files.settings(),
             files.corpus(),
             files.queries(),
+            files.perturbed(),
             lineage,
             files.pre_ranker_dir.is_dir(),
             files.attributes(),
@@ -127,6 +129,7 @@ class Refreshable:
             release.settings,
             release.corpus,
             release.queries,
+            release.perturbed,
             release.lineage,
             release.pre_ranker is not None,
             release.attributes,
@@ -197,7 +200,7 @@ def refreshed_release(plan: PlannedRefresh, encode: CandidateEncoder) -> Release
     return Release(
         settings=kept.settings,
         towers=signatures.trained_towers(towers, spec),
-        index=kept.settings.index_of(corpus, kept.queries),
+        index=kept.settings.index_of(corpus, kept.queries, kept.perturbed),
         queries=kept.queries,
         lineage=kept.lineage._replace(parents={**earlier, history.REFRESHED: refreshes}),
         pre_ranker=pre_ranker,
@@ -208,6 +211,7 @@ def refreshed_release(plan: PlannedRefresh, encode: CandidateEncoder) -> Release
             probe=_probe(parts.probe, kept.corpus, embedded.raw, changes),
             since_export=_since_export(plan, corpus),
         ),
+        perturbed=kept.perturbed,
     )
 
 

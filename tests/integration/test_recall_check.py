@@ -82,6 +82,9 @@ def test_an_exact_endpoint_finds_everything(check, bundle):
         "overlap": 1.0,
         "worst_overlap": 1.0,
         "target_overlap": 0.5,
+        "worst_decile": 1.0,
+        "perturbed_overlap": 1.0,
+        "perturbed_worst_decile": 1.0,
         "min_overlap": 0.5,
         "passed": True,
     }
@@ -119,6 +122,8 @@ def test_the_textfile_can_be_printed(check):
     assert found == {
         "twotower_recall_check_overlap": 1.0,
         "twotower_recall_check_worst_overlap": 1.0,
+        "twotower_recall_check_worst_decile": 1.0,
+        "twotower_recall_check_perturbed_overlap": 1.0,
         "twotower_recall_check_target_overlap": 0.5,
         "twotower_recall_check_queries": NUM_QUERIES,
         "twotower_recall_check_version": 1.0,

@@ -81,7 +81,7 @@ def test_an_export_is_measured(context):
     (version,) = list_versions(context.layout.bundle / "tiny")
     details = read_manifest(context.layout.bundle / "tiny" / str(version), "bundle").details
     measures, memory = details["measures"], details["memory"]
-    names = ("recall", "overlap", "coverage", "retrieval_coverage")
+    names = ("recall", "overlap", "perturbed_overlap", "coverage", "retrieval_coverage")
     assert set(measures) == {f"{name}@10" for name in names}
     assert measures["overlap@10"] == 1.0
     assert 0.0 < measures["recall@10"] <= 1.0
@@ -106,7 +106,8 @@ def test_candidates_come_change_and_go(bundle, rows, queries, tmp_path):
     assert "column 'price': not a number (found 'dear'); it counts as missing" in lines.lines[0]
     assert lines.lines[2].endswith("gone.txt: 1 of 3 ids are not in the corpus: 'unknown'")
     assert lines.lines[-2] == "tiny: 39 candidates, 1 added, 2 changed, 2 gone"
-    assert f"wrote {found.written.directory}: overlap@10 1.0000, retrieval_c" in lines.lines[-1]
+    wrote = f"wrote {found.written.directory}: overlap@10 1.0000 (worst tenth 1.0000), perturbed_o"
+    assert wrote in lines.lines[-1]
     loaded = load_bundle(bundle)
     assert loaded.titles()["item_99"] == rows[0]["title"]
     size = len(queries["user_id"])

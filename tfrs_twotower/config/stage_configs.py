@@ -57,8 +57,8 @@ class IndexConfig(Document):
     k: PositiveInt = 100
     """List length at which overlap is measured."""
     target_overlap: Fraction = 0.98
-    """Smallest mean overlap@k with exact search on real query embeddings; the stage fails below
-    it."""
+    """Smallest mean overlap@k with exact search, on real and on perturbed queries; the stage fails
+    below it. Answers that tie with the last exact one count as found."""
     num_leaves: PositiveInt | None = None
     """Partitions of the tree; by default from the corpus size (for ScaNN none below 100,000).
     ivf splits large partitions again."""
@@ -69,7 +69,8 @@ class IndexConfig(Document):
     anisotropic_quantization_threshold: float = 0.2
     """Guo et al. 2020; 0.2 is ScaNN's value for unit vectors."""
     num_measured_queries: PositiveInt = 2000
-    """Largest number of query embeddings that overlap is measured on."""
+    """Largest number of queries, real ones and as many perturbed ones, that overlap is measured
+    on."""
 
 
 class BundleConfig(Document):
@@ -97,9 +98,11 @@ class GateConfig(Document):
     """Whether lists may become shorter; clients may ask for as many as the served version gives."""
 
     max_recall_drop: Fraction | None = 0.05
-    """Drop of the cascade's recall@k on validation queries."""
+    """Drop of recall@k on validation queries: of the saved model, or of the first fit if the saved
+    model has learned them."""
     max_overlap_drop: Fraction | None = 0.02
-    """Drop of candidate generation's overlap@k with exact search."""
+    """Drop of candidate generation's overlap@k with exact search, on real and on perturbed
+    queries."""
     max_coverage_drop: Fraction | None = 0.2
     """Drop of the cascade's coverage@k (the share of the corpus that is in any answer), and of
     retrieval_coverage@k, which a refresh measures too. It counts as a share of the smaller of both

@@ -23,7 +23,10 @@ _QUERY_GLOBS = {"validation": layout.VALIDATION_GLOB, "test": layout.TEST_GLOB}
 _EMBEDDING_GLOBS = {
     "validation": layout.VALIDATION_EMBEDDINGS_GLOB,
     "test": layout.TEST_EMBEDDINGS_GLOB,
+    "perturbed": layout.PERTURBED_EMBEDDINGS,
+    layout.FIRST_FIT_VALIDATION: f"{layout.FIRST_FIT_VALIDATION}-*.parquet",
 }
+EmbeddedSplit = Literal["validation", "test", "perturbed", "first_fit_validation"]
 _BOOKKEEPING: dict[str, Any] = {
     "_query_id": tf.io.FixedLenFeature([], tf.string),
     "_timestamp": tf.io.FixedLenFeature([], tf.int64),
@@ -189,21 +192,32 @@ class Embeddings(NamedTuple):
     """`[num_queries, embedding_dim]`."""
 
 
-def read_candidate_embeddings(directory: Path) -> Corpus:
+def read_candidate_embeddings(directory: Path, *, first_fit: bool = False) -> Corpus:
     """The corpus with its vectors, without raw features.
+
+    Args:
+        directory: the embeddings.
+        first_fit: whether to read the vectors of the first fit, which are written where something
+            is chosen by them.
 
     Raises:
         MissingArtifact: there are no shards.
         CorruptArtifact: the corpus is empty, or a candidate occurs twice.
     """
-    columns = _read_embeddings(directory, layout.CANDIDATE_EMBEDDINGS_GLOB, "candidate_id")
+    pattern = f"{layout.FIRST_FIT_CANDIDATES}-*.parquet"
+    if not first_fit:
+        pattern = layout.CANDIDATE_EMBEDDINGS_GLOB
+    columns = _read_embeddings(directory, pattern, "candidate_id")
     if not len(columns["candidate_id"]):
         raise CorruptArtifact(f"{directory}: the corpus is empty. Run preprocess and embed again.")
     return Corpus(columns["candidate_id"], columns["title"], {}, columns["embedding"])
 
 
-def read_query_embeddings(directory: Path, split: Literal["validation", "test"]) -> Embeddings:
+def read_query_embeddings(directory: Path, split: EmbeddedSplit) -> Embeddings:
     """Embeddings of one split's queries.
+
+    `perturbed` are disturbed queries of the split that is measured on; `first_fit_validation` are
+    the validation queries by towers that have not learned from them.
 
     Raises:
         MissingArtifact: there are no shards.

@@ -3,7 +3,6 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from tfrs_twotower.artifacts import Layout, read_manifest
 from tfrs_twotower.artifacts.layout import (
+    FIRST_FIT_CANDIDATES,
     FREQUENCIES_GLOB,
     INTERACTIONS_GLOB,
     STATISTICS,
@@ -56,6 +56,8 @@ def load_inputs(
     has_validation = read_manifest(source, "preprocessed").counts.get("validation_queries", 0) > 0
     test_queries = loading.load_query_set(source, "test", spec, corpus)
     has_index = (layout.index / QUALITY_NAME).exists()
+    refitted = bool(read_manifest(layout.embeddings, "embeddings").details.get("refitted", False))
+    has_first_fit = refitted and any(layout.embeddings.glob(f"{FIRST_FIT_CANDIDATES}-*"))
     return evaluated_data.EvaluationInputs(
         dataset=spec.name,
         corpus=replace(
@@ -72,7 +74,9 @@ def load_inputs(
         recent_counts=recent_counts,
         log=_interactions(source, ids),
         test=_with_embeddings(layout, "test", spec, test_queries),
-        validation=_validation(layout, spec, corpus) if has_validation else None,
+        validation=_validation(layout, spec, corpus, refitted=refitted, has_first_fit=has_first_fit)
+        if has_validation
+        else None,
         eligible=counts > 0 if spec.split.known_candidates_only else np.ones(len(ids), bool),
         split=_split_facts(source, spec),
         training=load_training_facts(source, spec),
@@ -81,6 +85,13 @@ def load_inputs(
         timings=dict(timings or {}),
         second_stage=_second_stage(layout, len(ids), test_queries.inputs)
         if with_pre_ranker
+        else None,
+        first_fit_vectors=_vectors_of(
+            loading.read_candidate_embeddings(layout.embeddings, first_fit=True),
+            ids,
+            f"{layout.embeddings}, candidates of the first fit",
+        )
+        if has_first_fit
         else None,
     )
 
@@ -132,14 +143,20 @@ def _second_stage(
     )
 
 
-def _validation(layout: Layout, spec: FeatureSpec, corpus: Corpus) -> query_set.QuerySet:
+def _validation(
+    layout: Layout, spec: FeatureSpec, corpus: Corpus, *, refitted: bool, has_first_fit: bool
+) -> query_set.QuerySet:
+    """The validation queries; without embeddings if only towers that learned them have embedded."""
     queries = loading.load_query_set(layout.preprocessed, "validation", spec, corpus)
-    return _with_embeddings(layout, "validation", spec, queries)
+    if refitted and not has_first_fit:
+        return replace(queries, texts=loading.joined_texts(queries.inputs, spec.query.features))
+    split: loading.EmbeddedSplit = "first_fit_validation" if has_first_fit else "validation"
+    return _with_embeddings(layout, split, spec, queries)
 
 
 def _with_embeddings(
     layout: Layout,
-    split: Literal["validation", "test"],
+    split: loading.EmbeddedSplit,
     spec: FeatureSpec,
     queries: query_set.QuerySet,
 ) -> query_set.QuerySet:

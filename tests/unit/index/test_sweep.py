@@ -10,7 +10,8 @@ from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.index.build import build_index
 from tfrs_twotower.index.quality import SearchParameters
 from tfrs_twotower.index.storage import Index
-from tfrs_twotower.index.sweep import measure_overlap, sweep
+from tfrs_twotower.index.sweep import MeasuredQueries, measure_overlap, sweep
+from tfrs_twotower.ranking import ExactLists
 
 VECTORS, QUERIES = unit_vectors(60, 8, 0), unit_vectors(12, 8, 1)
 K = 6
@@ -34,10 +35,12 @@ class HalfRight:
 def test_overlap_counts_the_whole_list(num_right):
     search = HalfRight(num_right)
     grid = [SearchParameters(K, 1, None)]
-    (measured,) = sweep(search, VECTORS, grid, QUERIES, lambda done, total: None)
-    assert measured.overlap == pytest.approx(num_right / K)
-    overlap = measure_overlap(lambda asked: search.search(asked, K)[1], VECTORS, QUERIES, K)
-    assert overlap == pytest.approx(num_right / K)
+    queries = MeasuredQueries.of(QUERIES)
+    (measured,) = sweep(search, VECTORS, grid, queries, 0.0, lambda done, total: None)
+    assert measured.real.mean == pytest.approx(num_right / K)
+    exact = ExactLists.of(QUERIES, VECTORS, K)
+    overlap = measure_overlap(lambda asked: search.search(asked, K)[1], exact)
+    assert overlap.mean == pytest.approx(num_right / K)
 
 
 @pytest.mark.parametrize("settings", [{"kind": "ivf", "num_leaves": 20}, {"vectors": "int8"}])

@@ -90,7 +90,8 @@ def test_it_equals_a_fresh_export_of_the_same_corpus(refreshed, whole):
 def test_a_refreshed_version_says_what_it_came_from(refreshed, exported):
     manifest = refreshed[0].written.manifest
     measures = manifest.details["measures"]
-    assert measures.keys() == {f"overlap@{K}", f"retrieval_coverage@{K}"}
+    names = ("overlap", "perturbed_overlap", "retrieval_coverage")
+    assert measures.keys() == {f"{name}@{K}" for name in names}
     assert measures[f"overlap@{K}"] == 1.0
     assert measures[f"retrieval_coverage@{K}"] > 0.5
     assert manifest.parents["model"] == exported.manifest.parents["model"]
