@@ -92,8 +92,8 @@ def recall_check(
         Path | None,
         typer.Option(
             show_default=False,
-            help="JSONL file of feature values, or a `preprocessed` directory, whose test queries "
-            "are replayed; by default that of the bundle's working directory.",
+            help="JSON objects of feature values (one a line, or an array), or a `preprocessed` "
+            "directory, whose test queries are replayed; by default that of the bundle's working directory.",
         ),
     ] = None,
     num_queries: Annotated[
@@ -172,8 +172,8 @@ def load_test(
         Path | None,
         typer.Option(
             show_default=False,
-            help="JSONL file of feature values, or a `preprocessed` directory, whose test queries "
-            "are replayed.",
+            help="JSON objects of feature values (one a line, or an array), or a `preprocessed` "
+            "directory, whose test queries are replayed.",
         ),
     ] = None,
     bundle: Annotated[

@@ -87,7 +87,7 @@ class Table(Document):
         try:
             if name is not None:
                 codecs.lookup(name)
-                b"".decode(name)
+                "x".encode(name)
         except LookupError:
             raise ValueError(
                 "Python knows no such text encoding; common ones are utf-8, cp1252, shift_jis"

@@ -204,3 +204,20 @@ def test_a_time_that_is_not_read_is_shown(tmp_path):
 def test_a_small_corpus_is_judged_on_short_lists(tmp_path):
     _, run = write_first_spec(*shop(tmp_path / "shop"), tmp_path / "out", None)
     assert load_run_config(run).evaluate.ks == (5, 10, 20)
+
+
+def test_what_the_files_look_like_is_written_into_the_spec(tmp_path):
+    """A shop's tables as Excel and a database write them."""
+    events, articles, customers = shop(tmp_path / "shop")
+    plain = first_spec((events, articles, customers), tmp_path)
+    text = articles.read_text(encoding="utf-8").replace(",", ";").replace(".5", ",5")
+    articles.write_text(text.replace("価格", "Größe"), encoding="cp1252")
+    events.write_text(events.read_text(encoding="utf-8").split("\n", 1)[1], encoding="utf-8")
+    spec, _ = write_first_spec(events, articles, customers, tmp_path / "other", "shop")
+    lines = spec.read_text(encoding="utf-8").splitlines()
+    assert "  encoding: cp1252  # a guess: look at words with accents" in lines
+    assert "  delimiter: ;  # as the first lines show" in lines
+    assert "  decimal: ','  # as the first lines show" in lines
+    other = load_spec(spec)
+    assert other.candidates.declared[:4] == (";", None, ",", "cp1252")
+    assert by_name(other.candidate)["preis"] == by_name(plain.candidate)["preis"]
