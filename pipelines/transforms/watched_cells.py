@@ -126,11 +126,17 @@ def _forms(cell: str, watched: Watched) -> Iterator[str]:
     elif role == "id":
         if cell[0].isspace() or cell[-1].isspace():
             yield BLANKS
-    elif watched.plain and (formats := cell_forms.list_formats_of(cell)):
+    elif watched.plain:
+        yield from _list_forms(cell, watched)
+
+
+def _list_forms(cell: str, watched: Watched) -> Iterator[str]:
+    formats = cell_forms.list_formats_of(cell)
+    if formats:
         yield from (f"{LIST}{name}" for name in formats)
         if cell_forms.is_list(cell):
             yield IS_LIST
-    elif role == "list" and watched.plain:
+    elif watched.role == "list":
         if watched.separator in cell:
             yield OWN_SEPARATOR
         yield from (f"{SEPARATOR}{other}" for other in cell_forms.SEPARATORS if other in cell)
