@@ -200,7 +200,8 @@ def _list_format(present: list[Any]) -> str | None:
     """The format that reads most cells, if at least half of them are lists written as text."""
     probe = [cell for cell in present[:_NUM_PROBED] if isinstance(cell, str)]
     formats = [cell_forms.list_formats_of(cell) for cell in probe]
-    if sum(map(bool, formats)) < max(1.0, _LEAST_SHARE_OF_LISTS * len(present[:_NUM_PROBED])):
+    least = max(1.0, _LEAST_SHARE_OF_LISTS * len(present[:_NUM_PROBED]))
+    if sum(map(bool, formats)) < least or not any(map(cell_forms.is_list, probe)):
         return None
     return Counter(name for of_cell in formats for name in of_cell).most_common(1)[0][0]
 

@@ -196,9 +196,9 @@ def _report(
             say(f"{table}: {number:,} bad cells count as missing: {reasons[0]}; {where}")
         for question in table_checks.questions(table, table_checks.forms_of(summary, table)):
             say(question)
-    without = summary.count("interactions_without_query_record")
-    if without:
-        say(f"interactions: {without:,} have a query without a record in queries")
+    without_record = table_checks.queries_without_record(context.spec, summary, sources)
+    if without_record:
+        say(without_record)
     counts = summary.manifest_counts(())
     say(
         f"{counts['train_examples']:,} training examples, {counts['candidates']:,} candidates, "

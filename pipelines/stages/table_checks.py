@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pipelines.transforms import cell_forms, table_files, watched_cells
 from pipelines.transforms.cells import BadCell, as_id
-from pipelines.transforms.corpus import UNKNOWN_CANDIDATE
+from pipelines.transforms.corpus import BAD_CANDIDATE, UNKNOWN_CANDIDATE
 from pipelines.transforms.job_summary import JobSummary
 from pipelines.transforms.reading import ReasonSummary
 from pipelines.transforms.table_sources import Source
@@ -64,7 +64,12 @@ def check_tables(
         bad = summary.num_bad(table)
         if not config.tolerates(bad, read):
             reasons = "; ".join(summary.reasons_in_words(source)[:3])
-            hint = _unknown_candidates(spec, sources, staging) if table == "interactions" else ""
+            hint = ""
+            if table == "interactions":
+                hint = _unknown_candidates(spec, sources, staging)
+                bad_candidates = summary.reasons_in_words(sources["candidates"])
+                if BAD_CANDIDATE in reasons and bad_candidates:
+                    hint += f"Of the candidates: {bad_candidates[0]}. "
             for column in dict.fromkeys(column for column, _ in forms):
                 hint += _advice(table, column, forms) if f"column '{column}'" in reasons else ""
             limit = (
@@ -89,7 +94,7 @@ def check_tables(
                     f"{_advice(table, column, forms)}{where}; correct the column, or leave its "
                     "feature out of the spec."
                 )
-    _refuse_other_query_ids(spec, summary, sources)
+    queries_without_record(spec, summary, sources)
 
 
 def forms_of(summary: JobSummary, table: str) -> Forms:
@@ -106,7 +111,7 @@ def refuse_misread_lists(table: str, forms: Forms) -> None:
         DataError: at least half of a column's cells are lists in a format that the spec does not
             name.
     """
-    for column, share, first in _shares(forms, f"{watched_cells.LIST}any"):
+    for column, share, first in _shares(forms, watched_cells.IS_LIST):
         if share >= _MOST:
             raise DataError(
                 f"{table}: column '{column}': {share:.0%} of the cells look like a list written as "
@@ -117,7 +122,7 @@ def refuse_misread_lists(table: str, forms: Forms) -> None:
 
 def questions(table: str, forms: Forms) -> Iterator[str]:
     """What to tell people about the cells of a table that are used as they are."""
-    for column, share, first in _shares(forms, f"{watched_cells.LIST}any"):
+    for column, share, first in _shares(forms, watched_cells.IS_LIST):
         if _SOME <= share < _MOST:
             yield (
                 f"{table}: column '{column}': {share:.0%} of the cells look like a list written as "
@@ -172,7 +177,7 @@ def _commonest(column: str, forms: Forms, beginning: str) -> str:
     counts = {
         form.removeprefix(beginning): number
         for (of, form), (number, _) in forms.items()
-        if of == column and form.startswith(beginning) and not form.endswith(":any")
+        if of == column and form.startswith(beginning)
     }
     return max(counts, key=lambda name: counts[name], default="")
 
@@ -218,21 +223,27 @@ def _unknown_candidates(spec: FeatureSpec, sources: Mapping[str, Source], stagin
     return _written_otherwise(list(unknown), sources["candidates"], spec.candidates.id)
 
 
-def _refuse_other_query_ids(
+def queries_without_record(
     spec: FeatureSpec, summary: JobSummary, sources: Mapping[str, Source]
-) -> None:
-    """Refuses queries of which most have no record because their ids are written otherwise."""
+) -> str:
+    """What to tell people about interactions whose query has no record; "" if all have one.
+
+    Raises:
+        DataError: these are most interactions, because the tables write ids in different ways.
+    """
     form = ("interactions", spec.interactions.query_id, watched_cells.NO_RECORD)
     number, first = summary.forms.get(form, (0, []))
+    if spec.queries is None or not number:
+        return ""
     total = sum(summary.events().values())
-    if spec.queries is None or number < _MOST * total:
-        return
+    said = (
+        f"interactions: {number:,} of {total:,} have a query without a record in queries, so its "
+        "features are missing. "
+    )
     hint = _written_otherwise([key for _, key, _ in first], sources["queries"], spec.queries.id)
-    if hint:
-        raise DataError(
-            f"interactions: {number:,} of {total:,} have a query without a record in queries, so "
-            f"its features would be missing. {hint}Correct one of the tables."
-        )
+    if hint and number >= _MOST * total:
+        raise DataError(f"{said}{hint}Correct one of the tables.")
+    return (said + hint).strip()
 
 
 def _written_otherwise(unknown: list[str], source: Source, column: str) -> str:
@@ -244,7 +255,8 @@ def _written_otherwise(unknown: list[str], source: Source, column: str) -> str:
             return (
                 f"{other!r} in interactions is {cell!r} in {source.table}: an id must be written "
                 "alike in both (pandas turns whole numbers into decimals where a value is missing, "
-                "and drops leading zeros unless it reads them as text). "
+                "and drops leading zeros unless it reads them as text). If ids are whole numbers, "
+                f"set whole_number_ids: true under interactions and {source.table}. "
             )
     return ""
 

@@ -79,6 +79,17 @@ def list_formats_of(text: str) -> tuple[ListFormat, ...]:
     return ("postgres",) if _reads(stripped, "postgres") else ()
 
 
+def is_list(text: str) -> bool:
+    """Whether a text is surely a list: its quotes or numbers, or several entries, show it.
+
+    `{5c1f}` and `[Unknown]` may be single values that have brackets.
+    """
+    formats = list_formats_of(text)
+    if formats != ("postgres",):
+        return bool(formats)
+    return len(parse_list(text, "postgres")) > 1
+
+
 def _reads(text: str, list_format: ListFormat) -> bool:
     try:
         parse_list(text, list_format)

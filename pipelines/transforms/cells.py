@@ -78,15 +78,20 @@ def as_line(cell: Any) -> str:
     return text
 
 
-def as_id(cell: Any) -> str:
-    """The id in a cell, without blanks around it.
+def as_id(cell: Any, whole_numbers: bool = False) -> str:
+    """The id in a cell, without blanks around it; if asked, as the whole number that it is.
 
     Raises:
-        BadCell: missing, or as in `as_line`.
+        BadCell: missing, not a whole number, or as in `as_line`.
     """
     text = as_line(cell.strip() if isinstance(cell, str) else cell)
     if not text:
         raise BadCell("missing")
+    if whole_numbers:
+        plain = cell_forms.plain_id(text)
+        if not plain.removeprefix("-").isdecimal():
+            raise BadCell("not a whole number", cell)
+        return plain
     return text
 
 

@@ -21,6 +21,7 @@ from tfrs_twotower.tables.delimited import FileNotes
 EVENTS = "events"
 CANDIDATES = "candidates"
 UNKNOWN_CANDIDATE = "unknown candidate"
+BAD_CANDIDATE = "its candidate's own record is bad"
 _ENTITY, _EVENT, _TALLY, _BAD = 0, 1, 2, 3
 _EVENT_CANDIDATE_ID = records.Event._fields.index("candidate_id")
 _EVENT_POSITION = records.Event._fields.index("position")
@@ -68,11 +69,7 @@ def first_of(entities: Iterable[tuple[Any, ...]]) -> tuple[tuple[Any, ...] | Non
 def _match(group: tuple[str, Iterable[tuple[int, tuple[Any, ...]]]]) -> Iterable[Any]:
     candidate_id, members = group
     known, repeats = first_of(record for kind, record in members if kind == _ENTITY)
-    unknown = (
-        "its candidate's own record is bad"
-        if any(kind == _BAD for kind, _ in members)
-        else UNKNOWN_CANDIDATE
-    )
+    unknown = BAD_CANDIDATE if any(kind == _BAD for kind, _ in members) else UNKNOWN_CANDIDATE
     if known is not None:
         yield pvalue.TaggedOutput(CANDIDATES, known)
     for position in repeats:

@@ -130,8 +130,10 @@ class EventParser:
             BadCell: the reason names the column.
         """
         table, at = self._table, self._at
-        query_id = _required(cells[at[table.query_id]], table.query_id, "query id")
-        candidate_id = _required(cells[at[table.candidate_id]], table.candidate_id, "candidate id")
+        query_id = _required(cells[at[table.query_id]], table.query_id, "query id", table)
+        candidate_id = _required(
+            cells[at[table.candidate_id]], table.candidate_id, "candidate id", table
+        )
         timestamp, label, weight = 0, 1.0, 1.0
         if table.timestamp:
             column = table.timestamp.column
@@ -175,23 +177,27 @@ class EntityParser:
             BadCell: the record cannot be used; the reason names the column.
         """
         table, at = self._table, self._at
-        entity_id = _required(cells[at[table.id]], table.id, f"{self._side} id")
+        entity_id = _required(cells[at[table.id]], table.id, f"{self._side} id", table)
         title = self._title(cells[at[table.title]], bad_cells) if table.title else ""
         split = as_text(cells[at[table.split]]) if table.split else ""
         values = tuple(
             [
-                None if feature is None else self._value(feature, cells, bad_cells)
+                None if feature is None else self._value(feature, entity_id, cells, bad_cells)
                 for feature in self._features
             ]
         )
         return Entity(entity_id, position, title, split, values)
 
     def _value(
-        self, feature: specs.Feature, cells: Sequence[Any], bad_cells: list[BadCell]
+        self,
+        feature: specs.Feature,
+        entity_id: str,
+        cells: Sequence[Any],
+        bad_cells: list[BadCell],
     ) -> Value:
         cell = cells[self._at[feature.source]]
         if feature.source == self._table.id and isinstance(cell, str):
-            cell = cell.strip()  # as the id that it belongs to
+            cell = entity_id  # written as interactions and histories have it
         try:
             return _feature_value(feature, cell)
         except BadCell as bad:
@@ -249,9 +255,9 @@ def _feature_value(feature: specs.Feature, cell: Any) -> Value:
         raise BadCell(f"column '{column}': {bad.reason}", bad.value, column) from None
 
 
-def _required(cell: Any, column: str, what: str) -> str:
+def _required(cell: Any, column: str, what: str, table: specs.Table) -> str:
     try:
-        return as_id(cell)
+        return as_id(cell, table.whole_number_ids)
     except BadCell as bad:
         if bad.reason == "missing":
             raise BadCell(f"missing {what} in column '{column}'") from None

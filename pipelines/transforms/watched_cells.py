@@ -19,6 +19,8 @@ OWN_SEPARATOR = "separator"
 LIST, NUMBER, WORD, SEPARATOR = "list:", "number:", "word:", "separator:"
 """Beginnings of forms: a list as text in a format; a decorated number in a format; a word for no
 value; a text with another separator."""
+IS_LIST = "is list"
+"""A text that is surely a list, whichever formats read it."""
 NO_RECORD = "no query record"
 """An interaction whose query has no record in the table of queries."""
 _MAX_SHOWN = 60
@@ -124,9 +126,17 @@ def _forms(cell: str, watched: Watched) -> Iterator[str]:
     elif role == "id":
         if cell[0].isspace() or cell[-1].isspace():
             yield BLANKS
-    elif watched.plain and (formats := cell_forms.list_formats_of(cell)):
-        yield from (f"{LIST}{name}" for name in (*formats, "any"))
-    elif role == "list" and watched.plain:
+    elif watched.plain:
+        yield from _list_forms(cell, watched)
+
+
+def _list_forms(cell: str, watched: Watched) -> Iterator[str]:
+    formats = cell_forms.list_formats_of(cell)
+    if formats:
+        yield from (f"{LIST}{name}" for name in formats)
+        if cell_forms.is_list(cell):
+            yield IS_LIST
+    elif watched.role == "list":
         if watched.separator in cell:
             yield OWN_SEPARATOR
         yield from (f"{SEPARATOR}{other}" for other in cell_forms.SEPARATORS if other in cell)

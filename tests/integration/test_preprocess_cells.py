@@ -186,6 +186,14 @@ def test_ids_that_the_tables_write_otherwise_are_shown(tmp_path):
     )
     with pytest.raises(DataError, match=message):
         run(tmp_path)
+    spec = copy.deepcopy(SPEC)
+    for table in ("interactions", "queries", "candidates"):
+        spec[table]["whole_number_ids"] = True
+    manifest = run(tmp_path, spec=spec)
+    assert manifest.counts["quarantined_interactions"] == 0
+    of_q12 = sum(query == "12" for query, *_ in rows)
+    assert manifest.counts["interactions_without_query_record"] == of_q12  # q12 has no record
+    assert corpus_of(tmp_path)["7"]["item"] == ["7"]
 
 
 def test_without_times_the_order_of_the_file_counts(tmp_path):

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.transforms.cell_forms import (
+    is_list,
     list_formats_of,
     number_formats_of,
     parse_list,
@@ -47,6 +48,14 @@ def test_lists(text, formats, entries):
 )
 def test_what_is_no_list(text):
     assert list_formats_of(text) == ()
+    assert not is_list(text)
+
+
+def test_brackets_alone_do_not_make_a_list():
+    assert not is_list("{5C1F-22}")
+    assert not is_list("[Unknown]")
+    assert is_list("{5C1F,22}")
+    assert is_list("['Unknown']")
 
 
 @given(words)

@@ -60,6 +60,15 @@ def test_an_id_has_no_blanks_around_it():
             as_id(missing)
 
 
+def test_ids_that_are_whole_numbers():
+    for written in ("2", "2.0", "002", 2, 2.0, " 2 "):
+        assert as_id(written, whole_numbers=True) == "2"
+    assert as_id("1e+05", whole_numbers=True) == "100000"
+    for other in ("2.5", "sku-2", "1e-3"):
+        with pytest.raises(BadCell, match="not a whole number"):
+            as_id(other, whole_numbers=True)
+
+
 def test_values_are_split_and_cut():
     assert as_values("Drama| Comedy||War", "|", 2) == ("Drama", "Comedy")
     assert as_values(["a", None, 3], "|", 8) == ("a", "3")
