@@ -48,6 +48,26 @@ def test_an_event_at_the_cutoff_is_on_the_later_side():
     check(found["test"], f"{columns}\n20 20 v,b,a a,b,v c,d 5,5 3")
 
 
+def test_only_training_events_are_counted_and_only_their_queries_are_learned_from():
+    found = run(
+        spec_of(),
+        """
+        query  candidate  time  label
+        q      a          1     5
+        q      a          2     1
+        q      b          9     1
+        q      b          10    5
+        q      c          20    5
+        later  a          10    5
+        last   a          20    5
+        """,
+    )
+    # Events, positives, and positives of the last day, which holds them all.
+    assert found["tallies"] == {"a": (2, 1, 1), "b": (1, 0, 0)}
+    assert [(count, query_id) for count, _, query_id in found["trained"]] == [(3, "q")]
+    assert found["counts"]["train_queries"] == 1
+
+
 def test_the_last_events_of_each_query_by_time_and_then_by_place_in_the_source():
     found = run(
         spec_of(LAST, features=[BEFORE, HOUR]),

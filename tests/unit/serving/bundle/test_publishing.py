@@ -122,6 +122,17 @@ def by_hand(loaded, bundle, version):
     return FinishedVersion(staged, 3, LoadedModel(directory, loaded.model))
 
 
+def test_a_publication_after_a_rollback_is_served(whole_bundle, whole, tmp_path):
+    bundle = tmp_path / "small"
+    for version in (3, 5):
+        publish_fake(bundle, version)
+    assert roll_back(bundle) == pinned_version(bundle) == 3
+    (written,) = publish([by_hand(whole, bundle, whole_bundle.version)])
+    assert pinned_version(bundle) is None
+    assert served_version(bundle) == written.version == whole_bundle.version
+    assert list_versions(bundle) == [3, 5, written.version]
+
+
 def test_a_copy_under_another_number_is_not_published(whole_bundle, whole, tmp_path):
     right = by_hand(whole, tmp_path / "a", whole_bundle.version)
     wrong = by_hand(whole, tmp_path / "b", whole_bundle.version + 1)

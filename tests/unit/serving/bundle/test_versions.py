@@ -112,6 +112,13 @@ def test_lists_are_merged_by_score_then_id():
     assert longer[1][0, 4:].tolist() == [LOWEST, LOWEST]
 
 
+def test_merged_ties_go_by_id_whichever_shard_they_are_in():
+    for first, second in (("a", "b"), ("b", "a")):
+        ids = [np.array([[name.encode()]], object) for name in (first, second)]
+        merged = merge_lists(ids, [np.array([[0.5]], np.float32)] * 2, 2)
+        assert merged[0].tolist() == [[b"a", b"b"]]
+
+
 def make_shards(root, *names):
     for name in names:
         (root / name / "1").mkdir(parents=True)
