@@ -1,6 +1,5 @@
 """The command `twotower`: its subcommands, and errors as one line and an exit code."""
 
-import os
 import sys
 import traceback
 
@@ -54,7 +53,6 @@ for _commands in (start_commands, run_commands, bundle_commands, endpoint_comman
 def main() -> None:
     """Runs the command line and exits."""
     arguments, debug = _take_debug(sys.argv[1:])
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         app(args=arguments, prog_name="twotower")
     except (errors.EndpointError, errors.UnsupportedEnvironment, errors.WorkdirError) as error:

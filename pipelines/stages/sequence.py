@@ -16,7 +16,7 @@ from types import ModuleType
 from pipelines.stages.context import StageContext, only_run_in, record_duration
 from tfrs_twotower.artifacts import Manifest, fingerprint, read_manifest, verify_files
 from tfrs_twotower.artifacts.manifest import Kind
-from tfrs_twotower.config import RunConfig, pre_ranking_of
+from tfrs_twotower.config import FittingConfig, RunConfig, pre_ranking_of
 from tfrs_twotower.errors import ArtifactError, ConfigError, CorruptArtifact
 
 
@@ -159,7 +159,22 @@ def run_stages(
     """
     stages = part_of_run(stages, context.config)
     with only_run_in(context.layout.root):
+        _reserve_devices(context.config, stages)
         return _run_stages(context, stages, force=force)
+
+
+def _reserve_devices(config: RunConfig, stages: Sequence[Stage]) -> None:
+    """Reserves what replicas train on before another stage of this process uses TensorFlow."""
+    fittings: dict[Kind, FittingConfig | None] = {
+        "model": config.training,
+        "pre_ranker": config.pre_ranking,
+    }
+    trained = [fittings.get(stage.kind) for stage in stages]
+    most = max((fitting.replicas for fitting in trained if fitting is not None), default=1)
+    if most > 1:
+        from tfrs_twotower.training.replicas import reserve_devices
+
+        reserve_devices(most)
 
 
 def all_up_to_date(context: StageContext, stages: Sequence[Stage]) -> bool:
