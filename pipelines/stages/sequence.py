@@ -17,7 +17,12 @@ from pipelines.stages.context import StageContext, only_run_in, record_duration
 from tfrs_twotower.artifacts import Manifest, fingerprint, read_manifest, verify_files
 from tfrs_twotower.artifacts.manifest import Kind
 from tfrs_twotower.config import FittingConfig, RunConfig, pre_ranking_of
-from tfrs_twotower.errors import ArtifactError, ConfigError, CorruptArtifact
+from tfrs_twotower.errors import (
+    ArtifactError,
+    ConfigError,
+    CorruptArtifact,
+    as_system_failure,
+)
 
 
 @dataclass(frozen=True)
@@ -196,7 +201,7 @@ def _run_stages(
         started = time.monotonic()
         if current is None:
             context.reporter.message(title)
-            manifest: Manifest = module.run(context)
+            manifest = _run_stage(context, stage, module)
             seconds = time.monotonic() - started
             record_duration(context.layout.root, stage.name, seconds)
             context.reporter.message(f"{title} done in {seconds:.1f} s")
@@ -213,6 +218,17 @@ def _run_stages(
             )
         )
     return outcomes
+
+
+def _run_stage(context: StageContext, stage: Stage, module: ModuleType) -> Manifest:
+    try:
+        manifest: Manifest = module.run(context)
+    except Exception as error:
+        failure = as_system_failure(error, str(context.layout.root / stage.kind))
+        if failure is None:
+            raise
+        raise failure from error
+    return manifest
 
 
 def would_fit(context: StageContext, stage: Stage, directory: Path) -> bool:
