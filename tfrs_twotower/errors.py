@@ -8,7 +8,8 @@
     |-- ArtifactError
     |   |-- MissingArtifact     a stage's input is not there
     |   |-- StaleArtifact       a stage's input was made from something else
-    |   `-- CorruptArtifact     a file does not match its checksum
+    |   |-- CorruptArtifact     a file does not match its checksum
+    |   `-- LostElements        a stage wrote fewer or more elements than its parents have
     |-- TrainingError           training diverged or cannot start
     |-- EmbeddingError          an embedding is NaN or has norm zero
     |-- IndexQualityError       the index missed its overlap with exact search
@@ -65,6 +66,10 @@ class StaleArtifact(ArtifactError):
 
 class CorruptArtifact(ArtifactError):
     """A file does not match the checksum in its manifest."""
+
+
+class LostElements(ArtifactError):
+    """A stage wrote fewer or more elements than its parents have; the command line exits with 2."""
 
 
 class TrainingError(TwoTowerError):

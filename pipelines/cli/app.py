@@ -11,7 +11,12 @@ from tfrs_twotower import __version__, errors
 EXIT_USER = 1
 EXIT_ENVIRONMENT = 2
 EXIT_INTERRUPTED = 130
-_OF_THE_ENVIRONMENT = (errors.EndpointError, errors.UnsupportedEnvironment, errors.WorkdirError)
+_OF_THE_ENVIRONMENT = (
+    errors.EndpointError,
+    errors.LostElements,
+    errors.UnsupportedEnvironment,
+    errors.WorkdirError,
+)
 
 app = typer.Typer(
     name="twotower",

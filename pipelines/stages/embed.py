@@ -5,6 +5,7 @@ import functools
 import pyarrow.parquet as pq
 
 from pipelines.stages.context import StageContext, open_parent
+from pipelines.stages.element_counts import check_counts, compare_with_parent
 from pipelines.transforms import beam_job, embedding
 from tfrs_twotower.artifacts import Manifest, commit, fingerprint, staging_directory
 from tfrs_twotower.artifacts.layout import CORPUS_GLOB, TEST_GLOB, VALIDATION_GLOB
@@ -27,13 +28,12 @@ def run(context: StageContext) -> Manifest:
 
     Raises:
         EmbeddingError: an embedding is NaN, infinite or has norm zero; nothing is written then.
+        LostElements: the engine lost or repeated elements.
         ArtifactError: the examples or the model are missing, outdated or damaged.
     """
     layout, settings = context.layout, context.config.embed
-    parents = {
-        "preprocessed": open_parent(context, "preprocessed").fingerprint,
-        "model": open_parent(context, "model").fingerprint,
-    }
+    preprocessed, model = open_parent(context, "preprocessed"), open_parent(context, "model")
+    parents = {"preprocessed": preprocessed.fingerprint, "model": model.fingerprint}
     staging = staging_directory(layout.embeddings)
     jobs = [
         embedding.EmbeddingJob(
@@ -60,6 +60,15 @@ def run(context: StageContext) -> Manifest:
         )
         for job in jobs
     }
+    found = {
+        name: (f"embeddings of {job}", counts[job])
+        for name, job in (
+            ("candidates", "candidates"),
+            ("validation_queries", "validation"),
+            ("test_queries", "test"),
+        )
+    }
+    check_counts("embed", compare_with_parent(found, preprocessed))
     return commit(
         staging,
         layout.embeddings,

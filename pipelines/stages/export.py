@@ -3,6 +3,7 @@
 from contextlib import ExitStack
 
 from pipelines.stages.context import StageContext, open_parent
+from pipelines.stages.element_counts import check_counts, compare_with_parent
 from pipelines.stages.releases import BundleChecks, read_release, releases_of_bundle
 from serving.bundle import gate, parts, publishing, versions, writing
 from tfrs_twotower import artifacts
@@ -50,6 +51,7 @@ def run(context: StageContext) -> artifacts.Manifest:
         BundleError: a bundle's vectors or lists differ from the offline ones, the artifacts were
             not made from each other, a candidate id cannot be served, or the release gate refused
             a version.
+        LostElements: a bundle would not hold every candidate of the corpus once.
         ConfigError: `export.restricts` names something other than a feature with values.
         ArtifactError: a parent is missing, outdated or damaged.
     """
@@ -57,17 +59,20 @@ def run(context: StageContext) -> artifacts.Manifest:
     kinds: list[Kind] = ["preprocessed", "model", "embeddings", "index"]
     if context.config.pre_ranking is not None:
         kinds.append("pre_ranker")
-    parents = parts.check_descent({kind: open_parent(context, kind) for kind in kinds})
+    manifests: dict[str, artifacts.Manifest] = {kind: open_parent(context, kind) for kind in kinds}
+    parents = parts.check_descent(manifests)
     settings = config_fingerprint(context)
     corpus = load_corpus(layout.preprocessed, context.spec)
     lineage = artifacts.Lineage(artifacts.fingerprint(context.spec), settings, parents)
     whole = read_release(context, corpus, lineage)
     checks = BundleChecks(context, corpus, whole)
-    releases = [
-        named
-        for bundle in bundle_configs(context)
-        for named in releases_of_bundle(whole, bundle, corpus)
-    ]
+    releases = []
+    for settings_of_bundle in bundle_configs(context):
+        of_bundle = releases_of_bundle(whole, settings_of_bundle, corpus)
+        held = sum(len(release.corpus) for _, release in of_bundle)
+        found = {"candidates": (f"candidates in the bundle {settings_of_bundle.name}", held)}
+        check_counts("export", compare_with_parent(found, manifests["preprocessed"]))
+        releases += of_bundle
     version = max(versions.next_version(layout.bundle / name) for name, _ in releases)
     with ExitStack() as stack:
         finished = []

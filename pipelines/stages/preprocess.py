@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.stages.context import StageContext
+from pipelines.stages.element_counts import check_counts, preprocessing_counts
 from pipelines.transforms import (
     beam_job,
     job_summary,
@@ -44,6 +45,7 @@ def run(context: StageContext) -> Manifest:
         DataError: a table cannot be read, too many of its records are bad, or there is no training
             example; the bad records are then in `quarantine/preprocess/` of the working
             directory.
+        LostElements: the engine lost or repeated elements.
     """
     records.query_features(context.spec)
     if isinstance(context.spec.split, TemporalSplit):
@@ -59,6 +61,12 @@ def run(context: StageContext) -> Manifest:
     summary = job_summary.read_job_summary(staging / preprocessing.SUMMARY)
     kept = context.layout.root / QUARANTINE / "preprocess"
     shutil.rmtree(kept, ignore_errors=True)
+    check_counts(
+        "preprocess",
+        preprocessing_counts(
+            summary, {table: len(source.files) for table, source in sources.items()}
+        ),
+    )
     try:
         _check(context, summary, sources, kept)
     except DataError:

@@ -2,6 +2,7 @@
 
 from pipelines.stages import training_runs
 from pipelines.stages.context import StageContext, open_parent
+from pipelines.stages.element_counts import check_counts, compare_examples
 from tfrs_twotower import train
 from tfrs_twotower.artifacts import Manifest, commit, fingerprint
 from tfrs_twotower.artifacts.layout import TRAINING_LOG
@@ -40,6 +41,10 @@ def run(context: StageContext) -> Manifest:
         output_dir=staging.directory,
         report=training_runs.TrainingProgress(context),
         checkpoint_root=context.data_root,
+    )
+    what = "training examples that were learned from"
+    check_counts(
+        "train", compare_examples(what, result.num_examples, parent, refit=result.refitted)
     )
     staging.close()
     training_runs.report_result(context, result)

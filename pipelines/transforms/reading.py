@@ -31,8 +31,8 @@ Parser = Callable[[int, Sequence[Any]], tuple[Any, ...]]
 class ReadTable(beam.PTransform):
     """Reads all files of a table, each file from start to end by one worker.
 
-    Outputs `records` (the parser's results as plain tuples), `bad`, and `counts`
-    (`("read_<table>", number)`).
+    Outputs `records` (the parser's results as plain tuples), `bad`, and `counts`: the numbers of
+    records that were read, `read_<table>`, and of files, `files_<table>`.
     """
 
     def __init__(self, source: table_sources.Source, parse: Parser) -> None:
@@ -84,6 +84,7 @@ class _ReadFile(beam.DoFn):
             ) from cause
         beam_job.count_records(unreported)
         yield pvalue.TaggedOutput(COUNTS, (f"read_{source.table}", number_read))
+        yield pvalue.TaggedOutput(COUNTS, (f"files_{source.table}", 1))
 
 
 def _bad(
