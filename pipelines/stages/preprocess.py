@@ -199,6 +199,12 @@ def _report(
         f"{counts['train_examples']:,} training examples, {counts['candidates']:,} candidates, "
         f"{counts['validation_queries']:,} validation and {counts['test_queries']:,} test queries"
     )
-    for split in ("validation", "test"):
+    for split, follows in (
+        ("validation", "training runs to its end"),
+        ("test", "there will be a bundle and no report"),
+    ):
         if not counts[f"{split}_queries"]:
-            context.reporter.message(f"no {split} query has a relevant candidate: check split")
+            context.reporter.message(
+                f"no {split} query has a relevant candidate, so {follows}; if that is not meant, "
+                "look at split in the feature spec"
+            )

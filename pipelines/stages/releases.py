@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy.typing as npt
 
@@ -119,7 +119,7 @@ class Compared(NamedTuple):
 
 
 class BundleChecks:
-    """Compares a saved model with index and pre-ranker on test queries, and measures it."""
+    """Compares a saved model with index and pre-ranker, on queries if any, and measures it."""
 
     def __init__(self, context: StageContext, corpus: Corpus, whole: Release) -> None:
         """Reads the records and embeddings to compare with.
@@ -132,10 +132,7 @@ class BundleChecks:
         Raises:
             BundleError: the embeddings or the index belong to other records than the examples.
         """
-        layout = context.layout
-        queries = load_query_set(layout.preprocessed, "test", context.spec, corpus)
-        embedded = read_query_embeddings(layout.embeddings, "test")
-        self._queries = _compared(queries.ids, queries.inputs, embedded.ids, embedded.vectors)
+        self._queries = _compared_queries(context, corpus)
         indexed = whole.corpus
         self._candidates = _compared(corpus.ids, corpus.raw, indexed.ids, indexed.vectors)
         self._corpus = corpus
@@ -152,12 +149,27 @@ class BundleChecks:
             judged = judged.among(self._corpus.row_of(release.corpus.ids), len(self._corpus))
 
         def check(model: loading.LoadedModel) -> Mapping[str, Any]:
-            parity.check_embeddings(model, QUERY_EMBEDDING, *self._queries)
+            if self._queries is not None:
+                parity.check_embeddings(model, QUERY_EMBEDDING, *self._queries)
             parity.check_embeddings(model, CANDIDATE_EMBEDDING, *self._candidates)
-            parity.check_lists(model, self._queries.raw, release)
+            queries = model.blank(QUERY_EMBEDDING) if self._queries is None else self._queries.raw
+            parity.check_lists(model, queries, release)
             return {gate.MEASURES: measures.measure_model(model, judged, release.corpus)}
 
         return check
+
+
+def _compared_queries(context: StageContext, corpus: Corpus) -> Compared | None:
+    """Some test queries, or validation queries; None where everything is trained on."""
+    layout = context.layout
+    counts = read_manifest(layout.preprocessed, "preprocessed").counts
+    splits: tuple[Literal["test", "validation"], ...] = ("test", "validation")
+    for split in splits:
+        if counts.get(f"{split}_queries", 1):
+            queries = load_query_set(layout.preprocessed, split, context.spec, corpus)
+            embedded = read_query_embeddings(layout.embeddings, split)
+            return _compared(queries.ids, queries.inputs, embedded.ids, embedded.vectors)
+    return None
 
 
 def _compared(

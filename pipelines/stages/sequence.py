@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+from pipelines.stages import later_needs
 from pipelines.stages.context import StageContext, only_run_in, record_duration
 from tfrs_twotower.artifacts import Manifest, fingerprint, read_manifest, verify_files
 from tfrs_twotower.artifacts.manifest import Kind
@@ -193,10 +194,17 @@ def all_up_to_date(context: StageContext, stages: Sequence[Stage]) -> bool:
 def _run_stages(
     context: StageContext, stages: Sequence[Stage], *, force: bool
 ) -> list[StageOutcome]:
-    outcomes = []
+    outcomes: list[StageOutcome] = []
+    needs_are_checked = False
     for position, stage in enumerate(stages, 1):
         title = f"[{position}/{len(stages)}] {stage.name}"
         module = stage.load()
+        if stage.kind != "preprocessed" and not needs_are_checked:
+            no_report = later_needs.check_data(context, [later.name for later in stages])
+            needs_are_checked = True
+        if stage.kind == "report" and no_report and len(stages) > 1:
+            context.reporter.message(f"{title} is left out: {no_report}")
+            break
         current = None if force else _up_to_date(context, stage, module)
         started = time.monotonic()
         if current is None:
