@@ -28,6 +28,21 @@ def check_data(context: StageContext, stages: Collection[str]) -> str:
     return reason
 
 
+def check_checkpoints(context: StageContext) -> None:
+    """Checks the files of pretrained encoders, before tables are read.
+
+    Raises:
+        FeatureSpecError, ConfigError: see `tfrs_twotower.towers.build.check_checkpoints`.
+    """
+    spec, config = context.spec, context.config
+    features = (*spec.query.features, *spec.candidate.features)
+    if any(getattr(feature, "checkpoint", None) for feature in features):
+        from tfrs_twotower.towers import build
+
+        dim = config.model.embedding_dim if config.training.epochs == 0 else None
+        build.check_checkpoints(spec, context.data_root, zero_shot_dim=dim)
+
+
 def check_needs(config: RunConfig, counts: Mapping[str, int], stages: Collection[str]) -> None:
     """Checks that the data has what the stages read.
 

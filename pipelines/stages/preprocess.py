@@ -20,6 +20,7 @@ from pipelines.transforms import (
 from tfrs_twotower.artifacts import Manifest, commit, fingerprint, sha256_file, staging_directory
 from tfrs_twotower.artifacts.layout import QUARANTINE, STATISTICS, VOCABULARIES
 from tfrs_twotower.config.stage_configs import FEW_BAD_RECORDS
+from tfrs_twotower.documents import user_path
 from tfrs_twotower.errors import DataError
 from tfrs_twotower.features.wordpiece_list import learn_wordpieces, read_wordpieces
 from tfrs_twotower.specs import FeatureSpec, TemporalSplit
@@ -126,9 +127,9 @@ def _fingerprint(context: StageContext, sources: Mapping[str, table_sources.Sour
 
 def _vocabulary_files(spec: FeatureSpec, context: StageContext) -> dict[str, Path]:
     return {
-        name: context.data_root / feature.vocabulary_file
+        name: user_path(feature.given_vocabulary, context.data_root)
         for name, feature in vocabularies.text_vocabularies(spec).items()
-        if feature.vocabulary_file is not None
+        if feature.given_vocabulary is not None
     }
 
 

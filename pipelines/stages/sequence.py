@@ -166,6 +166,8 @@ def run_stages(
     stages = part_of_run(stages, context.config)
     with only_run_in(context.layout.root):
         _reserve_devices(context.config, stages)
+        if any(stage.kind in ("preprocessed", "model", "pre_ranker") for stage in stages):
+            later_needs.check_checkpoints(context)
         return _run_stages(context, stages, force=force)
 
 

@@ -196,7 +196,7 @@ class Preprocess(beam.PTransform):
         return [
             name
             for name, feature in vocabularies.text_vocabularies(self._spec).items()
-            if feature.vocabulary_file is None
+            if feature.given_vocabulary is None
         ]
 
     def _outputs(self) -> dict[str, sharded_output.Output]:

@@ -14,6 +14,7 @@ from apache_beam.io.filesystems import FileSystems
 
 from pipelines.transforms import sharded_output, table_files
 from tfrs_twotower.artifacts import sha256_file
+from tfrs_twotower.documents import user_path
 from tfrs_twotower.errors import DataError, did_you_mean
 from tfrs_twotower.specs.tables import Table, TableFormat
 
@@ -105,7 +106,7 @@ def find_source(table: str, described: Table, columns: Sequence[str], data_root:
     """
     pattern = described.path
     if "://" not in pattern:
-        pattern = str(data_root / pattern)
+        pattern = str(user_path(pattern, data_root))
     files = _match(table, pattern)
     source = Source(table, files, described.file_format, tuple(dict.fromkeys(columns)))
     contents = [_check_file(source, path) for path in files]

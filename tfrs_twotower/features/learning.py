@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tfrs_twotower import specs
 from tfrs_twotower.data.assets import Assets
+from tfrs_twotower.documents import user_path
 from tfrs_twotower.errors import FeatureSpecError
 from tfrs_twotower.features import wordpiece_list
 
@@ -114,7 +115,7 @@ def _largest(counts: Counter[str], feature: Any) -> list[str]:
 
 def _pieces(counts: Counter[str], feature: Any, root: Path) -> list[str]:
     if feature.vocabulary_file is not None:
-        return wordpiece_list.read_wordpieces(root / feature.vocabulary_file)
+        return wordpiece_list.read_wordpieces(user_path(feature.vocabulary_file, root))
     return wordpiece_list.learn_wordpieces(list(counts.items()), feature.vocabulary_size)
 
 

@@ -10,6 +10,8 @@ PADDING_PIECE = "[PAD]"
 UNKNOWN_PIECE = "[UNK]"
 MOST_WORDS = 200_000
 _FULL_ENOUGH = 0.95
+_ANY_PIECE = "a"
+"""The one piece of a list that was learned from no text; tf-text builds no tokeniser without."""
 
 
 def basic_tokenizer(lower_case: bool) -> Any:
@@ -34,7 +36,7 @@ def learn_wordpieces(word_counts: Sequence[tuple[str, int]], size: int) -> list[
     reserved = [PADDING_PIECE, UNKNOWN_PIECE]
     words = sorted(word_counts, key=lambda counted: (-counted[1], counted[0]))[:MOST_WORDS]
     if not words:
-        return reserved
+        return [*reserved, _ANY_PIECE]
 
     def learn(threshold: int) -> list[str]:
         # An equal upper and lower bound is one pass of the learner at that threshold.
@@ -87,11 +89,14 @@ def read_wordpieces(path: Path) -> list[str]:
             lists a piece twice.
     """
     try:
-        pieces = path.read_text(encoding="utf-8").splitlines()
+        text = path.read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError) as cause:
         raise FeatureSpecError(
-            f"{path}: cannot be read: {cause}. Check vocabulary_file in the feature spec."
+            f"{path}: cannot be read: {cause}. Check vocabulary_file and checkpoint in the feature "
+            "spec; their paths are relative to the data root."
         ) from cause
+    # Only line feeds end a piece: published lists have pieces that are other line separators.
+    pieces = text.replace("\r\n", "\n").removesuffix("\n").split("\n")
     if not pieces or pieces[0] != PADDING_PIECE or UNKNOWN_PIECE not in pieces:
         raise FeatureSpecError(
             f"{path}: begins with {pieces[:2]}; expected a WordPiece list, one piece a line, that "
