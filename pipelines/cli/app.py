@@ -14,6 +14,12 @@ from tfrs_twotower.data.lines import shown
 EXIT_USER = 1
 EXIT_ENVIRONMENT = 2
 EXIT_INTERRUPTED = 130
+_OF_THE_ENVIRONMENT = (
+    errors.EndpointError,
+    errors.LostElements,
+    errors.UnsupportedEnvironment,
+    errors.WorkdirError,
+)
 
 app = typer.Typer(
     name="twotower",
@@ -57,21 +63,25 @@ def main() -> None:
     """Runs the command line and exits."""
     _write_any_text()
     arguments, debug = _take_debug([_with_home(argument) for argument in sys.argv[1:]])
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         app(args=arguments, prog_name="twotower")
-    except (errors.EndpointError, errors.UnsupportedEnvironment, errors.WorkdirError) as error:
-        _fail(error, str(error), EXIT_ENVIRONMENT, debug=debug)
-    except errors.TwoTowerError as error:
-        _fail(error, str(error), EXIT_USER, debug=debug)
-    except OSError as error:
-        _fail(error, _system_message(error), EXIT_ENVIRONMENT, debug=debug)
     except KeyboardInterrupt:
         _print_interruption()
         sys.exit(EXIT_INTERRUPTED)
     except SystemExit as end:
         if end.code == EXIT_INTERRUPTED:  # typer caught the KeyboardInterrupt
             _print_interruption()
+        raise
+    except Exception as error:
+        failure = errors.as_system_failure(error)
+        if failure is not None:
+            _fail(error, str(failure), EXIT_ENVIRONMENT, debug=debug)
+        elif isinstance(error, _OF_THE_ENVIRONMENT):
+            _fail(error, str(error), EXIT_ENVIRONMENT, debug=debug)
+        elif isinstance(error, errors.TwoTowerError):
+            _fail(error, str(error), EXIT_USER, debug=debug)
+        elif isinstance(error, OSError):
+            _fail(error, f"{error}. `--debug` shows where.", EXIT_ENVIRONMENT, debug=debug)
         raise
 
 
@@ -92,12 +102,6 @@ def _with_home(argument: str) -> str:
 
 def _print_interruption() -> None:
     typer.echo("twotower: interrupted; the same command continues where it stopped.", err=True)
-
-
-def _system_message(error: OSError) -> str:
-    """One line about a failure of the operating system, such as a full disk, and its place."""
-    where = f"{error.filename}: " if error.filename else ""
-    return f"{where}{error.strerror or error}. `--debug` shows where it happened."
 
 
 def _take_debug(arguments: list[str]) -> tuple[list[str], bool]:

@@ -105,32 +105,51 @@ def query(
 def preflight(
     bundle: _Bundle,
     server: Annotated[
-        str, typer.Option(help="`stock` TF Serving, or one built with ScaNN's ops: `scann`.")
+        str,
+        typer.Option(
+            help="`stock` TF Serving, one built with ScaNN's ops (`scann`), or a process that has "
+            "only TensorFlow (`tensorflow`)."
+        ),
     ] = "stock",
     json_output: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """Check from the operations in its graph whether a server can load a bundle.
 
-    Exit code 0 if it can, 1 if the server lacks operations, which the command names.
+    Exit code 0 if it can, 1 if the server lacks operations, which the command names. It also names
+    what a Python process has to import before it loads the bundle.
 
     \b
       twotower preflight build/mine/bundle/mine --server stock
+      twotower preflight build/mine/bundle/mine --server tensorflow
     """  # noqa: D301  (click reads the control character)
-    from serving.bundle.server_ops import check_bundle, way_out
+    from serving.bundle.server_ops import SERVERS, check_bundle, python_imports, way_out
 
-    if server not in ("stock", "scann"):
-        raise typer.BadParameter(f"'{server}': expected stock or scann", param_hint="--server")
+    if server not in SERVERS:
+        raise typer.BadParameter(
+            f"'{server}': expected {', '.join(SERVERS)}", param_hint="--server"
+        )
     missing = check_bundle(bundle, server)
+    imports = python_imports(bundle)
+    loader = "TensorFlow alone" if server == "tensorflow" else f"a {server} TF Serving"
     if json_output:
-        print_json({"server": server, "loads": not missing, "missing_ops": list(missing)})
+        print_json(
+            {
+                "server": server,
+                "loads": not missing,
+                "missing_ops": list(missing),
+                "python_imports": list(imports),
+            }
+        )
     elif missing:
         typer.echo(
-            f"{bundle}: a {server} TF Serving cannot load it: missing {', '.join(missing)}. "
-            f"{way_out(missing)}",
+            f"{bundle}: {loader} cannot load it: missing {', '.join(missing)}. "
+            f"{way_out(missing, server)}",
             err=True,
         )
     else:
-        typer.echo(f"{bundle}: a {server} TF Serving can load it.")
+        typer.echo(f"{bundle}: {loader} can load it.")
+        if imports:
+            typer.echo(f"A Python process imports {' and '.join(imports)} before it loads it.")
     if missing:
         raise typer.Exit(1)
 

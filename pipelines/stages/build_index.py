@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from pipelines.stages.context import StageContext, open_parent
+from pipelines.stages.element_counts import check_counts, compare_with_parent
 from pipelines.stages.measured_queries import read_measured
 from tfrs_twotower.artifacts import Lineage, Manifest, commit, fingerprint, staging_directory
 from tfrs_twotower.data.loading import read_candidate_embeddings
@@ -24,7 +25,8 @@ def run(context: StageContext) -> Manifest:
         UnsupportedEnvironment: the config asks for ScaNN, which cannot be loaded.
     """
     layout, reporter = context.layout, context.reporter
-    parents = {"embeddings": open_parent(context, "embeddings").fingerprint}
+    embeddings = open_parent(context, "embeddings")
+    parents = {"embeddings": embeddings.fingerprint}
     candidates = read_candidate_embeddings(layout.embeddings)
     queries = read_measured(layout, context.config.index.num_measured_queries)
     built = build.build_index(
@@ -35,8 +37,11 @@ def run(context: StageContext) -> Manifest:
         perturbed=queries.perturbed,
     )
     reporter.message(describe_index(built.quality, len(candidates)))
+    index = storage.Index.of(candidates, built)
+    found = {"candidates": ("candidates in the index", len(index.corpus))}
+    check_counts("build-index", compare_with_parent(found, embeddings))
     lineage = Lineage(fingerprint(context.spec), config_fingerprint(context), parents)
-    return write_index(layout.index, storage.Index.of(candidates, built), built.quality, lineage)
+    return write_index(layout.index, index, built.quality, lineage)
 
 
 def describe_index(quality: IndexQuality, num_candidates: int) -> str:

@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 
 from pipelines.stages import measured_queries
 from pipelines.stages.context import StageContext, open_parent
+from pipelines.stages.element_counts import check_counts, compare_with_parent
 from pipelines.transforms import beam_job, embedding
 from tfrs_twotower.artifacts import Manifest, commit, fingerprint, layout, staging_directory
 from tfrs_twotower.data.raw_inputs import find_shards
@@ -44,6 +45,7 @@ def run(context: StageContext) -> Manifest:
 
     Raises:
         EmbeddingError: an embedding is NaN, infinite or has norm zero; nothing is written then.
+        LostElements: the engine lost or repeated elements.
         ArtifactError: the examples or the model are missing, outdated or damaged.
     """
     run_layout, settings = context.layout, context.config.embed
@@ -80,6 +82,15 @@ def run(context: StageContext) -> Manifest:
         )
         for job in jobs
     }
+    found = {
+        name: (f"embeddings of {job}", counts[job])
+        for name, job in (
+            ("candidates", "candidates"),
+            ("validation_queries", "validation"),
+            ("test_queries", "test"),
+        )
+    }
+    check_counts("embed", compare_with_parent(found, preprocessed))
     if (split := measured[measured_queries.MEASURED_SPLIT]) is not None:
         measured_queries.write_perturbed_of_run(run_layout, staging, context.spec, split)
     return commit(

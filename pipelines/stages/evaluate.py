@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pipelines.progress import Reporter
 from pipelines.stages.context import StageContext, open_parent, read_durations
+from pipelines.stages.element_counts import check_counts, compare_with_parent
 from tfrs_twotower import artifacts
 from tfrs_twotower.artifacts.layout import EVALUATION, REPORT_PAGE
 from tfrs_twotower.config import EvaluateConfig
@@ -39,12 +40,14 @@ def run(context: StageContext) -> artifacts.Manifest:
     `pre_ranking`, the cascade is retrieval and the pre-ranker, otherwise only retrieval.
 
     Raises:
+        LostElements: the data is not that of every candidate and every test query.
         ArtifactError: preprocessed data, embeddings or the pre-ranker are missing, outdated or
             damaged.
     """
     layout, config, reporter = context.layout, context.config, context.reporter
+    preprocessed = open_parent(context, "preprocessed")
     parents = {
-        "preprocessed": open_parent(context, "preprocessed").fingerprint,
+        "preprocessed": preprocessed.fingerprint,
         "embeddings": open_parent(context, "embeddings").fingerprint,
     }
     if (layout.index / artifacts.MANIFEST_NAME).exists():
@@ -58,6 +61,11 @@ def run(context: StageContext) -> artifacts.Manifest:
     inputs = loading_evaluated_data.load_inputs(
         layout, context.spec, seconds, with_pre_ranker=with_pre_ranker
     )
+    found = {
+        "candidates": ("candidates to rank", len(inputs.corpus)),
+        "test_queries": ("test queries to evaluate", len(inputs.test)),
+    }
+    check_counts("evaluate", compare_with_parent(found, preprocessed))
     evaluation = evaluating.evaluate(
         inputs,
         config.evaluate,

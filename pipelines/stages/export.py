@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from pipelines.stages.context import StageContext, open_parent
+from pipelines.stages.element_counts import Compared, check_counts, compare_with_parent
 from pipelines.stages.releases import BundleChecks, read_release, releases_of_bundle
 from serving.bundle import gate, history, measures, parts, publishing, versions, writing
 from serving.bundle.shards_together import AGAINST_UNSHARDED
@@ -56,6 +57,7 @@ def run(context: StageContext) -> artifacts.Manifest:
         BundleError: a bundle's vectors or lists differ from the offline ones, the artifacts were
             not made from each other, a candidate id cannot be served, the release gate refused a
             version, or a version would undo refreshes and `export.refreshed` is `refuse`.
+        LostElements: a bundle would not hold every candidate of its release once.
         ConfigError: `export.restricts` names something other than a feature with values.
         ArtifactError: a parent is missing, outdated or damaged.
     """
@@ -63,12 +65,15 @@ def run(context: StageContext) -> artifacts.Manifest:
     kinds: list[Kind] = ["preprocessed", "model", "embeddings", "index"]
     if context.config.pre_ranking is not None:
         kinds.append("pre_ranker")
-    parents = parts.check_descent({kind: open_parent(context, kind) for kind in kinds})
+    manifests: dict[str, artifacts.Manifest] = {kind: open_parent(context, kind) for kind in kinds}
+    parents = parts.check_descent(manifests)
     settings = config_fingerprint(context)
     corpus = load_corpus(layout.preprocessed, context.spec)
     lineage = artifacts.Lineage(artifacts.fingerprint(context.spec), settings, parents)
     whole = read_release(context, corpus, lineage)
     checks = BundleChecks(context, corpus, whole)
+    found = {"candidates": ("candidates in the index", len(whole.corpus))}
+    check_counts("export", compare_with_parent(found, manifests["preprocessed"]))
     refreshed, shards = context.config.export.refreshed, context.config.export.shards
     bundles = {
         bundle: [layout.bundle / name for name in versions.bundle_names(bundle.name, shards)]
@@ -87,6 +92,9 @@ def run(context: StageContext) -> artifacts.Manifest:
             reporter.progress("exporting", num_done, len(bundles), bundle.name)
             own = settled[num_done]
             releases = releases_of_bundle(own.release, bundle, own.corpus)
+            held, expected = sum(len(part.corpus) for part in releases), len(own.release.corpus)
+            what = f"candidates in the bundle {bundle.name}"
+            check_counts("export", [Compared(what, held, expected, "its release has")])
             finished += writing.write_releases(
                 list(zip(staged[num_done], releases, strict=True)),
                 checks.of(own.release, releases),

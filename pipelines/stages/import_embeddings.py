@@ -10,6 +10,7 @@ from pydantic import NonNegativeInt
 from pipelines.progress import Reporter
 from pipelines.stages import context, vector_files
 from pipelines.stages.build_index import describe_index, write_index
+from pipelines.stages.element_counts import Compared, check_counts
 from pipelines.stages.evaluate import write_report
 from pipelines.stages.export import describe
 from serving.bundle import exporting, publishing
@@ -213,6 +214,8 @@ def _release(
     corpus: Corpus, built: build.BuiltIndex, queries: FloatArray, name: str, config: ImportConfig
 ) -> Release:
     index, towers = storage.Index.of(corpus, built), query_vectors(corpus.vectors.shape[1])
+    pair = Compared("candidates in the index", len(index.corpus), len(corpus), "the file has")
+    check_counts("import-embeddings", [pair])
     settings = ReleaseSettings(
         name=name,
         exact=False,

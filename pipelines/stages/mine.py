@@ -5,6 +5,7 @@ from dataclasses import asdict
 
 from pipelines.progress import Reporter
 from pipelines.stages.context import StageContext, open_parent
+from pipelines.stages.element_counts import check_counts, compare_examples
 from tfrs_twotower.artifacts import Manifest, commit, fingerprint, staging_directory
 from tfrs_twotower.config import pre_ranking_of
 from tfrs_twotower.mining.mine import mine
@@ -31,13 +32,12 @@ def run(context: StageContext) -> Manifest:
     Raises:
         ConfigError: the run has no pre-ranking section, or the corpus is too large for the teacher.
         EmbeddingError: an embedding is not finite; nothing is written then.
+        LostElements: there is not one list for each example.
         ArtifactError: the examples or the model are missing, outdated or damaged.
     """
     layout, mining = context.layout, pre_ranking_of(context.config).mining
-    parents = {
-        "preprocessed": open_parent(context, "preprocessed").fingerprint,
-        "model": open_parent(context, "model").fingerprint,
-    }
+    preprocessed, model = open_parent(context, "preprocessed"), open_parent(context, "model")
+    parents = {"preprocessed": preprocessed.fingerprint, "model": model.fingerprint}
     staging = staging_directory(layout.negatives)
     started = time.monotonic()
     phases = mine(
@@ -50,6 +50,9 @@ def run(context: StageContext) -> Manifest:
         _Progress(context.reporter),
     )
     seconds = time.monotonic() - started
+    for phase in phases:
+        what, refit = f"lists of the {phase.phase}", phase.phase == "refit"
+        check_counts("mine", compare_examples(what, phase.num_examples, preprocessed, refit=refit))
     for phase in phases:
         context.reporter.message(
             f"{phase.phase}: {phase.num_examples:,} lists of {mining.depth}, "

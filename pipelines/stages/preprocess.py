@@ -8,6 +8,7 @@ from typing import Any
 
 from pipelines.stages import table_checks
 from pipelines.stages.context import StageContext
+from pipelines.stages.element_counts import check_counts, preprocessing_counts
 from pipelines.transforms import (
     beam_job,
     job_summary,
@@ -19,7 +20,7 @@ from pipelines.transforms import (
 )
 from tfrs_twotower.artifacts import Manifest, commit, fingerprint, sha256_file, staging_directory
 from tfrs_twotower.artifacts.layout import QUARANTINE, STATISTICS, VOCABULARIES
-from tfrs_twotower.documents import resolve_path
+from tfrs_twotower.documents import user_path
 from tfrs_twotower.errors import DataError
 from tfrs_twotower.features.wordpiece_list import learn_wordpieces, read_wordpieces
 from tfrs_twotower.specs import FeatureSpec, TemporalSplit
@@ -45,6 +46,7 @@ def run(context: StageContext) -> Manifest:
         DataError: a table cannot be read, too many of its records are bad, or there is no training
             example; the bad records are then in `quarantine/preprocess/` of the working
             directory.
+        LostElements: the engine lost or repeated elements.
     """
     records.query_features(context.spec)
     if isinstance(context.spec.split, TemporalSplit):
@@ -63,6 +65,12 @@ def run(context: StageContext) -> Manifest:
     summary = job_summary.read_job_summary(staging / preprocessing.SUMMARY)
     kept = context.layout.root / QUARANTINE / "preprocess"
     shutil.rmtree(kept, ignore_errors=True)
+    check_counts(
+        "preprocess",
+        preprocessing_counts(
+            summary, {table: len(source.files) for table, source in sources.items()}
+        ),
+    )
     try:
         table_checks.check_tables(
             context.spec, context.config.preprocess, summary, sources, staging, kept
@@ -138,9 +146,9 @@ def _fingerprint(context: StageContext, sources: Mapping[str, table_sources.Sour
 
 def _vocabulary_files(spec: FeatureSpec, context: StageContext) -> dict[str, Path]:
     return {
-        name: resolve_path(context.data_root, feature.vocabulary_file)
+        name: user_path(feature.given_vocabulary, context.data_root)
         for name, feature in vocabularies.text_vocabularies(spec).items()
-        if feature.vocabulary_file is not None
+        if feature.given_vocabulary is not None
     }
 
 
@@ -204,10 +212,16 @@ def _report(
         f"{counts['train_examples']:,} training examples, {counts['candidates']:,} candidates, "
         f"{counts['validation_queries']:,} validation and {counts['test_queries']:,} test queries"
     )
-    for split in ("validation", "test"):
+    for split, follows in (
+        ("validation", "training runs to its end"),
+        ("test", "there will be a bundle and no report"),
+    ):
         evaluated, empty = counts[f"{split}_queries"], counts[f"{split}_queries_empty"]
         if not evaluated:
-            say(f"no {split} query has a relevant candidate: check split")
+            say(
+                f"no {split} query has a relevant candidate, so {follows}; if that is not meant, "
+                "look at split in the feature spec"
+            )
         elif empty > evaluated:
             say(
                 f"{empty:,} of {evaluated + empty:,} {split} queries have no relevant candidate "

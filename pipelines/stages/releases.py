@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy.typing as npt
 
@@ -17,7 +17,7 @@ from serving.bundle.shards_together import (
 )
 from serving.graph.release import Probe, RefreshParts, Release, ReleaseSettings, content_hashes
 from serving.graph.signatures import CANDIDATE_EMBEDDING, QUERY_EMBEDDING, trained_towers
-from tfrs_twotower.artifacts import Lineage
+from tfrs_twotower.artifacts import Lineage, read_manifest
 from tfrs_twotower.config import BundleConfig
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.data.first_fit import FirstFitRecall
@@ -115,7 +115,7 @@ class Compared(NamedTuple):
 
 
 class BundleChecks:
-    """Compares a saved model with index and pre-ranker on test queries, and measures it."""
+    """Compares a saved model with index and pre-ranker, on queries if any, and measures it."""
 
     def __init__(self, context: StageContext, corpus: Corpus, whole: Release) -> None:
         """Reads the records and embeddings to compare with.
@@ -128,10 +128,7 @@ class BundleChecks:
         Raises:
             BundleError: the embeddings or the index belong to other records than the examples.
         """
-        layout = context.layout
-        queries = load_query_set(layout.preprocessed, "test", context.spec, corpus)
-        embedded = read_query_embeddings(layout.embeddings, "test")
-        self._queries = _compared(queries.ids, queries.inputs, embedded.ids, embedded.vectors)
+        self._queries = _compared_queries(context, corpus)
         indexed = whole.corpus
         self._candidates = _compared(corpus.ids, corpus.raw, indexed.ids, indexed.vectors)
         self._corpus = corpus
@@ -158,9 +155,11 @@ class BundleChecks:
 
         def check(models: Sequence[loading.LoadedModel]) -> Mapping[str, Any]:
             for model, release in zip(models, releases, strict=True):
-                parity.check_embeddings(model, QUERY_EMBEDDING, *self._queries)
+                if self._queries is not None:
+                    parity.check_embeddings(model, QUERY_EMBEDDING, *self._queries)
                 parity.check_embeddings(model, CANDIDATE_EMBEDDING, *self._candidates)
-                parity.check_lists(model, self._queries.raw, release)
+                queries = self._queries and self._queries.raw
+                parity.check_lists(model, queries or model.blank(QUERY_EMBEDDING), release)
             if len(models) == 1:
                 return self._measured(models[0], asked, releases[0])
             together = ShardModels(models)
@@ -205,6 +204,19 @@ class BundleChecks:
             measures.WORST_DECILE: found.worst_decile,
             measures.MEASURED_ON: measured_on,
         }
+
+
+def _compared_queries(context: StageContext, corpus: Corpus) -> Compared | None:
+    """Some test queries, or validation queries; None where everything is trained on."""
+    layout = context.layout
+    counts = read_manifest(layout.preprocessed, "preprocessed").counts
+    splits: tuple[Literal["test", "validation"], ...] = ("test", "validation")
+    for split in splits:
+        if counts.get(f"{split}_queries", 1):
+            queries = load_query_set(layout.preprocessed, split, context.spec, corpus)
+            embedded = read_query_embeddings(layout.embeddings, split)
+            return _compared(queries.ids, queries.inputs, embedded.ids, embedded.vectors)
+    return None
 
 
 def _compared(

@@ -2,6 +2,7 @@
 
 from pipelines.stages import training_runs
 from pipelines.stages.context import StageContext, open_parent
+from pipelines.stages.element_counts import check_counts, compare_examples
 from tfrs_twotower.artifacts import Manifest, commit, fingerprint
 from tfrs_twotower.artifacts.layout import TRAINING_LOG
 from tfrs_twotower.config import pre_ranking_of
@@ -30,8 +31,9 @@ def run(context: StageContext) -> Manifest:
         ArtifactError: a parent is missing, damaged or outdated.
     """
     layout, pre_ranking = context.layout, pre_ranking_of(context.config)
+    preprocessed = open_parent(context, "preprocessed")
     parents = {
-        "preprocessed": open_parent(context, "preprocessed").fingerprint,
+        "preprocessed": preprocessed.fingerprint,
         "model": open_parent(context, "model").fingerprint,
     }
     if pre_ranking.models:
@@ -52,6 +54,10 @@ def run(context: StageContext) -> Manifest:
         staging.directory,
         training_runs.TrainingProgress(context),
         checkpoint_root=context.data_root,
+    )
+    what, refit = "examples that were learned from", context.config.training.refit
+    check_counts(
+        "train-pre-ranker", compare_examples(what, result.num_examples, preprocessed, refit=refit)
     )
     staging.close()
     _report_result(context, result)

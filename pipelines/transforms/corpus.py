@@ -176,6 +176,7 @@ def _build(
     yield ("frequencies", shard), (candidate_id, positives, recent)
     yield pvalue.TaggedOutput(reading.COUNTS, ("candidates", 1))
     if events:
+        yield pvalue.TaggedOutput(reading.COUNTS, ("tallied_events", events))
         yield pvalue.TaggedOutput(records.TRAINED, (events, entity.values, candidate_id))
 
 

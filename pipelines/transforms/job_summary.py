@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.transforms import reading, splits, table_sources
+from pipelines.transforms import reading, sharded_output, splits, table_sources
 from pipelines.transforms.cutoffs import Window, window_times
 from tfrs_twotower.specs import SPLITS
 
@@ -43,6 +43,8 @@ class JobSummary:
     windows: Mapping[int, Window]
     cutoffs: splits.Cutoffs | None
     numeric: Mapping[str, Any]
+    written: Mapping[str, int]
+    """Number of items in the files of each output."""
 
     def count(self, name: str) -> int:
         """A count by its name; 0 if nothing was counted."""
@@ -134,8 +136,12 @@ def _example(source: table_sources.Source, position: int, key: str) -> str:
 
 
 def read_job_summary(directory: Path) -> JobSummary:
-    """Reads the summary from the directory that the job wrote it to."""
-    windows = _lines(directory / "windows.jsonl")[0][0]
+    """Reads the summary from the directory that the job wrote it to.
+
+    What an engine has lost of it counts as zero: the numbers do not agree then, and the stage
+    refuses them.
+    """
+    (windows,) = (_lines(directory / "windows.jsonl") or [[{}]])[0]
     cutoffs = _lines(directory / "cutoffs.jsonl")
     return JobSummary(
         directory=directory,
@@ -151,8 +157,11 @@ def read_job_summary(directory: Path) -> JobSummary:
         windows={int(split): tuple(window) for split, window in windows.items()},
         cutoffs=splits.Cutoffs(*cutoffs[0][0]) if cutoffs else None,
         numeric={name: statistics for ((name, statistics),) in _lines(directory / "numeric.jsonl")},
+        written=sharded_output.read_numbers(directory / "numbers"),
     )
 
 
 def _lines(path: Path) -> list[Any]:
+    if not path.exists():
+        return []
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

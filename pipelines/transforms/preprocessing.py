@@ -9,7 +9,7 @@ queries ------------> group by query -------------+-> train, fresh (refit), inte
                             +-> evaluated queries (validation, test)
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -35,6 +35,8 @@ from tfrs_twotower.specs import FeatureSpec, NumericFeature, TemporalSplit
 
 SUMMARY = ".summary"
 """Directory of the job's summary, which the stage reads and removes."""
+NUMBERS = f"{SUMMARY}/numbers"
+"""Directory of the numbers of items that were written."""
 _LABEL = records.Event._fields.index("label")
 _EXAMPLES = ("train", REFIT_OUTPUT, "validation", "test", "corpus")
 _SUMMARY_FILES = ("counts", "reasons", "forms", "windows", "cutoffs", "numeric")
@@ -61,9 +63,12 @@ class Preprocess(beam.PTransform):
         spec, config = self._spec, self._config
         shards = config.num_shards
         tables = self._read(root)
-        events = tables["interactions"].records
+        events, more_counts = tables["interactions"].records, []
         if spec.relevance.drop_others:
-            events = events | "DropOthers" >> beam.Filter(_is_positive, spec.relevance.min_label)
+            split = events | "DropOthers" >> beam.ParDo(
+                _drop_others, spec.relevance.min_label
+            ).with_outputs(reading.COUNTS, main=reading.RECORDS)
+            events, more_counts = split[reading.RECORDS], [split[reading.COUNTS]]
         listed = tables["candidates"]
         matched = (listed.records, events, listed.bad) | MatchCandidates()
         by_session = spec.interactions.session is not None
@@ -88,7 +93,7 @@ class Preprocess(beam.PTransform):
         bad_records = bad | "AllBad" >> beam.Flatten()
         counts = (
             [table.counts for table in tables.values()]
-            + [queries.counts, corpus.counts, evaluated.counts]
+            + [queries.counts, corpus.counts, evaluated.counts, *more_counts]
             | "AllCounts" >> beam.Flatten()
             | "AddCounts" >> beam.CombinePerKey(sum)
         )
@@ -115,7 +120,7 @@ class Preprocess(beam.PTransform):
         return (
             items
             | "AllItems" >> beam.Flatten()
-            | sharded_output.WriteShards(self._directory, self._outputs())
+            | sharded_output.WriteShards(self._directory, self._outputs(), NUMBERS)
         )
 
     def _read(self, root: beam.Pipeline) -> dict[str, Any]:
@@ -198,7 +203,7 @@ class Preprocess(beam.PTransform):
         return [
             name
             for name, feature in vocabularies.text_vocabularies(self._spec).items()
-            if feature.vocabulary_file is None
+            if feature.given_vocabulary is None
         ]
 
     def _outputs(self) -> dict[str, sharded_output.Output]:
@@ -221,8 +226,11 @@ class Preprocess(beam.PTransform):
         }
 
 
-def _is_positive(event: Sequence[Any], min_label: float) -> bool:
-    return bool(event[_LABEL] >= min_label)
+def _drop_others(event: Sequence[Any], min_label: float) -> Iterator[Any]:
+    if event[_LABEL] >= min_label:
+        yield event
+    else:
+        yield pvalue.TaggedOutput(reading.COUNTS, ("dropped_interactions", 1))
 
 
 def _to_summary(name: str) -> beam.PTransform:

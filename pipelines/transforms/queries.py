@@ -87,6 +87,8 @@ class _BuildQuery(beam.DoFn):
     ) -> Iterator[Any]:
         query_id, members = group
         entity, repeats = corpus.first_of(record for kind, record in members if kind == _ENTITY)
+        if entity is not None:
+            yield pvalue.TaggedOutput(reading.COUNTS, ("query_records", 1))
         for position in repeats:
             record = reading.bad_record("queries", position, query_id, "duplicate query id")
             yield pvalue.TaggedOutput(reading.BAD, record)

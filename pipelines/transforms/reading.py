@@ -51,8 +51,8 @@ def said_of(table: str) -> str:
 class ReadTable(beam.PTransform):
     """Reads all files of a table, each file from start to end by one worker.
 
-    Outputs `records` (the parser's results as plain tuples), `bad`, `forms`, and `counts`
-    (`("read_<table>", number)`).
+    Outputs `records` (the parser's results as plain tuples), `bad`, `forms`, and `counts`: the
+    numbers of records that were read, `read_<table>`, and of files, `files_<table>`.
     """
 
     def __init__(self, source: table_sources.Source, parse: Parser) -> None:
@@ -93,6 +93,7 @@ class _ReadFile(beam.DoFn):
                 yield tuple(record)
         beam_job.count_records(unreported)
         yield pvalue.TaggedOutput(COUNTS, (f"read_{source.table}", number_read))
+        yield pvalue.TaggedOutput(COUNTS, (f"files_{source.table}", 1))
         for sentence in notes.said():
             yield pvalue.TaggedOutput(COUNTS, (f"{said_of(source.table)}{sentence}", 1))
         for (column, form), seen in watch.seen():

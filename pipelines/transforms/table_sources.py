@@ -13,6 +13,7 @@ from apache_beam.io.filesystems import FileSystems
 
 from pipelines.transforms import sharded_output, table_files
 from tfrs_twotower.artifacts import sha256_file
+from tfrs_twotower.documents import user_path
 from tfrs_twotower.errors import DataError, did_you_mean
 from tfrs_twotower.specs.tables import EntityTable, InteractionTable, Table, TableFormat
 from tfrs_twotower.tables import delimited, files, json_records, text_forms
@@ -193,7 +194,7 @@ def find_files(table: str, pattern: str, data_root: Path) -> tuple[str, ...]:
     else:
         paths = _find_remote(table, pattern)
     if not paths:
-        shown = pattern if "://" in pattern else data_root / Path(pattern).expanduser()
+        shown = pattern if "://" in pattern else user_path(pattern, data_root)
         raise DataError(
             f"{table}: no file matches {shown}. Check {table}.path in the feature spec and the "
             "data root (data_root in the run config, or $TWOTOWER_DATA)."

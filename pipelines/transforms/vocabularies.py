@@ -73,7 +73,7 @@ class CountWords(beam.PTransform):
         self._texts = [
             (place, feature.vocabulary_name, Letters.of(feature))
             for place, feature in enumerate(features)
-            if isinstance(feature, specs.TextFeature) and feature.vocabulary_file is None
+            if isinstance(feature, specs.TextFeature) and feature.given_vocabulary is None
         ]
 
     def expand(self, trained: beam.PCollection) -> beam.PCollection:

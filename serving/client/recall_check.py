@@ -22,7 +22,7 @@ from serving.graph import signatures as names
 from tfrs_twotower.artifacts import Layout
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.data.perturbed_queries import perturbed_inputs
-from tfrs_twotower.errors import BundleError
+from tfrs_twotower.errors import BundleError, DataError
 from tfrs_twotower.ranking.order import MISSING_ROW, ExactLists, Overlap, RowArray
 from tfrs_twotower.towers.storage import load_spec_of
 
@@ -70,12 +70,18 @@ def check_recall(target: str, bundle: Path, queries: Path | None, num_queries: i
         num_queries: largest number of queries; their exclusions and restricts are left out.
 
     Raises:
-        BundleError: the endpoint serves a version that is not here.
+        BundleError: there is no bundle, or the endpoint serves a version that is not here.
         EndpointError: the endpoint cannot be reached, or changed its version during the check.
         DataError, ArtifactError: there are no queries.
     """
+    versions.resolve_version(bundle)
     if queries is None:
         queries = Layout(_bundle_of(bundle).resolve().parent.parent).preprocessed
+        if not queries.is_dir():
+            raise DataError(
+                f"{bundle}: the directory that holds it has no {queries.name}/ with test queries "
+                f"(looked for {queries}). Give --queries, a JSONL file of feature values."
+            )
     sample = read_queries(queries, num_queries)
     with Client(target, timeout_s=_TIMEOUT_S) as client:
         model, columns = client.target.model, as_columns(sample, _query_inputs(client))

@@ -187,6 +187,11 @@ def read_queries(path: Path, limit: int) -> list[dict[str, Any]]:
     """
     if path.is_dir():
         records = list(read_records(path, TEST_GLOB).as_numpy_iterator())
+        if not records:
+            raise DataError(
+                f"{path}: holds no test query: its split has none. Give --queries, a JSONL file of "
+                "feature values."
+            )
         return [_from_example(records[at]) for at in _spread(len(records), limit)]
     open_file = partial(open_local, str(path))
     try:

@@ -174,9 +174,10 @@ def serve(options: ServerOptions, say: Callable[[str], None]) -> None:
     `say` receives a line for each port, one when the models are loaded, and an example request.
 
     Raises:
-        BundleError: there is no bundle.
+        BundleError: there is no bundle, or its config is wrong.
         UnsupportedEnvironment: a port is taken.
     """
+    models.read_models(options.source())  # what cannot be served is said before a port is
     asyncio.run(_serve(options, say))
 
 

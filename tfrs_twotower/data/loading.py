@@ -89,9 +89,9 @@ def load_query_set(
 
     Raises:
         MissingArtifact: there are no shards of the split.
-        CorruptArtifact: there is no query, a relevant candidate is not in the corpus, or a query
-            has no relevant candidate or not one gain for each.
-        DataError: a relevant candidate has a gain of 0 or less.
+        CorruptArtifact: a relevant candidate is not in the corpus, or a query has no relevant
+            candidate or not one gain for each.
+        DataError: there is no query, or a relevant candidate has a gain of 0 or less.
     """
     where = f"{preprocessed_dir}, {split} split"
     features = spec.query.features
@@ -111,7 +111,10 @@ def load_query_set(
         for name, rows in lists.items():
             rows.extend(np.split(parsed[name].values.numpy(), parsed[name].row_splits[1:-1]))
     if not query_ids:
-        raise CorruptArtifact(f"{where}: there is no query in the split. Run preprocess again.")
+        raise DataError(
+            f"{where}: holds no query, so nothing can be measured on it. If it should, look at "
+            "split in the feature spec; otherwise leave out what reads it, such as evaluate."
+        )
     ids = _decoded(np.concatenate(query_ids))
     order = np.argsort(ids, kind="stable")
     relevant = [corpus.row_of(lists["_relevant"][i]) for i in order]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tfrs_twotower import specs
 from tfrs_twotower.data.assets import Assets
 from tfrs_twotower.data.lines import check_lines
-from tfrs_twotower.documents import resolve_path
+from tfrs_twotower.documents import user_path
 from tfrs_twotower.errors import FeatureSpecError
 from tfrs_twotower.features import wordpiece_list
 
@@ -118,7 +118,7 @@ def _largest(counts: Counter[str], feature: Any) -> list[str]:
 
 def _pieces(counts: Counter[str], feature: Any, root: Path) -> list[str]:
     if feature.vocabulary_file is not None:
-        return wordpiece_list.read_wordpieces(resolve_path(root, feature.vocabulary_file))
+        return wordpiece_list.read_wordpieces(user_path(feature.vocabulary_file, root))
     return wordpiece_list.learn_wordpieces(list(counts.items()), feature.vocabulary_size)
 
 

@@ -13,6 +13,8 @@ PADDING_PIECE = "[PAD]"
 UNKNOWN_PIECE = "[UNK]"
 MOST_WORDS = 200_000
 _FULL_ENOUGH = 0.95
+_ANY_PIECE = "a"
+"""The one piece of a list that was learned from no text; tf-text builds no tokeniser without."""
 
 
 class Letters(NamedTuple):
@@ -70,7 +72,7 @@ def learn_wordpieces(word_counts: Sequence[tuple[str, int]], size: int) -> list[
     reserved = [PADDING_PIECE, UNKNOWN_PIECE]
     words = sorted(word_counts, key=lambda counted: (-counted[1], counted[0]))[:MOST_WORDS]
     if not words:
-        return reserved
+        return [*reserved, _ANY_PIECE]
 
     def learn(threshold: int) -> list[str]:
         # An equal upper and lower bound is one pass of the learner at that threshold.
@@ -126,7 +128,8 @@ def read_wordpieces(path: Path) -> list[str]:
         pieces = read_pieces(path)
     except (OSError, UnicodeDecodeError) as cause:
         raise FeatureSpecError(
-            f"{path}: cannot be read: {cause}. Check vocabulary_file in the feature spec."
+            f"{path}: cannot be read: {cause}. Check vocabulary_file and checkpoint in the feature "
+            "spec; their paths are relative to the data root."
         ) from cause
     if not pieces or pieces[0] != PADDING_PIECE or UNKNOWN_PIECE not in pieces:
         raise FeatureSpecError(

@@ -149,7 +149,7 @@ def _check_shared_vocabularies(declared: FeatureDeclarations) -> None:
             form: tuple[str, object] = (
                 "text",
                 (
-                    feature.vocabulary_file,
+                    feature.given_vocabulary,
                     feature.vocabulary_size,
                     feature.lower_case,
                     feature.keep_accents,

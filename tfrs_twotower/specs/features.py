@@ -24,6 +24,8 @@ EARLIEST_TIME = -62_135_596_800
 MISSING_TIME = -(10**18)
 """Value of a missing time in examples and requests. No time equals it, since all numbers before
 `EARLIEST_TIME` are missing; and JSON writers that know only doubles write it exactly."""
+CHECKPOINT_VOCABULARY = "vocab.txt"
+"""Name of the WordPiece list in the directory of a checkpoint."""
 PADDING_ROW, UNKNOWN_ROW, NUM_SPECIAL_ROWS = 0, 1, 2
 """First rows of the table of a vocabulary; the value at position p has row 2 + p."""
 
@@ -122,8 +124,8 @@ class TextFeature(_Feature):
     vocabulary: Name | None = None
     """Text features of one vocabulary share their WordPieces and the embedding table."""
     vocabulary_file: str | None = None
-    """A WordPiece list to use, one piece a line (`[PAD]` first, with `[UNK]`); by default the list
-    is learned from the training window's texts."""
+    """A WordPiece list to use, one piece a line (`[PAD]` first, with `[UNK]`), relative to the data
+    root; by default that of the checkpoint, or one learned from the training window's texts."""
     vocabulary_size: Annotated[int, Field(ge=64, le=200_000)] = 8000
     """Size of a learned vocabulary."""
     max_tokens: Annotated[int, Field(ge=1, le=512)] = 32
@@ -139,12 +141,19 @@ class TextFeature(_Feature):
     `pretrained`: a transformer that starts from `checkpoint`."""
     checkpoint: str | None = None
     """Directory of a BERT-type encoder (`model.safetensors`, `vocab.txt`, `config.json`) for
-    `pretrained`."""
+    `pretrained`, relative to the data root."""
 
     @property
     def vocabulary_name(self) -> str:
         """The vocabulary that this feature is tokenised with."""
         return self.vocabulary or self.name
+
+    @property
+    def given_vocabulary(self) -> str | None:
+        """Path of the WordPiece list, relative to the data root; None if it is learned."""
+        if self.vocabulary_file is not None or self.checkpoint is None:
+            return self.vocabulary_file
+        return f"{self.checkpoint}/{CHECKPOINT_VOCABULARY}"
 
     @model_validator(mode="after")
     def _checkpoint_goes_with_pretrained(self) -> "TextFeature":

@@ -14,7 +14,13 @@ from tfrs_twotower.data.training_examples import ExampleTable
 from tfrs_twotower.errors import TrainingError
 from tfrs_twotower.specs import FeatureSpec
 from tfrs_twotower.towers import pre_ranker, storage, tower
-from tfrs_twotower.training import cascade_validation, closed_form_members, reports, training_data
+from tfrs_twotower.training import (
+    cascade_validation,
+    closed_form_members,
+    replicas,
+    reports,
+    training_data,
+)
 from tfrs_twotower.training.job import most_validation_queries, validation_metric
 from tfrs_twotower.training.member import MemberJob, clear_member
 
@@ -78,6 +84,7 @@ def train_pre_ranker(
         TrainingError: training diverged, or cannot start.
         ArtifactError: an artifact cannot be read, or does not fit the others.
     """
+    replicas.reserve_devices(pre_ranking.replicas)
     assets = load_assets(preprocessed_dir)
     refit = config.training.refit
     data = training_data.open_training_data(preprocessed_dir, spec, config.training, assets)

@@ -13,7 +13,7 @@ from tfrs_twotower.data.assets import load_assets
 from tfrs_twotower.specs import FeatureSpec
 from tfrs_twotower.tasks.retrieval import RetrievalTask
 from tfrs_twotower.towers import protocol, storage
-from tfrs_twotower.training import dataset_fitting, reports, training_data
+from tfrs_twotower.training import dataset_fitting, replicas, reports, training_data
 from tfrs_twotower.training.fitting import Measure
 from tfrs_twotower.training.job import Job
 from tfrs_twotower.training.validation import Validator
@@ -92,6 +92,7 @@ def train_on_artifact(
         TrainingError: training diverged, or cannot start.
         ArtifactError: the preprocessed artifact cannot be read, or does not fit the spec.
     """
+    replicas.reserve_devices(config.training.replicas)
     assets = load_assets(data)
     job = RetrievalJob(
         spec,

@@ -1,5 +1,6 @@
 """Which stages run, with stages that only write a file."""
 
+import errno
 import logging
 import sys
 
@@ -19,7 +20,7 @@ from tests.fixtures.recorder import Recorder
 from tests.fixtures.tiny import tiny_run_config, tiny_spec
 from tfrs_twotower.artifacts import Layout, commit, read_manifest, staging_directory
 from tfrs_twotower.artifacts.writing import ManifestFields
-from tfrs_twotower.errors import ConfigError, WorkdirError
+from tfrs_twotower.errors import ConfigError, SystemFailure, WorkdirError
 
 
 def context_of(root, **changes):
@@ -152,3 +153,15 @@ def test_importing_a_stage_hides_warnings_about_optional_parts(tmp_path, monkeyp
     Stage("train", "chatty_stage", "model").load()
     assert caplog.messages == ["broken"]
     assert logging.root.manager.disable == 0
+
+
+def test_a_failure_of_the_system_names_the_stages_directory(tmp_path, stages, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    run_stages(context_of(tmp_path), stages)
+    kept = sorted(path for path in tmp_path.rglob("*") if path.is_file())
+    monkeypatch.setattr(stages[1].load(), "run", full)
+    with pytest.raises(SystemFailure, match=f"^{tmp_path}/model: No space left on device. Free"):
+        run_stages(context_of(tmp_path), stages, force=True)
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == kept
