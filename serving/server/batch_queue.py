@@ -1,5 +1,8 @@
 """The queue of one signature, where requests wait briefly for others and then run together.
 
+A request joins the newest batch if that has room, and otherwise opens another. A batch runs when it
+is full or its time is over, as soon as a thread is free; until then requests may join it.
+
 Everything happens on the server's event loop except the call of the signature, which runs on a
 thread. A queue belongs to one version, so a batch never mixes versions. TensorFlow's own batching
 in the graph (`tf.nondifferentiable_batch_function`) cannot replace it: it refuses requests of
@@ -9,51 +12,58 @@ unequal widths, fails a whole batch for one bad request, and holds a thread per 
 import asyncio
 import math
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import anyio
 import grpc
 import numpy as np
 import numpy.typing as npt
 
-from serving.server import batching_parameters, refusals
+from serving.bundle.server_files import BatchingParameters
+from serving.server import refusals
 from serving.server.metrics import Metrics
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 Run = Callable[[Arrays], dict[str, Any]]
 
 
+class _Request:
+    """A request that waits, and the sizes that decide whether it fits into a batch."""
+
+    def __init__(self, inputs: Arrays) -> None:
+        self.inputs = inputs
+        self.rows = len(next(iter(inputs.values())))
+        self.widths = [inputs[name].shape[1:] for name in sorted(inputs)]
+        self.longest = longest_of(inputs)
+        self.arrived = time.monotonic()
+        self.answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+
+
 @dataclass(eq=False)
-class _Task:
-    inputs: Arrays
-    rows: int
-    widths: tuple[tuple[int, ...], ...]
-    longest: int
-    answer: asyncio.Future[dict[str, Any]]
-    arrived: float
+class _Batch:
+    """Requests that will run together; none may join a closed batch."""
+
+    requests: list[_Request] = field(default_factory=list)
+    closed: asyncio.Event = field(default_factory=asyncio.Event)
 
 
+@dataclass(eq=False)
 class BatchQueue:
-    """Requests to one signature of one version; `run` calls the signature on a thread."""
+    """Requests to one signature of one version."""
 
-    def __init__(
-        self,
-        run: Run,
-        parameters: batching_parameters.BatchingParameters,
-        threads: Executor,
-        metrics: Metrics,
-    ) -> None:
-        self._run = run
-        self._parameters = parameters
-        self._threads = threads
-        self._metrics = metrics
-        self._waiting: deque[_Task] = deque()
-        self._num_running = 0
-        self._timer: asyncio.TimerHandle | None = None
-        self._batches: set[asyncio.Task[None]] = set()
+    run: Run
+    """Calls the signature, on one of the threads."""
+    parameters: BatchingParameters
+    threads: Executor
+    metrics: Metrics
+
+    def __post_init__(self) -> None:
+        self._free_threads = asyncio.Semaphore(self.parameters.num_threads)
+        self._batches: dict[_Batch, asyncio.Task[None]] = {}
+        """The batches that wait or run, oldest first."""
 
     async def answer(self, inputs: Arrays) -> dict[str, Any]:
         """Runs a request, in a batch with others if there are any.
@@ -64,117 +74,78 @@ class BatchQueue:
         Raises:
             Refusal: the request has more rows than a batch may have, or the queue is full.
         """
-        rows = len(next(iter(inputs.values())))
-        limit = self._parameters.max_batch_size
-        if rows > limit:
+        request, limit = _Request(inputs), self.parameters.max_batch_size
+        if request.rows > limit:
             raise refusals.invalid(
-                f"Task size {rows} is larger than maximum input batch size {limit}"
+                f"Task size {request.rows} is larger than maximum input batch size {limit}"
             )
-        waiting_rows = sum(task.rows for task in self._waiting)
-        room = (self._parameters.max_enqueued_batches - self._num_running) * limit
-        if waiting_rows + rows > room:
-            raise refusals.Refusal(
-                grpc.StatusCode.UNAVAILABLE,
-                "The batch scheduling queue to which this task was submitted is full",
-            )
-        answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-        task = _Task(inputs, rows, widths_of(inputs), longest_of(inputs), answer, time.monotonic())
-        self._waiting.append(task)
-        self._start_batches()
-        return await answer
+        batch = next(reversed(self._batches), None)
+        if batch is None or batch.closed.is_set() or not self._fits([*batch.requests, request]):
+            if len(self._batches) >= self.parameters.max_enqueued_batches:
+                raise refusals.Refusal(
+                    grpc.StatusCode.UNAVAILABLE,
+                    "The batch scheduling queue to which this task was submitted is full",
+                )
+            if batch is not None:
+                batch.closed.set()
+            batch = _Batch()
+            self._batches[batch] = asyncio.create_task(self._run_when_due(batch))
+        batch.requests.append(request)
+        if sum(each.rows for each in batch.requests) >= limit:
+            batch.closed.set()
+        return await request.answer
 
-    def _start_batches(self) -> None:
-        """Starts the batches that are due, as long as threads are free."""
-        while self._waiting and self._num_running < self._parameters.num_threads:
-            full = sum(task.rows for task in self._waiting) >= self._parameters.max_batch_size
-            due = self._waiting[0].arrived + self._parameters.timeout_s - time.monotonic()
-            if not full and due > 0:
-                if self._timer is None:
-                    self._timer = asyncio.get_running_loop().call_later(due, self._on_timer)
-                return
-            batch = self._next_batch()
-            if batch:
-                self._num_running += 1
-                running = asyncio.create_task(self._run_on(batch))
-                self._batches.add(running)
-                running.add_done_callback(self._batches.discard)
-
-    def _on_timer(self) -> None:
-        self._timer = None
-        self._start_batches()
-
-    def _next_batch(self) -> list[_Task]:
-        """Takes the oldest requests that fit into one batch; drops those of gone clients."""
-        batch: list[_Task] = []
-        while self._waiting:
-            task = self._waiting[0]
-            if task.answer.done():
-                self._waiting.popleft()
-            elif batch and not self._fits([*batch, task]):
-                break
-            else:
-                batch.append(self._waiting.popleft())
-        return batch
-
-    def _fits(self, batch: list[_Task]) -> bool:
+    def _fits(self, batch: list[_Request]) -> bool:
         """Whether requests may share a batch, within the limits of its padded size."""
-        rows = sum(task.rows for task in batch)
-        if rows > self._parameters.max_batch_size:
+        rows = sum(request.rows for request in batch)
+        if rows > self.parameters.max_batch_size:
             return False
-        if not self._parameters.pad_widths and len({task.widths for task in batch}) > 1:
+        widths = [request.widths for request in batch]
+        if not self.parameters.pad_widths and any(each != widths[0] for each in widths):
             return False
         widest = max(
-            math.prod(map(max, zip(*shapes, strict=True)))
-            for shapes in zip(*(task.widths for task in batch), strict=True)
+            math.prod(map(max, zip(*shapes, strict=True))) for shapes in zip(*widths, strict=True)
         )
-        size = self._parameters.padded_rows(rows) * widest
-        return (
-            size <= refusals.MAX_VALUES
-            and size * max(task.longest for task in batch) <= refusals.MAX_BATCH_BYTES
-        )
+        size = self.parameters.padded_rows(rows) * widest
+        longest = max(request.longest for request in batch)
+        return size <= refusals.MAX_VALUES and size * longest <= refusals.MAX_BATCH_BYTES
 
-    async def _run_on(self, batch: list[_Task]) -> None:
-        """Answers a batch, then starts batches that waited for its thread."""
-        now = time.monotonic()
-        for task in batch:
-            self._metrics.queuing_latency.observe((now - task.arrived) * 1e6)
-        try:
-            await self._run_batch(batch)
-        finally:
-            self._num_running -= 1
-        self._start_batches()
+    async def _run_when_due(self, batch: _Batch) -> None:
+        """Waits until a batch is closed or its time is over, and for a thread; then answers it."""
+        with anyio.move_on_after(self.parameters.timeout_s):
+            await batch.closed.wait()
+        async with self._free_threads:
+            batch.closed.set()
+            # Requests of clients that have disconnected do not run.
+            requests = [request for request in batch.requests if not request.answer.done()]
+            for request in requests:
+                self.metrics.queuing_latency.observe((time.monotonic() - request.arrived) * 1e6)
+            await self._answer(requests)
+        del self._batches[batch]
 
-    async def _run_batch(self, batch: list[_Task]) -> None:
+    async def _answer(self, requests: list[_Request]) -> None:
         """Runs requests together, or each alone if that fails, so that only bad requests fail."""
-        rows = [task.rows for task in batch]
-        num_rows = self._parameters.padded_rows(sum(rows)) if self._fits(batch) else sum(rows)
-        self._metrics.wrapped_run_count.inc()
+        if not requests:
+            return
+        rows = [request.rows for request in requests]
+        num_rows = self.parameters.padded_rows(sum(rows)) if self._fits(requests) else sum(rows)
+        self.metrics.wrapped_run_count.inc()
 
-        def run() -> dict[str, Any]:
-            return self._run(join([task.inputs for task in batch], num_rows))
+        def run() -> list[dict[str, Any]]:
+            return split(self.run(join([each.inputs for each in requests], num_rows)), rows)
 
-        answers: list[Any]
         try:
-            outputs = await asyncio.get_running_loop().run_in_executor(self._threads, run)
-            answers = split(outputs, rows)
+            answers = await asyncio.get_running_loop().run_in_executor(self.threads, run)
         except Exception as error:
-            if len(batch) > 1:
-                for task in batch:
-                    await self._run_batch([task])
-                return
-            answers = [error]
-        for task, answer in zip(batch, answers, strict=True):
-            if task.answer.done():  # its client has disconnected
-                continue
-            if isinstance(answer, Exception):
-                task.answer.set_exception(answer)
-            else:
-                task.answer.set_result(answer)
-
-
-def widths_of(inputs: Arrays) -> tuple[tuple[int, ...], ...]:
-    """The sizes after the rows of each input, in order of the inputs' names."""
-    return tuple(inputs[name].shape[1:] for name in sorted(inputs))
+            if len(requests) > 1:
+                for request in requests:
+                    await self._answer([request])
+            elif not requests[0].answer.done():
+                requests[0].answer.set_exception(error)
+            return
+        for request, answer in zip(requests, answers, strict=True):
+            if not request.answer.done():
+                request.answer.set_result(answer)
 
 
 def longest_of(inputs: Arrays) -> int:
@@ -208,16 +179,16 @@ def split(outputs: Arrays, rows: Sequence[int]) -> list[dict[str, npt.NDArray[An
 
 
 def _join(tensors: list[npt.NDArray[Any]], num_rows: int) -> npt.NDArray[Any]:
-    shapes = [tensor.shape[1:] for tensor in tensors]
-    widest = tuple(max(sizes) for sizes in zip(*shapes, strict=True))
-    padded = [tensor if tensor.shape[1:] == widest else _pad(tensor, widest) for tensor in tensors]
-    missing = num_rows - sum(len(tensor) for tensor in padded)
-    if missing:
+    widest = [max(sizes) for sizes in zip(*(tensor.shape[1:] for tensor in tensors), strict=True)]
+    padded = [_pad(tensor, widest) for tensor in tensors]
+    if missing := num_rows - sum(map(len, padded)):
         padded.append(np.repeat(padded[-1][:1], missing, axis=0))
     return padded[0] if len(padded) == 1 else np.concatenate(padded)
 
 
-def _pad(tensor: npt.NDArray[Any], widths: tuple[int, ...]) -> npt.NDArray[Any]:
+def _pad(tensor: npt.NDArray[Any], widths: list[int]) -> npt.NDArray[Any]:
+    if list(tensor.shape[1:]) == widths:
+        return tensor
     wide = np.full((len(tensor), *widths), tensor.reshape(-1)[0], tensor.dtype)
     wide[tuple(slice(size) for size in tensor.shape)] = tensor
     return wide

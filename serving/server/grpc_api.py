@@ -20,38 +20,35 @@ from tensorflow_serving.apis import (
 )
 
 from serving.server import model_manager, refusals, request_tensors, served_version
-from serving.server.metrics import Metrics
-from tfrs_twotower.errors import BundleError
 
 _SIGNATURE_DEF = "signature_def"
+
+
+def add_services(manager: model_manager.ModelManager, server: grpc.aio.Server) -> None:
+    """Lets a server answer TensorFlow Serving's two services."""
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
+        PredictionService(manager), server
+    )
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(manager), server)
 
 
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     """Predict and GetModelMetadata; bundles have no signatures for the other methods."""
 
-    def __init__(self, manager: model_manager.ModelManager, metrics: Metrics) -> None:
+    def __init__(self, manager: model_manager.ModelManager) -> None:
         self._manager = manager
-        self._metrics = metrics
 
     async def Predict(self, request: Any, _: Any) -> Any:  # noqa: N802
         """Runs a signature of a version."""
-        with self._metrics.predicting("GRPC") as running:
-            served = self._manager.find(*_requested_model(request.model_spec))
-            running.model_name = served.model_name
-            with served.in_use():
-                signature = served.signature(request.model_spec.signature_name)
-                output_names = signature.requested_outputs(request.output_filter)
-                signature.check_names(request.inputs.keys())
-                inputs = {
-                    name: request_tensors.array_of(signature, name, proto)
-                    for name, proto in request.inputs.items()
-                }
-                outputs = await served.answer(signature, inputs)
+        with self._manager.predicting("GRPC", *_requested_model(request.model_spec)) as served:
+            signature = served.signature(request.model_spec.signature_name)
+            output_names = signature.requested_outputs(request.output_filter)
+            outputs = await served.answer(signature, request_tensors.arrays_of(signature, request))
             response = predict_pb2.PredictResponse(model_spec=model_spec_of(served))
             response.model_spec.signature_name = signature.name
             for name in output_names:
                 response.outputs[name].CopyFrom(request_tensors.proto_of(outputs[name]))
-            return response
+        return response
 
     async def GetModelMetadata(self, request: Any, _: Any) -> Any:  # noqa: N802
         """Describes the signatures of a version."""
@@ -87,10 +84,7 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
 
     async def HandleReloadConfigRequest(self, request: Any, _: Any) -> Any:  # noqa: N802
         """Replaces the set of models."""
-        try:
-            await self._manager.configure(request.config)
-        except BundleError as cause:
-            raise refusals.invalid(str(cause)) from cause
+        await self._manager.configure(request.config)
         return model_management_pb2.ReloadConfigResponse()
 
 
@@ -105,12 +99,12 @@ class Refusals(grpc.aio.ServerInterceptor):
 
         async def answer(data: bytes, context: Any) -> Any:
             try:
-                with refusals.refusing():
-                    return await handler.unary_unary(
-                        _message_of(handler.request_deserializer, data), context
-                    )
-            except refusals.Refusal as refusal:
-                await context.abort(refusal.code, refusal.message)
+                return await handler.unary_unary(handler.request_deserializer(data), context)
+            except DecodeError as error:
+                refusal = refusals.invalid(f"the message cannot be read: {error}")
+            except Exception as error:
+                refusal = refusals.refusal_of(error)
+            return await context.abort(refusal.code, refusal.message)
 
         return grpc.unary_unary_rpc_method_handler(
             answer, response_serializer=handler.response_serializer
@@ -141,14 +135,5 @@ def status_of(
 
 def _requested_model(model_spec: Any) -> tuple[str, int | None, str]:
     """Name, version and label in a `ModelSpec`."""
-    if not model_spec.name:
-        raise refusals.invalid("Missing ModelSpec, or its name")
     version = model_spec.version.value if model_spec.HasField("version") else None
     return model_spec.name, version, model_spec.version_label
-
-
-def _message_of(deserializer: Any, data: bytes) -> Any:
-    try:
-        return deserializer(data)
-    except DecodeError as cause:
-        raise refusals.invalid(f"the message cannot be read: {cause}") from cause

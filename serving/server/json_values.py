@@ -20,7 +20,6 @@ from serving.server.refusals import invalid
 from serving.server.request_tensors import DEFAULT, Signature, check_strings
 
 _B64 = "b64"
-_BYTES_SUFFIX = "_bytes"
 _TYPES = {
     tf.string: (str,),
     tf.float32: (int, float),
@@ -55,18 +54,16 @@ def read_body(body: bytes) -> JsonRequest:
         raise invalid(f"JSON Parse error: {cause or type(cause).__name__}") from cause
     if not isinstance(document, dict):
         raise invalid(f"JSON Value: found {_kind(document)}. Is not object")
-    name = document.get("signature_name", "")
+    name, rows = document.get("signature_name", ""), "instances" in document
     if not isinstance(name, str):
         raise invalid("'signature_name' key must be a string value.")
-    keys = [key for key in ("instances", "inputs") if key in document]
-    if not keys:
-        raise invalid("Missing 'inputs' or 'instances' key")
-    if len(keys) == 2:
+    if rows and "inputs" in document:
         raise invalid(
             "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist"
         )
-    values = document[keys[0]]
-    rows = keys[0] == "instances"
+    if not rows and "inputs" not in document:
+        raise invalid("Missing 'inputs' or 'instances' key")
+    values = document["instances" if rows else "inputs"]
     if rows and not (isinstance(values, list) and values):
         raise invalid("Expecting 'instances' to be a list/array with at least one value")
     return JsonRequest(name or DEFAULT, rows, values)
@@ -157,15 +154,10 @@ def _read(leaf: Any, dtype: tf.DType) -> Any:
         return leaf.encode()
     if dtype.is_integer and not -(1 << 8 * dtype.size - 1) <= leaf < 1 << 8 * dtype.size - 1:
         raise ValueError(f"found an integer of more than {8 * dtype.size} bits")
-    if dtype.is_floating and _is_lossy(leaf):
+    largest = _FLOAT32_INTEGERS if isinstance(leaf, int) else _FLOAT32_LARGEST
+    if dtype.is_floating and largest < abs(leaf) < math.inf:
         raise ValueError(f"Cannot convert {str(leaf)[:40]} to float without loss of precision.")
     return leaf
-
-
-def _is_lossy(number: float) -> bool:
-    if isinstance(number, int):
-        return abs(number) > _FLOAT32_INTEGERS
-    return math.isfinite(number) and abs(number) > _FLOAT32_LARGEST
 
 
 def _is_b64(value: Any) -> bool:
@@ -175,7 +167,8 @@ def _is_b64(value: Any) -> bool:
 def _listed(name: str, values: npt.NDArray[Any]) -> Any:
     if values.dtype != object:
         return values.tolist()
-    write = _b64 if name.endswith(_BYTES_SUFFIX) else _text
+    # TensorFlow Serving writes an output as base64 if its name ends so.
+    write = _b64 if name.endswith("_bytes") else _text
     return np.array([write(value) for value in values.flat], object).reshape(values.shape).tolist()
 
 

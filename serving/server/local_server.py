@@ -3,48 +3,40 @@
 import asyncio
 import contextlib
 import functools
-import json
 import logging
-import shlex
 import signal
 import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import grpc.aio
 from anyio.from_thread import start_blocking_portal
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as grpc_health
-from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
-from serving.server import (
-    grpc_api,
-    json_values,
-    metrics,
-    model_manager,
-    models,
-    refusals,
-    request_tensors,
-    rest_api,
-    served_version,
-)
+from serving.server import grpc_api, refusals, rest_api
+from serving.server.metrics import Metrics
+from serving.server.model_manager import ModelManager
+from serving.server.models import ModelSource
+from serving.server.served_version import NUM_THREADS, load_version
 from tfrs_twotower.errors import UnsupportedEnvironment
 
 READY_SERVICE = "tensorflow.serving.PredictionService"
 """Health service that is SERVING when every model serves; the service "" while the server runs."""
 _HOST = "127.0.0.1"
 _log = logging.getLogger(__name__)
+# Keeps gRPC's completion queue for the life of the process. Otherwise the garbage collector shuts
+# it down with the last server, which races with its poller thread (gRPC issue 43364).
+_keep_grpc_up = functools.cache(grpc.aio.init_grpc_aio)
 
 
 @dataclass(frozen=True)
 class ServerOptions:
     """Settings of a server."""
 
-    source: models.ModelSource
+    source: ModelSource
     grpc_port: int = 8500
     """0 chooses a free port."""
     rest_port: int = 8501
@@ -60,20 +52,16 @@ class LocalServer:
 
     def __init__(self, options: ServerOptions) -> None:
         self._options = options
-        self._threads = ThreadPoolExecutor(served_version.NUM_THREADS, thread_name_prefix="run")
-        self._metrics = metrics.Metrics()
-        load = partial(
-            served_version.load_version,
-            threads=self._threads,
-            metrics=self._metrics,
-            batching=options.batching,
+        self._threads = ThreadPoolExecutor(NUM_THREADS, thread_name_prefix="run")
+        metrics = Metrics()
+        load = functools.partial(
+            load_version, threads=self._threads, metrics=metrics, batching=options.batching
         )
-        self.manager = model_manager.ModelManager(load, self._metrics)
+        self.manager = ModelManager(load, metrics)
         self._health = grpc_health.HealthServicer()
+        self._rest = rest_api.RestServer(rest_api.rest_app(self.manager, metrics))
         self._config: Any = None
         self._polling: asyncio.Task[None] | None = None
-        self.grpc_port = 0
-        self.rest_port = 0
 
     async def __aenter__(self) -> "LocalServer":
         """Listens on both ports.
@@ -86,34 +74,27 @@ class LocalServer:
             interceptors=[grpc_api.Refusals()],
             options=[
                 ("grpc.max_receive_message_length", refusals.MAX_BODY_BYTES),
-                ("grpc.max_send_message_length", -1),
                 ("grpc.max_concurrent_streams", refusals.MAX_PENDING),
                 ("grpc.so_reuseport", 0),
             ],
             maximum_concurrent_rpcs=refusals.MAX_PENDING,
         )
-        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-            grpc_api.PredictionService(self.manager, self._metrics), self._grpc
-        )
-        model_service_pb2_grpc.add_ModelServiceServicer_to_server(
-            grpc_api.ModelService(self.manager), self._grpc
-        )
+        grpc_api.add_services(self.manager, self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
+        port, option = self._options.grpc_port, "--grpc-port"
         try:
-            rest_socket = socket.create_server((_HOST, self._options.rest_port))
-        except OSError as cause:
-            raise _port_taken(self._options.rest_port, "--rest-port") from cause
+            self.grpc_port = self._grpc.add_insecure_port(f"{_HOST}:{port}")
+            port, option = self._options.rest_port, "--rest-port"
+            rest_socket = socket.create_server((_HOST, port))
+        except (OSError, RuntimeError) as cause:
+            raise UnsupportedEnvironment(
+                f"port {port} is taken. Choose another with {option}, or 0 for a free one."
+            ) from cause
         # Connections inherit this option: Nagle's algorithm would delay each answer by 40 ms.
         rest_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.rest_port = int(rest_socket.getsockname()[1])
-        try:
-            self.grpc_port = self._grpc.add_insecure_port(f"{_HOST}:{self._options.grpc_port}")
-        except RuntimeError as cause:
-            rest_socket.close()
-            raise _port_taken(self._options.grpc_port, "--grpc-port") from cause
         await self._set_ready()
         await self._grpc.start()
-        self._rest = rest_api.RestServer(rest_api.rest_app(self.manager, self._metrics))
         self._serving_rest = asyncio.create_task(self._rest.serve(sockets=[rest_socket]))
         return self
 
@@ -162,10 +143,8 @@ class LocalServer:
             await self._set_ready()
 
     async def _set_ready(self) -> None:
-        status = health_pb2.HealthCheckResponse
-        await self._health.set(
-            READY_SERVICE, status.SERVING if self.manager.ready else status.NOT_SERVING
-        )
+        state = "SERVING" if self.manager.ready else "NOT_SERVING"
+        await self._health.set(READY_SERVICE, getattr(health_pb2.HealthCheckResponse, state))
 
 
 def serve(options: ServerOptions, say: Callable[[str], None]) -> None:
@@ -197,15 +176,15 @@ async def _load_and_wait(server: LocalServer, say: Callable[[str], None]) -> Non
     say(f"REST at {address}")
     await server.load()
     versions = server.manager.versions
-    names = [f"{served.model_name} {served.version}" for served in versions]
+    names = ", ".join(f"{served.model_name} {served.version}" for served in versions)
     state = "ready" if server.manager.ready else "not ready, see the log; serving"
-    say(f"{state}: {', '.join(names) or 'nothing'}")
+    say(f"{state}: {names or 'nothing'}")
     if versions:
-        say(f"Try: {_first_request(versions[0], address)}")
+        say(f"Try: {rest_api.example_request(versions[0], address)}")
     await asyncio.Event().wait()
 
 
-@contextmanager
+@contextlib.contextmanager
 def running(options: ServerOptions) -> Iterator[LocalServer]:
     """A server with its models loaded, on a thread of this process; for tests and notebooks.
 
@@ -219,30 +198,3 @@ def running(options: ServerOptions) -> Iterator[LocalServer]:
     ):
         portal.call(server.load)
         yield server
-
-
-@functools.cache
-def _keep_grpc_up() -> None:
-    """Holds gRPC's completion queue for the life of the process.
-
-    Otherwise the garbage collector shuts it down with the last server, which races with its poller
-    thread (gRPC issue 43364).
-    """
-    grpc.aio.init_grpc_aio()
-
-
-def _port_taken(port: int, option: str) -> UnsupportedEnvironment:
-    return UnsupportedEnvironment(
-        f"port {port} is taken. Choose another with {option}, or 0 for a free one."
-    )
-
-
-def _first_request(served: served_version.ServedVersion, address: str) -> str:
-    """A `curl` line that asks a model's default signature for one query with blank features."""
-    inputs = served.bundle.blank(request_tensors.DEFAULT)
-    columns = json.loads(json_values.answer_of(inputs, rows=False))["outputs"]
-    if len(inputs) == 1:
-        columns = {next(iter(inputs)): columns}
-    row = {name: values[0] for name, values in columns.items()}
-    body = shlex.quote(json.dumps({"instances": [row]}))
-    return f"curl {address}/v1/models/{served.model_name}:predict -d {body}"

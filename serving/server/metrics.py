@@ -1,33 +1,31 @@
 """The metrics of the server, and the page that Prometheus scrapes.
 
 Names, labels and buckets are those of TensorFlow Serving. Prometheus' client library counts and
-writes the page; docs/decisions/0020-local-server-of-starlette.md describes the two places where its
-names are changed back to TensorFlow Serving's.
+writes the page; docs/decisions/0020-local-server-of-starlette.md says why patterns correct it.
 """
 
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
 import grpc
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.metrics_core import Metric
 
-from serving.server.refusals import Refusal, refusing
+from serving.server.refusals import refusal_of
 
-_SERVING, _CC = ":tensorflow:serving:", ":tensorflow:cc:saved_model:"
-_WITHOUT_TOTAL = (
-    f"{_SERVING}request_count",
-    f"{_SERVING}batching_session:wrapped_run_count",
-    f"{_CC}load_attempt_count",
-    f"{_CC}load_latency",
+_CORRECTIONS = (
+    # Only one of TensorFlow Serving's counters ends with `_total`. Line breaks in label values are
+    # escaped, so only names of metrics stand at the start of a line.
+    (r"^((?:# \w+ )?:tensorflow:[\w:]+)(?<!request_example_count)_total\b", r"\1"),
+    # Times of creation are the library's own.
+    (r"^(?:# \w+ )?[\w:]+_created\b.*\n", ""),
+    # A limit of a bucket is written 10, not 10.0. Quotes in label values are escaped.
+    (r'(?<=\ble=")(\d+)\.0"', r'\1"'),
 )
-"""Counters whose names the library would end with `_total`, unlike TensorFlow Serving."""
-# Line breaks in label values are escaped, so only metric names stand at the start of a line.
-_TOTAL = re.compile(rf"^((?:# \w+ )?(?:{'|'.join(_WITHOUT_TOTAL)}))_total\b", re.MULTILINE)
+"""Patterns in the library's page, and what TensorFlow Serving writes instead."""
 
 
 @dataclass
@@ -43,53 +41,46 @@ class Metrics:
 
     def __init__(self) -> None:
         """Declares the metrics, all at zero."""
-        self._registry = registry = _Registry()
-        counter = partial(Counter, registry=registry)
-        gauge = partial(Gauge, registry=registry)
-        histogram = partial(Histogram, registry=registry)
-        latency = partial(histogram, buckets=_limits(10, 1.8, 33))
-        self.request_count = counter(
-            f"{_SERVING}request_count", "Predict requests.", ["model_name", "status"]
+        self._registry = registry = CollectorRegistry()
+
+        def counter(name: str, text: str, labels: str = "") -> Counter:
+            return Counter(f":tensorflow:{name}", text, labels.split(), registry=registry)
+
+        def histogram(
+            name: str, text: str, labels: str = "", limits: Sequence[float] = ()
+        ) -> Histogram:
+            name = f":tensorflow:serving:{name}"
+            buckets = limits or _limits(10, 1.8, 33)
+            return Histogram(name, text, labels.split(), registry=registry, buckets=buckets)
+
+        self.request_count = counter("serving:request_count", "Requests.", "model_name status")
+        self.request_example_count_total = counter(
+            "serving:request_example_count_total", "Rows of all requests.", "model"
         )
-        self.request_latency = latency(
-            f"{_SERVING}request_latency",
-            "Time from a request's arrival to its answer.",
-            ["model_name", "API", "entrypoint"],
+        self.wrapped_run_count = counter("serving:batching_session:wrapped_run_count", "Batches.")
+        self.load_attempt_count = counter(
+            "cc:saved_model:load_attempt_count", "Versions that were loaded.", "model_path status"
         )
-        self.runtime_latency = latency(
-            f"{_SERVING}runtime_latency",
-            "Time of a signature, with the wait for a batch.",
-            ["model_name", "API", "runtime"],
+        self.load_latency = counter("cc:saved_model:load_latency", "All loads.", "model_path")
+        self.request_latency = histogram(
+            "request_latency", "Time from arrival to answer.", "model_name API entrypoint"
+        )
+        self.runtime_latency = histogram(
+            "runtime_latency", "Time with the wait for a batch.", "model_name API runtime"
+        )
+        self.model_warmup_latency = histogram(
+            "model_warmup_latency", "Time of warm-ups.", "model_path status"
         )
         self.request_example_counts = histogram(
-            f"{_SERVING}request_example_counts",
-            "Rows of a request.",
-            ["model"],
-            buckets=_limits(1, 2, 15),
-        )
-        self.request_example_count_total = counter(
-            f"{_SERVING}request_example_count_total", "Rows of all requests.", ["model"]
-        )
-        self.model_warmup_latency = latency(
-            f"{_SERVING}model_warmup_latency", "Time of warm-ups.", ["model_path", "status"]
+            "request_example_counts", "Rows of a request.", "model", _limits(1, 2, 15)
         )
         self.queuing_latency = histogram(
-            f"{_SERVING}batching_session:queuing_latency",
-            "Time that a request waits for a batch.",
-            buckets=_limits(100, 1.2, 52),
+            "batching_session:queuing_latency", "Wait for a batch.", limits=_limits(100, 1.2, 52)
         )
-        self.wrapped_run_count = counter(
-            f"{_SERVING}batching_session:wrapped_run_count", "Batches that ran."
-        )
-        self.load_attempt_count = counter(
-            f"{_CC}load_attempt_count", "Versions that were loaded.", ["model_path", "status"]
-        )
-        self.load_latency = counter(f"{_CC}load_latency", "Time of all loads.", ["model_path"])
         labels = ["model_name", "version", "model_version"]
-        self._version = gauge(":twotower:serving:version", "Versions that serve.", labels)
-        self._index_age = gauge(
-            ":twotower:serving:index_age_seconds", "Time since a version was written.", labels
-        )
+        gauge = partial(Gauge, labelnames=labels, registry=registry)
+        self._version = gauge(":twotower:serving:version", "Versions that serve.")
+        self._index_age = gauge(":twotower:serving:index_age_seconds", "Time since it was written.")
 
     @contextmanager
     def predicting(self, entrypoint: str) -> Iterator[RunningRequest]:
@@ -101,21 +92,19 @@ class Metrics:
         Raises:
             Refusal: the block raised an exception.
         """
-        request, started, status = RunningRequest(), time.monotonic(), grpc.StatusCode.OK
+        request, started, status = RunningRequest(), time.monotonic(), grpc.StatusCode.CANCELLED
         try:
-            with refusing():
-                yield request
-        except Refusal as refusal:
+            yield request
+            status = grpc.StatusCode.OK
+        except Exception as error:
+            refusal = refusal_of(error)
             status = refusal.code
-            raise
-        except BaseException:  # the client has disconnected
-            status = grpc.StatusCode.CANCELLED
-            raise
+            raise refusal from error
         finally:
-            self.request_count.labels(request.model_name, status.name).inc()
-            self.request_latency.labels(request.model_name, "Predict", entrypoint).observe(
-                (time.monotonic() - started) * 1e6
-            )
+            name = request.model_name
+            self.request_count.labels(name, status.name).inc()
+            latency = self.request_latency.labels(name, "Predict", entrypoint)
+            latency.observe((time.monotonic() - started) * 1e6)
 
     def page(self, versions: Iterable[tuple[str, int, str, float]]) -> str:
         """The page that Prometheus scrapes.
@@ -129,21 +118,10 @@ class Metrics:
         for name, version, model_version, written in versions:
             self._version.labels(name, version, model_version).set(version)
             self._index_age.labels(name, version, model_version).set(time.time() - written)
-        return _TOTAL.sub(r"\1", generate_latest(self._registry).decode())
-
-
-class _Registry(CollectorRegistry):
-    """Writes bucket limits as TensorFlow Serving does, and leaves out creation times."""
-
-    def collect(self) -> Iterator[Metric]:
-        for metric in super().collect():
-            metric.samples = [
-                sample for sample in metric.samples if not sample.name.endswith("_created")
-            ]
-            for sample in metric.samples:
-                if "le" in sample.labels:
-                    sample.labels["le"] = sample.labels["le"].removesuffix(".0")
-            yield metric
+        page = generate_latest(self._registry).decode()
+        for pattern, corrected in _CORRECTIONS:
+            page = re.sub(pattern, corrected, page, flags=re.MULTILINE)
+        return page
 
 
 def _limits(first: float, growth: float, count: int) -> list[float]:

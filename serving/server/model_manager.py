@@ -15,20 +15,22 @@ import gc
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import grpc
+from tensorflow_serving.config import model_server_config_pb2
 
 from serving.bundle.versions import list_versions
-from serving.server import models, refusals, served_version
+from serving.server import models, refusals
 from serving.server.metrics import Metrics
+from serving.server.served_version import ServedVersion
 from tfrs_twotower.errors import ArtifactError, TwoTowerError, UnsupportedEnvironment
 
-Load = Callable[[str, Path], served_version.ServedVersion]
+Load = Callable[[str, Path], ServedVersion]
 """Loads a version of the named model from the version's directory; called on a thread."""
 _MAX_RETRIES = 5
 _RETRY_S = 60.0
@@ -49,21 +51,26 @@ class VersionState:
     @property
     def refused(self) -> bool:
         """Whether loading failed and must not be tried now, or ever, again."""
-        if not self.failures:
-            return False
-        return self.failures > _MAX_RETRIES or time.monotonic() - self.failed_at < _RETRY_S
+        resting = time.monotonic() - self.failed_at < _RETRY_S
+        return self.failures > 0 and (resting or self.failures > _MAX_RETRIES)
 
     def enter(self, state: str) -> None:
         """Enters a state without an error."""
         self.state, self.code, self.message = state, grpc.StatusCode.OK, ""
-        if state == "AVAILABLE":
-            self.failures = 0
 
     def fail(self, error: Exception) -> None:
         """Records that loading failed."""
-        self.state, self.code, self.message = "END", _code_of(error), str(error)
-        self.failures += 1
-        self.failed_at = time.monotonic()
+        code = next(code for kind, code in _CODES if isinstance(error, kind))
+        self.state, self.code, self.message = "END", code, str(error)
+        self.failures, self.failed_at = self.failures + 1, time.monotonic()
+
+
+_CODES = (
+    (ArtifactError, grpc.StatusCode.DATA_LOSS),
+    (UnsupportedEnvironment, grpc.StatusCode.FAILED_PRECONDITION),
+    (TwoTowerError, grpc.StatusCode.INTERNAL),
+    (Exception, grpc.StatusCode.UNKNOWN),
+)
 
 
 @dataclass
@@ -72,15 +79,14 @@ class _Model:
 
     config: Any
     """`ModelConfig`."""
-    served: dict[int, served_version.ServedVersion] = field(default_factory=dict)
+    served: dict[int, ServedVersion] = field(default_factory=dict)
     states: dict[int, VersionState] = field(default_factory=lambda: defaultdict(VersionState))
 
-    def wanted(self, on_disk: Sequence[int]) -> list[int]:
-        """The versions that should serve, newest first, without those that are refused."""
+    def wanted(self, on_disk: Sequence[int]) -> set[int]:
+        """The versions that should serve, without those that are refused."""
         refused = {version for version, state in self.states.items() if state.refused}
-        return models.wanted_versions(
-            self.config, [version for version in on_disk if version not in refused]
-        )
+        loadable = [version for version in on_disk if version not in refused]
+        return set(models.wanted_versions(self.config, loadable))
 
 
 class ModelManager:
@@ -89,7 +95,6 @@ class ModelManager:
     def __init__(self, load: Load, metrics: Metrics) -> None:
         self._load = load
         self._metrics = metrics
-        self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")
         self._models: dict[str, _Model] = {}
         self._changing = asyncio.Lock()
 
@@ -99,7 +104,7 @@ class ModelManager:
         return bool(self._models) and all(model.served for model in self._models.values())
 
     @property
-    def versions(self) -> list[served_version.ServedVersion]:
+    def versions(self) -> list[ServedVersion]:
         """All serving versions."""
         return [served for model in self._models.values() for served in model.served.values()]
 
@@ -118,17 +123,22 @@ class ModelManager:
         """
         configs = models.read_models(config)
         async with self._changing:
-            if not first:
-                self._check_labels(configs.values())
-            new = set(configs) - set(self._models)
-            old = set(self._models) - set(configs)
-            for name, model_config in configs.items():
-                self._models.setdefault(name, _Model(model_config)).config = model_config
+            for name, model in configs.items():
+                for label, version in model.version_labels.items():
+                    if not first and version not in self._model(name).served:
+                        raise refusals.Refusal(
+                            grpc.StatusCode.FAILED_PRECONDITION,
+                            f"Request to assign label {label} to version {version} of model "
+                            f"{name}, which is not currently available for inference",
+                        )
+            new, old = set(configs) - set(self._models), set(self._models) - set(configs)
+            for name, model in configs.items():
+                self._models.setdefault(name, _Model(model)).config = model
             try:
                 await self._load_wanted(configs)
             finally:
                 await self._remove(old)
-            failed = sorted(name for name in new if not self._models[name].served)
+            failed = sorted(name for name in new if not self._model(name).served)
         if failed and not first:
             raise refusals.not_found(f"no version could be loaded of {', '.join(failed)}")
 
@@ -141,11 +151,25 @@ class ModelManager:
         """Unloads all versions."""
         async with self._changing:
             await self._remove(list(self._models))
-        self._loader.shutdown()
 
-    def find(
-        self, name: str, version: int | None = None, label: str = ""
-    ) -> served_version.ServedVersion:
+    @contextmanager
+    def predicting(self, entrypoint: str, *requested: Any) -> Iterator[ServedVersion]:
+        """The version that answers a predict request, which is counted, timed and waited for.
+
+        Args:
+            entrypoint: `GRPC` or `REST`.
+            requested: what `find` takes.
+
+        Raises:
+            Refusal: no such version serves, or the block raised an exception.
+        """
+        with self._metrics.predicting(entrypoint) as running:
+            served = self.find(*requested)
+            running.model_name = served.model_name
+            with served.in_use():
+                yield served
+
+    def find(self, name: str, version: int | None = None, label: str = "") -> ServedVersion:
         """Returns the requested version, by default the newest serving one.
 
         Enter the version's `in_use` before the next `await`.
@@ -153,22 +177,21 @@ class ModelManager:
         Raises:
             Refusal: no such version serves.
         """
-        model = self._models.get(name)
+        if not name:
+            raise refusals.invalid("Missing ModelSpec, or its name")
         if label:
-            labels = model.config.version_labels if model else {}
+            labels = self._model(name).config.version_labels
             if label not in labels:
                 raise refusals.invalid(f"Unrecognized servable version label: {label[:100]}")
             version = labels[label]
-        served = model.served if model else {}
-        if version is None:
-            if not served:
-                raise refusals.not_found(f"Servable not found for request: Latest({name[:100]})")
-            return served[max(served)]
-        if version not in served:
-            raise refusals.not_found(
-                f"Servable not found for request: Specific({name[:100]}, {version})"
-            )
-        return served[version]
+        served = self._model(name).served
+        number = max(served, default=None) if version is None else version
+        if number not in served:
+            which = f"Latest({name[:100]})"
+            if version is not None:
+                which = f"Specific({name[:100]}, {version})"
+            raise refusals.not_found(f"Servable not found for request: {which}")
+        return served[number]
 
     def states(
         self, name: str, version: int | None = None, label: str = ""
@@ -178,27 +201,17 @@ class ModelManager:
         Raises:
             Refusal: the model or its version is unknown.
         """
-        if label:
+        if label or not name:
             version = self.find(name, None, label).version
-        states = self._models[name].states if name in self._models else {}
-        if version is not None:
-            if version not in states:
-                raise refusals.not_found(f"Could not find version {version} of model {name[:100]}")
-            return [(version, states[version])]
+        known = self._model(name).states.items()
+        states = [(number, state) for number, state in known if version in (None, number)]
         if not states:
-            raise refusals.not_found(f"Could not find any versions of model {name[:100]}")
-        return sorted(states.items(), reverse=True)
+            which = "any versions" if version is None else f"version {version}"
+            raise refusals.not_found(f"Could not find {which} of model {name[:100]}")
+        return sorted(states, reverse=True)
 
-    def _check_labels(self, configs: Collection[Any]) -> None:
-        for config in configs:
-            served = self._models[config.name].served if config.name in self._models else {}
-            for label, version in config.version_labels.items():
-                if version not in served:
-                    raise refusals.Refusal(
-                        grpc.StatusCode.FAILED_PRECONDITION,
-                        f"Request to assign label {label} to version {version} of model "
-                        f"{config.name}, which is not currently available for inference",
-                    )
+    def _model(self, name: str) -> _Model:
+        return self._models.get(name) or _Model(model_server_config_pb2.ModelConfig())
 
     async def _load_wanted(self, names: Collection[str]) -> None:
         for name in names:
@@ -206,10 +219,10 @@ class ModelManager:
             on_disk = await asyncio.to_thread(list_versions, Path(model.config.base_path))
             for version in set(model.states) - {*on_disk, *model.served}:
                 del model.states[version]
-            while missing := set(model.wanted(on_disk)) - set(model.served):
+            while missing := model.wanted(on_disk) - set(model.served):
                 await self._load_version(model, max(missing))
             if wanted := model.wanted(on_disk):  # otherwise the serving versions stay
-                for version in set(model.served) - set(wanted):
+                for version in set(model.served) - wanted:
                     await self._unload(model, version)
 
     async def _remove(self, names: Collection[str]) -> None:
@@ -221,9 +234,8 @@ class ModelManager:
     async def _load_version(self, model: _Model, version: int) -> None:
         name, path = model.config.name, Path(model.config.base_path)
         model.states[version].enter("LOADING")
-        loop = asyncio.get_running_loop()
         try:
-            served = await loop.run_in_executor(self._loader, self._load, name, path / str(version))
+            served = await asyncio.to_thread(self._load, name, path / str(version))
         except Exception as error:
             model.states[version].fail(error)
             self._metrics.load_attempt_count.labels(path, "fail").inc()
@@ -233,7 +245,7 @@ class ModelManager:
         self._metrics.load_latency.labels(path).inc(served.load_s * 1e6)
         self._metrics.model_warmup_latency.labels(path, "OK").observe(served.warmup_s * 1e6)
         model.served[version] = served
-        model.states[version].enter("AVAILABLE")
+        model.states[version] = VersionState("AVAILABLE")
         _log.info("%s version %d serves after %.1f s", name, version, served.load_s)
 
     async def _unload(self, model: _Model, version: int) -> None:
@@ -242,14 +254,6 @@ class ModelManager:
         await served.unused()
         del served
         # A SavedModel is a cycle of Python objects, which hold its tensors until it is collected.
-        await asyncio.get_running_loop().run_in_executor(self._loader, gc.collect)
+        await asyncio.to_thread(gc.collect)
         model.states[version].enter("END")
         _log.info("%s version %d is unloaded", model.config.name, version)
-
-
-def _code_of(error: Exception) -> grpc.StatusCode:
-    if isinstance(error, ArtifactError):
-        return grpc.StatusCode.DATA_LOSS
-    if isinstance(error, UnsupportedEnvironment):
-        return grpc.StatusCode.FAILED_PRECONDITION
-    return grpc.StatusCode.INTERNAL if isinstance(error, TwoTowerError) else grpc.StatusCode.UNKNOWN

@@ -5,10 +5,10 @@ means that a body is too large, which is status 413 in HTTP.
 """
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import grpc
+
+from tfrs_twotower.errors import TwoTowerError
 
 MAX_BODY_BYTES = 4 << 20
 """Largest body of a request in either API; also the default of gRPC."""
@@ -66,19 +66,12 @@ def not_found(message: str) -> Refusal:
     return Refusal(grpc.StatusCode.NOT_FOUND, message)
 
 
-@contextmanager
-def refusing() -> Iterator[None]:
-    """Turns every exception into a refusal, and logs unexpected ones.
-
-    Raises:
-        Refusal: the block raised an exception.
-    """
-    try:
-        yield
-    except Refusal:
-        raise
-    except Exception as error:
-        _log.exception("a request failed")
-        first_line = str(error).partition("\n")[0]
-        message = f"{type(error).__name__}: {first_line}"
-        raise Refusal(grpc.StatusCode.INTERNAL, message) from error
+def refusal_of(error: Exception) -> Refusal:
+    """The refusal that an exception becomes; an exception that nobody foresaw is logged."""
+    if isinstance(error, Refusal):
+        return error
+    if isinstance(error, TwoTowerError):
+        return invalid(str(error))
+    _log.error("a request failed", exc_info=error)
+    first_line = str(error).partition("\n")[0]
+    return Refusal(grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {first_line}")

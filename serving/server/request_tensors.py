@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
-from tensorflow.core.framework import tensor_pb2
+from tensorflow.core.framework import tensor_pb2, types_pb2
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2
 
@@ -46,14 +46,13 @@ class Signature:
         Raises:
             Refusal: the names differ from those of the signature.
         """
-        if set(names) == set(self.inputs):
-            return
-        extra = ",".join(sorted(set(names) - set(self.inputs)))
-        missing = ",".join(sorted(set(self.inputs) - set(names)))
-        raise refusals.invalid(
-            f"input size does not match signature: {len(names)}!={len(self.inputs)}. Sent extra: "
-            f"{{{extra[:300]}}}. Missing but required: {{{missing}}}."
-        )
+        if set(names) != set(self.inputs):
+            extra = ",".join(sorted(set(names) - set(self.inputs)))
+            missing = ",".join(sorted(set(self.inputs) - set(names)))
+            raise refusals.invalid(
+                f"input size does not match signature: {len(names)}!={len(self.inputs)}. Sent "
+                f"extra: {{{extra[:300]}}}. Missing but required: {{{missing}}}."
+            )
 
     def check_shape(self, name: str, shape: Sequence[int]) -> None:
         """Refuses a shape before a tensor of it is built.
@@ -62,24 +61,18 @@ class Signature:
             Refusal: wrong rank or width, no rows, no columns, or too many values.
         """
         expected = self.inputs[name].shape.as_list()
-        if len(shape) != len(expected) or any(
-            size < 1 or width not in (None, size)
-            for size, width in zip(shape, expected, strict=True)
-        ):
+        sizes = zip(shape, expected, strict=False)
+        fits = len(shape) == len(expected) and all(n > 0 and m in (None, n) for n, m in sizes)
+        if not fits:
             shown = ", ".join("n" if width is None else str(width) for width in expected)
-            raise refusals.invalid(
-                f"input '{name}' has the shape {list(shape[:8])}; expected [{shown}] with at least "
-                "one row and one column."
+            raise _misfit(
+                name,
+                f"has the shape {list(shape[:8])}; expected [{shown}] with at least one row and "
+                "one column.",
             )
-        if shape[0] > refusals.MAX_ROWS:
-            raise refusals.invalid(
-                f"input '{name}' has {shape[0]} rows; at most {refusals.MAX_ROWS} are allowed."
-            )
-        if math.prod(shape) > refusals.MAX_VALUES:
-            raise refusals.invalid(
-                f"input '{name}' has {math.prod(shape)} values; at most {refusals.MAX_VALUES} are "
-                "allowed."
-            )
+        _check_count(name, shape[0], refusals.MAX_ROWS, f"{shape[0]} rows")
+        size = math.prod(shape)
+        _check_count(name, size, refusals.MAX_VALUES, f"{size} values")
 
     def requested_outputs(self, output_filter: Sequence[str]) -> tuple[str, ...]:
         """Names of the requested outputs; all outputs without a filter.
@@ -87,12 +80,11 @@ class Signature:
         Raises:
             Refusal: there is no such output, or one is requested twice.
         """
-        for name in output_filter:
-            if name not in self.outputs:
-                raise refusals.invalid(
-                    f"output tensor alias not found in signature: {name[:100]} Outputs expected "
-                    f"to be in the set {{{','.join(self.outputs)}}}."
-                )
+        if unknown := set(output_filter) - set(self.outputs):
+            raise refusals.invalid(
+                f"output tensor alias not found in signature: {min(unknown)[:100]} Outputs "
+                f"expected to be in the set {{{','.join(self.outputs)}}}."
+            )
         if len(set(output_filter)) < len(output_filter):
             raise refusals.invalid("duplicate output tensor alias in output_filter.")
         return tuple(output_filter) or self.outputs
@@ -107,37 +99,37 @@ def check_strings(name: str, values: Collection[bytes]) -> None:
     Raises:
         Refusal: the strings are too long.
     """
-    if sum(map(len, values)) > refusals.MAX_BODY_BYTES:
-        raise refusals.invalid(
-            f"input '{name}' has more than {refusals.MAX_BODY_BYTES} bytes of strings."
-        )
-    longest = max(map(len, values), default=0)
-    if longest > refusals.MAX_STRING_BYTES:
-        raise refusals.invalid(
-            f"input '{name}' has a string of {longest} bytes; at most "
-            f"{refusals.MAX_STRING_BYTES} are allowed."
-        )
+    limit, longest = refusals.MAX_BODY_BYTES, max(map(len, values), default=0)
+    _check_count(name, sum(map(len, values)), limit, f"more than {limit} bytes of strings")
+    _check_count(name, longest, refusals.MAX_STRING_BYTES, f"a string of {longest} bytes")
 
 
 def read_signature_defs(version_dir: Path) -> Any:
     """Reads only the signatures of a SavedModel, as a `SignatureDefMap`."""
-    saved = saved_model_pb2.SavedModel.FromString(
-        (version_dir / versions.SAVED_MODEL_NAME).read_bytes()
-    )
+    content = (version_dir / versions.SAVED_MODEL_NAME).read_bytes()
     definitions = get_model_metadata_pb2.SignatureDefMap()
-    for name, definition in saved.meta_graphs[0].signature_def.items():
+    (graph,) = saved_model_pb2.SavedModel.FromString(content).meta_graphs
+    for name, definition in graph.signature_def.items():
         definitions.signature_def[name].CopyFrom(definition)
     return definitions
 
 
-def signatures_of(model: loading.LoadedModel, definitions: Any) -> dict[str, Signature]:
-    """The callable signatures of a model by name; `definitions` is their `SignatureDefMap`."""
+def signatures_of(model: loading.LoadedModel) -> dict[str, Signature]:
+    """The callable signatures of a model by name."""
     return {
-        name: Signature(
-            name, model.inputs(name), tuple(sorted(definitions.signature_def[name].outputs))
-        )
-        for name in model.model.signatures
+        name: Signature(name, model.inputs(name), tuple(sorted(function.structured_outputs)))
+        for name, function in model.model.signatures.items()
     }
+
+
+def arrays_of(signature: Signature, request: Any) -> dict[str, npt.NDArray[Any]]:
+    """The inputs of a `PredictRequest`.
+
+    Raises:
+        Refusal: they do not fit the signature.
+    """
+    signature.check_names(request.inputs.keys())
+    return {name: array_of(signature, name, proto) for name, proto in request.inputs.items()}
 
 
 def array_of(signature: Signature, name: str, proto: Any) -> npt.NDArray[Any]:
@@ -152,18 +144,27 @@ def array_of(signature: Signature, name: str, proto: Any) -> npt.NDArray[Any]:
     """
     dtype = signature.inputs[name].dtype
     if proto.dtype != dtype.as_datatype_enum:
-        raise refusals.invalid(
-            f"input '{name}' has the type {_type_name(proto.dtype)}; expected {dtype.name}."
+        known = proto.dtype in types_pb2.DataType.values()
+        found = (
+            types_pb2.DataType.Name(proto.dtype)[3:].lower() if known else f"number {proto.dtype}"
         )
+        raise _misfit(name, f"has the type {found}; expected {dtype.name}.")
     if proto.tensor_shape.unknown_rank:
-        raise refusals.invalid(f"input '{name}' has no shape.")
+        raise _misfit(name, "has no shape.")
     shape = [dim.size for dim in proto.tensor_shape.dim]
     signature.check_shape(name, shape)
-    count = math.prod(shape)
-    if proto.tensor_content:
-        _check_content(name, len(proto.tensor_content), dtype, count)
-    else:
-        _check_values(name, getattr(proto, _field(name, dtype)), dtype, count)
+    count, values = math.prod(shape), getattr(proto, _field(name, dtype))
+    if proto.tensor_content and dtype == tf.string:
+        raise _misfit(name, "has strings in tensor_content; put them into string_val.")
+    if (size := len(proto.tensor_content)) not in (0, count * dtype.size):
+        wanted = count * dtype.size
+        raise _misfit(name, f"has {size} bytes of tensor_content; its shape asks for {wanted}.")
+    if len(values) > count:
+        raise _misfit(name, f"has {len(values)} values; its shape asks for {count}.")
+    if dtype == tf.string:
+        if not values:
+            values.append(b"")  # otherwise tf.make_ndarray repeats "" as text
+        check_strings(name, [*values, *[values[-1]] * (count - len(values))])
     array = tf.make_ndarray(proto)
     # A byte of tensor_content other than 0 and 1 would be an invalid bool.
     return array.view(np.uint8) != 0 if dtype == tf.bool else array
@@ -178,38 +179,16 @@ def proto_of(values: npt.NDArray[Any]) -> Any:
     return proto
 
 
-def _check_content(name: str, num_bytes: int, dtype: tf.DType, count: int) -> None:
-    if dtype == tf.string:
-        raise refusals.invalid(
-            f"input '{name}' has strings in tensor_content; put them into string_val."
-        )
-    if num_bytes != count * dtype.size:
-        raise refusals.invalid(
-            f"input '{name}' has {num_bytes} bytes of tensor_content; its shape asks for "
-            f"{count * dtype.size}."
-        )
-
-
-def _check_values(name: str, values: Any, dtype: tf.DType, count: int) -> None:
-    if len(values) > count:
-        raise refusals.invalid(
-            f"input '{name}' has {len(values)} values; its shape asks for {count}."
-        )
-    if dtype == tf.string:
-        if not values:
-            values.append(b"")  # otherwise tf.make_ndarray repeats "" as text
-        check_strings(name, [*values, *[values[-1]] * (count - len(values))])
-
-
 def _field(name: str, dtype: tf.DType) -> str:
-    try:
-        return _FIELDS[dtype]
-    except KeyError:
-        raise refusals.invalid(f"'{name}': tensors of {dtype.name} are not supported.") from None
+    if dtype not in _FIELDS:
+        raise refusals.invalid(f"'{name}': tensors of {dtype.name} are not supported.")
+    return _FIELDS[dtype]
 
 
-def _type_name(number: int) -> str:
-    try:
-        return str(tf.as_dtype(number).name)
-    except TypeError:
-        return f"number {number}"
+def _check_count(name: str, count: int, limit: int, found: str) -> None:
+    if count > limit:
+        raise _misfit(name, f"has {found}; at most {limit} are allowed.")
+
+
+def _misfit(name: str, what: str) -> refusals.Refusal:
+    return refusals.invalid(f"input '{name}' {what}")

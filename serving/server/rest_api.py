@@ -15,6 +15,7 @@ import asyncio
 import inspect
 import json
 import re
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -24,66 +25,60 @@ import h11
 import uvicorn
 from google.protobuf import json_format
 from starlette.applications import Starlette
-from starlette.convertors import IntegerConvertor, StringConvertor, register_url_convertor
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from serving.server import grpc_api, json_values, model_manager, refusals
+from serving.server import grpc_api, json_values, refusals
 from serving.server.metrics import Metrics
+from serving.server.model_manager import ModelManager
+from serving.server.request_tensors import DEFAULT
+from serving.server.served_version import ServedVersion
 
 
-def rest_app(manager: model_manager.ModelManager, metrics: Metrics) -> Starlette:
+def rest_app(manager: ModelManager, metrics: Metrics) -> Starlette:
     """The REST API as an ASGI application."""
 
     async def predict(request: Request) -> Response:
-        with metrics.predicting("REST") as running:
-            served = manager.find(*_requested_model(request))
-            running.model_name = served.model_name
-            with served.in_use():
-                body = json_values.read_body(await request.body())
-                signature = served.signature(body.signature)
-                outputs = await served.answer(signature, json_values.arrays_of(body, signature))
-            content = json_values.answer_of(
-                {name: outputs[name] for name in signature.outputs}, body.rows
-            )
-            return Response(content, media_type="application/json")
+        with manager.predicting("REST", *request.path_params["model"]) as served:
+            body = json_values.read_body(await request.body())
+            signature = served.signature(body.signature)
+            outputs = await served.answer(signature, json_values.arrays_of(body, signature))
+            ordered = {name: outputs[name] for name in signature.outputs}
+            content = json_values.answer_of(ordered, body.rows)
+        return Response(content, media_type="application/json")
 
-    async def unsupported(request: Request) -> Response:
-        verb = request.scope["path"].rpartition(":")[2]
-        raise refusals.invalid(f"this server answers :predict only, not :{verb}.")
+    async def unsupported(_: Request) -> Response:
+        raise refusals.invalid("this server answers :predict only.")
 
     async def status(request: Request) -> Response:
-        return _json(_plain(grpc_api.status_of(manager, *_requested_model(request))))
+        return _json(_plain(grpc_api.status_of(manager, *request.path_params["model"])))
 
     async def metadata(request: Request) -> Response:
-        served = manager.find(*_requested_model(request))
+        served = manager.find(*request.path_params["model"])
         signatures = {"signature_def": _plain(served.definitions)}
         return _json({"model_spec": _plain(grpc_api.model_spec_of(served)), "metadata": signatures})
 
     async def show_metrics(_: Request) -> Response:
-        versions = [
-            (served.model_name, served.version, served.model_version, served.written)
-            for served in manager.versions
-        ]
-        return PlainTextResponse(metrics.page(versions))
+        rows = [(v.model_name, v.version, v.model_version, v.written) for v in manager.versions]
+        return PlainTextResponse(metrics.page(rows))
 
     async def ready(_: Request) -> Response:
         return PlainTextResponse(*(("ok\n", 200) if manager.ready else ("loading\n", 503)))
 
+    model = "/v1/models/{model:model}"
     models = [
-        _ModelRoute(f"/v1/models/{{name:model}}{version}{what}", endpoint, methods=[method])
-        for version in ("", "/versions/{version:version}", "/labels/{label:model}")
-        for what, endpoint, method in (
-            (":predict", predict, "POST"),
-            (":classify", unsupported, "POST"),
-            (":regress", unsupported, "POST"),
-            ("", status, "GET"),
-            ("/metadata", metadata, "GET"),
-        )
+        Route(f"{model}:predict", predict, methods=["POST"]),
+        Route(f"{model}:classify", unsupported, methods=["POST"]),
+        Route(f"{model}:regress", unsupported, methods=["POST"]),
+        Route(model, status),
+        Route(f"{model}/metadata", metadata),
     ]
+    for route in models:  # as in TensorFlow Serving, the case of the fixed words does not matter
+        route.path_regex = re.compile(route.path_regex.pattern, re.IGNORECASE)
     others = [
         Route("/monitoring/prometheus/metrics", show_metrics),
         Route("/livez", PlainTextResponse("ok\n"), methods=["GET"]),
@@ -91,37 +86,32 @@ def rest_app(manager: model_manager.ModelManager, metrics: Metrics) -> Starlette
     ]
     app = Starlette(
         routes=[*models, *others],
-        middleware=[Middleware(_WholeBody)],
+        middleware=[Middleware(_with_whole_body)],
         exception_handlers={404: _no_route, 405: _no_route},
     )
     app.router.redirect_slashes = False
     return app
 
 
-class _ModelName(StringConvertor):
-    regex = "[^/:]+"
+class _Model(Convertor[tuple[str, int | None, str]]):
+    """Name, version and label of a model in a path."""
+
+    regex = "[^/:]+(?:/versions/[0-9]+|/labels/[^/:]+)?"
+
+    def convert(self, value: str) -> tuple[str, int | None, str]:
+        name, _, rest = value.partition("/")
+        kind, _, which = rest.partition("/")
+        if kind.lower() != "versions":
+            return name, None, which
+        if len(which) > 19 or int(which) >= 1 << 63:
+            raise refusals.invalid(f"Failed to convert version: {which[:40]} to numeric.")
+        return name, int(which), ""
 
 
-class _Version(IntegerConvertor):
-    def convert(self, value: str) -> int:
-        if len(value) > 19 or int(value) >= 1 << 63:
-            raise refusals.invalid(f"Failed to convert version: {value[:40]} to numeric.")
-        return int(value)
+register_url_convertor("model", _Model())
 
 
-register_url_convertor("model", _ModelName())
-register_url_convertor("version", _Version())
-
-
-class _ModelRoute(Route):
-    """A route that ignores the case of its fixed words, as TensorFlow Serving does."""
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.path_regex = re.compile(self.path_regex.pattern, re.IGNORECASE)
-
-
-class _WholeBody:
+def _with_whole_body(app: Any) -> Any:
     """Reads the whole body of a request before any answer, and answers refusals.
 
     Clients read an answer only after sending their whole request, but uvicorn closes a connection
@@ -129,40 +119,46 @@ class _WholeBody:
     in plain text.
     """
 
-    def __init__(self, app: Any) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
         try:
             body = await _read(Request(scope, receive))
 
             async def read() -> dict[str, Any]:
                 return {"type": "http.request", "body": body}
 
-            with refusals.refusing():
-                await self._app(scope, read, send)
-        except refusals.Refusal as refusal:
-            answer = _json({"error": refusal.message}, refusal.http_status)
-            await answer(scope, receive, send)
+            await app(scope, read, send)
         except ClientDisconnect:
             pass
+        except Exception as error:
+            refusal = refusals.refusal_of(error)
+            await _json({"error": refusal.message}, refusal.http_status)(scope, receive, send)
+
+    return answer
+
+
+def example_request(served: ServedVersion, address: str) -> str:
+    """A `curl` line that asks a model's default signature for one query with blank features."""
+    blank = json_values.answer_of(served.bundle.blank(DEFAULT), rows=True)
+    body = shlex.quote(json.dumps({"instances": json.loads(blank)["predictions"]}))
+    return f"curl {address}/v1/models/{served.model_name}:predict -d {body}"
 
 
 class RestServer(uvicorn.Server):
     """Uvicorn without signal handlers: the code that starts the server also stops it."""
 
     def __init__(self, application: Any) -> None:
-        config = uvicorn.Config(
-            application,
-            http=_Connection,
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            limit_concurrency=refusals.MAX_PENDING,
-            timeout_graceful_shutdown=refusals.GRACE_S,
+        super().__init__(
+            uvicorn.Config(
+                application,
+                http=_Connection,
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                limit_concurrency=refusals.MAX_PENDING,
+                timeout_graceful_shutdown=refusals.GRACE_S,
+            )
         )
-        super().__init__(config)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -187,41 +183,27 @@ class _Connection(H11Protocol):
         super().data_received(data)
         self._watch()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        self._watch()
-
     def _watch(self) -> None:
-        arriving = self.conn.their_state in (h11.IDLE, h11.SEND_BODY)
-        if arriving and not self.transport.is_closing():
-            self.timer = self.timer or self.loop.call_later(
-                refusals.ARRIVAL_S, self.transport.close
-            )
+        if self.conn.their_state in (h11.IDLE, h11.SEND_BODY):
+            close = self.transport.close  # without effect on a connection that is gone
+            self.timer = self.timer or self.loop.call_later(refusals.ARRIVAL_S, close)
         elif self.timer is not None:
             self.timer.cancel()
             self.timer = None
 
 
-def _requested_model(request: Request) -> tuple[str, int | None, str]:
-    """Name, version and label in a path."""
-    parameters = request.path_params
-    return parameters["name"], parameters.get("version"), parameters.get("label", "")
-
-
 async def _read(request: Request) -> bytes:
     """Reads the body; a body that is too large is dropped and refused."""
-    body, size = bytearray(), 0
+    body, size, limit = bytearray(), 0, refusals.MAX_BODY_BYTES
     async for part in request.stream():
         size += len(part)
-        if size <= refusals.MAX_BODY_BYTES:
+        if size <= limit:
             body += part
         elif size > refusals.MAX_DISCARDED_BYTES:
             break
-    if size > refusals.MAX_BODY_BYTES:
-        raise refusals.Refusal(
-            grpc.StatusCode.RESOURCE_EXHAUSTED,
-            f"the body has more than {refusals.MAX_BODY_BYTES} bytes, which is the limit.",
-        )
+    if size > limit:
+        message = f"the body has more than {limit} bytes, which is the limit."
+        raise refusals.Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, message)
     return bytes(body)
 
 

@@ -20,21 +20,15 @@ from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import prediction_log_pb2
 
 from serving.bundle import loading, server_files
-from serving.server import batch_queue, batching_parameters, refusals
+from serving.server import batch_queue, refusals, request_tensors
 from serving.server.metrics import Metrics
-from serving.server.request_tensors import (
-    DEFAULT,
-    Signature,
-    array_of,
-    read_signature_defs,
-    signatures_of,
-)
 from tfrs_twotower.artifacts import MANIFEST_NAME
 from tfrs_twotower.errors import BundleError
 
 NUM_THREADS = os.cpu_count() or 1
 """Number of threads that run signatures; batching parameters may limit a version to fewer."""
 _MAX_WARMUP_REQUESTS = 1000
+_POLL_S = 0.01
 
 
 @dataclass(eq=False)
@@ -46,8 +40,8 @@ class ServedVersion:
     bundle: loading.LoadedBundle
     definitions: Any
     """`SignatureDefMap`."""
-    signatures: dict[str, Signature]
-    batching: batching_parameters.BatchingParameters | None
+    signatures: dict[str, request_tensors.Signature]
+    batching: server_files.BatchingParameters | None
     threads: Executor
     """The threads that run its signatures."""
     metrics: Metrics
@@ -59,8 +53,6 @@ class ServedVersion:
     """Number of requests that run on it."""
 
     def __post_init__(self) -> None:
-        self._unused = asyncio.Event()
-        self._unused.set()
         self._queues = {
             name: batch_queue.BatchQueue(
                 partial(self.bundle.call, name), self.batching, self.threads, self.metrics
@@ -78,33 +70,32 @@ class ServedVersion:
     def in_use(self) -> Iterator[None]:
         """Marks a running request, so that the version is not unloaded while it runs."""
         self.num_users += 1
-        self._unused.clear()
         try:
             yield
         finally:
             self.num_users -= 1
-            if not self.num_users:
-                self._unused.set()
 
     async def unused(self) -> None:
         """Waits until no request runs on it."""
-        await self._unused.wait()
+        while self.num_users:
+            await asyncio.sleep(_POLL_S)
 
-    def signature(self, name: str) -> Signature:
+    def signature(self, name: str) -> request_tensors.Signature:
         """A signature by its name; "" is the default signature.
 
         Raises:
             Refusal: there is no such signature.
         """
-        try:
-            return self.signatures[name or DEFAULT]
-        except KeyError:
+        if (name or request_tensors.DEFAULT) not in self.signatures:
             raise refusals.invalid(
                 f'Serving signature name: "{name[:100]}" not found in signature def; there are '
                 f"{', '.join(sorted(self.signatures))}."
-            ) from None
+            )
+        return self.signatures[name or request_tensors.DEFAULT]
 
-    async def answer(self, signature: Signature, inputs: batch_queue.Arrays) -> Mapping[str, Any]:
+    async def answer(
+        self, signature: request_tensors.Signature, inputs: batch_queue.Arrays
+    ) -> Mapping[str, Any]:
         """Runs a signature, in a batch with other requests if the version has batching parameters.
 
         Args:
@@ -118,8 +109,7 @@ class ServedVersion:
         rows = {name: len(values) for name, values in inputs.items()}
         if len(set(rows.values())) != 1:
             raise refusals.invalid(f"inputs must have one number of rows; found {rows}.")
-        started = time.monotonic()
-        name = signature.name
+        started, num_rows, name = time.monotonic(), max(rows.values()), signature.name
         try:
             if name in self._queues:
                 outputs = await self._queues[name].answer(inputs)
@@ -128,13 +118,16 @@ class ServedVersion:
                 outputs = await loop.run_in_executor(self.threads, self.bundle.call, name, inputs)
         except (BundleError, tf.errors.InvalidArgumentError) as cause:
             raise refusals.invalid(str(cause.__cause__ or cause).partition("\n")[0]) from cause
-        model_name, num_rows = self.model_name, next(iter(rows.values()))
-        self.metrics.runtime_latency.labels(model_name, "Predict", "TF").observe(
-            (time.monotonic() - started) * 1e6
-        )
-        self.metrics.request_example_counts.labels(model_name).observe(num_rows)
-        self.metrics.request_example_count_total.labels(model_name).inc(num_rows)
-        _check_finite(outputs)
+        latency = self.metrics.runtime_latency.labels(self.model_name, "Predict", "TF")
+        latency.observe((time.monotonic() - started) * 1e6)
+        self.metrics.request_example_counts.labels(self.model_name).observe(num_rows)
+        self.metrics.request_example_count_total.labels(self.model_name).inc(num_rows)
+        for name, values in outputs.items():
+            if values.dtype.kind == "f" and not np.isfinite(values).all():
+                raise refusals.invalid(
+                    f"output '{name}' is not a finite number for these inputs; look for infinite "
+                    "or huge numbers among them."
+                )
         return outputs
 
 
@@ -156,20 +149,16 @@ def load_version(
     """
     started = time.monotonic()
     bundle = loading.load_bundle(directory)
-    definitions = read_signature_defs(directory)
-    signatures = signatures_of(bundle, definitions)
-    parameters = (
-        batching_parameters.read_batching_parameters(directory, NUM_THREADS) if batching else None
-    )
+    signatures = request_tensors.signatures_of(bundle)
     loaded = time.monotonic()
     _replay_warmup(bundle, signatures)
     return ServedVersion(
         model_name,
         int(directory.name),
         bundle,
-        definitions,
+        request_tensors.read_signature_defs(directory),
         signatures,
-        parameters,
+        server_files.read_batching_parameters(directory, NUM_THREADS) if batching else None,
         threads,
         metrics,
         written=(directory / MANIFEST_NAME).stat().st_mtime,
@@ -178,7 +167,9 @@ def load_version(
     )
 
 
-def _replay_warmup(model: loading.LoadedModel, signatures: Mapping[str, Signature]) -> None:
+def _replay_warmup(
+    model: loading.LoadedModel, signatures: Mapping[str, request_tensors.Signature]
+) -> None:
     """Runs each warm-up request once; if one fails, so does the version, as in TensorFlow Serving.
 
     Raises:
@@ -194,20 +185,9 @@ def _replay_warmup(model: loading.LoadedModel, signatures: Mapping[str, Signatur
             if count > _MAX_WARMUP_REQUESTS:
                 raise refusals.invalid(f"at most {_MAX_WARMUP_REQUESTS} are replayed")
             request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
-            signature = signatures[request.model_spec.signature_name or DEFAULT]
-            tensors = request.inputs.items()
-            inputs = {name: array_of(signature, name, proto) for name, proto in tensors}
-            model.call(signature.name, inputs)
+            signature = signatures[request.model_spec.signature_name or request_tensors.DEFAULT]
+            model.call(signature.name, request_tensors.arrays_of(signature, request))
     except (BundleError, DecodeError, KeyError, refusals.Refusal, tf.errors.OpError) as cause:
         raise BundleError(
             f"{path}: warm-up request {count} fails: {cause}. Export the bundle again."
         ) from cause
-
-
-def _check_finite(outputs: Mapping[str, Any]) -> None:
-    for name, values in outputs.items():
-        if values.dtype.kind == "f" and not np.isfinite(values).all():
-            raise refusals.invalid(
-                f"output '{name}' is not a finite number for these inputs; look for infinite or "
-                "huge numbers among them."
-            )

@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
@@ -9,7 +10,9 @@ from serving.bundle.server_files import (
     batching_parameters,
     models_config,
     monitoring_config,
+    read_batching_parameters,
 )
+from tfrs_twotower.errors import BundleError
 
 
 def test_batching_sizes_grow_and_end_with_the_limit():
@@ -17,6 +20,44 @@ def test_batching_sizes_grow_and_end_with_the_limit():
     assert re.findall(r"allowed_batch_sizes: (\d+)", text) == ["1", "8", "64"]
     assert "max_batch_size { value: 64 }" in text
     assert "\npad_variable_length_inputs: true\n" in text
+
+
+def test_parameters_that_are_exported_are_read(tmp_path):
+    path = tmp_path / "batching_params.pbtxt"
+    path.write_text(batching_parameters([1, 8, 64]))
+    parameters = read_batching_parameters(tmp_path, num_threads=3)
+    assert parameters.allowed_batch_sizes == (1, 8, 64)
+    assert parameters.max_batch_size == 64
+    assert parameters.timeout_s == 0.001
+    assert parameters.num_threads == 3
+    assert parameters.pad_widths
+    assert [parameters.padded_rows(rows) for rows in (1, 2, 8, 9, 64)] == [1, 8, 8, 64, 64]
+    path.write_text("num_batch_threads { value: 2 } max_batch_size { value: 4 }")
+    parameters = read_batching_parameters(tmp_path, num_threads=3)
+    assert (parameters.num_threads, parameters.allowed_batch_sizes, parameters.pad_widths) == (
+        2,
+        (1, 2, 3, 4),
+        False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("max_batch { value: 1 }", "no field named"),
+        ("max_batch_size { value: 8 } allowed_batch_sizes: 4", r"found allowed_batch_sizes \[4\]"),
+        ("max_batch_size { value: 4 } allowed_batch_sizes: [4, 4]", "must increase"),
+        ("max_batch_size { value: 0 }", "from at least 1"),
+    ],
+)
+def test_parameters_that_a_model_server_refuses(tmp_path, text, message):
+    (tmp_path / "batching_params.pbtxt").write_text(text)
+    with pytest.raises(BundleError, match=message):
+        read_batching_parameters(tmp_path, num_threads=1)
+
+
+def test_a_version_without_the_file_is_not_batched(tmp_path):
+    assert read_batching_parameters(tmp_path, num_threads=1) is None
 
 
 def test_models_config_is_one():

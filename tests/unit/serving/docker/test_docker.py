@@ -12,8 +12,7 @@ import yaml
 from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
-from serving.bundle.server_files import BATCHING_NAME, models_config
-from serving.server.batching_parameters import read_batching_parameters
+from serving.bundle.server_files import BATCHING_NAME, models_config, read_batching_parameters
 
 DOCKER = Path(__file__).parents[4] / "serving" / "docker"
 IMAGE = "tensorflow/serving:2.20.0"

@@ -8,8 +8,8 @@ import grpc
 import numpy as np
 import pytest
 
+from serving.bundle.server_files import BatchingParameters
 from serving.server.batch_queue import BatchQueue, join, longest_of, split
-from serving.server.batching_parameters import BatchingParameters
 from serving.server.metrics import Metrics
 from serving.server.refusals import MAX_VALUES, Refusal
 

@@ -5,7 +5,8 @@ import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2
 
 from serving.server.refusals import MAX_ROWS, MAX_STRING_BYTES, MAX_VALUES, Refusal
-from serving.server.request_tensors import Signature, array_of, proto_of
+from serving.server.request_tensors import Signature, array_of, arrays_of, proto_of
+from tests.fixtures.served_model import request_of
 from tests.unit.serving.server.signature_of import basket
 
 
@@ -94,6 +95,14 @@ def test_what_does_not_fit_is_refused(name, made, text):
     with pytest.raises(Refusal, match=text) as caught:
         read(name, made)
     assert caught.value.code == grpc.StatusCode.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize("name", ["extra", ""])
+def test_an_input_that_the_signature_lacks_is_refused(name):
+    request = request_of()
+    request.inputs[name].CopyFrom(request.inputs["size"])
+    with pytest.raises(Refusal, match="input size does not match signature: 6!=5"):
+        arrays_of(basket(), request)
 
 
 def test_an_unknown_rank_is_refused():
