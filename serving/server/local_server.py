@@ -19,7 +19,7 @@ from grpc_health.v1.health import aio as grpc_health
 from serving.server import grpc_api, refusals, rest_api
 from serving.server.metrics import Metrics
 from serving.server.model_manager import ModelManager
-from serving.server.models import ModelSource
+from serving.server.models import ModelSource, read_models
 from serving.server.served_version import NUM_THREADS, load_version
 from tfrs_twotower.errors import UnsupportedEnvironment
 
@@ -156,7 +156,7 @@ def serve(options: ServerOptions, say: Callable[[str], None]) -> None:
         BundleError: there is no bundle, or its config is wrong.
         UnsupportedEnvironment: a port is taken.
     """
-    models.read_models(options.source())  # what cannot be served is said before a port is
+    read_models(options.source())  # what cannot be served is said before a port is
     asyncio.run(_serve(options, say))
 
 

@@ -37,10 +37,10 @@ def test_overlap_counts_the_whole_list(num_right):
     grid = [SearchParameters(K, 1, None)]
     queries = MeasuredQueries.of(QUERIES)
     (measured,) = sweep(search, VECTORS, grid, queries, 0.0, lambda done, total: None)
-    assert measured.real.mean == pytest.approx(num_right / K)
+    assert measured.real.mean == pytest.approx(num_right / K, abs=1e-6)
     exact = ExactLists.of(QUERIES, VECTORS, K)
     overlap = measure_overlap(lambda asked: search.search(asked, K)[1], exact)
-    assert overlap.mean == pytest.approx(num_right / K)
+    assert overlap.mean == pytest.approx(num_right / K, abs=1e-6)
 
 
 @pytest.mark.parametrize("settings", [{"kind": "ivf", "num_leaves": 20}, {"vectors": "int8"}])

@@ -112,7 +112,13 @@ def test_every_candidate_is_in_the_corpus_and_only_trained_ones_are_learned_from
     check(corpus, "candidate\na\nb\nnew")
     # Their events count, whatever the label.
     assert sorted(found["trained"]) == [(1, ("b",), "b"), (3, ("a",), "a")]
-    assert len(found["counts"]) == 3
+    assert sorted(found["counts"]) == [
+        ("candidates", 1),
+        ("candidates", 1),
+        ("candidates", 1),
+        ("tallied_events", 1),
+        ("tallied_events", 3),
+    ]
 
 
 def read(directory):
