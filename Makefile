@@ -14,7 +14,7 @@ DEMO_OPTIONS ?=
 PYTEST_OPTIONS ?= --numprocesses 2 --dist loadfile --max-worker-restart 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all lint format docs benchmark clean
+.PHONY: help install demo test test-all sabotage lint format docs benchmark clean
 
 help:  ## Show this list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -38,6 +38,9 @@ test: install lint  ## Lint, then run the default suite.
 test-all: install lint  ## Also the slow tests.
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS) -m 'not gpu and not local_server'
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS) -m 'not gpu and local_server'
+
+sabotage: install  ## Put each known fault into a copy; a test must notice it (half an hour).
+	$(BIN)/python -m tests.sabotage --jobs 2
 
 lint: install  ## Style, types, import contracts.
 	$(BIN)/ruff check .

@@ -1,10 +1,27 @@
 """Importing the package chooses Keras 2, before a test module imports TensorFlow."""
 
 import gc
+from pathlib import Path
 
 import pytest
 
 import tfrs_twotower  # noqa: F401
+
+PROCESS_TIMEOUT_S = 1800
+_ROOMS_OF_PROCESSES = ("e2e", "packaging")
+
+
+def pytest_collection_modifyitems(items):
+    """Gives tests that start processes a limit of their own.
+
+    The limit counts time, also time that a busy machine gives to others, and each process imports
+    TensorFlow anew: under load such a test took longer than the limit of the others.
+    """
+    for item in items:
+        room = item.path.relative_to(Path(__file__).parent).parts[0]
+        starts_processes = room in _ROOMS_OF_PROCESSES or hasattr(item.module, "subprocess")
+        if starts_processes and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(PROCESS_TIMEOUT_S))
 
 
 @pytest.hookimpl(trylast=True)

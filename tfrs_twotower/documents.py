@@ -16,6 +16,22 @@ from tfrs_twotower.errors import TwoTowerError, did_you_mean
 DocumentT = TypeVar("DocumentT", bound="Document")
 
 
+def user_path(text: str, start: Path) -> Path:
+    """The path that a user's document or environment variable names.
+
+    A leading `~` is the home directory, also where no shell has replaced it. Nothing else is: `$`
+    and glob characters are part of a name.
+
+    Args:
+        text: the path.
+        start: directory where relative paths start.
+    """
+    try:
+        return start / Path(text).expanduser()
+    except RuntimeError:  # no such user, or none at all: `~` is then a name
+        return start / text
+
+
 class Document(BaseModel):
     """A frozen part of a user's document that refuses keys it does not know."""
 

@@ -1,5 +1,6 @@
 """The command `twotower`: its subcommands, and errors as one line and an exit code."""
 
+import io
 import os
 import sys
 import traceback
@@ -8,10 +9,17 @@ import typer
 
 from pipelines.cli import bundle_commands, endpoint_commands, run_commands, start_commands
 from tfrs_twotower import __version__, errors
+from tfrs_twotower.data.lines import shown
 
 EXIT_USER = 1
 EXIT_ENVIRONMENT = 2
 EXIT_INTERRUPTED = 130
+_OF_THE_ENVIRONMENT = (
+    errors.EndpointError,
+    errors.LostElements,
+    errors.UnsupportedEnvironment,
+    errors.WorkdirError,
+)
 
 app = typer.Typer(
     name="twotower",
@@ -53,16 +61,10 @@ for _commands in (start_commands, run_commands, bundle_commands, endpoint_comman
 
 def main() -> None:
     """Runs the command line and exits."""
-    arguments, debug = _take_debug(sys.argv[1:])
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    _write_any_text()
+    arguments, debug = _take_debug([_with_home(argument) for argument in sys.argv[1:]])
     try:
         app(args=arguments, prog_name="twotower")
-    except (errors.EndpointError, errors.UnsupportedEnvironment, errors.WorkdirError) as error:
-        _fail(error, str(error), EXIT_ENVIRONMENT, debug=debug)
-    except errors.TwoTowerError as error:
-        _fail(error, str(error), EXIT_USER, debug=debug)
-    except OSError as error:
-        _fail(error, _system_message(error), EXIT_ENVIRONMENT, debug=debug)
     except KeyboardInterrupt:
         _print_interruption()
         sys.exit(EXIT_INTERRUPTED)
@@ -70,16 +72,36 @@ def main() -> None:
         if end.code == EXIT_INTERRUPTED:  # typer caught the KeyboardInterrupt
             _print_interruption()
         raise
+    except Exception as error:
+        failure = errors.as_system_failure(error)
+        if failure is not None:
+            _fail(error, str(failure), EXIT_ENVIRONMENT, debug=debug)
+        elif isinstance(error, _OF_THE_ENVIRONMENT):
+            _fail(error, str(error), EXIT_ENVIRONMENT, debug=debug)
+        elif isinstance(error, errors.TwoTowerError):
+            _fail(error, str(error), EXIT_USER, debug=debug)
+        elif isinstance(error, OSError):
+            _fail(error, f"{error}. `--debug` shows where.", EXIT_ENVIRONMENT, debug=debug)
+        raise
+
+
+def _write_any_text() -> None:
+    """Lets a terminal that cannot show a character show another one instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace" if stream is sys.stdout else "backslashreplace")
+
+
+def _with_home(argument: str) -> str:
+    """An argument whose `~/` the shell left as it is, as in `--workdir=~/build`, expanded."""
+    option, equals, value = argument.partition("=")
+    if option.startswith("--") and equals and value.startswith("~/"):
+        return f"{option}={os.path.expanduser(value)}"
+    return os.path.expanduser(argument) if argument.startswith("~/") else argument
 
 
 def _print_interruption() -> None:
     typer.echo("twotower: interrupted; the same command continues where it stopped.", err=True)
-
-
-def _system_message(error: OSError) -> str:
-    """One line about a failure of the operating system, such as a full disk, and its place."""
-    where = f"{error.filename}: " if error.filename else ""
-    return f"{where}{error.strerror or error}. `--debug` shows where it happened."
 
 
 def _take_debug(arguments: list[str]) -> tuple[list[str], bool]:
@@ -93,5 +115,5 @@ def _fail(error: Exception, message: str, code: int, *, debug: bool) -> None:
     if debug:
         traceback.print_exception(error)
     else:
-        typer.echo(f"twotower: {message}", err=True)
+        typer.echo(f"twotower: {shown(message)}", err=True)
     sys.exit(code)

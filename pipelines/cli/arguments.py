@@ -1,6 +1,7 @@
 """Arguments that several commands share, the run that they describe, and output of commands."""
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -69,6 +70,18 @@ def make_context(
     )
 
 
+def typed_texts(arguments: Sequence[str] | None, option: str) -> list[str]:
+    """Values of an option as UTF-8 text, even where the terminal says that it is ASCII.
+
+    Raises:
+        BadParameter: a value is not UTF-8.
+    """
+    try:
+        return [os.fsencode(argument).decode("utf-8") for argument in arguments or ()]
+    except UnicodeError:
+        raise typer.BadParameter("expected UTF-8 text", param_hint=option) from None
+
+
 def output_console() -> "Console":
     """A console as wide as the terminal, or wide enough for tables in a file or a pipe."""
     from rich.console import Console
@@ -78,8 +91,11 @@ def output_console() -> "Console":
 
 
 def print_json(value: Any) -> None:
-    """Prints one JSON object."""
-    typer.echo(json.dumps(value, ensure_ascii=False))
+    """Prints one JSON object on a line; with escapes where standard output is not UTF-8."""
+    from tfrs_twotower.data.lines import json_line
+
+    is_unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    typer.echo(json_line(value) if is_unicode else json.dumps(value))
 
 
 def outcomes_as_json(outcomes: Sequence["StageOutcome"]) -> dict[str, Any]:

@@ -1,11 +1,17 @@
-"""Commands for bundles: `query`, `preflight`, `refresh`, `rollback`."""
+"""Commands for bundles: `query`, `preflight`, `refresh`, `rollback`, `versions`."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pipelines.cli.arguments import JSON_OPTION, SHARDED_BUNDLE_ARGUMENT, output_console, print_json
+from pipelines.cli.arguments import (
+    JSON_OPTION,
+    SHARDED_BUNDLE_ARGUMENT,
+    output_console,
+    print_json,
+    typed_texts,
+)
 
 _Bundle = Annotated[
     Path,
@@ -66,14 +72,17 @@ def query(
 
     from serving import load_bundle
     from serving.bundle.query import ask
+    from tfrs_twotower.data.lines import shown
 
     features: dict[str, str] = {}
-    for value in values or ():
+    for value in typed_texts(values, "--set"):
         name, equals, content = value.partition("=")
         if not equals:
             raise typer.BadParameter(f"'{value}': expected feature=value", param_hint="--set")
         features[name] = content
-    response = ask(load_bundle(bundle), features, k, exclude or (), allow or (), deny or ())
+    excluded = [one.strip() for one in typed_texts(exclude, "--exclude")]
+    restricts = typed_texts(allow, "--allow"), typed_texts(deny, "--deny")
+    response = ask(load_bundle(bundle), features, k, excluded, *restricts)
     if json_output:
         fields = asdict(response)
         print_json({key: fields[key] for key in ("candidate_ids", "scores", "model_version")})
@@ -87,7 +96,7 @@ def query(
     table.add_column("title")
     rows = zip(response.candidate_ids, response.scores, response.titles, strict=True)
     for rank, (candidate_id, score, title) in enumerate(rows, 1):
-        table.add_row(str(rank), candidate_id, f"{score:.4f}", title)
+        table.add_row(str(rank), shown(candidate_id), f"{score:.4f}", shown(title))
     console = output_console()
     console.print(table)
     console.print(f"model version {response.model_version}")
@@ -96,32 +105,51 @@ def query(
 def preflight(
     bundle: _Bundle,
     server: Annotated[
-        str, typer.Option(help="`stock` TF Serving, or one built with ScaNN's ops: `scann`.")
+        str,
+        typer.Option(
+            help="`stock` TF Serving, one built with ScaNN's ops (`scann`), or a process that has "
+            "only TensorFlow (`tensorflow`)."
+        ),
     ] = "stock",
     json_output: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """Check from the operations in its graph whether a server can load a bundle.
 
-    Exit code 0 if it can, 1 if the server lacks operations, which the command names.
+    Exit code 0 if it can, 1 if the server lacks operations, which the command names. It also names
+    what a Python process has to import before it loads the bundle.
 
     \b
       twotower preflight build/mine/bundle/mine --server stock
+      twotower preflight build/mine/bundle/mine --server tensorflow
     """  # noqa: D301  (click reads the control character)
-    from serving.bundle.server_ops import check_bundle, way_out
+    from serving.bundle.server_ops import SERVERS, check_bundle, python_imports, way_out
 
-    if server not in ("stock", "scann"):
-        raise typer.BadParameter(f"'{server}': expected stock or scann", param_hint="--server")
+    if server not in SERVERS:
+        raise typer.BadParameter(
+            f"'{server}': expected {', '.join(SERVERS)}", param_hint="--server"
+        )
     missing = check_bundle(bundle, server)
+    imports = python_imports(bundle)
+    loader = "TensorFlow alone" if server == "tensorflow" else f"a {server} TF Serving"
     if json_output:
-        print_json({"server": server, "loads": not missing, "missing_ops": list(missing)})
+        print_json(
+            {
+                "server": server,
+                "loads": not missing,
+                "missing_ops": list(missing),
+                "python_imports": list(imports),
+            }
+        )
     elif missing:
         typer.echo(
-            f"{bundle}: a {server} TF Serving cannot load it: missing {', '.join(missing)}. "
-            f"{way_out(missing)}",
+            f"{bundle}: {loader} cannot load it: missing {', '.join(missing)}. "
+            f"{way_out(missing, server)}",
             err=True,
         )
     else:
-        typer.echo(f"{bundle}: a {server} TF Serving can load it.")
+        typer.echo(f"{bundle}: {loader} can load it.")
+        if imports:
+            typer.echo(f"A Python process imports {' and '.join(imports)} before it loads it.")
     if missing:
         raise typer.Exit(1)
 
@@ -152,19 +180,31 @@ def refresh(
             help="--candidates is the whole corpus: remove candidates that are not in it.",
         ),
     ] = False,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="export.gate.KEY=VALUE",
+            help="Another limit of the release gate for this refresh, such as "
+            "export.gate.max_shrink=0.5, or null to switch the check off; repeatable.",
+        ),
+    ] = None,
     json_output: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """Publish a new version of a bundle with other candidates, without training.
 
     The bundle's own towers embed candidates that are new or whose features changed; the vectors of
     the others are kept. The index is built again with the bundle's settings, measured, and compared
-    with the served version (export.gate). A new candidate has no interactions yet, so its
-    popularity is zero until the next training.
+    with the served version: its number of candidates, too, may neither shrink nor grow beyond the
+    limits of export.gate. A new candidate has no interactions yet, so its popularity is zero until
+    the next training. If nothing changes, no version is published.
 
     \b
       twotower refresh build/mine/bundle/mine --candidates new_books.csv
       twotower refresh build/mine/bundle/mine --withdraw sold_out.txt
       twotower refresh build/mine/bundle/mine --candidates all_books.csv --replace
+      twotower refresh build/mine/bundle/mine --candidates half.csv --replace \\
+          --set export.gate.max_shrink=0.6
     """  # noqa: D301  (click reads the control character)
     if candidates is None and withdraw is None:
         raise typer.BadParameter("give --candidates, --withdraw, or both.")
@@ -173,21 +213,30 @@ def refresh(
     from pipelines.cli.reporting import make_reporter
     from pipelines.stages.refresh import run
 
-    refreshed = run(bundle, candidates, withdraw, replace=replace, reporter=make_reporter())
+    refreshed = run(
+        bundle,
+        candidates,
+        withdraw,
+        replace=replace,
+        reporter=make_reporter(),
+        overrides=overrides or (),
+    )
     if json_output:
         print_json(
             {
+                "published": any(outcome.written for outcome in refreshed),
                 "bundles": [
                     {
-                        "directory": str(outcome.written.directory),
-                        "version": outcome.written.version,
+                        "directory": str(outcome.bundle / str(outcome.served)),
+                        "version": outcome.served,
                         "candidates": len(outcome.changes.ids),
                         "added": outcome.changes.num_added,
                         "changed": outcome.changes.num_changed,
                         "withdrawn": outcome.changes.num_withdrawn,
+                        "unknown": outcome.changes.unknown,
                     }
                     for outcome in refreshed
-                ]
+                ],
             }
         )
 
@@ -227,9 +276,43 @@ def rollback(
         typer.echo(f"{bundle}: models.config serves version {served}.")
 
 
+def versions(
+    bundle: Annotated[Path, SHARDED_BUNDLE_ARGUMENT],
+    json_output: Annotated[bool, JSON_OPTION] = False,
+) -> None:
+    """List the versions of a bundle: what made each and when, its size, and which one is served.
+
+    An export stays until another export replaces it, beside the newest export.keep_versions
+    versions: a refresh does not remove the export that it started from.
+
+    \b
+      twotower versions build/mine/bundle/mine
+      twotower versions build/mine/bundle/mine --json
+    """  # noqa: D301  (click reads the control character)
+    from serving.bundle.history import read_history
+
+    histories = read_history(bundle)
+    if json_output:
+        print_json({"bundles": [history.as_json() for history in histories]})
+        return
+    from rich.table import Table
+
+    console = output_console()
+    for history in histories:
+        table = Table(box=None, header_style="bold")
+        for title in ("version", "made by", "when (UTC)", "candidates", "k", "MB", ""):
+            numeric = title in ("version", "candidates", "k", "MB")
+            table.add_column(title, justify="right" if numeric else "left", no_wrap=numeric)
+        for record in history.records:
+            table.add_row(*record.as_row(rolled_back=history.rolled_back))
+        console.print(f"{history.bundle}:")
+        console.print(table)
+
+
 def add_to(app: typer.Typer) -> None:
     """Adds the commands."""
     app.command(short_help="Answer a query from an exported bundle.")(query)
     app.command(short_help="Check whether a model server can load a bundle.")(preflight)
     app.command(short_help="Change a bundle's candidates without training.")(refresh)
     app.command(short_help="Serve an earlier version of a bundle.")(rollback)
+    app.command(short_help="List a bundle's versions and what made them.")(versions)

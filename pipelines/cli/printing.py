@@ -9,6 +9,7 @@ from pipelines.cli.arguments import output_console
 from pipelines.comparing.comparing import DOCUMENT, MARKDOWN, PAGE
 from pipelines.stages.context import StageContext
 from tfrs_twotower.artifacts import Layout
+from tfrs_twotower.data.lines import shown
 from tfrs_twotower.evaluation.comparison import comparison_document, comparison_tables
 from tfrs_twotower.evaluation.report import rendering, report_files
 from tfrs_twotower.evaluation.report.leaderboard import leaderboard, model_stages
@@ -124,7 +125,7 @@ def print_recommendations(context: StageContext) -> None:
     recommended = recommend_to_one_query(context, bundle)
     console = output_console()
     about = ", ".join(f"{name} {value}" for name, value in recommended.features.items())
-    console.print(f"\nQuery {recommended.query_id}" + (f" ({about})" if about else ""))
+    console.print(shown(f"\nQuery {recommended.query_id}" + (f" ({about})" if about else "")))
     table = Table(box=None)
     table.add_column("latest choices", max_width=44, no_wrap=True)
     table.add_column("")
@@ -135,9 +136,9 @@ def print_recommendations(context: StageContext) -> None:
     for past, answer in zip_longest(recommended.history, answers):
         title, score, relevant = answer or ("", None, False)
         table.add_row(
-            past or "",
+            shown(past or ""),
             "",
-            title,
+            shown(title),
             "" if score is None else f"{score:.3f}",
             "chosen later" if relevant else "",
         )

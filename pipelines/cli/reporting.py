@@ -15,6 +15,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from tfrs_twotower.data.lines import shown
+
 _SECONDS_BETWEEN_LINES = 5.0
 
 
@@ -30,7 +32,7 @@ class TerminalReporter:
     def message(self, text: str) -> None:
         """Closes the bar and prints a line."""
         self._close()
-        self._console.print(text, markup=False)
+        self._console.print(shown(text), markup=False)
 
     def progress(
         self, description: str, done: float, total: float | None, detail: str = ""
@@ -77,7 +79,7 @@ class LineReporter:
 
     def message(self, text: str) -> None:
         """Prints the line."""
-        sys.stderr.write(f"{text}\n")
+        sys.stderr.write(f"{shown(text)}\n")
         sys.stderr.flush()
 
     def progress(

@@ -170,11 +170,31 @@ def _export(
             "--shards", min=1, help="Number of bundles to split the corpus into (export.shards)."
         ),
     ] = None,
+    keep_refreshed: Annotated[
+        bool,
+        typer.Option(
+            "--keep-refreshed",
+            help="Refresh the new version with what `twotower refresh` added, changed and withdrew "
+            "since the last export, where the tables have it as before (export.refreshed=keep).",
+        ),
+    ] = False,
+    drop_refreshed: Annotated[
+        bool,
+        typer.Option(
+            "--drop-refreshed",
+            help="Take the candidates of the tables, even where that undoes a refresh "
+            "(export.refreshed=drop). Without one of the two such an export is refused.",
+        ),
+    ] = False,
     json_output: _Json = False,
 ) -> None:
+    if keep_refreshed and drop_refreshed:
+        raise typer.BadParameter("not with --keep-refreshed.", param_hint="--drop-refreshed")
     overrides = [*(overrides or ())]
     if shards is not None:
         overrides.append(f"export.shards={shards}")
+    if keep_refreshed or drop_refreshed:
+        overrides.append(f"export.refreshed={'keep' if keep_refreshed else 'drop'}")
     stages = _select("export", "export")
     _run(run_config, workdir, stages, overrides, beam_options, json_output=json_output, force=True)
 

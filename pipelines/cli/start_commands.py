@@ -1,5 +1,6 @@
 """Commands to begin with: `demo`, `init`, `dataset`, `import-embeddings`, `doctor`."""
 
+import json
 from pathlib import Path
 from shlex import quote
 from typing import Annotated
@@ -35,7 +36,9 @@ def demo(
 
     data = (workdir / "data").resolve()
     prepare(_DATASET, data, source, make_reporter())
-    context = make_context(_CONFIG, workdir, (f"data_root={data}", *(overrides or ())))
+    context = make_context(
+        _CONFIG, workdir, (f"data_root={json.dumps(str(data))}", *(overrides or ()))
+    )
     run_stages(context, STAGES)
     print_leaderboard(context.layout)
     print_recommendations(context)
@@ -47,7 +50,8 @@ def init(
     interactions: Annotated[
         Path,
         typer.Option(
-            help="Table of events (who chose what, and when): CSV, TSV, JSONL or Parquet."
+            help="Table of events (who chose what, and when): CSV, TSV, JSONL or Parquet, a "
+            "directory of them, or a glob."
         ),
     ],
     candidates: Annotated[Path, typer.Option(help="Table of items to recommend or find.")],
@@ -63,8 +67,9 @@ def init(
 ) -> None:
     """Write a first feature spec and run config from your tables; read them, then run.
 
-    Columns may have any names; a comment explains each choice. The interactions need a column of
-    times (or one that names the split), and the ids of both sides.
+    Columns may have any names; a comment explains each choice. The interactions need the ids of
+    both sides; without a column of times (or one that names the split) they are in the order of the
+    file.
 
     \b
       twotower init --interactions loans.csv --candidates books.csv \\

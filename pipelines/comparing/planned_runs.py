@@ -21,7 +21,7 @@ from pydantic import Field
 
 from tfrs_twotower.artifacts import fingerprint
 from tfrs_twotower.config import RunConfig, data_root, load_run_config, spec_path
-from tfrs_twotower.documents import Document, load_yaml, parse
+from tfrs_twotower.documents import Document, load_yaml, parse, user_path
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.preflight.run import check_run
 from tfrs_twotower.specs import TextFeature, load_spec
@@ -121,7 +121,7 @@ def _runs_of(path: Path, overrides: tuple[str, ...]) -> Iterator[PlannedRun]:
         return
     grid = load_grid(path)
     for base in grid.bases:
-        base_path = path.parent / base
+        base_path = user_path(base, path.parent)
         for name, row in grid.rows.items():
             if row.only is not None and base_path.stem not in row.only:
                 continue
@@ -185,7 +185,7 @@ def _overrides_of(row: GridRow, grid_path: Path) -> tuple[str, ...]:
     """The row as `a.b=value` overrides of the run config."""
     settings = dict(row.set)
     if row.spec is not None:
-        settings["spec"] = str((grid_path.parent / row.spec).resolve())
+        settings["spec"] = str(user_path(row.spec, grid_path.parent).resolve())
     return tuple(f"{key}={_as_yaml(value)}" for key, value in settings.items())
 
 

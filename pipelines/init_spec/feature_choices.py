@@ -8,6 +8,7 @@ from typing import Any
 from pipelines.init_spec.profiles import Profile, Profiles, feature_name, mentions, names_an_id
 
 TITLE_HINTS = ("title", "name", "label", "headline", "heading", "titel", "nom")
+_TEXT_HINTS = ("text", "query", "question", "description", "passage", "abstract", "body")
 _CODE_HINTS = ("zip", "postal", "postcode", "plz", "phone")
 _FEW_VALUES = 20
 _MANY_VALUES = 1000
@@ -63,8 +64,7 @@ def choose_kind(profile: Profile) -> tuple[str | None, str, dict[str, Any]]:
         return None, "holds nested objects; flatten it first", {}
     gaps = f"; {max(profile.missing, 0.01):.0%} missing" if profile.missing > 0 else ""
     if profile.holds == "lists":
-        most = max(len(cell) if isinstance(cell, list) else 1 for cell in profile.present)
-        return "multi_categorical", f"lists of up to {most}{gaps}", {"max_values": _width(most)}
+        return _lists(profile, gaps)
     if profile.distinct < 2:
         return None, "has one value only", {}
     if profile.time_unit:
@@ -98,9 +98,21 @@ def _is_code(profile: Profile) -> bool:
     return names_an_id(profile.name) or mentions(profile.name, _CODE_HINTS)
 
 
+def _lists(profile: Profile, gaps: str) -> tuple[str, str, dict[str, Any]]:
+    most = max(len(cell) if isinstance(cell, list) else 1 for cell in profile.present)
+    options: dict[str, Any] = {"max_values": _width(most)}
+    if profile.list_format is None:
+        return "multi_categorical", f"lists of up to {most}{gaps}", options
+    options["format"] = profile.list_format
+    return "multi_categorical", f"lists of up to {most}, written as text{gaps}", options
+
+
 def _number(profile: Profile) -> tuple[str, str, dict[str, Any]]:
     low, high = min(profile.numbers), max(profile.numbers)
     spread = f"numbers from {low:g} to {high:g}"
+    if profile.number_format is not None:
+        spread += f", such as {profile.present[0]}"
+        return "numeric", spread, {"format": profile.number_format}
     if profile.whole_numbers and profile.distinct <= _FEW_VALUES:
         return "categorical", f"{profile.distinct} distinct whole numbers", {}
     middle = sorted(profile.numbers)[len(profile.numbers) // 2]
@@ -113,9 +125,13 @@ def _words(profile: Profile, gaps: str) -> tuple[str | None, str, dict[str, Any]
     words = profile.words
     typical, long = words[len(words) // 2], words[math.ceil(0.95 * len(words)) - 1]
     various = profile.distinct > (_FEW_VALUES if profile.uniqueness > 0.5 else _MANY_VALUES)
-    if typical >= 6 or (typical >= 2 and various):
+    named = mentions(profile.name, _TEXT_HINTS) and profile.uniqueness > 0.5
+    if named or typical >= 6 or (typical >= 2 and various):
         width = next((w for w in _TOKEN_WIDTHS if w >= 1.5 * long), _TOKEN_WIDTHS[-1])
         reason = f"text, typically {typical} words, 95 % have up to {long}{gaps}"
+        if profile.has_accents:
+            reason += "; accents tell words apart"
+            return "text", reason, {"max_tokens": width, "keep_accents": True}
         return "text", reason, {"max_tokens": width}
     if profile.uniqueness > 0.5 and profile.distinct > _FEW_VALUES:
         return None, "differs in most records: there is nothing to learn from it", {}

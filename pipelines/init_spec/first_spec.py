@@ -1,21 +1,23 @@
 """Writes the first feature spec and run config as commented YAML, and checks them."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from pipelines.init_spec import feature_choices, profiles, spec_draft
+from pipelines.init_spec import feature_choices, profiles, samples, spec_draft
 from pipelines.init_spec.roles import smallest_positive
+from pipelines.transforms.cells import as_number
 from tfrs_twotower.config import load_run_config
-from tfrs_twotower.errors import ConfigError
+from tfrs_twotower.errors import ConfigError, RecordError
 from tfrs_twotower.preflight.run import check_run
 from tfrs_twotower.specs import load_spec
 
 _QUANTITY_HINTS = ("quantity", "qty", "count", "plays", "amount", "units")
 _SHARED_WORDS = "words"
 _FEW_CANDIDATES = 500
+_MOST_QUERIES = 0.9
 
 
 def scalar(value: Any) -> str:
@@ -52,7 +54,8 @@ def _interactions(draft: spec_draft.SpecDraft) -> Iterable[str]:
     roles, sample = draft.roles, draft.interactions
     size = f"{sample.num_records:,} records" if sample.complete else "more than the sample"
     yield f"interactions:  # {size}"
-    yield f"  path: {scalar(str(sample.path.resolve()))}"
+    yield from _files(sample)
+    yield from _missing(draft.event_profiles, draft.used_columns("interactions"))
     yield f"  query_id: {scalar(draft.query_id.column)}{_shared(draft.query_id.shared)}"
     yield f"  candidate_id: {scalar(draft.candidate_id.column)}{_shared(draft.candidate_id.shared)}"
     if roles.timestamp:
@@ -68,6 +71,20 @@ def _interactions(draft: spec_draft.SpecDraft) -> Iterable[str]:
             yield f"  # not used: {scalar(column)}"
 
 
+def _files(sample: samples.Sample) -> Iterable[str]:
+    """Where a table is and, where it is not what the suffix promises, how it is written."""
+    yield f"  path: {scalar(str(sample.path.expanduser().absolute()))}"
+    for option, value in sample.options.items():
+        reason = sample.reasons.get(option, "as the first lines show")
+        yield f"  {option}: {scalar(value)}  # {reason}"
+
+
+def _missing(table: profiles.Profiles, columns: Collection[str]) -> Iterable[str]:
+    words = sorted({word for name in columns for word in table[name].missing_words})
+    if words:
+        yield f"  missing: {scalar(words)}  # unless these are values like any other"
+
+
 def _shared(share: float) -> str:
     return f"  # {share:.0%} of the sampled ids are in the sample of the table" if share else ""
 
@@ -75,14 +92,16 @@ def _shared(share: float) -> str:
 def _entities(draft: spec_draft.SpecDraft) -> Iterable[str]:
     if draft.queries is not None and draft.query_id.entity_column is not None:
         yield "queries:"
-        yield f"  path: {scalar(str(draft.queries.path.resolve()))}"
+        yield from _files(draft.queries)
+        yield from _missing(draft.query_profiles, draft.used_columns("queries"))
         yield f"  id: {scalar(draft.query_id.entity_column)}"
         if draft.query_title:
             yield f"  title: {scalar(draft.query_title)}  # shown to people"
         if draft.query_split:
             yield f"  split: {scalar(draft.query_split)}"
     yield "candidates:"
-    yield f"  path: {scalar(str(draft.candidates.path.resolve()))}"
+    yield from _files(draft.candidates)
+    yield from _missing(draft.candidate_profiles, draft.used_columns("candidates"))
     yield f"  id: {scalar(draft.candidate_id.entity_column)}"
     if draft.candidate_title:
         yield f"  title: {scalar(draft.candidate_title)}  # shown to people"
@@ -113,7 +132,10 @@ def _vocabulary(
 ) -> dict[str, Any]:
     """Gives all texts one WordPiece list, and equal names of the two sides vocabularies apart."""
     if feature.kind == "text":
-        return {"vocabulary": _SHARED_WORDS, "vocabulary_size": 8000}
+        both = (*draft.query_features.features, *draft.candidate_features.features)
+        accents = any(other.options.get("keep_accents") for other in both)
+        kept = {"keep_accents": True} if accents else {}
+        return {"vocabulary": _SHARED_WORDS, "vocabulary_size": 8000, **kept}
     if side == "query" and feature.kind in ("categorical", "multi_categorical", "id"):
         candidate_names = {other.name for other in draft.candidate_features.features}
         if feature.name in candidate_names:
@@ -127,12 +149,34 @@ def _relevance(draft: spec_draft.SpecDraft) -> Iterable[str]:
     if draft.roles.label is None:
         yield "# No label: every event is positive."
         return
-    threshold, reason = smallest_positive(draft.event_profiles[draft.roles.label])
-    yield f"# {draft.roles.label}: {reason}."
+    label, timed = draft.roles.label, draft.roles.timestamp is not None
+    threshold, reason = smallest_positive(draft.event_profiles[label], timed=timed)
+    yield f"# {label}: {reason}."
     if threshold is None:
         yield "# relevance: {min_label: ...}"
     else:
+        share = _queries_with_positive(draft, label, threshold)
+        if share < _MOST_QUERIES:
+            yield (
+                f"# Only {share:.0%} of the sampled queries have an event with {threshold:g} or "
+                "more: the others are not evaluated."
+            )
         yield f"relevance: {{min_label: {threshold:g}}}"
+
+
+def _queries_with_positive(
+    draft: spec_draft.SpecDraft, label_column: str, threshold: float
+) -> float:
+    """The share of the sampled queries that have a positive event, 0 to 1."""
+    columns = draft.interactions.columns
+    positive: dict[Any, bool] = {}
+    for query, label in zip(columns[draft.query_id.column], columns[label_column], strict=True):
+        try:
+            relevant = as_number(label) >= threshold
+        except RecordError:
+            relevant = False
+        positive[query] = positive.get(query, False) or relevant
+    return sum(positive.values()) / max(len(positive), 1)
 
 
 def _split(draft: spec_draft.SpecDraft) -> Iterable[str]:

@@ -5,11 +5,18 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any, Literal
 
-from pipelines.transforms.cells import as_event_time, as_number, as_text
+from pipelines.transforms import cell_forms
+from pipelines.transforms.cells import (
+    as_calendar_time,
+    as_event_time,
+    as_number,
+    as_text,
+    as_values,
+)
 from tfrs_twotower.errors import RecordError
 from tfrs_twotower.specs.declarations import RESERVED_NAMES
 
@@ -33,7 +40,9 @@ TIME_HINTS = (
     "epoch",
 )
 """Words in the names of columns that hold times."""
-_SEPARATORS = ("|", ";", ",")
+_LEAST_SHARE_OF_LISTS = 0.5
+_LEAST_SHARE_OF_MARKS = 0.003
+"""Of the letters: English has one in thousands, Spanish and German one in fifty."""
 _LEAST_SHARE_OF_TIMES = 0.95
 _NUM_PROBED = 2000
 
@@ -95,6 +104,12 @@ class Profile:
     holds: Literal["values", "lists", "objects", "nothing"]
     separator: str | None
     """Separator of several values in one string; None if cells hold one value."""
+    list_format: str | None = None
+    """Format of lists that are written as text; `present` then has the lists."""
+    number_format: str | None = None
+    """Format of numbers with currency signs, thousands or a decimal comma."""
+    missing_words: tuple[str, ...] = ()
+    """Words for no value, such as `nan`; they are not among the present cells."""
 
     @property
     def distinct(self) -> int:
@@ -121,6 +136,14 @@ class Profile:
         """Numbers of words in each of the first values, sorted."""
         return sorted(len(as_text(cell).split()) for cell in self.present[:_NUM_PROBED])
 
+    @property
+    def has_accents(self) -> bool:
+        """Whether letters have marks often enough that words would merge without them."""
+        text = unicodedata.normalize("NFD", "".join(map(as_text, self.present[:_NUM_PROBED])))
+        letters = sum(map(str.isalpha, text))
+        marks = sum(unicodedata.category(character) == "Mn" for character in text)
+        return marks >= max(1.0, _LEAST_SHARE_OF_MARKS * letters)
+
 
 Profiles = Mapping[str, Profile]
 """Profiles by the names of their columns."""
@@ -128,26 +151,73 @@ Profiles = Mapping[str, Profile]
 
 def profile_column(name: str, cells: list[Any]) -> Profile:
     """Profiles the cells of a column."""
-    present = [cell for cell in cells if cell is not None and cell != []]
+    words = {c for c in cells if isinstance(c, str) and c in cell_forms.MISSING_WORDS}
+    profile = _profile_present(
+        name,
+        len(cells),
+        [
+            cell
+            for cell in cells
+            if cell is not None and cell != [] and not (isinstance(cell, str) and cell in words)
+        ],
+    )
+    return replace(profile, missing_words=tuple(sorted(words)))
+
+
+def _profile_present(name: str, num_records: int, present: list[Any]) -> Profile:
     if not present:
-        return Profile(name, len(cells), [], Counter(), [], None, "nothing", None)
+        return Profile(name, num_records, [], Counter(), [], None, "nothing", None)
     if any(isinstance(cell, dict) for cell in present):
-        return Profile(name, len(cells), present, Counter(), [], None, "objects", None)
+        return Profile(name, num_records, present, Counter(), [], None, "objects", None)
+    list_format = _list_format(present)
+    if list_format is not None:
+        lists = [cell for cell in (_as_list(cell, list_format) for cell in present) if cell]
+        return Profile(
+            name, num_records, lists, Counter(), [], None, "lists", None, list_format=list_format
+        )
     if any(isinstance(cell, list) for cell in present):
         flat = all(not isinstance(item, dict | list) for cell in present for item in _items(cell))
         holds: Literal["lists", "objects"] = "lists" if flat else "objects"
-        return Profile(name, len(cells), present, Counter(), [], None, holds, None)
-    counts = Counter(_text(cell) for cell in present)
+        return Profile(name, num_records, present, Counter(), [], None, holds, None)
+    numbers, number_format = _numbers(present), None
+    if not numbers and all(isinstance(cell, str) for cell in present):
+        number_format = _number_format(present)
+        numbers = [as_number(cell, number_format) for cell in present] if number_format else []
     return Profile(
         name=name,
-        num_records=len(cells),
+        num_records=num_records,
         present=present,
-        counts=counts,
-        numbers=_numbers(present),
+        counts=Counter(_text(cell) for cell in present),
+        numbers=numbers,
         time_unit=_time_unit(name, present),
         holds="values",
-        separator=_separator(present),
+        separator=None if number_format else _separator(present),
+        number_format=number_format,
     )
+
+
+def _list_format(present: list[Any]) -> str | None:
+    """The format that reads most cells, if at least half of them are lists written as text."""
+    probe = [cell for cell in present[:_NUM_PROBED] if isinstance(cell, str)]
+    formats = [cell_forms.list_formats_of(cell) for cell in probe]
+    least = max(1.0, _LEAST_SHARE_OF_LISTS * len(present[:_NUM_PROBED]))
+    if sum(map(bool, formats)) < least or not any(map(cell_forms.is_list, probe)):
+        return None
+    return Counter(name for of_cell in formats for name in of_cell).most_common(1)[0][0]
+
+
+def _as_list(cell: Any, list_format: str) -> list[str]:
+    try:
+        return list(as_values(cell, "|", 1 << 16, list_format))
+    except RecordError:
+        return []
+
+
+def _number_format(present: list[str]) -> str | None:
+    for number_format in ("point", "comma"):
+        if all(number_format in cell_forms.number_formats_of(cell) for cell in present):
+            return number_format
+    return None
 
 
 def _items(cell: Any) -> list[Any]:
@@ -191,7 +261,9 @@ def _time_unit(name: str, present: list[Any]) -> TimeUnit | None:
     elif not mentions(name, TIME_HINTS):
         return None  # large integers are ids more often than times
     for unit in units:
-        good = sum(_accepts(lambda cell, u=unit: as_event_time(cell, u), cell) for cell in probe)  # type: ignore[misc]
+        # A date may be of any year; a number is only a time if it is one of our days.
+        read = as_calendar_time if unit == "iso" else as_event_time
+        good = sum(_accepts(lambda cell, r=read, u=unit: r(cell, u), cell) for cell in probe)  # type: ignore[misc]
         if good >= _LEAST_SHARE_OF_TIMES * len(probe):
             return unit
     return None
@@ -199,7 +271,7 @@ def _time_unit(name: str, present: list[Any]) -> TimeUnit | None:
 
 def _separator(present: list[Any]) -> str | None:
     probe = [cell for cell in present[:_NUM_PROBED] if isinstance(cell, str)]
-    for separator in _SEPARATORS:
+    for separator in cell_forms.SEPARATORS:
         split = [[part.strip() for part in cell.split(separator)] for cell in probe]
         several = sum(len(parts) > 1 for parts in split)
         parts = Counter(part for value in split for part in value if part)

@@ -11,6 +11,8 @@ from tfrs_twotower.errors import RecordError
 _LEAST_SPAN_DAYS = 14
 _LEAST_RETURNING = 0.3
 _TEST_SHARE = 0.1
+_HIGHEST_GRADE = 4
+_MOST_TIMES = 0.95
 _DAY_S = 86_400
 LABEL_HINTS = (
     *("rating", "ratings", "stars", "score", "grade", "label", "relevance", "feedback"),
@@ -90,7 +92,7 @@ def assign_roles(interactions: Profiles, ids: Collection[str]) -> Roles:
 
     split, split_values = find_split(rest)
     taken.update([split] if split else [])
-    times = [name for name, profile in rest.items() if profile.time_unit]
+    times = [name for name, profile in rest.items() if _are_event_times(profile)]
     times.sort(key=lambda name: not mentions(name, TIME_HINTS))
     timestamp = first(times)
     label = first([name for name, profile in rest.items() if _is_label(name, profile)])
@@ -115,9 +117,20 @@ def find_split(profiles: Profiles) -> tuple[str | None, dict[str, str]]:
     return None, {}
 
 
-def smallest_positive(profile: Profile) -> tuple[float | None, str]:
-    """The smallest label of a positive event, and the reason; None if the labels do not show it."""
+def smallest_positive(profile: Profile, *, timed: bool = True) -> tuple[float | None, str]:
+    """The smallest label of a positive event, and the reason; None if the labels do not show it.
+
+    Judgements, which begin at 0 and have no time or end at 4 or below, count as relevant above 0;
+    so do labels of any other scale that begins at 0 or below. Ratings count from 4 of 5 or 7 of 10.
+
+    Args:
+        profile: the labels.
+        timed: whether the events have times.
+    """
     low, high = min(profile.numbers), max(profile.numbers)
+    above = min((number for number in profile.numbers if number > 0), default=None)
+    if low <= 0 and above is not None and (not timed or high <= _HIGHEST_GRADE):
+        return above, _above_zero(profile)
     for top, threshold in ((1, 1.0), (5, 4.0), (10, 7.0)):
         if high <= top and low >= 0 and any(number >= threshold for number in profile.numbers):
             share = sum(number >= threshold for number in profile.numbers) / len(profile.numbers)
@@ -125,7 +138,22 @@ def smallest_positive(profile: Profile) -> tuple[float | None, str]:
                 threshold,
                 f"labels run from {low:g} to {high:g}; {share:.0%} are {threshold:g} or more",
             )
+    if low <= 0 and above is not None:
+        return above, _above_zero(profile)
     return None, f"labels run from {low:g} to {high:g}: set the smallest that is positive"
+
+
+def _above_zero(profile: Profile) -> str:
+    low, high = min(profile.numbers), max(profile.numbers)
+    share = sum(number > 0 for number in profile.numbers) / len(profile.numbers)
+    return f"labels run from {low:g} to {high:g}; {share:.0%} are above 0"
+
+
+def _are_event_times(profile: Profile) -> bool:
+    if profile.time_unit is None:
+        return False
+    times = event_times(profile.present, profile.time_unit)
+    return sum(time is not None for time in times) >= _MOST_TIMES * len(times)
 
 
 def _is_label(name: str, profile: Profile) -> bool:

@@ -1,22 +1,21 @@
 """Reads the first records of a table in any format; memory does not grow with the table."""
 
-import csv
-import gzip
 import itertools
-import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipelines.transforms import table_files
 from tfrs_twotower.errors import DataError
+from tfrs_twotower.specs.tables import TableFormat, format_of_name
+from tfrs_twotower.tables import delimited, files, json_records, text_forms
+from tfrs_twotower.tables.decimals import from_decimal_comma
 
 MAX_RECORDS = 100_000
-_FORMATS = (".csv", ".tsv", ".jsonl", ".parquet")
-_LONGEST_FIELD = 1 << 24
 _BATCH = 8192
 
 
@@ -30,91 +29,129 @@ class Sample:
     num_records: int
     complete: bool
     """Whether the sample has all records of the table."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Options of the spec that say how the files are written, where that is not the default."""
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    """Why an option was chosen, by option."""
 
 
 def read_sample(path: Path, max_records: int = MAX_RECORDS) -> Sample:
-    """Reads the first records of a CSV, TSV, JSONL or Parquet file (text also as `.gz`).
+    """Reads the first records of a table: a file, a directory as Spark writes them, or a glob.
 
-    Lines that do not fit the header, or are not JSON objects, are left out: preprocessing
+    Records that do not fit the header, or are not JSON objects, are left out: preprocessing
     quarantines them.
 
     Raises:
-        DataError: the file is missing, of no known format, damaged, or has no records.
+        DataError: the table is missing, of no known format, damaged, or has no records.
     """
-    suffix = Path(path.name.removesuffix(".gz")).suffix
-    if not path.is_file():
-        raise DataError(f"{path}: there is no such file. Name one file of the table.")
-    if suffix not in _FORMATS:
-        raise DataError(
-            f"{path}: found suffix '{suffix}', allowed: {', '.join(_FORMATS)} (text also .gz). "
-            "Rename or convert the file."
-        )
+    paths = files.find_local_files(Path(), str(path))
+    if not paths:
+        raise DataError(f"{path}: there is no such file. Name a file, directory or glob.")
     try:
-        if suffix == ".parquet":
-            names, rows = _parquet_rows(path, max_records + 1)
-        else:
-            with _open_text(path) as stream:
-                names, rows = _text_rows(stream, suffix, max_records + 1)
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error, pa.ArrowException) as cause:
-        raise DataError(f"{path}: cannot be read as {suffix}: {cause}. Repair the file.") from cause
-    if not rows:
+        with files.unreadable_as_such(str(path), pa.ArrowException):
+            form = _find_form(paths[0], format_of_name(str(path)) or format_of_name(paths[0]))
+            records = itertools.chain.from_iterable(_records(each, form) for each in paths)
+            kept = list(itertools.islice(records, max_records + 1))
+    except files.UnreadableFile as cause:
+        raise DataError(f"{cause}{' Repair the file.' if cause.remedy else ''}") from cause
+    options = form.options
+    if not kept:
         raise DataError(f"{path}: found no records, expected a header and at least one record.")
-    if len(names) == 1 and ";" in names[0]:
-        raise DataError(
-            f"{path}: found one column, '{names[0]}'. Fields must be separated by commas (.csv) or "
-            "tabs (.tsv): convert the file."
-        )
-    complete = len(rows) <= max_records
-    rows = rows[:max_records]
-    cells = {name: [_clean(row[at]) for row in rows] for at, name in enumerate(names)}
-    return Sample(path, cells, len(rows), complete)
+    complete = len(kept) <= max_records
+    kept = kept[:max_records]
+    names = dict.fromkeys(name for record in kept for name in record)
+    cells = {name: [_clean(record.get(name)) for record in kept] for name in names}
+    if options.get("decimal") == ",":
+        cells = {name: _with_points(column) for name, column in cells.items()}
+    return Sample(path, cells, len(kept), complete, options, form.reasons)
 
 
 def _clean(cell: Any) -> Any:
     return None if cell == "" or (isinstance(cell, float) and cell != cell) else cell
 
 
-Rows = tuple[list[str], list[list[Any]]]
+def _with_points(cells: list[Any]) -> list[Any]:
+    """Numbers with a decimal comma as preprocessing reads them, in a column that has only such."""
+    try:
+        return [from_decimal_comma(cell) if isinstance(cell, str) else cell for cell in cells]
+    except ValueError:
+        return cells
 
 
-def _open_text(path: Path) -> IO[str]:
-    if path.name.endswith(".gz"):
-        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
-    return path.open(encoding="utf-8-sig", newline="")
+class _TableForm(NamedTuple):
+    file_format: TableFormat
+    declared: text_forms.Declared
+    """What the spec will say about the form."""
+    options: dict[str, Any]
+    reasons: dict[str, str]
 
 
-def _text_rows(text: IO[str], suffix: str, limit: int) -> Rows:
-    if suffix == ".jsonl":
-        return _by_name(_json_objects(itertools.islice(text, limit)))
-    csv.field_size_limit(_LONGEST_FIELD)
-    if suffix == ".tsv":
-        reader = csv.reader(text, delimiter="\t", quoting=csv.QUOTE_NONE)
-    else:
-        reader = csv.reader(text)
-    header = next(reader, [])
-    rows = [row for row in itertools.islice(reader, limit) if len(row) == len(header)]
-    return header, rows
+def _find_form(path: str, named: TableFormat | None) -> _TableForm:
+    """How the first file of a table is written, and the options and reasons that say so."""
+    with table_files.opener_of(path)() as stream:
+        head = stream.read(4)
+    options: dict[str, Any] = {}
+    if named is None:
+        begins = head.lstrip()[:1]
+        named = "parquet" if head == b"PAR1" else "jsonl" if begins in (b"{", b"[") else "csv"
+        options["format"] = named
+    declared = text_forms.Declared()
+    form = table_files.find_file_form(path, named, declared, may_guess=True)
+    reasons: dict[str, str] = {}
+    if form.text is not None and form.text.invented:
+        declared = declared._replace(columns=form.text.invented)
+        form = table_files.find_file_form(path, named, declared, may_guess=True)
+        options["columns"] = list(form.text.columns) if form.text else []
+        reasons["columns"] = "the first line is a record; give the columns better names"
+    if form.text is not None:
+        if options.get("format") and len(form.text.columns) == 1:
+            raise DataError(
+                f"{path}: found a suffix that names no format, and text with one column; allowed "
+                "are .csv, .tsv, .jsonl, .json, .parquet, .tfrecord (each also compressed), and "
+                "text with several columns. Rename or convert the file."
+            )
+        options.update(form.text.options)
+        if not form.text.encoding.certain:
+            reasons["encoding"] = "a guess: look at words with accents"
+    elif form.encoding not in ("utf-8", "utf-8-sig"):
+        options["encoding"] = form.encoding
+    told = {key: value for key, value in options.items() if key not in ("format", "columns")}
+    return _TableForm(named, declared._replace(**told), options, reasons)
 
 
-def _json_objects(lines: Iterable[str]) -> Iterable[dict[str, Any]]:
-    for line in lines:
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(record, dict):
-            yield record
+def _records(path: str, form: _TableForm) -> Iterator[dict[str, Any]]:
+    """The good records of one file, with the columns that its path names."""
+    in_path = files.partition_values(path)
+    for record in _own_records(path, form):
+        yield {**in_path, **record}
 
 
-def _parquet_rows(path: Path, limit: int) -> Rows:
-    records: list[dict[str, Any]] = []
-    with pq.ParquetFile(path) as table:
-        names = list(table.schema_arrow.names)
-        for batch in table.iter_batches(min(_BATCH, limit)):
-            records += _microseconds(batch).slice(0, limit - len(records)).to_pylist()
-            if len(records) >= limit:
-                break
-    return names, [[record[name] for name in names] for record in records]
+def _own_records(path: str, table: _TableForm) -> Iterable[dict[str, Any]]:
+    open_file = table_files.opener_of(path)
+    if table.file_format == "parquet":
+        return _parquet_records(path)
+    if table.file_format == "tfrecord":
+        return _example_records(path)
+    form = table_files.find_file_form(path, table.file_format, table.declared)
+    if form.text is not None:
+        names = [name for name in form.text.columns if name]
+        rows = delimited.read_delimited(path, open_file, form.text, names, delimited.FileNotes())
+        return (dict(zip(names, row, strict=True)) for _, row, _ in rows if row is not None)
+    objects = json_records.read_json_objects(path, open_file, form.encoding, array=form.is_array)
+    return (json_records.repaired(record) for _, record, _ in objects if record is not None)
+
+
+def _example_records(path: str) -> Iterator[dict[str, Any]]:
+    with table_files.opener_of(path)() as stream:
+        for _, record, _ in table_files.read_examples(stream):
+            if record is not None:
+                yield record
+
+
+def _parquet_records(path: str) -> Iterator[dict[str, Any]]:
+    with table_files.opener_of(path)() as stream, pq.ParquetFile(stream) as table:
+        for batch in table.iter_batches(_BATCH):
+            yield from _microseconds(batch).to_pylist()
 
 
 def _microseconds(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -126,9 +163,3 @@ def _microseconds(batch: pa.RecordBatch) -> pa.RecordBatch:
         for column in batch.columns
     ]
     return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
-
-
-def _by_name(records: Iterable[dict[str, Any]]) -> Rows:
-    kept = list(records)
-    names = list(dict.fromkeys(name for record in kept for name in record))
-    return names, [[record.get(name) for name in names] for record in kept]

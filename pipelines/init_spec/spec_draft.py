@@ -24,6 +24,9 @@ class SpecDraft:
     candidates: samples.Sample
     queries: samples.Sample | None
     event_profiles: Profiles
+    candidate_profiles: Profiles
+    query_profiles: Profiles
+    """Empty without a table of queries."""
     query_id: identifiers.IdMatch
     candidate_id: identifiers.IdMatch
     roles: Roles
@@ -38,6 +41,22 @@ class SpecDraft:
     """Values for train, validation and test of a given split, by the names of the splits."""
     query_split: str | None
     """Column of the queries that names their split."""
+
+    def used_columns(self, table: str) -> tuple[str, ...]:
+        """The columns of `interactions`, `queries` or `candidates` that the spec reads."""
+        roles = self.roles
+        named: list[str | None]
+        if table == "interactions":
+            own = (roles.timestamp, roles.label, roles.weight, roles.session, roles.split)
+            named = [self.query_id.column, self.candidate_id.column, *own]
+        else:
+            drafts, match, title = (
+                (self.query_features, self.query_id, self.query_title)
+                if table == "queries"
+                else (self.candidate_features, self.candidate_id, self.candidate_title)
+            )
+            named = [match.entity_column, title, *(f.column for f in drafts.features)]
+        return tuple(column for column in named if column)
 
 
 def draft_spec(interactions: Path, candidates: Path, queries: Path | None) -> SpecDraft:
@@ -59,20 +78,24 @@ def draft_spec(interactions: Path, candidates: Path, queries: Path | None) -> Sp
         query_split, split_values = None, roles.split_values
     unit = event_profiles[roles.timestamp].time_unit if roles.timestamp else None
     kind, reason = _split(events, event_profiles, roles, unit, query_id.column, query_split)
-    query_side = _query_features(query_profiles, query_id, query_split, roles)
+    # Without times and a given split, events are in the order of the file.
+    has_order = roles.timestamp is not None or kind != "given"
+    query_side = _query_features(query_profiles, query_id, query_split, has_order)
     assert candidate_id.entity_column is not None  # there is always a table of candidates
     return SpecDraft(
         interactions=events,
         candidates=corpus,
         queries=query_table,
         event_profiles=event_profiles,
+        candidate_profiles=corpus_profiles,
+        query_profiles=query_profiles or {},
         query_id=query_id,
         candidate_id=candidate_id,
         roles=roles,
         time_unit=unit,
         query_features=query_side,
         candidate_features=_candidate_features(
-            corpus_profiles, candidate_id.entity_column, histories=roles.timestamp is not None
+            corpus_profiles, candidate_id.entity_column, histories=has_order
         ),
         candidate_title=feature_choices.find_title(corpus_profiles, candidate_id.entity_column),
         query_title=feature_choices.find_title(query_profiles or {}, query_id.entity_column or ""),
@@ -98,11 +121,18 @@ def _split(
     if roles.split or query_split:
         return "given", f"the column '{roles.split or query_split}' names the split"
     if roles.timestamp is None or unit is None:
+        unread = _unread_time(profiles)
+        if not unread:
+            return "per_query_last", (
+                "no column has times, so a query's last events are the last in the file; if the "
+                "file is sorted by something else, shuffle it, or add a column of times"
+            )
         raise DataError(
             f"{events.path}: no column of times and none that names a split (found "
-            f"{', '.join(events.columns)}){_unread_time(profiles)}. Add the time of each event "
-            "(ISO 8601 such as 2024-05-31 18:30:00, or seconds, milli- or microseconds since 1970 "
-            "in a column called timestamp), or a column 'split' with train, validation and test."
+            f"{', '.join(events.columns)}){unread}. Write the time of each event "
+            "as ISO 8601 such as 2024-05-31 18:30:00, or in seconds, milli- or microseconds since "
+            "1970 in a column called timestamp; or rename the column, or add a column 'split' with "
+            "train, validation and test."
         )
     times = event_times(events.columns[roles.timestamp], unit)
     return choose_split(times, events.columns[query_column])
@@ -131,10 +161,10 @@ def _candidate_features(
 
 
 def _query_features(
-    profiles: Profiles | None, match: identifiers.IdMatch, split: str | None, roles: Roles
+    profiles: Profiles | None, match: identifiers.IdMatch, split: str | None, has_order: bool
 ) -> feature_choices.FeatureDrafts:
     features: list[feature_choices.FeatureDraft] = []
-    if roles.timestamp:
+    if has_order:
         reason = "the query's earlier candidates, known from the interactions"
         features.append(
             feature_choices.FeatureDraft("history", "", "history", reason, {"max_length": 50})

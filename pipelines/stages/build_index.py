@@ -3,8 +3,10 @@
 from pathlib import Path
 
 from pipelines.stages.context import StageContext, open_lineage
+from pipelines.stages.element_counts import check_counts, compare_with_parent
+from pipelines.stages.measured_queries import read_measured
 from tfrs_twotower.artifacts import Lineage, Manifest, commit, fingerprint, staging_directory
-from tfrs_twotower.data.loading import read_candidate_embeddings, read_index_queries
+from tfrs_twotower.data.loading import read_candidate_embeddings
 from tfrs_twotower.index import build, storage
 from tfrs_twotower.index.quality import QUALITY_NAME, IndexQuality
 
@@ -15,7 +17,7 @@ def config_fingerprint(context: StageContext) -> str:
 
 
 def run(context: StageContext) -> Manifest:
-    """Builds the index, measures it on real query embeddings and writes `index/`.
+    """Builds the index, measures it on real and perturbed queries, and writes `index/`.
 
     Raises:
         IndexQualityError: the index misses `index.target_overlap`; nothing is written then.
@@ -23,23 +25,30 @@ def run(context: StageContext) -> Manifest:
         UnsupportedEnvironment: the config asks for ScaNN, which cannot be loaded.
     """
     layout, reporter = context.layout, context.reporter
-    lineage = open_lineage(context, ["embeddings"], config_fingerprint(context))
+    lineage, parents = open_lineage(context, ["embeddings"], config_fingerprint(context))
     candidates = read_candidate_embeddings(layout.embeddings)
+    queries = read_measured(layout, context.config.index.num_measured_queries)
     built = build.build_index(
         candidates.vectors,
-        read_index_queries(layout.embeddings),
+        queries.real,
         context.config.index,
         lambda description, done, total: reporter.progress(description, done, total),
+        perturbed=queries.perturbed,
     )
     reporter.message(describe_index(built.quality, len(candidates)))
-    return write_index(layout.index, storage.Index.of(candidates, built), built.quality, lineage)
+    index = storage.Index.of(candidates, built)
+    found = {"candidates": ("candidates in the index", len(index.corpus))}
+    check_counts("build-index", compare_with_parent(found, parents["embeddings"]))
+    return write_index(layout.index, index, built.quality, lineage)
 
 
 def describe_index(quality: IndexQuality, num_candidates: int) -> str:
     """Describes a built index in one line."""
     return (
         f"{quality.kind} index of {num_candidates:,} candidates: overlap@{quality.k} "
-        f"{quality.overlap:.4f} on {quality.num_queries:,} queries"
+        f"{quality.overlap:.4f} on {quality.num_queries:,} queries (worst tenth "
+        f"{quality.worst_decile:.4f}), {quality.perturbed_overlap:.4f} on perturbed queries (worst "
+        f"tenth {quality.perturbed_worst_decile:.4f})"
     )
 
 

@@ -63,8 +63,10 @@ def open_parent(context: StageContext, kind: Kind) -> artifacts.Manifest:
     return manifest
 
 
-def open_lineage(context: StageContext, kinds: Sequence[Kind], settings: str) -> artifacts.Lineage:
-    """Opens the parents of a stage, and returns the origin of what it makes from them.
+def open_lineage(
+    context: StageContext, kinds: Sequence[Kind], settings: str
+) -> tuple[artifacts.Lineage, dict[Kind, artifacts.Manifest]]:
+    """Opens the parents of a stage.
 
     Args:
         context: the run.
@@ -72,11 +74,16 @@ def open_lineage(context: StageContext, kinds: Sequence[Kind], settings: str) ->
             that the working directory has now.
         settings: the stage's fingerprint of its config.
 
+    Returns:
+        The origin of what the stage makes from its parents, and their manifests.
+
     Raises:
         ArtifactError: see `open_parent`.
     """
-    parents: dict[str, str] = {kind: open_parent(context, kind).fingerprint for kind in kinds}
-    return artifacts.Lineage(artifacts.fingerprint(context.spec), settings, parents)
+    parents = {kind: open_parent(context, kind) for kind in kinds}
+    made_from: dict[str, str] = {kind: parent.fingerprint for kind, parent in parents.items()}
+    lineage = artifacts.Lineage(artifacts.fingerprint(context.spec), settings, made_from)
+    return lineage, parents
 
 
 def open_workdir(path: Path) -> Path:

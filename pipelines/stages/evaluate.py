@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pipelines.progress import Reporter
 from pipelines.stages.context import StageContext, open_lineage, read_durations
+from pipelines.stages.element_counts import check_counts, compare_with_parent
 from tfrs_twotower import artifacts
 from tfrs_twotower.artifacts.layout import EVALUATION, REPORT_PAGE
 from tfrs_twotower.artifacts.manifest import Kind
@@ -40,6 +41,7 @@ def run(context: StageContext) -> artifacts.Manifest:
     `pre_ranking`, the cascade is retrieval and the pre-ranker, otherwise only retrieval.
 
     Raises:
+        LostElements: the data is not that of every candidate and every test query.
         ArtifactError: preprocessed data, embeddings or the pre-ranker are missing, outdated or
             damaged.
     """
@@ -50,13 +52,18 @@ def run(context: StageContext) -> artifacts.Manifest:
         kinds.append("index")
     if with_pre_ranker:
         kinds.append("pre_ranker")
-    lineage = open_lineage(context, kinds, config_fingerprint(context))
+    lineage, parents = open_lineage(context, kinds, config_fingerprint(context))
     reporter.progress("read artifacts", 0, None)
     seconds = read_durations(layout.root)
     seconds.pop("evaluate", None)  # that of an earlier run
     inputs = loading_evaluated_data.load_inputs(
         layout, context.spec, seconds, with_pre_ranker=with_pre_ranker
     )
+    found = {
+        "candidates": ("candidates to rank", len(inputs.corpus)),
+        "test_queries": ("test queries to evaluate", len(inputs.test)),
+    }
+    check_counts("evaluate", compare_with_parent(found, parents["preprocessed"]))
     evaluation = evaluating.evaluate(
         inputs,
         config.evaluate,

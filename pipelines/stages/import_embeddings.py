@@ -10,6 +10,7 @@ from pydantic import NonNegativeInt
 from pipelines.progress import Reporter
 from pipelines.stages import context, vector_files
 from pipelines.stages.build_index import describe_index, write_index
+from pipelines.stages.element_counts import Compared, check_counts
 from pipelines.stages.evaluate import write_report
 from pipelines.stages.export import describe
 from serving.bundle import exporting, publishing
@@ -27,7 +28,7 @@ from tfrs_twotower.evaluation.evaluating import evaluate
 from tfrs_twotower.index import build, storage, sweep
 from tfrs_twotower.ranking import FloatArray, GroundTruth, Ragged
 
-_NEEDS_FEATURES = ("bundles", "restricts", "shards")
+_NEEDS_FEATURES = ("bundles", "refreshed", "restricts", "shards")
 
 
 class ImportConfig(Document):
@@ -36,7 +37,7 @@ class ImportConfig(Document):
     index: IndexConfig = IndexConfig(server="stock")
     """The candidate index; `auto` chooses a kind that a stock server can load."""
     export: ExportConfig = ExportConfig()
-    """The bundle; `bundles`, `restricts` and `shards` are not allowed."""
+    """The bundle; `bundles`, `refreshed`, `restricts` and `shards` are not allowed."""
     evaluate: EvaluateConfig = EvaluateConfig()
     """The evaluation."""
     seed: NonNegativeInt = 42
@@ -142,7 +143,7 @@ def run(
                 index_k=config.index.k,
                 progress=reporter.progress,
             )
-        written = exporting.publish_release(layout.bundle, release, judged)
+        written = exporting.publish_release(layout.bundle, release, judged, "import-embeddings")
         made_from = release.lineage._replace(parents={})
         index = write_index(layout.index, release.index, built.quality, made_from)
         if evaluation is not None:
@@ -150,7 +151,8 @@ def run(
             settings = config.evaluate, config.seed
             write_report(layout.report, inputs, evaluation, *settings, made_from, reporter)
             reporter.message("the leakage check cannot see what the vectors were trained on")
-    reporter.message(describe(written))
+    for line in describe([written]):
+        reporter.message(line)
     return Imported(written, layout.index, layout.report if evaluation is not None else None)
 
 
@@ -212,6 +214,8 @@ def _release(
     corpus: Corpus, built: build.BuiltIndex, queries: FloatArray, name: str, config: ImportConfig
 ) -> Release:
     index, towers = storage.Index.of(corpus, built), query_vectors(corpus.vectors.shape[1])
+    pair = Compared("candidates in the index", len(index.corpus), len(corpus), "the file has")
+    check_counts("import-embeddings", [pair])
     settings = ReleaseSettings(
         name=name,
         exact=False,

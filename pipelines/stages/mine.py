@@ -5,6 +5,7 @@ from dataclasses import asdict
 
 from pipelines.progress import Reporter
 from pipelines.stages.context import StageContext, open_lineage
+from pipelines.stages.element_counts import check_counts, compare_examples
 from tfrs_twotower.artifacts import Manifest, commit, fingerprint, staging_directory
 from tfrs_twotower.config import pre_ranking_of
 from tfrs_twotower.mining.mine import mine
@@ -31,10 +32,11 @@ def run(context: StageContext) -> Manifest:
     Raises:
         ConfigError: the run has no pre-ranking section, or the corpus is too large for the teacher.
         EmbeddingError: an embedding is not finite; nothing is written then.
+        LostElements: there is not one list for each example.
         ArtifactError: the examples or the model are missing, outdated or damaged.
     """
     layout, mining = context.layout, pre_ranking_of(context.config).mining
-    lineage = open_lineage(context, ["preprocessed", "model"], config_fingerprint(context))
+    lineage, parents = open_lineage(context, ["preprocessed", "model"], config_fingerprint(context))
     staging = staging_directory(layout.negatives)
     started = time.monotonic()
     phases = mine(
@@ -48,11 +50,13 @@ def run(context: StageContext) -> Manifest:
     )
     seconds = time.monotonic() - started
     for phase in phases:
-        rank = phase.mean_rank_in_list
+        what, refit = f"lists of the {phase.phase}", phase.phase == "refit"
+        expected = compare_examples(what, phase.num_examples, parents["preprocessed"], refit=refit)
+        check_counts("mine", expected)
+    for phase in phases:
         context.reporter.message(
-            f"{phase.phase}: {phase.num_examples:,} lists of {mining.depth}; retrieval would put "
-            f"{phase.share_in_list:.1%} of the positives on them"
-            + ("" if rank is None else f", at rank {rank:.1f} on average")
+            f"{phase.phase}: {phase.num_examples:,} lists of {mining.depth}, "
+            f"{phase.num_short:,} of them shorter"
         )
     return commit(
         staging,

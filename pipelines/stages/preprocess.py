@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pipelines.stages import table_checks
 from pipelines.stages.context import StageContext
+from pipelines.stages.element_counts import check_counts, preprocessing_counts
 from pipelines.transforms import (
     beam_job,
     job_summary,
@@ -18,7 +20,7 @@ from pipelines.transforms import (
 )
 from tfrs_twotower.artifacts import Manifest, commit, fingerprint, sha256_file, staging_directory
 from tfrs_twotower.artifacts.layout import QUARANTINE, STATISTICS, VOCABULARIES
-from tfrs_twotower.config.stage_configs import FEW_BAD_RECORDS
+from tfrs_twotower.documents import user_path
 from tfrs_twotower.errors import DataError
 from tfrs_twotower.features.wordpiece_list import learn_wordpieces, read_wordpieces
 from tfrs_twotower.specs import FeatureSpec, TemporalSplit
@@ -44,12 +46,16 @@ def run(context: StageContext) -> Manifest:
         DataError: a table cannot be read, too many of its records are bad, or there is no training
             example; the bad records are then in `quarantine/preprocess/` of the working
             directory.
+        LostElements: the engine lost or repeated elements.
     """
     records.query_features(context.spec)
     if isinstance(context.spec.split, TemporalSplit):
         splits.given_cutoffs(context.spec.split)
     given = _given_wordpieces(context)
     sources = find_sources(context)
+    for source in sources.values():
+        for sentence in source.said():
+            context.reporter.message(sentence)
     destination = context.layout.preprocessed
     staging = staging_directory(destination)
     job = preprocessing.Preprocess(context.spec, context.config.preprocess, sources, str(staging))
@@ -59,8 +65,17 @@ def run(context: StageContext) -> Manifest:
     summary = job_summary.read_job_summary(staging / preprocessing.SUMMARY)
     kept = context.layout.root / QUARANTINE / "preprocess"
     shutil.rmtree(kept, ignore_errors=True)
+    check_counts(
+        "preprocess",
+        preprocessing_counts(
+            summary, {table: len(source.files) for table, source in sources.items()}
+        ),
+    )
     try:
-        _check(context, summary, sources, kept)
+        table_checks.check_tables(
+            context.spec, context.config.preprocess, summary, sources, staging, kept
+        )
+        _check_training(summary)
     except DataError:
         shutil.copytree(staging / QUARANTINE, kept)
         shutil.rmtree(staging)
@@ -78,7 +93,16 @@ def run(context: StageContext) -> Manifest:
         config_fingerprint=_fingerprint(context, sources),
         parents={},
         counts=summary.manifest_counts(tuple(sources)),
-        details={"quarantine_reasons": summary.reasons_in_words(sources)},
+        details={
+            "quarantine_reasons": {
+                table: [
+                    words
+                    for column in ("", *summary.bad_columns(table))
+                    for words in summary.reasons_in_words(source, column)
+                ]
+                for table, source in sources.items()
+            }
+        },
     )
 
 
@@ -89,21 +113,25 @@ def find_sources(context: StageContext) -> dict[str, table_sources.Source]:
         DataError: see `find_source`.
     """
     spec = context.spec
-    tables: dict[str, tuple[Any, list[str]]] = {
-        "interactions": (spec.interactions, records.interaction_columns(spec.interactions)),
-        "candidates": (
-            spec.candidates,
-            records.entity_columns(spec.candidates, spec.candidate.features, "candidate"),
-        ),
-    }
-    if spec.queries is not None:
-        tables["queries"] = (
-            spec.queries,
-            records.entity_columns(spec.queries, spec.query.features, "query"),
+    events, corpus, queries = spec.interactions, spec.candidates, spec.queries
+    tables: dict[str, tuple[Any, list[str], list[str]]] = {
+        "interactions": (
+            events,
+            records.interaction_columns(events),
+            records.number_columns(events),
         )
+    }
+    for name, table, features in (
+        ("candidates", corpus, spec.candidate.features),
+        ("queries", queries, spec.query.features),
+    ):
+        if table is not None:
+            side = "candidate" if name == "candidates" else "query"
+            columns = records.entity_columns(table, features, side)
+            tables[name] = (table, columns, records.number_columns(table, features))
     return {
-        table: table_sources.find_source(table, described, columns, context.data_root)
-        for table, (described, columns) in tables.items()
+        name: table_sources.find_source(name, table, columns, context.data_root, numbers)
+        for name, (table, columns, numbers) in tables.items()
     }
 
 
@@ -118,9 +146,9 @@ def _fingerprint(context: StageContext, sources: Mapping[str, table_sources.Sour
 
 def _vocabulary_files(spec: FeatureSpec, context: StageContext) -> dict[str, Path]:
     return {
-        name: context.data_root / feature.vocabulary_file
+        name: user_path(feature.given_vocabulary, context.data_root)
         for name, feature in vocabularies.text_vocabularies(spec).items()
-        if feature.vocabulary_file is not None
+        if feature.given_vocabulary is not None
     }
 
 
@@ -146,27 +174,7 @@ def _write_wordpieces(
         (directory / f"{name}.txt").write_text(text, encoding="utf-8")
 
 
-def _check(
-    context: StageContext,
-    summary: job_summary.JobSummary,
-    sources: Mapping[str, table_sources.Source],
-    kept: Path,
-) -> None:
-    limit = context.config.preprocess.max_bad_fraction
-    for table, source in sources.items():
-        read, bad = summary.count(f"read_{table}"), summary.num_bad(table)
-        if not read:
-            raise DataError(f"{table}: no record was found in {', '.join(source.files)}.")
-        reasons = "; ".join(summary.reasons_in_words({table: source})[table][:3])
-        problem = f"{table}: {bad:,} of {read:,} records are bad ({bad / read:.1%})"
-        advice = f"Most common: {reasons}. All of them are in {kept}/{table}-*.jsonl; correct the "
-        if bad > limit * read and bad > FEW_BAD_RECORDS:
-            raise DataError(
-                f"{problem}; the limit is {limit:.1%} (preprocess.max_bad_fraction) or "
-                f"{FEW_BAD_RECORDS} records. {advice}table or the feature spec, or raise the limit."
-            )
-        if bad == read:
-            raise DataError(f"{problem}: none is usable. {advice}table or the feature spec.")
+def _check_training(summary: job_summary.JobSummary) -> None:
     if not summary.count("train_examples"):
         raise DataError(
             f"split: the training window has no positive interaction (events by split: "
@@ -179,18 +187,43 @@ def _report(
     summary: job_summary.JobSummary,
     sources: Mapping[str, table_sources.Source],
 ) -> None:
-    for table, reasons in summary.reasons_in_words(sources).items():
+    say = context.reporter.message
+    for table, source in sources.items():
+        where = f"all are in {context.layout.preprocessed / QUARANTINE}/{table}-*.jsonl"
+        reasons = summary.reasons_in_words(source)
+        for sentence in summary.said(table):
+            say(f"{table}: {sentence}")
         if reasons:
-            context.reporter.message(
+            say(
                 f"{table}: left out {summary.num_bad(table):,} of "
                 f"{summary.count(f'read_{table}'):,} records as bad; most common: {reasons[0]}; "
-                f"all are in {context.layout.preprocessed / QUARANTINE}/{table}-*.jsonl"
+                + where
             )
+        for column, number in summary.bad_columns(table).items():
+            reasons = summary.reasons_in_words(source, column)
+            say(f"{table}: {number:,} bad cells count as missing: {reasons[0]}; {where}")
+        for question in table_checks.questions(table, table_checks.forms_of(summary, table)):
+            say(question)
+    without_record = table_checks.queries_without_record(context.spec, summary, sources)
+    if without_record:
+        say(without_record)
     counts = summary.manifest_counts(())
-    context.reporter.message(
+    say(
         f"{counts['train_examples']:,} training examples, {counts['candidates']:,} candidates, "
         f"{counts['validation_queries']:,} validation and {counts['test_queries']:,} test queries"
     )
-    for split in ("validation", "test"):
-        if not counts[f"{split}_queries"]:
-            context.reporter.message(f"no {split} query has a relevant candidate: check split")
+    for split, follows in (
+        ("validation", "training runs to its end"),
+        ("test", "there will be a bundle and no report"),
+    ):
+        evaluated, empty = counts[f"{split}_queries"], counts[f"{split}_queries_empty"]
+        if not evaluated:
+            say(
+                f"no {split} query has a relevant candidate, so {follows}; if that is not meant, "
+                "look at split in the feature spec"
+            )
+        elif empty > evaluated:
+            say(
+                f"{empty:,} of {evaluated + empty:,} {split} queries have no relevant candidate "
+                "and are not evaluated: check relevance.min_label and split"
+            )

@@ -1,20 +1,28 @@
 """The releases that an export makes bundles from, and the checks of their saved models."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from pipelines.stages.context import StageContext
+from pipelines.stages.measured_queries import chosen_split, read_measured
 from serving.bundle import gate, loading, measures, parity, versions
+from serving.bundle.shards_together import (
+    AGAINST_UNSHARDED,
+    ShardModels,
+    ShardReleases,
+    compare_with_unsharded,
+)
 from serving.graph.release import Probe, RefreshParts, Release, ReleaseSettings, content_hashes
 from serving.graph.signatures import CANDIDATE_EMBEDDING, QUERY_EMBEDDING, trained_towers
 from tfrs_twotower.artifacts import Lineage, read_manifest
 from tfrs_twotower.config import BundleConfig
 from tfrs_twotower.data.corpus import Corpus, sample_rows
-from tfrs_twotower.data.loading import load_embedded_queries, load_query_set, read_index_queries
+from tfrs_twotower.data.first_fit import FirstFitRecall
+from tfrs_twotower.data.loading import load_query_set, with_embeddings
 from tfrs_twotower.data.query_set import QuerySet
 from tfrs_twotower.errors import BundleError
-from tfrs_twotower.index import restricts, storage, sweep
+from tfrs_twotower.index import restricts, storage
 from tfrs_twotower.towers.pre_ranker import load_pre_ranker
 from tfrs_twotower.towers.storage import load_towers
 
@@ -41,6 +49,7 @@ def read_release(context: StageContext, corpus: Corpus, lineage: Lineage) -> Rel
             f"{layout.index}: the index has {len(index.corpus)} other candidates than the corpus, "
             f"which has {len(corpus)}. Run embed, build-index and export again."
         )
+    queries = read_measured(layout, config.index.num_measured_queries)
     attributes = None
     if config.export.restricts:
         attributes = restricts.CandidateAttributes.of(
@@ -55,9 +64,7 @@ def read_release(context: StageContext, corpus: Corpus, lineage: Lineage) -> Rel
         ),
         towers=trained_towers(load_towers(layout.model), spec),
         index=index,
-        queries=sweep.sample_queries(
-            read_index_queries(layout.embeddings), config.index.num_measured_queries
-        ),
+        queries=queries.real,
         lineage=lineage,
         pre_ranker=load_pre_ranker(layout.pre_ranker) if config.pre_ranking else None,
         attributes=attributes,
@@ -67,18 +74,17 @@ def read_release(context: StageContext, corpus: Corpus, lineage: Lineage) -> Rel
             hashes=content_hashes(corpus.raw),
             probe=Probe.of(corpus),
         ),
+        perturbed=queries.perturbed,
     )
 
 
-def releases_of_bundle(
-    whole: Release, bundle: BundleConfig, corpus: Corpus
-) -> list[tuple[str, Release]]:
-    """The release of a bundle, or those of its shards, with their directory names.
+def releases_of_bundle(whole: Release, bundle: BundleConfig, corpus: Corpus) -> list[Release]:
+    """The release of a bundle, or those of its shards.
 
     Args:
-        whole: the release of `read_release`.
+        whole: the release of the whole corpus.
         bundle: the entry in `export.bundles`.
-        corpus: the corpus of the preprocessed artifact.
+        corpus: the same candidates with raw features.
 
     Raises:
         BundleError: a shard would be empty.
@@ -90,18 +96,15 @@ def releases_of_bundle(
     whole = replace(whole, settings=settings)
     num_shards = settings.export.shards
     if num_shards == 1:
-        return [(bundle.name, whole)]
+        return [whole]
     return [
-        (
-            versions.shard_name(bundle.name, shard, num_shards),
-            whole.shard(shard, rows, Probe.of(corpus.take(rows))),
-        )
+        whole.shard(shard, rows, Probe.of(corpus.take(rows)))
         for shard, rows in enumerate(versions.rows_of_shards(whole.corpus.ids, num_shards))
     ]
 
 
 class BundleChecks:
-    """Compares a saved model with index and pre-ranker on test queries, and measures it."""
+    """Compares a saved model with index and pre-ranker, on queries if any, and measures it."""
 
     def __init__(self, context: StageContext, corpus: Corpus, whole: Release) -> None:
         """Reads the queries to compare and to measure with.
@@ -114,33 +117,126 @@ class BundleChecks:
         Raises:
             ArtifactError: the queries or their embeddings cannot be read, or do not fit.
         """
-        layout, spec = context.layout, context.spec
-        tested = load_embedded_queries(layout.preprocessed, layout.embeddings, "test", spec, corpus)
-        judged = None
-        if read_manifest(layout.preprocessed, "preprocessed").counts.get("validation_queries", 0):
-            judged = load_query_set(layout.preprocessed, "validation", spec, corpus)
-            judged = judged.spread(context.config.index.num_measured_queries)
-        self._judged: QuerySet | None = judged
-        """The queries that versions are measured on, if there are any."""
-        self._queries = tested.take(sample_rows(tested.inputs, _COMPARED_ROWS))
+        self._queries = _compared_queries(context, corpus)
         rows = sample_rows(corpus.raw, _COMPARED_ROWS)
         self._candidates = corpus.with_vectors(whole.corpus.vectors).take(rows)
         self._corpus = corpus
+        self._asked = _asked_queries(context, corpus)
+        self._first_fit = _first_fit_recall(context)
 
-    def of(self, release: Release) -> Callable[[loading.LoadedModel], Mapping[str, Any]]:
-        """Returns the check of a model made from a release; it raises, or returns measures.
+    def of(
+        self, whole: Release, releases: Sequence[Release]
+    ) -> Callable[[Sequence[loading.LoadedModel]], Mapping[str, Any]]:
+        """Returns the check of the models of a bundle; it raises, or returns measures.
+
+        Shards are measured by the lists that a client merges.
+
+        Args:
+            whole: the release of the bundle.
+            releases: that release, or its shards.
 
         Raises:
-            BundleError: (by the check) vectors or lists of the model differ from the offline ones.
+            BundleError: (by the check) vectors or lists of a model differ from the offline ones.
         """
-        queries, candidates, judged = self._queries, self._candidates, self._judged
-        if judged is not None:
-            judged = judged.among(self._corpus.row_of(release.corpus.ids), len(self._corpus))
+        queries, candidates, asked = self._queries, self._candidates, self._asked.queries
+        if asked is not None:
+            asked = asked.among(self._corpus.row_of(whole.corpus.ids), len(self._corpus))
 
-        def check(model: loading.LoadedModel) -> Mapping[str, Any]:
-            parity.check_embeddings(model, QUERY_EMBEDDING, queries.inputs, queries.embeddings)
-            parity.check_embeddings(model, CANDIDATE_EMBEDDING, candidates.raw, candidates.vectors)
-            parity.check_lists(model, queries.inputs, release)
-            return {gate.MEASURES: measures.measure_model(model, judged, release.corpus)}
+        def check(models: Sequence[loading.LoadedModel]) -> Mapping[str, Any]:
+            for model, release in zip(models, releases, strict=True):
+                raw = model.blank(QUERY_EMBEDDING) if queries is None else queries.inputs
+                if queries is not None:
+                    parity.check_embeddings(model, QUERY_EMBEDDING, raw, queries.embeddings)
+                parity.check_embeddings(
+                    model, CANDIDATE_EMBEDDING, candidates.raw, candidates.vectors
+                )
+                parity.check_lists(model, raw, release)
+            if len(models) == 1:
+                return self._measured(models[0], asked, releases[0])
+            together = ShardModels(models)
+            details = self._measured(together, asked, ShardReleases(releases))
+            if asked:
+                settings = whole.settings.model_copy(update={"exact": releases[0].settings.exact})
+                unsharded = replace(whole, settings=settings)
+                details[AGAINST_UNSHARDED] = compare_with_unsharded(
+                    together, unsharded, asked, judge=self._judges
+                )
+            return details
 
         return check
+
+    @property
+    def _judges(self) -> bool:
+        """Whether recall of the saved model may be measured."""
+        return self._asked.may_be_judged and self._first_fit is None
+
+    def _measured(
+        self,
+        model: loading.LoadedModel | ShardModels,
+        asked: QuerySet | None,
+        release: Release | ShardReleases,
+    ) -> dict[str, Any]:
+        """The details of the manifest: what was measured, and on what."""
+        first = self._first_fit
+        found = measures.Measures({})
+        measured_on: dict[str, str] = {}
+        if first is not None:
+            length, recall = first.at(release.k)
+            found |= measures.Measures({f"first_fit_recall@{length}": recall})
+            measured_on["first_fit_recall"] = (
+                f"{first.num_queries:,} validation queries, by the first fit, which has not "
+                "learned them"
+            )
+        measured_on["answers"] = self._asked.description
+        found |= measures.measure_model(model, asked, release.corpus, judge=self._judges)
+        found |= measures.measure_perturbed(release)
+        return {
+            gate.MEASURES: found.values,
+            measures.WORST_DECILE: found.worst_decile,
+            measures.MEASURED_ON: measured_on,
+        }
+
+
+def _compared_queries(context: StageContext, corpus: Corpus) -> QuerySet | None:
+    """Some test queries, or validation queries; None where everything is trained on."""
+    layout = context.layout
+    counts = read_manifest(layout.preprocessed, "preprocessed").counts
+    splits: tuple[Literal["test", "validation"], ...] = ("test", "validation")
+    for split in splits:
+        if counts.get(f"{split}_queries", 1):
+            queries = load_query_set(layout.preprocessed, split, context.spec, corpus)
+            queries = with_embeddings(queries, layout.embeddings, split)
+            return queries.take(sample_rows(queries.inputs, _COMPARED_ROWS))
+    return None
+
+
+class _Asked(NamedTuple):
+    """The queries that a saved model is asked."""
+
+    queries: QuerySet | None
+    """None if there are no evaluated queries."""
+    may_be_judged: bool
+    """Whether recall may be measured: on validation queries that nothing served has learned. Test
+    queries are kept for the evaluation."""
+    description: str
+    """What they are, in words."""
+
+
+def _asked_queries(context: StageContext, corpus: Corpus) -> _Asked:
+    layout = context.layout
+    split, learned = chosen_split(layout)
+    if split is None:
+        return _Asked(None, False, "no queries")
+    queries = load_query_set(layout.preprocessed, split, context.spec, corpus)
+    queries = queries.spread(context.config.index.num_measured_queries)
+    described = f"{len(queries):,} {split} queries"
+    if learned:
+        described += ", whose answers the refit has learned"
+    return _Asked(queries, split == "validation" and not learned, described)
+
+
+def _first_fit_recall(context: StageContext) -> FirstFitRecall | None:
+    """Recall of what the first fit would serve; None if the towers have learned nothing else."""
+    layout = context.layout
+    directory = layout.pre_ranker if context.config.pre_ranking is not None else layout.model
+    return FirstFitRecall.read(directory)

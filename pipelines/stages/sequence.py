@@ -13,11 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+from pipelines.stages import later_needs
 from pipelines.stages.context import StageContext, only_run_in, record_duration
 from tfrs_twotower.artifacts import Manifest, fingerprint, read_manifest, verify_files
 from tfrs_twotower.artifacts.manifest import Kind
-from tfrs_twotower.config import RunConfig, pre_ranking_of
-from tfrs_twotower.errors import ArtifactError, ConfigError, CorruptArtifact
+from tfrs_twotower.config import FittingConfig, RunConfig, pre_ranking_of
+from tfrs_twotower.errors import (
+    ArtifactError,
+    ConfigError,
+    CorruptArtifact,
+    as_system_failure,
+)
 
 
 @dataclass(frozen=True)
@@ -159,7 +165,24 @@ def run_stages(
     """
     stages = part_of_run(stages, context.config)
     with only_run_in(context.layout.root):
+        _reserve_devices(context.config, stages)
+        if any(stage.kind in ("preprocessed", "model", "pre_ranker") for stage in stages):
+            later_needs.check_checkpoints(context)
         return _run_stages(context, stages, force=force)
+
+
+def _reserve_devices(config: RunConfig, stages: Sequence[Stage]) -> None:
+    """Reserves what replicas train on before another stage of this process uses TensorFlow."""
+    fittings: dict[Kind, FittingConfig | None] = {
+        "model": config.training,
+        "pre_ranker": config.pre_ranking,
+    }
+    trained = [fittings.get(stage.kind) for stage in stages]
+    most = max((fitting.replicas for fitting in trained if fitting is not None), default=1)
+    if most > 1:
+        from tfrs_twotower.training.replicas import reserve_devices
+
+        reserve_devices(most)
 
 
 def all_up_to_date(context: StageContext, stages: Sequence[Stage]) -> bool:
@@ -173,15 +196,22 @@ def all_up_to_date(context: StageContext, stages: Sequence[Stage]) -> bool:
 def _run_stages(
     context: StageContext, stages: Sequence[Stage], *, force: bool
 ) -> list[StageOutcome]:
-    outcomes = []
+    outcomes: list[StageOutcome] = []
+    needs_are_checked = False
     for position, stage in enumerate(stages, 1):
         title = f"[{position}/{len(stages)}] {stage.name}"
         module = stage.load()
+        if stage.kind != "preprocessed" and not needs_are_checked:
+            no_report = later_needs.check_data(context, [later.name for later in stages])
+            needs_are_checked = True
+        if stage.kind == "report" and no_report and len(stages) > 1:
+            context.reporter.message(f"{title} is left out: {no_report}")
+            break
         current = None if force else _up_to_date(context, stage, module)
         started = time.monotonic()
         if current is None:
             context.reporter.message(title)
-            manifest: Manifest = module.run(context)
+            manifest = _run_stage(context, stage, module)
             seconds = time.monotonic() - started
             record_duration(context.layout.root, stage.name, seconds)
             context.reporter.message(f"{title} done in {seconds:.1f} s")
@@ -198,6 +228,17 @@ def _run_stages(
             )
         )
     return outcomes
+
+
+def _run_stage(context: StageContext, stage: Stage, module: ModuleType) -> Manifest:
+    try:
+        manifest: Manifest = module.run(context)
+    except Exception as error:
+        failure = as_system_failure(error, str(context.layout.root / stage.kind))
+        if failure is None:
+            raise
+        raise failure from error
+    return manifest
 
 
 def would_fit(context: StageContext, stage: Stage, directory: Path) -> bool:

@@ -2,21 +2,25 @@
 
 from pipelines.stages import training_runs
 from pipelines.stages.context import StageContext, open_lineage
+from pipelines.stages.element_counts import check_counts, compare_examples
 from tfrs_twotower import train
-from tfrs_twotower.artifacts import Manifest, commit, fingerprint
+from tfrs_twotower.artifacts import Manifest, commit, fingerprint, sha256_file
 from tfrs_twotower.artifacts.layout import TRAINING_LOG
+from tfrs_twotower.layers.checkpoint import checkpoint_files
 
 
 def config_fingerprint(context: StageContext) -> str:
-    """Hash of the config sections that training reads."""
+    """Hash of the config sections that training reads, and of pretrained weights."""
     config = context.config
-    return fingerprint(
-        {
-            "seed": config.seed,
-            "model": config.model.model_dump(mode="json"),
-            "training": config.training.model_dump(mode="json"),
-        }
-    )
+    settings = {
+        "seed": config.seed,
+        "model": config.model.model_dump(mode="json"),
+        "training": config.training.model_dump(mode="json"),
+    }
+    weights = checkpoint_files(context.spec, context.data_root)
+    if weights:
+        settings["checkpoints"] = [sha256_file(path) for path in weights]
+    return fingerprint(settings)
 
 
 def run(context: StageContext) -> Manifest:
@@ -26,7 +30,7 @@ def run(context: StageContext) -> Manifest:
         TrainingError: training diverged, or cannot start.
         ArtifactError: the preprocessed artifact is missing, damaged or outdated.
     """
-    lineage = open_lineage(context, ["preprocessed"], config_fingerprint(context))
+    lineage, parents = open_lineage(context, ["preprocessed"], config_fingerprint(context))
     staging = training_runs.open_training(context, context.layout.model, lineage)
     result = train(
         context.layout.preprocessed,
@@ -35,6 +39,10 @@ def run(context: StageContext) -> Manifest:
         output_dir=staging.directory,
         report=training_runs.TrainingProgress(context),
         checkpoint_root=context.data_root,
+    )
+    what, preprocessed = "training examples that were learned from", parents["preprocessed"]
+    check_counts(
+        "train", compare_examples(what, result.num_examples, preprocessed, refit=result.refitted)
     )
     staging.close()
     training_runs.report_result(context, result)

@@ -2,6 +2,7 @@
 
 from pipelines.stages import training_runs
 from pipelines.stages.context import StageContext, open_lineage
+from pipelines.stages.element_counts import check_counts, compare_examples
 from tfrs_twotower.artifacts import Manifest, commit, fingerprint
 from tfrs_twotower.artifacts.layout import TRAINING_LOG
 from tfrs_twotower.artifacts.manifest import Kind
@@ -34,7 +35,7 @@ def run(context: StageContext) -> Manifest:
     kinds: list[Kind] = ["preprocessed", "model"]
     if pre_ranking.models:
         kinds.append("negatives")
-    lineage = open_lineage(context, kinds, config_fingerprint(context))
+    lineage, parents = open_lineage(context, kinds, config_fingerprint(context))
     staging = training_runs.open_training(context, layout.pre_ranker, lineage)
     result = train_pre_ranker(
         context.spec,
@@ -47,6 +48,9 @@ def run(context: StageContext) -> Manifest:
         training_runs.TrainingProgress(context),
         checkpoint_root=context.data_root,
     )
+    what, refit = "examples that were learned from", context.config.training.refit
+    expected = compare_examples(what, result.num_examples, parents["preprocessed"], refit=refit)
+    check_counts("train-pre-ranker", expected)
     staging.close()
     _report_result(context, result)
     return commit(
@@ -66,6 +70,7 @@ def run(context: StageContext) -> Manifest:
             ],
             "validation": result.validation,
             "weights": result.weights,
+            "combination": result.combination,
             "messages": list(result.messages),
         },
     )
@@ -74,4 +79,10 @@ def run(context: StageContext) -> Manifest:
 def _report_result(context: StageContext, result: PreRankerResult) -> None:
     measured = ", ".join(f"{name} {value:.4f}" for name, value in result.validation.items())
     weights = ", ".join(f"{name} {weight:.3g}" for name, weight in result.weights.items())
-    context.reporter.message(f"On validation: {measured}; weights: {weights}")
+    context.reporter.message(f"On validation, out of fold: {measured}; weights: {weights}")
+    facts = result.combination
+    if facts["order"] == "retrieval":
+        gain = ""
+        if "gain" in facts:
+            gain = f" (by {facts['gain']:+.4f}, standard error {facts['gain_standard_error']:.4f})"
+        context.reporter.message(f"The order of retrieval is kept: {facts['reason']}{gain}")

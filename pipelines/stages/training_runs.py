@@ -113,7 +113,7 @@ def report_result(context: StageContext, result: TrainingResult) -> None:
     metrics = ranking_metrics(result.validation)
     context.reporter.message(
         f"Kept the weights of step {result.best_step} (epoch {result.best_epoch:.1f})"
-        + (f": {metrics}" if metrics else "")
+        + (f": {metrics} on validation, the best of the evaluated ones" if metrics else "")
         + (f"; trained again for {result.steps} steps with validation" if result.refitted else "")
     )
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +10,23 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
 import pyarrow.parquet as pq
 
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.errors import DataError
 from tfrs_twotower.ranking import RowArray
+from tfrs_twotower.specs.tables import format_of_name
+from tfrs_twotower.tables.delimited import FileNotes, read_delimited
+from tfrs_twotower.tables.encodings import read_head, refuse_guess
+from tfrs_twotower.tables.files import UnreadableFile, malformed_in, open_local, unreadable_as_such
+from tfrs_twotower.tables.sniffing import find_form
+from tfrs_twotower.tables.text_forms import Declared
 
-_DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _ID_COLUMNS = ("query_id", "candidate_id")
 _GAIN = "gain"
+_TREC = (_ID_COLUMNS[0], "iteration", _ID_COLUMNS[1], _GAIN)
+"""Columns of TREC's judgements, which have no header."""
+_MISSING = ("", "na", "nan", "null")
 _MAX_SHOWN = 3
 
 
@@ -76,7 +84,8 @@ def read_judgements(path: Path, queries: Corpus, candidates: Corpus) -> JudgedPa
         DataError: it cannot be read, a column is missing or of another type, an id is unknown, a
             pair occurs twice, a gain is negative or not a number, or no pair has a gain above 0.
     """
-    table = _read_delimited(path) if path.suffix.lower() in _DELIMITERS else _read_parquet(path)
+    is_parquet = format_of_name(path.name) == "parquet"
+    table = _read_parquet(path) if is_parquet else _read_delimited(path)
     columns = [_strings(table, name, path) for name in _ID_COLUMNS]
     rows = []
     for name, column, known in zip(_ID_COLUMNS, columns, (queries, candidates), strict=True):
@@ -123,18 +132,44 @@ def _read_parquet(path: Path) -> pa.Table:
 
 
 def _read_delimited(path: Path) -> pa.Table:
-    """Reads a CSV or TSV file; ids are text even if they look like numbers."""
-    types = {name: pa.string() for name in _ID_COLUMNS} | {_GAIN: pa.float64()}
+    """Reads a CSV, a TSV, or TREC's form without a header; ids are text even if they are digits."""
+    open_file, default = partial(open_local, str(path)), "\t" if path.suffix == ".tsv" else ","
     try:
-        return pyarrow.csv.read_csv(
-            path,
-            parse_options=pyarrow.csv.ParseOptions(delimiter=_DELIMITERS[path.suffix.lower()]),
-            convert_options=pyarrow.csv.ConvertOptions(column_types=types),
-        )
-    except (OSError, pa.ArrowException) as cause:
+        with unreadable_as_such(str(path)), malformed_in(str(path)):
+            with open_file() as stream:
+                head = read_head(stream)
+            form = find_form(head, default, Declared())
+            if len(form.invented) == len(_TREC):
+                form = find_form(head, default, Declared(columns=_TREC))
+            refuse_guess(form.encoding, by_option=False)
+            names = tuple(filter(None, form.columns))
+            rows = list(read_delimited(str(path), open_file, form, names, FileNotes()))
+    except UnreadableFile as cause:
         raise DataError(
-            f"{path}: cannot be read: {cause}. Expected a header with query_id, candidate_id and "
-            "perhaps gain, a number."
+            f"{cause} Expected a header with query_id, candidate_id and perhaps gain, a number."
+        ) from cause
+    for line, values, reason in rows:
+        if values is None:
+            raise DataError(f"{path}:{line}: {reason}. Correct it.")
+    if not names:
+        raise DataError(f"{path}: is empty, expected a header with query_id and candidate_id.")
+    columns = {
+        name: [values[at] for _, values, _ in rows if values] for at, name in enumerate(names)
+    }
+    return pa.table({name: _typed(name, cells, path) for name, cells in columns.items()})
+
+
+def _typed(name: str, cells: list[str], path: Path) -> pa.Array:
+    if name != _GAIN:
+        return pa.array([cell.strip() for cell in cells], pa.string())
+    try:
+        return pa.array(
+            [None if cell.strip().lower() in _MISSING else float(cell) for cell in cells],
+            pa.float64(),
+        )
+    except ValueError as cause:
+        raise DataError(
+            f"{path}: cannot be read: {cause}. Expected in '{_GAIN}' a number with a decimal point."
         ) from cause
 
 

@@ -162,11 +162,13 @@ def _find_own_error(cause: BaseException) -> errors.TwoTowerError | None:
 
 
 def _counters(result: Any) -> dict[str, int]:
+    # A runner may lack metrics in any way: no method, one that raises, one whose tables are None.
+    # The job is finished by then, and nothing is decided by its counters.
     try:
         counters = result.metrics().query(MetricsFilter())["counters"]
-    except (AttributeError, NotImplementedError, KeyError):
+        return {counter.key.metric.name: int(counter.result) for counter in counters}
+    except (AttributeError, NotImplementedError, KeyError, TypeError, ValueError):
         return {}
-    return {counter.key.metric.name: int(counter.result) for counter in counters}
 
 
 @contextmanager

@@ -5,10 +5,13 @@ same for the same mistake, so that reasons can be counted; the offending value i
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import date, datetime, timezone
 from typing import Any
 
+from pipelines.transforms import cell_forms
+from tfrs_twotower import specs
+from tfrs_twotower.data.lines import breaks_lines
 from tfrs_twotower.errors import RecordError
 
 EARLIEST_S = int(datetime(1990, 1, 1, tzinfo=timezone.utc).timestamp())
@@ -18,17 +21,19 @@ _LARGEST_FLOAT32 = 3.4028235e38
 
 
 class BadCell(RecordError):
-    """A cell that makes its record unusable.
+    """A cell that cannot be used.
 
     Attributes:
         reason: what is wrong, without the value.
         value: the offending value.
+        column: its column, where only the cell is bad; "" where its whole record is.
     """
 
-    def __init__(self, reason: str, value: Any = None) -> None:
-        super().__init__(reason, value)
+    def __init__(self, reason: str, value: Any = None, column: str = "") -> None:
+        super().__init__(reason, value, column)
         self.reason = reason
         self.value = value
+        self.column = column
 
 
 def as_text(cell: Any) -> str:
@@ -61,30 +66,79 @@ def _number_as_text(cell: int | float) -> str:
     return str(int(cell)) if cell.is_integer() else repr(cell)
 
 
-def as_values(cell: Any, separator: str, max_values: int) -> tuple[str, ...]:
-    """The first values of a list, or of a text split by the separator; empty ones are dropped."""
+def as_line(cell: Any) -> str:
+    """Text of an id or category, which vocabularies and servers keep as one line; "" if missing.
+
+    Raises:
+        BadCell: not text, or text with a line break or another control character.
+    """
+    text = as_text(cell)
+    if breaks_lines(text):
+        raise BadCell("has a line break or another control character", text)
+    return text
+
+
+def as_id(cell: Any, whole_numbers: bool = False) -> str:
+    """The id in a cell, without blanks around it; if asked, as the whole number that it is.
+
+    Raises:
+        BadCell: missing, not a whole number, or as in `as_line`.
+    """
+    text = as_line(cell.strip() if isinstance(cell, str) else cell)
+    if not text:
+        raise BadCell("missing")
+    if whole_numbers:
+        plain = cell_forms.plain_id(text)
+        if not plain.removeprefix("-").isdecimal():
+            raise BadCell("not a whole number", cell)
+        return plain
+    return text
+
+
+def as_values(
+    cell: Any, separator: str, max_values: int, list_format: str = "text"
+) -> tuple[str, ...]:
+    """The first values of a list, or of a text in one of the formats of `MultiCategoricalFeature`.
+
+    Empty values are dropped.
+
+    Raises:
+        BadCell: not a list in this format, or a value as in `as_line`.
+    """
     if isinstance(cell, list | tuple):
-        parts: Iterable[str] = (as_text(item) for item in cell)
+        parts: Sequence[Any] = cell
+    elif list_format == "text":
+        parts = [part.strip() for part in as_text(cell).split(separator)]
     else:
-        parts = (part.strip() for part in as_text(cell).split(separator))
-    return tuple([part for part in parts if part][:max_values])
+        text = as_text(cell).strip()
+        try:
+            parts = cell_forms.parse_list(text, list_format) if text else ()  # type: ignore[arg-type]
+        except ValueError:
+            raise BadCell(f"not a list in the format {list_format}", cell) from None
+    return tuple([part for part in map(as_line, parts) if part][:max_values])
 
 
-def as_number(cell: Any) -> float:
-    """A number that fits float32; NaN if missing.
+def as_number(cell: Any, number_format: str = "plain") -> float:
+    """A number that fits float32, in one of the formats of `NumericFeature`; NaN if missing.
 
     Raises:
         BadCell: not a number, or too large.
     """
     if cell is None:
         return math.nan
+    plain = cell
     if isinstance(cell, str):
         if not cell.strip():
             return math.nan
         if "_" in cell:
             raise BadCell("not a number", cell)
+        if number_format != "plain":
+            try:
+                plain = cell_forms.plain_number(cell, number_format)  # type: ignore[arg-type]
+            except ValueError as cause:
+                raise BadCell(str(cause), cell) from None
     try:
-        number = float(cell)
+        number = float(plain)
     except (TypeError, ValueError, OverflowError):
         raise BadCell("not a number", cell) from None
     if abs(number) > _LARGEST_FLOAT32:
@@ -104,13 +158,28 @@ def as_finite(cell: Any) -> float:
     return number
 
 
+def as_calendar_time(cell: Any, unit: str) -> int:
+    """The time of a feature in seconds since 1970 (UTC); `MISSING_TIME` if missing.
+
+    Raises:
+        BadCell: not a time in this unit, or not of the years 1 to 2099.
+    """
+    seconds = as_time(cell, unit)
+    if seconds is None:
+        return specs.MISSING_TIME
+    if specs.EARLIEST_TIME <= seconds < LATEST_S:
+        return seconds
+    beyond = "after 2100" if seconds >= LATEST_S else "before the year 1"
+    raise BadCell(f"a time {beyond} in unit {unit}: check unit", cell)
+
+
 def as_time(cell: Any, unit: str) -> int | None:
     """Seconds since 1970 (UTC), rounded down; None if missing.
 
     Raises:
         BadCell: not a time in this unit.
     """
-    if cell is None or cell == "":
+    if cell is None or (isinstance(cell, str) and not cell.strip()):
         return None
     if isinstance(cell, datetime):
         return _seconds(cell)

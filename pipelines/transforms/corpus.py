@@ -11,17 +11,18 @@ from pipelines.transforms import (
     reading,
     records,
     sharded_output,
-    table_files,
     table_sources,
+    watched_cells,
 )
-from pipelines.transforms.cells import BadCell
 from tfrs_twotower.artifacts import shard_of
-from tfrs_twotower.errors import DataError
 from tfrs_twotower.specs import FeatureSpec
+from tfrs_twotower.tables.delimited import FileNotes
 
 EVENTS = "events"
 CANDIDATES = "candidates"
-_ENTITY, _EVENT, _TALLY = 0, 1, 2
+UNKNOWN_CANDIDATE = "unknown candidate"
+BAD_CANDIDATE = "its candidate's own record is bad"
+_ENTITY, _EVENT, _TALLY, _BAD = 0, 1, 2, 3
 _EVENT_CANDIDATE_ID = records.Event._fields.index("candidate_id")
 _EVENT_POSITION = records.Event._fields.index("position")
 _ENTITY_POSITION = records.Entity._fields.index("position")
@@ -30,15 +31,19 @@ Tally = tuple[int, int, int]
 
 
 class MatchCandidates(beam.PTransform):
-    """Turns `(candidates, events)` into known `events`, `candidates` without repeats, and `bad`."""
+    """Turns `(candidates, events, bad)` into known `events`, distinct `candidates`, and `bad`.
+
+    The bad candidates are given, so that their events are not called unknown.
+    """
 
     def expand(self, tables: Any) -> Any:
-        """Groups both inputs by candidate id."""
-        candidates, events = tables
+        """Groups the inputs by candidate id."""
+        candidates, events, bad = tables
         return (
             (
                 candidates | "CandidateKey" >> beam.Map(lambda c: (c[0], (_ENTITY, c))),
                 events | "EventKey" >> beam.Map(lambda e: (e[_EVENT_CANDIDATE_ID], (_EVENT, e))),
+                bad | "BadKey" >> beam.FlatMap(_left_out),
             )
             | beam.Flatten()
             | beam.GroupByKey()
@@ -64,6 +69,7 @@ def first_of(entities: Iterable[tuple[Any, ...]]) -> tuple[tuple[Any, ...] | Non
 def _match(group: tuple[str, Iterable[tuple[int, tuple[Any, ...]]]]) -> Iterable[Any]:
     candidate_id, members = group
     known, repeats = first_of(record for kind, record in members if kind == _ENTITY)
+    unknown = BAD_CANDIDATE if any(kind == _BAD for kind, _ in members) else UNKNOWN_CANDIDATE
     if known is not None:
         yield pvalue.TaggedOutput(CANDIDATES, known)
     for position in repeats:
@@ -74,9 +80,15 @@ def _match(group: tuple[str, Iterable[tuple[int, tuple[Any, ...]]]]) -> Iterable
             yield event
         elif kind == _EVENT:
             record = reading.bad_record(
-                "interactions", event[_EVENT_POSITION], candidate_id, "unknown candidate"
+                "interactions", event[_EVENT_POSITION], candidate_id, unknown
             )
             yield pvalue.TaggedOutput(reading.BAD, record)
+
+
+def _left_out(bad: reading.BadRecord) -> Iterator[tuple[str, tuple[int, Any]]]:
+    _, _, key, _, _, column = bad
+    if key and not column:
+        yield key, (_BAD, ())
 
 
 class CountCandidates(beam.PTransform):
@@ -164,16 +176,23 @@ def _build(
     yield ("frequencies", shard), (candidate_id, positives, recent)
     yield pvalue.TaggedOutput(reading.COUNTS, ("candidates", 1))
     if events:
+        yield pvalue.TaggedOutput(reading.COUNTS, ("tallied_events", events))
         yield pvalue.TaggedOutput(records.TRAINED, (events, entity.values, candidate_id))
 
 
 class CandidateTable(NamedTuple):
-    """The usable candidates of a table, and its bad records."""
+    """The usable candidates of a table, and what is bad about it."""
 
     examples: list[bytes]
     """A serialized `tf.train.Example` for each candidate, as preprocessing writes it."""
     bad: list[str]
     """Position and reason of each record that cannot be used."""
+    said: list[str]
+    """Sentences about the files."""
+    bad_cells: dict[str, list[str]]
+    """The same of each cell that counts as missing, by column."""
+    forms: dict[tuple[str, str], reading.ReasonSummary]
+    """Number and first example of the cells of each column and form (`watched_cells`)."""
 
 
 def read_candidate_table(source: table_sources.Source, spec: FeatureSpec) -> CandidateTable:
@@ -188,27 +207,28 @@ def read_candidate_table(source: table_sources.Source, spec: FeatureSpec) -> Can
     """
     features = spec.candidate.features
     parse = records.EntityParser(spec.candidates, features, "candidate")
+    watch = watched_cells.CellWatch(parse.watched, source.columns)
     examples: dict[str, bytes] = {}
-    bad: list[str] = []
-    for file_number, path in enumerate(source.files):
-        try:
-            for number, cells, reason in table_files.read_table_file(
-                path, source.file_format, source.columns
-            ):
-                position = table_files.position_of(file_number, number)
-                try:
-                    if cells is None:
-                        raise BadCell(reason)
-                    entity = parse(position, cells)
-                    if entity.entity_id in examples:
-                        raise BadCell("duplicate candidate id")
-                except BadCell as cause:
-                    bad.append(f"{source.describe(position)}: {cause.reason}")
-                else:
-                    examples[entity.entity_id] = candidate_example(entity, spec)
-        except table_files.UnreadableFile as cause:
-            raise DataError(
-                f"candidates: {cause}. Check the file: it may have been cut off while it was "
-                "written or copied."
-            ) from cause
-    return CandidateTable(list(examples.values()), bad)
+    found: list[reading.BadRecord] = []
+    said: list[str] = []
+    for file_number in range(len(source.files)):
+        notes = FileNotes()
+        for record, bad in reading.read_records(source, file_number, parse, watch, notes):
+            found += bad
+            if record is None:
+                continue
+            entity = records.Entity(*record)
+            if entity.entity_id in examples:
+                reason = "duplicate candidate id"
+                found.append(
+                    reading.bad_record(source.table, entity.position, entity.entity_id, reason)
+                )
+            else:
+                examples[entity.entity_id] = candidate_example(entity, spec)
+        said.extend(notes.said())
+    described: dict[str, list[str]] = {"": []}
+    for _, position, _, reason, value, column in found:
+        shown = f"{reason} (found {value})" if value else reason
+        described.setdefault(column, []).append(f"{source.describe(position)}: {shown}")
+    bad_records = described.pop("")
+    return CandidateTable(list(examples.values()), bad_records, said, described, dict(watch.seen()))

@@ -88,6 +88,8 @@ class FindCutoffs(beam.PTransform):
 def find_cut_days(days: Mapping[int, int], shares: Iterable[float]) -> CutDays:
     """The day of each cut-off and its place in that day; empty if there are no events.
 
+    A share of 0 is cut off after the last event.
+
     Args:
         days: number of events by day.
         shares: for each cut-off, the share of the events at it or after it.
@@ -97,6 +99,9 @@ def find_cut_days(days: Mapping[int, int], shares: Iterable[float]) -> CutDays:
         return []
     cut_days = []
     for share in shares:
+        if not share:
+            cut_days.append((max(days), days[max(days)]))
+            continue
         place = min(max(math.floor((1 - share) * total + _ROUNDING), 0), total - 1)
         cut_days.append(_locate(days, place))
     return cut_days
@@ -107,7 +112,8 @@ def find_cut_seconds(seconds: Mapping[int, int], cut_days: CutDays) -> splits.Cu
     cuts = []
     for day, place in cut_days:
         of_day = {time: n for time, n in seconds.items() if time // DAY_S == day}
-        cuts.append(_locate(of_day, place)[0])
+        is_after = place == sum(of_day.values())
+        cuts.append(max(of_day) + 1 if is_after else _locate(of_day, place)[0])
     return splits.Cutoffs(*cuts) if cuts else splits.Cutoffs(0, 0)
 
 

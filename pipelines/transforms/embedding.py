@@ -24,6 +24,7 @@ from apache_beam.utils.shared import Shared
 
 from pipelines.transforms import beam_job, sharded_output
 from tfrs_twotower.artifacts import shard_of
+from tfrs_twotower.artifacts.layout import WEIGHTS
 from tfrs_twotower.errors import CorruptArtifact, EmbeddingError
 from tfrs_twotower.specs import FeatureSpec
 
@@ -40,7 +41,7 @@ class EmbeddingJob:
     """The embedding of one kind of records."""
 
     name: str
-    """`candidates`, `validation` or `test`: the prefix of the output's files."""
+    """Prefix of the output's files, such as `candidates` or `validation`."""
     side: str
     """`query` or `candidate`."""
     inputs: tuple[str, ...]
@@ -50,6 +51,8 @@ class EmbeddingJob:
     batch_size: int
     model_dir: Path
     spec: FeatureSpec
+    weights: str = WEIGHTS
+    """Name of the weights file in the model's directory."""
 
     @property
     def id_column(self) -> str:
@@ -108,9 +111,9 @@ class EmbedRecords(beam.PTransform):
 
 def embed_all(pipeline: beam.Pipeline, jobs: Sequence[EmbeddingJob]) -> None:
     """Adds all jobs of one model to a pipeline; a worker process loads each tower once."""
-    towers = {job.side: Shared() for job in jobs}
+    towers = {(job.side, job.weights): Shared() for job in jobs}
     for job in jobs:
-        _ = pipeline | EmbedRecords(job, towers[job.side])
+        _ = pipeline | EmbedRecords(job, towers[job.side, job.weights])
 
 
 class _Embedder:
@@ -123,7 +126,7 @@ class _Embedder:
         from tfrs_twotower.towers.embedding import BatchEmbedder
         from tfrs_twotower.towers.storage import load_towers
 
-        tower = getattr(load_towers(job.model_dir), job.side)
+        tower = getattr(load_towers(job.model_dir, job.weights), job.side)
         features = getattr(job.spec, job.side).features
         text = tf.io.FixedLenFeature([], tf.string, "")
         spec = {**parse_spec(features), f"_{job.id_column}": text, "_title": text}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.transforms import reading, splits, table_sources
+from pipelines.transforms import reading, sharded_output, splits, table_sources
 from pipelines.transforms.cutoffs import Window, window_times
 from tfrs_twotower.specs import SPLITS
 
@@ -35,11 +35,16 @@ class JobSummary:
 
     directory: Path
     counts: Mapping[str, int]
-    reasons: Mapping[tuple[str, str], reading.ReasonSummary]
-    """Number of bad records by table and reason, with position and key of the first ones."""
+    reasons: Mapping[tuple[str, str, str], reading.ReasonSummary]
+    """Number of bad records and cells by table, column ("" for records) and reason, with position,
+    key and value of the first ones."""
+    forms: Mapping[tuple[str, str, str], reading.ReasonSummary]
+    """Number and first ones of the cells by table, column and form (`watched_cells`)."""
     windows: Mapping[int, Window]
     cutoffs: splits.Cutoffs | None
     numeric: Mapping[str, Any]
+    written: Mapping[str, int]
+    """Number of items in the files of each output."""
 
     def count(self, name: str) -> int:
         """A count by its name; 0 if nothing was counted."""
@@ -47,20 +52,41 @@ class JobSummary:
 
     def num_bad(self, table: str) -> int:
         """Number of quarantined records of a table."""
-        return sum(n for (of, _), (n, _) in self.reasons.items() if of == table)
+        return sum(
+            n for (of, column, _), (n, _) in self.reasons.items() if (of, column) == (table, "")
+        )
 
-    def reasons_in_words(self, sources: Mapping[str, table_sources.Source]) -> dict[str, list[str]]:
-        """The reasons of each table with their numbers and examples, the most common first."""
-        reasons: dict[str, list[str]] = {table: [] for table in sources}
-        for (table, reason), (number, first) in sorted(
-            self.reasons.items(), key=lambda item: (-item[1][0], item[0])
-        ):
-            if table in reasons:
-                times = "once" if number == 1 else f"{number:,} times"
-                such_as = "such as " if number > len(first) else ""
-                examples = ", ".join(_example(sources[table], *example) for example in first)
-                reasons[table].append(f"{reason}, {times} ({such_as}{examples})")
-        return reasons
+    def bad_columns(self, table: str) -> dict[str, int]:
+        """Number of bad cells, which count as missing, by column of a table."""
+        columns: dict[str, int] = {}
+        for (of, column, _), (number, _) in self.reasons.items():
+            if of == table and column:
+                columns[column] = columns.get(column, 0) + number
+        return columns
+
+    def reasons_in_words(self, source: table_sources.Source, column: str = "") -> list[str]:
+        """The reasons of a table's bad records, or of a column's bad cells, most common first.
+
+        Each has its number and its first examples.
+        """
+        own = [
+            (reason, number, first)
+            for (table, of, reason), (number, first) in self.reasons.items()
+            if (table, of) == (source.table, column)
+        ]
+        words = []
+        for reason, number, first in sorted(own, key=lambda item: (-item[1], item[0])):
+            times = "once" if number == 1 else f"{number:,} times"
+            such_as = "such as " if number > len(first) else ""
+            examples = ", ".join(_example(source, position, key) for position, key, _ in first)
+            found = f" (found {first[0][2]})" if first[0][2] else ""
+            words.append(f"{reason}{found}, {times} ({such_as}{examples})")
+        return words
+
+    def said(self, table: str) -> list[str]:
+        """Sentences about the files of a table, sorted."""
+        mark = reading.said_of(table)
+        return sorted(name.removeprefix(mark) for name in self.counts if name.startswith(mark))
 
     def events(self) -> dict[str, int]:
         """Number of events of each split."""
@@ -80,6 +106,7 @@ class JobSummary:
         counts["train_queries"] = self.count("train_queries")
         for table in tables:
             counts[f"quarantined_{table}"] = self.num_bad(table)
+            counts[f"bad_cells_{table}"] = sum(self.bad_columns(table).values())
         return counts
 
     def statistics(self) -> dict[str, Any]:
@@ -109,21 +136,32 @@ def _example(source: table_sources.Source, position: int, key: str) -> str:
 
 
 def read_job_summary(directory: Path) -> JobSummary:
-    """Reads the summary from the directory that the job wrote it to."""
-    windows = _lines(directory / "windows.jsonl")[0][0]
+    """Reads the summary from the directory that the job wrote it to.
+
+    What an engine has lost of it counts as zero: the numbers do not agree then, and the stage
+    refuses them.
+    """
+    (windows,) = (_lines(directory / "windows.jsonl") or [[{}]])[0]
     cutoffs = _lines(directory / "cutoffs.jsonl")
     return JobSummary(
         directory=directory,
         counts={name: number for ((name, number),) in _lines(directory / "counts.jsonl")},
         reasons={
-            (table, reason): (number, [(position, key) for position, key in first])
-            for (((table, reason), (number, first)),) in _lines(directory / "reasons.jsonl")
+            tuple(key): (number, [tuple(one) for one in first])
+            for ((key, (number, first)),) in _lines(directory / "reasons.jsonl")
+        },
+        forms={
+            tuple(key): (number, [tuple(one) for one in first])
+            for ((key, (number, first)),) in _lines(directory / "forms.jsonl")
         },
         windows={int(split): tuple(window) for split, window in windows.items()},
         cutoffs=splits.Cutoffs(*cutoffs[0][0]) if cutoffs else None,
         numeric={name: statistics for ((name, statistics),) in _lines(directory / "numeric.jsonl")},
+        written=sharded_output.read_numbers(directory / "numbers"),
     )
 
 
 def _lines(path: Path) -> list[Any]:
+    if not path.exists():
+        return []
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

@@ -9,7 +9,7 @@ queries ------------> group by query -------------+-> train, fresh (refit), inte
                             +-> evaluated queries (validation, test)
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -35,9 +35,11 @@ from tfrs_twotower.specs import FeatureSpec, NumericFeature, TemporalSplit
 
 SUMMARY = ".summary"
 """Directory of the job's summary, which the stage reads and removes."""
+NUMBERS = f"{SUMMARY}/numbers"
+"""Directory of the numbers of items that were written."""
 _LABEL = records.Event._fields.index("label")
 _EXAMPLES = ("train", REFIT_OUTPUT, "validation", "test", "corpus")
-_SUMMARY_FILES = ("counts", "reasons", "windows", "cutoffs", "numeric")
+_SUMMARY_FILES = ("counts", "reasons", "forms", "windows", "cutoffs", "numeric")
 
 
 class Preprocess(beam.PTransform):
@@ -61,10 +63,14 @@ class Preprocess(beam.PTransform):
         spec, config = self._spec, self._config
         shards = config.num_shards
         tables = self._read(root)
-        events = tables["interactions"].records
+        events, more_counts = tables["interactions"].records, []
         if spec.relevance.drop_others:
-            events = events | "DropOthers" >> beam.Filter(_is_positive, spec.relevance.min_label)
-        matched = (tables["candidates"].records, events) | MatchCandidates()
+            split = events | "DropOthers" >> beam.ParDo(
+                _drop_others, spec.relevance.min_label
+            ).with_outputs(reading.COUNTS, main=reading.RECORDS)
+            events, more_counts = split[reading.RECORDS], [split[reading.COUNTS]]
+        listed = tables["candidates"]
+        matched = (listed.records, events, listed.bad) | MatchCandidates()
         by_session = spec.interactions.session is not None
         temporal = isinstance(spec.split, TemporalSplit)
         timed = matched.events | AddSplitTime(by_session and temporal)
@@ -87,7 +93,7 @@ class Preprocess(beam.PTransform):
         bad_records = bad | "AllBad" >> beam.Flatten()
         counts = (
             [table.counts for table in tables.values()]
-            + [queries.counts, corpus.counts, evaluated.counts]
+            + [queries.counts, corpus.counts, evaluated.counts, *more_counts]
             | "AllCounts" >> beam.Flatten()
             | "AddCounts" >> beam.CombinePerKey(sum)
         )
@@ -96,6 +102,12 @@ class Preprocess(beam.PTransform):
         items.append(bad_records | reading.ReportQuarantine(self._sources, shards))
         items.append(counts | "Counts" >> _to_summary("counts"))
         items.append(bad_records | reading.SummariseReasons() | "Reasons" >> _to_summary("reasons"))
+        forms = [table.forms for table in tables.values()] + [queries.forms] | beam.Flatten()
+        items.append(
+            forms
+            | "AddForms" >> beam.CombinePerKey(reading.merge_summaries)
+            | "Forms" >> _to_summary("forms")
+        )
         items.append(windows | "Windows" >> _to_summary("windows"))
         if cutoffs is not None:
             items.append(
@@ -108,7 +120,7 @@ class Preprocess(beam.PTransform):
         return (
             items
             | "AllItems" >> beam.Flatten()
-            | sharded_output.WriteShards(self._directory, self._outputs())
+            | sharded_output.WriteShards(self._directory, self._outputs(), NUMBERS)
         )
 
     def _read(self, root: beam.Pipeline) -> dict[str, Any]:
@@ -191,7 +203,7 @@ class Preprocess(beam.PTransform):
         return [
             name
             for name, feature in vocabularies.text_vocabularies(self._spec).items()
-            if feature.vocabulary_file is None
+            if feature.given_vocabulary is None
         ]
 
     def _outputs(self) -> dict[str, sharded_output.Output]:
@@ -214,8 +226,11 @@ class Preprocess(beam.PTransform):
         }
 
 
-def _is_positive(event: Sequence[Any], min_label: float) -> bool:
-    return bool(event[_LABEL] >= min_label)
+def _drop_others(event: Sequence[Any], min_label: float) -> Iterator[Any]:
+    if event[_LABEL] >= min_label:
+        yield event
+    else:
+        yield pvalue.TaggedOutput(reading.COUNTS, ("dropped_interactions", 1))
 
 
 def _to_summary(name: str) -> beam.PTransform:

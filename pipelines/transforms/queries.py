@@ -15,6 +15,7 @@ from pipelines.transforms import (
     records,
     sharded_output,
     splits,
+    watched_cells,
 )
 from tfrs_twotower import specs
 from tfrs_twotower.artifacts import shard_of
@@ -41,7 +42,7 @@ class BuildQueries(beam.PTransform):
         tallies: `(candidate id, (timestamp, positive))` of training events.
         windows: `(split, (events, positives, first second, last second))` of a query.
         trained: `Trained` queries.
-        bad, counts: as in `ReadTable`.
+        bad, counts, forms: as in `ReadTable`.
     """
 
     def __init__(self, spec: specs.FeatureSpec, num_shards: int, limit: int) -> None:
@@ -67,6 +68,7 @@ class BuildQueries(beam.PTransform):
                 records.TRAINED,
                 reading.BAD,
                 reading.COUNTS,
+                reading.FORMS,
                 main=sharded_output.ITEMS,
             )
         )
@@ -85,6 +87,8 @@ class _BuildQuery(beam.DoFn):
     ) -> Iterator[Any]:
         query_id, members = group
         entity, repeats = corpus.first_of(record for kind, record in members if kind == _ENTITY)
+        if entity is not None:
+            yield pvalue.TaggedOutput(reading.COUNTS, ("query_records", 1))
         for position in repeats:
             record = reading.bad_record("queries", position, query_id, "duplicate query id")
             yield pvalue.TaggedOutput(reading.BAD, record)
@@ -105,6 +109,9 @@ class _BuildQuery(beam.DoFn):
         if entity is None and self._spec.queries is not None:
             number = sum(of_split.count for of_split in events.splits)
             yield pvalue.TaggedOutput(reading.COUNTS, ("interactions_without_query_record", number))
+            first = (min(event[_POSITION] for _, event in timed), query_id, query_id)
+            form = ("interactions", self._spec.interactions.query_id, watched_cells.NO_RECORD)
+            yield pvalue.TaggedOutput(reading.FORMS, (form, (number, [first])))
         yield from self._examples(query_id, values, events, self._with_split(timed, split_of))
         yield from self._windows(query_id, values, events)
         yield from self._evaluations(query_id, values, events, cutoffs)

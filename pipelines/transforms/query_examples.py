@@ -14,7 +14,8 @@ ExampleItem = tuple[int, str, str, bytes]
 class Past(NamedTuple):
     """An event as histories use it; sequences of them are in the order of (timestamp, position)."""
 
-    timestamp: int
+    moment: int
+    """The timestamp, or the position in data without time."""
     candidate_id: str
     counts: bool
     """Whether histories include it (`positives_only`)."""
@@ -23,17 +24,17 @@ class Past(NamedTuple):
 def histories_before(events: Iterable[Past], max_length: int) -> Iterator[tuple[str, ...]]:
     """For each event, the candidates of strictly earlier events, most recent first.
 
-    Events of the same second do not see each other.
+    Events of the same second do not see each other; without times, earlier is earlier in the files.
     """
     recent: dict[str, None] = {}
     now: int | None = None
     same_time: list[str] = []
     history: tuple[str, ...] = ()
     for event in events:
-        if event.timestamp != now:
+        if event.moment != now:
             _move_to_end(recent, same_time)
             same_time.clear()
-            now = event.timestamp
+            now = event.moment
             history = tuple(islice(reversed(recent), max_length))
         yield history
         if event.counts:
@@ -123,7 +124,7 @@ class QueryExampleBuilder:
         """
         kept = events.splits[specs.TRAIN].kept
         others = [
-            (latest_candidates(_as_past(kept, feature), feature.max_length + 1), feature)
+            (latest_candidates(self._as_past(kept, feature), feature.max_length + 1), feature)
             for feature in self._histories
         ]
         static = self._static(query_id, values)
@@ -179,7 +180,7 @@ class QueryExampleBuilder:
         example = tfrecords.Example()
         tfrecords.put_values(example, self._features, values)
         for feature in self._histories:
-            history = latest_candidates(_as_past(past, feature), feature.max_length)
+            history = latest_candidates(self._as_past(past, feature), feature.max_length)
             tfrecords.put_value(example, feature, history)
         time = events.splits[split].first_s or 0
         if cutoffs is not None:
@@ -195,7 +196,7 @@ class QueryExampleBuilder:
         self, feature: specs.HistoryFeature, shown: Sequence[query_events.QueryEvent], split: int
     ) -> list[tuple[str, ...]]:
         """A history for each event; one more is kept where the own candidate is left out."""
-        past = _as_past(shown, feature)
+        past = self._as_past(shown, feature)
         length = feature.max_length
         if feature.window == "before":
             return list(histories_before(past, length))
@@ -206,6 +207,18 @@ class QueryExampleBuilder:
         return [
             without(history, event.candidate_id, length)
             for history, event in zip(earlier, shown, strict=True)
+        ]
+
+    def _as_past(
+        self, events: Sequence[query_events.QueryEvent], feature: specs.HistoryFeature
+    ) -> list[Past]:
+        return [
+            Past(
+                event.timestamp if self._has_time else event.position,
+                event.candidate_id,
+                event.positive or not feature.positives_only,
+            )
+            for event in events
         ]
 
     def _put_time(self, example: Any, time: int) -> None:
@@ -227,12 +240,3 @@ def _first_of_pairs(events: Iterable[query_events.QueryEvent]) -> Iterable[query
     for event in events:
         first[event.candidate_id] = min(event, first.get(event.candidate_id, event))
     return first.values()
-
-
-def _as_past(
-    events: Sequence[query_events.QueryEvent], feature: specs.HistoryFeature
-) -> list[Past]:
-    return [
-        Past(event.timestamp, event.candidate_id, event.positive or not feature.positives_only)
-        for event in events
-    ]

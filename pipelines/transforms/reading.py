@@ -1,38 +1,58 @@
 """Reads a table: good records as plain tuples, bad records into quarantine, reasons summed up."""
 
 import heapq
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 import apache_beam as beam
 from apache_beam import pvalue
 
-from pipelines.transforms import beam_job, table_files, table_sources
-from pipelines.transforms.cells import BadCell
+from pipelines.transforms import beam_job, table_sources
+from pipelines.transforms.cells import BadCell, as_text
+from pipelines.transforms.watched_cells import CellWatch, Watched
 from tfrs_twotower.artifacts import shard_of
-from tfrs_twotower.errors import DataError
+from tfrs_twotower.data.lines import json_line
+from tfrs_twotower.tables.delimited import FileNotes
 
 STAGE = "preprocess"
 _NUM_EXAMPLES = 3
 _LONGEST_VALUE = 200
 _LONGEST_KEY = 60
 _REPORT_EVERY = 10_000
-BadRecord = tuple[str, int, str, str, str]
-"""Table, position, key, reason and the value that was refused."""
-ReasonSummary = tuple[int, list[tuple[int, str]]]
-"""The number of records, and the positions and keys of the first of them."""
-RECORDS, BAD, COUNTS = "records", "bad", "counts"
-"""Tags of outputs: good records, bad records, and `(name, number)` pairs that are added up."""
-Parser = Callable[[int, Sequence[Any]], tuple[Any, ...]]
-"""Turns a position and the cells of a record into a named tuple; raises `BadCell`."""
+BadRecord = tuple[str, int, str, str, str, str]
+"""Table, position, key, reason, the value that was refused, and the column of a cell that counts as
+missing; "" where the record is left out."""
+ReasonSummary = tuple[int, list[tuple[int, str, str]]]
+"""The number of records, and the positions, keys and values of the first of them."""
+RECORDS, BAD, COUNTS, FORMS = "records", "bad", "counts", "forms"
+"""Tags of outputs: good records, bad records and cells, `(name, number)` pairs that are added up,
+and `((table, column, form), summary)` of the cells' forms."""
+
+
+class Parser(Protocol):
+    """Turns the cells of a record into a named tuple."""
+
+    missing: frozenset[str]
+    """Texts that mean no value."""
+    watched: list[Watched]
+    """Columns whose forms are counted."""
+
+    def __call__(
+        self, position: int, cells: Sequence[Any], bad_cells: list[BadCell]
+    ) -> tuple[Any, ...]:
+        """Returns the record, and adds the cells that count as missing; raises `BadCell`."""
+
+
+def said_of(table: str) -> str:
+    """What the names of those counts begin with that are sentences about a table's files."""
+    return f"said_{table}: "
 
 
 class ReadTable(beam.PTransform):
     """Reads all files of a table, each file from start to end by one worker.
 
-    Outputs `records` (the parser's results as plain tuples), `bad`, and `counts`
-    (`("read_<table>", number)`).
+    Outputs `records` (the parser's results as plain tuples), `bad`, `forms`, and `counts`: the
+    numbers of records that were read, `read_<table>`, and of files, `files_<table>`.
     """
 
     def __init__(self, source: table_sources.Source, parse: Parser) -> None:
@@ -46,7 +66,7 @@ class ReadTable(beam.PTransform):
             root
             | beam.Create(list(range(len(self._source.files))), reshuffle=True)
             | beam.ParDo(_ReadFile(self._source, self._parse)).with_outputs(
-                BAD, COUNTS, main=RECORDS
+                BAD, COUNTS, FORMS, main=RECORDS
             )
         )
 
@@ -57,49 +77,77 @@ class _ReadFile(beam.DoFn):
         self._parse = parse
 
     def process(self, file_number: int) -> Iterable[Any]:
-        source, parse = self._source, self._parse
-        path = source.files[file_number]
+        source = self._source
+        watch = CellWatch(self._parse.watched, source.columns)
+        notes = FileNotes()
         number_read = unreported = 0
-        try:
-            for number, cells, reason in table_files.read_table_file(
-                path, source.file_format, source.columns
-            ):
-                number_read += 1
-                unreported += 1
-                if unreported == _REPORT_EVERY:
-                    beam_job.count_records(unreported)
-                    unreported = 0
-                position = table_files.position_of(file_number, number)
-                if cells is None:
-                    yield _bad(source, position, "", reason)
-                    continue
-                try:
-                    yield tuple(parse(position, cells))
-                except BadCell as bad:
-                    yield _bad(source, position, _key(cells), bad.reason, bad.value)
-        except table_files.UnreadableFile as cause:
-            raise DataError(
-                f"{source.table}: {cause}, after {number_read} records. Check the file: it may "
-                "have been cut off while it was written or copied."
-            ) from cause
+        for record, bad in read_records(source, file_number, self._parse, watch, notes):
+            number_read += 1
+            unreported += 1
+            if unreported == _REPORT_EVERY:
+                beam_job.count_records(unreported)
+                unreported = 0
+            for one in bad:
+                yield pvalue.TaggedOutput(BAD, one)
+            if record is not None:
+                yield tuple(record)
         beam_job.count_records(unreported)
         yield pvalue.TaggedOutput(COUNTS, (f"read_{source.table}", number_read))
+        yield pvalue.TaggedOutput(COUNTS, (f"files_{source.table}", 1))
+        for sentence in notes.said():
+            yield pvalue.TaggedOutput(COUNTS, (f"{said_of(source.table)}{sentence}", 1))
+        for (column, form), seen in watch.seen():
+            yield pvalue.TaggedOutput(FORMS, ((source.table, column, form), seen))
 
 
-def _bad(
-    source: table_sources.Source, position: int, key: str, reason: str, value: Any = ""
-) -> Any:
-    return pvalue.TaggedOutput(BAD, bad_record(source.table, position, key, reason, value))
+def read_records(
+    source: table_sources.Source,
+    file_number: int,
+    parse: Parser,
+    watch: CellWatch,
+    notes: FileNotes,
+) -> Iterator[tuple[tuple[Any, ...] | None, list[BadRecord]]]:
+    """Reads one file of a table: each record (None if it is bad), and what is bad about it.
+
+    Raises:
+        DataError: the rest of the file cannot be read.
+    """
+    table, missing = source.table, parse.missing
+    for position, cells, reason in source.records(file_number, notes):
+        if cells is None:
+            yield None, [bad_record(table, position, "", reason)]
+            continue
+        if missing:
+            cells = tuple([None if isinstance(c, str) and c in missing else c for c in cells])
+        watch.look(position, cells)
+        bad_cells: list[BadCell] = []
+        try:
+            record = parse(position, cells, bad_cells)
+        except BadCell as bad:
+            yield None, [bad_record(table, position, _key(cells), bad.reason, bad.value)]
+            continue
+        yield (
+            record,
+            [
+                bad_record(table, position, _key(cells), bad.reason, bad.value, bad.column)
+                for bad in bad_cells
+            ],
+        )
 
 
 def _key(cells: Sequence[Any]) -> str:
-    return "" if cells[0] is None else str(cells[0])[:_LONGEST_VALUE]
+    try:
+        return as_text(cells[0]).strip()[:_LONGEST_VALUE]
+    except BadCell:
+        return str(cells[0])[:_LONGEST_VALUE]
 
 
-def bad_record(table: str, position: int, key: str, reason: str, value: Any = "") -> BadRecord:
-    """Describes a bad record; long values are cut."""
-    shown = "" if value in ("", None) else repr(value)[:_LONGEST_VALUE]
-    return (table, position, key, reason, shown)
+def bad_record(
+    table: str, position: int, key: str, reason: str, value: Any = "", column: str = ""
+) -> BadRecord:
+    """Describes a bad record, or a bad cell of a column; long values are cut."""
+    found = "" if value is None or (isinstance(value, str) and not value) else repr(value)
+    return (table, position, key, reason, found[:_LONGEST_VALUE], column)
 
 
 class ReportQuarantine(beam.PTransform):
@@ -118,7 +166,7 @@ class ReportQuarantine(beam.PTransform):
 def _as_line(
     record: BadRecord, sources: Mapping[str, table_sources.Source], num_shards: int
 ) -> tuple[tuple[str, int], tuple[int, str]]:
-    table, position, key, reason, value = record
+    table, position, key, reason, value, column = record
     line = {
         "stage": STAGE,
         "table": table,
@@ -126,38 +174,30 @@ def _as_line(
         "reason": f"{reason} (found {value})" if value else reason,
         "source": sources[table].describe(position),
     }
+    if column:
+        line["column"] = column  # only this cell is left out, as a missing value
     shard = shard_of(f"{table}:{position}", num_shards)
-    text = json.dumps(line, ensure_ascii=False, sort_keys=True)
-    return (f"quarantine/{table}", shard), (position, text)
+    return (f"quarantine/{table}", shard), (position, json_line(dict(sorted(line.items()))))
 
 
 class SummariseReasons(beam.PTransform):
-    """Turns bad records into `((table, reason), summary)`."""
+    """Turns bad records and cells into `((table, column, reason), summary)`."""
 
     def expand(self, bad: beam.PCollection) -> beam.PCollection:
         """Counts each reason and keeps its first records as examples."""
-        return bad | beam.Map(_by_reason) | beam.CombinePerKey(_FirstRecords())
+        return bad | beam.Map(_by_reason) | beam.CombinePerKey(merge_summaries)
 
 
-def _by_reason(record: BadRecord) -> tuple[tuple[str, str], tuple[int, str]]:
-    table, position, key, reason, _ = record
-    return (table, reason), (position, key[:_LONGEST_KEY])
+def _by_reason(record: BadRecord) -> tuple[tuple[str, str, str], ReasonSummary]:
+    table, position, key, reason, value, column = record
+    return (table, column, reason), (1, [(position, key[:_LONGEST_KEY], value)])
 
 
-class _FirstRecords(beam.CombineFn):
-    def create_accumulator(self) -> ReasonSummary:
-        return 0, []
-
-    def add_input(self, accumulator: ReasonSummary, element: tuple[int, str]) -> ReasonSummary:
-        return self.merge_accumulators([accumulator, (1, [element])])
-
-    def merge_accumulators(self, accumulators: Iterable[ReasonSummary]) -> ReasonSummary:
-        number = 0
-        examples: list[tuple[int, str]] = []
-        for more_records, more_examples in accumulators:
-            number += more_records
-            examples.extend(more_examples)
-        return number, heapq.nsmallest(_NUM_EXAMPLES, examples)
-
-    def extract_output(self, accumulator: ReasonSummary) -> ReasonSummary:
-        return accumulator
+def merge_summaries(summaries: Iterable[ReasonSummary]) -> ReasonSummary:
+    """The number of all records, and the first of the examples."""
+    number = 0
+    examples: list[tuple[int, str, str]] = []
+    for more_records, more_examples in summaries:
+        number += more_records
+        examples.extend(more_examples)
+    return number, heapq.nsmallest(_NUM_EXAMPLES, examples)

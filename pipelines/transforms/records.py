@@ -3,14 +3,16 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from pipelines.transforms import watched_cells
 from pipelines.transforms.cells import (
-    LATEST_S,
     BadCell,
+    as_calendar_time,
     as_event_time,
     as_finite,
+    as_id,
+    as_line,
     as_number,
     as_text,
-    as_time,
     as_values,
 )
 from tfrs_twotower import specs
@@ -66,6 +68,20 @@ def entity_columns(
     return [c for c in (table.id, table.title, table.split, *sources) if c is not None]
 
 
+def number_columns(
+    table: specs.InteractionTable | specs.EntityTable, features: Sequence[specs.Feature] = ()
+) -> list[str]:
+    """The columns of a table that hold numbers, which may be written with a decimal comma."""
+    named: list[str | None] = [
+        feature.source for feature in features if isinstance(feature, specs.NumericFeature)
+    ]
+    if isinstance(table, specs.InteractionTable):
+        time = table.timestamp
+        named += [table.label, table.weight]
+        named += [time.column] if time is not None and time.unit != "iso" else []
+    return [column for column in named if column is not None]
+
+
 def from_event(feature: specs.Feature) -> bool:
     """Whether a query feature is computed from events and not read from the queries table."""
     return isinstance(feature, specs.HistoryFeature) or (
@@ -102,16 +118,22 @@ class EventParser:
         self._table = table
         columns = list(dict.fromkeys(interaction_columns(table)))
         self._at = {column: place for place, column in enumerate(columns)}
+        self.missing = frozenset(table.missing)
+        self.watched = watched_cells.watched_interactions(table)
 
-    def __call__(self, position: int, cells: Sequence[Any]) -> Event:
+    def __call__(self, position: int, cells: Sequence[Any], bad_cells: list[BadCell]) -> Event:
         """Parses one record; the cells are in the order of `interaction_columns`.
+
+        A bad cell always makes an event bad: `bad_cells` stays empty.
 
         Raises:
             BadCell: the reason names the column.
         """
         table, at = self._table, self._at
-        query_id = _required(cells[at[table.query_id]], table.query_id, "query id")
-        candidate_id = _required(cells[at[table.candidate_id]], table.candidate_id, "candidate id")
+        query_id = _required(cells[at[table.query_id]], table.query_id, "query id", table)
+        candidate_id = _required(
+            cells[at[table.candidate_id]], table.candidate_id, "candidate id", table
+        )
         timestamp, label, weight = 0, 1.0, 1.0
         if table.timestamp:
             column = table.timestamp.column
@@ -142,24 +164,64 @@ class EntityParser:
         self._features = [feature if feature in read else None for feature in features]
         columns = list(dict.fromkeys(entity_columns(table, features, side)))
         self._at = {column: place for place, column in enumerate(columns)}
+        self.missing = frozenset(table.missing)
+        self.watched = watched_cells.watched_entities(table, self._features)
 
-    def __call__(self, position: int, cells: Sequence[Any]) -> Entity:
+    def __call__(self, position: int, cells: Sequence[Any], bad_cells: list[BadCell]) -> Entity:
         """Parses one record; the cells are in the order of `entity_columns`.
 
+        A feature's bad cell counts as missing and is added to `bad_cells`, unless the table says
+        that it makes its record bad.
+
         Raises:
-            BadCell: the reason names the column.
+            BadCell: the record cannot be used; the reason names the column.
         """
         table, at = self._table, self._at
-        entity_id = _required(cells[at[table.id]], table.id, f"{self._side} id")
-        title = as_text(cells[at[table.title]]) if table.title else ""
+        entity_id = _required(cells[at[table.id]], table.id, f"{self._side} id", table)
+        title = self._title(cells[at[table.title]], bad_cells) if table.title else ""
         split = as_text(cells[at[table.split]]) if table.split else ""
         values = tuple(
             [
-                None if feature is None else _feature_value(feature, cells[at[feature.source]])
+                None if feature is None else self._value(feature, entity_id, cells, bad_cells)
                 for feature in self._features
             ]
         )
         return Entity(entity_id, position, title, split, values)
+
+    def _value(
+        self,
+        feature: specs.Feature,
+        entity_id: str,
+        cells: Sequence[Any],
+        bad_cells: list[BadCell],
+    ) -> Value:
+        cell = cells[self._at[feature.source]]
+        if feature.source == self._table.id and isinstance(cell, str):
+            cell = entity_id  # written as interactions and histories have it
+        try:
+            return _feature_value(feature, cell)
+        except BadCell as bad:
+            if self._table.bad_cells == "quarantine":
+                raise
+            _report_once(bad, bad_cells)
+            return _feature_value(feature, None)
+
+    def _title(self, cell: Any, bad_cells: list[BadCell]) -> str:
+        try:
+            return as_text(cell)
+        except BadCell as bad:
+            column = str(self._table.title)
+            located = BadCell(f"column '{column}': {bad.reason}", bad.value, column)
+            if self._table.bad_cells == "quarantine":
+                raise located from None
+            _report_once(located, bad_cells)
+            return ""
+
+
+def _report_once(bad: BadCell, bad_cells: list[BadCell]) -> None:
+    """Adds a bad cell; one that two features (or a title) read alike counts once."""
+    if not any(other.column == bad.column for other in bad_cells):
+        bad_cells.append(bad)
 
 
 def missing_values(
@@ -170,34 +232,36 @@ def missing_values(
     for feature in features:
         if from_event(feature):
             values.append(None)
-        elif feature.source in id_columns:
-            values.append(_feature_value(feature, entity_id))
         else:
-            values.append(_feature_value(feature, None))
+            try:
+                cell = entity_id if feature.source in id_columns else None
+                values.append(_feature_value(feature, cell))
+            except BadCell:  # an id that is not a number, say
+                values.append(_feature_value(feature, None))
     return tuple(values)
 
 
 def _feature_value(feature: specs.Feature, cell: Any) -> Value:
     try:
         if isinstance(feature, specs.NumericFeature):
-            return as_number(cell)
+            return as_number(cell, feature.format)
         if isinstance(feature, specs.MultiCategoricalFeature):
-            return as_values(cell, feature.separator, feature.max_values)
+            return as_values(cell, feature.separator, feature.max_values, feature.format)
         if isinstance(feature, specs.TimestampFeature):
-            seconds = as_time(cell, feature.unit)
-            if seconds is not None and seconds >= LATEST_S:
-                raise BadCell(f"a time after 2100 in unit {feature.unit}: check unit", cell)
-            return specs.MISSING_TIME if seconds is None or seconds < 0 else seconds
-        return as_text(cell)
+            return as_calendar_time(cell, feature.unit)
+        return as_text(cell) if isinstance(feature, specs.TextFeature) else as_line(cell)
     except BadCell as bad:
-        raise BadCell(f"column '{feature.source}': {bad.reason}", bad.value) from None
+        column = feature.source
+        raise BadCell(f"column '{column}': {bad.reason}", bad.value, column) from None
 
 
-def _required(cell: Any, column: str, what: str) -> str:
-    text = as_text(cell)
-    if not text:
-        raise BadCell(f"missing {what} in column '{column}'")
-    return text
+def _required(cell: Any, column: str, what: str, table: specs.Table) -> str:
+    try:
+        return as_id(cell, table.whole_number_ids)
+    except BadCell as bad:
+        if bad.reason == "missing":
+            raise BadCell(f"missing {what} in column '{column}'") from None
+        raise _in_column(what, column, bad) from None
 
 
 def _finite(what: str, column: str, cell: Any) -> float:

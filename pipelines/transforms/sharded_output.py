@@ -3,8 +3,10 @@
 import gzip
 import json
 import struct
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any
 
 import apache_beam as beam
@@ -39,6 +41,7 @@ _LENGTH = struct.Struct("<QI")
 _CRC = struct.Struct("<I")
 _GZIP_LEVEL = 6
 _ROW_GROUP = 1 << 18
+_NUMBER = ".number"
 
 
 @dataclass(frozen=True)
@@ -56,13 +59,22 @@ class Output:
 class WriteShards(beam.PTransform):
     """Writes `((name, shard), item)` to `<directory>/<name>-SSSSS-of-NNNNN<suffix>`.
 
-    A shard without items is written as well, so that a lost shard shows as a missing file.
+    A shard without items is written as well, so that a lost shard shows as a missing file. The
+    number of items of each file is written beside them, past the engine, whose losses it shows.
     """
 
-    def __init__(self, directory: str, outputs: Mapping[str, Output]) -> None:
+    def __init__(self, directory: str, outputs: Mapping[str, Output], numbers: str) -> None:
+        """Takes the outputs.
+
+        Args:
+            directory: where all files are written.
+            outputs: how each output is written, by name.
+            numbers: directory in it for the numbers of items; `read_numbers` reads them.
+        """
         super().__init__()
         self._directory = directory
         self._outputs = dict(outputs)
+        self._numbers = numbers
 
     def expand(self, items: beam.PCollection) -> beam.PCollection:
         """Groups by file, sorts and writes."""
@@ -75,24 +87,40 @@ class WriteShards(beam.PTransform):
             (items, items.pipeline | "EveryFile" >> beam.Create(every_file))
             | beam.Flatten()
             | beam.GroupByKey()
-            | beam.ParDo(_WriteFile(self._directory, self._outputs))
+            | beam.ParDo(_WriteFile(self._directory, self._outputs, self._numbers))
         )
 
 
 class _WriteFile(beam.DoFn):
-    def __init__(self, directory: str, outputs: Mapping[str, Output]) -> None:
+    def __init__(self, directory: str, outputs: Mapping[str, Output], numbers: str) -> None:
         self._directory = directory
         self._outputs = outputs
+        self._numbers = numbers
 
     def process(self, element: tuple[tuple[str, int], Iterable[Any]]) -> Iterable[str]:
         (name, shard), values = element
         output = self._outputs[name]
         items = sorted(value for value in values if value is not None)
         number = f"-{shard:05d}-of-{output.num_shards:05d}" if output.num_shards else ""
-        path = FileSystems.join(self._directory, *f"{name}{number}{output.suffix}".split("/"))
+        path = self._path(f"{name}{number}{output.suffix}")
         with FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
             output.write(stream, items)
+        beside = self._path(f"{self._numbers}/{name}{number}{_NUMBER}")
+        with FileSystems.create(beside, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
+            stream.write(json.dumps([name, len(items)]).encode())
         yield path
+
+    def _path(self, name: str) -> str:
+        return FileSystems.join(self._directory, *name.split("/"))
+
+
+def read_numbers(directory: Path) -> Counter[str]:
+    """The number of items that were written to each output, by its name."""
+    numbers: Counter[str] = Counter()
+    for path in directory.rglob(f"*{_NUMBER}"):
+        name, number = json.loads(path.read_text(encoding="utf-8"))
+        numbers[name] += number
+    return numbers
 
 
 def put_values(example: Any, features: Sequence[Feature], values: Sequence[Value]) -> None:

@@ -1,9 +1,9 @@
 """Which split an event belongs to. Plain functions; no Beam.
 
 `temporal`: by the time of the event, or of the first event of its session. `per_query_last`: by its
-place among the query's n events, ordered by time and then by source position; a share f means
-floor(f n) events, and a query that would keep no training event stays in train. `given`: by the
-split column of the interactions, else by that of the queries.
+place among the query's n events, ordered by time (if there is one) and then by source position; a
+share f means floor(f n) events, and a query that would keep no training event stays in train.
+`given`: by the split column of the interactions, else by that of the queries.
 """
 
 import math

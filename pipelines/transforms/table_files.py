@@ -1,16 +1,13 @@
 """Reads one file of a table record by record, in memory that does not grow with the file.
 
-A record has a position: one integer that orders records by file and by their place in it.
+A record has a position: one integer that orders records by file and by their place in it. Text is
+read by the room `tfrs_twotower.tables`; Parquet and TFRecord here.
 """
 
-import csv
-import gzip
-import io
-import json
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import IO, Any, cast
+from dataclasses import dataclass
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,16 +16,17 @@ from apache_beam.io.filesystems import FileSystems
 
 from pipelines.transforms.sharded_output import read_frames
 from tfrs_twotower.specs.tables import TableFormat
+from tfrs_twotower.tables.delimited import FileNotes, Record, read_delimited
+from tfrs_twotower.tables.encodings import read_head, refuse_guess
+from tfrs_twotower.tables.files import Opener, decompressed, malformed_in, unreadable_as_such
+from tfrs_twotower.tables.json_records import is_array, json_encoding, read_json_records
+from tfrs_twotower.tables.sniffing import find_form
+from tfrs_twotower.tables.text_forms import Declared, TextForm
 
 _FILE_SHIFT = 44
 _GROUP_SHIFT = 24
 _PARQUET_ROW_MASK = (1 << _GROUP_SHIFT) - 1
 _IN_FILE_MASK = (1 << _FILE_SHIFT) - 1
-Record = tuple[int, tuple[Any, ...] | None, str]
-"""Number in the file, cells, and the reason why there are no cells, else ""."""
-NOT_UTF8 = "not valid UTF-8"
-_LONGEST_FIELD = 1 << 24
-_NOT_CSV = "\udc00"  # decoding cannot produce it, so it marks the parser's message
 _PARQUET_BATCH = 4096
 
 
@@ -42,7 +40,21 @@ def parquet_number(row_group: int, row: int) -> int:
     return (row_group << _GROUP_SHIFT) | row
 
 
-def describe_position(position: int, files: Sequence[str], file_format: str) -> str:
+@dataclass(frozen=True)
+class FileForm:
+    """How one file is written, beyond the format of its table."""
+
+    text: TextForm | None = None
+    """Of a CSV or TSV."""
+    encoding: str = "utf-8"
+    """Of a JSON file."""
+    is_array: bool = False
+    """Whether a JSON file is one array."""
+
+
+def describe_position(
+    position: int, files: Sequence[str], file_format: str, *, is_array: bool = False
+) -> str:
     """The position in words, such as `ratings.csv:17` or `a.parquet: row group 0, row 16`."""
     path = files[position >> _FILE_SHIFT]
     number = position & _IN_FILE_MASK
@@ -50,52 +62,92 @@ def describe_position(position: int, files: Sequence[str], file_format: str) -> 
         return f"{path}: row group {number >> _GROUP_SHIFT}, row {number & _PARQUET_ROW_MASK}"
     if file_format == "tfrecord":
         return f"{path}: record {number}"
-    return f"{path}:{number}"
+    return f"{path}: element {number}" if is_array else f"{path}:{number}"
 
 
-class UnreadableFile(Exception):
-    """The rest of a file cannot be read, because it is cut off or damaged."""
+def file_number_of(position: int) -> int:
+    """The number of the file that a position is in."""
+    return position >> _FILE_SHIFT
 
 
-@contextmanager
-def open_table_file(path: str) -> Iterator[IO[bytes]]:
-    """Opens a file of any of Beam's file systems, and decompresses `.gz`."""
-    with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as raw:
-        if path.endswith(".gz"):
-            with gzip.open(raw) as unzipped:
-                yield cast(IO[bytes], unzipped)
-        else:
-            yield raw
+def opener_of(path: str) -> Opener:
+    """Opens a file of any of Beam's file systems from its start, decompressed."""
+
+    @contextmanager
+    def open_file() -> Iterator[IO[bytes]]:
+        with (
+            FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as raw,
+            decompressed(raw) as stream,
+        ):
+            yield stream
+
+    return open_file
+
+
+def find_file_form(
+    path: str, file_format: TableFormat, declared: Declared, *, may_guess: bool = False
+) -> FileForm:
+    """Finds out how a file is written.
+
+    Args:
+        path: the file.
+        file_format: its format.
+        declared: what the spec says.
+        may_guess: whether an encoding may be guessed.
+
+    Raises:
+        MalformedTable: it is no text of this format, or its encoding can only be guessed.
+    """
+    if file_format not in ("csv", "tsv", "jsonl"):
+        return FileForm()
+    with unreadable_as_such(path), opener_of(path)() as stream:
+        head = read_head(stream)
+    with malformed_in(path):
+        if file_format == "jsonl":
+            encoding = json_encoding(head, declared.encoding, may_guess=may_guess)
+            return FileForm(encoding=encoding, is_array=is_array(head, encoding))
+        form = find_form(head, "," if file_format == "csv" else "\t", declared)
+        if not may_guess:
+            refuse_guess(form.encoding)
+        return FileForm(text=form)
 
 
 def read_table_file(
-    path: str, file_format: TableFormat, columns: Sequence[str]
+    path: str,
+    file_format: TableFormat,
+    columns: Sequence[str],
+    form: FileForm | None = None,
+    notes: FileNotes | None = None,
+    ids: Sequence[str] = (),
 ) -> Iterator[Record]:
     """Reads some columns of one file; the cell of a column that a record lacks is None.
+
+    Args:
+        path: the file.
+        file_format: its format.
+        columns: names of the columns, in the order of the cells.
+        form: how it is written; by default that is found out.
+        notes: receives what is worth saying about the file.
+        ids: those of the columns that hold ids, whose text is never repaired.
 
     Raises:
         UnreadableFile: the rest of the file cannot be read.
     """
-    try:
-        with open_table_file(path) as stream:
-            match file_format:
-                case "csv":
-                    yield from _read_delimited(stream, columns, ",", csv.QUOTE_MINIMAL)
-                case "tsv":
-                    yield from _read_delimited(stream, columns, "\t", csv.QUOTE_NONE)
-                case "jsonl":
-                    yield from _read_json_lines(stream, columns)
-                case "parquet":
-                    yield from _read_parquet(stream, columns)
-                case "tfrecord":
-                    yield from _read_tfrecord(stream, columns)
-    except (OSError, EOFError, ValueError, zlib.error, pa.ArrowException) as cause:
-        raise UnreadableFile(f"{path}: cannot be read to its end: {cause}") from cause
-
-
-def read_header(stream: IO[bytes], delimiter: str, quoting: int) -> list[str]:
-    """The column names of a delimited file; empty if the file is."""
-    return next(_delimited_rows(stream, delimiter, quoting), (0, []))[1]
+    form = form or find_file_form(path, file_format, Declared())
+    open_file, notes = opener_of(path), notes or FileNotes()
+    with unreadable_as_such(path, pa.ArrowException):
+        if form.text is not None:
+            yield from read_delimited(path, open_file, form.text, columns, notes)
+        elif file_format == "jsonl":
+            yield from read_json_records(
+                *(path, open_file, form.encoding, columns, notes),
+                array=form.is_array,
+                ids=ids,
+            )
+        else:
+            with open_file() as stream:
+                read = _read_parquet if file_format == "parquet" else _read_tfrecord
+                yield from read(stream, columns)
 
 
 def example_values(payload: bytes) -> dict[str, Any]:
@@ -121,80 +173,6 @@ def example_values(payload: bytes) -> dict[str, Any]:
     return values
 
 
-def _delimited_rows(
-    stream: IO[bytes], delimiter: str, quoting: int
-) -> Iterator[tuple[int, list[str]]]:
-    # Broken UTF-8 passes through the CSV parser as lone surrogates, so that quoting and line
-    # numbers stay right, and only the record with the broken bytes is lost.
-    csv.field_size_limit(_LONGEST_FIELD)
-    first = True
-    with io.TextIOWrapper(stream, "utf-8", errors="surrogateescape", newline="") as text:
-        rows = csv.reader(text, delimiter=delimiter, quoting=quoting)  # type: ignore[arg-type]
-        while True:
-            line = rows.line_num + 1
-            try:
-                row = next(rows)
-            except StopIteration:
-                return
-            except csv.Error as cause:
-                yield line, [f"{_NOT_CSV}{cause}"]
-                continue
-            if first and row:
-                row[0] = row[0].removeprefix("\ufeff")
-            if row:
-                first = False
-                yield line, row
-
-
-def _read_delimited(
-    stream: IO[bytes], columns: Sequence[str], delimiter: str, quoting: int
-) -> Iterator[Record]:
-    rows = _delimited_rows(stream, delimiter, quoting)
-    header = next(rows, (0, []))[1]
-    width = len(header)
-    wanted = [header.index(column) if column in header else None for column in columns]
-    for line, row in rows:
-        if len(row) != width:
-            if len(row) == 1 and row[0].startswith(_NOT_CSV):
-                yield line, None, f"not CSV: {row[0].removeprefix(_NOT_CSV)}"
-            else:
-                yield line, None, f"has another number of fields than the header's {width}"
-            continue
-        values = tuple([None if at is None else row[at] for at in wanted])
-        if any(value is not None and not _is_clean(value) for value in values):
-            yield line, None, NOT_UTF8
-        else:
-            yield line, values, ""
-
-
-def _is_clean(text: str) -> bool:
-    if text.isascii():
-        return True
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _read_json_lines(stream: IO[bytes], columns: Sequence[str]) -> Iterator[Record]:
-    for number, line in enumerate(stream, start=1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
-        except UnicodeDecodeError:
-            yield number, None, NOT_UTF8
-            continue
-        except ValueError:
-            yield number, None, "not a JSON value"
-            continue
-        if not isinstance(record, dict):
-            yield number, None, "not a JSON object"
-            continue
-        yield number, tuple([record.get(column) for column in columns]), ""
-
-
 def _read_parquet(stream: IO[bytes], columns: Sequence[str]) -> Iterator[Record]:
     table = pq.ParquetFile(stream)
     present = [column for column in columns if column in table.schema_arrow.names]
@@ -214,16 +192,21 @@ def _python_values(column: pa.Array) -> list[Any]:
     return column.to_pylist()
 
 
-def _read_tfrecord(stream: IO[bytes], columns: Sequence[str]) -> Iterator[Record]:
+def read_examples(stream: IO[bytes]) -> Iterator[tuple[int, dict[str, Any] | None, str]]:
+    """The numbers and values of a TFRecord's examples, or the reason why there are none."""
     for number, payload in enumerate(read_frames(stream), start=1):
         if payload is None:
             yield number, None, "does not match its checksum"
             continue
         try:
-            record = example_values(payload)
+            yield number, example_values(payload), ""
         except UnicodeDecodeError:
-            yield number, None, NOT_UTF8
+            yield number, None, "not valid UTF-8"
         except ValueError:
             yield number, None, "not a tf.train.Example"
-        else:
-            yield number, tuple([record.get(column) for column in columns]), ""
+
+
+def _read_tfrecord(stream: IO[bytes], columns: Sequence[str]) -> Iterator[Record]:
+    for number, record, reason in read_examples(stream):
+        cells = None if record is None else tuple([record.get(column) for column in columns])
+        yield number, cells, reason

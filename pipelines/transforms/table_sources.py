@@ -1,12 +1,11 @@
-"""Finds the files of a table, and checks their columns before a job starts."""
+"""Finds the files of a table, how each is written, and checks their columns before a job starts."""
 
-import csv
 import itertools
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,66 +13,15 @@ from apache_beam.io.filesystems import FileSystems
 
 from pipelines.transforms import sharded_output, table_files
 from tfrs_twotower.artifacts import sha256_file
+from tfrs_twotower.documents import user_path
 from tfrs_twotower.errors import DataError, did_you_mean
-from tfrs_twotower.specs.tables import Table, TableFormat
+from tfrs_twotower.specs.tables import EntityTable, InteractionTable, Table, TableFormat
+from tfrs_twotower.tables import delimited, files, json_records, text_forms
+from tfrs_twotower.tables.decimals import from_decimal_comma
 
-_LONGEST_HEAD = 1 << 16
-_BYTE_ORDER_MARKS = ((b"\xff\xfe", "FF FE"), (b"\xfe\xff", "FE FF"))
-_CONVERT = "Save it as UTF-8, for example with `iconv -f {encoding} -t UTF-8`."
-_SEPARATORS = {"csv": (";", "\t", "|"), "tsv": (",", ";", "|")}
-_SEPARATOR_NAMES = {"\t": "tabs", ",": "commas"}
 _CHECKED_RECORDS = 100
-_TEXT = ("csv", "tsv", "jsonl")
+_MOST_SAID = 3
 _RECORDS, _HEADER_ONLY, _EMPTY = "records", "a header but no record", "an empty file"
-
-
-def explain_encoding(stream: IO[bytes]) -> str:
-    """Explains why a text file is not UTF-8 and how to convert it; "" if it looks like UTF-8.
-
-    UTF-16 shows in its byte order mark, or in NUL bytes in the first line.
-    """
-    head = stream.readline(_LONGEST_HEAD)
-    for mark, name in _BYTE_ORDER_MARKS:
-        if head.startswith(mark):
-            return (
-                f"the file is not UTF-8: it begins with the byte order mark {name} of UTF-16. "
-                + _CONVERT.format(encoding="UTF-16")
-            )
-    if b"\0" in head:
-        return (
-            "the file is not UTF-8: its first line holds NUL bytes, as UTF-16 without a byte order "
-            "mark (or a binary file) does. "
-            + _CONVERT.format(encoding="UTF-16BE" if head.startswith(b"\0") else "UTF-16LE")
-        )
-    return ""
-
-
-def explain_header(table: str, header: Sequence[str], file_format: TableFormat) -> str:
-    """Explains why a header may lack columns and what to do; "" if there is no sign of a reason."""
-    if any("\udc80" <= character <= "\udcff" for name in header for character in name):
-        return "The header is not UTF-8. " + _CONVERT.format(encoding="WINDOWS-1252")
-    if len(header) != 1:
-        return ""
-    for separator in _SEPARATORS.get(file_format, ()):
-        if separator in header[0]:
-            actual = _SEPARATOR_NAMES.get(separator, f"`{separator}`")
-            expected = "commas" if file_format == "csv" else "tabs"
-            return (
-                f"The columns seem to be separated by {actual}, not by {expected}: "
-                + _separator_advice(table, separator)
-            )
-    return ""
-
-
-def _separator_advice(table: str, separator: str) -> str:
-    formats = {"\t": "tsv", ",": "csv"}
-    if separator in formats:
-        name = formats[separator]
-        return f"rename the file to .{name}, or set {table}.format: {name} in the feature spec."
-    return (
-        "write the file with commas (and a text that holds one in quotes), or with tabs and the "
-        "name .tsv."
-    )
 
 
 @dataclass(frozen=True)
@@ -85,13 +33,108 @@ class Source:
     files: tuple[str, ...]
     file_format: TableFormat
     columns: tuple[str, ...]
+    ids: tuple[str, ...] = ()
+    """Columns of ids, which are read without blanks around them."""
+    numbers: tuple[str, ...] = ()
+    """Columns of numbers, which may have a decimal comma."""
+    decimal: str | None = None
+    """The decimal sign that the spec declares."""
+    forms: tuple[table_files.FileForm, ...] = field(default=(), repr=False)
+    """How each file is written."""
 
     def describe(self, position: int) -> str:
         """The file and place of a record, in words."""
-        return table_files.describe_position(position, self.files, self.file_format)
+        number = table_files.file_number_of(position)
+        is_array = number < len(self.forms) and self.forms[number].is_array
+        return table_files.describe_position(
+            position, self.files, self.file_format, is_array=is_array
+        )
+
+    def records(self, file_number: int, notes: delimited.FileNotes) -> Iterator[delimited.Record]:
+        """Reads one file; the number in a record is its position.
+
+        Raises:
+            DataError: the rest of the file cannot be read.
+        """
+        path, num_read = self.files[file_number], 0
+        form = self.forms[file_number] if self.forms else None
+        raw = table_files.read_table_file(
+            path, self.file_format, self.columns, form, notes, self.ids
+        )
+        finish = self._finisher(path, form)
+        try:
+            for number, values, reason in raw:
+                num_read += 1
+                position = table_files.position_of(file_number, number)
+                if values is not None:
+                    try:
+                        values = finish(values, position, notes)
+                    except ValueError as cause:
+                        values, reason = None, str(cause)
+                yield position, values, reason
+        except files.UnreadableFile as cause:
+            after = f", after {num_read} records. {cause.remedy}" if cause.remedy else ""
+            raise DataError(f"{self.table}: {cause}{after}") from cause
+
+    def _finisher(self, path: str, form: table_files.FileForm | None) -> Any:
+        places = {column: at for at, column in enumerate(self.columns)}
+        ids = [places[column] for column in self.ids if column in places]
+        in_path = files.partition_values(path)
+        given = [(at, in_path[name]) for name, at in places.items() if in_path.get(name)]
+        found = form.text.decimal if form is not None and form.text is not None else None
+        commas = (self.decimal or found) == ","
+        numbers = [(c, places[c]) for c in self.numbers if c in places] if commas else []
+
+        def finish(
+            values: tuple[Any, ...], position: int, notes: delimited.FileNotes
+        ) -> tuple[Any, ...]:
+            changed: list[Any] | None = None
+            for at in ids:
+                cell = values[at]
+                if isinstance(cell, str) and cell != (bare := cell.strip()):
+                    changed = changed or list(values)
+                    changed[at] = bare
+                    notes.padded_ids += 1
+                    notes.first_padded = notes.first_padded or self.describe(position)
+            if not given and not numbers:
+                return values if changed is None else tuple(changed)
+            changed = changed or list(values)
+            for at, value in given:
+                changed[at] = value if changed[at] is None else changed[at]
+            for column, at in numbers:
+                if isinstance(changed[at], str):
+                    try:
+                        changed[at] = from_decimal_comma(changed[at])
+                    except ValueError as cause:
+                        raise ValueError(f"column '{column}': {cause}") from None
+            return tuple(changed)
+
+        return finish
+
+    def said(self) -> list[str]:
+        """Sentences on how files are written where it is not what their suffix promises."""
+        found: dict[str, str] = {}
+        for path, form in zip(self.files, self.forms, strict=False):
+            options = {} if form.text is None else form.text.options
+            if form.encoding not in ("utf-8", "utf-8-sig"):
+                options = {"encoding": form.encoding}
+            if options:
+                shown = ", ".join(f"{key}: {json.dumps(v)}" for key, v in options.items())
+                found.setdefault(shown, path)
+        return [
+            f"{self.table}: {path}: read with {shown}, which its first lines show; to say so, "
+            f"write it under `{self.table}` in the feature spec"
+            for shown, path in found.items()
+        ]
 
 
-def find_source(table: str, described: Table, columns: Sequence[str], data_root: Path) -> Source:
+def find_source(
+    table: str,
+    described: Table,
+    columns: Sequence[str],
+    data_root: Path,
+    numbers: Iterable[str] = (),
+) -> Source:
     """Finds the files of a table and checks that every file has the columns.
 
     Args:
@@ -99,23 +142,37 @@ def find_source(table: str, described: Table, columns: Sequence[str], data_root:
         described: the spec's description of the table.
         columns: columns that the spec reads; repetitions are dropped.
         data_root: directory where relative paths start.
+        numbers: those of the columns that hold numbers.
 
     Raises:
         DataError: no file matches, all are empty, one cannot be read, or a column is missing.
     """
-    pattern = described.path
-    if "://" not in pattern:
-        pattern = str(data_root / pattern)
-    files = _match(table, pattern)
-    source = Source(table, files, described.file_format, tuple(dict.fromkeys(columns)))
-    contents = [_check_file(source, path) for path in files]
+    file_format, names = described.file_format, tuple(dict.fromkeys(columns))
+    paths = find_files(table, described.path, data_root)
+    checked = [_check_file(table, path, described, names) for path in paths]
+    contents = [content for content, _ in checked]
     if _RECORDS not in contents:
         holds = _HEADER_ONLY if _HEADER_ONLY in contents else _EMPTY
         raise DataError(
-            f"{table}: {_shown(files)}: found {holds}; expected a record for each of the {table}. "
+            f"{table}: {_shown(paths)}: found {holds}; expected a record for each of the {table}. "
             f"Check how the file was written, or {table}.path in the feature spec."
         )
-    return source
+    return Source(
+        table,
+        paths,
+        file_format,
+        names,
+        _ids_of(described),
+        tuple(dict.fromkeys(numbers)),
+        described.decimal,
+        tuple(form for _, form in checked),
+    )
+
+
+def _ids_of(described: Table) -> tuple[str, ...]:
+    if isinstance(described, InteractionTable):
+        return described.query_id, described.candidate_id
+    return (described.id,) if isinstance(described, EntityTable) else ()
 
 
 def content_identity(path: str) -> str:
@@ -126,101 +183,112 @@ def content_identity(path: str) -> str:
     return f"{path} {metadata.size_in_bytes} {metadata.last_updated_in_seconds}"
 
 
-def _match(table: str, pattern: str) -> tuple[str, ...]:
+def find_files(table: str, pattern: str, data_root: Path) -> tuple[str, ...]:
+    """The data files of a path, sorted by name.
+
+    Raises:
+        DataError: there are none, or the place cannot be listed.
+    """
+    if "://" not in pattern:
+        paths = files.find_local_files(data_root, pattern)
+    else:
+        paths = _find_remote(table, pattern)
+    if not paths:
+        shown = pattern if "://" in pattern else user_path(pattern, data_root)
+        raise DataError(
+            f"{table}: no file matches {shown}. Check {table}.path in the feature spec and the "
+            "data root (data_root in the run config, or $TWOTOWER_DATA)."
+        )
+    return paths
+
+
+def _find_remote(table: str, pattern: str) -> tuple[str, ...]:
+    below = f"{pattern.rstrip('/')}/**"
     try:
-        matches = FileSystems.match([pattern])[0].metadata_list
+        named, inside = (result.metadata_list for result in FileSystems.match([pattern, below]))
     except Exception as cause:  # each file system raises its own kind
         raise DataError(
             f"{table}: {pattern}: cannot be listed: {cause}. Check {table}.path in the feature "
             "spec, and that Beam's file system for it is installed (apache-beam[gcp] or [aws])."
         ) from cause
-    files = tuple(sorted(match.path for match in matches))
-    if not files:
-        raise DataError(
-            f"{table}: no file matches {pattern}. Check {table}.path in the feature spec and the "
-            "data root (data_root in the run config, or $TWOTOWER_DATA)."
-        )
-    return files
+    names = [match.path for match in named or inside if not match.path.endswith("/")]
+    return tuple(sorted(files.without_hidden(names, pattern)))
 
 
-def _check_file(source: Source, path: str) -> str:
-    """Checks the columns of one file; returns whether it has records, a header or nothing."""
+def _check_file(
+    table: str, path: str, described: Table, columns: Sequence[str]
+) -> tuple[str, table_files.FileForm]:
+    """Checks one file's columns; returns whether it has records, a header or nothing, its form."""
+    file_format = described.file_format
     try:
-        if source.file_format in _TEXT:
-            with table_files.open_table_file(path) as stream:
-                problem = explain_encoding(stream)
-            if problem:
-                raise DataError(f"{source.table}: {path}: {problem}")
-        names, has_records, complete = _read_columns(path, source.file_format)
-    except (OSError, EOFError, ValueError, pa.ArrowException, table_files.UnreadableFile) as cause:
+        form = table_files.find_file_form(path, file_format, described.declared)
+        names, has_records, complete = _read_columns(path, file_format, form)
+    except files.UnreadableFile as cause:
+        raise DataError(f"{table}: {cause}. {cause.remedy}".removesuffix(". ")) from cause
+    except (*files.DAMAGE, pa.ArrowException) as cause:
         raise DataError(
-            f"{source.table}: {path}: cannot be read as {source.file_format}: {cause}. Check the "
-            f"file, or set {source.table}.format in the feature spec."
+            f"{table}: {path}: cannot be read as {file_format}: {cause}. Check the file, or set "
+            f"{table}.format in the feature spec."
         ) from cause
     if not names:
-        return _EMPTY
-    missing = [column for column in source.columns if column not in names]
+        return _EMPTY, form
+    in_path = files.partition_values(path)
+    missing = [column for column in columns if column not in names and column not in in_path]
     if missing:
-        columns = ", ".join(f"'{column}'{did_you_mean(column, names)}" for column in missing)
+        shown = ", ".join(f"'{column}'{did_you_mean(column, names)}" for column in missing)
         where = "" if complete else f" in its first {_CHECKED_RECORDS} records"
-        advice = explain_header(source.table, names, source.file_format)
-        shown = ", ".join(_printable(name) for name in sorted(names))
         raise DataError(
-            f"{source.table}: {path}: missing column {columns}; found{where}: {shown}. "
-            + (advice or "Correct the column in the feature spec, or add it to the file.")
+            f"{table}: {path}: missing column {shown}; found{where}: {', '.join(sorted(names))}. "
+            + _advice(form, names)
         )
-    return _RECORDS if has_records else _HEADER_ONLY
+    return _RECORDS if has_records else _HEADER_ONLY, form
 
 
-def _read_columns(path: str, file_format: TableFormat) -> tuple[list[str], bool, bool]:
+def _advice(form: table_files.FileForm, names: Sequence[str]) -> str:
+    if form.text is not None and form.text.invented:
+        return (
+            "The first line looks like a record: if the file has no header, name its columns with "
+            "`columns: [...]` in the feature spec, in their order."
+        )
+    if form.text is not None and len(names) == 1:
+        return (
+            f"The whole first line is one column where '{form.text.delimiter}' separates them: "
+            "set `delimiter` in the feature spec, or correct the file."
+        )
+    return "Correct the column in the feature spec, or add it to the file."
+
+
+def _read_columns(
+    path: str, file_format: TableFormat, form: table_files.FileForm
+) -> tuple[list[str], bool, bool]:
     """The columns of a file, whether it has a record, and whether these are surely all columns."""
-    with table_files.open_table_file(path) as stream:
+    open_file = table_files.opener_of(path)
+    if form.text is not None:
+        rows = table_files.read_table_file(path, file_format, (), form)
+        return list(form.text.columns), next(rows, None) is not None, True
+    names: dict[str, None] = {}
+    has_records = False
+    if file_format == "jsonl":
+        objects = json_records.read_json_objects(
+            path, open_file, form.encoding, array=form.is_array
+        )
+        for _, record, _ in itertools.islice(objects, _CHECKED_RECORDS):
+            has_records = True
+            names.update(dict.fromkeys(record or ()))
+        if has_records and not names:
+            raise ValueError(f"no JSON object in its first {_CHECKED_RECORDS} records")
+        return list(names), has_records, False
+    with open_file() as stream:
         if file_format == "parquet":
             table = pq.ParquetFile(stream)
-            return list(table.schema_arrow.names), table.metadata.num_rows > 0, True
-        if file_format in ("csv", "tsv"):
-            quoted = file_format == "csv"
-            header = table_files.read_header(
-                stream,
-                "," if quoted else "\t",
-                csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
-            )
-            return header, bool(header) and _has_more_lines(path), True
-        if file_format == "jsonl":
-            return _read_json_columns(stream)
-        names: dict[str, None] = {}
-        has_records = False
+            columns = list(table.schema_arrow.names)
+            with files.malformed_in(path):
+                text_forms.check_names(columns)
+            return columns, table.metadata.num_rows > 0, True
         for payload in itertools.islice(sharded_output.read_frames(stream), _CHECKED_RECORDS):
             has_records = True
             names.update(dict.fromkeys(table_files.example_values(payload or b"")))
         return list(names), has_records, False
-
-
-def _read_json_columns(stream: IO[bytes]) -> tuple[list[str], bool, bool]:
-    names: dict[str, None] = {}
-    has_records = False
-    for line in itertools.islice(stream, _CHECKED_RECORDS):
-        if not line.strip():
-            continue
-        has_records = True
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue  # quarantined when the table is read
-        if isinstance(record, dict):
-            names.update(dict.fromkeys(record))
-    if has_records and not names:
-        raise ValueError(f"no JSON object in its first {_CHECKED_RECORDS} lines")
-    return list(names), has_records, False
-
-
-def _has_more_lines(path: str) -> bool:
-    with table_files.open_table_file(path) as stream:
-        return sum(1 for line in itertools.islice(stream, 2) if line.strip()) == 2
-
-
-def _printable(name: str) -> str:
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _shown(paths: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from pipelines.transforms.records import Trained
 from tfrs_twotower import specs
-from tfrs_twotower.features.wordpiece_list import basic_tokenizer
+from tfrs_twotower.features.wordpiece_list import Letters, count_words
 
 _TEXTS_AT_ONCE = 512
 _MAX_WORDS_HELD = 100_000
@@ -71,9 +71,9 @@ class CountWords(beam.PTransform):
     def __init__(self, features: Sequence[specs.Feature]) -> None:
         super().__init__()
         self._texts = [
-            (place, feature.vocabulary_name, feature.lower_case)
+            (place, feature.vocabulary_name, Letters.of(feature))
             for place, feature in enumerate(features)
-            if isinstance(feature, specs.TextFeature) and feature.vocabulary_file is None
+            if isinstance(feature, specs.TextFeature) and feature.given_vocabulary is None
         ]
 
     def expand(self, trained: beam.PCollection) -> beam.PCollection:
@@ -82,43 +82,35 @@ class CountWords(beam.PTransform):
 
 
 class _CountBatches(beam.DoFn):
-    def __init__(self, texts: Sequence[tuple[int, str, bool]]) -> None:
+    def __init__(self, texts: Sequence[tuple[int, str, Letters]]) -> None:
         self._texts = texts
 
-    def setup(self) -> None:
-        self._tokenizers = {
-            lower_case: basic_tokenizer(lower_case) for _, _, lower_case in self._texts
-        }
-
     def start_bundle(self) -> None:
-        self._waiting: dict[tuple[str, bool], list[str]] = {}
+        self._waiting: dict[tuple[str, Letters], list[str]] = {}
         self._counts: Counter[tuple[str, str]] = Counter()
 
     def process(self, trained: Trained) -> Iterator[Counted]:
-        for place, vocabulary, lower_case in self._texts:
-            waiting = self._waiting.setdefault((vocabulary, lower_case), [])
+        for place, vocabulary, letters in self._texts:
+            waiting = self._waiting.setdefault((vocabulary, letters), [])
             waiting.append(str(trained[1][place]))
             if len(waiting) >= _TEXTS_AT_ONCE:
-                self._count(vocabulary, lower_case)
+                self._count(vocabulary, letters)
         if len(self._counts) >= _MAX_WORDS_HELD:
             yield from self._counts.items()
             self._counts = Counter()
 
     def finish_bundle(self) -> Iterable[Any]:
-        for vocabulary, lower_case in self._waiting:
-            self._count(vocabulary, lower_case)
+        for vocabulary, letters in self._waiting:
+            self._count(vocabulary, letters)
         window = GlobalWindow()
         for item in self._counts.items():
             yield WindowedValue(item, window.max_timestamp(), [window])
 
-    def _count(self, vocabulary: str, lower_case: bool) -> None:
-        waiting = self._waiting[vocabulary, lower_case]
+    def _count(self, vocabulary: str, letters: Letters) -> None:
+        waiting = self._waiting[vocabulary, letters]
         if waiting:
-            words = self._tokenizers[lower_case].tokenize(waiting).flat_values.numpy()
-            counted = Counter(words.tolist())
-            self._counts.update(
-                {(vocabulary, word.decode("utf-8")): n for word, n in counted.items()}
-            )
+            counted = count_words(waiting, letters)
+            self._counts.update({(vocabulary, word): n for word, n in counted.items()})
         waiting.clear()
 
 

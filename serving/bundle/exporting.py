@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike
 
 from serving.bundle import loading, parity, publishing, tower_checks, writing
 from serving.bundle.gate import MEASURES
-from serving.bundle.measures import measure_model, measure_retrieval
+from serving.bundle.history import MadeBy
+from serving.bundle.measures import WORST_DECILE, measure_model, measure_retrieval
 from serving.graph import signatures as names
 from serving.graph.release import Release, ReleaseSettings
 from tfrs_twotower.artifacts import Lineage, fingerprint
@@ -107,7 +108,10 @@ def export_bundle(
 
 
 def publish_release(
-    directory: Path, release: Release, judged: QuerySet | None = None
+    directory: Path,
+    release: Release,
+    judged: QuerySet | None = None,
+    command: str = "export_bundle",
 ) -> publishing.WrittenBundle:
     """Publishes a release of towers or vectors made elsewhere, after checking its answers.
 
@@ -115,6 +119,7 @@ def publish_release(
         directory: directory of all bundles.
         release: what the version is made from.
         judged: queries that the version is measured on.
+        command: that makes the version, for the record of it.
 
     Raises:
         BundleError: see `export_bundle`.
@@ -122,11 +127,14 @@ def publish_release(
 
     def check(model: loading.LoadedModel) -> Mapping[str, Any]:
         parity.check_lists(model, _compared_queries(model, release, judged), release)
-        measures = measure_model(model, judged, release.corpus)
-        return {MEASURES: measures or measure_retrieval(release)}
+        measures = measure_retrieval(release) | measure_model(model, judged, release.corpus)
+        return {MEASURES: measures.values, WORST_DECILE: measures.worst_decile}
 
     try:
-        return writing.write_bundle(directory / release.settings.name, release, check)
+        made_by = MadeBy(command=command)
+        return writing.write_bundle(
+            directory / release.settings.name, release, check, made_by=made_by
+        )
     except AssertionError as cause:
         if "untracked" not in str(cause):
             raise

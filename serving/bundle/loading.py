@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 import tensorflow as tf
 
-from serving.bundle import server_files, server_ops, versions
+from serving.bundle import server_ops, versions, warm_up
 from serving.graph.signatures import LISTS, MODEL_VERSION, QUERY_EMBEDDING
 from tfrs_twotower.artifacts import Manifest, read_manifest, verify_files
 from tfrs_twotower.errors import BundleError, UnsupportedEnvironment
@@ -64,10 +64,8 @@ class LoadedModel:
         return {name: value.numpy() for name, value in outputs.items()}
 
     def blank(self, signature: str) -> dict[str, npt.NDArray[Any]]:
-        """Inputs of one query or candidate without any values; see `server_files.blank`."""
-        return {
-            name: server_files.blank(name, spec, 1) for name, spec in self.inputs(signature).items()
-        }
+        """Inputs of one query or candidate without any values; see `warm_up.blank`."""
+        return {name: warm_up.blank(name, spec, 1) for name, spec in self.inputs(signature).items()}
 
     def ask(self, signature: str, inputs: Mapping[str, Any]) -> dict[str, npt.NDArray[Any]]:
         """Does the same as `call`, with empty exclusions and restricts where none are given."""

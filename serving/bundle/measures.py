@@ -1,6 +1,7 @@
 """Measures a version: the quality of its answers, called as a client calls it, and its memory."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,20 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from serving.bundle import loading, versions
+from serving.bundle.shards_together import ShardModels, ShardReleases
 from serving.graph import signatures as names
 from serving.graph.release import Release
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.data.query_set import QuerySet
-from tfrs_twotower.ranking import MISSING_ROW, RowArray, exact_top_k, mean_overlap
+from tfrs_twotower.ranking import (
+    LOWEST_SCORE,
+    MISSING_ROW,
+    ExactLists,
+    FloatArray,
+    Overlap,
+    RowArray,
+    overlaps,
+)
 
 _QUERIES_AT_ONCE = 64
 _LOADED_DIRECTORIES = ("variables", "assets")
@@ -21,15 +31,45 @@ _LOADED_DIRECTORIES = ("variables", "assets")
 _MEMORY_PER_FILE_BYTE = 1.2
 
 
+WORST_DECILE = "worst_decile"
+"""Key of a manifest's details for the overlap of the worst tenth of the queries, by measure."""
+MEASURED_ON = "measured_on"
+"""Key for what the measures were taken on, in words, by measure (without its length)."""
+
+
+@dataclass(frozen=True)
+class Measures:
+    """The measures of one version."""
+
+    values: dict[str, float]
+    """What the release gate compares: `{"overlap@100": 0.99, ...}`."""
+    worst_decile: dict[str, float] = field(default_factory=dict)
+    """Mean overlap of the tenth of the queries that have the least, by measure; printed only."""
+
+    def __or__(self, other: "Measures") -> "Measures":
+        return Measures(self.values | other.values, self.worst_decile | other.worst_decile)
+
+    @classmethod
+    def of_overlap(cls, name: str, shares: npt.NDArray[np.float64]) -> "Measures":
+        """The overlap of some queries."""
+        overlap = Overlap.of(shares)
+        return cls({name: overlap.mean}, {name: overlap.worst_decile})
+
+
 def measure_model(
-    model: loading.LoadedModel, queries: QuerySet | None, corpus: Corpus
-) -> dict[str, float]:
-    """Recall and coverage of the cascade, and overlap of candidate generation with exact search.
+    model: loading.LoadedModel | ShardModels,
+    queries: QuerySet | None,
+    corpus: Corpus,
+    *,
+    judge: bool = True,
+) -> Measures:
+    """Asks a model some queries as a client does.
 
     Args:
-        model: the saved model.
+        model: the saved model, or those of all shards.
         queries: queries of the same corpus; None or an empty set gives no measures.
-        corpus: the corpus of the model, which may be a shard, with vectors.
+        corpus: the corpus of the model, or of all shards, with vectors.
+        judge: whether to measure recall; not on queries whose answers the model has learned.
 
     Returns:
         `recall@k`: the mean share of a query's relevant candidates in its answer; `overlap@k`: the
@@ -38,11 +78,11 @@ def measure_model(
         exclusions. k is the length of the answers.
     """
     if not queries:
-        return {}
+        return Measures({})
     recalls: list[float] = []
     answered: list[RowArray] = []
     nearest: list[RowArray] = []
-    exact: list[RowArray] = []
+    shares: list[npt.NDArray[np.float64]] = []
     for start in range(0, len(queries), _QUERIES_AT_ONCE):
         part = slice(start, start + _QUERIES_AT_ONCE)
         raw = {name: values[part] for name, values in queries.inputs.items()}
@@ -56,33 +96,60 @@ def measure_model(
         answered.append(lists)
         nearest.append(_rows(model.ask(names.CANDIDATE_GENERATION, raw), corpus))
         embeddings = model.call(names.QUERY_EMBEDDING, raw)[names.EMBEDDING]
-        exact.append(exact_top_k(embeddings, corpus.vectors, lists.shape[1])[1])
+        exact = ExactLists.of(embeddings, corpus.vectors, lists.shape[1])
+        shares.append(exact.overlaps(nearest[-1]))
     k = answered[0].shape[1]
-    return {
-        f"recall@{k}": _rounded(np.mean(recalls)),
-        f"overlap@{k}": _rounded(mean_overlap(np.concatenate(nearest), np.concatenate(exact))),
+    recall = {f"recall@{k}": _rounded(np.mean(recalls))} if judge else {}
+    overlap = Measures.of_overlap(f"overlap@{k}", np.concatenate(shares))
+    covered = {
         f"coverage@{k}": _coverage(answered, corpus),
         f"retrieval_coverage@{k}": _coverage(nearest, corpus),
     }
+    return Measures(recall) | overlap | Measures(covered)
 
 
-def measure_retrieval(release: Release) -> dict[str, float]:
-    """Measures `overlap@k` and `retrieval_coverage@k`, which need no raw queries.
+def measure_retrieval(release: Release | ShardReleases) -> Measures:
+    """Measures what needs no raw queries, on the embeddings that the index was measured on.
 
-    They are defined as in `measure_model`, on the embeddings that the index was measured on.
+    Returns:
+        `overlap@k` and `retrieval_coverage@k`, defined as in `measure_model`, and
+        `perturbed_overlap@k`, the overlap on perturbed queries.
     """
-    if not len(release.queries):
-        return {}
-    k, search = release.k, release.search()
+    queries = release.measured_on.real
+    if not len(queries):
+        return Measures({})
+    lists = _search(release, queries)
+    shares = ExactLists.of(queries, release.corpus.vectors, release.k).overlaps(lists)
+    return (
+        Measures.of_overlap(f"overlap@{release.k}", shares)
+        | measure_perturbed(release)
+        | Measures({f"retrieval_coverage@{release.k}": _coverage([lists], release.corpus)})
+    )
+
+
+def measure_perturbed(release: Release | ShardReleases) -> Measures:
+    """Measures `perturbed_overlap@k`; empty without queries."""
+    perturbed = release.measured_on.perturbed
+    if not len(perturbed):
+        return Measures({})
+    exact = ExactLists.of(perturbed, release.corpus.vectors, release.k)
+    shares = exact.overlaps(_search(release, perturbed))
+    return Measures.of_overlap(f"perturbed_overlap@{release.k}", shares)
+
+
+def _search(release: Release | ShardReleases, queries: FloatArray) -> RowArray:
+    """Rows `[num_queries, k]` that the release's search returns."""
+    search = release.search()
+    ask = tf.function(
+        lambda embeddings: search.search(embeddings, release.k)[1],
+        input_signature=[tf.TensorSpec([None, queries.shape[1]], tf.float32)],
+        autograph=False,
+    )
     parts = [
-        search.search(tf.constant(release.queries[start : start + _QUERIES_AT_ONCE]), k)[1].numpy()
-        for start in range(0, len(release.queries), _QUERIES_AT_ONCE)
+        ask(tf.constant(queries[start : start + _QUERIES_AT_ONCE])).numpy()
+        for start in range(0, len(queries), _QUERIES_AT_ONCE)
     ]
-    exact = exact_top_k(release.queries, release.corpus.vectors, k)[1]
-    return {
-        f"overlap@{k}": _rounded(mean_overlap(np.concatenate(parts), exact)),
-        f"retrieval_coverage@{k}": _coverage(parts, release.corpus),
-    }
+    return np.concatenate(parts).astype(np.int64)
 
 
 def _rows(answer: Mapping[str, npt.NDArray[Any]], corpus: Corpus) -> RowArray:
@@ -114,28 +181,32 @@ def bundle_agreement(
 ) -> float:
     """Overlap@k of two bundles: the mean share of the reference's candidates that both return.
 
+    A candidate that ties with the reference's last one counts too; see `ranking.overlaps`.
+
     Args:
         bundle: directory of a bundle, or of one version.
         reference: the bundle to agree with.
         queries: raw query features, `[num_queries]` or `[num_queries, width]`, at least one.
     """
-    ours, theirs = (_candidate_ids(path, queries) for path in (bundle, reference))
-    shares = []
-    for own, other in zip(ours, theirs, strict=True):
-        expected = set(other.tolist()) - {b""}
-        if expected:
-            shares.append(len(expected.intersection(own.tolist())) / len(expected))
-    return float(np.mean(shares)) if shares else 1.0
+    ours, theirs = (_answers(path, queries) for path in (bundle, reference))
+    return float(overlaps(*ours, *theirs).mean())
 
 
-def _candidate_ids(path: Path, queries: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.object_]:
+def _answers(
+    path: Path, queries: Mapping[str, npt.NDArray[Any]]
+) -> tuple[npt.NDArray[np.object_], npt.NDArray[np.float32]]:
+    """Ids and scores `[num_queries, k]`; the lowest float32 where there is no candidate."""
     bundle = loading.load_bundle(path)
     count = len(next(iter(queries.values())))
     parts = []
     for start in range(0, count, _QUERIES_AT_ONCE):
         batch = {name: values[start : start + _QUERIES_AT_ONCE] for name, values in queries.items()}
-        parts.append(bundle.ask(names.SERVING_DEFAULT, batch)[names.CANDIDATE_IDS])
-    return np.concatenate(parts)
+        parts.append(bundle.ask(names.SERVING_DEFAULT, batch))
+    ids, scores = (
+        np.concatenate([part[name] for part in parts])
+        for name in (names.CANDIDATE_IDS, names.SCORES)
+    )
+    return ids, np.where(ids == b"", np.float32(LOWEST_SCORE), scores)
 
 
 def model_bytes(version_dir: Path) -> int:

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from serving.bundle import loading, parts, server_files, versions
+from serving.bundle import history, loading, parts, server_files, versions
 from tfrs_twotower.artifacts import Manifest, read_manifest, replace_file, verify_files
 from tfrs_twotower.errors import BundleError
 
@@ -51,6 +51,8 @@ class WrittenBundle:
 def stage_version(bundle: Path, version: int | None = None) -> Iterator[StagedVersion]:
     """Creates a directory for the next version, and removes it at the end unless it was published.
 
+    A new bundle whose first version is not published leaves no directory either.
+
     Args:
         bundle: the bundle's directory, `bundle/<name>`; created if it does not exist.
         version: its number, larger than every earlier one; by default the next.
@@ -58,6 +60,7 @@ def stage_version(bundle: Path, version: int | None = None) -> Iterator[StagedVe
     Raises:
         BundleError: another process is writing a version of this bundle, or the number was used.
     """
+    is_new = not bundle.exists()
     bundle.mkdir(parents=True, exist_ok=True)
     with only_publisher_of(bundle):
         number = versions.next_version(bundle) if version is None else version
@@ -71,14 +74,17 @@ def stage_version(bundle: Path, version: int | None = None) -> Iterator[StagedVe
         finally:
             if staging.exists():
                 shutil.rmtree(staging)
+            if is_new and not any(bundle.iterdir()):
+                bundle.rmdir()
 
 
 def publish(finished: Sequence[FinishedVersion]) -> list[WrittenBundle]:
     """Publishes sealed versions, and makes the newest version of each bundle the served one.
 
     All versions are checked before the first one appears. Versions beyond the newest
-    `keep_versions` are removed, except the one that `models.config` served until now: it stays
-    until the next publication, because servers notice a change of that file late.
+    `keep_versions` are removed, except two: the one that `models.config` served until now stays
+    until the next publication, because servers notice a change of that file late; the export that
+    the new version was refreshed from stays until another export replaces it.
 
     Raises:
         ArtifactError: there is no manifest, or a file does not match it.
@@ -111,7 +117,8 @@ def _make_visible(
     staged.directory.rename(destination)
     server_files.write_models_config(bundle)
     replace_file(bundle / server_files.MONITORING_NAME, server_files.monitoring_config())
-    removed = versions.remove_old_versions(bundle, finished.keep_versions, also_keep=pinned)
+    kept = {history.original_of(bundle, version), version if pinned is None else pinned}
+    removed = versions.remove_old_versions(bundle, finished.keep_versions, kept)
     return WrittenBundle(destination, version, manifest, removed)
 
 
@@ -164,9 +171,9 @@ def roll_back(bundle: Path, version: int | None = None) -> int:
     shards = versions.find_shards(bundle)
     with ExitStack() as stack:
         for shard in shards:
-            _versions_of(shard)  # a bundle that does not exist has no directory to lock
+            versions.existing_versions(shard)  # without a bundle there is no directory to lock
             stack.enter_context(only_publisher_of(shard))
-            numbers = _versions_of(shard)
+            numbers = versions.existing_versions(shard)
             version = _version_before(shard, numbers) if version is None else version
             if version not in numbers:
                 raise BundleError(
@@ -185,24 +192,26 @@ def undo_rollback(bundle: Path) -> int:
     """Serves the newest version of a bundle, or of all its shards, again, and returns its number.
 
     Raises:
-        BundleError: the bundle has no version.
+        BundleError: the bundle has no version, or its shards have different newest ones.
     """
-    newest = 0
-    for shard in versions.find_shards(bundle):
-        newest = _versions_of(shard)[-1]
-        with only_publisher_of(shard):
+    shards = versions.find_shards(bundle)
+    with ExitStack() as stack:
+        newest = {}
+        for shard in shards:
+            versions.existing_versions(shard)
+            stack.enter_context(only_publisher_of(shard))
+            newest[shard.name] = versions.existing_versions(shard)[-1]
+        numbers = set(newest.values())
+        if len(numbers) > 1:
+            found = ", ".join(f"{name} {number}" for name, number in newest.items())
+            raise BundleError(
+                f"{bundle}: the newest versions of its shards differ: {found}. A publication was "
+                "interrupted, and answers of different versions are not merged. Leave the rollback "
+                "as it is; the next refresh or export publishes one version of all shards."
+            )
+        for shard in shards:
             server_files.write_models_config(shard)
-    return newest
-
-
-def _versions_of(bundle: Path) -> list[int]:
-    numbers = versions.list_versions(bundle)
-    if not numbers:
-        raise BundleError(
-            f"{bundle}: there is no bundle. Expected a directory with integer versions, such as "
-            "WORKDIR/bundle/NAME."
-        )
-    return numbers
+    return numbers.pop()
 
 
 def _version_before(bundle: Path, numbers: list[int]) -> int:

@@ -10,6 +10,7 @@ import tensorflow as tf
 from serving.bundle.loading import LoadedBundle, as_text
 from serving.graph import signatures as names
 from tfrs_twotower.errors import BundleError, did_you_mean
+from tfrs_twotower.specs import MISSING_TIME
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def _values(name: str, spec: tf.TensorSpec, text: str | None) -> list[Any]:
         separator = "|" if "|" in (text or "") else ","
         words = [value.strip() for value in (text or "").split(separator) if value.strip()]
         return [(words + [""] * width)[:width]]
-    kind, missing = (int, -1) if spec.dtype.is_integer else (float, float("nan"))
+    kind, missing = (int, MISSING_TIME) if spec.dtype.is_integer else (float, float("nan"))
     if text is None or not text.strip():
         return [missing] if width is None else [[missing] * width]
     try:

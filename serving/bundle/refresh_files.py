@@ -6,7 +6,11 @@ refresh/
     vectors.npy       [num_candidates, embedding_dim] float32, in row order
     attributes.npz    raw values of the features that requests may restrict by, if there are any
     queries.npy       [n, embedding_dim] float32: embeddings of some queries, without ids or labels
+    perturbed.npy     [n, embedding_dim] float32: embeddings of perturbed queries
     probe.npz         raw features of some candidates, which the version's towers are checked with
+    since_export.parquet  ids that refreshes added, changed or withdrew since the export, and what
+                      the export had; only if there are any, as is the next file
+    refreshed.parquet  the added and changed ones with title and features
     towers/           as in the `model` artifact
     pre_ranker/       as the `pre_ranker` artifact, if there is one
 
@@ -34,6 +38,7 @@ from serving.graph.release import (
     Release,
     ReleaseSettings,
 )
+from serving.graph.since_export import SinceExport
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.errors import ArtifactError, BundleError, CorruptArtifact
 from tfrs_twotower.index.restricts import CandidateAttributes
@@ -44,6 +49,8 @@ from tfrs_twotower.towers.storage import copy_towers
 REFRESH = "refresh"
 _SETTINGS, _CANDIDATES, _VECTORS = "settings.json", "candidates.parquet", "vectors.npy"
 _ATTRIBUTES, _QUERIES, _PROBE = "attributes.npz", "queries.npy", "probe.npz"
+_SINCE_EXPORT, _REFRESHED = "since_export.parquet", "refreshed.parquet"
+_PERTURBED = "perturbed.npy"
 _FEATURE = "feature:"
 
 
@@ -97,7 +104,7 @@ class RefreshFiles:
 
     def corpus(self) -> Corpus:
         """The candidates with their vectors."""
-        ids = self._column("candidate_id")
+        ids = self._column(_CANDIDATES, "candidate_id")
         try:
             titles = read_titles(self.version_dir)
         except (OSError, KeyError, pa.ArrowException) as cause:
@@ -111,7 +118,7 @@ class RefreshFiles:
 
     def hashes(self) -> HashArray:
         """`[num_candidates, 16]` hashes of the candidates' features, in row order."""
-        packed = self._column("hash").astype(f"S{HASH_BYTES}")
+        packed = self._column(_CANDIDATES, "hash").astype(f"S{HASH_BYTES}")
         return packed.view(np.uint8).reshape(-1, HASH_BYTES)
 
     def vectors(self) -> FloatArray:
@@ -119,13 +126,31 @@ class RefreshFiles:
         return _load_array(self.directory / _VECTORS)
 
     def queries(self) -> FloatArray:
-        """`[n, embedding_dim]` query embeddings."""
+        """`[n, embedding_dim]` embeddings of real queries."""
         return _load_array(self.directory / _QUERIES)
+
+    def perturbed(self) -> FloatArray | None:
+        """`[n, embedding_dim]` embeddings of perturbed queries; None in an older version."""
+        path = self.directory / _PERTURBED
+        return _load_array(path) if path.exists() else None
 
     def attributes(self) -> CandidateAttributes | None:
         """What requests may restrict their answers by; None without restricts."""
         path = self.directory / _ATTRIBUTES
         return CandidateAttributes(_features_of(_load_arrays(path))) if path.exists() else None
+
+    def since_export(self) -> SinceExport:
+        """What refreshes changed since the export."""
+        if not (self.directory / _SINCE_EXPORT).exists():
+            return SinceExport()
+        ids, states = (self._column(_SINCE_EXPORT, name) for name in ("candidate_id", "exported"))
+        try:
+            names = pq.read_schema(self.directory / _REFRESHED).names
+        except (OSError, pa.ArrowException) as cause:
+            raise _unreadable(self.directory / _REFRESHED, cause) from cause
+        columns = {name: self._column(_REFRESHED, name) for name in names}
+        corpus = Corpus(columns["candidate_id"], columns["title"], _features_of(columns))
+        return SinceExport(dict(zip(ids.tolist(), states.tolist(), strict=True)), corpus)
 
     def probe(self) -> Probe:
         """The candidates that the towers are checked with."""
@@ -154,21 +179,51 @@ class RefreshFiles:
         if release.attributes is not None:
             _save_features(self.directory / _ATTRIBUTES, release.attributes.values)
         # Sorted by value, so that their order does not tell whose queries they are.
-        queries = release.queries[np.lexsort(release.queries.T[::-1])]
-        np.save(self.directory / _QUERIES, queries, allow_pickle=False)
+        for name, queries in zip((_QUERIES, _PERTURBED), release.measured_on, strict=True):
+            in_order = queries[np.lexsort(queries.T[::-1])]
+            np.save(self.directory / name, in_order, allow_pickle=False)
+        self._write_since_export(parts.since_export)
         rows, raw = parts.probe
         _save_features(self.directory / _PROBE, raw, rows=rows, blank_query=blank_query)
         copy_towers(parts.towers_dir, self.towers_dir)
         if release.pre_ranker is not None:
             save_pre_ranker(release.pre_ranker, parts.pre_ranker_dir, self.pre_ranker_dir)
 
-    def _column(self, name: str) -> npt.NDArray[Any]:
-        path = self.directory / _CANDIDATES
+    def _write_since_export(self, since_export: SinceExport) -> None:
+        if not len(since_export):
+            return
+        states = pa.array(since_export.exported.values(), pa.binary())
+        ids = pa.array(since_export.exported, pa.string())
+        pq.write_table(
+            pa.table({"candidate_id": ids, "exported": states}), self.directory / _SINCE_EXPORT
+        )
+        given = since_export.given
+        columns = {f"{_FEATURE}{name}": _as_column(values) for name, values in given.raw.items()}
+        columns["candidate_id"] = pa.array(given.ids, pa.string())
+        columns["title"] = pa.array(given.titles, pa.string())
+        pq.write_table(pa.table(columns), self.directory / _REFRESHED)
+
+    def _column(self, table: str, name: str) -> npt.NDArray[Any]:
+        path = self.directory / table
         try:
-            column: npt.NDArray[Any] = pq.read_table(path, columns=[name])[name].to_numpy()
+            column = pq.read_table(path, columns=[name])[name].combine_chunks()
         except (OSError, KeyError, pa.ArrowException) as cause:
             raise _unreadable(path, cause) from cause
-        return column
+        shape: tuple[int, ...] = (len(column),)
+        if pa.types.is_fixed_size_list(column.type):
+            shape = (len(column), column.type.list_size)
+            column = column.flatten()
+        values: npt.NDArray[Any] = column.to_numpy(zero_copy_only=False).reshape(shape)
+        return values
+
+
+def _as_column(values: npt.NDArray[Any]) -> pa.Array:
+    """A raw feature, `[n]` or `[n, width]`, as a column that gives back the same bytes."""
+    column_type = pa.binary() if values.dtype == object else None
+    flat = pa.array(values.ravel(), column_type)
+    if values.ndim == 1:
+        return flat
+    return pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
 
 
 def _save_features(

@@ -1,18 +1,17 @@
-"""The files that a model server reads beside the graph: warm-up, batching, models, monitoring."""
+"""The texts that a model server reads beside the graph: batching, models, monitoring.
 
-from collections.abc import Mapping, Sequence
+Nothing here loads TensorFlow, so that a bundle's versions can be listed quickly.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import tensorflow as tf
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 from google.protobuf.wrappers_pb2 import DESCRIPTOR as WRAPPERS
-from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
-from serving.graph.signatures import EXAMPLES
 from tfrs_twotower.artifacts import replace_file
 from tfrs_twotower.errors import BundleError
 
@@ -57,7 +56,7 @@ def batching_parameters(allowed_batch_sizes: Sequence[int]) -> str:
             f"max_enqueued_batches {{ value: {_MAX_ENQUEUED_BATCHES} }}\n",
             *(f"allowed_batch_sizes: {size}\n" for size in sizes),
             "# Widths of exclude_ids may differ. A request is padded with its own first element,\n",
-            '# which is why column 0 of exclude_ids is always "".\n',
+            '# which is why clients send "" in column 0 of exclude_ids, allow and deny.\n',
             "pad_variable_length_inputs: true\n",
         ]
     )
@@ -206,60 +205,6 @@ prometheus_config {
   path: "/monitoring/prometheus/metrics"
 }
 """
-
-
-def write_warmup_requests(
-    directory: Path,
-    model_name: str,
-    signatures: Mapping[str, Mapping[str, tf.TensorSpec]],
-    batch_sizes: Sequence[int],
-) -> int:
-    """Writes a TFRecord of `PredictionLog`s into a version's `assets.extra`.
-
-    Args:
-        directory: the version's directory.
-        model_name: the model's name at the server.
-        signatures: inputs of each signature.
-        batch_sizes: the server's allowed batch sizes.
-
-    Returns:
-        The number of requests.
-    """
-    path = directory / WARMUP_PATH
-    path.parent.mkdir(exist_ok=True)
-    written = 0
-    with tf.io.TFRecordWriter(str(path)) as writer:
-        for signature, inputs in signatures.items():
-            for batch_size in sorted(set(batch_sizes)):
-                request = _request(model_name, signature, inputs, batch_size)
-                log = prediction_log_pb2.PredictLog(request=request)
-                writer.write(
-                    prediction_log_pb2.PredictionLog(predict_log=log).SerializeToString(
-                        deterministic=True
-                    )
-                )
-                written += 1
-    return written
-
-
-def _request(
-    model_name: str, signature: str, inputs: Mapping[str, tf.TensorSpec], batch_size: int
-) -> Any:
-    request = predict_pb2.PredictRequest()
-    request.model_spec.name = model_name
-    request.model_spec.signature_name = signature
-    for name, spec in inputs.items():
-        request.inputs[name].CopyFrom(tf.make_tensor_proto(blank(name, spec, batch_size)))
-    return request
-
-
-def blank(name: str, spec: tf.TensorSpec, batch_size: int) -> np.ndarray[Any, Any]:
-    """A tensor without values: "", 0, or an empty serialized Example; free widths are 1."""
-    shape = [batch_size, *(size or 1 for size in spec.shape[1:])]
-    if spec.dtype != tf.string:
-        return np.zeros(shape, spec.dtype.as_numpy_dtype)
-    value = tf.train.Example().SerializeToString() if name == EXAMPLES else b""
-    return np.full(shape, value, object)
 
 
 def _value(message: Any, name: str, default: int) -> int:

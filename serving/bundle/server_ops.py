@@ -11,7 +11,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from serving.bundle.versions import SAVED_MODEL_NAME, resolve_version
 from tfrs_twotower.errors import BundleError
 
-SERVERS = ("stock", "scann")
+SERVERS = ("stock", "scann", "tensorflow")
 SCANN_NAMESPACE = "Scann>"
 
 PYTHON_OPS = frozenset({"EagerPyFunc", "PyFunc", "PyFuncStateless"})
@@ -78,7 +78,7 @@ def check_bundle(bundle: Path, server: str = "stock") -> tuple[str, ...]:
     Args:
         bundle: a bundle directory, whose served version is checked, or one version of it.
         server: `stock` for TensorFlow Serving as released, `scann` for one built with ScaNN's
-            operations.
+            operations, `tensorflow` for a process that has only TensorFlow.
 
     Returns:
         Names of the missing operations, sorted; empty if the server can load the bundle.
@@ -92,14 +92,40 @@ def check_bundle(bundle: Path, server: str = "stock") -> tuple[str, ...]:
     # later do not extend it. TensorFlow is never newer than 2.20 (pyproject.toml), and operations
     # of a stable release stay in later ones, so a 2.20 server has all of them except those that
     # need Python.
-    known = (set(dir(tf.raw_ops)) - PYTHON_OPS) | TEXT_OPS
+    core = set(dir(tf.raw_ops))
+    known = core if server == "tensorflow" else (core - PYTHON_OPS) | TEXT_OPS
     if server == "scann":
         known |= SCANN_OPS
     return tuple(name for name in read_ops(resolve_version(bundle)) if name not in known)
 
 
-def way_out(missing: Sequence[str]) -> str:
-    """One sentence on what to do about missing operations."""
+def python_imports(bundle: Path) -> tuple[str, ...]:
+    """Packages that a Python process has to import, beside TensorFlow, before it loads a bundle.
+
+    Each registers the operations of the graph that TensorFlow lacks. `load_bundle` imports them.
+
+    Raises:
+        BundleError: the path is not a bundle.
+    """
+    return _imports(read_ops(resolve_version(bundle)))
+
+
+def _imports(ops: Sequence[str]) -> tuple[str, ...]:
+    needed = {
+        "tensorflow_text": bool(TEXT_OPS.intersection(ops)),
+        "scann": any(name.startswith(SCANN_NAMESPACE) for name in ops),
+    }
+    return tuple(package for package, is_needed in needed.items() if is_needed)
+
+
+def way_out(missing: Sequence[str], server: str = "stock") -> str:
+    """One sentence on what to do about operations that a server lacks."""
+    if server == "tensorflow" and (imports := _imports(missing)):
+        return (
+            f"In Python, import {' and '.join(imports)} before tf.saved_model.load, or use "
+            "serving.load_bundle, which does; other languages load the shared libraries with the "
+            "operations from these packages."
+        )
     if all(name.startswith(SCANN_NAMESPACE) for name in missing):
         return (
             "These are ScaNN's: serve it with a TF Serving that was built with them, or export "

@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from serving.bundle.server_files import blank
+from serving.bundle.warm_up import blank
 from serving.graph import signatures as names
 from tfrs_twotower.errors import BundleError
 from tfrs_twotower.towers.protocol import Signature, TwoTowers

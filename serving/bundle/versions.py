@@ -32,6 +32,21 @@ def list_versions(bundle: Path) -> list[int]:
     )
 
 
+def existing_versions(bundle: Path) -> list[int]:
+    """As `list_versions`, but at least one.
+
+    Raises:
+        BundleError: there is none.
+    """
+    numbers = list_versions(bundle)
+    if not numbers:
+        raise BundleError(
+            f"{bundle}: there is no bundle. Expected a directory with integer versions, such as "
+            "WORKDIR/bundle/NAME."
+        )
+    return numbers
+
+
 def newest_version(bundle: Path) -> Path | None:
     """The directory of the newest version; None without any version."""
     versions = list_versions(bundle)
@@ -114,20 +129,21 @@ def resolve_version(path: Path) -> Path:
     )
 
 
-def remove_old_versions(bundle: Path, keep: int, also_keep: int | None = None) -> list[int]:
+def remove_old_versions(bundle: Path, keep: int, also_keep: Collection[int] = ()) -> list[int]:
     """Removes all but the newest `keep` versions, and the leftovers of killed exports.
 
     Args:
         bundle: the bundle's directory.
         keep: at least 1.
-        also_keep: a version that stays regardless of its age.
+        also_keep: versions that stay regardless of their age.
 
     Returns:
         The versions that were removed.
     """
-    removed = [version for version in list_versions(bundle)[:-keep] if version != also_keep]
+    removed = [version for version in list_versions(bundle)[:-keep] if version not in also_keep]
     for version in removed:
-        shutil.rmtree(bundle / str(version))
+        # Under this name a version that is half removed by a killed process is a leftover.
+        (bundle / str(version)).rename(bundle / f".{version}.partial")
     for leftover in bundle.glob(".*.partial"):
         shutil.rmtree(leftover)
     return removed
@@ -136,6 +152,13 @@ def remove_old_versions(bundle: Path, keep: int, also_keep: int | None = None) -
 def shard_name(bundle: str, shard: int, num_shards: int) -> str:
     """Name of a shard's bundle, which is also its model name at the server."""
     return f"{bundle}-shard-{shard:05d}-of-{num_shards:05d}"
+
+
+def bundle_names(bundle: str, num_shards: int) -> list[str]:
+    """Names of the bundles that hold a corpus: of all shards, or its own without shards."""
+    if num_shards == 1:
+        return [bundle]
+    return [shard_name(bundle, shard, num_shards) for shard in range(num_shards)]
 
 
 def rows_of_shards(candidate_ids: Collection[str], num_shards: int) -> list[RowArray]:
@@ -183,6 +206,37 @@ def find_shards(bundle: Path) -> list[Path]:
             "exports, name a shard of the set that is meant, or export again."
         )
     return [path for path, _ in shards]
+
+
+def bundles_before(bundles: Sequence[Path]) -> list[Path]:
+    """The bundles whose served version another one replaces.
+
+    Args:
+        bundles: the directory of a bundle, or of all its shards.
+
+    Returns:
+        The same directories; or, if they have no version yet, those of the newest version in
+        another number of shards, if there is one.
+    """
+    if any(list_versions(bundle) for bundle in bundles):
+        return list(bundles)
+    own_match, directory = _SHARD_NAME.match(bundles[0].name), bundles[0].parent
+    name = own_match["bundle"] if own_match else bundles[0].name
+    layouts = {1: [directory / name]}
+    for path in sorted(directory.glob(f"{name}-shard-*")):
+        match = _SHARD_NAME.match(path.name)
+        if match and match["bundle"] == name:
+            layouts.setdefault(int(match["count"]), []).append(path)
+    complete = [
+        paths
+        for count, paths in layouts.items()
+        if len(paths) == count and all(list_versions(path) for path in paths)
+    ]
+    return max(
+        complete,
+        key=lambda paths: min(list_versions(path)[-1] for path in paths),
+        default=list(bundles),
+    )
 
 
 def merge_lists(

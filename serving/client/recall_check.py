@@ -10,12 +10,21 @@ from tensorflow.core.framework import types_pb2
 
 from serving.bundle import loading, refresh_files, versions
 from serving.client.client import Client
-from serving.client.request_inputs import Input, as_columns, build_inputs, read_queries, width_of
+from serving.client.request_inputs import (
+    Arrays,
+    Input,
+    as_columns,
+    build_inputs,
+    read_queries,
+    width_of,
+)
 from serving.graph import signatures as names
 from tfrs_twotower.artifacts import Layout
 from tfrs_twotower.data.corpus import Corpus
-from tfrs_twotower.errors import BundleError
-from tfrs_twotower.ranking.order import MISSING_ROW, RowArray, exact_top_k, mean_overlap
+from tfrs_twotower.data.perturbed_queries import perturbed_inputs
+from tfrs_twotower.errors import BundleError, DataError
+from tfrs_twotower.ranking.order import MISSING_ROW, ExactLists, Overlap, RowArray
+from tfrs_twotower.towers.storage import load_spec_of
 
 _QUERIES_AT_ONCE = 16
 _TIMEOUT_S = 10.0
@@ -35,6 +44,18 @@ class RecallCheck:
     """The smallest share of any query."""
     target_overlap: float
     """The overlap that the index was built for: `index.target_overlap`."""
+    worst_decile: float = 1.0
+    """Mean share of the tenth of the queries that have the least."""
+    perturbed_overlap: float = 1.0
+    """Overlap@k on perturbed queries, made of the replayed ones and the corpus; see
+    `tfrs_twotower.data.perturbed_queries`."""
+    perturbed_worst_decile: float = 1.0
+    """That of the tenth of the perturbed queries that have the least."""
+
+    @property
+    def least_overlap(self) -> float:
+        """The smaller of both means, which must reach the target."""
+        return min(self.overlap, self.perturbed_overlap)
 
 
 def check_recall(target: str, bundle: Path, queries: Path | None, num_queries: int) -> RecallCheck:
@@ -49,12 +70,18 @@ def check_recall(target: str, bundle: Path, queries: Path | None, num_queries: i
         num_queries: largest number of queries; their exclusions and restricts are left out.
 
     Raises:
-        BundleError: the endpoint serves a version that is not here.
+        BundleError: there is no bundle, or the endpoint serves a version that is not here.
         EndpointError: the endpoint cannot be reached, or changed its version during the check.
         DataError, ArtifactError: there are no queries.
     """
+    versions.resolve_version(bundle)
     if queries is None:
         queries = Layout(_bundle_of(bundle).resolve().parent.parent).preprocessed
+        if not queries.is_dir():
+            raise DataError(
+                f"{bundle}: the directory that holds it has no {queries.name}/ with test queries "
+                f"(looked for {queries}). Give --queries, a JSONL file of feature values."
+            )
     sample = read_queries(queries, num_queries)
     with Client(target, timeout_s=_TIMEOUT_S) as client:
         model, columns = client.target.model, as_columns(sample, _query_inputs(client))
@@ -63,20 +90,30 @@ def check_recall(target: str, bundle: Path, queries: Path | None, num_queries: i
             0
         ].model_version
     version = _load_served_version(bundle, served)
-    corpus, exact = _exact_rows(version, columns)
-    settings = refresh_files.RefreshFiles(version.directory).settings()
+    files = _files_of(version)
+    corpus, settings = files.corpus(), files.settings()
     batch_size = min(_QUERIES_AT_ONCE, max(settings.export.allowed_batch_sizes))
+    raw = build_inputs(_embedding_inputs(version), columns)
+    features = load_spec_of(files.towers_dir)[0].query.features
+    shares = []
     with Client(target, timeout_s=_TIMEOUT_S, expected_version=served) as client:
-        answered = _answered_rows(client, columns, corpus, (len(exact), exact.shape[1]), batch_size)
-    overlaps = [mean_overlap(answered[at : at + 1], exact[at : at + 1]) for at in range(len(exact))]
+        for inputs in (raw, perturbed_inputs(raw, features, corpus.ids)):
+            exact = _exact_lists(version, inputs, corpus)
+            asked = {name: values.tolist() for name, values in inputs.items()}
+            answered = _answered_rows(client, asked, corpus, exact.rows.shape, batch_size)
+            shares.append(exact.overlaps(answered))
+    real, perturbed = map(Overlap.of, shares)
     return RecallCheck(
         model=model,
         model_version=served,
-        k=exact.shape[1],
+        k=exact.k,
         num_queries=len(sample),
-        overlap=mean_overlap(answered, exact),
-        worst_overlap=min(overlaps),
+        overlap=real.mean,
+        worst_overlap=float(shares[0].min()),
         target_overlap=settings.index.target_overlap,
+        worst_decile=real.worst_decile,
+        perturbed_overlap=perturbed.mean,
+        perturbed_worst_decile=perturbed.worst_decile,
     )
 
 
@@ -96,6 +133,9 @@ def prometheus_text(check: RecallCheck, now_s: float) -> str:
     labels = {"model": check.model, "k": str(check.k)}
     gauge("overlap", check.overlap, labels, "Mean overlap@k of the endpoint with exact search.")
     gauge("worst_overlap", check.worst_overlap, labels, "Overlap@k of the worst query.")
+    gauge("worst_decile", check.worst_decile, labels, "Overlap@k of the worst tenth of queries.")
+    text = "Mean overlap@k on perturbed queries."
+    gauge("perturbed_overlap", check.perturbed_overlap, labels, text)
     gauge("target_overlap", check.target_overlap, labels, "Overlap@k that the index was built for.")
     gauge("queries", check.num_queries, labels, "Queries that were replayed.")
     gauge("timestamp_seconds", now_s, labels, "When the check ended.")
@@ -126,24 +166,26 @@ def _load_served_version(path: Path, served: str) -> loading.LoadedBundle:
     )
 
 
-def _exact_rows(
-    bundle: loading.LoadedBundle, columns: dict[str, list[Any]]
-) -> tuple[Corpus, RowArray]:
+def _files_of(bundle: loading.LoadedBundle) -> refresh_files.RefreshFiles:
     files = refresh_files.RefreshFiles(bundle.directory)
     if not files.exist():
         raise BundleError(
             f"{bundle.directory}: holds no {refresh_files.REFRESH}/, whose vectors the exact "
             "search needs: only `twotower export` writes one. Check a bundle that it wrote."
         )
-    corpus = files.corpus()
-    inputs = {
+    return files
+
+
+def _embedding_inputs(bundle: loading.LoadedBundle) -> dict[str, Input]:
+    return {
         name: Input(types_pb2.DataType.Name(spec.dtype.as_datatype_enum), width_of(spec.shape))
         for name, spec in bundle.inputs(names.QUERY_EMBEDDING).items()
     }
-    raw = build_inputs(inputs, columns)
+
+
+def _exact_lists(bundle: loading.LoadedBundle, raw: Arrays, corpus: Corpus) -> ExactLists:
     embeddings = bundle.call(names.QUERY_EMBEDDING, raw)[names.EMBEDDING]
-    _, rows = exact_top_k(embeddings, corpus.vectors, int(bundle.manifest.counts["k"]))
-    return corpus, rows
+    return ExactLists.of(embeddings, corpus.vectors, int(bundle.manifest.counts["k"]))
 
 
 def _answered_rows(

@@ -1,8 +1,8 @@
 """The tensors of a request, from a caller's values or from queries sampled from a file."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,14 @@ from tfrs_twotower.artifacts.layout import TEST_GLOB
 from tfrs_twotower.data.raw_inputs import read_records
 from tfrs_twotower.errors import DataError, EndpointError, did_you_mean
 from tfrs_twotower.specs import MISSING_TIME
+from tfrs_twotower.tables.encodings import read_head
+from tfrs_twotower.tables.files import UnreadableFile, malformed_in, open_local, unreadable_as_such
+from tfrs_twotower.tables.json_records import (
+    is_array,
+    json_encoding,
+    read_json_objects,
+    unwritable,
+)
 
 Arrays = dict[str, npt.NDArray[Any]]
 ANY_WIDTH = -1
@@ -71,9 +79,9 @@ def build_inputs(
 ) -> Arrays:
     """Builds a tensor for every input of a signature.
 
-    Inputs without values become missing values: "", NaN or -1. Lists of text are cut, or padded
-    with "", to their fixed width. `exclude_ids`, `allow` and `deny` get a first column of "", which
-    a server's padding needs.
+    Inputs without values become missing values: "", NaN or `MISSING_TIME`. Lists of text are cut,
+    or padded with "", to their fixed width. `exclude_ids`, `allow` and `deny` get a first column of
+    "": a server that batches requests repeats a request's first element to pad it.
 
     Args:
         inputs: those of the signature.
@@ -166,27 +174,43 @@ def read_queries(path: Path, limit: int) -> list[dict[str, Any]]:
     """Reads evenly spaced queries from a file.
 
     Args:
-        path: a JSONL file, or a `preprocessed` directory, whose test queries are read.
+        path: a file of JSON objects, one in each line or all in an array, or a `preprocessed`
+            directory, whose test queries are read.
         limit: largest number of queries.
 
     Returns:
         Values by feature name for each query; at least one query.
 
     Raises:
-        DataError: there is no query, or a line is not a query.
+        DataError: there is no query, or a line or element is not a query.
         ArtifactError: the directory has no test queries.
     """
     if path.is_dir():
         records = list(read_records(path, TEST_GLOB).as_numpy_iterator())
+        if not records:
+            raise DataError(
+                f"{path}: holds no test query: its split has none. Give --queries, a JSONL file of "
+                "feature values."
+            )
         return [_from_example(records[at]) for at in _spread(len(records), limit)]
+    open_file = partial(open_local, str(path))
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as cause:
-        raise DataError(f"{path}: cannot be read as JSONL in UTF-8: {cause}.") from cause
-    lines = [(at, line) for at, line in enumerate(text.split("\n"), 1) if line.strip()]
-    if not lines:
+        with unreadable_as_such(str(path)), malformed_in(str(path)):
+            with open_file() as stream:
+                head = read_head(stream)
+            encoding = json_encoding(head, by_option=False)
+            array = is_array(head, encoding)
+            objects = partial(read_json_objects, str(path), open_file, encoding, array=array)
+            chosen = set(_spread(sum(1 for _ in objects()), limit))
+            sample = [query for at, query in enumerate(objects()) if at in chosen]
+    except UnreadableFile as cause:
+        raise DataError(
+            f"{cause} Expected JSON objects, one in each line or in an array."
+        ) from cause
+    if not sample:
         raise DataError(f"{path}: holds no query. Expected a JSON object in each line.")
-    return [_from_line(path, *lines[at]) for at in _spread(len(lines), limit)]
+    part = "element" if array else "line"
+    return [_checked(f"{path}, {part} {at}", query, reason) for at, query, reason in sample]
 
 
 def as_columns(
@@ -207,7 +231,7 @@ def _fit(value: Any, spec: Input) -> Any:
 
 
 def _spread(count: int, limit: int) -> list[int]:
-    return np.linspace(0, count - 1, min(limit, count)).astype(int).tolist()
+    return np.linspace(0, max(count - 1, 0), min(limit, count)).astype(int).tolist()
 
 
 def _from_example(serialized: bytes) -> dict[str, Any]:
@@ -219,13 +243,8 @@ def _from_example(serialized: bytes) -> dict[str, Any]:
     }
 
 
-def _from_line(path: Path, number: int, line: str) -> dict[str, Any]:
-    try:
-        query = json.loads(line)
-    except ValueError as cause:
-        raise DataError(f"{path}, line {number}: is not JSON: {cause}.") from None
-    if not isinstance(query, dict):
-        raise DataError(
-            f"{path}, line {number}: found {line[:60]!r}, expected an object of feature values."
-        )
+def _checked(where: str, query: dict[str, Any] | None, reason: str) -> dict[str, Any]:
+    reason = reason if query is None else unwritable(query)
+    if query is None or reason:
+        raise DataError(f"{where}: {reason}; expected an object of feature values. Correct it.")
     return query

@@ -40,9 +40,10 @@ class CandidateGeneration(tf.Module):
 
         Args:
             raw: query features.
-            exclude_ids: `[batch, n]` strings; ids that no candidate has, such as "", are ignored.
-            allow: `[batch, n]` tokens `feature=value`, if there are attributes; see
-                `tfrs_twotower.index.restricts`.
+            exclude_ids: `[batch, n]` strings, in any column; "" and ids that no candidate has are
+                ignored.
+            allow: `[batch, n]` tokens `feature=value` in any column, if there are attributes; "" is
+                none; see `tfrs_twotower.index.restricts`.
             deny: tokens in the same form.
 
         Returns:

@@ -109,7 +109,7 @@ class ServingModel(tf.Module):
     def _from_examples(self, examples: tf.Tensor) -> Outputs:
         raw = example_parser(self._query)(examples)
         ragged = {name: tf.io.RaggedFeature(tf.string) for name in self._lists}
-        # An absent list has no columns here; the padding gives every list its column 0.
+        # A list that no example has would have no columns; "" names nothing.
         lists = {
             name: tf.pad(values.to_tensor(""), [[0, 0], [1, 0]], constant_values="")
             for name, values in tf.io.parse_example(examples, ragged).items()

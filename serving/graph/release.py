@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,10 +11,11 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 from serving.graph.pre_ranking import select_candidates
+from serving.graph.since_export import SinceExport
 from tfrs_twotower.artifacts import Lineage, fingerprint
 from tfrs_twotower.config import ExportConfig, IndexConfig
 from tfrs_twotower.data.corpus import Corpus, sample_rows
-from tfrs_twotower.index import answers, build, restricts, storage
+from tfrs_twotower.index import answers, build, restricts, storage, sweep
 from tfrs_twotower.ranking import FloatArray, RowArray
 from tfrs_twotower.towers.pre_ranker import PreRanker
 from tfrs_twotower.towers.protocol import TwoTowers
@@ -39,12 +40,15 @@ class ReleaseSettings(BaseModel):
     shard: int | None = None
     """Number of this shard, below `export.shards`; None for a bundle of the whole corpus."""
 
-    def index_of(self, corpus: Corpus, queries: FloatArray) -> storage.Index:
+    def index_of(
+        self, corpus: Corpus, queries: FloatArray, perturbed: FloatArray | None = None
+    ) -> storage.Index:
         """Builds and measures the index of a corpus; that of an exact bundle is the vectors alone.
 
         Args:
             corpus: with vectors.
-            queries: `[n, embedding_dim]` embeddings that the index is measured on.
+            queries: `[n, embedding_dim]` embeddings of real queries that the index is measured on.
+            perturbed: those of perturbed queries; None makes them of the real ones.
 
         Raises:
             IndexQualityError: the index misses the target overlap.
@@ -52,7 +56,8 @@ class ReleaseSettings(BaseModel):
         config = self.index
         if self.exact:
             config = config.model_copy(update={"kind": "brute_force", "vectors": "float32"})
-        return storage.Index.of(corpus, build.build_index(corpus.vectors, queries, config))
+        built = build.build_index(corpus.vectors, queries, config, perturbed=perturbed)
+        return storage.Index.of(corpus, built)
 
 
 class Probe(NamedTuple):
@@ -81,6 +86,8 @@ class RefreshParts:
     hashes: HashArray
     """`[num_candidates, 16]`: a hash of each candidate's features."""
     probe: Probe
+    since_export: SinceExport = field(default_factory=SinceExport)
+    """What refreshes changed since the export, so that another export can tell what it undoes."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +99,7 @@ class Release:
     index: storage.Index
     """The built index, which holds the corpus."""
     queries: FloatArray
-    """`[n, embedding_dim]` embeddings that the index is measured on; n may be 0."""
+    """`[n, embedding_dim]` embeddings of real queries that the index is measured on; n may be 0."""
     lineage: Lineage
     pre_ranker: PreRanker | None = None
     """Without one, the version serves retrieval alone."""
@@ -100,6 +107,14 @@ class Release:
     """What requests may restrict their answers by; None: no inputs `allow` and `deny`."""
     refresh: RefreshParts | None = None
     """None: the candidates can change only by another export."""
+    perturbed: FloatArray | None = None
+    """Embeddings of perturbed queries; None: they are made of `queries`."""
+
+    @property
+    def measured_on(self) -> sweep.MeasuredQueries:
+        """The embeddings that retrieval is measured on."""
+        limit = self.settings.index.num_measured_queries
+        return sweep.MeasuredQueries.of(self.queries, self.perturbed, limit)
 
     @property
     def corpus(self) -> Corpus:
@@ -151,10 +166,16 @@ class Release:
         return replace(
             self,
             settings=settings,
-            index=settings.index_of(self.corpus.take(rows), self.queries),
+            index=settings.index_of(self.corpus.take(rows), self.queries, self.perturbed),
             pre_ranker=self.pre_ranker and select_candidates(self.pre_ranker, rows),
             attributes=self.attributes and self.attributes.rows(rows),
-            refresh=parts and replace(parts, hashes=parts.hashes[rows], probe=probe),
+            refresh=parts
+            and replace(
+                parts,
+                hashes=parts.hashes[rows],
+                probe=probe,
+                since_export=parts.since_export.of_shard(number, settings.export.shards),
+            ),
         )
 
 

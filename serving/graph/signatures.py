@@ -27,8 +27,9 @@ MODEL_VERSION = "model_version"
 def list_inputs(*, restricts: bool) -> dict[str, tf.TensorSpec]:
     """Inputs beside the query features: `exclude_ids`, `allow` and `deny`, each `[batch, n]`.
 
-    Column 0 of each is always "": a server that batches requests of different widths pads each with
-    the first element of its own tensor.
+    Any column may hold an id or a token, and "" stands for none. Where a server batches requests,
+    it pads those that are narrower than the widest with the first element of their own tensor:
+    clients send "" there, or the first query's entry would count for every query of the request.
 
     Args:
         restricts: whether the bundle has attributes that `allow` and `deny` can name.

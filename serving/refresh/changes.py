@@ -1,6 +1,6 @@
 """Plans what a refresh does to each candidate (keep, embed, withdraw), and embeds new ones."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -9,6 +9,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from serving.graph.release import HashArray
+from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.errors import BundleError, EmbeddingError
 from tfrs_twotower.ranking import FloatArray, RowArray
 from tfrs_twotower.towers.tower import Tower
@@ -72,8 +73,12 @@ class CorpusChanges:
     """`[num_candidates, 16]` hashes of the candidates' features."""
     to_embed: RowArray
     """Rows of new candidates and of candidates whose features changed, ascending."""
+    retitled: RowArray
+    """Rows of candidates of which only the title changed, ascending."""
     num_withdrawn: int
     """Number of candidates of the earlier corpus that are gone."""
+    unknown: list[str]
+    """Withdrawn ids that the earlier corpus does not have, ascending."""
 
     @property
     def num_added(self) -> int:
@@ -82,14 +87,33 @@ class CorpusChanges:
 
     @property
     def num_changed(self) -> int:
-        """Number of candidates that had other features in the earlier corpus."""
-        return len(self.to_embed) - self.num_added
+        """Number of candidates that had other features or another title in the earlier corpus."""
+        return len(self.to_embed) - self.num_added + len(self.retitled)
+
+    @property
+    def nothing(self) -> bool:
+        """Whether the new corpus is the earlier one."""
+        return not (self.num_added or self.num_changed or self.num_withdrawn)
+
+    def columns(self, kept: RawColumns, given: RawColumns) -> RawColumns:
+        """Columns of the new corpus: the given value of a candidate, or else the kept one.
+
+        Args:
+            kept: columns of the earlier corpus, `[num_kept]` or `[num_kept, width]`.
+            given: columns of the given candidates, at least the same.
+        """
+        is_given = self.given_rows >= 0
+        columns = {name: values[self.kept_rows] for name, values in kept.items()}
+        if is_given.any():
+            for name, values in columns.items():
+                values[is_given] = given[name][self.given_rows[is_given]]
+        return columns
 
 
 def plan_changes(
-    kept_ids: Iterable[str],
+    kept: Corpus,
     kept_hashes: HashArray,
-    given_ids: Iterable[str],
+    given: Corpus,
     given_hashes: HashArray,
     withdrawn: Collection[str],
     *,
@@ -98,9 +122,9 @@ def plan_changes(
     """Joins the earlier corpus with the given candidates.
 
     Args:
-        kept_ids: ids of the earlier corpus, in row order.
-        kept_hashes: `[num_kept, 16]` hashes of their features.
-        given_ids: ids of new, changed or unchanged candidates, each once.
+        kept: the earlier corpus.
+        kept_hashes: `[num_kept, 16]` hashes of its features.
+        given: new, changed or unchanged candidates.
         given_hashes: `[num_given, 16]` hashes of their features.
         withdrawn: ids that leave the corpus.
         replace: whether candidates that are not given leave the corpus too.
@@ -108,8 +132,8 @@ def plan_changes(
     Raises:
         BundleError: a candidate is both given and withdrawn, or no candidate is left.
     """
-    given_row_of = {id_: row for row, id_ in enumerate(given_ids)}
-    kept_row_of = {id_: row for row, id_ in enumerate(kept_ids)}
+    given_row_of = {id_: row for row, id_ in enumerate(given.ids)}
+    kept_row_of = {id_: row for row, id_ in enumerate(kept.ids)}
     both = sorted(given_row_of.keys() & set(withdrawn))
     if both:
         raise BundleError(
@@ -122,19 +146,24 @@ def plan_changes(
         raise BundleError("refresh: no candidate would be left. Give at least one.")
     kept_rows = np.array([kept_row_of.get(id_, -1) for id_ in ids], np.int64)
     given_rows = np.array([given_row_of.get(id_, -1) for id_ in ids], np.int64)
+    is_given, is_new = given_rows >= 0, kept_rows < 0
     hashes = np.where(
-        (given_rows >= 0)[:, None],
-        _rows(given_hashes, given_rows),
-        _rows(kept_hashes, kept_rows),
+        is_given[:, None], _rows(given_hashes, given_rows), _rows(kept_hashes, kept_rows)
     )
     changed = (_rows(kept_hashes, kept_rows) != hashes).any(axis=1)
+    in_both = is_given & ~is_new & ~changed
+    retitled = np.flatnonzero(in_both)[
+        given.titles[given_rows[in_both]] != kept.titles[kept_rows[in_both]]
+    ]
     return CorpusChanges(
         ids,
         kept_rows,
         given_rows,
         hashes,
-        np.flatnonzero((kept_rows < 0) | changed),
-        len(kept_row_of) - int((kept_rows >= 0).sum()),
+        np.flatnonzero(is_new | changed),
+        retitled,
+        len(kept_row_of) - int((~is_new).sum()),
+        sorted(set(withdrawn) - kept_row_of.keys()),
     )
 
 

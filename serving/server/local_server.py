@@ -19,7 +19,7 @@ from grpc_health.v1.health import aio as grpc_health
 from serving.server import grpc_api, refusals, rest_api
 from serving.server.metrics import Metrics
 from serving.server.model_manager import ModelManager
-from serving.server.models import ModelSource
+from serving.server.models import ModelSource, read_models
 from serving.server.served_version import NUM_THREADS, load_version
 from tfrs_twotower.errors import UnsupportedEnvironment
 
@@ -153,9 +153,10 @@ def serve(options: ServerOptions, say: Callable[[str], None]) -> None:
     `say` receives a line for each port, one when the models are loaded, and an example request.
 
     Raises:
-        BundleError: there is no bundle.
+        BundleError: there is no bundle, or its config is wrong.
         UnsupportedEnvironment: a port is taken.
     """
+    read_models(options.source())  # what cannot be served is said before a port is
     asyncio.run(_serve(options, say))
 
 

@@ -12,6 +12,7 @@ answer, and limits the time in which a request must arrive.
 """
 
 import asyncio
+import inspect
 import json
 import re
 import shlex
@@ -214,8 +215,11 @@ async def _no_route(request: Request, _: Exception) -> Response:
 
 
 def _plain(message: Any) -> Any:
+    with_empty_fields = "always_print_fields_with_no_presence"
+    if with_empty_fields not in inspect.signature(json_format.MessageToDict).parameters:
+        with_empty_fields = "including_default_value_fields"  # its name before protobuf 5
     return json_format.MessageToDict(
-        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+        message, preserving_proto_field_name=True, **{with_empty_fields: True}
     )
 
 

@@ -15,13 +15,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 import tfrs_twotower  # noqa: F401  (before TensorFlow)
-from tests.benchmarks.million_candidates.measuring import measure
+from tests.benchmarks.million_candidates.measuring import measure, shared
 from tests.benchmarks.million_candidates.own_index import OwnIndex, train_own
 from tests.benchmarks.million_candidates.re_scoring import Rows
 from tests.benchmarks.million_candidates.served import Threads, use_threads
 from tests.benchmarks.million_candidates.world import Floats, make_world
 from tfrs_twotower.index.scann_search import avx2_flag, library_of, load_scann
-from tfrs_twotower.ranking.order import mean_overlap
 
 _QUERIES = 128
 _K = 100
@@ -69,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             old, new = times["as it comes"], times["AVX2"]
             lines.append(
                 f"| {size} | {leaves:,} of {num_leaves:,} | {old.quantile(0.5):.2f} | "
-                f"{new.quantile(0.5):.2f} | {new.ratio(old):.2f} | {mean_overlap(*found):.4f} |"
+                f"{new.quantile(0.5):.2f} | {new.ratio(old):.2f} | {shared(*found):.4f} |"
             )
     sys.stdout.write("\n".join(lines) + "\n")
 

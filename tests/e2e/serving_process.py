@@ -8,6 +8,9 @@ from pathlib import Path
 
 from tests.e2e.command_line import ENVIRONMENT, TWOTOWER
 
+_END_S = 120
+"""A server ends within a second; a busy machine takes longer to let it."""
+
 
 @dataclass(frozen=True)
 class ServingProcess:
@@ -49,7 +52,7 @@ def serving(*arguments: object) -> Iterator[ServingProcess]:
         assert lines[2].startswith("ready: "), lines
         yield ServingProcess(process, *(int(line.rpartition(":")[2]) for line in lines[:2]))
         process.terminate()
-        assert process.wait(timeout=30) == 0
+        assert process.wait(timeout=_END_S) == 0
     finally:
         process.kill()
         process.wait()

@@ -67,4 +67,9 @@ def test_a_misspelt_key_is_suggested(finished_run):
 def test_preflight_says_that_a_stock_server_loads_an_exact_bundle(finished_run):
     _, workdir = finished_run
     verdict = twotower("preflight", workdir / "bundle" / "library", "--json")
-    assert json.loads(verdict.stdout) == {"server": "stock", "loads": True, "missing_ops": []}
+    assert json.loads(verdict.stdout) == {
+        "server": "stock",
+        "loads": True,
+        "missing_ops": [],
+        "python_imports": ["tensorflow_text"],
+    }

@@ -38,6 +38,7 @@ def test_what_cannot_be_served(tmp_path):
     runner = CliRunner()
     found = runner.invoke(app, ["serve", str(tmp_path), "--grpc-port", "0", "--rest-port", "0"])
     assert isinstance(found.exception, BundleError)
+    assert found.output == "", "no port is announced for what never serves"
     assert "there is no bundle" in str(found.exception)
     found = runner.invoke(app, ["serve"])
     assert found.exit_code == 2

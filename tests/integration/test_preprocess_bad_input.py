@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 
 import pytest
 
@@ -32,6 +33,10 @@ AT = START_S + DAY_S
 def append(path, line):
     with path.open("ab") as stream:
         stream.write(line + b"\n")
+
+
+def reasons_of(manifest, table):
+    return manifest.details["quarantine_reasons"][table]
 
 
 def test_bad_records_are_quarantined_with_their_place_and_the_rest_is_used(tmp_path):
@@ -78,12 +83,18 @@ def test_bad_records_are_quarantined_with_their_place_and_the_rest_is_used(tmp_p
         ("c3", "duplicate candidate id", "candidates.csv:22"),
         ("c90", "column 'price': not a number (found 'cheap')", "candidates.csv:23"),
     }
+    (odd,) = [one for one in examples(directory.parent, "corpus") if "c90" in one["_candidate_id"]]
+    assert math.isnan(odd["price"][0])  # the record is used, without the cell
     assert quarantined(directory, "queries") == {("q3", "duplicate query id", "queries.csv:14")}
     assert manifest.counts["quarantined_interactions"] == 8
-    assert manifest.counts["quarantined_candidates"] == 2
+    assert manifest.counts["quarantined_candidates"] == 1
+    assert manifest.counts["bad_cells_candidates"] == 1
+    assert any("not a number (found 'cheap')" in r for r in reasons_of(manifest, "candidates"))
     assert manifest.counts["quarantined_queries"] == 1
-    kept = {name: number for name, number in manifest.counts.items() if "quarantined" not in name}
-    assert kept == {n: c for n, c in clean.counts.items() if "quarantined" not in n}
+    bad = ("quarantined", "bad_cells")
+    kept = {name: number for name, number in manifest.counts.items() if not name.startswith(bad)}
+    before = {name: number for name, number in clean.counts.items() if not name.startswith(bad)}
+    assert kept == {**before, "candidates": before["candidates"] + 1}
 
 
 def test_too_many_bad_records_name_the_commonest_reason(tmp_path):
@@ -91,7 +102,8 @@ def test_too_many_bad_records_name_the_commonest_reason(tmp_path):
     write_tables(tmp_path, rows)
     message = (
         r"interactions: 240 of 240 records are bad \(100.0%\); the limit is 1.0% .*"
-        r"looks like milliseconds: set unit: ms, 240 times \(such as .*events.csv:2, .*"
+        r"looks like milliseconds: set unit: ms \(found '\d+'\), 240 times \(such as "
+        r".*events.csv:2, .*"
         r"quarantine/preprocess/interactions-\*.jsonl"
     )
     with pytest.raises(DataError, match=message):
@@ -115,8 +127,9 @@ def test_few_bad_records_do_not_fail_a_small_table(tmp_path, number):
         assert manifest.counts["quarantined_interactions"] == number
         return
     message = (  # 11 / (240 + 11)
-        r"interactions: 11 of 251 records are bad \(4.4%\); the limit is 1.0% .* or 10 records. "
-        r"Most common: unknown candidate, 11 times \(such as key 'c99' in .*events.csv:242, "
+        r"interactions: 11 of 251 records are bad \(4.4%\); the limit is 1.0% .* or 10 records, "
+        r"at most a tenth. Most common: unknown candidate, 11 times "
+        r"\(such as key 'c99' in .*events.csv:242, "
     )
     with pytest.raises(DataError, match=message):
         run(tmp_path)
@@ -136,7 +149,7 @@ def test_a_small_table_without_a_usable_record_fails(tmp_path):
 
 def test_the_documentation_tells_how_many_are_few():
     described = PreprocessConfig.model_fields["max_bad_fraction"].description
-    assert f"more than {FEW_BAD_RECORDS} " in " ".join(described.split())
+    assert f"more than {FEW_BAD_RECORDS} (" in " ".join(described.split())
 
 
 def test_negative_weights(tmp_path):

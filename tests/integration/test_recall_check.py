@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import time
 
 import numpy as np
@@ -82,6 +83,9 @@ def test_an_exact_endpoint_finds_everything(check, bundle):
         "overlap": 1.0,
         "worst_overlap": 1.0,
         "target_overlap": 0.5,
+        "worst_decile": 1.0,
+        "perturbed_overlap": 1.0,
+        "perturbed_worst_decile": 1.0,
         "min_overlap": 0.5,
         "passed": True,
     }
@@ -119,6 +123,8 @@ def test_the_textfile_can_be_printed(check):
     assert found == {
         "twotower_recall_check_overlap": 1.0,
         "twotower_recall_check_worst_overlap": 1.0,
+        "twotower_recall_check_worst_decile": 1.0,
+        "twotower_recall_check_perturbed_overlap": 1.0,
         "twotower_recall_check_target_overlap": 0.5,
         "twotower_recall_check_queries": NUM_QUERIES,
         "twotower_recall_check_version": 1.0,
@@ -130,6 +136,23 @@ def test_a_name_that_must_be_escaped():
     found = RecallCheck('a "\\b\n', "7-abc", 5, 1, 0.5, 0.5, 0.9)
     (sample,) = families_of(prometheus_text(found, 1.0))["twotower_recall_check_overlap"].samples
     assert sample.labels["model"] == 'a "\\b\n'
+
+
+def test_a_missing_bundle_is_named_rather_than_its_queries(monkeypatch, capsys, tmp_path):
+    target, where = "grpc://localhost:1/shop", tmp_path / "bundle" / "shop"
+    result = twotower(monkeypatch, capsys, "recall-check", target, "--bundle", where)
+    assert result.code == 1
+    assert result.err.startswith(f"twotower: {where}: there is no bundle. Expected")
+
+
+def test_a_bundle_away_from_its_queries_asks_for_some(monkeypatch, capsys, bundle, tmp_path):
+    moved = tmp_path / "elsewhere" / "shop" / "1"
+    shutil.copytree(bundle.directory, moved)
+    target = "grpc://localhost:1/shop"
+    result = twotower(monkeypatch, capsys, "recall-check", target, "--bundle", moved)
+    assert result.code == 1
+    assert "no preprocessed/ with test queries" in result.err
+    assert "Give --queries" in result.err
 
 
 def test_fewer_queries(check):

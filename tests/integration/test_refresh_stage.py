@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,9 +11,13 @@ import pytest
 from pipelines.progress import SilentReporter
 from pipelines.stages import export, refresh
 from pipelines.stages.releases import read_release, releases_of_bundle
+from serving.bundle.history import read_history
 from serving.bundle.loading import load_bundle
 from serving.bundle.measures import model_bytes
+from serving.bundle.refresh_files import RefreshFiles
 from serving.bundle.versions import find_shards, list_versions, merge_lists, rows_of_shards
+from serving.graph.release import content_hashes
+from serving.refresh.undone import settle
 from tests.fixtures.asking import answers
 from tests.fixtures.tiny import write_tiny_tables
 from tests.fixtures.tiny_model import tiny_context
@@ -21,7 +26,7 @@ from tests.integration.conftest import CASCADE_EXPORT
 from tfrs_twotower.artifacts import Lineage, read_manifest
 from tfrs_twotower.config import BundleConfig
 from tfrs_twotower.data.loading import load_corpus, load_query_set
-from tfrs_twotower.errors import BundleError, DataError
+from tfrs_twotower.errors import BundleError, ConfigError, DataError
 
 pytestmark = pytest.mark.integration
 
@@ -76,7 +81,7 @@ def test_an_export_is_measured(context):
     (version,) = list_versions(context.layout.bundle / "tiny")
     details = read_manifest(context.layout.bundle / "tiny" / str(version), "bundle").details
     measures, memory = details["measures"], details["memory"]
-    names = ("recall", "overlap", "coverage", "retrieval_coverage")
+    names = ("recall", "overlap", "perturbed_overlap", "coverage", "retrieval_coverage")
     assert set(measures) == {f"{name}@10" for name in names}
     assert measures["overlap@10"] == 1.0
     assert 0.0 < measures["recall@10"] <= 1.0
@@ -88,19 +93,21 @@ def test_an_export_is_measured(context):
 def test_candidates_come_change_and_go(bundle, rows, queries, tmp_path):
     new = {**rows[0], "item": "item_99", "topics": "jazz"}
     dearer = {**rows[1], "price": "7.5"}
-    unusable = {**rows[2], "price": "dear"}
+    without_price = {**rows[2], "price": "dear"}
     # Every other row of the run's own table is what it was, and is not embedded again.
-    table = write(tmp_path / "new.csv", [rows[0], dearer, unusable, rows[3], *rows[6:], new])
+    table = write(tmp_path / "new.csv", [rows[0], dearer, without_price, rows[3], *rows[6:], new])
     gone = tmp_path / "gone.txt"
-    gone.write_text("item_04\nitem_05\nunknown\n")
+    gone.write_text(" item_04 \r\n\r\nitem_05\runknown", encoding="utf-16")
     lines = Lines()
     (found,) = refresh.run(bundle, table, gone, replace=False, reporter=lines)
     changes = found.changes
-    assert (changes.num_added, changes.num_changed, changes.num_withdrawn) == (1, 1, 2)
-    assert "1 of 39 records are bad" in lines.lines[0]
-    assert lines.lines[2].endswith("gone.txt: 1 of 3 ids are not in the corpus")
-    assert lines.lines[-2] == "tiny: 39 candidates, 1 added, 1 changed, 2 gone"
-    assert f"wrote {found.written.directory}: overlap@10 1.0000, retrieval_c" in lines.lines[-1]
+    assert (changes.num_added, changes.num_changed, changes.num_withdrawn) == (1, 2, 2)
+    assert "1 of 36 records are bad in one cell: " in lines.lines[0]
+    assert "column 'price': not a number (found 'dear'); it counts as missing" in lines.lines[0]
+    assert lines.lines[2].endswith("gone.txt: 1 of 3 ids are not in the corpus: 'unknown'")
+    assert lines.lines[-2] == "tiny: 39 candidates, 1 added, 2 changed, 2 gone"
+    wrote = f"wrote {found.written.directory}: overlap@10 1.0000 (worst tenth 1.0000), perturbed_o"
+    assert wrote in lines.lines[-1]
     loaded = load_bundle(bundle)
     assert loaded.titles()["item_99"] == rows[0]["title"]
     size = len(queries["user_id"])
@@ -115,15 +122,105 @@ def test_candidates_come_change_and_go(bundle, rows, queries, tmp_path):
     assert {name.decode() for name in ids.ravel() if name} == jazz
 
 
+def test_the_same_files_again_publish_nothing(bundle, rows, tmp_path):
+    before = list_versions(bundle)
+    table = write(tmp_path / "again.csv", [rows[0], {**rows[1], "price": "7.5"}])
+    gone, lines = tmp_path / "gone.txt", Lines()
+    gone.write_text("item_04\nitem_05\n")
+    (found,) = refresh.run(bundle, table, gone, replace=False, reporter=lines)
+    assert (found.written, found.served) == (None, before[-1])
+    assert lines.lines[-1] == (
+        f"nothing changed: no version was published, {before[-1]} is served as before"
+    )
+    assert lines.lines[1].endswith("2 of 2 ids are not in the corpus: 'item_04', 'item_05'")
+    assert list_versions(bundle) == before
+
+
+def test_a_corpus_that_lost_most_of_its_candidates_is_refused(bundle, rows, tmp_path):
+    before = list_versions(bundle)
+    table = write(tmp_path / "few.csv", rows[:12])
+
+    def run(*overrides):
+        refresh.run(
+            bundle, table, None, replace=True, reporter=SilentReporter(), overrides=overrides
+        )
+
+    with pytest.raises(BundleError, match=r"12 candidates, 69\.2% fewer .* --set .*shrink=null"):
+        run()
+    with pytest.raises(BundleError, match=r"\(allowed 50\.0%\)"):
+        run("export.gate.max_shrink=0.5")
+    with pytest.raises(ConfigError, match=r"--set export\.k=5: a refresh keeps the settings"):
+        run("export.k=5")
+    with pytest.raises(ConfigError, match=r"refresh, export\.gate.*max_shrnk"):
+        run("export.gate.max_shrnk=0.5")
+    assert list_versions(bundle) == before
+
+
+def test_an_export_says_what_it_would_undo_of_refreshes(context, bundle):
+    corpus = load_corpus(context.layout.preprocessed, context.spec)
+    release = read_release(context, corpus, Lineage("spec", "settings", {}))
+    expected = (
+        r"1 added candidates go \(such as 'item_99'\), 1 changed ones are as before \(such as "
+        r"'item_01'\), 2 withdrawn ones come back \(such as 'item_04'\)\. Nothing was published"
+    )
+    with pytest.raises(BundleError, match=expected):
+        settle(release, corpus, [bundle], "refuse")
+    dropped = settle(release, corpus, [bundle], "drop")
+    assert (dropped.release, len(dropped.undone)) == (release, 4)
+    kept = settle(release, corpus, [bundle], "keep")
+    refreshed = RefreshFiles(bundle / str(list_versions(bundle)[-1]))
+    assert kept.corpus.ids.tolist() == refreshed.corpus().ids.tolist()
+    np.testing.assert_array_equal(content_hashes(kept.corpus.raw), refreshed.hashes())
+    np.testing.assert_allclose(kept.release.corpus.vectors, refreshed.vectors(), atol=1e-6)
+    assert kept.release.refresh.since_export.exported == refreshed.since_export().exported
+    # What the tables have made of a candidate since is right: the dearer one is cheap now.
+    raw = {**corpus.raw, "price": corpus.raw["price"].copy()}
+    raw["price"][1] = 1.0
+    hashes = content_hashes(raw)
+    cheaper = replace(release, refresh=replace(release.refresh, hashes=hashes))
+    undone = settle(cheaper, replace(corpus, raw=raw), [bundle], "drop").undone
+    assert (undone.added, undone.changed) == (["item_99"], [])
+    # Candidates of other features cannot be compared, nor embedded by the new towers.
+    fewer = replace(corpus, raw={"price": raw["price"]})
+    with pytest.raises(BundleError, match=r"they have the features brand, .*, and this export has"):
+        settle(cheaper, fewer, [bundle], "keep")
+
+
+def test_an_export_keeps_refreshed_candidates(context, bundle, tmp_path):
+    for name in ("preprocessed", "model", "embeddings", "index", "pre_ranker"):
+        (tmp_path / name).symlink_to(context.layout.root / name)
+    published = tmp_path / "bundle" / "tiny"
+    shutil.copytree(bundle, published)
+    settings = {"pre_ranking": PRE_RANKING, "export": {**CASCADE_EXPORT, "refreshed": "keep"}}
+    export.run(tiny_context(tmp_path, **settings))
+    loaded = load_bundle(published)
+    assert "item_99" in loaded.titles()
+    assert not {"item_04", "item_05"} & loaded.titles().keys()
+    assert 0.0 < loaded.manifest.details["measures"]["recall@10"] <= 1.0
+    (history,) = read_history(published)
+    assert history.records[-1].made_by.command == "export"
+    assert history.records[-1].made_by.arguments == "--keep-refreshed"
+    before = list_versions(published)
+    with pytest.raises(BundleError, match=r"would undo it: 1 added candidates go"):
+        export.run(tiny_context(tmp_path, pre_ranking=PRE_RANKING, export=CASCADE_EXPORT))
+    assert list_versions(published) == before
+
+
 def test_tables_that_cannot_be_used(bundle, tmp_path):
     before = list_versions(bundle)
     bad = tmp_path / "bad.csv"
     bad.write_text("item,brand,topics,price,title,description,released\n,a,b,1,t,d,1\n")
     with pytest.raises(DataError, match=r"1 of 1 records are bad: .*missing candidate id"):
         refresh.run(bundle, bad, None, replace=False, reporter=SilentReporter())
+    as_text = "item,brand,topics,price,title,description,released\nx,b,\"['a', 'b']\",1,t,d,1\n"
+    bad.write_text(as_text)
+    with pytest.raises(DataError, match=r"column 'topics': 100% of the cells look like a list"):
+        refresh.run(bundle, bad, None, replace=False, reporter=SilentReporter())
     with pytest.raises(DataError, match=r"no\.csv: there is no such file"):
         refresh.run(bundle, tmp_path / "no.csv", None, replace=False, reporter=SilentReporter())
-    with pytest.raises(DataError, match="cannot be read as UTF-8 text with a candidate id"):
+    with pytest.raises(
+        DataError, match=r"no.txt: cannot be read .* Expected text with a candidate id"
+    ):
         refresh.run(bundle, None, tmp_path / "no.txt", replace=False, reporter=SilentReporter())
     assert list_versions(bundle) == before
 
@@ -144,11 +241,7 @@ def test_each_shard_is_made_from_its_own_candidates(context):
     corpus = load_corpus(context.layout.preprocessed, context.spec)
     whole = read_release(sharded(context), corpus, Lineage("spec", "settings", {}))
     found = releases_of_bundle(whole, BundleConfig(name="tiny"), corpus)
-    assert [name for name, _ in found] == [
-        "tiny-shard-00000-of-00002",
-        "tiny-shard-00001-of-00002",
-    ]
-    for (_, release), own in zip(found, rows_of_shards(whole.corpus.ids, 2), strict=True):
+    for release, own in zip(found, rows_of_shards(whole.corpus.ids, 2), strict=True):
         assert release.corpus.ids.tolist() == whole.corpus.ids[own].tolist()
         np.testing.assert_array_equal(release.corpus.vectors, whole.corpus.vectors[own])
         np.testing.assert_array_equal(
@@ -179,6 +272,13 @@ def test_shards_answer_like_one_bundle(context, queries):
     np.testing.assert_array_equal(ids, expected["candidate_ids"])
     np.testing.assert_allclose(scores, expected["scores"], atol=1e-6)
     assert len({name for one in found for name in one["model_version"]}) == 1
+    measured, other = (shard.manifest.details for shard in shards)
+    assert measured["measures"] == other["measures"]
+    assert measured["measures"]["overlap@10"] == 1.0
+    against = measured["against_unsharded"]
+    whole_measures = whole.manifest.details["measures"]
+    assert against["unsharded_recall"] == whole_measures["recall@10"]
+    assert 0 <= against["equal_lists"] <= against["queries"]
 
 
 def test_a_version_that_lost_recall_is_refused_and_gone(context):

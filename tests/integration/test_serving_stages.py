@@ -68,7 +68,7 @@ def bundles(context):
 def test_embeddings_are_sorted_unit_vectors_in_shards(context, corpus, queries):
     directory = context.layout.embeddings
     names = sorted(path.name for path in directory.glob("*.parquet"))
-    assert len(names) == 3 * 3
+    assert len(names) == 3 * 3 + 1, "three shards of each kind, and the perturbed queries"
     for path in directory.glob("*.parquet"):
         ids = pq.read_table(path)[0].to_pylist()
         assert ids == sorted(ids, key=str.encode)

@@ -8,7 +8,7 @@ import yaml
 from pydantic import Field, NonNegativeInt
 
 from tfrs_twotower.config import model_config, pre_ranking_config, stage_configs, training_config
-from tfrs_twotower.documents import Document, load_yaml, parse
+from tfrs_twotower.documents import Document, load_yaml, parse, user_path
 from tfrs_twotower.errors import ConfigError
 
 DATA_VARIABLE = "TWOTOWER_DATA"
@@ -20,10 +20,10 @@ class RunConfig(Document):
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
     """Name of the run, and of its bundle."""
     spec: str
-    """Path of the feature spec, relative to this file."""
+    """Path of the feature spec, relative to this file; `~` is the home directory."""
     data_root: str | None = None
-    """Directory where the spec's relative paths start, relative to this file; by default
-    $TWOTOWER_DATA, or `data` in the working directory."""
+    """Directory where the spec's relative paths start, relative to this file (`~` is the home
+    directory); by default $TWOTOWER_DATA, or `data` in the current directory."""
     seed: NonNegativeInt = 42
     """Seed of everything that is random."""
     preprocess: stage_configs.PreprocessConfig = stage_configs.PreprocessConfig()
@@ -81,14 +81,14 @@ def pre_ranking_of(config: RunConfig) -> pre_ranking_config.PreRankingConfig:
 
 def spec_path(config: RunConfig, config_path: Path) -> Path:
     """The feature spec's path: `spec`, relative to the run config's directory."""
-    return (config_path.parent / config.spec).resolve()
+    return user_path(config.spec, config_path.parent).resolve()
 
 
 def data_root(config: RunConfig, config_path: Path) -> Path:
     """Directory where the spec's relative paths start."""
     if config.data_root is not None:
-        return (config_path.parent / config.data_root).resolve()
-    return Path(os.environ.get(DATA_VARIABLE) or "data").resolve()
+        return user_path(config.data_root, config_path.parent).resolve()
+    return user_path(os.environ.get(DATA_VARIABLE) or "data", Path()).resolve()
 
 
 def apply_override(data: dict[str, Any], override: str) -> None:

@@ -2,27 +2,34 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from tfrs_twotower.documents import Document
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 FEW_BAD_RECORDS = 10
-"""This many bad records of a table never fail preprocessing, whatever their share."""
+"""This many bad records of a table do not fail preprocessing, unless they are more than a tenth
+(and more than one)."""
 
 
 class PreprocessConfig(Document):
     """How tables become examples."""
 
     max_bad_fraction: Fraction = 0.01
-    """Largest share of quarantined records in a table. The stage fails above it, if these are also
-    more than 10 records (`FEW_BAD_RECORDS`). A table without a usable record always fails."""
+    """Largest share of quarantined records in a table, and of bad cells in a column. The stage
+    fails above it, if these are also more than 10 (`FEW_BAD_RECORDS`) or more than a tenth. A table
+    without a usable record and a column without a usable cell always fail."""
     num_shards: PositiveInt = 4
     """Shards of each output; a worker sorts a shard in memory (aim at 64 MB or less)."""
     recent_days: PositiveFloat = 28.0
     """Window of recent popularity, counted back from the end of the training window."""
     max_history_events: PositiveInt = 2000
     """Events of one query, the most recent ones, that are kept in memory for histories."""
+
+    def tolerates(self, bad: int, total: int) -> bool:
+        """Whether so many bad records of a table, or bad cells of a column, may be left out."""
+        few = min(FEW_BAD_RECORDS, max(total // 10, 1))
+        return bad <= max(few, self.max_bad_fraction * total) and not 0 < bad == total
 
 
 class EmbedConfig(Document):
@@ -50,8 +57,8 @@ class IndexConfig(Document):
     k: PositiveInt = 100
     """List length at which overlap is measured."""
     target_overlap: Fraction = 0.98
-    """Smallest mean overlap@k with exact search on real query embeddings; the stage fails below
-    it."""
+    """Smallest mean overlap@k with exact search, on real and on perturbed queries; the stage fails
+    below it. Answers that tie with the last exact one count as found."""
     num_leaves: PositiveInt | None = None
     """Partitions of the tree; by default from the corpus size (for ScaNN none below 100,000).
     ivf splits large partitions again."""
@@ -62,7 +69,8 @@ class IndexConfig(Document):
     anisotropic_quantization_threshold: float = 0.2
     """Guo et al. 2020; 0.2 is ScaNN's value for unit vectors."""
     num_measured_queries: PositiveInt = 2000
-    """Largest number of query embeddings that overlap is measured on."""
+    """Largest number of queries, real ones and as many perturbed ones, that overlap is measured
+    on."""
 
 
 class BundleConfig(Document):
@@ -76,18 +84,29 @@ class BundleConfig(Document):
 
 
 class GateConfig(Document):
-    """How much worse than the served version a new version may be.
+    """How much worse, smaller or larger than the served version a new version may be.
 
     Drops are relative: 0.05 allows recall to fall from 0.400 to 0.380. `null` switches a check off.
     """
 
+    max_shrink: Fraction | None = 0.2
+    """Share of the candidates that may be gone: 0.2 allows 1,000 to become 800."""
+    max_growth: NonNegativeFloat | None = 1.0
+    """Candidates that may be added, as a share of those of the served version: 1 allows 1,000 to
+    become 2,000. All ids in another form, beside the old ones, would be such a growth."""
+    allow_smaller_k: bool = False
+    """Whether lists may become shorter; clients may ask for as many as the served version gives."""
+
     max_recall_drop: Fraction | None = 0.05
-    """Drop of the cascade's recall@k on validation queries."""
+    """Drop of recall@k on validation queries: of the saved model, or of the first fit if the saved
+    model has learned them."""
     max_overlap_drop: Fraction | None = 0.02
-    """Drop of candidate generation's overlap@k with exact search."""
+    """Drop of candidate generation's overlap@k with exact search, on real and on perturbed
+    queries."""
     max_coverage_drop: Fraction | None = 0.2
     """Drop of the cascade's coverage@k (the share of the corpus that is in any answer), and of
-    retrieval_coverage@k, which a refresh measures too."""
+    retrieval_coverage@k, which a refresh measures too. It counts as a share of the smaller of both
+    corpora, so that new candidates that are in no answer yet do not lower it."""
 
 
 class ExportConfig(Document):
@@ -111,6 +130,10 @@ class ExportConfig(Document):
     restrict its answer: `allow` and `deny` take tokens such as `genres=Comedy`."""
     gate: GateConfig = GateConfig()
     """How far a version may fall behind the served one and still be published."""
+    refreshed: Literal["refuse", "keep", "drop"] = "refuse"
+    """What becomes of candidates that `twotower refresh` added, changed or withdrew in the served
+    version, where the tables of this run have them as before. `refuse` publishes nothing and counts
+    them; `keep` refreshes the new version with them; `drop` lets the tables win."""
     shards: PositiveInt = 1
     """Bundles that the corpus is split into, all with the same towers; a client queries all of them
     and merges the answers. Several are named NAME-shard-00000-of-00002 and so on."""

@@ -169,6 +169,9 @@ class FittingConfig(Document):
 class TrainingConfig(FittingConfig):
     """How the towers are trained."""
 
+    epochs: NonNegativeInt | None = 20
+    """Passes over the training examples, at most. Exclusive with max_steps. 0 trains nothing: the
+    towers rank as their pretrained text encoders do (zero-shot)."""
     time_decay_half_life_days: PositiveFloat | None = None
     """Weights an example by 2^(-age / half-life), with the age at the end of the training window,
     so that the model learns recent demand."""

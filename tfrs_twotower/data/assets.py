@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tfrs_twotower.artifacts.layout import STATISTICS, VOCABULARIES
+from tfrs_twotower.data.lines import check_lines
 from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
 
 
@@ -71,7 +72,14 @@ def load_assets(directory: Path) -> Assets:
 
 
 def write_assets(assets: Assets, directory: Path) -> None:
-    """Writes the files that `load_assets` reads."""
+    """Writes the files that `load_assets` reads.
+
+    Raises:
+        DataError: a value has a line break, which would make two values of it.
+    """
+    for name, values in assets.vocabularies.items():
+        broken = [value for value in values if "\n" in value]
+        check_lines(broken, f"vocabulary '{name}'")
     text = json.dumps(assets.statistics, indent=2, sort_keys=True, ensure_ascii=False)
     (directory / STATISTICS).write_text(text + "\n", encoding="utf-8")
     (directory / VOCABULARIES).mkdir(exist_ok=True)

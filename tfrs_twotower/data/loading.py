@@ -25,7 +25,10 @@ _QUERY_GLOBS = {"validation": layout.VALIDATION_GLOB, "test": layout.TEST_GLOB}
 _EMBEDDING_GLOBS = {
     "validation": layout.VALIDATION_EMBEDDINGS_GLOB,
     "test": layout.TEST_EMBEDDINGS_GLOB,
+    "perturbed": layout.PERTURBED_EMBEDDINGS,
+    layout.FIRST_FIT_VALIDATION: f"{layout.FIRST_FIT_VALIDATION}-*.parquet",
 }
+EmbeddedSplit = Literal["validation", "test", "perturbed", "first_fit_validation"]
 _BOOKKEEPING: dict[str, Any] = {
     "_query_id": tf.io.FixedLenFeature([], tf.string),
     "_timestamp": tf.io.FixedLenFeature([], tf.int64),
@@ -88,9 +91,9 @@ def load_query_set(
 
     Raises:
         MissingArtifact: there are no shards of the split.
-        CorruptArtifact: there is no query, a relevant candidate is not in the corpus, or a query
-            has no relevant candidate or not one gain for each.
-        DataError: a relevant candidate has a gain of 0 or less.
+        CorruptArtifact: a relevant candidate is not in the corpus, or a query has no relevant
+            candidate or not one gain for each.
+        DataError: there is no query, or a relevant candidate has a gain of 0 or less.
     """
     where = f"{preprocessed_dir}, {split} split"
     features = spec.query.features
@@ -110,7 +113,10 @@ def load_query_set(
         for name, rows in lists.items():
             rows.extend(np.split(parsed[name].values.numpy(), parsed[name].row_splits[1:-1]))
     if not query_ids:
-        raise CorruptArtifact(f"{where}: there is no query in the split. Run preprocess again.")
+        raise DataError(
+            f"{where}: holds no query, so nothing can be measured on it. If it should, look at "
+            "split in the feature spec; otherwise leave out what reads it, such as evaluate."
+        )
     ids = _decoded(np.concatenate(query_ids))
     order = np.argsort(ids, kind="stable")
     relevant = [corpus.row_of(lists["_relevant"][i]) for i in order]
@@ -191,49 +197,52 @@ class Embeddings(NamedTuple):
     """`[num_queries, embedding_dim]`."""
 
 
-def read_candidate_embeddings(directory: Path) -> Corpus:
+def read_candidate_embeddings(directory: Path, *, first_fit: bool = False) -> Corpus:
     """The corpus with its vectors, without raw features.
+
+    Args:
+        directory: the embeddings.
+        first_fit: whether to read the vectors of the first fit, which are written where something
+            is chosen by them.
 
     Raises:
         MissingArtifact: there are no shards.
         CorruptArtifact: the corpus is empty, or a candidate occurs twice.
     """
-    columns = _read_embeddings(directory, layout.CANDIDATE_EMBEDDINGS_GLOB, "candidate_id")
+    pattern = f"{layout.FIRST_FIT_CANDIDATES}-*.parquet"
+    if not first_fit:
+        pattern = layout.CANDIDATE_EMBEDDINGS_GLOB
+    columns = _read_embeddings(directory, pattern, "candidate_id")
     if not len(columns["candidate_id"]):
         raise CorruptArtifact(f"{directory}: the corpus is empty. Run preprocess and embed again.")
     return Corpus(columns["candidate_id"], columns["title"], {}, columns["embedding"])
 
 
-def load_embedded_queries(
-    preprocessed_dir: Path,
-    embeddings_dir: Path,
-    split: Literal["validation", "test"],
-    spec: FeatureSpec,
-    corpus: Corpus,
+def read_query_embeddings(directory: Path, split: EmbeddedSplit) -> Embeddings:
+    """Embeddings of one split's queries.
+
+    `perturbed` are disturbed queries of the split that is measured on; `first_fit_validation` are
+    the validation queries by towers that have not learned from them.
+
+    Raises:
+        MissingArtifact: there are no shards.
+        CorruptArtifact: a query occurs twice.
+    """
+    columns = _read_embeddings(directory, _EMBEDDING_GLOBS[split], "query_id")
+    return Embeddings(columns["query_id"], columns["embedding"])
+
+
+def with_embeddings(
+    queries: query_set.QuerySet, directory: Path, split: EmbeddedSplit
 ) -> query_set.QuerySet:
-    """Reads the evaluated queries of one split with their embeddings.
+    """The queries with their embeddings.
 
     Raises:
-        MissingArtifact, CorruptArtifact, DataError: see `load_query_set` and `vectors_of`.
+        MissingArtifact, CorruptArtifact: see `read_query_embeddings` and `vectors_of`.
     """
-    queries = load_query_set(preprocessed_dir, split, spec, corpus)
-    embedded = read_query_embeddings(embeddings_dir, split)
-    vectors = vectors_of(embedded, queries.ids.tolist(), f"{embeddings_dir}, {split}")
+    embedded = read_query_embeddings(directory, split)
+    vectors = vectors_of(embedded, queries.ids.tolist(), f"{directory}, {split}")
     return replace(queries, embeddings=vectors)
-
-
-def read_index_queries(directory: Path) -> FloatArray:
-    """Embeddings `[n, embedding_dim]` that an index is measured on: validation's, or else test's.
-
-    Raises:
-        MissingArtifact, CorruptArtifact: see `read_query_embeddings`.
-    """
-    vectors = np.zeros((0, 0), np.float32)
-    for split in ("validation", "test"):
-        vectors = read_query_embeddings(directory, split).vectors
-        if len(vectors):
-            break
-    return vectors
 
 
 def vectors_of(embeddings: Corpus | Embeddings, ids: list[str], where: str) -> FloatArray:
@@ -258,17 +267,6 @@ def vectors_of(embeddings: Corpus | Embeddings, ids: list[str], where: str) -> F
     if not np.isfinite(vectors).all():
         raise CorruptArtifact(f"{where}: an embedding is not finite. Run embed again.")
     return vectors
-
-
-def read_query_embeddings(directory: Path, split: Literal["validation", "test"]) -> Embeddings:
-    """Embeddings of one split's queries.
-
-    Raises:
-        MissingArtifact: there are no shards.
-        CorruptArtifact: a query occurs twice.
-    """
-    columns = _read_embeddings(directory, _EMBEDDING_GLOBS[split], "query_id")
-    return Embeddings(columns["query_id"], columns["embedding"])
 
 
 def _read_embeddings(directory: Path, pattern: str, id_column: str) -> dict[str, NDArray[Any]]:

@@ -38,7 +38,7 @@ class QuerySet:
     num_events: NDArray[np.int64] = field(default_factory=_unknown)
     """`[num_queries]` earlier events of the query; empty if they were not counted."""
     timestamps: NDArray[np.int64] = field(default_factory=_unknown)
-    """`[num_queries]` the cut-off in seconds, -1 or 0 in data without time."""
+    """`[num_queries]` the cut-off in seconds, 0 in data without time."""
     embeddings: FloatArray = field(default_factory=_not_embedded)
     """`[num_queries, embedding_dim]`; empty if they were not read."""
     texts: Sequence[str] | None = None
@@ -119,11 +119,13 @@ class QuerySet:
         """The queries with a relevant candidate in a part of the corpus, by rows of that part.
 
         Args:
-            rows: candidates of the part, ascending, as rows of the whole corpus.
+            rows: candidates of the part, as rows of the whole corpus; -1 for one that the whole
+                corpus does not have.
             num_candidates: size of the whole corpus.
         """
         row_in_part = np.full(num_candidates, -1, np.int64)
-        row_in_part[rows] = np.arange(len(rows))
+        known = np.flatnonzero(rows >= 0)
+        row_in_part[rows[known]] = known
 
         def renumbered(lists: Ragged) -> Ragged:
             return Ragged(lists.offsets, row_in_part[lists.values])
@@ -134,6 +136,6 @@ class QuerySet:
             self,
             truth=GroundTruth(renumbered(truth.relevant), truth.gains),
             seen=renumbered(seen),
-            rankable=None if self.rankable is None else self.rankable[rows],
+            rankable=None if self.rankable is None else self.rankable[rows] | (rows < 0),
         )
         return part.take(np.flatnonzero(truth.relevant.lengths))

@@ -78,7 +78,8 @@ def example_parser(inputs: Mapping[str, tf.TensorSpec]) -> Callable[[tf.Tensor],
 
     Args:
         inputs: inputs of the tower, as `raw_signature` gives them: string, int64 or float32,
-            `[None]` or `[None, width]`. A value that an Example lacks becomes "", -1 or NaN.
+            `[None]` or `[None, width]`. A value that an Example lacks becomes "", `MISSING_TIME` or
+            NaN.
     """
     features = {name: _parsed(taken) for name, taken in inputs.items()}
 

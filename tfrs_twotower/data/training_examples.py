@@ -69,7 +69,10 @@ def read_training_examples(
     """
     records = raw_inputs.read_records(directory, pattern).batch(batch_size)
     return records.map(
-        lambda serialized: parse_training_examples(serialized, spec),
+        # AutoGraph has nothing to convert here, and warns of what it cannot read.
+        tf.autograph.experimental.do_not_convert(
+            lambda serialized: parse_training_examples(serialized, spec)
+        ),
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,
     ).prefetch(1)
@@ -139,7 +142,9 @@ def load_example_table(
         CorruptArtifact: there is no example, or the candidate of one is not in the corpus.
     """
     batches = read_training_examples(directory, spec, pattern, batch_size=DEFAULT_BATCH_SIZE).map(
-        lambda batch: {**batch, "query": tokenise(batch["query"])},
+        tf.autograph.experimental.do_not_convert(
+            lambda batch: {**batch, "query": tokenise(batch["query"])}
+        ),
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,
     )

@@ -14,6 +14,7 @@ from pydantic import JsonValue
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.data.query_set import QuerySet
 from tfrs_twotower.evaluation.evaluation_document import Window
+from tfrs_twotower.ranking import FloatArray
 
 if TYPE_CHECKING:  # it loads TensorFlow
     from tfrs_twotower.index.quality import IndexQuality
@@ -31,7 +32,7 @@ class InteractionLog:
         query_ids: the distinct queries; a code is a position here.
         query: `[num_interactions]` codes.
         candidate: `[num_interactions]` rows of the corpus.
-        timestamp: `[num_interactions]` seconds (0 or -1 where the data has no time).
+        timestamp: `[num_interactions]` seconds (0 where the data has no time).
         positive: `[num_interactions]` whether it counts as relevant.
         split: `[num_interactions]` 0 train, 1 validation, 2 test.
     """
@@ -63,6 +64,7 @@ class SplitFacts:
         known_candidates_only: only candidates with a training interaction are ranked.
         sessions: whether the split keeps sessions whole.
         window: its limits; None where they are not known.
+        has_time: whether interactions have times; without, they are in the order of the files.
         empty_queries: queries of each split that were left out because nothing is relevant to
             them; None where they were not counted.
     """
@@ -73,6 +75,7 @@ class SplitFacts:
     known_candidates_only: bool = False
     sessions: bool = False
     window: Window | None = None
+    has_time: bool = True
     empty_queries: dict[str, int] | None = None
 
 
@@ -179,7 +182,8 @@ class EvaluationInputs:
         recent_counts: `[num_candidates]` those of its last days.
         log: all interactions.
         test: the queries that are reported, with unit embeddings, and texts if the spec has any.
-        validation: the queries that baselines are tuned on; None without a validation split.
+        validation: the queries that baselines are tuned on; None without a validation split. Their
+            embeddings are those of towers that have not learned them.
         eligible: `[num_candidates]` whether it may be ranked (`split.known_candidates_only`).
         split: how the interactions were split.
         training: what training could see.
@@ -187,6 +191,8 @@ class EvaluationInputs:
         training_log: log of the model.
         timings: seconds of each stage that recorded them.
         second_stage: the pre-ranker; None where nothing ranks after retrieval.
+        first_fit_vectors: `[num_candidates, embedding_dim]` by the towers that embedded the
+            validation queries, where these are not the final ones (`training.refit`).
     """
 
     dataset: str
@@ -203,3 +209,4 @@ class EvaluationInputs:
     training_log: list[LogLine] = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)
     second_stage: SecondStage | None = None
+    first_fit_vectors: FloatArray | None = None

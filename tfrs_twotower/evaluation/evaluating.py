@@ -205,6 +205,11 @@ def describe_protocol(
         ks=tuple(sorted(config.ks)),
         judged_on=judged_on(inputs),
         split=split.kind,
+        earlier=(
+            "earlier in time"
+            if split.has_time
+            else "earlier in the files: the interactions have no times"
+        ),
         window=split.window,
         interactions={
             name: int((inputs.log.split == code).sum()) for code, name in enumerate(SPLITS)

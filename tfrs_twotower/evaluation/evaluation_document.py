@@ -98,6 +98,8 @@ class Protocol(Part):
     """Hash of corpus, queries, truth and exclusions: equal if figures can be compared."""
     split: Literal["temporal", "per_query_last", "given"]
     """How interactions were split."""
+    earlier: str = "earlier in time"
+    """What makes an interaction earlier than another one, for the split and for histories."""
     window: Window | None
     """Limits of the splits; null if preprocessing wrote none."""
     interactions: dict[str, int]

@@ -3,7 +3,6 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from tfrs_twotower.artifacts import Layout, read_manifest
 from tfrs_twotower.artifacts.layout import (
+    FIRST_FIT_CANDIDATES,
     FREQUENCIES_GLOB,
     INTERACTIONS_GLOB,
     STATISTICS,
@@ -54,13 +54,15 @@ def load_inputs(
     ids = corpus.ids.tolist()
     counts, recent_counts = _frequencies(source, ids)
     has_validation = read_manifest(source, "preprocessed").counts.get("validation_queries", 0) > 0
+    test_queries = loading.load_query_set(source, "test", spec, corpus)
     vectors = loading.vectors_of(
         loading.read_candidate_embeddings(layout.embeddings),
         ids,
         f"{layout.embeddings}, candidates",
     )
-    test_queries = _queries(layout, "test", spec, corpus)
     has_index = (layout.index / QUALITY_NAME).exists()
+    refitted = bool(read_manifest(layout.embeddings, "embeddings").details.get("refitted", False))
+    has_first_fit = refitted and any(layout.embeddings.glob(f"{FIRST_FIT_CANDIDATES}-*"))
     return evaluated_data.EvaluationInputs(
         dataset=spec.name,
         corpus=replace(
@@ -70,8 +72,10 @@ def load_inputs(
         counts=counts,
         recent_counts=recent_counts,
         log=_interactions(source, ids),
-        test=test_queries,
-        validation=_queries(layout, "validation", spec, corpus) if has_validation else None,
+        test=_with_texts(loading.with_embeddings(test_queries, layout.embeddings, "test"), spec),
+        validation=_validation(layout, spec, corpus, refitted=refitted, has_first_fit=has_first_fit)
+        if has_validation
+        else None,
         eligible=counts > 0 if spec.split.known_candidates_only else np.ones(len(ids), bool),
         split=_split_facts(source, spec),
         training=load_training_facts(source, spec),
@@ -80,6 +84,13 @@ def load_inputs(
         timings=dict(timings or {}),
         second_stage=_second_stage(layout, len(ids), test_queries.inputs)
         if with_pre_ranker
+        else None,
+        first_fit_vectors=loading.vectors_of(
+            loading.read_candidate_embeddings(layout.embeddings, first_fit=True),
+            ids,
+            f"{layout.embeddings}, candidates of the first fit",
+        )
+        if has_first_fit
         else None,
     )
 
@@ -106,6 +117,7 @@ def _split_facts(preprocessed: Path, spec: FeatureSpec) -> evaluated_data.SplitF
             known_candidates_only=spec.split.known_candidates_only,
             sessions=spec.interactions.session is not None,
             window=None if window is None else evaluation_document.Window(**window),
+            has_time=spec.interactions.timestamp is not None,
             empty_queries=statistics.get("empty_queries"),
         )
     except (ValueError, TypeError, AttributeError) as cause:
@@ -130,12 +142,18 @@ def _second_stage(
     )
 
 
-def _queries(
-    layout: Layout, split: Literal["validation", "test"], spec: FeatureSpec, corpus: Corpus
+def _validation(
+    layout: Layout, spec: FeatureSpec, corpus: Corpus, *, refitted: bool, has_first_fit: bool
 ) -> query_set.QuerySet:
-    queries = loading.load_embedded_queries(
-        layout.preprocessed, layout.embeddings, split, spec, corpus
-    )
+    """The validation queries; without embeddings if only towers that learned them have embedded."""
+    queries = loading.load_query_set(layout.preprocessed, "validation", spec, corpus)
+    split: loading.EmbeddedSplit = "first_fit_validation" if has_first_fit else "validation"
+    if has_first_fit or not refitted:
+        queries = loading.with_embeddings(queries, layout.embeddings, split)
+    return _with_texts(queries, spec)
+
+
+def _with_texts(queries: query_set.QuerySet, spec: FeatureSpec) -> query_set.QuerySet:
     return replace(queries, texts=loading.joined_texts(queries.inputs, spec.query.features))
 
 

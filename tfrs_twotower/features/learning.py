@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from tfrs_twotower import specs
 from tfrs_twotower.data.assets import Assets
+from tfrs_twotower.data.lines import check_lines
+from tfrs_twotower.documents import user_path
 from tfrs_twotower.errors import FeatureSpecError
 from tfrs_twotower.features import wordpiece_list
 
@@ -40,6 +42,7 @@ def learn_assets(
 
     Raises:
         FeatureSpecError: a sample lacks a feature, or a given vocabulary cannot be read.
+        DataError: an id or a category has a line break or another control character.
     """
     values: dict[str, Counter[str]] = {}
     words: dict[str, Counter[str]] = {}
@@ -65,12 +68,14 @@ def learn_assets(
                     counts = words.setdefault(name, Counter())
                     if feature.vocabulary_file is None:
                         texts = list(_texts(_column(sample, side, feature)))
-                        counts.update(_words(texts, feature.lower_case))
+                        counts.update(_words(texts, feature))
                 case specs.NumericFeature():
                     numbers = _column(sample, side, feature).astype(np.float64)
                     numeric[f"{side}.{feature.name}"] = _statistics(numbers, feature)
                 case _:
                     pass  # histories share the candidate's ids; times and checkpoints learn nothing
+    for name, counts in values.items():
+        check_lines(counts, f"vocabulary '{name}'")
     vocabularies = {name: _largest(counts, settings[name]) for name, counts in values.items()}
     for name, counts in words.items():
         vocabularies[name] = _pieces(counts, settings[name], root)
@@ -102,9 +107,8 @@ def _texts(column: NDArray[Any]) -> Iterator[str]:
             yield text
 
 
-def _words(texts: Sequence[str], lower_case: bool) -> Counter[str]:
-    found = wordpiece_list.basic_tokenizer(lower_case).tokenize(texts).flat_values.numpy().tolist()
-    return Counter(word.decode("utf-8") for word in found)
+def _words(texts: Sequence[str], feature: specs.TextFeature) -> Counter[str]:
+    return wordpiece_list.count_words(texts, wordpiece_list.Letters.of(feature))
 
 
 def _largest(counts: Counter[str], feature: Any) -> list[str]:
@@ -114,7 +118,7 @@ def _largest(counts: Counter[str], feature: Any) -> list[str]:
 
 def _pieces(counts: Counter[str], feature: Any, root: Path) -> list[str]:
     if feature.vocabulary_file is not None:
-        return wordpiece_list.read_wordpieces(root / feature.vocabulary_file)
+        return wordpiece_list.read_wordpieces(user_path(feature.vocabulary_file, root))
     return wordpiece_list.learn_wordpieces(list(counts.items()), feature.vocabulary_size)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfrs_twotower.keras_api import keras
-from tfrs_twotower.specs import NumericFeature
+from tfrs_twotower.specs import EARLIEST_TIME, NumericFeature
 
 _DAY_S = 86_400
 NUM_VALUES = {"hour_of_day": 24, "day_of_week": 7, "day_of_month": 31, "month_of_year": 12}
@@ -13,19 +13,20 @@ MOST_DEVIATIONS = 10.0
 
 
 def calendar_part(seconds: tf.Tensor, part: str) -> tf.Tensor:
-    """A part of each time, counted from 1; 0 for a negative time (missing).
+    """A part of each time, counted from 1; 0 for a time before the year 1 (missing).
 
     Args:
-        seconds: `[batch]` int64, since 1970.
+        seconds: `[batch]` int64, since 1970; negative before.
         part: a key of `NUM_VALUES`; Monday is day_of_week 1.
 
     Returns:
         `[batch]` int32.
     """
-    days = tf.maximum(seconds, 0) // _DAY_S
+    known = tf.maximum(seconds, EARLIEST_TIME)
+    days = known // _DAY_S  # rounded down, also where it is negative
     match part:
         case "hour_of_day":
-            value = tf.maximum(seconds, 0) % _DAY_S // 3600
+            value = known % _DAY_S // 3600
         case "day_of_week":
             value = (days + 3) % 7  # 1970-01-01 was a Thursday
         case "day_of_month":
@@ -34,7 +35,7 @@ def calendar_part(seconds: tf.Tensor, part: str) -> tf.Tensor:
             value = _civil(days)[0] - 1
         case _:
             raise ValueError(f"unknown calendar part {part!r}; known: {', '.join(NUM_VALUES)}")
-    return tf.where(seconds < 0, 0, tf.cast(value, tf.int32) + 1)
+    return tf.where(seconds < EARLIEST_TIME, 0, tf.cast(value, tf.int32) + 1)
 
 
 def _civil(days: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

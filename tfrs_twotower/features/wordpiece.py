@@ -9,7 +9,7 @@ import tensorflow as tf
 import tensorflow_text as tf_text
 
 from tfrs_twotower.errors import CorruptArtifact
-from tfrs_twotower.features.wordpiece_list import PADDING_PIECE, UNKNOWN_PIECE
+from tfrs_twotower.features.wordpiece_list import PADDING_PIECE, UNKNOWN_PIECE, Letters
 
 START_PIECE = "[CLS]"
 END_PIECE = "[SEP]"
@@ -18,14 +18,19 @@ END_PIECE = "[SEP]"
 class WordPiece(tf.Module):
     """Maps texts `[batch]` to piece ids `[batch, max_tokens]`, padded with 0."""
 
-    def __init__(self, vocabulary: list[str], name: str, *, lower_case: bool) -> None:
+    def __init__(
+        self, vocabulary: list[str], name: str, *, lower_case: bool, keep_accents: bool = False
+    ) -> None:
         super().__init__(name=name)
+        self._letters = Letters(lower_case, keep_accents)
         _check(vocabulary, name)
         self.num_rows = len(vocabulary)
         self._position = {piece: row for row, piece in enumerate(vocabulary)}
         self._vocabulary_name = name
         self._tokeniser = tf_text.FastBertTokenizer(
-            vocabulary, token_out_type=tf.int32, lower_case_nfd_strip_accents=lower_case
+            vocabulary,
+            token_out_type=tf.int32,
+            lower_case_nfd_strip_accents=self._letters.strips_accents,
         )
 
     def __call__(self, texts: tf.Tensor, max_tokens: int, *, mark_ends: bool = False) -> tf.Tensor:
@@ -44,7 +49,7 @@ class WordPiece(tf.Module):
             `[batch, max_tokens]` int32.
         """
         valid = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="ignore")
-        pieces = self._tokeniser.tokenize(valid)
+        pieces = self._tokeniser.tokenize(self._letters.prepare(valid))
         if not mark_ends:
             return pieces.to_tensor(0, shape=[None, max_tokens])
         absent = [piece for piece in (START_PIECE, END_PIECE) if piece not in self._position]

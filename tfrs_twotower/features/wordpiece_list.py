@@ -1,22 +1,60 @@
 """WordPiece lists: learned from the words of texts, or given in a file."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tfrs_twotower.errors import FeatureSpecError
+from tfrs_twotower.specs import TextFeature
+from tfrs_twotower.tables.line_lists import read_pieces
 
 PADDING_PIECE = "[PAD]"
 UNKNOWN_PIECE = "[UNK]"
 MOST_WORDS = 200_000
 _FULL_ENOUGH = 0.95
+_ANY_PIECE = "a"
+"""The one piece of a list that was learned from no text; tf-text builds no tokeniser without."""
 
 
-def basic_tokenizer(lower_case: bool) -> Any:
-    """tf-text's splitter of texts into words, the first step of BERT's tokenisation."""
+class Letters(NamedTuple):
+    """What becomes of the letters of a text before it is split into words."""
+
+    lower_case: bool
+    keep_accents: bool
+    """Whether marks stay on lower-cased letters."""
+
+    @classmethod
+    def of(cls, feature: TextFeature) -> "Letters":
+        """The letters of a feature."""
+        return cls(feature.lower_case, feature.keep_accents)
+
+    @property
+    def strips_accents(self) -> bool:
+        """Whether BERT's normaliser, which strips accents with the case, does all of it."""
+        return self.lower_case and not self.keep_accents
+
+    def prepare(self, texts: Any) -> Any:
+        """Texts `[n]` as the tokeniser gets them.
+
+        Where accents stay, letters are lower-cased here, and a letter and its mark become one
+        character (NFC), in whichever way they were written.
+        """
+        import tensorflow as tf
+        import tensorflow_text as tf_text
+
+        if self.strips_accents or not self.lower_case:
+            return texts
+        return tf.strings.lower(tf_text.normalize_utf8(texts, "NFC"), encoding="utf-8")
+
+
+def count_words(texts: Sequence[str], letters: Letters) -> Counter[str]:
+    """Counts the words of texts, as the first step of BERT's tokenisation splits them."""
     from tensorflow_text.python.ops.bert_tokenizer import BasicTokenizer
 
-    return BasicTokenizer(lower_case=lower_case)
+    tokenizer = BasicTokenizer(lower_case=letters.strips_accents)
+    words = tokenizer.tokenize(letters.prepare(texts)).flat_values.numpy()
+    return Counter({word.decode("utf-8"): n for word, n in Counter(words.tolist()).items()})
 
 
 def learn_wordpieces(word_counts: Sequence[tuple[str, int]], size: int) -> list[str]:
@@ -34,7 +72,7 @@ def learn_wordpieces(word_counts: Sequence[tuple[str, int]], size: int) -> list[
     reserved = [PADDING_PIECE, UNKNOWN_PIECE]
     words = sorted(word_counts, key=lambda counted: (-counted[1], counted[0]))[:MOST_WORDS]
     if not words:
-        return reserved
+        return [*reserved, _ANY_PIECE]
 
     def learn(threshold: int) -> list[str]:
         # An equal upper and lower bound is one pass of the learner at that threshold.
@@ -87,10 +125,11 @@ def read_wordpieces(path: Path) -> list[str]:
             lists a piece twice.
     """
     try:
-        pieces = path.read_text(encoding="utf-8").splitlines()
+        pieces = read_pieces(path)
     except (OSError, UnicodeDecodeError) as cause:
         raise FeatureSpecError(
-            f"{path}: cannot be read: {cause}. Check vocabulary_file in the feature spec."
+            f"{path}: cannot be read: {cause}. Check vocabulary_file and checkpoint in the feature "
+            "spec; their paths are relative to the data root."
         ) from cause
     if not pieces or pieces[0] != PADDING_PIECE or UNKNOWN_PIECE not in pieces:
         raise FeatureSpecError(

@@ -19,8 +19,8 @@ from tfrs_twotower.index.quality import (
     median_ms,
     resolve_kind,
 )
-from tfrs_twotower.index.sweep import choose, measure_overlap, sample_queries, sweep
-from tfrs_twotower.ranking.order import FloatArray
+from tfrs_twotower.index.sweep import MeasuredQueries, choose, measure_overlap, sweep
+from tfrs_twotower.ranking.order import ExactLists, FloatArray, Overlap
 
 MAX_EXCLUDED = 1000
 """Exclusions of a query that a longer search compensates, unless a bundle says otherwise."""
@@ -107,14 +107,20 @@ def build_index(
     queries: FloatArray,
     config: IndexConfig,
     report: Callable[[str, int, int], None] = lambda *_: None,
+    *,
+    perturbed: FloatArray | None = None,
 ) -> BuiltIndex:
     """Builds the configured kind of index and measures it against exact search.
+
+    It must reach `target_overlap` on real queries and on perturbed ones.
 
     Args:
         vectors: `[num_candidates, embedding_dim]` float32, unit length, in row order; at least one.
         queries: `[num_queries, embedding_dim]` float32 embeddings of real queries.
         config: the `index` section.
         report: is called with a description, the steps done, and their total.
+        perturbed: `[n, embedding_dim]` embeddings of disturbed queries; by default midpoints of the
+            real ones.
 
     Raises:
         IndexQualityError: no search parameters reach `target_overlap`, or there are no queries to
@@ -123,7 +129,10 @@ def build_index(
     """
     kind = resolve_kind(config, len(vectors))
     vectors = np.ascontiguousarray(vectors, np.float32)
-    sample = sample_queries(np.ascontiguousarray(queries, np.float32), config.num_measured_queries)
+    measured_on = MeasuredQueries.of(
+        np.ascontiguousarray(queries, np.float32), perturbed, config.num_measured_queries
+    )
+    sample = measured_on.real
     k = min(config.k, len(vectors))
     exact_p50_ms = _exact_p50_ms(vectors, sample, k) if len(sample) else 0.0
     if kind == "brute_force" and config.vectors == "float32":
@@ -137,7 +146,7 @@ def build_index(
             "on real queries only. Give the split some, or set index.kind: brute_force."
         )
     if kind == "brute_force":
-        return _build_int8(vectors, sample, config, exact_p50_ms)
+        return _build_int8(vectors, measured_on, config, exact_p50_ms)
     report("training the index", 0, 1)
     trained = train(kind, vectors, config)
     report("training the index", 1, 1)
@@ -145,30 +154,50 @@ def build_index(
         trained.search(vectors),
         vectors,
         trained.grid,
-        sample,
+        measured_on,
+        config.target_overlap,
         lambda done, total: report("measuring", done, total),
     )
     best = choose(measured, config.target_overlap)
-    if best.overlap < config.target_overlap:
+    assert best.perturbed is not None  # `choose` takes no other
+    if best.least < config.target_overlap:
         tried = {key: value for key, value in asdict(best.parameters).items() if key != "k"}
+        amounts = ", ".join(f"{key}={value}" for key, value in tried.items() if value)
         raise IndexQualityError(
-            f"index: overlap@{k} with exact search is at most {best.overlap:.4f} "
-            f"({', '.join(f'{key}={value}' for key, value in tried.items() if value)}, "
-            f"{len(sample)} queries), the target is {config.target_overlap}. Leave "
-            "index.num_leaves_to_search and index.num_reordering_candidates unset, or raise them; "
-            "or lower index.target_overlap; or set index.kind: brute_force."
+            f"index: overlap@{k} with exact search is at most {best.least:.4f} ({amounts}; "
+            f"{best.real.mean:.4f} on {len(sample)} real queries, {best.perturbed.mean:.4f} on "
+            f"{len(measured_on.perturbed)} perturbed ones), the target is {config.target_overlap}. "
+            f"{_advice(config)}"
         )
-    quality = IndexQuality(
-        kind,
-        k,
-        best.overlap,
-        config.target_overlap,
-        len(sample),
-        {**trained.training, **asdict(best.parameters)},
-        [measurement.as_json() for measurement in measured],
-        exact_p50_ms,
+    return BuiltIndex(
+        vectors,
+        IndexQuality(
+            kind,
+            k,
+            best.real.mean,
+            config.target_overlap,
+            len(sample),
+            {**trained.training, **asdict(best.parameters)},
+            [measurement.as_json() for measurement in measured],
+            exact_p50_ms,
+            *_other_overlaps(best.real, best.perturbed),
+        ),
+        trained.arrays,
+        best.parameters,
     )
-    return BuiltIndex(vectors, quality, trained.arrays, best.parameters)
+
+
+def _other_overlaps(real: Overlap, perturbed: Overlap) -> tuple[float, float, float]:
+    """The last three fields of `IndexQuality`."""
+    return real.worst_decile, perturbed.mean, perturbed.worst_decile
+
+
+def _advice(config: IndexConfig) -> str:
+    """What a user can still do; settings that are unset cannot be unset again."""
+    names = ("num_leaves_to_search", "num_reordering_candidates")
+    given = [f"index.{name}" for name in names if getattr(config, name) is not None]
+    free = f"Leave {' and '.join(given)} unset, or raise {'them' if given[1:] else 'it'}; or l"
+    return f"{free if given else 'L'}ower index.target_overlap, or set index.kind: brute_force."
 
 
 def _exact_p50_ms(vectors: FloatArray, sample: FloatArray, k: int) -> float:
@@ -176,28 +205,34 @@ def _exact_p50_ms(vectors: FloatArray, sample: FloatArray, k: int) -> float:
 
 
 def _build_int8(
-    vectors: FloatArray, sample: FloatArray, config: IndexConfig, exact_p50_ms: float
+    vectors: FloatArray, queries: MeasuredQueries, config: IndexConfig, exact_p50_ms: float
 ) -> BuiltIndex:
     k = min(config.k, len(vectors))
     find_rows = _rows_function(
         exact_search.ExactSearch(exact_search.to_int8(vectors)), vectors.shape[1], k
     )
-    overlap = measure_overlap(find_rows, vectors, sample, k)
+    real, perturbed = (
+        measure_overlap(find_rows, ExactLists.of(kind, vectors, k)) for kind in queries
+    )
+    overlap = min(real.mean, perturbed.mean)
     if overlap < config.target_overlap:
         raise IndexQualityError(
             f"index: overlap@{k} of int8 vectors with float32 is {overlap:.4f} "
-            f"({len(sample)} queries), the target is {config.target_overlap}. Set index.vectors: "
-            "float32, or lower index.target_overlap."
+            f"({real.mean:.4f} on {len(queries.real)} real queries, {perturbed.mean:.4f} on "
+            f"{len(queries.perturbed)} perturbed ones), the target is {config.target_overlap}. Set "
+            "index.vectors: float32, or lower index.target_overlap."
         )
-    parameters = {"vectors": config.vectors, "p50_ms": median_ms(find_rows, sample)}
+    parameters = {"vectors": config.vectors, "p50_ms": median_ms(find_rows, queries.real)}
     quality = IndexQuality(
         "brute_force",
         k,
-        overlap,
+        real.mean,
         config.target_overlap,
-        len(sample),
+        len(queries.real),
         parameters,
-        exact_p50_ms=exact_p50_ms,
+        [],
+        exact_p50_ms,
+        *_other_overlaps(real, perturbed),
     )
     return BuiltIndex(vectors, quality, int8=True)
 

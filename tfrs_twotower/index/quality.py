@@ -49,23 +49,32 @@ class SearchParameters:
 
 @dataclass(frozen=True)
 class IndexQuality:
-    """Agreement with exact search on real query embeddings, and how the parameters were chosen."""
+    """Agreement with exact search on query embeddings, and how the parameters were chosen.
+
+    Answers that tie with the last exact one count as found; see `ranking.order.overlaps`.
+    """
 
     kind: Kind
     k: int
     """List length of the overlap."""
     overlap: float
-    """Mean overlap@k with exact search."""
+    """Mean overlap@k with exact search on real queries."""
     target: float
-    """The least that the run config allows."""
+    """The least that the run config allows, on real and on perturbed queries."""
     num_queries: int
-    """Query embeddings that were measured."""
+    """Embeddings of real queries that were measured."""
     parameters: dict[str, Any] = field(default_factory=dict)
     """Training and search parameters; empty for exact search."""
     sweep: list[dict[str, Any]] = field(default_factory=list)
     """Each measured choice: its search parameters, `overlap`, `p50_ms` of one query."""
     exact_p50_ms: float = 0.0
     """Median milliseconds of one query in exact search, on the machine that built the index."""
+    worst_decile: float = 1.0
+    """Mean overlap@k of the tenth of the real queries that have the least."""
+    perturbed_overlap: float = 1.0
+    """Mean overlap@k on perturbed queries; see `sweep.MeasuredQueries`."""
+    perturbed_worst_decile: float = 1.0
+    """That of the tenth of the perturbed queries that have the least."""
 
     def write(self, directory: Path) -> None:
         """Writes `quality.json`."""

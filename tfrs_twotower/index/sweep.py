@@ -1,17 +1,65 @@
-"""Chooses search parameters by measuring them on real query embeddings."""
+"""Chooses search parameters by measuring them on real and on perturbed query embeddings."""
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower.index import partial_search, quality
-from tfrs_twotower.ranking.order import FloatArray, RowArray, exact_top_k, mean_overlap
+from tfrs_twotower.ranking.order import ExactLists, FloatArray, Overlap, RowArray
 
 _QUERIES_AT_ONCE = 256
+_SEED = 20_201
+
+
+class MeasuredQueries(NamedTuple):
+    """The query embeddings that an index is measured on."""
+
+    real: FloatArray
+    """`[n, embedding_dim]`, at least one."""
+    perturbed: FloatArray
+    """`[m, embedding_dim]`, at least one: queries that users have not sent yet, see `of`."""
+
+    @classmethod
+    def of(
+        cls, real: FloatArray, perturbed: FloatArray | None = None, limit: int | None = None
+    ) -> "MeasuredQueries":
+        """Takes at most `limit` queries of each kind.
+
+        An index keeps what it promises only to queries like those that it was measured on, and
+        those of tomorrow lie elsewhere: between today's rather than among them.
+
+        Args:
+            real: `[n, embedding_dim]` embeddings of real queries.
+            perturbed: embeddings of queries whose features were disturbed; where there are none,
+                they are made of the real embeddings, see `blend`.
+            limit: largest number of each kind; None takes all.
+        """
+        if limit is not None:
+            real = sample_queries(real, limit)
+        if perturbed is None or not len(perturbed):
+            return cls(real, blend(real))
+        return cls(real, perturbed if limit is None else sample_queries(perturbed, limit))
+
+
+def blend(queries: FloatArray) -> FloatArray:
+    """The midpoint of each query and another one, drawn at random, at the query's own length.
+
+    Args:
+        queries: `[num_queries, embedding_dim]`.
+    """
+    order = np.random.default_rng(_SEED).permutation(len(queries))
+    others = queries[np.roll(order, 1)][np.argsort(order)]
+    lengths = np.linalg.norm(queries, axis=1, keepdims=True)
+    other_lengths = np.linalg.norm(others, axis=1, keepdims=True)
+    # Directions are mixed, so that a long vector does not swallow a short one.
+    middle = queries * np.where(lengths > 0, other_lengths, 1.0) + others * lengths
+    sizes = np.linalg.norm(middle, axis=1, keepdims=True)
+    scale = np.divide(lengths, sizes, out=np.zeros_like(sizes), where=sizes > 0)
+    return np.where(sizes > 1e-6 * lengths, middle * scale, queries).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -19,12 +67,26 @@ class Measured:
     """One choice of search parameters, with its measured overlap and time."""
 
     parameters: quality.SearchParameters
-    overlap: float
+    real: Overlap
     p50_ms: float
+    perturbed: Overlap | None = None
+    """None where a cheaper choice had reached the target, or this one misses it on real queries."""
+
+    @property
+    def least(self) -> float:
+        """The smaller mean overlap of those that were measured."""
+        return min(self.real.mean, self.perturbed.mean if self.perturbed else 1.0)
 
     def as_json(self) -> dict[str, Any]:
         """For `quality.json`."""
-        return {**asdict(self.parameters), "overlap": self.overlap, "p50_ms": self.p50_ms}
+        perturbed = self.perturbed and self.perturbed.mean
+        return {
+            **asdict(self.parameters),
+            "overlap": self.real.mean,
+            "worst_decile": self.real.worst_decile,
+            "perturbed_overlap": perturbed,
+            "p50_ms": self.p50_ms,
+        }
 
 
 def sample_queries(queries: FloatArray, limit: int) -> FloatArray:
@@ -38,23 +100,28 @@ def sweep(
     index: partial_search.PartialSearch,
     vectors: FloatArray,
     grid: Sequence[quality.SearchParameters],
-    queries: FloatArray,
+    queries: MeasuredQueries,
+    target: float,
     report: Callable[[int, int], None],
 ) -> list[Measured]:
     """Measures every choice against exact search.
 
+    Real queries are measured with every choice. Perturbed ones are measured until a choice reaches
+    the target on both, because measuring is most of the time that building an index takes.
+
     Args:
         index: the search whose parameters are to be chosen.
         vectors: `[num_candidates, embedding_dim]` that it searches.
-        grid: choices, all of one k.
-        queries: `[num_queries, embedding_dim]`, at least one.
+        grid: choices, all of one k, cheapest first.
+        queries: the queries to measure on.
+        target: the overlap that is wanted.
         report: receives the number of measured choices and of all choices.
 
     Returns:
         One measurement for each choice, in the order of the grid.
     """
     k = grid[0].k
-    exact = exact_top_k(queries, vectors, k)[1]
+    real, perturbed = (ExactLists.of(kind, vectors, k) for kind in queries)
     has_leaves = grid[0].num_leaves_to_search is not None
     # One graph serves all choices, because the amounts are its inputs.
     ask = tf.function(
@@ -64,21 +131,27 @@ def sweep(
             parameters=quality.SearchParameters(k, leaves if has_leaves else None, reordered),
         )[1],
         input_signature=[
-            tf.TensorSpec([None, queries.shape[1]], tf.float32),
+            tf.TensorSpec([None, vectors.shape[1]], tf.float32),
             tf.TensorSpec([], tf.int32),
             tf.TensorSpec([], tf.int32),
         ],
         autograph=False,
     )
-    measured = []
+    measured: list[Measured] = []
+    reached = False
     for done, parameters in enumerate(grid, 1):
         amounts = (
             tf.constant(parameters.num_leaves_to_search or 0),
             tf.constant(parameters.num_reordering_candidates or 0),
         )
         chosen = functools.partial(_answer, ask, amounts)
-        overlap = mean_overlap(_rows(chosen, queries), exact)
-        measured.append(Measured(parameters, overlap, quality.median_ms(chosen, queries)))
+        choice = Measured(
+            parameters, measure_overlap(chosen, real), quality.median_ms(chosen, queries.real)
+        )
+        if not reached and (choice.real.mean >= target or done == len(grid)):
+            choice = replace(choice, perturbed=measure_overlap(chosen, perturbed))
+            reached = choice.least >= target
+        measured.append(choice)
         report(done, len(grid))
     return measured
 
@@ -89,18 +162,14 @@ def _answer(
     return ask(queries, *amounts)
 
 
-def measure_overlap(
-    ask: Callable[[tf.Tensor], tf.Tensor], vectors: FloatArray, queries: FloatArray, k: int
-) -> float:
-    """Mean overlap@k with exact search.
+def measure_overlap(ask: Callable[[tf.Tensor], tf.Tensor], exact: ExactLists) -> Overlap:
+    """Overlap@k with exact search; k is the length of the exact lists.
 
     Args:
         ask: embeddings `[batch, embedding_dim]` to rows `[batch, k]`.
-        vectors: `[num_candidates, embedding_dim]` that it searches.
-        queries: `[num_queries, embedding_dim]`, at least one.
-        k: list length.
+        exact: the exact lists of the queries.
     """
-    return mean_overlap(_rows(ask, queries), exact_top_k(queries, vectors, k)[1])
+    return Overlap.of(exact.overlaps(_rows(ask, exact.queries)))
 
 
 def _rows(ask: Callable[[tf.Tensor], tf.Tensor], queries: FloatArray) -> RowArray:
@@ -110,11 +179,12 @@ def _rows(ask: Callable[[tf.Tensor], tf.Tensor], queries: FloatArray) -> RowArra
 
 
 def choose(measured: Sequence[Measured], target: float) -> Measured:
-    """The cheapest choice that reaches the target, else the one with the most overlap.
+    """The cheapest choice that reaches the target on both kinds of queries, else the best one.
 
     Measured times are not considered, so that the same vectors always give the same choice.
     """
-    for choice in measured:
-        if choice.overlap >= target:
+    both = [choice for choice in measured if choice.perturbed is not None]
+    for choice in both:
+        if choice.least >= target:
             return choice
-    return max(measured, key=lambda choice: choice.overlap)
+    return max(both, key=lambda choice: choice.least)

@@ -134,19 +134,18 @@ def embed_corpus(
 class MinedPhase:
     """Facts about the lists of one phase.
 
+    Where retrieval ranks the positives is not among them: it has learned these examples, so such a
+    figure would say how well it remembers.
+
     Attributes:
         phase: `fit` or `refit`.
         num_examples: number of lists.
         num_short: number of lists with fewer candidates than `depth`.
-        share_in_list: share of the positives that retrieval would put on their own list.
-        mean_rank_in_list: mean rank of these positives, from 1; None if there are none.
     """
 
     phase: negative_lists.Phase
     num_examples: int
     num_short: int
-    share_in_list: float
-    mean_rank_in_list: float | None
 
 
 def mine(
@@ -233,7 +232,7 @@ def _fill(
             num_candidates=num_candidates,
         )
     )
-    num_short = num_inside = sum_of_ranks = 0
+    num_short = 0
     for start in range(0, len(table), CHUNK):
         part = slice(start, min(start + CHUNK, len(table)))
         positives = table.candidate_rows[part]
@@ -246,25 +245,6 @@ def _fill(
         if teacher is not None and lists.teacher is not None:
             scored = np.concatenate([positives[:, None], rows], axis=1)
             lists.teacher[part] = np.where(scored >= 0, teacher(part, scored), 0.0)
-        ranks = _ranks(positives, rows, scores)
-        inside = ranks <= rows.shape[1]
         num_short += int((rows[:, -1] < 0).sum())
-        num_inside += int(inside.sum())
-        sum_of_ranks += int(ranks[inside].sum())
         progress(part.stop, len(table))
-    return MinedPhase(
-        phase,
-        len(table),
-        num_short,
-        num_inside / len(table),
-        sum_of_ranks / num_inside if num_inside else None,
-    )
-
-
-def _ranks(
-    positives: NDArray[np.int32], rows: NDArray[np.int32], scores: NDArray[np.float32]
-) -> NDArray[np.int64]:
-    """Returns the rank that each positive would have on its list, from 1; depth + 1 if none."""
-    positive, others = scores[:, :1], scores[:, 1:]
-    ahead = (others > positive) | ((others == positive) & (rows < positives[:, None]))
-    return 1 + (ahead & (rows >= 0)).sum(axis=1)
+    return MinedPhase(phase, len(table), num_short)

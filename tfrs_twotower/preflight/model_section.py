@@ -20,6 +20,33 @@ def check_towers(spec: specs.FeatureSpec, config: RunConfig) -> Iterator[str]:
         yield from _check_heads(spec, model, section)
         yield from _check_dropouts(spec, model, section)
     yield from _check_augmentation(spec, config)
+    if config.training.epochs == 0:
+        yield from _check_zero_shot(spec, config)
+
+
+def _check_zero_shot(spec: specs.FeatureSpec, config: RunConfig) -> Iterator[str]:
+    """Refuses towers without training, unless pretrained encoders give both a meaning."""
+    lacking = [
+        f"{name}.features"
+        for name, side in (("query", spec.query), ("candidate", spec.candidate))
+        if not any(getattr(feature, "checkpoint", None) for feature in side.features)
+    ]
+    if lacking:
+        yield (
+            "training.epochs is 0, so the towers stay as they start; only pretrained texts on both "
+            f"sides give them a meaning, and the spec '{spec.name}' has none in "
+            f"{' and '.join(lacking)}. Add features with encoder: pretrained, or train."
+        )
+    if config.model.kind != "plain":
+        yield (
+            f"training.epochs is 0, but model.kind is {config.model.kind}, whose parts mean "
+            "nothing before they are trained. Set model.kind: plain, or train."
+        )
+    if config.training.refit:
+        yield (
+            "training.epochs is 0 and training.refit is set: there is nothing to repeat. Set "
+            "training.refit: false."
+        )
 
 
 def _features(spec: specs.FeatureSpec) -> Iterator[tuple[str, object]]:

@@ -5,8 +5,16 @@ from collections.abc import Callable, Iterator
 from tfrs_twotower.config import FittingConfig, PreRankingConfig, RunConfig
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.preflight.model_section import check_terms, check_towers
-from tfrs_twotower.specs import FeatureSpec, GivenSplit, TextFeature
+from tfrs_twotower.specs import (
+    CategoricalFeature,
+    FeatureSpec,
+    GivenSplit,
+    IdFeature,
+    MultiCategoricalFeature,
+    TextFeature,
+)
 
+_WITH_VALUES = (IdFeature, CategoricalFeature, MultiCategoricalFeature)
 Check = Callable[[FeatureSpec, RunConfig], Iterator[str]]
 """Yields the mistakes of a run config, without the name of the run."""
 
@@ -101,7 +109,7 @@ def _check_baselines(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
 def check_list_lengths(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
     """Yields mistakes of the index and export sections."""
     yield from _check_index(config)
-    yield from _check_export(config)
+    yield from _check_export(spec, config)
 
 
 def _check_index(config: RunConfig) -> Iterator[str]:
@@ -150,7 +158,16 @@ def _check_index(config: RunConfig) -> Iterator[str]:
         )
 
 
-def _check_export(config: RunConfig) -> Iterator[str]:
+def _check_export(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
+    features = spec.candidate.features
+    allowed = [feature.name for feature in features if isinstance(feature, _WITH_VALUES)]
+    for name in config.export.restricts:
+        if name not in allowed:
+            yield (
+                f"export.restricts names {name!r}; requests can restrict by candidate features of "
+                f"kind id, categorical or multi_categorical, which are "
+                f"{', '.join(allowed) or 'none in this spec'}. Name one of them, or remove it."
+            )
     sizes = config.export.allowed_batch_sizes
     if not sizes or list(sizes) != sorted(set(sizes)):
         yield (

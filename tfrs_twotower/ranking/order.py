@@ -1,5 +1,8 @@
 """Rankings in their total order (score descending, then row ascending), exact search, overlap."""
 
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 from numpy.typing import NDArray
@@ -11,6 +14,7 @@ MISSING_ROW = -1
 LOWEST_SCORE = float(np.finfo(np.float32).min)
 """Score at these ranks."""
 _SCORES_AT_ONCE = 1 << 24
+_PRODUCTS_AT_ONCE = 1 << 23
 
 
 def top_k_rows(scores: NDArray[np.floating], k: int) -> NDArray[np.int64]:
@@ -114,16 +118,97 @@ def exact_top_k(queries: FloatArray, vectors: FloatArray, k: int) -> tuple[Float
     return scores, rows
 
 
-def mean_overlap(returned: RowArray, exact: RowArray) -> float:
-    """Returns overlap@k, the mean over queries of |returned in exact| / |exact|.
+TIE_TOLERANCE = 1e-5
+"""Share of the exact k-th score by which a returned candidate may lie below it and still count as
+found: candidates that tie with the last rank are equally right answers, and sums of the same
+products in another order differ in their last bits. (ann-benchmarks allows 1e-3.)"""
+
+
+def overlaps(
+    returned: NDArray[Any],
+    returned_scores: NDArray[np.floating],
+    exact: NDArray[Any],
+    exact_scores: NDArray[np.floating],
+) -> NDArray[np.float64]:
+    """Returns overlap@k of each query: |found| / |exact|, `[num_queries]`.
+
+    A returned candidate is found if it is one of the exact list, or if its score reaches the list's
+    last score within `TIE_TOLERANCE`.
 
     Args:
-        returned: `[num_queries, k]` rows of the index; no row occurs twice in a list.
-        exact: `[num_queries, k]` rows of exact search; missing rows do not count.
+        returned: `[num_queries, n]` rows or ids; a repeated candidate counts once.
+        returned_scores: `[num_queries, n]` their exact scores; below every other at missing places.
+        exact: `[num_queries, k]` rows or ids of exact search.
+        exact_scores: `[num_queries, k]`, the lowest float32 at missing places, which do not count.
+
+    Returns:
+        Shares; 1 for a query whose exact list is empty.
     """
-    shares = []
-    for returned_rows, exact_rows in zip(returned, exact, strict=True):
-        exact_rows = exact_rows[exact_rows != MISSING_ROW]
-        if len(exact_rows):
-            shares.append(np.isin(exact_rows, returned_rows).mean())
-    return float(np.mean(shares)) if shares else 1.0
+    shares = np.ones(len(exact))
+    for query, scores in enumerate(exact_scores):
+        real = scores > LOWEST_SCORE
+        if not real.any():
+            continue
+        last = float(scores[real].min())
+        reached = returned_scores[query] >= last - TIE_TOLERANCE * abs(last)
+        found = reached | np.isin(returned[query], exact[query][real])
+        num_found = len(np.unique(returned[query][found]))
+        shares[query] = min(1.0, num_found / int(real.sum()))
+    return shares
+
+
+@dataclass(frozen=True)
+class ExactLists:
+    """The exact lists of some queries, which the lists of an index are compared with."""
+
+    queries: FloatArray
+    """`[num_queries, embedding_dim]`."""
+    vectors: FloatArray
+    """`[num_candidates, embedding_dim]`, in row order."""
+    rows: RowArray
+    """`[num_queries, k]`."""
+    scores: NDArray[np.float64]
+    """`[num_queries, k]`, in double precision, so that twins have one score."""
+
+    @classmethod
+    def of(cls, queries: FloatArray, vectors: FloatArray, k: int) -> "ExactLists":
+        """Searches exactly; see `exact_top_k`."""
+        rows = exact_top_k(queries, vectors, k)[1]
+        return cls(queries, vectors, rows, row_scores(queries, vectors, rows))
+
+    @property
+    def k(self) -> int:
+        """Length of the lists."""
+        return self.rows.shape[1]
+
+    def overlaps(self, returned: RowArray) -> NDArray[np.float64]:
+        """Overlap@k of each query, see `overlaps`, for returned rows `[num_queries, n]`."""
+        scores = row_scores(self.queries, self.vectors, returned)
+        return overlaps(returned, scores, self.rows, self.scores)
+
+
+def row_scores(queries: FloatArray, vectors: FloatArray, rows: RowArray) -> NDArray[np.float64]:
+    """Inner products of queries with listed candidates, `[num_queries, n]`; LOWEST_SCORE at -1."""
+    scores = np.empty(rows.shape)
+    step = max(1, _PRODUCTS_AT_ONCE // max(1, rows.shape[1] * queries.shape[1]))
+    for start in range(0, len(rows), step):
+        part = slice(start, start + step)
+        listed = vectors[np.maximum(rows[part], 0)].astype(np.float64)
+        scores[part] = np.einsum("qd,qnd->qn", queries[part].astype(np.float64), listed)
+    return np.where(rows == MISSING_ROW, LOWEST_SCORE, scores)
+
+
+class Overlap(NamedTuple):
+    """Overlap@k over some queries."""
+
+    mean: float
+    worst_decile: float
+    """Mean over the tenth of the queries that have the least, at least one."""
+
+    @classmethod
+    def of(cls, shares: NDArray[np.float64]) -> "Overlap":
+        """Summarises the overlap of each query; 1 without queries."""
+        if not len(shares):
+            return cls(1.0, 1.0)
+        worst = np.sort(shares)[: -(-len(shares) // 10)]
+        return cls(round(float(shares.mean()), 6), round(float(worst.mean()), 6))

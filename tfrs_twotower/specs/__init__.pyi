@@ -1,5 +1,6 @@
 from .declarations import FeatureDeclarations, Side, TowerFeatures, declare_features
 from .features import (
+    EARLIEST_TIME,
     MISSING_TIME,
     NUM_SPECIAL_ROWS,
     PADDING_ROW,
@@ -29,6 +30,7 @@ from .spec import (
 from .tables import EntityTable, InteractionTable, Table, TimestampColumn
 
 __all__ = [
+    "EARLIEST_TIME",
     "MISSING_TIME",
     "NUM_SPECIAL_ROWS",
     "PADDING_ROW",

@@ -148,7 +148,12 @@ def _check_shared_vocabularies(declared: FeatureDeclarations) -> None:
         if isinstance(feature, TextFeature):
             form: tuple[str, object] = (
                 "text",
-                (feature.vocabulary_file, feature.vocabulary_size, feature.lower_case),
+                (
+                    feature.given_vocabulary,
+                    feature.vocabulary_size,
+                    feature.lower_case,
+                    feature.keep_accents,
+                ),
             )
         else:
             form = ("values", (feature.min_count, feature.max_size, feature.hash_buckets))

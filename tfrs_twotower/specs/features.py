@@ -9,7 +9,8 @@ it into the tower's tokens.
     numeric            float32 `[batch]`, NaN is missing
     text               string `[batch]`, "" is missing
     history            string `[batch, max_length]`, most recent first, padded with ""
-    timestamp          int64 `[batch]`, seconds since 1970 (UTC), negative is missing
+    timestamp          int64 `[batch]`, seconds since 1970 (UTC), negative before; `MISSING_TIME`,
+                       or any other number before the year 1, is missing
 """
 
 from typing import Annotated, Any, Literal
@@ -18,8 +19,13 @@ from pydantic import ConfigDict, Field, PositiveInt, model_validator
 
 from tfrs_twotower.documents import Document
 
-MISSING_TIME = -1
-"""Value of a missing time in examples and requests."""
+EARLIEST_TIME = -62_135_596_800
+"""0001-01-01T00:00:00 in seconds since 1970: the calendar, and Python's, begins here."""
+MISSING_TIME = -(10**18)
+"""Value of a missing time in examples and requests. No time equals it, since all numbers before
+`EARLIEST_TIME` are missing; and JSON writers that know only doubles write it exactly."""
+CHECKPOINT_VOCABULARY = "vocab.txt"
+"""Name of the WordPiece list in the directory of a checkpoint."""
 PADDING_ROW, UNKNOWN_ROW, NUM_SPECIAL_ROWS = 0, 1, 2
 """First rows of the table of a vocabulary; the value at position p has row 2 + p."""
 
@@ -86,8 +92,12 @@ class MultiCategoricalFeature(_LookedUpFeature):
     """Several values out of a set, such as genres: a list column, or one string to be split."""
 
     kind: Literal["multi_categorical"] = "multi_categorical"
-    separator: str = "|"
-    """Separates the values of a string column; list columns (Parquet, JSONL) need none."""
+    format: Literal["text", "json", "python", "postgres", "numpy"] = "text"
+    """How a string column writes several values; list columns (Parquet, JSONL) need none.
+    `text`: `a|b`, with `separator`. `json`: `["a", "b"]`. `python`: `['a', 'b']`. `postgres`:
+    `{a,b}`, also `[a, b]`. `numpy`: `['a' 'b']`."""
+    separator: Annotated[str, Field(min_length=1)] = "|"
+    """Separates the values of a string column of the format `text`."""
     max_values: PositiveInt = 8
     """Fixed width of the input; further values are dropped."""
 
@@ -96,6 +106,10 @@ class NumericFeature(_Feature):
     """One number."""
 
     kind: Literal["numeric"] = "numeric"
+    format: Literal["plain", "point", "comma"] = "plain"
+    """How a string column writes numbers. `plain`: `1234.5`. `point`: `$1,234.50`. `comma`:
+    `1.234,50 €`. The last two leave out currency, percent signs (`12 %` is 12) and marks between
+    thousands."""
     transform: Literal["normalise", "log", "bucketise"] = "normalise"
     """`normalise`: (x - mean) / deviation; `log`: the same of log(1 + max(x, 0)); `bucketise`:
     an embedding for each quantile bucket. Statistics come from the training window."""
@@ -110,25 +124,36 @@ class TextFeature(_Feature):
     vocabulary: Name | None = None
     """Text features of one vocabulary share their WordPieces and the embedding table."""
     vocabulary_file: str | None = None
-    """A WordPiece list to use, one piece a line (`[PAD]` first, with `[UNK]`); by default the list
-    is learned from the training window's texts."""
+    """A WordPiece list to use, one piece a line (`[PAD]` first, with `[UNK]`), relative to the data
+    root; by default that of the checkpoint, or one learned from the training window's texts."""
     vocabulary_size: Annotated[int, Field(ge=64, le=200_000)] = 8000
     """Size of a learned vocabulary."""
     max_tokens: Annotated[int, Field(ge=1, le=512)] = 32
     """Fixed number of tokens; further tokens are dropped."""
     lower_case: bool = True
-    """Whether to lower-case texts and strip accents before they are split."""
+    """Whether to lower-case texts and strip accents before they are split, as uncased BERT does."""
+    keep_accents: bool = False
+    """Lower-cases without stripping accents and the marks of other scripts, which tell words apart
+    (`hacía` and `hacia`, `müssten` and `mussten`, `パンダ` and `ハンダ`). Without `lower_case` they
+    are kept anyway."""
     encoder: Literal["bag", "transformer", "pretrained"] = "bag"
     """`bag`: weighted mean of token vectors; `transformer`: self-attention over them;
     `pretrained`: a transformer that starts from `checkpoint`."""
     checkpoint: str | None = None
     """Directory of a BERT-type encoder (`model.safetensors`, `vocab.txt`, `config.json`) for
-    `pretrained`."""
+    `pretrained`, relative to the data root."""
 
     @property
     def vocabulary_name(self) -> str:
         """The vocabulary that this feature is tokenised with."""
         return self.vocabulary or self.name
+
+    @property
+    def given_vocabulary(self) -> str | None:
+        """Path of the WordPiece list, relative to the data root; None if it is learned."""
+        if self.vocabulary_file is not None or self.checkpoint is None:
+            return self.vocabulary_file
+        return f"{self.checkpoint}/{CHECKPOINT_VOCABULARY}"
 
     @model_validator(mode="after")
     def _checkpoint_goes_with_pretrained(self) -> "TextFeature":
@@ -153,7 +178,10 @@ class HistoryFeature(_Feature):
 
 
 class TimestampFeature(_Feature):
-    """Parts of a time: of the event on the query side, of `column` on the candidate side."""
+    """Parts of a time: of the event on the query side, of `column` on the candidate side.
+
+    Times of `column` may be of the years 1 to 2099.
+    """
 
     kind: Literal["timestamp"] = "timestamp"
     parts: Annotated[

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, NonNegativeInt, model_validator
 
 from tfrs_twotower.documents import Document, load_yaml, parse
 from tfrs_twotower.errors import FeatureSpecError
@@ -12,7 +12,7 @@ from tfrs_twotower.specs import declarations, features, tables
 SPLITS = ("train", "validation", "test")
 TRAIN, VALIDATION, TEST = 0, 1, 2
 """Codes of the splits: positions in `SPLITS`."""
-Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
 class _Split(Document):
@@ -30,9 +30,11 @@ class TemporalSplit(_Split):
 
     kind: Literal["temporal"]
     test_fraction: Fraction = 0.1
-    """Share of the events, the latest ones, that are test events; unused beside `test_from`."""
+    """Share of the events, the latest ones, that are test events; unused beside `test_from`. 0
+    trains on everything: there is a bundle, and no report."""
     validation_fraction: Fraction = 0.1
-    """Share of all events, those just before the test events, that are validation events."""
+    """Share of all events, those just before the test events, that are validation events; 0 has
+    none, so training runs to its end."""
     validation_from: str | None = None
     """ISO 8601 time instead of `validation_fraction`."""
     test_from: str | None = None
@@ -46,13 +48,17 @@ class TemporalSplit(_Split):
 
 
 class PerQueryLastSplit(_Split):
-    """The last events of each query are test events, those just before them validation events."""
+    """The last events of each query are test events, those just before them validation events.
+
+    Without `interactions.timestamp` the order is that of the records in the files, by file name;
+    the report says so.
+    """
 
     kind: Literal["per_query_last"]
-    test: Annotated[int, Field(ge=1)] | Fraction = 1
-    """Number (>= 1) or share (< 1) of each query's events, the last ones."""
-    validation: Annotated[int, Field(ge=1)] | Fraction = 1
-    """Number or share of each query's events, just before its test events."""
+    test: NonNegativeInt | Fraction = 1
+    """Number (>= 1) or share (< 1) of each query's events, the last ones; 0 is none."""
+    validation: NonNegativeInt | Fraction = 1
+    """Number or share of each query's events, just before its test events; 0 is none."""
 
 
 class GivenSplit(_Split):
@@ -129,8 +135,6 @@ class FeatureSpec(Document):
         )
         needs_time = [
             ("split.kind: temporal", isinstance(self.split, TemporalSplit)),
-            ("split.kind: per_query_last", isinstance(self.split, PerQueryLastSplit)),
-            ("a history feature", bool(self.histories)),
             ("a query timestamp feature without column", shows_event_time),
         ]
         for part, is_used in needs_time:

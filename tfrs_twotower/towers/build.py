@@ -3,18 +3,25 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+import tensorflow as tf
 from typing_extensions import assert_never
 
 from tfrs_twotower.config import DatConfig, IntTowerConfig, ModelConfig, PlainTowerConfig
 from tfrs_twotower.data.assets import Assets
-from tfrs_twotower.errors import FeatureSpecError
+from tfrs_twotower.documents import user_path
+from tfrs_twotower.errors import ConfigError, FeatureSpecError
 from tfrs_twotower.features import lookup, tower_inputs, wordpiece
+from tfrs_twotower.features.wordpiece_list import read_wordpieces
 from tfrs_twotower.layers import bert, seeded
-from tfrs_twotower.layers.checkpoint import read_bert, read_vocabulary
+from tfrs_twotower.layers.checkpoint import read_bert, read_shape
 from tfrs_twotower.layers.embedding_tables import TableSet
 from tfrs_twotower.specs import FeatureDeclarations, TextFeature
+from tfrs_twotower.specs.features import CHECKPOINT_VOCABULARY
 from tfrs_twotower.towers import augmentation_plan, dat, inttower, plain, tower
 from tfrs_twotower.towers.fields import FieldBuilder, table_shapes
+
+_PRETRAINED = "pretrained."
+_SHORT = 1e-5
 
 
 def build_towers(
@@ -115,9 +122,13 @@ def _word_pieces(
         if isinstance(feature, TextFeature) and feature.vocabulary_name not in pieces:
             name = feature.vocabulary_name
             if feature.checkpoint is not None and name not in assets.vocabularies:
-                assets.vocabularies[name] = read_vocabulary(root / feature.checkpoint)
+                path = user_path(f"{feature.checkpoint}/{CHECKPOINT_VOCABULARY}", root)
+                assets.vocabularies[name] = read_wordpieces(path)
             pieces[name] = wordpiece.WordPiece(
-                assets.vocabulary(name), name, lower_case=feature.lower_case
+                assets.vocabulary(name),
+                name,
+                lower_case=feature.lower_case,
+                keep_accents=feature.keep_accents,
             )
     return pieces
 
@@ -136,17 +147,18 @@ def _pretrained(
         if checkpoint in encoders:
             _check_length(feature, encoders[checkpoint].shape)
             continue
-        maker = weights.under(f"pretrained.{len(encoders)}")
+        maker = weights.under(f"{_PRETRAINED}{len(encoders)}")
         if shapes is not None:
             encoders[checkpoint] = bert.BertEncoder(maker, shapes[checkpoint])
         else:
-            shape, tensors = read_bert(root / checkpoint)
+            directory = user_path(checkpoint, root)
+            shape, tensors = read_bert(directory)
             encoders[checkpoint] = bert.BertEncoder(maker, shape)
             try:
                 encoders[checkpoint].assign(tensors)
             except (KeyError, ValueError) as cause:
                 raise FeatureSpecError(
-                    f"{root / checkpoint}: the tensors are not those of a BERT encoder: {cause}. "
+                    f"{directory}: the tensors are not those of a BERT encoder: {cause}. "
                     "Give checkpoint: the directory of another one."
                 ) from cause
         _check_length(feature, encoders[checkpoint].shape)
@@ -159,3 +171,54 @@ def _check_length(feature: TextFeature, shape: bert.BertShape) -> None:
             f"the text '{feature.name}': max_tokens is {feature.max_tokens}; its checkpoint takes "
             f"3 to {shape.num_positions}, two of which mark the ends"
         )
+
+
+def check_checkpoints(
+    spec: FeatureDeclarations, root: Path, *, zero_shot_dim: int | None = None
+) -> None:
+    """Checks the files of every pretrained encoder, without reading its weights.
+
+    Args:
+        spec: the features of both sides.
+        root: where relative `checkpoint` directories start.
+        zero_shot_dim: the dimension of towers that will not be trained, which must be that of the
+            encoders: nothing would train a projection.
+
+    Raises:
+        FeatureSpecError: a file cannot be read, does not fit the others, or the encoder does not
+            fit the feature.
+        ConfigError: the dimension is another.
+    """
+    for feature in (*spec.query.features, *spec.candidate.features):
+        if not isinstance(feature, TextFeature) or feature.checkpoint is None:
+            continue
+        directory = user_path(feature.checkpoint, root)
+        shape = read_shape(directory)
+        _check_length(feature, shape)
+        pieces = read_wordpieces(user_path(feature.given_vocabulary or "", root))
+        wordpiece.WordPiece(pieces, feature.vocabulary_name, lower_case=feature.lower_case)
+        if len(pieces) > shape.num_pieces:
+            raise FeatureSpecError(
+                f"the text '{feature.name}': its vocabulary has {len(pieces):,} pieces, the "
+                f"encoder in {directory} {shape.num_pieces:,}. Use the checkpoint's own "
+                f"{CHECKPOINT_VOCABULARY}: leave vocabulary_file out."
+            )
+        if zero_shot_dim not in (None, shape.hidden_dim):
+            raise ConfigError(
+                f"model.embedding_dim is {zero_shot_dim}, but training.epochs is 0 and the encoder "
+                f"in {directory} has {shape.hidden_dim} dimensions: nothing would train the "
+                f"projection between them. Set model.embedding_dim: {shape.hidden_dim}."
+            )
+
+
+def keep_only_pretrained(towers: tower.Towers) -> None:
+    """Takes out of new towers what is random, so that the pretrained encoders alone decide.
+
+    Tables and layers become zero. The bias keeps its direction, which a record without text needs,
+    but becomes so short that it changes no other record.
+    """
+    for name, variable in towers.named_variables().items():
+        if not name.startswith(_PRETRAINED):
+            is_bias = name.endswith(".bias") and name.count(".") == 1
+            value = variable * (_SHORT / tf.norm(variable)) if is_bias else tf.zeros_like(variable)
+            variable.assign(value)

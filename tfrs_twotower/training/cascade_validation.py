@@ -1,4 +1,4 @@
-"""Fits the weighted sum of the cascade on validation queries, and measures the cascade."""
+"""The pools of the validation queries, on which the cascade is fitted and measured out of fold."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,78 +6,18 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
-from scipy.optimize import minimize
-from scipy.special import expit
 
 from tfrs_twotower.data.query_set import QuerySet
-from tfrs_twotower.metrics import judge, per_query
+from tfrs_twotower.metrics import judge, parse_metric, per_query
 from tfrs_twotower.ranking.order import re_rank
 from tfrs_twotower.towers.linear_member import LinearMember
 from tfrs_twotower.towers.tower import Tower, Towers
-from tfrs_twotower.training.validation import in_chunks, rank
+from tfrs_twotower.training import combination
+from tfrs_twotower.training.validation import in_chunks, rank, recall_by_length
 
-_PENALTY = 1e-4
-_ROUNDING = 1e-9
 _PAIRS_AT_ONCE = 16_384
-
-
-def fit_combination(
-    features: NDArray[np.floating], relevant: NDArray[np.bool_], present: NDArray[np.bool_]
-) -> NDArray[np.float64]:
-    """Fits the weights of a linear score that ranks relevant candidates first.
-
-    Minimises, over the queries with a relevant candidate in their pool, the mean of
-
-        - 1 / |R| sum_{j in R} log( e^{w x_j} / (e^{w x_j} + sum_{i not in R} e^{w x_i}) )
-
-    plus a small L2 penalty on the weights of the features, standardised inside their pools. The
-    loss is convex and smooth, so L-BFGS finds its only minimum. Each positive competes with the
-    irrelevant candidates only. Adding a constant to a feature for a whole pool changes nothing.
-
-    Args:
-        features: `[num_queries, pool, num_features]`.
-        relevant: `[num_queries, pool]`.
-        present: `[num_queries, pool]`, false at the padding of a short pool.
-
-    Returns:
-        `[num_features]` weights of the features before standardisation. If no query has both a
-        relevant and an irrelevant candidate, the first feature has weight 1 and the others 0.
-    """
-    relevant = relevant & present
-    usable = relevant.any(axis=1) & (present & ~relevant).any(axis=1)
-    num_features = features.shape[-1]
-    if not usable.any():
-        return np.eye(num_features)[0]
-    x = features[usable].astype(np.float64)
-    relevant, present = relevant[usable], present[usable]
-    x = np.where(present[:, :, None], x, 0.0)
-    largest = np.abs(x).max(axis=(0, 1))
-    x -= x.sum(axis=1, keepdims=True) / present.sum(axis=1)[:, None, None]
-    spread = np.sqrt((x[present] ** 2).mean(axis=0))
-    # Apart from rounding, such a feature is constant in every pool: its weight is 0.
-    spread[spread <= _ROUNDING * largest] = np.inf
-    x /= spread
-    irrelevant = present & ~relevant
-    query, position = np.nonzero(relevant)
-    share = 1.0 / relevant.sum(axis=1)[query] / len(x)
-
-    def loss(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        scores = x @ weights
-        others = np.where(irrelevant, scores, -np.inf)
-        largest = others.max(axis=1)
-        odds = np.exp(others - largest[:, None])
-        total = odds.sum(axis=1)
-        log_rest = largest + np.log(total)
-        mean_rest = np.einsum("qn,qnf->qf", odds / total[:, None], x)
-        own = scores[query, position]
-        gap = log_rest[query] - own
-        value = share @ np.logaddexp(0.0, gap) + _PENALTY * weights @ weights
-        error = share * expit(gap)
-        gradient = error @ (mean_rest[query] - x[query, position]) + 2.0 * _PENALTY * weights
-        return float(value), gradient
-
-    start = np.eye(num_features)[0]
-    return np.asarray(minimize(loss, start, jac=True, method="L-BFGS-B").x) / spread
+_MEMBER_PENALTY = 1e-2
+_MEMBER_FOLDS = 5
 
 
 class Pools:
@@ -122,27 +62,61 @@ class Pools:
             self._fixed = np.concatenate([self._linear_scores(linear), self._fixed], axis=2)
         self._relevant = _relevant(self.rows, queries)
 
-    def fit(self, interactions: Sequence[NDArray[np.floating]]) -> NDArray[np.float64]:
-        """Fits the weights of the features.
+    def combine(
+        self, interactions: Sequence[NDArray[np.floating]], metric: str
+    ) -> combination.Combined:
+        """Fits the weights of the features, see `combination.combine`.
 
         The features are the retrieval score, the interactions `[num_queries, pool]` of the trained
         members, the scores of the linear member, and the signals.
-        """
-        return fit_combination(self._features(interactions), self._relevant, self.present)
 
-    def measure(
-        self,
-        metric: str,
-        weights: NDArray[np.floating],
-        interactions: Sequence[NDArray[np.floating]],
-    ) -> float:
-        """Returns the mean metric of the pools in the order of the weighted sum."""
-        ranked = re_rank(self.rows, self._features(interactions) @ weights)
-        return float(per_query(metric, judge(ranked, self.queries.truth)).mean())
+        Args:
+            interactions: of each trained member.
+            metric: decides whether the combination is used; a metric that does not depend on the
+                order of the pools is replaced by their nDCG.
+        """
+        size = self.rows.shape[1]
+        if parse_metric(metric)[1] >= size:
+            metric = f"ndcg@{size}"
+        return combination.combine(
+            self._features(interactions),
+            self._relevant,
+            self.present,
+            lambda scores: self._per_query(metric, scores),
+        )
+
+    def out_of_fold(self, metric: str, interactions: Sequence[NDArray[np.floating]]) -> float:
+        """Returns the mean metric with weights that are fitted on the other folds.
+
+        No choice is made, so that figures of one training can be compared.
+        """
+        lists = combination.Lists.of(self._features(interactions), self._relevant, self.present)
+        folds = combination.folds_of(lists.usable, _MEMBER_FOLDS)
+        if folds.max(initial=0) == 0:
+            return self.retrieval_alone(metric)
+        scores, _ = combination.cross_fitted(lists, _MEMBER_PENALTY, folds)
+        return float(self._per_query(metric, scores).mean())
+
+    def measure(self, metric: str, combined: combination.Combined) -> float:
+        """Returns the mean metric of the cascade, each query ordered by weights of other folds."""
+        if combined.out_of_fold is None:
+            return self.retrieval_alone(metric)
+        return float(self._per_query(metric, combined.out_of_fold).mean())
 
     def retrieval_alone(self, metric: str) -> float:
         """Returns the mean metric of the pools in the order of retrieval."""
         return float(per_query(metric, judge(self.rows, self.queries.truth)).mean())
+
+    def recall_by_length(self, combined: combination.Combined) -> list[float]:
+        """Returns the cascade's recall@1, recall@2 and so on, out of fold like `measure`."""
+        rows = self.rows
+        if combined.out_of_fold is not None:
+            rows = re_rank(rows, combined.out_of_fold)
+        return recall_by_length(rows, self.queries)
+
+    def _per_query(self, metric: str, scores: NDArray[np.floating]) -> NDArray[np.float64]:
+        ranked = re_rank(self.rows, scores)
+        return np.asarray(per_query(metric, judge(ranked, self.queries.truth)))
 
     def _features(self, interactions: Sequence[NDArray[np.floating]]) -> NDArray[np.float64]:
         parts = [self._retrieval[..., None], *(part[..., None] for part in interactions)]
@@ -163,11 +137,7 @@ class Pools:
 
 
 class MemberValidator:
-    """Measures the cascade with one member; every measurement fits the weighted sum.
-
-    The sum is fitted and measured on the same queries, which has little effect with a few weights
-    and hundreds of queries.
-    """
+    """Measures the cascade with one member; each measurement fits the weighted sum out of fold."""
 
     def __init__(self, towers: Towers, pools: Pools, metric: str) -> None:
         """Prepares the measurement of a member's towers, which are of kind `inttower`."""
@@ -179,9 +149,7 @@ class MemberValidator:
 
     def measure(self) -> dict[str, float]:
         """Returns the metric by its name."""
-        interactions = [self.interaction()]
-        weights = self._pools.fit(interactions)
-        return {self._metric: self._pools.measure(self._metric, weights, interactions)}
+        return {self._metric: self._pools.out_of_fold(self._metric, [self.interaction()])}
 
     def interaction(self) -> NDArray[np.float32]:
         """Returns `[num_queries, pool]` pair scores with the current weights."""

@@ -18,7 +18,7 @@ from tfrs_twotower.specs import FeatureSpec
 from tfrs_twotower.tasks import build, objective
 from tfrs_twotower.tasks.retrieval import RetrievalTask
 from tfrs_twotower.towers import fields, tower
-from tfrs_twotower.towers.build import build_towers
+from tfrs_twotower.towers.build import build_towers, keep_only_pretrained
 from tfrs_twotower.training import (
     negatives,
     optimizers,
@@ -119,6 +119,8 @@ class Job:
         """
         self.towers = self._build()
         self.table = self.read_table(with_validation_window=False)
+        if self.config.epochs == 0:
+            return self._zero_shot()
         batch_size, message = fit_batch_size(len(self.table), self.config)
         if message:
             self.say(message)
@@ -153,6 +155,27 @@ class Job:
             temperature=float(model.task.temperature),
             seconds=first.seconds + (last.seconds if self.refit else 0.0),
             examples_per_s=fitting.examples_per_s,
+            messages=tuple(self._messages),
+        )
+
+    def _zero_shot(self) -> reports.TrainingResult:
+        """Leaves the towers to their pretrained encoders, and measures them."""
+        keep_only_pretrained(self.towers)
+        validator = self.validator()
+        self._refresh_derived_state()
+        self.finish_first_fit()
+        self.say("nothing is trained (training.epochs is 0): the pretrained encoders rank")
+        return reports.TrainingResult(
+            best_step=0,
+            best_epoch=0.0,
+            steps=0,
+            refitted=False,
+            validation=validator.measure() if validator else {},
+            num_examples=len(self.table),
+            batch_size=self.config.batch_size,
+            temperature=self.config.softmax.temperature,
+            seconds=0.0,
+            examples_per_s=0.0,
             messages=tuple(self._messages),
         )
 

@@ -8,12 +8,19 @@ from pathlib import Path
 
 from tfrs_twotower.artifacts import layout
 from tfrs_twotower.config import PreRankingConfig, RunConfig
+from tfrs_twotower.data import first_fit
 from tfrs_twotower.data.assets import Assets, load_assets
 from tfrs_twotower.data.training_examples import ExampleTable
 from tfrs_twotower.errors import TrainingError
 from tfrs_twotower.specs import FeatureSpec
 from tfrs_twotower.towers import pre_ranker, storage, tower
-from tfrs_twotower.training import cascade_validation, closed_form_members, reports, training_data
+from tfrs_twotower.training import (
+    cascade_validation,
+    closed_form_members,
+    replicas,
+    reports,
+    training_data,
+)
 from tfrs_twotower.training.job import most_validation_queries, validation_metric
 from tfrs_twotower.training.member import MemberJob, clear_member
 
@@ -27,8 +34,9 @@ class PreRankerResult:
     Attributes:
         members: the training result of each trained member.
         num_examples: number of examples that the final members were fitted on.
-        validation: the metric of retrieval alone and of the whole cascade.
+        validation: the metric of retrieval alone, and of the whole cascade out of fold.
         weights: the weights of the combination, by feature.
+        combination: whether the combination is used or retrieval's order is kept, and why.
         messages: messages for the user.
     """
 
@@ -36,6 +44,7 @@ class PreRankerResult:
     num_examples: int
     validation: dict[str, float]
     weights: dict[str, float]
+    combination: dict[str, float | str]
     messages: tuple[str, ...]
 
 
@@ -55,7 +64,8 @@ def train_pre_ranker(
 
     In the first fit, the members and the retrieval towers have learned from training examples only.
     The weights of the sum are therefore fitted then, on validation queries that neither has seen,
-    and are kept when the members are fitted again with the validation window.
+    and are kept when the members are fitted again with the validation window. Figures of the
+    cascade are out of fold: no query is measured with weights that were fitted on it.
 
     Args:
         spec: the feature spec.
@@ -74,6 +84,7 @@ def train_pre_ranker(
         TrainingError: training diverged, or cannot start.
         ArtifactError: an artifact cannot be read, or does not fit the others.
     """
+    replicas.reserve_devices(pre_ranking.replicas)
     assets = load_assets(preprocessed_dir)
     refit = config.training.refit
     data = training_data.open_training_data(preprocessed_dir, spec, config.training, assets)
@@ -119,7 +130,11 @@ def train_pre_ranker(
         result, interaction = job.finish()
         members.append(result)
         interactions.append(interaction)
-    weights = pools.fit(interactions)
+    metric = validation_metric(pre_ranking)
+    combined = pools.combine(interactions, metric)
+    first_fit.FirstFitRecall(len(pools.queries), tuple(pools.recall_by_length(combined))).write(
+        output_dir
+    )
     if refit:
         table = tables(True)
         closed_form = closed_form_members.fit_closed_form(
@@ -132,11 +147,10 @@ def train_pre_ranker(
             *(f"{pre_ranker.INTERACTION}_{number}" for number in range(num_members)),
             *closed_form.features,
         ),
-        tuple(float(weight) for weight in weights),
+        tuple(float(weight) for weight in combined.weights),
     )
     combination.save(output_dir)
     closed_form.save(spec, assets, output_dir)
-    metric = validation_metric(pre_ranking)
     _join_logs(output_dir, directories)
     for directory in directories:
         clear_member(directory)
@@ -145,9 +159,10 @@ def train_pre_ranker(
         len(table),
         {
             f"retrieval {metric}": pools.retrieval_alone(metric),
-            f"cascade {metric}": pools.measure(metric, weights, interactions),
+            f"cascade {metric}": pools.measure(metric, combined),
         },
         dict(zip(combination.features, combination.weights, strict=True)),
+        combined.facts,
         tuple(messages),
     )
 

@@ -22,17 +22,27 @@ def make_strategy(replicas: int) -> tf.distribute.Strategy | None:
     """
     if replicas == 1:
         return None
-    gpus = tf.config.list_physical_devices("GPU")
-    if len(gpus) < replicas:
-        _divide_cpu(replicas)
-    kind = "GPU" if len(gpus) >= replicas else "CPU"
-    devices = [device.name for device in tf.config.list_logical_devices(kind)]
+    reserve_devices(replicas)
+    enough_gpus = len(tf.config.list_physical_devices("GPU")) >= replicas
+    devices = tf.config.list_logical_devices("GPU" if enough_gpus else "CPU")
     return tf.distribute.MirroredStrategy(
-        devices[:replicas], cross_device_ops=tf.distribute.ReductionToOneDevice()
+        [device.name for device in devices[:replicas]],
+        cross_device_ops=tf.distribute.ReductionToOneDevice(),
     )
 
 
-def _divide_cpu(replicas: int) -> None:
+def reserve_devices(replicas: int) -> None:
+    """Divides the CPU into as many logical devices as there are replicas, if GPUs are too few.
+
+    TensorFlow divides it only before its first tensor is made in a process. Whatever trains in a
+    process that has other things to do first, such as reading the corpus, therefore asks for its
+    devices at the start.
+
+    Raises:
+        TrainingError: TensorFlow is already in use, and there are fewer devices.
+    """
+    if len(tf.config.list_physical_devices("GPU")) >= replicas or replicas == 1:
+        return
     cpu = tf.config.list_physical_devices("CPU")[0]
     devices = [tf.config.LogicalDeviceConfiguration()] * replicas
     try:

@@ -8,12 +8,15 @@ import tensorflow as tf
 
 from tfrs_twotower.artifacts.layout import FIRST_FIT_WEIGHTS
 from tfrs_twotower.config import OptimizerConfig, RunConfig
+from tfrs_twotower.data import first_fit
 from tfrs_twotower.data.assets import load_assets
 from tfrs_twotower.specs import FeatureSpec
 from tfrs_twotower.tasks.retrieval import RetrievalTask
 from tfrs_twotower.towers import protocol, storage
-from tfrs_twotower.training import dataset_fitting, reports, training_data
+from tfrs_twotower.training import dataset_fitting, replicas, reports, training_data
+from tfrs_twotower.training.fitting import Measure
 from tfrs_twotower.training.job import Job
+from tfrs_twotower.training.validation import Validator
 
 
 @overload
@@ -89,6 +92,7 @@ def train_on_artifact(
         TrainingError: training diverged, or cannot start.
         ArtifactError: the preprocessed artifact cannot be read, or does not fit the spec.
     """
+    replicas.reserve_devices(config.training.replicas)
     assets = load_assets(data)
     job = RetrievalJob(
         spec,
@@ -108,11 +112,25 @@ def train_on_artifact(
 
 
 class RetrievalJob(Job):
-    """Trains the retrieval model, and keeps the weights of the first fit."""
+    """Trains the retrieval model, and keeps the weights and the recall of the first fit."""
+
+    _validator: Measure | None = None
+
+    def validator(self) -> Measure | None:
+        """Returns the measure of the first fit; None without validation queries."""
+        self._validator = super().validator()
+        return self._validator
 
     def finish_first_fit(self) -> None:
-        """Writes the weights of the first fit if a second follows."""
-        if self.refit:
+        """Writes what the first fit is and what it is worth, if a second follows.
+
+        The second learns the validation queries, so that it cannot be measured on them.
+        """
+        validator, self._validator = self._validator, None
+        if self.refit and isinstance(validator, Validator):
             storage.write_weights(
                 self.towers.named_variables(), self.output_dir / FIRST_FIT_WEIGHTS
             )
+            first_fit.FirstFitRecall(
+                validator.num_queries, tuple(validator.recall_by_length(first_fit.LONGEST))
+            ).write(self.output_dir)

@@ -51,9 +51,7 @@ class Validator:
 
     def measure(self) -> dict[str, float]:
         """Returns metrics, as means over the queries, and embedding health."""
-        self._towers.refresh_derived_state(self._corpus_tokens)
-        queries = in_chunks(self._embed_queries, self._queries.inputs)
-        candidates = in_chunks(self._embed_candidates, self._corpus_tokens)
+        queries, candidates = self._embed()
         judged = judge(rank(queries, candidates, self._queries, self._k), self._queries.truth)
         values = {name: float(per_query(name, judged).mean()) for name in self._metrics}
         relevant = self._queries.truth.relevant
@@ -61,6 +59,24 @@ class Validator:
         if len(candidates) > 1:
             values |= embedding_health(queries, candidates, positives)
         return values
+
+    def recall_by_length(self, longest: int) -> list[float]:
+        """Returns recall@1, recall@2 and so on, to `longest` or the size of the corpus."""
+        queries, candidates = self._embed()
+        k = min(longest, len(candidates))
+        return recall_by_length(rank(queries, candidates, self._queries, k), self._queries)
+
+    @property
+    def num_queries(self) -> int:
+        """Number of queries that are measured."""
+        return len(self._queries)
+
+    def _embed(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        self._towers.refresh_derived_state(self._corpus_tokens)
+        return (
+            in_chunks(self._embed_queries, self._queries.inputs),
+            in_chunks(self._embed_candidates, self._corpus_tokens),
+        )
 
 
 def rank(
@@ -92,6 +108,13 @@ def rank(
     ranked = np.concatenate(parts).astype(np.int64)
     short = k - ranked.shape[1]
     return np.pad(ranked, ((0, 0), (0, max(short, 0))), constant_values=-1)
+
+
+def recall_by_length(ranked: NDArray[np.int64], queries: QuerySet) -> list[float]:
+    """Mean recall@1, recall@2 and so on of rankings `[num_queries, k]`; k numbers."""
+    judged = judge(ranked, queries.truth)
+    hits = np.cumsum(judged.hits(ranked.shape[1]), axis=1)
+    return [round(float(mean), 6) for mean in (hits / judged.num_relevant[:, None]).mean(axis=0)]
 
 
 def _top_rows(

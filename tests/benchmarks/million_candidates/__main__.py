@@ -12,7 +12,7 @@ import numpy as np
 
 import tfrs_twotower  # noqa: F401  (before TensorFlow)
 from tests.benchmarks.million_candidates.cascades import Own
-from tests.benchmarks.million_candidates.measuring import Times, measure
+from tests.benchmarks.million_candidates.measuring import Times, measure, shared
 from tests.benchmarks.million_candidates.parts import measure_parts
 from tests.benchmarks.million_candidates.peers import PEERS
 from tests.benchmarks.million_candidates.re_scoring import re_score
@@ -21,7 +21,7 @@ from tests.benchmarks.million_candidates.systems import Bench, Lists, Sample, Sy
 from tests.benchmarks.million_candidates.table import render
 from tests.benchmarks.million_candidates.tuning import LISTED
 from tests.benchmarks.million_candidates.world import World, make_world
-from tfrs_twotower.ranking.order import exact_top_k, mean_overlap
+from tfrs_twotower.ranking.order import exact_top_k
 
 _DESCRIPTION = """\
 The whole cascade over a million candidates, as it is served, against libraries for nearest
@@ -83,7 +83,7 @@ def _measure(options: argparse.Namespace, workdir: Path) -> dict[str, Any]:
     systems = _systems(bench, options.systems)
     for system in systems.values():
         found = np.concatenate([system.rows(measured[at : at + 32]) for at in range(0, count, 32)])
-        system.facts["final_overlap"] = mean_overlap(found, wanted)
+        system.facts["final_overlap"] = shared(found, wanted)
     times = _times(systems, measured, options.rounds)
     best = _report(systems, times)
     parts = {name: _parts(world, system, measured, options) for name, system in systems.items()}

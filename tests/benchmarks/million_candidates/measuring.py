@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 _UNTIMED = 3
 _CALLS = 20
@@ -62,3 +63,9 @@ def measure(
                 durations.append(time.perf_counter() - started)
             times[name].rounds.append(durations[_UNTIMED:])
     return times
+
+
+def shared(lists: npt.NDArray[np.int64], exact: npt.NDArray[np.int64]) -> float:
+    """Mean share of each exact list that is in the other list; planted scores do not tie."""
+    pairs = zip(lists, exact, strict=True)
+    return float(np.mean([np.isin(wanted, found).mean() for found, wanted in pairs]))

@@ -9,9 +9,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from tests.benchmarks.million_candidates.measuring import shared
 from tests.benchmarks.million_candidates.re_scoring import Rows
 from tests.benchmarks.million_candidates.world import Floats
-from tfrs_twotower.ranking.order import mean_overlap
 
 LISTED = 100
 """Overlap is measured on the first so many of a retrieved list."""
@@ -54,7 +54,7 @@ def overlap(found: Retriever, queries: Floats, exact: Rows, depth: int) -> float
     """
     starts = range(0, len(queries), _QUERIES_AT_ONCE)
     lists = [found.find(queries[at : at + _QUERIES_AT_ONCE], depth)[0] for at in starts]
-    return mean_overlap(np.concatenate(lists)[:, :LISTED], exact)
+    return shared(np.concatenate(lists)[:, :LISTED], exact)
 
 
 def tune(

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from tfrs_twotower.config import DATA_VARIABLE, data_root, load_run_config, spec_path
+from tfrs_twotower.config import DATA_VARIABLE, RunConfig, data_root, load_run_config, spec_path
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.preflight.run import check_run
 from tfrs_twotower.specs import load_spec
@@ -176,3 +176,15 @@ def test_two_forms_of_the_softmax_are_refused(cascade_file, section, left_out):
 def test_mistakes_of_a_section_are_explained(cascade_file, override, message):
     with pytest.raises(ConfigError, match=message):
         load_run_config(cascade_file, (override,))
+
+
+def test_paths_of_documents_may_start_at_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv(DATA_VARIABLE, "~/data")
+    config = RunConfig(name="a", spec="~/spec.yaml")
+    run = tmp_path / "runs" / "a.yaml"
+    assert spec_path(config, run) == tmp_path / "spec.yaml"
+    assert data_root(config, run) == tmp_path / "data"
+    config = config.model_copy(update={"spec": "../b.yaml", "data_root": "~/c"})
+    assert spec_path(config, run) == tmp_path / "b.yaml"
+    assert data_root(config, run) == tmp_path / "c"

@@ -1,7 +1,7 @@
 import pytest
 
 from tfrs_twotower.data.assets import Assets, load_assets, write_assets
-from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
+from tfrs_twotower.errors import CorruptArtifact, DataError, MissingArtifact
 
 
 def test_round_trip_keeps_odd_values(tmp_path):
@@ -9,6 +9,12 @@ def test_round_trip_keeps_odd_values(tmp_path):
     written = Assets({"odd": values, "empty": []}, {"numeric": {"query.age": {"mean": 1.5}}})
     write_assets(written, tmp_path)
     assert load_assets(tmp_path) == written
+
+
+def test_a_value_of_two_lines_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(DataError, match=r"vocabulary 'odd': found 'a\\nb'; .* no line break"):
+        write_assets(Assets({"even": ["a"], "odd": ["a", "a\nb"]}), tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_unknown_names(assets):

@@ -5,8 +5,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tfrs_twotower.data.loading import Embeddings, read_index_queries, vectors_of
+from tfrs_twotower.data.loading import Embeddings, vectors_of, with_embeddings
+from tfrs_twotower.data.query_set import QuerySet
 from tfrs_twotower.errors import CorruptArtifact
+from tfrs_twotower.ranking import GroundTruth, Ragged
 
 EMBEDDED = Embeddings(
     np.array(["a", "b", "c"], object), np.array([[1, 0], [0, 1], [2, 2]], np.float32)
@@ -35,10 +37,9 @@ def test_a_vector_that_is_not_finite_is_refused():
         vectors_of(broken, ["a"], "here")
 
 
-@pytest.mark.parametrize(("validation", "expected"), [(["v"], [[5, 6]]), ([], [[7, 8]])])
-def test_an_index_is_measured_on_validation_queries_or_else_on_those_of_the_test(
-    tmp_path, validation, expected
-):
-    write_queries(tmp_path, "validation", validation, [[5, 6]] * len(validation))
-    write_queries(tmp_path, "test", ["t"], [[7, 8]])
-    assert read_index_queries(tmp_path).tolist() == expected
+def test_queries_get_the_embeddings_of_their_own_ids(tmp_path):
+    write_queries(tmp_path, "validation", ["c", "a", "b"], [[5, 6], [1, 2], [3, 4]])
+    truth, nothing = GroundTruth.from_lists([[0], [1]]), Ragged.from_lists([[], []])
+    queries = QuerySet(truth, nothing, ids=np.array(["b", "c"], object))
+    embedded = with_embeddings(queries, tmp_path, "validation")
+    assert embedded.embeddings.tolist() == [[3, 4], [5, 6]]

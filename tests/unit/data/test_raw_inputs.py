@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from tfrs_twotower.data.raw_inputs import example_parser, find_shards, raw_signature, read_records
 from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
+from tfrs_twotower.specs import MISSING_TIME
 
 
 def example(**features):
@@ -36,7 +37,7 @@ def test_absent_features_are_missing_values(spec):
     assert raw["user_id"].numpy().tolist() == [b""]
     assert raw["interests"].numpy().tolist() == [[b"", b"", b""]]
     assert np.isnan(raw["age"].numpy()).all()
-    assert raw["event_time"].numpy().tolist() == [-1]
+    assert raw["event_time"].numpy().tolist() == [MISSING_TIME]
     assert raw["history"].shape == [1, 6]
 
 

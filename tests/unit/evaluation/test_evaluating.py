@@ -5,7 +5,8 @@ import pytest
 
 from tests.unit.evaluation.world import CONFIG, make_world, reordered
 from tfrs_twotower.data.corpus import strings
-from tfrs_twotower.evaluation.evaluating import evaluate, judged_on
+from tfrs_twotower.evaluation.baselines.selection import Baselines
+from tfrs_twotower.evaluation.evaluating import describe_protocol, evaluate, judged_on
 from tfrs_twotower.evaluation.written_documents import write_json
 
 
@@ -30,6 +31,15 @@ def test_the_document_has_the_agreed_keys(evaluation, tmp_path):
         assert {"a", "b", "metric", "difference", "p", "test"} <= set(comparison)
     write_json(tmp_path / "evaluation.json", evaluation.document)
     assert "NaN" not in (tmp_path / "evaluation.json").read_text()
+
+
+def test_the_protocol_says_what_earlier_means(inputs):
+    untimed = replace(inputs, split=replace(inputs.split, has_time=False))
+    said = [
+        describe_protocol(of, CONFIG, Baselines(), refit=False, seed=1).earlier
+        for of in (inputs, untimed)
+    ]
+    assert said == ["earlier in time", "earlier in the files: the interactions have no times"]
 
 
 def test_retrieval_finds_its_community(evaluation):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tests.fixtures.tiny_checkpoint import write_checkpoint
-from tfrs_twotower.errors import FeatureSpecError
+from tfrs_twotower.errors import DataError, FeatureSpecError
 from tfrs_twotower.features.learning import learn_assets, quantile_boundaries
 from tfrs_twotower.specs import (
     CategoricalFeature,
@@ -40,6 +40,12 @@ def test_most_frequent_values_first_ties_by_value():
         "movie_id": ["m1", "m3"],
         "genres": ["War", "Drama"],
     }
+
+
+def test_a_value_of_two_lines_is_refused():
+    town = [CategoricalFeature(name="town")]
+    with pytest.raises(DataError, match=r"vocabulary 'town': found 'New\\nYork'"):
+        learn(town, [MOVIE], {"town": ["New\nYork"]}, {"movie_id": ["m"]})
 
 
 def test_rare_values_are_unknown_hashed_ones_need_no_list_and_sides_add_up():

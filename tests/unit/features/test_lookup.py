@@ -26,8 +26,13 @@ def test_hash_rows():
     assert set(rows) == {2, 3, 4, 5, 6}
     assert lookup.num_rows == 7
     assert lookup(tf.constant([""])).numpy().tolist() == [0]
-    # The hash is part of every saved model: a change of it would break them all.
-    assert lookup(tf.constant(["value 0", "value 1"])).numpy().tolist() == rows[:2].tolist()
+
+
+def test_the_hash_stays_what_it_was():
+    """It is part of every saved model: a change of it would break them all."""
+    lookup = HashLookup(1000, "hashed")
+    values = tf.constant(["value 0", "value 1", "value 2", "\u00e9"])
+    assert lookup(values).numpy().tolist() == [381, 447, 792, 27]
 
 
 def test_one_lookup_for_each_vocabulary(spec, assets):

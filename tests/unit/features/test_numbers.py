@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tfrs_twotower.features.numbers import NUM_VALUES, Bucket, ScaledNumber, calendar_part
-from tfrs_twotower.specs import NumericFeature
+from tfrs_twotower.specs import EARLIEST_TIME, MISSING_TIME, NumericFeature
 
 
 def feature(transform):
@@ -48,8 +48,18 @@ def test_calendar_parts_equal_the_standard_library():
     random = np.random.default_rng(0)
     seconds = np.concatenate(
         [
-            random.integers(0, 7_000_000_000, 3000),
-            [0, 951_782_399, 951_782_400, 951_868_799, 951_868_800, 4_107_542_399, 4_107_542_400],
+            random.integers(-62_135_596_800, 7_000_000_000, 3000),  # from the year 1 on
+            [
+                EARLIEST_TIME,
+                -1,
+                0,
+                951_782_399,
+                951_782_400,
+                951_868_799,
+                951_868_800,
+                4_107_542_399,
+                4_107_542_400,
+            ],
         ]
     )
     times = [datetime.datetime.fromtimestamp(int(s), datetime.timezone.utc) for s in seconds]
@@ -68,7 +78,8 @@ def test_calendar_parts_equal_the_standard_library():
 
 @pytest.mark.parametrize("part", list(NUM_VALUES))
 def test_calendar_parts_of_a_missing_time_are_zero(part):
-    assert calendar_part(tf.constant([-1, -(2**40)], tf.int64), part).numpy().tolist() == [0, 0]
+    missing = tf.constant([MISSING_TIME, EARLIEST_TIME - 1, -(2**63)], tf.int64)
+    assert calendar_part(missing, part).numpy().tolist() == [0, 0, 0]
 
 
 def test_an_unknown_calendar_part_is_refused():

@@ -7,6 +7,7 @@ import tensorflow as tf
 from tests.fixtures.tiny import tiny_run_config
 from tfrs_twotower.errors import FeatureSpecError
 from tfrs_twotower.features.tower_inputs import TowerInputs
+from tfrs_twotower.specs import MISSING_TIME
 from tfrs_twotower.towers.build import build_towers
 
 NAN = float("nan")
@@ -33,7 +34,7 @@ def odd_queries():
         "tenure": tf.constant([500.0, NAN, -float("inf")]),
         "bio": tf.constant([b"Velvet lounge, calm.", b"", b"\xff calm\x00 \xc3"]),
         "history": tf.constant([[b"item_00", b"item_07"] + [b""] * 4, [b""] * 6, [b"nowhere"] * 6]),
-        "event_time": tf.constant([1_600_000_000, -1, 2**40], tf.int64),
+        "event_time": tf.constant([1_600_000_000, MISSING_TIME, 2**40], tf.int64),
     }
 
 

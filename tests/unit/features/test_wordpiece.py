@@ -1,8 +1,11 @@
+from collections import Counter
+
 import pytest
 import tensorflow as tf
 
 from tfrs_twotower.errors import CorruptArtifact
 from tfrs_twotower.features.wordpiece import WordPiece
+from tfrs_twotower.features.wordpiece_list import Letters, count_words
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "play", "##ing", "cafe", "Cafe", "!", "\u4e2d"]
 
@@ -24,6 +27,34 @@ def test_pieces_by_hand(lower):
 def test_case_is_kept_on_request():
     cased = WordPiece(PIECES, "words", lower_case=False)
     assert ids(cased, "Cafe cafe") == [[7, 6, 0, 0]]
+
+
+def test_accents_that_are_kept_tell_words_apart():
+    pieces = ["[PAD]", "[UNK]", "\u30d1\u30f3\u30c0", "\u30cf\u30f3\u30c0", "hac\u00eda", "hacia"]
+    kept = WordPiece(pieces, "words", lower_case=True, keep_accents=True)
+    panda, solder = "\u30d1\u30f3\u30c0", "\u30cf\u30f3\u30c0"
+    assert ids(kept, panda, solder, "HAC\u00cdA", "Hacia", width=1) == [[2], [3], [4], [5]]
+    # A letter and its mark may be written as two characters.
+    assert ids(kept, "\u30cf\u309a\u30f3\u30c0", "haci\u0301a", width=1) == [[2], [4]]
+    stripped = WordPiece(["[PAD]", "[UNK]", "hacia"], "words", lower_case=True)
+    assert ids(stripped, "hac\u00eda", "HACIA", width=1) == [[2], [2]]
+
+
+@pytest.mark.parametrize(
+    "letters", [Letters(True, False), Letters(True, True), Letters(False, False)]
+)
+def test_words_are_counted_as_they_are_tokenised(letters):
+    texts = [
+        "M\u00fcssten Mussten \u0130stanbul",
+        "e\u0301t\u00e9 \u30d1\u30f3\u30c0! \u4e2d\u6587",
+    ]
+    counts = count_words(texts, letters)
+    pieces = ["[PAD]", "[UNK]", *sorted(counts)]
+    options = {"lower_case": letters.lower_case, "keep_accents": letters.keep_accents}
+    found = [one for row in ids(WordPiece(pieces, "w", **options), *texts, width=9) for one in row]
+    words = Counter(pieces[row] for row in found if row)
+    assert words == counts
+    assert ("m\u00fcssten" in counts) == letters.keep_accents
 
 
 def test_empty_long_and_odd_texts(lower):

@@ -19,7 +19,8 @@ def test_learned_pieces_spell_every_word_and_fit():
 
 
 def test_no_words():
-    assert learn_wordpieces([], 64) == ["[PAD]", "[UNK]"]
+    pieces = learn_wordpieces([], 64)
+    assert pieces == ["[PAD]", "[UNK]", "a"], "tf-text needs an ordinary piece"
 
 
 @pytest.mark.parametrize("guess", [1, 20, 1000])
@@ -52,6 +53,12 @@ def test_a_given_list_is_checked(tmp_path, text, message):
     path.write_text(text, encoding="utf-8")
     with pytest.raises(FeatureSpecError, match=message):
         read_wordpieces(path)
+
+
+def test_only_a_line_break_ends_a_piece(tmp_path):
+    path = tmp_path / "vocab.txt"
+    path.write_bytes("[PAD]\r\n[UNK]\r\n\u2028\r\nnext\x85line\r\n".encode())
+    assert read_wordpieces(path) == ["[PAD]", "[UNK]", "\u2028", "next\x85line"]
 
 
 def test_a_given_list_that_is_absent(tmp_path):

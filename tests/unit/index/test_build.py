@@ -6,7 +6,14 @@ from tfrs_twotower.config import IndexConfig
 from tfrs_twotower.errors import IndexQualityError
 from tfrs_twotower.index.build import build_index
 from tfrs_twotower.index.quality import SearchParameters
-from tfrs_twotower.index.sweep import Measured, choose, sample_queries
+from tfrs_twotower.index.sweep import (
+    Measured,
+    MeasuredQueries,
+    blend,
+    choose,
+    sample_queries,
+)
+from tfrs_twotower.ranking import Overlap
 
 
 def test_exact_search_has_full_overlap():
@@ -59,7 +66,9 @@ def test_ivf_on_small_corpora(num_candidates):
 
 def test_ivf_that_misses_the_target_names_the_leaves():
     config = IndexConfig(kind="ivf", k=10, num_leaves=50, num_leaves_to_search=1)
-    with pytest.raises(IndexQualityError, match=r"at most 0\.\d+ \(num_leaves_to_search=1, 50"):
+    with pytest.raises(
+        IndexQualityError, match=r"at most 0\.\d+ \(num_leaves_to_search=1; 0\.\d+ on 50"
+    ):
         build_index(unit_vectors(1000, 16, 4), unit_vectors(50, 16, 5), config)
 
 
@@ -79,11 +88,73 @@ def test_scann_without_queries_is_refused():
         build_index(unit_vectors(50, 4, 0), np.zeros((0, 4), np.float32), IndexConfig(kind="scann"))
 
 
-def test_choice_falls_back_to_the_most_overlap():
-    tried = [Measured(SearchParameters(5, None, n), n / 100, 1.0) for n in (10, 50, 30)]
-    assert choose(tried, 0.2).parameters.num_reordering_candidates == 50
-    assert choose(tried, 0.9).parameters.num_reordering_candidates == 50
-    assert choose(tried, 0.05).parameters.num_reordering_candidates == 10
+def tried(depth, real, perturbed=None):
+    worst = perturbed if perturbed is None else Overlap(perturbed, 0.0)
+    return Measured(SearchParameters(5, None, depth), Overlap(real, 0.0), 1.0, worst)
+
+
+def test_a_choice_must_reach_the_target_on_both_kinds_of_queries():
+    measured = [tried(10, 0.5), tried(20, 0.92, 0.7), tried(30, 0.95, 0.9), tried(40, 0.99)]
+    for target, depth in ((0.9, 30), (0.7, 20), (0.91, 30)):
+        assert choose(measured, target).parameters.num_reordering_candidates == depth
+    assert tried(10, 0.8, 0.7).least == 0.7
+    assert tried(10, 0.8).least == 0.8
+
+
+def with_copies(num_vectors, copies, dim=8):
+    """Many candidates that are word for word the same, such as items without an id feature."""
+    return np.repeat(unit_vectors(num_vectors, dim, 0), copies, axis=0)
+
+
+@pytest.mark.parametrize("kind", ["ivf", "scann"])
+def test_candidates_that_tie_are_all_right(kind):
+    """By id even a search of everything would share a fifth of the exact lists."""
+    if kind == "scann":
+        pytest.importorskip("scann")
+    config = IndexConfig(kind=kind, k=20)
+    quality = build_index(with_copies(4, 100), unit_vectors(60, 8, 1), config).quality
+    assert min(quality.overlap, quality.perturbed_overlap) >= 0.98
+    if kind == "ivf":
+        assert quality.worst_decile == quality.perturbed_worst_decile == 1.0
+
+
+def test_the_target_holds_for_perturbed_queries_too():
+    """Queries of the clusters' centres find everything in one leaf; queries between them do not."""
+    random = np.random.default_rng(0)
+    centres = unit_vectors(20, 8, 3)
+    vectors = centres.repeat(40, axis=0) + 0.05 * random.normal(size=(800, 8))
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    config = IndexConfig(kind="ivf", k=10, num_leaves=20)
+    between = blend(centres)
+    easy = build_index(vectors, centres, config, perturbed=centres).quality
+    both = build_index(vectors, centres, config, perturbed=between).quality
+    leaves = [one.parameters["num_leaves_to_search"] for one in (easy, both)]
+    assert leaves[0] < leaves[1]
+    assert min(both.overlap, both.perturbed_overlap) >= 0.98
+    assert both.perturbed_worst_decile <= both.perturbed_overlap
+    measured = [one for one in both.sweep if one["perturbed_overlap"] is not None]
+    assert measured[-1]["num_leaves_to_search"] == leaves[1], "the search stops where it is enough"
+    assert measured[0]["perturbed_overlap"] < 0.98
+    given = config.model_copy(update={"num_leaves_to_search": leaves[0]})
+    with pytest.raises(
+        IndexQualityError,
+        match=r"on 20 real queries, 0\.\d+ on 20 perturbed ones.*Leave index.num_l",
+    ):
+        build_index(vectors, centres, given, perturbed=between)
+
+
+def test_vectors_are_perturbed_by_each_other():
+    queries = np.array([[2.0, 0.0], [0.0, 1.0]], np.float32)
+    # The midpoint of the directions, at each query's own length.
+    expected = np.array([[2.0], [1.0]]) * 2**-0.5
+    np.testing.assert_allclose(blend(queries), expected.repeat(2, axis=1), rtol=1e-6)
+    opposite = np.array([[1.0, 0.0], [-1.0, 0.0]], np.float32)
+    np.testing.assert_array_equal(blend(opposite), opposite)
+    assert blend(queries[:1]).tolist() == [[2.0, 0.0]]
+    assert blend(queries[:0]).shape == (0, 2)
+    given = MeasuredQueries.of(queries, opposite, limit=1)
+    assert (len(given.real), given.perturbed.tolist()) == (1, [[1.0, 0.0]])
+    assert len(MeasuredQueries.of(queries, np.zeros((0, 2), np.float32)).perturbed) == 2
 
 
 def test_a_sample_is_evenly_spaced_and_keeps_few():

@@ -15,8 +15,9 @@ from tests.fixtures.tiny_checkpoint import (
     write_safetensors,
 )
 from tfrs_twotower.errors import FeatureSpecError
+from tfrs_twotower.features.wordpiece_list import read_wordpieces
 from tfrs_twotower.layers.bert import BertShape
-from tfrs_twotower.layers.checkpoint import read_bert, read_safetensors, read_vocabulary
+from tfrs_twotower.layers.checkpoint import read_bert, read_safetensors, read_shape
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("F32", 0.0), ("F16", 1e-3), ("BF16", 1e-2)])
@@ -37,7 +38,8 @@ def test_shape(tmp_path, prefix):
     expected = BertShape(len(VOCABULARY), HIDDEN, LAYERS, HEADS, INNER, POSITIONS, 1e-12)
     assert shape == expected
     assert "embeddings.word_embeddings.weight" in tensors
-    assert read_vocabulary(tmp_path) == list(VOCABULARY)
+    assert read_shape(tmp_path) == expected
+    assert read_wordpieces(tmp_path / "vocab.txt") == list(VOCABULARY)
 
 
 def safetensors(header, body=b""):
@@ -93,7 +95,9 @@ def test_missing_files(tmp_path):
     with pytest.raises(FeatureSpecError, match=r"model\.safetensors: cannot be read"):
         read_bert(tmp_path)
     with pytest.raises(FeatureSpecError, match=r"vocab\.txt: cannot be read"):
-        read_vocabulary(tmp_path)
+        read_wordpieces(tmp_path / "vocab.txt")
+    with pytest.raises(FeatureSpecError, match=r"model\.safetensors: cannot be read"):
+        read_shape(tmp_path)
     write_checkpoint(tmp_path)
     (tmp_path / "config.json").unlink()
     with pytest.raises(FeatureSpecError, match=r"config\.json: cannot be read"):

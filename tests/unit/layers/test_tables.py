@@ -3,7 +3,26 @@ import pytest
 import tensorflow as tf
 
 from tests.reference import pooling as reference
-from tfrs_twotower.layers.embedding_tables import mean_of_rows, mean_of_vectors
+from tfrs_twotower.layers.embedding_tables import (
+    TableSet,
+    TableShape,
+    mean_of_rows,
+    mean_of_vectors,
+    row_or_zero,
+)
+from tfrs_twotower.layers.seeded import WeightMaker
+
+
+def test_padding_and_unknown_start_at_zero_and_every_value_at_random():
+    """An id that training never saw contributes nothing."""
+    tables = TableSet(WeightMaker(0), {"ids": TableShape(6, 0.5)}, 3)
+    rows = tables["ids"].numpy()
+    assert (rows == 0.0).all(axis=1).tolist() == [True, True, False, False, False, False]
+
+
+def test_a_missing_id_gives_zero_whatever_its_row_holds():
+    table = tf.Variable([[9.0, 9.0], [1.0, 2.0]])
+    assert row_or_zero(table, tf.constant([1, 0])).numpy().tolist() == [[1, 2], [0, 0]]
 
 
 def test_mean_of_rows_by_hand():

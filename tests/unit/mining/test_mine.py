@@ -1,6 +1,7 @@
 """Whole phases on the planted data."""
 
 import filecmp
+from dataclasses import asdict
 from types import SimpleNamespace
 
 import numpy as np
@@ -114,20 +115,10 @@ def test_lists_of_every_phase_equal_the_oracle_without_known_positives(plain, ta
             )
 
 
-def test_phases_report_the_ranks_of_the_positives(plain, tables):
+def test_phases_report_counts_and_nothing_that_was_learned(plain, tables):
     for phase in plain.phases:
-        phase_data = tables[phase.phase]
-        known = positives_of(phase_data.table)
-        ranks = []
-        for example, query in enumerate(phase_data.table.query_rows.tolist()):
-            row = int(phase_data.table.candidate_rows[example])
-            scores = phase_data.products[example]
-            ranks.append(oracle.mined_list(scores, known[query] - {row}, (), 40).index(row) + 1)
-        inside = [rank for rank in ranks if rank <= 12]
-        assert phase.num_examples == len(ranks)
-        assert phase.num_short == 0
-        assert phase.share_in_list == pytest.approx(len(inside) / len(ranks))
-        assert phase.mean_rank_in_list == pytest.approx(np.mean(inside))
+        count = len(tables[phase.phase].table)
+        assert asdict(phase) == {"phase": phase.phase, "num_examples": count, "num_short": 0}
 
 
 def test_without_a_refit_the_final_weights_are_the_first_fit(run, tables, monkeypatch):

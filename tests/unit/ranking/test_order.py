@@ -6,7 +6,16 @@ from tests.reference import metrics as reference
 from tests.reference.search import LOWEST, search
 from tfrs_twotower.metrics import judge, recall
 from tfrs_twotower.ranking import GroundTruth
-from tfrs_twotower.ranking.order import exact_top_k, mean_overlap, re_rank, top_k_rows
+from tfrs_twotower.ranking.order import (
+    LOWEST_SCORE,
+    TIE_TOLERANCE,
+    ExactLists,
+    Overlap,
+    exact_top_k,
+    overlaps,
+    re_rank,
+    top_k_rows,
+)
 
 
 def test_ties_go_to_the_lowest_row():
@@ -92,6 +101,48 @@ def test_agrees_with_the_oracle():
 
 def test_overlap_by_hand():
     exact = np.array([[0, 1, 2, 3], [0, 1, -1, -1]])
+    exact_scores = np.array([[4.0, 3.0, 2.0, 1.0], [2.0, 1.0, LOWEST_SCORE, LOWEST_SCORE]])
     returned = np.array([[3, 2, 9, 8], [0, 5, -1, -1]])
-    assert mean_overlap(returned, exact) == (2 / 4 + 1 / 2) / 2
-    assert mean_overlap(exact, exact) == 1.0
+    scores = np.array([[1.0, 2.0, 0.5, 0.4], [2.0, 0.5, LOWEST_SCORE, LOWEST_SCORE]])
+    assert overlaps(returned, scores, exact, exact_scores).tolist() == [2 / 4, 1 / 2]
+    assert overlaps(exact, exact_scores, exact, exact_scores).tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("last", [0.5, -0.5])
+def test_what_ties_with_the_last_rank_is_found(last):
+    exact, exact_scores = np.array([[0, 1, 2]]), np.array([[0.9, 0.7, last]])
+    for below, found in ((0.0, 3), (0.9 * TIE_TOLERANCE, 3), (1.1 * TIE_TOLERANCE, 2)):
+        scores = np.array([[0.9, 0.7, last - below * abs(last)]])
+        assert overlaps(np.array([[0, 1, 7]]), scores, exact, exact_scores)[0] == found / 3
+
+
+def test_a_repeated_or_missing_candidate_is_not_found_twice():
+    exact, exact_scores = np.array([[0, 1]]), np.array([[0.9, 0.9]])
+    twice = overlaps(np.array([[5, 5]]), np.array([[0.9, 0.9]]), exact, exact_scores)
+    missing = overlaps(np.array([[5, -1]]), np.array([[0.9, LOWEST_SCORE]]), exact, exact_scores)
+    assert [twice[0], missing[0]] == [0.5, 0.5]
+
+
+def test_ids_are_compared_like_rows():
+    exact = np.array([[b"a", b"b"]], object)
+    scores = np.array([[2.0, 1.0]], np.float32)
+    returned = np.array([[b"c", b""]], object)
+    found = overlaps(returned, np.array([[1.0, LOWEST_SCORE]], np.float32), exact, scores)
+    assert found.tolist() == [0.5]
+
+
+def test_twins_are_right_answers_for_each_other():
+    """By id the two halves share nothing."""
+    half = unit_vectors(30, 6, 0)
+    vectors, queries = np.concatenate([half, half]), unit_vectors(20, 6, 1)
+    exact = ExactLists.of(queries, vectors, 7)
+    assert (exact.overlaps((exact.rows + 30) % 60) == 1.0).all()
+    shifted = exact.overlaps((exact.rows + 1) % 60)
+    assert shifted.mean() < 0.5
+
+
+def test_the_worst_tenth():
+    shares = np.array([*[1.0] * 18, 0.4, 0.2, 0.9])
+    assert Overlap.of(shares) == (round(float(shares.mean()), 6), (0.2 + 0.4 + 0.9) / 3)
+    assert Overlap.of(np.array([0.5, 0.7])) == (0.6, 0.5)
+    assert Overlap.of(np.zeros(0)) == (1.0, 1.0)

@@ -3,7 +3,7 @@
 from tfrs_twotower.artifacts import seal
 
 
-def publish_fake(bundle, version, **details):
+def publish_fake(bundle, version, candidates=100, k=10, parents=(), **details):
     directory = bundle / str(version)
     directory.mkdir(parents=True)
     (directory / "saved_model.pb").write_bytes(b"%d" % version)
@@ -12,8 +12,8 @@ def publish_fake(bundle, version, **details):
         kind="bundle",
         spec_fingerprint="s",
         config_fingerprint="c",
-        parents={},
-        counts={"version": version},
+        parents=dict(parents),
+        counts={"version": version, "candidates": candidates, "k": k},
         details=details,
     )
     return directory

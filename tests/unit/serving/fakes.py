@@ -96,8 +96,8 @@ def fake_release(kind: str = "brute_force", **changes) -> Release:
 
 def write_fake_bundle(bundle: Path, kind: str = "brute_force", **changes) -> WrittenBundle:
     """Publishes a fake release; `check` is given the saved model."""
-    check = changes.pop("check", lambda _: {})
-    return write_bundle(bundle, fake_release(kind, **changes), check)
+    check, made_by = changes.pop("check", lambda _: {}), changes.pop("made_by", None)
+    return write_bundle(bundle, fake_release(kind, **changes), check, made_by=made_by)
 
 
 def requests(size: int, excluded: list[list[str]], numbers: np.ndarray | None = None) -> dict:

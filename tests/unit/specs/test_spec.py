@@ -81,6 +81,18 @@ TEXT = {"name": "text", "kind": "text"}
             "vocabulary 'text' is used by features with different settings",
         ),
         (
+            {"query": features(TEXT), "candidate": features({**TEXT, "keep_accents": True})},
+            "vocabulary 'text' is used by features with different settings",
+        ),
+        (
+            {
+                "candidate": features(
+                    ID, {"name": "t", "kind": "multi_categorical", "separator": ""}
+                )
+            },
+            "separator: String should have at least 1 character",
+        ),
+        (
             {"interactions": {"path": "e.csv", "query_id": "user", "candidate_id": "item"}},
             r"split\.kind: temporal needs interactions\.timestamp",
         ),
@@ -102,6 +114,12 @@ def test_every_mistake_is_in_one_message(tmp_path):
     with pytest.raises(FeatureSpecError, match=r"candidates.id.*\n.*split") as caught:
         load(tmp_path, spec_data(candidates={"path": "i.csv"}, split={"kind": "random"}))
     assert len(str(caught.value).splitlines()) == 2
+
+
+def test_the_order_of_the_file_takes_the_place_of_times(tmp_path):
+    events = {"path": "e.csv", "query_id": "user", "candidate_id": "item"}
+    spec = load(tmp_path, spec_data(interactions=events, split={"kind": "per_query_last"}))
+    assert len(spec.histories) == 1
 
 
 def test_features_may_share_a_vocabulary(tmp_path):

@@ -75,6 +75,31 @@ def test_resuming_gives_the_same_log_and_the_same_bits(tmp_path, kill_at):
         np.testing.assert_array_equal(value, weights_of(model)[name], err_msg=name)
 
 
+@pytest.mark.parametrize("kill_at", [5, 12, 14])
+def test_resuming_inside_the_warm_up_and_after_it_keeps_the_rates(tmp_path, kill_at):
+    """The rate is that of the step, counted from the start of training, not of the process."""
+    schedule = {"learning_rate": 0.06, "warmup_steps": 12, "decay": "cosine"}
+    changes = {"optimizer": schedule, "epochs": 2, "checkpoint_every_steps": 2}
+
+    def interrupt(report):
+        if report.step == kill_at:
+            raise Interrupted("killed")
+
+    whole_model, whole = prepare(tmp_path / "whole", **changes)
+    whole.run()
+    _, killed = prepare(tmp_path / "killed", report=interrupt, **changes)
+    with pytest.raises(Interrupted, match="killed"):
+        killed.run()
+    model, resumed = prepare(tmp_path / "killed", **changes)
+    resumed.run()
+    rates = [entry["learning_rate"] for entry in log_of(tmp_path / "killed")]
+    warming = [0.06 * step / 12 for step in range(1, 13)]
+    decaying = [0.03 * (1 + np.cos(np.pi * step / 20)) for step in range(1, 21)]
+    np.testing.assert_allclose(rates, warming + decaying, rtol=1e-9, atol=1e-12)
+    for name, value in weights_of(whole_model).items():
+        np.testing.assert_array_equal(value, weights_of(model)[name], err_msg=name)
+
+
 def test_a_finished_training_is_not_repeated(tmp_path):
     model, fitting = prepare(tmp_path)
     expected = fitting.run()

@@ -1,15 +1,19 @@
 """The negative columns of a batch and their corrections, through the whole model."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tests.reference import losses as reference
 from tests.unit.training.test_fitting import Interrupted, log_of, prepare, weights_of
-from tests.unit.training.toy import DIM, NUM_CANDIDATES, toy_batch, toy_model
+from tests.unit.training.toy import DIM, NUM_CANDIDATES, toy_batch, toy_model, toy_table
+from tfrs_twotower.config import SoftmaxConfig
 from tfrs_twotower.losses.negative_columns import CrossBatchMemory
 from tfrs_twotower.losses.sampling_probability import uniform_rows
 from tfrs_twotower.tasks.terms import DualTerm
+from tfrs_twotower.training.negatives import build_sampling
 
 IN_BATCH = 25 / 50  # expected occurrences: all counts are equal
 
@@ -69,6 +73,49 @@ def test_forms_of_the_softmax_over_mixed_negatives(form):
     assert actual == pytest.approx(np.mean(losses), rel=1e-4)
 
 
+@pytest.mark.parametrize("mask_other_positives", [False, True])
+def test_what_is_hidden_by_hand(mask_other_positives):
+    """Queries 3 and 4 share candidate 3; query 4 has also chosen 5; -1 is an empty slot."""
+    table = replace(
+        toy_table(repeats=1),
+        query_rows=np.array([3, 4, 4], np.int32),
+        candidate_rows=np.array([3, 3, 5], np.int32),
+    )
+    sampling = build_sampling(
+        SoftmaxConfig(mask_other_positives=mask_other_positives, num_uniform_negatives=2),
+        table,
+        {"id": tf.range(NUM_CANDIDATES)},
+        np.ones(NUM_CANDIDATES, np.int64),
+        batch_size=2,
+        embedding_dim=DIM,
+        seed=0,
+    )
+    hidden = sampling.hidden(
+        tf.constant([3, 4]), tf.constant([3, 3]), tf.constant([3, 3, 5, 9, -1])
+    )
+    of_query_4 = [1, 1, int(mask_other_positives), 0, 1]
+    assert hidden.numpy().astype(int).tolist() == [[1, 1, 0, 0, 1], of_query_4]
+
+
+def test_accidental_hits_are_no_negatives_without_the_mask_of_other_positives():
+    model = toy_model(num_uniform=60, seed=3, mask_other_positives=False)
+    rows = [3, 7, 3]
+    columns = np.concatenate([rows, drawn_rows(60, 3, 5)])
+    queries, candidates = embed(model, columns)
+    hidden = np.array(reference.accidental_hits(rows, columns))
+    assert hidden[:, 3:].any(), "a drawn candidate must be a positive"
+    losses = reference.in_batch_softmax(
+        queries[:3] @ candidates.T,
+        temperature=0.1,
+        sampling_probability=reference.mixed_expectation(
+            [IN_BATCH] * len(columns), 60, NUM_CANDIDATES
+        ),
+        hidden=hidden,
+    )
+    actual = float(model.compute_loss(toy_batch(rows, step=5)))
+    assert actual == pytest.approx(np.mean(losses), rel=1e-4)
+
+
 def test_the_objective_adds_up_its_terms():
     model = toy_model(terms=dual)
     rows = [1, 5, 8]
@@ -113,9 +160,22 @@ def test_a_memory_adds_the_positives_of_earlier_batches_as_they_were(num_uniform
 
 
 def test_a_memory_is_not_trained():
-    model = toy_model(memory=CrossBatchMemory(8, DIM))
-    assert len(model.trainable_variables) == 2
-    assert len(model.variables) == 2 + 3
+    """Nothing moves what it holds: no gradient reaches it, and it is no weight of the model."""
+    memory = CrossBatchMemory(8, DIM)
+    model = toy_model(memory=memory)
+    model.train_step(toy_batch([1, 2, 3], step=1))
+    stored = memory.read()[0].numpy()
+    assert stored[:3].any()
+    weights = {id(variable) for variable in model.trainable_variables}
+    assert weights.isdisjoint(id(variable) for variable in memory.variables)
+    assert {id(v) for v in model.variables} >= {id(v) for v in memory.variables}
+    with tf.GradientTape() as tape:
+        tape.watch(memory.variables)
+        loss = model.compute_loss(toy_batch([4, 5], step=2))
+    gradients = tape.gradient(loss, memory.variables)
+    assert all(gradient is None for gradient in gradients)
+    model.train_step(toy_batch([4, 5], step=2))
+    np.testing.assert_array_equal(memory.read()[0].numpy()[:3], stored[:3])
 
 
 @pytest.mark.parametrize("kill_at", [7, 23])

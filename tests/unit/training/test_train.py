@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tests.fixtures.tiny import tiny_run_config, tiny_spec, write_tiny_preprocessed
+from tfrs_twotower.data.first_fit import FirstFitRecall
 from tfrs_twotower.errors import TrainingError
 from tfrs_twotower.towers.storage import load_towers, read_weights
 from tfrs_twotower.training.train import train
@@ -54,6 +55,17 @@ def test_a_refit_trains_again_with_the_validation_window(preprocessed, tmp_path)
     assert result.steps == round(result.best_step * 480 / 420)
     assert phases.count("refit") == result.steps
     assert phases == sorted(phases)
+    # What it is worth is measured before the second training learns these queries.
+    first_fit = FirstFitRecall.read(tmp_path)
+    assert first_fit.num_queries == 60
+    assert first_fit.at(10) == (10, pytest.approx(result.validation["recall@10"], abs=1e-6))
+    assert len(first_fit.recall) == 40
+    assert first_fit.recall[-1] == 1.0
+
+
+def test_without_a_refit_the_towers_are_measured_themselves(preprocessed, tmp_path):
+    assert not run(preprocessed, tmp_path, epochs=1).refitted
+    assert FirstFitRecall.read(tmp_path) is None
 
 
 def test_a_small_set_lowers_the_batch_size_with_a_message(preprocessed, tmp_path):

@@ -18,10 +18,21 @@ def test_it_is_a_tfrs_model():
     assert isinstance(toy_model(), tfrs.Model)
 
 
-def test_its_weights_are_those_of_both_towers_and_the_task():
-    model = toy_model(learn_temperature=True)
-    assert len(model.trainable_variables) == 3
-    assert len(toy_model().trainable_variables) == 2
+@pytest.mark.parametrize("learn_temperature", [False, True])
+def test_a_step_moves_both_towers_and_the_temperature_if_it_is_learned(learn_temperature):
+    model = toy_model(learn_temperature=learn_temperature)
+    towers, rows = model.towers, [3, 7, 9]
+    watched = {"query": towers.query.table, "candidate": towers.candidate.table}
+    before = {name: table.numpy() for name, table in watched.items()}
+    temperature = float(model.task.temperature)
+    model.train_step(toy_batch(rows))
+    for name, table in watched.items():
+        moved = (table.numpy() != before[name]).any(axis=1)
+        assert np.flatnonzero(moved).tolist() == rows, name
+    assert (float(model.task.temperature) != temperature) is learn_temperature
+    names = {variable.name.partition(":")[0] for variable in model.trainable_variables}
+    assert {"query_table", "candidate_table"} <= names
+    assert any("temperature" in name for name in names) is learn_temperature
 
 
 def test_the_loss_equals_the_mean_of_the_reference():

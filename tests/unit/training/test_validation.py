@@ -38,6 +38,15 @@ def test_recall_with_seen_candidates_by_hand():
     assert seen["recall@2"] == (1 / 1 + 2 / 2) / 2
 
 
+def test_recall_by_length_by_hand():
+    validator = validator_of([[1.0], [1.0]], [[4.0], [3.0], [2.0], [1.0]], [[1], [0, 3]])
+    # Ranks 2, and 1 and 4.
+    expected = [(0 + 1 / 2) / 2, (1 + 1 / 2) / 2, (1 + 1 / 2) / 2, (1 + 2 / 2) / 2]
+    assert validator.recall_by_length(9) == expected
+    assert validator.recall_by_length(2) == expected[:2]
+    assert validator.num_queries == 2
+
+
 def test_candidates_that_are_not_rankable_are_left_out():
     rankable = np.array([False, True, True, True])
     values = validator_of([[1.0]], [[4.0], [3.0], [2.0], [1.0]], [[2]], rankable=rankable)

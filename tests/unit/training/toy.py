@@ -78,6 +78,7 @@ def toy_model(
     num_uniform=0,
     frequency=None,
     memory=None,
+    mask_other_positives=True,
     terms=lambda task, towers: (),
     **task,
 ):
@@ -101,7 +102,7 @@ def toy_model(
             NUM_CANDIDATES,
             num_uniform,
             frequency,
-            known,
+            known if mask_other_positives else None,
             memory,
             seed,
         ),

@@ -60,6 +60,11 @@ def reasons_against(
         reasons["hybrid"] = reasons["bm25"]
     elif inputs.validation is None:
         reasons["hybrid"] = "there are no validation queries to tune its weight on"
+    elif not len(inputs.validation.embeddings):
+        reasons["hybrid"] = (
+            "there are no embeddings of validation queries by towers that have not learned them; "
+            "run embed again"
+        )
     return reasons
 
 
@@ -160,13 +165,15 @@ class _Fitting:
         return scorer, evaluation_document.BaselineSettings(k1=k1, b=b, analyser=ANALYSER)
 
     def hybrid(self) -> Fitted:
-        """BM25 and retrieval; the weight is tuned."""
+        """BM25 and retrieval; the weight is tuned by towers that have not learned validation."""
         test, validation = self.inputs.test, self.inputs.validation
         if validation is None:
             raise ValueError("hybrid needs validation queries")
-        candidates = self.inputs.corpus.vectors
+        candidates, first_fit = self.inputs.corpus.vectors, self.inputs.first_fit_vectors
         tuned = text_baselines.tune_weight(
-            corpus_ranking.EmbeddingScorer(validation.embeddings, candidates),
+            corpus_ranking.EmbeddingScorer(
+                validation.embeddings, candidates if first_fit is None else first_fit
+            ),
             text_baselines.Bm25Scorer(self._text_index, validation.texts or []),
             validation,
             self.inputs.eligible,

@@ -17,6 +17,7 @@ _PHASES = {"fit": "fit: training interactions", "refit": "refit: training and va
 _SHADES = {"fit": COLOUR["retrieval"], "refit": COLOUR["hybrid"]}
 _TERMS_IN_A_ROW = 3
 _MEASURED = ("overlap", "p50_ms")
+_NOT_SETTINGS = (*_MEASURED, "worst_decile", "perturbed_overlap")
 
 Points = list[tuple[float, float]]
 
@@ -135,7 +136,7 @@ def measured_points(quality: "IndexQuality | None") -> list[MeasuredPoint]:
     sweep = quality.sweep if quality is not None else []
     return [
         MeasuredPoint(
-            {name: value for name, value in entry.items() if name not in _MEASURED},
+            {name: value for name, value in entry.items() if name not in _NOT_SETTINGS},
             float(entry["overlap"]),
             float(entry["p50_ms"]),
         )

@@ -124,6 +124,22 @@ def test_text_data_gets_bm25_and_hybrid():
     assert "no test query has an earlier event" in result.left_out["ease"]
 
 
+def test_the_weight_of_hybrid_is_tuned_with_the_towers_of_the_validation_queries():
+    """After a refit the final vectors have learned them; those of the first fit have not."""
+    world = without_history(make_world(texts=True))
+    first = np.random.default_rng(0).permutation(world.corpus.vectors)
+    after_refit = replace(world, first_fit_vectors=first)
+    before = replace(world, corpus=world.corpus.with_vectors(first))
+    tuned, expected, final = (
+        fitted(one).settings["hybrid"] for one in (after_refit, before, world)
+    )
+    assert tuned == expected != final
+    unknown = replace(
+        world, validation=replace(world.validation, embeddings=np.zeros((0, 0), np.float32))
+    )
+    assert "have not learned them" in fitted(unknown).left_out["hybrid"]
+
+
 def test_a_large_corpus_leaves_ease_out_and_says_so():
     config = EvaluateConfig(ease_max_candidates=10)
     assert reasons_against(make_world(), config)["ease"] == (

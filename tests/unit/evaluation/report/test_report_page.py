@@ -27,6 +27,17 @@ def test_the_page_shows_both_stages(cascade, two_stages, evaluation, inputs):
         assert absent not in alone
 
 
+def test_the_page_says_that_the_order_of_retrieval_was_kept(cascade, two_stages):
+    kept = "so the order of retrieval is kept"
+    assert kept not in render_page(cascade, two_stages, CONFIG, 0)
+    document = cascade.document
+    weights = {name: float(name == "retrieval") for name in document.funnel.pool.weights}
+    pool = document.funnel.pool.model_copy(update={"weights": weights})
+    funnel = document.funnel.model_copy(update={"pool": pool})
+    alone = replace(cascade, document=document.model_copy(update={"funnel": funnel}))
+    assert kept in render_page(alone, two_stages, CONFIG, 0)
+
+
 def test_the_page_stands_alone_and_escapes(evaluation, inputs):
     quality = IndexQuality(
         kind="scann", k=10, overlap=0.99, target=0.98, num_queries=40, exact_p50_ms=1.0,

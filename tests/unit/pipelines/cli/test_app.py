@@ -11,7 +11,8 @@ COMMANDS = (
     *("demo", "init", "dataset", "import-embeddings", "doctor"),
     *("run", "preprocess", "train", "embed", "build-index"),
     *("mine", "train-pre-ranker", "export", "evaluate", "compare"),
-    *("query", "preflight", "refresh", "rollback", "serve", "recall-check", "load-test"),
+    *("query", "preflight", "refresh", "rollback", "versions"),
+    *("serve", "recall-check", "load-test"),
 )
 
 
@@ -31,8 +32,10 @@ def failing(error):
         (
             OSError(errno.ENOSPC, "No space left on device", "w/model"),
             2,
-            "twotower: w/model: No space left on device. `--debug` shows where it happened.\n",
+            "twotower: w/model: No space left on device. Free some space there, then run the same "
+            "command again: what is finished is kept.\n",
         ),
+        (OSError("half a sentence"), 2, "twotower: half a sentence. `--debug` shows where.\n"),
     ],
 )
 def test_an_error_is_one_line_and_an_exit_code(monkeypatch, call, error, code, line):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from pipelines.stages import refresh as refresh_stage
+from serving.bundle.query import Answer
 from serving.bundle.server_files import pinned_version
 from serving.refresh.changes import CorpusChanges
 from tests.unit.serving.fake_versions import publish_fake
@@ -34,6 +35,23 @@ def test_a_rollback_that_cannot_be_is_one_line(call, bundle):
     assert result.err == f"twotower: {bundle}: there is no version 4; there are 3, 5.\n"
 
 
+def test_a_title_cannot_command_the_terminal(call, bundle, monkeypatch):
+    answer = Answer(["a", "b"], [2.0, 1.0], ["\x1b[31m[bold]red\x9b", "caf\u00e9"], "5-abc")
+    monkeypatch.setattr("serving.load_bundle", lambda directory: None)
+    monkeypatch.setattr("serving.bundle.query.ask", lambda *arguments: answer)
+    result = call("query", bundle, "--set", "user=1")
+    assert result.code == 0
+    assert "\\x1b[31m[bold]red\\x9b" in result.out
+    assert not {"\x1b", "\x9b"} & set(result.out)
+
+
+def test_an_error_cannot_command_the_terminal(call, bundle):
+    result = call("rollback", bundle.parent / "\x1b[31mred", "--to", 4)
+    assert result.code == 1
+    assert "\\x1b[31mred" in result.err
+    assert "\x1b" not in result.err
+
+
 def test_refresh_needs_something_to_do(call, bundle):
     for arguments in ((), ("--replace",), ("--withdraw", "gone.txt", "--replace")):
         result = call("refresh", bundle, *arguments)
@@ -47,21 +65,24 @@ def test_refresh_passes_on_and_prints(call, bundle, monkeypatch, tmp_path):
         np.array([0, 1, -1]),
         np.array([-1, 0, 1]),
         np.zeros((3, 16), np.uint8),
-        np.array([1, 2]),
+        np.array([2]),
+        np.array([1]),
         4,
+        ["e"],
     )
     calls = []
 
-    def run(bundle, candidates, withdraw, *, replace, reporter):
-        calls.append((bundle, candidates, withdraw, replace))
-        written = SimpleNamespace(directory=bundle / "9", version=9)
-        return [SimpleNamespace(written=written, changes=changes)]
+    def run(bundle, candidates, withdraw, *, replace, reporter, overrides):
+        calls.append((bundle, candidates, withdraw, replace, overrides))
+        return [SimpleNamespace(bundle=bundle, written=None, changes=changes, served=9)]
 
     monkeypatch.setattr(refresh_stage, "run", run)
     table = tmp_path / "new.csv"
-    result = call("refresh", bundle, "--candidates", table, "--replace", "--json")
-    assert calls == [(bundle, table, None, True)]
+    limit = "export.gate.max_shrink=0.5"
+    result = call("refresh", bundle, "--candidates", table, "--replace", "--json", "--set", limit)
+    assert calls == [(bundle, table, None, True, [limit])]
     assert json.loads(result.out) == {
+        "published": False,
         "bundles": [
             {
                 "directory": str(bundle / "9"),
@@ -70,8 +91,9 @@ def test_refresh_passes_on_and_prints(call, bundle, monkeypatch, tmp_path):
                 "added": 1,
                 "changed": 1,
                 "withdrawn": 4,
+                "unknown": ["e"],
             }
-        ]
+        ],
     }
 
 
@@ -82,3 +104,42 @@ def test_shards_are_a_key_of_the_config(call, own, stages_run, tmp_path):
     assert (context.config.export.shards, context.config.export.keep_versions) == (3, 7)
     assert (names, force) == (["export"], True)
     assert call("export", own.run, "-w", tmp_path / "w", "--shards", 0).code == 2
+
+
+def test_refreshed_candidates_are_a_key_of_the_config(call, own, stages_run, tmp_path):
+    for choice in ("keep", "drop"):
+        assert call("export", own.run, "-w", tmp_path / "w", f"--{choice}-refreshed").code == 0
+    assert call("export", own.run, "-w", tmp_path / "w").code == 0
+    choices = [context.config.export.refreshed for context, _, _ in stages_run]
+    assert choices == ["keep", "drop", "refuse"]
+    both = ("--keep-refreshed", "--drop-refreshed")
+    assert call("export", own.run, "-w", tmp_path / "w", *both).code == 2
+
+
+def test_versions_are_listed_with_what_made_them(call, bundle):
+    made_by = {"command": "refresh", "arguments": "--withdraw gone.txt", "original": 5}
+    publish_fake(bundle, 7, candidates=90, made_by={**made_by, "at": "2026-11-26T12:00:00+00:00"})
+    result = call("versions", bundle)
+    assert result.code == 0
+    heading, titles, *lines = result.out.splitlines()
+    assert heading == f"{bundle}:"
+    assert titles.split() == ["version", "made", "by", "when", "(UTC)", "candidates", "k", "MB"]
+    assert [line.split()[1] for line in lines] == ["export", "export", "refresh"]
+    words = " ".join(lines[-1].split())
+    assert words == "7 refresh --withdraw gone.txt 2026-11-26 12:00:00 90 10 0.0 served"
+    assert call("rollback", bundle).code == 0
+    lines = call("versions", bundle).out.splitlines()[2:]
+    assert ["served by rollback" in line for line in lines] == [False, True, False]
+    (found,) = json.loads(call("versions", bundle, "--json").out)["bundles"]
+    assert (found["bundle"], found["rolled_back"]) == (str(bundle), True)
+    newest = found["versions"][-1]
+    size = sum(path.stat().st_size for path in (bundle / "7").iterdir())
+    assert (newest["version"], newest["candidates"], newest["size_bytes"]) == (7, 90, size)
+    assert newest["made_by"] == {**made_by, "at": "2026-11-26T12:00:00+00:00"}
+    assert [version["served"] for version in found["versions"]] == [False, True, False]
+
+
+def test_versions_of_what_is_not_there(call, tmp_path):
+    result = call("versions", tmp_path / "films")
+    assert result.code == 1
+    assert result.err.startswith(f"twotower: {tmp_path / 'films'}: there is no bundle. Expected")

@@ -35,6 +35,12 @@ def test_a_line_every_five_seconds_with_rate_and_remaining_time(clock, capsys):
     assert lines(capsys) == ["  train: 60/100, 6.0/s, 7 s left, 10 s"]
 
 
+def test_a_message_cannot_command_the_terminal(capsys):
+    LineReporter().message("key '\x1b[2J' in a\nb")
+    TerminalReporter().message("[bold]\x1b]0;title\x07")
+    assert capsys.readouterr().err == "key '\\x1b[2J' in a\nb\n[bold]\\x1b]0;title\\x07\n"
+
+
 def test_the_end_is_always_told(clock, capsys):
     reporter = LineReporter()
     reporter.progress("train", 0, 10)

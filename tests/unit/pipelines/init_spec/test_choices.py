@@ -46,6 +46,15 @@ def test_times(name, cells, unit):
         ("toppings", ["ham, cheese", "cheese, basil"] * 20, "multi_categorical"),
         ("prose", [f"Yes, in {i} the shop, once of {i * 7}, was sold" for i in range(99)], "text"),
         ("released", ["1999-01-01", "2001-05-05"] * 20, "timestamp"),
+        ("born", ["1899-01-01", "1950-05-05"] * 20, "timestamp"),
+        ("genres", ["['rock', 'all']", "[]"] * 20, "multi_categorical"),
+        ("genres", ['["rock"]', '["all"]'] * 20, "multi_categorical"),
+        ("genres", ["['rock' 'all']"] * 20, "multi_categorical"),
+        ("genres", ["{rock,all}", "{}"] * 20, "multi_categorical"),
+        ("price", [f"1 {i:03},5" for i in range(40)], "numeric"),
+        ("share", [f"{i} %" for i in range(40)], "numeric"),
+        ("sku", [f"ABC{i:03}" for i in range(40)], None),  # no currency
+        ("question", ["パンダ", "ハンダ", "かぎ"], "text"),
     ],
 )
 def test_kinds(name, cells, kind):
@@ -61,11 +70,24 @@ def test_a_long_tail_of_numbers_is_logged():
 
 
 @pytest.mark.parametrize(
-    ("labels", "threshold"),
-    [([1, 2, 3, 4, 5], 4.0), ([0, 1], 1.0), ([1, 4, 10], 7.0), ([1, 2, 3], None), ([3, 900], None)],
+    ("labels", "timed", "threshold"),
+    [
+        ([1, 2, 3, 4, 5], True, 4.0),
+        ([1, 2, 3, 4, 5], False, 4.0),
+        ([0, 1], True, 1.0),
+        ([1, 4, 10], True, 7.0),
+        ([1, 2, 3], True, None),
+        ([3, 900], True, None),
+        ([0, 1, 2, 3, 4], True, 1.0),  # grades, not ratings: all but 0 are relevant
+        ([0, 1, 2, 3], True, 1.0),
+        ([0, 0.5, 5], True, 4.0),
+        ([0, 0.5, 5], False, 0.5),
+        ([-1, 0, 1], False, 1.0),
+        ([0, 30, 900], True, 30.0),
+    ],
 )
-def test_smallest_positive_label(labels, threshold):
-    assert smallest_positive(profile_column("rating", labels))[0] == threshold
+def test_smallest_positive_label(labels, timed, threshold):
+    assert smallest_positive(profile_column("rating", labels), timed=timed)[0] == threshold
 
 
 def test_split_follows_span_and_return():

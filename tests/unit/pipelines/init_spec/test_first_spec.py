@@ -90,13 +90,47 @@ def test_search_with_a_split_column_and_no_times(tmp_path):
     assert query["source"].vocabulary_name != candidate["source"].vocabulary_name
 
 
-def test_without_times_or_splits_it_says_what_is_needed(tmp_path):
+def test_without_times_or_splits_the_last_events_of_the_file_are_held_out(tmp_path):
     events = write_csv(
         tmp_path / "events.csv", ("user_id", "item_id"), [(i % 3, i % 5) for i in range(20)]
     )
     items = write_csv(tmp_path / "items.csv", ("item_id",), [(i,) for i in range(5)])
-    with pytest.raises(DataError, match=r"no column of times .*found user_id, item_id.*ISO 8601"):
-        write_first_spec(events, items, None, tmp_path, None)
+    path, _ = write_first_spec(events, items, None, tmp_path, "untimed")
+    spec = load_spec(path)
+    assert (spec.split.kind, spec.interactions.timestamp) == ("per_query_last", None)
+    assert by_name(spec.query).keys() == {"history"}
+    assert "# per_query_last: no column has times, so a query's last events" in path.read_text()
+
+
+def test_how_cells_are_written_is_written_into_the_spec(tmp_path):
+    events = write_csv(
+        tmp_path / "events.csv",
+        ("user_id", "item", "grade"),
+        [("nan" if i == 9 else f"u{i % 20}", i % 30, 1 if i % 20 < 5 else 0) for i in range(200)],
+    )
+    rows = [
+        (
+            i,
+            "['rock', 'all']" if i % 2 else "['jazz']",
+            f"1.{i:03},50 €",
+            f"{1900 + i}-03-01",
+            f"el corazón de la canción número {i} allá en la montaña",
+        )
+        for i in range(30)
+    ]
+    header = ("item", "genres", "price", "released", "lyrics")
+    items = write_csv(tmp_path / "items.csv", header, rows)
+    path, _ = write_first_spec(events, items, None, tmp_path / "out", "forms")
+    spec, text = load_spec(path), path.read_text(encoding="utf-8")
+    candidate = by_name(spec.candidate)
+    assert (candidate["genres"].format, candidate["genres"].max_values) == ("python", 2)
+    assert candidate["price"].format == "comma"
+    assert (candidate["released"].kind, candidate["released"].unit) == ("timestamp", "iso")
+    assert candidate["lyrics"].keep_accents
+    assert spec.interactions.missing == ("nan",)
+    assert spec.candidates.missing == ()
+    assert spec.relevance.min_label == 1.0
+    assert "# Only 24% of the sampled queries have an event with 1 or more" in text  # 5 of 21
 
 
 def test_ids_that_are_not_shared(tmp_path):
@@ -170,3 +204,20 @@ def test_a_time_that_is_not_read_is_shown(tmp_path):
 def test_a_small_corpus_is_judged_on_short_lists(tmp_path):
     _, run = write_first_spec(*shop(tmp_path / "shop"), tmp_path / "out", None)
     assert load_run_config(run).evaluate.ks == (5, 10, 20)
+
+
+def test_what_the_files_look_like_is_written_into_the_spec(tmp_path):
+    """A shop's tables as Excel and a database write them."""
+    events, articles, customers = shop(tmp_path / "shop")
+    plain = first_spec((events, articles, customers), tmp_path)
+    text = articles.read_text(encoding="utf-8").replace(",", ";").replace(".5", ",5")
+    articles.write_text(text.replace("価格", "Größe"), encoding="cp1252")
+    events.write_text(events.read_text(encoding="utf-8").split("\n", 1)[1], encoding="utf-8")
+    spec, _ = write_first_spec(events, articles, customers, tmp_path / "other", "shop")
+    lines = spec.read_text(encoding="utf-8").splitlines()
+    assert "  encoding: cp1252  # a guess: look at words with accents" in lines
+    assert "  delimiter: ;  # as the first lines show" in lines
+    assert "  decimal: ','  # as the first lines show" in lines
+    other = load_spec(spec)
+    assert other.candidates.declared[:4] == (";", None, ",", "cp1252")
+    assert by_name(other.candidate)["preis"] == by_name(plain.candidate)["preis"]

@@ -5,9 +5,18 @@ import sys
 import pytest
 
 from pipelines.stages import context
-from pipelines.stages.context import LOCK_NAME, only_run_in, open_workdir, wait_until_free
+from pipelines.stages.context import (
+    LOCK_NAME,
+    StageContext,
+    only_run_in,
+    open_parent,
+    open_workdir,
+    wait_until_free,
+)
 from tests.fixtures.recorder import Recorder
-from tfrs_twotower.errors import WorkdirError
+from tests.fixtures.tiny import tiny_run_config, tiny_spec
+from tfrs_twotower.artifacts import Layout, commit, fingerprint, staging_directory
+from tfrs_twotower.errors import CorruptArtifact, StaleArtifact, WorkdirError
 
 
 def test_makes_the_directory_with_its_parents(tmp_path):
@@ -73,3 +82,53 @@ def test_waits_for_the_run_that_holds_it(tmp_path, monkeypatch):
     assert message.endswith(
         f"another run is working here (process {os.getpid()}); waiting until it ends"
     )
+
+
+def write(context, kind, text="", parents=()):
+    """An artifact of one file."""
+    destination = context.layout.root / kind
+    staging = staging_directory(destination)
+    (staging / "data.txt").write_text(text)
+    return commit(
+        staging,
+        destination,
+        kind=kind,
+        spec_fingerprint=fingerprint(context.spec),
+        config_fingerprint="settings",
+        parents=dict(parents),
+        counts={},
+    )
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A context whose `model` was made from its `preprocessed`."""
+    context = StageContext(Layout(tmp_path), tiny_spec(), tiny_run_config(), tmp_path, Recorder())
+    parent = write(context, "preprocessed", "tables")
+    write(context, "model", "weights", {"preprocessed": parent.fingerprint})
+    return context
+
+
+def test_a_parent_is_read_if_everything_fits(run):
+    assert open_parent(run, "model").kind == "model"
+    write(run, "preprocessed", "tables")
+    assert open_parent(run, "model").kind == "model"
+
+
+def test_a_parent_whose_own_parent_was_replaced_is_refused(run):
+    write(run, "preprocessed", "other tables")
+    with pytest.raises(StaleArtifact, match=r"model: was made from 'preprocessed' .*replaced by"):
+        open_parent(run, "model")
+
+
+def test_a_parent_of_another_spec_is_refused(run):
+    other = run.spec.model_copy(update={"description": "Other data."})
+    changed = StageContext(run.layout, other, run.config, run.data_root, run.reporter)
+    with pytest.raises(StaleArtifact, match=r"model: was made from feature spec .*, this run's"):
+        open_parent(changed, "model")
+
+
+def test_a_parent_with_changed_bytes_is_refused(run):
+    (run.layout.model / "data.txt").write_text("WEIGHTS")
+    with pytest.raises(CorruptArtifact, match=r"data\.txt: does not match its checksum"):
+        open_parent(run, "model")

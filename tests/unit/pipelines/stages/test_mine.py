@@ -36,8 +36,7 @@ def test_writes_a_negatives_artifact_and_tells_how_far_it_is(root):
     assert set(manifest.files) == {"fit-rows.npy", "fit-scores.npy", "fit-teacher.npy"}
     assert manifest.counts == {"depth": 5, "fit_examples": 420, "fit_short_lists": 0}
     (phase,) = manifest.details["phases"]
-    assert 0 < phase["share_in_list"] < 1
-    assert 1 <= phase["mean_rank_in_list"] <= 5
+    assert phase == {"phase": "fit", "num_examples": 420, "num_short": 0}
     assert load_negative_lists(root / "negatives", "fit").rows.shape == (420, 5)
     described = [step[0] for step in context.reporter.steps]
     assert list(dict.fromkeys(described)) == [
@@ -47,7 +46,7 @@ def test_writes_a_negatives_artifact_and_tells_how_far_it_is(root):
     ]
     assert context.reporter.steps[-1][:3] == ("mine (fit)", 420, 420)
     (message,) = context.reporter.messages
-    assert message.startswith("fit: 420 lists of 5; retrieval would put ")
+    assert message == "fit: 420 lists of 5, 0 of them shorter"
 
 
 def test_a_killed_stage_leaves_nothing_finished_and_starts_again(root):

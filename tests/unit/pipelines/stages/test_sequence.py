@@ -1,5 +1,6 @@
 """Which stages run, with stages that only write a file."""
 
+import errno
 import logging
 import sys
 
@@ -17,8 +18,9 @@ from pipelines.stages.sequence import (
 )
 from tests.fixtures.recorder import Recorder
 from tests.fixtures.tiny import tiny_run_config, tiny_spec
-from tfrs_twotower.artifacts import Layout
-from tfrs_twotower.errors import ConfigError, WorkdirError
+from tfrs_twotower.artifacts import Layout, commit, read_manifest, staging_directory
+from tfrs_twotower.artifacts.writing import ManifestFields
+from tfrs_twotower.errors import ConfigError, SystemFailure, WorkdirError
 
 
 def context_of(root, **changes):
@@ -38,6 +40,25 @@ def test_what_is_up_to_date_is_skipped(tmp_path, stages):
 def test_a_changed_setting_runs_only_the_stages_that_read_it(tmp_path, stages):
     run_stages(context_of(tmp_path), stages)
     assert ran(run_stages(context_of(tmp_path, seed=1234), stages)) == ["train"]
+
+
+def replace_preprocessed(root, text):
+    """Another artifact with the same settings, as other tables give one."""
+    before = read_manifest(root / "preprocessed", "preprocessed")
+    staging = staging_directory(root / "preprocessed")
+    (staging / "data.txt").write_text(text)
+    fields = before.model_dump(include=set(ManifestFields.__required_keys__))
+    return commit(staging, root / "preprocessed", **fields)
+
+
+def test_a_stage_whose_parent_was_replaced_runs_again(tmp_path, stages):
+    run_stages(context_of(tmp_path), stages)
+    first = read_manifest(tmp_path / "model", "model")
+    other = replace_preprocessed(tmp_path, "other tables")
+    assert first.parents["preprocessed"] != other.fingerprint
+    assert ran(run_stages(context_of(tmp_path), stages)) == ["train"]
+    model = read_manifest(tmp_path / "model", "model")
+    assert model.parents["preprocessed"] == other.fingerprint
 
 
 @pytest.mark.parametrize("damage", ["missing", "truncated"])
@@ -132,3 +153,15 @@ def test_importing_a_stage_hides_warnings_about_optional_parts(tmp_path, monkeyp
     Stage("train", "chatty_stage", "model").load()
     assert caplog.messages == ["broken"]
     assert logging.root.manager.disable == 0
+
+
+def test_a_failure_of_the_system_names_the_stages_directory(tmp_path, stages, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    run_stages(context_of(tmp_path), stages)
+    kept = sorted(path for path in tmp_path.rglob("*") if path.is_file())
+    monkeypatch.setattr(stages[1].load(), "run", full)
+    with pytest.raises(SystemFailure, match=f"^{tmp_path}/model: No space left on device. Free"):
+        run_stages(context_of(tmp_path), stages, force=True)
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == kept

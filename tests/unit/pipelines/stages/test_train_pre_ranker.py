@@ -55,7 +55,14 @@ def test_a_killed_stage_continues_and_writes_an_artifact(tmp_path, monkeypatch):
     manifest = stage.run(context)
     assert context.reporter.messages[0] == "Continuing a training that was interrupted."
     assert [step[1] for step in context.reporter.steps] == [3, 4]
-    assert context.reporter.messages[-1].startswith("On validation: retrieval ndcg@10 0.")
+    figures, order = context.reporter.messages[-2:]
+    assert figures.startswith("On validation, out of fold: retrieval ndcg@10 0.")
+    # Four steps of training are no reason to leave the order of retrieval.
+    assert order.startswith("The order of retrieval is kept: the combination is not better out of")
+    assert manifest.details["combination"]["order"] == "retrieval"
+    assert list(manifest.details["weights"].values())[1:] == [0.0] * (
+        len(manifest.details["weights"]) - 1
+    )
 
     verify_files(tmp_path / "pre_ranker", manifest)
     assert read_manifest(tmp_path / "pre_ranker", "pre_ranker") == manifest

@@ -109,6 +109,13 @@ def test_judgements_of_all_formats(tmp_path):
     assert (plain.candidate.tolist(), plain.gain.tolist()) == ([0], [1.0])
 
 
+def test_judgements_as_trec_and_other_programs_write_them(tmp_path):
+    trec = judged(tmp_path / "qrels.txt", "q1 0 01 2\nq2 0 b 0\nq1 0 b 1\n")
+    assert (trec.candidate.tolist(), trec.gain.tolist()) == ([0, 2], [2.0, 1.0])
+    excel = judged(tmp_path / "j.csv", '\ufeff\r\n"query_id";"candidate_id"\r\n"q1";" 01 "\r\n')
+    assert excel.candidate.tolist() == [0]
+
+
 HEAD = "query_id,candidate_id,gain\n"
 JUDGEMENTS = {
     "unknown candidate": (HEAD + "q1,zz,1\nq1,b,1\n", r"1 of 2 values of candidate_id .* 'zz'"),
@@ -117,7 +124,7 @@ JUDGEMENTS = {
     "negative": (HEAD + "q1,b,-1\n", "the gain of record 1 is -1.0"),
     "infinite": (HEAD + "q1,b,inf\n", "the gain of record 1 is inf"),
     "nan": (HEAD + "q1,b,nan\n", "1 of 1 values of 'gain' are missing"),
-    "twice": ("gain," + HEAD + "1,q1,b,1\n", "the column 'gain' occurs twice"),
+    "twice": ("gain," + HEAD + "1,q1,b,1\n", "the column 'gain' stands twice in the header"),
     "no number": (HEAD + "q1,b,much\n", "cannot be read: .*much"),
     "no gain": (HEAD + "q1,b,\n", "1 of 1 values of 'gain' are missing"),
     "all zero": (HEAD + "q1,b,0\n", "none of 1 pairs has a gain above 0"),
@@ -126,15 +133,15 @@ JUDGEMENTS = {
         "query_id,item\nq1,b\n",
         "no column 'candidate_id'; it has query_id, item",
     ),
-    "ragged": (HEAD + "q1,b\n", "cannot be read: "),
-    "empty": ("", "cannot be read: "),
+    "ragged": (HEAD + "q1,b\n", "another number of fields than the header's 3"),
+    "empty": ("", "is empty, expected a header"),
 }
 
 
 @pytest.mark.parametrize("name", list(JUDGEMENTS))
 def test_judgements_that_are_refused(tmp_path, name):
     text, message = JUDGEMENTS[name]
-    with pytest.raises(DataError, match=rf"j\.csv: .*{message}"):
+    with pytest.raises(DataError, match=rf"j\.csv:.*{message}"):
         judged(tmp_path / "j.csv", text)
 
 

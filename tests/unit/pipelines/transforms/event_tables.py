@@ -161,7 +161,7 @@ def read_queries(spec, text):
     parse = EntityParser(spec.queries, spec.query.features, "query")
     names = list(dict.fromkeys(entity_columns(spec.queries, spec.query.features, "query")))
     return [
-        parse(position, [row[name].replace("-", "") for name in names])
+        parse(position, [row[name].replace("-", "") for name in names], [])
         for position, row in enumerate(read_table(text), start=1)
     ]
 

@@ -1,5 +1,6 @@
 import apache_beam as beam
 import pytest
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from pipelines.transforms.beam_job import parse_beam_options, run_pipeline
 from tfrs_twotower.errors import ConfigError, EmbeddingError
@@ -31,6 +32,39 @@ def test_counters_come_back():
 
     counters = run_pipeline(lambda p: p | beam.Create([1, 2]) | beam.Map(count), (), Silent(), "x")
     assert counters == {"elements": 2}
+
+
+class NoTables:
+    """The metrics of a runner that keeps none: their tables are None."""
+
+    _counters = _distributions = _gauges = None
+
+    def query(self, _):
+        return {"counters": list(self._counters)}
+
+
+class Unset:
+    def query(self, _):
+        return {"counters": None}
+
+
+class Raises:
+    def query(self, _):
+        raise NotImplementedError("no metrics here")
+
+
+@pytest.mark.parametrize("metrics", [NoTables, Unset, Raises, lambda: None])
+def test_a_runner_without_counters_has_none(monkeypatch, metrics):
+    monkeypatch.setattr(FnApiRunner, "run_pipeline", lambda *_: Finished(metrics()))
+    assert run_pipeline(lambda p: p | beam.Create([1]), (), Silent(), "x") == {}
+
+
+class Finished:
+    def __init__(self, metrics):
+        self.metrics = lambda: metrics
+
+    def wait_until_finish(self):
+        pass
 
 
 def test_an_unknown_runner():

@@ -29,11 +29,18 @@ SPEC = tiny_spec()
 
 def test_events_of_unknown_candidates_are_put_aside_before_anything_is_counted():
     candidates = [Entity(name, at, name, "", (name,)) for at, name in enumerate("abab", start=1)]
-    events = read_events("query candidate time\nq a 1\nq x 2\nr b 3\nr x 1\nr a 5")
+    events = read_events("query candidate time\nq a 1\nq x 2\nr b 3\nr x 1\nr a 5\nr y 6")
 
     def build(root):
         records = root | "Candidates" >> Create([tuple(one) for one in candidates])
-        found = (records, root | "Events" >> Create([tuple(e) for e in events])) | MatchCandidates()
+        bad = root | "Bad" >> Create(
+            [
+                ("candidates", 5, "y", "has no time", "", ""),
+                ("candidates", 1, "x", "column 'price': not a number", "'V'", "price"),
+            ]
+        )
+        events_in = root | "Events" >> Create([tuple(e) for e in events])
+        found = (records, events_in, bad) | MatchCandidates()
         return {name: getattr(found, name) for name in ("events", "candidates", "bad")}
 
     found = run_beam(build)
@@ -42,10 +49,11 @@ def test_events_of_unknown_candidates_are_put_aside_before_anything_is_counted()
     ]
     assert sorted(found["candidates"]) == [tuple(one) for one in candidates[:2]]
     assert sorted(found["bad"]) == [
-        ("candidates", 3, "a", "duplicate candidate id", ""),
-        ("candidates", 4, "b", "duplicate candidate id", ""),
-        ("interactions", 2, "x", "unknown candidate", ""),
-        ("interactions", 4, "x", "unknown candidate", ""),
+        ("candidates", 3, "a", "duplicate candidate id", "", ""),
+        ("candidates", 4, "b", "duplicate candidate id", "", ""),
+        ("interactions", 2, "x", "unknown candidate", "", ""),
+        ("interactions", 4, "x", "unknown candidate", "", ""),
+        ("interactions", 6, "y", "its candidate's own record is bad", "", ""),
     ]
 
 
@@ -104,7 +112,13 @@ def test_every_candidate_is_in_the_corpus_and_only_trained_ones_are_learned_from
     check(corpus, "candidate\na\nb\nnew")
     # Their events count, whatever the label.
     assert sorted(found["trained"]) == [(1, ("b",), "b"), (3, ("a",), "a")]
-    assert len(found["counts"]) == 3
+    assert sorted(found["counts"]) == [
+        ("candidates", 1),
+        ("candidates", 1),
+        ("candidates", 1),
+        ("tallied_events", 1),
+        ("tallied_events", 3),
+    ]
 
 
 def read(directory):
@@ -142,13 +156,16 @@ def test_bad_records_are_named_and_the_first_of_an_id_counts(tmp_path):
     path = tmp_path / "tiny" / "items.csv"
     assert table.bad == [
         f"{path}:3: duplicate candidate id",
-        f"{path}:4: column 'price': not a number",
         f"{path}:5: missing candidate id in column 'item'",
         f"{path}:6: has another number of fields than the header's 7",
     ]
-    (example,) = table.examples
-    feature = tf.train.Example.FromString(example).features.feature
-    assert feature["_title"].bytes_list.value[0] == b"First"
+    assert table.bad_cells == {"price": [f"{path}:4: column 'price': not a number (found 'dear')"]}
+    first, without_price = (
+        tf.train.Example.FromString(example).features.feature for example in table.examples
+    )
+    assert first["_title"].bytes_list.value[0] == b"First"
+    assert np.isnan(without_price["price"].float_list.value[0])
+    assert table.forms["price", "present"][0] == 4
 
 
 def test_a_table_without_a_column(tmp_path):

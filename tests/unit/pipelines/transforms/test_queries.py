@@ -48,6 +48,26 @@ def test_an_event_at_the_cutoff_is_on_the_later_side():
     check(found["test"], f"{columns}\n20 20 v,b,a a,b,v c,d 5,5 3")
 
 
+def test_only_training_events_are_counted_and_only_their_queries_are_learned_from():
+    found = run(
+        spec_of(),
+        """
+        query  candidate  time  label
+        q      a          1     5
+        q      a          2     1
+        q      b          9     1
+        q      b          10    5
+        q      c          20    5
+        later  a          10    5
+        last   a          20    5
+        """,
+    )
+    # Events, positives, and positives of the last day, which holds them all.
+    assert found["tallies"] == {"a": (2, 1, 1), "b": (1, 0, 0)}
+    assert [(count, query_id) for count, _, query_id in found["trained"]] == [(3, "q")]
+    assert found["counts"]["train_queries"] == 1
+
+
 def test_the_last_events_of_each_query_by_time_and_then_by_place_in_the_source():
     found = run(
         spec_of(LAST, features=[BEFORE, HOUR]),
@@ -131,8 +151,8 @@ def test_a_column_of_the_interactions_says_the_split_whatever_the_time():
     )
     check_splits(found, "candidate split\na train\nf train\nb validation\nc test")
     assert sorted(found["bad"]) == [
-        ("interactions", 4, "q", "split 'hold' is none of train, dev, test", ""),
-        ("interactions", 5, "q", "split '' is none of train, dev, test", ""),
+        ("interactions", 4, "q", "split 'hold' is none of train, dev, test", "", ""),
+        ("interactions", 5, "q", "split '' is none of train, dev, test", "", ""),
     ]
     check(found["train"], "candidate history\na -\nf a")
     check(found["fresh"], "candidate history\nb -")
@@ -147,7 +167,7 @@ def test_a_column_of_the_queries_says_the_split():
     text = "query candidate time\nq a 1\nt a 2\nw a 3\nx a 4"
     found = run(spec, text, queries=queries)
     check_splits(found, "query split\nq train\nt test")
-    assert {(key, reason) for _, _, key, reason, _ in found["bad"]} == {
+    assert {(key, reason) for _, _, key, reason, *_ in found["bad"]} == {
         ("w", "split 'rest' is none of train, validation, test"),
         ("x", "its query has no record, so its split is not known"),
     }
@@ -211,12 +231,12 @@ def test_features_are_joined_by_the_id_of_the_query():
     train = """
         query  colour  age  own   joined  hour
         q      red     30   q     77      1
-        r      -       nan  r     -1      2
-        none   -       nan  none  -1      3
+        r      -       nan  r    -1e+18      2
+        none   -       nan  none -1e+18      3
     """
     check(found["train"], train)
-    check(found["test"], "query colour age joined hour\nq red 30 77 20\nnone - nan -1 20")
-    assert found["bad"] == [("queries", 3, "q", "duplicate query id", "")]
+    check(found["test"], "query colour age joined hour\nq red 30 77 20\nnone - nan -1e+18 20")
+    assert found["bad"] == [("queries", 3, "q", "duplicate query id", "", "")]
     assert found["counts"]["interactions_without_query_record"] == 2
     assert found["counts"]["queries_without_interactions"] == 1
     trained = {query: (number, values[1]) for number, values, query in found["trained"]}

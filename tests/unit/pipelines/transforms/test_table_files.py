@@ -10,12 +10,12 @@ import tensorflow as tf
 
 from pipelines.transforms.sharded_output import frame, read_frames
 from pipelines.transforms.table_files import (
-    UnreadableFile,
     describe_position,
     parquet_number,
     position_of,
     read_table_file,
 )
+from tfrs_twotower.tables.files import UnreadableFile
 
 
 def read(path, file_format, columns):

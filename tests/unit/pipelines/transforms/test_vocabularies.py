@@ -38,8 +38,10 @@ def test_a_vocabulary_holds_the_most_frequent_values_and_of_equals_the_first_by_
         (("colour", "rare"), 1),
         (("colour", "grey"), 2),
         (("tags", "y"), 1),
+        (("words", "once"), 1),
+        (("words", "twice"), 2),
     ]
-    settings = {"colour": (2, 2), "tags": (1, None)}
+    settings = {"colour": (2, 2), "tags": (1, None), "words": (2, None)}
     found = run_beam(
         lambda root: {"items": root | Create(counted) | SelectValues(settings, "vocabularies")}
     )
@@ -47,4 +49,5 @@ def test_a_vocabulary_holds_the_most_frequent_values_and_of_equals_the_first_by_
         (("vocabularies/colour", 0), (-3, "blue")),
         (("vocabularies/colour", 0), (-3, "red")),  # 2 + 1; grey has min_count, but is third
         (("vocabularies/tags", 0), (-1, "y")),
+        (("vocabularies/words", 0), (-2, "twice")),
     ]

@@ -9,6 +9,7 @@ import pytest
 from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
+from serving.bundle.history import MadeBy
 from serving.bundle.loading import LoadedModel
 from serving.bundle.publishing import (
     FinishedVersion,
@@ -41,6 +42,7 @@ from tests.fixtures.small_release import (
     small_spec,
 )
 from tests.unit.serving.fake_versions import publish_fake
+from tests.unit.serving.fakes import write_fake_bundle
 from tfrs_twotower.config import PlainTowerConfig
 from tfrs_twotower.errors import BundleError, CorruptArtifact, MissingArtifact
 from tfrs_twotower.index.exact_search import ExactSearch
@@ -74,6 +76,23 @@ def test_what_is_not_published_is_gone(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_bundle_that_gets_no_version_leaves_no_directory(tmp_path):
+    with stage_version(tmp_path / "books"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_stays_until_another_replaces_it(tmp_path):
+    bundle = tmp_path / "fake"
+    original = write_fake_bundle(bundle, keep_versions=2).version
+    refreshed = MadeBy(command="refresh", original=original)
+    numbers = [write_fake_bundle(bundle, made_by=refreshed).version for _ in range(4)]
+    assert list_versions(bundle) == [original, *numbers[-2:]]
+    other = write_fake_bundle(bundle)
+    assert other.removed_versions == [original, numbers[-2]]
+    assert list_versions(bundle) == [numbers[-1], other.version]
+
+
 def test_one_at_a_time(tmp_path):
     with (
         stage_version(tmp_path),
@@ -101,6 +120,17 @@ def by_hand(loaded, bundle, version):
     shutil.copytree(loaded.directory, directory)
     staged = StagedVersion(bundle, version, directory)
     return FinishedVersion(staged, 3, LoadedModel(directory, loaded.model))
+
+
+def test_a_publication_after_a_rollback_is_served(whole_bundle, whole, tmp_path):
+    bundle = tmp_path / "small"
+    for version in (3, 5):
+        publish_fake(bundle, version)
+    assert roll_back(bundle) == pinned_version(bundle) == 3
+    (written,) = publish([by_hand(whole, bundle, whole_bundle.version)])
+    assert pinned_version(bundle) is None
+    assert served_version(bundle) == written.version == whole_bundle.version
+    assert list_versions(bundle) == [3, 5, written.version]
 
 
 def test_a_copy_under_another_number_is_not_published(whole_bundle, whole, tmp_path):
@@ -220,6 +250,12 @@ def test_shards_go_back_together(tmp_path):
     assert roll_back(tmp_path / "books") == 3
     assert [served_version(shard) for shard in shards] == [3, 3]
     assert undo_rollback(shards[0]) == 5
+    # A publication that was killed after the first shard.
+    publish_fake(shards[0], 7)
+    assert roll_back(tmp_path / "books") == 5
+    with pytest.raises(BundleError, match=r"of its shards differ: books-shard-00000.* 7, .* 5\. A"):
+        undo_rollback(tmp_path / "books")
+    assert [served_version(shard) for shard in shards] == [5, 5]
     (shards[1] / "3" / "saved_model.pb").write_bytes(b"other")
     with pytest.raises(CorruptArtifact, match="does not match its checksum"):
         roll_back(tmp_path / "books")

@@ -1,10 +1,13 @@
 import pytest
+import tensorflow as tf
 
+from serving.bundle import query
 from serving.bundle.loading import load_bundle
 from serving.bundle.query import ask
 from tests.reference.search import search
 from tests.unit.serving import fakes
 from tfrs_twotower.errors import BundleError
+from tfrs_twotower.specs import MISSING_TIME
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +42,12 @@ def test_an_unknown_feature(loaded):
         ask(loaded, {"zzz": "1"})
     with pytest.raises(BundleError, match="no query feature 'exclude_ids'"):
         ask(loaded, {"exclude_ids": "c01"})
+
+
+def test_a_time_that_is_not_given_is_missing():
+    spec = tf.TensorSpec([None], tf.int64)
+    assert query._values("when", spec, None) == query._values("when", spec, " ") == [MISSING_TIME]
+    assert query._values("when", spec, "-1") == [-1]  # the last second of 1969
 
 
 def test_a_value_of_the_wrong_type(loaded):

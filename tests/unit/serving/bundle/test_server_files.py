@@ -1,24 +1,17 @@
-"""Batching parameters, server configs and warm-up requests, read by the protos of their users."""
+"""Batching parameters and server configs, read by the protos of their users."""
 
 import re
 
 import pytest
-import tensorflow as tf
 from google.protobuf import text_format
-from tensorflow_serving.apis import prediction_log_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
 from serving.bundle.server_files import (
-    WARMUP_PATH,
     batching_parameters,
     models_config,
     monitoring_config,
     read_batching_parameters,
-    write_warmup_requests,
 )
-from serving.graph import signatures
-from tests.fixtures.tiny import tiny_spec
-from tfrs_twotower.data.raw_inputs import raw_signature
 from tfrs_twotower.errors import BundleError
 
 
@@ -84,26 +77,3 @@ def test_monitoring_config_is_balanced_text():
         r'prometheus_config \{\n  enable: true\n  path: "/monitoring/prometheus/metrics"\n\}\n',
         monitoring_config(),
     )
-
-
-def test_warm_up_covers_every_signature_and_size_without_data(tmp_path):
-    spec = tiny_spec()
-    inputs = {
-        "serving_default": {
-            **raw_signature(spec.query.features),
-            **signatures.list_inputs(restricts=True),
-        },
-        "serving_examples": signatures.example_inputs(),
-    }
-    assert write_warmup_requests(tmp_path, "tiny", inputs, [4, 1]) == 4
-    seen = set()
-    for record in tf.data.TFRecordDataset(str(tmp_path / WARMUP_PATH)).as_numpy_iterator():
-        request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
-        assert request.model_spec.name == "tiny"
-        tensors = {name: tf.make_ndarray(proto) for name, proto in request.inputs.items()}
-        assert set(tensors) == set(inputs[request.model_spec.signature_name])
-        (size,) = {len(tensor) for tensor in tensors.values()}
-        seen.add((request.model_spec.signature_name, size))
-        for tensor in tensors.values():
-            assert set(tensor.ravel().tolist()) <= {b"", 0}
-    assert seen == {(name, size) for name in inputs for size in (1, 4)}

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_text as text
 
-from serving.bundle.server_ops import check_bundle, read_ops, way_out
+from serving.bundle.server_ops import check_bundle, python_imports, read_ops, way_out
 from tfrs_twotower.errors import BundleError
 
 
@@ -28,6 +29,21 @@ def test_core_operations_are_known(tmp_path):
     save(tmp_path, tf.strings.length, tf.string)
     assert "StringLength" in read_ops(tmp_path)
     assert check_bundle(tmp_path) == ()
+
+
+def test_a_process_of_tensorflow_alone_lacks_the_text_operations(tmp_path):
+    save(tmp_path, text.case_fold_utf8, tf.string)
+    assert check_bundle(tmp_path, "stock") == ()
+    missing = check_bundle(tmp_path, "tensorflow")
+    assert missing == ("CaseFoldUTF8",)
+    assert python_imports(tmp_path) == ("tensorflow_text",)
+    assert "In Python, import tensorflow_text before" in way_out(missing, "tensorflow")
+
+
+def test_a_process_of_python_runs_functions_of_python(tmp_path):
+    save(tmp_path, lambda x: tf.numpy_function(np.sin, [x], tf.float32), tf.float32)
+    assert check_bundle(tmp_path, "tensorflow") == ()
+    assert python_imports(tmp_path) == ()
 
 
 def test_a_function_of_python_is_in_no_server(tmp_path):

@@ -1,17 +1,21 @@
 """Shards of a bundle: what each holds, and what their merged answers are."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from serving.bundle.loading import load_bundle
+from serving.bundle.measures import measure_model, measure_retrieval
 from serving.bundle.refresh_files import RefreshFiles
-from serving.bundle.versions import merge_lists, rows_of_shards, shard_name
+from serving.bundle.shards_together import ShardModels, ShardReleases, compare_with_unsharded
+from serving.bundle.versions import list_versions, merge_lists, rows_of_shards, shard_name
 from serving.client.sharded_client import ShardedClient
 from serving.graph.release import Probe
 from serving.refresh.changes import encode_candidates
-from serving.refresh.refresh import RefreshRequest, refresh_bundles, refreshed_release
+from serving.refresh.refresh import refresh_bundles
+from serving.refresh.refreshed_release import Refreshable, RefreshRequest, refreshed_release
 from serving.server.local_server import ServerOptions, running
 from serving.server.models import from_directory
 from tests.fixtures.asking import answers
@@ -27,6 +31,8 @@ from tests.fixtures.small_release import (
 from tests.reference.search import passes, search
 from tests.reference.shards import pools_of_shards
 from tfrs_twotower.artifacts import shard_of
+from tfrs_twotower.data.query_set import QuerySet
+from tfrs_twotower.errors import BundleError
 
 pytestmark = pytest.mark.local_server
 
@@ -148,6 +154,65 @@ def test_the_cascade_is_equal_where_the_pool_is_the_corpus(whole, shards):
     np.testing.assert_allclose(scores, expected["scores"], atol=1e-5)
 
 
+def judged(whole_release, size, seed):
+    random, ids = np.random.default_rng(seed), whole_release.corpus.ids
+    relevant = [list(random.choice(ids, 3, replace=False)) for _ in range(size)]
+    seen = [list(set(random.choice(ids, 4)) - set(own)) for own in relevant]
+    corpus = whole_release.corpus
+    return relevant, seen, QuerySet.of(corpus, small_queries(size, seed), relevant, seen)
+
+
+def test_shards_are_measured_by_the_lists_that_a_client_merges(whole, whole_release, shards):
+    relevant, seen, queries = judged(whole_release, 70, 6)
+    lists, _ = merged(shards, "serving_default", queries=queries.inputs, exclude=seen)
+    answered = [[name.decode() for name in row if name] for row in lists]
+    hits = [len(set(a) & set(own)) / 3 for a, own in zip(answered, relevant, strict=True)]
+    models = ShardModels(shards)
+    measured = measure_model(models, queries, whole_release.corpus)
+    assert measured[f"recall@{K}"] == round(float(np.mean(hits)), 6)
+    assert measured[f"overlap@{K}"] == 1.0
+    share = len({name for row in answered for name in row}) / NUM_CANDIDATES
+    assert measured[f"coverage@{K}"] == round(share, 6)
+    expected = answers(whole, "serving_default", queries.inputs, seen)["candidate_ids"]
+    overlap = [len(set(row) & set(own)) / K for row, own in zip(lists, expected, strict=True)]
+    unsharded = measure_model(whole, queries, whole_release.corpus)
+    assert compare_with_unsharded(models, whole_release, queries) == {
+        "k": K,
+        "overlap": round(float(np.mean(overlap)), 6),
+        "equal_lists": sum((a == b).all() for a, b in zip(lists, expected, strict=True)),
+        "queries": 70,
+        "unsharded_recall": unsharded[f"recall@{K}"],
+    }
+    # The pools of both shards together re-score more than one pool does.
+    assert np.mean(overlap) < 1.0
+
+
+def test_retrieval_of_shards_is_measured_together(whole_release):
+    releases = [released_shard(whole_release, shard) for shard in range(NUM_SHARDS)]
+    together = ShardReleases(releases)
+    assert measure_retrieval(together) == measure_retrieval(whole_release)
+    np.testing.assert_array_equal(together.corpus.vectors, whole_release.corpus.vectors)
+
+
+def test_a_refresh_of_shards_is_one_release(paths, tmp_path):
+    before = [list_versions(path) for path in paths]
+    outcomes = refresh_bundles(paths, RefreshRequest(small_corpus(), withdrawn=["x1", "x2"]))
+    assert [outcome.written for outcome in outcomes] == [None, None]
+    assert sorted(id_ for one in outcomes for id_ in one.changes.unknown) == ["x1", "x2"]
+    # Neither shard loses too many by itself in every case: the sum counts.
+    few = RefreshRequest(small_corpus(range(18)), replace=True)
+    with pytest.raises(BundleError, match=r"it has 18 candidates, 25\.0% fewer than the 24 of"):
+        refresh_bundles(paths, few)
+    assert [list_versions(path) for path in paths] == before
+    # A publication that was killed between two shards.
+    torn = [tmp_path / path.name for path in paths]
+    for path, copy in zip(paths, torn, strict=True):
+        shutil.copytree(path, copy)
+    (torn[0] / str(VERSION)).rename(torn[0] / str(VERSION + 1))
+    with pytest.raises(BundleError, match="the shards serve different versions"):
+        refresh_bundles(torn, RefreshRequest(small_corpus(range(25))))
+
+
 def test_pre_ranking_over_the_shards(whole, shards):
     queries = small_queries(10, 4)
     _, expected = final_scores(whole, queries)
@@ -211,14 +276,15 @@ REQUEST = RefreshRequest(small_corpus(range(2, NUM_CANDIDATES + 3), c09=50.0), w
 
 
 def test_each_shard_takes_its_own_of_what_a_refresh_is_given(shards):
-    releases = [refreshed_release(shard.directory, REQUEST, encode_candidates) for shard in shards]
-    changes = [change for _, change in releases]
+    plans = [Refreshable.of_version(shard.directory).plan(REQUEST) for shard in shards]
+    releases = [refreshed_release(plan, encode_candidates) for plan in plans]
+    changes = [plan.changes for plan in plans]
     assert sum(change.num_added for change in changes) == 3
     assert sum(change.num_changed for change in changes) == 1
     assert sum(change.num_withdrawn for change in changes) == 1
-    for shard, (release, _) in enumerate(releases):
+    for shard, release in enumerate(releases):
         assert {shard_of(name, NUM_SHARDS) for name in release.corpus.ids} == {shard}
-    known = known_candidates((release.corpus, release.attributes) for release, _ in releases)
+    known = known_candidates((release.corpus, release.attributes) for release in releases)
     assert sorted(known) == [f"c{number:02d}" for number in range(1, NUM_CANDIDATES + 3)]
 
 

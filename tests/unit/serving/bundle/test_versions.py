@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from serving.bundle.versions import (
+    bundles_before,
     find_shards,
     list_versions,
     merge_lists,
@@ -48,7 +49,7 @@ def test_retention_keeps_the_newest_and_clears_leftovers(tmp_path):
 
 def test_a_version_that_servers_may_still_have_loaded_stays(tmp_path):
     make(tmp_path, "1", "2", "3", "4")
-    assert remove_old_versions(tmp_path, 1, also_keep=2) == [1, 3]
+    assert remove_old_versions(tmp_path, 1, also_keep={2}) == [1, 3]
     assert list_versions(tmp_path) == [2, 4]
 
 
@@ -111,6 +112,13 @@ def test_lists_are_merged_by_score_then_id():
     assert longer[1][0, 4:].tolist() == [LOWEST, LOWEST]
 
 
+def test_merged_ties_go_by_id_whichever_shard_they_are_in():
+    for first, second in (("a", "b"), ("b", "a")):
+        ids = [np.array([[name.encode()]], object) for name in (first, second)]
+        merged = merge_lists(ids, [np.array([[0.5]], np.float32)] * 2, 2)
+        assert merged[0].tolist() == [[b"a", b"b"]]
+
+
 def make_shards(root, *names):
     for name in names:
         (root / name / "1").mkdir(parents=True)
@@ -132,6 +140,23 @@ def test_a_set_of_shards_goes_by_its_name_and_by_each_shard(tmp_path):
     assert find_shards(tmp_path / names[1]) == expected
     with pytest.raises(BundleError, match="expected one complete set"):
         find_shards(tmp_path / "books")
+
+
+def test_the_version_before_may_have_another_number_of_shards(tmp_path):
+    def bundles(count):
+        names = [shard_name("books", shard, count) for shard in range(count)]
+        return [tmp_path / name for name in names]
+
+    whole = [tmp_path / "books"]
+    assert bundles_before(whole) == whole
+    for path in bundles(2):
+        make(path, "4", "7")
+    make(tmp_path / "books2", "9")
+    make(bundles(3)[0], "9")
+    assert bundles_before(whole) == bundles_before(bundles(4)) == bundles(2)
+    make(tmp_path / "books", "8")
+    assert bundles_before(bundles(4)) == whole
+    assert bundles_before(bundles(2)) == bundles(2)
 
 
 def test_an_incomplete_set(tmp_path):

@@ -1,3 +1,4 @@
+import bz2
 import gzip
 import json
 
@@ -23,6 +24,13 @@ def test_queries_stand_evenly_in_their_file(tmp_path):
     path = write_lines(tmp_path / "q.jsonl", *(json.dumps({"user_id": i}) for i in range(9)), "")
     assert [query["user_id"] for query in read_queries(path, 3)] == [0, 4, 8]
     assert len(read_queries(path, 100)) == 9
+
+
+def test_queries_in_an_array_or_compressed_are_the_same(tmp_path):
+    queries = [{"user_id": i} for i in range(9)]
+    array = tmp_path / "q.json"
+    array.write_bytes(bz2.compress(("\ufeff" + json.dumps(queries, indent=1)).encode()))
+    assert read_queries(array, 3) == [queries[0], queries[4], queries[8]]
 
 
 def test_columns_have_one_value_or_a_list():
@@ -52,8 +60,11 @@ def test_test_queries_of_a_working_directory(tmp_path):
     ("lines", "message"),
     [
         ([""], r"q\.jsonl: holds no query"),
-        (["{}", "{"], r"line 2: is not JSON"),
-        (['["a"]'], r"line 1: found '\[\"a\"\]', expected an object"),
+        (["{}", "{"], r"line 2: not a JSON value; expected an object"),
+        (['["a"]'], "line 1: not a JSON object; expected an object of feature values"),
+        (['{"a": "\\ud83d"}'], "line 1: half of a surrogate pair, which is no Unicode"),
+        (['{"a": 1, "a": 2}'], "line 1: a key stands twice in the object"),
+        (['[{"a": 1}, {]'], r"q\.jsonl: element 2 of the array is not JSON"),
     ],
 )
 def test_lines_that_are_no_queries(tmp_path, lines, message):
@@ -62,5 +73,5 @@ def test_lines_that_are_no_queries(tmp_path, lines, message):
 
 
 def test_no_file(tmp_path):
-    with pytest.raises(DataError, match="cannot be read as JSONL"):
+    with pytest.raises(DataError, match=r"none\.jsonl: cannot be read"):
         read_queries(tmp_path / "none.jsonl", 5)

@@ -155,6 +155,36 @@ def test_restricts(restricted, pre_ranker, number):
     assert rows_of(answer["candidate_ids"][0]) == expected(pre_ranker, 0, left_out)[1]
 
 
+@pytest.mark.parametrize("signature", ["serving_default", "candidate_generation"])
+@pytest.mark.parametrize(
+    "columns", [["a", "b"], ["b", "a"], ["a", "", "b"], ["", "a", "b"], ["a", "nobody", "b"]]
+)
+def test_any_column_may_hold_an_id_and_an_empty_text_is_none(
+    restricted, pre_ranker, signature, columns
+):
+    """The first column of a list counts as the others do, and "" counts nowhere."""
+    inputs = fakes.requests(1, [[]])
+    plain = {**inputs, "allow": [[""]], "deny": [[""]]}
+
+    def answer(**lists):
+        return rows_of(ask(restricted, signature, {**plain, **lists})["candidate_ids"][0])
+
+    def wanted(left_out):
+        pool, ranked = expected(pre_ranker, 0, left_out)
+        return ranked if signature == "serving_default" else pool[:K]
+
+    pool, ranked = expected(pre_ranker, 0, set())
+    first, second = [row for row in pool[:K] if row in ranked][:2]  # both would be answered
+    names = {"a": fakes.IDS[first], "b": fakes.IDS[second]}
+    assert answer() == wanted(set())
+    assert answer(exclude_ids=[[names.get(c, c) for c in columns]]) == wanted({first, second})
+    everything = set(range(25))
+    tokens = {"a": "tags=a", "b": "colour=red"}
+    asked = [[tokens.get(column, column) for column in columns if column != "nobody"]]
+    assert answer(allow=asked) == wanted(everything - {0, 4, 8})
+    assert answer(deny=asked) == wanted({*range(9), 12, 16, 20, 24})
+
+
 def test_each_query_of_a_batch_has_its_own_restricts(restricted, pre_ranker):
     inputs = fakes.requests(len(CASES), [[]] * len(CASES))
     widest = [max(len(case[part]) for case in CASES) for part in (0, 1)]

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2
 
-from serving.bundle.server_files import write_warmup_requests
+from serving.bundle.warm_up import write_warmup_requests
 from serving.client.endpoint import parse_target
 from serving.load_test import measurement
 from serving.load_test.measurement import as_bytes, from_queries, from_warmup, run_load_test

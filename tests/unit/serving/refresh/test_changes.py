@@ -3,6 +3,7 @@ import pytest
 
 from serving.graph.release import content_hashes
 from serving.refresh.changes import plan_changes
+from tfrs_twotower.data.corpus import Corpus, strings
 from tfrs_twotower.errors import BundleError
 
 
@@ -10,12 +11,17 @@ def hashes(*numbers):
     return np.array([[number] * 16 for number in numbers], np.uint8).reshape(-1, 16)
 
 
-def plan(given, withdrawn=(), replace=False):
+def corpus(*names, **titles):
+    shown = [titles.get(name, f"Title {name}") for name in names]
+    return Corpus(strings(names), strings(shown))
+
+
+def plan(given, withdrawn=(), replace=False, **titles):
     """The earlier corpus is a, b, d with the hashes 1, 2, 4; `given` are pairs."""
     return plan_changes(
-        ["a", "b", "d"],
+        corpus("a", "b", "d"),
         hashes(1, 2, 4),
-        [name for name, _ in given],
+        corpus(*(name for name, _ in given), **titles),
         hashes(*(number for _, number in given)),
         withdrawn,
         replace=replace,
@@ -35,8 +41,33 @@ def test_added_changed_unchanged_and_not_given():
 def test_withdrawing_and_replacing():
     changes = plan([("c", 3)], withdrawn=["a", "unknown"])
     assert (changes.ids, changes.num_withdrawn) == (["b", "c", "d"], 1)
+    assert changes.unknown == ["unknown"]
     changes = plan([("c", 3), ("b", 2)], replace=True)
     assert (changes.ids, changes.to_embed.tolist(), changes.num_withdrawn) == (["b", "c"], [1], 2)
+
+
+def test_nothing_is_what_is_there_already_and_what_was_never_there():
+    assert plan([("b", 2), ("a", 1)], withdrawn=["unknown"]).nothing
+    assert plan([("d", 4), ("b", 2), ("a", 1)], replace=True).nothing
+    assert not plan([("b", 3)]).nothing
+    assert not plan([], withdrawn=["b"]).nothing
+    assert not plan([("c", 3)]).nothing
+
+
+def test_a_title_alone_is_a_change_that_embeds_nothing():
+    changes = plan([("b", 2), ("d", 4)], d="Another")
+    assert (changes.retitled.tolist(), changes.to_embed.tolist()) == ([2], [])
+    assert (changes.num_changed, changes.nothing) == (1, False)
+
+
+def test_columns_have_what_was_given_and_otherwise_what_was_kept():
+    changes = plan([("b", 3), ("c", 5)])
+    columns = changes.columns(
+        {"price": np.array([1.0, 2.0, 4.0]), "tags": np.array([[1, 1], [2, 2], [4, 4]])},
+        {"price": np.array([20.0, 30.0]), "tags": np.array([[7, 8], [9, 9]]), "more": None},
+    )
+    assert columns["price"].tolist() == [1.0, 20.0, 30.0, 4.0]
+    assert columns["tags"].tolist() == [[1, 1], [7, 8], [9, 9], [4, 4]]
 
 
 def test_rows_go_by_the_bytes_of_the_ids():

@@ -5,13 +5,15 @@ import shutil
 import numpy as np
 import pytest
 
+from serving.bundle.history import original_of, read_history
 from serving.bundle.loading import load_bundle
 from serving.bundle.publishing import roll_back
 from serving.bundle.refresh_files import REFRESH, RefreshFiles
 from serving.bundle.server_files import pinned_version
 from serving.bundle.versions import list_versions, served_version
 from serving.refresh.changes import encode_candidates
-from serving.refresh.refresh import RefreshRequest, refresh_bundles, refreshed_release
+from serving.refresh.refresh import refresh_bundles
+from serving.refresh.refreshed_release import Refreshable, RefreshRequest, refreshed_release
 from tests.fixtures.asking import answers
 from tests.fixtures.small_release import (
     NUM_CANDIDATES,
@@ -22,6 +24,7 @@ from tests.fixtures.small_release import (
     small_release,
 )
 from tests.unit.serving.fake_versions import publish_fake
+from tfrs_twotower.config import GateConfig
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.errors import BundleError, CorruptArtifact
 from tfrs_twotower.towers.pre_ranker import load_pre_ranker
@@ -87,7 +90,8 @@ def test_it_equals_a_fresh_export_of_the_same_corpus(refreshed, whole):
 def test_a_refreshed_version_says_what_it_came_from(refreshed, exported):
     manifest = refreshed[0].written.manifest
     measures = manifest.details["measures"]
-    assert measures.keys() == {f"overlap@{K}", f"retrieval_coverage@{K}"}
+    names = ("overlap", "perturbed_overlap", "retrieval_coverage")
+    assert measures.keys() == {f"{name}@{K}" for name in names}
     assert measures[f"overlap@{K}"] == 1.0
     assert measures[f"retrieval_coverage@{K}"] > 0.5
     assert manifest.parents["model"] == exported.manifest.parents["model"]
@@ -100,7 +104,8 @@ def test_a_refreshed_version_says_what_it_came_from(refreshed, exported):
 def test_the_same_candidates_change_nothing_and_embed_nothing(exported):
     counting = Counting()
     given = RefreshRequest(small_corpus(range(NUM_CANDIDATES - 3), c04=99.0))
-    release, changes = refreshed_release(exported.directory, given, counting)
+    plan = Refreshable.of_version(exported.directory).plan(given)
+    release, changes = refreshed_release(plan, counting), plan.changes
     assert counting.seen == []
     assert len(changes.to_embed) == changes.num_withdrawn == 0
     files = RefreshFiles(exported.directory)
@@ -118,15 +123,26 @@ def test_the_same_candidates_change_nothing_and_embed_nothing(exported):
 
 def test_a_new_candidate_has_heads_and_no_popularity(exported):
     # c21, c22 and c23 are new; c04 keeps what it had under its other price.
-    release, _ = refreshed_release(
-        exported.directory, RefreshRequest(small_corpus()), encode_candidates
-    )
+    plan = Refreshable.of_version(exported.directory).plan(RefreshRequest(small_corpus()))
+    release = refreshed_release(plan, encode_candidates)
     pre_ranker = release.pre_ranker
     known = np.array([1.0] * (NUM_CANDIDATES - 3) + [0.0] * 3, np.float32)
     counts = pre_ranker.candidate_signals.numpy()[:, 0]
     np.testing.assert_allclose(counts, np.log1p(np.arange(NUM_CANDIDATES)) * known, rtol=1e-6)
     assert (pre_ranker.linear.candidate_vectors.numpy().any(axis=1) == known.astype(bool)).all()
     assert pre_ranker.members[0].candidate_heads.numpy().any(axis=(1, 2)).all()
+
+
+def test_every_member_gets_new_heads_of_its_own_tower(tmp_path):
+    before = small_corpus(range(NUM_CANDIDATES - 3), c04=99.0)
+    release = small_release(tmp_path / "parts", before, num_members=2)
+    version = publish_release(tmp_path / "bundle" / "small", release)
+    given = RefreshRequest(small_corpus())
+    members = refreshed_release(version.directory, given, encode_candidates)[0].pre_ranker.members
+    assert len(members) == 2
+    for member in members:
+        expected = encode_candidates(member.towers.candidate, small_corpus().raw).heads
+        np.testing.assert_allclose(member.candidate_heads.numpy(), expected, atol=1e-6)
 
 
 def test_a_table_that_makes_all_candidates_alike_is_refused(refreshed, exported):
@@ -147,6 +163,103 @@ def test_a_table_that_makes_all_candidates_alike_is_refused(refreshed, exported)
     with pytest.raises(BundleError, match=expected):
         refresh_bundles([bundle], RefreshRequest(small_corpus(**dearer)), alike)
     assert list_versions(bundle)[-1] == refreshed[0].written.version
+
+
+def test_a_refresh_without_effect_publishes_nothing(refreshed, exported):
+    bundle, counting = exported.directory.parent, Counting()
+    before = sorted(path.name for path in bundle.iterdir())
+    for request in (
+        RefreshRequest(small_corpus()),
+        RefreshRequest(small_corpus(), replace=True),
+        RefreshRequest(small_corpus(range(4, 9)), withdrawn=["nobody", "none"]),
+        RefreshRequest(NOTHING, withdrawn=["nobody"]),
+    ):
+        (outcome,) = refresh_bundles([bundle], request, counting)
+        assert (outcome.written, outcome.changes.nothing) == (None, True)
+        assert outcome.served == refreshed[0].written.version
+        assert outcome.changes.unknown == sorted(request.withdrawn)
+    assert counting.seen == []
+    assert sorted(path.name for path in bundle.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("numbers", "complaint"),
+    [
+        (range(16), r"it has 16 candidates, 33\.3% fewer than the 24 of version"),
+        (range(3), r"its lists have 3 candidates, and clients may ask version \d+ for 5"),
+        (range(50), r"it has 50 candidates, 108\.3% more than the 24 of version"),
+    ],
+)
+def test_a_corpus_of_another_size_is_refused_before_it_is_embedded(
+    refreshed, exported, numbers, complaint
+):
+    bundle, counting = exported.directory.parent, Counting()
+    before = sorted(path.name for path in bundle.iterdir())
+    with pytest.raises(BundleError, match=complaint):
+        refresh_bundles([bundle], RefreshRequest(small_corpus(numbers), replace=True), counting)
+    assert counting.seen == []
+    assert sorted(path.name for path in bundle.iterdir()) == before
+
+
+def test_a_refresh_of_titles_alone(exported, tmp_path):
+    bundle, counting = tmp_path / "small", Counting()
+    shutil.copytree(exported.directory, bundle / exported.directory.name)
+    corpus = small_corpus(range(5, 7))
+    corpus.titles[0] = "Another"
+    limits = GateConfig(max_shrink=0.06)
+    (outcome,) = refresh_bundles(
+        [bundle], RefreshRequest(corpus), counting, gate_config=limits, arguments="--candidates x"
+    )
+    assert (outcome.changes.num_changed, counting.seen) == (1, [])
+    assert load_bundle(bundle).titles()["c05"] == "Another"
+    (history,) = read_history(bundle)
+    made_by = history.records[-1].made_by
+    assert made_by.arguments == "--candidates x"
+    assert made_by.original == original_of(bundle, exported.version) == exported.version
+    # The next refresh goes by the limits of the export again.
+    files = RefreshFiles(outcome.written.directory)
+    assert files.settings().export.gate == GateConfig()
+    assert files.since_export().changed == ["c05"]
+    withdrawal = RefreshRequest(NOTHING, withdrawn=["c00", "c01"])
+    with pytest.raises(BundleError, match=r"9\.5% fewer than the 21 .*allowed 6"):
+        refresh_bundles([bundle], withdrawal, gate_config=limits)
+
+
+def after(release, request):
+    """The release of a refresh, without publishing it."""
+    return refreshed_release(Refreshable.of_release(release).plan(request), encode_candidates)
+
+
+def test_a_release_notes_what_refreshes_changed_since_the_export(whole_release, tmp_path):
+    first = RefreshRequest(small_corpus(range(8, 26), c09=50.0), withdrawn=["c01", "c02"])
+    release = after(whole_release, first)
+    noted = release.refresh.since_export
+    assert (noted.added, noted.changed, noted.withdrawn) == (
+        ["c24", "c25"],
+        ["c09"],
+        ["c01", "c02"],
+    )
+    version = tmp_path / "1"
+    version.mkdir()
+    RefreshFiles(version).write(release, release.refresh, np.zeros(8, np.float32))
+    read = RefreshFiles(version).since_export()
+    assert (read.exported, read.given.ids.tolist()) == (noted.exported, ["c09", "c24", "c25"])
+    expected = small_corpus(range(26), c09=50.0).take(np.array([9, 24, 25]))
+    assert read.given.titles.tolist() == expected.titles.tolist()
+    for name, values in expected.raw.items():
+        np.testing.assert_array_equal(read.given.raw[name], values)
+        assert read.given.raw[name].dtype == values.dtype
+    # One comes back as it was, one comes back dearer, and one that was added goes again.
+    second = RefreshRequest(small_corpus(range(1, 3), c02=9.0), withdrawn=["c24"])
+    release = after(release, second)
+    noted = release.refresh.since_export
+    assert (noted.added, noted.changed, noted.withdrawn) == (["c25"], ["c02", "c09"], [])
+    assert noted.given.raw["price"].tolist() == [9.0, 50.0, 25.0]
+    release = after(release, RefreshRequest(small_corpus(), replace=True))
+    assert len(release.refresh.since_export) == 0
+    (version / REFRESH / "refreshed.parquet").write_bytes(b"")
+    with pytest.raises(CorruptArtifact, match=r"refreshed\.parquet: cannot be read"):
+        RefreshFiles(version).since_export()
 
 
 def test_what_is_refused_leaves_no_trace(exported, refreshed):

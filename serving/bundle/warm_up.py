@@ -1,0 +1,66 @@
+"""Warm-up requests, which a model server answers itself before a version serves anybody."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+
+from serving.bundle.server_files import WARMUP_PATH
+from serving.graph.signatures import EXAMPLES
+
+
+def write_warmup_requests(
+    directory: Path,
+    model_name: str,
+    signatures: Mapping[str, Mapping[str, tf.TensorSpec]],
+    batch_sizes: Sequence[int],
+) -> int:
+    """Writes a TFRecord of `PredictionLog`s into a version's `assets.extra`.
+
+    Args:
+        directory: the version's directory.
+        model_name: the model's name at the server.
+        signatures: inputs of each signature.
+        batch_sizes: the server's allowed batch sizes.
+
+    Returns:
+        The number of requests.
+    """
+    path = directory / WARMUP_PATH
+    path.parent.mkdir(exist_ok=True)
+    written = 0
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for signature, inputs in signatures.items():
+            for batch_size in sorted(set(batch_sizes)):
+                request = _request(model_name, signature, inputs, batch_size)
+                log = prediction_log_pb2.PredictLog(request=request)
+                writer.write(
+                    prediction_log_pb2.PredictionLog(predict_log=log).SerializeToString(
+                        deterministic=True
+                    )
+                )
+                written += 1
+    return written
+
+
+def _request(
+    model_name: str, signature: str, inputs: Mapping[str, tf.TensorSpec], batch_size: int
+) -> Any:
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = model_name
+    request.model_spec.signature_name = signature
+    for name, spec in inputs.items():
+        request.inputs[name].CopyFrom(tf.make_tensor_proto(blank(name, spec, batch_size)))
+    return request
+
+
+def blank(name: str, spec: tf.TensorSpec, batch_size: int) -> np.ndarray[Any, Any]:
+    """A tensor without values: "", 0, or an empty serialized Example; free widths are 1."""
+    shape = [batch_size, *(size or 1 for size in spec.shape[1:])]
+    if spec.dtype != tf.string:
+        return np.zeros(shape, spec.dtype.as_numpy_dtype)
+    value = tf.train.Example().SerializeToString() if name == EXAMPLES else b""
+    return np.full(shape, value, object)

@@ -1,0 +1,60 @@
+"""Overlap is that of whole lists: searches whose lists are half right, and an exact recount."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.contracts.searcher_contract import unit_vectors
+from tfrs_twotower.config import IndexConfig
+from tfrs_twotower.data.corpus import Corpus
+from tfrs_twotower.index.build import build_index
+from tfrs_twotower.index.quality import SearchParameters
+from tfrs_twotower.index.storage import Index
+from tfrs_twotower.index.sweep import MeasuredQueries, measure_overlap, sweep
+from tfrs_twotower.ranking import ExactLists
+
+VECTORS, QUERIES = unit_vectors(60, 8, 0), unit_vectors(12, 8, 1)
+K = 6
+
+
+class HalfRight:
+    """The first `num_right` of exact search, then the candidates that fit worst."""
+
+    def __init__(self, num_right):
+        self._num_right = num_right
+
+    def search(self, embeddings, k, excluded_rows=None, permits=None, **options):
+        scores = tf.matmul(embeddings, VECTORS, transpose_b=True)
+        best = tf.math.top_k(scores, self._num_right).indices
+        worst = tf.math.top_k(-scores, k - self._num_right).indices
+        rows = tf.concat([best, worst], axis=1)
+        return tf.gather(scores, rows, batch_dims=1), rows
+
+
+@pytest.mark.parametrize("num_right", [1, 3, 5, 6])
+def test_overlap_counts_the_whole_list(num_right):
+    search = HalfRight(num_right)
+    grid = [SearchParameters(K, 1, None)]
+    queries = MeasuredQueries.of(QUERIES)
+    (measured,) = sweep(search, VECTORS, grid, queries, 0.0, lambda done, total: None)
+    assert measured.real.mean == pytest.approx(num_right / K, abs=1e-6)
+    exact = ExactLists.of(QUERIES, VECTORS, K)
+    overlap = measure_overlap(lambda asked: search.search(asked, K)[1], exact)
+    assert overlap.mean == pytest.approx(num_right / K, abs=1e-6)
+
+
+@pytest.mark.parametrize("settings", [{"kind": "ivf", "num_leaves": 20}, {"vectors": "int8"}])
+def test_the_built_index_has_the_overlap_that_its_quality_states(settings):
+    vectors, queries = unit_vectors(400, 16, 2), unit_vectors(30, 16, 3)
+    if "kind" in settings:
+        settings = {**settings, "num_leaves_to_search": 6}
+    else:
+        settings = {**settings, "kind": "brute_force"}
+    built = build_index(vectors, queries, IndexConfig(k=40, target_overlap=0.1, **settings))
+    names = np.array([f"c{row:03d}" for row in range(400)], object)
+    index = Index.of(Corpus(names, names, {}, vectors), built)
+    rows = index.search(max_excluded=0).search(tf.constant(queries), 40)[1].numpy()
+    exact = np.argsort(-(queries @ vectors.T), axis=1, kind="stable")[:, :40]
+    shares = [len(set(r) & set(e)) / 40 for r, e in zip(rows.tolist(), exact.tolist(), strict=True)]
+    assert built.quality.overlap == pytest.approx(np.mean(shares), abs=1e-6)
+    assert built.quality.overlap < 1.0

@@ -1,0 +1,79 @@
+"""Arguments and output where the shell or the terminal is not what they need."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipelines.cli import arguments
+from tfrs_twotower.errors import ConfigError
+
+TITLE = "日本語の商品 é"
+# A bundle that answers with what it was asked, so that no TensorFlow is loaded.
+CALLS = """
+import dataclasses, sys, types
+import serving
+names = ["candidate_ids", "scores", "titles", "model_version"]
+Answer = dataclasses.make_dataclass("Answer", names)
+def ask(bundle, features, k, exclude, allow, deny):
+    "".join([*features.values(), *exclude]).encode()  # as TensorFlow does
+    return Answer([*features.values(), *exclude], [1.0, 0.5], ["TITLE"] * 2, "7")
+serving.load_bundle = lambda path: path
+sys.modules["serving.bundle.query"] = types.SimpleNamespace(ask=ask)
+from pipelines.cli.app import main
+history, broken = sys.argv[1:]
+for arguments in (["--set", history, "--exclude", " c1 "],
+                  ["--set", history, "--exclude", " c1 ", "--json"], ["--set", broken]):
+    sys.argv = ["twotower", "query", "bundle", *arguments]
+    try:
+        main()
+    except SystemExit as end:
+        print("rc", end.code or 0)
+"""
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_an_answer_in_other_alphabets(encoding):
+    environment = {
+        **os.environ,
+        **{"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
+        "PYTHONIOENCODING": encoding,
+    }
+    result = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            CALLS.replace("TITLE", ascii(TITLE)[1:-1]),
+            "history=日本",
+            b"history=\xff",
+        ],
+        capture_output=True,
+        env=environment,
+        timeout=600,
+        check=False,
+    )
+    shown, error = result.stdout.decode(encoding), result.stderr.decode(encoding)
+    assert "Traceback" not in error, error
+    assert (TITLE if encoding == "utf-8" else "?????? ?") in shown
+    (answer,) = [json.loads(line) for line in shown.splitlines() if line.startswith("{")]
+    assert answer["candidate_ids"] == ["日本", "c1"]
+    assert shown.splitlines()[-1] == "rc 2"
+    assert "expected UTF-8 text" in error
+
+
+def test_a_home_directory_that_the_shell_left_alone(call, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    seen = []
+
+    def make_context(run, workdir, *_):
+        seen.append((run, workdir))
+        raise ConfigError("enough")
+
+    monkeypatch.setattr(arguments, "make_context", make_context)
+    call("run", "~/a.yaml", "--workdir=~/w")
+    assert seen == [(tmp_path / "a.yaml", tmp_path / "w")]
+    call("run", "a~/b.yaml", "--workdir", "~nobody")
+    assert seen[1] == (Path("a~/b.yaml"), Path("~nobody"))

@@ -1,0 +1,1 @@
+"""Tables as users write them: finding, opening and strictly reading their files, whatever form."""

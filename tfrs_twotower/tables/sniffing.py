@@ -1,0 +1,180 @@
+"""Finds out how a delimited text file is written: delimiter, header, decimal comma, encoding.
+
+What the spec declares is taken; the rest is seen in the first lines. A finding that differs from
+the default of the file's suffix is kept as the option that says it, so that it can be stated.
+"""
+
+import csv
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from tfrs_twotower.tables.decimals import writes_decimal_commas
+from tfrs_twotower.tables.encodings import Head, find_encoding
+from tfrs_twotower.tables.text_forms import (
+    BLANKS,
+    Declared,
+    TextForm,
+    check_names,
+    is_blank,
+    rows_of,
+    settle_quoting,
+)
+
+_DELIMITERS = (",", ";", "\t", "|", "::", BLANKS)
+_HEAD_ROWS = 1000
+_LEAST_SHARE = 0.9
+_FEWEST_BLANK_SEPARATED = 3
+_TIME = re.compile(r"([6-9]\d{8}|[1-4]\d{9})(\d{3}|\d{6})?")
+_TREC = ("query_id", "iteration", "candidate_id", "relevance")
+_EVENT = ("query_id", "candidate_id", "rating")
+_VALUE = re.compile(r"[+-]?\d[\d.,:TZ+ -]*")
+_LINE = re.compile("[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+$")  # as universal line ends cut them
+
+
+def find_form(head: Head, default_delimiter: str, declared: Declared) -> TextForm:
+    """Finds the form of a delimited file.
+
+    Args:
+        head: its first bytes.
+        default_delimiter: that of the file's suffix; files with tabs may be without quoting.
+        declared: what the spec says.
+
+    Raises:
+        MalformedTable: the file is no text, or a column stands twice in the header.
+    """
+    encoding = find_encoding(head, declared.encoding, header=declared.columns is None)
+    text = head.text(encoding.name)
+    lines = _LINE.findall(text)
+    whole = head.complete or len(lines) < 2
+    lines = (lines if whole else lines[:-1])[:_HEAD_ROWS]
+    form = TextForm(
+        encoding,
+        default_delimiter if declared.delimiter is None else declared.delimiter,
+        declared.columns or (),
+        has_header=declared.columns is None,
+        quote=declared.quote or '"',
+        quoting="none" if declared.quote == "" else None,
+        quote_is_declared=declared.quote is not None,
+        may_be_unquoted=default_delimiter == "\t" and declared.quote is None,
+        decimal=declared.decimal or ".",
+    )
+    if declared.delimiter is None:
+        form = _with_delimiter(form, lines)
+    form = replace(form, blank_after=_blank_after(form, lines))
+    if form.has_header:
+        form = replace(form, columns=_header(form, lines))
+        form = replace(form, invented=_invented(_plain_rows(form, lines)))
+        if not form.invented:
+            check_names(form.columns)
+    form = settle_quoting(form, lines, complete=whole)
+    options: dict[str, Any] = {}
+    if encoding.name not in ("utf-8", "utf-8-sig", declared.encoding):
+        options["encoding"] = encoding.name
+    if form.delimiter not in (default_delimiter, declared.delimiter):
+        options["delimiter"] = form.delimiter
+    if form.may_be_unquoted and form.quoting not in (None, "none"):
+        options["quote"] = form.quote
+    if declared.decimal is None and writes_decimal_commas(
+        [
+            row
+            for row in _plain_rows(form, lines)[form.has_header :]
+            if len(row) == len(form.columns)
+        ]
+    ):
+        form = replace(form, decimal=",")
+        options["decimal"] = ","
+    return replace(form, options=options)
+
+
+def _plain_rows(form: TextForm, lines: Sequence[str]) -> list[list[str]]:
+    rows = rows_of(lines, form, form.quoting, strict=False)
+    width = len(form.columns)
+    return [row for row in _without_errors(rows) if not is_blank(row, width)]
+
+
+def _without_errors(rows: Any) -> Iterator[list[str]]:
+    while True:
+        try:
+            yield next(rows)
+        except StopIteration:
+            return
+        except csv.Error:
+            continue
+
+
+def _with_delimiter(form: TextForm, lines: Sequence[str]) -> TextForm:
+    """Keeps the default delimiter unless it leaves one column, or most records do not fit it."""
+    expected = len(form.columns)
+
+    def fit(delimiter: str) -> tuple[float, int]:
+        candidate = replace(form, delimiter=delimiter)
+        best = (0.0, 0)
+        for quoting in (None, "none") if form.quoting is None else (form.quoting,):
+            rows = _plain_rows(replace(candidate, quoting=quoting), lines)
+            width = expected or (len(rows[0]) if rows else 0)
+            share = sum(len(row) == width for row in rows) / len(rows) if rows else 0.0
+            best = max(best, (share, width))
+        return best
+
+    share, width = fit(form.delimiter)
+    if (width > 1 and share >= 0.5) or not width:
+        return form
+    fits: list[tuple[int, str]] = []
+    for delimiter in _DELIMITERS:
+        share, width = fit(delimiter)
+        if delimiter == BLANKS:  # which prose has as well
+            taken = not fits and share == 1.0 and width >= _FEWEST_BLANK_SEPARATED
+        else:
+            taken = delimiter != form.delimiter and share >= _LEAST_SHARE and width > 1
+        fits += [(width, delimiter)] if taken else []
+    return replace(form, delimiter=max(fits)[1]) if fits else form
+
+
+def _blank_after(form: TextForm, lines: Sequence[str]) -> bool:
+    if len(form.delimiter) > 1 or form.delimiter in (BLANKS, "\t"):
+        return False
+    first = [line for line in lines if line.strip()][:2]
+    return bool(first) and all(
+        0 < line.count(form.delimiter) == line.count(f"{form.delimiter} ") for line in first
+    )
+
+
+def _header(form: TextForm, lines: Sequence[str]) -> tuple[str, ...]:
+    """The names in the first record that is not blank, without blanks around them."""
+    rows = _plain_rows(form, lines)
+    names = [name.strip() for name in rows[0]] if rows else []
+    if form.quoting is None and form.may_be_unquoted and lines:
+        settled = settle_quoting(replace(form, columns=tuple(names)), lines, complete=False)
+        if settled.quoting == "none":
+            names = [name.strip() for name in _plain_rows(settled, lines)[0]]
+    return tuple(names)
+
+
+def _invented(rows: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """Names for the columns of a file whose first record is like the others; () if it is not.
+
+    It is if each column of numbers and times begins with one, and there is such a column.
+    """
+    first, rest = [*rows[:1], []][0], [row for row in rows[1:] if len(row) == len(rows[0])]
+    if not rest:
+        return ()
+    columns = [[cell.strip() for cell in column] for column in zip(*rest, strict=True)]
+    like_numbers = [_share(column, _VALUE) >= _LEAST_SHARE for column in columns]
+    begins = [_VALUE.fullmatch(name.strip()) is not None for name in first]
+    if not any(like_numbers) or any(
+        numbers and not begun for numbers, begun in zip(like_numbers, begins, strict=True)
+    ):
+        return ()
+    if len(first) == len(_TREC) and all(row[1] in ("0", "Q0") for row in rest):
+        return _TREC
+    times = [_share(column, _TIME) >= _LEAST_SHARE for column in columns]
+    if sum(times) != 1 or not len(_EVENT) <= len(first) <= len(_EVENT) + 1:
+        return ("id", *(f"column_{number}" for number in range(2, len(first) + 1)))
+    names = iter(_EVENT)
+    return tuple("timestamp" if is_time else next(names) for is_time in times)
+
+
+def _share(cells: Sequence[str], pattern: re.Pattern[str]) -> float:
+    return sum(pattern.fullmatch(cell) is not None for cell in cells) / len(cells)
