@@ -7,6 +7,7 @@ import tensorflow as tf
 from tests.contracts.searcher_contract import unit_vectors
 from tfrs_twotower.config import IndexConfig
 from tfrs_twotower.data.corpus import Corpus
+from tfrs_twotower.errors import IndexQualityError
 from tfrs_twotower.index.build import build_index
 from tfrs_twotower.index.quality import SearchParameters
 from tfrs_twotower.index.storage import Index
@@ -58,3 +59,18 @@ def test_the_built_index_has_the_overlap_that_its_quality_states(settings):
     shares = [len(set(r) & set(e)) / 40 for r, e in zip(rows.tolist(), exact.tolist(), strict=True)]
     assert built.quality.overlap == pytest.approx(np.mean(shares), abs=1e-6)
     assert built.quality.overlap < 1.0
+
+
+def test_the_target_is_refused_just_above_the_overlap_and_accepted_at_it():
+    vectors, queries = unit_vectors(400, 16, 4), unit_vectors(30, 16, 5)
+    config = IndexConfig(kind="ivf", k=10, num_leaves=20, num_leaves_to_search=4)
+
+    def overlap(target):
+        settings = config.model_copy(update={"target_overlap": target})
+        return build_index(vectors, queries, settings).quality.overlap
+
+    reached = overlap(0.1)
+    assert 0.3 < reached < 0.95
+    assert overlap(reached) == reached
+    with pytest.raises(IndexQualityError, match=rf"at most {reached:.4f} .*the target is"):
+        overlap(reached + 0.01)

@@ -70,6 +70,16 @@ def test_a_full_batch_does_not_wait():
     assert batches == [{"x": [[0], [1], [2], [3]]}]
 
 
+def test_requests_that_together_exceed_a_batch_run_apart():
+    async def script(queue, _):
+        tasks = [ask(queue, [n], [n], [n]) for n in (1.0, 2.0)] + [ask(queue, [3.0])]
+        return [answer["y"].ravel().tolist() for answer in await asyncio.gather(*tasks)]
+
+    answers, batches = play(script)
+    assert answers == [[2, 2, 2], [4, 4, 4], [6]]
+    assert [len(batch["x"]) for batch in batches] == [4, 4]  # 3 filled up, and 3 with 1
+
+
 def test_one_bad_request_fails_alone():
     async def script(queue, _):
         tasks = [ask(queue, [1.0]), ask(queue, [-1.0]), ask(queue, [3.0])]

@@ -66,6 +66,19 @@ def test_a_broken_version_is_refused_and_the_one_before_serves(tmp_path):
     play(script, broken=[2])
 
 
+def test_of_several_serving_versions_the_newest_answers(tmp_path):
+    config = bundle(tmp_path / "a", 1, 2, 10)
+    config.model_config_list.config[0].model_version_policy.specific.versions.extend([1, 2, 10])
+
+    async def script(manager, _):
+        await manager.configure(config, first=True)
+        assert sorted(served.version for served in manager.versions) == [1, 2, 10]
+        assert manager.find("a").version == 10
+        assert manager.find("a", 2).version == 2
+
+    play(script)
+
+
 def test_a_broken_version_is_tried_again_some_times(tmp_path, monkeypatch):
     monkeypatch.setattr(model_manager, "_RETRY_S", -1.0)
     config = bundle(tmp_path / "a", 1)
