@@ -93,7 +93,8 @@ def recall_check(
         typer.Option(
             show_default=False,
             help="JSON objects of feature values (one a line, or an array), or a `preprocessed` "
-            "directory, whose test queries are replayed; by default that of the bundle's working directory.",
+            "directory, whose test queries are replayed; by default that of the bundle's working "
+            "directory.",
         ),
     ] = None,
     num_queries: Annotated[
