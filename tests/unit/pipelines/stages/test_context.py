@@ -28,9 +28,7 @@ def test_refuses_a_file(tmp_path):
 @pytest.mark.parametrize("name", ["a [1]", "a*", "what?", "back\\slash"])
 def test_refuses_names_that_tensorflow_takes_for_a_pattern(tmp_path, name):
     sign = next(sign for sign in "*?[\\" if sign in name)
-    with pytest.raises(
-        WorkdirError, match=re.escape(f"takes the path for a pattern, because of `{sign}`")
-    ):
+    with pytest.raises(WorkdirError, match=re.escape(f"for a pattern, because of `{sign}`")):
         open_workdir(tmp_path / name)
     assert not (tmp_path / name).exists()
     with pytest.raises(WorkdirError, match="for a pattern"):
