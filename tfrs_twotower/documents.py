@@ -55,6 +55,12 @@ class Document(BaseModel):
         return data
 
 
+def explain_pattern(path: Path) -> str:
+    """Why TensorFlow cannot load what lies in a directory of this name; "" if it can."""
+    signs = "".join(sign for sign in "*?[\\" if sign in str(path.absolute()))
+    return f"TensorFlow takes the path for a pattern, because of `{signs}`" if signs else ""
+
+
 class _StrictLoader(yaml.SafeLoader):
     """YAML's safe loader, which also refuses a mapping that gives a key twice."""
 

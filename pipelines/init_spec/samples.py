@@ -1,6 +1,7 @@
 """Reads the first records of a table in any format; memory does not grow with the table."""
 
 import itertools
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,7 +50,8 @@ def read_sample(path: Path, max_records: int = MAX_RECORDS) -> Sample:
         raise DataError(f"{path}: there is no such file. Name a file, directory or glob.")
     try:
         with files.unreadable_as_such(str(path), pa.ArrowException):
-            form = _find_form(paths[0], format_of_name(str(path)) or format_of_name(paths[0]))
+            told = next((one for one in paths if os.path.getsize(one)), paths[0])
+            form = _find_form(told, format_of_name(str(path)), format_of_name(told))
             records = itertools.chain.from_iterable(_records(each, form) for each in paths)
             kept = list(itertools.islice(records, max_records + 1))
     except files.UnreadableFile as cause:
@@ -86,14 +88,19 @@ class _TableForm(NamedTuple):
     reasons: dict[str, str]
 
 
-def _find_form(path: str, named: TableFormat | None) -> _TableForm:
-    """How the first file of a table is written, and the options and reasons that say so."""
+def _find_form(path: str, named: TableFormat | None, own: TableFormat | None) -> _TableForm:
+    """How a file is written, and the options and reasons that say so.
+
+    `named` is the format that the table's path names, `own` the file's.
+    """
     with table_files.opener_of(path)() as stream:
         head = stream.read(4)
     options: dict[str, Any] = {}
     if named is None:
         begins = head.lstrip()[:1]
-        named = "parquet" if head == b"PAR1" else "jsonl" if begins in (b"{", b"[") else "csv"
+        named = own or (
+            "parquet" if head == b"PAR1" else "jsonl" if begins in (b"{", b"[") else "csv"
+        )
         options["format"] = named
     declared = text_forms.Declared()
     form = table_files.find_file_form(path, named, declared, may_guess=True)

@@ -13,6 +13,7 @@ from pipelines.progress import Reporter
 from tfrs_twotower import artifacts
 from tfrs_twotower.artifacts.manifest import Kind, rerun_hint
 from tfrs_twotower.config import RunConfig
+from tfrs_twotower.documents import explain_pattern
 from tfrs_twotower.errors import StaleArtifact, WorkdirError
 from tfrs_twotower.specs import FeatureSpec
 
@@ -92,6 +93,11 @@ def open_workdir(path: Path) -> Path:
     Raises:
         WorkdirError: the directory cannot be created or written.
     """
+    if pattern := explain_pattern(path):
+        raise WorkdirError(
+            f"{path}: cannot be the working directory: {pattern}, and could not load what a run "
+            "saves there. Name a directory without these signs (tables may have them)."
+        )
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as cause:

@@ -24,6 +24,7 @@ from tfrs_twotower.documents import parse
 from tfrs_twotower.errors import ConfigError, DataError
 from tfrs_twotower.specs import FeatureSpec
 from tfrs_twotower.specs.tables import format_of_name
+from tfrs_twotower.tables.files import find_local_files
 from tfrs_twotower.tables.line_lists import read_ids
 from tfrs_twotower.towers.storage import load_spec_of
 
@@ -114,7 +115,7 @@ def _gate_of(limits: GateConfig, overrides: Sequence[str]) -> GateConfig:
 
 
 def _read_candidates(path: Path, spec: FeatureSpec, reporter: Reporter) -> Corpus:
-    if not path.exists() and "*" not in path.name:
+    if not find_local_files(Path(), str(path)):
         raise DataError(
             f"{path}: there is no such file. Expected a table with the columns of the feature "
             f"spec's candidates, as {spec.candidates.path} has them."

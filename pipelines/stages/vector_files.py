@@ -161,7 +161,7 @@ def _read_delimited(path: Path) -> pa.Table:
 
 def _typed(name: str, cells: list[str], path: Path) -> pa.Array:
     if name != _GAIN:
-        return pa.array([cell.strip() for cell in cells], pa.string())
+        return pa.array(cells, pa.string())
     try:
         return pa.array(
             [None if cell.strip().lower() in _MISSING else float(cell) for cell in cells],

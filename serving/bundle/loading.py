@@ -13,6 +13,7 @@ import tensorflow as tf
 from serving.bundle import server_ops, versions, warm_up
 from serving.graph.signatures import LISTS, MODEL_VERSION, QUERY_EMBEDDING
 from tfrs_twotower.artifacts import Manifest, read_manifest, verify_files
+from tfrs_twotower.documents import explain_pattern
 from tfrs_twotower.errors import BundleError, UnsupportedEnvironment
 from tfrs_twotower.index.scann_search import load_scann
 
@@ -149,7 +150,9 @@ def load_model(directory: Path) -> LoadedModel:
     try:
         return LoadedModel(directory, tf.saved_model.load(str(directory)))
     except (OSError, ValueError, tf.errors.OpError) as cause:
-        raise BundleError(f"{directory}: TensorFlow cannot load it: {cause}") from cause
+        pattern = explain_pattern(directory)
+        reason = f"{pattern}. Move the bundle to another name." if pattern else cause
+        raise BundleError(f"{directory}: TensorFlow cannot load it: {reason}") from cause
 
 
 def as_text(values: npt.NDArray[np.object_]) -> list[str]:

@@ -138,7 +138,7 @@ class _Reader:
             if header:
                 header = False
                 continue
-            if row != names:
+            if row is None or row[-1].strip() != names[-1] or not self._is_header(row):
                 yield line, row, reason
             elif self._form.has_header:
                 yield line, None, "repeats the header"
@@ -147,6 +147,10 @@ class _Reader:
                     f"{self._path}:{line}: holds the names in `columns`, so the file has a header. "
                     "Leave `columns` out of the feature spec."
                 )
+
+    def _is_header(self, row: list[str]) -> bool:
+        """Whether a record repeats the names, as in files that were joined."""
+        return [cell.strip("\ufeff \t") for cell in row] == list(self._form.columns)
 
     def _all_rows(self, text: IO[str]) -> Iterator[tuple[int, list[str] | None, str]]:
         """As long as no field begins with a quote, every line is a record, however it is quoted."""

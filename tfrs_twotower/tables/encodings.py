@@ -110,9 +110,9 @@ def find_encoding(head: Head, declared: str | None, *, header: bool = True) -> E
     if declared is not None:
         return Encoding(declared, certain=True)
     for place, name in ((1, "utf-16-le"), (0, "utf-16-be")):
-        half = head.data[place::2]
+        nuls, others = (head.data[at::2].count(0) for at in (place, 1 - place))
         has_line_end = any(end.encode(name) in head.data for end in "\r\n")
-        if has_line_end and half.count(0) > _LEAST_NUL_SHARE * len(half):
+        if has_line_end and nuls > max(_LEAST_NUL_SHARE * len(head.data) / 2, 10 * others):
             return Encoding(name, certain=True)
     lines = re.split("\r\n|\r|\n", head.text("utf-8"))
     broken = tuple(at for at, line in enumerate(lines, 1) if UNDECODABLE in line)

@@ -105,7 +105,7 @@ def _without_errors(rows: Any) -> Iterator[list[str]]:
 
 
 def _with_delimiter(form: TextForm, lines: Sequence[str]) -> TextForm:
-    """Keeps the default delimiter unless it leaves one column, or most records do not fit it."""
+    """Keeps the default delimiter unless another one gives the header columns and fits better."""
     expected = len(form.columns)
 
     def fit(delimiter: str) -> tuple[float, int]:
@@ -118,16 +118,17 @@ def _with_delimiter(form: TextForm, lines: Sequence[str]) -> TextForm:
             best = max(best, (share, width))
         return best
 
-    share, width = fit(form.delimiter)
-    if (width > 1 and share >= 0.5) or not width:
-        return form
+    default_share, default_width = fit(form.delimiter)
+    if default_width < 2:
+        default_share = 0.0
     fits: list[tuple[int, str]] = []
     for delimiter in _DELIMITERS:
         share, width = fit(delimiter)
         if delimiter == BLANKS:  # which prose has as well
-            taken = not fits and share == 1.0 and width >= _FEWEST_BLANK_SEPARATED
+            alone = not fits and not default_share
+            taken = alone and share == 1.0 and width >= _FEWEST_BLANK_SEPARATED
         else:
-            taken = delimiter != form.delimiter and share >= _LEAST_SHARE and width > 1
+            taken = share > default_share and share >= _LEAST_SHARE and width > 1
         fits += [(width, delimiter)] if taken else []
     return replace(form, delimiter=max(fits)[1]) if fits else form
 

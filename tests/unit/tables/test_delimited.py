@@ -78,7 +78,7 @@ def test_prose_of_many_lines_is_read_and_told():
 
 
 def test_a_repeated_header_and_ragged_records_are_bad():
-    _, records, _ = read_text("id,text\n1,x\nid,text\n2\n3,y,z\n")
+    _, records, _ = read_text("id,text \n1,x\n\ufeffid,text \n2\n3,y,z\n")
     assert [reason for _, _, reason in records] == [
         "",
         "repeats the header",
@@ -96,6 +96,7 @@ def test_names_given_for_a_file_that_has_a_header():
     ("content", "reason"),
     [
         (b"id,text\n1,a\0b\n2,y\n", "holds a NUL character"),
+        (b"id,text\n" + b"\0" * 99 + b",x\n2,y\n", "holds a NUL character"),
         (b"id,text\n1,a\xffb\n2,y\n", "not valid UTF-8"),
     ],
 )

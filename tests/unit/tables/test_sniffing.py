@@ -15,6 +15,13 @@ def test_a_delimiter_is_seen_and_said(delimiter):
     assert (declared.options, same) == ({}, records)
 
 
+def test_a_header_that_has_the_default_delimiter_in_a_name():
+    rows = rows_of("id\ttitle, long\n1\tHello, world\n2\tx\n3\ty\n")
+    assert rows[:2] == [["id", "title, long"], ["1", "Hello, world"]]
+    form, _, _ = read_text("id,a|b\n1,x|y\n2,z\n3,u,v\n4,w\n")  # neither fits all records
+    assert form.delimiter == ","
+
+
 def test_other_signs_in_a_file_of_the_default_delimiter_are_text():
     text = 'id,tags,text\n1,a|b,"x; y; z"\n2,a|c,p::q\n'
     form, _, _ = read_text(text)

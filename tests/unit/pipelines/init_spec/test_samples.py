@@ -132,3 +132,9 @@ def test_a_directory_as_spark_writes_it(tmp_path):
     sample = read_sample(tmp_path / "t.parquet")
     assert sample.columns == {"day": ["mon", "tue"], "a": ["1", "2"]}
     assert sample.options == {}
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "part-0.csv").write_text("")
+    (tmp_path / "parts" / "part-1.csv").write_text("a;b\n1;x\n")
+    sample = read_sample(tmp_path / "parts")
+    assert sample.columns == {"a": ["1"], "b": ["x"]}
+    assert sample.options == {"format": "csv", "delimiter": ";"}

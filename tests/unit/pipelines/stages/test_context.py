@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 import sys
 
@@ -31,6 +32,16 @@ def test_refuses_a_file(tmp_path):
         open_workdir(tmp_path / "w")
     with pytest.raises(WorkdirError, match="cannot be made: Not a directory"):
         open_workdir(tmp_path / "w" / "inner")
+
+
+@pytest.mark.parametrize("name", ["a [1]", "a*", "what?", "back\\slash"])
+def test_refuses_names_that_tensorflow_takes_for_a_pattern(tmp_path, name):
+    sign = next(sign for sign in "*?[\\" if sign in name)
+    with pytest.raises(WorkdirError, match=re.escape(f"for a pattern, because of `{sign}`")):
+        open_workdir(tmp_path / name)
+    assert not (tmp_path / name).exists()
+    with pytest.raises(WorkdirError, match="for a pattern"):
+        open_workdir(tmp_path / name / "work")
 
 
 def test_refuses_what_this_user_may_not_write(tmp_path, monkeypatch):

@@ -112,7 +112,7 @@ def test_judgements_of_all_formats(tmp_path):
 def test_judgements_as_trec_and_other_programs_write_them(tmp_path):
     trec = judged(tmp_path / "qrels.txt", "q1 0 01 2\nq2 0 b 0\nq1 0 b 1\n")
     assert (trec.candidate.tolist(), trec.gain.tolist()) == ([0, 2], [2.0, 1.0])
-    excel = judged(tmp_path / "j.csv", '\ufeff\r\n"query_id";"candidate_id"\r\n"q1";" 01 "\r\n')
+    excel = judged(tmp_path / "j.csv", '\ufeff\r\n"query_id";"candidate_id"\r\n"q1";"01"\r\n')
     assert excel.candidate.tolist() == [0]
 
 
