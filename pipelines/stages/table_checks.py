@@ -256,7 +256,7 @@ def _written_otherwise(unknown: list[str], source: Source, column: str) -> str:
                 f"{other!r} in interactions is {cell!r} in {source.table}: an id must be written "
                 "alike in both (pandas turns whole numbers into decimals where a value is missing, "
                 "and drops leading zeros unless it reads them as text). If ids are whole numbers, "
-                f"set whole_number_ids: true under interactions and {source.table}. "
+                f"set whole_number_ids: true under {source.table}. "
             )
     return ""
 

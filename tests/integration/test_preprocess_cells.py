@@ -187,7 +187,7 @@ def test_ids_that_the_tables_write_otherwise_are_shown(tmp_path):
     with pytest.raises(DataError, match=message):
         run(tmp_path)
     spec = copy.deepcopy(SPEC)
-    for table in ("interactions", "queries", "candidates"):
+    for table in ("queries", "candidates"):
         spec[table]["whole_number_ids"] = True
     manifest = run(tmp_path, spec=spec)
     assert manifest.counts["quarantined_interactions"] == 0
