@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from pipelines.init_spec import feature_choices, profiles, samples, spec_draft
+from pipelines.init_spec import feature_choices, identifiers, profiles, samples, spec_draft
 from pipelines.init_spec.roles import smallest_positive
 from pipelines.transforms.cells import as_number
 from tfrs_twotower.config import load_run_config
@@ -85,6 +85,11 @@ def _missing(table: profiles.Profiles, columns: Collection[str]) -> Iterable[str
         yield f"  missing: {scalar(words)}  # unless these are values like any other"
 
 
+def _whole_numbers(match: identifiers.IdMatch) -> Iterable[str]:
+    if match.whole_numbers:
+        yield "  whole_number_ids: true  # the two tables write them in different ways"
+
+
 def _shared(share: float) -> str:
     return f"  # {share:.0%} of the sampled ids are in the sample of the table" if share else ""
 
@@ -95,6 +100,7 @@ def _entities(draft: spec_draft.SpecDraft) -> Iterable[str]:
         yield from _files(draft.queries)
         yield from _missing(draft.query_profiles, draft.used_columns("queries"))
         yield f"  id: {scalar(draft.query_id.entity_column)}"
+        yield from _whole_numbers(draft.query_id)
         if draft.query_title:
             yield f"  title: {scalar(draft.query_title)}  # shown to people"
         if draft.query_split:
@@ -103,6 +109,7 @@ def _entities(draft: spec_draft.SpecDraft) -> Iterable[str]:
     yield from _files(draft.candidates)
     yield from _missing(draft.candidate_profiles, draft.used_columns("candidates"))
     yield f"  id: {scalar(draft.candidate_id.entity_column)}"
+    yield from _whole_numbers(draft.candidate_id)
     if draft.candidate_title:
         yield f"  title: {scalar(draft.candidate_title)}  # shown to people"
     yield ""

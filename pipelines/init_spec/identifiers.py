@@ -5,10 +5,12 @@ which preprocessing quarantines); the matching column of the interactions shares
 decide between columns that share values by chance, as running numbers do.
 """
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipelines.init_spec import profiles
+from pipelines.transforms import cell_forms
 from tfrs_twotower.errors import DataError
 
 QUERY_HINTS = (
@@ -32,6 +34,8 @@ class IdMatch:
     shared: float
     """Share of the distinct ids of the interactions that are in the table's sample, 0 to 1."""
     score: float
+    whole_numbers: bool = False
+    """Whether only the numbers are the same, as with `2.0` and `2`."""
 
 
 def match_ids(
@@ -54,13 +58,17 @@ def match_ids(
     Raises:
         DataError: no column matches.
     """
-    candidate_matches = _matches(interactions, candidates, paths[1])
+    candidate_matches = _matches(interactions, candidates, paths[1]) or _whole_matches(
+        interactions, candidates, paths[1]
+    )
     if not candidate_matches:
         raise _no_match(interactions, candidates, paths[0], paths[1], "candidate")
     if queries is None or paths[2] is None:
         query_matches = _without_table(interactions)
     else:
-        query_matches = _matches(interactions, queries, paths[2])
+        query_matches = _matches(interactions, queries, paths[2]) or _whole_matches(
+            interactions, queries, paths[2]
+        )
         if not query_matches:
             raise _no_match(interactions, queries, paths[0], paths[2], "query")
     pairs = [
@@ -96,6 +104,27 @@ def _matches(
             score += 0.2 * (profiles.names_an_id(column.name) + profiles.names_an_id(entity.name))
             matches.append(IdMatch(column.name, entity.name, of_events, score))
     return matches
+
+
+def _whole_matches(
+    interactions: profiles.Profiles, entities: profiles.Profiles, path: Path
+) -> list[IdMatch]:
+    """Matches of ids by the whole numbers that they are, where names are the same too."""
+    plain = [
+        {
+            name: replace(
+                profile, counts=Counter(map(cell_forms.plain_id, profile.counts.elements()))
+            )
+            for name, profile in table.items()
+            if profile.whole_numbers
+        }
+        for table in (interactions, entities)
+    ]
+    return [
+        replace(match, whole_numbers=True)
+        for match in _matches(plain[0], plain[1], path)
+        if match.entity_column is not None and _names_alike(match.column, match.entity_column)
+    ]
 
 
 def _is_identity(profile: profiles.Profile) -> bool:
@@ -158,17 +187,13 @@ def _no_match(
 def _written_otherwise(interactions: profiles.Profiles, identities: list[profiles.Profile]) -> str:
     """The end of the message: an example of an id that the two tables write differently."""
     for identity in identities:
-        plain = {_plain(value): value for value in identity.counts}
+        plain = {cell_forms.plain_id(value): value for value in identity.counts}
         for column in interactions.values():
             for value in column.counts:
-                other = plain.get(_plain(value))
+                other = plain.get(cell_forms.plain_id(value))
                 if other is not None and _names_alike(column.name, identity.name):
                     return f": '{column.name}' is '{value}' in one and '{other}' in the other."
     return "."
-
-
-def _plain(value: str) -> str:
-    return value.strip().lower().removesuffix(".0").lstrip("0")
 
 
 def _names_alike(one: str, other: str) -> bool:

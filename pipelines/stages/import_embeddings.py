@@ -20,6 +20,7 @@ from tfrs_twotower.artifacts import Layout
 from tfrs_twotower.config import BundleConfig, EvaluateConfig, ExportConfig, IndexConfig
 from tfrs_twotower.config.run_config import apply_override
 from tfrs_twotower.data.corpus import Corpus
+from tfrs_twotower.data.lines import breaks_lines
 from tfrs_twotower.data.query_set import QuerySet
 from tfrs_twotower.documents import Document, parse
 from tfrs_twotower.errors import ConfigError, DataError, WorkdirError
@@ -159,10 +160,10 @@ def run(
 def _read_files(candidates: Path, queries: Path | None, judgements: Path | None) -> Vectors:
     corpus = vector_files.read_vectors(candidates)
     for id_ in corpus.ids:
-        if "\n" in id_ or "\r" in id_:
+        if breaks_lines(id_):
             raise DataError(
-                f"{candidates}: the id {id_!r} holds a line break; an id that is served must not. "
-                "Change it."
+                f"{candidates}: the id {id_!r} holds a line break or another control character; an "
+                "id that is served must not. Change it."
             )
     if queries is None:
         return Vectors(corpus, None, None)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipelines.stages import table_checks
+from pipelines.stages import table_checks, unmatched_ids
 from pipelines.stages.context import StageContext
 from pipelines.stages.element_counts import check_counts, preprocessing_counts
 from pipelines.transforms import (
@@ -76,6 +76,7 @@ def run(context: StageContext) -> Manifest:
             context.spec, context.config.preprocess, summary, sources, staging, kept
         )
         _check_training(summary)
+        without_record = unmatched_ids.queries_without_record(context.spec, summary, sources)
     except DataError:
         shutil.copytree(staging / QUARANTINE, kept)
         shutil.rmtree(staging)
@@ -84,6 +85,8 @@ def run(context: StageContext) -> Manifest:
     shutil.rmtree(staging / preprocessing.SUMMARY)
     statistics = json.dumps(summary.statistics(), indent=2, sort_keys=True) + "\n"
     (staging / STATISTICS).write_text(statistics, encoding="utf-8")
+    if without_record:
+        context.reporter.message(without_record)
     _report(context, summary, sources)
     return commit(
         staging,
@@ -201,12 +204,10 @@ def _report(
             )
         for column, number in summary.bad_columns(table).items():
             reasons = summary.reasons_in_words(source, column)
-            say(f"{table}: {number:,} bad cells count as missing: {reasons[0]}; {where}")
+            cells = table_checks.counted(number, "bad cell")
+            say(f"{table}: {cells} taken as missing: {reasons[0]}; {where}")
         for question in table_checks.questions(table, table_checks.forms_of(summary, table)):
             say(question)
-    without_record = table_checks.queries_without_record(context.spec, summary, sources)
-    if without_record:
-        say(without_record)
     counts = summary.manifest_counts(())
     say(
         f"{counts['train_examples']:,} training examples, {counts['candidates']:,} candidates, "

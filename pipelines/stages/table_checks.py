@@ -4,18 +4,15 @@ Causes come before consequences: a bad candidate makes its interactions unusable
 candidates and queries are judged before that of interactions.
 """
 
-import itertools
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from pipelines.transforms import cell_forms, table_files, watched_cells
-from pipelines.transforms.cells import BadCell, as_id
-from pipelines.transforms.corpus import BAD_CANDIDATE, UNKNOWN_CANDIDATE
+from pipelines.stages import unmatched_ids
+from pipelines.transforms import cell_forms, watched_cells
 from pipelines.transforms.job_summary import JobSummary
 from pipelines.transforms.reading import ReasonSummary
 from pipelines.transforms.table_sources import Source
-from tfrs_twotower.artifacts.layout import QUARANTINE
 from tfrs_twotower.config import PreprocessConfig
 from tfrs_twotower.config.stage_configs import FEW_BAD_RECORDS
 from tfrs_twotower.errors import DataError
@@ -25,8 +22,6 @@ _ORDER = ("candidates", "queries", "interactions")
 _MOST = 0.5
 """Share of a column's cells, or of a table's records, from which on they speak for all."""
 _SOME = 0.01
-_MAX_UNKNOWN = 1000
-_MAX_KNOWN = 1_000_000
 Forms = Mapping[tuple[str, str], ReasonSummary]
 """Number and first of the cells by column and form."""
 
@@ -55,46 +50,59 @@ def check_tables(
     for table in _ORDER:
         if table not in sources:
             continue
-        source, read = sources[table], summary.count(f"read_{table}")
-        if not read:
-            raise DataError(f"{table}: no record was found in {', '.join(source.files)}.")
-        forms = forms_of(summary, table)
-        refuse_misread_lists(table, forms)
+        if not summary.count(f"read_{table}"):
+            raise DataError(f"{table}: no record was found in {', '.join(sources[table].files)}.")
+        refuse_misread_lists(table, forms_of(summary, table))
         where = f"All are in {kept}/{table}-*.jsonl"
-        bad = summary.num_bad(table)
-        if not config.tolerates(bad, read):
-            reasons = "; ".join(summary.reasons_in_words(source)[:3])
-            hint = ""
-            if table == "interactions":
-                hint = _unknown_candidates(spec, sources, staging)
-                bad_candidates = summary.reasons_in_words(sources["candidates"])
-                if BAD_CANDIDATE in reasons and bad_candidates:
-                    hint += f"Of the candidates: {bad_candidates[0]}. "
-            for column in dict.fromkeys(column for column, _ in forms):
-                hint += _advice(table, column, forms) if f"column '{column}'" in reasons else ""
-            limit = (
-                ": none is usable"
-                if bad <= config.max_bad_fraction * read
-                else f"; the limit is {config.max_bad_fraction:.1%} (preprocess.max_bad_fraction) "
-                f"or {FEW_BAD_RECORDS} records, at most a tenth"
-            )
+        hint, bad = "", summary.num_bad(table)
+        if table == "interactions" and not config.tolerates(bad, summary.count(f"read_{table}")):
+            hint = unmatched_ids.about_candidates(spec, summary, sources, staging)
+        _refuse_bad_records(config, summary, sources[table], f"{hint}{where}")
+        _refuse_bad_cells(config, summary, sources[table], where)
+
+
+def _refuse_bad_records(
+    config: PreprocessConfig, summary: JobSummary, source: Source, advice: str
+) -> None:
+    table, forms = source.table, forms_of(summary, source.table)
+    bad, read = summary.num_bad(table), summary.count(f"read_{table}")
+    if config.tolerates(bad, read):
+        return
+    reasons = "; ".join(summary.reasons_in_words(source)[:3])
+    limit = (
+        ": none is usable"
+        if bad <= config.max_bad_fraction * read
+        else f"; the limit is {config.max_bad_fraction:.1%} (preprocess.max_bad_fraction) "
+        f"or {FEW_BAD_RECORDS} records, at most a tenth"
+    )
+    of_columns = "".join(
+        _column_advice(table, column, forms)
+        for column in dict.fromkeys(column for column, _ in forms)
+        if f"column '{column}'" in reasons
+    )
+    raise DataError(
+        f"{table}: {bad:,} of {read:,} records are bad ({bad / read:.1%}){limit}. "
+        f"Most common: {reasons}. {of_columns}{advice}; correct the table or the feature spec"
+        + (", or raise the limit." if bad < read else ".")
+    )
+
+
+def _refuse_bad_cells(
+    config: PreprocessConfig, summary: JobSummary, source: Source, where: str
+) -> None:
+    table, forms = source.table, forms_of(summary, source.table)
+    columns = summary.bad_columns(table)
+    for column, bad in sorted(columns.items(), key=lambda item: -item[1]):
+        present = max(forms.get((column, watched_cells.PRESENT), (bad, []))[0], bad)
+        if not config.tolerates(bad, present):
+            reasons = "; ".join(summary.reasons_in_words(source, column)[:3])
             raise DataError(
-                f"{table}: {bad:,} of {read:,} records are bad ({bad / read:.1%}){limit}. "
-                f"Most common: {reasons}. {hint}{where}; correct the table or the feature spec"
-                + (", or raise the limit." if bad < read else ".")
+                f"{table}: {bad:,} of {present:,} records are bad in one cell "
+                f"({bad / present:.1%}): {reasons}; the limit is "
+                f"{config.max_bad_fraction:.1%} (preprocess.max_bad_fraction) of a column. "
+                f"{_column_advice(table, column, forms)}{where}; correct the column, or leave its "
+                "feature out of the spec."
             )
-        for column, number in sorted(summary.bad_columns(table).items(), key=lambda item: -item[1]):
-            present = max(forms.get((column, watched_cells.PRESENT), (read, []))[0], number)
-            if not config.tolerates(number, present):
-                reasons = "; ".join(summary.reasons_in_words(source, column)[:3])
-                raise DataError(
-                    f"{table}: {number:,} of {present:,} records are bad in one cell "
-                    f"({number / present:.1%}): {reasons}; the limit is "
-                    f"{config.max_bad_fraction:.1%} (preprocess.max_bad_fraction) of a column. "
-                    f"{_advice(table, column, forms)}{where}; correct the column, or leave its "
-                    "feature out of the spec."
-                )
-    queries_without_record(spec, summary, sources)
 
 
 def forms_of(summary: JobSummary, table: str) -> Forms:
@@ -138,17 +146,23 @@ def questions(table: str, forms: Forms) -> Iterator[str]:
         number = sum(forms[column, f"{watched_cells.WORD}{word}"][0] for word in words)
         if words:
             yield (
-                f"{table}: column '{column}': {number:,} cells hold {', '.join(sorted(words))}, "
-                "which is read as a value like any other. If it means that there is none, set "
-                f"missing: {json.dumps(sorted(words))} under {table} in the feature spec."
+                f"{table}: column '{column}': {counted(number, 'cell')} with "
+                f"{', '.join(sorted(words))}, which is read as a value like any other. If it means "
+                f"that there is none, set missing: {json.dumps(sorted(words))} under {table} of "
+                "the feature spec."
             )
         blanks = forms.get((column, watched_cells.BLANKS))
         if blanks:
             yield (
-                f"{table}: column '{column}': {blanks[0]:,} ids had blanks around them, which were "
-                f"removed (such as {blanks[1][0][2]!r})."
+                f"{table}: column '{column}': {counted(blanks[0], 'id')} had blanks around, "
+                f"which were removed (such as {blanks[1][0][2]!r})."
             )
         yield from _other_separator(table, column, forms)
+
+
+def counted(number: int, thing: str) -> str:
+    """`1 cell` or `2 cells`."""
+    return f"{number:,} {thing}" + ("" if number == 1 else "s")
 
 
 def _other_separator(table: str, column: str, forms: Forms) -> Iterator[str]:
@@ -190,7 +204,7 @@ def _list_advice(column: str, forms: Forms) -> str:
     )
 
 
-def _advice(table: str, column: str, forms: Forms) -> str:
+def _column_advice(table: str, column: str, forms: Forms) -> str:
     """What to do about a column with bad cells, if their form shows it."""
     number_format = _commonest(column, forms, watched_cells.NUMBER)
     if number_format:
@@ -209,62 +223,3 @@ def _advice(table: str, column: str, forms: Forms) -> str:
     if word:
         return f"If {word!r} means that there is no value, set missing: [{word!r}] under {table}. "
     return ""
-
-
-def _unknown_candidates(spec: FeatureSpec, sources: Mapping[str, Source], staging: Path) -> str:
-    """Says how the two tables write one id, if ids of unknown candidates differ only in form."""
-    unknown: dict[str, None] = {}
-    for path in sorted((staging / QUARANTINE).glob("interactions-*.jsonl")):
-        with path.open(encoding="utf-8") as lines:
-            for line in lines:
-                record = json.loads(line)
-                if record["reason"] == UNKNOWN_CANDIDATE and len(unknown) < _MAX_UNKNOWN:
-                    unknown[record["key"]] = None
-    return _written_otherwise(list(unknown), sources["candidates"], spec.candidates.id)
-
-
-def queries_without_record(
-    spec: FeatureSpec, summary: JobSummary, sources: Mapping[str, Source]
-) -> str:
-    """What to tell people about interactions whose query has no record; "" if all have one.
-
-    Raises:
-        DataError: these are most interactions, because the tables write ids in different ways.
-    """
-    form = ("interactions", spec.interactions.query_id, watched_cells.NO_RECORD)
-    number, first = summary.forms.get(form, (0, []))
-    if spec.queries is None or not number:
-        return ""
-    total = sum(summary.events().values())
-    said = (
-        f"interactions: {number:,} of {total:,} have a query without a record in queries, so its "
-        "features are missing. "
-    )
-    hint = _written_otherwise([key for _, key, _ in first], sources["queries"], spec.queries.id)
-    if hint and number >= _MOST * total:
-        raise DataError(f"{said}{hint}Correct one of the tables.")
-    return (said + hint).strip()
-
-
-def _written_otherwise(unknown: list[str], source: Source, column: str) -> str:
-    """`'2.0' in interactions is '2' in candidates`, for the first id that both tables have."""
-    plain = {cell_forms.plain_id(key): key for key in reversed(unknown)}
-    for cell in itertools.islice(_ids(source, column), _MAX_KNOWN):
-        other = plain.get(cell_forms.plain_id(cell))
-        if other is not None and other != cell:
-            return (
-                f"{other!r} in interactions is {cell!r} in {source.table}: an id must be written "
-                "alike in both (pandas turns whole numbers into decimals where a value is missing, "
-                "and drops leading zeros unless it reads them as text). If ids are whole numbers, "
-                f"set whole_number_ids: true under interactions and {source.table}. "
-            )
-    return ""
-
-
-def _ids(source: Source, column: str) -> Iterator[str]:
-    for path in source.files:
-        for _, cells, _ in table_files.read_table_file(path, source.file_format, (column,)):
-            try:
-                yield as_id(None if cells is None else cells[0])
-            except BadCell:
-                continue

@@ -126,7 +126,7 @@ class Preprocess(beam.PTransform):
     def _read(self, root: beam.Pipeline) -> dict[str, Any]:
         spec = self._spec
         parsers: dict[str, Any] = {
-            "interactions": records.EventParser(spec.interactions),
+            "interactions": records.EventParser(spec),
             "candidates": records.EntityParser(
                 spec.candidates, spec.candidate.features, "candidate"
             ),

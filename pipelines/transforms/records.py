@@ -112,10 +112,17 @@ def query_features(spec: specs.FeatureSpec) -> tuple[specs.Feature, ...]:
 
 
 class EventParser:
-    """Parses the cells of an interaction into an event."""
+    """Parses the cells of an interaction into an event.
 
-    def __init__(self, table: specs.InteractionTable) -> None:
+    Args:
+        spec: the feature spec, whose tables of queries and candidates say how ids are read.
+    """
+
+    def __init__(self, spec: specs.FeatureSpec) -> None:
+        table = spec.interactions
         self._table = table
+        self._whole_queries = spec.queries is not None and spec.queries.whole_number_ids
+        self._whole_candidates = spec.candidates.whole_number_ids
         columns = list(dict.fromkeys(interaction_columns(table)))
         self._at = {column: place for place, column in enumerate(columns)}
         self.missing = frozenset(table.missing)
@@ -130,9 +137,10 @@ class EventParser:
             BadCell: the reason names the column.
         """
         table, at = self._table, self._at
-        query_id = _required(cells[at[table.query_id]], table.query_id, "query id", table)
+        query, candidate = table.query_id, table.candidate_id
+        query_id = _required(cells[at[query]], query, "query id", self._whole_queries)
         candidate_id = _required(
-            cells[at[table.candidate_id]], table.candidate_id, "candidate id", table
+            cells[at[candidate]], candidate, "candidate id", self._whole_candidates
         )
         timestamp, label, weight = 0, 1.0, 1.0
         if table.timestamp:
@@ -177,7 +185,9 @@ class EntityParser:
             BadCell: the record cannot be used; the reason names the column.
         """
         table, at = self._table, self._at
-        entity_id = _required(cells[at[table.id]], table.id, f"{self._side} id", table)
+        entity_id = _required(
+            cells[at[table.id]], table.id, f"{self._side} id", table.whole_number_ids
+        )
         title = self._title(cells[at[table.title]], bad_cells) if table.title else ""
         split = as_text(cells[at[table.split]]) if table.split else ""
         values = tuple(
@@ -255,9 +265,9 @@ def _feature_value(feature: specs.Feature, cell: Any) -> Value:
         raise BadCell(f"column '{column}': {bad.reason}", bad.value, column) from None
 
 
-def _required(cell: Any, column: str, what: str, table: specs.Table) -> str:
+def _required(cell: Any, column: str, what: str, whole_numbers: bool) -> str:
     try:
-        return as_id(cell, table.whole_number_ids)
+        return as_id(cell, whole_numbers)
     except BadCell as bad:
         if bad.reason == "missing":
             raise BadCell(f"missing {what} in column '{column}'") from None

@@ -43,7 +43,8 @@ class Watched(NamedTuple):
 def watched_interactions(table: specs.InteractionTable) -> list[Watched]:
     """The columns of the interactions that are watched."""
     numbers = [Watched(column, "number") for column in (table.label, table.weight) if column]
-    return [Watched(table.query_id, "id"), Watched(table.candidate_id, "id"), *numbers]
+    sessions = [Watched(table.session, "category")] if table.session else []
+    return [Watched(table.query_id, "id"), Watched(table.candidate_id, "id"), *numbers, *sessions]
 
 
 def watched_entities(

@@ -24,6 +24,7 @@ from serving.graph.release import Release
 from serving.graph.signatures import QUERY_EMBEDDING
 from tfrs_twotower.artifacts import seal
 from tfrs_twotower.config import GateConfig
+from tfrs_twotower.data.lines import breaks_lines
 from tfrs_twotower.errors import BundleError
 
 Check = Callable[[loading.LoadedModel], Mapping[str, Any]]
@@ -166,10 +167,11 @@ def _write_extras(
 
 def _check_ids(release: Release) -> None:
     for candidate_id in release.corpus.ids:
-        if not candidate_id or "\n" in candidate_id or "\r" in candidate_id:
+        if not candidate_id or breaks_lines(candidate_id):
             raise BundleError(
                 f"the corpus has a candidate with the id {candidate_id!r}: an id that is served "
-                "must not be empty or contain a line break. Change it in the candidates table."
+                "must not be empty or contain a line break or another control character. Change it "
+                "in the candidates table."
             )
 
 

@@ -91,12 +91,10 @@ def test_each_form_of_cell_is_read_or_reported(tmp_path):
     assert {event["query_id"] for event in interactions(artifact)} >= {"q1", "nan"}
     assert " q1 " not in {event["query_id"] for event in interactions(artifact)}
     said = "\n".join(recorder.messages)
-    assert (
-        "column 'query': 1 ids had blanks around them, which were removed (such as ' q1 ')" in said
-    )
-    assert "column 'query': 1 cells hold nan, which is read as a value like any other" in said
+    assert "column 'query': 1 id had blanks around, which were removed (such as ' q1 ')" in said
+    assert "column 'query': 1 cell with nan, which is read as a value like any other" in said
     assert 'set missing: ["nan"] under interactions' in said
-    assert "candidates: 1 bad cells count as missing: column 'tags'" in said
+    assert "candidates: 1 bad cell taken as missing: column 'tags'" in said
 
 
 def test_vocabularies_are_read_back_as_they_were_counted(tmp_path):
@@ -187,7 +185,7 @@ def test_ids_that_the_tables_write_otherwise_are_shown(tmp_path):
     with pytest.raises(DataError, match=message):
         run(tmp_path)
     spec = copy.deepcopy(SPEC)
-    for table in ("interactions", "queries", "candidates"):
+    for table in ("queries", "candidates"):
         spec[table]["whole_number_ids"] = True
     manifest = run(tmp_path, spec=spec)
     assert manifest.counts["quarantined_interactions"] == 0

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tfrs_twotower.data.lines import check_lines
 from tfrs_twotower.errors import DataError
 from tfrs_twotower.ranking import FloatArray
 
@@ -51,8 +50,8 @@ class Corpus:
             where: they came from, for messages.
 
         Raises:
-            DataError: there is no candidate, an id is empty, not text, not one line or occurs
-                twice, a vector is not finite, or the lengths differ.
+            DataError: there is no candidate, an id is empty, not text or occurs twice, a vector is
+                not finite, or the lengths differ.
         """
         names = [id_.decode() if isinstance(id_, bytes) else id_ for id_ in ids]
         shown = [""] * len(names) if titles is None else [title or "" for title in titles]
@@ -62,7 +61,6 @@ class Corpus:
                 "there must be one of each for every candidate. Give them in the same order."
             )
         _check_ids(names, where)
-        check_lines(names, f"{where}: ids")
         rows = checked_vectors(vectors, where, ids=names)
         order = sorted(range(len(names)), key=names.__getitem__)
         return cls(strings(names)[order], strings(shown)[order], {}, rows[order])

@@ -58,9 +58,6 @@ class Table(Document):
     missing: tuple[str, ...] = ()
     """Texts that mean no value, such as `[nan, "NULL"]`, in every column that is read. An empty
     cell always does."""
-    whole_number_ids: bool = False
-    """Reads ids that tools have written as decimals or with leading zeros, `2.0`, `1e+05` and
-    `007`, as the whole numbers 2, 100000 and 7. Other ids are then bad."""
 
     @property
     def file_format(self) -> TableFormat:
@@ -153,6 +150,10 @@ class EntityTable(Table):
 
     id: str
     """Column with the id."""
+    whole_number_ids: bool = False
+    """Reads ids that tools have written as decimals or with leading zeros, `2.0`, `1e+05` and
+    `007`, as the whole numbers 2, 100000 and 7, here and in the interactions. Other ids are then
+    bad."""
     title: str | None = None
     """Column with the name that reports and `twotower query` show."""
     split: str | None = None

@@ -181,10 +181,21 @@ def test_a_repeated_or_missing_id_is_left_to_the_quarantine(tmp_path, mistake):
     assert (spec.candidates.id, spec.interactions.candidate_id) == ("item", "item")
 
 
-def test_ids_with_and_without_leading_zeros_are_shown(tmp_path):
-    events = write_csv(tmp_path / "events.csv", ("user_id", "item"), [("u", "7"), ("v", "8")])
-    items = write_csv(tmp_path / "items.csv", ("item",), [("007",), ("008",)])
-    with pytest.raises(DataError, match=r"written alike in both tables: 'item' is '7' in one and"):
+@pytest.mark.parametrize("written", [("7", "8"), ("7.0", "8.0")])
+def test_ids_that_are_the_same_numbers_are_read_as_numbers(tmp_path, written):
+    events = write_csv(
+        tmp_path / "events.csv", ("user_id", "item"), [("u", written[0]), ("v", written[1])]
+    )
+    items = write_csv(tmp_path / "items.csv", ("item", "x"), [("007", "a"), ("008", "b")])
+    spec = load_spec(write_first_spec(events, items, None, tmp_path, "zeros")[0])
+    assert spec.candidates.whole_number_ids
+    assert (spec.interactions.candidate_id, spec.candidates.id) == ("item", "item")
+
+
+def test_ids_that_are_written_otherwise_are_shown(tmp_path):
+    events = write_csv(tmp_path / "events.csv", ("user_id", "item"), [("u", "A7"), ("v", "A8")])
+    items = write_csv(tmp_path / "items.csv", ("item",), [("a7",), ("a8",)])
+    with pytest.raises(DataError, match=r"written alike in both tables: 'item' is 'A7' in one and"):
         write_first_spec(events, items, None, tmp_path, None)
 
 

@@ -126,7 +126,7 @@ def test_vectors_and_settings_that_cannot_be(corpus, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("bad", ["a\nb", "a\r"])
+@pytest.mark.parametrize("bad", ["a\nb", "a\r", "a\0", "a\u2028b"])
 def test_ids_that_cannot_be_served(tmp_path, bad):
     corpus = Corpus.of([bad, "x"], normal(0, 2, DIM))
     with pytest.raises(BundleError, match="must not be empty or contain a line break"):

@@ -11,6 +11,7 @@ from serving.client.client import Client, Recommendations
 from serving.client.transports import _as_json
 from tests.unit.serving.fake_endpoint import ENDPOINTS, FakeModel
 from tfrs_twotower.errors import EndpointError
+from tfrs_twotower.specs import MISSING_TIME
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def test_every_input_is_sent_and_lists_get_their_column_of_nothing(client, model
         "user_id": ["ü", ""],
         "history": [["a", "", ""], ["a", "b", "c"]],
         "age": [30.0, 31.5],
-        "event_time": [-1, -1],
+        "event_time": [MISSING_TIME, MISSING_TIME],
         "exclude_ids": [["", "b", "c"], ["", "", ""]],
         "allow": [["", ""], ["", "color=red"]],
         "deny": [[""], [""]],

@@ -1,0 +1,65 @@
+"""What people are told about the forms of cells, from counts by hand."""
+
+import pytest
+
+from pipelines.stages.table_checks import questions, refuse_misread_lists
+from tfrs_twotower.config import PreprocessConfig
+from tfrs_twotower.errors import DataError
+
+
+def forms(present=100, **counts):
+    """Counts of the forms of one column, each with a first cell."""
+    named = {form: (number, [(1, "key", cell)]) for form, (number, cell) in counts.items()}
+    return {("x", "present"): (present, []), **{("x", form): one for form, one in named.items()}}
+
+
+def lists(number):
+    cell = (number, "['a', 'b']")
+    return forms(**{"is list": cell, "list:python": cell, "list:json": (1, "[]")})
+
+
+def test_half_a_column_of_lists_is_refused_and_less_is_said():
+    message = r"candidates: column 'x': 50% of the cells look like a list .*with format: python"
+    with pytest.raises(DataError, match=message):
+        refuse_misread_lists("candidates", lists(50))
+    refuse_misread_lists("candidates", lists(49))
+    (said,) = questions("candidates", lists(49))
+    assert "49% of the cells look like a list" in said
+    assert list(questions("candidates", lists(0))) == []
+
+
+def test_words_and_blanks_are_said():
+    found = forms(**{"word:nan": (3, "nan"), "word:NULL": (2, "NULL"), "blanks": (4, " a")})
+    words, blanks = questions("queries", found)
+    assert words.startswith("queries: column 'x': 5 cells with NULL, nan, which is read as a value")
+    assert 'set missing: ["NULL", "nan"] under queries' in words
+    assert "4 ids had blanks around, which were removed (such as ' a')" in blanks
+
+
+def test_another_separator_is_said_only_where_the_own_one_is_absent():
+    other = {"separator:;": (50, "a;b")}
+    (said,) = questions("candidates", forms(**other))
+    assert "but 50% hold ';' (such as 'a;b'). If it separates values, set separator: ';'" in said
+    assert list(questions("candidates", forms(**other, separator=(1, "a|b")))) == []
+    assert list(questions("candidates", forms(**{"separator:;": (49, "a;b")}))) == []
+
+
+@pytest.mark.parametrize(
+    ("bad", "total", "tolerated"),
+    [
+        (0, 0, True),
+        (1, 1, False),  # nothing is usable
+        (1, 2, True),
+        (2, 10, False),
+        (2, 20, True),
+        (3, 20, False),
+        (10, 100, True),
+        (11, 100, False),
+        (10, 900, True),
+        (11, 900, False),
+        (20, 2000, True),
+        (21, 2000, False),
+    ],
+)
+def test_how_many_are_few(bad, total, tolerated):
+    assert PreprocessConfig().tolerates(bad, total) == tolerated
