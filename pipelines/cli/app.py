@@ -14,6 +14,8 @@ from tfrs_twotower.data.lines import shown
 EXIT_USER = 1
 EXIT_ENVIRONMENT = 2
 EXIT_INTERRUPTED = 130
+_NO_PATHS = ("--set", "--exclude", "--allow", "--deny", "--query-id", "--similar", "--name")
+"""Options whose value is an id, a setting or a name, which may begin with `~`."""
 _OF_THE_ENVIRONMENT = (
     errors.EndpointError,
     errors.LostElements,
@@ -35,6 +37,9 @@ app = typer.Typer(
     "  twotower run mine/NAME_run.yaml --workdir build/mine\n"
     "  twotower query build/mine/bundle/NAME --set town=Oslo\n\n"
     "`twotower COMMAND --help` explains a command.\n\n"
+    "A leading `~` of a path is the home directory, in options, documents and $TWOTOWER_DATA; "
+    "relative paths of a run config start at its own directory, those of a feature spec at the "
+    "data root, those of options at the current directory.\n\n"
     "Exit codes: 0 done; 1 the data or a document is wrong, or a gate failed; 2 usage or "
     "environment. `--debug` at any place shows the traceback of an error.",
 )
@@ -108,7 +113,21 @@ def _take_debug(arguments: list[str]) -> tuple[list[str], bool]:
     """Removes `--debug` from the arguments before `--`."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
     own = [argument for argument in arguments[:end] if argument != "--debug"]
-    return own + arguments[end:], len(own) < end
+    return _expand_home(own) + arguments[end:], len(own) < end
+
+
+def _expand_home(arguments: list[str]) -> list[str]:
+    """Replaces a leading `~` of paths where no shell did, as in `--workdir=~/build`."""
+    expanded = []
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        option, equals, value = argument.partition("=")
+        if argument.startswith("~") and before not in _NO_PATHS:
+            expanded.append(os.path.expanduser(argument))
+        elif equals and option.startswith("--") and option not in _NO_PATHS:
+            expanded.append(f"{option}={os.path.expanduser(value)}")
+        else:
+            expanded.append(argument)
+    return expanded
 
 
 def _fail(error: Exception, message: str, code: int, *, debug: bool) -> None:

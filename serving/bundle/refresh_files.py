@@ -17,7 +17,6 @@ refresh/
 Model servers load none of these files.
 """
 
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +39,7 @@ from serving.graph.release import (
 )
 from serving.graph.since_export import SinceExport
 from tfrs_twotower.data.corpus import Corpus
+from tfrs_twotower.data.stored_arrays import load_array, load_arrays
 from tfrs_twotower.errors import ArtifactError, BundleError, CorruptArtifact
 from tfrs_twotower.index.restricts import CandidateAttributes
 from tfrs_twotower.ranking import FloatArray
@@ -246,16 +246,15 @@ def _features_of(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArra
 
 def _load_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as cause:
+        return load_arrays(path)
+    except (OSError, ValueError) as cause:
         raise _unreadable(path, cause) from cause
 
 
 def _load_array(path: Path) -> FloatArray:
     try:
-        array: FloatArray = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as cause:
+        array: FloatArray = load_array(path)
+    except (OSError, ValueError) as cause:
         raise _unreadable(path, cause) from cause
     return array
 

@@ -1,6 +1,8 @@
+from pathlib import Path
+
 import pytest
 
-from tfrs_twotower.documents import load_yaml
+from tfrs_twotower.documents import load_yaml, user_path
 from tfrs_twotower.errors import ConfigError
 
 
@@ -44,3 +46,13 @@ def test_reads_a_mapping(tmp_path):
 def test_a_mapping_may_take_over_and_change_another(tmp_path):
     text = "a: &a {b: 1, c: 2}\nd: {<<: *a, c: 3}\n"
     assert load_yaml(write(tmp_path, text), ConfigError)["d"] == {"b": 1, "c": 3}
+
+
+def test_paths_of_a_user(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", "/home/ada")
+    assert user_path("~/a.csv", tmp_path) == Path("/home/ada/a.csv")
+    assert user_path("~", tmp_path) == Path("/home/ada")
+    assert user_path("b/a.csv", tmp_path) == tmp_path / "b" / "a.csv"
+    assert user_path("/a.csv", tmp_path) == Path("/a.csv")
+    assert user_path("$HOME/[a]*.csv", tmp_path) == tmp_path / "$HOME" / "[a]*.csv"
+    assert user_path("~no_such_user_here/a", tmp_path) == tmp_path / "~no_such_user_here" / "a"

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tfrs_twotower.data.corpus import Corpus
+from tfrs_twotower.data.stored_arrays import load_array, load_arrays
 from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
 from tfrs_twotower.index import answers, build, quality
 from tfrs_twotower.index.exact_search import ExactSearch, to_int8
@@ -94,14 +95,13 @@ def load_index(directory: Path) -> Index:
     """
     try:
         described = json.loads((directory / PARAMETERS_NAME).read_text(encoding="utf-8"))
-        with np.load(directory / CANDIDATES_NAME, allow_pickle=False) as candidates:
-            ids, titles = _decoded(candidates["ids"]), _decoded(candidates["titles"])
-        corpus = Corpus(ids, titles, {}, np.load(directory / VECTORS_NAME, allow_pickle=False))
+        candidates = load_arrays(directory / CANDIDATES_NAME)
+        ids, titles = _decoded(candidates["ids"]), _decoded(candidates["titles"])
+        corpus = Corpus(ids, titles, {}, load_array(directory / VECTORS_NAME))
         trained, parameters = None, None
         kind, int8 = described["kind"], described["int8"]
         if kind != "brute_force":
-            with np.load(directory / f"{kind}.npz", allow_pickle=False) as arrays:
-                trained = {name: arrays[name] for name in arrays.files}
+            trained = load_arrays(directory / f"{kind}.npz")
             parameters = quality.SearchParameters(**described["parameters"])
     except FileNotFoundError as cause:
         raise MissingArtifact(f"{cause.filename}: is missing. Run build-index again.") from None

@@ -21,6 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 from tfrs_twotower.artifacts import layout
 from tfrs_twotower.config import ModelConfig
 from tfrs_twotower.data.assets import Assets, load_assets, write_assets
+from tfrs_twotower.data.stored_arrays import load_array, load_arrays
 from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
 from tfrs_twotower.layers.bert import BertShape
 from tfrs_twotower.specs import FeatureDeclarations, FeatureSpec, TowerFeatures
@@ -120,11 +121,10 @@ def read_weights(path: Path) -> dict[str, npt.NDArray[Any]]:
         CorruptArtifact: the file cannot be read.
     """
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+        return load_arrays(path)
     except FileNotFoundError:
         raise MissingArtifact(f"{path}: is missing; train first.") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as cause:
+    except (OSError, ValueError) as cause:
         raise CorruptArtifact(f"{path}: cannot be read: {cause}. Train again.") from cause
 
 
@@ -140,10 +140,10 @@ def read_array(path: Path, shape: tuple[int | None, ...]) -> npt.NDArray[np.floa
         CorruptArtifact: the file cannot be read, or has another type or shape.
     """
     try:
-        array: npt.NDArray[Any] = np.load(path, allow_pickle=False)
+        array = load_array(path)
     except FileNotFoundError:
         raise MissingArtifact(f"{path}: is missing; train first.") from None
-    except (OSError, ValueError, EOFError) as cause:
+    except (OSError, ValueError) as cause:
         raise CorruptArtifact(f"{path}: cannot be read: {cause}. Train again.") from cause
     fits = array.ndim == len(shape) and all(
         size in (None, own) for size, own in zip(shape, array.shape, strict=True)

@@ -109,6 +109,12 @@ def test_paths_are_relative_to_the_run_config(run_file, tmp_path, monkeypatch):
     assert data_root(config, run_file) == tmp_path / "data"
     own = load_run_config(run_file, ("data_root=tables",))
     assert data_root(own, run_file) == tmp_path / "tables"
+    monkeypatch.setenv("HOME", "/home/ada")
+    at_home = load_run_config(run_file, ("data_root=~/tables", "spec=~/toy.yaml"))
+    assert data_root(at_home, run_file) == Path("/home/ada/tables")
+    assert spec_path(at_home, run_file) == Path("/home/ada/toy.yaml")
+    monkeypatch.setenv(DATA_VARIABLE, "~/all")
+    assert data_root(config, run_file) == Path("/home/ada/all")
 
 
 def test_a_value_that_is_not_yaml_is_explained_in_one_line(run_file):

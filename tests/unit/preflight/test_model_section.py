@@ -74,3 +74,22 @@ def test_an_augmentation_that_does_not_fit_the_spec_is_refused():
         "run 'toy': model.candidate_segment is 'colour', which is not a categorical feature of the "
         "candidate; found none. Name one of kind categorical."
     )
+
+
+PRETRAINED = {"name": "text", "kind": "text", "encoder": "pretrained", "checkpoint": "bert"}
+BOTH_PRETRAINED = {"query": {"features": [PRETRAINED]}, "candidate": {"features": [PRETRAINED]}}
+UNTRAINED = {"training": {"epochs": 0}}
+
+
+def test_towers_without_training_need_pretrained_texts():
+    check(BOTH_PRETRAINED, **UNTRAINED)
+    one_side = {**BOTH_PRETRAINED, "query": spec_data()["query"], "candidate": {"features": [
+        {"name": "item", "kind": "id"}, PRETRAINED
+    ]}}  # fmt: skip
+    assert "the spec 'toy' has none in query.features. Add" in mistake(one_side, **UNTRAINED)
+    assert "model.kind is inttower, whose parts mean nothing" in mistake(
+        BOTH_PRETRAINED, model={"kind": "inttower"}, **UNTRAINED
+    )
+    assert "training.refit is set: there is nothing to repeat" in mistake(
+        BOTH_PRETRAINED, training={"epochs": 0, "refit": True}
+    )

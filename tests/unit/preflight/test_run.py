@@ -70,6 +70,11 @@ def test_defaults_fit():
             r"has hybrid, .* none in query\.features\. Remove hybrid",
         ),
         (
+            {"candidate": {"features": [ITEM, TEXT]}},
+            {"export": {"restricts": ["text"]}},
+            r"export\.restricts names 'text'; .* multi_categorical, which are item\. Name one",
+        ),
+        (
             SEARCH,
             {"evaluate": {"baselines": ["recent_popularity"]}},
             "recent_popularity, but the spec",

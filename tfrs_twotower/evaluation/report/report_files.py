@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from tfrs_twotower.artifacts.layout import EVALUATION
+from tfrs_twotower.data.stored_arrays import load_arrays
 from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
 from tfrs_twotower.evaluation.evaluation_document import EvaluationDocument
 from tfrs_twotower.evaluation.systems import SystemRun
@@ -80,12 +81,12 @@ def read_per_query(path: Path) -> PerQuery:
         CorruptArtifact: the file is missing or is not one.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            systems = [str(name) for name in arrays["systems"]]
-            return PerQuery(
-                tuple(str(name) for name in arrays["query_ids"]),
-                tuple(str(name) for name in arrays["metrics"]),
-                dict(zip(systems, arrays["values"], strict=True)),
-            )
+        arrays = load_arrays(path)
+        systems = [str(name) for name in arrays["systems"]]
+        return PerQuery(
+            tuple(str(name) for name in arrays["query_ids"]),
+            tuple(str(name) for name in arrays["metrics"]),
+            dict(zip(systems, arrays["values"], strict=True)),
+        )
     except (OSError, ValueError, KeyError) as cause:
         raise CorruptArtifact(f"{path}: cannot be read: {cause}. {_ADVICE}") from cause

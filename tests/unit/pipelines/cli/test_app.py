@@ -61,6 +61,22 @@ def test_debug_after_two_dashes_is_beams(monkeypatch, call):
     assert result.err == "twotower: enough\n"
 
 
+def test_a_home_directory_that_no_shell_replaced(monkeypatch, call):
+    given = []
+
+    def make_context(run, workdir, overrides, beam_options):
+        given.extend([str(run), str(workdir), *overrides, *beam_options])
+        raise ConfigError("enough")
+
+    monkeypatch.setenv("HOME", "/home/ada")
+    monkeypatch.setattr(arguments, "make_context", make_context)
+    call("run", "~/a.yaml", "--workdir=~/w", "--set", "~a=~/b", "--", "--temp_location=~/c")
+    assert given == ["/home/ada/a.yaml", "/home/ada/w", "~a=~/b", "--temp_location=~/c"]
+    given.clear()
+    call("run", "./~/a.yaml", "--workdir", "w~", "--set=name=~/b")
+    assert given == ["~/a.yaml", "w~", "name=~/b"]
+
+
 def test_a_mistake_of_the_programmer_keeps_its_traceback(monkeypatch, call):
     monkeypatch.setattr(arguments, "make_context", failing(ValueError("a bug")))
     with pytest.raises(ValueError, match="a bug"):

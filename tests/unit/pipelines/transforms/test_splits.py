@@ -30,7 +30,7 @@ def test_a_query_that_would_lose_all_training_events_stays_in_train():
 
 
 @pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("shares", [(1, 1), (2, 3), (0.2, 0.1), (0.5, 0.4)])
+@pytest.mark.parametrize("shares", [(1, 1), (2, 3), (0.2, 0.1), (0.5, 0.4), (0, 1), (0, 0)])
 def test_the_last_events_agree_with_the_definition(seed, shares):
     dice = random.Random(seed)
     order = [(dice.randrange(20), position) for position in range(dice.randrange(1, 40))]
@@ -50,6 +50,16 @@ def test_cutoffs_agree_with_sorting_everything(seed):
         seconds[time] = seconds.get(time, 0) + 1
     cutoffs = find_cut_seconds(seconds, find_cut_days(days, shares))
     assert (cutoffs.validation_from, cutoffs.test_from) == temporal_cutoffs(times, 0.2, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("shares", "expected"),
+    [((0.0, 0.0), (26, 26)), ((0.5, 0.0), (20, 26)), ((0.5, 0.5), (20, 20))],
+)
+def test_a_share_of_nothing_is_cut_off_after_the_last_event(shares, expected):
+    seconds = {10: 2, 20: 1, 25: 1}
+    cutoffs = find_cut_seconds(seconds, find_cut_days({0: 4}, shares))
+    assert (cutoffs.validation_from, cutoffs.test_from) == expected
 
 
 def test_a_cutoff_belongs_to_the_later_side():
