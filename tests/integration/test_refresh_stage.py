@@ -165,6 +165,10 @@ def test_an_export_says_what_it_would_undo_of_refreshes(context, bundle):
         settle(release, corpus, [bundle], "refuse")
     dropped = settle(release, corpus, [bundle], "drop")
     assert (dropped.release, len(dropped.undone)) == (release, 4)
+    # The first export in shards takes the place of the bundle before.
+    shards = [bundle.parent / f"tiny-shard-0000{shard}-of-00002" for shard in range(2)]
+    with pytest.raises(BundleError, match=expected):
+        settle(release, corpus, shards, "refuse")
     kept = settle(release, corpus, [bundle], "keep")
     refreshed = RefreshFiles(bundle / str(list_versions(bundle)[-1]))
     assert kept.corpus.ids.tolist() == refreshed.corpus().ids.tolist()

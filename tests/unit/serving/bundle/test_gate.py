@@ -107,13 +107,6 @@ def test_a_smaller_corpus_is_measured_by_its_share(bundle):
         check(bundle, 8, {"coverage@10": 0.39}, candidates=90)
 
 
-def test_the_first_shards_are_compared_with_the_whole_bundle(bundle):
-    shards = [bundle.parent / shard_name("b", shard, 2) for shard in range(2)]
-    check(shards, 8, OLD)
-    with pytest.raises(BundleError, match=r"00001-of-00002, against .*/b: .* recall@10 is 0\.3000"):
-        check(shards, 8, {**OLD, "recall@10": 0.3})
-
-
 def test_shards_are_compared_together(tmp_path):
     bundles = [tmp_path / shard_name("b", shard, 2) for shard in range(2)]
     for bundle, candidates, k in zip(bundles, (60, 40), (10, 8), strict=True):
