@@ -26,7 +26,7 @@ from tests.integration.conftest import CASCADE_EXPORT
 from tfrs_twotower.artifacts import Lineage, read_manifest
 from tfrs_twotower.config import BundleConfig
 from tfrs_twotower.data.loading import load_corpus, load_query_set
-from tfrs_twotower.errors import BundleError, ConfigError, DataError
+from tfrs_twotower.errors import BundleError, ConfigError, CorruptArtifact, DataError
 
 pytestmark = pytest.mark.integration
 
@@ -186,6 +186,17 @@ def test_an_export_says_what_it_would_undo_of_refreshes(context, bundle):
     fewer = replace(corpus, raw={"price": raw["price"]})
     with pytest.raises(BundleError, match=r"they have the features brand, .*, and this export has"):
         settle(cheaper, fewer, [bundle], "keep")
+
+
+def test_an_export_when_what_was_refreshed_cannot_be_read(context, bundle, tmp_path):
+    corpus = load_corpus(context.layout.preprocessed, context.spec)
+    release = read_release(context, corpus, Lineage("spec", "settings", {}))
+    damaged = tmp_path / "tiny"
+    shutil.copytree(bundle, damaged)
+    (damaged / str(list_versions(bundle)[-1]) / "refresh" / "refreshed.parquet").unlink()
+    with pytest.raises(CorruptArtifact, match=r"cannot be read .*refreshed\.parquet.*=drop"):
+        settle(release, corpus, [damaged], "keep")
+    assert settle(release, corpus, [damaged], "drop").release is release
 
 
 def test_an_export_keeps_refreshed_candidates(context, bundle, tmp_path):
