@@ -95,7 +95,7 @@ def run(context: StageContext) -> artifacts.Manifest:
             finished += writing.write_releases(
                 list(zip(staged[num_done], releases, strict=True)),
                 checks.of(own.release, releases),
-                made_by=_made_by(own.undone, context),
+                made_by=_made_by(own.undone, bundle.name, context),
             )
         reporter.progress("exporting", len(bundles), len(bundles))
         (layout.bundle / artifacts.MANIFEST_NAME).unlink(missing_ok=True)
@@ -105,15 +105,15 @@ def run(context: StageContext) -> artifacts.Manifest:
     return _write_manifest(context, lineage, written, len(corpus))
 
 
-def _made_by(undone_refreshes: SinceExport, context: StageContext) -> history.MadeBy:
-    if not len(undone_refreshes):
+def _made_by(refreshes: SinceExport, name: str, context: StageContext) -> history.MadeBy:
+    if not len(refreshes):
         return history.MadeBy(command=history.EXPORT)
     choice = context.config.export.refreshed
     said = {
-        "keep": "keeps what refreshes changed; from the tables alone",
-        "drop": "drops what refreshes changed",
+        "keep": "is kept; by the tables alone",
+        "drop": "is dropped",
     }
-    context.reporter.message(f"export.refreshed={choice} {said[choice]}: {undone_refreshes}")
+    context.reporter.message(f"{name}: what refreshes changed {said[choice]}: {refreshes}")
     return history.MadeBy(command=history.EXPORT, arguments=f"--{choice}-refreshed")
 
 

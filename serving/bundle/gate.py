@@ -1,5 +1,6 @@
 """The release gate refuses a version that is smaller or measures worse than the served one."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,6 +43,16 @@ class _Standard(NamedTuple):
     num_candidates: int
 
 
+class _Regression(NamedTuple):
+    """Something that the gate does not let pass."""
+
+    key: str
+    """Key of the `export.gate` section that would let it pass."""
+    needed: float | bool
+    """With this value."""
+    complaint: str
+
+
 def check_release(
     bundles: Sequence[Path], version: int, figures: Figures, gate: GateConfig
 ) -> None:
@@ -50,8 +61,7 @@ def check_release(
     The number of candidates and k are compared with the served version, a measure with the latest
     version that has it; unreadable manifests are skipped. Coverage is compared as a share of the
     smaller of both corpora, so that new candidates alone do not lower it. In a longer list recall
-    and coverage are compared with those of the shorter one. The first version in another number of
-    shards is compared with the newest version in the number before.
+    and coverage are compared with those of the shorter one.
 
     Args:
         bundles: the directory of the bundle, or of all its shards.
@@ -62,29 +72,26 @@ def check_release(
     Raises:
         BundleError: the corpus shrank or grew, k fell, or a measure fell by more than is allowed.
     """
-    regressions: list[str] = []
-    overrides: dict[str, str] = {}
-    before = versions.bundles_before(bundles)
-    for key, complaint in [*_sizes(before, figures, gate), *_falls(before, figures, gate)]:
-        regressions.append(complaint)
-        overrides[key] = "true" if key == "allow_smaller_k" else "null"
+    regressions = [*_sizes(bundles, figures, gate), *_falls(bundles, figures, gate)]
     if regressions:
-        options = " ".join(f"--set export.gate.{key}={value}" for key, value in overrides.items())
-        python = {"true": "True", "null": "None"}
-        arguments = ", ".join(f"{key}={python[value]}" for key, value in overrides.items())
+        needed: dict[str, float | bool] = {}
+        for key, value, _ in regressions:
+            needed[key] = max(value, needed.get(key, value))
+        options = " ".join(
+            f"--set export.gate.{key}={str(value).lower()}" for key, value in needed.items()
+        )
+        arguments = ", ".join(f"{key}={value}" for key, value in needed.items())
         name = ", ".join(map(str, bundles))
-        against = "" if before == list(bundles) else f", against {', '.join(map(str, before))}"
+        complaints = "; ".join(complaint for _, _, complaint in regressions)
         raise BundleError(
-            f"{name}{against}: version {version} is refused by the release gate: "
-            f"{'; '.join(regressions)}. Find out why; if it is meant, repeat the command with "
-            f"{options} (in Python: GateConfig({arguments}))."
+            f"{name}: version {version} is refused by the release gate: {complaints}. Find out "
+            f"why; if it is meant, repeat the command with {options} (in Python: "
+            f"GateConfig({arguments}))."
         )
 
 
-def _sizes(
-    bundles: Sequence[Path], figures: Figures, gate: GateConfig
-) -> Iterator[tuple[str, str]]:
-    """The key that allows it, and a complaint, for each size that is out of its limits."""
+def _sizes(bundles: Sequence[Path], figures: Figures, gate: GateConfig) -> Iterator[_Regression]:
+    """Sizes that are out of their limits."""
     for version, manifests in _compared(bundles):
         before, k = _num_candidates(manifests), min(manifest.counts["k"] for manifest in manifests)
         growth = figures.num_candidates / before - 1.0
@@ -92,24 +99,24 @@ def _sizes(
         for key, (limit, change) in limits.items():
             if limit is not None and change > limit:
                 more = "more" if growth > 0 else "fewer"
-                yield (
+                yield _Regression(
                     key,
+                    _limit_above(change),
                     f"it has {figures.num_candidates:,} candidates, {change:.1%} {more} than the "
                     f"{before:,} of version {version} (allowed {limit:.1%})",
                 )
         if figures.k < k and not gate.allow_smaller_k:
-            yield (
+            yield _Regression(
                 "allow_smaller_k",
+                True,
                 f"its lists have {figures.k} candidates, and clients may ask version {version} for "
                 f"{k}",
             )
         return
 
 
-def _falls(
-    bundles: Sequence[Path], figures: Figures, gate: GateConfig
-) -> Iterator[tuple[str, str]]:
-    """The key that allows it, and a complaint, for each measure that fell too far."""
+def _falls(bundles: Sequence[Path], figures: Figures, gate: GateConfig) -> Iterator[_Regression]:
+    """Measures that fell too far."""
     for name, value in figures.measures.items():
         kind = name.partition("@")[0]
         key = f"max_{kind.rpartition('_')[2]}_drop"  # that of a qualified measure is the same
@@ -124,11 +131,22 @@ def _falls(
         if value >= standard.value * (1.0 - limit):
             continue
         other = "" if standard.name == name else f"{standard.name} in "
-        yield (
+        drop = 1.0 - value / standard.value
+        yield _Regression(
             key,
-            f"{name} is {value:.4f}{note}, {1.0 - value / standard.value:.1%} less than the "
+            min(1.0, _limit_above(drop)),
+            f"{name} is {value:.4f}{note}, {drop:.1%} less than the "
             f"{standard.value:.4f} of {other}version {standard.version} (allowed {limit:.1%})",
         )
+
+
+def _limit_above(change: float) -> float:
+    """The limit in whole hundredths that lets a change pass, and hardly any larger one.
+
+    Limits of an export stay with its bundle for later refreshes, so that none should be switched
+    off for the sake of one version.
+    """
+    return round((math.floor(change * 100.0) + 1) / 100.0, 2)
 
 
 def kept_measures(

@@ -143,6 +143,20 @@ def original_of(bundle: Path, version: int) -> int:
     return version if original is None else original
 
 
+def kept_exports(bundle: Path, version: int) -> set[int]:
+    """The exports that retention must not remove when a version was published.
+
+    They are the one that the version goes back to, and the newest one, which differs after a
+    refresh of a version that was rolled back to. What was not made by a refresh is an export.
+    """
+    exports = [
+        number
+        for number in versions.list_versions(bundle)
+        if made_by(bundle, number).command not in (REFRESH, "")
+    ]
+    return {original_of(bundle, version), *exports[-1:]}
+
+
 def _manifest(directory: Path) -> Manifest | None:
     try:
         return read_manifest(directory, "bundle")

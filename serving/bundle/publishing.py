@@ -82,9 +82,9 @@ def publish(finished: Sequence[FinishedVersion]) -> list[WrittenBundle]:
     """Publishes sealed versions, and makes the newest version of each bundle the served one.
 
     All versions are checked before the first one appears. Versions beyond the newest
-    `keep_versions` are removed, except two: the one that `models.config` served until now stays
-    until the next publication, because servers notice a change of that file late; the export that
-    the new version was refreshed from stays until another export replaces it.
+    `keep_versions` are removed, except for two: the one that `models.config` served until now stays
+    until the next publication, because servers notice a change of that file late; an export stays
+    until another export replaces it, however many refreshes follow.
 
     Raises:
         ArtifactError: there is no manifest, or a file does not match it.
@@ -117,7 +117,7 @@ def _make_visible(
     staged.directory.rename(destination)
     server_files.write_models_config(bundle)
     replace_file(bundle / server_files.MONITORING_NAME, server_files.monitoring_config())
-    kept = {history.original_of(bundle, version), version if pinned is None else pinned}
+    kept = history.kept_exports(bundle, version) | {version if pinned is None else pinned}
     removed = versions.remove_old_versions(bundle, finished.keep_versions, kept)
     return WrittenBundle(destination, version, manifest, removed)
 

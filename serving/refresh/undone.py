@@ -11,7 +11,7 @@ from serving.graph.since_export import SinceExport, form_of, joined
 from serving.refresh.changes import encode_candidates
 from serving.refresh.refreshed_release import Refreshable, RefreshRequest, refreshed_release
 from tfrs_twotower.data.corpus import Corpus
-from tfrs_twotower.errors import BundleError
+from tfrs_twotower.errors import BundleError, CorruptArtifact
 
 
 class SettledRelease(NamedTuple):
@@ -39,14 +39,25 @@ def settle(
         choice: `export.refreshed`.
 
     Raises:
+        CorruptArtifact: what was refreshed cannot be read, and `choice` is not `drop`.
         BundleError: something would be undone and `choice` is `refuse`, or it cannot be kept.
         EmbeddingError, IndexQualityError: see `refreshed_release`.
     """
     assert release.refresh is not None
-    undone = _refreshes_of(bundles).undone_by(corpus, release.refresh.hashes)
+    name = ", ".join(map(str, bundles))
+    try:
+        undone = _refreshes_of(bundles).undone_by(corpus, release.refresh.hashes)
+    except CorruptArtifact as cause:
+        if choice == "drop":
+            return SettledRelease(release, corpus, SinceExport())
+        raise CorruptArtifact(
+            f"{name}: what `twotower refresh` changed since the last export cannot be read "
+            f"({str(cause).removesuffix(' Export the bundle again.')}). Export with --set "
+            "export.refreshed=drop (`twotower export --drop-refreshed`), which takes the "
+            "candidates of the tables, and refresh again."
+        ) from cause
     if not len(undone) or choice == "drop":
         return SettledRelease(release, corpus, undone)
-    name = ", ".join(map(str, bundles))
     if choice == "refuse":
         raise BundleError(
             f"{name}: `twotower refresh` changed candidates of the served version since its "

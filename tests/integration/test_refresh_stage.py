@@ -26,7 +26,7 @@ from tests.integration.conftest import CASCADE_EXPORT
 from tfrs_twotower.artifacts import Lineage, read_manifest
 from tfrs_twotower.config import BundleConfig
 from tfrs_twotower.data.loading import load_corpus, load_query_set
-from tfrs_twotower.errors import BundleError, ConfigError, DataError
+from tfrs_twotower.errors import BundleError, ConfigError, CorruptArtifact, DataError
 
 pytestmark = pytest.mark.integration
 
@@ -145,7 +145,7 @@ def test_a_corpus_that_lost_most_of_its_candidates_is_refused(bundle, rows, tmp_
             bundle, table, None, replace=True, reporter=SilentReporter(), overrides=overrides
         )
 
-    with pytest.raises(BundleError, match=r"12 candidates, 69\.2% fewer .* --set .*shrink=null"):
+    with pytest.raises(BundleError, match=r"12 candidates, 69\.2% fewer .*max_shrink=0\.7"):
         run()
     with pytest.raises(BundleError, match=r"\(allowed 50\.0%\)"):
         run("export.gate.max_shrink=0.5")
@@ -167,6 +167,10 @@ def test_an_export_says_what_it_would_undo_of_refreshes(context, bundle):
         settle(release, corpus, [bundle], "refuse")
     dropped = settle(release, corpus, [bundle], "drop")
     assert (dropped.release, len(dropped.undone)) == (release, 4)
+    # The first export in shards takes the place of the bundle before.
+    shards = [bundle.parent / f"tiny-shard-0000{shard}-of-00002" for shard in range(2)]
+    with pytest.raises(BundleError, match=expected):
+        settle(release, corpus, shards, "refuse")
     kept = settle(release, corpus, [bundle], "keep")
     refreshed = RefreshFiles(bundle / str(list_versions(bundle)[-1]))
     assert kept.corpus.ids.tolist() == refreshed.corpus().ids.tolist()
@@ -184,6 +188,17 @@ def test_an_export_says_what_it_would_undo_of_refreshes(context, bundle):
     fewer = replace(corpus, raw={"price": raw["price"]})
     with pytest.raises(BundleError, match=r"they have the features brand, .*, and this export has"):
         settle(cheaper, fewer, [bundle], "keep")
+
+
+def test_an_export_when_what_was_refreshed_cannot_be_read(context, bundle, tmp_path):
+    corpus = load_corpus(context.layout.preprocessed, context.spec)
+    release = read_release(context, corpus, Lineage("spec", "settings", {}))
+    damaged = tmp_path / "tiny"
+    shutil.copytree(bundle, damaged)
+    (damaged / str(list_versions(bundle)[-1]) / "refresh" / "refreshed.parquet").unlink()
+    with pytest.raises(CorruptArtifact, match=r"cannot be read .*refreshed\.parquet.*=drop"):
+        settle(release, corpus, [damaged], "keep")
+    assert settle(release, corpus, [damaged], "drop").release is release
 
 
 def test_an_export_keeps_refreshed_candidates(context, bundle, tmp_path):
@@ -289,7 +304,7 @@ def test_a_version_that_lost_recall_is_refused_and_gone(context):
     manifest["details"]["measures"]["recall@10"] = 2.0
     newest.write_text(json.dumps(manifest))
     before = sorted(path.name for path in bundle.iterdir())
-    with pytest.raises(BundleError, match=r"recall@10 is .* of version .*max_recall_drop=null"):
+    with pytest.raises(BundleError, match=r"recall@10 is .* of version .*max_recall_drop=0\.\d+"):
         export.run(tiny_context(context.layout.root, export=CASCADE_EXPORT))
     assert sorted(path.name for path in bundle.iterdir()) == before
     assert (context.layout.bundle / "manifest.json").exists()

@@ -5,9 +5,9 @@ import shutil
 
 import pytest
 
-from serving.bundle.history import made_by, original_of, read_history
+from serving.bundle.history import kept_exports, made_by, original_of, read_history
 from serving.bundle.server_files import write_models_config
-from serving.bundle.versions import shard_name
+from serving.bundle.versions import list_versions, shard_name
 from tests.packaging.fresh_process import output_of
 from tests.unit.serving.fake_versions import publish_fake
 from tfrs_twotower.errors import BundleError
@@ -45,6 +45,17 @@ def test_the_newest_is_served_unless_another_is_named(bundle):
 
 def test_a_refresh_goes_back_to_its_export(bundle):
     assert [original_of(bundle, version) for version in (3, 5, 6, 9)] == [3, 3, 3, 9]
+
+
+def test_the_newest_export_and_the_one_gone_back_to_are_kept(bundle):
+    assert kept_exports(bundle, 9) == {9}
+    publish_fake(bundle, 10, made_by=refreshed(3))
+    assert kept_exports(bundle, 10) == {3, 9}
+    publish_fake(bundle, 11, made_by=refreshed(9))
+    assert kept_exports(bundle, 11) == {9}
+    for version in (3, 9):
+        shutil.rmtree(bundle / str(version))
+    assert not kept_exports(bundle, 11) & set(list_versions(bundle))
 
 
 def test_versions_from_before_it_was_noted(tmp_path):
