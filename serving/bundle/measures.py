@@ -14,15 +14,7 @@ from serving.graph import signatures as names
 from serving.graph.release import Release
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.data.query_set import QuerySet
-from tfrs_twotower.ranking import (
-    LOWEST_SCORE,
-    MISSING_ROW,
-    ExactLists,
-    FloatArray,
-    Overlap,
-    RowArray,
-    overlaps,
-)
+from tfrs_twotower.ranking import FloatArray, RowArray, order
 
 _QUERIES_AT_ONCE = 64
 _LOADED_DIRECTORIES = ("variables", "assets")
@@ -51,7 +43,7 @@ class Measures:
     @classmethod
     def of_overlap(cls, name: str, shares: npt.NDArray[np.float64]) -> "Measures":
         """The overlap of some queries."""
-        overlap = Overlap.of(shares)
+        overlap = order.Overlap.of(shares)
         return cls({name: overlap.mean}, {name: overlap.worst_decile})
 
 
@@ -91,7 +83,7 @@ def measure_model(
         answered.append(lists)
         nearest.append(_rows(model.ask(names.CANDIDATE_GENERATION, raw), corpus))
         embeddings = model.call(names.QUERY_EMBEDDING, raw)[names.EMBEDDING]
-        exact = ExactLists.of(embeddings, corpus.vectors, lists.shape[1])
+        exact = order.ExactLists.of(embeddings, corpus.vectors, lists.shape[1])
         shares.append(exact.overlaps(nearest[-1]))
     k = answered[0].shape[1]
     recall = {f"recall@{k}": _rounded(np.mean(recalls))} if judge else {}
@@ -114,7 +106,7 @@ def measure_retrieval(release: Release) -> Measures:
     if not len(queries):
         return Measures({})
     lists = _search(release, queries)
-    shares = ExactLists.of(queries, release.corpus.vectors, release.k).overlaps(lists)
+    shares = order.ExactLists.of(queries, release.corpus.vectors, release.k).overlaps(lists)
     return (
         Measures.of_overlap(f"overlap@{release.k}", shares)
         | measure_perturbed(release)
@@ -127,7 +119,7 @@ def measure_perturbed(release: Release) -> Measures:
     perturbed = release.measured_on.perturbed
     if not len(perturbed):
         return Measures({})
-    exact = ExactLists.of(perturbed, release.corpus.vectors, release.k)
+    exact = order.ExactLists.of(perturbed, release.corpus.vectors, release.k)
     shares = exact.overlaps(_search(release, perturbed))
     return Measures.of_overlap(f"perturbed_overlap@{release.k}", shares)
 
@@ -156,7 +148,7 @@ def _rows(answer: Mapping[str, npt.NDArray[Any]], corpus: Corpus) -> RowArray:
 def _coverage(lists: Sequence[RowArray], corpus: Corpus) -> float:
     """The share of the corpus that is in any list."""
     rows = np.unique(np.concatenate(lists))
-    return _rounded(int((rows != MISSING_ROW).sum()) / len(corpus))
+    return _rounded(int((rows != order.MISSING_ROW).sum()) / len(corpus))
 
 
 def _padded(lists: Sequence[Sequence[str]]) -> npt.NDArray[np.object_]:
@@ -184,7 +176,7 @@ def bundle_agreement(
         queries: raw query features, `[num_queries]` or `[num_queries, width]`, at least one.
     """
     ours, theirs = (_answers(path, queries) for path in (bundle, reference))
-    return float(overlaps(*ours, *theirs).mean())
+    return float(order.overlaps(*ours, *theirs).mean())
 
 
 def _answers(
@@ -201,7 +193,7 @@ def _answers(
         np.concatenate([part[name] for part in parts])
         for name in (names.CANDIDATE_IDS, names.SCORES)
     )
-    return ids, np.where(ids == b"", np.float32(LOWEST_SCORE), scores)
+    return ids, np.where(ids == b"", np.float32(order.LOWEST_SCORE), scores)
 
 
 def model_bytes(version_dir: Path) -> int:
