@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +16,10 @@ from serving.graph import signatures as names
 from serving.graph.release import Release
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.data.query_set import QuerySet
-from tfrs_twotower.ranking import (
-    LOWEST_SCORE,
-    MISSING_ROW,
-    ExactLists,
-    FloatArray,
-    Overlap,
-    RowArray,
-    overlaps,
-)
+from tfrs_twotower.ranking import FloatArray, RowArray, order
 
 _QUERIES_AT_ONCE = 64
+_DIGITS = 5
 _LOADED_DIRECTORIES = ("variables", "assets")
 # TensorFlow Serving estimates a model's memory as the bytes of its files times this factor.
 _MEMORY_PER_FILE_BYTE = 1.2
@@ -52,8 +46,50 @@ class Measures:
     @classmethod
     def of_overlap(cls, name: str, shares: npt.NDArray[np.float64]) -> "Measures":
         """The overlap of some queries."""
-        overlap = Overlap.of(shares)
+        overlap = order.Overlap.of(shares)
         return cls({name: overlap.mean}, {name: overlap.worst_decile})
+
+
+@dataclass(frozen=True)
+class Twins:
+    """Candidates with the same vector: retrieval gives them one score, and lists any of them."""
+
+    group: npt.NDArray[np.int64]
+    """`[num_candidates]`: the number of each candidate's group, from 0."""
+
+    @classmethod
+    def of(cls, vectors: FloatArray) -> "Twins":
+        """Groups equal vectors `[num_candidates, embedding_dim]`, apart from their last digits."""
+        rounded = np.ascontiguousarray(np.round(vectors, _DIGITS) + 0.0)
+        whole = rounded.view(np.dtype((np.void, rounded.dtype.itemsize * rounded.shape[1])))
+        return cls(np.unique(whole.ravel(), return_inverse=True)[1].astype(np.int64))
+
+    def recall(self, relevant: RowArray, listed: RowArray, excluded: RowArray) -> float:
+        """The share of the relevant candidates that are listed, in the mean over orders of twins.
+
+        McSherry and Najork (2008): a relevant candidate counts as the share of its twins, itself
+        included, that are on the list.
+
+        Args:
+            relevant: rows, at least one.
+            listed: rows of the answer; -1 is not a row.
+            excluded: rows that the answer had to leave out.
+        """
+        on_list, left_out = self.group[listed[listed != order.MISSING_ROW]], self.group[excluded]
+        shares = []
+        for own in self.group[relevant]:
+            available = self._sizes[own] - int((left_out == own).sum())
+            shares.append(int((on_list == own).sum()) / max(1, available))
+        return float(np.mean(shares))
+
+    def coverage(self, lists: Sequence[RowArray]) -> float:
+        """The groups that are in any list, as a share of all candidates."""
+        rows = np.unique(np.concatenate(lists))
+        return len(np.unique(self.group[rows[rows != order.MISSING_ROW]])) / len(self.group)
+
+    @cached_property
+    def _sizes(self) -> npt.NDArray[np.int64]:
+        return np.bincount(self.group)
 
 
 def measure_model(
@@ -75,10 +111,15 @@ def measure_model(
         `recall@k`: the mean share of a query's relevant candidates in its answer; `overlap@k`: the
         mean share of the exact list that retrieval returns, without exclusions; `coverage@k`: the
         share of the corpus in any answer; `retrieval_coverage@k`: the same for retrieval, without
-        exclusions. k is the length of the answers.
+        exclusions. k is the length of the answers. Which of several twins is listed is chance, so
+        that it changes no measure; see `Twins`. A pre-ranker may tell them apart, so answers of a
+        cascade are compared by id.
     """
     if not queries:
         return Measures({})
+    twins = Twins.of(corpus.vectors)
+    is_cascade = names.PRE_RANKING in model.model.signatures
+    answer_twins = Twins(np.arange(len(corpus))) if is_cascade else twins
     recalls: list[float] = []
     answered: list[RowArray] = []
     nearest: list[RowArray] = []
@@ -92,18 +133,19 @@ def measure_model(
             model.ask(names.SERVING_DEFAULT, {**raw, names.EXCLUDE_IDS: _padded(seen)}), corpus
         )
         for query, rows in zip(places, lists, strict=True):
-            recalls.append(float(np.isin(queries.truth.relevant[query], rows).mean()))
+            relevant = queries.truth.relevant[query]
+            recalls.append(answer_twins.recall(relevant, rows, queries.seen[query]))
         answered.append(lists)
         nearest.append(_rows(model.ask(names.CANDIDATE_GENERATION, raw), corpus))
         embeddings = model.call(names.QUERY_EMBEDDING, raw)[names.EMBEDDING]
-        exact = ExactLists.of(embeddings, corpus.vectors, lists.shape[1])
+        exact = order.ExactLists.of(embeddings, corpus.vectors, lists.shape[1])
         shares.append(exact.overlaps(nearest[-1]))
     k = answered[0].shape[1]
     recall = {f"recall@{k}": _rounded(np.mean(recalls))} if judge else {}
     overlap = Measures.of_overlap(f"overlap@{k}", np.concatenate(shares))
     covered = {
-        f"coverage@{k}": _coverage(answered, corpus),
-        f"retrieval_coverage@{k}": _coverage(nearest, corpus),
+        f"coverage@{k}": _rounded(answer_twins.coverage(answered)),
+        f"retrieval_coverage@{k}": _rounded(twins.coverage(nearest)),
     }
     return Measures(recall) | overlap | Measures(covered)
 
@@ -118,12 +160,12 @@ def measure_retrieval(release: Release | ShardReleases) -> Measures:
     queries = release.measured_on.real
     if not len(queries):
         return Measures({})
-    lists = _search(release, queries)
-    shares = ExactLists.of(queries, release.corpus.vectors, release.k).overlaps(lists)
+    lists, twins = _search(release, queries), Twins.of(release.corpus.vectors)
+    shares = order.ExactLists.of(queries, release.corpus.vectors, release.k).overlaps(lists)
     return (
         Measures.of_overlap(f"overlap@{release.k}", shares)
         | measure_perturbed(release)
-        | Measures({f"retrieval_coverage@{release.k}": _coverage([lists], release.corpus)})
+        | Measures({f"retrieval_coverage@{release.k}": _rounded(twins.coverage([lists]))})
     )
 
 
@@ -132,7 +174,7 @@ def measure_perturbed(release: Release | ShardReleases) -> Measures:
     perturbed = release.measured_on.perturbed
     if not len(perturbed):
         return Measures({})
-    exact = ExactLists.of(perturbed, release.corpus.vectors, release.k)
+    exact = order.ExactLists.of(perturbed, release.corpus.vectors, release.k)
     shares = exact.overlaps(_search(release, perturbed))
     return Measures.of_overlap(f"perturbed_overlap@{release.k}", shares)
 
@@ -156,12 +198,6 @@ def _rows(answer: Mapping[str, npt.NDArray[Any]], corpus: Corpus) -> RowArray:
     """Rows `[batch, k]` of the returned candidates; -1 where there is none."""
     ids = answer[names.CANDIDATE_IDS]
     return corpus.row_of(ids.ravel()).reshape(ids.shape).astype(np.int64)
-
-
-def _coverage(lists: Sequence[RowArray], corpus: Corpus) -> float:
-    """The share of the corpus that is in any list."""
-    rows = np.unique(np.concatenate(lists))
-    return _rounded(int((rows != MISSING_ROW).sum()) / len(corpus))
 
 
 def _padded(lists: Sequence[Sequence[str]]) -> npt.NDArray[np.object_]:
@@ -189,7 +225,7 @@ def bundle_agreement(
         queries: raw query features, `[num_queries]` or `[num_queries, width]`, at least one.
     """
     ours, theirs = (_answers(path, queries) for path in (bundle, reference))
-    return float(overlaps(*ours, *theirs).mean())
+    return float(order.overlaps(*ours, *theirs).mean())
 
 
 def _answers(
@@ -206,7 +242,7 @@ def _answers(
         np.concatenate([part[name] for part in parts])
         for name in (names.CANDIDATE_IDS, names.SCORES)
     )
-    return ids, np.where(ids == b"", np.float32(LOWEST_SCORE), scores)
+    return ids, np.where(ids == b"", np.float32(order.LOWEST_SCORE), scores)
 
 
 def model_bytes(version_dir: Path) -> int:

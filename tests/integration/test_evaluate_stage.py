@@ -152,7 +152,7 @@ def test_broken_statistics_are_named(context, broken):
 def test_without_embeddings_the_missing_files_are_named(tmp_path):
     bare = tiny_context(tmp_path)
     write_tiny_model(bare)
-    with pytest.raises(MissingArtifact, match=r"embeddings: there is no file candidates-"):
+    with pytest.raises(MissingArtifact, match=r"no finished .embeddings. artifact.*twotower embed"):
         load_inputs(bare.layout, bare.spec)
 
 

@@ -17,6 +17,8 @@ from tfrs_twotower.specs import FeatureSpec
 from tfrs_twotower.towers.pre_ranker import load_pre_ranker
 from tfrs_twotower.towers.storage import load_towers, read_weights
 from tfrs_twotower.training import pre_ranker_job as pre_ranking
+from tfrs_twotower.training.cascade_validation import Pools
+from tfrs_twotower.training.combination import Combined
 from tfrs_twotower.training.train import train
 
 KEPT = {"user_id", "segment", "history", "item_id", "topics"}
@@ -210,6 +212,16 @@ def test_what_is_served_ranks_as_validation_did(tmp_path, monkeypatch):
     def kill(directory):
         raise Killed("now")
 
+    expected = {}
+
+    def combine(pools, interactions, metric):
+        """Weights that no feature escapes, whatever these few steps of training are worth."""
+        features = pools._features(interactions)
+        weights = np.linspace(1.0, 2.0, features.shape[2])
+        expected["scores"] = features @ weights
+        return Combined(weights, expected["scores"], {"order": "combination"})
+
+    monkeypatch.setattr(Pools, "combine", combine)
     with monkeypatch.context() as patch:
         patch.setattr(pre_ranking, "clear_member", kill)
         with pytest.raises(Killed, match="now"):
@@ -238,6 +250,7 @@ def test_what_is_served_ranks_as_validation_did(tmp_path, monkeypatch):
     ).numpy()
     served = np.take_along_axis(rows, np.lexsort((rows, -final), axis=1), axis=1)
     cascade = per_query("ndcg@10", judge(served, truth)).mean()
+    np.testing.assert_allclose(final, expected["scores"], rtol=1e-4, atol=1e-5)
     assert result.validation["retrieval ndcg@10"] == pytest.approx(retrieved, abs=1e-6)
     assert result.validation["cascade ndcg@10"] == pytest.approx(cascade, abs=1e-6)
     (member,) = result.members

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from serving.bundle.measures import measure_model, memory_estimate, model_bytes
+from serving.bundle.measures import Twins, measure_model, memory_estimate, model_bytes
 from tests.fixtures.asking import answers
 from tests.fixtures.small_release import (
     NUM_CANDIDATES,
@@ -34,6 +34,34 @@ def test_measures_are_what_a_client_sees(whole_release, whole):
         f"coverage@{K}": round(len(set(lists.ravel())) / NUM_CANDIDATES, 6),
         f"retrieval_coverage@{K}": round(len(set(nearest.ravel())) / NUM_CANDIDATES, 6),
     }
+
+
+VECTORS = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, -1.0], [1.0, -0.0]], np.float32)
+
+
+def test_which_twin_is_listed_changes_nothing():
+    """Rows 0, 2 and 4 are twins."""
+    twins, nothing = Twins.of(VECTORS), np.zeros(0, np.int64)
+    for listed in ([0, 1], [2, 1], [4, 1]):
+        rows = np.array(listed)
+        assert twins.recall(np.array([0]), rows, nothing) == 1 / 3
+        assert twins.recall(np.array([0, 1]), rows, nothing) == (1 / 3 + 1) / 2
+        assert twins.recall(np.array([0]), rows, np.array([2])) == 1 / 2
+        assert twins.coverage([rows, np.array([0, -1])]) == 2 / 5
+    assert twins.recall(np.array([0]), np.array([0, 2, 4, -1]), nothing) == 1.0
+    assert twins.recall(np.array([3]), np.array([0, -1]), nothing) == 0.0
+
+
+def test_a_corpus_that_collapsed_covers_one_vector():
+    twins = Twins.of(np.tile(VECTORS[:1], (50, 1)))
+    assert twins.coverage([np.arange(20), np.arange(20, 40)]) == 1 / 50
+
+
+def test_without_twins_recall_is_by_id():
+    twins = Twins(np.arange(9))
+    rows = np.array([4, 2, -1])
+    assert twins.recall(np.array([2, 3, 4]), rows, np.array([5])) == 2 / 3
+    assert twins.coverage([rows]) == 2 / 9
 
 
 def write_version(directory, size):
