@@ -180,6 +180,46 @@ def read_table(directory: Path, pattern: str) -> pa.Table:
     )
 
 
+class Frequencies(NamedTuple):
+    """Training interactions of each candidate, `[num_candidates]` int64."""
+
+    positives: NDArray[np.int64]
+    """Positive ones."""
+    recent: NDArray[np.int64]
+    """Positive ones of the last days."""
+    events: NDArray[np.int64]
+    """All of them, whatever their label."""
+
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """Candidates that `split.known_candidates_only` keeps: those with a training interaction.
+
+        Preprocessing counts a relevant candidate by the same rule, so none that it counts is left
+        out of a ranking.
+        """
+        return self.events > 0
+
+
+def load_frequencies(directory: Path, corpus: Corpus) -> Frequencies:
+    """Reads how often each candidate occurs in training; 0 for one that is not listed.
+
+    Raises:
+        MissingArtifact: there are no shards.
+        CorruptArtifact: an earlier version wrote them, without a column.
+    """
+    table = read_table(directory, layout.FREQUENCIES_GLOB)
+    if "events" not in table.column_names:
+        raise CorruptArtifact(
+            f"{directory}/{layout.FREQUENCIES_GLOB}: found {', '.join(table.column_names)}, "
+            "expected events beside them; an earlier version wrote it. Run preprocess again."
+        )
+    rows = corpus.row_of(table["candidate_id"].to_pylist())
+    counts = np.zeros((3, len(corpus)), np.int64)
+    for own, name in zip(counts, ("count", "recent_count", "events"), strict=True):
+        own[rows[rows >= 0]] = table[name].to_numpy()[rows >= 0]
+    return Frequencies(*counts)
+
+
 class Embeddings(NamedTuple):
     """Vectors of the evaluated queries of one split."""
 

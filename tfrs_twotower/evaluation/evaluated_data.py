@@ -60,7 +60,7 @@ class SplitFacts:
         kind: kind of the split.
         new_pairs_only: only pairs that the query had not before are relevant.
         known_queries_only: only queries with a training interaction are evaluated.
-        known_candidates_only: only candidates with a training interaction are ranked.
+        known_candidates_only: only candidates with a training interaction are counted and ranked.
         sessions: whether the split keeps sessions whole.
         window: its limits; None where they are not known.
         empty_queries: queries of each split that were left out because nothing is relevant to
@@ -181,6 +181,7 @@ class EvaluationInputs:
         test: the queries that are reported, with unit embeddings, and texts if the spec has any.
         validation: the queries that baselines are tuned on; None without a validation split.
         eligible: `[num_candidates]` whether it may be ranked (`split.known_candidates_only`).
+        all_test_queries: number of test queries that `test` was drawn from; None if it is all.
         split: how the interactions were split.
         training: what training could see.
         index_quality: `quality.json` of the index; None without an index.
@@ -203,3 +204,4 @@ class EvaluationInputs:
     training_log: list[LogLine] = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)
     second_stage: SecondStage | None = None
+    all_test_queries: int | None = None

@@ -15,15 +15,16 @@ from tfrs_twotower.evaluation import (
     leakage,
     written_documents,
 )
-from tfrs_twotower.evaluation.baselines.selection import Baselines, fit_baselines
+from tfrs_twotower.evaluation.baselines.fitting_baselines import FittedBaseline, fit_baselines
+from tfrs_twotower.evaluation.baselines.selection import select
 from tfrs_twotower.evaluation.systems import (
+    Ranking,
     SystemRun,
     compare,
     key_metrics,
+    reported_metrics,
     system_metrics,
-    tuning_metrics,
 )
-from tfrs_twotower.metrics import judge
 from tfrs_twotower.specs import SPLITS
 
 Progress = Callable[[str, float, float], None]
@@ -64,31 +65,46 @@ def evaluate(
         index_k: list length in the name of the overlap if there is no index.
         progress: receives a description, the amount done, and the total amount.
     """
-    ks = tuple(sorted(config.ks))
-    baselines = fit_baselines(
-        inputs,
-        config,
-        refit=refit,
-        recent_days=recent_days,
-        metrics=tuning_metrics(ks),
-        progress=lambda name: progress(f"fit {name}", 0, 1),
-    )
-    steps = len(baselines.scorers) + 1
+    ks, truth = tuple(sorted(config.ks)), inputs.test.truth
+    selection = select(inputs, config, refit=refit)
+    steps = len(selection.names) + 1
     progress("rank retrieval", 0, steps)
     scorer = corpus_ranking.EmbeddingScorer(inputs.test.embeddings, inputs.corpus.vectors)
     cascade = corpus_ranking.rank_cascade(
         scorer, inputs.test, inputs.eligible, inputs.second_stage, max(ks)
     )
-    ranked = {"retrieval": cascade.retrieved, "cascade": cascade.ranked}
-    for step, (name, baseline) in enumerate(baselines.scorers.items(), 1):
-        progress(f"rank {name}", step, steps)
-        ranked[name] = corpus_ranking.rank_corpus(baseline, inputs.test, inputs.eligible, max(ks))
     runs = {
-        name: SystemRun(name, rows, judge(rows, inputs.test.truth)) for name, rows in ranked.items()
+        "retrieval": SystemRun("retrieval", Ranking.of(cascade.retrieved, truth)),
+        "cascade": SystemRun("cascade", Ranking.of(cascade.ranked, truth)),
     }
+    settings: dict[str, evaluation_document.BaselineSettings] = {}
+    for baseline in fit_baselines(
+        selection.names,
+        inputs,
+        config,
+        refit=refit,
+        recent_days=recent_days,
+        metrics=reported_metrics(ks),
+        progress=lambda name: progress(f"fit and rank {name}", len(runs) - 1, steps),
+    ):
+        runs[baseline.name] = _rank(baseline, inputs, max(ks))
+        settings[baseline.name] = baseline.settings
     progress("measure", steps, steps)
     measuring = _Measuring(inputs, config, seed, runs, cascade)
-    return Evaluation(measuring.document(baselines, refit=refit, index_k=index_k), runs)
+    document = measuring.document(settings, selection.left_out, refit=refit, index_k=index_k)
+    return Evaluation(document, runs)
+
+
+def _rank(
+    baseline: FittedBaseline, inputs: evaluated_data.EvaluationInputs, k: int
+) -> SystemRun:
+    rankings: list[Ranking] = []
+    of_metric: dict[str, Ranking] = {}
+    for metrics, scorer in baseline.variants:
+        ranked = corpus_ranking.rank_corpus(scorer(), inputs.test, inputs.eligible, k)
+        rankings.append(Ranking.of(ranked, inputs.test.truth))
+        of_metric |= dict.fromkeys(metrics, rankings[-1])
+    return SystemRun(baseline.name, rankings[0], of_metric)
 
 
 @dataclass(frozen=True)
@@ -112,14 +128,21 @@ class _Measuring:
         return [self.runs[name] for name in names]
 
     def document(
-        self, baselines: Baselines, *, refit: bool, index_k: int
+        self,
+        settings: dict[str, evaluation_document.BaselineSettings],
+        left_out: dict[str, str],
+        *,
+        refit: bool,
+        index_k: int,
     ) -> evaluation_document.EvaluationDocument:
         inputs, seed = self.inputs, self.seed
         systems = self.systems()
         quality = inputs.index_quality
         return evaluation_document.EvaluationDocument(
             dataset=inputs.dataset,
-            protocol=describe_protocol(inputs, self.config, baselines, refit=refit, seed=seed),
+            protocol=describe_protocol(
+                inputs, self.config, settings, left_out, refit=refit, seed=seed
+            ),
             leakage_check=leakage.check_leakage(inputs),
             systems=systems,
             funnel=evaluation_document.Funnel(
@@ -127,11 +150,17 @@ class _Measuring:
                 index_k=quality.k if quality is not None else index_k,
                 ann_overlap=quality.overlap if quality is not None else None,
                 pool=self.pool(),
+                unranked=breakdown.describe_unranked(
+                    self.cascade.served,
+                    inputs.eligible,
+                    "retrieval" if self.cascade.pool_recall is None else "cascade",
+                    self.ks,
+                ),
                 cascade=systems["cascade"].metrics,
             ),
             comparisons=compare(
                 self.stages,
-                [self.runs[name] for name in baselines.scorers],
+                [self.runs[name] for name in settings],
                 key_metrics(self.ks),
                 num_resamples=self.config.num_bootstrap,
                 seed=seed,
@@ -186,7 +215,8 @@ class _Measuring:
 def describe_protocol(
     inputs: evaluated_data.EvaluationInputs,
     config: EvaluateConfig,
-    baselines: Baselines,
+    settings: dict[str, evaluation_document.BaselineSettings],
+    left_out: dict[str, str],
     *,
     refit: bool,
     seed: int,
@@ -196,7 +226,8 @@ def describe_protocol(
     Args:
         inputs: the evaluated data.
         config: list lengths and resamples.
-        baselines: the fitted baselines.
+        settings: settings of each baseline.
+        left_out: baselines that were not computed, with the reason.
         refit: whether the model learned from validation too.
         seed: seed of the resamples.
     """
@@ -210,6 +241,7 @@ def describe_protocol(
             name: int((inputs.log.split == code).sum()) for code, name in enumerate(SPLITS)
         },
         test_queries=len(inputs.test),
+        sampled_from=inputs.all_test_queries,
         validation_queries=len(inputs.validation) if inputs.validation is not None else 0,
         empty_queries=split.empty_queries,
         candidates=len(inputs.corpus),
@@ -228,8 +260,8 @@ def describe_protocol(
         ndcg="linear gains, log2 discount",
         intervals=f"95 %, percentile bootstrap over queries, {config.num_bootstrap} resamples; "
         "they do not cover the noise between training seeds",
-        significance="paired randomisation over queries, Holm's correction over all pairs "
-        "listed, level .05",
+        significance="paired randomisation over queries (all patterns of signs, or their "
+        "saddlepoint approximation), Holm's correction over all pairs listed, level .05",
         coverage_interval="coverage describes these very lists; its interval is its value",
         baselines_learn_from=(
             "training and validation interactions, as the model does (training.refit)"
@@ -237,8 +269,11 @@ def describe_protocol(
             else "training interactions, as the model does; a test query's own earlier events "
             "include validation, as in the model's histories"
         ),
-        baselines=baselines.settings,
-        left_out=baselines.left_out,
+        baselines_tuned="on validation, for each metric by itself, from a grid that grows until "
+        "the best setting is not at its edge; coverage and popularity_lift describe the lists of "
+        "ndcg",
+        baselines=settings,
+        left_out=left_out,
         cascade=(
             "retrieval alone: nothing ranks after it"
             if inputs.second_stage is None

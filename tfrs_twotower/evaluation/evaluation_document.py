@@ -61,14 +61,30 @@ class Window(Part):
 
 
 class BaselineSettings(Part):
-    """Settings of one baseline; it has only the keys that apply to it."""
+    """Settings of one baseline; it has only the keys that apply to it.
+
+    A tuned baseline names the setting of the first key metric here, and that of each metric in
+    `chosen_for`.
+    """
 
     neighbours: int | None = None
     """Neighbours kept for each candidate (item_knn)."""
     penalty: float | None = Field(
         default=None, validation_alias="lambda", serialization_alias="lambda"
     )
-    """L2 weight (EASE)."""
+    """L2 weight (ease, rdlae, recent_ease)."""
+    dropout: float | None = None
+    """Probability with which a candidate of the profile is dropped (rdlae)."""
+    diagonal: float | None = None
+    """Largest weight of a candidate for itself (rdlae)."""
+    half_life: float | None = None
+    """Later candidates after which the weight of one in the profile is halved (recent_ease)."""
+    factors: int | None = None
+    """Length of the vectors (ials)."""
+    regularization: float | None = None
+    """L2 weight (ials)."""
+    alpha: float | None = None
+    """Weight of a chosen pair; one that was not chosen weighs 1 (ials)."""
     interactions: Literal["positive", "all"] | None = None
     """The interactions that it learned from."""
     counts: Literal["queries", "events"] | None = None
@@ -83,8 +99,10 @@ class BaselineSettings(Part):
     """How texts become terms (BM25)."""
     retrieval_weight: float | None = None
     """Weight of the retrieval score (hybrid); BM25 has the rest."""
-    chosen_from: tuple[int | float, ...] | None = None
-    """Settings that validation chose from."""
+    chosen_for: dict[str, dict[str, int | float | str]] | None = None
+    """The setting of each metric, the one that is best in it on validation."""
+    search: str | None = None
+    """How the settings were searched, and whether the search came to its end."""
     validation: tuple[dict[str, int | float | str], ...] | None = None
     """What each choice reached on validation: the choice, then its metrics."""
 
@@ -104,6 +122,8 @@ class Protocol(Part):
     """Interactions of each split."""
     test_queries: int
     """Queries that are reported."""
+    sampled_from: int | None
+    """Test queries that these were drawn from (`evaluate.max_queries`); null if they are all."""
     validation_queries: int
     """Queries that baselines are tuned on."""
     empty_queries: dict[str, int] | None
@@ -121,7 +141,7 @@ class Protocol(Part):
     known_queries_only: bool
     """Whether only queries with a training interaction are evaluated."""
     known_candidates_only: bool
-    """Whether only candidates with a training interaction are ranked."""
+    """Whether only candidates with a training interaction (of any label) are counted and ranked."""
     average: str
     """What the means are over."""
     recall: str
@@ -136,6 +156,8 @@ class Protocol(Part):
     """Why coverage has no width."""
     baselines_learn_from: str
     """Which interactions the baselines saw."""
+    baselines_tuned: str
+    """How the settings of the baselines were chosen."""
     baselines: dict[str, BaselineSettings]
     """Settings of each baseline."""
     left_out: dict[str, str]
@@ -186,6 +208,17 @@ class Pool(PartWithLength):
     """`kept@K` of each stage: its recall@K over the ceiling."""
 
 
+class Unranked(Part):
+    """Candidates that are served but that the figures leave out (`split.known_candidates_only`)."""
+
+    candidates: int
+    """Their number."""
+    stage: Literal["retrieval", "cascade"]
+    """The stage whose lists are served."""
+    taken: dict[str, Finite]
+    """`taken@K`: the share of the first K entries that they take when nobody leaves them out."""
+
+
 class Funnel(PartWithLength):
     """What each stage of serving keeps."""
 
@@ -199,6 +232,8 @@ class Funnel(PartWithLength):
     """Mean overlap@k of the index with exact search; null without an index."""
     pool: Pool | None
     """What the second stage scores again; null if nothing ranks after retrieval."""
+    unranked: Unranked | None
+    """What is served but not ranked here; null if every candidate is ranked."""
     cascade: Metrics
     """Metrics of what is served in the end."""
 

@@ -62,6 +62,13 @@ def _pairs(inputs: EvaluationInputs) -> Iterator[LeakFinding]:
         leak=True,
         message="relevant test pairs are among the seen ones that rankings leave out",
     )
+    yield LeakFinding(
+        check="relevant_is_not_ranked",
+        count=int((~inputs.eligible[test.truth.relevant.values]).sum()),
+        leak=True,
+        message="relevant test pairs are of candidates that no system may rank "
+        "(split.known_candidates_only): they count as missed",
+    )
     if not inputs.split.new_pairs_only:
         return
     place = np.full(max(len(log.query_ids), 1), -1, np.int64)

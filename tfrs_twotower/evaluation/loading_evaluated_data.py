@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from tfrs_twotower.artifacts import Layout, read_manifest
 from tfrs_twotower.artifacts.layout import (
-    FREQUENCIES_GLOB,
     INTERACTIONS_GLOB,
     STATISTICS,
     TRAIN_GLOB,
@@ -29,6 +28,7 @@ from tfrs_twotower.specs import SPLITS, FeatureSpec, IdFeature, Side, TextFeatur
 from tfrs_twotower.towers.pre_ranker import load_pre_ranker
 
 _BATCH_SIZE = 4096
+_SAMPLE_SEED = 0
 
 
 def load_inputs(
@@ -37,6 +37,7 @@ def load_inputs(
     timings: dict[str, float] | None = None,
     *,
     with_pre_ranker: bool = False,
+    max_queries: int | None = None,
 ) -> evaluated_data.EvaluationInputs:
     """Reads the preprocessed data, the embeddings, and the index's quality if there is one.
 
@@ -45,6 +46,8 @@ def load_inputs(
         spec: the feature spec.
         timings: seconds of earlier stages.
         with_pre_ranker: reads the pre-ranker too; without it the cascade is retrieval only.
+        max_queries: largest number of test queries; a sample is drawn from more, the same for every
+            seed of training, so that runs are compared on the same queries.
 
     Raises:
         ArtifactError: a file is missing, or the embeddings or the pre-ranker do not fit the data.
@@ -52,9 +55,10 @@ def load_inputs(
     source = layout.preprocessed
     corpus = loading.load_corpus(source, spec)
     ids = corpus.ids.tolist()
-    counts, recent_counts = _frequencies(source, ids)
+    frequencies = loading.load_frequencies(source, corpus)
     has_validation = read_manifest(source, "preprocessed").counts.get("validation_queries", 0) > 0
-    test_queries = loading.load_query_set(source, "test", spec, corpus)
+    all_queries = loading.load_query_set(source, "test", spec, corpus)
+    test_queries = all_queries.sample(max_queries or len(all_queries), seed=_SAMPLE_SEED)
     has_index = (layout.index / QUALITY_NAME).exists()
     return evaluated_data.EvaluationInputs(
         dataset=spec.name,
@@ -68,12 +72,14 @@ def load_inputs(
             ),
             texts=loading.joined_texts(corpus.raw, spec.candidate.features),
         ),
-        counts=counts,
-        recent_counts=recent_counts,
+        counts=frequencies.positives,
+        recent_counts=frequencies.recent,
         log=_interactions(source, ids),
         test=_with_embeddings(layout, "test", spec, test_queries),
         validation=_validation(layout, spec, corpus) if has_validation else None,
-        eligible=counts > 0 if spec.split.known_candidates_only else np.ones(len(ids), bool),
+        eligible=frequencies.known
+        if spec.split.known_candidates_only
+        else np.ones(len(ids), bool),
         split=_split_facts(source, spec),
         training=load_training_facts(source, spec),
         index_quality=read_quality(layout.index) if has_index else None,
@@ -82,6 +88,7 @@ def load_inputs(
         second_stage=_second_stage(layout, len(ids), test_queries.inputs)
         if with_pre_ranker
         else None,
+        all_test_queries=len(all_queries) if len(test_queries) < len(all_queries) else None,
     )
 
 
@@ -164,20 +171,6 @@ def _vectors_of(
     if not np.isfinite(vectors).all():
         raise CorruptArtifact(f"{where}: an embedding is not finite. Run embed again.")
     return vectors
-
-
-def _frequencies(directory: Path, ids: list[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    table = loading.read_table(directory, FREQUENCIES_GLOB)
-    places = pc.index_in(
-        pa.array(ids, pa.string()), table["candidate_id"].combine_chunks().cast(pa.string())
-    )
-    known = places.is_valid().to_numpy(zero_copy_only=False)
-    order = pc.fill_null(places, 0).to_numpy(zero_copy_only=False)
-    counts, recent_counts = (
-        np.where(known, table[name].to_numpy()[order], 0).astype(np.int64)
-        for name in ("count", "recent_count")
-    )
-    return counts, recent_counts
 
 
 def _interactions(directory: Path, ids: list[str]) -> evaluated_data.InteractionLog:
