@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.linalg import lapack
+from threadpoolctl import threadpool_limits
 
 from tfrs_twotower.errors import DataError
 
@@ -44,14 +45,16 @@ def inverse_of(system: NDArray[Any], what: str) -> NDArray[Any]:
         DataError: the matrix cannot be inverted.
     """
     single = system.dtype == np.float32
-    factorise, invert = (
-        (lapack.spotrf, lapack.spotri) if single else (lapack.dpotrf, lapack.dpotri)
-    )
-    factor, failed = factorise(system, lower=1, clean=1, overwrite_a=1)
-    if not failed:
-        factor, failed = invert(factor, lower=1, overwrite_c=1)
+    factorise, invert = (lapack.spotrf, lapack.spotri) if single else (lapack.dpotrf, lapack.dpotri)
+    # Threads of BLAS wait for each other busily, which costs small matrices more than it saves.
+    with threadpool_limits(1 if len(system) <= SMALL_ORDER else None, "blas"):
+        factor, failed = factorise(system, lower=1, clean=1, overwrite_a=1)
+        if not failed:
+            factor, failed = invert(factor, lower=1, overwrite_c=1)
     if failed:
-        raise DataError(f"{what} cannot be inverted (LAPACK returns {failed}); raise this L2 weight")
+        raise DataError(
+            f"{what} cannot be inverted (LAPACK returns {failed}); raise this L2 weight"
+        )
     _mirror(factor)
     return factor
 

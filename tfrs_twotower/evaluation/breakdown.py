@@ -156,9 +156,7 @@ def describe_unranked(
     return evaluation_document.Unranked(
         candidates=int((~eligible).sum()),
         stage=stage,
-        taken={
-            f"taken@{k}": float(left_out[:, :k].sum() / max(shown[:, :k].sum(), 1)) for k in ks
-        },
+        taken={f"taken@{k}": float(left_out[:, :k].sum() / max(shown[:, :k].sum(), 1)) for k in ks},
     )
 
 

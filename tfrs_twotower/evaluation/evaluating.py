@@ -1,10 +1,7 @@
 """The whole offline evaluation, from arrays to the document of the report."""
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-
-import numpy as np
 
 from tfrs_twotower.config import EvaluateConfig
 from tfrs_twotower.evaluation import (
@@ -13,6 +10,7 @@ from tfrs_twotower.evaluation import (
     evaluated_data,
     evaluation_document,
     leakage,
+    protocol_document,
     written_documents,
 )
 from tfrs_twotower.evaluation.baselines.fitting_baselines import FittedBaseline, fit_baselines
@@ -77,7 +75,7 @@ def evaluate(
         "retrieval": SystemRun("retrieval", Ranking.of(cascade.retrieved, truth)),
         "cascade": SystemRun("cascade", Ranking.of(cascade.ranked, truth)),
     }
-    settings: dict[str, evaluation_document.BaselineSettings] = {}
+    settings: dict[str, protocol_document.BaselineSettings] = {}
     for baseline in fit_baselines(
         selection.names,
         inputs,
@@ -95,9 +93,7 @@ def evaluate(
     return Evaluation(document, runs)
 
 
-def _rank(
-    baseline: FittedBaseline, inputs: evaluated_data.EvaluationInputs, k: int
-) -> SystemRun:
+def _rank(baseline: FittedBaseline, inputs: evaluated_data.EvaluationInputs, k: int) -> SystemRun:
     rankings: list[Ranking] = []
     of_metric: dict[str, Ranking] = {}
     for metrics, scorer in baseline.variants:
@@ -129,7 +125,7 @@ class _Measuring:
 
     def document(
         self,
-        settings: dict[str, evaluation_document.BaselineSettings],
+        settings: dict[str, protocol_document.BaselineSettings],
         left_out: dict[str, str],
         *,
         refit: bool,
@@ -215,12 +211,12 @@ class _Measuring:
 def describe_protocol(
     inputs: evaluated_data.EvaluationInputs,
     config: EvaluateConfig,
-    settings: dict[str, evaluation_document.BaselineSettings],
+    settings: dict[str, protocol_document.BaselineSettings],
     left_out: dict[str, str],
     *,
     refit: bool,
     seed: int,
-) -> evaluation_document.Protocol:
+) -> protocol_document.Protocol:
     """The `protocol` of `evaluation.json`.
 
     Args:
@@ -231,10 +227,10 @@ def describe_protocol(
         refit: whether the model learned from validation too.
         seed: seed of the resamples.
     """
-    split = inputs.split
-    return evaluation_document.Protocol(
+    split, second_stage = inputs.split, inputs.second_stage
+    return protocol_document.Protocol(
         ks=tuple(sorted(config.ks)),
-        judged_on=judged_on(inputs),
+        judged_on=evaluated_data.judged_on(inputs),
         split=split.kind,
         window=split.window,
         interactions={
@@ -276,31 +272,9 @@ def describe_protocol(
         left_out=left_out,
         cascade=(
             "retrieval alone: nothing ranks after it"
-            if inputs.second_stage is None
-            else f"the first {inputs.second_stage.num_candidates} of exact retrieval, scored again "
+            if second_stage is None
+            else f"the first {second_stage.num_candidates} of exact retrieval, scored again "
             "by the pre-ranker; score descending, then candidate id ascending"
         ),
         seed=seed,
     )
-
-
-def judged_on(inputs: evaluated_data.EvaluationInputs) -> str:
-    """Hash, 16 hex digits, of what systems are judged on: corpus, queries, truth, exclusions.
-
-    Figures of two evaluations can be compared only if their hashes are equal. The hash does not
-    cover features, so models that read different features can be compared.
-    """
-    query_ids = np.array(list(inputs.test.ids), np.str_)
-    order = np.argsort(query_ids)
-    truth, seen = inputs.test.truth.take(order), inputs.test.seen.take(order)
-    digest = hashlib.sha256()
-    for names in (inputs.corpus.ids.tolist(), query_ids[order].tolist()):
-        for name in names:
-            digest.update(name.encode() + b"\0")
-        digest.update(b"\0")
-    for array in (
-        truth.relevant.lengths, truth.relevant.values, seen.lengths, seen.values, inputs.eligible
-    ):  # fmt: skip
-        digest.update(np.asarray(array, np.int64).tobytes())
-    digest.update(np.asarray(truth.gains, np.float64).tobytes())
-    return digest.hexdigest()[:16]

@@ -22,7 +22,7 @@ from tfrs_twotower.artifacts.layout import (
 from tfrs_twotower.data import loading, query_set, raw_inputs
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.errors import CorruptArtifact
-from tfrs_twotower.evaluation import evaluated_data, evaluation_document, pre_ranker_scores
+from tfrs_twotower.evaluation import evaluated_data, pre_ranker_scores, protocol_document
 from tfrs_twotower.index.quality import QUALITY_NAME, read_quality
 from tfrs_twotower.specs import SPLITS, FeatureSpec, IdFeature, Side, TextFeature
 from tfrs_twotower.towers.pre_ranker import load_pre_ranker
@@ -77,9 +77,7 @@ def load_inputs(
         log=_interactions(source, ids),
         test=_with_embeddings(layout, "test", spec, test_queries),
         validation=_validation(layout, spec, corpus) if has_validation else None,
-        eligible=frequencies.known
-        if spec.split.known_candidates_only
-        else np.ones(len(ids), bool),
+        eligible=frequencies.known if spec.split.known_candidates_only else np.ones(len(ids), bool),
         split=_split_facts(source, spec),
         training=load_training_facts(source, spec),
         index_quality=read_quality(layout.index) if has_index else None,
@@ -113,7 +111,7 @@ def _split_facts(preprocessed: Path, spec: FeatureSpec) -> evaluated_data.SplitF
             known_queries_only=spec.split.known_queries_only,
             known_candidates_only=spec.split.known_candidates_only,
             sessions=spec.interactions.session is not None,
-            window=None if window is None else evaluation_document.Window(**window),
+            window=None if window is None else protocol_document.Window(**window),
             empty_queries=statistics.get("empty_queries"),
         )
     except (ValueError, TypeError, AttributeError) as cause:

@@ -7,7 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfrs_twotower.evaluation import evaluated_data, evaluation_document, resampling
-from tfrs_twotower.metrics import RANKING_METRICS, Judged, coverage, judge, per_query, popularity_lift
+from tfrs_twotower.metrics import (
+    RANKING_METRICS,
+    Judged,
+    coverage,
+    judge,
+    per_query,
+    popularity_lift,
+)
 from tfrs_twotower.ranking import GroundTruth
 
 ALPHA = 0.05

@@ -85,9 +85,7 @@ def _sifted_top_k(
     parts = scores[:, : size * _PARTS_OF_K * k].reshape(num_queries, size, -1).max(axis=1)
     least = np.partition(parts, -k, axis=1)[:, -k]
     reach = scores >= least[:, None]
-    few = np.flatnonzero(
-        (np.count_nonzero(reach, axis=1) <= _MOST_SIFTED * k) & (least > -np.inf)
-    )
+    few = np.flatnonzero((np.count_nonzero(reach, axis=1) <= _MOST_SIFTED * k) & (least > -np.inf))
     if len(few) < num_queries:
         reach = reach[few]
     owners, rows = np.divmod(np.flatnonzero(reach.ravel()), num_candidates)

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from tfrs_twotower.closed_form.bm25 import ANALYSER, Bm25Index
 from tfrs_twotower.config import EvaluateConfig
-from tfrs_twotower.evaluation import corpus_ranking, evaluated_data, evaluation_document
+from tfrs_twotower.evaluation import corpus_ranking, evaluated_data, protocol_document
 from tfrs_twotower.evaluation.baselines import (
     profile_models,
     selection,
@@ -37,7 +37,7 @@ class FittedBaseline:
     """
 
     name: str
-    settings: evaluation_document.BaselineSettings
+    settings: protocol_document.BaselineSettings
     variants: tuple[Variant, ...]
 
 
@@ -109,15 +109,13 @@ class _Fitting:
             return profile_models.ials(len(self.inputs.log))
         order = selection.matrix_order(self.inputs, self.learn_from)
         if name == "rdlae":
-            return profile_models.linear(
-                penalties, order, dropouts=_DROPOUTS, diagonals=_DIAGONALS
-            )
+            return profile_models.linear(penalties, order, dropouts=_DROPOUTS, diagonals=_DIAGONALS)
         half_lives = _HALF_LIVES if name == "recent_ease" else ()
         return profile_models.linear(penalties, order, half_lives=half_lives)
 
     def _popularity(self) -> FittedBaseline:
         learned = tuned_baselines.LearnedFrom.splits(self.inputs, self.learn_from, True)
-        settings = evaluation_document.BaselineSettings(
+        settings = protocol_document.BaselineSettings(
             interactions="positive", counts="queries" if learned.distinct else "events"
         )
         return FittedBaseline("popularity", settings, ((self.metrics, learned.popularity),))
@@ -144,14 +142,14 @@ class _Fitting:
             }
         return FittedBaseline(
             name,
-            evaluation_document.BaselineSettings.model_validate(settings),
+            protocol_document.BaselineSettings.model_validate(settings),
             _variants(tuning.best, tuned.scorer),
         )
 
     def _bm25(self) -> FittedBaseline:
         """Ranks by the words that a query and a candidate share."""
         k1, b = self.config.bm25_k1, self.config.bm25_b
-        settings = evaluation_document.BaselineSettings(k1=k1, b=b, analyser=ANALYSER)
+        settings = protocol_document.BaselineSettings(k1=k1, b=b, analyser=ANALYSER)
         texts, index = self.inputs.test.texts or [], self._text_index
         return FittedBaseline(
             "bm25", settings, ((self.metrics, lambda: text_baselines.Bm25Scorer(index, texts)),)
@@ -180,7 +178,7 @@ class _Fitting:
                 weight,
             )
 
-        settings = evaluation_document.BaselineSettings(
+        settings = protocol_document.BaselineSettings(
             retrieval_weight=tuned.best[self.metrics[0]],
             chosen_for={name: {"retrieval_weight": own} for name, own in tuned.best.items()},
             search=f"{len(tuned.curve)} weights from 0 to 1, all there are",

@@ -158,13 +158,17 @@ def ials(num_interactions: int) -> Method:
         Axis("regularization", (20.0,), 2.0, 1e-3, 1e5),
         Axis("alpha", (4.0,), 2.0, 1.0, 1e4),
     )
-    grid = Grid(axes, **(_DEAR if num_interactions > _MANY_INTERACTIONS else {}))
+    many = num_interactions > _MANY_INTERACTIONS
+    grid = Grid(axes, **(_DEAR if many else {}))
 
     def learn(learned: LearnedFrom) -> Fit:
         def fit(setting: Setting) -> Fitted:
             with threadpool_limits(1, "blas"):  # the library has threads of its own
                 factors = AlternatingLeastSquares(
-                    **grid.named(setting), iterations=_ITERATIONS, random_state=0
+                    **grid.named(setting),
+                    iterations=_ITERATIONS,
+                    num_threads=0 if many else 1,  # threads wait busily for each other
+                    random_state=0,
                 )
                 factors.fit(learned.matrix, show_progress=False)
 

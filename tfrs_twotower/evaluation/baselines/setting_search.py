@@ -159,10 +159,10 @@ def search(
     while (following := _untried(grid, best, tried)) is not None and len(tried) < grid.most_tries:
         attempt(following)
     kept = list(dict.fromkeys(best.values()))[: grid.most_chosen]
-    chosen = {
-        name: choice if choice in kept else max(kept, key=lambda one, of=name: tried[one][of])
-        for name, choice in best.items()
-    }
+    chosen = {}
+    for name, choice in best.items():
+        reached = {one: tried[one][name] for one in kept}
+        chosen[name] = choice if choice in reached else max(reached, key=reached.__getitem__)
     return Tuning(chosen, tried, finished=following is None)
 
 

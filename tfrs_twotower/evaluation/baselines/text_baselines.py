@@ -105,58 +105,12 @@ def tune_weight(
             totals[place] += [float(per_query(name, judged).sum()) for name in metrics]
     means = totals / max(len(query_set), 1)
     places = len(WEIGHTS) - 1 - means[::-1].argmax(axis=0)
-    curve: list[dict[str, int | float | str]]
-
-
-def tune_weight(
-    dense: Scorer,
-    sparse: Scorer,
-    query_set: QuerySet,
-    eligible: NDArray[np.bool_],
-    metrics: tuple[str, ...],
-    depth: int,
-) -> TunedWeight:
-    """The best weight for each metric on the grid 0, .05, .. 1, all there are (ties: the largest).
-
-    Only the first `depth` candidates of either list are fused: a candidate in neither list
-    cannot rank high in their combination.
-
-    Args:
-        dense: scorer with cosine scores.
-        sparse: scorer with BM25 scores.
-        query_set: the validation queries.
-        eligible: `[num_candidates]` whether the candidate may be ranked.
-        metrics: names such as `ndcg@10`.
-        depth: length of the fused lists, at least the largest k of the metrics.
-    """
-    totals = np.zeros((len(WEIGHTS), len(metrics)))
-    for queries in chunks_of(len(query_set), len(eligible)):
-        parts = [
-            mask_scores(normalised(scorer(queries), low), queries, query_set, eligible)
-            for scorer, low in ((dense, COSINE_MINIMUM), (sparse, BM25_MINIMUM))
-        ]
-        pool = _union([top_k_rows(scores, depth) for scores in parts])
-        inside = np.maximum(pool, 0)
-        pooled = [
-            np.where(pool < 0, 0.0, np.take_along_axis(scores, inside, axis=1)) for scores in parts
-        ]
-        truth = query_set.truth.take(queries)
-        for place, weight in enumerate(WEIGHTS):
-            fused = weight * pooled[0] + (1.0 - weight) * pooled[1]
-            fused = np.where(pool < 0, -np.inf, fused)
-            best = top_k_rows(fused, depth)
-            ranked = np.where(best >= 0, np.take_along_axis(pool, np.maximum(best, 0), axis=1), -1)
-            judged = judge(ranked, truth)
-            totals[place] += [float(per_query(name, judged).sum()) for name in metrics]
-    means = totals / max(len(query_set), 1)
-    summed = means.sum(axis=1)
-    best_place = int(len(WEIGHTS) - 1 - np.argmax(summed[::-1]))
     curve: list[dict[str, int | float | str]] = [
         {"weight": weight, **dict(zip(metrics, map(float, row), strict=True))}
         for weight, row in zip(WEIGHTS, means, strict=True)
     ]
-    best = {name: WEIGHTS[place] for name, place in zip(metrics, places, strict=True)}
-    return TunedWeight(best, curve)
+    weights = {name: WEIGHTS[place] for name, place in zip(metrics, places, strict=True)}
+    return TunedWeight(weights, curve)
 
 
 def _union(lists: list[NDArray[np.int64]]) -> NDArray[np.int64]:
