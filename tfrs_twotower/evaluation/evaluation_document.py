@@ -112,7 +112,7 @@ class Funnel(PartWithLength):
     """Mean overlap@k of the index with exact search; null without an index."""
     pool: Pool | None
     """What the second stage scores again; null if nothing ranks after retrieval."""
-    unranked: Unranked | None
+    unranked: Unranked | None = None
     """What is served but not ranked here; null if every candidate is ranked."""
     cascade: Metrics
     """Metrics of what is served in the end."""

@@ -59,6 +59,8 @@ class BaselineSettings(Part):
     """How texts become terms (BM25)."""
     retrieval_weight: float | None = None
     """Weight of the retrieval score (hybrid); BM25 has the rest."""
+    chosen_from: tuple[int | float, ...] | None = None
+    """Values that were tried on validation, where one is tuned."""
     chosen_for: dict[str, dict[str, int | float | str]] | None = None
     """The setting of each metric, the one that is best in it on validation."""
     search: str | None = None
@@ -82,7 +84,7 @@ class Protocol(Part):
     """Interactions of each split."""
     test_queries: int
     """Queries that are reported."""
-    sampled_from: int | None
+    sampled_from: int | None = None
     """Test queries that these were drawn from (`evaluate.max_queries`); null if they are all."""
     validation_queries: int
     """Queries that baselines are tuned on."""
@@ -116,7 +118,7 @@ class Protocol(Part):
     """Why coverage has no width."""
     baselines_learn_from: str
     """Which interactions the baselines saw."""
-    baselines_tuned: str
+    baselines_tuned: str | None = None
     """How the settings of the baselines were chosen."""
     baselines: dict[str, BaselineSettings]
     """Settings of each baseline."""

@@ -133,6 +133,8 @@ class _Fitting:
 
         settings: dict[str, object] = {**in_words(tuning.best[self.metrics[0]])}
         if tuning.tried:
+            if len(method.grid.axes) == 1:
+                settings["chosen_from"] = sorted({choice.setting[0] for choice in tuning.tried})
             settings |= {
                 "chosen_for": {name: in_words(choice) for name, choice in tuning.best.items()},
                 "search": _search_in_words(tuning, method.grid),

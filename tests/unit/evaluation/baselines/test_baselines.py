@@ -301,15 +301,16 @@ def test_fewer_neighbours_of_many_are_the_few_neighbours():
 def test_settings_name_what_applies_and_nothing_else():
     baselines = fitted(make_world(texts=True))
     as_json = {name: list(each.settings.as_json()) for name, each in baselines.items()}
-    tuned = ["interactions", "chosen_for", "search", "validation"]
+    one = ["interactions", "chosen_from", "chosen_for", "search", "validation"]
+    several = ["interactions", "chosen_for", "search", "validation"]
     assert as_json == {
         "popularity": ["interactions", "counts"],
-        "recent_popularity": ["interactions", "days", "chosen_for", "search", "validation"],
-        "item_knn": ["neighbours", *tuned],
-        "ease": ["lambda", *tuned],
-        "rdlae": ["lambda", "dropout", "diagonal", *tuned],
-        "recent_ease": ["lambda", "half_life", *tuned],
-        "ials": ["factors", "regularization", "alpha", *tuned],
+        "recent_popularity": ["interactions", "days", *one[1:]],
+        "item_knn": ["neighbours", *one],
+        "ease": ["lambda", *one],
+        "rdlae": ["lambda", "dropout", "diagonal", *several],
+        "recent_ease": ["lambda", "half_life", *several],
+        "ials": ["factors", "regularization", "alpha", *several],
         "bm25": ["k1", "b", "analyser"],
         "hybrid": ["retrieval_weight", "chosen_for", "search", "validation"],
     }
