@@ -76,7 +76,7 @@ def test_a_sign_test_is_binomial_however_small_its_p_is():
 def test_it_agrees_with_random_patterns():
     random = np.random.default_rng(2)
     shares = random.choice([0, 0.25, 1 / 3, 0.5, 1], (300, 3)) * random.choice([1, -1], (300, 3))
-    differences = shares + [0.02, 0.05, 0.08]
+    differences = shares + np.array([0.02, 0.05, 0.08])
     signs = random.choice([-1.0, 1.0], (40_000, 300))
     drawn = np.abs(signs @ differences) >= np.abs(differences.sum(axis=0)) - 1e-9
     np.testing.assert_allclose(paired_randomisation(differences), drawn.mean(axis=0), atol=0.008)

@@ -128,11 +128,14 @@ def cosine_neighbours(
     for start in range(0, num_candidates, _BLOCK):
         stop = min(start + _BLOCK, num_candidates)
         block = (columns[:, start:stop].T @ matrix).tocsr()
+        block.sort_indices()
         lengths = np.diff(block.indptr)
         owners = np.repeat(np.arange(start, stop), lengths)
         scale = norms[owners] * norms[block.indices] + shrink
         block.data = np.where(owners == block.indices, 0.0, block.data / scale).astype(np.float32)
-        order = np.lexsort((block.indices, -block.data, owners))
+        # The bits of floats that are not negative sort like the floats; ties keep their order.
+        falling = np.uint64(0xFFFFFFFF) - block.data.view(np.uint32).astype(np.uint64)
+        order = np.argsort((owners.astype(np.uint64) << np.uint64(32)) | falling, kind="stable")
         rank = np.arange(len(owners)) - np.repeat(block.indptr[:-1], lengths)
         kept = order[(rank < num_neighbours) & (block.data[order] > 0)]
         blocks.append(

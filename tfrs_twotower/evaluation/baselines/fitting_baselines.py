@@ -163,7 +163,7 @@ class _Fitting:
         if validation is None:
             raise ValueError("hybrid needs validation queries")
         candidates, index = self.inputs.corpus.vectors, self._text_index
-        queries = validation.sample(tuned_baselines.MOST_TUNING_QUERIES, seed=0)
+        queries = tuned_baselines.tuning_queries(validation, len(self.inputs.corpus))
         tuned = text_baselines.tune_weight(
             corpus_ranking.EmbeddingScorer(queries.embeddings, candidates),
             text_baselines.Bm25Scorer(index, queries.texts or []),

@@ -57,7 +57,7 @@ def item_knn(neighbours: float | tuple[float, ...], num_candidates: int) -> Meth
     axis = Axis.given("neighbours", neighbours, lowest=1, highest=most)
 
     def learn(learned: LearnedFrom) -> Fit:
-        known = _Neighbours(learned.matrix)
+        known = _Neighbours(learned.matrix, int(axis.values[-1]))
 
         def fit(setting: Setting) -> Fitted:
             nearest = known.nearest(int(setting[0]))
@@ -69,11 +69,12 @@ def item_knn(neighbours: float | tuple[float, ...], num_candidates: int) -> Meth
 
 
 class _Neighbours:
-    """The neighbours of every candidate, as many as were asked for so far."""
+    """The neighbours of every candidate, more of them when they are asked for."""
 
-    def __init__(self, matrix: sparse.csr_matrix) -> None:
+    def __init__(self, matrix: sparse.csr_matrix, number: int) -> None:
         self._matrix = matrix
-        self._number = 0
+        self._number = number
+        self._neighbours = collaborative.cosine_neighbours(matrix, number)
 
     def nearest(self, number: int) -> sparse.csr_matrix:
         if number > self._number:

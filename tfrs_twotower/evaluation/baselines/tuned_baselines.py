@@ -20,8 +20,9 @@ from tfrs_twotower.evaluation.baselines.setting_search import Choice, Grid, Sett
 from tfrs_twotower.metrics import judge, per_query
 from tfrs_twotower.specs import TRAIN, VALIDATION
 
-MOST_TUNING_QUERIES = 2_000
-"""Validation queries that settings are chosen on; a fixed sample of more."""
+_MOST_TUNING_QUERIES = 2_000
+_FEWEST_TUNING_QUERIES = 500
+_TUNING_SCORES = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ class TunedBaseline:
             alone = Choice(method.grid.middle(), kinds[0])
             self.tuning = Tuning(dict.fromkeys(metrics, alone), {}, finished=True)
             return
-        queries = inputs.validation.sample(MOST_TUNING_QUERIES, seed=0)
+        queries = tuning_queries(inputs.validation, len(inputs.corpus))
         asked = {kind: self._asked(queries, (TRAIN,), (TRAIN,), kind) for kind in kinds}
 
         def measure(choice: Choice) -> dict[str, float]:
@@ -162,6 +163,15 @@ class TunedBaseline:
         learned = collaborative.window(log, learn_from, positives_only=True)
         counts = collaborative.interaction_counts(log, learned, num_candidates, distinct=True)
         return Asked(positions, collaborative.PopularityScorer(counts))
+
+
+def tuning_queries(validation: QuerySet, num_candidates: int) -> QuerySet:
+    """The validation queries that settings are chosen on: 2,000, or 500 for a large corpus.
+
+    They are a fixed sample of more.
+    """
+    affordable = max(_FEWEST_TUNING_QUERIES, _TUNING_SCORES // max(num_candidates, 1))
+    return validation.sample(min(_MOST_TUNING_QUERIES, affordable), seed=0)
 
 
 def measured(
