@@ -161,7 +161,7 @@ def _build(
     shard = shard_of(candidate_id, num_shards)
     events, positives, recent = tally
     yield ("corpus", shard), (candidate_id, candidate_example(entity, spec))
-    yield ("frequencies", shard), (candidate_id, positives, recent, events)
+    yield ("frequencies", shard), (candidate_id, positives, recent)
     yield pvalue.TaggedOutput(reading.COUNTS, ("candidates", 1))
     if events:
         yield pvalue.TaggedOutput(records.TRAINED, (events, entity.values, candidate_id))

@@ -33,12 +33,7 @@ INTERACTIONS_SCHEMA = pa.schema(
     ]
 )
 FREQUENCIES_SCHEMA = pa.schema(
-    [
-        ("candidate_id", pa.string()),
-        ("count", pa.int64()),
-        ("recent_count", pa.int64()),
-        ("events", pa.int64()),
-    ]
+    [("candidate_id", pa.string()), ("count", pa.int64()), ("recent_count", pa.int64())]
 )
 _LENGTH = struct.Struct("<QI")
 _CRC = struct.Struct("<I")
@@ -211,8 +206,8 @@ def write_interactions(stream: IO[bytes], items: list[Any]) -> None:
 
 
 def write_frequencies(stream: IO[bytes], items: list[Any]) -> None:
-    """Writes `(candidate id, count, recent count, events)`: the counts are of positives only."""
-    _write_table(stream, FREQUENCIES_SCHEMA, _columns(items, 4))
+    """Writes `(candidate id, count, recent count)`."""
+    _write_table(stream, FREQUENCIES_SCHEMA, _columns(items, 3))
 
 
 def _columns(items: list[Any], width: int) -> list[list[Any]]:

@@ -142,14 +142,6 @@ def frequencies(artifact):
     return {row["candidate_id"]: (row["count"], row["recent_count"]) for row in rows}
 
 
-def training_events(artifact):
-    """{candidate id: training events of any label}."""
-    rows = []
-    for path in sorted(artifact.glob("frequencies-*.parquet")):
-        rows.extend(pq.read_table(path).to_pylist())
-    return {row["candidate_id"]: row["events"] for row in rows}
-
-
 def vocabulary(artifact, name):
     """A vocabulary's values."""
     return (artifact / "vocabularies" / f"{name}.txt").read_text(encoding="utf-8").splitlines()

@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import tensorflow as tf
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from tfrs_twotower.data import query_set, raw_inputs
 from tfrs_twotower.data.corpus import Corpus, strings
 from tfrs_twotower.errors import CorruptArtifact, DataError
 from tfrs_twotower.ranking import FloatArray, GroundTruth, Ragged
-from tfrs_twotower.specs import Feature, FeatureSpec, TextFeature
+from tfrs_twotower.specs import SPLITS, TRAIN, Feature, FeatureSpec, TextFeature
 
 _BATCH_SIZE = 4096
 _QUERY_GLOBS = {"validation": layout.VALIDATION_GLOB, "test": layout.TEST_GLOB}
@@ -180,44 +181,26 @@ def read_table(directory: Path, pattern: str) -> pa.Table:
     )
 
 
-class Frequencies(NamedTuple):
-    """Training interactions of each candidate, `[num_candidates]` int64."""
+def known_candidates(directory: Path, corpus: Corpus) -> NDArray[np.bool_]:
+    """The candidates that `split.known_candidates_only` keeps, `[num_candidates]`.
 
-    positives: NDArray[np.int64]
-    """Positive ones."""
-    recent: NDArray[np.int64]
-    """Positive ones of the last days."""
-    events: NDArray[np.int64]
-    """All of them, whatever their label."""
+    They have a training interaction of any label. Preprocessing counts relevant candidates by the
+    same rule, so none that it counts is left out of a ranking.
 
-    @property
-    def known(self) -> NDArray[np.bool_]:
-        """Candidates that `split.known_candidates_only` keeps: those with a training interaction.
-
-        Preprocessing counts a relevant candidate by the same rule, so none that it counts is left
-        out of a ranking.
-        """
-        return self.events > 0
-
-
-def load_frequencies(directory: Path, corpus: Corpus) -> Frequencies:
-    """Reads how often each candidate occurs in training; 0 for one that is not listed.
+    Args:
+        directory: directory of a preprocessed artifact.
+        corpus: the artifact's corpus.
 
     Raises:
-        MissingArtifact: there are no shards.
-        CorruptArtifact: an earlier version wrote them, without a column.
+        MissingArtifact: there are no shards of interactions.
     """
-    table = read_table(directory, layout.FREQUENCIES_GLOB)
-    if "events" not in table.column_names:
-        raise CorruptArtifact(
-            f"{directory}/{layout.FREQUENCIES_GLOB}: found {', '.join(table.column_names)}, "
-            "expected events beside them; an earlier version wrote it. Run preprocess again."
-        )
-    rows = corpus.row_of(table["candidate_id"].to_pylist())
-    counts = np.zeros((3, len(corpus)), np.int64)
-    for own, name in zip(counts, ("count", "recent_count", "events"), strict=True):
-        own[rows[rows >= 0]] = table[name].to_numpy()[rows >= 0]
-    return Frequencies(*counts)
+    known = np.zeros(len(corpus), bool)
+    for path in raw_inputs.find_shards(directory, layout.INTERACTIONS_GLOB):
+        table = pq.read_table(path, columns=["candidate_id", "split"])
+        trained = table.filter(pc.equal(table["split"], SPLITS[TRAIN]))
+        rows = corpus.row_of(pc.unique(trained["candidate_id"]).to_pylist())
+        known[rows[rows >= 0]] = True
+    return known
 
 
 class Embeddings(NamedTuple):

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tfrs_twotower.artifacts import Layout, read_manifest
 from tfrs_twotower.artifacts.layout import (
+    FREQUENCIES_GLOB,
     INTERACTIONS_GLOB,
     STATISTICS,
     TRAIN_GLOB,
@@ -55,7 +56,7 @@ def load_inputs(
     source = layout.preprocessed
     corpus = loading.load_corpus(source, spec)
     ids = corpus.ids.tolist()
-    frequencies = loading.load_frequencies(source, corpus)
+    counts, recent_counts = _frequencies(source, ids)
     has_validation = read_manifest(source, "preprocessed").counts.get("validation_queries", 0) > 0
     all_queries = loading.load_query_set(source, "test", spec, corpus)
     test_queries = all_queries.sample(max_queries or len(all_queries), seed=_SAMPLE_SEED)
@@ -72,12 +73,16 @@ def load_inputs(
             ),
             texts=loading.joined_texts(corpus.raw, spec.candidate.features),
         ),
-        counts=frequencies.positives,
-        recent_counts=frequencies.recent,
+        counts=counts,
+        recent_counts=recent_counts,
         log=_interactions(source, ids),
         test=_with_embeddings(layout, "test", spec, test_queries),
         validation=_validation(layout, spec, corpus) if has_validation else None,
-        eligible=frequencies.known if spec.split.known_candidates_only else np.ones(len(ids), bool),
+        eligible=(
+            loading.known_candidates(source, corpus)
+            if spec.split.known_candidates_only
+            else np.ones(len(ids), bool)
+        ),
         split=_split_facts(source, spec),
         training=load_training_facts(source, spec),
         index_quality=read_quality(layout.index) if has_index else None,
@@ -169,6 +174,20 @@ def _vectors_of(
     if not np.isfinite(vectors).all():
         raise CorruptArtifact(f"{where}: an embedding is not finite. Run embed again.")
     return vectors
+
+
+def _frequencies(directory: Path, ids: list[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    table = loading.read_table(directory, FREQUENCIES_GLOB)
+    places = pc.index_in(
+        pa.array(ids, pa.string()), table["candidate_id"].combine_chunks().cast(pa.string())
+    )
+    known = places.is_valid().to_numpy(zero_copy_only=False)
+    order = pc.fill_null(places, 0).to_numpy(zero_copy_only=False)
+    counts, recent_counts = (
+        np.where(known, table[name].to_numpy()[order], 0).astype(np.int64)
+        for name in ("count", "recent_count")
+    )
+    return counts, recent_counts
 
 
 def _interactions(directory: Path, ids: list[str]) -> evaluated_data.InteractionLog:

@@ -202,7 +202,7 @@ def mine(
         if table is None:
             table = read(layout.TRAIN_GLOB)
             if spec.split.known_candidates_only:
-                rankable = loading.load_frequencies(preprocessed_dir, corpus).known
+                rankable = loading.known_candidates(preprocessed_dir, corpus)
         else:
             table = training_examples.concatenate(table, read(layout.REFIT_GLOB))
         vectors = embed_corpus(towers, corpus, partial(progress, f"embed candidates ({phase})"))

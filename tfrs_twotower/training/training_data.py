@@ -78,7 +78,7 @@ class TrainingData:
             return None
         queries = loading.load_query_set(self.directory, "validation", self.spec, self.corpus)
         if self.spec.split.known_candidates_only:
-            known = loading.load_frequencies(self.directory, self.corpus).known
+            known = loading.known_candidates(self.directory, self.corpus)
             queries = replace(queries, rankable=known)
         queries = queries.sample(most, seed=seed)
         tokens = _tokens(query_tower, queries.inputs)
