@@ -7,7 +7,13 @@ import traceback
 
 import typer
 
-from pipelines.cli import bundle_commands, endpoint_commands, run_commands, start_commands
+from pipelines.cli import (
+    bundle_commands,
+    endpoint_commands,
+    run_commands,
+    start_commands,
+    version_commands,
+)
 from tfrs_twotower import __version__, errors
 from tfrs_twotower.data.lines import shown
 
@@ -60,7 +66,13 @@ def _options(
     del version
 
 
-for _commands in (start_commands, run_commands, bundle_commands, endpoint_commands):
+for _commands in (
+    start_commands,
+    run_commands,
+    bundle_commands,
+    version_commands,
+    endpoint_commands,
+):
     _commands.add_to(app)
 
 

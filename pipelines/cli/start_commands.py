@@ -7,9 +7,16 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.arguments import JSON_OPTION, SET_OPTION, WORKDIR_OPTION, print_json
+from pipelines.cli.arguments import (
+    BEAM_ARGUMENT,
+    JSON_OPTION,
+    SET_OPTION,
+    WORKDIR_OPTION,
+    print_json,
+)
 
 _DATASET = "movielens-100k"
+_SYNTHETIC = "synthetic"
 _CONFIG = Path(__file__).parent.parent / "configs" / "movielens_100k.yaml"
 
 
@@ -93,6 +100,7 @@ def dataset(
             metavar="NAME", help="Name of the data set; `list` shows all names.", show_default=False
         ),
     ],
+    beam_options: Annotated[list[str] | None, BEAM_ARGUMENT] = None,
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Data root, in which the data set gets a directory.")
     ] = Path("data"),
@@ -102,23 +110,67 @@ def dataset(
             "--source", help="Directory with the original files, in their official layout."
         ),
     ] = None,
+    interactions: Annotated[
+        int | None, typer.Option(help="Of `synthetic`: number of events.", show_default=False)
+    ] = None,
+    candidates: Annotated[
+        int | None, typer.Option(help="Of `synthetic`: size of the corpus.", show_default=False)
+    ] = None,
+    queries: Annotated[
+        int | None,
+        typer.Option(help="Of `synthetic`: number of users; by default one for every 20 events."),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Of `synthetic`: seed of all draws; by default 0.")
+    ] = None,
     json_output: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
-    """Fetch a public data set and convert it to the tables of its feature spec.
+    """Fetch a public data set and convert it to the tables of its feature spec, or make one up.
+
+    `synthetic` plants clusters, popularity by Zipf's law and changing tastes in tables of any size;
+    one seed always gives the same bytes. It is made by Beam, so it takes Beam's options.
 
     \b
       twotower dataset list
       twotower dataset movielens-100k --out data
       twotower run pipelines/configs/movielens_100k.yaml --workdir build/ml
+      twotower dataset synthetic --interactions 200000 --candidates 10000 --out data
+      twotower run pipelines/configs/synthetic.yaml --workdir build/synthetic
     """  # noqa: D301  (click reads the control character)
     from pipelines.cli.reporting import make_reporter
     from pipelines.datasets.fetch import dataset_names, prepare
 
     if name == "list":
-        for known in dataset_names():
+        for known in (*dataset_names(), _SYNTHETIC):
             typer.echo(known)
         return
-    directory = prepare(name, out, source, make_reporter())
+    sizes = {
+        "--interactions": interactions, "--candidates": candidates, "--queries": queries,
+        "--seed": seed,
+    }  # fmt: skip
+    if name == _SYNTHETIC:
+        if interactions is None or candidates is None:
+            raise typer.BadParameter(
+                "needs --interactions and --candidates.", param_hint=_SYNTHETIC
+            )
+        if source is not None:
+            raise typer.BadParameter("synthetic has no source.", param_hint="--source")
+        from pipelines.stages.synthetic import make_synthetic
+
+        directory = make_synthetic(
+            out,
+            interactions=interactions,
+            candidates=candidates,
+            queries=queries,
+            seed=seed or 0,
+            reporter=make_reporter(),
+            beam_options=beam_options or (),
+        )
+    else:
+        for option, value in {**sizes, "-- BEAM_OPTIONS": beam_options or None}.items():
+            if value is not None:
+                raise typer.BadParameter("is only for the data set synthetic.", param_hint=option)
+        directory = prepare(name, out, source, make_reporter())
     if json_output:
         print_json({"dataset": name, "directory": str(directory)})
     else:
@@ -220,6 +272,6 @@ def add_to(app: typer.Typer) -> None:
     """Adds the commands."""
     app.command(short_help="Run the whole path on MovieLens-100k.")(demo)
     app.command(short_help="Write a first feature spec and run config from tables.")(init)
-    app.command(short_help="Fetch and convert a public data set.")(dataset)
+    app.command(short_help="Fetch and convert a public data set, or make one up.")(dataset)
     app.command(short_help="Make a bundle of vectors from elsewhere.")(import_embeddings)
     app.command(short_help="Check this environment, and print fixes.")(doctor)

@@ -6,7 +6,7 @@ from pipelines.stages.context import StageContext, open_lineage
 from pipelines.stages.element_counts import check_counts, compare_with_parent
 from pipelines.stages.measured_queries import read_measured
 from tfrs_twotower.artifacts import Lineage, Manifest, commit, fingerprint, staging_directory
-from tfrs_twotower.data.loading import read_candidate_embeddings
+from tfrs_twotower.data.stored_embeddings import read_candidate_embeddings
 from tfrs_twotower.index import build, storage
 from tfrs_twotower.index.quality import QUALITY_NAME, IndexQuality
 

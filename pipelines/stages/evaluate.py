@@ -57,7 +57,11 @@ def run(context: StageContext) -> artifacts.Manifest:
     seconds = read_durations(layout.root)
     seconds.pop("evaluate", None)  # that of an earlier run
     inputs = loading_evaluated_data.load_inputs(
-        layout, context.spec, seconds, with_pre_ranker=with_pre_ranker
+        layout,
+        context.spec,
+        seconds,
+        with_pre_ranker=with_pre_ranker,
+        max_queries=config.evaluate.max_queries,
     )
     found = {
         "candidates": ("candidates to rank", len(inputs.corpus)),
@@ -100,6 +104,14 @@ def write_report(
     """
     for name, reason in evaluation.document.protocol.left_out.items():
         reporter.message(f"baseline {name} is left out: {reason}")
+    unranked = evaluation.document.funnel.unranked
+    if unranked is not None:
+        k = max(config.ks)
+        share = unranked.taken[f"taken@{k}"]
+        reporter.message(
+            f"{unranked.candidates:,} candidates are served but not ranked here "
+            f"(split.known_candidates_only): they take {share:.1%} of the first {k} that are served"
+        )
     leakage = evaluation.document.leakage_check
     for finding in leakage.findings:
         reporter.message(f"leakage check: {finding.count:,} x {finding.message}")

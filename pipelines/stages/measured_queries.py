@@ -14,14 +14,14 @@ import pyarrow.parquet as pq
 from tfrs_twotower.artifacts import Layout, Manifest, layout, read_manifest
 from tfrs_twotower.artifacts.manifest import rerun_hint
 from tfrs_twotower.data.corpus import Corpus
-from tfrs_twotower.data.loading import (
-    load_query_set,
-    read_candidate_embeddings,
-    read_query_embeddings,
-)
+from tfrs_twotower.data.loading import load_query_set
 from tfrs_twotower.data.perturbed_queries import perturbed_inputs
 from tfrs_twotower.data.query_set import QuerySet
 from tfrs_twotower.data.raw_inputs import raw_signature
+from tfrs_twotower.data.stored_embeddings import (
+    read_candidate_embeddings,
+    read_query_embeddings,
+)
 from tfrs_twotower.errors import StaleArtifact
 from tfrs_twotower.index.sweep import MeasuredQueries
 from tfrs_twotower.ranking import FloatArray

@@ -19,8 +19,9 @@ from tfrs_twotower.artifacts import Lineage, read_manifest
 from tfrs_twotower.config import BundleConfig
 from tfrs_twotower.data.corpus import Corpus, sample_rows
 from tfrs_twotower.data.first_fit import FirstFitRecall
-from tfrs_twotower.data.loading import load_query_set, with_embeddings
+from tfrs_twotower.data.loading import load_query_set
 from tfrs_twotower.data.query_set import QuerySet
+from tfrs_twotower.data.stored_embeddings import with_embeddings
 from tfrs_twotower.errors import BundleError
 from tfrs_twotower.index import restricts, storage
 from tfrs_twotower.towers.pre_ranker import load_pre_ranker

@@ -31,6 +31,11 @@ class ShardModels:
 
     models: Sequence[loading.LoadedModel]
 
+    @property
+    def model(self) -> Any:
+        """A loaded SavedModel, whose signatures all shards have."""
+        return self.models[0].model
+
     def ask(self, signature: str, inputs: Mapping[str, Any]) -> dict[str, npt.NDArray[Any]]:
         """Merged lists of a signature that gives lists; see `LoadedModel.ask`.
 

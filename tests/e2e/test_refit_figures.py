@@ -21,7 +21,8 @@ from tests.fixtures.recorder import Recorder
 from tfrs_twotower.artifacts import Layout, read_manifest
 from tfrs_twotower.config import RunConfig
 from tfrs_twotower.data.corpus import Corpus
-from tfrs_twotower.data.loading import load_corpus, load_query_set, read_candidate_embeddings
+from tfrs_twotower.data.loading import load_corpus, load_query_set
+from tfrs_twotower.data.stored_embeddings import read_candidate_embeddings
 from tfrs_twotower.documents import parse
 from tfrs_twotower.errors import ConfigError, FeatureSpecError
 from tfrs_twotower.specs import FeatureSpec

@@ -19,7 +19,8 @@ from tfrs_twotower.evaluation.loading_evaluated_data import load_inputs, load_tr
 from tfrs_twotower.specs import SPLITS
 
 pytestmark = pytest.mark.integration
-SYSTEMS = {"retrieval", "cascade", "popularity", "recent_popularity", "item_knn", "ease"}
+PROFILE = {"item_knn", "ease", "rdlae", "recent_ease", "ials"}
+SYSTEMS = {"retrieval", "cascade", "popularity", "recent_popularity"} | PROFILE
 
 
 @pytest.fixture(scope="module")
@@ -45,11 +46,13 @@ def document(context):
 
 
 def test_every_system_is_there_text_baselines_too(document):
-    """Both sides have text and the queries have a past: all six baselines are possible."""
+    """Both sides have text and the queries have a past: all baselines are possible."""
     assert set(document["systems"]) == SYSTEMS | {"bm25", "hybrid"}
     assert document["protocol"]["left_out"] == {}
     assert document["leakage_check"]["verdict"] == "clean"
-    assert document["protocol"]["baselines"]["ease"]["chosen_from"] == [100, 200, 400, 800]
+    assert {100, 200, 400, 800} <= set(document["protocol"]["baselines"]["ease"]["chosen_from"])
+    assert document["protocol"]["sampled_from"] is None
+    assert document["funnel"]["unranked"] is None
     weight = document["protocol"]["baselines"]["hybrid"]["retrieval_weight"]
     assert 0.0 <= weight <= 1.0
 
@@ -102,6 +105,27 @@ def test_what_is_loaded_is_what_was_written(context, inputs):
     assert len(inputs.test.texts) == len(inputs.test)
     assert len(inputs.corpus.texts) == len(inputs.corpus)
     assert inputs.training_log == []
+
+
+def test_a_sample_of_the_queries_is_the_same_for_every_run(context, inputs):
+    few = load_inputs(context.layout, context.spec, max_queries=7)
+    again = load_inputs(context.layout, context.spec, max_queries=7)
+    assert (len(few.test), few.all_test_queries) == (7, len(inputs.test))
+    assert few.test.ids.tolist() == again.test.ids.tolist()
+    assert set(few.test.ids) < set(inputs.test.ids)
+    places = np.searchsorted(inputs.test.ids, few.test.ids)
+    np.testing.assert_array_equal(few.test.embeddings, inputs.test.embeddings[places])
+    many = load_inputs(context.layout, context.spec, max_queries=len(inputs.test))
+    assert many.all_test_queries is None
+
+
+def test_candidates_that_are_not_known_are_served_and_told(context):
+    """One definition: a candidate with a training event of any label is ranked."""
+    split = context.spec.split.model_copy(update={"known_candidates_only": True})
+    inputs = load_inputs(context.layout, context.spec.model_copy(update={"split": split}))
+    log = inputs.log
+    trained = np.unique(log.candidate[log.split == SPLITS.index("train")])
+    np.testing.assert_array_equal(np.flatnonzero(inputs.eligible), trained)
 
 
 def test_training_facts(context):

@@ -21,6 +21,8 @@ from tests.integration.preprocess_world import (
 )
 from tests.reference import splits
 from tests.reference.preprocessing import evaluated_queries, training_examples
+from tfrs_twotower.data.loading import known_candidates, load_corpus
+from tfrs_twotower.specs import FeatureSpec
 
 pytestmark = pytest.mark.integration
 
@@ -87,6 +89,30 @@ def test_the_artifact_agrees_with_the_definitions(tmp_path, seed, split):
     assert manifest.counts["train_examples"] == len(examples(artifact, "train"))
     no_record = sum(event["query_id"] == "q12" for event in events)
     assert manifest.counts["interactions_without_query_record"] == no_record
+
+
+def test_what_counts_as_relevant_can_be_ranked(tmp_path):
+    """Candidates that have only low labels in training are counted, so they must be ranked."""
+    rows = random_events(6, number=60)
+    write_tables(tmp_path, rows)
+    split = {**TEMPORAL, "known_candidates_only": True}
+    run(tmp_path, spec=spec_with(**split))
+    artifact = tmp_path / "work" / "preprocessed"
+    events = expected_events(rows, split)
+    trained = {e["candidate_id"] for e in events if e["split"] == "train"}
+    liked = {e["candidate_id"] for e in events if e["split"] == "train" and e["positive"]}
+    spec = FeatureSpec.model_validate(spec_with(**split))
+    corpus = load_corpus(artifact, spec)
+    assert set(corpus.ids[known_candidates(artifact, corpus)]) == trained
+    relevant = {
+        name
+        for split in ("validation", "test")
+        for one in examples(artifact, split)
+        for name in one["_relevant"]
+    }
+    assert relevant
+    assert relevant <= trained
+    assert not relevant <= liked  # the world has what the rule is about
 
 
 def test_dropping_others_is_as_if_they_had_never_been_written(tmp_path):

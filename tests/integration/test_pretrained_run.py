@@ -18,7 +18,7 @@ from tests.fixtures.tiny_checkpoint import (
 )
 from tests.reference import bert as reference
 from tfrs_twotower.artifacts import read_manifest
-from tfrs_twotower.data.loading import read_candidate_embeddings, read_query_embeddings
+from tfrs_twotower.data.stored_embeddings import read_candidate_embeddings, read_query_embeddings
 from tfrs_twotower.errors import ConfigError, FeatureSpecError
 
 pytestmark = pytest.mark.integration

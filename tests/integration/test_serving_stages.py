@@ -15,9 +15,8 @@ from serving.bundle.query import ask
 from serving.bundle.server_ops import check_bundle
 from tests.fixtures.tiny_model import tiny_context, write_tiny_model
 from tfrs_twotower.artifacts import read_manifest
-from tfrs_twotower.data.loading import (
-    load_corpus,
-    load_query_set,
+from tfrs_twotower.data.loading import load_corpus, load_query_set
+from tfrs_twotower.data.stored_embeddings import (
     read_candidate_embeddings,
     read_query_embeddings,
 )

@@ -5,10 +5,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.linalg import lapack
 from scipy.sparse.linalg import LinearOperator, eigsh
 
-from tfrs_twotower.errors import DataError
+from tfrs_twotower.closed_form.linear_models import inverse_of
 
 _MIN_EIGENVALUE_SHARE = 1e-12
 """Eigenvalues below this share of the largest are rounding errors."""
@@ -34,9 +33,6 @@ def co_occurrences(matrix: sparse.csr_matrix) -> NDArray[np.float32]:
 def ease_weights(gram: NDArray[np.float32], l2: float) -> NDArray[np.float32]:
     """Computes B of equation 8: P = (X'X + l2 I)^-1, B_ij = -P_ij / P_jj, with a diagonal of 0.
 
-    X'X + l2 I is symmetric and positive definite, so it is inverted by its Cholesky factor, which
-    takes half the work of a general inverse.
-
     Args:
         gram: `co_occurrences` of the interactions.
         l2: weight of the penalty, > 0.
@@ -49,19 +45,10 @@ def ease_weights(gram: NDArray[np.float32], l2: float) -> NDArray[np.float32]:
     """
     system = np.array(gram, np.float64, order="F")
     system[np.diag_indices_from(system)] += l2
-    factor, failed = lapack.dpotrf(system, lower=1, clean=1, overwrite_a=1)
-    if not failed:
-        factor, failed = lapack.dpotri(factor, lower=1, overwrite_c=1)
-    if failed:
-        raise DataError(
-            f"EASE: X'X + {l2} I cannot be inverted (LAPACK returns {failed}); raise "
-            "this L2 weight, or leave EASE out."
-        )
-    diagonal = factor.diagonal().copy()
-    weights = factor.astype(np.float32)
+    inverse = inverse_of(system, f"EASE: X'X + {l2} I")
+    weights = inverse.astype(np.float32)
+    weights /= -inverse.diagonal()[None, :].astype(np.float32)
     weights[np.diag_indices_from(weights)] = 0.0
-    weights += weights.T
-    weights /= -diagonal[None, :].astype(np.float32)
     return weights
 
 

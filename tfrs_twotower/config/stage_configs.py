@@ -145,21 +145,40 @@ class EvaluateConfig(Document):
     ks: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (10, 20, 100)
     """List lengths at which metrics are computed."""
     baselines: (
-        tuple[Literal["popularity", "recent_popularity", "item_knn", "ease", "bm25", "hybrid"], ...]
+        tuple[
+            Literal[
+                "popularity",
+                "recent_popularity",
+                "item_knn",
+                "ease",
+                "rdlae",
+                "recent_ease",
+                "ials",
+                "bm25",
+                "hybrid",
+            ],
+            ...,
+        ]
         | None
     ) = None
-    """Baselines to compare with; by default all that the data allows."""
+    """Baselines to compare with; by default all that the data allows. Each is tuned on validation
+    for every metric by itself."""
+    max_queries: PositiveInt | None = 20_000
+    """Largest number of test queries; a fixed sample is drawn from more, and the report says so.
+    `null` takes all."""
     ease_lambda: PositiveFloat | Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (
         100.0,
         200.0,
         400.0,
         800.0,
     )
-    """L2 weight of EASE (Steck 2019): one value, or several, of which validation chooses one (the
-    middle one where there are no validation queries). Each value inverts a matrix."""
+    """L2 weight of EASE (Steck 2019), RDLAE and the recency-weighted EASE: one value that stays, or
+    several from which a search on validation starts (the middle one where there are no validation
+    queries). Each value inverts a matrix."""
     ease_max_candidates: PositiveInt = 20_000
-    """Largest corpus for EASE, which inverts a matrix of this order; the report names its
-    absence."""
+    """Largest order of the matrix that EASE and its kin invert: that of the candidates, or of the
+    queries if they are fewer. The report names what is left out. As a teacher EASE inverts that of
+    the candidates."""
     item_knn_neighbours: PositiveInt | Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (
         10,
         20,
@@ -167,8 +186,8 @@ class EvaluateConfig(Document):
         100,
         500,
     )
-    """Neighbours kept for each candidate: one value, or several, of which validation chooses
-    one."""
+    """Neighbours kept for each candidate: one value that stays, or several from which a search on
+    validation starts."""
     bm25_k1: PositiveFloat = 1.2
     """Term saturation."""
     bm25_b: Fraction = 0.75

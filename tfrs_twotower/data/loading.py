@@ -1,10 +1,9 @@
 """Reads artifacts: the corpus, the evaluated queries of a split, and the embeddings of both."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -17,18 +16,11 @@ from tfrs_twotower.artifacts import layout
 from tfrs_twotower.data import query_set, raw_inputs
 from tfrs_twotower.data.corpus import Corpus, strings
 from tfrs_twotower.errors import CorruptArtifact, DataError
-from tfrs_twotower.ranking import FloatArray, GroundTruth, Ragged
-from tfrs_twotower.specs import Feature, FeatureSpec, TextFeature
+from tfrs_twotower.ranking import GroundTruth, Ragged
+from tfrs_twotower.specs import SPLITS, TRAIN, Feature, FeatureSpec, TextFeature
 
 _BATCH_SIZE = 4096
 _QUERY_GLOBS = {"validation": layout.VALIDATION_GLOB, "test": layout.TEST_GLOB}
-_EMBEDDING_GLOBS = {
-    "validation": layout.VALIDATION_EMBEDDINGS_GLOB,
-    "test": layout.TEST_EMBEDDINGS_GLOB,
-    "perturbed": layout.PERTURBED_EMBEDDINGS,
-    layout.FIRST_FIT_VALIDATION: f"{layout.FIRST_FIT_VALIDATION}-*.parquet",
-}
-EmbeddedSplit = Literal["validation", "test", "perturbed", "first_fit_validation"]
 _BOOKKEEPING: dict[str, Any] = {
     "_query_id": tf.io.FixedLenFeature([], tf.string),
     "_timestamp": tf.io.FixedLenFeature([], tf.int64),
@@ -75,7 +67,7 @@ def parse_corpus(records: tf.data.Dataset, spec: FeatureSpec, where: Path) -> Co
         raise CorruptArtifact(f"{where}: the corpus is empty. Run preprocess again.")
     columns = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
     ids, titles = (_decoded(columns.pop(name)) for name in ("_candidate_id", "_title"))
-    order, repeated = _sorted_ids(ids)
+    order, repeated = sorted_ids(ids)
     if repeated is not None:
         raise CorruptArtifact(
             f"{where}: the candidate {repeated!r} occurs twice in the corpus. Run preprocess again."
@@ -188,105 +180,29 @@ def read_table(directory: Path, pattern: str) -> pa.Table:
     )
 
 
-class Embeddings(NamedTuple):
-    """Vectors of the evaluated queries of one split."""
+def known_candidates(directory: Path, corpus: Corpus) -> NDArray[np.bool_]:
+    """The candidates that `split.known_candidates_only` keeps, `[num_candidates]`.
 
-    ids: NDArray[np.object_]
-    """`[num_queries]` str, sorted, distinct."""
-    vectors: FloatArray
-    """`[num_queries, embedding_dim]`."""
-
-
-def read_candidate_embeddings(directory: Path, *, first_fit: bool = False) -> Corpus:
-    """The corpus with its vectors, without raw features.
+    They have a training interaction of any label. Preprocessing counts relevant candidates by the
+    same rule, so none that it counts is left out of a ranking.
 
     Args:
-        directory: the embeddings.
-        first_fit: whether to read the vectors of the first fit, which are written where something
-            is chosen by them.
+        directory: directory of a preprocessed artifact.
+        corpus: the artifact's corpus.
 
     Raises:
-        MissingArtifact: there are no shards.
-        CorruptArtifact: the corpus is empty, or a candidate occurs twice.
+        MissingArtifact: there are no shards of interactions.
     """
-    pattern = f"{layout.FIRST_FIT_CANDIDATES}-*.parquet"
-    if not first_fit:
-        pattern = layout.CANDIDATE_EMBEDDINGS_GLOB
-    columns = _read_embeddings(directory, pattern, "candidate_id")
-    if not len(columns["candidate_id"]):
-        raise CorruptArtifact(f"{directory}: the corpus is empty. Run preprocess and embed again.")
-    return Corpus(columns["candidate_id"], columns["title"], {}, columns["embedding"])
+    known = np.zeros(len(corpus), bool)
+    for path in raw_inputs.find_shards(directory, layout.INTERACTIONS_GLOB):
+        table = pq.read_table(path, columns=["candidate_id", "split"])
+        trained = table.filter(pc.equal(table["split"], SPLITS[TRAIN]))
+        rows = corpus.row_of(pc.unique(trained["candidate_id"]).to_pylist())
+        known[rows[rows >= 0]] = True
+    return known
 
 
-def read_query_embeddings(directory: Path, split: EmbeddedSplit) -> Embeddings:
-    """Embeddings of one split's queries.
-
-    `perturbed` are disturbed queries of the split that is measured on; `first_fit_validation` are
-    the validation queries by towers that have not learned from them.
-
-    Raises:
-        MissingArtifact: there are no shards.
-        CorruptArtifact: a query occurs twice.
-    """
-    columns = _read_embeddings(directory, _EMBEDDING_GLOBS[split], "query_id")
-    return Embeddings(columns["query_id"], columns["embedding"])
-
-
-def with_embeddings(
-    queries: query_set.QuerySet, directory: Path, split: EmbeddedSplit
-) -> query_set.QuerySet:
-    """The queries with their embeddings.
-
-    Raises:
-        MissingArtifact, CorruptArtifact: see `read_query_embeddings` and `vectors_of`.
-    """
-    embedded = read_query_embeddings(directory, split)
-    vectors = vectors_of(embedded, queries.ids.tolist(), f"{directory}, {split}")
-    return replace(queries, embeddings=vectors)
-
-
-def vectors_of(embeddings: Corpus | Embeddings, ids: list[str], where: str) -> FloatArray:
-    """The embeddings of these ids, in their order.
-
-    Args:
-        embeddings: of these and perhaps other ids.
-        ids: of candidates or queries.
-        where: the embeddings came from, for messages.
-
-    Raises:
-        CorruptArtifact: an id has no embedding, or a number in one is not finite.
-    """
-    places = pc.index_in(pa.array(ids, pa.string()), pa.array(embeddings.ids, pa.string()))
-    if places.null_count:
-        missing = ids[pc.index(places.is_null(), True).as_py()]
-        raise CorruptArtifact(
-            f"{where}: {places.null_count} of {len(ids)} ids have no embedding, such "
-            f"as {missing!r}. Run embed again."
-        )
-    vectors = embeddings.vectors[places.to_numpy(zero_copy_only=False)]
-    if not np.isfinite(vectors).all():
-        raise CorruptArtifact(f"{where}: an embedding is not finite. Run embed again.")
-    return vectors
-
-
-def _read_embeddings(directory: Path, pattern: str, id_column: str) -> dict[str, NDArray[Any]]:
-    """The columns of all shards, in the order of the ids."""
-    table = read_table(directory, pattern)
-    columns: dict[str, NDArray[Any]] = {
-        name: table[name].to_numpy() for name in table.column_names if name != "embedding"
-    }
-    dim = table.schema.field("embedding").type.list_size
-    flat = table["embedding"].combine_chunks().flatten()
-    columns["embedding"] = flat.to_numpy(zero_copy_only=False).astype(np.float32).reshape(-1, dim)
-    order, repeated = _sorted_ids(columns[id_column])
-    if repeated is not None:
-        raise CorruptArtifact(
-            f"{directory}: {id_column} {repeated!r} occurs twice. Run embed again."
-        )
-    return {name: values[order] for name, values in columns.items()}
-
-
-def _sorted_ids(ids: NDArray[np.object_]) -> tuple[NDArray[np.intp], str | None]:
+def sorted_ids(ids: NDArray[np.object_]) -> tuple[NDArray[np.intp], str | None]:
     """The order that sorts the ids, and an id that occurs twice, if there is one."""
     order = np.argsort(ids, kind="stable")
     repeated = next((first for first, second in pairwise(ids[order]) if first == second), None)

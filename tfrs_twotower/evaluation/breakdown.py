@@ -1,12 +1,13 @@
 """Details behind the means: slices of the test, stages of serving, shape of the embeddings."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tfrs_twotower.evaluation import evaluated_data, evaluation_document, systems
-from tfrs_twotower.metrics import Judged, embedding_space, judge, recall
+from tfrs_twotower.evaluation import evaluated_data, evaluation_document, resampling, systems
+from tfrs_twotower.metrics import Judged, embedding_space, recall
 from tfrs_twotower.ranking import GroundTruth
 from tfrs_twotower.specs import TRAIN
 
@@ -85,12 +86,13 @@ def slice_figures(
     for part in slices:
         truth = inputs.test.truth.where(part.keep)
         queries = np.flatnonzero(truth.relevant.lengths > 0)
-        judged = judge(run.ranked[queries], truth.take(queries))
         figures[part.name] = evaluation_document.SliceFigures(
             title=part.title,
             queries=len(queries),
             relevant=int(part.keep.sum()),
-            metrics=systems.figures_of(judged, metrics, num_bootstrap, seed),
+            metrics=systems.figures_of(
+                run.take(queries, truth.take(queries)), metrics, num_bootstrap, seed
+            ),
         )
     return figures
 
@@ -117,12 +119,12 @@ def describe_pool(
         The pool, with `kept@K` of each stage so that its recall@K = recall of the pool x kept@K.
     """
     size = second_stage.num_candidates
-    ceiling = systems.mean_intervals(pool_recall[:, None], num_bootstrap, seed)[:, 0]
+    ceiling = resampling.mean_intervals(pool_recall[:, None], num_bootstrap, seed)[:, 0]
     kept: dict[str, evaluation_document.Metrics] = {name: {} for name in stages}
     for name, judged in stages.items():
         for k in (k for k in ks if k < size and pool_recall.any()):
             recalls = recall(judged, k)
-            interval = systems.ratio_interval(recalls, pool_recall, num_bootstrap, seed)
+            interval = resampling.ratio_interval(recalls, pool_recall, num_bootstrap, seed)
             fraction = recalls.mean() / pool_recall.mean()
             kept[name][f"kept@{k}"] = systems.figure(fraction, interval, len(pool_recall))
     return evaluation_document.Pool(
@@ -130,6 +132,31 @@ def describe_pool(
         recall=systems.figure(pool_recall.mean(), ceiling, len(pool_recall)),
         weights=second_stage.weights,
         kept=kept,
+    )
+
+
+def describe_unranked(
+    served: NDArray[np.int64] | None,
+    eligible: NDArray[np.bool_],
+    stage: Literal["retrieval", "cascade"],
+    ks: tuple[int, ...],
+) -> evaluation_document.Unranked | None:
+    """How much of the served lists goes to candidates that the figures leave out.
+
+    Args:
+        served: `[num_queries, K]` rows, -1 at missing ranks; None if every candidate is ranked.
+        eligible: `[num_candidates]` whether it is ranked.
+        stage: the stage whose lists they are.
+        ks: list lengths.
+    """
+    if served is None:
+        return None
+    shown = served >= 0
+    left_out = shown & ~eligible[np.maximum(served, 0)]
+    return evaluation_document.Unranked(
+        candidates=int((~eligible).sum()),
+        stage=stage,
+        taken={f"taken@{k}": float(left_out[:, :k].sum() / max(shown[:, :k].sum(), 1)) for k in ks},
     )
 
 

@@ -11,7 +11,9 @@ from tfrs_twotower.evaluation.evaluated_data import SecondStage
 from tfrs_twotower.metrics import judge, recall
 from tfrs_twotower.ranking.order import re_rank, top_k_rows
 
-CHUNK_BYTES = 64 << 20
+CHUNK_BYTES = 16 << 20
+"""Scores that are held at once. The allocator hands blocks of this size out again; larger ones come
+as fresh pages every time, which costs more than to rank them."""
 
 
 class Scorer(Protocol):
@@ -22,7 +24,7 @@ class Scorer(Protocol):
 
 
 def chunks_of(num_queries: int, num_candidates: int) -> list[NDArray[np.int64]]:
-    """Positions of the queries in chunks whose scores fill 64 MB as float32."""
+    """Positions of the queries in chunks whose scores fill 16 MB as float32."""
     size = max(1, CHUNK_BYTES // (4 * max(num_candidates, 1)))
     return [
         np.arange(start, min(start + size, num_queries), dtype=np.int64)
@@ -58,6 +60,8 @@ def rank_corpus(
     Returns:
         `[num_queries, k]` rows, -1 where a list is shorter.
     """
+    if isinstance(scorer, SameForAll):
+        return _rank_once(scorer.scores, query_set, eligible, k)
     ranked = np.full((len(query_set), k), -1, np.int64)
     for queries, rows, _ in ranked_chunks(scorer, query_set, eligible, k):
         ranked[queries] = rows
@@ -78,6 +82,42 @@ def ranked_chunks(
         rows = top_k_rows(scores, k)
         best = np.take_along_axis(scores, np.maximum(rows, 0), axis=1)
         yield queries, rows, np.where(rows >= 0, best, -np.inf).astype(scores.dtype)
+
+
+class SameForAll:
+    """A scorer that does not look at the query, such as popularity.
+
+    Attributes:
+        scores: `[num_candidates]`.
+    """
+
+    def __init__(self, scores: NDArray[np.floating]) -> None:
+        self.scores = scores
+
+    def __call__(self, queries: NDArray[np.int64]) -> NDArray[np.floating]:
+        """Scores, `[len(queries), num_candidates]`."""
+        return np.broadcast_to(self.scores, (len(queries), len(self.scores)))
+
+
+def _rank_once(
+    scores: NDArray[np.floating], query_set: QuerySet, eligible: NDArray[np.bool_], k: int
+) -> NDArray[np.int64]:
+    """The lists of one ranking without each query's seen candidates."""
+    most_seen = int(query_set.seen.lengths.max(initial=0))
+    once = np.where(eligible, scores, -np.inf)[None, :]
+    first = top_k_rows(once, k + most_seen)[0]
+    place = np.full(len(scores), -1, np.int64)
+    place[first[first >= 0]] = np.flatnonzero(first >= 0)
+    ranked = np.empty((len(query_set), k), np.int64)
+    for queries in chunks_of(len(query_set), len(first)):
+        seen = query_set.seen.take(queries)
+        kept = np.ones((len(queries), len(first)), bool)
+        inside = place[seen.values] >= 0
+        kept[seen.owners[inside], place[seen.values[inside]]] = False
+        # The first k that are kept, in their order.
+        order = np.argsort(~kept, axis=1, kind="stable")[:, :k]
+        ranked[queries] = first[order]
+    return ranked
 
 
 class EmbeddingScorer:
@@ -102,11 +142,14 @@ class CascadeRanking(NamedTuple):
         ranked: `[num_queries, k]` rows that are served, in the same form.
         pool_recall: `[num_queries]` recall of the pool that the second stage scores again; None
             without a second stage.
+        served: `[num_queries, k]` rows that are served if no candidate is left out for not being
+            eligible; None if all are.
     """
 
     retrieved: NDArray[np.int64]
     ranked: NDArray[np.int64]
     pool_recall: NDArray[np.float64] | None
+    served: NDArray[np.int64] | None
 
 
 def rank_cascade(
@@ -128,9 +171,13 @@ def rank_cascade(
         second_stage: the pre-ranker; None serves retrieval's lists.
         k: length of the lists; if it exceeds the pool, the second stage's lists end in -1.
     """
+    served = None
+    if not eligible.all():
+        every = np.ones(len(eligible), bool)
+        served = rank_cascade(scorer, query_set, every, second_stage, k).ranked
     if second_stage is None:
         retrieved = rank_corpus(scorer, query_set, eligible, k)
-        return CascadeRanking(retrieved, retrieved, None)
+        return CascadeRanking(retrieved, retrieved, None, served)
     size = second_stage.num_candidates
     retrieved, ranked = (np.full((len(query_set), k), -1, np.int64) for _ in range(2))
     pool_recall = np.zeros(len(query_set))
@@ -140,4 +187,4 @@ def rank_cascade(
         retrieved[queries] = rows[:, :k]
         ranked[queries, :size] = re_rank(pool, final)[:, :k]
         pool_recall[queries] = recall(judge(pool, query_set.truth.take(queries)), size)
-    return CascadeRanking(retrieved, ranked, pool_recall)
+    return CascadeRanking(retrieved, ranked, pool_recall, served)

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tfrs_twotower.data.query_set import QuerySet
 from tfrs_twotower.evaluation import corpus_ranking, evaluation_document, systems
-from tfrs_twotower.metrics import RANKING_METRICS, judge
+from tfrs_twotower.metrics import RANKING_METRICS
 from tfrs_twotower.ranking import GroundTruth, Ragged
 
 Rows = Sequence[Sequence[int]] | Sequence[NDArray[np.integer]]
@@ -68,7 +68,8 @@ def evaluate(
     scorer = corpus_ranking.EmbeddingScorer(query_set.embeddings, candidates)
     ranked = corpus_ranking.rank_corpus(scorer, query_set, np.ones(len(candidates), bool), max(ks))
     names = tuple(f"{metric}@{k}" for k in ks for metric in RANKING_METRICS)
-    return systems.figures_of(judge(ranked, query_set.truth), names, num_bootstrap, seed)
+    run = systems.SystemRun("retrieval", systems.Ranking.of(ranked, query_set.truth))
+    return systems.figures_of(run, names, num_bootstrap, seed)
 
 
 def _matrix(values: ArrayLike, name: str) -> NDArray[np.float32]:

@@ -3,6 +3,7 @@
 `loading_evaluated_data` reads them from artifacts; tests build them by hand.
 """
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -13,7 +14,7 @@ from pydantic import JsonValue
 
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.data.query_set import QuerySet
-from tfrs_twotower.evaluation.evaluation_document import Window
+from tfrs_twotower.evaluation.protocol_document import Window
 from tfrs_twotower.ranking import FloatArray
 
 if TYPE_CHECKING:  # it loads TensorFlow
@@ -61,7 +62,7 @@ class SplitFacts:
         kind: kind of the split.
         new_pairs_only: only pairs that the query had not before are relevant.
         known_queries_only: only queries with a training interaction are evaluated.
-        known_candidates_only: only candidates with a training interaction are ranked.
+        known_candidates_only: only candidates with a training interaction are counted and ranked.
         sessions: whether the split keeps sessions whole.
         window: its limits; None where they are not known.
         has_time: whether interactions have times; without, they are in the order of the files.
@@ -185,6 +186,7 @@ class EvaluationInputs:
         validation: the queries that baselines are tuned on; None without a validation split. Their
             embeddings are those of towers that have not learned them.
         eligible: `[num_candidates]` whether it may be ranked (`split.known_candidates_only`).
+        all_test_queries: number of test queries that `test` was drawn from; None if it is all.
         split: how the interactions were split.
         training: what training could see.
         index_quality: `quality.json` of the index; None without an index.
@@ -210,3 +212,26 @@ class EvaluationInputs:
     timings: dict[str, float] = field(default_factory=dict)
     second_stage: SecondStage | None = None
     first_fit_vectors: FloatArray | None = None
+    all_test_queries: int | None = None
+
+
+def judged_on(inputs: EvaluationInputs) -> str:
+    """Hash, 16 hex digits, of what systems are judged on: corpus, queries, truth, exclusions.
+
+    Figures of two evaluations can be compared only if their hashes are equal. The hash does not
+    cover features, so models that read different features can be compared.
+    """
+    query_ids = np.array(list(inputs.test.ids), np.str_)
+    order = np.argsort(query_ids)
+    truth, seen = inputs.test.truth.take(order), inputs.test.seen.take(order)
+    digest = hashlib.sha256()
+    for names in (inputs.corpus.ids.tolist(), query_ids[order].tolist()):
+        for name in names:
+            digest.update(name.encode() + b"\0")
+        digest.update(b"\0")
+    for array in (
+        truth.relevant.lengths, truth.relevant.values, seen.lengths, seen.values, inputs.eligible
+    ):  # fmt: skip
+        digest.update(np.asarray(array, np.int64).tobytes())
+    digest.update(np.asarray(truth.gains, np.float64).tobytes())
+    return digest.hexdigest()[:16]

@@ -1,10 +1,7 @@
 """The whole offline evaluation, from arrays to the document of the report."""
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-
-import numpy as np
 
 from tfrs_twotower.config import EvaluateConfig
 from tfrs_twotower.evaluation import (
@@ -13,17 +10,19 @@ from tfrs_twotower.evaluation import (
     evaluated_data,
     evaluation_document,
     leakage,
+    protocol_document,
     written_documents,
 )
-from tfrs_twotower.evaluation.baselines.selection import Baselines, fit_baselines
+from tfrs_twotower.evaluation.baselines.fitting_baselines import FittedBaseline, fit_baselines
+from tfrs_twotower.evaluation.baselines.selection import select
 from tfrs_twotower.evaluation.systems import (
+    Ranking,
     SystemRun,
     compare,
     key_metrics,
+    reported_metrics,
     system_metrics,
-    tuning_metrics,
 )
-from tfrs_twotower.metrics import judge
 from tfrs_twotower.specs import SPLITS
 
 Progress = Callable[[str, float, float], None]
@@ -64,31 +63,44 @@ def evaluate(
         index_k: list length in the name of the overlap if there is no index.
         progress: receives a description, the amount done, and the total amount.
     """
-    ks = tuple(sorted(config.ks))
-    baselines = fit_baselines(
-        inputs,
-        config,
-        refit=refit,
-        recent_days=recent_days,
-        metrics=tuning_metrics(ks),
-        progress=lambda name: progress(f"fit {name}", 0, 1),
-    )
-    steps = len(baselines.scorers) + 1
+    ks, truth = tuple(sorted(config.ks)), inputs.test.truth
+    selection = select(inputs, config, refit=refit)
+    steps = len(selection.names) + 1
     progress("rank retrieval", 0, steps)
     scorer = corpus_ranking.EmbeddingScorer(inputs.test.embeddings, inputs.corpus.vectors)
     cascade = corpus_ranking.rank_cascade(
         scorer, inputs.test, inputs.eligible, inputs.second_stage, max(ks)
     )
-    ranked = {"retrieval": cascade.retrieved, "cascade": cascade.ranked}
-    for step, (name, baseline) in enumerate(baselines.scorers.items(), 1):
-        progress(f"rank {name}", step, steps)
-        ranked[name] = corpus_ranking.rank_corpus(baseline, inputs.test, inputs.eligible, max(ks))
     runs = {
-        name: SystemRun(name, rows, judge(rows, inputs.test.truth)) for name, rows in ranked.items()
+        "retrieval": SystemRun("retrieval", Ranking.of(cascade.retrieved, truth)),
+        "cascade": SystemRun("cascade", Ranking.of(cascade.ranked, truth)),
     }
+    settings: dict[str, protocol_document.BaselineSettings] = {}
+    for baseline in fit_baselines(
+        selection.names,
+        inputs,
+        config,
+        refit=refit,
+        recent_days=recent_days,
+        metrics=reported_metrics(ks),
+        progress=lambda name: progress(f"fit and rank {name}", len(runs) - 1, steps),
+    ):
+        runs[baseline.name] = _rank(baseline, inputs, max(ks))
+        settings[baseline.name] = baseline.settings
     progress("measure", steps, steps)
     measuring = _Measuring(inputs, config, seed, runs, cascade)
-    return Evaluation(measuring.document(baselines, refit=refit, index_k=index_k), runs)
+    document = measuring.document(settings, selection.left_out, refit=refit, index_k=index_k)
+    return Evaluation(document, runs)
+
+
+def _rank(baseline: FittedBaseline, inputs: evaluated_data.EvaluationInputs, k: int) -> SystemRun:
+    rankings: list[Ranking] = []
+    of_metric: dict[str, Ranking] = {}
+    for metrics, scorer in baseline.variants:
+        ranked = corpus_ranking.rank_corpus(scorer(), inputs.test, inputs.eligible, k)
+        rankings.append(Ranking.of(ranked, inputs.test.truth))
+        of_metric |= dict.fromkeys(metrics, rankings[-1])
+    return SystemRun(baseline.name, rankings[0], of_metric)
 
 
 @dataclass(frozen=True)
@@ -112,14 +124,21 @@ class _Measuring:
         return [self.runs[name] for name in names]
 
     def document(
-        self, baselines: Baselines, *, refit: bool, index_k: int
+        self,
+        settings: dict[str, protocol_document.BaselineSettings],
+        left_out: dict[str, str],
+        *,
+        refit: bool,
+        index_k: int,
     ) -> evaluation_document.EvaluationDocument:
         inputs, seed = self.inputs, self.seed
         systems = self.systems()
         quality = inputs.index_quality
         return evaluation_document.EvaluationDocument(
             dataset=inputs.dataset,
-            protocol=describe_protocol(inputs, self.config, baselines, refit=refit, seed=seed),
+            protocol=describe_protocol(
+                inputs, self.config, settings, left_out, refit=refit, seed=seed
+            ),
             leakage_check=leakage.check_leakage(inputs),
             systems=systems,
             funnel=evaluation_document.Funnel(
@@ -127,11 +146,17 @@ class _Measuring:
                 index_k=quality.k if quality is not None else index_k,
                 ann_overlap=quality.overlap if quality is not None else None,
                 pool=self.pool(),
+                unranked=breakdown.describe_unranked(
+                    self.cascade.served,
+                    inputs.eligible,
+                    "retrieval" if self.cascade.pool_recall is None else "cascade",
+                    self.ks,
+                ),
                 cascade=systems["cascade"].metrics,
             ),
             comparisons=compare(
                 self.stages,
-                [self.runs[name] for name in baselines.scorers],
+                [self.runs[name] for name in settings],
                 key_metrics(self.ks),
                 num_resamples=self.config.num_bootstrap,
                 seed=seed,
@@ -186,24 +211,26 @@ class _Measuring:
 def describe_protocol(
     inputs: evaluated_data.EvaluationInputs,
     config: EvaluateConfig,
-    baselines: Baselines,
+    settings: dict[str, protocol_document.BaselineSettings],
+    left_out: dict[str, str],
     *,
     refit: bool,
     seed: int,
-) -> evaluation_document.Protocol:
+) -> protocol_document.Protocol:
     """The `protocol` of `evaluation.json`.
 
     Args:
         inputs: the evaluated data.
         config: list lengths and resamples.
-        baselines: the fitted baselines.
+        settings: settings of each baseline.
+        left_out: baselines that were not computed, with the reason.
         refit: whether the model learned from validation too.
         seed: seed of the resamples.
     """
-    split = inputs.split
-    return evaluation_document.Protocol(
+    split, second_stage = inputs.split, inputs.second_stage
+    return protocol_document.Protocol(
         ks=tuple(sorted(config.ks)),
-        judged_on=judged_on(inputs),
+        judged_on=evaluated_data.judged_on(inputs),
         split=split.kind,
         earlier=(
             "earlier in time"
@@ -215,6 +242,7 @@ def describe_protocol(
             name: int((inputs.log.split == code).sum()) for code, name in enumerate(SPLITS)
         },
         test_queries=len(inputs.test),
+        sampled_from=inputs.all_test_queries,
         validation_queries=len(inputs.validation) if inputs.validation is not None else 0,
         empty_queries=split.empty_queries,
         candidates=len(inputs.corpus),
@@ -233,8 +261,8 @@ def describe_protocol(
         ndcg="linear gains, log2 discount",
         intervals=f"95 %, percentile bootstrap over queries, {config.num_bootstrap} resamples; "
         "they do not cover the noise between training seeds",
-        significance="paired randomisation over queries, Holm's correction over all pairs "
-        "listed, level .05",
+        significance="paired randomisation over queries (all patterns of signs, or their "
+        "saddlepoint approximation), Holm's correction over all pairs listed, level .05",
         coverage_interval="coverage describes these very lists; its interval is its value",
         baselines_learn_from=(
             "training and validation interactions, as the model does (training.refit)"
@@ -242,35 +270,16 @@ def describe_protocol(
             else "training interactions, as the model does; a test query's own earlier events "
             "include validation, as in the model's histories"
         ),
-        baselines=baselines.settings,
-        left_out=baselines.left_out,
+        baselines_tuned="on validation, for each metric by itself, from a grid that grows until "
+        "the best setting is not at its edge; coverage and popularity_lift describe the lists of "
+        "ndcg",
+        baselines=settings,
+        left_out=left_out,
         cascade=(
             "retrieval alone: nothing ranks after it"
-            if inputs.second_stage is None
-            else f"the first {inputs.second_stage.num_candidates} of exact retrieval, scored again "
+            if second_stage is None
+            else f"the first {second_stage.num_candidates} of exact retrieval, scored again "
             "by the pre-ranker; score descending, then candidate id ascending"
         ),
         seed=seed,
     )
-
-
-def judged_on(inputs: evaluated_data.EvaluationInputs) -> str:
-    """Hash, 16 hex digits, of what systems are judged on: corpus, queries, truth, exclusions.
-
-    Figures of two evaluations can be compared only if their hashes are equal. The hash does not
-    cover features, so models that read different features can be compared.
-    """
-    query_ids = np.array(list(inputs.test.ids), np.str_)
-    order = np.argsort(query_ids)
-    truth, seen = inputs.test.truth.take(order), inputs.test.seen.take(order)
-    digest = hashlib.sha256()
-    for names in (inputs.corpus.ids.tolist(), query_ids[order].tolist()):
-        for name in names:
-            digest.update(name.encode() + b"\0")
-        digest.update(b"\0")
-    for array in (
-        truth.relevant.lengths, truth.relevant.values, seen.lengths, seen.values, inputs.eligible
-    ):  # fmt: skip
-        digest.update(np.asarray(array, np.int64).tobytes())
-    digest.update(np.asarray(truth.gains, np.float64).tobytes())
-    return digest.hexdigest()[:16]

@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from tfrs_twotower.evaluation.protocol_document import Protocol
 from tfrs_twotower.evaluation.written_documents import Environment, Finite, Part, PartWithLength
 
 Metrics = dict[str, "Figure"]
@@ -45,107 +46,6 @@ class SystemFigures(Part):
     """Every metric at every list length."""
     slices: dict[str, SliceFigures]
     """Parts of the test by name."""
-
-
-class Window(Part):
-    """The limits of the splits in seconds since 1970; null without times."""
-
-    test_end: int | float | None
-    """Latest test interaction."""
-    train_end: int | float | None
-    """Latest training interaction."""
-    train_start: int | float | None
-    """Earliest training interaction."""
-    validation_end: int | float | None
-    """Latest validation interaction."""
-
-
-class BaselineSettings(Part):
-    """Settings of one baseline; it has only the keys that apply to it."""
-
-    neighbours: int | None = None
-    """Neighbours kept for each candidate (item_knn)."""
-    penalty: float | None = Field(
-        default=None, validation_alias="lambda", serialization_alias="lambda"
-    )
-    """L2 weight (EASE)."""
-    interactions: Literal["positive", "all"] | None = None
-    """The interactions that it learned from."""
-    counts: Literal["queries", "events"] | None = None
-    """Whether queries or events are counted (popularity)."""
-    days: float | None = None
-    """Length of the window (recent_popularity)."""
-    k1: float | None = None
-    """Term saturation (BM25)."""
-    b: float | None = None
-    """Length normalisation (BM25)."""
-    analyser: str | None = None
-    """How texts become terms (BM25)."""
-    retrieval_weight: float | None = None
-    """Weight of the retrieval score (hybrid); BM25 has the rest."""
-    chosen_from: tuple[int | float, ...] | None = None
-    """Settings that validation chose from."""
-    validation: tuple[dict[str, int | float | str], ...] | None = None
-    """What each choice reached on validation: the choice, then its metrics."""
-
-
-class Protocol(Part):
-    """How the figures were made, so that a reader can judge and repeat them."""
-
-    ks: tuple[int, ...]
-    """List lengths, ascending."""
-    judged_on: str
-    """Hash of corpus, queries, truth and exclusions: equal if figures can be compared."""
-    split: Literal["temporal", "per_query_last", "given"]
-    """How interactions were split."""
-    earlier: str = "earlier in time"
-    """What makes an interaction earlier than another one, for the split and for histories."""
-    window: Window | None
-    """Limits of the splits; null if preprocessing wrote none."""
-    interactions: dict[str, int]
-    """Interactions of each split."""
-    test_queries: int
-    """Queries that are reported."""
-    validation_queries: int
-    """Queries that baselines are tuned on."""
-    empty_queries: dict[str, int] | None
-    """Queries of each split that have nothing relevant; they are left out."""
-    candidates: int
-    """Candidates in the corpus."""
-    ranked_candidates: int
-    """Candidates that may be ranked."""
-    relevant_pairs: int
-    """Relevant pairs of the test."""
-    ranking: str
-    """What is ranked, and how ties are broken."""
-    seen_candidates: str
-    """Whether earlier candidates of a query may be ranked."""
-    known_queries_only: bool
-    """Whether only queries with a training interaction are evaluated."""
-    known_candidates_only: bool
-    """Whether only candidates with a training interaction are ranked."""
-    average: str
-    """What the means are over."""
-    recall: str
-    """Definition of recall."""
-    ndcg: str
-    """Definition of nDCG."""
-    intervals: str
-    """How intervals are made."""
-    significance: str
-    """How systems are tested against each other."""
-    coverage_interval: str
-    """Why coverage has no width."""
-    baselines_learn_from: str
-    """Which interactions the baselines saw."""
-    baselines: dict[str, BaselineSettings]
-    """Settings of each baseline."""
-    left_out: dict[str, str]
-    """Baselines that could not be computed, with the reason."""
-    cascade: str
-    """What the cascade is."""
-    seed: int
-    """Seed of the resamples."""
 
 
 class LeakFinding(Part):
@@ -188,6 +88,17 @@ class Pool(PartWithLength):
     """`kept@K` of each stage: its recall@K over the ceiling."""
 
 
+class Unranked(Part):
+    """Candidates that are served but that the figures leave out (`split.known_candidates_only`)."""
+
+    candidates: int
+    """Their number."""
+    stage: Literal["retrieval", "cascade"]
+    """The stage whose lists are served."""
+    taken: dict[str, Finite]
+    """`taken@K`: the share of the first K entries that they take when nobody leaves them out."""
+
+
 class Funnel(PartWithLength):
     """What each stage of serving keeps."""
 
@@ -201,6 +112,8 @@ class Funnel(PartWithLength):
     """Mean overlap@k of the index with exact search; null without an index."""
     pool: Pool | None
     """What the second stage scores again; null if nothing ranks after retrieval."""
+    unranked: Unranked | None = None
+    """What is served but not ranked here; null if every candidate is ranked."""
     cascade: Metrics
     """Metrics of what is served in the end."""
 

@@ -24,7 +24,7 @@ def check_leakage(inputs: EvaluationInputs) -> LeakageCheck:
 
 def _time(inputs: EvaluationInputs) -> Iterator[LeakFinding]:
     log, kind = inputs.log, inputs.split.kind
-    timed = log.timestamp > 0
+    timed = np.full(len(log), inputs.split.has_time)
     train, test = timed & (log.split == TRAIN), timed & (log.split == TEST)
     if not (train.any() and test.any()):
         return
@@ -61,6 +61,13 @@ def _pairs(inputs: EvaluationInputs) -> Iterator[LeakFinding]:
         count=int(np.isin(relevant, seen).sum()),
         leak=True,
         message="relevant test pairs are among the seen ones that rankings leave out",
+    )
+    yield LeakFinding(
+        check="relevant_is_not_ranked",
+        count=int((~inputs.eligible[test.truth.relevant.values]).sum()),
+        leak=True,
+        message="relevant test pairs are of candidates that no system may rank "
+        "(split.known_candidates_only): they count as missed",
     )
     if not inputs.split.new_pairs_only:
         return

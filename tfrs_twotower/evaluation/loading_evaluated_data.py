@@ -20,15 +20,16 @@ from tfrs_twotower.artifacts.layout import (
     TRAINING_LOG,
     VOCABULARIES,
 )
-from tfrs_twotower.data import loading, query_set, raw_inputs
+from tfrs_twotower.data import loading, query_set, raw_inputs, stored_embeddings
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.errors import CorruptArtifact
-from tfrs_twotower.evaluation import evaluated_data, evaluation_document, pre_ranker_scores
+from tfrs_twotower.evaluation import evaluated_data, pre_ranker_scores, protocol_document
 from tfrs_twotower.index.quality import QUALITY_NAME, read_quality
 from tfrs_twotower.specs import SPLITS, FeatureSpec, IdFeature, Side, TextFeature
 from tfrs_twotower.towers.pre_ranker import load_pre_ranker
 
 _BATCH_SIZE = 4096
+_SAMPLE_SEED = 0
 
 
 def load_inputs(
@@ -37,6 +38,7 @@ def load_inputs(
     timings: dict[str, float] | None = None,
     *,
     with_pre_ranker: bool = False,
+    max_queries: int | None = None,
 ) -> evaluated_data.EvaluationInputs:
     """Reads the preprocessed data, the embeddings, and the index's quality if there is one.
 
@@ -45,6 +47,8 @@ def load_inputs(
         spec: the feature spec.
         timings: seconds of earlier stages.
         with_pre_ranker: reads the pre-ranker too; without it the cascade is retrieval only.
+        max_queries: largest number of test queries; a sample is drawn from more, the same for every
+            seed of training, so that runs are compared on the same queries.
 
     Raises:
         ArtifactError: a file is missing, or the embeddings or the pre-ranker do not fit the data.
@@ -54,9 +58,10 @@ def load_inputs(
     ids = corpus.ids.tolist()
     counts, recent_counts = _frequencies(source, ids)
     has_validation = read_manifest(source, "preprocessed").counts.get("validation_queries", 0) > 0
-    test_queries = loading.load_query_set(source, "test", spec, corpus)
-    vectors = loading.vectors_of(
-        loading.read_candidate_embeddings(layout.embeddings),
+    all_queries = loading.load_query_set(source, "test", spec, corpus)
+    test_queries = all_queries.sample(max_queries or len(all_queries), seed=_SAMPLE_SEED)
+    vectors = stored_embeddings.vectors_of(
+        stored_embeddings.read_candidate_embeddings(layout.embeddings),
         ids,
         f"{layout.embeddings}, candidates",
     )
@@ -72,11 +77,17 @@ def load_inputs(
         counts=counts,
         recent_counts=recent_counts,
         log=_interactions(source, ids),
-        test=_with_texts(loading.with_embeddings(test_queries, layout.embeddings, "test"), spec),
+        test=_with_texts(
+            stored_embeddings.with_embeddings(test_queries, layout.embeddings, "test"), spec
+        ),
         validation=_validation(layout, spec, corpus, refitted=refitted, has_first_fit=has_first_fit)
         if has_validation
         else None,
-        eligible=counts > 0 if spec.split.known_candidates_only else np.ones(len(ids), bool),
+        eligible=(
+            loading.known_candidates(source, corpus)
+            if spec.split.known_candidates_only
+            else np.ones(len(ids), bool)
+        ),
         split=_split_facts(source, spec),
         training=load_training_facts(source, spec),
         index_quality=read_quality(layout.index) if has_index else None,
@@ -85,8 +96,9 @@ def load_inputs(
         second_stage=_second_stage(layout, len(ids), test_queries.inputs)
         if with_pre_ranker
         else None,
-        first_fit_vectors=loading.vectors_of(
-            loading.read_candidate_embeddings(layout.embeddings, first_fit=True),
+        all_test_queries=len(all_queries) if len(test_queries) < len(all_queries) else None,
+        first_fit_vectors=stored_embeddings.vectors_of(
+            stored_embeddings.read_candidate_embeddings(layout.embeddings, first_fit=True),
             ids,
             f"{layout.embeddings}, candidates of the first fit",
         )
@@ -116,7 +128,7 @@ def _split_facts(preprocessed: Path, spec: FeatureSpec) -> evaluated_data.SplitF
             known_queries_only=spec.split.known_queries_only,
             known_candidates_only=spec.split.known_candidates_only,
             sessions=spec.interactions.session is not None,
-            window=None if window is None else evaluation_document.Window(**window),
+            window=None if window is None else protocol_document.Window(**window),
             has_time=spec.interactions.timestamp is not None,
             empty_queries=statistics.get("empty_queries"),
         )
@@ -147,9 +159,11 @@ def _validation(
 ) -> query_set.QuerySet:
     """The validation queries; without embeddings if only towers that learned them have embedded."""
     queries = loading.load_query_set(layout.preprocessed, "validation", spec, corpus)
-    split: loading.EmbeddedSplit = "first_fit_validation" if has_first_fit else "validation"
+    split: stored_embeddings.EmbeddedSplit = (
+        "first_fit_validation" if has_first_fit else "validation"
+    )
     if has_first_fit or not refitted:
-        queries = loading.with_embeddings(queries, layout.embeddings, split)
+        queries = stored_embeddings.with_embeddings(queries, layout.embeddings, split)
     return _with_texts(queries, spec)
 
 

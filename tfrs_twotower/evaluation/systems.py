@@ -1,140 +1,46 @@
-"""Evaluated systems: intervals and tests over queries, the figures of a system, comparisons."""
+"""Evaluated systems: their rankings, their figures, and comparisons of two of them."""
 
-import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
-from tfrs_twotower.evaluation import evaluated_data, evaluation_document
-from tfrs_twotower.metrics import RANKING_METRICS, Judged, coverage, per_query, popularity_lift
+from tfrs_twotower.evaluation import evaluated_data, evaluation_document, resampling
+from tfrs_twotower.metrics import (
+    RANKING_METRICS,
+    Judged,
+    coverage,
+    judge,
+    per_query,
+    popularity_lift,
+)
+from tfrs_twotower.ranking import GroundTruth
 
 ALPHA = 0.05
 """A corrected p below this is significant."""
-LEVEL = 0.95
-"""Coverage of the intervals."""
-_DRAWS_AT_ONCE = 8_000_000
 
 
-def bootstrap_sums(
-    values: NDArray[np.float64], num_resamples: int, seed: int
-) -> NDArray[np.float64]:
-    """Column sums over queries drawn with replacement.
+@dataclass(frozen=True)
+class Ranking:
+    """The lists of one system with one setting.
 
-    Args:
-        values: `[num_queries, num_columns]`.
-        num_resamples: number of resamples.
-        seed: seed of the draws. One draw serves all columns, so that differences stay paired.
-
-    Returns:
-        `[num_resamples, num_columns]`.
+    Attributes:
+        ranked: `[num_queries, K]` rows.
+        judged: the lists, judged by the ground truth.
     """
-    num_queries = len(values)
-    generator = np.random.default_rng(seed)
-    sums = np.zeros((num_resamples, values.shape[1]))
-    for start, count in _chunks(num_resamples, num_queries):
-        drawn = generator.integers(0, num_queries, size=(count, num_queries))
-        drawn += np.arange(count)[:, None] * num_queries
-        weights = np.bincount(drawn.ravel(), minlength=count * num_queries)
-        sums[start : start + count] = weights.reshape(count, num_queries).astype(float) @ values
-    return sums
 
+    ranked: NDArray[np.int64]
+    judged: Judged
 
-def _chunks(num_repetitions: int, num_queries: int) -> Iterator[tuple[int, int]]:
-    """Start and length of the chunks of repetitions that are drawn at once, to bound memory."""
-    size = max(1, _DRAWS_AT_ONCE // max(num_queries, 1))
-    for start in range(0, num_repetitions, size):
-        yield start, min(size, num_repetitions - start)
+    @classmethod
+    def of(cls, ranked: NDArray[np.int64], truth: GroundTruth) -> "Ranking":
+        """Judges lists."""
+        return cls(ranked, judge(ranked, truth))
 
-
-def mean_intervals(
-    values: NDArray[np.float64], num_resamples: int, seed: int
-) -> NDArray[np.float64]:
-    """95 % intervals of the column means.
-
-    Args:
-        values: `[num_queries, num_columns]`, at least one query.
-        num_resamples: number of resamples of the bootstrap.
-        seed: seed of the draws.
-
-    Returns:
-        `[2, num_columns]`: lower and upper ends.
-    """
-    return _percentiles(bootstrap_sums(values, num_resamples, seed) / len(values))
-
-
-def ratio_interval(
-    numerator: NDArray[np.float64], denominator: NDArray[np.float64], num_resamples: int, seed: int
-) -> NDArray[np.float64]:
-    """95 % interval, `[2]`, of mean(numerator) / mean(denominator) over the same queries."""
-    sums = bootstrap_sums(np.stack([numerator, denominator], axis=1), num_resamples, seed)
-    usable = sums[:, 1] > 0
-    return _percentiles((sums[usable, 0] / sums[usable, 1])[:, None])[:, 0]
-
-
-def _percentiles(estimates: NDArray[np.float64]) -> NDArray[np.float64]:
-    tail = (1.0 - LEVEL) / 2.0
-    return np.quantile(estimates, [tail, 1.0 - tail], axis=0)
-
-
-def paired_t_test(differences: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Two-sided p of Student's paired t-test.
-
-    Args:
-        differences: `[num_queries, num_pairs]`, one system minus the other.
-
-    Returns:
-        `[num_pairs]`; 1 where all differences are 0 or there are fewer than two queries.
-    """
-    if len(differences) < 2:
-        return np.ones(differences.shape[1])
-    with warnings.catch_warnings():
-        # SciPy warns about differences that hardly vary; their p, close to 0, is right.
-        warnings.simplefilter("ignore", RuntimeWarning)
-        p = stats.ttest_1samp(differences, 0.0).pvalue
-    return np.where(np.isnan(p), 1.0, p)
-
-
-def paired_randomisation(
-    differences: NDArray[np.float64], num_permutations: int, seed: int
-) -> NDArray[np.float64]:
-    """Two-sided p of Fisher's paired randomisation test: the signs are flipped at random.
-
-    p = (1 + flips with |mean| >= the observed one) / (1 + flips), so it is never 0.
-
-    Args:
-        differences: `[num_queries, num_pairs]`.
-        num_permutations: number of times that the signs are flipped.
-        seed: seed of the flips.
-
-    Returns:
-        `[num_pairs]`.
-    """
-    num_queries = len(differences)
-    generator = np.random.default_rng(seed)
-    observed = np.abs(differences.sum(axis=0))
-    # Sums of the same numbers in another order differ in the last bits.
-    threshold = observed - 1e-9 * np.maximum(1.0, np.abs(differences).sum(axis=0))
-    reached = np.zeros(differences.shape[1])
-    for _, count in _chunks(num_permutations, num_queries):
-        signs = generator.integers(0, 2, size=(count, num_queries), dtype=np.int8) * 2.0 - 1.0
-        reached += (np.abs(signs @ differences) >= threshold).sum(axis=0)
-    return (1.0 + reached) / (1.0 + num_permutations)
-
-
-def holm(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Holm's (1979) adjusted p-values of one family of tests, in the given order.
-
-    The i-th smallest of m is multiplied by m - i + 1, made non-decreasing, and cut at 1.
-    """
-    count = len(p_values)
-    order = np.argsort(p_values, kind="stable")
-    stepped = np.maximum.accumulate(p_values[order] * np.arange(count, 0, -1))
-    adjusted = np.empty(count)
-    adjusted[order] = np.minimum(stepped, 1.0)
-    return adjusted
+    def take(self, queries: NDArray[np.integer], truth: GroundTruth) -> "Ranking":
+        """The lists of some queries, judged by another ground truth of these."""
+        return Ranking.of(self.ranked[queries], truth)
 
 
 @dataclass(frozen=True)
@@ -143,13 +49,37 @@ class SystemRun:
 
     Attributes:
         name: name of the system, such as `retrieval` or `ease`.
-        ranked: `[num_queries, K]` rows.
-        judged: the ranking, judged by the ground truth.
+        main: the ranking that is shown; a tuned baseline's is that of the first key metric.
+        of_metric: rankings of the metrics for which validation chose another setting.
     """
 
     name: str
-    ranked: NDArray[np.int64]
-    judged: Judged
+    main: Ranking
+    of_metric: Mapping[str, Ranking] = field(default_factory=dict)
+
+    @property
+    def ranked(self) -> NDArray[np.int64]:
+        """`[num_queries, K]` rows of the main ranking."""
+        return self.main.ranked
+
+    @property
+    def judged(self) -> Judged:
+        """The main ranking, judged by the ground truth."""
+        return self.main.judged
+
+    def ranking(self, metric: str) -> Ranking:
+        """The ranking that a metric is measured on."""
+        return self.of_metric.get(metric, self.main)
+
+    def values(self, metric: str) -> NDArray[np.float64]:
+        """The metric of each query, `[num_queries]`."""
+        return per_query(metric, self.ranking(metric).judged)
+
+    def take(self, queries: NDArray[np.integer], truth: GroundTruth) -> "SystemRun":
+        """The rankings of some queries, judged by another ground truth of these."""
+        taken = {id(one): one.take(queries, truth) for one in (self.main, *self.of_metric.values())}
+        others = {metric: taken[id(one)] for metric, one in self.of_metric.items()}
+        return SystemRun(self.name, taken[id(self.main)], others)
 
 
 def key_metrics(ks: tuple[int, ...]) -> tuple[str, ...]:
@@ -162,9 +92,13 @@ def key_metrics(ks: tuple[int, ...]) -> tuple[str, ...]:
     return (f"ndcg@{shortest}", *(f"recall@{k}" for k in longer or [shortest]))
 
 
-def tuning_metrics(ks: tuple[int, ...]) -> tuple[str, ...]:
-    """The nDCG of the shortest list and the recall of the longest; their sum decides on tuning."""
-    return (f"ndcg@{min(ks)}", f"recall@{max(ks)}")
+def reported_metrics(ks: tuple[int, ...]) -> tuple[str, ...]:
+    """Every ranking metric at every list length, the key metrics first.
+
+    A baseline is tuned for each of them by itself.
+    """
+    every = [f"{name}@{k}" for name in RANKING_METRICS for k in sorted(ks)]
+    return tuple(dict.fromkeys((*key_metrics(ks), *every)))
 
 
 def figure(mean: float, interval: NDArray[np.float64], queries: int) -> evaluation_document.Figure:
@@ -174,15 +108,16 @@ def figure(mean: float, interval: NDArray[np.float64], queries: int) -> evaluati
 
 
 def figures_of(
-    judged: Judged, names: tuple[str, ...], num_bootstrap: int, seed: int
+    run: SystemRun, names: tuple[str, ...], num_bootstrap: int, seed: int
 ) -> evaluation_document.Metrics:
-    """The named ranking metrics of a judged ranking; empty without queries."""
-    if len(judged) == 0:
+    """The named ranking metrics of a system; empty without queries."""
+    num_queries = len(run.judged)
+    if num_queries == 0:
         return {}
-    values = np.stack([per_query(name, judged) for name in names], axis=1)
-    intervals = mean_intervals(values, num_bootstrap, seed)
+    values = np.stack([run.values(name) for name in names], axis=1)
+    intervals = resampling.mean_intervals(values, num_bootstrap, seed)
     return {
-        name: figure(values[:, place].mean(), intervals[:, place], len(judged))
+        name: figure(values[:, place].mean(), intervals[:, place], num_queries)
         for place, name in enumerate(names)
     }
 
@@ -198,19 +133,21 @@ def system_metrics(
 
     `coverage@K` describes these lists and is not a mean over sampled queries: its interval is its
     value. `popularity_lift@K` is over the queries that have a profile, and is left out if there
-    are none.
+    are none. Both describe the lists that `ndcg@K` is measured on.
     """
     names = tuple(f"{name}@{k}" for name in RANKING_METRICS for k in sorted(ks))
-    metrics = figures_of(run.judged, names, num_bootstrap, seed)
+    metrics = figures_of(run, names, num_bootstrap, seed)
     popularity = inputs.counts.astype(np.float64)
     for k in sorted(ks):
-        covered = coverage(run.ranked, k, int(inputs.eligible.sum()))
-        metrics[f"coverage@{k}"] = figure(covered, np.array([covered, covered]), len(run.ranked))
-        shown, chosen = popularity_lift(run.ranked, k, inputs.test.seen, popularity)
+        ranked = run.ranking(f"ndcg@{k}").ranked
+        covered = coverage(ranked, k, int(inputs.eligible.sum()))
+        metrics[f"coverage@{k}"] = figure(covered, np.array([covered, covered]), len(ranked))
+        shown, chosen = popularity_lift(ranked, k, inputs.test.seen, popularity)
         known = ~np.isnan(shown)
         if chosen[known].sum() > 0:
             lift = shown[known].mean() / chosen[known].mean() - 1.0
-            interval = ratio_interval(shown[known], chosen[known], num_bootstrap, seed) - 1.0
+            interval = resampling.ratio_interval(shown[known], chosen[known], num_bootstrap, seed)
+            interval -= 1.0
             metrics[f"popularity_lift@{k}"] = figure(lift, interval, int(known.sum()))
     return metrics
 
@@ -232,7 +169,7 @@ def compare(
         stages: stages of the model, the served one first: `cascade`, `retrieval`.
         baselines: the other systems.
         metrics: names such as `recall@20`.
-        num_resamples: number of resamples of the tests and intervals.
+        num_resamples: number of resamples of the intervals.
         seed: seed of the resamples.
 
     Returns:
@@ -247,7 +184,7 @@ def compare(
     if not pairs or len(stages[0].judged) == 0:
         return ()
     values = {
-        (run.name, metric): per_query(metric, run.judged)
+        (run.name, metric): run.values(metric)
         for run in (*stages, *baselines)
         for metric in metrics
     }
@@ -255,10 +192,10 @@ def compare(
         [values[stage.name, metric] - values[other.name, metric] for stage, other, metric in pairs],
         axis=1,
     )
-    p = paired_randomisation(differences, num_resamples, seed)
-    corrected = holm(p)
-    p_t_test = paired_t_test(differences)
-    low, high = mean_intervals(differences, num_resamples, seed)
+    p = resampling.paired_randomisation(differences)
+    corrected = resampling.holm(p)
+    p_t_test = resampling.paired_t_test(differences)
+    low, high = resampling.mean_intervals(differences, num_resamples, seed)
     return tuple(
         evaluation_document.PairedComparison(
             a=stage.name,

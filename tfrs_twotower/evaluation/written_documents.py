@@ -46,7 +46,8 @@ def _schema_of_file(schema: dict[str, Any], part: "type[PartWithLength]") -> Non
         if field.exclude:
             del properties[name]
     schema["required"] = [name for name in schema["required"] if name in properties]
-    schema["minProperties"] = schema["maxProperties"] = len(properties) + 1
+    schema["minProperties"] = len(schema["required"]) + 1
+    schema["maxProperties"] = len(properties) + 1
 
 
 class PartWithLength(Part):

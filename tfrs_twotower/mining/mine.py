@@ -201,7 +201,7 @@ def mine(
         if table is None:
             table = read(layout.TRAIN_GLOB)
             if spec.split.known_candidates_only:
-                rankable = np.bincount(table.candidate_rows, minlength=len(corpus)) > 0
+                rankable = loading.known_candidates(preprocessed_dir, corpus)
         else:
             table = training_examples.concatenate(table, read(layout.REFIT_GLOB))
         vectors = embed_corpus(towers, corpus, partial(progress, f"embed candidates ({phase})"))

@@ -91,13 +91,14 @@ def _check_baselines(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
                 f"spec '{spec.name}' has none in {' and '.join(lacking)}. "
                 f"Remove {name}, or omit baselines to get all that the data allow."
             )
-    if "recent_popularity" in baselines and spec.interactions.timestamp is None:
-        yield (
-            "evaluate.baselines has recent_popularity, but the spec "
-            f"'{spec.name}' has no interactions.timestamp. Remove it, or name the column."
-        )
+    for name in ("recent_popularity", "recent_ease"):
+        if name in baselines and spec.interactions.timestamp is None:
+            yield (
+                f"evaluate.baselines has {name}, but the spec "
+                f"'{spec.name}' has no interactions.timestamp. Remove it, or name the column."
+            )
     if isinstance(spec.split, GivenSplit) and spec.interactions.split is None:
-        for name in ("item_knn", "ease"):
+        for name in ("item_knn", "ease", "rdlae", "recent_ease", "ials"):
             if name in baselines:
                 yield (
                     f"evaluate.baselines has {name}, which ranks from a query's earlier events; "

@@ -15,6 +15,10 @@ LOWEST_SCORE = float(np.finfo(np.float32).min)
 """Score at these ranks."""
 _SCORES_AT_ONCE = 1 << 24
 _PRODUCTS_AT_ONCE = 1 << 23
+_PARTS_OF_K = 8
+"""A row is sifted by the maxima of its parts if it has this many parts for each rank."""
+_MOST_SIFTED = 4
+"""Ties at the cut-off may leave this many times k candidates to sort; more are partitioned."""
 
 
 def top_k_rows(scores: NDArray[np.floating], k: int) -> NDArray[np.int64]:
@@ -47,14 +51,52 @@ def top_k_rows(scores: NDArray[np.floating], k: int) -> NDArray[np.int64]:
         return ranked
     if width == num_candidates:
         best = np.broadcast_to(np.arange(width), (num_queries, width))
-    else:
-        best = _unordered_top_k(scores, width)
+        ranked[:, :width] = _in_order(best, scores)
+        return ranked
+    rest = np.arange(num_queries)
+    if num_candidates >= _PARTS_OF_K * _PARTS_OF_K * k:
+        sifted, rows = _sifted_top_k(scores, k)
+        ranked[sifted] = rows
+        rest = np.setdiff1d(rest, sifted, assume_unique=True)
+    if len(rest):
+        part = scores if len(rest) == num_queries else scores[rest]
+        ranked[rest, :width] = _in_order(_unordered_top_k(part, width), part)
+    return ranked
+
+
+def _in_order(best: NDArray[np.int64], scores: NDArray[np.floating]) -> NDArray[np.int64]:
+    """Sorts rows that ascend by their scores; -1 where the score is -inf."""
     best_scores = np.take_along_axis(scores, best, axis=1)
     order = np.argsort(-best_scores, axis=1, kind="stable")
     best = np.take_along_axis(best, order, axis=1)
     usable = np.take_along_axis(best_scores, order, axis=1) > -np.inf
-    ranked[:, :width] = np.where(usable, best, MISSING_ROW)
-    return ranked
+    return np.where(usable, best, MISSING_ROW)
+
+
+def _sifted_top_k(
+    scores: NDArray[np.floating], k: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The k best of most queries, without a partition of all their scores.
+
+    The k-th largest of the maxima of disjoint parts is at most the k-th largest score, so every
+    candidate of the list is at or above it, and few others are.
+
+    Returns:
+        Positions of the queries with few enough candidates, and their lists `[.., k]`.
+    """
+    num_queries, num_candidates = scores.shape
+    size = num_candidates // (_PARTS_OF_K * k)
+    parts = scores[:, : size * _PARTS_OF_K * k].reshape(num_queries, size, -1).max(axis=1)
+    least = np.partition(parts, -k, axis=1)[:, -k]
+    reach = scores >= least[:, None]
+    few = np.flatnonzero((np.count_nonzero(reach, axis=1) <= _MOST_SIFTED * k) & (least > -np.inf))
+    if len(few) < num_queries:
+        reach = reach[few]
+    owners, rows = np.divmod(np.flatnonzero(reach.ravel()), num_candidates)
+    order = np.lexsort((rows, -scores[few[owners], rows], owners))
+    lengths = np.bincount(owners, minlength=len(few))
+    rank = np.arange(len(owners)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    return few, rows[order][rank < k].reshape(len(few), k)
 
 
 def _unordered_top_k(scores: NDArray[np.floating], k: int) -> NDArray[np.int64]:

@@ -22,7 +22,8 @@ class _Split(Document):
     known_queries_only: bool = False
     """Evaluates only queries that have a training interaction; the others are counted."""
     known_candidates_only: bool = False
-    """Ranks and counts only candidates that have a training interaction."""
+    """Ranks and counts only candidates that have a training interaction, of any label. Others are
+    served nevertheless; the report says how much of the lists they take."""
 
 
 class TemporalSplit(_Split):

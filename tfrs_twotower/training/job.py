@@ -217,8 +217,7 @@ class Job:
     def validation_queries(self) -> query_set.QuerySet | None:
         """Reads a fixed sample of the validation queries; None if the split has none."""
         most = most_validation_queries(self.config)
-        counts = self.data.counts(self.table)
-        return self.data.validation_queries(self.towers.query, counts, most, seed=self.seed)
+        return self.data.validation_queries(self.towers.query, most, seed=self.seed)
 
     def finish_first_fit(self) -> None:
         """Hook: `towers` are those of the first fit, with their best weights."""

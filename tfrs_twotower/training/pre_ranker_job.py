@@ -185,7 +185,7 @@ def _pools(
     seed: int,
 ) -> cascade_validation.Pools:
     most = most_validation_queries(pre_ranking)
-    queries = data.validation_queries(retrieval.query, data.counts(table), most, seed=seed)
+    queries = data.validation_queries(retrieval.query, most, seed=seed)
     if queries is None:
         raise TrainingError(
             "pre_ranking fits the weights of both stages' scores on validation queries, and the "

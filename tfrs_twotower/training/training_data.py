@@ -71,14 +71,15 @@ class TrainingData:
         return np.bincount(table.candidate_rows, minlength=len(self.corpus)).astype(np.int64)
 
     def validation_queries(
-        self, query_tower: Tower, counts: NDArray[np.int64], most: int, *, seed: int
+        self, query_tower: Tower, most: int, *, seed: int
     ) -> query_set.QuerySet | None:
         """A fixed sample of the validation queries, with tokens; None if the split has none."""
         if not read_manifest(self.directory, "preprocessed").counts.get("validation_queries"):
             return None
         queries = loading.load_query_set(self.directory, "validation", self.spec, self.corpus)
         if self.spec.split.known_candidates_only:
-            queries = replace(queries, rankable=counts > 0)
+            known = loading.known_candidates(self.directory, self.corpus)
+            queries = replace(queries, rankable=known)
         queries = queries.sample(most, seed=seed)
         tokens = _tokens(query_tower, queries.inputs)
         return replace(queries, inputs={name: value.numpy() for name, value in tokens.items()})

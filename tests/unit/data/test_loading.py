@@ -5,8 +5,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tfrs_twotower.data.loading import Embeddings, vectors_of, with_embeddings
 from tfrs_twotower.data.query_set import QuerySet
+from tfrs_twotower.data.stored_embeddings import Embeddings, vectors_of, with_embeddings
 from tfrs_twotower.errors import CorruptArtifact
 from tfrs_twotower.ranking import GroundTruth, Ragged
 

@@ -9,7 +9,12 @@ from tests.unit.evaluation.world import make_world
 from tfrs_twotower.data.query_set import QuerySet
 from tfrs_twotower.errors import CorruptArtifact
 from tfrs_twotower.evaluation import corpus_ranking, pre_ranker_scores
-from tfrs_twotower.evaluation.corpus_ranking import EmbeddingScorer, rank_cascade
+from tfrs_twotower.evaluation.corpus_ranking import (
+    EmbeddingScorer,
+    SameForAll,
+    rank_cascade,
+    rank_corpus,
+)
 from tfrs_twotower.evaluation.evaluated_data import SecondStage
 from tfrs_twotower.ranking import GroundTruth
 from tfrs_twotower.ranking.order import re_rank
@@ -111,6 +116,18 @@ def test_the_order_of_equal_retrieval_scores_is_kept_too():
         3,
     )
     assert result.ranked.tolist() == [[0, 1, 2], [1, 2, 3], [0, 3, 4], [0, 1, 2]]
+
+
+def test_one_ranking_for_all_is_the_ranking_of_each(world):
+    """Ties, seen candidates and candidates that may not be ranked, short lists too."""
+    scores = np.random.default_rng(0).integers(0, 4, 30).astype(np.float32)
+    eligible = np.arange(30) % 4 != 0
+    for k in (1, 5, 25):
+        once = rank_corpus(SameForAll(scores), world.test, eligible, k)
+        each = rank_corpus(
+            lambda queries: np.tile(scores, (len(queries), 1)), world.test, eligible, k
+        )
+        np.testing.assert_array_equal(once, each)
 
 
 def test_without_a_second_stage_the_cascade_is_retrieval(world, scorer):

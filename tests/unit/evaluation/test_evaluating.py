@@ -5,9 +5,12 @@ import pytest
 
 from tests.unit.evaluation.world import CONFIG, make_world, reordered
 from tfrs_twotower.data.corpus import strings
-from tfrs_twotower.evaluation.baselines.selection import Baselines
-from tfrs_twotower.evaluation.evaluating import describe_protocol, evaluate, judged_on
+from tfrs_twotower.evaluation.evaluated_data import judged_on
+from tfrs_twotower.evaluation.evaluating import describe_protocol, evaluate
 from tfrs_twotower.evaluation.written_documents import write_json
+from tfrs_twotower.ranking import GroundTruth
+
+BASELINES = ["popularity", "recent_popularity", "item_knn", "ease", "rdlae", "recent_ease", "ials"]
 
 
 def test_the_document_has_the_agreed_keys(evaluation, tmp_path):
@@ -17,7 +20,7 @@ def test_the_document_has_the_agreed_keys(evaluation, tmp_path):
         "embedding_space", "timings", "environment",
     }  # fmt: skip
     assert set(document["systems"]) == {
-        "retrieval", "cascade", "popularity", "recent_popularity", "item_knn", "ease",
+        "retrieval", "cascade", *BASELINES,
     }  # fmt: skip
     entry = document["systems"]["ease"]["metrics"]["recall@5"]
     assert set(entry) == {"mean", "ci95", "queries"}
@@ -36,7 +39,7 @@ def test_the_document_has_the_agreed_keys(evaluation, tmp_path):
 def test_the_protocol_says_what_earlier_means(inputs):
     untimed = replace(inputs, split=replace(inputs.split, has_time=False))
     said = [
-        describe_protocol(of, CONFIG, Baselines(), refit=False, seed=1).earlier
+        describe_protocol(of, CONFIG, {}, {}, refit=False, seed=1).earlier
         for of in (inputs, untimed)
     ]
     assert said == ["earlier in time", "earlier in the files: the interactions have no times"]
@@ -55,9 +58,45 @@ def test_seen_candidates_are_never_ranked(evaluation, inputs):
 
 def test_candidates_that_are_not_eligible_are_never_ranked(inputs):
     eligible = np.arange(30) % 3 != 0
-    runs = evaluate(replace(inputs, eligible=eligible), CONFIG).runs
-    for run in runs.values():
-        assert eligible[run.ranked[run.ranked >= 0]].all()
+    evaluation = evaluate(replace(inputs, eligible=eligible), CONFIG)
+    for run in evaluation.runs.values():
+        for ranking in (run.main, *run.of_metric.values()):
+            assert eligible[ranking.ranked[ranking.ranked >= 0]].all()
+
+
+def test_what_is_served_but_not_ranked_is_counted(inputs, two_stages):
+    """A third of the candidates is left out; the served lists hold them nevertheless."""
+    eligible = np.arange(30) % 3 != 0
+    assert evaluate(inputs, CONFIG).document.funnel.unranked is None
+    for world, stage in ((inputs, "retrieval"), (two_stages, "cascade")):
+        found = evaluate(replace(world, eligible=eligible), CONFIG).document.funnel.unranked
+        served = evaluate(world, CONFIG).runs[stage].ranked
+        assert (found.candidates, found.stage) == (10, stage)
+        for k in CONFIG.ks:
+            shown = served[:, :k][served[:, :k] >= 0]
+            assert found.taken[f"taken@{k}"] == pytest.approx((shown % 3 == 0).mean())
+
+
+def test_a_tuned_baseline_is_measured_with_the_setting_of_each_metric(inputs):
+    """Validation at random, so that no setting is the best in everything."""
+    random = np.random.default_rng(0)
+    unseen = [
+        np.setdiff1d(np.arange(30), seen)
+        for seen in map(inputs.validation.seen.__getitem__, range(40))
+    ]
+    truth = GroundTruth.from_lists([random.choice(rows, 3, replace=False) for rows in unseen])
+    inputs = replace(inputs, validation=replace(inputs.validation, truth=truth))
+    evaluation = evaluate(inputs, CONFIG.model_copy(update={"baselines": ("item_knn",)}))
+    settings = evaluation.document.protocol.baselines["item_knn"]
+    run = evaluation.runs["item_knn"]
+    for metric, chosen in settings.chosen_for.items():
+        alone = CONFIG.model_copy(
+            update={"baselines": ("item_knn",), "item_knn_neighbours": chosen["neighbours"]}
+        )
+        expected = evaluate(inputs, alone).document.systems["item_knn"].metrics[metric]
+        assert evaluation.document.systems["item_knn"].metrics[metric] == expected
+        assert run.values(metric).mean() == expected.mean
+    assert len({tuple(chosen.items()) for chosen in settings.chosen_for.values()}) > 1
 
 
 def test_slices_add_up(evaluation):
@@ -104,9 +143,8 @@ def test_a_second_stage_is_measured_beside_retrieval(cascade, evaluation):
 
 def test_both_stages_are_compared_in_one_family(cascade):
     entries = cascade.document.comparisons
-    baselines = ["popularity", "recent_popularity", "item_knn", "ease"]
-    pairs = [("cascade", "retrieval"), *(("cascade", name) for name in baselines)]
-    pairs += [("retrieval", name) for name in baselines]
+    pairs = [("cascade", "retrieval"), *(("cascade", name) for name in BASELINES)]
+    pairs += [("retrieval", name) for name in BASELINES]
     assert [(entry.a, entry.b) for entry in entries[::3]] == pairs
     systems = cascade.document.systems
     for entry in entries:

@@ -19,6 +19,17 @@ def test_an_honest_split_is_clean(kind):
     assert leaks(make_world(kind=kind)) == ("clean", {})
 
 
+def test_relevant_pairs_that_no_system_may_rank():
+    inputs = make_world()
+    row = inputs.test.truth.relevant[0][0]
+    eligible = np.arange(30) != row
+    verdict, findings = leaks(replace(inputs, eligible=eligible))
+    assert verdict == "leaky"
+    assert findings == {
+        "relevant_is_not_ranked": int((inputs.test.truth.relevant.values == row).sum())
+    }
+
+
 def test_training_events_of_the_test_window():
     inputs = make_world(kind="temporal")
     timestamp = inputs.log.timestamp.copy()

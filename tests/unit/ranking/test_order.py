@@ -39,6 +39,21 @@ def test_agrees_with_the_reference_under_ties(seed):
             assert [int(r) for r in rows if r >= 0] == reference.top_k(row.tolist(), k)
 
 
+@pytest.mark.parametrize("levels", [2, 30, 10**6])
+@pytest.mark.parametrize("num_candidates", [640, 700, 2_003])
+def test_long_rows_are_sifted_to_the_same_lists(num_candidates, levels):
+    """Many ties, few or none; rows without any candidate, and with fewer than k."""
+    generator = np.random.default_rng(levels)
+    scores = generator.integers(0, levels, (25, num_candidates)).astype(np.float32)
+    scores[generator.random(scores.shape) < 0.2] = -np.inf
+    scores[3] = 0.0
+    scores[4, 6:] = -np.inf
+    scores[5] = -np.inf
+    for k in (1, 10):
+        for rows, row in zip(top_k_rows(scores, k), scores, strict=True):
+            assert [int(r) for r in rows if r >= 0] == reference.top_k(row.tolist(), k)
+
+
 def test_a_constant_scorer_is_at_chance():
     num_candidates, k = 50, 10
     generator = np.random.default_rng(0)

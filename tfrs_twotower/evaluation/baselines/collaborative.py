@@ -1,10 +1,10 @@
-"""Baselines that use interactions only: popularity, item-based neighbours, EASE.
+"""What baselines make of interactions alone: counts, matrices, profiles, neighbours.
 
 Popularity gives everybody the same list. The others read a query's profile, its earlier
 candidates; a query without one falls back to popularity.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,20 +35,35 @@ def interaction_matrix(
     )
 
 
-def profile_matrix(
+def profile_positions(
     log: evaluated_data.InteractionLog,
     chosen: NDArray[np.bool_],
     query_set: QuerySet,
     num_candidates: int,
 ) -> sparse.csr_matrix:
-    """`[len(query_set), num_candidates]`: the chosen interactions of each evaluated query."""
+    """The profile of each evaluated query: its chosen interactions, in order of time.
+
+    Returns:
+        `[len(query_set), num_candidates]` float32: 1 at the latest candidate of the query, 2 at the
+        one before, and so on; a repeat counts where it is latest. Events of one time keep the order
+        of the log.
+    """
     place = np.full(len(log.query_ids), -1, np.int64)
     codes = log.codes_of(query_set.ids)
     known = codes >= 0
     place[codes[known]] = np.flatnonzero(known)
-    rows = place[log.query]
-    chosen = chosen & (rows >= 0)
-    return binary_matrix(rows[chosen], log.candidate[chosen], len(query_set), num_candidates)
+    events = np.flatnonzero(chosen & (place[log.query] >= 0))
+    owners = place[log.query[events]]
+    order = np.lexsort((-events, -log.timestamp[events], owners))
+    owners, rows = owners[order], log.candidate[events[order]]
+    _, latest = np.unique(owners * num_candidates + rows, return_index=True)
+    latest.sort()
+    owners, rows = owners[latest], rows[latest]
+    starts = _row_starts(owners, len(query_set))
+    positions = np.arange(1, len(owners) + 1) - starts[:-1][owners]
+    return sparse.csr_matrix(
+        (positions.astype(np.float32), (owners, rows)), shape=(len(query_set), num_candidates)
+    )
 
 
 def interaction_counts(
@@ -83,15 +98,11 @@ def recent(
     return chosen & (log.timestamp > end - recent_days * _SECONDS_PER_DAY)
 
 
-class PopularityScorer:
+class PopularityScorer(corpus_ranking.SameForAll):
     """One score for each candidate, the same for every query."""
 
     def __init__(self, counts: NDArray[np.int64]) -> None:
-        self._counts = counts.astype(np.float32)
-
-    def __call__(self, queries: NDArray[np.int64]) -> NDArray[np.floating]:
-        """Scores, `[len(queries), num_candidates]`."""
-        return np.broadcast_to(self._counts, (len(queries), len(self._counts)))
+        super().__init__(counts.astype(np.float32))
 
 
 def cosine_neighbours(
@@ -117,11 +128,14 @@ def cosine_neighbours(
     for start in range(0, num_candidates, _BLOCK):
         stop = min(start + _BLOCK, num_candidates)
         block = (columns[:, start:stop].T @ matrix).tocsr()
+        block.sort_indices()
         lengths = np.diff(block.indptr)
         owners = np.repeat(np.arange(start, stop), lengths)
         scale = norms[owners] * norms[block.indices] + shrink
         block.data = np.where(owners == block.indices, 0.0, block.data / scale).astype(np.float32)
-        order = np.lexsort((block.indices, -block.data, owners))
+        # The bits of floats that are not negative sort like the floats; ties keep their order.
+        falling = np.uint64(0xFFFFFFFF) - block.data.view(np.uint32).astype(np.uint64)
+        order = np.argsort((owners.astype(np.uint64) << np.uint64(32)) | falling, kind="stable")
         rank = np.arange(len(owners)) - np.repeat(block.indptr[:-1], lengths)
         kept = order[(rank < num_neighbours) & (block.data[order] > 0)]
         blocks.append(
@@ -153,46 +167,44 @@ def _row_starts(owners: NDArray[np.integer], num_rows: int) -> NDArray[np.int64]
     return np.concatenate([[0], np.cumsum(np.bincount(owners, minlength=num_rows))])
 
 
-class ItemKnnScorer:
-    """Sum of a candidate's similarities to the candidates of the query's profile."""
-
-    def __init__(self, profiles: sparse.csr_matrix, neighbours: sparse.csr_matrix) -> None:
-        self._profiles = profiles
-        self._neighbours = neighbours
-
-    def __call__(self, queries: NDArray[np.int64]) -> NDArray[np.floating]:
-        """Scores, `[len(queries), num_candidates]`; 0 for a query without a profile."""
-        return np.asarray((self._profiles[queries] @ self._neighbours).todense())
+ProfileModel = Callable[[sparse.csr_matrix], NDArray[np.floating]]
+"""From profiles `[num_profiles, num_candidates]`, weights of their candidates, to scores of the
+whole corpus in the same shape."""
 
 
-class EaseScorer:
-    """The query's profile times the weights of EASE (Steck 2019)."""
+class ProfileScorer:
+    """Scores each query by its profile, or by popularity if it has none.
 
-    def __init__(self, profiles: sparse.csr_matrix, weights: NDArray[np.float32]) -> None:
-        self._profiles = profiles
-        self._weights = weights
-
-    def __call__(self, queries: NDArray[np.int64]) -> NDArray[np.floating]:
-        """Scores, `[len(queries), num_candidates]`; 0 for a query without a profile."""
-        return np.asarray(self._profiles[queries] @ self._weights)
-
-
-class FallbackScorer:
-    """A scorer, and another one for the queries without a profile."""
+    Attributes:
+        positions: `profile_positions` of all queries.
+        model: gives the scores of profiles.
+        fallback: scores the queries without a profile.
+        half_life: number of candidates after which a weight in the profile is halved; None weighs
+            all alike.
+    """
 
     def __init__(
         self,
-        scorer: corpus_ranking.Scorer,
+        positions: sparse.csr_matrix,
+        model: ProfileModel,
         fallback: corpus_ranking.Scorer,
-        has_profile: NDArray[np.bool_],
+        half_life: float | None = None,
     ) -> None:
-        self._scorer = scorer
-        self._fallback = fallback
-        self._has_profile = has_profile
+        self.positions = positions
+        self.model = model
+        self.fallback = fallback
+        self.half_life = half_life
 
     def __call__(self, queries: NDArray[np.int64]) -> NDArray[np.floating]:
         """Scores, `[len(queries), num_candidates]`."""
-        known = self._has_profile[queries]
-        if known.all():
-            return self._scorer(queries)
-        return np.where(known[:, None], self._scorer(queries), self._fallback(queries))
+        profiles = self.positions[queries]
+        profiles.data = (
+            np.ones_like(profiles.data)
+            if self.half_life is None
+            else np.exp2((1.0 - profiles.data) / np.float32(self.half_life))
+        )
+        scores = self.model(profiles)
+        without = np.diff(profiles.indptr) == 0
+        if without.any():
+            scores[without] = self.fallback(queries[without])
+        return scores

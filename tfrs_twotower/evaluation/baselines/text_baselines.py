@@ -57,9 +57,9 @@ class HybridScorer:
 
 @dataclass(frozen=True)
 class TunedWeight:
-    """The best weight of the dense score, and the metrics of each weight on validation."""
+    """The best weight of the dense score for each metric, and what each weight reached."""
 
-    weight: float
+    best: dict[str, float]
     curve: list[dict[str, int | float | str]]
 
 
@@ -71,7 +71,7 @@ def tune_weight(
     metrics: tuple[str, ...],
     depth: int,
 ) -> TunedWeight:
-    """The weight on the grid 0, .05, .. 1 with the largest sum of the metrics (ties: the largest).
+    """The best weight for each metric on the grid 0, .05, .. 1, all there are (ties: the largest).
 
     Only the first `depth` candidates of either list are fused: a candidate in neither list
     cannot rank high in their combination.
@@ -81,7 +81,7 @@ def tune_weight(
         sparse: scorer with BM25 scores.
         query_set: the validation queries.
         eligible: `[num_candidates]` whether the candidate may be ranked.
-        metrics: names such as `ndcg@10`; their sum is maximised.
+        metrics: names such as `ndcg@10`.
         depth: length of the fused lists, at least the largest k of the metrics.
     """
     totals = np.zeros((len(WEIGHTS), len(metrics)))
@@ -104,13 +104,13 @@ def tune_weight(
             judged = judge(ranked, truth)
             totals[place] += [float(per_query(name, judged).sum()) for name in metrics]
     means = totals / max(len(query_set), 1)
-    summed = means.sum(axis=1)
-    best_place = int(len(WEIGHTS) - 1 - np.argmax(summed[::-1]))
+    places = len(WEIGHTS) - 1 - means[::-1].argmax(axis=0)
     curve: list[dict[str, int | float | str]] = [
         {"weight": weight, **dict(zip(metrics, map(float, row), strict=True))}
         for weight, row in zip(WEIGHTS, means, strict=True)
     ]
-    return TunedWeight(WEIGHTS[best_place], curve)
+    weights = {name: WEIGHTS[place] for name, place in zip(metrics, places, strict=True)}
+    return TunedWeight(weights, curve)
 
 
 def _union(lists: list[NDArray[np.int64]]) -> NDArray[np.int64]:

@@ -1,146 +1,186 @@
-"""Tunes item_knn and EASE on validation: their setting, and the interactions they learn from.
+"""Fits a baseline with the settings that validation chose for each metric by itself.
 
-The setting is the number of neighbours or the weight of the penalty. Both may learn from positive
-interactions only or from all of them (a low rating still says that the query chose the
-candidate); neither is always better.
+The interactions that are learned from are chosen like a setting: positive ones only or all of them
+(a low rating still says that the query chose the candidate); neither is always better.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from tfrs_twotower.closed_form.ease import co_occurrences, ease_weights
 from tfrs_twotower.data.query_set import QuerySet
 from tfrs_twotower.evaluation import corpus_ranking, evaluated_data
 from tfrs_twotower.evaluation.baselines import collaborative
+from tfrs_twotower.evaluation.baselines.setting_search import Choice, Grid, Setting, Tuning, search
 from tfrs_twotower.metrics import judge, per_query
 from tfrs_twotower.specs import TRAIN, VALIDATION
 
-Setting = float | int
-Interactions = Literal["positive", "all"]
-Fit = Callable[[Setting], corpus_ranking.Scorer]
-Method = Callable[[sparse.csr_matrix, sparse.csr_matrix], Fit]
-
-
-def grid(values: Setting | tuple[Setting, ...]) -> tuple[Setting, ...]:
-    """The values of a setting that a config gives as one value or several, ascending."""
-    return tuple(sorted(set(values))) if isinstance(values, tuple) else (values,)
-
-
-def item_knn_method(most_neighbours: int) -> Method:
-    """item_knn of a learned matrix and profiles, as a function of the number of neighbours."""
-
-    def learn(matrix: sparse.csr_matrix, profiles: sparse.csr_matrix) -> Fit:
-        neighbours = collaborative.cosine_neighbours(matrix, most_neighbours)
-        return lambda setting: collaborative.ItemKnnScorer(
-            profiles, collaborative.nearest(neighbours, int(setting))
-        )
-
-    return learn
-
-
-def ease_method(matrix: sparse.csr_matrix, profiles: sparse.csr_matrix) -> Fit:
-    """EASE of a learned matrix and profiles, as a function of the penalty's weight."""
-    gram = co_occurrences(matrix)
-    return lambda setting: collaborative.EaseScorer(profiles, ease_weights(gram, setting))
+_MOST_TUNING_QUERIES = 2_000
+_FEWEST_TUNING_QUERIES = 500
+_TUNING_SCORES = 1 << 26
 
 
 @dataclass(frozen=True)
-class TunedBaseline:
-    """A baseline for the test queries, and how it was chosen.
+class LearnedFrom:
+    """The interactions that a baseline is fitted on.
 
     Attributes:
-        scorer: scorer of the test queries.
-        setting: the chosen setting.
-        interactions: kind of interactions it learned from.
-        validation: the metrics of each choice on validation; empty without a choice.
+        log: all interactions.
+        chosen: `[num_interactions]` those that it may learn from; it must not read others.
+        num_candidates: size of the corpus.
+        distinct: whether counts are of queries instead of events.
     """
 
-    scorer: corpus_ranking.Scorer
-    setting: Setting
-    interactions: Interactions
-    validation: list[dict[str, int | float | str]]
+    log: evaluated_data.InteractionLog
+    chosen: NDArray[np.bool_]
+    num_candidates: int
+    distinct: bool
+
+    @classmethod
+    def splits(
+        cls, inputs: evaluated_data.EvaluationInputs, splits: tuple[int, ...], positives_only: bool
+    ) -> "LearnedFrom":
+        """The interactions of some splits."""
+        chosen = collaborative.window(inputs.log, splits, positives_only=positives_only)
+        return cls(inputs.log, chosen, len(inputs.corpus), inputs.split.new_pairs_only)
+
+    @cached_property
+    def matrix(self) -> sparse.csr_matrix:
+        """`[num_queries, num_candidates]` of 0 and 1."""
+        return collaborative.interaction_matrix(self.log, self.chosen, self.num_candidates)
+
+    def popularity(self, days: float | None = None) -> collaborative.PopularityScorer:
+        """The number of interactions of each candidate, all or those of the last days."""
+        chosen = self.chosen
+        if days is not None:
+            chosen = collaborative.recent(self.log, chosen, days)
+        counts = collaborative.interaction_counts(
+            self.log, chosen, self.num_candidates, distinct=self.distinct
+        )
+        return collaborative.PopularityScorer(counts)
 
 
-def fit_collaborative(
-    method: Method,
-    inputs: evaluated_data.EvaluationInputs,
-    *,
-    settings: tuple[Setting, ...],
-    learn_from: tuple[int, ...],
-    metrics: tuple[str, ...],
-) -> TunedBaseline:
-    """Chooses setting and interactions on validation and fits for test.
+class Asked(NamedTuple):
+    """The queries that a fitted baseline ranks for."""
 
-    Args:
-        method: `item_knn_method(..)` or `ease_method`.
-        inputs: interactions and queries.
-        settings: settings to choose from, ascending; without validation queries, the middle one is
-            used.
-        learn_from: splits that the matrix for test is made from. The matrix for validation is
-            made from the training split only, and a test query's profile always has the query's
-            validation events.
-        metrics: names such as `ndcg@10`; their sum on validation decides (ties: the first).
+    positions: sparse.csr_matrix
+    """Their profiles; see `collaborative.profile_positions`."""
+    fallback: corpus_ranking.Scorer
+    """For queries without a profile."""
+
+
+Fitted = Callable[[Asked], corpus_ranking.Scorer]
+Fit = Callable[[Setting], Fitted]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A baseline with settings.
+
+    Attributes:
+        grid: what is tuned.
+        learn: from interactions to a fit for each setting.
+        positives_only: whether it never learns from all interactions.
     """
-    kinds = [True] if bool(inputs.log.positive.all()) else [True, False]
-    best = (kinds[0], settings[len(settings) // 2])
-    tried: list[dict[str, int | float | str]] = []
-    if len(kinds) * len(settings) > 1 and inputs.validation is not None:
-        highest = -1.0
-        for positives_only in kinds:
-            fit = _learn(method, inputs, inputs.validation, (TRAIN,), (TRAIN,), positives_only)
-            for setting in settings:
-                figures = _measure(fit(setting), inputs.validation, inputs.eligible, metrics)
-                kind = _name(positives_only)
-                tried.append({"setting": setting, "interactions": kind, **figures})
-                if sum(figures.values()) > highest:
-                    highest, best = sum(figures.values()), (positives_only, setting)
-    positives_only, setting = best
-    fit = _learn(method, inputs, inputs.test, learn_from, (TRAIN, VALIDATION), positives_only)
-    return TunedBaseline(fit(setting), setting, _name(positives_only), tried)
+
+    grid: Grid
+    learn: Callable[[LearnedFrom], Fit]
+    positives_only: bool = False
 
 
-def _measure(
+class TunedBaseline:
+    """A baseline whose settings were chosen on validation.
+
+    The fits for validation learn from the training split only, and a validation query's profile is
+    what it did in training. A test query's profile always has the query's validation events.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        inputs: evaluated_data.EvaluationInputs,
+        *,
+        learn_from: tuple[int, ...],
+        metrics: tuple[str, ...],
+    ) -> None:
+        """Chooses settings and interactions.
+
+        Args:
+            method: the baseline.
+            inputs: interactions and queries.
+            learn_from: splits that the fit for test learns from.
+            metrics: names such as `ndcg@10`, the most important first; each gets its own choice.
+        """
+        self._method = method
+        self._inputs = inputs
+        self._learn_from = learn_from
+        self._fits: dict[tuple[tuple[int, ...], bool], Fit] = {}
+        positives = method.positives_only or bool(inputs.log.positive.all())
+        kinds = [True] if positives else [True, False]
+        if inputs.validation is None or (len(kinds) == 1 and method.grid.fixed):
+            alone = Choice(method.grid.middle(), kinds[0])
+            self.tuning = Tuning(dict.fromkeys(metrics, alone), {}, finished=True)
+            return
+        queries = tuning_queries(inputs.validation, len(inputs.corpus))
+        asked = {kind: self._asked(queries, (TRAIN,), (TRAIN,), kind) for kind in kinds}
+
+        def measure(choice: Choice) -> dict[str, float]:
+            scorer = self._fit(choice, (TRAIN,))(asked[choice.positives_only])
+            return measured(scorer, queries, inputs.eligible, metrics)
+
+        self.tuning = search(method.grid, kinds, measure, metrics)
+
+    def scorer(self, choice: Choice) -> corpus_ranking.Scorer:
+        """Fits for test."""
+        asked = self._asked(
+            self._inputs.test, self._learn_from, (TRAIN, VALIDATION), choice.positives_only
+        )
+        return self._fit(choice, self._learn_from)(asked)
+
+    def _fit(self, choice: Choice, splits: tuple[int, ...]) -> Fitted:
+        key = splits, choice.positives_only
+        if key not in self._fits:
+            self._fits.clear()  # one at a time: a fit may hold much
+            learned = LearnedFrom.splits(self._inputs, splits, choice.positives_only)
+            self._fits[key] = self._method.learn(learned)
+        return self._fits[key](choice.setting)
+
+    def _asked(
+        self,
+        queries: QuerySet,
+        learn_from: tuple[int, ...],
+        profile_from: tuple[int, ...],
+        positives_only: bool,
+    ) -> Asked:
+        log, num_candidates = self._inputs.log, len(self._inputs.corpus)
+        chosen = collaborative.window(log, profile_from, positives_only=positives_only)
+        positions = collaborative.profile_positions(log, chosen, queries, num_candidates)
+        learned = collaborative.window(log, learn_from, positives_only=True)
+        counts = collaborative.interaction_counts(log, learned, num_candidates, distinct=True)
+        return Asked(positions, collaborative.PopularityScorer(counts))
+
+
+def tuning_queries(validation: QuerySet, num_candidates: int) -> QuerySet:
+    """The validation queries that settings are chosen on: 2,000, or 500 for a large corpus.
+
+    They are a fixed sample of more.
+    """
+    affordable = max(_FEWEST_TUNING_QUERIES, _TUNING_SCORES // max(num_candidates, 1))
+    return validation.sample(min(_MOST_TUNING_QUERIES, affordable), seed=0)
+
+
+def measured(
     scorer: corpus_ranking.Scorer,
     query_set: QuerySet,
     eligible: NDArray[np.bool_],
     metrics: tuple[str, ...],
 ) -> dict[str, float]:
+    """The metrics of a scorer's rankings, by their names."""
     k = max(int(name.partition("@")[2]) for name in metrics)
     judged = judge(corpus_ranking.rank_corpus(scorer, query_set, eligible, k), query_set.truth)
     return {name: float(per_query(name, judged).mean()) for name in metrics}
-
-
-def _name(positives_only: bool) -> Interactions:
-    return "positive" if positives_only else "all"
-
-
-def _learn(
-    method: Method,
-    inputs: evaluated_data.EvaluationInputs,
-    query_set: QuerySet,
-    learn_from: tuple[int, ...],
-    profile_from: tuple[int, ...],
-    positives_only: bool,
-) -> Fit:
-    log, num_candidates = inputs.log, len(inputs.corpus)
-    learned = collaborative.window(log, learn_from, positives_only=positives_only)
-    matrix = collaborative.interaction_matrix(log, learned, num_candidates)
-    chosen = collaborative.window(log, profile_from, positives_only=positives_only)
-    profiles = collaborative.profile_matrix(log, chosen, query_set, num_candidates)
-    popular = collaborative.PopularityScorer(_popularity(log, learn_from, num_candidates))
-    has_profile = np.diff(profiles.indptr) > 0
-    fit = method(matrix, profiles)
-    return lambda setting: collaborative.FallbackScorer(fit(setting), popular, has_profile)
-
-
-def _popularity(
-    log: evaluated_data.InteractionLog, splits: tuple[int, ...], num_candidates: int
-) -> NDArray[np.int64]:
-    return collaborative.interaction_counts(
-        log, collaborative.window(log, splits, positives_only=True), num_candidates, distinct=True
-    )

@@ -25,7 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfrs_twotower.evaluation.comparison import comparison_document
-from tfrs_twotower.evaluation.systems import ALPHA, holm, paired_t_test
+from tfrs_twotower.evaluation.resampling import holm, paired_t_test
+from tfrs_twotower.evaluation.systems import ALPHA
 
 
 @dataclass(frozen=True)

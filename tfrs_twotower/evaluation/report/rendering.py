@@ -10,7 +10,14 @@ from markupsafe import Markup
 _DIRECTORY = Path(__file__).parent
 _DASH = "\N{EN DASH}"
 _MINUS = "\N{MINUS SIGN}"
-_LABELS = {"ease": "EASE", "item_knn": "item kNN", "bm25": "BM25"}
+_LABELS = {
+    "ease": "EASE",
+    "rdlae": "RDLAE",
+    "recent_ease": "recent EASE",
+    "ials": "iALS",
+    "item_knn": "item kNN",
+    "bm25": "BM25",
+}
 
 
 def label(system: str) -> str:

@@ -19,7 +19,6 @@ from tfrs_twotower.data.stored_arrays import load_arrays
 from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
 from tfrs_twotower.evaluation.evaluation_document import EvaluationDocument
 from tfrs_twotower.evaluation.systems import SystemRun
-from tfrs_twotower.metrics import per_query
 
 PER_QUERY = "per_query.npz"
 _ADVICE = "Run the stage that writes it again: `twotower evaluate`."
@@ -64,7 +63,7 @@ def write_per_query(
     """Writes the metrics of every system for every query, in the order of the query ids."""
     names = np.array(list(query_ids), np.str_)
     order = np.argsort(names)
-    values = [[per_query(metric, run.judged) for metric in metrics] for run in runs.values()]
+    values = [[run.values(metric) for metric in metrics] for run in runs.values()]
     np.savez_compressed(
         path,
         query_ids=names[order],

@@ -9,7 +9,7 @@ from tfrs_twotower.evaluation.report import drawing, rendering
 from tfrs_twotower.evaluation.systems import SystemRun
 from tfrs_twotower.metrics import Judged
 
-_MARKERS = dict(zip(drawing.SYSTEM_ORDER, "poDs^vPX", strict=True))
+_MARKERS = dict(zip(drawing.SYSTEM_ORDER, "poDh*s<^vPX", strict=True))
 _POINTS = 600
 
 
@@ -19,6 +19,11 @@ def recall_curve(judged: Judged) -> NDArray[np.float64]:
     return np.asarray((hits / np.maximum(judged.num_relevant, 1)[:, None]).mean(axis=0))
 
 
+def _longest(run: SystemRun) -> Judged:
+    """The lists that a system's recall is measured on at the largest K."""
+    return run.ranking(f"recall@{run.ranked.shape[1]}").judged
+
+
 def draw_recall_curves(runs: dict[str, SystemRun]) -> str:
     """SVG of recall@1 .. recall@K, with the systems named at the ends of their lines."""
     names = [name for name in drawing.SYSTEM_ORDER if name in runs]
@@ -26,7 +31,7 @@ def draw_recall_curves(runs: dict[str, SystemRun]) -> str:
         figure, axes = drawing.new_figure(10.4, 4.4)
         ends = {}
         for name in reversed(names):
-            curve = recall_curve(runs[name].judged)
+            curve = recall_curve(_longest(runs[name]))
             ends[name] = float(curve[-1])
             axes.plot(
                 np.arange(1, len(curve) + 1),

@@ -7,14 +7,17 @@ from scipy import sparse
 from tests.unit.evaluation.world import make_world, without_history
 from tfrs_twotower.closed_form.bm25 import Bm25Index
 from tfrs_twotower.config import EvaluateConfig
+from tfrs_twotower.evaluation.baselines import selection
 from tfrs_twotower.evaluation.baselines.collaborative import (
-    ItemKnnScorer,
+    ProfileScorer,
     cosine_neighbours,
     interaction_counts,
     nearest,
+    profile_positions,
     recent,
 )
-from tfrs_twotower.evaluation.baselines.selection import fit_baselines, reasons_against
+from tfrs_twotower.evaluation.baselines.fitting_baselines import fit_baselines
+from tfrs_twotower.evaluation.baselines.selection import reasons_against, select
 from tfrs_twotower.evaluation.baselines.text_baselines import (
     Bm25Scorer,
     HybridScorer,
@@ -22,6 +25,10 @@ from tfrs_twotower.evaluation.baselines.text_baselines import (
     tune_weight,
 )
 from tfrs_twotower.evaluation.corpus_ranking import EmbeddingScorer, rank_corpus
+from tfrs_twotower.specs import TEST, TRAIN, VALIDATION
+
+COLLABORATIVE = {"popularity", "recent_popularity", "item_knn", "ease", "rdlae", "recent_ease"}
+METRICS = ("ndcg@5", "recall@10", "map@5")
 
 
 def dense(rows):
@@ -38,10 +45,37 @@ def test_cosine_neighbours_by_hand():
     )
     shrunk = cosine_neighbours(matrix, 2, shrink=1.0).toarray()
     assert shrunk[0, 1] == pytest.approx(2 / (np.sqrt(6) + 1))
-    scorer = ItemKnnScorer(dense([[0, 1, 1]]), cosine_neighbours(matrix, 2))
-    np.testing.assert_allclose(
-        scorer(np.array([0]))[0], [2 / np.sqrt(6) + 1 / np.sqrt(3), 0, 0], rtol=1e-6
+    neighbours = cosine_neighbours(matrix, 2)
+    scores = (dense([[0, 1, 1]]) @ neighbours).toarray()
+    np.testing.assert_allclose(scores, [[2 / np.sqrt(6) + 1 / np.sqrt(3), 0, 0]], rtol=1e-6)
+
+
+def test_a_profile_holds_the_latest_first_and_weighs_by_it():
+    """Query 1 chose 4, 7, 4, 2 at the times 1, 2, 3, 3: from the latest on 2, 4, 7."""
+    log = replace(
+        make_world().log,
+        query=np.array([1, 1, 1, 1, 0]),
+        candidate=np.array([4, 7, 4, 2, 9]),
+        timestamp=np.array([1, 2, 3, 3, 9]),
+        positive=np.ones(5, bool),
+        split=np.zeros(5, np.int64),
     )
+    queries = make_world().test.take(np.array([2, 1]))
+    positions = profile_positions(log, np.ones(5, bool), queries, 30)
+    assert positions.toarray()[1, [2, 4, 7]].tolist() == [1, 2, 3]
+    assert positions.nnz == 3
+
+    def popular(queries):
+        return np.full((len(queries), 30), 7.0)
+
+    def weights(half_life):
+        scorer = ProfileScorer(positions, lambda own: own.toarray(), popular, half_life)
+        return scorer(np.array([1]))[0, [2, 4, 7]].tolist()
+
+    assert weights(None) == [1, 1, 1]
+    assert weights(2.0) == pytest.approx([1, 2**-0.5, 0.5])
+    alone = ProfileScorer(positions, lambda own: own.toarray(), popular)(np.array([0, 1]))
+    assert (alone[0] == 7).all()  # query 2 has no profile
 
 
 def test_popularity_counts_queries_or_events():
@@ -95,33 +129,55 @@ def test_the_weight_ignores_a_useless_part():
     tuned = tune_weight(
         retrieval, contrary, validation, inputs.eligible, ("ndcg@5", "recall@10"), 30
     )
-    assert tuned.weight == 1.0
+    assert tuned.best == {"ndcg@5": 1.0, "recall@10": 1.0}
     assert len(tuned.curve) == 21
-    best = max(entry["ndcg@5"] + entry["recall@10"] for entry in tuned.curve)
-    assert tuned.curve[-1]["ndcg@5"] + tuned.curve[-1]["recall@10"] == best
 
 
-def fitted(inputs, **settings):
-    return fit_baselines(
-        inputs,
-        EvaluateConfig(ks=(5, 10), **settings),
-        refit=True,
-        recent_days=1.0,
-        metrics=("ndcg@5", "recall@10"),
-        progress=lambda name: None,
+def test_the_weight_is_chosen_for_each_metric():
+    """Retrieval ranks the first five places, words the places after them: one weight is not both.
+
+    The curve says what each weight reaches, and the best of each metric is its best there.
+    """
+    inputs = make_world(texts=True)
+    validation = inputs.validation
+    retrieval = EmbeddingScorer(validation.embeddings, inputs.corpus.vectors)
+    noise = np.random.default_rng(0).random((40, 30))
+    tuned = tune_weight(
+        lambda queries: noise[queries], retrieval, validation, inputs.eligible, METRICS, 30
     )
+    for name, weight in tuned.best.items():
+        reached = {entry["weight"]: entry[name] for entry in tuned.curve}
+        assert reached[weight] == max(reached.values())
+
+
+def fitted(inputs, *, refit=True, **settings):
+    config = EvaluateConfig(ks=(5, 10), **settings)
+    found = fit_baselines(
+        select(inputs, config, refit=refit).names,
+        inputs,
+        config,
+        refit=refit,
+        recent_days=1.0,
+        metrics=METRICS,
+    )
+    return {baseline.name: baseline for baseline in found}
+
+
+def settings_of(inputs, name, **settings):
+    return fitted(inputs, baselines=[name], **settings)[name].settings
 
 
 def test_recommender_data_gets_the_collaborative_baselines():
-    result = fitted(make_world())
-    assert set(result.scorers) == {"popularity", "recent_popularity", "item_knn", "ease"}
-    assert set(result.left_out) == {"bm25", "hybrid"}
+    inputs = make_world()
+    assert set(fitted(inputs)) == COLLABORATIVE | {"ials"}
+    assert set(select(inputs, EvaluateConfig(), refit=True).left_out) == {"bm25", "hybrid"}
 
 
 def test_text_data_gets_bm25_and_hybrid():
-    result = fitted(without_history(make_world(texts=True)))
-    assert set(result.scorers) == {"bm25", "hybrid"}
-    assert "no test query has an earlier event" in result.left_out["ease"]
+    inputs = without_history(make_world(texts=True))
+    assert set(fitted(inputs)) == {"bm25", "hybrid"}
+    reason = select(inputs, EvaluateConfig(), refit=True).left_out["ease"]
+    assert "no test query has an earlier event" in reason
 
 
 def test_the_weight_of_hybrid_is_tuned_with_the_towers_of_the_validation_queries():
@@ -131,51 +187,66 @@ def test_the_weight_of_hybrid_is_tuned_with_the_towers_of_the_validation_queries
     after_refit = replace(world, first_fit_vectors=first)
     before = replace(world, corpus=world.corpus.with_vectors(first))
     tuned, expected, final = (
-        fitted(one).settings["hybrid"] for one in (after_refit, before, world)
+        fitted(one)["hybrid"].settings for one in (after_refit, before, world)
     )
     assert tuned == expected != final
     unknown = replace(
         world, validation=replace(world.validation, embeddings=np.zeros((0, 0), np.float32))
     )
-    assert "have not learned them" in fitted(unknown).left_out["hybrid"]
+    assert "have not learned them" in reasons_against(unknown, EvaluateConfig())["hybrid"]
 
 
-def test_a_large_corpus_leaves_ease_out_and_says_so():
-    config = EvaluateConfig(ease_max_candidates=10)
-    assert reasons_against(make_world(), config)["ease"] == (
-        "the corpus has 30 candidates, evaluate.ease_max_candidates is 10"
-    )
+def test_a_large_matrix_leaves_linear_models_out_and_says_so():
+    """30 candidates and 40 queries: the smaller number counts."""
+    reasons = reasons_against(make_world(), EvaluateConfig(ease_max_candidates=10))
+    assert reasons["ease"] == reasons["rdlae"] == reasons["recent_ease"]
+    assert "order 30, the smaller number of candidates and queries" in reasons["ease"]
+    assert "evaluate.ease_max_candidates is 10" in reasons["ease"]
+    assert "ease" not in reasons_against(make_world(), EvaluateConfig(ease_max_candidates=30))
 
 
-def test_communities_are_found():
+def test_without_the_library_ials_is_left_out_with_the_way_to_get_it(monkeypatch):
+    monkeypatch.setattr(selection.util, "find_spec", lambda name: None)
+    left_out = select(make_world(), EvaluateConfig(), refit=True).left_out
+    assert "pip install 'tfrs-twotower[report]'" in left_out["ials"]
+
+
+@pytest.mark.parametrize("name", ["item_knn", "ease", "rdlae", "recent_ease", "ials"])
+def test_communities_are_found(name):
     """Whoever chose odd candidates is given odd ones: the answer is known without a library."""
     inputs = make_world()
-    result = fitted(inputs)
-    for name in ("item_knn", "ease"):
-        ranked = rank_corpus(result.scorers[name], inputs.test, inputs.eligible, 5)
+    for _, scorer in fitted(inputs, baselines=[name])[name].variants:
+        ranked = rank_corpus(scorer(), inputs.test, inputs.eligible, 5)
         assert np.all(ranked % 2 == (np.arange(40) % 2)[:, None]), name
 
 
-def test_settings_are_chosen_on_validation():
-    """One neighbour is too few to tell the communities' candidates apart, all of them are not."""
-    inputs = make_world()
-    tuned = fitted(inputs, item_knn_neighbours=[1, 30], ease_lambda=[1.0, 1e9]).settings
-    assert tuned["item_knn"].chosen_from == (1, 30)
-    for name, setting in (("item_knn", "neighbours"), ("ease", "lambda")):
-        tried = {entry["setting"]: entry for entry in tuned[name].validation}
-        reached = {key: entry["ndcg@5"] + entry["recall@10"] for key, entry in tried.items()}
-        assert reached[tuned[name].as_json()[setting]] == max(reached.values())
-        assert len(reached) == 2
+@pytest.mark.parametrize("name", [*sorted(COLLABORATIVE - {"popularity"}), "ials"])
+def test_settings_are_chosen_on_validation_for_each_metric(name):
+    baseline = fitted(make_world(), baselines=[name])[name]
+    settings = baseline.settings
+    axes = set(settings.chosen_for["ndcg@5"])
+    for metric in METRICS:
+        chosen = settings.chosen_for[metric]
+        reached = {
+            tuple(entry[axis] for axis in sorted(axes)): entry[metric]
+            for entry in settings.validation
+        }
+        assert reached[tuple(chosen[axis] for axis in sorted(axes))] == max(reached.values())
+    assert settings.as_json().items() >= settings.chosen_for["ndcg@5"].items()
+    assert sorted(metric for metrics, _ in baseline.variants for metric in metrics) == sorted(
+        METRICS
+    )
+    assert baseline.variants[0][0][0] == "ndcg@5"
 
 
 def test_without_validation_the_middle_setting_is_taken():
     inputs = replace(make_world(), validation=None)
-    settings = fitted(inputs, item_knn_neighbours=[50, 5, 10]).settings["item_knn"]
+    settings = settings_of(inputs, "item_knn", item_knn_neighbours=[20, 5, 10])
     assert settings.as_json() == {"neighbours": 10, "interactions": "positive"}
 
 
 def test_one_setting_is_not_tried():
-    settings = fitted(make_world(), ease_lambda=3.0).settings["ease"]
+    settings = settings_of(make_world(), "ease", ease_lambda=3.0)
     assert settings.as_json() == {"lambda": 3.0, "interactions": "positive"}
 
 
@@ -184,10 +255,53 @@ def test_all_interactions_are_learned_from_if_validation_says_so():
     inputs = make_world()
     log = inputs.log
     positive = (np.arange(len(log)) % 6 == 0) | (log.split > 0)
-    settings = fitted(replace(inputs, log=replace(log, positive=positive))).settings
-    kinds = {entry["interactions"] for entry in settings["item_knn"].validation}
+    settings = settings_of(replace(inputs, log=replace(log, positive=positive)), "item_knn")
+    kinds = {entry["interactions"] for entry in settings.validation}
     assert kinds == {"positive", "all"}
-    assert settings["item_knn"].interactions == "all"
+    assert settings.interactions == "all"
+
+
+@pytest.mark.parametrize("name", ["recent_popularity", "item_knn", "ease", "rdlae", "ials"])
+def test_what_is_in_test_changes_neither_settings_nor_scores(name):
+    """Other test events, other test truth: the same choice, the same fit."""
+    inputs = make_world()
+    log = inputs.log
+    candidate = np.where(log.split == TEST, (log.candidate + 1) % 30, log.candidate)
+    other = replace(
+        inputs,
+        log=replace(log, candidate=candidate),
+        test=replace(inputs.test, truth=inputs.validation.truth),
+    )
+    here, there = (fitted(world, baselines=[name])[name] for world in (inputs, other))
+    assert here.settings == there.settings
+    queries = np.arange(40)
+    for (_, own), (_, others) in zip(here.variants, there.variants, strict=True):
+        np.testing.assert_array_equal(own()(queries), others()(queries))
+
+
+@pytest.mark.parametrize("name", ["recent_popularity", "item_knn", "ease", "rdlae", "ials"])
+def test_tuning_learns_from_training_alone(name):
+    """Validation's events are no part of what is measured on validation; its truth is."""
+    inputs = make_world()
+    log = inputs.log
+    candidate = np.where(log.split == VALIDATION, (log.candidate + 7) % 30, log.candidate)
+    other = replace(inputs, log=replace(log, candidate=candidate))
+    assert settings_of(inputs, name) == settings_of(other, name)
+    truth = replace(inputs, validation=replace(inputs.validation, truth=inputs.test.truth))
+    assert settings_of(inputs, name) != settings_of(truth, name)
+
+
+def test_only_a_refit_learns_from_validation_but_every_test_profile_holds_it():
+    inputs = make_world()
+    log, queries = inputs.log, np.arange(40)
+    training = np.bincount(log.candidate[log.split == TRAIN], minlength=30)
+    both = np.bincount(log.candidate[log.split != TEST], minlength=30)
+    for refit, counts in ((False, training), (True, both)):
+        popular = fitted(inputs, refit=refit, baselines=["popularity"])["popularity"]
+        np.testing.assert_array_equal(popular.variants[0][1]()(queries)[0], counts)
+    scorer = fitted(inputs, refit=False, baselines=["ease"])["ease"].variants[0][1]()
+    profile = set(scorer.positions[0].indices)
+    assert profile == set(log.candidate[(log.query == 0) & (log.split != TEST)])
 
 
 def test_fewer_neighbours_of_many_are_the_few_neighbours():
@@ -198,19 +312,21 @@ def test_fewer_neighbours_of_many_are_the_few_neighbours():
         few = nearest(many, count)
         expected = cosine_neighbours(matrix, min(count, 20))
         np.testing.assert_array_equal(few.toarray(), expected.toarray())
-        ItemKnnScorer(matrix, few)(np.arange(60))
-        ItemKnnScorer(matrix, many)(np.arange(60))  # scoring leaves the order alone
 
 
 def test_settings_name_what_applies_and_nothing_else():
-    settings = fitted(make_world(texts=True)).settings
-    as_json = {name: list(each.as_json()) for name, each in settings.items()}
-    tuned = ["interactions", "chosen_from", "validation"]
+    baselines = fitted(make_world(texts=True))
+    as_json = {name: list(each.settings.as_json()) for name, each in baselines.items()}
+    one = ["interactions", "chosen_from", "chosen_for", "search", "validation"]
+    several = ["interactions", "chosen_for", "search", "validation"]
     assert as_json == {
         "popularity": ["interactions", "counts"],
-        "recent_popularity": ["interactions", "counts", "days"],
-        "item_knn": ["neighbours", *tuned],
-        "ease": ["lambda", *tuned],
+        "recent_popularity": ["interactions", "days", *one[1:]],
+        "item_knn": ["neighbours", *one],
+        "ease": ["lambda", *one],
+        "rdlae": ["lambda", "dropout", "diagonal", *several],
+        "recent_ease": ["lambda", "half_life", *several],
+        "ials": ["factors", "regularization", "alpha", *several],
         "bm25": ["k1", "b", "analyser"],
-        "hybrid": ["retrieval_weight", "validation"],
+        "hybrid": ["retrieval_weight", "chosen_for", "search", "validation"],
     }

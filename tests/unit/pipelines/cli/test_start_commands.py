@@ -54,3 +54,33 @@ def test_datasets_are_listed(call):
     names = call("dataset", "list").out.split()
     assert "movielens-100k" in names
     assert names == sorted(names)
+
+
+def test_dataset_lists_the_planted_set_too(call):
+    assert call("dataset", "list").out.splitlines()[-1] == "synthetic"
+
+
+def test_dataset_passes_sizes_and_beam_options_on(call, tmp_path, monkeypatch):
+    from pipelines.stages import synthetic
+
+    done = []
+    monkeypatch.setattr(
+        synthetic, "make_synthetic", lambda out, **given: done.append((out, given)) or out / "x"
+    )
+    given = ("--interactions", "90", "--candidates", "20", "--seed", "4", "--out", tmp_path)
+    result = call("dataset", "synthetic", *given, "--", "--runner=DirectRunner")
+    assert result.out == f"synthetic is in {tmp_path / 'x'}\n"
+    ((out, passed),) = done
+    del passed["reporter"]
+    assert out == tmp_path
+    assert passed == {
+        "interactions": 90, "candidates": 20, "queries": None, "seed": 4,
+        "beam_options": ["--runner=DirectRunner"],
+    }  # fmt: skip
+
+
+def test_sizes_belong_to_the_planted_set_alone(call):
+    assert call("dataset", "synthetic", "--candidates", "5").code == 2
+    assert call("dataset", "movielens-100k", "--candidates", "5").code == 2
+    sized = ("--interactions", "9", "--candidates", "5")
+    assert call("dataset", "synthetic", *sized, "--source", "there").code == 2

@@ -22,9 +22,9 @@ def test_names():
     )
 
 
-@pytest.mark.parametrize("name", dataset_names())
+@pytest.mark.parametrize("name", [*dataset_names(), "synthetic"])
 def test_each_set_has_a_spec_and_a_run_config(name):
-    stem = fetch.DATASETS[name].about.directory
+    stem = name.replace("-", "_")
     assert (REPOSITORY / "feature_specs" / f"{stem}.yaml").is_file()
     assert (REPOSITORY / "pipelines" / "configs" / f"{stem}.yaml").is_file()
 

@@ -1,0 +1,175 @@
+"""Commands for the versions of a bundle: `refresh`, `rollback`, `versions`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.cli.arguments import (
+    JSON_OPTION,
+    SHARDED_BUNDLE_ARGUMENT,
+    output_console,
+    print_json,
+)
+
+
+def refresh(
+    bundle: Annotated[Path, SHARDED_BUNDLE_ARGUMENT],
+    candidates: Annotated[
+        Path | None,
+        typer.Option(
+            "--candidates",
+            metavar="FILE",
+            help="New and changed candidates: a table with the columns of the feature spec's "
+            "candidates, in any of its formats.",
+        ),
+    ] = None,
+    withdraw: Annotated[
+        Path | None,
+        typer.Option(
+            "--withdraw",
+            metavar="FILE",
+            help="Candidates to remove: a text file with an id in each line.",
+        ),
+    ] = None,
+    replace: Annotated[
+        bool,
+        typer.Option(
+            "--replace",
+            help="--candidates is the whole corpus: remove candidates that are not in it.",
+        ),
+    ] = False,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="export.gate.KEY=VALUE",
+            help="Another limit of the release gate for this refresh, such as "
+            "export.gate.max_shrink=0.5, or null to switch the check off; repeatable.",
+        ),
+    ] = None,
+    json_output: Annotated[bool, JSON_OPTION] = False,
+) -> None:
+    """Publish a new version of a bundle with other candidates, without training.
+
+    The bundle's own towers embed candidates that are new or whose features changed; the vectors of
+    the others are kept. The index is built again with the bundle's settings, measured, and compared
+    with the served version: its number of candidates, too, may neither shrink nor grow beyond the
+    limits of export.gate. A new candidate has no interactions yet, so its popularity is zero until
+    the next training. If nothing changes, no version is published.
+
+    \b
+      twotower refresh build/mine/bundle/mine --candidates new_books.csv
+      twotower refresh build/mine/bundle/mine --withdraw sold_out.txt
+      twotower refresh build/mine/bundle/mine --candidates all_books.csv --replace
+      twotower refresh build/mine/bundle/mine --candidates half.csv --replace \\
+          --set export.gate.max_shrink=0.6
+    """  # noqa: D301  (click reads the control character)
+    if candidates is None and withdraw is None:
+        raise typer.BadParameter("give --candidates, --withdraw, or both.")
+    if replace and candidates is None:
+        raise typer.BadParameter("needs --candidates, the whole corpus.", param_hint="--replace")
+    from pipelines.cli.reporting import make_reporter
+    from pipelines.stages.refresh import run
+
+    refreshed = run(
+        bundle,
+        candidates,
+        withdraw,
+        replace=replace,
+        reporter=make_reporter(),
+        overrides=overrides or (),
+    )
+    if json_output:
+        print_json(
+            {
+                "published": any(outcome.written for outcome in refreshed),
+                "bundles": [
+                    {
+                        "directory": str(outcome.bundle / str(outcome.served)),
+                        "version": outcome.served,
+                        "candidates": len(outcome.changes.ids),
+                        "added": outcome.changes.num_added,
+                        "changed": outcome.changes.num_changed,
+                        "withdrawn": outcome.changes.num_withdrawn,
+                        "unknown": outcome.changes.unknown,
+                    }
+                    for outcome in refreshed
+                ],
+            }
+        )
+
+
+def rollback(
+    bundle: Annotated[Path, SHARDED_BUNDLE_ARGUMENT],
+    version: Annotated[
+        int | None,
+        typer.Option(
+            "--to", metavar="VERSION", help="By default the latest version before the served one."
+        ),
+    ] = None,
+    undo: Annotated[bool, typer.Option("--undo", help="Serve the newest version again.")] = False,
+    json_output: Annotated[bool, JSON_OPTION] = False,
+) -> None:
+    """Serve an earlier version of a bundle, or the newest again.
+
+    Checks the files of the version and points models.config to it. A TF Serving that was started
+    with --model_config_file=.../models.config and --model_config_file_poll_wait_seconds=30 loads
+    that version within 30 seconds and then unloads the other, without a failed request; one that
+    does not poll needs ModelService.HandleReloadConfigRequest, or a restart. The next export or
+    refresh is served as soon as it is published.
+
+    \b
+      twotower rollback build/mine/bundle/mine
+      twotower rollback build/mine/bundle/mine --to 1732159297
+      twotower rollback build/mine/bundle/mine --undo
+    """  # noqa: D301  (click reads the control character)
+    from serving.bundle.publishing import roll_back, undo_rollback
+
+    if undo and version is not None:
+        raise typer.BadParameter("cannot be given with --to.", param_hint="--undo")
+    served = undo_rollback(bundle) if undo else roll_back(bundle, version)
+    if json_output:
+        print_json({"bundle": str(bundle), "served_version": served})
+    else:
+        typer.echo(f"{bundle}: models.config serves version {served}.")
+
+
+def versions(
+    bundle: Annotated[Path, SHARDED_BUNDLE_ARGUMENT],
+    json_output: Annotated[bool, JSON_OPTION] = False,
+) -> None:
+    """List the versions of a bundle: what made each and when, its size, and which one is served.
+
+    An export stays until another export replaces it, beside the newest export.keep_versions
+    versions: a refresh does not remove the export that it started from.
+
+    \b
+      twotower versions build/mine/bundle/mine
+      twotower versions build/mine/bundle/mine --json
+    """  # noqa: D301  (click reads the control character)
+    from serving.bundle.history import read_history
+
+    histories = read_history(bundle)
+    if json_output:
+        print_json({"bundles": [history.as_json() for history in histories]})
+        return
+    from rich.table import Table
+
+    console = output_console()
+    for history in histories:
+        table = Table(box=None, header_style="bold")
+        for title in ("version", "made by", "when (UTC)", "candidates", "k", "MB", ""):
+            numeric = title in ("version", "candidates", "k", "MB")
+            table.add_column(title, justify="right" if numeric else "left", no_wrap=numeric)
+        for record in history.records:
+            table.add_row(*record.as_row(rolled_back=history.rolled_back))
+        console.print(f"{history.bundle}:")
+        console.print(table)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command(short_help="Change a bundle's candidates without training.")(refresh)
+    app.command(short_help="Serve an earlier version of a bundle.")(rollback)
+    app.command(short_help="List a bundle's versions and what made them.")(versions)

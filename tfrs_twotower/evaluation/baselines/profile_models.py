@@ -1,0 +1,185 @@
+"""The baselines that read a query's profile: neighbours, linear models, matrix factorisation.
+
+Each function gives a `Method`: what is tuned, and how it is fitted on given interactions.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+from scipy import sparse
+
+from tfrs_twotower.closed_form import linear_models
+from tfrs_twotower.environment import require_extra
+from tfrs_twotower.evaluation import corpus_ranking
+from tfrs_twotower.evaluation.baselines import collaborative
+from tfrs_twotower.evaluation.baselines.setting_search import Axis, Grid, Setting
+from tfrs_twotower.evaluation.baselines.tuned_baselines import (
+    Asked,
+    Fit,
+    Fitted,
+    LearnedFrom,
+    Method,
+)
+
+_MANY_CANDIDATES = 20_000
+_MANY_INTERACTIONS = 300_000
+_DEAR = {"most_tries": 6, "most_chosen": 2}
+"""Limits of a search where one fit takes seconds."""
+_MOST_CACHED_NUMBERS = 1 << 25
+_ITERATIONS = 15
+
+
+def _scorer(model: collaborative.ProfileModel, half_life: float | None = None) -> Fitted:
+    def score(asked: Asked) -> corpus_ranking.Scorer:
+        return collaborative.ProfileScorer(asked.positions, model, asked.fallback, half_life)
+
+    return score
+
+
+def recent_popularity(days: float) -> Method:
+    """Interactions of the last days; the number of days is tuned, from the given one on."""
+
+    def learn(learned: LearnedFrom) -> Fit:
+        def fit(setting: Setting) -> Fitted:
+            popular = learned.popularity(days=setting[0])
+            return lambda asked: popular
+
+        return fit
+
+    axis = Axis("days", (days / 4, days, days * 4), 2.0, days / 64, days * 64)
+    return Method(Grid((axis,)), learn, positives_only=True)
+
+
+def item_knn(neighbours: float | tuple[float, ...], num_candidates: int) -> Method:
+    """Cosine neighbours of the profile (Sarwar et al. 2001); their number is tuned."""
+    most = max(num_candidates - 1, 1)
+    axis = Axis.given("neighbours", neighbours, lowest=1, highest=most)
+
+    def learn(learned: LearnedFrom) -> Fit:
+        known = _Neighbours(learned.matrix, int(axis.values[-1]))
+
+        def fit(setting: Setting) -> Fitted:
+            nearest = known.nearest(int(setting[0]))
+            return _scorer(lambda profiles: np.asarray((profiles @ nearest).todense()))
+
+        return fit
+
+    return Method(Grid((axis,), **(_DEAR if num_candidates > _MANY_CANDIDATES else {})), learn)
+
+
+class _Neighbours:
+    """The neighbours of every candidate, more of them when they are asked for."""
+
+    def __init__(self, matrix: sparse.csr_matrix, number: int) -> None:
+        self._matrix = matrix
+        self._number = number
+        self._neighbours = collaborative.cosine_neighbours(matrix, number)
+
+    def nearest(self, number: int) -> sparse.csr_matrix:
+        if number > self._number:
+            self._neighbours = collaborative.cosine_neighbours(self._matrix, number)
+            self._number = number
+        return collaborative.nearest(self._neighbours, number)
+
+
+def linear(
+    penalties: float | tuple[float, ...],
+    matrix_order: int,
+    *,
+    dropouts: tuple[float, ...] = (0.0,),
+    diagonals: tuple[float, ...] = (0.0,),
+    half_lives: tuple[float, ...] = (),
+) -> Method:
+    """EASE and its kin; see `closed_form.linear_models`.
+
+    Args:
+        penalties: weights of the L2 penalty to start with, or one that stays.
+        matrix_order: order of the matrix that is inverted; large ones limit the search.
+        dropouts: p of EDLAE.
+        diagonals: xi of RDLAE.
+        half_lives: of a candidate's weight in the profile, in later candidates; none weighs all
+            alike.
+    """
+    axes = [Axis.given("lambda", penalties, lowest=1e-3, highest=1e7)]
+    if len(dropouts) > 1:
+        axes.append(Axis("dropout", dropouts))
+    if len(diagonals) > 1:
+        axes.append(Axis("diagonal", diagonals))
+    if half_lives:
+        axes.append(Axis("half_life", half_lives, 2.0, 0.5, 2.0**16))
+    grid = Grid(tuple(axes), **(_DEAR if matrix_order > linear_models.SMALL_ORDER else {}))
+
+    def learn(learned: LearnedFrom) -> Fit:
+        solve = _cached(partial(linear_models.solve, learned.matrix), matrix_order)
+
+        def fit(setting: Setting) -> Fitted:
+            named = grid.named(setting)
+            solved = solve(named["lambda"], named.get("dropout", dropouts[0]))
+            model = solved.model(diagonal=named.get("diagonal", diagonals[0]))
+            return _scorer(model, named.get("half_life"))
+
+        return fit
+
+    return Method(grid, learn)
+
+
+def _cached(
+    solve: Callable[..., linear_models.Solved], order: int
+) -> Callable[[float, float], linear_models.Solved]:
+    """Keeps the latest solutions, at least one."""
+    kept: dict[tuple[float, float], linear_models.Solved] = {}
+
+    def cached(l2: float, dropout: float) -> linear_models.Solved:
+        key = l2, dropout
+        if key not in kept:
+            while len(kept) >= max(1, _MOST_CACHED_NUMBERS // max(order**2, 1)):
+                del kept[next(iter(kept))]  # before the next one needs its memory
+            kept[key] = solve(l2=l2, dropout=dropout)
+        return kept[key]
+
+    return cached
+
+
+def ials(num_interactions: int) -> Method:
+    """Factorisation of the implicit matrix by alternating least squares (Hu et al. 2008).
+
+    The library `implicit` fits it. A profile's factors are computed from the profile, so a query
+    need not be in the matrix.
+
+    Raises:
+        MissingExtra: the library is not installed.
+    """
+    require_extra("report", "implicit", needed_by="the baseline ials")
+    from implicit.cpu.als import AlternatingLeastSquares
+    from threadpoolctl import threadpool_limits
+
+    axes = (
+        Axis("factors", (64,), 2.0, 4, 512),
+        Axis("regularization", (20.0,), 2.0, 1e-3, 1e5),
+        Axis("alpha", (4.0,), 2.0, 1.0, 1e4),
+    )
+    many = num_interactions > _MANY_INTERACTIONS
+    grid = Grid(axes, **(_DEAR if many else {}))
+
+    def learn(learned: LearnedFrom) -> Fit:
+        def fit(setting: Setting) -> Fitted:
+            with threadpool_limits(1, "blas"):  # the library has threads of its own
+                factors = AlternatingLeastSquares(
+                    **grid.named(setting),
+                    iterations=_ITERATIONS,
+                    num_threads=0 if many else 1,  # threads wait busily for each other
+                    random_state=0,
+                )
+                factors.fit(learned.matrix, show_progress=False)
+
+            def model(profiles: sparse.csr_matrix) -> np.ndarray:
+                with threadpool_limits(1, "blas"):
+                    own = factors.recalculate_user(np.arange(profiles.shape[0]), profiles)
+                return np.asarray(own @ factors.item_factors.T)
+
+            return _scorer(model)
+
+        return fit
+
+    return Method(grid, learn)
