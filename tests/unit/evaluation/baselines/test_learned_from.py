@@ -5,6 +5,7 @@ profile always has its validation events; settings are chosen with training even
 validation queries. Test events serve as truth only.
 """
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -15,10 +16,12 @@ from tests.unit.evaluation.world import NUM_CANDIDATES, NUM_QUERIES, make_world
 from tfrs_twotower.closed_form.ease import co_occurrences, ease_weights
 from tfrs_twotower.config import EvaluateConfig
 from tfrs_twotower.evaluation.baselines.collaborative import cosine_neighbours
-from tfrs_twotower.evaluation.baselines.selection import fit_baselines
+from tfrs_twotower.evaluation.baselines.fitting_baselines import fit_baselines
+from tfrs_twotower.evaluation.baselines.selection import select
 from tfrs_twotower.ranking import GroundTruth
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
+METRICS = ("ndcg@5", "recall@10")
 TESTED = np.arange(0, NUM_QUERIES, 2)
 EVERYBODY = np.arange(NUM_QUERIES)
 
@@ -45,24 +48,27 @@ def changed(split, queries=EVERYBODY):
 
 def fitted(inputs, *, refit):
     config = EvaluateConfig(ks=(5, 10), item_knn_neighbours=(2, 30), ease_lambda=(1.0, 50.0))
-    return fit_baselines(
-        inputs,
-        config,
-        refit=refit,
-        recent_days=0.05,
-        metrics=("ndcg@5", "recall@10"),
-        progress=lambda name: None,
-    )
+    names = select(inputs, config, refit=refit).names
+    fits = fit_baselines(names, inputs, config, refit=refit, recent_days=0.05, metrics=METRICS)
+    return {
+        fit.name: (fit.settings, {metrics: scorer() for metrics, scorer in fit.variants})
+        for fit in fits
+    }
 
 
 def scores(baselines):
-    """`[num_test_queries, num_candidates]` by name."""
+    """`[num_test_queries, num_candidates]` by name and the metric that the settings are for."""
     queries = np.arange(len(TESTED))
-    return {name: np.array(scorer(queries)) for name, scorer in baselines.scorers.items()}
+    return {
+        (name, metric): np.array(scorer(queries))
+        for name, (_, variants) in baselines.items()
+        for metrics, scorer in variants.items()
+        for metric in metrics
+    }
 
 
 def tried(baselines):
-    return {name: each.validation for name, each in baselines.settings.items()}
+    return {name: settings.validation for name, (settings, _) in baselines.items()}
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["train", "refit"])
@@ -95,10 +101,10 @@ def test_validation_events_of_others_are_learned_from_in_a_refit_only(plain, ref
 def test_a_profile_holds_the_querys_own_validation_events(plain, refit):
     other = scores(fitted(changed(VALIDATION, TESTED[:1]), refit=refit))
     for name, own in scores(plain).items():
-        if "popularity" not in name:
+        if "popularity" not in name[0]:
             assert (own[0] != other[name][0]).any(), name
             if not refit:
-                np.testing.assert_array_equal(own[1:], other[name][1:], err_msg=name)
+                np.testing.assert_array_equal(own[1:], other[name][1:], err_msg=str(name))
 
 
 def test_training_events_are_learned_from(plain, refit):
@@ -139,8 +145,8 @@ def test_scores_equal_those_of_the_stated_windows(plain, refit):
     """The settings say what was learned; a loop over the events gives the same scores."""
     windows = (TRAIN, VALIDATION) if refit else (TRAIN,)
     found = scores(plain)
-    for name in ("ease", "item_knn"):
-        settings = plain.settings[name].as_json()
+    for name, metric in itertools.product(("ease", "item_knn"), METRICS):
+        settings = plain[name][0].chosen_for[metric]
         kind = settings["interactions"] == "positive"
         learned = sparse.csr_matrix(events(windows, positives_only=kind))
         profiles = events((TRAIN, VALIDATION), positives_only=kind)[TESTED]
@@ -148,6 +154,8 @@ def test_scores_equal_those_of_the_stated_windows(plain, refit):
             weights = ease_weights(co_occurrences(learned), settings["lambda"])
         else:
             weights = cosine_neighbours(learned, settings["neighbours"]).toarray()
-        np.testing.assert_allclose(found[name], profiles @ weights, atol=1e-5, err_msg=name)
+        np.testing.assert_allclose(
+            found[name, metric], profiles @ weights, atol=1e-5, err_msg=f"{name} {metric}"
+        )
     counts = events(windows, positives_only=True).sum(axis=0)
-    np.testing.assert_array_equal(found["popularity"][0], counts)
+    np.testing.assert_array_equal(found["popularity", METRICS[0]][0], counts)
