@@ -75,7 +75,12 @@ class Inverse(Protocol):
     diagonal: NDArray[np.float64]
     """`[num_chosen]`."""
 
-    def after(self, profiles: sparse.csr_matrix) -> NDArray[Any]:
+    def prepared(self, profiles: sparse.csr_matrix) -> NDArray[Any] | None:
+        """What `after` needs of many profiles, where it is cheaper to make it at once."""
+
+    def after(
+        self, profiles: sparse.csr_matrix, prepared: NDArray[Any] | None = None
+    ) -> NDArray[Any]:
         """The rows of a profile matrix `[num_profiles, num_chosen]` times P."""
 
 
@@ -89,9 +94,14 @@ class InverseOfCandidates:
         self._inverse = inverse_of(system, _name("X'X + L", penalty))
         self.diagonal = self._inverse.diagonal().astype(np.float64)
 
-    def after(self, profiles: sparse.csr_matrix) -> NDArray[Any]:
+    def after(
+        self, profiles: sparse.csr_matrix, prepared: NDArray[Any] | None = None
+    ) -> NDArray[Any]:
         """See `Inverse`."""
         return np.asarray(profiles.astype(self._inverse.dtype) @ self._inverse.T)
+
+    def prepared(self, profiles: sparse.csr_matrix) -> None:
+        """Nothing is worth preparing."""
 
 
 class InverseOfQueries:
@@ -114,10 +124,20 @@ class InverseOfQueries:
             reached[rows] = np.asarray(own.multiply(own @ self._inverse).sum(axis=1)).ravel()
         self.diagonal = (1.0 - reached) / penalty
 
-    def after(self, profiles: sparse.csr_matrix) -> NDArray[Any]:
-        """See `Inverse`."""
+    def prepared(self, profiles: sparse.csr_matrix) -> NDArray[Any]:
+        """The part of `after` that is one dense product, `[num_profiles, num_queries]`.
+
+        It reads the whole inverse, so it is cheaper for many profiles at once.
+        """
         own = profiles.astype(self._scale.dtype).multiply(self._scale[None, :]).tocsr()
-        towards = (self._by_candidate.T @ own.T).T.toarray() @ self._inverse
+        return np.asarray((self._by_candidate.T @ own.T).T.toarray() @ self._inverse)
+
+    def after(
+        self, profiles: sparse.csr_matrix, prepared: NDArray[Any] | None = None
+    ) -> NDArray[Any]:
+        """See `Inverse`; `prepared` is that of the same profiles, if it is known."""
+        own = profiles.astype(self._scale.dtype).multiply(self._scale[None, :]).tocsr()
+        towards = self.prepared(profiles) if prepared is None else prepared
         result = np.ascontiguousarray((self._by_candidate @ np.ascontiguousarray(towards.T)).T)
         np.negative(result, out=result)
         owners = np.repeat(np.arange(own.shape[0]), np.diff(own.indptr))
@@ -206,17 +226,24 @@ class LinearModel:
     solved: Solved
     scale: NDArray[np.float64]
 
-    def __call__(self, profiles: sparse.csr_matrix) -> NDArray[np.float32]:
+    def prepared(self, profiles: sparse.csr_matrix) -> NDArray[Any] | None:
+        """What the scores of many profiles need, where it is cheaper to make it at once."""
+        return self.solved.inverse.prepared(profiles[:, self.solved.columns].tocsr())
+
+    def __call__(
+        self, profiles: sparse.csr_matrix, prepared: NDArray[Any] | None = None
+    ) -> NDArray[np.float32]:
         """Scores x B of profiles.
 
         Args:
             profiles: `[num_profiles, num_candidates]`, weights of the candidates of a profile.
+            prepared: rows of `prepared` of these profiles.
 
         Returns:
             `[num_profiles, num_candidates]` float32; 0 for a candidate that nobody chose.
         """
         part = profiles[:, self.solved.columns].tocsr()
-        own = self.solved.inverse.after(part)
+        own = self.solved.inverse.after(part, prepared)
         own *= -self.scale[None, :].astype(own.dtype)
         owners = np.repeat(np.arange(part.shape[0]), np.diff(part.indptr))
         own[owners, part.indices] += part.data

@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from tfrs_twotower.closed_form.ease import binary_matrix
+from tfrs_twotower.closed_form.linear_models import LinearModel
 from tfrs_twotower.data.query_set import QuerySet
 from tfrs_twotower.evaluation import corpus_ranking, evaluated_data
 
 _SECONDS_PER_DAY = 86_400
 _BLOCK = 2_000
+_QUERIES_AHEAD = 1_024
 
 
 def window(
@@ -194,17 +196,37 @@ class ProfileScorer:
         self.model = model
         self.fallback = fallback
         self.half_life = half_life
+        self._ahead = range(0)
+        self._rows: NDArray[np.floating] | None = None
 
     def __call__(self, queries: NDArray[np.int64]) -> NDArray[np.floating]:
         """Scores, `[len(queries), num_candidates]`."""
+        profiles = self._profiles(queries)
+        if isinstance(self.model, LinearModel):
+            scores = self.model(profiles, self._prepared(self.model, queries))
+        else:
+            scores = self.model(profiles)
+        without = np.diff(profiles.indptr) == 0
+        if without.any():
+            scores[without] = self.fallback(queries[without])
+        return scores
+
+    def _profiles(self, queries: NDArray[np.int64]) -> sparse.csr_matrix:
         profiles = self.positions[queries]
         profiles.data = (
             np.ones_like(profiles.data)
             if self.half_life is None
             else np.exp2((1.0 - profiles.data) / np.float32(self.half_life))
         )
-        scores = self.model(profiles)
-        without = np.diff(profiles.indptr) == 0
-        if without.any():
-            scores[without] = self.fallback(queries[without])
-        return scores
+        return profiles
+
+    def _prepared(
+        self, model: LinearModel, queries: NDArray[np.int64]
+    ) -> NDArray[np.floating] | None:
+        """Rows of what the model prepares, made for these queries and those that come next."""
+        first, last = int(queries.min()), int(queries.max())
+        if first < self._ahead.start or last >= self._ahead.stop:
+            stop = max(last + 1, min(first + _QUERIES_AHEAD, self.positions.shape[0]))
+            self._ahead = range(first, stop)
+            self._rows = model.prepared(self._profiles(np.arange(first, stop)))
+        return None if self._rows is None else self._rows[queries - self._ahead.start]

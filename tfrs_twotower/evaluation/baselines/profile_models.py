@@ -26,7 +26,9 @@ _MANY_CANDIDATES = 20_000
 _MANY_INTERACTIONS = 300_000
 _DEAR = {"most_tries": 6, "most_chosen": 2}
 """Limits of a search where one fit takes seconds."""
-_MOST_CACHED_NUMBERS = 1 << 25
+_DEAREST = {"most_tries": 4, "most_chosen": 2}
+"""And where it inverts a large matrix."""
+_MOST_CACHED_NUMBERS = 200_000_000
 _ITERATIONS = 15
 
 
@@ -108,7 +110,7 @@ def linear(
         axes.append(Axis("diagonal", diagonals))
     if half_lives:
         axes.append(Axis("half_life", half_lives, 2.0, 0.5, 2.0**16))
-    grid = Grid(tuple(axes), **(_DEAR if matrix_order > linear_models.SMALL_ORDER else {}))
+    grid = Grid(tuple(axes), **(_DEAREST if matrix_order > linear_models.SMALL_ORDER else {}))
 
     def learn(learned: LearnedFrom) -> Fit:
         solve = _cached(partial(linear_models.solve, learned.matrix), matrix_order)

@@ -5,9 +5,10 @@ import pytest
 from scipy import sparse
 
 from tests.unit.evaluation.world import make_world, without_history
+from tfrs_twotower.closed_form import linear_models
 from tfrs_twotower.closed_form.bm25 import Bm25Index
 from tfrs_twotower.config import EvaluateConfig
-from tfrs_twotower.evaluation.baselines import selection
+from tfrs_twotower.evaluation.baselines import collaborative, selection
 from tfrs_twotower.evaluation.baselines.collaborative import (
     ProfileScorer,
     cosine_neighbours,
@@ -330,3 +331,15 @@ def test_settings_name_what_applies_and_nothing_else():
         "bm25": ["k1", "b", "analyser"],
         "hybrid": ["retrieval_weight", "chosen_for", "search", "validation"],
     }
+
+
+def test_what_a_linear_model_prepares_ahead_changes_no_score(monkeypatch):
+    """More candidates than queries, so that there is something to prepare."""
+    random = np.random.default_rng(0)
+    positions = sparse.csr_matrix((random.random((50, 90)) < 0.1).astype(np.float32))
+    model = linear_models.solve(positions[:20], l2=2.0).model()
+    expected = model(positions)
+    monkeypatch.setattr(collaborative, "_QUERIES_AHEAD", 8)
+    scorer = ProfileScorer(positions, model, lambda queries: np.zeros((len(queries), 90)))
+    for queries in (np.arange(3), np.arange(3, 12), np.arange(12, 50), np.array([7, 2])):
+        np.testing.assert_allclose(scorer(queries), expected[queries], atol=1e-6)
