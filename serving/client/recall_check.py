@@ -9,15 +9,8 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from tensorflow.core.framework import types_pb2
 
 from serving.bundle import loading, refresh_files, versions
+from serving.client import request_inputs
 from serving.client.client import Client
-from serving.client.request_inputs import (
-    Arrays,
-    Input,
-    as_columns,
-    build_inputs,
-    read_queries,
-    width_of,
-)
 from serving.graph import signatures as names
 from tfrs_twotower.artifacts import Layout
 from tfrs_twotower.data.corpus import Corpus
@@ -82,9 +75,12 @@ def check_recall(target: str, bundle: Path, queries: Path | None, num_queries: i
                 f"{bundle}: the directory that holds it has no {queries.name}/ with test queries "
                 f"(looked for {queries}). Give --queries, a JSONL file of feature values."
             )
-    sample = read_queries(queries, num_queries)
+    sample = request_inputs.read_queries(queries, num_queries)
     with Client(target, timeout_s=_TIMEOUT_S) as client:
-        model, columns = client.target.model, as_columns(sample, _query_inputs(client))
+        model, columns = (
+            client.target.model,
+            request_inputs.as_columns(sample, _query_inputs(client)),
+        )
         first_query = {name: values[:1] for name, values in columns.items()}
         served = client.recommend(first_query, signature=names.CANDIDATE_GENERATION)[
             0
@@ -93,7 +89,7 @@ def check_recall(target: str, bundle: Path, queries: Path | None, num_queries: i
     files = _files_of(version)
     corpus, settings = files.corpus(), files.settings()
     batch_size = min(_QUERIES_AT_ONCE, max(settings.export.allowed_batch_sizes))
-    raw = build_inputs(_embedding_inputs(version), columns)
+    raw = request_inputs.build_inputs(_embedding_inputs(version), columns)
     features = load_spec_of(files.towers_dir)[0].query.features
     shares = []
     with Client(target, timeout_s=_TIMEOUT_S, expected_version=served) as client:
@@ -144,7 +140,7 @@ def prometheus_text(check: RecallCheck, now_s: float) -> str:
     return generate_latest(registry).decode()
 
 
-def _query_inputs(client: Client) -> dict[str, Input]:
+def _query_inputs(client: Client) -> dict[str, request_inputs.Input]:
     inputs = client.inputs(names.CANDIDATE_GENERATION)
     return {name: spec for name, spec in inputs.items() if name not in names.LISTS}
 
@@ -176,14 +172,19 @@ def _files_of(bundle: loading.LoadedBundle) -> refresh_files.RefreshFiles:
     return files
 
 
-def _embedding_inputs(bundle: loading.LoadedBundle) -> dict[str, Input]:
+def _embedding_inputs(bundle: loading.LoadedBundle) -> dict[str, request_inputs.Input]:
     return {
-        name: Input(types_pb2.DataType.Name(spec.dtype.as_datatype_enum), width_of(spec.shape))
+        name: request_inputs.Input(
+            types_pb2.DataType.Name(spec.dtype.as_datatype_enum),
+            request_inputs.width_of(spec.shape),
+        )
         for name, spec in bundle.inputs(names.QUERY_EMBEDDING).items()
     }
 
 
-def _exact_lists(bundle: loading.LoadedBundle, raw: Arrays, corpus: Corpus) -> ExactLists:
+def _exact_lists(
+    bundle: loading.LoadedBundle, raw: request_inputs.Arrays, corpus: Corpus
+) -> ExactLists:
     embeddings = bundle.call(names.QUERY_EMBEDDING, raw)[names.EMBEDDING]
     return ExactLists.of(embeddings, corpus.vectors, int(bundle.manifest.counts["k"]))
 

@@ -15,14 +15,9 @@ from tfrs_twotower.artifacts.layout import TEST_GLOB
 from tfrs_twotower.data.raw_inputs import read_records
 from tfrs_twotower.errors import DataError, EndpointError, did_you_mean
 from tfrs_twotower.specs import MISSING_TIME
+from tfrs_twotower.tables import json_records
 from tfrs_twotower.tables.encodings import read_head
 from tfrs_twotower.tables.files import UnreadableFile, malformed_in, open_local, unreadable_as_such
-from tfrs_twotower.tables.json_records import (
-    is_array,
-    json_encoding,
-    read_json_objects,
-    unwritable,
-)
 
 Arrays = dict[str, npt.NDArray[Any]]
 ANY_WIDTH = -1
@@ -198,9 +193,11 @@ def read_queries(path: Path, limit: int) -> list[dict[str, Any]]:
         with unreadable_as_such(str(path)), malformed_in(str(path)):
             with open_file() as stream:
                 head = read_head(stream)
-            encoding = json_encoding(head, by_option=False)
-            array = is_array(head, encoding)
-            objects = partial(read_json_objects, str(path), open_file, encoding, array=array)
+            encoding = json_records.json_encoding(head, by_option=False)
+            array = json_records.is_array(head, encoding)
+            objects = partial(
+                json_records.read_json_objects, str(path), open_file, encoding, array=array
+            )
             chosen = set(_spread(sum(1 for _ in objects()), limit))
             sample = [query for at, query in enumerate(objects()) if at in chosen]
     except UnreadableFile as cause:
@@ -244,7 +241,7 @@ def _from_example(serialized: bytes) -> dict[str, Any]:
 
 
 def _checked(where: str, query: dict[str, Any] | None, reason: str) -> dict[str, Any]:
-    reason = reason if query is None else unwritable(query)
+    reason = reason if query is None else json_records.unwritable(query)
     if query is None or reason:
         raise DataError(f"{where}: {reason}; expected an object of feature values. Correct it.")
     return query

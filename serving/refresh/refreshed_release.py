@@ -9,20 +9,13 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from serving.bundle import history, refresh_files
-from serving.graph import pre_ranking, signatures
+from serving.graph import pre_ranking, signatures, since_export
 from serving.graph.release import (
     Probe,
     RefreshParts,
     Release,
     ReleaseSettings,
     content_hashes,
-)
-from serving.graph.since_export import (
-    ABSENT,
-    SinceExport,
-    joined_corpora,
-    no_candidates,
-    state_of,
 )
 from serving.refresh.changes import CorpusChanges, EncodedCandidates, RawColumns, plan_changes
 from tfrs_twotower import artifacts
@@ -41,7 +34,7 @@ CandidateEncoder = Callable[[tower.Tower, RawColumns], EncodedCandidates]
 class RefreshRequest:
     """The candidates to add, change and withdraw."""
 
-    candidates: Corpus = field(default_factory=no_candidates)
+    candidates: Corpus = field(default_factory=since_export.no_candidates)
     """New, changed or unchanged candidates with all their features."""
     withdrawn: Collection[str] = ()
     """Ids that leave the corpus."""
@@ -246,7 +239,7 @@ def _probe(probe: Probe, kept: Corpus, embedded: RawColumns, changes: CorpusChan
     return Probe(np.array([*rows, *new], np.int64), raw)
 
 
-def _since_export(plan: PlannedRefresh, corpus: Corpus) -> SinceExport:
+def _since_export(plan: PlannedRefresh, corpus: Corpus) -> since_export.SinceExport:
     """What all refreshes changed since the export, this one included."""
     kept, changes = plan.kept, plan.changes
     earlier = kept.parts.since_export
@@ -254,13 +247,19 @@ def _since_export(plan: PlannedRefresh, corpus: Corpus) -> SinceExport:
     touched = [*corpus.ids[changes.to_embed], *corpus.ids[changes.retitled], *gone]
     exported = dict(earlier.exported)
     for id_, row in zip(touched, kept.corpus.row_of(touched), strict=True):
-        exported.setdefault(id_, state_of(kept.corpus, kept.parts.hashes, int(row)))
+        exported.setdefault(id_, since_export.state_of(kept.corpus, kept.parts.hashes, int(row)))
     rows: npt.NDArray[np.int32] = corpus.row_of(exported)
     now = {
-        id_: state_of(corpus, changes.hashes, int(row))
+        id_: since_export.state_of(corpus, changes.hashes, int(row))
         for id_, row in zip(exported, rows, strict=True)
     }
     differing = {id_: state for id_, state in exported.items() if state != now[id_]}
-    known = joined_corpora([earlier.given, plan.candidates])
-    present = [row for row, id_ in enumerate(known.ids) if now.get(id_, ABSENT) != ABSENT]
-    return SinceExport(exported, known.take(np.array(present, np.int64))).only(differing)
+    known = since_export.joined_corpora([earlier.given, plan.candidates])
+    present = [
+        row
+        for row, id_ in enumerate(known.ids)
+        if now.get(id_, since_export.ABSENT) != since_export.ABSENT
+    ]
+    return since_export.SinceExport(exported, known.take(np.array(present, np.int64))).only(
+        differing
+    )

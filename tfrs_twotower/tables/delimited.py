@@ -13,15 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import IO, Any
 
+from tfrs_twotower.tables import text_forms
 from tfrs_twotower.tables.encodings import MARK, UNDECODABLE
 from tfrs_twotower.tables.files import MalformedTable, Opener
-from tfrs_twotower.tables.text_forms import (
-    TextForm,
-    is_blank,
-    opens_with_quote,
-    rows_of,
-    settle_quoting,
-)
 
 Record = tuple[int, tuple[Any, ...] | None, str]
 """Number in the file, cells, and the reason why there are no cells, else ""."""
@@ -99,7 +93,11 @@ def problem_of(text: str, encoding: str = "utf-8") -> str:
 
 
 def read_delimited(
-    path: str, open_bytes: Opener, form: TextForm, columns: Sequence[str], notes: FileNotes
+    path: str,
+    open_bytes: Opener,
+    form: text_forms.TextForm,
+    columns: Sequence[str],
+    notes: FileNotes,
 ) -> Iterator[Record]:
     """Reads some columns of one file; the cell of a column that the file lacks is None.
 
@@ -122,7 +120,9 @@ def read_delimited(
 
 
 class _Reader:
-    def __init__(self, path: str, open_bytes: Opener, form: TextForm, notes: FileNotes) -> None:
+    def __init__(
+        self, path: str, open_bytes: Opener, form: text_forms.TextForm, notes: FileNotes
+    ) -> None:
         self._path = path
         self._open_bytes = open_bytes
         self._form = form
@@ -133,7 +133,7 @@ class _Reader:
         names = list(self._form.columns)
         header = self._form.has_header
         for line, row, reason in self._all_rows(text):
-            if row is not None and is_blank(row, len(names)):
+            if row is not None and text_forms.is_blank(row, len(names)):
                 continue
             if header:
                 header = False
@@ -157,9 +157,9 @@ class _Reader:
         chunks = iter(lambda: text.readlines(_CHUNK_CHARACTERS), [])
         done = 0
         for chunk in chunks:
-            if self._form.quoting is None and opens_with_quote(self._form, chunk):
+            if self._form.quoting is None and text_forms.opens_with_quote(self._form, chunk):
                 following = next(chunks, [])
-                settled = settle_quoting(self._form, chunk, complete=not following)
+                settled = text_forms.settle_quoting(self._form, chunk, complete=not following)
                 self._form = replace(settled, quoting=settled.quoting or "doubled")
                 chunk = chunk + following
             if self._form.quoting is not None:
@@ -172,7 +172,7 @@ class _Reader:
     def _parsed(
         self, lines: Iterable[str], done: int
     ) -> Iterator[tuple[int, list[str] | None, str]]:
-        rows = rows_of(lines, self._form, self._form.quoting)
+        rows = text_forms.rows_of(lines, self._form, self._form.quoting)
         taken = 0
         while True:
             first = done + taken + 1
@@ -195,7 +195,9 @@ class _Reader:
         """The error for a record whose quotes end in the wrong place or nowhere."""
         with open_text(self._open_bytes, self._form.encoding.name) as text:
             record = list(itertools.islice(text, first - 1, min(last, first + _EXCERPT_LINES)))
-        (row,) = itertools.islice(rows_of(record, self._form, self._form.quoting, strict=False), 1)
+        (row,) = itertools.islice(
+            text_forms.rows_of(record, self._form, self._form.quoting, strict=False), 1
+        )
         never = "end of data" in cause or "field limit" in cause
         column = next((at for at, cell in enumerate(row) if _lines_of(cell)), len(row) - 1)
         if never:
@@ -246,7 +248,7 @@ class _Reader:
         alike = [
             _is_like(cells, expected[start:end])
             for (start, end), cells in zip(
-                spans, rows_of(lines, self._form, "none", strict=False), strict=False
+                spans, text_forms.rows_of(lines, self._form, "none", strict=False), strict=False
             )
         ]
         seen = [one for one in alike if one is not None]

@@ -4,14 +4,9 @@ from functools import partial
 from pathlib import Path
 
 from tfrs_twotower.errors import DataError
+from tfrs_twotower.tables import files
 from tfrs_twotower.tables.delimited import FileNotes, read_delimited
 from tfrs_twotower.tables.encodings import read_head, refuse_guess
-from tfrs_twotower.tables.files import (
-    UnreadableFile,
-    malformed_in,
-    open_local,
-    unreadable_as_such,
-)
 from tfrs_twotower.tables.sniffing import find_form
 from tfrs_twotower.tables.text_forms import Declared
 
@@ -22,10 +17,10 @@ def read_ids(path: str) -> list[str]:
     Raises:
         DataError: the file is missing or no text, or a line is not one id.
     """
-    open_file = partial(open_local, path)
+    open_file = partial(files.open_local, path)
     ids = set()
     try:
-        with unreadable_as_such(path), malformed_in(path):
+        with files.unreadable_as_such(path), files.malformed_in(path):
             with open_file() as stream:
                 head = read_head(stream)
             form = find_form(head, "\t", Declared(columns=("id",)))
@@ -37,7 +32,7 @@ def read_ids(path: str) -> list[str]:
                         f"{path}:{line}: {what}; expected a candidate id in each line. Correct it."
                     )
                 ids.add(values[0].strip())
-    except UnreadableFile as cause:
+    except files.UnreadableFile as cause:
         raise DataError(f"{cause} Expected text with a candidate id in each line.") from cause
     return sorted(ids - {""})
 

@@ -10,19 +10,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from tfrs_twotower.tables import text_forms
 from tfrs_twotower.tables.decimals import writes_decimal_commas
 from tfrs_twotower.tables.encodings import Head, find_encoding
-from tfrs_twotower.tables.text_forms import (
-    BLANKS,
-    Declared,
-    TextForm,
-    check_names,
-    is_blank,
-    rows_of,
-    settle_quoting,
-)
 
-_DELIMITERS = (",", ";", "\t", "|", "::", BLANKS)
+_DELIMITERS = (",", ";", "\t", "|", "::", text_forms.BLANKS)
 _HEAD_ROWS = 1000
 _LEAST_SHARE = 0.9
 _FEWEST_BLANK_SEPARATED = 3
@@ -33,7 +25,9 @@ _VALUE = re.compile(r"[+-]?\d[\d.,:TZ+ -]*")
 _LINE = re.compile("[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+$")  # as universal line ends cut them
 
 
-def find_form(head: Head, default_delimiter: str, declared: Declared) -> TextForm:
+def find_form(
+    head: Head, default_delimiter: str, declared: text_forms.Declared
+) -> text_forms.TextForm:
     """Finds the form of a delimited file.
 
     Args:
@@ -49,7 +43,7 @@ def find_form(head: Head, default_delimiter: str, declared: Declared) -> TextFor
     lines = _LINE.findall(text)
     whole = head.complete or len(lines) < 2
     lines = (lines if whole else lines[:-1])[:_HEAD_ROWS]
-    form = TextForm(
+    form = text_forms.TextForm(
         encoding,
         default_delimiter if declared.delimiter is None else declared.delimiter,
         declared.columns or (),
@@ -67,8 +61,8 @@ def find_form(head: Head, default_delimiter: str, declared: Declared) -> TextFor
         form = replace(form, columns=_header(form, lines))
         form = replace(form, invented=_invented(_plain_rows(form, lines)))
         if not form.invented:
-            check_names(form.columns)
-    form = settle_quoting(form, lines, complete=whole)
+            text_forms.check_names(form.columns)
+    form = text_forms.settle_quoting(form, lines, complete=whole)
     options: dict[str, Any] = {}
     if encoding.name not in ("utf-8", "utf-8-sig", declared.encoding):
         options["encoding"] = encoding.name
@@ -88,10 +82,10 @@ def find_form(head: Head, default_delimiter: str, declared: Declared) -> TextFor
     return replace(form, options=options)
 
 
-def _plain_rows(form: TextForm, lines: Sequence[str]) -> list[list[str]]:
-    rows = rows_of(lines, form, form.quoting, strict=False)
+def _plain_rows(form: text_forms.TextForm, lines: Sequence[str]) -> list[list[str]]:
+    rows = text_forms.rows_of(lines, form, form.quoting, strict=False)
     width = len(form.columns)
-    return [row for row in _without_errors(rows) if not is_blank(row, width)]
+    return [row for row in _without_errors(rows) if not text_forms.is_blank(row, width)]
 
 
 def _without_errors(rows: Any) -> Iterator[list[str]]:
@@ -104,7 +98,7 @@ def _without_errors(rows: Any) -> Iterator[list[str]]:
             continue
 
 
-def _with_delimiter(form: TextForm, lines: Sequence[str]) -> TextForm:
+def _with_delimiter(form: text_forms.TextForm, lines: Sequence[str]) -> text_forms.TextForm:
     """Keeps the default delimiter unless another one gives the header columns and fits better."""
     expected = len(form.columns)
 
@@ -124,7 +118,7 @@ def _with_delimiter(form: TextForm, lines: Sequence[str]) -> TextForm:
     fits: list[tuple[int, str]] = []
     for delimiter in _DELIMITERS:
         share, width = fit(delimiter)
-        if delimiter == BLANKS:  # which prose has as well
+        if delimiter == text_forms.BLANKS:  # which prose has as well
             alone = not fits and not default_share
             taken = alone and share == 1.0 and width >= _FEWEST_BLANK_SEPARATED
         else:
@@ -133,8 +127,8 @@ def _with_delimiter(form: TextForm, lines: Sequence[str]) -> TextForm:
     return replace(form, delimiter=max(fits)[1]) if fits else form
 
 
-def _blank_after(form: TextForm, lines: Sequence[str]) -> bool:
-    if len(form.delimiter) > 1 or form.delimiter in (BLANKS, "\t"):
+def _blank_after(form: text_forms.TextForm, lines: Sequence[str]) -> bool:
+    if len(form.delimiter) > 1 or form.delimiter in (text_forms.BLANKS, "\t"):
         return False
     first = [line for line in lines if line.strip()][:2]
     return bool(first) and all(
@@ -142,12 +136,14 @@ def _blank_after(form: TextForm, lines: Sequence[str]) -> bool:
     )
 
 
-def _header(form: TextForm, lines: Sequence[str]) -> tuple[str, ...]:
+def _header(form: text_forms.TextForm, lines: Sequence[str]) -> tuple[str, ...]:
     """The names in the first record that is not blank, without blanks around them."""
     rows = _plain_rows(form, lines)
     names = [name.strip() for name in rows[0]] if rows else []
     if form.quoting is None and form.may_be_unquoted and lines:
-        settled = settle_quoting(replace(form, columns=tuple(names)), lines, complete=False)
+        settled = text_forms.settle_quoting(
+            replace(form, columns=tuple(names)), lines, complete=False
+        )
         if settled.quoting == "none":
             names = [name.strip() for name in _plain_rows(settled, lines)[0]]
     return tuple(names)

@@ -12,15 +12,8 @@ from scipy import sparse
 from tfrs_twotower.closed_form import linear_models
 from tfrs_twotower.environment import require_extra
 from tfrs_twotower.evaluation import corpus_ranking
-from tfrs_twotower.evaluation.baselines import collaborative
+from tfrs_twotower.evaluation.baselines import collaborative, tuned_baselines
 from tfrs_twotower.evaluation.baselines.setting_search import Axis, Grid, Setting
-from tfrs_twotower.evaluation.baselines.tuned_baselines import (
-    Asked,
-    Fit,
-    Fitted,
-    LearnedFrom,
-    Method,
-)
 
 _MANY_CANDIDATES = 20_000
 _MANY_INTERACTIONS = 300_000
@@ -32,42 +25,46 @@ _MOST_CACHED_NUMBERS = 200_000_000
 _ITERATIONS = 15
 
 
-def _scorer(model: collaborative.ProfileModel, half_life: float | None = None) -> Fitted:
-    def score(asked: Asked) -> corpus_ranking.Scorer:
+def _scorer(
+    model: collaborative.ProfileModel, half_life: float | None = None
+) -> tuned_baselines.Fitted:
+    def score(asked: tuned_baselines.Asked) -> corpus_ranking.Scorer:
         return collaborative.ProfileScorer(asked.positions, model, asked.fallback, half_life)
 
     return score
 
 
-def recent_popularity(days: float) -> Method:
+def recent_popularity(days: float) -> tuned_baselines.Method:
     """Interactions of the last days; the number of days is tuned, from the given one on."""
 
-    def learn(learned: LearnedFrom) -> Fit:
-        def fit(setting: Setting) -> Fitted:
+    def learn(learned: tuned_baselines.LearnedFrom) -> tuned_baselines.Fit:
+        def fit(setting: Setting) -> tuned_baselines.Fitted:
             popular = learned.popularity(days=setting[0])
             return lambda asked: popular
 
         return fit
 
     axis = Axis("days", (days / 4, days, days * 4), 2.0, days / 64, days * 64)
-    return Method(Grid((axis,)), learn, positives_only=True)
+    return tuned_baselines.Method(Grid((axis,)), learn, positives_only=True)
 
 
-def item_knn(neighbours: float | tuple[float, ...], num_candidates: int) -> Method:
+def item_knn(neighbours: float | tuple[float, ...], num_candidates: int) -> tuned_baselines.Method:
     """Cosine neighbours of the profile (Sarwar et al. 2001); their number is tuned."""
     most = max(num_candidates - 1, 1)
     axis = Axis.given("neighbours", neighbours, lowest=1, highest=most)
 
-    def learn(learned: LearnedFrom) -> Fit:
+    def learn(learned: tuned_baselines.LearnedFrom) -> tuned_baselines.Fit:
         known = _Neighbours(learned.matrix, int(axis.values[-1]))
 
-        def fit(setting: Setting) -> Fitted:
+        def fit(setting: Setting) -> tuned_baselines.Fitted:
             nearest = known.nearest(int(setting[0]))
             return _scorer(lambda profiles: np.asarray((profiles @ nearest).todense()))
 
         return fit
 
-    return Method(Grid((axis,), **(_DEAR if num_candidates > _MANY_CANDIDATES else {})), learn)
+    return tuned_baselines.Method(
+        Grid((axis,), **(_DEAR if num_candidates > _MANY_CANDIDATES else {})), learn
+    )
 
 
 class _Neighbours:
@@ -92,7 +89,7 @@ def linear(
     dropouts: tuple[float, ...] = (0.0,),
     diagonals: tuple[float, ...] = (0.0,),
     half_lives: tuple[float, ...] = (),
-) -> Method:
+) -> tuned_baselines.Method:
     """EASE and its kin; see `closed_form.linear_models`.
 
     Args:
@@ -112,10 +109,10 @@ def linear(
         axes.append(Axis("half_life", half_lives, 2.0, 0.5, 2.0**16))
     grid = Grid(tuple(axes), **(_DEAREST if matrix_order > linear_models.SMALL_ORDER else {}))
 
-    def learn(learned: LearnedFrom) -> Fit:
+    def learn(learned: tuned_baselines.LearnedFrom) -> tuned_baselines.Fit:
         solve = _cached(partial(linear_models.solve, learned.matrix), matrix_order)
 
-        def fit(setting: Setting) -> Fitted:
+        def fit(setting: Setting) -> tuned_baselines.Fitted:
             named = grid.named(setting)
             solved = solve(named["lambda"], named.get("dropout", dropouts[0]))
             model = solved.model(diagonal=named.get("diagonal", diagonals[0]))
@@ -123,7 +120,7 @@ def linear(
 
         return fit
 
-    return Method(grid, learn)
+    return tuned_baselines.Method(grid, learn)
 
 
 def _cached(
@@ -143,7 +140,7 @@ def _cached(
     return cached
 
 
-def ials(num_interactions: int) -> Method:
+def ials(num_interactions: int) -> tuned_baselines.Method:
     """Factorisation of the implicit matrix by alternating least squares (Hu et al. 2008).
 
     The library `implicit` fits it. A profile's factors are computed from the profile, so a query
@@ -164,8 +161,8 @@ def ials(num_interactions: int) -> Method:
     many = num_interactions > _MANY_INTERACTIONS
     grid = Grid(axes, **(_DEAR if many else {}))
 
-    def learn(learned: LearnedFrom) -> Fit:
-        def fit(setting: Setting) -> Fitted:
+    def learn(learned: tuned_baselines.LearnedFrom) -> tuned_baselines.Fit:
+        def fit(setting: Setting) -> tuned_baselines.Fitted:
             with threadpool_limits(1, "blas"):  # the library has threads of its own
                 factors = AlternatingLeastSquares(
                     **grid.named(setting),
@@ -184,4 +181,4 @@ def ials(num_interactions: int) -> Method:
 
         return fit
 
-    return Method(grid, learn)
+    return tuned_baselines.Method(grid, learn)
