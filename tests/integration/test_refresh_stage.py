@@ -19,6 +19,7 @@ from serving.bundle.versions import find_shards, list_versions, merge_lists, row
 from serving.graph.release import content_hashes
 from serving.refresh.undone import settle
 from tests.fixtures.asking import answers
+from tests.fixtures.recorder import Recorder
 from tests.fixtures.tiny import write_tiny_tables
 from tests.fixtures.tiny_model import tiny_context
 from tests.fixtures.tiny_pre_ranker import PRE_RANKING
@@ -29,16 +30,6 @@ from tfrs_twotower.data.loading import load_corpus, load_query_set
 from tfrs_twotower.errors import BundleError, ConfigError, CorruptArtifact, DataError
 
 pytestmark = pytest.mark.integration
-
-
-class Lines(SilentReporter):
-    """Keeps what is said."""
-
-    def __init__(self):
-        self.lines = []
-
-    def message(self, text):
-        self.lines.append(text)
 
 
 @pytest.fixture(scope="module")
@@ -98,16 +89,16 @@ def test_candidates_come_change_and_go(bundle, rows, queries, tmp_path):
     table = write(tmp_path / "new.csv", [rows[0], dearer, without_price, rows[3], *rows[6:], new])
     gone = tmp_path / "gone.txt"
     gone.write_text(" item_04 \r\n\r\nitem_05\runknown", encoding="utf-16")
-    lines = Lines()
+    lines = Recorder()
     (found,) = refresh.run(bundle, table, gone, replace=False, reporter=lines)
     changes = found.changes
     assert (changes.num_added, changes.num_changed, changes.num_withdrawn) == (1, 2, 2)
-    assert "1 of 36 records are bad in one cell: " in lines.lines[0]
-    assert "column 'price': not a number (found 'dear'); it counts as missing" in lines.lines[0]
-    assert lines.lines[2].endswith("gone.txt: 1 of 3 ids are not in the corpus: 'unknown'")
-    assert lines.lines[-2] == "tiny: 39 candidates, 1 added, 2 changed, 2 gone"
+    assert "1 of 36 records are bad in one cell: " in lines.messages[0]
+    assert "column 'price': not a number (found 'dear'); it counts as missing" in lines.messages[0]
+    assert lines.messages[2].endswith("gone.txt: 1 of 3 ids are not in the corpus: 'unknown'")
+    assert lines.messages[-2] == "tiny: 39 candidates, 1 added, 2 changed, 2 gone"
     wrote = f"wrote {found.written.directory}: overlap@10 1.0000 (worst tenth 1.0000), perturbed_o"
-    assert wrote in lines.lines[-1]
+    assert wrote in lines.messages[-1]
     loaded = load_bundle(bundle)
     assert loaded.titles()["item_99"] == rows[0]["title"]
     size = len(queries["user_id"])
@@ -125,14 +116,14 @@ def test_candidates_come_change_and_go(bundle, rows, queries, tmp_path):
 def test_the_same_files_again_publish_nothing(bundle, rows, tmp_path):
     before = list_versions(bundle)
     table = write(tmp_path / "again.csv", [rows[0], {**rows[1], "price": "7.5"}])
-    gone, lines = tmp_path / "gone.txt", Lines()
+    gone, lines = tmp_path / "gone.txt", Recorder()
     gone.write_text("item_04\nitem_05\n")
     (found,) = refresh.run(bundle, table, gone, replace=False, reporter=lines)
     assert (found.written, found.served) == (None, before[-1])
-    assert lines.lines[-1] == (
+    assert lines.messages[-1] == (
         f"nothing changed: no version was published, {before[-1]} is served as before"
     )
-    assert lines.lines[1].endswith("2 of 2 ids are not in the corpus: 'item_04', 'item_05'")
+    assert lines.messages[1].endswith("2 of 2 ids are not in the corpus: 'item_04', 'item_05'")
     assert list_versions(bundle) == before
 
 
@@ -160,13 +151,13 @@ def test_an_export_says_what_it_would_undo_of_refreshes(context, bundle):
     corpus = load_corpus(context.layout.preprocessed, context.spec)
     release = read_release(context, corpus, Lineage("spec", "settings", {}))
     expected = (
-        r"1 added candidates go \(such as 'item_99'\), 1 changed ones are as before \(such as "
+        r"1 added candidates go \(such as 'item_99'\), 2 changed ones are as before \(such as "
         r"'item_01'\), 2 withdrawn ones come back \(such as 'item_04'\)\. Nothing was published"
     )
     with pytest.raises(BundleError, match=expected):
         settle(release, corpus, [bundle], "refuse")
     dropped = settle(release, corpus, [bundle], "drop")
-    assert (dropped.release, len(dropped.undone)) == (release, 4)
+    assert (dropped.release, len(dropped.undone)) == (release, 5)
     # The first export in shards takes the place of the bundle before.
     shards = [bundle.parent / f"tiny-shard-0000{shard}-of-00002" for shard in range(2)]
     with pytest.raises(BundleError, match=expected):
@@ -183,7 +174,7 @@ def test_an_export_says_what_it_would_undo_of_refreshes(context, bundle):
     hashes = content_hashes(raw)
     cheaper = replace(release, refresh=replace(release.refresh, hashes=hashes))
     undone = settle(cheaper, replace(corpus, raw=raw), [bundle], "drop").undone
-    assert (undone.added, undone.changed) == (["item_99"], [])
+    assert (undone.added, undone.changed) == (["item_99"], ["item_02"])
     # Candidates of other features cannot be compared, nor embedded by the new towers.
     fewer = replace(corpus, raw={"price": raw["price"]})
     with pytest.raises(BundleError, match=r"they have the features brand, .*, and this export has"):
@@ -241,15 +232,9 @@ def test_tables_that_cannot_be_used(bundle, tmp_path):
 
 
 def sharded(context):
-    return tiny_context(
-        context.layout.root, pre_ranking=PRE_RANKING, export={**CASCADE_EXPORT, "shards": 2}
-    )
-
-
-def test_an_index_of_another_corpus_is_not_exported(context):
-    corpus = load_corpus(context.layout.preprocessed, context.spec).take(np.arange(39))
-    with pytest.raises(BundleError, match="has 40 other candidates than the corpus, which has 39"):
-        read_release(context, corpus, Lineage("spec", "settings", {}))
+    # The untrained pre-ranker sees 12 candidates of each shard, which changes recall by chance.
+    exported = {**CASCADE_EXPORT, "shards": 2, "gate": {"max_recall_drop": None}}
+    return tiny_context(context.layout.root, pre_ranking=PRE_RANKING, export=exported)
 
 
 def test_each_shard_is_made_from_its_own_candidates(context):

@@ -9,12 +9,13 @@ import pytest
 
 from pipelines.stages import build_index, embed, export
 from pipelines.stages.context import open_parent
+from pipelines.stages.releases import read_release
 from serving.bundle.loading import load_bundle
 from serving.bundle.measures import bundle_agreement
 from serving.bundle.query import ask
 from serving.bundle.server_ops import check_bundle
 from tests.fixtures.tiny_model import tiny_context, write_tiny_model
-from tfrs_twotower.artifacts import read_manifest
+from tfrs_twotower.artifacts import Lineage, read_manifest
 from tfrs_twotower.data.loading import load_corpus, load_query_set
 from tfrs_twotower.data.stored_embeddings import (
     read_candidate_embeddings,
@@ -234,6 +235,12 @@ def test_foreign_embeddings_are_not_exported(context, tmp_path):
     with pytest.raises(BundleError, match="candidate_embedding differs from the offline"):
         export.run(other)
     assert not list(other.layout.bundle.glob("tiny/[0-9]*"))
+
+
+def test_an_index_of_another_corpus_is_not_exported(context, corpus):
+    fewer = corpus.take(np.arange(39))
+    with pytest.raises(BundleError, match="has 40 other candidates than the corpus, which has 39"):
+        read_release(context, fewer, Lineage("spec", "settings", {}))
 
 
 def test_bundle_names_must_differ(context):
