@@ -50,15 +50,17 @@ def lose(monkeypatch):
     ("where", "lost"),
     [
         ("MatchCandidates/CandidateKey", "candidates kept or left out"),
-        ("MatchCandidates/GroupByKey", "kept or left out"),
-        ("BuildQueries/QueryKey", "queries kept or left out"),
+        pytest.param("MatchCandidates/GroupByKey", "kept or left out", marks=pytest.mark.slow),
+        pytest.param("BuildQueries/QueryKey", "queries kept or left out", marks=pytest.mark.slow),
         ("BuildQueries/GroupByKey", "interactions kept or left out"),
-        ("BuildCorpus/GroupByKey", "candidates kept or left out"),
+        pytest.param(
+            "BuildCorpus/GroupByKey", "candidates kept or left out", marks=pytest.mark.slow
+        ),
         ("CountCandidates/Add", "events counted for popularity"),
-        ("AllBad", "left out"),
-        ("AllItems", "elements in the shards of"),
+        pytest.param("AllBad", "left out", marks=pytest.mark.slow),
+        pytest.param("AllItems", "elements in the shards of", marks=pytest.mark.slow),
         ("WriteShards/GroupByKey", "elements in the shards of"),
-        ("Preprocess/AddCounts", "where"),
+        pytest.param("Preprocess/AddCounts", "where", marks=pytest.mark.slow),
     ],
 )
 def test_preprocess_refuses_what_lacks_elements(tmp_path, lose, where, lost):

@@ -37,24 +37,23 @@ def answer(context):
 
 GIVEN = spec_with(split={"kind": "given", "new_pairs_only": False})
 CASES = {
-    "one_query": (events(num_users=1, each=30), items(), SPEC),
-    "one_candidate": (events(num_items=1), items(1), SPEC),
+    "one_query_and_one_candidate": (events(1, 1, each=30), items(1), SPEC),
     "nothing_but_ids": (events(), items(title="", genre="", price=""), SPEC),
+}
+MORE_CASES = {
     "all_alike": (
-        events(rating=3),
-        items(title="same", genre="same", price="7"),
+        events(rating=3), items(title="same", genre="same", price="7"),
         spec_with(relevance={"min_label": 3}),
     ),
     "no_validation": (split_by_column(events(), "test"), items(price="1e3{}"), GIVEN),
-}
-MORE_CASES = {
+    "one_query": (events(num_users=1, each=30), items(), SPEC),
+    "one_candidate": (events(num_items=1), items(1), SPEC),
+    "two_candidates": (events(num_items=2), items(2), SPEC),
     "equal_numbers": (events(), items(price="7"), SPEC),
     "no_numbers": (events(), items(price=""), SPEC),
     "empty_texts": (events(), items(title=""), SPEC),
     "one_category": (events(), items(genre="same"), SPEC),
     "emoji_and_long_titles": (events(), items(title="🎬 " + "long " * 200 + "{}"), SPEC),
-    "two_candidates": (events(num_items=2), items(2), SPEC),
-    "one_query_and_one_candidate": (events(1, 1, each=30), items(1), SPEC),
 }  # fmt: skip
 
 
@@ -102,20 +101,10 @@ def test_training_on_everything_gives_a_bundle_and_no_report(tmp_path, capsys, n
     assert not context.layout.report.exists()
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"training": {"refit": True}}, "training.refit is set, but the split has no validation"),
-        ({"pre_ranking": {"num_candidates": 8, "mining": {"depth": 8}, "list_size": 4,
-                          "early_stopping": {"metric": "recall@5"}}},
-         "pre_ranking fits the weights .* but the split has no validation query"),
-        ({"index": {"kind": "ivf", "k": 5}}, "index.kind ivf .* and the split has neither"),
-        ({"export": {"k": 5, "shards": 9}}, "export.shards is 9, but the corpus has 8 candidates"),
-    ],
-)  # fmt: skip
-def test_what_a_later_stage_needs_is_said_before_training(tmp_path, settings, message):
-    run = write_run(tmp_path, events(), items(), GIVEN, **settings)
-    with pytest.raises(ConfigError, match=f"^run 'odd': {message}"):
+def test_what_a_later_stage_needs_is_said_before_training(tmp_path):
+    run = write_run(tmp_path, events(), items(), GIVEN, training={"refit": True})
+    message = "^run 'odd': training.refit is set, but the split has no validation query"
+    with pytest.raises(ConfigError, match=message):
         run_all(run, tmp_path / "work")
     assert (tmp_path / "work" / "preprocessed").exists()
     assert not any((tmp_path / "work").glob("*model*"))

@@ -71,6 +71,7 @@ def test_a_run_without_training_ranks_as_the_pretrained_encoder(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_checkpoint_alone_can_be_trained(tmp_path):
     run = written(tmp_path, spec_of(), model={"embedding_dim": 8})
     _, ran = run_all(run, tmp_path / "w")

@@ -1,0 +1,46 @@
+import pytest
+
+from pipelines.stages.later_needs import check_needs, without_report
+from pipelines.stages.sequence import STAGE_NAMES
+from tests.fixtures.tiny import tiny_run_config
+from tfrs_twotower.errors import ConfigError
+
+ENOUGH = {"candidates": 8, "validation_queries": 3, "test_queries": 3}
+NO_VALIDATION = {**ENOUGH, "validation_queries": 0}
+NEITHER = {**NO_VALIDATION, "test_queries": 0}
+CASCADE = {"pre_ranking": {}}
+EASE = {"pre_ranking": {"models": [], "ease": {"max_candidates": 7}}}
+TEACHER = {"pre_ranking": {"mining": {"teacher": "ease"}}, "evaluate": {"ease_max_candidates": 7}}
+
+
+@pytest.mark.parametrize(
+    ("sections", "counts", "stage", "message"),
+    [
+        ({"training": {"refit": True}}, NO_VALIDATION, "train", "training.refit is set, but the s"),
+        (CASCADE, NO_VALIDATION, "train-pre-ranker", "pre_ranking fits .* no validation query"),
+        (EASE, ENOUGH, "train-pre-ranker", "ease is set, but the corpus has 8 .* more than pre_r"),
+        (TEACHER, ENOUGH, "train-pre-ranker", "teacher is ease, .* more than evaluate.ease_max_c"),
+        ({"index": {"kind": "ivf"}}, NEITHER, "build-index", "index.kind ivf .* has neither. Set"),
+        ({"index": {"vectors": "int8"}}, NEITHER, "build-index", "brute_force with int8 vectors"),
+        ({"export": {"shards": 9}}, ENOUGH, "export", "export.shards is 9, but the corpus has 8"),
+    ],
+)
+def test_what_the_data_lacks_for_a_stage(sections, counts, stage, message):
+    config = tiny_run_config(**sections)
+    with pytest.raises(ConfigError, match=f"^run 'tiny': .*{message}"):
+        check_needs(config, counts, [stage])
+    check_needs(config, counts, [name for name in STAGE_NAMES if name != stage])
+    check_needs(config, {}, STAGE_NAMES)
+
+
+def test_every_lack_is_one_line():
+    config = tiny_run_config(training={"refit": True}, export={"shards": 9})
+    with pytest.raises(ConfigError) as caught:
+        check_needs(config, NO_VALIDATION, STAGE_NAMES)
+    assert len(str(caught.value).splitlines()) == 2
+
+
+def test_why_there_is_no_report():
+    assert without_report(ENOUGH) == ""
+    assert without_report({}) == ""
+    assert without_report(NEITHER).startswith("the split has no test query")
