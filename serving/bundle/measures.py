@@ -186,7 +186,7 @@ def _search(release: Release | ShardReleases, queries: FloatArray) -> RowArray:
         lambda embeddings: search.search(embeddings, release.k)[1],
         input_signature=[tf.TensorSpec([None, queries.shape[1]], tf.float32)],
         autograph=False,
-    )
+    ).get_concrete_function()
     parts = [
         ask(tf.constant(queries[start : start + _QUERIES_AT_ONCE])).numpy()
         for start in range(0, len(queries), _QUERIES_AT_ONCE)

@@ -157,7 +157,7 @@ def test_a_table_that_makes_all_candidates_alike_is_refused(refreshed, exported)
     bundle, before = exported.directory.parent, refreshed[0].written.manifest.details["measures"]
     dearer = {f"c{number:02d}": 77.0 for number in range(NUM_CANDIDATES)}
     expected = (
-        rf"retrieval_coverage@{K} is {K / NUM_CANDIDATES:.4f}, .* less than the "
+        rf"retrieval_coverage@{K} is {1 / NUM_CANDIDATES:.4f}, .* less than the "
         rf"{before[f'retrieval_coverage@{K}']:.4f} of version {refreshed[0].written.version}"
     )
     with pytest.raises(BundleError, match=expected):
