@@ -133,8 +133,10 @@ def run(
         if vectors.judged is not None:
             queries_with_answers = _query_set(vectors)
             judged = queries_with_answers.spread(config.index.num_measured_queries)
-            inputs = _evaluation_inputs(name, vectors, queries_with_answers, built)
-            num_unjudged = len(vectors.measured_on) - len(inputs.test)
+            inputs = _evaluation_inputs(
+                name, vectors, queries_with_answers, built, config.evaluate.max_queries
+            )
+            num_unjudged = len(vectors.measured_on) - len(queries_with_answers)
             if num_unjudged:
                 reporter.message(f"{num_unjudged:,} queries have no relevant candidate: left out")
             evaluation = evaluate(
@@ -248,10 +250,15 @@ def _query_set(vectors: Vectors) -> QuerySet:
 
 
 def _evaluation_inputs(
-    name: str, vectors: Vectors, queries: QuerySet, built: build.BuiltIndex
+    name: str,
+    vectors: Vectors,
+    queries: QuerySet,
+    built: build.BuiltIndex,
+    max_queries: int | None,
 ) -> evaluated.EvaluationInputs:
     """The inputs of an evaluation without interactions."""
     corpus = vectors.candidates
+    sample = queries.sample(max_queries or len(queries), seed=0)
     none = np.zeros(0, np.int64)
     nothing = np.zeros(len(corpus), np.int64)
     return evaluated.EvaluationInputs(
@@ -260,7 +267,7 @@ def _evaluation_inputs(
         counts=nothing,
         recent_counts=nothing,
         log=evaluated.InteractionLog([], none, none, none, none.astype(bool), none),
-        test=queries,
+        test=sample,
         validation=None,
         eligible=np.ones(len(corpus), bool),
         split=evaluated.SplitFacts(
@@ -269,4 +276,5 @@ def _evaluation_inputs(
             empty_queries={"test": len(vectors.measured_on) - len(queries)},
         ),
         index_quality=built.quality,
+        all_test_queries=len(queries) if len(sample) < len(queries) else None,
     )

@@ -103,7 +103,9 @@ def load_query_set(
         timestamps.append(parsed["_timestamp"].numpy())
         num_events.append(parsed["_num_events"].numpy())
         for name, rows in lists.items():
-            rows.extend(np.split(parsed[name].values.numpy(), parsed[name].row_splits[1:-1]))
+            rows.extend(
+                np.split(parsed[name].values.numpy(), parsed[name].row_splits.numpy()[1:-1])
+            )
     if not query_ids:
         raise DataError(
             f"{where}: holds no query, so nothing can be measured on it. If it should, look at "
