@@ -4,7 +4,7 @@ Each function gives a `Method`: what is tuned, and how it is fitted on given int
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 from scipy import sparse
@@ -20,9 +20,10 @@ _MANY_INTERACTIONS = 300_000
 _DEAR = {"most_tries": 6, "most_chosen": 2}
 """Limits of a search where one fit takes seconds."""
 _DEAREST = {"most_tries": 4, "most_chosen": 2}
-"""And where it inverts a large matrix."""
+"""And where it takes more than that."""
 _MOST_CACHED_NUMBERS = 200_000_000
 _ITERATIONS = 15
+_FEW_ITERATIONS = 8
 
 
 def _scorer(
@@ -153,20 +154,21 @@ def ials(num_interactions: int) -> tuned_baselines.Method:
     from implicit.cpu.als import AlternatingLeastSquares
     from threadpoolctl import threadpool_limits
 
+    many = num_interactions > _MANY_INTERACTIONS
     axes = (
-        Axis("factors", (64,), 2.0, 4, 512),
+        Axis("factors", (32 if many else 64,), 2.0, 4, 512),
         Axis("regularization", (20.0,), 2.0, 1e-3, 1e5),
         Axis("alpha", (4.0,), 2.0, 1.0, 1e4),
     )
-    many = num_interactions > _MANY_INTERACTIONS
-    grid = Grid(axes, **(_DEAR if many else {}))
+    grid = Grid(axes, **(_DEAREST if many else {}))
 
     def learn(learned: tuned_baselines.LearnedFrom) -> tuned_baselines.Fit:
+        @cache
         def fit(setting: Setting) -> tuned_baselines.Fitted:
             with threadpool_limits(1, "blas"):  # the library has threads of its own
                 factors = AlternatingLeastSquares(
                     **grid.named(setting),
-                    iterations=_ITERATIONS,
+                    iterations=_FEW_ITERATIONS if many else _ITERATIONS,
                     num_threads=0 if many else 1,  # threads wait busily for each other
                     random_state=0,
                 )
