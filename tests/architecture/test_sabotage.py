@@ -9,7 +9,7 @@ from tests.sabotage.faults import Fault, read_faults
 
 
 def test_every_fault_can_still_be_put_in():
-    assert len(read_faults()) >= 150
+    assert len(read_faults()) >= 200
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from tests.contracts.searcher_contract import unit_vectors
 from tfrs_twotower.config import IndexConfig
 from tfrs_twotower.errors import IndexQualityError
 from tfrs_twotower.index.build import build_index
+from tfrs_twotower.index.exact_search import to_int8
 from tfrs_twotower.index.quality import SearchParameters
 from tfrs_twotower.index.sweep import (
     Measured,
@@ -83,6 +84,21 @@ def test_int8_is_measured_and_gated():
         build_index(vectors, queries, strict)
 
 
+def test_rounded_vectors_must_reach_the_target_on_perturbed_queries_too():
+    vectors, queries = unit_vectors(300, 16, 6), unit_vectors(50, 16, 7)
+    stored = to_int8(vectors)
+    exact, rounded = (
+        np.argsort(-(queries @ rows.T), axis=1, kind="stable")[:, :10]
+        for rows in (vectors, stored.values * stored.scales[:, None])
+    )
+    is_easy = np.array([set(a) == set(b) for a, b in zip(exact, rounded, strict=True)])
+    easy, hard = queries[is_easy], queries[~is_easy]
+    config = IndexConfig(kind="brute_force", vectors="int8", k=10, target_overlap=1.0)
+    assert build_index(vectors, easy, config, perturbed=easy).quality.perturbed_overlap == 1.0
+    with pytest.raises(IndexQualityError, match=r"1\.0000 on .* real queries, 0\.9\d+ on"):
+        build_index(vectors, easy, config, perturbed=hard)
+
+
 def test_scann_without_queries_is_refused():
     with pytest.raises(IndexQualityError, match="no embeddings of validation or test queries"):
         build_index(unit_vectors(50, 4, 0), np.zeros((0, 4), np.float32), IndexConfig(kind="scann"))
@@ -154,7 +170,8 @@ def test_vectors_are_perturbed_by_each_other():
     assert blend(queries[:0]).shape == (0, 2)
     given = MeasuredQueries.of(queries, opposite, limit=1)
     assert (len(given.real), given.perturbed.tolist()) == (1, [[1.0, 0.0]])
-    assert len(MeasuredQueries.of(queries, np.zeros((0, 2), np.float32)).perturbed) == 2
+    for none in (None, np.zeros((0, 2), np.float32)):
+        np.testing.assert_array_equal(MeasuredQueries.of(queries, none).perturbed, blend(queries))
 
 
 def test_a_sample_is_evenly_spaced_and_keeps_few():

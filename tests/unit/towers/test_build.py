@@ -15,10 +15,10 @@ from tfrs_twotower.towers.storage import load_towers, save_towers
 MODEL = {"embedding_dim": HIDDEN, "num_residual_layers": 0}
 
 
-def text_spec(max_tokens=8, checkpoint="bert"):
+def text_spec(max_tokens=8, checkpoint="bert", **options):
     """Queries and candidates are texts of one pretrained encoder."""
     text = {"kind": "text", "encoder": "pretrained", "checkpoint": checkpoint}
-    text |= {"vocabulary": "pieces", "max_tokens": max_tokens}
+    text |= {"vocabulary": "pieces", "max_tokens": max_tokens, **options}
     return FeatureSpec.model_validate(
         {
             "name": "texts",
@@ -48,6 +48,15 @@ def test_pretrained_field_is_the_mean_of_the_reference(tmp_path):
     fields = towers.query.encode_fields(tokens)
     np.testing.assert_allclose(fields[0, 0], vectors.mean(axis=0), rtol=1e-3, atol=1e-4)
     assert not fields[1].numpy().any()
+
+
+@pytest.mark.parametrize(("keep", "row"), [(False, 4), (True, 1)])
+def test_the_towers_keep_the_accents_that_their_feature_keeps(tmp_path, keep, row):
+    """The list has `calm`; with its accent kept, the word is another and unknown."""
+    towers, _, _ = build(tmp_path, text_spec(keep_accents=keep))
+    for tower, name in ((towers.query, "question"), (towers.candidate, "passage")):
+        tokens = tower.inputs({name: tf.constant(["C\u00e1lm"])})[name]
+        assert tokens.numpy().tolist() == [[2, row, 3, 0, 0, 0, 0, 0]]
 
 
 def test_one_encoder_for_both_towers(tmp_path):

@@ -265,6 +265,25 @@ def test_retrieval_keeps_a_weight_of_its_sign_unless_the_other_is_clearly_better
     assert combined(features, relevant, present).weights[2] < -1.5
 
 
+def test_the_most_cautious_penalty_within_a_standard_error_is_taken():
+    """Each penalty's loss on held-out queries is computed here, and its distance to the least."""
+    chosen, best = [], []
+    for seed in range(6):
+        pools = planted_pools(seed, weights=(2.0, 0.4, 0.3), queries=60, pool=10)
+        lists = Lists.of(*pools)
+        losses = []
+        for penalty in combination.PENALTIES:
+            scores, _ = cross_fitted(lists, penalty, folds_of(lists.usable))
+            losses.append(lists.losses(scores))
+        best.append(int(np.argmin(np.mean(losses, axis=1))))
+        excess = [own - losses[best[-1]] for own in losses]
+        error = [own.std(ddof=1) / len(own) ** 0.5 for own in excess]
+        allowed = [own.mean() <= most for own, most in zip(excess, error, strict=True)]
+        chosen.append(allowed.index(True))
+        assert combined(*pools).facts["penalty"] == combination.PENALTIES[chosen[-1]]
+    assert chosen != best, "somewhere the least loss is that of a bolder penalty"
+
+
 @pytest.mark.parametrize(
     ("relevant", "present"),
     [

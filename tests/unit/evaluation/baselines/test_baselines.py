@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from tests.unit.evaluation.world import make_world, without_history
+from tests.unit.evaluation.world import (
+    NUM_CANDIDATES,
+    NUM_QUERIES,
+    make_world,
+    without_history,
+)
 from tfrs_twotower.closed_form import linear_models
 from tfrs_twotower.closed_form.bm25 import Bm25Index
 from tfrs_twotower.config import EvaluateConfig
@@ -26,6 +31,7 @@ from tfrs_twotower.evaluation.baselines.text_baselines import (
     tune_weight,
 )
 from tfrs_twotower.evaluation.corpus_ranking import EmbeddingScorer, rank_corpus
+from tfrs_twotower.ranking import GroundTruth
 from tfrs_twotower.specs import TEST, TRAIN, VALIDATION
 
 COLLABORATIVE = {"popularity", "recent_popularity", "item_knn", "ease", "rdlae", "recent_ease"}
@@ -134,18 +140,28 @@ def test_the_weight_ignores_a_useless_part():
     assert len(tuned.curve) == 21
 
 
-def test_the_weight_is_chosen_for_each_metric():
-    """Retrieval ranks the first five places, words the places after them: one weight is not both.
+def placed(answers, places):
+    """A scorer that puts the answer of each query at a place, and the others in their order."""
+    scores = np.empty((len(answers), NUM_CANDIDATES))
+    for query, (answer, place) in enumerate(zip(answers, places, strict=True)):
+        order = np.insert(np.delete(np.arange(NUM_CANDIDATES), answer), place, answer)
+        scores[query, order] = np.linspace(1.0, 0.1, NUM_CANDIDATES)
+    return lambda queries: scores[queries]
 
-    The curve says what each weight reaches, and the best of each metric is its best there.
+
+def test_the_weight_is_chosen_for_each_metric():
+    """Retrieval has half of the answers in the first place, the words all of them in the ninth.
+
+    Retrieval alone gives the best first places; only with the words are all answers in ten.
     """
-    inputs = make_world(texts=True)
-    validation = inputs.validation
-    retrieval = EmbeddingScorer(validation.embeddings, inputs.corpus.vectors)
-    noise = np.random.default_rng(0).random((40, 30))
-    tuned = tune_weight(
-        lambda queries: noise[queries], retrieval, validation, inputs.eligible, METRICS, 30
-    )
+    inputs = without_history(make_world(texts=True))
+    answers = np.arange(NUM_QUERIES) % NUM_CANDIDATES
+    truth = GroundTruth.from_lists([[answer] for answer in answers])
+    retrieval = placed(answers, np.arange(NUM_QUERIES) % 2 * 20)
+    words = placed(answers, np.full(NUM_QUERIES, 8))
+    validation = replace(inputs.validation, truth=truth)
+    tuned = tune_weight(retrieval, words, validation, inputs.eligible, METRICS, 30)
+    assert tuned.best["ndcg@5"] == tuned.best["map@5"] == 1.0 > tuned.best["recall@10"] > 0.0
     for name, weight in tuned.best.items():
         reached = {entry["weight"]: entry[name] for entry in tuned.curve}
         assert reached[weight] == max(reached.values())

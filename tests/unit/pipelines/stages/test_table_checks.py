@@ -1,8 +1,13 @@
 """What people are told about the forms of cells, from counts by hand."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 
-from pipelines.stages.table_checks import questions, refuse_misread_lists
+from pipelines.stages.table_checks import check_tables, questions, refuse_misread_lists
+from pipelines.transforms.job_summary import JobSummary
+from tests.fixtures.tiny import tiny_spec
 from tfrs_twotower.config import PreprocessConfig
 from tfrs_twotower.errors import DataError
 
@@ -63,3 +68,35 @@ def test_another_separator_is_said_only_where_the_own_one_is_absent():
 )
 def test_how_many_are_few(bad, total, tolerated):
     assert PreprocessConfig().tolerates(bad, total) == tolerated
+
+
+@pytest.mark.parametrize(("present", "refused"), [(30, False), (29, True)])
+def test_bad_cells_are_a_share_of_those_that_have_a_value(present, refused):
+    """The column is nearly empty: 3 bad cells are a tenth of its values, and few of the records."""
+    first = [(2, "c1", "'x'")]
+    summary = JobSummary(
+        directory=Path(),
+        counts={"read_candidates": 1000},
+        reasons={("candidates", "price", "not a number"): (3, first)},
+        forms={("candidates", "price", "present"): (present, [])},
+        windows={},
+        cutoffs=None,
+        numeric={},
+        written={},
+    )
+    source = SimpleNamespace(
+        table="candidates", files=["c.csv"], describe=lambda position: f"c.csv:{position}"
+    )
+
+    def check():
+        sources = {"candidates": source}
+        check_tables(tiny_spec(), PreprocessConfig(), summary, sources, Path("new"), Path("kept"))
+
+    if not refused:
+        check()
+        return
+    message = (
+        r"candidates: 3 of 29 records are bad in one cell \(10\.3%\): not a number \(found 'x'\)"
+    )
+    with pytest.raises(DataError, match=message):
+        check()
