@@ -79,7 +79,7 @@ for _commands in (
 def main() -> None:
     """Runs the command line and exits."""
     _write_any_text()
-    arguments, debug = _take_debug([_with_home(argument) for argument in sys.argv[1:]])
+    arguments, debug = _take_debug(sys.argv[1:])
     try:
         app(args=arguments, prog_name="twotower")
     except KeyboardInterrupt:
@@ -107,14 +107,6 @@ def _write_any_text() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace" if stream is sys.stdout else "backslashreplace")
-
-
-def _with_home(argument: str) -> str:
-    """An argument whose `~/` the shell left as it is, as in `--workdir=~/build`, expanded."""
-    option, equals, value = argument.partition("=")
-    if option.startswith("--") and equals and value.startswith("~/"):
-        return f"{option}={os.path.expanduser(value)}"
-    return os.path.expanduser(argument) if argument.startswith("~/") else argument
 
 
 def _print_interruption() -> None:

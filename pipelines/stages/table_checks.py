@@ -151,12 +151,6 @@ def questions(table: str, forms: Forms) -> Iterator[str]:
                 f"that there is none, set missing: {json.dumps(sorted(words))} under {table} of "
                 "the feature spec."
             )
-        blanks = forms.get((column, watched_cells.BLANKS))
-        if blanks:
-            yield (
-                f"{table}: column '{column}': {counted(blanks[0], 'id')} had blanks around, "
-                f"which were removed (such as {blanks[1][0][2]!r})."
-            )
         yield from _other_separator(table, column, forms)
 
 

@@ -171,7 +171,8 @@ def find_source(
 
 def _ids_of(described: Table) -> tuple[str, ...]:
     if isinstance(described, InteractionTable):
-        return described.query_id, described.candidate_id
+        session = () if described.session is None else (described.session,)
+        return described.query_id, described.candidate_id, *session
     return (described.id,) if isinstance(described, EntityTable) else ()
 
 

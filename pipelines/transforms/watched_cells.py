@@ -1,6 +1,6 @@
 """Counts how the cells of a table are written, while it is read, so that a form can be questioned.
 
-A form is a short word such as `list:json` or `blanks`; what a form means for the data and what to
+A form is a short word such as `list:json` or `word:nan`; what a form means for the data and what to
 do about it is for the stage to say.
 """
 
@@ -12,8 +12,6 @@ from tfrs_twotower import specs
 
 PRESENT = "present"
 """Form of every cell that is not missing; the other forms are shares of these."""
-BLANKS = "blanks"
-"""An id with blanks around it."""
 OWN_SEPARATOR = "separator"
 """A text with the separator that the spec names."""
 LIST, NUMBER, WORD, SEPARATOR = "list:", "number:", "word:", "separator:"
@@ -124,10 +122,7 @@ def _forms(cell: str, watched: Watched) -> Iterator[str]:
     elif role == "number":
         if watched.plain and not _is_number(cell):
             yield from (f"{NUMBER}{name}" for name in cell_forms.number_formats_of(cell))
-    elif role == "id":
-        if cell[0].isspace() or cell[-1].isspace():
-            yield BLANKS
-    elif watched.plain:
+    elif role != "id" and watched.plain:
         yield from _list_forms(cell, watched)
 
 

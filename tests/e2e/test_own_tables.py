@@ -71,5 +71,5 @@ def test_preflight_says_that_a_stock_server_loads_an_exact_bundle(finished_run):
         "server": "stock",
         "loads": True,
         "missing_ops": [],
-        "python_imports": ["tensorflow_text"],
+        "python_imports": [],
     }

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import re
 from datetime import datetime, timezone
 
 import pytest
@@ -91,7 +92,7 @@ def test_each_form_of_cell_is_read_or_reported(tmp_path):
     assert {event["query_id"] for event in interactions(artifact)} >= {"q1", "nan"}
     assert " q1 " not in {event["query_id"] for event in interactions(artifact)}
     said = "\n".join(recorder.messages)
-    assert "column 'query': 1 id had blanks around, which were removed (such as ' q1 ')" in said
+    assert re.search(r"2 ids have blanks around them, the first in .*interactions.csv:\d+;", said)
     assert "column 'query': 1 cell with nan, which is read as a value like any other" in said
     assert 'set missing: ["nan"] under interactions' in said
     assert "candidates: 1 bad cell taken as missing: column 'tags'" in said

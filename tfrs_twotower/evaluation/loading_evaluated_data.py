@@ -60,13 +60,13 @@ def load_inputs(
     has_validation = read_manifest(source, "preprocessed").counts.get("validation_queries", 0) > 0
     all_queries = loading.load_query_set(source, "test", spec, corpus)
     test_queries = all_queries.sample(max_queries or len(all_queries), seed=_SAMPLE_SEED)
+    refitted = bool(read_manifest(layout.embeddings, "embeddings").details.get("refitted", False))
     vectors = stored_embeddings.vectors_of(
         stored_embeddings.read_candidate_embeddings(layout.embeddings),
         ids,
         f"{layout.embeddings}, candidates",
     )
     has_index = (layout.index / QUALITY_NAME).exists()
-    refitted = bool(read_manifest(layout.embeddings, "embeddings").details.get("refitted", False))
     has_first_fit = refitted and any(layout.embeddings.glob(f"{FIRST_FIT_CANDIDATES}-*"))
     return evaluated_data.EvaluationInputs(
         dataset=spec.name,

@@ -70,7 +70,9 @@ def find_form(
         options["delimiter"] = form.delimiter
     if form.may_be_unquoted and form.quoting not in (None, "none"):
         options["quote"] = form.quote
-    if declared.decimal is None and writes_decimal_commas(
+    # Between commas, `"5,5"` may as well be thousands or a list: its column says what it is.
+    may_be_comma = form.delimiter != "," and declared.decimal is None
+    if may_be_comma and writes_decimal_commas(
         [
             row
             for row in _plain_rows(form, lines)[form.has_header :]

@@ -82,6 +82,9 @@ def test_a_decimal_comma_is_seen_where_it_is_sure():
         form, _, _ = read_text("id;price\n" + "".join(f"x;{cell}\n" for cell in cells))
         assert (form.decimal, form.options.get("decimal", ".")) == (decimal, decimal)
     assert read_text("id;price\nx;1,5\n", decimal=".")[0].decimal == "."
+    # Between commas it is left to the column's own `format`, and `decimal` can say it.
+    assert read_text('id,price\nx,"1,5"\n')[0].decimal == "."
+    assert read_text('id,price\nx,"1,5"\n', decimal=",")[0].decimal == ","
 
 
 def test_a_header_that_names_a_column_twice():

@@ -4,12 +4,8 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-
-from pipelines.cli import arguments
-from tfrs_twotower.errors import ConfigError
 
 TITLE = "日本語の商品 é"
 # A bundle that answers with what it was asked, so that no TensorFlow is loaded.
@@ -62,18 +58,3 @@ def test_an_answer_in_other_alphabets(encoding):
     assert answer["candidate_ids"] == ["日本", "c1"]
     assert shown.splitlines()[-1] == "rc 2"
     assert "expected UTF-8 text" in error
-
-
-def test_a_home_directory_that_the_shell_left_alone(call, monkeypatch, tmp_path):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    seen = []
-
-    def make_context(run, workdir, *_):
-        seen.append((run, workdir))
-        raise ConfigError("enough")
-
-    monkeypatch.setattr(arguments, "make_context", make_context)
-    call("run", "~/a.yaml", "--workdir=~/w")
-    assert seen == [(tmp_path / "a.yaml", tmp_path / "w")]
-    call("run", "a~/b.yaml", "--workdir", "~nobody")
-    assert seen[1] == (Path("a~/b.yaml"), Path("~nobody"))

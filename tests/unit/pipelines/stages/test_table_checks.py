@@ -33,12 +33,10 @@ def test_half_a_column_of_lists_is_refused_and_less_is_said():
     assert list(questions("candidates", lists(0))) == []
 
 
-def test_words_and_blanks_are_said():
-    found = forms(**{"word:nan": (3, "nan"), "word:NULL": (2, "NULL"), "blanks": (4, " a")})
-    words, blanks = questions("queries", found)
+def test_words_for_no_value_are_said():
+    (words,) = questions("queries", forms(**{"word:nan": (3, "nan"), "word:NULL": (2, "NULL")}))
     assert words.startswith("queries: column 'x': 5 cells with NULL, nan, which is read as a value")
     assert 'set missing: ["NULL", "nan"] under queries' in words
-    assert "4 ids had blanks around, which were removed (such as ' a')" in blanks
 
 
 def test_another_separator_is_said_only_where_the_own_one_is_absent():

@@ -31,7 +31,6 @@ def test_each_form_is_counted_with_its_first_cell():
         ("6", "{5C1F}", float("nan"), None),
     ) == {
         ("id", "present"): (6, []),
-        ("id", "blanks"): (1, [" 2"]),
         ("id", "word:nan"): (1, ["nan"]),
         ("genres", "present"): (5, []),
         ("genres", "separator"): (1, ["a|b"]),

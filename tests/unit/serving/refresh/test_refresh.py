@@ -137,8 +137,8 @@ def test_every_member_gets_new_heads_of_its_own_tower(tmp_path):
     before = small_corpus(range(NUM_CANDIDATES - 3), c04=99.0)
     release = small_release(tmp_path / "parts", before, num_members=2)
     version = publish_release(tmp_path / "bundle" / "small", release)
-    given = RefreshRequest(small_corpus())
-    members = refreshed_release(version.directory, given, encode_candidates)[0].pre_ranker.members
+    plan = Refreshable.of_version(version.directory).plan(RefreshRequest(small_corpus()))
+    members = refreshed_release(plan, encode_candidates).pre_ranker.members
     assert len(members) == 2
     for member in members:
         expected = encode_candidates(member.towers.candidate, small_corpus().raw).heads
