@@ -207,7 +207,7 @@ def test_a_gate_that_refuses_leaves_the_earlier_import(files, imported, tmp_path
     )
     assert result.code == 1
     assert "refused by the release gate: recall@9 is" in result.err
-    assert "--set export.gate.max_recall_drop=null" in result.err
+    assert "--set export.gate.max_recall_drop=0." in result.err
     assert {kind: read_manifest(imported / kind, kind) for kind in before} == before
     assert list_versions(imported / "bundle" / "shop") == versions
 

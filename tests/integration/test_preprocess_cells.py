@@ -92,7 +92,7 @@ def test_each_form_of_cell_is_read_or_reported(tmp_path):
     assert {event["query_id"] for event in interactions(artifact)} >= {"q1", "nan"}
     assert " q1 " not in {event["query_id"] for event in interactions(artifact)}
     said = "\n".join(recorder.messages)
-    assert re.search(r"2 ids have blanks around them, the first in .*interactions.csv:\d+;", said)
+    assert re.search(r"2 ids have blanks around them, the first in .*events.csv:\d+;", said)
     assert "column 'query': 1 cell with nan, which is read as a value like any other" in said
     assert 'set missing: ["nan"] under interactions' in said
     assert "candidates: 1 bad cell taken as missing: column 'tags'" in said

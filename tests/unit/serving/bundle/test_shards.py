@@ -168,21 +168,24 @@ def test_shards_are_measured_by_the_lists_that_a_client_merges(whole, whole_rele
     answered = [[name.decode() for name in row if name] for row in lists]
     hits = [len(set(a) & set(own)) / 3 for a, own in zip(answered, relevant, strict=True)]
     models = ShardModels(shards)
-    measured = measure_model(models, queries, whole_release.corpus)
+    measured = measure_model(models, queries, whole_release.corpus).values
     assert measured[f"recall@{K}"] == round(float(np.mean(hits)), 6)
     assert measured[f"overlap@{K}"] == 1.0
     share = len({name for row in answered for name in row}) / NUM_CANDIDATES
     assert measured[f"coverage@{K}"] == round(share, 6)
     expected = answers(whole, "serving_default", queries.inputs, seen)["candidate_ids"]
     overlap = [len(set(row) & set(own)) / K for row, own in zip(lists, expected, strict=True)]
-    unsharded = measure_model(whole, queries, whole_release.corpus)
-    assert compare_with_unsharded(models, whole_release, queries) == {
+    unsharded = measure_model(whole, queries, whole_release.corpus).values
+    compared = compare_with_unsharded(models, whole_release, queries, judge=True)
+    assert compared == {
         "k": K,
         "overlap": round(float(np.mean(overlap)), 6),
         "equal_lists": sum((a == b).all() for a, b in zip(lists, expected, strict=True)),
         "queries": 70,
         "unsharded_recall": unsharded[f"recall@{K}"],
     }
+    unjudged = compare_with_unsharded(models, whole_release, queries, judge=False)
+    assert compared.keys() - unjudged.keys() == {"unsharded_recall"}
     # The pools of both shards together re-score more than one pool does.
     assert np.mean(overlap) < 1.0
 
