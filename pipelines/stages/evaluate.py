@@ -63,9 +63,10 @@ def run(context: StageContext) -> artifacts.Manifest:
         with_pre_ranker=with_pre_ranker,
         max_queries=config.evaluate.max_queries,
     )
+    num_queries = inputs.all_test_queries or len(inputs.test)  # before `evaluate.max_queries`
     found = {
         "candidates": ("candidates to rank", len(inputs.corpus)),
-        "test_queries": ("test queries to evaluate", len(inputs.test)),
+        "test_queries": ("test queries to evaluate", num_queries),
     }
     check_counts("evaluate", compare_with_parent(found, parents["preprocessed"]))
     evaluation = evaluating.evaluate(

@@ -1,6 +1,7 @@
 """Stage `evaluate` on the planted data: from artifacts on disk to the report."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -117,6 +118,16 @@ def test_a_sample_of_the_queries_is_the_same_for_every_run(context, inputs):
     np.testing.assert_array_equal(few.test.embeddings, inputs.test.embeddings[places])
     many = load_inputs(context.layout, context.spec, max_queries=len(inputs.test))
     assert many.all_test_queries is None
+
+
+def test_the_stage_evaluates_a_sample_and_says_of_how_many(context, inputs, document):
+    settings = context.config.evaluate.model_copy(update={"max_queries": 7})
+    config = context.config.model_copy(update={"evaluate": settings})
+    evaluate.run(replace(context, config=config))
+    protocol = json.loads((context.layout.report / "evaluation.json").read_text())["protocol"]
+    assert (protocol["test_queries"], protocol["sampled_from"]) == (7, len(inputs.test))
+    assert document["protocol"].get("sampled_from") is None
+    evaluate.run(context)  # other tests read the report
 
 
 def test_candidates_that_are_not_known_are_served_and_told(context):
