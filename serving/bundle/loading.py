@@ -1,6 +1,6 @@
 """Loads a bundle version, after verifying its checksums, and calls its signatures."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,13 @@ import pyarrow.parquet as pq
 import tensorflow as tf
 
 from serving.bundle import server_ops, versions, warm_up
-from serving.graph.signatures import LISTS, MODEL_VERSION, QUERY_EMBEDDING
+from serving.graph.signatures import CANDIDATE_IDS, LISTS, MODEL_VERSION, QUERY_EMBEDDING
 from tfrs_twotower.artifacts import Manifest, read_manifest, verify_files
+from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.documents import explain_pattern
 from tfrs_twotower.errors import BundleError, UnsupportedEnvironment
 from tfrs_twotower.index.scann_search import load_scann
+from tfrs_twotower.ranking import RowArray
 
 TITLES_NAME = "titles.parquet"
 
@@ -158,6 +160,20 @@ def load_model(directory: Path) -> LoadedModel:
 def as_text(values: npt.NDArray[np.object_]) -> list[str]:
     """Decodes a one-dimensional array of UTF-8 bytes."""
     return [value.decode("utf-8", errors="replace") for value in values.tolist()]
+
+
+def excluded(lists: Sequence[Sequence[str]]) -> npt.NDArray[np.object_]:
+    """Candidates to exclude as the input `[num_queries, 1 + longest]`; column 0 is ""."""
+    padded = np.full((len(lists), 1 + max(map(len, lists))), "", object)
+    for row, ids in enumerate(lists):
+        padded[row, 1 : 1 + len(ids)] = ids
+    return padded
+
+
+def answered_rows(answer: Mapping[str, npt.NDArray[Any]], corpus: Corpus) -> RowArray:
+    """Rows `[batch, k]` of the returned candidates; -1 where there is none."""
+    ids = answer[CANDIDATE_IDS]
+    return corpus.row_of(ids.ravel()).reshape(ids.shape).astype(np.int64)
 
 
 def _register_ops(ops: list[str]) -> None:

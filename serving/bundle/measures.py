@@ -129,14 +129,13 @@ def measure_model(
         raw = {name: values[part] for name, values in queries.inputs.items()}
         places = range(start, min(start + _QUERIES_AT_ONCE, len(queries)))
         seen = [corpus.ids[queries.seen[query]].tolist() for query in places]
-        lists = _rows(
-            model.ask(names.SERVING_DEFAULT, {**raw, names.EXCLUDE_IDS: _padded(seen)}), corpus
-        )
+        asked = {**raw, names.EXCLUDE_IDS: loading.excluded(seen)}
+        lists = loading.answered_rows(model.ask(names.SERVING_DEFAULT, asked), corpus)
         for query, rows in zip(places, lists, strict=True):
             relevant = queries.truth.relevant[query]
             recalls.append(answer_twins.recall(relevant, rows, queries.seen[query]))
         answered.append(lists)
-        nearest.append(_rows(model.ask(names.CANDIDATE_GENERATION, raw), corpus))
+        nearest.append(loading.answered_rows(model.ask(names.CANDIDATE_GENERATION, raw), corpus))
         embeddings = model.call(names.QUERY_EMBEDDING, raw)[names.EMBEDDING]
         exact = order.ExactLists.of(embeddings, corpus.vectors, lists.shape[1])
         shares.append(exact.overlaps(nearest[-1]))
@@ -192,20 +191,6 @@ def _search(release: Release | ShardReleases, queries: FloatArray) -> RowArray:
         for start in range(0, len(queries), _QUERIES_AT_ONCE)
     ]
     return np.concatenate(parts).astype(np.int64)
-
-
-def _rows(answer: Mapping[str, npt.NDArray[Any]], corpus: Corpus) -> RowArray:
-    """Rows `[batch, k]` of the returned candidates; -1 where there is none."""
-    ids = answer[names.CANDIDATE_IDS]
-    return corpus.row_of(ids.ravel()).reshape(ids.shape).astype(np.int64)
-
-
-def _padded(lists: Sequence[Sequence[str]]) -> npt.NDArray[np.object_]:
-    """Lists as one array `[num_queries, 1 + longest]`; column 0 is ""."""
-    padded = np.full((len(lists), 1 + max(map(len, lists))), "", object)
-    for row, ids in enumerate(lists):
-        padded[row, 1 : 1 + len(ids)] = ids
-    return padded
 
 
 def _rounded(value: float | np.floating[Any]) -> float:

@@ -139,15 +139,13 @@ def compare_with_unsharded(
     recalls: list[float] = []
     for start in range(0, len(queries), _QUERIES_AT_ONCE):
         part = queries.take(np.arange(start, min(start + _QUERIES_AT_ONCE, len(queries))))
-        excluded = [["", *whole.corpus.ids[part.seen[row]].tolist()] for row in range(len(part))]
-        width = max(map(len, excluded))
-        padded = np.array([row + [""] * (width - len(row)) for row in excluded], object)
-        asked = {**part.inputs, names.EXCLUDE_IDS: padded}
+        seen = [whole.corpus.ids[part.seen[row]].tolist() for row in range(len(part))]
+        asked = {**part.inputs, names.EXCLUDE_IDS: loading.excluded(seen)}
         given = models.ask(names.SERVING_DEFAULT, asked)
         wanted = unsharded.ask(names.SERVING_DEFAULT, asked)
-        merged.append(_rows(given, whole.corpus))
+        merged.append(loading.answered_rows(given, whole.corpus))
         k = merged[-1].shape[1]
-        expected.append(_rows(wanted, whole.corpus)[:, :k])
+        expected.append(loading.answered_rows(wanted, whole.corpus)[:, :k])
         # By id: a merged list that is better than the unsharded one is another list too.
         by_id = np.full(merged[-1].shape, -np.inf)
         shares.append(overlaps(merged[-1], by_id, expected[-1], wanted[names.SCORES][:, :k]))
@@ -163,8 +161,3 @@ def compare_with_unsharded(
         "queries": len(queries),
         **({"unsharded_recall": round(float(np.mean(recalls)), 6)} if judge else {}),
     }
-
-
-def _rows(answer: Mapping[str, npt.NDArray[Any]], corpus: Corpus) -> RowArray:
-    ids = answer[names.CANDIDATE_IDS]
-    return corpus.row_of(ids.ravel()).reshape(ids.shape).astype(np.int64)
