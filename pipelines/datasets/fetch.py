@@ -2,9 +2,11 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pipelines.datasets import (
     completejourney,
@@ -90,25 +92,42 @@ def prepare(name: str, out: Path, source: Path | None, reporter: Reporter) -> Pa
             f"--source {source}: is also where the converted set would be written. "
             "Name another directory with --out."
         )
-    staging = destination
-    try:
-        staging = staging_directory(destination)
+    with replaced_tables(destination, dataset.about.name) as (staging, record):
         sums = dataset.convert(source, staging, sources.cache_directory(), reporter)
-        record = {
-            "name": dataset.about.name,
+        record |= {
             "licence": dataset.about.licence,
             "attribution": dataset.about.attribution,
             "sha256": sums,
         }
+    reporter.message(f"{dataset.about.name}: {dataset.about.licence}")
+    return destination
+
+
+@contextmanager
+def replaced_tables(destination: Path, name: str) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Gives a directory for the tables, and a record that becomes their `SOURCE.json`.
+
+    Both get their place when the block ends without an error; what lies there is replaced.
+
+    Args:
+        destination: directory of the data set.
+        name: of the set, which the record begins with.
+
+    Raises:
+        DataError: a file cannot be written.
+    """
+    staging = destination
+    record: dict[str, Any] = {"name": name}
+    try:
+        staging = staging_directory(destination)
+        yield staging, record
         text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
         (staging / SOURCE_RECORD).write_text(text, encoding="utf-8")
         replace_directory(staging, destination)
     except OSError as cause:
         raise DataError(
-            f"dataset {dataset.about.name}: {cause}. Check the directory and the free space there."
+            f"dataset {name}: {cause}. Check the directory and the free space there."
         ) from cause
     finally:
         if staging != destination:
             shutil.rmtree(staging, ignore_errors=True)  # renamed by now, unless something failed
-    reporter.message(f"{dataset.about.name}: {dataset.about.licence}")
-    return destination

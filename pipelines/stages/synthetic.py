@@ -1,20 +1,17 @@
 """Writes a planted data set of any size, for which a feature spec and a run config are ready."""
 
-import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from pipelines.datasets.fetch import replaced_tables
 from pipelines.progress import Reporter
 from pipelines.transforms.beam_job import run_pipeline
 from pipelines.transforms.synthetic_tables import World, WriteWorld
-from tfrs_twotower.artifacts import replace_directory, staging_directory
 from tfrs_twotower.errors import DataError
 
 NAME = "synthetic"
 """Name of the directory, the feature spec and the run config."""
-_RECORD = "SOURCE.json"
 _EVENTS_PER_QUERY = 20
 
 
@@ -62,9 +59,7 @@ def make_synthetic(
         )
     world = World(interactions, candidates, users, seed)
     destination = out / NAME
-    staging = destination
-    try:
-        staging = staging_directory(destination)
+    with replaced_tables(destination, NAME) as (staging, record):
         directory = str(staging.resolve())
         run_pipeline(
             lambda pipeline: pipeline | WriteWorld(world, directory),
@@ -79,14 +74,5 @@ def make_synthetic(
                 f"files, such as {missing[0]}; all must be written. Run it again, or with another "
                 "--runner."
             )
-        text = json.dumps({"name": NAME, "licence": "CC0", **asdict(world)}, indent=2) + "\n"
-        (staging / _RECORD).write_text(text, encoding="utf-8")
-        replace_directory(staging, destination)
-    except OSError as cause:
-        raise DataError(
-            f"dataset {NAME}: {cause}. Check the directory and the free space there."
-        ) from cause
-    finally:
-        if staging != destination:
-            shutil.rmtree(staging, ignore_errors=True)  # renamed by now, unless something failed
+        record |= {"licence": "CC0", **asdict(world)}
     return destination
