@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from pipelines.stages.context import StageContext
 from pipelines.stages.measured_queries import chosen_split, read_measured
@@ -15,7 +15,7 @@ from serving.bundle.shards_together import (
 )
 from serving.graph.release import Probe, RefreshParts, Release, ReleaseSettings, content_hashes
 from serving.graph.signatures import CANDIDATE_EMBEDDING, QUERY_EMBEDDING, trained_towers
-from tfrs_twotower.artifacts import Lineage, read_manifest
+from tfrs_twotower.artifacts import Lineage
 from tfrs_twotower.config import BundleConfig
 from tfrs_twotower.data.corpus import Corpus, sample_rows
 from tfrs_twotower.data.first_fit import FirstFitRecall
@@ -118,10 +118,8 @@ class BundleChecks:
         Raises:
             ArtifactError: the queries or their embeddings cannot be read, or do not fit.
         """
-        self._queries = _compared_queries(context, corpus)
-        rows = sample_rows(corpus.raw, _COMPARED_ROWS)
-        self._candidates = corpus.with_vectors(whole.corpus.vectors).take(rows)
-        self._corpus = corpus
+        self._corpus = corpus.with_vectors(whole.corpus.vectors)
+        self._candidates = self._corpus.take(sample_rows(corpus.raw, _COMPARED_ROWS))
         self._asked = _asked_queries(context, corpus)
         self._first_fit = _first_fit_recall(context)
 
@@ -139,8 +137,9 @@ class BundleChecks:
         Raises:
             BundleError: (by the check) vectors or lists of a model differ from the offline ones.
         """
-        queries, candidates, asked = self._queries, self._candidates, self._asked.queries
+        queries, candidates, asked = None, self._candidates, self._asked.queries
         if asked is not None:
+            queries = asked.take(sample_rows(asked.inputs, _COMPARED_ROWS))
             asked = asked.among(self._corpus.row_of(whole.corpus.ids), len(self._corpus))
 
         def check(models: Sequence[loading.LoadedModel]) -> Mapping[str, Any]:
@@ -198,24 +197,11 @@ class BundleChecks:
         }
 
 
-def _compared_queries(context: StageContext, corpus: Corpus) -> QuerySet | None:
-    """Some test queries, or validation queries; None where everything is trained on."""
-    layout = context.layout
-    counts = read_manifest(layout.preprocessed, "preprocessed").counts
-    splits: tuple[Literal["test", "validation"], ...] = ("test", "validation")
-    for split in splits:
-        if counts.get(f"{split}_queries", 1):
-            queries = load_query_set(layout.preprocessed, split, context.spec, corpus)
-            queries = with_embeddings(queries, layout.embeddings, split)
-            return queries.take(sample_rows(queries.inputs, _COMPARED_ROWS))
-    return None
-
-
 class _Asked(NamedTuple):
     """The queries that a saved model is asked."""
 
     queries: QuerySet | None
-    """None if there are no evaluated queries."""
+    """With their embeddings; None if there are no evaluated queries."""
     may_be_judged: bool
     """Whether recall may be measured: on validation queries that nothing served has learned. Test
     queries are kept for the evaluation."""
@@ -230,6 +216,7 @@ def _asked_queries(context: StageContext, corpus: Corpus) -> _Asked:
         return _Asked(None, False, "no queries")
     queries = load_query_set(layout.preprocessed, split, context.spec, corpus)
     queries = queries.spread(context.config.index.num_measured_queries)
+    queries = with_embeddings(queries, layout.embeddings, split)
     described = f"{len(queries):,} {split} queries"
     if learned:
         described += ", whose answers the refit has learned"
