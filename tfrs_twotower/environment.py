@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tfrs_twotower.errors import MissingExtra
 
-_DISTRIBUTION = "tfrs-twotower"
+DISTRIBUTION = "tfrs-twotower"
 _INSTALLED_IN = Path(__file__).resolve().parents[1]
 
 
@@ -28,9 +28,18 @@ def require_extra(extra: str, *modules: str, needed_by: str) -> None:
     if missing:
         raise MissingExtra(
             f"{needed_by} needs {_and(missing)}, which this environment lacks. Install the extra "
-            f"[{extra}]: `pip install '{_DISTRIBUTION}[{extra}]'`, or `pip install '.[{extra}]'` "
-            "in a checkout."
+            f"[{extra}]: {how_to_install(extra)} ([all] brings every extra)."
         )
+
+
+def how_to_install(extra: str) -> str:
+    """The commands that install an extra, as every message about extras says them.
+
+    pip takes an extra's packages from what is installed, from a wheel or as an editable checkout,
+    so the first command needs no registry that knows this distribution; the second works where it
+    is not installed at all.
+    """
+    return f"`pip install '{DISTRIBUTION}[{extra}]'`, or `pip install '.[{extra}]'` in a checkout"
 
 
 def find_hidden(names: Sequence[str]) -> list[str]:
@@ -53,7 +62,7 @@ def explain_hidden(hidden: Sequence[str]) -> str:
     return (
         f"{'; '.join(hidden)}. Another package or directory of that name hides this project's. "
         "Take it off the import path (PYTHONPATH, the working directory), or install "
-        f"{_DISTRIBUTION} into an environment of its own: `python -m venv`."
+        f"{DISTRIBUTION} into an environment of its own: `python -m venv`."
     )
 
 
@@ -69,7 +78,7 @@ def _instead(name: str) -> str:
     if spec.origin is None or Path(spec.origin).resolve() != expected:
         place = spec.origin or ", ".join(spec.submodule_search_locations or ())
         return f"Python finds the package `{name}` in {place} instead of {expected.parent}"
-    if _DISTRIBUTION not in expected.read_text(encoding="utf-8", errors="replace"):
+    if DISTRIBUTION not in expected.read_text(encoding="utf-8", errors="replace"):
         return f"{expected} was overwritten by another package `{name}`"
     return ""
 
