@@ -118,37 +118,35 @@ def _requirements() -> Iterator[Finding]:
     yield Finding("packages of the core", not wrong, state, f"`{pip}`" if wrong else "")
     for extra, purpose in EXTRAS.items():
         needed = _required(requirements, extra)
-        wrong = _wrong_versions(needed)
-        brings = ", ".join(requirement.name for requirement in needed)
-        subject = f"extra [{extra}], for {purpose} ({brings})"
         if not needed:
             yield Finding(f"extra [{extra}]", True, f"not made for {platform.machine()}")
-        elif not wrong:
-            yield Finding(subject, True, "installed")
-        elif any(version is None for _, version in wrong):
-            absent = [requirement.name for requirement, version in wrong if version is None]
-            state = f"not installed: {', '.join(absent)} missing"
+            continue
+        wrong = _wrong_versions(needed)
+        absent = [one.name for one, version in wrong if version is None]
+        brings = ", ".join(one.name for one in needed)
+        subject, state = f"extra [{extra}], for {purpose}", f"installed ({brings})"
+        if absent:
+            partly = "" if len(absent) == len(needed) else f"; missing {', '.join(absent)}"
+            state = f"not installed; brings {brings}{partly}"
             yield Finding(subject, True, state, to_get=how_to_install(extra))
         else:
-            yield Finding(subject, False, _found(wrong), how_to_install(extra))
+            yield Finding(subject, not wrong, _found(wrong) or state, how_to_install(extra))
 
 
 def _required(requirements: Sequence[Requirement], extra: str) -> list[Requirement]:
     """What an extra brings on this machine ("" is the core), with the extras that it includes."""
     found: dict[str, Requirement] = {}
-    for requirement in requirements:
-        marker = requirement.marker
-        of_the_core = marker is None or marker.evaluate({"extra": ""})
-        wanted = of_the_core != bool(extra) and (
-            marker is None or marker.evaluate({"extra": extra})
-        )
-        if not wanted:
-            continue
-        if requirement.name == DISTRIBUTION:
-            inner = [_required(requirements, name) for name in sorted(requirement.extras)]
-            found |= {one.name: one for part in inner for one in part}
+    for one in requirements:
+        of_the_core = one.marker is None or one.marker.evaluate({"extra": ""})
+        if extra and one.marker is not None and not of_the_core:
+            wanted = one.marker.evaluate({"extra": extra})
         else:
-            found[requirement.name] = requirement
+            wanted = of_the_core and not extra
+        if wanted and one.name == DISTRIBUTION:
+            inner = [_required(requirements, name) for name in sorted(one.extras)]
+            found |= {included.name: included for part in inner for included in part}
+        elif wanted:
+            found[one.name] = one
     return list(found.values())
 
 

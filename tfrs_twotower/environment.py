@@ -24,7 +24,7 @@ def require_extra(extra: str, *modules: str, needed_by: str) -> None:
     Raises:
         MissingExtra: at least one of them is not installed.
     """
-    missing = [name for name in modules if not _is_importable(name)]
+    missing = [name for name in modules if not is_importable(name)]
     if missing:
         raise MissingExtra(
             f"{needed_by} needs {_and(missing)}, which this environment lacks. Install the extra "
@@ -83,7 +83,8 @@ def _instead(name: str) -> str:
     return ""
 
 
-def _is_importable(name: str) -> bool:
+def is_importable(name: str) -> bool:
+    """Whether there is a module of this name, without importing it."""
     try:
         return util.find_spec(name) is not None
     except (ImportError, ValueError):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipelines.cli import arguments
+from tfrs_twotower.environment import require_extra
 from tfrs_twotower.errors import ConfigError, did_you_mean
 
 _STAGES = {
@@ -247,6 +248,7 @@ def compare(
         wide: {set: {model.embedding_dim: 128}}
         with_titles: {spec: mine_titles.yaml}
     """  # noqa: D301  (click reads the control character)
+    require_extra("pipelines", "apache_beam", "jinja2", needed_by="a comparison of runs")
     from pipelines.cli.printing import comparison_as_json, print_comparison
     from pipelines.cli.reporting import make_reporter
     from pipelines.comparing.comparing import compare as run_comparison

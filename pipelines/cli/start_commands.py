@@ -14,6 +14,7 @@ from pipelines.cli.arguments import (
     WORKDIR_OPTION,
     print_json,
 )
+from tfrs_twotower.environment import require_extra
 
 _DATASET = "movielens-100k"
 _SYNTHETIC = "synthetic"
@@ -31,6 +32,7 @@ def demo(
     overrides: Annotated[list[str] | None, SET_OPTION] = None,
 ) -> None:
     """Train, index, export and evaluate MovieLens-100k; then recommend ten films to one user."""
+    require_extra("pipelines", "apache_beam", "jinja2", "pandas", needed_by="the demo")
     from pipelines.cli.arguments import make_context
     from pipelines.cli.printing import (
         print_bundle_agreement,
