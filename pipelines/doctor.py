@@ -12,7 +12,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 import tfrs_twotower
-from tfrs_twotower.environment import DISTRIBUTION, find_hidden, how_to_install
+from tfrs_twotower.environment import DISTRIBUTION, find_hidden, how_to_install, own_python
 
 _PACKAGES = ("pipelines", "serving", "feature_specs")
 EXTRAS = {
@@ -211,7 +211,7 @@ def _versions() -> list[Finding]:
 def _loads(subject: str, code: str, fix: str) -> Finding:
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     result = subprocess.run(  # noqa: S603  (this interpreter, fixed code)
-        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
+        own_python(code), capture_output=True, text=True, env=environment, check=False
     )
     if result.returncode == 0:
         return Finding(subject, True, "loads")

@@ -1,8 +1,9 @@
-"""What is installed: extras that a part of the project needs, and packages hidden by others.
+"""What is installed: extras, packages hidden by others, and new processes that find the same.
 
 A check looks into the import path and does not import the package.
 """
 
+import sys
 from collections.abc import Sequence
 from importlib import util
 from pathlib import Path
@@ -64,6 +65,21 @@ def explain_hidden(hidden: Sequence[str]) -> str:
         "Take it off the import path (PYTHONPATH, the working directory), or install "
         f"{DISTRIBUTION} into an environment of its own: `python -m venv`."
     )
+
+
+def own_python(code: str, *arguments: str) -> list[str]:
+    """The command that runs code in a new process, which finds the same packages as this one.
+
+    `python -m` and `python -c` look into the working directory first, where another `serving` or
+    `pipelines` may lie; the command `twotower` does not.
+    """
+    path = f"import sys; sys.path[0] = {sys.path[0]!r}\n"
+    return [sys.executable, "-c", path + code, *arguments]
+
+
+def run_module(name: str) -> str:
+    """The code that does what `python -m` does."""
+    return f"import runpy; runpy.run_module({name!r}, run_name='__main__', alter_sys=True)"
 
 
 def _instead(name: str) -> str:
