@@ -2,19 +2,29 @@
 
 import os
 import platform
-import re
 import subprocess  # nosec: only this interpreter is started
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from tfrs_twotower.environment import find_hidden
+from packaging.requirements import Requirement
 
-_DISTRIBUTION = "tfrs-twotower"
-_PACKAGES = ("pipelines", "serving")
-_NO_USERS_EXTRAS = frozenset({"all", "benchmarks", "dev"})
+import tfrs_twotower
+from tfrs_twotower.environment import DISTRIBUTION, find_hidden, how_to_install, own_python
+
+_PACKAGES = ("pipelines", "serving", "feature_specs")
+EXTRAS = {
+    "cli": "the command twotower",
+    "pipelines": "the stages, from tables to a bundle and a report",
+    "scann": "an index of kind scann",
+    "report": "the evaluation's pages and the baseline iALS",
+    "serve": "bundles, and the local server",
+    "client": "asking an endpoint",
+    "loadtest": "twotower load-test",
+}
+"""What each extra of a user is for; `[all]` has no packages of its own."""
 _MINORS_AS_TENSORFLOW = ("tensorflow-text", "tf-keras")
 _MINORS_IF_INSTALLED = ("tensorflow-serving-api",)
 _OP_LIBRARIES = {
@@ -48,6 +58,8 @@ class Finding:
     """Its state in words: a version, or what is wrong."""
     fix: str = ""
     """What to do if it is not healthy."""
+    to_get: str = ""
+    """How to install it if it is an extra that is not installed."""
 
 
 def examine() -> list[Finding]:
@@ -57,61 +69,110 @@ def examine() -> list[Finding]:
     An extra that is not installed is not a fault.
     """
     libraries = dict(_OP_LIBRARIES)
-    if _is_installed("scann"):
+    if _version("scann"):
         libraries["ScaNN ops"] = _SCANN_OPS
     return [
         _python(),
         _processor(),
-        _own_packages(),
+        *_own_packages(),
         *_versions(),
-        *_extras(),
+        *_requirements(),
         *(_loads(subject, code, fix) for subject, (code, fix) in libraries.items()),
     ]
 
 
-def _own_packages() -> Finding:
-    """Whether `pipelines` and `serving` belong to this project and to no other distribution."""
-    subject = f"packages {' and '.join(_PACKAGES)}"
+def _own_packages() -> Iterator[Finding]:
+    """Where this package lies, and whether its other packages belong to no other distribution."""
+    place = Path(tfrs_twotower.__file__).parent
+    yield Finding(DISTRIBUTION, True, f"{tfrs_twotower.__version__} in {place}")
+    subject = f"packages {', '.join(_PACKAGES)}"
     hidden = find_hidden(_PACKAGES)
-    fix = f"install {_DISTRIBUTION} into an environment of its own: `python -m venv`"
+    fix = f"install {DISTRIBUTION} into an environment of its own: `python -m venv`"
     if hidden:
-        return Finding(subject, False, "; ".join(hidden), f"take it off the import path, or {fix}")
+        yield Finding(subject, False, "; ".join(hidden), f"take it off the import path, or {fix}")
+        return
     owners = metadata.packages_distributions()
     others = {
-        name: ", ".join(sorted(set(owners.get(name, ())) - {_DISTRIBUTION})) for name in _PACKAGES
+        name: ", ".join(sorted(set(owners.get(name, ())) - {DISTRIBUTION})) for name in _PACKAGES
     }
     shared = [f"{name} is also installed by {other}" for name, other in others.items() if other]
     if shared:
         state = f"{'; '.join(shared)}: one overwrites the files of the other"
-        return Finding(subject, False, state, fix)
-    return Finding(subject, True, "this project's")
+        yield Finding(subject, False, state, fix)
+    else:
+        yield Finding(subject, True, "this project's")
 
 
-def _extras() -> Iterator[Finding]:
-    """Which extras are installed, by the metadata of this distribution."""
+def _requirements() -> Iterator[Finding]:
+    """The packages of the core and of each extra, by the metadata of this distribution."""
     try:
-        about = metadata.metadata(_DISTRIBUTION)
+        lines = metadata.requires(DISTRIBUTION) or ()
     except metadata.PackageNotFoundError:
+        state = "cannot be told, because this is a checkout that is not installed"
+        yield Finding("extras", True, state, to_get=how_to_install("all"))
         return
-    requirements = metadata.requires(_DISTRIBUTION) or []
-    for extra in about.get_all("Provides-Extra") or ():
-        if extra in _NO_USERS_EXTRAS:
+    requirements = [Requirement(line) for line in lines]
+    wrong = _wrong_versions(_required(requirements, ""))
+    pip = " ".join(["pip install", *(f"'{one.name}{one.specifier}'" for one, _ in wrong)])
+    state = _found(wrong) or "installed"
+    yield Finding("packages of the core", not wrong, state, f"`{pip}`" if wrong else "")
+    for extra, purpose in EXTRAS.items():
+        needed = _required(requirements, extra)
+        if not needed:
+            yield Finding(f"extra [{extra}]", True, f"not made for {platform.machine()}")
             continue
-        own = [line for line in requirements if f'extra == "{extra}"' in line.replace("'", '"')]
-        names = [re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in own]
-        missing = [name for name in names if name != _DISTRIBUTION and not _is_installed(name)]
-        state = "installed"
-        if missing:
-            state = f"not installed ({', '.join(missing)}): pip install '{_DISTRIBUTION}[{extra}]'"
-        yield Finding(f"extra [{extra}]", True, state)
+        wrong = _wrong_versions(needed)
+        absent = [one.name for one, version in wrong if version is None]
+        brings = ", ".join(one.name for one in needed)
+        subject, state = f"extra [{extra}], for {purpose}", f"installed ({brings})"
+        if absent:
+            partly = "" if len(absent) == len(needed) else f"; missing {', '.join(absent)}"
+            state = f"not installed; brings {brings}{partly}"
+            yield Finding(subject, True, state, to_get=how_to_install(extra))
+        else:
+            yield Finding(subject, not wrong, _found(wrong) or state, how_to_install(extra))
 
 
-def _is_installed(distribution: str) -> bool:
+def _required(requirements: Sequence[Requirement], extra: str) -> list[Requirement]:
+    """What an extra brings on this machine ("" is the core), with the extras that it includes."""
+    found: dict[str, Requirement] = {}
+    for one in requirements:
+        of_the_core = one.marker is None or one.marker.evaluate({"extra": ""})
+        if extra and one.marker is not None and not of_the_core:
+            wanted = one.marker.evaluate({"extra": extra})
+        else:
+            wanted = of_the_core and not extra
+        if wanted and one.name == DISTRIBUTION:
+            inner = [_required(requirements, name) for name in sorted(one.extras)]
+            found |= {included.name: included for part in inner for included in part}
+        elif wanted:
+            found[one.name] = one
+    return list(found.values())
+
+
+def _wrong_versions(needed: Iterable[Requirement]) -> list[tuple[Requirement, str | None]]:
+    """Those that are not installed (None), or in a version that was not proven to work."""
+    versions = [(one, _version(one.name)) for one in needed]
+    return [
+        (one, version)
+        for one, version in versions
+        if version is None or not one.specifier.contains(version, prereleases=True)
+    ]
+
+
+def _found(wrong: Iterable[tuple[Requirement, str | None]]) -> str:
+    return "; ".join(
+        f"found {one.name} {version or 'not installed'}, needed {one.specifier}"
+        for one, version in wrong
+    )
+
+
+def _version(distribution: str) -> str | None:
+    """The installed version; None if the distribution is not installed."""
     try:
-        metadata.version(distribution)
+        return metadata.version(distribution)
     except metadata.PackageNotFoundError:
-        return False
-    return True
+        return None
 
 
 def _python() -> Finding:
@@ -134,15 +195,13 @@ def _processor() -> Finding:
 
 
 def _versions() -> list[Finding]:
-    try:
-        tensorflow = metadata.version("tensorflow")
-    except metadata.PackageNotFoundError:
-        return [Finding("tensorflow", False, "not installed", "install with constraints.txt")]
+    tensorflow = _version("tensorflow")
+    if tensorflow is None:
+        return []  # the packages of the core say so
     findings = [Finding("tensorflow", True, tensorflow)]
     minor = ".".join(tensorflow.split(".")[:2])
-    followers = [*_MINORS_AS_TENSORFLOW, *filter(_is_installed, _MINORS_IF_INSTALLED)]
-    for name in followers:
-        version = metadata.version(name) if _is_installed(name) else "not installed"
+    for name in (*_MINORS_AS_TENSORFLOW, *filter(_version, _MINORS_IF_INSTALLED)):
+        version = _version(name) or "not installed"
         findings.append(
             Finding(name, version.startswith(f"{minor}."), version, f"install {name}=={minor}.*")
         )
@@ -152,7 +211,7 @@ def _versions() -> list[Finding]:
 def _loads(subject: str, code: str, fix: str) -> Finding:
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     result = subprocess.run(  # noqa: S603  (this interpreter, fixed code)
-        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
+        own_python(code), capture_output=True, text=True, env=environment, check=False
     )
     if result.returncode == 0:
         return Finding(subject, True, "loads")

@@ -3,7 +3,7 @@
 `__init__.pyi` names the library; `docs/library.md` shows it in use. Each name is loaded when it is
 first asked for, so importing this package loads no TensorFlow. It only chooses Keras 2 for
 everything that is imported after it, because TensorFlow Recommenders refuses Keras 3 (see
-`keras_api`).
+`keras_api`). Part of tfrs-twotower.
 """
 
 import os

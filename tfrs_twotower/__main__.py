@@ -8,7 +8,7 @@ in front. The distribution's metadata name the command (entry points, group
 import sys
 from importlib.metadata import entry_points
 
-from tfrs_twotower.environment import explain_hidden, find_hidden
+from tfrs_twotower.environment import explain_hidden, find_hidden, how_to_install
 
 _EXIT_ENVIRONMENT = 2
 
@@ -17,7 +17,7 @@ def main() -> None:
     """Runs the command; exits with 2 where it is not installed or hidden by another package."""
     commands = entry_points(group="tfrs_twotower.command")
     if not commands:
-        sys.stderr.write("no command is installed: run `pip install 'tfrs-twotower[all]'`\n")
+        sys.stderr.write(f"no command is installed: run {how_to_install('all')}\n")
         sys.exit(_EXIT_ENVIRONMENT)
     command = next(iter(commands))
     if hidden := find_hidden([command.module.partition(".")[0]]):

@@ -1,15 +1,16 @@
-"""What is installed: extras that a part of the project needs, and packages hidden by others.
+"""What is installed: extras, packages hidden by others, and new processes that find the same.
 
 A check looks into the import path and does not import the package.
 """
 
+import sys
 from collections.abc import Sequence
 from importlib import util
 from pathlib import Path
 
 from tfrs_twotower.errors import MissingExtra
 
-_DISTRIBUTION = "tfrs-twotower"
+DISTRIBUTION = "tfrs-twotower"
 _INSTALLED_IN = Path(__file__).resolve().parents[1]
 
 
@@ -24,13 +25,22 @@ def require_extra(extra: str, *modules: str, needed_by: str) -> None:
     Raises:
         MissingExtra: at least one of them is not installed.
     """
-    missing = [name for name in modules if not _is_importable(name)]
+    missing = [name for name in modules if not is_importable(name)]
     if missing:
         raise MissingExtra(
             f"{needed_by} needs {_and(missing)}, which this environment lacks. Install the extra "
-            f"[{extra}]: `pip install '{_DISTRIBUTION}[{extra}]'`, or `pip install '.[{extra}]'` "
-            "in a checkout."
+            f"[{extra}]: {how_to_install(extra)} ([all] brings every extra)."
         )
+
+
+def how_to_install(extra: str) -> str:
+    """The commands that install an extra, as every message about extras says them.
+
+    pip takes an extra's packages from what is installed, from a wheel or as an editable checkout,
+    so the first command needs no registry that knows this distribution; the second works where it
+    is not installed at all.
+    """
+    return f"`pip install '{DISTRIBUTION}[{extra}]'`, or `pip install '.[{extra}]'` in a checkout"
 
 
 def find_hidden(names: Sequence[str]) -> list[str]:
@@ -53,8 +63,23 @@ def explain_hidden(hidden: Sequence[str]) -> str:
     return (
         f"{'; '.join(hidden)}. Another package or directory of that name hides this project's. "
         "Take it off the import path (PYTHONPATH, the working directory), or install "
-        f"{_DISTRIBUTION} into an environment of its own: `python -m venv`."
+        f"{DISTRIBUTION} into an environment of its own: `python -m venv`."
     )
+
+
+def own_python(code: str, *arguments: str) -> list[str]:
+    """The command that runs code in a new process, which finds the same packages as this one.
+
+    `python -m` and `python -c` look into the working directory first, where another `serving` or
+    `pipelines` may lie; the command `twotower` does not.
+    """
+    path = f"import sys; sys.path[0] = {sys.path[0]!r}\n"
+    return [sys.executable, "-c", path + code, *arguments]
+
+
+def run_module(name: str) -> str:
+    """The code that does what `python -m` does."""
+    return f"import runpy; runpy.run_module({name!r}, run_name='__main__', alter_sys=True)"
 
 
 def _instead(name: str) -> str:
@@ -69,12 +94,13 @@ def _instead(name: str) -> str:
     if spec.origin is None or Path(spec.origin).resolve() != expected:
         place = spec.origin or ", ".join(spec.submodule_search_locations or ())
         return f"Python finds the package `{name}` in {place} instead of {expected.parent}"
-    if _DISTRIBUTION not in expected.read_text(encoding="utf-8", errors="replace"):
+    if DISTRIBUTION not in expected.read_text(encoding="utf-8", errors="replace"):
         return f"{expected} was overwritten by another package `{name}`"
     return ""
 
 
-def _is_importable(name: str) -> bool:
+def is_importable(name: str) -> bool:
+    """Whether there is a module of this name, without importing it."""
     try:
         return util.find_spec(name) is not None
     except (ImportError, ValueError):

@@ -10,6 +10,7 @@ import typer
 from pipelines.cli import (
     bundle_commands,
     endpoint_commands,
+    installation_commands,
     run_commands,
     start_commands,
     version_commands,
@@ -68,6 +69,7 @@ def _options(
 
 for _commands in (
     start_commands,
+    installation_commands,
     run_commands,
     bundle_commands,
     version_commands,

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 RUN_ARGUMENT = typer.Argument(
     metavar="RUN_CONFIG",
     show_default=False,
-    help="Run config (YAML), such as pipelines/configs/movielens_100k.yaml.",
+    help="Run config (YAML), or the name of one that comes with the package, such as "
+    "movielens_100k.",
 )
 WORKDIR_OPTION = typer.Option("--workdir", "-w", help="Directory for the artifacts; it is created.")
 SET_OPTION = typer.Option(
@@ -51,12 +52,14 @@ def make_context(
         WorkdirError: the working directory cannot be written.
     """
     from pipelines.cli.reporting import make_reporter
+    from pipelines.shipped_files import find_run_config
     from pipelines.stages.context import StageContext, open_workdir
     from tfrs_twotower.artifacts import Layout
     from tfrs_twotower.config import data_root, load_run_config, spec_path
     from tfrs_twotower.preflight.run import check_run
     from tfrs_twotower.specs import load_spec
 
+    run = find_run_config(run)
     config = load_run_config(run, tuple(overrides))
     spec = load_spec(spec_path(config, run))
     check_run(spec, config)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipelines.cli import arguments
+from tfrs_twotower.environment import require_extra
 from tfrs_twotower.errors import ConfigError, did_you_mean
 
 _STAGES = {
@@ -87,6 +88,7 @@ def run(
       twotower run mine/mine_run.yaml --workdir build/mine --set training.epochs=5
       twotower run mine/mine_run.yaml --workdir build/mine --to train
       twotower run mine/mine_run.yaml --workdir build/mine --for evaluate
+      twotower run movielens_100k --workdir build/movielens_100k
     """  # noqa: D301  (click reads the control character)
     stages = _select(first, last, target)
     _run(run_config, workdir, stages, overrides, beam_options, json_output=json_output)
@@ -212,8 +214,8 @@ def compare(
         typer.Argument(
             metavar="RUN_OR_GRID...",
             show_default=False,
-            help="Run configs, or grid files with many variants of one. The first run is the "
-            "reference that the others are tested against.",
+            help="Run configs (files, or names as for `run`), or grid files with many variants of "
+            "one. The first run is the reference that the others are tested against.",
         ),
     ],
     workdir: Annotated[Path, arguments.WORKDIR_OPTION],
@@ -246,13 +248,15 @@ def compare(
         wide: {set: {model.embedding_dim: 128}}
         with_titles: {spec: mine_titles.yaml}
     """  # noqa: D301  (click reads the control character)
+    require_extra("pipelines", "apache_beam", "jinja2", needed_by="a comparison of runs")
     from pipelines.cli.printing import comparison_as_json, print_comparison
     from pipelines.cli.reporting import make_reporter
     from pipelines.comparing.comparing import compare as run_comparison
     from pipelines.comparing.planned_runs import load_plan
+    from pipelines.shipped_files import find_run_config
     from pipelines.stages.context import open_workdir
 
-    plan = load_plan(runs, overrides or ())
+    plan = load_plan([find_run_config(run) for run in runs], overrides or ())
     root = open_workdir(workdir)
     document = run_comparison(plan, seeds, root, make_reporter())
     if json_output:

@@ -1,4 +1,4 @@
-"""Commands to begin with: `demo`, `init`, `dataset`, `import-embeddings`, `doctor`."""
+"""Commands to begin with: `demo`, `init`, `dataset`, `import-embeddings`."""
 
 import json
 from pathlib import Path
@@ -14,10 +14,11 @@ from pipelines.cli.arguments import (
     WORKDIR_OPTION,
     print_json,
 )
+from tfrs_twotower.environment import require_extra
 
 _DATASET = "movielens-100k"
 _SYNTHETIC = "synthetic"
-_CONFIG = Path(__file__).parent.parent / "configs" / "movielens_100k.yaml"
+_CONFIG = Path("movielens_100k")
 
 
 def demo(
@@ -31,6 +32,7 @@ def demo(
     overrides: Annotated[list[str] | None, SET_OPTION] = None,
 ) -> None:
     """Train, index, export and evaluate MovieLens-100k; then recommend ten films to one user."""
+    require_extra("pipelines", "apache_beam", "jinja2", "pandas", needed_by="the demo")
     from pipelines.cli.arguments import make_context
     from pipelines.cli.printing import (
         print_bundle_agreement,
@@ -133,9 +135,9 @@ def dataset(
     \b
       twotower dataset list
       twotower dataset movielens-100k --out data
-      twotower run pipelines/configs/movielens_100k.yaml --workdir build/ml
+      twotower run movielens_100k --workdir build/ml
       twotower dataset synthetic --interactions 200000 --candidates 10000 --out data
-      twotower run pipelines/configs/synthetic.yaml --workdir build/synthetic
+      twotower run synthetic --workdir build/synthetic
     """  # noqa: D301  (click reads the control character)
     from pipelines.cli.reporting import make_reporter
     from pipelines.datasets.fetch import dataset_names, prepare
@@ -245,33 +247,9 @@ def import_embeddings(
         typer.echo(f"Report: {imported.report / 'index.html'}")
 
 
-def doctor(json_output: Annotated[bool, JSON_OPTION] = False) -> None:
-    """Check versions, Keras 2, the match of ScaNN and TensorFlow, AVX2 and op libraries.
-
-    Exit code 0 if everything works, 2 if something does not; the command prints each fix.
-    """
-    from dataclasses import asdict
-
-    from pipelines.doctor import examine
-
-    findings = examine()
-    broken = [finding for finding in findings if not finding.healthy]
-    if json_output:
-        print_json({"healthy": not broken, "findings": [asdict(f) for f in findings]})
-    else:
-        for finding in findings:
-            mark = "ok   " if finding.healthy else "WRONG"
-            typer.echo(f"{mark} {finding.subject}: {finding.state}")
-            if not finding.healthy:
-                typer.echo(f"      fix: {finding.fix}")
-    if broken:
-        raise typer.Exit(2)
-
-
 def add_to(app: typer.Typer) -> None:
     """Adds the commands."""
     app.command(short_help="Run the whole path on MovieLens-100k.")(demo)
     app.command(short_help="Write a first feature spec and run config from tables.")(init)
     app.command(short_help="Fetch and convert a public data set, or make one up.")(dataset)
     app.command(short_help="Make a bundle of vectors from elsewhere.")(import_embeddings)
-    app.command(short_help="Check this environment, and print fixes.")(doctor)

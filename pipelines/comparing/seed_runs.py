@@ -9,7 +9,6 @@ import shlex
 import shutil
 import signal
 import subprocess
-import sys
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from pipelines.stages.context import StageContext, read_durations, record_durati
 from pipelines.stages.sequence import Stage, all_up_to_date, part_of_run, stages_for, would_fit
 from tfrs_twotower.artifacts import MANIFEST_NAME, Layout, replace_directory, staging_directory
 from tfrs_twotower.config import data_root, load_run_config, spec_path
+from tfrs_twotower.environment import own_python, run_module
 from tfrs_twotower.specs import load_spec
 
 CONFIG_NAME = "run.yaml"
@@ -130,7 +130,7 @@ def execute(seed_run: SeedRun, listen: Callable[[str], None]) -> ProcessExit:
     """
     last: deque[str] = deque(maxlen=_LAST_LINES)
     with subprocess.Popen(  # noqa: S603  (this program)
-        [sys.executable, "-m", "pipelines", *seed_run.arguments],
+        own_python(run_module("pipelines"), *seed_run.arguments),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pipelines.stages.context import StageContext
 from tfrs_twotower.artifacts import read_manifest
 from tfrs_twotower.config import RunConfig
+from tfrs_twotower.environment import is_importable
 from tfrs_twotower.errors import ArtifactError, ConfigError
 
 _NO_VALIDATION = "the split has no validation query"
@@ -26,6 +27,18 @@ def check_data(context: StageContext, stages: Collection[str]) -> str:
     if reason and context.layout.report.exists():
         reason += f"; {context.layout.report} is of an earlier run"
     return reason
+
+
+def check_packages(config: RunConfig) -> None:
+    """Checks the packages of the index that the config names, before tables are read.
+
+    Raises:
+        MissingExtra: ScaNN is not installed.
+    """
+    if config.index.kind == "scann" and not is_importable("scann"):
+        from tfrs_twotower.index.scann_search import load_scann
+
+        load_scann()
 
 
 def check_checkpoints(context: StageContext) -> None:

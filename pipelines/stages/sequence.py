@@ -201,6 +201,8 @@ def _run_stages(
     for position, stage in enumerate(stages, 1):
         title = f"[{position}/{len(stages)}] {stage.name}"
         module = stage.load()
+        if position == 1 and any(later.kind == "index" for later in stages):
+            later_needs.check_packages(context.config)
         if stage.kind != "preprocessed" and not needs_are_checked:
             no_report = later_needs.check_data(context, [later.name for later in stages])
             needs_are_checked = True

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 from serving.bundle import server_files, versions
 from serving.client import endpoint, request_inputs, transports
 from serving.client.client import Client
+from tfrs_twotower.environment import own_python, run_module
 from tfrs_twotower.errors import BundleError, EndpointError, UnsupportedEnvironment
 
 _NUM_REQUESTS = 256
@@ -158,7 +158,7 @@ def run_load_test(
         (directory / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
         for number, body in enumerate(as_bytes(parsed, signature, requests)):
             (directory / f"{number}.request").write_bytes(body)
-        command = [sys.executable, "-m", "serving.load_test.locust_process", scratch]
+        command = own_python(run_module("serving.load_test.locust_process"), scratch)
         try:
             subprocess.run(  # noqa: S603
                 command, check=True, capture_output=True, timeout=duration_s + _STARTUP_S

@@ -1,8 +1,18 @@
 """The library without extras: all of it imports, a model trains; what needs an extra says so."""
 
+import re
+
 import pytest
 
-from tests.packaging.fresh_process import EXTRAS, output_of, run
+from tests.packaging.fresh_process import EXTRAS, ROOT, output_of, run
+from tfrs_twotower.environment import how_to_install
+
+HOW = "`pip install 'tfrs-twotower[{extra}]'`, or `pip install '.[{extra}]'` in a checkout"
+COMMAND = """
+sys.argv = ["twotower", *{}]
+from tfrs_twotower.__main__ import main
+main()
+"""
 
 IMPORT_EVERYTHING = """
 import pkgutil, tfrs_twotower
@@ -87,8 +97,7 @@ def test_a_room_names_the_extra_that_it_needs(module, message, extra):
     code += "except MissingExtra as error:\n    print(error)"
     found = output_of(code, without=EXTRAS)
     assert found.startswith(message)
-    assert f"`pip install 'tfrs-twotower[{extra}]'`" in found
-    assert f"`pip install '.[{extra}]'` in a checkout" in found
+    assert HOW.format(extra=extra) in found
 
 
 def test_the_command_names_its_extra_and_exits_with_2():
@@ -99,16 +108,44 @@ def test_the_command_names_its_extra_and_exits_with_2():
     assert "pip install 'tfrs-twotower[cli]'" in result.stderr
 
 
-@pytest.mark.parametrize("command", ["serve", "recall-check", "run"])
-def test_a_command_without_its_extra_exits_with_2(command, tmp_path):
+@pytest.mark.parametrize(
+    ("command", "extra"),
+    [
+        ("serve", "serve"),
+        ("recall-check", "client"),
+        ("run", "pipelines"),
+        ("demo", "pipelines"),
+        ("compare", "pipelines"),
+    ],
+)
+def test_a_command_without_its_extra_exits_with_2(command, extra, tmp_path):
+    """And the extra that it names is enough: those that it includes are not named one by one."""
     arguments = {
         "serve": [str(tmp_path)],
         "recall-check": ["grpc://localhost:1/m", "--bundle", str(tmp_path)],
-        "run": ["pipelines/configs/movielens_100k.yaml", "--workdir", str(tmp_path)],
+        "run": ["movielens_100k", "--workdir", str(tmp_path)],
+        "demo": ["--workdir", str(tmp_path)],
+        "compare": ["movielens_100k", "--workdir", str(tmp_path)],
     }[command]
-    code = f"sys.argv = {['twotower', command, *arguments]}\n"
-    code += "from tfrs_twotower.__main__ import main; main()"
     absent = [name for name in EXTRAS if name not in ("typer", "rich")]
-    result = run(code, without=absent)
+    result = run(COMMAND.format([command, *arguments]), without=absent)
     assert (result.returncode, result.stdout) == (2, "")
-    assert "which this environment lacks. Install the extra [" in result.stderr
+    assert f"which this environment lacks. Install the extra [{extra}]:" in result.stderr
+
+
+def test_a_run_says_that_scann_is_missing_before_it_reads_tables(tmp_path):
+    code = COMMAND.format(["run", "movielens_100k", "--workdir", str(tmp_path)])
+    result = run(code, without=["scann"], TWOTOWER_DATA=str(tmp_path / "no tables here"))
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("twotower: ScaNN is not installed")
+    assert HOW.format(extra="scann") in result.stderr
+
+
+def test_how_to_install_an_extra_is_written_in_one_place():
+    """So that all messages agree, and name what works in a checkout too."""
+    assert how_to_install("x") == HOW.format(extra="x")
+    rooms = ("tfrs_twotower", "serving", "pipelines")
+    sources = {path: path.read_text() for room in rooms for path in (ROOT / room).rglob("*.py")}
+    pattern = re.compile(r"pip install [^`\n]*(?:tfrs-twotower|DISTRIBUTION|\.\[)")
+    found = [path.relative_to(ROOT) for path, text in sources.items() if pattern.search(text)]
+    assert [str(path) for path in found] == ["tfrs_twotower/environment.py"]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines import doctor
 from tests.packaging.fresh_process import EXTRAS, ROOT, output_of, run
 from tests.packaging.notebook import MANUAL, NOTEBOOK, cells_of, snippets
 
@@ -91,6 +92,7 @@ def test_the_table_of_extras_is_that_of_the_package():
     assert set(re.findall(r"^\| `\[(\w+)\]` \|", table, flags=re.MULTILINE)) == extras
     every = project["optional-dependencies"]["all"][0]
     assert set(re.findall(r"\w+", every.partition("[")[2])) == extras - {"all"}
+    assert set(doctor.EXTRAS) == extras - {"all"}
 
 
 @pytest.mark.slow

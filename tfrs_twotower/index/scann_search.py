@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from tfrs_twotower.environment import how_to_install
 from tfrs_twotower.errors import MissingExtra, UnsupportedEnvironment
 from tfrs_twotower.index import exact_search, partial_search, quality
 from tfrs_twotower.ranking.order import FloatArray
@@ -35,9 +36,8 @@ def load_scann() -> Any:
     except ModuleNotFoundError as cause:
         raise MissingExtra(
             f"ScaNN is not installed ({cause}), and an index of kind scann needs it. Install the "
-            "extra [scann]: `pip install 'tfrs-twotower[scann]'`, or `pip install '.[scann]'` in a "
-            "checkout (Linux x86-64 with AVX2 only); or set index.server: stock, or index.kind: "
-            "brute_force."
+            f"extra [scann]: {how_to_install('scann')} (Linux x86-64 with AVX2 only); or set "
+            "index.server: stock, or index.kind: brute_force."
         ) from cause
     except Exception as cause:
         raise UnsupportedEnvironment(

@@ -5,6 +5,7 @@ from importlib import util
 
 from tfrs_twotower.closed_form import linear_models
 from tfrs_twotower.config import EvaluateConfig
+from tfrs_twotower.environment import how_to_install
 from tfrs_twotower.evaluation import evaluated_data
 from tfrs_twotower.evaluation.baselines import collaborative
 from tfrs_twotower.specs import TRAIN, VALIDATION
@@ -48,7 +49,7 @@ def reasons_against(
     if len(inputs.log):
         reasons |= _too_large(inputs, config, splits_of(refit))
     if util.find_spec("implicit") is None:
-        reasons["ials"] = "implicit is not installed: pip install 'tfrs-twotower[report]'"
+        reasons["ials"] = f"implicit is not installed: {how_to_install('report')}"
     if not bool((test.num_events > 0).any()):
         reasons |= dict.fromkeys(_PROFILE, "no test query has an earlier event")
         if test.texts is not None and inputs.corpus.texts is not None:
