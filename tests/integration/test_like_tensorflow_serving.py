@@ -21,6 +21,7 @@ def wire(tmp_path_factory):
     write_version(root / "Shop", 3)
     write_version(root / "Shop", 7)
     (root / "Shop" / "notes").mkdir()
+    (root / "Broken").mkdir()
     write_corrupt_version(root / "Broken", 1)
     with running(ServerOptions(from_directory(root / "Shop"), 0, 0, poll_s=3600.0)) as server:
         wire = Wire(server.grpc_port, server.rest_port, root)
