@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import tensorflow as tf
 
 from serving.bundle import server_ops, versions, warm_up
-from serving.graph.signatures import CANDIDATE_IDS, LISTS, MODEL_VERSION, QUERY_EMBEDDING
+from serving.graph import signatures as names
 from tfrs_twotower.artifacts import Manifest, read_manifest, verify_files
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.documents import explain_pattern
@@ -43,18 +43,22 @@ class LoadedModel:
 
         Args:
             signature: its name.
-            inputs: arrays or lists by input name.
+            inputs: arrays or lists by input name. Features that are not given are missing, and
+                lists, such as `exclude_ids`, are empty.
 
         Raises:
             BundleError: the bundle has no such signature, or the inputs do not fit it.
         """
         function = self._function(signature)
         specs = self.inputs(signature)
-        if set(specs) != set(inputs):
+        defaults = names.defaults({name: specs[name] for name in specs if name not in inputs})
+        if not inputs or set(specs) != {*inputs, *defaults}:
             raise BundleError(
                 f"{self.directory}: {signature} takes {', '.join(sorted(specs))}; found "
-                f"{', '.join(sorted(inputs))}."
+                f"{', '.join(sorted(inputs)) or 'nothing'}."
             )
+        size = len(next(iter(inputs.values())))
+        inputs = {**{name: np.repeat(row, size, 0) for name, row in defaults.items()}, **inputs}
         try:
             tensors = {
                 name: tf.convert_to_tensor(inputs[name], spec.dtype) for name, spec in specs.items()
@@ -71,11 +75,8 @@ class LoadedModel:
         return {name: warm_up.blank(name, spec, 1) for name, spec in self.inputs(signature).items()}
 
     def ask(self, signature: str, inputs: Mapping[str, Any]) -> dict[str, npt.NDArray[Any]]:
-        """Does the same as `call`, with empty exclusions and restricts where none are given."""
-        size = len(next(iter(inputs.values())))
-        specs = self.inputs(signature)
-        no_lists = {name: np.full((size, 1), b"", object) for name in LISTS if name in specs}
-        return self.call(signature, {**no_lists, **inputs})
+        """Does the same as `call`; asked of shards, it merges their lists (`ShardModels`)."""
+        return self.call(signature, inputs)
 
     def _function(self, signature: str) -> Any:
         try:
@@ -131,8 +132,8 @@ def check_model_version(model: LoadedModel, manifest: Manifest) -> None:
     Raises:
         BundleError: they carry another; the message names both.
     """
-    outputs = model.call(QUERY_EMBEDDING, model.blank(QUERY_EMBEDDING))
-    answered = as_text(outputs[MODEL_VERSION])[0]
+    outputs = model.call(names.QUERY_EMBEDDING, model.blank(names.QUERY_EMBEDDING))
+    answered = as_text(outputs[names.MODEL_VERSION])[0]
     stated = str(manifest.details.get("model_version"))
     if answered != stated:
         raise BundleError(
@@ -172,7 +173,7 @@ def excluded(lists: Sequence[Sequence[str]]) -> npt.NDArray[np.object_]:
 
 def answered_rows(answer: Mapping[str, npt.NDArray[Any]], corpus: Corpus) -> RowArray:
     """Rows `[batch, k]` of the returned candidates; -1 where there is none."""
-    ids = answer[CANDIDATE_IDS]
+    ids = answer[names.CANDIDATE_IDS]
     return corpus.row_of(ids.ravel()).reshape(ids.shape).astype(np.int64)
 
 

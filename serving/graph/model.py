@@ -1,11 +1,13 @@
 """The object that a bundle saves: towers, searcher, ids, and one function for each signature."""
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow.python.saved_model import fingerprinting_utils
 
 from serving.graph import cascade
 from serving.graph import signatures as names
@@ -56,6 +58,12 @@ class ServingModel(tf.Module):
             for name, signature in self._signatures().items()
         }
 
+    def defaults(self) -> dict[str, dict[str, Any]]:
+        """What stands for inputs that a request leaves out, by signature; see `names.defaults`."""
+        return {
+            name: names.defaults(signature.inputs) for name, signature in self._signatures().items()
+        }
+
     def _signatures(self) -> dict[str, Signature]:
         lists = {**self._query, **self._lists}
         by_name = {
@@ -87,7 +95,7 @@ class ServingModel(tf.Module):
     ) -> Outputs:
         lists = {name: inputs[name] for name in self._lists}
         raw = {name: value for name, value in inputs.items() if name not in lists}
-        scores, candidate_ids = step(raw, **lists)
+        scores, candidate_ids = step(_marked_as_nan(raw), **lists)
         return {
             names.CANDIDATE_IDS: tf.ensure_shape(candidate_ids, [None, self._k]),
             names.SCORES: tf.ensure_shape(scores, [None, self._k]),
@@ -96,14 +104,14 @@ class ServingModel(tf.Module):
 
     def _scores(self, inputs: dict[str, tf.Tensor]) -> Outputs:
         raw = {name: value for name, value in inputs.items() if name != names.CANDIDATE_IDS}
-        scores = self.cascade.score(raw, inputs[names.CANDIDATE_IDS])
+        scores = self.cascade.score(_marked_as_nan(raw), inputs[names.CANDIDATE_IDS])
         return {
             names.SCORES: tf.ensure_shape(scores, [None, None]),
             names.MODEL_VERSION: self._version_of(scores),
         }
 
     def _embedding(self, tower: Callable[[RawBatch], tf.Tensor], raw: RawBatch) -> Outputs:
-        embedding = tower(raw)
+        embedding = tower(_marked_as_nan(raw))
         return {names.EMBEDDING: embedding, names.MODEL_VERSION: self._version_of(embedding)}
 
     def _from_examples(self, examples: tf.Tensor) -> Outputs:
@@ -120,8 +128,18 @@ class ServingModel(tf.Module):
         return tf.fill(tf.shape(batch)[:1], self._model_version)
 
 
+def _marked_as_nan(raw: RawBatch) -> RawBatch:
+    """Replaces numbers that mark a missing value by NaN, which the towers know."""
+    return {
+        name: tf.where(value <= names.MISSING_NUMBER, float("nan"), value)
+        if value.dtype == tf.float32 and name != names.EMBEDDING
+        else value
+        for name, value in raw.items()
+    }
+
+
 def save_model(release: Release, model_version: str, directory: Path) -> None:
-    """Writes the SavedModel of a release.
+    """Writes the SavedModel of a release, with the defaults of its signatures.
 
     Args:
         release: what the version is made from.
@@ -139,3 +157,25 @@ def save_model(release: Release, model_version: str, directory: Path) -> None:
             signatures=model.signatures(),
             options=tf.saved_model.SaveOptions(namespace_whitelist=custom_ops),
         )
+        add_defaults(directory, model.defaults())
+
+
+def add_defaults(directory: Path, defaults: Mapping[str, Mapping[str, Any]]) -> None:
+    """Writes defaults into the signatures of a SavedModel, and its fingerprint again.
+
+    `tf.saved_model.save` writes the default values of Python arguments, but also makes the inputs'
+    placeholders return them, so that a run without the input would not fail but answer one query.
+
+    Args:
+        directory: of the SavedModel.
+        defaults: arrays by signature and input.
+    """
+    path = directory / tf.saved_model.SAVED_MODEL_FILENAME_PB
+    saved = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    (graph,) = saved.meta_graphs
+    for signature, values in defaults.items():
+        for name, value in values.items():
+            proto = graph.signature_def[signature].defaults[name]
+            proto.CopyFrom(tf.make_tensor_proto(value))
+    path.write_bytes(saved.SerializeToString(deterministic=True))
+    fingerprinting_utils.write_fingerprint(str(directory))

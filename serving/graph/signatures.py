@@ -1,8 +1,13 @@
 """Names and shapes of what a bundle takes and returns, and the towers behind them."""
 
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
-from tfrs_twotower.data.raw_inputs import RawBatch, raw_signature
+from tfrs_twotower.data.raw_inputs import RawBatch, missing_value, raw_signature
 from tfrs_twotower.specs import FeatureSpec
 from tfrs_twotower.towers import protocol, tower
 
@@ -22,6 +27,10 @@ CANDIDATE_IDS = "candidate_ids"
 SCORES = "scores"
 EMBEDDING = "embedding"
 MODEL_VERSION = "model_version"
+
+MISSING_NUMBER = -1e38
+"""A number of at most this is missing, as NaN is, which most writers of JSON cannot write."""
+_REQUIRED = (EXAMPLES, CANDIDATE_IDS, EMBEDDING)
 
 
 def list_inputs(*, restricts: bool) -> dict[str, tf.TensorSpec]:
@@ -46,6 +55,28 @@ def listed_candidates() -> dict[str, tf.TensorSpec]:
 def example_inputs() -> dict[str, tf.TensorSpec]:
     """The input of `serving_examples`: serialized `tf.train.Example`s `[batch]`."""
     return {EXAMPLES: tf.TensorSpec([None], tf.string, name=EXAMPLES)}
+
+
+def defaults(inputs: Mapping[str, tf.TensorSpec]) -> dict[str, npt.NDArray[Any]]:
+    """What stands for inputs that a request leaves out: missing values for one query.
+
+    A signature has no default for what it is asked about: Examples, listed candidates, a vector.
+
+    Args:
+        inputs: those of a signature.
+
+    Returns:
+        Arrays `[1]` or `[1, width]` by name; a free width is 1.
+    """
+    return {
+        name: np.full(
+            [1, *(width or 1 for width in spec.shape[1:])],
+            missing_value(spec.dtype),
+            spec.dtype.as_numpy_dtype,
+        )
+        for name, spec in inputs.items()
+        if name not in _REQUIRED
+    }
 
 
 def trained_towers(towers: tower.Towers, spec: FeatureSpec) -> protocol.TowerPair:

@@ -40,8 +40,10 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
 
     async def Predict(self, request: Any, _: Any) -> Any:  # noqa: N802
         """Runs a signature of a version."""
-        with self._manager.predicting("GRPC", *_requested_model(request.model_spec)) as served:
-            signature = served.signature(request.model_spec.signature_name)
+        requested = _requested_model(request.model_spec)
+        with self._manager.predicting("GRPC", "Predict", *requested) as served:
+            signature_name = request.model_spec.signature_name
+            signature = served.signature(signature_name, grpc.StatusCode.FAILED_PRECONDITION)
             output_names = signature.requested_outputs(request.output_filter)
             outputs = await served.answer(signature, request_tensors.arrays_of(signature, request))
             response = predict_pb2.PredictResponse(model_spec=model_spec_of(served))

@@ -7,7 +7,6 @@ the texts of refusals.
 import base64
 import binascii
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -28,8 +27,8 @@ _TYPES = {
     tf.bool: (bool,),
 }
 """Python types of the JSON values that each tensor type accepts; a bool is not an int here."""
-_FLOAT32_LARGEST = float(np.finfo(np.float32).max)
-_FLOAT32_INTEGERS = (1 << np.finfo(np.float32).nmant + 1) - 1
+_FLOAT32_END = 2.0**128 - 2.0**103
+"""From here on, numbers round to an infinite float32."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +42,14 @@ class JsonRequest:
 
 
 def read_body(body: bytes) -> JsonRequest:
-    """Reads the body of a predict request.
+    """Reads the body of a predict request; what follows its JSON is ignored.
 
     Raises:
         Refusal: the body is not JSON, or does not have the form that TensorFlow Serving takes.
     """
     try:
-        document = json.loads(body)
+        text = body.decode("utf-8-sig", "surrogateescape").lstrip(" \t\r\n")
+        document, _ = json.JSONDecoder().raw_decode(text)
     except (ValueError, RecursionError) as cause:
         raise invalid(f"JSON Parse error: {cause or type(cause).__name__}") from cause
     if not isinstance(document, dict):
@@ -72,6 +72,9 @@ def read_body(body: bytes) -> JsonRequest:
 def arrays_of(request: JsonRequest, signature: Signature) -> dict[str, npt.NDArray[Any]]:
     """Converts the inputs of a request to arrays.
 
+    Every input must be there, also one with a default: TensorFlow Serving's REST API knows none.
+    It ignores columns that are no inputs.
+
     Raises:
         Refusal: the inputs do not fit the signature.
     """
@@ -80,8 +83,10 @@ def arrays_of(request: JsonRequest, signature: Signature) -> dict[str, npt.NDArr
         columns = _columns_of_rows(request.values, signature)
     if not isinstance(columns, dict) or _is_b64(columns):
         columns = {_only_input(signature, "inputs is a plain value/list"): columns}
-    signature.check_names(columns)
-    return {name: _dense(signature, name, value) for name, value in columns.items()}
+    for name in signature.inputs:
+        if name not in columns:
+            raise invalid(f"Missing named input: {name} in 'inputs' object.")
+    return {name: _dense(signature, name, columns[name]) for name in signature.inputs}
 
 
 def answer_of(outputs: Mapping[str, npt.NDArray[Any]], rows: bool) -> bytes:
@@ -147,16 +152,16 @@ def _read(leaf: Any, dtype: tf.DType) -> Any:
         ValueError: the tensor's type cannot hold the value.
     """
     if dtype == tf.string and _is_b64(leaf):
-        return base64.b64decode(leaf[_B64], validate=True)
+        text = "".join(leaf[_B64].split())
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     if type(leaf) not in _TYPES[dtype]:
         raise TypeError(f"found {_kind(leaf)}")
     if dtype == tf.string:
         return leaf.encode()
     if dtype.is_integer and not -(1 << 8 * dtype.size - 1) <= leaf < 1 << 8 * dtype.size - 1:
         raise ValueError(f"found an integer of more than {8 * dtype.size} bits")
-    largest = _FLOAT32_INTEGERS if isinstance(leaf, int) else _FLOAT32_LARGEST
-    if dtype.is_floating and largest < abs(leaf) < math.inf:
-        raise ValueError(f"Cannot convert {str(leaf)[:40]} to float without loss of precision.")
+    if dtype.is_floating and _FLOAT32_END <= abs(leaf) < float("inf"):
+        raise ValueError(f"found {str(leaf)[:40]}, which is beyond the largest float32")
     return leaf
 
 
@@ -165,6 +170,8 @@ def _is_b64(value: Any) -> bool:
 
 
 def _listed(name: str, values: npt.NDArray[Any]) -> Any:
+    if values.dtype == np.float32:
+        return values.astype(str).astype(float).tolist()  # 0.1, not 0.10000000149011612
     if values.dtype != object:
         return values.tolist()
     # TensorFlow Serving writes an output as base64 if its name ends so.

@@ -23,8 +23,10 @@ from serving.server.models import ModelSource, read_models
 from serving.server.served_version import NUM_THREADS, load_version
 from tfrs_twotower.errors import UnsupportedEnvironment
 
-READY_SERVICE = "tensorflow.serving.PredictionService"
-"""Health service that is SERVING when every model serves; the service "" while the server runs."""
+READY_SERVICES = ("PredictionService", "ModelService")
+"""Health services that are SERVING when every model serves; the service "" while the server runs.
+
+The names are TensorFlow Serving's, which are not those of the gRPC services."""
 _HOST = "127.0.0.1"
 _log = logging.getLogger(__name__)
 # Keeps gRPC's completion queue for the life of the process. Otherwise the garbage collector shuts
@@ -109,11 +111,14 @@ class LocalServer:
 
     async def __aexit__(self, *_: object) -> None:
         """Answers running requests, refuses new ones, and unloads all versions."""
-        await self._health.enter_graceful_shutdown()
         if self._polling is not None:
             self._polling.cancel()
-        self._rest.should_exit = True
+        # REST listens until the running requests are answered, so that /readyz can say no.
+        answered = asyncio.create_task(self.manager.answered())
+        await self._health.enter_graceful_shutdown()
         await self._grpc.stop(refusals.GRACE_S)
+        await answered
+        self._rest.should_exit = True
         await self._serving_rest
         await self.manager.close()
         self._threads.shutdown()
@@ -144,7 +149,8 @@ class LocalServer:
 
     async def _set_ready(self) -> None:
         state = "SERVING" if self.manager.ready else "NOT_SERVING"
-        await self._health.set(READY_SERVICE, getattr(health_pb2.HealthCheckResponse, state))
+        for service in READY_SERVICES:
+            await self._health.set(service, getattr(health_pb2.HealthCheckResponse, state))
 
 
 def serve(options: ServerOptions, say: Callable[[str], None]) -> None:

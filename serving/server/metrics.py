@@ -83,11 +83,12 @@ class Metrics:
         self._index_age = gauge(":twotower:serving:index_age_seconds", "Time since it was written.")
 
     @contextmanager
-    def predicting(self, entrypoint: str) -> Iterator[RunningRequest]:
-        """Counts and times the predict request that runs in the block.
+    def predicting(self, entrypoint: str, api: str) -> Iterator[RunningRequest]:
+        """Counts the predict request that runs in the block, and times it if it is answered.
 
         Args:
             entrypoint: `GRPC` or `REST`.
+            api: `Predict`; over REST the word in the path, such as `predict`.
 
         Raises:
             Refusal: the block raised an exception.
@@ -103,8 +104,9 @@ class Metrics:
         finally:
             name = request.model_name
             self.request_count.labels(name, status.name).inc()
-            latency = self.request_latency.labels(name, "Predict", entrypoint)
-            latency.observe((time.monotonic() - started) * 1e6)
+            if status is grpc.StatusCode.OK:
+                latency = self.request_latency.labels(name, api, entrypoint)
+                latency.observe((time.monotonic() - started) * 1e6)
 
     def page(self, versions: Iterable[tuple[str, int, str, float]]) -> str:
         """The page that Prometheus scrapes.

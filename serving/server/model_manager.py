@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import anyio
 import grpc
 from tensorflow_serving.config import model_server_config_pb2
 
@@ -97,11 +98,14 @@ class ModelManager:
         self._metrics = metrics
         self._models: dict[str, _Model] = {}
         self._changing = asyncio.Lock()
+        self.stopping = False
+        """Whether new requests are refused, because the server is about to end."""
 
     @property
     def ready(self) -> bool:
-        """Whether every model has a serving version."""
-        return bool(self._models) and all(model.served for model in self._models.values())
+        """Whether every model has a serving version, and requests are answered."""
+        all_serve = all(model.served for model in self._models.values())
+        return bool(self._models) and all_serve and not self.stopping
 
     @property
     def versions(self) -> list[ServedVersion]:
@@ -140,12 +144,22 @@ class ModelManager:
                 await self._remove(old)
             failed = sorted(name for name in new if not self._model(name).served)
         if failed and not first:
-            raise refusals.not_found(f"no version could be loaded of {', '.join(failed)}")
+            raise refusals.Refusal(
+                grpc.StatusCode.UNKNOWN,
+                f"{len(failed)} model(s) did not become available: {', '.join(failed)}",
+            )
 
     async def poll(self) -> None:
         """Looks for new versions on disk, loads them, and unloads those that they replace."""
         async with self._changing:
             await self._load_wanted(list(self._models))
+
+    async def answered(self) -> None:
+        """Refuses new predict requests, and waits for those that run, for `GRACE_S` at most."""
+        self.stopping = True
+        with anyio.move_on_after(refusals.GRACE_S):
+            for served in self.versions:
+                await served.unused()
 
     async def close(self) -> None:
         """Unloads all versions."""
@@ -153,17 +167,20 @@ class ModelManager:
             await self._remove(list(self._models))
 
     @contextmanager
-    def predicting(self, entrypoint: str, *requested: Any) -> Iterator[ServedVersion]:
+    def predicting(self, entrypoint: str, api: str, *requested: Any) -> Iterator[ServedVersion]:
         """The version that answers a predict request, which is counted, timed and waited for.
 
         Args:
             entrypoint: `GRPC` or `REST`.
+            api: see `Metrics.predicting`.
             requested: what `find` takes.
 
         Raises:
             Refusal: no such version serves, or the block raised an exception.
         """
-        with self._metrics.predicting(entrypoint) as running:
+        with self._metrics.predicting(entrypoint, api) as running:
+            if self.stopping:
+                raise refusals.Refusal(grpc.StatusCode.UNAVAILABLE, "the server is stopping")
             served = self.find(*requested)
             running.model_name = served.model_name
             with served.in_use():
@@ -232,10 +249,10 @@ class ModelManager:
                 await self._unload(model, version)
 
     async def _load_version(self, model: _Model, version: int) -> None:
-        name, path = model.config.name, Path(model.config.base_path)
+        name, path = model.config.name, Path(model.config.base_path) / str(version)
         model.states[version].enter("LOADING")
         try:
-            served = await asyncio.to_thread(self._load, name, path / str(version))
+            served = await asyncio.to_thread(self._load, name, path)
         except Exception as error:
             model.states[version].fail(error)
             self._metrics.load_attempt_count.labels(path, "fail").inc()

@@ -85,8 +85,9 @@ def read_models(config: Any) -> dict[str, Any]:
                 f"the models' config has the name {model.name!r} twice, or a model without a name; "
                 "give every model a name of its own."
             )
-        _check_model(model)
         models[model.name] = model
+    for model in models.values():
+        _check_model(model)
     return models
 
 
@@ -109,12 +110,15 @@ def wanted_versions(model: Any, on_disk: Sequence[int]) -> list[int]:
 
 
 def _check_model(model: Any) -> None:
-    if not model.base_path:
-        raise BundleError(f"model '{model.name}': has no base_path. Name the bundle's directory.")
-    if model.model_platform not in ("", "tensorflow"):
+    if not Path(model.base_path).is_absolute():
         raise BundleError(
-            f"model '{model.name}': found the platform '{model.model_platform}'; only tensorflow "
-            "is served."
+            f"model '{model.name}': found the base_path '{model.base_path}'; expected an absolute "
+            "path. Name the bundle's directory in full."
+        )
+    if model.model_platform != "tensorflow":
+        raise BundleError(
+            f"model '{model.name}': found the model_platform '{model.model_platform}'; only "
+            'tensorflow is served. Write model_platform: "tensorflow".'
         )
     for label in model.version_labels:
         if not _LABEL.fullmatch(label):

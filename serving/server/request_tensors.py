@@ -7,7 +7,7 @@ numbers as raw bytes, but TensorFlow Serving answers with values in typed fields
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,16 +39,19 @@ class Signature:
     name: str
     inputs: dict[str, tf.TensorSpec]
     outputs: tuple[str, ...]
+    defaults: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
+    """Values, of one row each, of inputs that a request over gRPC may leave out."""
 
     def check_names(self, names: Collection[str]) -> None:
-        """Refuses missing and unknown inputs.
+        """Refuses unknown inputs, and missing ones without a default.
 
         Raises:
-            Refusal: the names differ from those of the signature.
+            Refusal: the names do not fit the signature.
         """
-        if set(names) != set(self.inputs):
-            extra = ",".join(sorted(set(names) - set(self.inputs)))
-            missing = ",".join(sorted(set(self.inputs) - set(names)))
+        unknown, left_out = set(names) - set(self.inputs), set(self.inputs) - set(names)
+        if unknown or left_out - set(self.defaults):
+            extra = ",".join(sorted(unknown))
+            missing = ",".join(sorted(left_out - set(self.defaults)))
             raise refusals.invalid(
                 f"input size does not match signature: {len(names)}!={len(self.inputs)}. Sent "
                 f"extra: {{{extra[:300]}}}. Missing but required: {{{missing}}}."
@@ -86,7 +89,7 @@ class Signature:
                 f"expected to be in the set {{{','.join(self.outputs)}}}."
             )
         if len(set(output_filter)) < len(output_filter):
-            raise refusals.invalid("duplicate output tensor alias in output_filter.")
+            raise refusals.invalid(f"duplicate output tensor alias: {','.join(output_filter)}")
         return tuple(output_filter) or self.outputs
 
 
@@ -114,22 +117,31 @@ def read_signature_defs(version_dir: Path) -> Any:
     return definitions
 
 
-def signatures_of(model: loading.LoadedModel) -> dict[str, Signature]:
-    """The callable signatures of a model by name."""
+def signatures_of(model: loading.LoadedModel, definitions: Any) -> dict[str, Signature]:
+    """The callable signatures of a model by name, with the defaults of its `SignatureDefMap`."""
     return {
-        name: Signature(name, model.inputs(name), tuple(sorted(function.structured_outputs)))
+        name: Signature(
+            name,
+            model.inputs(name),
+            tuple(sorted(function.structured_outputs)),
+            {
+                key: tf.make_ndarray(value)
+                for key, value in definitions.signature_def[name].defaults.items()
+            },
+        )
         for name, function in model.model.signatures.items()
     }
 
 
 def arrays_of(signature: Signature, request: Any) -> dict[str, npt.NDArray[Any]]:
-    """The inputs of a `PredictRequest`.
+    """The inputs of a `PredictRequest`, with defaults for those that it leaves out.
 
     Raises:
         Refusal: they do not fit the signature.
     """
     signature.check_names(request.inputs.keys())
-    return {name: array_of(signature, name, proto) for name, proto in request.inputs.items()}
+    given = {name: array_of(signature, name, proto) for name, proto in request.inputs.items()}
+    return {**signature.defaults, **given}
 
 
 def array_of(signature: Signature, name: str, proto: Any) -> npt.NDArray[Any]:

@@ -5,7 +5,7 @@
     GET  /v1/models/M[/versions/V|/labels/L]/metadata
     GET  /monitoring/prometheus/metrics
     GET  /livez     200 while the server runs
-    GET  /readyz    200 when every model has a version that serves, else 503
+    GET  /readyz    200 when every model has a version that serves, else 503, as when it stops
 
 Starlette and uvicorn serve it. This module adds what they lack: it reads the whole body before any
 answer, and limits the time in which a request must arrive.
@@ -16,8 +16,9 @@ import inspect
 import json
 import re
 import shlex
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import grpc
@@ -43,9 +44,10 @@ def rest_app(manager: ModelManager, metrics: Metrics) -> Starlette:
     """The REST API as an ASGI application."""
 
     async def predict(request: Request) -> Response:
-        with manager.predicting("REST", *request.path_params["model"]) as served:
+        api, model = request.scope["path"].rpartition(":")[2], request.path_params["model"]
+        with manager.predicting("REST", api, *model) as served:
             body = json_values.read_body(await request.body())
-            signature = served.signature(body.signature)
+            signature = served.signature(body.signature, grpc.StatusCode.INVALID_ARGUMENT)
             outputs = await served.answer(signature, json_values.arrays_of(body, signature))
             ordered = {name: outputs[name] for name in signature.outputs}
             content = json_values.answer_of(ordered, body.rows)
@@ -67,7 +69,7 @@ def rest_app(manager: ModelManager, metrics: Metrics) -> Starlette:
         return PlainTextResponse(metrics.page(rows))
 
     async def ready(_: Request) -> Response:
-        return PlainTextResponse(*(("ok\n", 200) if manager.ready else ("loading\n", 503)))
+        return PlainTextResponse(*(("ok\n", 200) if manager.ready else ("not ready\n", 503)))
 
     model = "/v1/models/{model:model}"
     models = [
@@ -79,6 +81,7 @@ def rest_app(manager: ModelManager, metrics: Metrics) -> Starlette:
     ]
     for route in models:  # as in TensorFlow Serving, the case of the fixed words does not matter
         route.path_regex = re.compile(route.path_regex.pattern, re.IGNORECASE)
+        route.methods = {method for method in route.methods or () if method != "HEAD"}
     others = [
         Route("/monitoring/prometheus/metrics", show_metrics),
         Route("/livez", PlainTextResponse("ok\n"), methods=["GET"]),
@@ -122,6 +125,8 @@ def _with_whole_body(app: Any) -> Any:
     async def answer(scope: Any, receive: Any, send: Any) -> None:
         try:
             body = await _read(Request(scope, receive))
+            if scope["query_string"] and scope["path"].lower().startswith("/v1/"):
+                raise _malformed(scope)  # no path of TensorFlow Serving has a query
 
             async def read() -> dict[str, Any]:
                 return {"type": "http.request", "body": body}
@@ -201,17 +206,44 @@ async def _read(request: Request) -> bytes:
             body += part
         elif size > refusals.MAX_DISCARDED_BYTES:
             break
-    if size > limit:
+    _check_size(size)
+    if "gzip" in request.headers.get("content-encoding", ""):
+        return _inflated(bytes(body))
+    return bytes(body)
+
+
+def _inflated(body: bytes) -> bytes:
+    """The content of a gzip stream; no more of it than the limit is ever in memory."""
+    content, stream = b"", zlib.decompressobj(wbits=31)
+    with suppress(zlib.error):
+        content = stream.decompress(body, refusals.MAX_BODY_BYTES + 1)
+    _check_size(len(content))
+    if not stream.eof:
+        raise refusals.invalid("the body is not a whole gzip stream, which its header says it is.")
+    return content
+
+
+def _check_size(size: int) -> None:
+    if size > refusals.MAX_BODY_BYTES:
+        limit = refusals.MAX_BODY_BYTES
         message = f"the body has more than {limit} bytes, which is the limit."
         raise refusals.Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, message)
-    return bytes(body)
 
 
 async def _no_route(request: Request, _: Exception) -> Response:
     path = request.scope["path"][:200]
-    if path.lower().startswith("/v1/"):
-        raise refusals.invalid(f"Malformed request: {request.method} {path}")
-    raise refusals.not_found(f"there is nothing at {path}")
+    if not path.lower().startswith("/v1/"):
+        raise refusals.not_found(f"there is nothing at {path}")
+    if request.method != "OPTIONS":
+        raise _malformed(request.scope)
+    if not re.search("https?://", request.headers.get("origin", "")):
+        missing = "Origin header is missing in CORS preflight"
+        raise refusals.Refusal(grpc.StatusCode.FAILED_PRECONDITION, missing)
+    return Response()
+
+
+def _malformed(scope: Any) -> refusals.Refusal:
+    return refusals.invalid(f"Malformed request: {scope['method']} {scope['path'][:200]}")
 
 
 def _plain(message: Any) -> Any:

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import grpc
 import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
@@ -80,16 +81,21 @@ class ServedVersion:
         while self.num_users:
             await asyncio.sleep(_POLL_S)
 
-    def signature(self, name: str) -> request_tensors.Signature:
+    def signature(self, name: str, refused_with: grpc.StatusCode) -> request_tensors.Signature:
         """A signature by its name; "" is the default signature.
+
+        Args:
+            name: as the request has it.
+            refused_with: the code that the API has for an unknown signature.
 
         Raises:
             Refusal: there is no such signature.
         """
         if (name or request_tensors.DEFAULT) not in self.signatures:
-            raise refusals.invalid(
+            raise refusals.Refusal(
+                refused_with,
                 f'Serving signature name: "{name[:100]}" not found in signature def; there are '
-                f"{', '.join(sorted(self.signatures))}."
+                f"{', '.join(sorted(self.signatures))}.",
             )
         return self.signatures[name or request_tensors.DEFAULT]
 
@@ -118,7 +124,7 @@ class ServedVersion:
                 outputs = await loop.run_in_executor(self.threads, self.bundle.call, name, inputs)
         except (BundleError, tf.errors.InvalidArgumentError) as cause:
             raise refusals.invalid(str(cause.__cause__ or cause).partition("\n")[0]) from cause
-        latency = self.metrics.runtime_latency.labels(self.model_name, "Predict", "TF")
+        latency = self.metrics.runtime_latency.labels(self.model_name, "Predict", "TF1")
         latency.observe((time.monotonic() - started) * 1e6)
         self.metrics.request_example_counts.labels(self.model_name).observe(num_rows)
         self.metrics.request_example_count_total.labels(self.model_name).inc(num_rows)
@@ -149,14 +155,15 @@ def load_version(
     """
     started = time.monotonic()
     bundle = loading.load_bundle(directory)
-    signatures = request_tensors.signatures_of(bundle)
+    definitions = request_tensors.read_signature_defs(directory)
+    signatures = request_tensors.signatures_of(bundle, definitions)
     loaded = time.monotonic()
     _replay_warmup(bundle, signatures)
     return ServedVersion(
         model_name,
         int(directory.name),
         bundle,
-        request_tensors.read_signature_defs(directory),
+        definitions,
         signatures,
         server_files.read_batching_parameters(directory, NUM_THREADS) if batching else None,
         threads,

@@ -20,7 +20,7 @@ def test_serving_from_a_config_file_until_it_is_told_to_end(tmp_path):
     config = tmp_path / "models.config"
     config.write_text(
         f'model_config_list {{ config {{ name: "books" base_path: "{tmp_path / "Shop"}" '
-        'version_labels { key: "stable" value: 4 } } }'
+        'model_platform: "tensorflow" version_labels { key: "stable" value: 4 } } }'
     )
     with serving("--model-config-file", config) as process:
         where = f"http://127.0.0.1:{process.rest_port}/v1/models/books/labels/stable:predict"

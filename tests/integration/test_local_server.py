@@ -20,7 +20,7 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from serving.server.local_server import READY_SERVICE, ServerOptions, running
+from serving.server.local_server import READY_SERVICES, ServerOptions, running
 from serving.server.models import config_of, from_directory
 from serving.server.refusals import MAX_BODY_BYTES
 from tests.fixtures.served_model import (
@@ -204,7 +204,7 @@ def test_what_is_not_there(predict, http, channel):
     refused(predict, missing, grpc.StatusCode.NOT_FOUND, r"request: Latest\(shop\)")
     refused(predict, request_of(version=8), grpc.StatusCode.NOT_FOUND, r"Specific\(Shop, 8\)")
     refused(predict, request_of(label="beta"), grpc.StatusCode.INVALID_ARGUMENT, "label: beta")
-    refused(predict, request_of("rank"), grpc.StatusCode.INVALID_ARGUMENT, '"rank" not found')
+    refused(predict, request_of("rank"), grpc.StatusCode.FAILED_PRECONDITION, '"rank" not found')
     error_of(http("/v1/models/shop:predict", {"inputs": REQUEST}), 404, "Latest(shop)")
     error_of(http("/v1/models/Shop/versions/8"), 404, "Could not find version 8 of model Shop")
     error_of(http("/v1/models/Shop:rank", {}), 400, "Malformed request: POST /v1/models/Shop:rank")
@@ -245,7 +245,7 @@ def test_an_error_that_nobody_foresaw(server, models, http, monkeypatch):
 
 def test_health_and_probes(channel, http):
     check = health_pb2_grpc.HealthStub(channel).Check
-    for service in ("", READY_SERVICE):
+    for service in ("", *READY_SERVICES):
         status = check(health_pb2.HealthCheckRequest(service=service), timeout=20).status
         assert status == health_pb2.HealthCheckResponse.SERVING
     unknown = health_pb2.HealthCheckRequest(service="tensorflow.serving.Nothing")
@@ -253,7 +253,7 @@ def test_health_and_probes(channel, http):
         check(unknown, timeout=20)
     assert caught.value.code() == grpc.StatusCode.NOT_FOUND
     watch = health_pb2_grpc.HealthStub(channel).Watch(
-        health_pb2.HealthCheckRequest(service=READY_SERVICE), timeout=20
+        health_pb2.HealthCheckRequest(service=READY_SERVICES[0]), timeout=20
     )
     assert next(iter(watch)).status == health_pb2.HealthCheckResponse.SERVING
     watch.cancel()

@@ -1,6 +1,7 @@
-"""The local server's end: it answers what is under way."""
+"""The local server's end: it answers what is under way, and says that it is not ready."""
 
 import json
+import threading
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ from tensorflow_serving.apis import prediction_service_pb2_grpc
 from serving.server.local_server import ServerOptions, running
 from serving.server.models import from_directory
 from tests.fixtures.served_model import REQUEST, answer_ids, request_of, write_version
+from tests.fixtures.wire import Wire
 
 pytestmark = [pytest.mark.local_server, pytest.mark.integration]
 
@@ -33,7 +35,20 @@ def test_what_is_under_way_is_answered_when_the_server_ends(tmp_path):
             found = stub.Predict(request_of(), timeout=20).outputs["candidate_ids"]
         return tf.make_ndarray(found).astype(str).tolist()
 
-    with ThreadPoolExecutor(2) as clients:
+    def while_it_ends(server):
+        """Status of the probes and of a new request, from the moment on that the end begins."""
+        wire = Wire(server.grpc_port, server.rest_port, tmp_path)
+        assert wire.rest(path="/readyz")[0] == 200
+        ending.set()
+        while not server.manager.stopping:
+            time.sleep(0.001)
+        probes = [wire.rest(path=path)[0] for path in ("/readyz", "/livez")]
+        refused = wire.rest({"inputs": REQUEST})
+        wire.close()
+        return [*probes, refused[0], json.loads(refused[2])]
+
+    ending = threading.Event()
+    with ThreadPoolExecutor(3) as clients:
         with running(ServerOptions(from_directory(tmp_path), 0, 0)) as server:
             asked = [
                 clients.submit(over_rest, server.rest_port),
@@ -42,4 +57,7 @@ def test_what_is_under_way_is_answered_when_the_server_ends(tmp_path):
             (served,) = server.manager.versions
             while served.num_users < 2:
                 time.sleep(0.01)
+            meanwhile = clients.submit(while_it_ends, server)
+            ending.wait(20)
+        assert meanwhile.result() == [503, 200, 503, {"error": "the server is stopping"}]
         assert [each.result() for each in asked] == [answer_ids(1)] * 2

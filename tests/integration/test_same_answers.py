@@ -7,10 +7,14 @@ pre-ranker of two members, exclusions and restricts.
 
 import json
 
+import grpc
 import numpy as np
 import pytest
+import tensorflow as tf
 from absl import flags
 from tensorflow.python.tools import saved_model_cli
+from tensorflow_serving.apis import predict_pb2
+from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
 
 from serving.bundle.loading import load_bundle
 from serving.bundle.query import ask
@@ -18,6 +22,7 @@ from serving.bundle.server_files import WARMUP_PATH
 from serving.client.client import Client
 from serving.server.local_server import ServerOptions, running
 from serving.server.models import from_directory
+from serving.server.request_tensors import read_signature_defs
 from tests.fixtures.small_release import publish_release, small_corpus, small_queries, small_release
 from tests.integration.cpp.loader import LoaderFailed, answer_in_cpp, read_requests
 from tests.unit.pipelines.cli.command import twotower
@@ -102,6 +107,12 @@ def test_both_apis(bundle, given, expected):
                     client.pre_rank({"history": given["history"]}, listed)
                 ):
                     np.testing.assert_allclose(answer.scores, chosen["scores"][row], atol=TOLERANCE)
+        request = predict_pb2.PredictRequest(model_spec={"name": "small"})
+        request.inputs["history"].CopyFrom(tf.make_tensor_proto(given["history"][:1]))
+        with grpc.insecure_channel(targets[0].split("/")[2]) as channel:
+            found = PredictionServiceStub(channel).Predict(request, timeout=60).outputs
+        alone = bundle.call("serving_default", {"history": given["history"][:1]})
+        same(*(tf.make_ndarray(found[name]) for name in ("candidate_ids", "scores")), alone)
 
 
 def of_one_query(expected, row):
@@ -156,6 +167,11 @@ def test_saved_model_cli(bundle, inputs, expected, tmp_path):
 def test_the_cpp_loader(bundle, inputs, expected):
     requests = [(signature, inputs) for signature in SIGNATURES]
     requests += read_requests(bundle.directory / WARMUP_PATH)
+    # TensorFlow Serving feeds the defaults of the SavedModel as they are.
+    signature = read_signature_defs(bundle.directory).signature_def["serving_default"]
+    defaults = {name: tf.make_ndarray(value) for name, value in signature.defaults.items()}
+    assert set(defaults) == set(inputs)
+    requests.append(("serving_default", {**defaults, "history": inputs["history"][:1]}))
     answers = answer_in_cpp(bundle.directory, requests)
     assert {name for name, _ in requests} == set(bundle.model.signatures)
     for (signature, given), answer in zip(requests, answers, strict=True):

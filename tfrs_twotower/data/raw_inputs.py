@@ -33,6 +33,16 @@ def raw_dtype(feature: specs.Feature) -> tf.DType:
     return tf.string
 
 
+def missing_value(dtype: tf.DType) -> str | int | float:
+    """What stands for a missing value in a raw tensor of this type."""
+    values: dict[tf.DType, str | int | float] = {
+        tf.string: "",
+        tf.int64: specs.MISSING_TIME,
+        tf.float32: float("nan"),
+    }
+    return values[dtype]
+
+
 def raw_signature(features: Sequence[specs.Feature]) -> dict[str, tf.TensorSpec]:
     """Specs of the raw inputs, `[batch]` or `[batch, width]`, under the features' names."""
     return {
@@ -54,9 +64,9 @@ def _parsed(taken: tf.TensorSpec) -> Any:
     """Lists of strings may be of any length; of numbers, an Example has all or none."""
     if taken.shape.rank == 2 and taken.dtype == tf.string:
         return tf.io.RaggedFeature(tf.string, row_splits_dtype=tf.int64)
-    missing = {tf.string: "", tf.int64: specs.MISSING_TIME, tf.float32: float("nan")}[taken.dtype]
     shape = list(taken.shape[1:])
-    return tf.io.FixedLenFeature(shape, taken.dtype, np.full(shape, missing).tolist())
+    missing = np.full(shape, missing_value(taken.dtype)).tolist()
+    return tf.io.FixedLenFeature(shape, taken.dtype, missing)
 
 
 def pad_raw(parsed: dict[str, Any], features: Sequence[specs.Feature]) -> RawBatch:

@@ -64,7 +64,7 @@ def test_k_that_the_bundle_does_not_have(loaded, k):
 def test_an_unknown_signature_or_input(loaded):
     with pytest.raises(BundleError, match="no signature 'pre_ranking'; it has candidate_embedding"):
         loaded.call("pre_ranking", {})
-    with pytest.raises(BundleError, match="query_embedding takes color, recent, size; found size"):
-        loaded.call("query_embedding", {"size": [1.0]})
+    with pytest.raises(BundleError, match="takes color, recent, size; found shade, size"):
+        loaded.call("query_embedding", {"size": [1.0], "shade": ["red"]})
     with pytest.raises(BundleError, match="the values do not fit the inputs of query_embedding"):
         loaded.call("query_embedding", {"color": ["a"], "recent": [["a"]], "size": ["x"]})

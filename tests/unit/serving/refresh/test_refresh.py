@@ -14,6 +14,7 @@ from serving.bundle.versions import list_versions, served_version
 from serving.refresh.changes import encode_candidates
 from serving.refresh.refresh import refresh_bundles
 from serving.refresh.refreshed_release import Refreshable, RefreshRequest, refreshed_release
+from serving.server.request_tensors import read_signature_defs
 from tests.fixtures.asking import answers
 from tests.fixtures.small_release import (
     NUM_CANDIDATES,
@@ -85,6 +86,14 @@ def test_it_equals_a_fresh_export_of_the_same_corpus(refreshed, whole):
         np.testing.assert_array_equal(ours["candidate_ids"], theirs["candidate_ids"])
         np.testing.assert_allclose(ours["scores"], theirs["scores"], atol=1e-5)
     assert refreshed_bundle.titles() == whole.titles()
+
+
+def test_what_a_request_may_leave_out_stays_so(refreshed, exported):
+    directories = [exported.directory, refreshed[0].written.directory]
+    before, after = (read_signature_defs(directory).signature_def for directory in directories)
+    assert "exclude_ids" in before["serving_default"].defaults
+    for name in before:
+        assert before[name].defaults == after[name].defaults
 
 
 def test_a_refreshed_version_says_what_it_came_from(refreshed, exported):

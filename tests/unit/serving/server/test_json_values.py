@@ -62,17 +62,20 @@ def test_a_missing_number_is_nan():
         ({"instances": [ROW, "a"]}, "Failed to process element: 1 .* found String"),
         ({"instances": [{**ROW, "extra": 1}]}, "found exclude_ids,extra,name"),
         ({"instances": [{"name": "a"}]}, "keys must be equal to: exclude_ids,name,recent"),
-        ({"inputs": {"name": ["a"]}}, "Missing but required: {exclude_ids,recent,size,when}"),
+        ({"inputs": {"name": ["a"]}}, "Missing named input: recent in 'inputs' object"),
         ({"instances": [{**ROW, "size": "1"}]}, "'size' is not of expected type float32.*String"),
         ({"instances": [{**ROW, "size": True}]}, "found Bool"),
         ({"instances": [{**ROW, "size": None}]}, "found Null"),
-        ({"instances": [{**ROW, "size": 1e39}]}, "without loss of precision"),
-        ({"instances": [{**ROW, "size": 16_777_216}]}, "without loss of precision"),
+        ({"instances": [{**ROW, "size": 1e39}]}, "beyond the largest float32"),
+        ({"instances": [{**ROW, "size": -(1 << 128)}]}, "beyond the largest float32"),
+        ({"instances": [{**ROW, "size": 10**400}]}, "beyond the largest float32"),
         ({"instances": [{**ROW, "when": 2.0}]}, "'when' is not of expected type int64"),
         ({"instances": [{**ROW, "when": 1 << 63}]}, "more than 64 bits"),
         ({"instances": [{**ROW, "name": 5}]}, "'name' is not of expected type string"),
         ({"instances": [{**ROW, "name": "\ud800"}]}, "'name' is not of expected type string"),
         ({"instances": [{**ROW, "name": {"b64": "!"}}]}, "'name' is not of expected type"),
+        ({"instances": [{**ROW, "name": {"b64": "abcde"}}]}, "'name' is not of expected type"),
+        (b'{"inputs": {"name": ["\xff"]}}', "Missing named input: recent"),
         ({"instances": [{**ROW, "name": {"b64": "a", "c": 1}}]}, "found Object"),
         ({"instances": [{**ROW, "recent": ["", ""]}]}, r"shape \[1, 2\]; expected \[n, 3\]"),
         ({"instances": [{**ROW, "name": ["a"]}]}, r"shape \[1, 1\]; expected \[n\]"),
@@ -86,6 +89,36 @@ def test_what_does_not_fit_is_refused(document, message):
         arrays(document)
     assert caught.value.http_status == 400
     assert len(caught.value.message) < 1100
+
+
+@pytest.mark.parametrize(
+    "number", [16_777_217, 1 << 60, (1 << 64) + 1, (1 << 128) - (1 << 104), 3.4028235e38, -1e38]
+)
+def test_a_number_is_rounded_to_the_nearest_float32(number):
+    found = arrays({"inputs": {**REQUEST, "size": [number, 0.5]}})["size"]
+    assert found.dtype == np.float32
+    assert found[0] == np.float32(float(number))
+
+
+def test_bytes_that_are_no_text_are_refused_within_the_json_and_ignored_behind_it():
+    body = json.dumps({"inputs": ["a"]}).encode()
+    assert arrays(body + b"\xff\x00}", text())["text"].tolist() == [b"a"]
+    assert arrays(b"\xef\xbb\xbf\r\n " + body, text())["text"].tolist() == [b"a"]
+    with pytest.raises(Refusal, match="'text' is not of expected type string"):
+        arrays(body.replace(b"a", b"\xff"), text())
+
+
+def test_base64_may_be_broken_into_lines_and_without_padding():
+    for written in ("AAH/", "AA H/\n", "AAE", "AAE="):
+        expected = base64.b64decode(written + "==")
+        assert arrays({"inputs": [{"b64": written}]}, text())["text"].tolist() == [expected]
+
+
+def test_a_float_is_written_with_the_digits_that_it_has():
+    scores = np.array([0.1, 9e6, 3e-5, 1 / 3, 16777216.0], np.float32)
+    assert answer_of({"scores": scores}, rows=False) == (
+        b'{"outputs": [0.1, 9000000.0, 3e-05, 0.33333334, 16777216.0]}'
+    )
 
 
 def test_answers():

@@ -96,7 +96,7 @@ def test_a_request_that_fails_is_counted_with_its_code(error, raised, status):
     metrics = Metrics()
 
     def fail():
-        with metrics.predicting("REST") as running:
+        with metrics.predicting("REST", "predict") as running:
             running.model_name = "Shop"
             raise error
 
@@ -106,4 +106,12 @@ def test_a_request_that_fails_is_counted_with_its_code(error, raised, status):
         assert caught.value.message == "ValueError: a"
     page = page_of(metrics)
     assert f':tensorflow:serving:request_count{{model_name="Shop",status="{status}"}} 1.0' in page
-    assert 'request_latency_count{API="Predict",entrypoint="REST",model_name="Shop"} 1.0' in page
+    assert "request_latency_count{" not in page, "only answered requests are timed"
+
+
+def test_an_answered_request_is_timed_under_its_word_in_the_path():
+    metrics = Metrics()
+    with metrics.predicting("REST", "predict") as running:
+        running.model_name = "Shop"
+    page = page_of(metrics)
+    assert 'request_latency_count{API="predict",entrypoint="REST",model_name="Shop"} 1.0' in page

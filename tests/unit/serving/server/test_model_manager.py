@@ -2,6 +2,7 @@
 
 import asyncio
 
+import grpc
 import pytest
 
 from serving.server import model_manager
@@ -137,8 +138,9 @@ def test_a_new_model_without_a_version_is_reported(tmp_path):
 
     async def script(manager, _):
         await manager.configure(first, first=True)
-        with pytest.raises(Refusal, match="no version could be loaded of b"):
+        with pytest.raises(Refusal, match=r"1 model.* did not become available: b") as caught:
             await manager.configure(second)
+        assert caught.value.code == grpc.StatusCode.UNKNOWN
 
     play(script, broken=[2])
 

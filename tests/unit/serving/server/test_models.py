@@ -34,9 +34,11 @@ def test_a_config_is_read():
         config { name: "a" base_path: "/a" model_platform: "tensorflow"
                  model_version_policy { specific { versions: 4 versions: 6 } }
                  version_labels { key: "stable" value: 4 } }
-        config { name: "b" base_path: "/b" model_version_policy { all {} } }
-        config { name: "c" base_path: "/c" model_version_policy { latest { num_versions: 3 } } }
-        config { name: "d" base_path: "/d" } }"""
+        config { name: "b" base_path: "/b" model_platform: "tensorflow"
+                 model_version_policy { all {} } }
+        config { name: "c" base_path: "/c" model_platform: "tensorflow"
+                 model_version_policy { latest { num_versions: 3 } } }
+        config { name: "d" base_path: "/d" model_platform: "tensorflow" } }"""
     )
     on_disk = [3, 4, 5, 6, 7]
     assert {name: wanted_versions(config, on_disk) for name, config in configs.items()} == {
@@ -53,14 +55,21 @@ def test_a_config_is_read():
     [
         ('name: "a" base_path: "/a" } config { name: "a" base_path: "/b"', "'a' twice"),
         ('base_path: "/a"', "without a name"),
-        ('name: "a"', "has no base_path"),
-        ('name: "a" base_path: "/a" model_platform: "pytorch"', "found the platform 'pytorch'"),
+        ('name: "a"', "found the base_path ''; expected an absolute path"),
+        ('name: "a" base_path: "bundle/a"', "found the base_path 'bundle/a'"),
+        ('name: "a" base_path: "/a"', "found the model_platform ''"),
         (
-            'name: "a" base_path: "/a" version_labels { key: "s-1" value: 4 }',
+            'name: "a" base_path: "/a" model_platform: "pytorch"',
+            "found the model_platform 'pytorch'",
+        ),
+        (
+            'name: "a" base_path: "/a" model_platform: "tensorflow" '
+            'version_labels { key: "s-1" value: 4 }',
             "found the label 's-1'",
         ),
         (
-            'name: "a" base_path: "/a" model_version_policy { specific {} }',
+            'name: "a" base_path: "/a" model_platform: "tensorflow" '
+            "model_version_policy { specific {} }",
             "names no versions",
         ),
     ],

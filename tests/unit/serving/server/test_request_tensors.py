@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import grpc
 import numpy as np
 import pytest
@@ -6,7 +8,7 @@ from tensorflow.core.framework import tensor_pb2
 
 from serving.server.refusals import MAX_ROWS, MAX_STRING_BYTES, MAX_VALUES, Refusal
 from serving.server.request_tensors import Signature, array_of, arrays_of, proto_of
-from tests.fixtures.served_model import request_of
+from tests.fixtures.served_model import REQUEST, request_of
 from tests.unit.serving.server.signature_of import basket
 
 
@@ -103,6 +105,22 @@ def test_an_input_that_the_signature_lacks_is_refused(name):
     request.inputs[name].CopyFrom(request.inputs["size"])
     with pytest.raises(Refusal, match="input size does not match signature: 6!=5"):
         arrays_of(basket(), request)
+
+
+def test_defaults_stand_for_what_a_request_leaves_out():
+    defaults = {"exclude_ids": np.array([[b""]], object), "size": np.array([np.nan], np.float32)}
+    signature = replace(basket(), defaults=defaults)
+    request = request_of(inputs={name: values[:1] for name, values in REQUEST.items()})
+    given = arrays_of(signature, request)
+    assert given["size"].tolist() == [1.0]
+    del request.inputs["size"], request.inputs["exclude_ids"]
+    filled = arrays_of(signature, request)
+    assert filled["exclude_ids"].tolist() == [[b""]]
+    assert np.isnan(filled["size"]).tolist() == [True]
+    assert filled["name"].tolist() == given["name"].tolist()
+    del request.inputs["when"]
+    with pytest.raises(Refusal, match=r"2!=5.*Missing but required: \{when\}"):
+        arrays_of(signature, request)
 
 
 def test_an_unknown_rank_is_refused():
