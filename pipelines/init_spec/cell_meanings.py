@@ -8,10 +8,14 @@ import ipaddress
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from pipelines.init_spec import column_names as names
 from pipelines.transforms import cell_forms
 
+Records = Literal["people", "events", "things"]
+"""What the records of a table are: queries (as a rule people), events of them, or candidates."""
+_NAME_WORDS = ("name", "nom", "nombre", "nome", "naam", "kunde", "client", "customer")
 _MOST = 0.9
 _FEWEST = 3
 _EMAIL = re.compile(r"(?:mailto:)?[^@\s,;<>]+@[^@\s,;<>]+\.[A-Za-z]{2,}")
@@ -107,20 +111,20 @@ POSTAL_CODES = Meaning("postal codes", is_code=True)
 CODES = Meaning("codes", is_code=True)
 
 
-def meaning_of(name: str, texts: Sequence[str], *, of_people: bool = False) -> Meaning | None:
+def meaning_of(name: str, texts: Sequence[str], *, of: Records = "things") -> Meaning | None:
     """What the cells of a column are; None if they are just numbers or text.
 
     Args:
         name: of the column.
         texts: cells that are not missing.
-        of_people: whether the records are people, or events of people. Of things, whose names may
-            look like people's, the name of the column must say that it is about people.
+        of: what the records are. Of things, whose names may look like people's, the name of the
+            column must say that it is about people; of people, it need not.
     """
-    texts = [text.strip() for text in texts]
+    texts = [text.strip().removeprefix("'") for text in texts]  # as Excel keeps zeros
     if not texts:
         return None
     for meaning, recognises in _RECOGNISERS.items():
-        if recognises(name, texts, of_people):
+        if recognises(name, texts, of):
             return meaning
     return None
 
@@ -129,11 +133,11 @@ def _share(texts: Sequence[str], accepts: Callable[[str], object]) -> float:
     return sum(bool(accepts(text)) for text in texts) / len(texts)
 
 
-def _are_emails(_: str, texts: Sequence[str], _by_form: bool) -> bool:
+def _are_emails(_: str, texts: Sequence[str], _of: Records) -> bool:
     return _share(texts, _EMAIL.fullmatch) >= _MOST
 
 
-def _are_links(_: str, texts: Sequence[str], _by_form: bool) -> bool:
+def _are_links(_: str, texts: Sequence[str], _of: Records) -> bool:
     def all_links(text: str) -> bool:
         parts = [part for part in re.split(r"[|;\s]+|,\s*(?=http|/|www)", text) if part]
         return bool(parts) and all(_LINK.fullmatch(part.rstrip(",")) for part in parts)
@@ -141,7 +145,7 @@ def _are_links(_: str, texts: Sequence[str], _by_form: bool) -> bool:
     return _share(texts, all_links) >= _MOST
 
 
-def _are_ips(_: str, texts: Sequence[str], _by_form: bool) -> bool:
+def _are_ips(_: str, texts: Sequence[str], _of: Records) -> bool:
     def is_ip(text: str) -> bool:
         try:
             ipaddress.ip_address(text.split("/")[0])
@@ -152,18 +156,18 @@ def _are_ips(_: str, texts: Sequence[str], _by_form: bool) -> bool:
     return _share(texts, is_ip) >= _MOST
 
 
-def _are_hashes(_: str, texts: Sequence[str], _by_form: bool) -> bool:
+def _are_hashes(_: str, texts: Sequence[str], _of: Records) -> bool:
     return _share(texts, _HASH.fullmatch) >= _MOST
 
 
-def _are_accounts(name: str, texts: Sequence[str], _by_form: bool) -> bool:
+def _are_accounts(name: str, texts: Sequence[str], _of: Records) -> bool:
     if _share(texts, _ACCOUNT.fullmatch) >= _MOST:
         return True
     named = names.mentions(name, names.SECRET_WORDS)
     return named and _share(texts, lambda text: len(text) > 4 and " " not in text) >= _MOST
 
 
-def _are_barcodes(name: str, texts: Sequence[str], _by_form: bool) -> bool:
+def _are_barcodes(name: str, texts: Sequence[str], _of: Records) -> bool:
     bare = [re.sub(r"^'|\.0$|[ -]", "", text) for text in texts]
     if len(set(bare)) < _FEWEST:
         return False
@@ -183,7 +187,7 @@ def _has_check_digit(text: str) -> bool:
     return sum(int(d) * (3 if at % 2 else 1) for at, d in enumerate(reversed(text))) % 10 == 0
 
 
-def _are_phones(name: str, texts: Sequence[str], by_form: bool) -> bool:
+def _are_phones(name: str, texts: Sequence[str], of: Records) -> bool:
     def digits(text: str) -> int:
         return sum(map(str.isdigit, text))
 
@@ -192,13 +196,13 @@ def _are_phones(name: str, texts: Sequence[str], by_form: bool) -> bool:
         return bool(_PHONE.fullmatch(text)) and not fraction and 7 <= digits(text) <= 15
 
     marked = _share(texts, lambda text: not text.isdigit()) >= 0.5
-    if by_form and marked and _share(texts, is_phone) >= _MOST:
+    if of != "things" and marked and _share(texts, is_phone) >= _MOST:
         return True
     loose = _share(texts, lambda t: _LOOSE_PHONE.fullmatch(t) and 5 <= digits(t) <= 15) >= _MOST
     return names.mentions(name, names.PHONE_WORDS) and loose
 
 
-def _are_postal_codes(name: str, texts: Sequence[str], _by_form: bool) -> bool:
+def _are_postal_codes(name: str, texts: Sequence[str], _of: Records) -> bool:
     if _share(texts, _BARE_POSTAL.fullmatch) >= _MOST:
         return True
     plain = [text.removesuffix(".0") for text in texts]
@@ -206,9 +210,9 @@ def _are_postal_codes(name: str, texts: Sequence[str], _by_form: bool) -> bool:
     return named and _share(plain, lambda text: _POSTAL.fullmatch(text.upper())) >= _MOST
 
 
-def _are_streets(name: str, texts: Sequence[str], by_form: bool) -> bool:
+def _are_streets(name: str, texts: Sequence[str], of: Records) -> bool:
     formed = _share(texts, _STREET.fullmatch)
-    if by_form and formed >= 0.6 and _share(texts, _HAS_DIGIT.search) >= 0.6:
+    if of != "things" and formed >= 0.6 and _share(texts, _HAS_DIGIT.search) >= 0.6:
         return True
     worded = _share(texts, lambda text: any(map(str.isalpha, text)) and len(text) > 5)
     named = names.mentions(name, names.STREET_WORDS) and not names.mentions(
@@ -217,7 +221,7 @@ def _are_streets(name: str, texts: Sequence[str], by_form: bool) -> bool:
     return named and worded >= _MOST and (_share(texts, _HAS_DIGIT.search) >= 0.3 or formed >= 0.3)
 
 
-def _are_people(name: str, texts: Sequence[str], by_form: bool) -> bool:
+def _are_people(name: str, texts: Sequence[str], of: Records) -> bool:
     def is_name(text: str) -> bool:
         tokens = text.split()
         capital = any(token[0].isupper() for token in tokens)
@@ -233,10 +237,11 @@ def _are_people(name: str, texts: Sequence[str], by_form: bool) -> bool:
         return False  # authors and artists are known to the public
     known = _share(texts, is_given)
     varied = len(set(texts)) > 0.05 * len(texts)
-    return (names.names_a_person(name) and varied) or (by_form and known >= 0.4)
+    named = names.names_a_person(name) or (of == "people" and names.mentions(name, _NAME_WORDS))
+    return (named and varied) or (of != "things" and known >= 0.4)
 
 
-def _are_codes(name: str, texts: Sequence[str], _by_form: bool) -> bool:
+def _are_codes(name: str, texts: Sequence[str], _of: Records) -> bool:
     """Whether the cells are written as identifiers are; numbers only where digits show it."""
     bare = [text.removeprefix("'") for text in texts]
     digits = [text for text in bare if text.isascii() and text.isdecimal()]
@@ -268,7 +273,7 @@ def _names_a_code(name: str) -> bool:
     )  # fmt: skip
 
 
-_RECOGNISERS: Mapping[Meaning, Callable[[str, Sequence[str], bool], bool]] = {
+_RECOGNISERS: Mapping[Meaning, Callable[[str, Sequence[str], Records], bool]] = {
     EMAILS: _are_emails,
     LINKS: _are_links,
     IPS: _are_ips,

@@ -101,7 +101,7 @@ LABEL_WORDS = listed(
 )
 WEIGHT_WORDS = ("weight", "importance")
 QUANTITY_WORDS = listed(
-    "quantity qty count plays amount units menge anzahl stuck stueck quantite qte cantidad "
+    "quantity qty anz count plays amount units menge anzahl stuck stueck quantite qte cantidad "
     "quantita aantal stk pcs"
 )
 STATUS_WORDS = listed("status state zustand statut etat estado stato event action typ type")
@@ -168,7 +168,7 @@ def _is_among(word: str, hints: Iterable[str]) -> bool:
 def names_a_person(name: str) -> bool:
     """Whether a column with this name holds names of people, such as `First Name`."""
     words = set(map(folded, words_of(name)))
-    if mentions(name, MAKER_WORDS):
+    if mentions(name, (*MAKER_WORDS, *ITEM_WORDS)):
         return False
     naming = words & {"name", "nom", "nombre", "nome", "naam"}
     whose = {"first", "last", "given", "family", "full", "middle", "billing", "shipping"}

@@ -61,7 +61,7 @@ def draft_features(
             continue
         kind, reason, options = choose_kind(profile, is_title=column == title)
         twin = _says_the_same(profile, said, profiles.get(id_column or ""))
-        if kind is not None and twin:
+        if twin and not profile.is_opaque:
             kind, reason = None, f"repeats {twin}"
         if kind is None:
             left_out.append((column, reason))
@@ -98,9 +98,8 @@ def choose_kind(
     if profile.missing > _NEARLY_EMPTY:
         return None, f"is nearly empty: {profile.missing:.1%} missing", {}
     gaps = f"; {max(profile.missing, 0.01):.0%} missing" if profile.missing > 0 else ""
-    meaning = profile.meaning
-    if meaning is not None and meaning.opaque:
-        return None, meaning.why_left_out, {}
+    if profile.meaning is not None and profile.is_opaque:
+        return None, profile.meaning.why_left_out, {}
     if profile.holds == "lists":
         return _lists(profile, gaps)
     if profile.distinct < 2:
@@ -163,7 +162,11 @@ def find_title(profiles: Profiles, id_column: str | None) -> str | None:
 
 def _may_be_title(profile: Profile) -> bool:
     other = profile.numbers or profile.times or profile.separator or profile.meaning
-    return bool(profile.counts) and not other and profile.missing < 0.5 and profile.distinct > 1
+    if other or not profile.counts or profile.missing >= 0.5 or profile.distinct < 2:
+        return False
+    texts = profile.texts
+    letters = sum(2 * sum(map(str.isalpha, text)) > len(text) for text in texts)
+    return letters > 0.5 * len(texts)
 
 
 def _lists(profile: Profile, gaps: str) -> tuple[str, str, dict[str, Any]]:
@@ -211,7 +214,8 @@ def _words(
             options["keep_accents"] = True
         return "text", reason, options
     if profile.uniqueness > 0.5 and profile.distinct > _FEW_VALUES:
-        return None, "differs in most records: there is nothing to learn from it", {}
+        what = f" ({profile.meaning.name})" if profile.meaning else ""
+        return None, f"differs in most records{what}: there is nothing to learn from it", {}
     options = {"min_count": 2} if profile.distinct > _MANY_VALUES else {}
     what = f" ({profile.meaning.name}, not quantities)" if profile.meaning else ""
     return "categorical", f"{profile.distinct} distinct values{what}{gaps}", options

@@ -68,6 +68,6 @@ def schema_line(room: str) -> Iterable[str]:
 
 
 def scalar(value: Any) -> str:
-    """A value as YAML on one line, quoted where YAML needs it."""
-    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**9)
-    return text.strip().removesuffix("...").strip()
+    """A value as YAML on one line, quoted where YAML needs it, also between braces."""
+    text = yaml.safe_dump([value], default_flow_style=True, allow_unicode=True, width=10**9)
+    return text.strip()[1:-1]

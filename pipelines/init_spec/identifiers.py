@@ -119,7 +119,7 @@ def _matches(
             score -= 0.5 * (column.uniqueness > 1 - _MISTAKES and len(column.present) > _MANY)
             score += 0.2 * (names.names_an_id(column.name) + names.names_an_id(entity.name))
             # An e-mail address or a link is the id only where there is no other.
-            score -= 0.5 * (column.meaning is not None and column.meaning.opaque)
+            score -= 0.5 * column.is_opaque
             matches.append(IdMatch(column.name, entity.name, of_events, score))
     return matches
 

@@ -32,6 +32,7 @@ _DONE = names.listed(
     "approved closed new neu confirmed bestatigt attente valide* purchase* buy kauf* view* "
     "click* cart addtocart transaction impression wishlist"
 )
+_YES = frozenset(("1", "y", "yes", "j", "ja", "true", "wahr", "oui", "o", "vrai", "si", "x", "t"))
 _FEW_STATES = 30
 _GUESTS = frozenset(names.listed("0 -1 guest gast invite anonymous anonym unknown unbekannt none"))
 _LEAST_GUESTS = 0.02
@@ -109,17 +110,19 @@ def events_to_question(profiles: Profiles, columns: Iterable[str]) -> list[LeftO
         profile = profiles[column]
         if not profile.counts or not 1 < profile.distinct <= _FEW_STATES or profile.times:
             continue
-        undone = tuple(value for value in profile.counts if _is_one_of(value, _UNDONE))
-        done = [
-            value for value in profile.counts if _is_one_of(value, _DONE) and value not in undone
-        ]
+        values = [value for value, _ in profile.counts.most_common()]
+        undone = tuple(value for value in values if _is_one_of(value, _UNDONE))
+        done = [value for value in values if _is_one_of(value, _DONE) and value not in undone]
         named = names.mentions(column, names.STATUS_WORDS)
         flag = names.mentions(column, _UNDONE) and profile.distinct <= 3
         if not ((undone and (done or named)) or len(done) > 1 or named or flag):
             continue
+        if flag and not undone:
+            undone = tuple(value for value in values if names.folded(value) in _YES)
         shares = [f"{v} {_percent(n, profile)}" for v, n in profile.counts.most_common(_MOST_SHOWN)]
         more = ", ..." if profile.distinct > _MOST_SHOWN else ""
-        found.append(LeftOut(column, undone, f"{', '.join(shares)}{more}"))
+        gaps = f"; {profile.missing:.0%} of the events have none" if profile.missing else ""
+        found.append(LeftOut(column, undone, f"{', '.join(shares)}{more}{gaps}"))
     return found
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any, Literal
 
-from pipelines.init_spec.cell_meanings import BIRTH_DATES, Meaning, meaning_of
+from pipelines.init_spec.cell_meanings import BIRTH_DATES, Meaning, Records, meaning_of
 from pipelines.init_spec.times import TimeUnit, WrittenTimes, are_births, find_times
 from pipelines.transforms import cell_forms
 from pipelines.transforms.cells import as_number, as_text, as_values
@@ -24,6 +24,7 @@ _MOST_PLACEHOLDERS = 0.2
 _FEW_WORDS = 3
 _ZERO_DATE = re.compile(r"0{2,4}[-./]00[-./]0{2,4}.*|0{4}-?00-?00.*")
 _NUM_PROBED = 2000
+_LEAST_SHARE_OF_MARKUP = 0.02
 _PATH_SEPARATORS = (">", "\u00bb", "\u203a", "/", "\\", "::")
 """Between the steps of a path, such as `Home > Garden > Tools`."""
 _LEAST_SPLIT = {"|": 0.02, ";": 0.05, ">": 0.05, "\u00bb": 0.05, "\u203a": 0.05}
@@ -69,6 +70,11 @@ class Profile:
         return self.meaning is not None and self.meaning.is_code
 
     @property
+    def is_opaque(self) -> bool:
+        """Whether there is nothing to learn from the values: addresses, links, names of people."""
+        return self.meaning is not None and self.meaning.opaque
+
+    @property
     def texts(self) -> list[str]:
         """The first values as text, without markup."""
         texts = map(_text, self.present[:_NUM_PROBED])
@@ -112,19 +118,19 @@ Profiles = Mapping[str, Profile]
 """Profiles by the names of their columns."""
 
 
-def profile_column(name: str, cells: list[Any], *, of_people: bool = False) -> Profile:
-    """Profiles the cells of a column; `of_people` as in `meaning_of`."""
+def profile_column(name: str, cells: list[Any], *, of: Records = "things") -> Profile:
+    """Profiles the cells of a column; `of` as in `meaning_of`."""
     words = {c for c in cells if isinstance(c, str) and c in cell_forms.MISSING_WORDS}
     present = [
         cell
         for cell in cells
         if cell is not None and cell != [] and not (isinstance(cell, str) and cell in words)
     ]
-    profile = _profile_present(name, len(cells), present, of_people)
+    profile = _profile_present(name, len(cells), present, of)
     placeholders = _placeholders(profile)
     if placeholders:
         rest = [cell for cell in present if cell not in placeholders]
-        without = _profile_present(name, len(cells), rest, of_people)
+        without = _profile_present(name, len(cells), rest, of)
         if without.numbers or without.times:
             words, profile = words | placeholders, without
     return replace(profile, missing_words=tuple(sorted(words)))
@@ -143,7 +149,7 @@ def _placeholders(profile: Profile) -> set[str]:
     return set(found) if 0 < share <= _MOST_PLACEHOLDERS and len(found) <= _FEW_WORDS else set()
 
 
-def _profile_present(name: str, num_records: int, present: list[Any], of_people: bool) -> Profile:
+def _profile_present(name: str, num_records: int, present: list[Any], of: Records) -> Profile:
     if not present:
         return Profile(name, num_records, [], Counter(), [], None, "nothing", None)
     if any(isinstance(cell, dict) for cell in present):
@@ -158,7 +164,7 @@ def _profile_present(name: str, num_records: int, present: list[Any], of_people:
         flat = all(not isinstance(item, dict | list) for cell in present for item in _items(cell))
         holds: Literal["lists", "objects"] = "lists" if flat else "objects"
         items = [_text(item) for cell in present[:_NUM_PROBED] for item in _items(cell) if flat]
-        meaning = meaning_of(name, [item for item in items if item], of_people=of_people)
+        meaning = meaning_of(name, [item for item in items if item], of=of)
         return Profile(
             name, num_records, present, Counter(), [], None, holds, None, meaning=meaning
         )
@@ -179,18 +185,15 @@ def _profile_present(name: str, num_records: int, present: list[Any], of_people:
         number_format=number_format,
     )
     if times is not None:
-        births = are_births(name, present, times.unit, of_people)
+        births = are_births(name, present, times.unit, of)
         return replace(profile, meaning=BIRTH_DATES if births else None)
     texts = [_text(cell) for cell in present[:_NUM_PROBED]]
-    meaning = None if number_format else meaning_of(name, texts, of_people=of_people)
+    meaning = None if number_format else meaning_of(name, texts, of=of)
     simple = bool(numbers) or meaning is not None
     marked = 0 if numbers else sum(map(cell_forms.has_markup, texts))
-    return replace(
-        profile,
-        meaning=meaning,
-        separator=None if simple else _separator(present),
-        has_markup=marked >= max(2, 0.02 * len(texts)),
-    )
+    has_markup = marked >= max(2, _LEAST_SHARE_OF_MARKUP * len(texts))
+    separator = None if simple or has_markup else _separator(texts)
+    return replace(profile, meaning=meaning, separator=separator, has_markup=has_markup)
 
 
 def _list_format(present: list[Any]) -> str | None:
@@ -247,8 +250,7 @@ def _numbers(present: list[Any], number_format: str) -> list[float]:
     return [number for number in numbers if not math.isnan(number)]
 
 
-def _separator(present: list[Any]) -> str | None:
-    probe = [cell for cell in present[:_NUM_PROBED] if isinstance(cell, str)]
+def _separator(probe: Sequence[str]) -> str | None:
     for separator in (*cell_forms.SEPARATORS, *_PATH_SEPARATORS):
         split = [[part.strip() for part in cell.split(separator)] for cell in probe]
         several = sum(len(parts) > 1 for parts in split)

@@ -11,6 +11,7 @@ from pipelines.init_spec import (
     left_out_events,
     samples,
 )
+from pipelines.init_spec.cell_meanings import Records
 from pipelines.init_spec.profiles import Profiles, profile_column
 from pipelines.init_spec.roles import Roles, assign_roles, choose_split, event_times, find_split
 from pipelines.init_spec.times import TimeUnit
@@ -85,9 +86,9 @@ def draft_spec(
     query_table = samples.read_sample(queries) if queries else None
     tables = date_orders.settle(
         {
-            "interactions": (events, _profiles(events, of_people=True)),
-            "candidates": (corpus, _profiles(corpus, of_people=False)),
-            "queries": (query_table, _profiles(query_table, of_people=True)),
+            "interactions": (events, _profiles(events, "events")),
+            "candidates": (corpus, _profiles(corpus, "things")),
+            "queries": (query_table, _profiles(query_table, "people")),
         },
         date_order,
     )
@@ -150,9 +151,9 @@ def draft_spec(
     )
 
 
-def _profiles(sample: samples.Sample | None, *, of_people: bool) -> Profiles:
+def _profiles(sample: samples.Sample | None, of: Records) -> Profiles:
     columns = sample.columns.items() if sample else ()
-    return {name: profile_column(name, cells, of_people=of_people) for name, cells in columns}
+    return {name: profile_column(name, cells, of=of) for name, cells in columns}
 
 
 def _split(

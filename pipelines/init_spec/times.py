@@ -10,7 +10,7 @@ from datetime import date
 from typing import Any, NamedTuple
 
 from pipelines.init_spec import column_names
-from pipelines.init_spec.cell_meanings import BARCODES, meaning_of
+from pipelines.init_spec.cell_meanings import BARCODES, Records, meaning_of
 from pipelines.transforms import local_times
 from pipelines.transforms.cells import as_calendar_time, as_event_time, as_time
 from tfrs_twotower.errors import RecordError
@@ -47,12 +47,12 @@ def find_times(name: str, present: Sequence[Any]) -> WrittenTimes | None:
     return _of_numbers(name, probe)
 
 
-def are_births(name: str, present: Sequence[Any], unit: str, of_people: bool) -> bool:
+def are_births(name: str, present: Sequence[Any], unit: str, of: Records) -> bool:
     """Whether times are dates of birth: by the name, or, of people, because they are long ago."""
     if column_names.mentions(name, column_names.BIRTH_WORDS):
         return True
     times = []
-    for cell in present[:_NUM_PROBED] if of_people else ():
+    for cell in present[:_NUM_PROBED] if of == "people" else ():
         try:
             times.append(as_calendar_time(cell, unit))
         except RecordError:
