@@ -52,6 +52,11 @@ PERSON_WORDS = listed(
     "prenom apellido cognome voornaam achternaam kundenname ansprechpartner empfanger "
     "empfaenger recipient contact kontakt besteller rechnungsempfanger"
 )
+LOGIN_WORDS = listed("login username nickname benutzername nutzername pseudo alias screenname")
+NOTE_WORDS = listed(
+    "note comment remark notiz kommentar bemerkung hinweis anmerkung instruction message nachricht "
+    "commentaire remarque notas comentario"
+)
 MAKER_WORDS = listed(
     "author autor auteur artist artiste kunstler director regisseur brand marke marque marca "
     "hersteller manufacturer maker designer publisher verlag editeur lieferant supplier "
@@ -62,7 +67,8 @@ STREET_WORDS = listed(
     "straat address1 address2"
 )
 PHONE_WORDS = listed(
-    "phone tel telefon* telephone mobile mobil handy fax portable telefono movil cellulare "
+    "phone tel telefon* telephone mobile mobil handy fax fon rufnummer whatsapp "
+    "portable telefono movil cellulare "
     "cell gsm mobilnummer"
 )
 POSTAL_WORDS = listed("zip zipcode postal postcode postleitzahl plz cp cap postalcode")

@@ -16,6 +16,7 @@ _MANY_VALUES = 1000
 _NEARLY_EMPTY = 0.95
 _FLAG_GAPS = 0.05
 _LONGEST_TITLE = 120
+_NOTHING = ": there is nothing to learn from it"
 _TOKEN_WIDTHS = (8, 16, 32, 64, 128, 256, 512)
 
 
@@ -200,6 +201,8 @@ def _words(
     words = profile.words
     typical, long = words[len(words) // 2], words[math.ceil(0.95 * len(words)) - 1]
     various = profile.distinct > (_FEW_VALUES if profile.uniqueness > 0.5 else _MANY_VALUES)
+    if profile.is_code:
+        return _code(profile, gaps)
     named = column_names.mentions(profile.name, column_names.TEXT_WORDS)
     named = (named and profile.uniqueness > 0.5) or (is_title and profile.distinct > _FEW_VALUES)
     if named or typical >= 6 or (typical >= 2 and various):
@@ -214,11 +217,18 @@ def _words(
             options["keep_accents"] = True
         return "text", reason, options
     if profile.uniqueness > 0.5 and profile.distinct > _FEW_VALUES:
-        what = f" ({profile.meaning.name})" if profile.meaning else ""
-        return None, f"differs in most records{what}: there is nothing to learn from it", {}
+        return None, f"differs in most records{_NOTHING}", {}
     options = {"min_count": 2} if profile.distinct > _MANY_VALUES else {}
-    what = f" ({profile.meaning.name}, not quantities)" if profile.meaning else ""
-    return "categorical", f"{profile.distinct} distinct values{what}{gaps}", options
+    return "categorical", f"{profile.distinct} distinct values{gaps}", options
+
+
+def _code(profile: Profile, gaps: str) -> tuple[str | None, str, dict[str, Any]]:
+    """Codes that come again are categories, whatever they look like; others only identify."""
+    what = profile.meaning.name if profile.meaning else "codes"
+    if profile.uniqueness > 0.5 and profile.distinct > _FEW_VALUES:
+        return None, f"holds {what} that differ in most records{_NOTHING}", {}
+    options = {"min_count": 2} if profile.distinct > _MANY_VALUES else {}
+    return "categorical", f"{profile.distinct} {what}, which are not quantities{gaps}", options
 
 
 def _width(most: int) -> int:

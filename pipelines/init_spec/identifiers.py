@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from pipelines.init_spec import column_names as names
 from pipelines.init_spec import profiles
+from pipelines.init_spec.cell_meanings import EMAILS, PHONES
 from pipelines.transforms import cell_forms
 from tfrs_twotower.errors import DataError
 
@@ -20,10 +21,18 @@ _MISTAKES = 0.02
 _LEAST_RECORDS = 20
 """In a smaller table a repeated value does not count as a mistake: the column is not the id."""
 _LEAST_SHARED = 0.01
+_SURELY_SHARED = 0.5
 _LITTLE_SHARED = 0.1
 _FEWEST_QUERIES = 3
 _SHORTEST_BEGINNING = 3
 _MANY = 50
+
+
+_NO_QUERY = (
+    *(*names.LINE_WORDS, *names.QUANTITY_WORDS, *names.SESSION_WORDS, *names.ITEM_WORDS),
+    *(*names.BARCODE_WORDS, *names.POSTAL_WORDS, "sku"),
+)
+"""Words in the names of columns of events that tell anything but whose an event is."""
 
 
 class _Side(NamedTuple):
@@ -74,7 +83,12 @@ def match_ids(
     if not candidate_matches:
         raise _no_match(interactions, candidates, paths[0], paths[1], "candidate")
     if queries is None or paths[2] is None:
-        query_matches = _without_table(interactions)
+        of_things = {match.column for match in candidate_matches if match.shared > _SURELY_SHARED}
+        query_matches = [
+            match
+            for match in _without_table(interactions)
+            if match.column not in of_things or names.mentions(match.column, names.QUERY_WORDS)
+        ]
     else:
         people = (interactions, queries, _Side(paths[2], names.QUERY_WORDS, names.ITEM_WORDS))
         query_matches = [*_matches(*people), *_whole_matches(*people)]
@@ -193,10 +207,11 @@ def _without_table(interactions: profiles.Profiles) -> list[IdMatch]:
         few = column.distinct < min(_FEWEST_QUERIES, len(column.present) / 4)
         score = 2.0 * hinted + 0.5 * named
         score += 0.5 * (column.uniqueness < 0.9)  # events of one query come more than once
-        score += 0.3 * coded + 0.2 * person - 2.0 * (few and not hinted)
+        score += 0.3 * coded + 0.1 * person - 2.0 * (few and not hinted)
+        score += 1.2 * (column.meaning == EMAILS) + 0.4 * (column.meaning == PHONES)
         # Of what is known about a customer, the number is the id; a name may be that of several.
         score -= 0.7 * (person and hinted) + 0.3 * (hinted and not named and not coded)
-        score -= 1.5 * names.mentions(column.name, (*names.LINE_WORDS, *names.QUANTITY_WORDS))
+        score -= 1.5 * names.mentions(column.name, _NO_QUERY)
         if hinted or named or (column.meaning is not None and (person or coded)):
             matches.append(IdMatch(column.name, None, 0.0, score))
     return matches

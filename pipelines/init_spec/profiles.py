@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any, Literal
 
-from pipelines.init_spec.cell_meanings import BIRTH_DATES, Meaning, Records, meaning_of
+from pipelines.init_spec.cell_meanings import BIRTH_DATES, Meaning, meaning_of
+from pipelines.init_spec.personal_cells import Records
 from pipelines.init_spec.times import TimeUnit, WrittenTimes, are_births, find_times
 from pipelines.transforms import cell_forms
 from pipelines.transforms.cells import as_number, as_text, as_values
@@ -188,7 +189,7 @@ def _profile_present(name: str, num_records: int, present: list[Any], of: Record
         births = are_births(name, present, times.unit, of)
         return replace(profile, meaning=BIRTH_DATES if births else None)
     texts = [_text(cell) for cell in present[:_NUM_PROBED]]
-    meaning = None if number_format else meaning_of(name, texts, of=of)
+    meaning = meaning_of(name, texts, of=of)
     simple = bool(numbers) or meaning is not None
     marked = 0 if numbers else sum(map(cell_forms.has_markup, texts))
     has_markup = marked >= max(2, _LEAST_SHARE_OF_MARKUP * len(texts))
@@ -251,12 +252,18 @@ def _numbers(present: list[Any], number_format: str) -> list[float]:
 
 
 def _separator(probe: Sequence[str]) -> str | None:
+    if sum(map(_has_decimal_comma, probe)) > 0.5 * len(probe):
+        return None
     for separator in (*cell_forms.SEPARATORS, *_PATH_SEPARATORS):
         split = [[part.strip() for part in cell.split(separator)] for cell in probe]
         several = sum(len(parts) > 1 for parts in split)
         if several >= max(2, _LEAST_SPLIT.get(separator, 0.2) * len(probe)) and _recur(split):
             return separator
     return None
+
+
+def _has_decimal_comma(text: str) -> bool:
+    return re.search(r"\d,\d", text) is not None and text.count(",") == 1
 
 
 def _recur(split: Sequence[Sequence[str]]) -> bool:

@@ -11,7 +11,7 @@ from pipelines.init_spec import (
     left_out_events,
     samples,
 )
-from pipelines.init_spec.cell_meanings import Records
+from pipelines.init_spec.personal_cells import Records
 from pipelines.init_spec.profiles import Profiles, profile_column
 from pipelines.init_spec.roles import Roles, assign_roles, choose_split, event_times, find_split
 from pipelines.init_spec.times import TimeUnit

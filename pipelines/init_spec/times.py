@@ -10,7 +10,8 @@ from datetime import date
 from typing import Any, NamedTuple
 
 from pipelines.init_spec import column_names
-from pipelines.init_spec.cell_meanings import BARCODES, Records, meaning_of
+from pipelines.init_spec.cell_meanings import BARCODES, meaning_of
+from pipelines.init_spec.personal_cells import Records
 from pipelines.transforms import local_times
 from pipelines.transforms.cells import as_calendar_time, as_event_time, as_time
 from tfrs_twotower.errors import RecordError
