@@ -132,7 +132,7 @@ def profile_column(name: str, cells: list[Any], *, of: Records = "things") -> Pr
     if placeholders:
         rest = [cell for cell in present if cell not in placeholders]
         without = _profile_present(name, len(cells), rest, of)
-        if without.numbers or without.times:
+        if (without.numbers and not without.is_code) or without.times:
             words, profile = words | placeholders, without
     return replace(profile, missing_words=tuple(sorted(words)))
 

@@ -27,7 +27,7 @@ _RECENT_S = (1_100_000_000, 2_050_000_000)
 _LEAST_SPAN_S = 14 * 86_400
 _ADULT_S = 1_199_145_600
 """The beginning of 2008."""
-_SORTED, _UNSORTED = 0.99, 0.9
+_SORTED, _UNSORTED = 0.99, 0.97
 
 
 class WrittenTimes(NamedTuple):

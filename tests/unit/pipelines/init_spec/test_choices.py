@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.init_spec.feature_choices import choose_kind
 from pipelines.init_spec.column_names import feature_name, subject_of, words_of
+from pipelines.init_spec.feature_choices import choose_kind
 from pipelines.init_spec.profiles import profile_column
 from pipelines.init_spec.roles import choose_split, smallest_positive
 from tfrs_twotower.specs.declarations import RESERVED_NAMES
