@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 from shlex import quote
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -72,13 +72,21 @@ def init(
         str | None,
         typer.Option(help="Name of the data set; by default that of the interactions' directory."),
     ] = None,
+    date_order: Annotated[
+        Literal["dmy", "mdy"] | None,
+        typer.Option(
+            help="Whether the day or the month is first in dates such as 03/04/2025, where the "
+            "tables do not show it."
+        ),
+    ] = None,
     json_output: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """Write a first feature spec and run config from your tables; read them, then run.
 
     Columns may have any names; a comment explains each choice. The interactions need the ids of
     both sides; without a column of times (or one that names the split) they are in the order of the
-    file.
+    file. Personal data (e-mail addresses, names, streets, phone numbers) becomes neither a feature
+    nor a title.
 
     \b
       twotower init --interactions loans.csv --candidates books.csv \\
@@ -86,7 +94,7 @@ def init(
     """  # noqa: D301  (click reads the control character)
     from pipelines.init_spec.first_spec import write_first_spec
 
-    spec, run = write_first_spec(interactions, candidates, queries, out, name)
+    spec, run = write_first_spec(interactions, candidates, queries, out, name, date_order)
     if json_output:
         print_json({"spec": str(spec), "run": str(run)})
     else:

@@ -1,42 +1,44 @@
 """Writes the first feature spec and run config as commented YAML, and checks them."""
 
+import os
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from pipelines.init_spec import column_names as names
 from pipelines.init_spec import feature_choices, identifiers, profiles, samples, spec_draft
+from pipelines.init_spec.first_run import render_config, scalar, schema_line
+from pipelines.init_spec.left_out_events import LeftOut
 from pipelines.init_spec.roles import smallest_positive
+from pipelines.init_spec.times import TimeUnit
 from pipelines.transforms.cells import as_number
 from tfrs_twotower.config import load_run_config
 from tfrs_twotower.errors import ConfigError, RecordError
 from tfrs_twotower.preflight.run import check_run
 from tfrs_twotower.specs import load_spec
 
-_QUANTITY_HINTS = ("quantity", "qty", "count", "plays", "amount", "units")
 _SHARED_WORDS = "words"
-_FEW_CANDIDATES = 500
 _MOST_QUERIES = 0.9
 
 
-def scalar(value: Any) -> str:
-    """A value as YAML on one line, quoted where YAML needs it."""
-    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**9)
-    return text.strip().removesuffix("...").strip()
+def render_spec(draft: spec_draft.SpecDraft, name: str, directory: Path) -> str:
+    """The text of the feature spec, with the reason beside each choice.
 
-
-def render_spec(draft: spec_draft.SpecDraft, name: str) -> str:
-    """The text of the feature spec, with the reason beside each choice."""
+    Args:
+        draft: what it says.
+        name: of the data set.
+        directory: where the spec will be; paths of tables start there.
+    """
     lines = [
+        *schema_line("feature_specs"),
         "# A first feature spec, written by `twotower init` from a sample of the tables. Read it,",
         "# and correct wrong guesses together with the people who own the data.",
         f"name: {name}",
         'description: ""  # what the data is, in a sentence',
         'licence: ""  # licence and attribution',
         "",
-        *_interactions(draft),
-        *_entities(draft),
+        *_interactions(draft, directory),
+        *_entities(draft, directory),
         "query:",
         "  features:",
         *_features(draft.query_features, draft, "query"),
@@ -50,30 +52,75 @@ def render_spec(draft: spec_draft.SpecDraft, name: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _interactions(draft: spec_draft.SpecDraft) -> Iterable[str]:
+def _interactions(draft: spec_draft.SpecDraft, directory: Path) -> Iterable[str]:
     roles, sample = draft.roles, draft.interactions
     size = f"{sample.num_records:,} records" if sample.complete else "more than the sample"
     yield f"interactions:  # {size}"
-    yield from _files(sample)
+    yield from _files(sample, directory)
     yield from _missing(draft.event_profiles, draft.used_columns("interactions"))
-    yield f"  query_id: {scalar(draft.query_id.column)}{_shared(draft.query_id.shared)}"
-    yield f"  candidate_id: {scalar(draft.candidate_id.column)}{_shared(draft.candidate_id.shared)}"
+    for key, match in (("query_id", draft.query_id), ("candidate_id", draft.candidate_id)):
+        meaning = draft.event_profiles[match.column].meaning
+        if meaning is not None and meaning.personal:
+            yield f"  # Personal data: {meaning.name}. Ids stand in artifacts, bundles and logs:"
+            yield "  # replace them by a pseudonym before the model is used."
+        yield f"  {key}: {scalar(match.column)}{_shared(match.shared)}"
     if roles.timestamp:
-        yield f"  timestamp: {{column: {scalar(roles.timestamp)}, unit: {draft.time_unit}}}"
+        times = f"{{column: {scalar(roles.timestamp)}, unit: {draft.time_unit}}}"
+        example = draft.event_profiles[roles.timestamp].present[0]
+        said = f"such as {example}" if isinstance(example, str) else "by its values"
+        yield f"  timestamp: {times}  # {said}"
     for key in ("label", "weight", "session", "split"):
         column = getattr(roles, key)
         if column is not None:
-            yield f"  {key}: {scalar(column)}  # by its name and values"
+            yield f"  {key}: {scalar(column)}  # {_REASONS.get(key, 'by its name and values')}"
+    yield from _left_out(draft.left_out, draft.questioned)
+    questioned = {one.column for one in draft.questioned}
     for column in roles.unused:
-        if profiles.mentions(column, _QUANTITY_HINTS) and not roles.weight:
-            yield f"  # weight: {scalar(column)}  # if larger values should weigh more in training"
-        else:
-            yield f"  # not used: {scalar(column)}"
+        if column not in questioned:
+            yield f"  # {_unused(column, draft)}"
 
 
-def _files(sample: samples.Sample) -> Iterable[str]:
+_REASONS = {"session": "each value is one query's, as a basket or order is"}
+
+
+def _left_out(left_out: Iterable[LeftOut], questioned: Iterable[LeftOut]) -> Iterable[str]:
+    sure = list(left_out)
+    if sure:
+        yield '  leave_out:  # records that are not read; "" is a missing value'
+    for one in sure:
+        yield f"    {scalar(one.column)}: {scalar(list(one.values))}  # {one.reason}"
+    for one in questioned:
+        yield f"  # {one.column} says what became of an event: {one.reason}."
+        values = scalar(list(one.values)) if one.values else "[...]"
+        entry = f"{scalar(one.column)}: {values}"
+        yield f"  #   To leave out those that are not wanted{', say' if sure else ':'}"
+        yield f"  #   {entry if sure else f'leave_out: {{{entry}}}'}" + (
+            " under leave_out." if sure else ""
+        )
+
+
+def _unused(column: str, draft: spec_draft.SpecDraft) -> str:
+    """What a comment says about a column of the interactions that has no role."""
+    profile = draft.event_profiles[column]
+    quantity = names.mentions(column, names.QUANTITY_WORDS) and bool(profile.numbers)
+    negative = sum(number < 0 for number in profile.numbers) if quantity else 0
+    if negative:
+        share = negative / len(profile.numbers)
+        return (
+            f"not used: {scalar(column)}, which is below 0 in {share:.1%}: returns? With `label: "
+            f"{column}` and `relevance: {{min_label: 1, drop_others: true}}` they are left out."
+        )
+    if quantity and not draft.roles.weight:
+        return f"weight: {scalar(column)}  # if larger values should weigh more in training"
+    personal = profile.meaning is not None and profile.meaning.personal
+    said = f"  # personal data: {profile.meaning.name}" if personal and profile.meaning else ""
+    return f"not used: {scalar(column)}{said}"
+
+
+def _files(sample: samples.Sample, directory: Path) -> Iterable[str]:
     """Where a table is and, where it is not what the suffix promises, how it is written."""
-    yield f"  path: {scalar(str(sample.path.expanduser().absolute()))}"
+    path = os.path.relpath(sample.path.expanduser().absolute(), directory.absolute())
+    yield f"  path: {scalar(path)}"
     for option, value in sample.options.items():
         reason = sample.reasons.get(option, "as the first lines show")
         yield f"  {option}: {scalar(value)}  # {reason}"
@@ -94,10 +141,10 @@ def _shared(share: float) -> str:
     return f"  # {share:.0%} of the sampled ids are in the sample of the table" if share else ""
 
 
-def _entities(draft: spec_draft.SpecDraft) -> Iterable[str]:
+def _entities(draft: spec_draft.SpecDraft, directory: Path) -> Iterable[str]:
     if draft.queries is not None and draft.query_id.entity_column is not None:
         yield "queries:"
-        yield from _files(draft.queries)
+        yield from _files(draft.queries, directory)
         yield from _missing(draft.query_profiles, draft.used_columns("queries"))
         yield f"  id: {scalar(draft.query_id.entity_column)}"
         yield from _whole_numbers(draft.query_id)
@@ -106,7 +153,7 @@ def _entities(draft: spec_draft.SpecDraft) -> Iterable[str]:
         if draft.query_split:
             yield f"  split: {scalar(draft.query_split)}"
     yield "candidates:"
-    yield from _files(draft.candidates)
+    yield from _files(draft.candidates, directory)
     yield from _missing(draft.candidate_profiles, draft.used_columns("candidates"))
     yield f"  id: {scalar(draft.candidate_id.entity_column)}"
     yield from _whole_numbers(draft.candidate_id)
@@ -202,38 +249,13 @@ def _split(draft: spec_draft.SpecDraft) -> Iterable[str]:
     yield "  new_pairs_only: true  # false to predict repeats as well"
 
 
-def render_config(draft: spec_draft.SpecDraft, name: str, spec_file: str) -> str:
-    """The text of the run config; the spec is the file `spec_file` beside it."""
-    events, corpus = draft.interactions, draft.candidates
-    small = events.complete and events.num_records < 20_000
-    few = corpus.complete and corpus.num_records < _FEW_CANDIDATES
-    kinds = {feature.kind for feature in draft.query_features.features}
-    lines = [
-        "# A first run config, written by `twotower init`. Try it with",
-        f"#   twotower run {name}_run.yaml --workdir build/{name}",
-        f"name: {name}",
-        f"spec: {scalar(spec_file)}",
-        "model:",
-        "  embedding_dim: 64",
-    ]
-    if "history" in kinds:
-        lines.append("  history_dropout: 0.5  # so that a query does not depend on single events")
-    lines += [
-        "training:",
-        f"  batch_size: {128 if small else 1024}  # the other events of a batch are its negatives",
-        "  epochs: 20  # at most: early stopping may end training before",
-        "  early_stopping:",
-        f"    metric: recall@{10 if few else 100}"
-        + ("  # the corpus is small" if few else "  # candidates for a later ranking"),
-        "    patience: 3",
-    ]
-    if few:
-        lines += ["evaluate:", "  ks: [5, 10, 20]  # list lengths at which metrics are computed"]
-    return "\n".join(lines) + "\n"
-
-
 def write_first_spec(
-    interactions: Path, candidates: Path, queries: Path | None, out: Path, name: str | None
+    interactions: Path,
+    candidates: Path,
+    queries: Path | None,
+    out: Path,
+    name: str | None,
+    date_order: TimeUnit | None = None,
 ) -> tuple[Path, Path]:
     """Infers a feature spec and a run config from the first records of three tables.
 
@@ -243,16 +265,18 @@ def write_first_spec(
         queries: table of queries, if there is one.
         out: directory for `<name>.yaml` and `<name>_run.yaml`.
         name: name of the data set; by default the name of the interactions' directory.
+        date_order: `dmy` or `mdy`, for dates that may be either.
 
     Returns:
         The paths of the feature spec and of the run config.
 
     Raises:
-        DataError: a table cannot be read, ids do not match, or no column allows a split.
+        DataError: a table cannot be read, ids do not match, no column allows a split, or the order
+            of day and month does not show.
         ConfigError: one of the files exists already.
     """
-    draft = spec_draft.draft_spec(interactions, candidates, queries)
-    name = profiles.feature_name(name or interactions.resolve().parent.name)
+    draft = spec_draft.draft_spec(interactions, candidates, queries, date_order)
+    name = names.feature_name(name or interactions.resolve().parent.name)
     spec_path, run_path = out / f"{name}.yaml", out / f"{name}_run.yaml"
     for path in (spec_path, run_path):
         if path.exists():
@@ -261,7 +285,7 @@ def write_first_spec(
                 "another --name or --out."
             )
     out.mkdir(parents=True, exist_ok=True)
-    spec_path.write_text(render_spec(draft, name), encoding="utf-8")
+    spec_path.write_text(render_spec(draft, name, out), encoding="utf-8")
     run_path.write_text(render_config(draft, name, spec_path.name), encoding="utf-8")
     check_run(load_spec(spec_path), load_run_config(run_path))
     return spec_path, run_path

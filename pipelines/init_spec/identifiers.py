@@ -6,21 +6,41 @@ decide between columns that share values by chance, as running numbers do.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
+from pipelines.init_spec import column_names as names
 from pipelines.init_spec import profiles
+from pipelines.init_spec.cell_meanings import EMAILS, PHONES
 from pipelines.transforms import cell_forms
 from tfrs_twotower.errors import DataError
 
-QUERY_HINTS = (
-    *("user", "customer", "client", "member", "visitor", "person", "account", "household"),
-    *("query", "question", "reader", "shopper", "buyer", "listener", "viewer", "device", "uid"),
-)
 _MISTAKES = 0.02
 _LEAST_RECORDS = 20
 """In a smaller table a repeated value does not count as a mistake: the column is not the id."""
 _LEAST_SHARED = 0.01
+_SURELY_SHARED = 0.5
+_LITTLE_SHARED = 0.1
+_FEWEST_QUERIES = 3
+_SHORTEST_BEGINNING = 3
+_MANY = 50
+
+
+_NO_QUERY = (
+    *(*names.LINE_WORDS, *names.QUANTITY_WORDS, *names.SESSION_WORDS, *names.ITEM_WORDS),
+    *(*names.BARCODE_WORDS, *names.POSTAL_WORDS, "sku"),
+)
+"""Words in the names of columns of events that tell anything but whose an event is."""
+
+
+class _Side(NamedTuple):
+    """Where the records of one side are, and how their ids are called."""
+
+    path: Path
+    own_words: Sequence[str]
+    other_words: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -58,17 +78,20 @@ def match_ids(
     Raises:
         DataError: no column matches.
     """
-    candidate_matches = _matches(interactions, candidates, paths[1]) or _whole_matches(
-        interactions, candidates, paths[1]
-    )
+    things = (interactions, candidates, _Side(paths[1], names.ITEM_WORDS, names.QUERY_WORDS))
+    candidate_matches = [*_matches(*things), *_whole_matches(*things)]
     if not candidate_matches:
         raise _no_match(interactions, candidates, paths[0], paths[1], "candidate")
     if queries is None or paths[2] is None:
-        query_matches = _without_table(interactions)
+        of_things = {match.column for match in candidate_matches if match.shared > _SURELY_SHARED}
+        query_matches = [
+            match
+            for match in _without_table(interactions)
+            if match.column not in of_things or names.mentions(match.column, names.QUERY_WORDS)
+        ]
     else:
-        query_matches = _matches(interactions, queries, paths[2]) or _whole_matches(
-            interactions, queries, paths[2]
-        )
+        people = (interactions, queries, _Side(paths[2], names.QUERY_WORDS, names.ITEM_WORDS))
+        query_matches = [*_matches(*people), *_whole_matches(*people)]
         if not query_matches:
             raise _no_match(interactions, queries, paths[0], paths[2], "query")
     pairs = [
@@ -87,7 +110,7 @@ def match_ids(
 
 
 def _matches(
-    interactions: profiles.Profiles, entities: profiles.Profiles, path: Path
+    interactions: profiles.Profiles, entities: profiles.Profiles, side: _Side
 ) -> list[IdMatch]:
     matches = []
     for entity in entities.values():
@@ -100,14 +123,23 @@ def _matches(
             of_events, of_entities = shared / column.distinct, shared / entity.distinct
             if max(of_events, of_entities) < _LEAST_SHARED:
                 continue
-            score = max(of_events, of_entities) + 2 * _likeness(column.name, entity.name, path)
-            score += 0.2 * (profiles.names_an_id(column.name) + profiles.names_an_id(entity.name))
+            share = max(of_events, of_entities)
+            score = 1.5 * share + 2 * _likeness(column.name, entity.name, side.path)
+            score -= 1.5 * (share < _LITTLE_SHARED)
+            score -= 1.5 * names.mentions(column.name, names.QUANTITY_WORDS)
+            score += 0.5 * names.mentions(column.name, side.own_words)
+            score -= 0.5 * names.mentions(column.name, side.other_words)
+            # A number of the record itself is shared by chance.
+            score -= 0.5 * (column.uniqueness > 1 - _MISTAKES and len(column.present) > _MANY)
+            score += 0.2 * (names.names_an_id(column.name) + names.names_an_id(entity.name))
+            # An e-mail address or a link is the id only where there is no other.
+            score -= 0.5 * column.is_opaque
             matches.append(IdMatch(column.name, entity.name, of_events, score))
     return matches
 
 
 def _whole_matches(
-    interactions: profiles.Profiles, entities: profiles.Profiles, path: Path
+    interactions: profiles.Profiles, entities: profiles.Profiles, side: _Side
 ) -> list[IdMatch]:
     """Matches of ids by the whole numbers that they are, where names are the same too."""
     plain = [
@@ -121,8 +153,8 @@ def _whole_matches(
         for table in (interactions, entities)
     ]
     return [
-        replace(match, whole_numbers=True)
-        for match in _matches(plain[0], plain[1], path)
+        replace(match, whole_numbers=True, score=match.score - 0.5)
+        for match in _matches(plain[0], plain[1], side)
         if match.entity_column is not None and _names_alike(match.column, match.entity_column)
     ]
 
@@ -141,25 +173,46 @@ def _is_identity(profile: profiles.Profile) -> bool:
 
 def _likeness(column: str, entity_column: str, path: Path) -> float:
     """Similarity of two column names, 0 to 1; a bare `id` takes the name of its table."""
-    if profiles.words_of(column) == profiles.words_of(entity_column):
-        return 1.0
-    own = profiles.subject_of(column)
-    other = profiles.subject_of(entity_column) or profiles.subject_of(path.name.split(".")[0])
+    own, other = names.subject_of(column), names.subject_of(entity_column)
+    if names.words_of(column) == names.words_of(entity_column):
+        return 1.0 if own else 0.2  # `id` here and `id` there are of different things
+    other = other or names.subject_of(path.name.split(".")[0])
     both = own | other
-    return 0.9 * len(own & other) / len(both) if both else 0.0
+    if not both:
+        return 0.0
+    begun = sum(any(_begins(word, known) for known in other) for word in own - other)
+    return (0.9 * len(own & other) + 0.6 * begun) / len(both)
+
+
+def _begins(word: str, known: str) -> bool:
+    """Whether one word abbreviates the other, as `art` does `artikel`."""
+    short, long = sorted((word, known), key=len)
+    return len(short) >= _SHORTEST_BEGINNING and long.startswith(short)
 
 
 def _without_table(interactions: profiles.Profiles) -> list[IdMatch]:
-    """Matches of the query id by name and repetition, for data without a table of queries."""
+    """Matches of the query id for data without a table of queries.
+
+    The name tells, or that the cells are addresses of people or codes which come again and again.
+    """
     matches = []
     for column in interactions.values():
         fractional = bool(column.numbers) and not column.whole_numbers
-        if column.time_unit or column.distinct < 2 or fractional:
+        if column.times or column.distinct < 2 or fractional or column.separator:
             continue
-        hinted = profiles.mentions(column.name, QUERY_HINTS)
-        score = 2.0 * hinted + 0.5 * profiles.names_an_id(column.name)
+        hinted = names.mentions(column.name, names.QUERY_WORDS)
+        named = names.names_an_id(column.name)
+        person = column.meaning is not None and column.meaning.personal
+        coded = column.is_code and not person
+        few = column.distinct < min(_FEWEST_QUERIES, len(column.present) / 4)
+        score = 2.0 * hinted + 0.5 * named
         score += 0.5 * (column.uniqueness < 0.9)  # events of one query come more than once
-        if hinted or profiles.names_an_id(column.name):
+        score += 0.3 * coded + 0.1 * person - 2.0 * (few and not hinted)
+        score += 1.2 * (column.meaning == EMAILS) + 0.4 * (column.meaning == PHONES)
+        # Of what is known about a customer, the number is the id; a name may be that of several.
+        score -= 0.7 * (person and hinted) + 0.3 * (hinted and not named and not coded)
+        score -= 1.5 * names.mentions(column.name, _NO_QUERY)
+        if hinted or named or (column.meaning is not None and (person or coded)):
             matches.append(IdMatch(column.name, None, 0.0, score))
     return matches
 
@@ -198,4 +251,4 @@ def _written_otherwise(interactions: profiles.Profiles, identities: list[profile
 
 def _names_alike(one: str, other: str) -> bool:
     """Whether the names of two columns have the same words."""
-    return bool(profiles.words_of(one)) and profiles.words_of(one) == profiles.words_of(other)
+    return bool(names.words_of(one)) and names.words_of(one) == names.words_of(other)

@@ -1,10 +1,12 @@
 """Assigns roles to the other columns of the interactions, and chooses a split."""
 
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.init_spec.profiles import TIME_HINTS, Profile, Profiles, mentions, words_of
+from pipelines.init_spec import column_names as names
+from pipelines.init_spec.profiles import Profile, Profiles
 from pipelines.transforms.cells import as_event_time, as_text
 from tfrs_twotower.errors import RecordError
 
@@ -14,15 +16,12 @@ _TEST_SHARE = 0.1
 _HIGHEST_GRADE = 4
 _MOST_TIMES = 0.95
 _DAY_S = 86_400
-LABEL_HINTS = (
-    *("rating", "ratings", "stars", "score", "grade", "label", "relevance", "feedback"),
-    *("preference", "bewertung", "note"),
-)
-WEIGHT_HINTS = ("weight", "weights", "importance")
-SESSION_HINTS = (
-    *("session", "basket", "invoice", "order", "cart", "visit", "trip", "transaction", "receipt"),
-)
-SPLIT_HINTS = ("split", "fold", "subset", "partition")
+Columns = Mapping[str, Sequence[Any]]
+"""The sampled cells of a table by column."""
+_MOST_OWNERS = 2.0
+_FEWEST_BASKETS = 5
+_ONE_OWNER = 1.05
+_SHARED_TIME = 0.8
 _SPLIT_VALUES = {
     "train": ("train", "training"),
     "validation": ("validation", "valid", "val", "dev"),
@@ -80,8 +79,18 @@ class Roles:
     unused: tuple[str, ...]
 
 
-def assign_roles(interactions: Profiles, ids: Collection[str]) -> Roles:
-    """Assigns at most one role to each column that is not an id."""
+def assign_roles(
+    interactions: Profiles, columns: Columns, query_id: str, candidate_id: str
+) -> Roles:
+    """Assigns at most one role to each column that is not an id.
+
+    Args:
+        interactions: profiles by column.
+        columns: the sampled cells by column.
+        query_id: column of the query's id.
+        candidate_id: column of the candidate's id.
+    """
+    ids = (query_id, candidate_id)
     rest = {name: profile for name, profile in interactions.items() if name not in ids}
     taken: set[str] = set()
 
@@ -92,12 +101,10 @@ def assign_roles(interactions: Profiles, ids: Collection[str]) -> Roles:
 
     split, split_values = find_split(rest)
     taken.update([split] if split else [])
-    times = [name for name, profile in rest.items() if _are_event_times(profile)]
-    times.sort(key=lambda name: not mentions(name, TIME_HINTS))
-    timestamp = first(times)
+    timestamp = first(_event_times(rest, columns, query_id))
     label = first([name for name, profile in rest.items() if _is_label(name, profile)])
     weight = first([name for name, profile in rest.items() if _is_weight(name, profile)])
-    session = first([name for name, profile in rest.items() if _is_session(name, profile)])
+    session = first(_sessions(rest, columns, query_id, timestamp))
     unused = tuple(name for name in rest if name not in taken)
     return Roles(timestamp, label, weight, session, split, split_values, unused)
 
@@ -105,7 +112,7 @@ def assign_roles(interactions: Profiles, ids: Collection[str]) -> Roles:
 def find_split(profiles: Profiles) -> tuple[str | None, dict[str, str]]:
     """The column that names each record's split, and its values for the three splits."""
     for name, profile in profiles.items():
-        if not mentions(name, SPLIT_HINTS) or not profile.counts:
+        if not names.mentions(name, names.SPLIT_WORDS) or not profile.counts:
             continue
         values = {
             split: next((value for value in profile.counts if value.lower() in known), None)
@@ -149,6 +156,24 @@ def _above_zero(profile: Profile) -> str:
     return f"labels run from {low:g} to {high:g}; {share:.0%} are above 0"
 
 
+def _event_times(rest: Profiles, columns: Columns, query_id: str) -> list[str]:
+    """The columns of times of events, best first: when it was ordered, not paid, sent or changed.
+
+    A time that is the same in all events of each query is one of the query: a first visit, say.
+    """
+    found = []
+    for name, profile in rest.items():
+        if not _are_event_times(profile) or profile.meaning is not None:
+            continue
+        values = sum(_values_by_owner(columns[query_id], columns[name]).values())
+        queries = len({as_text(cell) for cell in columns[query_id] if cell is not None})
+        of_query = values == queries < 0.5 * len(profile.present)
+        later = names.mentions(name, names.LATER_TIME_WORDS)
+        told = names.mentions(name, names.TIME_WORDS) + names.mentions(name, names.EVENT_TIME_WORDS)
+        found.append((of_query, later, profile.missing > 0.01, -told, name))
+    return [name for *_, name in sorted(found, key=lambda item: item[:-1])]
+
+
 def _are_event_times(profile: Profile) -> bool:
     if profile.time_unit is None:
         return False
@@ -157,18 +182,52 @@ def _are_event_times(profile: Profile) -> bool:
 
 
 def _is_label(name: str, profile: Profile) -> bool:
-    return bool(profile.numbers) and 1 < profile.distinct <= 101 and mentions(name, LABEL_HINTS)
+    told = names.mentions(name, names.LABEL_WORDS)
+    return bool(profile.numbers) and not profile.is_code and 1 < profile.distinct <= 101 and told
 
 
 def _is_weight(name: str, profile: Profile) -> bool:
     positive = bool(profile.numbers) and min(profile.numbers) > 0
-    return positive and mentions(name, WEIGHT_HINTS)
+    return positive and names.mentions(name, names.WEIGHT_WORDS)
 
 
-def _is_session(name: str, profile: Profile) -> bool:
-    if not profile.counts or (profile.numbers and not profile.whole_numbers):
-        return False
-    words = words_of(name)
-    # `order_total` belongs to an order but does not identify it.
-    last = [word for word in words if word not in ("id", "no", "nr", "number", "code", "key")]
-    return bool(last) and last[-1] in SESSION_HINTS and profile.distinct > 1
+def _sessions(rest: Profiles, columns: Columns, query_id: str, timestamp: str | None) -> list[str]:
+    """The columns that name the basket, order or visit of an event, best first.
+
+    A basket belongs to one query. Named columns need little more; others must have several events
+    to a value, mostly of one time, as the lines of an order have.
+    """
+    found = []
+    for name, profile in rest.items():
+        fractional = bool(profile.numbers) and not profile.whole_numbers
+        other = profile.times or profile.separator or (profile.meaning and profile.meaning.personal)
+        if not profile.counts or fractional or other or profile.distinct < 2:
+            continue
+        owners = _values_by_owner(columns[name], columns[query_id])
+        per_basket = sum(owners.values()) / len(owners)
+        last = names.last_subject(name)
+        # `order_total` and `order line` belong to an order but do not identify it.
+        told = names.mentions(last, names.SESSION_WORDS) and not names.mentions(
+            name, names.LINE_WORDS
+        )
+        several = profile.uniqueness < 0.9 and profile.distinct > _FEWEST_BASKETS
+        queries = len({as_text(cell) for cell in columns[query_id] if cell is not None})
+        together = False
+        if timestamp is not None and several and per_basket <= _ONE_OWNER:
+            times = _values_by_owner(columns[name], columns[timestamp])
+            one = sum(number == 1 for number in times.values()) / len(times)
+            together = one >= _SHARED_TIME and profile.distinct > 1.05 * queries
+        coded = profile.is_code or names.names_an_id(name)
+        if (told and per_basket <= _MOST_OWNERS) or (together and coded):
+            found.append((told + together, profile.is_code, -profile.missing, name))
+    return [name for *_, name in sorted(found, key=lambda item: item[:-1], reverse=True)]
+
+
+def _values_by_owner(owners: Sequence[Any], values: Sequence[Any]) -> dict[str, int]:
+    """The number of distinct values in the records of each owner; missing cells are none."""
+    pairs = {
+        (as_text(owner), as_text(value))
+        for owner, value in zip(owners, values, strict=True)
+        if owner is not None and value is not None
+    }
+    return Counter(owner for owner, _ in pairs)

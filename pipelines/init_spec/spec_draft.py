@@ -1,18 +1,20 @@
 """Drafts a feature spec from samples of the three tables."""
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.init_spec import feature_choices, identifiers, samples
-from pipelines.init_spec.profiles import (
-    TIME_HINTS,
-    Profiles,
-    feature_name,
-    mentions,
-    profile_column,
+from pipelines.init_spec import (
+    column_names,
+    date_orders,
+    feature_choices,
+    identifiers,
+    left_out_events,
+    samples,
 )
+from pipelines.init_spec.personal_cells import Records
+from pipelines.init_spec.profiles import Profiles, profile_column
 from pipelines.init_spec.roles import Roles, assign_roles, choose_split, event_times, find_split
+from pipelines.init_spec.times import TimeUnit
 from tfrs_twotower.errors import DataError
 
 
@@ -41,6 +43,12 @@ class SpecDraft:
     """Values for train, validation and test of a given split, by the names of the splits."""
     query_split: str | None
     """Column of the queries that names their split."""
+    left_out: tuple[left_out_events.LeftOut, ...] = ()
+    """Events that no model can use."""
+    questioned: tuple[left_out_events.LeftOut, ...] = ()
+    """Events that may be no purchases."""
+    bad_share: float = 0.0
+    """Share of the records of a table that preprocessing will call bad."""
 
     def used_columns(self, table: str) -> tuple[str, ...]:
         """The columns of `interactions`, `queries` or `candidates` that the spec reads."""
@@ -59,55 +67,93 @@ class SpecDraft:
         return tuple(column for column in named if column)
 
 
-def draft_spec(interactions: Path, candidates: Path, queries: Path | None) -> SpecDraft:
+def draft_spec(
+    interactions: Path, candidates: Path, queries: Path | None, date_order: TimeUnit | None = None
+) -> SpecDraft:
     """Reads samples of the tables and decides about the roles of their columns.
 
+    Args:
+        interactions: table of events.
+        candidates: table of candidates.
+        queries: table of queries, if there is one.
+        date_order: `dmy` or `mdy`, for dates that may be either.
+
     Raises:
-        DataError: a table cannot be read, ids do not match, or no column allows a split.
+        DataError: a table cannot be read, ids do not match, no column allows a split, or the order
+            of day and month does not show.
     """
     events, corpus = samples.read_sample(interactions), samples.read_sample(candidates)
     query_table = samples.read_sample(queries) if queries else None
-    event_profiles, corpus_profiles = _profiles(events), _profiles(corpus)
-    query_profiles = _profiles(query_table) if query_table else None
-    query_id, candidate_id = identifiers.match_ids(
-        event_profiles, corpus_profiles, query_profiles, (interactions, candidates, queries)
+    tables = date_orders.settle(
+        {
+            "interactions": (events, _profiles(events, "events")),
+            "candidates": (corpus, _profiles(corpus, "things")),
+            "queries": (query_table, _profiles(query_table, "people")),
+        },
+        date_order,
     )
-    roles = assign_roles(event_profiles, (query_id.column, candidate_id.column))
-    query_split, split_values = find_split(query_profiles or {})
+    event_profiles, corpus_profiles = tables["interactions"], tables["candidates"]
+    query_profiles = tables["queries"]
+    query_id, candidate_id = identifiers.match_ids(
+        event_profiles,
+        corpus_profiles,
+        query_profiles if query_table else None,
+        (interactions, candidates, queries),
+    )
+    roles = assign_roles(event_profiles, events.columns, query_id.column, candidate_id.column)
+    query_split, split_values = find_split(query_profiles)
     if roles.split:
         query_split, split_values = None, roles.split_values
+    if roles.timestamp is not None:
+        date_orders.refuse_unknown(events.path, event_profiles[roles.timestamp])
     unit = event_profiles[roles.timestamp].time_unit if roles.timestamp else None
     kind, reason = _split(events, event_profiles, roles, unit, query_id.column, query_split)
     # Without times and a given split, events are in the order of the file.
     has_order = roles.timestamp is not None or kind != "given"
-    query_side = _query_features(query_profiles, query_id, query_split, has_order)
-    assert candidate_id.entity_column is not None  # there is always a table of candidates
+    entity = candidate_id.entity_column
+    assert entity is not None  # there is always a table of candidates
+    match = (query_id, candidate_id)
+    left_out = left_out_events.unusable_events(
+        event_profiles, match, roles.timestamp, corpus_profiles[entity]
+    )
+    title = feature_choices.find_title(corpus_profiles, entity)
+    query_title = feature_choices.find_title(query_profiles, query_id.entity_column)
     return SpecDraft(
         interactions=events,
         candidates=corpus,
         queries=query_table,
         event_profiles=event_profiles,
         candidate_profiles=corpus_profiles,
-        query_profiles=query_profiles or {},
+        query_profiles=query_profiles,
         query_id=query_id,
         candidate_id=candidate_id,
         roles=roles,
         time_unit=unit,
-        query_features=query_side,
-        candidate_features=_candidate_features(
-            corpus_profiles, candidate_id.entity_column, histories=has_order
+        query_features=_query_features(
+            query_profiles, query_id, query_split, has_order, query_title
         ),
-        candidate_title=feature_choices.find_title(corpus_profiles, candidate_id.entity_column),
-        query_title=feature_choices.find_title(query_profiles or {}, query_id.entity_column or ""),
+        candidate_features=_candidate_features(corpus_profiles, entity, has_order, title),
+        candidate_title=title,
+        query_title=query_title,
         split_kind=kind,
         split_reason=reason,
         split_values=split_values,
         query_split=query_split,
+        left_out=tuple(left_out),
+        questioned=tuple(left_out_events.events_to_question(event_profiles, roles.unused)),
+        bad_share=left_out_events.expected_bad_share(
+            tables,
+            {"interactions": events, "candidates": corpus},
+            match,
+            (roles.timestamp, unit),
+            left_out,
+        ),
     )
 
 
-def _profiles(sample: samples.Sample) -> Profiles:
-    return {name: profile_column(name, cells) for name, cells in sample.columns.items()}
+def _profiles(sample: samples.Sample | None, of: Records) -> Profiles:
+    columns = sample.columns.items() if sample else ()
+    return {name: profile_column(name, cells, of=of) for name, cells in columns}
 
 
 def _split(
@@ -130,9 +176,9 @@ def _split(
         raise DataError(
             f"{events.path}: no column of times and none that names a split (found "
             f"{', '.join(events.columns)}){unread}. Write the time of each event "
-            "as ISO 8601 such as 2024-05-31 18:30:00, or in seconds, milli- or microseconds since "
-            "1970 in a column called timestamp; or rename the column, or add a column 'split' with "
-            "train, validation and test."
+            "as 2024-05-31 18:30:00, 31.05.2024 18:30 or 05/31/2024, or in seconds, milli- or "
+            "microseconds since 1970 in a column called timestamp; or rename the column, or add a "
+            "column 'split' with train, validation and test."
         )
     times = event_times(events.columns[roles.timestamp], unit)
     return choose_split(times, events.columns[query_column])
@@ -141,19 +187,21 @@ def _split(
 def _unread_time(profiles: Profiles) -> str:
     """Names a column that is named like a time but holds times in a form that is not read."""
     for name, profile in profiles.items():
-        if profile.present and not profile.time_unit and mentions(name, TIME_HINTS):
+        named = column_names.mentions(name, column_names.TIME_WORDS)
+        other = profile.numbers or profile.meaning
+        if profile.present and not profile.times and named and not other:
             return f"; '{name}' may be one, but '{profile.present[0]}' is not read as a time"
     return ""
 
 
 def _candidate_features(
-    profiles: Profiles, id_column: str, histories: bool
+    profiles: Profiles, id_column: str, histories: bool, title: str | None
 ) -> feature_choices.FeatureDrafts:
-    name = feature_name(id_column)
+    name = column_names.feature_name(id_column)
     own = feature_choices.FeatureDraft(
         name, id_column, "id", "the candidate's id, which histories are looked up with"
     )
-    rest = feature_choices.draft_features(profiles, (id_column,), {name})
+    rest = feature_choices.draft_features(profiles, id_column, (), {name}, title)
     if rest.features and not histories:
         reason = "is the id, which only histories and repeated candidates need"
         return feature_choices.FeatureDrafts(rest.features, ((id_column, reason), *rest.left_out))
@@ -161,7 +209,11 @@ def _candidate_features(
 
 
 def _query_features(
-    profiles: Profiles | None, match: identifiers.IdMatch, split: str | None, has_order: bool
+    profiles: Profiles,
+    match: identifiers.IdMatch,
+    split: str | None,
+    has_order: bool,
+    title: str | None,
 ) -> feature_choices.FeatureDrafts:
     features: list[feature_choices.FeatureDraft] = []
     if has_order:
@@ -169,11 +221,11 @@ def _query_features(
         features.append(
             feature_choices.FeatureDraft("history", "", "history", reason, {"max_length": 50})
         )
-    skip: Collection[str] = [c for c in (match.entity_column, split) if c]
-    rest = feature_choices.draft_features(profiles or {}, skip, {"history"})
+    skip = () if split is None else (split,)
+    rest = feature_choices.draft_features(profiles, match.entity_column, skip, {"history"}, title)
     features += rest.features
     if not features:
-        name = feature_name(match.column)
+        name = column_names.feature_name(match.column)
         column = match.entity_column or match.column
         features.append(
             feature_choices.FeatureDraft(

@@ -82,9 +82,10 @@ def preprocessing_counts(summary: JobSummary, num_files: Mapping[str, int]) -> l
     pairs = []
     for table, files in num_files.items():
         read, bad = count(f"read_{table}"), summary.num_bad(table)
+        out = count(f"left_out_{table}")
         pairs += [
             Compared(f"read files of {table}", count(f"files_{table}"), files, "the table has"),
-            Compared(f"{table} kept or left out", kept[table] + bad, read, "the files have"),
+            Compared(f"{table} kept or left out", kept[table] + bad + out, read, "the files have"),
         ]
     pairs.append(
         Compared(

@@ -196,6 +196,11 @@ def _report(
         reasons = summary.reasons_in_words(source)
         for sentence in summary.said(table):
             say(f"{table}: {sentence}")
+        if summary.count(f"left_out_{table}"):
+            say(
+                f"{table}: {summary.count(f'left_out_{table}'):,} of "
+                f"{summary.count(f'read_{table}'):,} records are left out by leave_out"
+            )
         if reasons:
             say(
                 f"{table}: left out {summary.num_bad(table):,} of "

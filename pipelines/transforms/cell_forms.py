@@ -8,6 +8,7 @@ import ast
 import json
 import re
 from collections.abc import Callable, Mapping
+from html.parser import HTMLParser
 from typing import Any, Literal
 
 ListFormat = Literal["json", "python", "postgres", "numpy"]
@@ -203,6 +204,48 @@ def number_formats_of(text: str) -> tuple[NumberFormat, ...]:
         if _NUMBERS[number_format].fullmatch(text.strip()):
             found.append(number_format)
     return tuple(found)
+
+
+_TAG = re.compile(r"</?[a-zA-Z][^<>]{0,2000}>|<!--|&(?:[a-zA-Z]{2,8}|#\d{1,6}|#x[0-9a-fA-F]{1,6});")
+_INLINE = ("a", "b", "em", "font", "i", "mark", "small", "span", "strong", "sub", "sup", "u")
+
+
+class _Words(HTMLParser):
+    """Collects the text between tags; a tag that does not stand inside a word separates words."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.parts: list[str] = []
+        self._hidden = 0
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        self._hidden += tag in ("script", "style")
+        self.parts += [] if tag in _INLINE else [" "]
+
+    def handle_endtag(self, tag: str) -> None:
+        self._hidden -= tag in ("script", "style") and self._hidden > 0
+        self.parts += [] if tag in _INLINE else [" "]
+
+    def handle_data(self, data: str) -> None:
+        if not self._hidden:
+            self.parts.append(data)
+
+
+def has_markup(text: str) -> bool:
+    """Whether a text has tags or entities of HTML."""
+    return _TAG.search(text) is not None
+
+
+def plain_text(text: str) -> str:
+    """A text without the tags and entities of HTML, also of HTML that was escaped once more."""
+    for _ in range(2):
+        if not has_markup(text):
+            break
+        words = _Words()
+        words.feed(text)
+        words.close()
+        text = "".join(words.parts)
+    return " ".join(text.split())
 
 
 def plain_id(text: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import date, datetime, timezone
 from typing import Any
 
-from pipelines.transforms import cell_forms
+from pipelines.transforms import cell_forms, local_times
 from tfrs_twotower import specs
 from tfrs_twotower.data.lines import breaks_lines
 from tfrs_twotower.errors import RecordError
@@ -185,8 +185,8 @@ def as_time(cell: Any, unit: str) -> int | None:
         return _seconds(cell)
     if isinstance(cell, date):
         return _seconds(datetime(cell.year, cell.month, cell.day))
-    if unit == "iso":
-        return _parse_iso(cell)
+    if unit in ("iso", "dmy", "mdy"):
+        return _parse_text(cell, unit)
     if isinstance(cell, int) and not isinstance(cell, bool):
         return cell // _PER_SECOND[unit]
     try:
@@ -196,8 +196,7 @@ def as_time(cell: Any, unit: str) -> int | None:
     try:
         number = as_number(cell)
     except BadCell:
-        hint = ": looks like ISO 8601 text: set unit: iso" if _is_iso(cell) else ""
-        raise BadCell(f"not a number of unit {unit}{hint}", cell) from None
+        raise BadCell(f"not a number of unit {unit}{_order_hint(cell)}", cell) from None
     return None if math.isnan(number) else math.floor(number / _PER_SECOND[unit])
 
 
@@ -217,7 +216,7 @@ def as_event_time(cell: Any, unit: str) -> int:
 
 
 def _unit_hint(seconds: int, unit: str) -> str:
-    if unit == "iso":
+    if unit not in _PER_SECOND:
         return ""
     for other, name in (("s", "seconds"), ("ms", "milliseconds"), ("us", "microseconds")):
         seconds_in_other = seconds * _PER_SECOND[unit] // _PER_SECOND[other]
@@ -226,20 +225,34 @@ def _unit_hint(seconds: int, unit: str) -> str:
     return ""
 
 
-def _parse_iso(cell: Any) -> int:
+def _parse_text(cell: Any, unit: str) -> int:
     text = str(cell).strip()
     try:
-        return _seconds(datetime.fromisoformat(text.replace("Z", "+00:00", 1)))
-    except ValueError:
-        raise BadCell("not an ISO 8601 time", cell) from None
+        if unit != "iso":
+            return _seconds(local_times.parse_local_time(text, unit))  # type: ignore[arg-type]
+        try:
+            return _seconds(datetime.fromisoformat(text.replace("Z", "+00:00", 1)))
+        except ValueError:
+            return _seconds(local_times.parse_local_time(text, "ymd"))
+    except (ValueError, OverflowError):
+        names = {
+            "iso": "an ISO 8601 time",
+            "dmy": "a time, day first",
+            "mdy": "a time, month first",
+        }
+        raise BadCell(f"not {names[unit]}{_order_hint(cell)}", cell) from None
 
 
-def _is_iso(cell: Any) -> bool:
-    try:
-        _parse_iso(cell)
-    except BadCell:
-        return False
-    return True
+def _order_hint(cell: Any) -> str:
+    """The unit of a text that is a time in another form."""
+    match local_times.date_orders(str(cell)):
+        case ("ymd",):
+            return ": looks like ISO 8601 text: set unit: iso"
+        case (order,):
+            return f": looks like a date: set unit: {order}"
+        case (_, _):
+            return ": looks like a date: set unit: dmy (day first) or mdy (month first)"
+    return ""
 
 
 def _seconds(moment: datetime) -> int:

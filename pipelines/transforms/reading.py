@@ -37,6 +37,9 @@ class Parser(Protocol):
     watched: list[Watched]
     """Columns whose forms are counted."""
 
+    leave_out: list[tuple[int, frozenset[str]]]
+    """Places of cells, and the texts there with which a record is not read."""
+
     def __call__(
         self, position: int, cells: Sequence[Any], bad_cells: list[BadCell]
     ) -> tuple[Any, ...]:
@@ -52,7 +55,8 @@ class ReadTable(beam.PTransform):
     """Reads all files of a table, each file from start to end by one worker.
 
     Outputs `records` (the parser's results as plain tuples), `bad`, `forms`, and `counts`: the
-    numbers of records that were read, `read_<table>`, and of files, `files_<table>`.
+    numbers of records that were read, `read_<table>`, of those that the spec leaves out,
+    `left_out_<table>`, and of files, `files_<table>`.
     """
 
     def __init__(self, source: table_sources.Source, parse: Parser) -> None:
@@ -80,7 +84,7 @@ class _ReadFile(beam.DoFn):
         source = self._source
         watch = CellWatch(self._parse.watched, source.columns)
         notes = FileNotes()
-        number_read = unreported = 0
+        number_read = unreported = left_out = 0
         for record, bad in read_records(source, file_number, self._parse, watch, notes):
             number_read += 1
             unreported += 1
@@ -91,9 +95,12 @@ class _ReadFile(beam.DoFn):
                 yield pvalue.TaggedOutput(BAD, one)
             if record is not None:
                 yield tuple(record)
+            elif not bad:
+                left_out += 1
         beam_job.count_records(unreported)
         yield pvalue.TaggedOutput(COUNTS, (f"read_{source.table}", number_read))
         yield pvalue.TaggedOutput(COUNTS, (f"files_{source.table}", 1))
+        yield pvalue.TaggedOutput(COUNTS, (f"left_out_{source.table}", left_out))
         for sentence in notes.said():
             yield pvalue.TaggedOutput(COUNTS, (f"{said_of(source.table)}{sentence}", 1))
         for (column, form), seen in watch.seen():
@@ -107,7 +114,9 @@ def read_records(
     watch: CellWatch,
     notes: FileNotes,
 ) -> Iterator[tuple[tuple[Any, ...] | None, list[BadRecord]]]:
-    """Reads one file of a table: each record (None if it is bad), and what is bad about it.
+    """Reads one file of a table: each record, and what is bad about it.
+
+    The record is None if it is bad, or, with nothing bad about it, if the spec leaves it out.
 
     Raises:
         DataError: the rest of the file cannot be read.
@@ -119,6 +128,9 @@ def read_records(
             continue
         if missing:
             cells = tuple([None if isinstance(c, str) and c in missing else c for c in cells])
+        if any(_text(cells[place]) in texts for place, texts in parse.leave_out):
+            yield None, []
+            continue
         watch.look(position, cells)
         bad_cells: list[BadCell] = []
         try:
@@ -136,10 +148,14 @@ def read_records(
 
 
 def _key(cells: Sequence[Any]) -> str:
+    return _text(cells[0])[:_LONGEST_VALUE]
+
+
+def _text(cell: Any) -> str:
     try:
-        return as_text(cells[0]).strip()[:_LONGEST_VALUE]
+        return as_text(cell).strip()
     except BadCell:
-        return str(cells[0])[:_LONGEST_VALUE]
+        return str(cell)
 
 
 def bad_record(

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from pipelines.transforms import watched_cells
+from pipelines.transforms import cell_forms, watched_cells
 from pipelines.transforms.cells import (
     BadCell,
     as_calendar_time,
@@ -57,7 +57,7 @@ def interaction_columns(table: specs.InteractionTable) -> list[str]:
     """The columns that interactions are read from."""
     time = table.timestamp.column if table.timestamp else None
     named = (table.query_id, table.candidate_id, time, table.label, table.weight)
-    return [c for c in (*named, table.split, table.session) if c is not None]
+    return [c for c in (*named, table.split, table.session, *table.leave_out) if c is not None]
 
 
 def entity_columns(
@@ -78,7 +78,7 @@ def number_columns(
     if isinstance(table, specs.InteractionTable):
         time = table.timestamp
         named += [table.label, table.weight]
-        named += [time.column] if time is not None and time.unit != "iso" else []
+        named += [time.column] if time is not None and time.unit in ("s", "ms", "us") else []
     return [column for column in named if column is not None]
 
 
@@ -127,6 +127,7 @@ class EventParser:
         self._at = {column: place for place, column in enumerate(columns)}
         self.missing = frozenset(table.missing)
         self.watched = watched_cells.watched_interactions(table)
+        self.leave_out = [(self._at[c], frozenset(v)) for c, v in table.leave_out.items()]
 
     def __call__(self, position: int, cells: Sequence[Any], bad_cells: list[BadCell]) -> Event:
         """Parses one record; the cells are in the order of `interaction_columns`.
@@ -174,6 +175,11 @@ class EntityParser:
         self._at = {column: place for place, column in enumerate(columns)}
         self.missing = frozenset(table.missing)
         self.watched = watched_cells.watched_entities(table, self._features)
+        self._title_is_html = any(
+            isinstance(f, specs.TextFeature) and f.format == "html" and f.source == table.title
+            for f in features
+        )
+        self.leave_out: list[tuple[int, frozenset[str]]] = []
 
     def __call__(self, position: int, cells: Sequence[Any], bad_cells: list[BadCell]) -> Entity:
         """Parses one record; the cells are in the order of `entity_columns`.
@@ -218,7 +224,7 @@ class EntityParser:
 
     def _title(self, cell: Any, bad_cells: list[BadCell]) -> str:
         try:
-            return as_text(cell)
+            return cell_forms.plain_text(as_text(cell)) if self._title_is_html else as_text(cell)
         except BadCell as bad:
             column = str(self._table.title)
             located = BadCell(f"column '{column}': {bad.reason}", bad.value, column)
@@ -259,7 +265,10 @@ def _feature_value(feature: specs.Feature, cell: Any) -> Value:
             return as_values(cell, feature.separator, feature.max_values, feature.format)
         if isinstance(feature, specs.TimestampFeature):
             return as_calendar_time(cell, feature.unit)
-        return as_text(cell) if isinstance(feature, specs.TextFeature) else as_line(cell)
+        if isinstance(feature, specs.TextFeature):
+            text = as_text(cell)
+            return cell_forms.plain_text(text) if feature.format == "html" else text
+        return as_line(cell)
     except BadCell as bad:
         column = feature.source
         raise BadCell(f"column '{column}': {bad.reason}", bad.value, column) from None

@@ -211,3 +211,51 @@ def test_without_times_the_order_of_the_file_counts(tmp_path):
     assert (validation["_relevant"], validation["before"]) == (["c1"], ["c9", "c3", "c7"])
     (test,) = examples(artifact, "test")
     assert (test["_relevant"], test["before"]) == (["c4"], ["c1", "c9", "c3", "c7"])
+
+
+def test_local_dates_html_and_events_that_are_left_out(tmp_path):
+    spec = spec_with(made={"unit": "dmy", "parts": ["month_of_year"]})
+    spec["interactions"]["timestamp"]["unit"] = "mdy"
+    del spec["interactions"]["session"]  # the column has states here
+    spec["interactions"]["leave_out"] = {"session": ["storniert", ""], "query": ["0"]}
+    spec["candidate"]["features"].append(
+        {"name": "words", "column": "name", "kind": "text", "format": "html"}
+    )
+    candidates = ["candidate,name,tags,price,made"] + [
+        f"c{n},<b>R</b>ad &amp; Tat<br>{n},a,{n},{1 + n}.3.2024" for n in range(20)
+    ]
+    states = ["bezahlt", "storniert", "", "bezahlt", " storniert "]
+    events = [
+        (
+            f"q{n % 12}" if n % 50 else "0",
+            f"c{n % 19}",
+            f"{1 + n // 28 % 12}/{1 + n % 28}/2024",
+            5,
+            s,
+        )
+        for n, s in ((n, states[n % 5]) for n in range(400))
+    ]
+    write_tables(tmp_path, events, candidates=candidates)
+    recorder = Recorder()
+    manifest = run(tmp_path, spec=spec, reporter=recorder)
+
+    kept = 400 - 8 - 240  # every fiftieth is bezahlt and a guest's; three states of five go
+    assert len(interactions(tmp_path / "work" / "preprocessed")) == kept
+    assert manifest.counts["interactions"] == kept
+    assert manifest.counts["quarantined_interactions"] == 0
+    assert "interactions: 248 of 400 records are left out by leave_out" in recorder.messages
+    assert "0" not in {one["query_id"] for one in interactions(tmp_path / "work" / "preprocessed")}
+    corpus = corpus_of(tmp_path)
+    assert corpus["c7"]["words"] == corpus["c7"]["_title"] == ["Rad & Tat 7"]
+    assert corpus["c7"]["made"] == [datetime(2024, 3, 8, tzinfo=timezone.utc).timestamp()]
+
+
+def test_dates_of_the_other_order_are_refused_with_the_unit_that_reads_them(tmp_path):
+    spec = spec_with()
+    spec["interactions"]["timestamp"]["unit"] = "mdy"
+    events = [(f"q{n % 12}", f"c{n % 19}", f"{1 + n % 28}.5.2024", 5, "") for n in range(200)]
+    write_tables(tmp_path, events)
+    with pytest.raises(
+        DataError, match="not a time, month first: looks like a date: set unit: dmy"
+    ):
+        run(tmp_path, spec=spec)

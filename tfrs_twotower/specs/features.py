@@ -29,6 +29,9 @@ CHECKPOINT_VOCABULARY = "vocab.txt"
 PADDING_ROW, UNKNOWN_ROW, NUM_SPECIAL_ROWS = 0, 1, 2
 """First rows of the table of a vocabulary; the value at position p has row 2 + p."""
 
+TimeUnit = Literal["s", "ms", "us", "iso", "dmy", "mdy"]
+"""How a column writes times. Numbers since 1970: `s`, `ms`, `us` (seconds, milli-, microseconds).
+Text: `iso` (2025-12-31T14:05+01:00), `dmy` (31.12.2025 14:05), `mdy` (12/31/2025 2:05 PM)."""
 _NAME = r"^[a-z][a-z0-9_]*$"
 Name = Annotated[str, Field(pattern=_NAME, max_length=64)]
 
@@ -121,6 +124,10 @@ class TextFeature(_Feature):
     """Free text, tokenised in the graph with tf-text WordPiece."""
 
     kind: Literal["text"] = "text"
+    format: Literal["plain", "html"] = "plain"
+    """How `column` is written. From `html`, tags are taken away and entities (`&amp;`) become their
+    characters while the table is read, also in a `title` of the same column; requests send plain
+    text."""
     vocabulary: Name | None = None
     """Text features of one vocabulary share their WordPieces and the embedding table."""
     vocabulary_file: str | None = None
@@ -189,8 +196,8 @@ class TimestampFeature(_Feature):
         Field(min_length=1),
     ] = ("hour_of_day", "day_of_week")
     """Which calendar parts (UTC) get an embedding."""
-    unit: Literal["s", "ms", "us", "iso"] = "s"
-    """How `column` is written."""
+    unit: TimeUnit = "s"
+    """How `column` is written, as in `interactions.timestamp`."""
 
 
 Feature = Annotated[

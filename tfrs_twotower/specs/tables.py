@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from tfrs_twotower.documents import Document
+from tfrs_twotower.specs.features import TimeUnit
 from tfrs_twotower.tables.files import COMPRESSIONS
 from tfrs_twotower.tables.text_forms import Declared
 
@@ -121,8 +122,10 @@ class TimestampColumn(Document):
 
     column: str
     """Name of the column."""
-    unit: Literal["s", "ms", "us", "iso"] = "s"
-    """Seconds, milli- or microseconds since 1970, or ISO 8601 text (UTC where it names no zone)."""
+    unit: TimeUnit = "s"
+    """Numbers: seconds, milli- or microseconds since 1970. Text: `iso`, ISO 8601, the year first;
+    `dmy`, the day first (`31.12.2025 14:05`); `mdy`, the month first (`12/31/2025 2:05 PM`). UTC
+    where the text names no zone."""
 
 
 class InteractionTable(Table):
@@ -143,6 +146,10 @@ class InteractionTable(Table):
     """Column with a basket or session id; a temporal split keeps the events of one together."""
     split: str | None = None
     """Column with the name of the record's split (`split.kind: given`)."""
+    leave_out: dict[str, Annotated[tuple[str, ...], Field(min_length=1)]] = {}
+    """Records that are not read, by columns and their values, such as
+    `{status: [cancelled, returned]}`; "" is a missing value. They count neither as events nor as
+    bad records."""
 
 
 class EntityTable(Table):

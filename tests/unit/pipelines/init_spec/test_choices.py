@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines.init_spec.column_names import feature_name, subject_of, words_of
 from pipelines.init_spec.feature_choices import choose_kind
-from pipelines.init_spec.profiles import feature_name, profile_column, subject_of, words_of
+from pipelines.init_spec.profiles import profile_column
 from pipelines.init_spec.roles import choose_split, smallest_positive
 from tfrs_twotower.specs.declarations import RESERVED_NAMES
 
@@ -23,7 +24,7 @@ DAY = 86_400
         ("created", [1_700_000_000_000_000], "us"),
         ("x", [datetime(2024, 1, 1)], "iso"),
         ("product_id", [1_700_000_000, 1_700_000_100], None),  # large, but called an id
-        ("date", ["31.05.2024"], None),
+        ("date", ["31.05.2024"], "dmy"),
     ],
 )
 def test_times(name, cells, unit):

@@ -24,7 +24,7 @@ def test_a_shop_with_ugly_column_names(tmp_path):
     spec = first_spec(tables, tmp_path)
     assert spec.name == "mein_laden_2"
     events = spec.interactions
-    assert events.path == str(tables[0].resolve())
+    assert events.path == "../Mein Laden 2/Käufe.csv"
     assert (events.query_id, events.candidate_id) == ("Kunden-Nr", "Artikel Nr.")
     assert (events.timestamp.column, events.timestamp.unit) == ("Kauf Date", "iso")
     assert events.session == "Order ID"
@@ -203,11 +203,11 @@ def test_a_time_that_is_not_read_is_shown(tmp_path):
     events = write_csv(
         tmp_path / "events.csv",
         ("user_id", "item", "date"),
-        [(f"u{i % 3}", i % 5, f"{i + 1:02}/05/2024") for i in range(20)],
+        [(f"u{i % 3}", i % 5, f"week {i} of 2024") for i in range(20)],
     )
     items = write_csv(tmp_path / "items.csv", ("item",), [(i,) for i in range(5)])
     with pytest.raises(
-        DataError, match="'date' may be one, but '01/05/2024' is not read as a time"
+        DataError, match="'date' may be one, but 'week 0 of 2024' is not read as a time"
     ):
         write_first_spec(events, items, None, tmp_path, None)
 

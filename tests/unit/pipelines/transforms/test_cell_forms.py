@@ -14,6 +14,7 @@ from pipelines.transforms.cell_forms import (
     parse_list,
     plain_id,
     plain_number,
+    plain_text,
 )
 
 words = st.lists(st.text("abc '\"\\,|[]{}é\u2028", min_size=1, max_size=8), max_size=4)
@@ -125,3 +126,21 @@ def test_what_is_no_number(text):
 )
 def test_ids_that_mean_the_same(ids, plain):
     assert {plain_id(text) for text in ids} == {plain}
+
+
+@pytest.mark.parametrize(
+    ("html", "text"),
+    [
+        ("<p>Haus &amp; Hof</p><ul><li>rot</li><li>blau</li></ul>", "Haus & Hof rot blau"),
+        ("a<br/>b", "a b"),
+        ("<b>W</b>ort, f&uuml;r 5&nbsp;&euro; &#39;x&#39;", "Wort, für 5 € 'x'"),
+        ("<style>p {x: y}</style>rot<script>a < b</script>", "rot"),
+        ("&lt;p&gt;Tee&lt;/p&gt; &amp;amp; Co", "Tee & Co"),
+        ("a < b und c > d", "a < b und c > d"),
+        ("Tom & Jerry", "Tom & Jerry"),
+        ("nie <b>zu", "nie zu"),
+    ],
+)
+def test_the_text_of_html(html, text):
+    assert plain_text(html) == text
+    assert plain_text(text) == text
