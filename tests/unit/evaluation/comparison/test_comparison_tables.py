@@ -10,8 +10,8 @@ from tfrs_twotower.evaluation.comparison.comparison_tables import (
     best_first,
     comparison_markdown,
     comparison_rows,
-    config_changes,
 )
+from tfrs_twotower.evaluation.comparison.config_changes import config_changes
 
 
 def changes_of(first, other):
@@ -89,13 +89,13 @@ def test_markdown_by_hand(document):
     assert "#### Within a run, against retrieval" in lines
 
 
-def test_rows_best_first_and_marks(table):
+def test_rows_best_first_and_standings(table):
     rows = best_first(comparison_rows(table))
     assert (rows[0].run, rows[0].system) == ("better", "cascade")
-    marks = {row.run: row.marks for row in rows if row.system == "retrieval"}
-    assert marks["better"] == dict.fromkeys(METRICS, "+")
-    assert marks["same"] == dict.fromkeys(METRICS, "=")
-    assert marks["base"] == {}
+    standings = {row.run: row.standings for row in rows if row.system == "retrieval"}
+    assert standings["better"] == dict.fromkeys(METRICS, "ahead")
+    assert standings["same"] == dict.fromkeys(METRICS, "level")
+    assert standings["base"] == {}
 
 
 def test_the_page_stands_alone_and_escapes(document):

@@ -13,7 +13,7 @@ def planned(monkeypatch):
     """What would have been compared; its result is planted."""
     calls = []
 
-    def compare(runs, num_seeds, root, reporter):
+    def compare(runs, num_seeds, root, reporter, command):
         calls.append((runs, num_seeds, root))
         document = [run_result("base"), run_result("better", 0.1, label="better one")]
         return compare_runs(document)

@@ -64,7 +64,9 @@ def ran(monkeypatch):
         lambda seed_runs, root: {"workdirs": [seed_run.workdir for seed_run in seed_runs]},
     )
     monkeypatch.setattr(
-        comparing, "write_comparison", lambda document, root: (root / "written").touch()
+        comparing,
+        "write_comparison",
+        lambda document, root, *about_the_page: (root / "written").touch(),
     )
     return ran
 
