@@ -184,12 +184,12 @@ def _advice(
         names = joined([label(name) for name in histories])
         if system == "retrieval":
             advice.append(
-                f"{names} may serve as a score of the second stage: add a `pre_ranking` section "
-                "with `ease: {}` to the run config."
+                f"Behind {names}: a second stage takes EASE as one of its scores. Add a "
+                "`pre_ranking` section with `ease: {}` to the run config."
             )
         advice.append(
-            f"{names} know nothing but histories: give the query side a feature of kind `history` "
-            "if it has none, and try `model.history_half_life` of 4 to 16 and "
+            f"Behind {names}, which see only histories: give the query side a feature of kind "
+            "`history` if it has none, and try `model.history_half_life` of 4 to 16 and "
             "`model.history_dropout` of 0.2."
         )
     if popular := [name for name in against if name in behind and "popularity" in name]:

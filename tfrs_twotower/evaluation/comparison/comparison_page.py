@@ -45,6 +45,7 @@ class Section:
         reference: label of the run that others are tested against.
         rows: rows of the table, best first.
         verdict: the verdict on each run, by the run's name and last stage.
+        labels: the runs' names in tables, by name.
         verdict_lines: a sentence for each run.
         advice: what to try next, without repetitions.
         scale: value at the end of the bars, by key metric.
@@ -60,6 +61,7 @@ class Section:
     reference: str
     rows: list[comparison_tables.ComparisonRow]
     verdict: dict[tuple[str, str], Verdict]
+    labels: dict[str, str]
     verdict_lines: list[str]
     advice: list[str]
     scale: dict[str, float]
@@ -114,6 +116,7 @@ def _section(
         reference=comparison_tables.label_of(table, table.reference),
         rows=rows,
         verdict={(run, verdict.system): verdict for run, verdict in table.verdicts.items()},
+        labels={name: comparison_tables.label_of(table, name) for name in names},
         verdict_lines=comparison_tables.verdict_lines(table),
         advice=comparison_tables.advice(table),
         scale={m: max(row.figures[m].mean for row in rows) or 1.0 for m in table.metrics},
@@ -147,17 +150,16 @@ def headline(
     models = [row for row in rows if row.is_model]
     best = max(models, key=lambda row: row.figures[metric].mean)
     figure = best.figures[metric]
-    text = f"{best.label} ({label(best.system)})"
-    first = max(rows, key=lambda row: row.figures[metric].mean).figures[metric].mean
-    if first > figure.mean:
-        baseline = next(row for row in rows if row.figures[metric].mean == first)
-        text = f"{label(baseline.system)}, a baseline, has the highest {metric}, {decimal(first)}; "
-        text += f"the best run, {best.label} ({label(best.system)}), has {decimal(figure.mean)}"
-        text += _in_words(_test_of(table, best, baseline, metric), num_seeds)
-    else:
-        text += f" has the highest {metric}, {decimal(figure.mean)}"
+    name, value = f"{best.label} ({label(best.system)})", decimal(figure.mean)
     if figure.sd is not None:
-        text += f" \N{PLUS-MINUS SIGN} {decimal(figure.sd)} over {num_seeds} seeds"
+        value += f" \N{PLUS-MINUS SIGN} {decimal(figure.sd)} over {num_seeds} seeds"
+    first = max(rows, key=lambda row: row.figures[metric].mean)
+    if first.figures[metric].mean > figure.mean:
+        text = f"{label(first.system)}, a baseline, has the highest {metric}, "
+        text += f"{decimal(first.figures[metric].mean)}; the best run, {name}, has {value}"
+        text += _in_words(_test_of(table, best, first, metric), num_seeds)
+    else:
+        text = f"{name} has the highest {metric}, {value}"
     if best.is_reference:
         others = len({row.run for row in models}) - 1
         if others and num_seeds > 1:

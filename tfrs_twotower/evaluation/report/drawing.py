@@ -121,10 +121,13 @@ def name_of(system: str) -> str:
     return name if len(name) <= _LABEL_LENGTH else name[: _LABEL_LENGTH - 1].rstrip() + "…"
 
 
-def columns_of(names: Iterable[str], room: int = 110) -> int:
-    """Columns of a legend whose lines have room for so many characters."""
+def columns_of(names: Iterable[str], room: int = 120) -> int:
+    """Columns of a legend whose lines have room for so many characters; its rows are as equal."""
     widths = [len(name) + 5 for name in names]
-    return max(1, min(len(widths), room // max(widths, default=1)))
+    if sum(widths) <= room:
+        return max(1, len(widths))
+    rows = -(-len(widths) // max(1, room // max(widths)))
+    return -(-len(widths) // rows)
 
 
 def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
@@ -152,6 +155,9 @@ def to_svg(figure: Figure, description: str) -> str:
     text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text)
     text = re.sub(r'<g id="[^"]*"', "<g", text)
     text = re.sub(r"font: (?:\w+ )*([\d.]+)px [^;\"]*", r"font-size: \1px", text)
+    # Pictures of one page share shapes, but an id stands once in a page.
+    own = f"{crc32(text.encode()):08x}"
+    text = re.sub(r'(\bid="|url\(#|href="#)([^")]+)', rf"\1\2-{own}", text)
     for name, placeholder in COLOUR.items():
         text = text.replace(placeholder, f"var(--{name.replace('_', '-')})")
     width, height = re.findall(r'(?:width|height)="([\d.]+)pt"', text)[:2]

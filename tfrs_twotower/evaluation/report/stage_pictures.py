@@ -111,15 +111,22 @@ def _draw_validation(axes: Axes, measured: dict[str, Points]) -> None:
     for shade, (name, points) in zip(shades, sorted(measured.items()), strict=False):
         best = max(points, key=lambda point: point[1])
         # The value stands in the legend: beside the ring it would lie over other curves' values.
-        label = f"{name}, best {best[1]:.3f}"
+        label = f"{name} on validation queries, best {best[1]:.3f}"
         axes.plot(*zip(*points, strict=True), "o-", markersize=4, color=shade, label=label)
         axes.plot(*best, "o", markersize=11, markerfacecolor="none", markeredgecolor=shade)
-    names = sorted(measured)[: len(shades)]
-    title = f"{names[0]} on validation queries" if len(names) == 1 else "validation queries"
-    axes.set_title(title, loc="left", fontsize=11)
+    handles, labels = axes.get_legend_handles_labels()
+    if len(labels) == 1:
+        axes.set_title(labels[0], loc="left", fontsize=11)
+    else:  # above the axes, where no curve runs
+        axes.legend(
+            handles,
+            labels,
+            loc="lower left",
+            bbox_to_anchor=(0, 1),
+            borderaxespad=0.2,
+        )
     axes.set_xlabel("step")
     axes.margins(x=0.06)
-    axes.legend(loc="lower right")
 
 
 @dataclass(frozen=True)
@@ -224,7 +231,7 @@ def draw_tradeoff(quality: "IndexQuality | None") -> str | None:
             zorder=1.5,
             label="exact search",
         )
-        figure.legend(loc="outside upper right", ncols=2)
+        figure.legend(loc="outside upper left", ncols=2)
         axes.set_xlabel("median milliseconds of one query")
         axes.set_ylabel(f"overlap@{quality.k} with exact search")
         axes.margins(x=0.12, y=0.2)

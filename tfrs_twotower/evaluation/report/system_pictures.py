@@ -56,7 +56,12 @@ def draw_recall_curves(runs: dict[str, SystemRun]) -> str:
                 color=drawing.colour_of(name),
                 va="center",
                 fontweight="bold" if name in drawing.MODEL_STAGES else "normal",
-                arrowprops={"arrowstyle": "-", "color": drawing.colour_of(name), "linewidth": 0.8},
+                arrowprops={
+                    "arrowstyle": "-",
+                    "color": drawing.colour_of(name),
+                    "linewidth": 0.8,
+                    "relpos": (0, 0.5),
+                },
                 annotation_clip=False,
             )
         return drawing.to_svg(figure, "Recall against list length for each system")
