@@ -18,7 +18,7 @@ axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="no ax
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 _BROWSER = os.environ.get("CHROME") or next(filter(None, map(shutil.which, _NAMES)), None)
-SCREENS = [(width, scheme) for width in (1440, 390) for scheme in ("light", "dark")]
+WIDTHS = (1440, 390)
 MEASURE = (Path(__file__).parent / "measure_page.js").read_text(encoding="utf-8")
 MANY = (1, 2, 3, 4, 5, 6, 7, 8)
 
@@ -42,6 +42,7 @@ EVERY = {
     ]
     for kind in PAGES
 }
+EVERY["report"].append(State("level", 1))  # no baseline, as in the later seeds of a comparison
 RENDER = {"report": report, "comparison": comparison}
 
 
@@ -68,34 +69,38 @@ def look(browser, pictures, kind, state):
     path = pictures / f"{kind}-{state.name}.html"
     path.write_text(RENDER[kind](state), encoding="utf-8")
     wrong = {}
-    for width, scheme in SCREENS:
-        page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    for width in WIDTHS:
+        page = browser.new_page(viewport={"width": width, "height": 900})
         page.goto(path.as_uri())
-        page.screenshot(path=path.with_suffix(f".{width}-{scheme}.png"), full_page=True)
-        wrong[width, scheme] = problems_of(page, with_keys=scheme == "light")
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            picture = path.with_suffix(f".{width}-{scheme}.jpg")
+            page.screenshot(path=picture, full_page=True, type="jpeg", quality=80)
+        open_all(page)
+        wrong[width, "dark"] = page.evaluate(MEASURE)
+        page.emulate_media(color_scheme="light")
+        wrong[width, "light"] = page.evaluate(MEASURE) + unreached(page)
+        if width == WIDTHS[-1]:  # dear, and by far the most of what it judges is alike on both
+            wrong[width, "light"] += judged_by_axe(page)
         page.close()
     return {screen: found for screen, found in wrong.items() if found}
 
 
-def problems_of(page, *, with_keys=True):
-    """What is wrong with an open page, in words."""
+def open_all(page):
+    """Opens every part of a page that can be folded."""
     page.evaluate("document.querySelectorAll('details').forEach(part => part.open = true)")
-    problems = page.evaluate(MEASURE)
-    if with_keys:
-        problems += unreached(page)
-    judged = (
-        axe.Axe()
-        .run(
-            page,
-            context={"exclude": ["svg"]},  # thousands of points, whose text `MEASURE` has measured
-            options={"resultTypes": ["violations"]},
-        )
-        .response["violations"]
-    )
-    problems += [
-        f"axe {rule['id']}: {node['html'][:120]}" for rule in judged for node in rule["nodes"][:3]
+
+
+def judged_by_axe(page):
+    """What axe-core finds wrong with an open page."""
+    # A picture has thousands of points, and `MEASURE` has measured its text.
+    options = {"resultTypes": ["violations"]}
+    answer = axe.Axe().run(page, context={"exclude": ["svg"]}, options=options).response
+    return [
+        f"axe {rule['id']}: {node['html'][:120]}"
+        for rule in answer["violations"]
+        for node in rule["nodes"][:3]
     ]
-    return problems
 
 
 def unreached(page):
@@ -182,5 +187,6 @@ def test_a_planted_fault_is_found(browser, fault):
         f"<style>:focus {{ outline: 2px solid }}</style><main><h1>Title</h1>{FAULTS[fault]}"
         "</main></body></html>"
     )
-    assert any(fault in problem for problem in problems_of(page))
+    found = page.evaluate(MEASURE) + unreached(page)
+    assert any(fault in problem for problem in found)
     page.close()
