@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -70,7 +71,14 @@ def make_context(
         data_root=data_root(config, run),
         reporter=make_reporter(),
         beam_options=tuple(beam_options),
+        command=command_line(),
+        documents={"run config": str(run), "feature spec": os.path.relpath(spec_path(config, run))},
     )
+
+
+def command_line() -> str:
+    """The command that this process was started with, as a line for a shell."""
+    return shlex.join(["twotower", *sys.argv[1:]])
 
 
 def typed_texts(arguments: Sequence[str] | None, option: str) -> list[str]:

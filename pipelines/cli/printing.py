@@ -1,8 +1,11 @@
 """Prints results: leaderboards, comparisons, recommendations."""
 
+from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
 
+from pydantic import JsonValue
+from rich.console import Console
 from rich.table import Table
 
 from pipelines.cli.arguments import output_console
@@ -11,15 +14,18 @@ from pipelines.stages.context import StageContext
 from tfrs_twotower.artifacts import Layout
 from tfrs_twotower.data.lines import shown
 from tfrs_twotower.evaluation.comparison import comparison_document, comparison_tables
-from tfrs_twotower.evaluation.report import rendering, report_files
-from tfrs_twotower.evaluation.report.leaderboard import leaderboard, model_stages
+from tfrs_twotower.evaluation.report import report_files
+from tfrs_twotower.evaluation.report.leaderboard import leaderboard
+from tfrs_twotower.evaluation.systems import label
+from tfrs_twotower.evaluation.verdict import against_each, badge, verdict_of
+
+_MARKS = {"ahead": "+", "behind": "-", "level": "=", "untested": " "}
 
 
 def print_leaderboard(layout: Layout) -> None:
-    """Prints every system's key metrics with 95 % intervals, best first."""
+    """Prints every system's key metrics, best first, and how the model stands against each."""
     document = report_files.read_evaluation(layout.report)
     rows = leaderboard(document, document.protocol.ks)
-    stages = model_stages(document)
     console = output_console()
     table = Table(title=f"{document.dataset}: test queries, full catalogue", box=None)
     table.add_column("system")
@@ -27,27 +33,33 @@ def print_leaderboard(layout: Layout) -> None:
         table.add_column(metric, justify="right")
     for row in rows:
         cells = []
-        for metric, figure in row.figures.items():
+        for figure in row.figures.values():
             low, high = figure.ci95
-            mark = row.marks[metric].ljust(len(stages))
-            cells.append(f"{figure.mean:.4f} ±{(high - low) / 2:.3f} {mark}")
+            cells.append(f"{figure.mean:.4f} ±{(high - low) / 2:.3f}")
         table.add_row(row.system, *cells, style="bold" if row.is_model else None)
     console.print()
     console.print(table)
-    beside = (
-        "After a system, first for the cascade, then for retrieval:"
-        if "cascade" in stages
-        else "After a baseline, for retrieval:"
-    )
-    console.print(
-        "± is half of the 95 % bootstrap interval over queries.\n"
-        f"{beside}\n"
-        "+ significantly better than it, - significantly worse, = neither\n"
-        "(paired test, Holm's correction)."
-    )
+    console.print("± is half of the 95 % bootstrap interval over queries; the model is bold.")
+    verdict = verdict_of(document)
+    console.print(f"Verdict: {badge(verdict)} (paired test over queries, Holm's correction).")
+    # One line, however narrow the terminal is: it is copied and searched for.
+    console.print(against_each(verdict), soft_wrap=True)
+    _print_advice(console, verdict.advice)
     console.print(f"Leakage check: {document.leakage_check.verdict}.")
     for finding in document.leakage_check.findings:
         console.print(f"  {finding.count} {finding.message}")
+
+
+def _print_advice(console: Console, advice: Sequence[str]) -> None:
+    if advice:
+        console.print("What to try next:")
+    for step in advice:
+        console.print(f"  - {step}", soft_wrap=True)
+
+
+def verdict_as_json(layout: Layout) -> JsonValue:
+    """The verdict of a report, as `evaluation.json` has it."""
+    return verdict_of(report_files.read_evaluation(layout.report)).as_json()
 
 
 def comparison_as_json(
@@ -63,6 +75,7 @@ def comparison_as_json(
             {
                 "dataset": table.dataset,
                 "reference": table.reference,
+                "verdicts": {run: one.as_json() for run, one in table.verdicts.items()},
                 "systems": [
                     _row_as_json(row)
                     for row in comparison_tables.best_first(
@@ -102,9 +115,10 @@ def print_comparison(document: comparison_document.ComparisonDocument, root: Pat
             cells = []
             for metric, figure in row.figures.items():
                 sd = "        " if figure.sd is None else f" ±{figure.sd:.4f}"
-                cells.append(f"{figure.mean:.4f}{sd} {row.marks.get(metric, ' ')}")
+                mark = _MARKS[row.standings.get(metric, "untested")]
+                cells.append(f"{figure.mean:.4f}{sd} {mark}")
             style = "bold" if row.is_reference else None
-            shown.add_row(row.label, rendering.label(row.system), *cells, style=style)
+            shown.add_row(row.label, label(row.system), *cells, style=style)
         console.print()
         console.print(shown)
         console.print("± is the standard deviation over seeds.")
@@ -114,6 +128,10 @@ def print_comparison(document: comparison_document.ComparisonDocument, root: Pat
                 f"{comparison_tables.label_of(table, table.reference)}, - worse, = neither "
                 "(paired tests over queries\nand over seeds, Holm's correction)."
             )
+        console.print("Against the leading baselines:")
+        for line in comparison_tables.verdict_lines(table):
+            console.print(f"  {line}", soft_wrap=True)
+        _print_advice(console, comparison_tables.advice(table))
     console.print(f"\nReport: {root / PAGE}")
 
 

@@ -108,9 +108,15 @@ def _run(
 
     context = arguments.make_context(run_config, workdir, overrides or (), beam_options or ())
     outcomes = run_stages(context, stages, force=force)
+    evaluated = outcomes[-1].name == "evaluate"
     if json_output:
-        arguments.print_json(arguments.outcomes_as_json(outcomes))
-    elif outcomes[-1].name == "evaluate":
+        answer = arguments.outcomes_as_json(outcomes)
+        if evaluated:
+            from pipelines.cli.printing import verdict_as_json
+
+            answer["verdict"] = verdict_as_json(context.layout)
+        arguments.print_json(answer)
+    elif evaluated:
         from pipelines.cli.printing import print_leaderboard
 
         print_leaderboard(context.layout)
@@ -258,7 +264,7 @@ def compare(
 
     plan = load_plan([find_run_config(run) for run in runs], overrides or ())
     root = open_workdir(workdir)
-    document = run_comparison(plan, seeds, root, make_reporter())
+    document = run_comparison(plan, seeds, root, make_reporter(), arguments.command_line())
     if json_output:
         arguments.print_json(comparison_as_json(document, root))
     else:

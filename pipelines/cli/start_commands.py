@@ -12,6 +12,7 @@ from pipelines.cli.arguments import (
     JSON_OPTION,
     SET_OPTION,
     WORKDIR_OPTION,
+    command_line,
     print_json,
 )
 from tfrs_twotower.environment import require_extra
@@ -241,6 +242,7 @@ def import_embeddings(
         name=name,
         config=config,
         reporter=make_reporter(),
+        command=command_line(),
     )
     bundle = imported.bundle
     if json_output:

@@ -4,15 +4,20 @@ A seed whose artifacts are up to date is not run again. A comparison that was ki
 on where it stopped, and one that grows (more runs, more seeds) computes only the new seeds.
 """
 
+import os
+import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 from pipelines.comparing.planned_runs import PlannedRun
-from pipelines.comparing.seed_runs import ProcessExit, SeedRun, execute, reuse_from
+from pipelines.comparing.seed_runs import CONFIG_NAME, ProcessExit, SeedRun, execute, reuse_from
 from pipelines.progress import Reporter
 from pipelines.stages.context import only_run_in, read_durations, wait_until_free
+from tfrs_twotower import artifacts
 from tfrs_twotower.artifacts import Layout
+from tfrs_twotower.artifacts.layout import REPORT_PAGE
 from tfrs_twotower.errors import ComparisonError, UnsupportedEnvironment
 from tfrs_twotower.evaluation.comparison import (
     comparing_runs,
@@ -28,11 +33,22 @@ _ENVIRONMENT_IS_WRONG = 2
 
 
 def compare(
-    runs: Sequence[PlannedRun], num_seeds: int, root: Path, reporter: Reporter
+    runs: Sequence[PlannedRun],
+    num_seeds: int,
+    root: Path,
+    reporter: Reporter,
+    command: str = "",
 ) -> comparison_document.ComparisonDocument:
     """Trains each run with the seeds 0 .. num_seeds - 1 and writes the comparison into `root`.
 
     A seed that fails ends its run; the others go on, and all failures are reported together.
+
+    Args:
+        runs: the runs, the reference first.
+        num_seeds: number of seeds of each run.
+        root: where the comparison and the working directories of the seeds lie.
+        reporter: receives messages and progress.
+        command: the command, as a line for a shell; the page shows it.
 
     Raises:
         ComparisonError: some runs failed; the finished seeds stay, no comparison is written.
@@ -55,8 +71,42 @@ def compare(
                 )
             )
         document = compare_seed_runs(seed_runs, root)
-        write_comparison(document, root)
+        reports: dict[str, list[int]] = {}
+        for seed_run in seed_runs:
+            if link_back(Layout(seed_run.workdir).report, root):
+                reports.setdefault(seed_run.run.name, []).append(seed_run.seed)
+        written = {run.name: str(root / "runs" / run.name / CONFIG_NAME) for run in runs}
+        write_comparison(document, root, rendering.Origin(command, written, time.time()), reports)
     return document
+
+
+def link_back(report: Path, root: Path) -> bool:
+    """Gives the page of a seed's report a link to the comparison; False where there is no report.
+
+    The manifest holds the page's checksum, so the artifact is written again, whole.
+    """
+    page = report / REPORT_PAGE
+    if not page.exists():
+        return False
+    text = page.read_text(encoding="utf-8")
+    address = quote(os.path.relpath(root / PAGE, report))
+    linked = rendering.with_link(text, address, "The comparison that this seed belongs to")
+    if linked != text:
+        manifest = artifacts.read_manifest(report, "report")
+        staging = artifacts.staging_directory(report)
+        shutil.copytree(report, staging, dirs_exist_ok=True)
+        (staging / REPORT_PAGE).write_text(linked, encoding="utf-8")
+        artifacts.commit(
+            staging,
+            report,
+            kind="report",
+            spec_fingerprint=manifest.spec_fingerprint,
+            config_fingerprint=manifest.config_fingerprint,
+            parents=manifest.parents,
+            counts=manifest.counts,
+            details=manifest.details,
+        )
+    return True
 
 
 def _run_all(seed_runs: list[SeedRun], reporter: Reporter) -> list[str]:
@@ -167,11 +217,25 @@ def _result(seed_run: SeedRun) -> comparing_runs.SeedResult:
     )
 
 
-def write_comparison(document: comparison_document.ComparisonDocument, root: Path) -> None:
-    """Writes `comparison.json`, `comparison.md` and `index.html`, each whole or not at all."""
+def write_comparison(
+    document: comparison_document.ComparisonDocument,
+    root: Path,
+    origin: rendering.Origin,
+    reports: Mapping[str, Sequence[int]],
+) -> None:
+    """Writes `comparison.json`, `comparison.md` and `index.html`, each whole or not at all.
+
+    Args:
+        document: the comparison.
+        root: directory of the files.
+        origin: command, documents and date, for the page.
+        reports: the seeds that have a report, by run.
+    """
     partial = {name: root / f".{name}.partial" for name in (DOCUMENT, MARKDOWN, PAGE)}
     write_json(partial[DOCUMENT], document)
     partial[MARKDOWN].write_text(comparison_tables.comparison_markdown(document), encoding="utf-8")
-    partial[PAGE].write_text(comparison_page.render_comparison(document), encoding="utf-8")
+    partial[PAGE].write_text(
+        comparison_page.render_comparison(document, origin, reports), encoding="utf-8"
+    )
     for name, path in partial.items():
         path.replace(root / name)

@@ -4,9 +4,9 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipelines.progress import Reporter
@@ -34,6 +34,10 @@ class StageContext:
     reporter: Reporter
     beam_options: tuple[str, ...] = ()
     """Arguments for Beam's pipeline options; without a runner, Beam's in-memory runner is used."""
+    command: str = ""
+    """The command that runs the stages, as a line for a shell; the report shows it."""
+    documents: Mapping[str, str] = field(default_factory=dict)
+    """Files of the run config and of the feature spec; the report shows them."""
 
 
 def open_parent(context: StageContext, kind: Kind) -> artifacts.Manifest:

@@ -1,5 +1,6 @@
 """Stage `evaluate`: measures every system on the test queries; writes `evaluation.json`, a page."""
 
+import time
 from pathlib import Path
 
 from pipelines.progress import Reporter
@@ -16,7 +17,7 @@ from tfrs_twotower.evaluation import (
     systems,
     written_documents,
 )
-from tfrs_twotower.evaluation.report import report_files, report_page
+from tfrs_twotower.evaluation.report import rendering, report_files, report_page
 
 
 def config_fingerprint(context: StageContext) -> str:
@@ -79,7 +80,14 @@ def run(context: StageContext) -> artifacts.Manifest:
         progress=reporter.progress,
     )
     return write_report(
-        layout.report, inputs, evaluation, config.evaluate, config.seed, lineage, reporter
+        layout.report,
+        inputs,
+        evaluation,
+        config.evaluate,
+        config.seed,
+        lineage,
+        reporter,
+        rendering.Origin(context.command, context.documents, time.time()),
     )
 
 
@@ -91,6 +99,7 @@ def write_report(
     seed: int,
     lineage: artifacts.Lineage,
     reporter: Reporter,
+    origin: rendering.Origin,
 ) -> artifacts.Manifest:
     """Writes a `report` artifact; it replaces an earlier one.
 
@@ -102,6 +111,7 @@ def write_report(
         seed: seed of the resamples.
         lineage: origin of the artifact, for its manifest.
         reporter: receives the baselines that were left out, and the findings of the leakage check.
+        origin: command, documents and date, for the page.
     """
     for name, reason in evaluation.document.protocol.left_out.items():
         reporter.message(f"baseline {name} is left out: {reason}")
@@ -125,7 +135,7 @@ def write_report(
         evaluation.runs,
         systems.key_metrics(tuple(config.ks)),
     )
-    page = report_page.render_page(evaluation, inputs, config, seed)
+    page = report_page.render_page(evaluation, inputs, config, seed, origin)
     (staging / REPORT_PAGE).write_text(page, encoding="utf-8")
     return artifacts.commit(
         staging,

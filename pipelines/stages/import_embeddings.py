@@ -1,5 +1,6 @@
 """Imports vectors made elsewhere: writes an index, an evaluation and a bundle; not a stage."""
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from tfrs_twotower.documents import Document, parse
 from tfrs_twotower.errors import ConfigError, DataError, WorkdirError
 from tfrs_twotower.evaluation import evaluated_data as evaluated
 from tfrs_twotower.evaluation.evaluating import evaluate
+from tfrs_twotower.evaluation.report.rendering import Origin
 from tfrs_twotower.index import build, storage, sweep
 from tfrs_twotower.ranking import FloatArray, GroundTruth, Ragged
 
@@ -99,6 +101,7 @@ def run(
     name: str,
     config: ImportConfig,
     reporter: Reporter,
+    command: str = "",
 ) -> Imported:
     """Writes `index/`, `report/` if there are judgements, and the next version of a bundle.
 
@@ -114,6 +117,7 @@ def run(
         name: name of the bundle.
         config: the settings.
         reporter: receives messages and progress.
+        command: the command, as a line for a shell; the report shows it.
 
     Raises:
         DataError: a file cannot be read or used.
@@ -152,7 +156,10 @@ def run(
         if evaluation is not None:
             made_from = made_from._replace(parents={"index": index.fingerprint})
             settings = config.evaluate, config.seed
-            write_report(layout.report, inputs, evaluation, *settings, made_from, reporter)
+            files = {"candidates": candidates, "queries": queries, "judgements": judgements}
+            documents = {name: str(path) for name, path in files.items()}
+            origin = Origin(command, documents, time.time())
+            write_report(layout.report, inputs, evaluation, *settings, made_from, reporter, origin)
             reporter.message("the leakage check cannot see what the vectors were trained on")
     for line in describe([written]):
         reporter.message(line)

@@ -61,7 +61,7 @@ def test_the_report_is_made_from_the_pre_ranker(context, report):
     values = read_per_query(report / PER_QUERY).values
     assert not np.array_equal(values["cascade"], values["retrieval"])
     page = (report / REPORT_PAGE).read_text()
-    assert "<h2>Pre-ranking</h2>" in page
+    assert ">Pre-ranking</h2>" in page
     assert ">list softmax<" in page
 
 

@@ -23,6 +23,7 @@ from tfrs_twotower.evaluation.systems import (
     reported_metrics,
     system_metrics,
 )
+from tfrs_twotower.evaluation.verdict import verdict_of
 from tfrs_twotower.specs import SPLITS
 
 Progress = Callable[[str, float, float], None]
@@ -134,7 +135,7 @@ class _Measuring:
         inputs, seed = self.inputs, self.seed
         systems = self.systems()
         quality = inputs.index_quality
-        return evaluation_document.EvaluationDocument(
+        document = evaluation_document.EvaluationDocument(
             dataset=inputs.dataset,
             protocol=describe_protocol(
                 inputs, self.config, settings, left_out, refit=refit, seed=seed
@@ -172,6 +173,7 @@ class _Measuring:
             timings=inputs.timings,
             environment=written_documents.Environment.of_this_process(),
         )
+        return document.model_copy(update={"verdict": verdict_of(document)})
 
     def systems(self) -> dict[str, evaluation_document.SystemFigures]:
         """The figures of each system; a cascade without a second stage has retrieval's."""

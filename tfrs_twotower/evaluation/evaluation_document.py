@@ -13,6 +13,8 @@ from tfrs_twotower.evaluation.written_documents import Environment, Finite, Part
 
 Metrics = dict[str, "Figure"]
 """Figures by metric, such as `recall@20`."""
+Standing = Literal["ahead", "level", "behind", "untested"]
+"""Of the model against a baseline: significantly better, no significant difference, or worse."""
 
 
 class Figure(Part):
@@ -143,6 +145,20 @@ class PairedComparison(Part):
     """The test that gave `p`."""
 
 
+class Verdict(Part):
+    """How the model stands against the baselines, each metric after Holm's correction."""
+
+    system: str
+    """The model's stage that is judged: `cascade`, or `retrieval` if nothing ranks after it."""
+    standing: Standing
+    """`behind` if a baseline is significantly better in some metric, `ahead` if the model is
+    significantly better than every baseline in every metric, `untested` without a test."""
+    against: dict[str, dict[str, Standing]]
+    """By baseline and metric: significantly better than it, significantly worse, or level."""
+    advice: tuple[str, ...]
+    """What to try next; empty if the model is ahead of every baseline."""
+
+
 class Cloud(Part):
     """The embeddings of one side, or a sample of them."""
 
@@ -198,6 +214,8 @@ class EvaluationDocument(Part):
     """What each stage of serving keeps."""
     comparisons: tuple[PairedComparison, ...]
     """The model's stages against each other and against each baseline."""
+    verdict: Verdict | None = None
+    """How the model stands against the baselines; not in documents of earlier versions."""
     embedding_space: EmbeddingSpace
     """The shape of the two towers' embeddings."""
     timings: dict[str, Finite]

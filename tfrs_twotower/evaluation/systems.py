@@ -1,4 +1,4 @@
-"""Evaluated systems: their rankings, their figures, and comparisons of two of them."""
+"""Evaluated systems: their names, their rankings, their figures, and comparisons of two of them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,6 +19,21 @@ from tfrs_twotower.ranking import GroundTruth
 
 ALPHA = 0.05
 """A corrected p below this is significant."""
+MODEL_SYSTEMS = ("retrieval", "cascade", "hybrid")
+"""Systems that depend on the trained towers; the others are baselines."""
+_LABELS = {
+    "ease": "EASE",
+    "rdlae": "RDLAE",
+    "recent_ease": "recent EASE",
+    "ials": "iALS",
+    "item_knn": "item kNN",
+    "bm25": "BM25",
+}
+
+
+def label(system: str) -> str:
+    """A system's name in words: `item_knn` is `item kNN`; others get spaces for underscores."""
+    return _LABELS.get(system, system.replace("_", " "))
 
 
 @dataclass(frozen=True)

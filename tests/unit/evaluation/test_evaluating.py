@@ -17,7 +17,7 @@ def test_the_document_has_the_agreed_keys(evaluation, tmp_path):
     document = evaluation.document.as_json()
     assert set(document) == {
         "dataset", "protocol", "leakage_check", "systems", "funnel", "comparisons",
-        "embedding_space", "timings", "environment",
+        "verdict", "embedding_space", "timings", "environment",
     }  # fmt: skip
     assert set(document["systems"]) == {
         "retrieval", "cascade", *BASELINES,

@@ -1,18 +1,18 @@
 """Compares runs over seeds: the systems of each table, and the tests between them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from tfrs_twotower.config import RunConfig
 from tfrs_twotower.errors import ComparisonError
-from tfrs_twotower.evaluation.comparison import across_seeds, comparison_document, comparison_tables
-from tfrs_twotower.evaluation.evaluation_document import EvaluationDocument
+from tfrs_twotower.evaluation.comparison import across_seeds, comparison_document
+from tfrs_twotower.evaluation.comparison.config_changes import config_changes
+from tfrs_twotower.evaluation.evaluation_document import EvaluationDocument, Verdict
 from tfrs_twotower.evaluation.report.report_files import PerQuery
-
-MODEL_SYSTEMS = ("retrieval", "cascade", "hybrid")
-"""Systems that depend on the trained towers, and so on the seed."""
+from tfrs_twotower.evaluation.systems import MODEL_SYSTEMS
+from tfrs_twotower.evaluation.verdict import judge
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def _describe(run: RunResult, reference: RunResult) -> comparison_document.Compa
         spec=run.config.spec,
         directory=run.directory,
         baselines_of=run.baselines_of,
-        changes=comparison_tables.config_changes(reference.config, run.config),
+        changes=config_changes(reference.config, run.config),
         leakage=run.first.leakage_check.verdict,
     )
 
@@ -115,6 +115,15 @@ def _table(runs: list[RunResult]) -> comparison_document.ComparisonTable:
     ]
     by_name = {run.name: run for run in runs}
     protocol = first.first.protocol
+    against_baselines = across_seeds.paired_tests(
+        [
+            (s, b)
+            for s in compared
+            for b in own_baselines[by_name[s.run].baselines_of]
+            if b.system in leaders
+        ],
+        metrics,
+    )
     return comparison_document.ComparisonTable(
         dataset=first.first.dataset,
         judged_on=protocol.judged_on,
@@ -137,17 +146,24 @@ def _table(runs: list[RunResult]) -> comparison_document.ComparisonTable:
                 [(s, models[s.run]["retrieval"]) for s in compared if s.system != "retrieval"],
                 metrics,
             ),
-            baselines=across_seeds.paired_tests(
-                [
-                    (s, b)
-                    for s in compared
-                    for b in own_baselines[by_name[s.run].baselines_of]
-                    if b.system in leaders
-                ],
-                metrics,
-            ),
+            baselines=against_baselines,
         ),
+        verdicts={name: _verdict(name, own, against_baselines) for name, own in models.items()},
     )
+
+
+def _verdict(
+    run: str,
+    own: Mapping[str, across_seeds.SystemSeeds],
+    tests: Sequence[comparison_document.SeedTest],
+) -> Verdict:
+    """How a run's last stage stands against the baselines that it is tested against."""
+    last = "cascade" if "cascade" in own else "retrieval"
+    differences: dict[str, list[comparison_document.SeedTest]] = {}
+    for test in tests:
+        if (test.a.run, test.a.system) == (run, last):
+            differences.setdefault(test.b.system, []).append(test)
+    return judge(last, differences, tested=len(own[last].values) > 1)
 
 
 def _models(run: RunResult) -> dict[str, across_seeds.SystemSeeds]:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import Field, JsonValue
 
+from tfrs_twotower.evaluation.evaluation_document import Verdict
 from tfrs_twotower.evaluation.written_documents import Environment, Finite, Part
 
 
@@ -112,6 +113,9 @@ class ComparisonTable(Part):
     run shares with the reference, query by query, is listed once."""
     tests: FamiliesOfTests
     """Paired tests."""
+    verdicts: dict[str, Verdict] = {}
+    """By run: how its last stage stands against the leading baselines; not in documents of earlier
+    versions."""
 
 
 class SettingChange(Part):

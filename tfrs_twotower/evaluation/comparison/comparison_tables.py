@@ -1,88 +1,20 @@
-"""What the run configs of a comparison change, and its tables as rows and as Markdown."""
+"""The tables of a comparison as rows and as Markdown."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import PurePath
-from typing import TypeGuard
 
-from tfrs_twotower.config import RunConfig
 from tfrs_twotower.evaluation.comparison import comparison_document
-from tfrs_twotower.evaluation.report.rendering import decimal, in_words, label, probability
+from tfrs_twotower.evaluation.evaluation_document import Standing
+from tfrs_twotower.evaluation.report.rendering import decimal, in_words, probability
+from tfrs_twotower.evaluation.systems import label
+from tfrs_twotower.evaluation.verdict import against_each, standing_of
 
-_NOT_SETTINGS = ("name", "data_root", "seed")
-_ABSENT = object()
 _SECTIONS = {
     "runs": "Further runs against {reference}",
     "stages": "Within a run, against retrieval",
     "baselines": "Against the leading baselines",
 }
 _FEW_SEEDS = 5
-
-
-def config_changes(
-    first: RunConfig, other: RunConfig
-) -> dict[str, comparison_document.SettingChange]:
-    """The settings that differ, by key, such as `training.epochs`.
-
-    Only keys that one of the documents states are compared, so that another `model.kind` is one
-    change and not one for each of its defaults. Lists of settings are compared entry by entry, as
-    `pre_ranking.models.1.dropout`; an entry that only one side has is one change. The feature spec
-    is given by its file's name.
-    """
-    dumps = {"before": first.model_dump(mode="json"), "after": other.model_dump(mode="json")}
-    stated = [
-        _entry_of_one_side(key, list(dumps.values()))
-        for config in (first, other)
-        for key in _leaves(config.model_dump(mode="json", exclude_unset=True))
-    ]
-    changes: dict[str, comparison_document.SettingChange] = {}
-    for key in dict.fromkeys(stated):
-        sides = {
-            side: value for side, dump in dumps.items() if (value := _at(dump, key)) is not _ABSENT
-        }
-        if key in _NOT_SETTINGS or any(_has_entries(value) for value in sides.values()):
-            continue
-        if len(sides) == 1 or sides["before"] != sides["after"]:
-            if key == "spec":
-                sides = {side: PurePath(str(path)).name for side, path in sides.items()}
-            changes[key] = comparison_document.SettingChange.model_validate(sides)
-    return changes
-
-
-def _leaves(settings: Mapping[str, object], prefix: str = "") -> Iterator[str]:
-    for key, value in settings.items():
-        if _has_entries(value):
-            value = dict(zip(map(str, range(len(value))), value, strict=True))
-        if isinstance(value, dict) and value:
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}"
-
-
-def _has_entries(value: object) -> TypeGuard[list[object]]:
-    """Whether the value is a list of settings, which is compared entry by entry."""
-    return isinstance(value, list) and any(isinstance(part, dict) for part in value)
-
-
-def _entry_of_one_side(key: str, sides: Sequence[Mapping[str, object]]) -> str:
-    """The key, cut after an entry of a list that one side does not have."""
-    parts = key.split(".")
-    for end, part in enumerate(parts, 1):
-        place = ".".join(parts[:end])
-        if part.isdigit() and any(_at(side, place) is _ABSENT for side in sides):
-            return place
-    return key
-
-
-def _at(settings: object, key: str) -> object:
-    for part in key.split("."):
-        if isinstance(settings, list) and part.isdigit() and int(part) < len(settings):
-            settings = settings[int(part)]
-        elif isinstance(settings, dict) and part in settings:
-            settings = settings[part]
-        else:
-            return _ABSENT
-    return settings
 
 
 @dataclass(frozen=True)
@@ -112,10 +44,12 @@ class ComparisonRow:
     best: frozenset[str]
 
     @property
-    def marks(self) -> dict[str, str]:
-        """Against the reference: `+` significantly better, `-` worse, `=` neither."""
+    def standings(self) -> dict[str, Standing]:
+        """Against the reference, by key metric; `untested` for one seed."""
         return {
-            metric: "=" if not test.significant else "+" if test.difference > 0 else "-"
+            metric: "untested"
+            if test.both.p_holm is None
+            else standing_of(test.difference, significant=test.significant)
             for metric, test in self.tests.items()
         }
 
@@ -159,6 +93,19 @@ def comparison_rows(table: comparison_document.ComparisonTable) -> list[Comparis
 def label_of(table: comparison_document.ComparisonTable, run: str) -> str:
     """The name of a run in tables."""
     return next(system.label for system in table.systems if system.run == run)
+
+
+def verdict_lines(table: comparison_document.ComparisonTable) -> list[str]:
+    """For each run a sentence on how it stands against the leading baselines."""
+    return [
+        against_each(verdict, f"{label_of(table, run)} ({label(verdict.system)})")
+        for run, verdict in table.verdicts.items()
+    ]
+
+
+def advice(table: comparison_document.ComparisonTable) -> list[str]:
+    """What to try next with any run of the table, each thing once."""
+    return list(dict.fromkeys(step for one in table.verdicts.values() for step in one.advice))
 
 
 def fitted_by(table: comparison_document.ComparisonTable) -> set[str]:
@@ -240,6 +187,8 @@ def _table(
         sentence(table, len(document.seeds)),
         _grid(header, rows),
     ]
+    if table.verdicts:
+        parts.append("\n".join(f"- {line}" for line in verdict_lines(table)))
     for title, pairs in families(table, _SECTIONS):
         parts += [f"#### {title.format(reference=reference)}", _tests(metrics, pairs)]
     runs = [run for run in document.runs if run.judged_on == table.judged_on]

@@ -1,10 +1,11 @@
 """The result of an evaluation as a leaderboard and in one sentence."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tfrs_twotower.evaluation import evaluation_document
-from tfrs_twotower.evaluation.report.rendering import label
-from tfrs_twotower.evaluation.systems import key_metrics
+from tfrs_twotower.evaluation.systems import key_metrics, label
+from tfrs_twotower.evaluation.verdict import served_stage, standing_of, verdict_of
 
 _SERVED_ALONE = "two towers, dot product, exact search; nothing ranks after it"
 DESCRIPTIONS = {
@@ -30,24 +31,50 @@ class LeaderboardRow:
         system: its name.
         description: the system in a few words.
         figures: figure of each key metric.
-        marks: for each key metric one sign for each of the model's stages that it is compared
-            with, the served stage first: `+` where the stage is significantly better than this
-            system, `-` where significantly worse, `=` otherwise.
-        is_model: whether it is one of the model's own stages.
+        verdict: how it stands against the baselines, where it is one of the model's own stages.
         best: the metrics in which no system has a higher mean.
     """
 
     system: str
     description: str
     figures: evaluation_document.Metrics
-    marks: dict[str, str]
-    is_model: bool
+    verdict: evaluation_document.Verdict | None
     best: frozenset[str]
+
+    @property
+    def is_model(self) -> bool:
+        """Whether it is one of the model's own stages."""
+        return self.verdict is not None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One stage of the model against one other system.
+
+    Attributes:
+        comparison: the tested difference, the stage minus the system.
+        standing: that of the stage: `ahead` where it is significantly better.
+    """
+
+    comparison: evaluation_document.PairedComparison
+    standing: evaluation_document.Standing
 
 
 def model_stages(document: evaluation_document.EvaluationDocument) -> list[str]:
     """The model's stages, the served one first; without a second stage only retrieval."""
-    return ["cascade", "retrieval"] if document.funnel.pool is not None else ["retrieval"]
+    return list(dict.fromkeys((served_stage(document), "retrieval")))
+
+
+def differences(
+    document: evaluation_document.EvaluationDocument, stage: str, systems: Iterable[str]
+) -> dict[str, dict[str, Difference]]:
+    """The differences of a stage by system and metric, in the order of the systems."""
+    found: dict[str, dict[str, Difference]] = {}
+    for entry in document.comparisons:
+        if entry.a == stage:
+            standing = standing_of(entry.difference, significant=entry.significant)
+            found.setdefault(entry.b, {})[entry.metric] = Difference(entry, standing)
+    return {name: found[name] for name in systems if name in found}
 
 
 def leaderboard(
@@ -66,10 +93,6 @@ def leaderboard(
         for name, system in document.systems.items()
         if name != "cascade" or name in stages
     }
-    marks: dict[str, dict[str, str]] = {name: dict.fromkeys(metrics, "") for name in systems}
-    for entry in document.comparisons:
-        mark = "=" if not entry.significant else "+" if entry.difference > 0 else "-"
-        marks[entry.b][entry.metric] += mark
     means = {
         name: {metric: system.metrics[metric].mean for metric in metrics}
         for name, system in systems.items()
@@ -80,8 +103,7 @@ def leaderboard(
             system=name,
             description=_description(name, document.funnel.pool),
             figures={metric: system.metrics[metric] for metric in metrics},
-            marks=marks[name],
-            is_model=name in stages,
+            verdict=verdict_of(document, name) if name in stages else None,
             best=frozenset(metric for metric in metrics if means[name][metric] == top[metric]),
         )
         for name, system in systems.items()

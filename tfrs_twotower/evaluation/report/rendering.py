@@ -1,33 +1,52 @@
 """Rendering of reports: values and names in words and figures, and pages from templates."""
 
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
+
+from tfrs_twotower.evaluation.report.drawing import variable
+from tfrs_twotower.evaluation.systems import label
+from tfrs_twotower.evaluation.verdict import against_each, badge
 
 _DIRECTORY = Path(__file__).parent
 _DASH = "\N{EN DASH}"
 _MINUS = "\N{MINUS SIGN}"
-_LABELS = {
-    "ease": "EASE",
-    "rdlae": "RDLAE",
-    "recent_ease": "recent EASE",
-    "ials": "iALS",
-    "item_knn": "item kNN",
-    "bm25": "BM25",
-}
+_HEADING = re.compile(r'<h2 id="([^"]+)"[^>]*>(.*?)</h2>', re.DOTALL)
+_LINKS = '<ul class="links">'
 
 
-def label(system: str) -> str:
-    """`item_knn` is `item kNN`; names without an entry get spaces for underscores."""
-    return _LABELS.get(system, words(system))
+@dataclass(frozen=True)
+class Origin:
+    """What made a page, so that a reader can make it again.
+
+    Attributes:
+        command: the command, as a line for a shell; "" where no command made it.
+        documents: the files that were read, by what they are, such as `run config`.
+        written: seconds since 1970; None leaves the date out.
+    """
+
+    command: str = ""
+    documents: Mapping[str, str] = field(default_factory=dict)
+    written: float | None = None
 
 
 def words(name: object) -> str:
     """A key with spaces for underscores."""
     return str(name).replace("_", " ")
+
+
+def shorten(text: str, length: int) -> str:
+    """The text on one line, cut after a word with an ellipsis: titles may be whole passages."""
+    words = " ".join(text.split())
+    if len(words) <= length:
+        return words
+    cut = words[: length + 1].rpartition(" ")[0]
+    return (cut or words[:length]).rstrip(" ,;:.") + "…"
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -41,6 +60,11 @@ def decimal(value: float | None, digits: int = 4) -> str:
         return ""
     text = f"{value:.{digits}f}"
     return text.replace("0.", ".", 1) if text.lstrip("-").startswith("0.") else text
+
+
+def signed(value: float, digits: int = 3) -> str:
+    """A difference with its sign, `+0.034`."""
+    return f"{'+' if value > 0 else ''}{number(value, digits)}"
 
 
 def probability(p: float | None) -> str:
@@ -68,6 +92,27 @@ def duration(seconds: float) -> str:
 def day(epoch_seconds: float) -> str:
     """The day of a time, in UTC."""
     return datetime.fromtimestamp(epoch_seconds, timezone.utc).strftime("%Y-%m-%d")
+
+
+def minute(epoch_seconds: float) -> str:
+    """The day and the minute of a time, in UTC."""
+    return datetime.fromtimestamp(epoch_seconds, timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def code(text: str) -> Markup:
+    """A sentence whose parts between backticks are code."""
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704
+
+
+def contents(page: str) -> list[tuple[str, Markup]]:
+    """The id and the text of every `<h2>` that has an id, in order."""
+    return [(name, Markup(text)) for name, text in _HEADING.findall(page)]  # noqa: S704  (of ours)
+
+
+def with_link(page: str, address: str, text: str) -> str:
+    """A finished page with one more link to another page; the same page if it has it."""
+    item = f'<li><a href="{escape(address)}">{escape(text)}</a></li>'
+    return page if item in page else page.replace(_LINKS, f"{_LINKS}{item}", 1)
 
 
 def in_words(value: object) -> str:
@@ -125,6 +170,14 @@ def _environment(directory: Path) -> Environment:
         in_words=in_words,
         window=window_in_words,
         label=label,
+        shorten=shorten,
+        signed=signed,
+        minute=minute,
+        contents=contents,
+        code=code,
+        badge=badge,
+        against_each=against_each,
+        system_colour=lambda system: Markup(f"--system: var({variable(system)})"),  # noqa: S704
         thousands=lambda value: f"{value:,}",
     )
     return environment

@@ -11,12 +11,19 @@ from numpy.typing import NDArray
 from tfrs_twotower.config import EvaluateConfig
 from tfrs_twotower.evaluation import evaluated_data, evaluating
 from tfrs_twotower.evaluation.report import rendering, stage_pictures, system_pictures
-from tfrs_twotower.evaluation.report.leaderboard import headline, leaderboard, model_stages
+from tfrs_twotower.evaluation.report.leaderboard import (
+    differences,
+    headline,
+    leaderboard,
+    model_stages,
+)
 from tfrs_twotower.evaluation.systems import SystemRun, key_metrics
+from tfrs_twotower.evaluation.verdict import verdict_of
 from tfrs_twotower.specs import TEST
 
 _TEMPLATE = Path(__file__).with_name("report.html")
 _LIST_LENGTH = 10
+_UNKNOWN = rendering.Origin()
 _TITLE_LENGTH = 110
 
 
@@ -37,6 +44,7 @@ def render_page(
     inputs: evaluated_data.EvaluationInputs,
     config: EvaluateConfig,
     seed: int,
+    origin: rendering.Origin = _UNKNOWN,
 ) -> str:
     """The page as HTML text, with its style and pictures inside.
 
@@ -45,6 +53,7 @@ def render_page(
         inputs: the evaluated data.
         config: list lengths and number of example queries.
         seed: picks example queries and drawn points.
+        origin: command, documents and date.
     """
     ks = tuple(sorted(config.ks))
     document, runs = evaluation.document, evaluation.runs
@@ -61,6 +70,11 @@ def render_page(
         document=document,
         protocol=document.protocol.as_json(),
         headline=headline(document, ks, baselines),
+        verdict=verdict_of(document),
+        differences={
+            stage: differences(document, stage, (row.system for row in rows)) for stage in stages
+        },
+        origin=origin,
         rows=rows,
         scale={
             metric: max(row.figures[metric].ci95[1] for row in rows) or 1.0
@@ -75,6 +89,8 @@ def render_page(
         pictures=pictures,
         variance_shown=variance,
         quality=inputs.index_quality,
+        index_points=stage_pictures.measured_points(inputs.index_quality),
+        index_taken=stage_pictures.taken_point(inputs.index_quality),
         index_settings=stage_pictures.varied(stage_pictures.measured_points(inputs.index_quality)),
         index_verdict=stage_pictures.verdict(inputs.index_quality),
         refitted=any(line.phase == "refit" for line in inputs.training_log),
@@ -151,15 +167,6 @@ class Example:
     num_relevant: int
 
 
-def shorten(text: str, length: int = _TITLE_LENGTH) -> str:
-    """The text on one line, cut after a word with an ellipsis: titles may be whole passages."""
-    words = " ".join(text.split())
-    if len(words) <= length:
-        return words
-    cut = words[: length + 1].rpartition(" ")[0]
-    return (cut or words[:length]).rstrip(" ,;:.") + "…"
-
-
 def history_rows(inputs: evaluated_data.EvaluationInputs, query: int, limit: int) -> list[int]:
     """Corpus rows of a test query's latest distinct earlier candidates, most recent first."""
     log = inputs.log
@@ -203,17 +210,27 @@ def make_example(
     by_gain.sort(key=lambda row: row not in returned)
     return Example(
         query_id=test.ids[query],
-        text=shorten(test.texts[query], 2 * _TITLE_LENGTH) if test.texts is not None else "",
-        history=[shorten(corpus.name(row)) for row in history_rows(inputs, query, length)],
+        text=rendering.shorten(test.texts[query], 2 * _TITLE_LENGTH)
+        if test.texts is not None
+        else "",
+        history=[
+            rendering.shorten(corpus.name(row), _TITLE_LENGTH)
+            for row in history_rows(inputs, query, length)
+        ],
         num_events=int(test.num_events[query]),
         lists={
             name: [
-                Listed(shorten(corpus.name(int(row))), int(row) in true_rows)
+                Listed(
+                    rendering.shorten(corpus.name(int(row)), _TITLE_LENGTH), int(row) in true_rows
+                )
                 for row in rows[query, :length]
                 if row >= 0
             ]
             for name, rows in ranked.items()
         },
-        truth=[Listed(shorten(corpus.name(row)), row in returned) for row in by_gain[:length]],
+        truth=[
+            Listed(rendering.shorten(corpus.name(row), _TITLE_LENGTH), row in returned)
+            for row in by_gain[:length]
+        ],
         num_relevant=len(relevant),
     )

@@ -1,11 +1,13 @@
 """Pictures of earlier stages: the losses and metrics of training, the trade-off of the index."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 from tfrs_twotower.evaluation.evaluated_data import LogLine
 from tfrs_twotower.evaluation.report.drawing import COLOUR, new_figure, style, to_svg
@@ -17,6 +19,18 @@ _PHASES = {"fit": "fit: training interactions", "refit": "refit: training and va
 _SHADES = {"fit": COLOUR["retrieval"], "refit": COLOUR["hybrid"]}
 _TERMS_IN_A_ROW = 3
 _MEASURED = ("overlap", "p50_ms")
+_POINT_RADIUS = 7.0
+_SIDES: tuple[tuple[tuple[int, int], Any, Any], ...] = (
+    ((0, 11), "center", "bottom"),
+    ((0, -11), "center", "top"),
+    ((11, 0), "left", "center"),
+    ((-11, 0), "right", "center"),
+    ((8, 8), "left", "bottom"),
+    ((-8, 8), "right", "bottom"),
+    ((8, -8), "left", "top"),
+    ((-8, -8), "right", "top"),
+)
+"""Places of a label beside its point: offset in points, horizontal and vertical alignment."""
 _NOT_SETTINGS = (*_MEASURED, "worst_decile", "perturbed_overlap")
 
 Points = list[tuple[float, float]]
@@ -95,25 +109,24 @@ def _draw_losses(axes: Axes, losses: dict[str, Points], title: str) -> None:
 def _draw_validation(axes: Axes, measured: dict[str, Points]) -> None:
     shades = (COLOUR["ease"], COLOUR["retrieval"], COLOUR["hybrid"], COLOUR["item_knn"])
     for shade, (name, points) in zip(shades, sorted(measured.items()), strict=False):
-        axes.plot(*zip(*points, strict=True), "o-", markersize=4, color=shade, label=name)
         best = max(points, key=lambda point: point[1])
+        # The value stands in the legend: beside the ring it would lie over other curves' values.
+        label = f"{name} on validation queries, best {best[1]:.3f}"
+        axes.plot(*zip(*points, strict=True), "o-", markersize=4, color=shade, label=label)
         axes.plot(*best, "o", markersize=11, markerfacecolor="none", markeredgecolor=shade)
-        axes.annotate(
-            f"{best[1]:.3f}",
-            best,
-            xytext=(0, -18),
-            ha="center",
-            textcoords="offset points",
-            color=shade,
-            bbox={"facecolor": COLOUR["paper"], "edgecolor": "none", "pad": 0.5},
+    handles, labels = axes.get_legend_handles_labels()
+    if len(labels) == 1:
+        axes.set_title(labels[0], loc="left", fontsize=11)
+    else:  # above the axes, where no curve runs
+        axes.legend(
+            handles,
+            labels,
+            loc="lower left",
+            bbox_to_anchor=(0, 1),
+            borderaxespad=0.2,
         )
-    names = sorted(measured)[: len(shades)]
-    title = f"{names[0]} on validation queries" if len(names) == 1 else "validation queries"
-    axes.set_title(title, loc="left", fontsize=11)
     axes.set_xlabel("step")
     axes.margins(x=0.06)
-    if len(names) > 1:
-        axes.legend(loc="lower right")
 
 
 @dataclass(frozen=True)
@@ -181,18 +194,20 @@ def verdict(quality: "IndexQuality | None") -> str:
 
 
 def draw_tradeoff(quality: "IndexQuality | None") -> str | None:
-    """SVG of overlap against latency of every measured setting; None without a sweep."""
+    """SVG of overlap against latency of every measured setting; None without a sweep.
+
+    A setting that has no room for its label has none; the page lists them all in a table.
+    """
     points = measured_points(quality)
     if quality is None or not points:
         return None
     names, taken = varied(points), taken_point(quality)
     with style():
-        figure, axes = new_figure(4.9, 3.6)
+        figure, axes = new_figure(4.9, 3.8)
         for point in points:
             place = (point.p50_ms, point.overlap)
-            is_taken = point == taken
             axes.plot(*place, "o", color=COLOUR["retrieval"], markersize=7)
-            if is_taken:
+            if point == taken:
                 axes.plot(
                     *place,
                     "o",
@@ -201,50 +216,62 @@ def draw_tradeoff(quality: "IndexQuality | None") -> str | None:
                     markeredgecolor=COLOUR["ink"],
                     markeredgewidth=1.4,
                 )
-            text = ", ".join(f"{point.settings.get(name)}" for name in names)
-            axes.annotate(
-                f"{text} taken".strip() if is_taken else text,
-                place,
-                xytext=(0, 10),
-                ha="center",
-                textcoords="offset points",
-                color=COLOUR["ink" if is_taken else "muted"],
-                fontsize=9.5,
-                bbox={"facecolor": COLOUR["paper"], "edgecolor": "none", "pad": 0.5},
-            )
-        _draw_target(axes, quality.target)
-        _draw_exact(axes, quality.exact_p50_ms)
+        axes.axhline(
+            quality.target,
+            color=COLOUR["muted"],
+            linestyle=(0, (4, 3)),
+            linewidth=1,
+            label=f"target {quality.target}",
+        )
+        axes.axvline(
+            quality.exact_p50_ms,
+            color=COLOUR["ease"],
+            linestyle=(0, (1, 2)),
+            linewidth=1.6,
+            zorder=1.5,
+            label="exact search",
+        )
+        figure.legend(loc="outside upper left", ncols=2)
         axes.set_xlabel("median milliseconds of one query")
         axes.set_ylabel(f"overlap@{quality.k} with exact search")
         axes.margins(x=0.12, y=0.2)
         axes.set_xlim(left=0)
         axes.set_yticks([tick for tick in axes.get_yticks()[1:] if tick <= 1.0])
+        labels = []
+        for point in sorted(points, key=lambda point: point != taken):
+            text = ", ".join(f"{point.settings.get(name)}" for name in names)
+            labels.append((point, f"{text} taken".strip() if point == taken else text))
+        _label_points(axes, labels, taken)
         return to_svg(figure, f"Overlap at {quality.k} against latency of the index")
 
 
-def _draw_target(axes: Axes, target: float) -> None:
-    axes.axhline(target, color=COLOUR["muted"], linestyle=(0, (4, 3)), linewidth=1)
-    axes.annotate(
-        f"target {target}",
-        (0.99, target),
-        xycoords=("axes fraction", "data"),
-        xytext=(0, -12),
-        ha="right",
-        textcoords="offset points",
-        color=COLOUR["muted"],
-        fontsize=9.5,
-    )
-
-
-def _draw_exact(axes: Axes, latency: float) -> None:
-    axes.axvline(latency, color=COLOUR["ease"], linestyle=(0, (1, 2)), linewidth=1.6, zorder=1.5)
-    axes.annotate(
-        "exact\nsearch",
-        (latency, 0.04),
-        xycoords=("data", "axes fraction"),
-        xytext=(-6, 0),
-        ha="right",
-        textcoords="offset points",
-        color=COLOUR["ease"],
-        fontsize=9.5,
-    )
+def _label_points(
+    axes: Axes, labels: Sequence[tuple[MeasuredPoint, str]], taken: MeasuredPoint | None
+) -> None:
+    """Writes each label beside its point where nothing else stands; the first labels come first."""
+    figure = axes.figure
+    assert isinstance(figure, Figure)
+    figure.draw_without_rendering()
+    radius = _POINT_RADIUS * figure.dpi / 72
+    at = [axes.transData.transform((point.p50_ms, point.overlap)) for point, _ in labels]
+    occupied = [Bbox([place - radius, place + radius]) for place in at]
+    for point, text in labels:
+        for offset, horizontal, vertical in _SIDES:
+            note = axes.annotate(
+                text,
+                (point.p50_ms, point.overlap),
+                xytext=offset,
+                ha=horizontal,
+                va=vertical,
+                textcoords="offset points",
+                color=COLOUR["ink" if point == taken else "muted"],
+                fontsize=9.5,
+            )
+            note.set_in_layout(False)
+            box = note.get_window_extent().padded(2)
+            room = Bbox.from_extents(axes.bbox.x0, axes.bbox.y0, figure.bbox.x1, axes.bbox.y1)
+            inside = room.contains(box.x0, box.y0) and room.contains(box.x1, box.y1)
+            if inside and not any(box.overlaps(other) for other in occupied):
+                occupied.append(box)
+                break
+            note.remove()

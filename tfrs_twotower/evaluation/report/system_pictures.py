@@ -9,7 +9,6 @@ from tfrs_twotower.evaluation.report import drawing, rendering
 from tfrs_twotower.evaluation.systems import SystemRun
 from tfrs_twotower.metrics import Judged
 
-_MARKERS = dict(zip(drawing.SYSTEM_ORDER, "poDh*s<^vPX", strict=True))
 _POINTS = 600
 
 
@@ -26,9 +25,10 @@ def _longest(run: SystemRun) -> Judged:
 
 def draw_recall_curves(runs: dict[str, SystemRun]) -> str:
     """SVG of recall@1 .. recall@K, with the systems named at the ends of their lines."""
-    names = [name for name in drawing.SYSTEM_ORDER if name in runs]
+    names = drawing.in_order(runs)
+    height = max(4.4, 0.25 * len(names) + 0.9)  # inches: a line for each label
     with drawing.style():
-        figure, axes = drawing.new_figure(10.4, 4.4)
+        figure, axes = drawing.new_figure(10.4, height)
         ends = {}
         for name in reversed(names):
             curve = recall_curve(_longest(runs[name]))
@@ -37,7 +37,7 @@ def draw_recall_curves(runs: dict[str, SystemRun]) -> str:
                 np.arange(1, len(curve) + 1),
                 curve,
                 color=drawing.colour_of(name),
-                linestyle=drawing.DASHES[name],
+                linestyle=drawing.dashes_of(name),
                 linewidth=2.8 if name in drawing.MODEL_STAGES else 1.7,
             )
         longest = len(curve)
@@ -47,23 +47,31 @@ def draw_recall_curves(runs: dict[str, SystemRun]) -> str:
         axes.set_ylabel("recall@K")
         axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
         top = float(axes.get_ylim()[1])
-        for name, height in spread_labels(ends, 0.052 * top).items():
+        for name, place in spread_labels(ends, 0.23 * top / height, top).items():
             axes.annotate(
-                rendering.label(name),
+                drawing.name_of(name),
                 (longest, ends[name]),
-                xytext=(1.025, height / top),
+                xytext=(1.025, place / top),
                 textcoords="axes fraction",
                 color=drawing.colour_of(name),
                 va="center",
                 fontweight="bold" if name in drawing.MODEL_STAGES else "normal",
-                arrowprops={"arrowstyle": "-", "color": drawing.colour_of(name), "linewidth": 0.8},
+                arrowprops={
+                    "arrowstyle": "-",
+                    "color": drawing.colour_of(name),
+                    "linewidth": 0.8,
+                    "relpos": (0, 0.5),
+                },
                 annotation_clip=False,
             )
         return drawing.to_svg(figure, "Recall against list length for each system")
 
 
-def spread_labels(heights: dict[str, float], gap: float) -> dict[str, float]:
-    """Moves labels apart so that no two are closer than the gap; their order stays."""
+def spread_labels(heights: dict[str, float], gap: float, top: float = np.inf) -> dict[str, float]:
+    """Moves labels apart so that no two are closer than the gap; their order stays.
+
+    They stay between 0 and `top` where there is room for all of them.
+    """
     names = sorted(heights, key=lambda name: heights[name])
     placed = np.array([heights[name] for name in names], float)
     for _ in range(200):
@@ -75,6 +83,7 @@ def spread_labels(heights: dict[str, float], gap: float) -> dict[str, float]:
             push = (gap - (placed[place + 1] - placed[place])) / 2
             placed[place] -= push
             placed[place + 1] += push
+        placed = np.minimum(placed, top - np.arange(len(placed))[::-1] * gap)
         placed = np.maximum(placed, np.arange(len(placed)) * gap)
     return dict(zip(names, placed.tolist(), strict=True))
 
@@ -92,17 +101,20 @@ def draw_slices(systems: dict[str, evaluation_document.SystemFigures], metric: s
     }
     if not slices:
         return None
-    names = [name for name in drawing.SYSTEM_ORDER if name in systems]
+    names = drawing.in_order(systems)
+    columns = drawing.columns_of(map(drawing.name_of, names))
     rows = [("all test queries", whole.queries, {n: systems[n].metrics for n in names})]
     rows += [
         (part.title, part.queries, {n: systems[n].slices[key].metrics for n in names})
         for key, part in slices.items()
     ]
     with drawing.style():
-        figure, axes = drawing.new_figure(10.4, 1.1 + 0.42 * len(rows))
+        figure, axes = drawing.new_figure(
+            10.4, 0.9 + 0.42 * len(rows) + 0.22 * -(-len(names) // columns)
+        )
         for place, (_, _, figures) in enumerate(rows):
             _draw_row(axes, place, {name: figures[name].get(metric) for name in names})
-        labels = [f"{title}  ({queries:,} queries)" for title, queries, _ in rows]
+        labels = [f"{rendering.shorten(t, 48)}  ({queries:,} queries)" for t, queries, _ in rows]
         axes.set_yticks(range(len(labels)), labels, color=drawing.COLOUR["ink"])
         axes.get_yticklabels()[0].set_fontweight("bold")
         axes.set_ylim(len(labels) - 0.5, -0.5)
@@ -116,7 +128,7 @@ def draw_slices(systems: dict[str, evaluation_document.SystemFigures], metric: s
             handles[::-1],
             texts[::-1],
             loc="outside upper center",
-            ncols=len(names),
+            ncols=columns,
             handletextpad=0.1,
             columnspacing=1.2,
         )
@@ -143,12 +155,12 @@ def _draw_row(
         axes.plot(
             [entry.mean],
             [place],
-            _MARKERS[name],
+            drawing.marker_of(name),
             color=drawing.colour_of(name),
             markersize=8 if name in drawing.MODEL_STAGES else 6.5,
             markeredgecolor=drawing.COLOUR["paper"],
-            markeredgewidth=0.8 if _MARKERS[name] in "poDs^v" else 0.4,
-            label=rendering.label(name) if place == 0 else None,
+            markeredgewidth=0.8 if drawing.marker_of(name) in "poDs^v" else 0.4,
+            label=drawing.name_of(name) if place == 0 else None,
         )
 
 

@@ -10,8 +10,8 @@ from tfrs_twotower.evaluation.comparison.comparison_tables import (
     best_first,
     comparison_markdown,
     comparison_rows,
-    config_changes,
 )
+from tfrs_twotower.evaluation.comparison.config_changes import config_changes
 
 
 def changes_of(first, other):
@@ -89,13 +89,13 @@ def test_markdown_by_hand(document):
     assert "#### Within a run, against retrieval" in lines
 
 
-def test_rows_best_first_and_marks(table):
+def test_rows_best_first_and_standings(table):
     rows = best_first(comparison_rows(table))
     assert (rows[0].run, rows[0].system) == ("better", "cascade")
-    marks = {row.run: row.marks for row in rows if row.system == "retrieval"}
-    assert marks["better"] == dict.fromkeys(METRICS, "+")
-    assert marks["same"] == dict.fromkeys(METRICS, "=")
-    assert marks["base"] == {}
+    standings = {row.run: row.standings for row in rows if row.system == "retrieval"}
+    assert standings["better"] == dict.fromkeys(METRICS, "ahead")
+    assert standings["same"] == dict.fromkeys(METRICS, "level")
+    assert standings["base"] == {}
 
 
 def test_the_page_stands_alone_and_escapes(document):
@@ -113,3 +113,27 @@ def test_the_headline_of_a_reference_that_leads():
     assert "1 of 1 other runs significantly worse." in page
     few = compare_runs([run_result("base", num_seeds=2), run_result("same", num_seeds=2)])
     assert "none of 1 other runs significantly worse." in render_comparison(few)
+
+
+def test_the_headline_names_a_baseline_that_is_highest():
+    behind = compare_runs([run_result("base", -0.1), run_result("other", -0.12)])
+    page = render_comparison(behind)
+    assert re.search(
+        r"EASE, a baseline, has the highest recall@20, \.\d{4}; the best run, base \(retrieval\), "
+        r"has \.\d{4} ± \.\d{4} over 5 seeds, a significant difference \(p &lt;\.001 after Holm\)",
+        page,
+    )
+    assert "base (retrieval) has the highest" not in page
+    assert "base (retrieval): behind EASE." in page
+    assert "What to try next" in page
+
+
+def test_a_verdict_on_every_run(document, table):
+    assert set(table.verdicts) == {"base", "better", "same"}
+    assert table.verdicts["better"].system == "cascade"
+    every_metric = dict.fromkeys(METRICS, "ahead")
+    assert table.verdicts["better"].against == {"ease": every_metric}
+    assert "- <better> (cascade): ahead of EASE." in comparison_markdown(document)
+    one_seed = compare_runs(planted(num_seeds=1)).tables[0].verdicts["better"]
+    assert one_seed.standing == "untested"
+    assert one_seed.against == {"ease": dict.fromkeys(METRICS, "untested")}

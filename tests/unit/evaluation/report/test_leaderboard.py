@@ -4,15 +4,14 @@ import pytest
 
 from tests.unit.evaluation.documents import evaluation_document, figure, system_figures
 from tests.unit.evaluation.world import CONFIG
-from tfrs_twotower.evaluation.report.leaderboard import headline, leaderboard
+from tfrs_twotower.evaluation.report.leaderboard import differences, headline, leaderboard
 
 
 def test_leaderboard_rows(evaluation):
     rows = leaderboard(evaluation.document, CONFIG.ks)
     sums = [sum(figure.mean for figure in row.figures.values()) for row in rows]
     assert sums == sorted(sums, reverse=True)
-    popularity = next(row for row in rows if row.system == "popularity")
-    assert set(popularity.marks.values()) <= {"+", "-", "="}
+    assert [row.system for row in rows if row.is_model] == ["retrieval"]
 
 
 def test_leaderboard_rows_with_two_stages(cascade):
@@ -20,13 +19,21 @@ def test_leaderboard_rows_with_two_stages(cascade):
     assert [name for name, row in rows.items() if row.is_model] == ["retrieval", "cascade"]
     assert "first 12 of retrieval" in rows["cascade"].description
     assert "nothing ranks after it" not in rows["retrieval"].description
-    signs = {name: {len(mark) for mark in row.marks.values()} for name, row in rows.items()}
-    assert signs["cascade"] == {0}
-    assert signs["retrieval"] == {1}
-    assert signs["ease"] == {2}
-    first = next(e for e in cascade.document.comparisons if e.b == "popularity")
-    expected = "=" if not first.significant else "+" if first.difference > 0 else "-"
-    assert rows["popularity"].marks[first.metric][0] == expected
+    assert rows["cascade"].verdict == cascade.document.verdict
+    assert rows["retrieval"].verdict.system == "retrieval"
+    assert rows["ease"].verdict is None
+
+
+def test_a_difference_is_the_models_and_so_is_its_standing(cascade):
+    of_cascade = differences(cascade.document, "cascade", ("ease", "retrieval", "popularity"))
+    assert list(of_cascade) == ["ease", "retrieval", "popularity"]
+    for name, by_metric in of_cascade.items():
+        for metric, found in by_metric.items():
+            means = [cascade.document.systems[s].metrics[metric].mean for s in ("cascade", name)]
+            assert found.comparison.difference == pytest.approx(means[0] - means[1])
+            higher = "ahead" if means[0] > means[1] else "behind"
+            assert found.standing == (higher if found.comparison.significant else "level")
+    assert "cascade" not in differences(cascade.document, "retrieval", ("cascade", "ease"))
 
 
 def document(difference, *, significant, hybrid=None, pre_ranked=None):

@@ -25,3 +25,19 @@ def test_figures_as_people_write_them():
         "1.000",
         "",
     ]
+
+
+def test_long_titles_are_cut_after_a_word():
+    assert rendering.shorten("two\n words", 110) == "two words"
+    assert rendering.shorten("alpha beta, gamma", 12) == "alpha beta…"
+    assert rendering.shorten("x" * 20, 12) == "x" * 12 + "…"
+    assert len(rendering.shorten("passage of many words " * 50, 110)) <= 111
+
+
+def test_a_link_is_added_once_and_escaped():
+    page = '<ul class="links"><li>old</li></ul>'
+    linked = rendering.with_link(page, "../index.html", "A & B")
+    assert linked == (
+        '<ul class="links"><li><a href="../index.html">A &amp; B</a></li><li>old</li></ul>'
+    )
+    assert rendering.with_link(linked, "../index.html", "A & B") == linked

@@ -8,15 +8,16 @@ import numpy as np
 from tests.unit.evaluation.world import CONFIG, make_world, without_history
 from tfrs_twotower.evaluation.evaluated_data import LogLine
 from tfrs_twotower.evaluation.evaluating import evaluate
-from tfrs_twotower.evaluation.report.report_page import make_example, render_page, shorten
+from tfrs_twotower.evaluation.report.rendering import Origin
+from tfrs_twotower.evaluation.report.report_page import make_example, render_page
 from tfrs_twotower.index.quality import IndexQuality
 
 
 def test_the_page_shows_both_stages(cascade, two_stages, evaluation, inputs):
     page = render_page(cascade, two_stages, CONFIG, 0)
-    assert "<h2>Pre-ranking</h2>" in page
-    assert page.count("<h4>cascade returned</h4>") == 3
-    assert page.count("<h4>retrieval returned</h4>") == 3
+    assert ">Pre-ranking</h2>" in page
+    assert page.count("<h3>cascade returned</h3>") == 3
+    assert page.count("<h3>retrieval returned</h3>") == 3
     assert page.count(">list softmax<") == 2
     assert page.count("</b> of 2</summary>") == 2
     assert "ndcg@10 on validation queries" in page
@@ -68,8 +69,23 @@ def test_an_example_shows_titles_beside_the_history(inputs):
     assert example.history[0] == f"<Title> {inputs.log.candidate[3 * 9 + 6]}"
 
 
-def test_long_titles_are_cut_after_a_word():
-    assert shorten("two\n words") == "two words"
-    assert shorten("alpha beta, gamma", 12) == "alpha beta…"
-    assert shorten("x" * 20, 12) == "x" * 12 + "…"
-    assert len(shorten("passage of many words " * 50)) <= 111
+def test_no_word_about_the_model_stands_on_another_systems_row(cascade, two_stages):
+    page = render_page(cascade, two_stages, CONFIG, 0)
+    board = page[page.index('<table class="leaderboard"') : page.index("</table>")]
+    rows = board.split("<tr ")[1:]
+    assert len(rows) == len(cascade.document.systems)
+    for row in rows:
+        is_model = row.startswith('class="model"')
+        assert is_model == bool(re.search("ahead|behind|level with", row)), row
+
+
+def test_the_page_says_what_made_it_and_leads_to_every_section(cascade, two_stages):
+    origin = Origin("twotower run a.yaml", {"feature spec": "<spec>.yaml"}, 1_795_693_509.0)
+    page = render_page(cascade, two_stages, CONFIG, 0, origin)
+    assert page.count("2026-11-26 11:45 UTC") == 2
+    assert "<code>twotower run a.yaml</code>" in page
+    assert "<code>&lt;spec&gt;.yaml</code>" in page
+    headings = re.findall('<h2 id="([^"]+)"', page)
+    assert re.findall('<a href="#([^"]+)"', page) == headings
+    assert page.count("<h2") == len(headings)
+    assert "UTC" not in render_page(cascade, two_stages, CONFIG, 0)

@@ -13,7 +13,7 @@ def planned(monkeypatch):
     """What would have been compared; its result is planted."""
     calls = []
 
-    def compare(runs, num_seeds, root, reporter):
+    def compare(runs, num_seeds, root, reporter, command):
         calls.append((runs, num_seeds, root))
         document = [run_result("base"), run_result("better", 0.1, label="better one")]
         return compare_runs(document)
@@ -36,6 +36,11 @@ def test_it_prints_the_leaderboard_with_deviations_and_marks(call, planned, tmp_
     better = next(line for line in lines if "better one" in line)
     assert better.count("±") == 2
     assert better.rstrip().endswith("+")
+    place = lines.index("Against the leading baselines:")
+    assert lines[place + 1 : place + 3] == [
+        "  base (retrieval): ahead of EASE.",
+        "  better one (retrieval): ahead of EASE.",
+    ]
     assert lines[-1] == f"Report: {tmp_path / 'w' / 'index.html'}"
 
 
@@ -50,6 +55,9 @@ def test_json_is_one_object(call, planned, tmp_path):
         "base", "better", "retrieval",
     )  # fmt: skip
     assert set(first["metrics"]["recall@20"]) == {"mean", "sd"}
+    assert leaderboard["verdicts"]["better"]["against"] == {
+        "ease": {"ndcg@10": "ahead", "recall@20": "ahead"}
+    }
     assert first["p_holm"]["recall@20"] < 0.05
 
 

@@ -1,12 +1,17 @@
 """What `run` and the stages' commands pass on and print, with the stages replaced."""
 
 import json
+import shlex
+from pathlib import Path
 
 import pytest
 import typer
 
 from pipelines.cli import run_commands
 from pipelines.stages import sequence
+from tests.unit.evaluation.documents import evaluation_document
+from tfrs_twotower.evaluation.systems import label
+from tfrs_twotower.evaluation.written_documents import write_json
 
 
 def test_overrides_and_beam_options_reach_the_run(call, own, tmp_path, stages_run):
@@ -80,6 +85,60 @@ def test_a_whole_run_ends_with_leaderboard_and_report(call, own, tmp_path, stage
     monkeypatch.setattr(printing, "print_leaderboard", lambda layout: typer.echo("LEADERBOARD"))
     result = call("run", own.run, "-w", tmp_path / "w")
     assert result.out == f"LEADERBOARD\nReport: {tmp_path / 'w' / 'report' / 'index.html'}\n"
+
+
+def planted_report(directory, difference):
+    """A report whose retrieval differs so much from every other system in every metric."""
+    document = evaluation_document(funnel={"pool": None})
+    entries = tuple(
+        entry.model_copy(update={"difference": difference, "significant": True})
+        for entry in document.comparisons
+        if entry.b != "hybrid"
+    )
+    document = document.model_copy(update={"comparisons": entries})
+    directory.mkdir(parents=True)
+    write_json(directory / "evaluation.json", document)
+    return {entry.b for entry in entries if entry.a == "retrieval"}
+
+
+def test_behind_the_console_says_so_in_one_line_and_what_to_try(call, own, tmp_path, stages_run):
+    baselines = planted_report(tmp_path / "w" / "report", -0.02)
+    lines = call("evaluate", own.run, "-w", tmp_path / "w").out.splitlines()
+    (line,) = [line for line in lines if line.startswith("Retrieval: behind ")]
+    assert all(label(name) in line for name in baselines)
+    assert "Verdict: behind every baseline (paired test over queries, Holm's correction)." in lines
+    assert lines[lines.index("What to try next:") + 1].startswith("  - Behind ")
+    table = [line for line in lines if line.lstrip().startswith(tuple(baselines))]
+    assert len(table) == len(baselines)
+    assert not any(mark in line for line in table for mark in "+=")
+
+
+def test_ahead_nothing_is_advised(call, own, tmp_path, stages_run):
+    planted_report(tmp_path / "w" / "report", 0.02)
+    out = call("run", own.run, "-w", tmp_path / "w").out
+    assert "\nVerdict: ahead of every baseline (" in out
+    assert "\nRetrieval: ahead of " in out
+    assert "What to try" not in out
+
+
+def test_json_has_the_verdict_as_data(call, own, tmp_path, stages_run):
+    baselines = planted_report(tmp_path / "w" / "report", -0.02)
+    verdict = json.loads(call("evaluate", own.run, "-w", tmp_path / "w", "--json").out)["verdict"]
+    assert (verdict["system"], verdict["standing"]) == ("retrieval", "behind")
+    assert set(verdict["against"]) == baselines
+    assert {s for metrics in verdict["against"].values() for s in metrics.values()} == {"behind"}
+    assert verdict["advice"]
+    assert "verdict" not in json.loads(call("train", own.run, "-w", tmp_path / "w", "--json").out)
+
+
+def test_the_command_and_its_documents_reach_the_stages(call, own, tmp_path, stages_run):
+    call("run", own.run, "-w", tmp_path / "w", "--to", "train")
+    ((context, _, _),) = stages_run
+    assert context.command == shlex.join(
+        ["twotower", "run", str(own.run), "-w", str(tmp_path / "w"), "--to", "train"]
+    )
+    assert context.documents["run config"] == str(own.run)
+    assert Path(context.documents["feature spec"]).resolve() == Path(own.spec).resolve()
 
 
 def test_every_stage_has_a_command():

@@ -1,5 +1,7 @@
 """What runs in which order, what is shared, and what a failure says, without training."""
 
+import re
+
 import pytest
 
 from pipelines.comparing import comparing
@@ -7,8 +9,12 @@ from pipelines.comparing.planned_runs import load_plan
 from pipelines.comparing.seed_runs import ProcessExit, SeedRun, execute
 from pipelines.progress import SilentReporter
 from pipelines.stages.context import only_run_in
+from tests.unit.evaluation.comparison.planted_runs import run_result
 from tests.unit.pipelines.comparing.documents import grid, write_documents
+from tfrs_twotower import artifacts
 from tfrs_twotower.errors import ComparisonError, UnsupportedEnvironment, WorkdirError
+from tfrs_twotower.evaluation.comparison.comparing_runs import compare_runs
+from tfrs_twotower.evaluation.report import rendering
 
 
 class Recorder(SilentReporter):
@@ -64,7 +70,9 @@ def ran(monkeypatch):
         lambda seed_runs, root: {"workdirs": [seed_run.workdir for seed_run in seed_runs]},
     )
     monkeypatch.setattr(
-        comparing, "write_comparison", lambda document, root: (root / "written").touch()
+        comparing,
+        "write_comparison",
+        lambda document, root, *about_the_page: (root / "written").touch(),
     )
     return ran
 
@@ -127,3 +135,36 @@ def test_a_process_that_fails_is_heard(plan, root):
     assert end.code == 1
     assert heard == list(end.last_lines)
     assert "there is no such file" in heard[0]
+
+
+def test_pages_link_to_each_other_and_reports_stay_whole(tmp_path):
+    root, run = tmp_path / "work", run_result("base", num_seeds=2)
+    report = root / run.directory / "seed-0" / "report"
+    staging = artifacts.staging_directory(report)
+    (staging / "index.html").write_text('<ul class="links"></ul>')
+    (staging / "evaluation.json").write_text("{}")
+    lineage = {"spec_fingerprint": "s", "config_fingerprint": "c", "parents": {"index": "i"}}
+    written = artifacts.commit(
+        staging, report, kind="report", **lineage, counts={"systems": 2}, details={"leakage": "no"}
+    )
+    assert not comparing.link_back(root / run.directory / "seed-1" / "report", root)
+    for _ in range(2):
+        assert comparing.link_back(report, root)
+    page = (report / "index.html").read_text()
+    (address,) = re.findall('href="([^"]+)"', page)
+    assert (report / address).resolve() == root / "index.html"
+    manifest = artifacts.read_manifest(report, "report")
+    artifacts.verify_files(report, manifest)
+    unchanged = {"files", "packages"}
+    assert manifest.model_dump(exclude=unchanged) == written.model_dump(exclude=unchanged)
+
+    document = compare_runs([run])
+    origin = rendering.Origin("twotower compare", {"base": "base.yaml"}, 1_795_693_509.0)
+    comparing.write_comparison(document, root, origin, {"base": [0]})
+    page = (root / "index.html").read_text()
+    for address in re.findall('href="([^#][^"]*)"', page):
+        assert (root / address).is_file(), address
+    assert "runs/base/seed-0/report/index.html" in page
+    assert "seed-1" not in page
+    assert "<code>twotower compare</code>" in page
+    assert "2026-11-26 11:45 UTC" in page
