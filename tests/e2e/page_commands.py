@@ -6,7 +6,6 @@ they start: the command line's own parser, the Makefile's targets, the options o
 """
 
 import importlib.util
-import itertools
 import json
 import os
 import re
