@@ -28,7 +28,11 @@ def demo(
     ] = Path("build/demo"),
     source: Annotated[
         Path | None,
-        typer.Option("--source", help="Directory with MovieLens-100k, instead of a download."),
+        typer.Option(
+            "--source",
+            metavar="PATH",
+            help="MovieLens-100k, instead of a download: GroupLens' archive, or its directory.",
+        ),
     ] = None,
     overrides: Annotated[list[str] | None, SET_OPTION] = None,
 ) -> None:
@@ -118,7 +122,10 @@ def dataset(
     source: Annotated[
         Path | None,
         typer.Option(
-            "--source", help="Directory with the original files, in their official layout."
+            "--source",
+            metavar="PATH",
+            help="The original files: the publisher's zip archive or workbook, or a directory with "
+            "the files unpacked.",
         ),
     ] = None,
     interactions: Annotated[
@@ -144,6 +151,7 @@ def dataset(
     \b
       twotower dataset list
       twotower dataset movielens-100k --out data
+      twotower dataset online-retail --source online+retail.zip --out data
       twotower run movielens_100k --workdir build/ml
       twotower dataset synthetic --interactions 200000 --candidates 10000 --out data
       twotower run synthetic --workdir build/synthetic
