@@ -6,20 +6,15 @@ from typing import Annotated
 import typer
 
 from pipelines.cli.arguments import (
+    BUNDLE_ARGUMENT,
     JSON_OPTION,
+    expect_bundle,
     output_console,
     print_json,
     typed_texts,
 )
 
-_Bundle = Annotated[
-    Path,
-    typer.Argument(
-        metavar="BUNDLE",
-        show_default=False,
-        help="Bundle directory, WORKDIR/bundle/NAME (its served version), or one version in it.",
-    ),
-]
+_Bundle = Annotated[Path, BUNDLE_ARGUMENT]
 
 
 def query(
@@ -67,6 +62,7 @@ def query(
       twotower query build/mine/bundle/mine --set "history=B-7|B-3" --exclude B-7 --exclude B-3
       twotower query build/mine/bundle/mine --allow genres=Comedy --allow genres=Drama
     """  # noqa: D301  (click reads the control character)
+    expect_bundle(bundle)
     from dataclasses import asdict
 
     from serving import load_bundle
@@ -121,6 +117,7 @@ def preflight(
       twotower preflight build/mine/bundle/mine --server stock
       twotower preflight build/mine/bundle/mine --server tensorflow
     """  # noqa: D301  (click reads the control character)
+    expect_bundle(bundle)
     from serving.bundle.server_ops import SERVERS, check_bundle, python_imports, way_out
 
     if server not in SERVERS:

@@ -246,6 +246,7 @@ def compare(
         wide: {set: {model.embedding_dim: 128}}
         with_titles: {spec: mine_titles.yaml}
     """  # noqa: D301  (click reads the control character)
+    arguments.expect_files(*runs)
     from pipelines.cli.printing import comparison_as_json, print_comparison
     from pipelines.cli.reporting import make_reporter
     from pipelines.comparing.comparing import compare as run_comparison

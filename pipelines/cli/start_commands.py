@@ -12,6 +12,7 @@ from pipelines.cli.arguments import (
     JSON_OPTION,
     SET_OPTION,
     WORKDIR_OPTION,
+    expect_files,
     print_json,
 )
 
@@ -82,6 +83,7 @@ def init(
       twotower init --interactions loans.csv --candidates books.csv \\
           --queries readers.csv --out mine --name library
     """  # noqa: D301  (click reads the control character)
+    expect_files(interactions, candidates, queries)
     from pipelines.init_spec.first_spec import write_first_spec
 
     spec, run = write_first_spec(interactions, candidates, queries, out, name)
@@ -219,6 +221,7 @@ def import_embeddings(
     """  # noqa: D301  (click reads the control character)
     if judgements is not None and queries is None:
         raise typer.BadParameter("needs --queries.", param_hint="--judgements")
+    expect_files(candidates, queries, judgements)
     from pipelines.cli.reporting import make_reporter
     from pipelines.stages.import_embeddings import load_import_config, run
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import tensorflow as tf
 
 from serving.bundle import server_ops, versions, warm_up
-from serving.graph.signatures import CANDIDATE_IDS, LISTS, MODEL_VERSION, QUERY_EMBEDDING
+from serving.graph.names import CANDIDATE_IDS, LISTS, MODEL_VERSION, QUERY_EMBEDDING
 from tfrs_twotower.artifacts import Manifest, read_manifest, verify_files
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.documents import explain_pattern

@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from serving.bundle.loading import LoadedBundle, as_text
-from serving.graph import signatures as names
+from serving.graph import names
 from tfrs_twotower.errors import BundleError, did_you_mean
 from tfrs_twotower.specs import MISSING_TIME
 
