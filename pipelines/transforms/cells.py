@@ -11,12 +11,13 @@ from typing import Any
 
 from pipelines.transforms import cell_forms
 from tfrs_twotower import specs
+from tfrs_twotower.data.ids import plain_id
 from tfrs_twotower.data.lines import breaks_lines
 from tfrs_twotower.errors import RecordError
+from tfrs_twotower.tables import times
 
 EARLIEST_S = int(datetime(1990, 1, 1, tzinfo=timezone.utc).timestamp())
 LATEST_S = int(datetime(2100, 1, 1, tzinfo=timezone.utc).timestamp())
-_PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000}
 _LARGEST_FLOAT32 = 3.4028235e38
 
 
@@ -88,7 +89,7 @@ def as_id(cell: Any, whole_numbers: bool = False) -> str:
     if not text:
         raise BadCell("missing")
     if whole_numbers:
-        plain = cell_forms.plain_id(text)
+        plain = plain_id(text)
         if not plain.removeprefix("-").isdecimal():
             raise BadCell("not a whole number", cell)
         return plain
@@ -179,26 +180,10 @@ def as_time(cell: Any, unit: str) -> int | None:
     Raises:
         BadCell: not a time in this unit.
     """
-    if cell is None or (isinstance(cell, str) and not cell.strip()):
-        return None
-    if isinstance(cell, datetime):
-        return _seconds(cell)
-    if isinstance(cell, date):
-        return _seconds(datetime(cell.year, cell.month, cell.day))
-    if unit == "iso":
-        return _parse_iso(cell)
-    if isinstance(cell, int) and not isinstance(cell, bool):
-        return cell // _PER_SECOND[unit]
     try:
-        return int(cell) // _PER_SECOND[unit]  # exact for integers written as text
-    except (TypeError, ValueError, OverflowError):
-        pass
-    try:
-        number = as_number(cell)
-    except BadCell:
-        hint = ": looks like ISO 8601 text: set unit: iso" if _is_iso(cell) else ""
-        raise BadCell(f"not a number of unit {unit}{hint}", cell) from None
-    return None if math.isnan(number) else math.floor(number / _PER_SECOND[unit])
+        return times.seconds_of(cell, unit)
+    except ValueError as cause:
+        raise BadCell(str(cause), cell) from None
 
 
 def as_event_time(cell: Any, unit: str) -> int:
@@ -220,29 +205,7 @@ def _unit_hint(seconds: int, unit: str) -> str:
     if unit == "iso":
         return ""
     for other, name in (("s", "seconds"), ("ms", "milliseconds"), ("us", "microseconds")):
-        seconds_in_other = seconds * _PER_SECOND[unit] // _PER_SECOND[other]
+        seconds_in_other = times.in_unit(seconds, unit, other)
         if other != unit and EARLIEST_S <= seconds_in_other < LATEST_S:
             return f": looks like {name}: set unit: {other}"
     return ""
-
-
-def _parse_iso(cell: Any) -> int:
-    text = str(cell).strip()
-    try:
-        return _seconds(datetime.fromisoformat(text.replace("Z", "+00:00", 1)))
-    except ValueError:
-        raise BadCell("not an ISO 8601 time", cell) from None
-
-
-def _is_iso(cell: Any) -> bool:
-    try:
-        _parse_iso(cell)
-    except BadCell:
-        return False
-    return True
-
-
-def _seconds(moment: datetime) -> int:
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=timezone.utc)
-    return math.floor(moment.timestamp())
