@@ -17,7 +17,7 @@ from tfrs_twotower.errors import RecordError
 from tfrs_twotower.tables import times
 
 EARLIEST_S = int(datetime(1990, 1, 1, tzinfo=timezone.utc).timestamp())
-LATEST_S = int(datetime(2100, 1, 1, tzinfo=timezone.utc).timestamp())
+LATEST_S = times.LATEST_S
 _LARGEST_FLOAT32 = 3.4028235e38
 
 

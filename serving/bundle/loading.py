@@ -70,6 +70,10 @@ class LoadedModel:
         """Inputs of one query or candidate without any values; see `warm_up.blank`."""
         return {name: warm_up.blank(name, spec, 1) for name, spec in self.inputs(signature).items()}
 
+    def missing(self, signature: str) -> dict[str, npt.NDArray[Any]]:
+        """Inputs of one query whose values are all missing; see `warm_up.missing`."""
+        return {name: warm_up.missing(name, spec) for name, spec in self.inputs(signature).items()}
+
     def ask(self, signature: str, inputs: Mapping[str, Any]) -> dict[str, npt.NDArray[Any]]:
         """Does the same as `call`, with empty exclusions and restricts where none are given."""
         size = len(next(iter(inputs.values())))

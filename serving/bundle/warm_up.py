@@ -13,6 +13,7 @@ from serving.bundle import versions
 from serving.bundle.server_files import WARMUP_PATH
 from serving.graph.names import EXAMPLES
 from tfrs_twotower.errors import BundleError
+from tfrs_twotower.specs import MISSING_TIME
 
 
 def write_warmup_requests(
@@ -95,3 +96,15 @@ def blank(name: str, spec: tf.TensorSpec, batch_size: int) -> np.ndarray[Any, An
         return np.zeros(shape, spec.dtype.as_numpy_dtype)
     value = tf.train.Example().SerializeToString() if name == EXAMPLES else b""
     return np.full(shape, value, object)
+
+
+def missing(name: str, spec: tf.TensorSpec) -> np.ndarray[Any, Any]:
+    """One query's tensor of a missing value, as a client sends it: "", NaN, or `MISSING_TIME`.
+
+    A vector that a request brings, `[batch, width]` floats, has no missing value: it is 0.
+    """
+    values = blank(name, spec, 1)
+    if spec.dtype.is_integer:
+        return np.full_like(values, MISSING_TIME)
+    is_number = spec.dtype.is_floating and values.ndim == 1
+    return np.full_like(values, np.nan) if is_number else values

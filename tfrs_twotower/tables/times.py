@@ -5,6 +5,8 @@ from datetime import date, datetime, timezone
 from typing import Any
 
 _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000}
+LATEST_S = int(datetime(2100, 1, 1, tzinfo=timezone.utc).timestamp())
+"""A later time shows that the unit is wrong."""
 _LARGEST = 3.4028235e38
 """That of float32: what is beyond it is a mistake and not a time."""
 
@@ -65,12 +67,15 @@ def typed_seconds(text: str, unit: str = "s") -> int | None:
     Where the table has ISO 8601, a whole number is in seconds since 1970, as a server takes it.
 
     Raises:
-        ValueError: it is none of these.
+        ValueError: it is none of these, or after 2100.
     """
     try:
-        return seconds_of(text, unit)
+        seconds = seconds_of(text, unit)
     except ValueError:
-        return seconds_of(text, "s") if unit == "iso" else seconds_of_iso(text)
+        seconds = seconds_of(text, "s") if unit == "iso" else seconds_of_iso(text)
+    if seconds is not None and seconds >= LATEST_S:
+        raise ValueError(f"after 2100 in the unit {unit}, in which the tables write it")
+    return seconds
 
 
 def _number(cell: Any) -> float:
