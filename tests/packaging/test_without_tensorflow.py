@@ -115,3 +115,20 @@ def test_a_load_test_over_rest_replays_files_and_test_queries(tmp_path):
     assert first == second
     inputs = json.loads(first)["inputs"]
     assert (inputs["user_id"], inputs["age"], inputs["event_time"]) == (["ü"], [-7.5], [-1])
+
+
+def test_a_canary_asks_the_endpoint_before_it_loads_anything(tmp_path):
+    publish_fake(tmp_path / "books", 5, model_version="5-abc")
+    queries = tmp_path / "queries.jsonl"
+    queries.write_text(json.dumps({"user_id": "u"}))
+    arguments = ["--bundle", str(tmp_path / "books"), "--queries", str(queries)]
+    model = FakeModel(version="9-abc")
+    model.signatures["candidate_generation"] = model.signatures["serving_default"]
+    with rest_endpoint(model) as target:
+        code = COMMAND.format(["recall-check", target, *arguments])
+        result = run(code, without=HEAVY, cwd=tmp_path)
+    assert result.returncode == 1, result.stderr
+    assert "the endpoint serves 9-abc, which is not here" in result.stderr
+    result = run(COMMAND.format(["recall-check", TARGET, *arguments]), without=HEAVY, cwd=tmp_path)
+    assert result.returncode == 2
+    assert "UNAVAILABLE" in result.stderr
