@@ -28,6 +28,11 @@ SET_OPTION = typer.Option(
     metavar="A.B=C",
     help="Override a key of the run config, such as training.epochs=5; repeatable.",
 )
+BUNDLE_ARGUMENT = typer.Argument(
+    metavar="BUNDLE",
+    show_default=False,
+    help="Bundle directory, WORKDIR/bundle/NAME (its served version), or one version in it.",
+)
 SHARDED_BUNDLE_ARGUMENT = typer.Argument(
     metavar="BUNDLE",
     show_default=False,
@@ -40,6 +45,40 @@ BEAM_ARGUMENT = typer.Argument(
     show_default=False,
     help="Beam pipeline options after `--`, such as `-- --runner=DataflowRunner --region=...`.",
 )
+
+
+def expect_bundle(path: Path) -> None:
+    """Checks that there is a bundle, all shards of one, or a version, before TensorFlow is loaded.
+
+    Raises:
+        BundleError: there is none.
+    """
+    from serving.bundle.versions import find_shards, resolve_version
+
+    for bundle in find_shards(path):
+        resolve_version(bundle)
+
+
+def expect_versions(path: Path) -> None:
+    """Does the same where a version cannot be named."""
+    from serving.bundle import versions
+
+    for bundle in versions.find_shards(path):
+        versions.existing_versions(bundle)
+
+
+def expect_files(*paths: Path | None) -> None:
+    """Checks that each file, directory or glob names something, before anything is loaded.
+
+    Raises:
+        DataError: one of them names nothing.
+    """
+    from tfrs_twotower.errors import DataError
+    from tfrs_twotower.tables.files import find_local_files
+
+    for path in paths:
+        if path is not None and not find_local_files(Path(), str(path)):
+            raise DataError(f"{path}: there is no such file. Name a file, directory or glob.")
 
 
 def make_context(

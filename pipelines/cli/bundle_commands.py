@@ -1,25 +1,25 @@
 """Commands that ask one bundle: `query`, `preflight`."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipelines.cli.arguments import (
+    BUNDLE_ARGUMENT,
     JSON_OPTION,
+    expect_bundle,
     output_console,
     print_json,
     typed_texts,
 )
 
-_Bundle = Annotated[
-    Path,
-    typer.Argument(
-        metavar="BUNDLE",
-        show_default=False,
-        help="Bundle directory, WORKDIR/bundle/NAME (its served version), or one version in it.",
-    ),
-]
+if TYPE_CHECKING:
+    from serving.bundle.query import Answer
+    from tfrs_twotower.data.known_queries import KnownQuery
+
+_Bundle = Annotated[Path, BUNDLE_ARGUMENT]
 
 
 def query(
@@ -29,8 +29,37 @@ def query(
         typer.Option(
             "--set",
             metavar="FEATURE=VALUE",
-            help="A query feature; `|` separates several values of one feature. Features that are "
-            "not given are missing.",
+            help="A query feature; `|` separates several values of one feature. A time is written "
+            "as in the tables, as ISO 8601, or in seconds since 1970. Features that are not given "
+            "are those of --query-id, or missing.",
+        ),
+    ] = None,
+    query_id: Annotated[
+        str | None,
+        typer.Option(
+            "--query-id",
+            metavar="ID",
+            help="A query of the working directory: its features, its history over all events so "
+            "far, and, where split.new_pairs_only says so, without the candidates that it has "
+            "seen. Its time is now.",
+        ),
+    ] = None,
+    workdir: Annotated[
+        Path | None,
+        typer.Option(
+            "--workdir",
+            "-w",
+            show_default=False,
+            help="Working directory of --query-id; by default the one that the bundle stands in.",
+        ),
+    ] = None,
+    similar: Annotated[
+        str | None,
+        typer.Option(
+            "--similar",
+            metavar="ID",
+            help="Instead of a query: the candidates most like this one, by the cosine of the "
+            "bundle's own vectors.",
         ),
     ] = None,
     k: Annotated[
@@ -57,33 +86,78 @@ def query(
     ] = None,
     json_output: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
-    """Answer one query from an exported bundle.
+    """Answer one query from an exported bundle, or list the neighbours of a candidate.
 
     A history is a list of candidate ids, most recent first. Candidates of the history may be in the
-    answer: leave them out with --exclude.
+    answer: leave them out with --exclude; --query-id does so by itself. An id that no candidate has
+    is said on standard error.
 
     \b
+      twotower query build/mine/bundle/mine --query-id K00001
       twotower query build/mine/bundle/mine --set town=Oslo --k 10
       twotower query build/mine/bundle/mine --set "history=B-7|B-3" --exclude B-7 --exclude B-3
       twotower query build/mine/bundle/mine --allow genres=Comedy --allow genres=Drama
+      twotower query build/mine/bundle/mine --similar B-7
     """  # noqa: D301  (click reads the control character)
-    from dataclasses import asdict
+    if similar is not None:
+        _refuse_beside_similar(
+            {"--set": values, "--query-id": query_id, "--allow": allow, "--deny": deny}
+        )
+    if workdir is not None and query_id is None:
+        raise typer.BadParameter("is only for --query-id.", param_hint="--workdir")
+    features = _features(values)
+    excluded = [one.strip() for one in typed_texts(exclude, "--exclude")]
+    restricts = typed_texts(allow, "--allow"), typed_texts(deny, "--deny")
+    expect_bundle(bundle)
+    if similar is not None:
+        from serving.bundle.similar import similar_candidates
 
-    from serving import load_bundle
-    from serving.bundle.query import ask
-    from tfrs_twotower.data.lines import shown
+        (candidate_id,) = typed_texts([similar], "--similar")
+        response = similar_candidates(bundle, candidate_id.strip(), k, excluded)
+    else:
+        known = None
+        if query_id is not None:
+            known = _read_known_query(bundle, workdir, *typed_texts([query_id], "--query-id"))
+        from serving import load_bundle
+        from serving.bundle.query import ask
 
-    features: dict[str, str] = {}
+        response = ask(load_bundle(bundle), features, k, excluded, *restricts, known)
+    _print_answer(response, json_output=json_output)
+
+
+def _read_known_query(bundle: Path, workdir: Path | None, query_id: str) -> "KnownQuery":
+    from serving.bundle.versions import workdir_of
+    from tfrs_twotower.data.known_queries import read_known_query
+
+    return read_known_query(workdir_of(bundle) if workdir is None else workdir, query_id.strip())
+
+
+def _refuse_beside_similar(options: Mapping[str, object]) -> None:
+    for option, value in options.items():
+        if value:
+            raise typer.BadParameter("cannot be given with --similar.", param_hint=option)
+
+
+def _features(values: list[str] | None) -> dict[str, str]:
+    features = {}
     for value in typed_texts(values, "--set"):
         name, equals, content = value.partition("=")
         if not equals:
             raise typer.BadParameter(f"'{value}': expected feature=value", param_hint="--set")
         features[name] = content
-    excluded = [one.strip() for one in typed_texts(exclude, "--exclude")]
-    restricts = typed_texts(allow, "--allow"), typed_texts(deny, "--deny")
-    response = ask(load_bundle(bundle), features, k, excluded, *restricts)
+    return features
+
+
+def _print_answer(answer: "Answer", *, json_output: bool) -> None:
+    """Prints what is wrong with given ids on standard error, and the list with its titles."""
+    from dataclasses import asdict
+
+    from tfrs_twotower.data.lines import shown
+
+    for warning in answer.warnings:
+        typer.echo(f"twotower: {shown(warning)}", err=True)
     if json_output:
-        fields = asdict(response)
+        fields = asdict(answer)
         print_json({key: fields[key] for key in ("candidate_ids", "scores", "model_version")})
         return
     from rich.table import Table
@@ -93,12 +167,12 @@ def query(
     table.add_column("candidate", no_wrap=True)
     table.add_column("score", justify="right")
     table.add_column("title")
-    rows = zip(response.candidate_ids, response.scores, response.titles, strict=True)
+    rows = zip(answer.candidate_ids, answer.scores, answer.titles, strict=True)
     for rank, (candidate_id, score, title) in enumerate(rows, 1):
         table.add_row(str(rank), shown(candidate_id), f"{score:.4f}", shown(title))
     console = output_console()
     console.print(table)
-    console.print(f"model version {response.model_version}")
+    console.print(f"model version {answer.model_version}")
 
 
 def preflight(
@@ -121,6 +195,7 @@ def preflight(
       twotower preflight build/mine/bundle/mine --server stock
       twotower preflight build/mine/bundle/mine --server tensorflow
     """  # noqa: D301  (click reads the control character)
+    expect_bundle(bundle)
     from serving.bundle.server_ops import SERVERS, check_bundle, python_imports, way_out
 
     if server not in SERVERS:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.arguments import JSON_OPTION, print_json
+from pipelines.cli.arguments import JSON_OPTION, expect_bundle, expect_files, print_json
 
 _Target = Annotated[
     str,
@@ -66,16 +66,19 @@ def serve(
         raise typer.BadParameter(
             "give either a directory or --model-config-file", param_hint="MODEL_DIR"
         )
-    from serving.server.local_server import ServerOptions
-    from serving.server.local_server import serve as run
-    from serving.server.models import from_config_file, from_directory
+    expect_files(model_config_file)
+    from serving.server.models import from_config_file, from_directory, read_models
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     if model_config_file is not None:
         source = from_config_file(model_config_file)
     else:
         assert model_dir is not None
         source = from_directory(model_dir)
+    read_models(source())  # what cannot be served is said before TensorFlow is loaded
+    from serving.server.local_server import ServerOptions
+    from serving.server.local_server import serve as run
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     run(ServerOptions(source, grpc_port, rest_port, batching), typer.echo)
 
 
@@ -139,6 +142,9 @@ def recall_check(
     prints_textfile = textfile == Path("-")
     if prints_textfile and json_output:
         raise typer.BadParameter("`-` and --json both print; give one", param_hint="--textfile")
+    _expect_target(target)
+    expect_bundle(bundle)
+    expect_files(queries)
     import time
     from dataclasses import asdict
 
@@ -204,15 +210,21 @@ def load_test(
     """  # noqa: D301  (click reads the control character)
     if (queries is None) == (bundle is None):
         raise typer.BadParameter("give either --queries or --bundle", param_hint="--queries")
+    _expect_target(target)
+    if bundle is not None:
+        expect_bundle(bundle)
+    expect_files(queries)
     from dataclasses import asdict
 
-    from serving.load_test.measurement import from_queries, from_warmup, run_load_test
+    from serving.load_test.measurement import from_queries, run_load_test
 
     if queries is not None:
         requests = from_queries(target, queries, signature, batch_size)
     else:
+        from serving.bundle.warm_up import read_warmup_requests
+
         assert bundle is not None
-        requests = from_warmup(bundle, signature, batch_size)
+        requests = read_warmup_requests(bundle, signature, batch_size)
     test = run_load_test(
         target, signature, requests, users=users, duration_s=duration, report=report
     )
@@ -220,6 +232,13 @@ def load_test(
         print_json(asdict(test))
     else:
         typer.echo("\n".join(test.lines()))
+
+
+def _expect_target(target: str) -> None:
+    """Checks the form of a target before anything is loaded."""
+    from serving.client.endpoint import parse_target
+
+    parse_target(target)
 
 
 def add_to(app: typer.Typer) -> None:

@@ -254,6 +254,7 @@ def compare(
         wide: {set: {model.embedding_dim: 128}}
         with_titles: {spec: mine_titles.yaml}
     """  # noqa: D301  (click reads the control character)
+    arguments.expect_files(*runs)
     require_extra("pipelines", "apache_beam", "jinja2", needed_by="a comparison of runs")
     from pipelines.cli.printing import comparison_as_json, print_comparison
     from pipelines.cli.reporting import make_reporter

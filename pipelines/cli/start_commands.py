@@ -13,6 +13,7 @@ from pipelines.cli.arguments import (
     SET_OPTION,
     WORKDIR_OPTION,
     command_line,
+    expect_files,
     print_json,
 )
 from tfrs_twotower.environment import require_extra
@@ -97,6 +98,7 @@ def init(
       twotower init --interactions loans.csv --candidates books.csv \\
           --queries readers.csv --out mine --name library
     """  # noqa: D301  (click reads the control character)
+    expect_files(interactions, candidates, queries)
     from pipelines.init_spec.first_spec import write_first_spec
 
     spec, run = write_first_spec(interactions, candidates, queries, out, name, date_order)
@@ -238,6 +240,7 @@ def import_embeddings(
     """  # noqa: D301  (click reads the control character)
     if judgements is not None and queries is None:
         raise typer.BadParameter("needs --queries.", param_hint="--judgements")
+    expect_files(candidates, queries, judgements)
     from pipelines.cli.reporting import make_reporter
     from pipelines.stages.import_embeddings import load_import_config, run
 

@@ -8,6 +8,8 @@ import typer
 from pipelines.cli.arguments import (
     JSON_OPTION,
     SHARDED_BUNDLE_ARGUMENT,
+    expect_files,
+    expect_versions,
     output_console,
     print_json,
 )
@@ -69,6 +71,8 @@ def refresh(
         raise typer.BadParameter("give --candidates, --withdraw, or both.")
     if replace and candidates is None:
         raise typer.BadParameter("needs --candidates, the whole corpus.", param_hint="--replace")
+    expect_versions(bundle)
+    expect_files(candidates, withdraw)
     from pipelines.cli.reporting import make_reporter
     from pipelines.stages.refresh import run
 
@@ -124,7 +128,7 @@ def rollback(
       twotower rollback build/mine/bundle/mine --to 1732159297
       twotower rollback build/mine/bundle/mine --undo
     """  # noqa: D301  (click reads the control character)
-    from serving.bundle.publishing import roll_back, undo_rollback
+    from serving.bundle.rollback import roll_back, undo_rollback
 
     if undo and version is not None:
         raise typer.BadParameter("cannot be given with --to.", param_hint="--undo")

@@ -7,8 +7,8 @@ from pathlib import Path
 from pipelines.init_spec.profiles import Profile, Profiles
 from pipelines.init_spec.samples import Sample
 from pipelines.init_spec.times import TimeUnit, WrittenTimes
-from pipelines.transforms.local_times import DateOrder, parse_local_time
 from tfrs_twotower.errors import DataError
+from tfrs_twotower.tables.local_times import DateOrder, parse_local_time
 
 _ORDERS: tuple[DateOrder, ...] = ("dmy", "mdy")
 

@@ -8,8 +8,8 @@ from typing import Any
 from pipelines.init_spec import column_names
 from pipelines.init_spec.profiles import Profile, Profiles
 from pipelines.init_spec.times import WrittenTimes
-from pipelines.transforms.cell_forms import plain_id
 from pipelines.transforms.cells import as_text
+from tfrs_twotower.data.ids import plain_id
 
 _FEW_VALUES = 20
 _MANY_VALUES = 1000

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from pipelines.init_spec import column_names as names
 from pipelines.init_spec import profiles
 from pipelines.init_spec.cell_meanings import EMAILS, PHONES
-from pipelines.transforms import cell_forms
+from tfrs_twotower.data.ids import plain_id
 from tfrs_twotower.errors import DataError
 
 _MISTAKES = 0.02
@@ -144,9 +144,7 @@ def _whole_matches(
     """Matches of ids by the whole numbers that they are, where names are the same too."""
     plain = [
         {
-            name: replace(
-                profile, counts=Counter(map(cell_forms.plain_id, profile.counts.elements()))
-            )
+            name: replace(profile, counts=Counter(map(plain_id, profile.counts.elements())))
             for name, profile in table.items()
             if profile.whole_numbers
         }
@@ -240,10 +238,10 @@ def _no_match(
 def _written_otherwise(interactions: profiles.Profiles, identities: list[profiles.Profile]) -> str:
     """The end of the message: an example of an id that the two tables write differently."""
     for identity in identities:
-        plain = {cell_forms.plain_id(value): value for value in identity.counts}
+        plain = {plain_id(value): value for value in identity.counts}
         for column in interactions.values():
             for value in column.counts:
-                other = plain.get(cell_forms.plain_id(value))
+                other = plain.get(plain_id(value))
                 if other is not None and _names_alike(column.name, identity.name):
                     return f": '{column.name}' is '{value}' in one and '{other}' in the other."
     return "."

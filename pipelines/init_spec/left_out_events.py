@@ -15,8 +15,8 @@ from pipelines.init_spec.identifiers import IdMatch
 from pipelines.init_spec.profiles import Profile, Profiles
 from pipelines.init_spec.roles import event_times
 from pipelines.init_spec.samples import Sample
-from pipelines.transforms.cell_forms import plain_id
 from tfrs_twotower.config.stage_configs import PreprocessConfig
+from tfrs_twotower.data.ids import plain_id
 
 _UNDONE = names.listed(
     "cancel* storn* annul* anul* return* retour* retur* refund* rembours* reembols* failed "

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 from pipelines.init_spec import column_names
 from pipelines.init_spec.cell_meanings import BARCODES, meaning_of
 from pipelines.init_spec.personal_cells import Records
-from pipelines.transforms import local_times
 from pipelines.transforms.cells import as_calendar_time, as_event_time, as_time
 from tfrs_twotower.errors import RecordError
 from tfrs_twotower.specs.features import TimeUnit
+from tfrs_twotower.tables import local_times
 
 __all__ = ["TimeUnit", "WrittenTimes", "find_times"]
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from pipelines.stages.context import StageContext
 from serving.bundle import loading, measures
-from serving.graph import signatures as names
+from serving.graph import names
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.data.loading import load_corpus, load_query_set
 from tfrs_twotower.data.query_set import QuerySet

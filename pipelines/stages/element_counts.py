@@ -94,6 +94,7 @@ def preprocessing_counts(summary: JobSummary, num_files: Mapping[str, int]) -> l
     )
     expected = {
         "interactions": num_events,
+        "queries": count("known_queries"),
         "corpus": count("candidates"),
         "frequencies": count("candidates"),
         "train": count("train_examples"),

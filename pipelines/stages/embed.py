@@ -9,7 +9,7 @@ from pipelines.stages.context import StageContext, open_lineage
 from pipelines.stages.element_counts import check_counts, compare_with_parent
 from pipelines.transforms import beam_job, embedding
 from tfrs_twotower.artifacts import Manifest, commit, fingerprint, layout, staging_directory
-from tfrs_twotower.data.raw_inputs import find_shards
+from tfrs_twotower.data.shards import find_shards
 from tfrs_twotower.specs import FeatureSpec, TextFeature
 
 _RECORDS = (

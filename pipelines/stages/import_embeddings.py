@@ -15,8 +15,9 @@ from pipelines.stages.element_counts import Compared, check_counts
 from pipelines.stages.evaluate import write_report
 from pipelines.stages.export import describe
 from serving.bundle import exporting, publishing
+from serving.graph.names import EMBEDDING
 from serving.graph.release import Release, ReleaseSettings
-from serving.graph.signatures import EMBEDDING, query_vectors
+from serving.graph.signatures import query_vectors
 from tfrs_twotower.artifacts import Layout
 from tfrs_twotower.config import BundleConfig, EvaluateConfig, ExportConfig, IndexConfig
 from tfrs_twotower.config.run_config import apply_override

@@ -13,8 +13,9 @@ from serving.bundle.shards_together import (
     ShardReleases,
     compare_with_unsharded,
 )
+from serving.graph.names import CANDIDATE_EMBEDDING, QUERY_EMBEDDING
 from serving.graph.release import Probe, RefreshParts, Release, ReleaseSettings, content_hashes
-from serving.graph.signatures import CANDIDATE_EMBEDDING, QUERY_EMBEDDING, trained_towers
+from serving.graph.signatures import trained_towers
 from tfrs_twotower.artifacts import Lineage
 from tfrs_twotower.config import BundleConfig
 from tfrs_twotower.data.corpus import Corpus, sample_rows

@@ -5,12 +5,13 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from pipelines.transforms import cell_forms, table_files, watched_cells
+from pipelines.transforms import table_files, watched_cells
 from pipelines.transforms.cells import BadCell, as_id
 from pipelines.transforms.corpus import BAD_CANDIDATE, UNKNOWN_CANDIDATE
 from pipelines.transforms.job_summary import JobSummary
 from pipelines.transforms.table_sources import Source
 from tfrs_twotower.artifacts.layout import QUARANTINE
+from tfrs_twotower.data.ids import plain_id
 from tfrs_twotower.errors import DataError
 from tfrs_twotower.specs import FeatureSpec
 
@@ -67,9 +68,9 @@ def queries_without_record(
 
 def _written_otherwise(unknown: list[str], source: Source, column: str) -> str:
     """`'2.0' in interactions is '2' in candidates`, for the first id that both tables have."""
-    plain = {cell_forms.plain_id(key): key for key in reversed(unknown)}
+    plain = {plain_id(key): key for key in reversed(unknown)}
     for cell in itertools.islice(_ids(source, column), _MAX_KNOWN):
-        other = plain.get(cell_forms.plain_id(cell))
+        other = plain.get(plain_id(cell))
         if other is not None and other != cell:
             return (
                 f"{other!r} in interactions is {cell!r} in {source.table}: an id must be written "

@@ -246,23 +246,3 @@ def plain_text(text: str) -> str:
         words.close()
         text = "".join(words.parts)
     return " ".join(text.split())
-
-
-def plain_id(text: str) -> str:
-    """An id without what tools add to it, so that ids which mean the same can be recognised.
-
-    Whole numbers lose `.0`, exponents and leading zeros; others lose blanks around them, quotes,
-    Python's `b'...'` and capitals.
-    """
-    stripped = text.strip()
-    wrapped = re.fullmatch(r"b?(['\"])(.*)\1", stripped, re.DOTALL)
-    inner = wrapped[2].strip() if wrapped else stripped
-    if re.fullmatch(r"[+-]?\d{1,40}(\.\d*)?([eE]\+?\d{1,2})?", inner):
-        try:
-            if "." not in inner and "e" not in inner.lower():
-                return str(int(inner))
-            if float(inner).is_integer():
-                return str(int(float(inner)))
-        except (ValueError, OverflowError):
-            pass
-    return inner.casefold()

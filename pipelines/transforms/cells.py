@@ -9,14 +9,15 @@ from collections.abc import Sequence
 from datetime import date, datetime, timezone
 from typing import Any
 
-from pipelines.transforms import cell_forms, local_times
+from pipelines.transforms import cell_forms
 from tfrs_twotower import specs
+from tfrs_twotower.data.ids import plain_id
 from tfrs_twotower.data.lines import breaks_lines
 from tfrs_twotower.errors import RecordError
+from tfrs_twotower.tables import times
 
 EARLIEST_S = int(datetime(1990, 1, 1, tzinfo=timezone.utc).timestamp())
-LATEST_S = int(datetime(2100, 1, 1, tzinfo=timezone.utc).timestamp())
-_PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000}
+LATEST_S = times.LATEST_S
 _LARGEST_FLOAT32 = 3.4028235e38
 
 
@@ -88,7 +89,7 @@ def as_id(cell: Any, whole_numbers: bool = False) -> str:
     if not text:
         raise BadCell("missing")
     if whole_numbers:
-        plain = cell_forms.plain_id(text)
+        plain = plain_id(text)
         if not plain.removeprefix("-").isdecimal():
             raise BadCell("not a whole number", cell)
         return plain
@@ -179,25 +180,10 @@ def as_time(cell: Any, unit: str) -> int | None:
     Raises:
         BadCell: not a time in this unit.
     """
-    if cell is None or (isinstance(cell, str) and not cell.strip()):
-        return None
-    if isinstance(cell, datetime):
-        return _seconds(cell)
-    if isinstance(cell, date):
-        return _seconds(datetime(cell.year, cell.month, cell.day))
-    if unit in ("iso", "dmy", "mdy"):
-        return _parse_text(cell, unit)
-    if isinstance(cell, int) and not isinstance(cell, bool):
-        return cell // _PER_SECOND[unit]
     try:
-        return int(cell) // _PER_SECOND[unit]  # exact for integers written as text
-    except (TypeError, ValueError, OverflowError):
-        pass
-    try:
-        number = as_number(cell)
-    except BadCell:
-        raise BadCell(f"not a number of unit {unit}{_order_hint(cell)}", cell) from None
-    return None if math.isnan(number) else math.floor(number / _PER_SECOND[unit])
+        return times.seconds_of(cell, unit)
+    except ValueError as cause:
+        raise BadCell(str(cause), cell) from None
 
 
 def as_event_time(cell: Any, unit: str) -> int:
@@ -216,46 +202,10 @@ def as_event_time(cell: Any, unit: str) -> int:
 
 
 def _unit_hint(seconds: int, unit: str) -> str:
-    if unit not in _PER_SECOND:
+    if unit not in times.PER_SECOND:
         return ""
     for other, name in (("s", "seconds"), ("ms", "milliseconds"), ("us", "microseconds")):
-        seconds_in_other = seconds * _PER_SECOND[unit] // _PER_SECOND[other]
+        seconds_in_other = times.in_unit(seconds, unit, other)
         if other != unit and EARLIEST_S <= seconds_in_other < LATEST_S:
             return f": looks like {name}: set unit: {other}"
     return ""
-
-
-def _parse_text(cell: Any, unit: str) -> int:
-    text = str(cell).strip()
-    try:
-        if unit != "iso":
-            return _seconds(local_times.parse_local_time(text, unit))  # type: ignore[arg-type]
-        try:
-            return _seconds(datetime.fromisoformat(text.replace("Z", "+00:00", 1)))
-        except ValueError:
-            return _seconds(local_times.parse_local_time(text, "ymd"))
-    except (ValueError, OverflowError):
-        names = {
-            "iso": "an ISO 8601 time",
-            "dmy": "a time, day first",
-            "mdy": "a time, month first",
-        }
-        raise BadCell(f"not {names[unit]}{_order_hint(cell)}", cell) from None
-
-
-def _order_hint(cell: Any) -> str:
-    """The unit of a text that is a time in another form."""
-    match local_times.date_orders(str(cell)):
-        case ("ymd",):
-            return ": looks like ISO 8601 text: set unit: iso"
-        case (order,):
-            return f": looks like a date: set unit: {order}"
-        case (_, _):
-            return ": looks like a date: set unit: dmy (day first) or mdy (month first)"
-    return ""
-
-
-def _seconds(moment: datetime) -> int:
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=timezone.utc)
-    return math.floor(moment.timestamp())

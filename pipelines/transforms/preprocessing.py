@@ -4,12 +4,13 @@ candidates --+                                    +-> corpus, frequencies -> voc
              +-> match -> split time -> cut-offs  |                          statistics
 interactions-+              |                     |
                             v                     |
-queries ------------> group by query -------------+-> train, fresh (refit), interactions
+queries ------------> group by query -------------+-> train, fresh (refit), interactions, queries
                             |
                             +-> evaluated queries (validation, test)
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import apache_beam as beam
@@ -57,6 +58,7 @@ class Preprocess(beam.PTransform):
         self._config = config
         self._sources = dict(sources)
         self._directory = directory
+        self._write_queries = partial(sharded_output.write_queries, spec.query.features)
 
     def expand(self, root: beam.Pipeline) -> beam.PCollection:
         """Builds the graph; its output is the paths that were written."""
@@ -211,6 +213,7 @@ class Preprocess(beam.PTransform):
         formats: list[tuple[str, Any, str, int]] = [
             *((name, sharded_output.write_tfrecords, ".tfrecord.gz", shards) for name in _EXAMPLES),
             ("interactions", sharded_output.write_interactions, ".parquet", shards),
+            ("queries", self._write_queries, ".parquet", shards),
             ("frequencies", sharded_output.write_frequencies, ".parquet", shards),
         ]
         for table in self._sources:

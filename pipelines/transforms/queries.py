@@ -37,7 +37,7 @@ class BuildQueries(beam.PTransform):
     """Turns events `(split time, event)`, `queries` and `cutoffs` into all outputs about queries.
 
     Outputs:
-        items: output items of `train`, `fresh` (the refit examples) and `interactions`.
+        items: output items of `train`, `fresh` (the refit examples), `interactions` and `queries`.
         evaluations: `((split, query id), (draft bytes, [(candidate id, gain)]))`.
         tallies: `(candidate id, (timestamp, positive))` of training events.
         windows: `(split, (events, positives, first second, last second))` of a query.
@@ -96,9 +96,8 @@ class _BuildQuery(beam.DoFn):
         events = query_events.QueryEvents(self._limit)
         split_of = self._split_rule(entity, timed, cutoffs)
         yield from self._gather(query_id, timed, split_of, events)
-        if not any(of_split.count for of_split in events.splits):
-            if entity is not None:
-                yield pvalue.TaggedOutput(reading.COUNTS, ("queries_without_interactions", 1))
+        has_events = any(of_split.count for of_split in events.splits)
+        if not has_events and entity is None:
             return
         events.sort()
         values = (
@@ -106,6 +105,12 @@ class _BuildQuery(beam.DoFn):
             if entity is None
             else records.Entity(*entity).values
         )
+        yield pvalue.TaggedOutput(reading.COUNTS, ("known_queries", 1))
+        key = ("queries", shard_of(query_id, self._num_shards))
+        yield key, self._builder.known(query_id, values, events)
+        if not has_events:
+            yield pvalue.TaggedOutput(reading.COUNTS, ("queries_without_interactions", 1))
+            return
         if entity is None and self._spec.queries is not None:
             number = sum(of_split.count for of_split in events.splits)
             yield pvalue.TaggedOutput(reading.COUNTS, ("interactions_without_query_record", number))

@@ -38,7 +38,7 @@ class SplitEvents:
     gains: dict[str, float] = field(default_factory=dict)
     """Highest label of each candidate with a positive event (in evaluated splits)."""
     candidate_ids: set[str] = field(default_factory=set)
-    """All candidates, whatever the label (in splits before an evaluated one)."""
+    """All candidates, whatever the label."""
 
     @property
     def beyond_limit(self) -> int:
@@ -64,8 +64,7 @@ class QueryEvents:
         time = event.timestamp
         own.first_s = time if own.first_s is None else min(own.first_s, time)
         own.last_s = time if own.last_s is None else max(own.last_s, time)
-        if split != specs.TEST:
-            own.candidate_ids.add(event.candidate_id)
+        own.candidate_ids.add(event.candidate_id)
         if event.positive:
             own.num_positives += 1
             if split != specs.TRAIN:

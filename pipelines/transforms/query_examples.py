@@ -192,6 +192,24 @@ class QueryExampleBuilder:
         tfrecords.put_number(example, "_num_events", events.count_before(split))
         return tfrecords.serialise(example)
 
+    def known(
+        self, query_id: str, values: Sequence[records.Value], events: query_events.QueryEvents
+    ) -> tuple[Any, ...]:
+        """The query as a server should be asked for it after all its events.
+
+        Returns:
+            Its id, the candidates that its answer leaves out, and a value of each feature; None
+            where a request brings the value, its own time.
+        """
+        now = len(specs.SPLITS)
+        past = events.before(now)
+        current = list(values)
+        for place, feature in enumerate(self._features):
+            if isinstance(feature, specs.HistoryFeature):
+                current[place] = latest_candidates(self._as_past(past, feature), feature.max_length)
+        seen = sorted(events.seen_before(now)) if self._new_pairs_only else []
+        return query_id, tuple(seen), *current
+
     def _histories_of(
         self, feature: specs.HistoryFeature, shown: Sequence[query_events.QueryEvent], split: int
     ) -> list[tuple[str, ...]]:

@@ -18,6 +18,7 @@ from apache_beam.io.filesystems import FileSystems
 from tensorflow.core.example import example_pb2
 
 from pipelines.transforms.records import Value
+from tfrs_twotower.data import known_queries
 from tfrs_twotower.specs import SPLITS, Feature, NumericFeature, TimestampFeature
 
 ITEMS = "items"
@@ -231,6 +232,12 @@ def write_interactions(stream: IO[bytes], items: list[Any]) -> None:
         INTERACTIONS_SCHEMA,
         [query_ids, candidate_ids, times, labels, weights, names, positives],
     )
+
+
+def write_queries(features: Sequence[Feature], stream: IO[bytes], items: list[Any]) -> None:
+    """Writes `(query id, seen candidate ids, value of each feature)`."""
+    schema = known_queries.schema_of(features)
+    _write_table(stream, schema, _columns(items, len(schema)))
 
 
 def write_frequencies(stream: IO[bytes], items: list[Any]) -> None:

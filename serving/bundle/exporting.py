@@ -13,7 +13,7 @@ from serving.bundle import loading, parity, publishing, tower_checks, writing
 from serving.bundle.gate import MEASURES
 from serving.bundle.history import MadeBy
 from serving.bundle.measures import WORST_DECILE, measure_model, measure_retrieval
-from serving.graph import signatures as names
+from serving.graph import names, signatures
 from serving.graph.release import Release, ReleaseSettings
 from tfrs_twotower.artifacts import Lineage, fingerprint
 from tfrs_twotower.config import BundleConfig, ExportConfig, GateConfig, IndexConfig
@@ -91,7 +91,7 @@ def export_bundle(
     checked_vectors(corpus.vectors, "export_bundle, candidates")
     embedding_dim = corpus.vectors.shape[1]
     if towers is None:
-        towers = names.query_vectors(embedding_dim)
+        towers = signatures.query_vectors(embedding_dim)
     else:
         tower_checks.check_towers(towers, embedding_dim)
     if queries is None:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import tensorflow as tf
 
 from serving.bundle import server_ops, versions, warm_up
-from serving.graph import signatures as names
+from serving.graph import names, signatures
 from tfrs_twotower.artifacts import Manifest, read_manifest, verify_files
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.documents import explain_pattern
@@ -51,7 +51,7 @@ class LoadedModel:
         """
         function = self._function(signature)
         specs = self.inputs(signature)
-        defaults = names.defaults({name: specs[name] for name in specs if name not in inputs})
+        defaults = signatures.defaults({name: specs[name] for name in specs if name not in inputs})
         if not inputs or set(specs) != {*inputs, *defaults}:
             raise BundleError(
                 f"{self.directory}: {signature} takes {', '.join(sorted(specs))}; found "
@@ -73,6 +73,10 @@ class LoadedModel:
     def blank(self, signature: str) -> dict[str, npt.NDArray[Any]]:
         """Inputs of one query or candidate without any values; see `warm_up.blank`."""
         return {name: warm_up.blank(name, spec, 1) for name, spec in self.inputs(signature).items()}
+
+    def missing(self, signature: str) -> dict[str, npt.NDArray[Any]]:
+        """Inputs of one query whose values are all missing; see `warm_up.missing`."""
+        return {name: warm_up.missing(name, spec) for name, spec in self.inputs(signature).items()}
 
     def ask(self, signature: str, inputs: Mapping[str, Any]) -> dict[str, npt.NDArray[Any]]:
         """Does the same as `call`; asked of shards, it merges their lists (`ShardModels`)."""

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from serving.bundle import loading, versions
 from serving.bundle.shards_together import ShardModels, ShardReleases
-from serving.graph import signatures as names
+from serving.graph import names
 from serving.graph.release import Release
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.data.query_set import QuerySet

@@ -8,8 +8,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from serving.bundle.loading import LoadedModel
-from serving.graph import pre_ranking
-from serving.graph import signatures as names
+from serving.graph import names, pre_ranking
 from serving.graph.release import Release
 from tfrs_twotower.errors import BundleError
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from serving.bundle import loading, refresh_files
-from serving.graph import signatures as names
+from serving.graph import names
 from tfrs_twotower.artifacts import Manifest
 from tfrs_twotower.errors import BundleError
 from tfrs_twotower.ranking import FloatArray

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from serving.bundle import loading, versions
-from serving.graph import signatures as names
+from serving.graph import names
 from serving.graph.model import ServingModel
 from serving.graph.release import Release
 from tfrs_twotower.data.corpus import Corpus

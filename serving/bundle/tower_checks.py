@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from serving.bundle.warm_up import blank
-from serving.graph import signatures as names
+from serving.graph import names
 from tfrs_twotower.errors import BundleError
 from tfrs_twotower.towers.protocol import Signature, TwoTowers
 

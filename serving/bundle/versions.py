@@ -129,6 +129,15 @@ def resolve_version(path: Path) -> Path:
     )
 
 
+def workdir_of(path: Path) -> Path:
+    """The working directory that a bundle, or a version of one, stands in: `WORKDIR/bundle/NAME`.
+
+    The path is absolute; nothing says that there is a run in it.
+    """
+    bundle = path if list_versions(path) else path.parent
+    return bundle.resolve().parent.parent
+
+
 def remove_old_versions(bundle: Path, keep: int, also_keep: Collection[int] = ()) -> list[int]:
     """Removes all but the newest `keep` versions, and the leftovers of killed exports.
 

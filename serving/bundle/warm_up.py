@@ -5,11 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
+from serving.bundle import versions
 from serving.bundle.server_files import WARMUP_PATH
-from serving.graph.signatures import EXAMPLES
+from serving.graph.names import EXAMPLES
+from tfrs_twotower.errors import BundleError
+from tfrs_twotower.specs import MISSING_TIME
 
 
 def write_warmup_requests(
@@ -46,6 +50,34 @@ def write_warmup_requests(
     return written
 
 
+def read_warmup_requests(
+    bundle: Path, signature: str, batch_size: int
+) -> list[dict[str, npt.NDArray[Any]]]:
+    """Inputs of a bundle's warm-up requests, whose queries are blank.
+
+    Raises:
+        BundleError: no warm-up request has this signature and batch size.
+    """
+    path = versions.resolve_version(bundle) / WARMUP_PATH
+    chosen, sizes = [], set()
+    for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+        request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
+        if request.model_spec.signature_name != signature:
+            continue
+        inputs = {name: tf.make_ndarray(value) for name, value in request.inputs.items()}
+        size = len(next(iter(inputs.values())))
+        sizes.add(size)
+        if size == batch_size:
+            chosen.append(inputs)
+    if not chosen:
+        raise BundleError(
+            f"{path}: has no request of {batch_size} for {signature}; it has "
+            f"{', '.join(map(str, sorted(sizes))) or 'none at all'}. Choose one of these, or "
+            "replay queries from a file."
+        )
+    return chosen
+
+
 def _request(
     model_name: str, signature: str, inputs: Mapping[str, tf.TensorSpec], batch_size: int
 ) -> Any:
@@ -64,3 +96,15 @@ def blank(name: str, spec: tf.TensorSpec, batch_size: int) -> np.ndarray[Any, An
         return np.zeros(shape, spec.dtype.as_numpy_dtype)
     value = tf.train.Example().SerializeToString() if name == EXAMPLES else b""
     return np.full(shape, value, object)
+
+
+def missing(name: str, spec: tf.TensorSpec) -> np.ndarray[Any, Any]:
+    """One query's tensor of a missing value, as a client sends it: "", NaN, or `MISSING_TIME`.
+
+    A vector that a request brings, `[batch, width]` floats, has no missing value: it is 0.
+    """
+    values = blank(name, spec, 1)
+    if spec.dtype.is_integer:
+        return np.full_like(values, MISSING_TIME)
+    is_number = spec.dtype.is_floating and values.ndim == 1
+    return np.full_like(values, np.nan) if is_number else values

@@ -20,8 +20,8 @@ from serving.bundle import (
 from serving.bundle.gate import MEASURES, Figures, check_release
 from serving.bundle.history import EXPORT, MADE_BY, MadeBy
 from serving.graph.model import save_model
+from serving.graph.names import QUERY_EMBEDDING
 from serving.graph.release import Release
-from serving.graph.signatures import QUERY_EMBEDDING
 from tfrs_twotower.artifacts import seal
 from tfrs_twotower.config import GateConfig
 from tfrs_twotower.data.lines import breaks_lines

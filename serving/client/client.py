@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy.typing as npt
 
 from serving.client import endpoint, request_inputs
-from serving.graph import signatures as names
+from serving.graph import names
 from tfrs_twotower.errors import EndpointError
 
 Columns = Mapping[str, Sequence[Any] | npt.NDArray[Any]]
@@ -254,6 +254,6 @@ def _connect(target: endpoint.Target) -> Transport:
         from serving.client.transports import GrpcTransport
 
         return GrpcTransport(target)
-    from serving.client.transports import RestTransport
+    from serving.client.rest_transport import RestTransport
 
     return RestTransport(target)

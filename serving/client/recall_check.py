@@ -1,4 +1,8 @@
-"""The canary: compares what a live endpoint retrieves with exact search over the same version."""
+"""The canary: compares what a live endpoint retrieves with exact search over the same version.
+
+TensorFlow is loaded, for the exact search, when the endpoint has answered: what keeps a check from
+running is said at once.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,20 +10,16 @@ from typing import Any
 
 import numpy as np
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
-from tensorflow.core.framework import types_pb2
 
-from serving.bundle import loading, refresh_files, versions
+from serving.bundle import versions
 from serving.client import request_inputs
 from serving.client.client import Client
-from serving.graph import signatures as names
-from tfrs_twotower.artifacts import Layout
+from serving.graph import names
+from tfrs_twotower.artifacts import Layout, read_manifest
 from tfrs_twotower.data.corpus import Corpus
-from tfrs_twotower.data.perturbed_queries import perturbed_inputs
 from tfrs_twotower.errors import BundleError, DataError
-from tfrs_twotower.ranking.order import MISSING_ROW, ExactLists, Overlap, RowArray
-from tfrs_twotower.towers.storage import load_spec_of
+from tfrs_twotower.ranking.order import MISSING_ROW, Overlap, RowArray
 
-_QUERIES_AT_ONCE = 16
 _TIMEOUT_S = 10.0
 
 
@@ -69,7 +69,7 @@ def check_recall(target: str, bundle: Path, queries: Path | None, num_queries: i
     """
     versions.resolve_version(bundle)
     if queries is None:
-        queries = Layout(_bundle_of(bundle).resolve().parent.parent).preprocessed
+        queries = Layout(versions.workdir_of(bundle)).preprocessed
         if not queries.is_dir():
             raise DataError(
                 f"{bundle}: the directory that holds it has no {queries.name}/ with test queries "
@@ -85,19 +85,18 @@ def check_recall(target: str, bundle: Path, queries: Path | None, num_queries: i
         served = client.recommend(first_query, signature=names.CANDIDATE_GENERATION)[
             0
         ].model_version
-    version = _load_served_version(bundle, served)
-    files = _files_of(version)
-    corpus, settings = files.corpus(), files.settings()
-    batch_size = min(_QUERIES_AT_ONCE, max(settings.export.allowed_batch_sizes))
-    raw = request_inputs.build_inputs(_embedding_inputs(version), columns)
-    features = load_spec_of(files.towers_dir)[0].query.features
+    version_dir = _served_version_dir(bundle, served)
+    from serving.client.exact_answers import ExactAnswers  # loads TensorFlow
+
+    exact = ExactAnswers.of(version_dir)
     shares = []
     with Client(target, timeout_s=_TIMEOUT_S, expected_version=served) as client:
-        for inputs in (raw, perturbed_inputs(raw, features, corpus.ids)):
-            exact = _exact_lists(version, inputs, corpus)
+        for inputs in exact.queries(columns):
+            lists = exact.lists(inputs)
             asked = {name: values.tolist() for name, values in inputs.items()}
-            answered = _answered_rows(client, asked, corpus, exact.rows.shape, batch_size)
-            shares.append(exact.overlaps(answered))
+            shape, batch_size = lists.rows.shape, exact.batch_size
+            answered = _answered_rows(client, asked, exact.corpus, shape, batch_size)
+            shares.append(lists.overlaps(answered))
     real, perturbed = map(Overlap.of, shares)
     return RecallCheck(
         model=model,
@@ -106,7 +105,7 @@ def check_recall(target: str, bundle: Path, queries: Path | None, num_queries: i
         num_queries=len(sample),
         overlap=real.mean,
         worst_overlap=float(shares[0].min()),
-        target_overlap=settings.index.target_overlap,
+        target_overlap=exact.settings.index.target_overlap,
         worst_decile=real.worst_decile,
         perturbed_overlap=perturbed.mean,
         perturbed_worst_decile=perturbed.worst_decile,
@@ -145,48 +144,17 @@ def _query_inputs(client: Client) -> dict[str, request_inputs.Input]:
     return {name: spec for name, spec in inputs.items() if name not in names.LISTS}
 
 
-def _bundle_of(path: Path) -> Path:
-    return path if versions.list_versions(path) else path.parent
-
-
-def _load_served_version(path: Path, served: str) -> loading.LoadedBundle:
+def _served_version_dir(path: Path, served: str) -> Path:
     number = served.partition("-")[0]
     version_dir = path / number if versions.list_versions(path) else path
     if version_dir.is_dir():
-        bundle = loading.load_bundle(version_dir)
-        if bundle.manifest.details.get("model_version") == served:
-            return bundle
+        manifest = read_manifest(version_dir, "bundle")
+        if manifest.details.get("model_version") == served:
+            return version_dir
     raise BundleError(
         f"{path}: the endpoint serves {served}, which is not here: the overlap of two "
         "versions has no meaning. Give the directory of the bundle that the endpoint loads."
     )
-
-
-def _files_of(bundle: loading.LoadedBundle) -> refresh_files.RefreshFiles:
-    files = refresh_files.RefreshFiles(bundle.directory)
-    if not files.exist():
-        raise BundleError(
-            f"{bundle.directory}: holds no {refresh_files.REFRESH}/, whose vectors the exact "
-            "search needs: only `twotower export` writes one. Check a bundle that it wrote."
-        )
-    return files
-
-
-def _embedding_inputs(bundle: loading.LoadedBundle) -> dict[str, request_inputs.Input]:
-    return {
-        name: request_inputs.Input(
-            types_pb2.DataType.Name(spec.dtype.as_datatype_enum),
-            request_inputs.width_of(spec.shape),
-        )
-        for name, spec in bundle.inputs(names.QUERY_EMBEDDING).items()
-    }
-
-
-def _exact_lists(
-    bundle: loading.LoadedBundle, raw: request_inputs.Arrays, corpus: Corpus
-) -> ExactLists:
-    embeddings = bundle.call(names.QUERY_EMBEDDING, raw)[names.EMBEDDING]
-    return ExactLists.of(embeddings, corpus.vectors, int(bundle.manifest.counts["k"]))
 
 
 def _answered_rows(

@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import tensorflow as tf
 
-from serving.graph import signatures as names
+from serving.graph import names
 from tfrs_twotower.artifacts.layout import TEST_GLOB
-from tfrs_twotower.data.raw_inputs import read_records
+from tfrs_twotower.data.shards import read_examples
 from tfrs_twotower.errors import DataError, EndpointError, did_you_mean
 from tfrs_twotower.specs import MISSING_TIME
 from tfrs_twotower.tables import json_records
@@ -27,7 +26,6 @@ _DTYPES: dict[str, tuple[Any, Any]] = {
     "DT_INT64": (np.int64, MISSING_TIME),
 }
 """NumPy type and missing value for each type of a bundle's inputs."""
-_VALUE_LISTS = ("bytes_list", "float_list", "int64_list")
 _BOOKKEEPING_PREFIX = "_"
 
 
@@ -181,13 +179,13 @@ def read_queries(path: Path, limit: int) -> list[dict[str, Any]]:
         ArtifactError: the directory has no test queries.
     """
     if path.is_dir():
-        records = list(read_records(path, TEST_GLOB).as_numpy_iterator())
-        if not records:
+        examples = list(read_examples(path, TEST_GLOB))
+        if not examples:
             raise DataError(
                 f"{path}: holds no test query: its split has none. Give --queries, a JSONL file of "
                 "feature values."
             )
-        return [_from_example(records[at]) for at in _spread(len(records), limit)]
+        return [_features_of(examples[at]) for at in _spread(len(examples), limit)]
     open_file = partial(open_local, str(path))
     try:
         with unreadable_as_such(str(path)), malformed_in(str(path)):
@@ -231,12 +229,9 @@ def _spread(count: int, limit: int) -> list[int]:
     return np.linspace(0, max(count - 1, 0), min(limit, count)).astype(int).tolist()
 
 
-def _from_example(serialized: bytes) -> dict[str, Any]:
-    features = tf.train.Example.FromString(serialized).features.feature
+def _features_of(example: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        name: [value for kind in _VALUE_LISTS for value in getattr(feature, kind).value]
-        for name, feature in features.items()
-        if not name.startswith(_BOOKKEEPING_PREFIX)
+        name: values for name, values in example.items() if not name.startswith(_BOOKKEEPING_PREFIX)
     }
 
 

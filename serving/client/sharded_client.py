@@ -14,7 +14,7 @@ from serving.client.client import (
     as_recommendations,
     list_request,
 )
-from serving.graph import signatures as names
+from serving.graph import names
 from tfrs_twotower.errors import EndpointError
 
 _THREADS_PER_SHARD = 8

@@ -9,8 +9,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.saved_model import fingerprinting_utils
 
-from serving.graph import cascade
-from serving.graph import signatures as names
+from serving.graph import cascade, names, signatures
 from serving.graph.release import Release
 from tfrs_twotower.data.raw_inputs import RawBatch, example_parser
 
@@ -45,7 +44,7 @@ class ServingModel(tf.Module):
         self.retrieval = self.cascade.candidate_generation
         self._query = dict(towers.query_inputs)
         self._candidate = dict(towers.candidate_inputs)
-        self._lists = names.list_inputs(restricts=release.attributes is not None)
+        self._lists = signatures.list_inputs(restricts=release.attributes is not None)
         self._k = release.k
         self._model_version = model_version
 
@@ -59,9 +58,10 @@ class ServingModel(tf.Module):
         }
 
     def defaults(self) -> dict[str, dict[str, Any]]:
-        """What stands for inputs that a request leaves out, by signature; see `names.defaults`."""
+        """What stands for inputs that a request leaves out, by signature; see `defaults`."""
         return {
-            name: names.defaults(signature.inputs) for name, signature in self._signatures().items()
+            name: signatures.defaults(signature.inputs)
+            for name, signature in self._signatures().items()
         }
 
     def _signatures(self) -> dict[str, Signature]:
@@ -77,7 +77,7 @@ class ServingModel(tf.Module):
                 lambda **inputs: self._embedding(self.query_tower, inputs), self._query
             ),
             names.SERVING_EXAMPLES: Signature(
-                lambda **inputs: self._from_examples(**inputs), names.example_inputs()
+                lambda **inputs: self._from_examples(**inputs), signatures.example_inputs()
             ),
         }
         if self.candidate_tower is not None:
@@ -86,7 +86,8 @@ class ServingModel(tf.Module):
             )
         if self.cascade.pre_ranking is not None:
             by_name[names.PRE_RANKING] = Signature(
-                lambda **inputs: self._scores(inputs), {**self._query, **names.listed_candidates()}
+                lambda **inputs: self._scores(inputs),
+                {**self._query, **signatures.listed_candidates()},
             )
         return by_name
 

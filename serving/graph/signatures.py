@@ -1,4 +1,4 @@
-"""Names and shapes of what a bundle takes and returns, and the towers behind them."""
+"""Shapes of what a bundle takes, and the towers behind its features."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,30 +7,12 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from serving.graph import names
 from tfrs_twotower.data.raw_inputs import RawBatch, missing_value, raw_signature
 from tfrs_twotower.specs import FeatureSpec
 from tfrs_twotower.towers import protocol, tower
 
-SERVING_DEFAULT = "serving_default"
-CANDIDATE_GENERATION = "candidate_generation"
-PRE_RANKING = "pre_ranking"
-QUERY_EMBEDDING = "query_embedding"
-CANDIDATE_EMBEDDING = "candidate_embedding"
-SERVING_EXAMPLES = "serving_examples"
-
-EXCLUDE_IDS = "exclude_ids"
-ALLOW = "allow"
-DENY = "deny"
-LISTS = (EXCLUDE_IDS, ALLOW, DENY)
-EXAMPLES = "examples"
-CANDIDATE_IDS = "candidate_ids"
-SCORES = "scores"
-EMBEDDING = "embedding"
-MODEL_VERSION = "model_version"
-
-MISSING_NUMBER = -1e38
-"""A number of at most this is missing, as NaN is, which most writers of JSON cannot write."""
-_REQUIRED = (EXAMPLES, CANDIDATE_IDS, EMBEDDING)
+_REQUIRED = (names.EXAMPLES, names.CANDIDATE_IDS, names.EMBEDDING)
 
 
 def list_inputs(*, restricts: bool) -> dict[str, tf.TensorSpec]:
@@ -43,18 +25,18 @@ def list_inputs(*, restricts: bool) -> dict[str, tf.TensorSpec]:
     Args:
         restricts: whether the bundle has attributes that `allow` and `deny` can name.
     """
-    list_names = LISTS if restricts else (EXCLUDE_IDS,)
+    list_names = names.LISTS if restricts else (names.EXCLUDE_IDS,)
     return {name: tf.TensorSpec([None, None], tf.string, name=name) for name in list_names}
 
 
 def listed_candidates() -> dict[str, tf.TensorSpec]:
     """The input of `pre_ranking` beside the query features: `candidate_ids` `[batch, n]`."""
-    return {CANDIDATE_IDS: tf.TensorSpec([None, None], tf.string, name=CANDIDATE_IDS)}
+    return {names.CANDIDATE_IDS: tf.TensorSpec([None, None], tf.string, name=names.CANDIDATE_IDS)}
 
 
 def example_inputs() -> dict[str, tf.TensorSpec]:
     """The input of `serving_examples`: serialized `tf.train.Example`s `[batch]`."""
-    return {EXAMPLES: tf.TensorSpec([None], tf.string, name=EXAMPLES)}
+    return {names.EXAMPLES: tf.TensorSpec([None], tf.string, name=names.EXAMPLES)}
 
 
 def defaults(inputs: Mapping[str, tf.TensorSpec]) -> dict[str, npt.NDArray[Any]]:
@@ -93,10 +75,10 @@ class _GivenVector(tf.Module):
     """Stands in for a query tower where requests bring the query's vector."""
 
     def __call__(self, inputs: RawBatch) -> tf.Tensor:
-        return tf.identity(inputs[EMBEDDING])
+        return tf.identity(inputs[names.EMBEDDING])
 
 
 def query_vectors(embedding_dim: int) -> protocol.TowerPair:
     """No towers: the one input is the query's vector, `embedding` `[batch, embedding_dim]`."""
-    embedding = tf.TensorSpec([None, embedding_dim], tf.float32, name=EMBEDDING)
-    return protocol.TowerPair(_GivenVector(), query_inputs={EMBEDDING: embedding})
+    embedding = tf.TensorSpec([None, embedding_dim], tf.float32, name=names.EMBEDDING)
+    return protocol.TowerPair(_GivenVector(), query_inputs={names.EMBEDDING: embedding})

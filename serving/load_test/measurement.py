@@ -8,44 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
-from tensorflow_serving.apis import prediction_log_pb2
 
-from serving.bundle import server_files, versions
-from serving.client import endpoint, request_inputs, transports
+from serving.client import endpoint, request_inputs, rest_transport
 from serving.client.client import Client
 from tfrs_twotower.environment import own_python, run_module
-from tfrs_twotower.errors import BundleError, EndpointError, UnsupportedEnvironment
+from tfrs_twotower.errors import EndpointError, UnsupportedEnvironment
 
 _NUM_REQUESTS = 256
 _TIMEOUT_S = 10.0
 _STARTUP_S = 60.0
-
-
-def from_warmup(bundle: Path, signature: str, batch_size: int) -> list[request_inputs.Arrays]:
-    """Inputs of a bundle's warm-up requests, whose queries are blank.
-
-    Raises:
-        BundleError: no warm-up request has this signature and batch size.
-    """
-    path = versions.resolve_version(bundle) / server_files.WARMUP_PATH
-    chosen, sizes = [], set()
-    for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
-        request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
-        if request.model_spec.signature_name != signature:
-            continue
-        inputs = {name: tf.make_ndarray(value) for name, value in request.inputs.items()}
-        size = len(next(iter(inputs.values())))
-        sizes.add(size)
-        if size == batch_size:
-            chosen.append(inputs)
-    if not chosen:
-        raise BundleError(
-            f"{path}: has no request of {batch_size} for {signature}; it has "
-            f"{', '.join(map(str, sorted(sizes))) or 'none at all'}. Choose one of these, or "
-            "replay queries from a file."
-        )
-    return chosen
 
 
 def from_queries(
@@ -74,11 +45,13 @@ def as_bytes(
 ) -> list[bytes]:
     """Serializes requests for the target's API: `PredictRequest`s, or bodies of REST requests."""
     if target.scheme == "grpc":
+        from serving.client import transports  # imports TensorFlow, which REST does without
+
         return [
             transports.predict_request(target, signature, inputs).SerializeToString()
             for inputs in requests
         ]
-    return [transports.predict_body(signature, inputs) for inputs in requests]
+    return [rest_transport.predict_body(signature, inputs) for inputs in requests]
 
 
 @dataclass(frozen=True)

@@ -142,9 +142,9 @@ def _with_whole_body(app: Any) -> Any:
 
 
 def example_request(served: ServedVersion, address: str) -> str:
-    """A `curl` line that asks a model's default signature for one query with blank features."""
-    blank = json_values.answer_of(served.bundle.blank(DEFAULT), rows=True)
-    body = shlex.quote(json.dumps({"instances": json.loads(blank)["predictions"]}))
+    """A `curl` line that asks a model's default signature for a query whose values are missing."""
+    row = {name: values.tolist()[0] for name, values in served.bundle.missing(DEFAULT).items()}
+    body = shlex.quote(json.dumps({"instances": [row]}, default=bytes.decode))
     return f"curl {address}/v1/models/{served.model_name}:predict -d {body}"
 
 

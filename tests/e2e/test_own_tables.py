@@ -2,6 +2,7 @@
 
 import json
 
+import pyarrow.parquet as pq
 import pytest
 
 from tests.e2e.command_line import init_library, twotower
@@ -40,6 +41,36 @@ def test_the_bundle_answers_and_excludes(finished_run):
     )
     assert second["candidate_ids"][:4] == first["candidate_ids"][1:5]
     assert first["model_version"] == second["model_version"]
+
+
+def test_a_reader_is_asked_for_by_id(finished_run):
+    _, workdir = finished_run
+    bundle = workdir / "bundle" / "library"
+    reader, loans = loans_of_a_reader(workdir)
+    answer = json.loads(twotower("query", bundle, "--query-id", reader, "--json").stdout)
+    assert answer["candidate_ids"]
+    assert not loans & set(answer["candidate_ids"]), "only new books count here"
+    typo = twotower("query", bundle, "--query-id", f"{reader}x", code=1)
+    assert f"there is no query '{reader}x' (did you mean '{reader}" in typo.stderr
+
+
+def test_the_neighbours_of_a_book(finished_run):
+    _, workdir = finished_run
+    answer = twotower("query", workdir / "bundle" / "library", "--similar", "B-003", "--json")
+    found = json.loads(answer.stdout)
+    assert found.keys() == {"candidate_ids", "scores", "model_version"}
+    assert "B-003" not in found["candidate_ids"]
+    assert found["scores"] == sorted(found["scores"], reverse=True)
+    typo = twotower("query", workdir / "bundle" / "library", "--similar", "b-3", code=1)
+    assert "b-3 is not in the corpus" in typo.stderr
+
+
+def loans_of_a_reader(workdir):
+    """A reader and all books that it has borrowed."""
+    tables = sorted((workdir / "preprocessed").glob("interactions-*.parquet"))
+    reader = pq.read_table(tables[0])["query_id"][0].as_py()
+    rows = [row for path in tables for row in pq.read_table(path).to_pylist()]
+    return reader, {row["candidate_id"] for row in rows if row["query_id"] == reader}
 
 
 def test_excluding_everything_invents_nothing(finished_run):

@@ -1,6 +1,7 @@
 """`twotower serve` as its user starts and ends it."""
 
 import json
+import math
 import shlex
 import urllib.request
 
@@ -26,6 +27,10 @@ def test_serving_from_a_config_file_until_it_is_told_to_end(tmp_path):
         where = f"http://127.0.0.1:{process.rest_port}/v1/models/books/labels/stable:predict"
         curl, proposed, _, text = shlex.split(process.proposed_request())
         assert curl == "curl"
+        missing = {"name": "", "recent": [""] * 3, "when": -(10**18), "exclude_ids": [""]}
+        (row,) = json.loads(text)["instances"]
+        assert math.isnan(row.pop("size"))
+        assert row == missing
         with urllib.request.urlopen(proposed, text.encode(), timeout=30) as response:
             (row,) = json.load(response)["predictions"]
             assert row["candidate_ids"] == ["c0", "c1", "new4"]

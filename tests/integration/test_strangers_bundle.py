@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from serving import Client, export_bundle, load_bundle
-from serving.bundle.publishing import roll_back
+from serving.bundle.rollback import roll_back
 from serving.bundle.server_files import BATCHING_NAME
 from serving.bundle.versions import list_versions, served_version
 from serving.server.local_server import ServerOptions, running

@@ -10,7 +10,7 @@ import pytest
 
 from pipelines import doctor
 from tests.e2e.page_commands import blocks_of, run_block
-from tests.packaging.fresh_process import EXTRAS, ROOT, output_of, run
+from tests.packaging.fresh_process import EXTRAS, ROOT, output_of
 from tests.packaging.notebook import MANUAL, NOTEBOOK, cells_of, snippets
 
 if sys.version_info >= (3, 11):

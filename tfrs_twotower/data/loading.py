@@ -13,7 +13,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from tfrs_twotower.artifacts import layout
-from tfrs_twotower.data import query_set, raw_inputs
+from tfrs_twotower.data import query_set, raw_inputs, shards
 from tfrs_twotower.data.corpus import Corpus, strings
 from tfrs_twotower.errors import CorruptArtifact, DataError
 from tfrs_twotower.ranking import GroundTruth, Ragged
@@ -178,7 +178,7 @@ def read_table(directory: Path, pattern: str) -> pa.Table:
         MissingArtifact: there are no shards.
     """
     return pa.concat_tables(
-        [pq.read_table(path) for path in raw_inputs.find_shards(directory, pattern)]
+        [pq.read_table(path) for path in shards.find_shards(directory, pattern)]
     )
 
 
@@ -196,7 +196,7 @@ def known_candidates(directory: Path, corpus: Corpus) -> NDArray[np.bool_]:
         MissingArtifact: there are no shards of interactions.
     """
     known = np.zeros(len(corpus), bool)
-    for path in raw_inputs.find_shards(directory, layout.INTERACTIONS_GLOB):
+    for path in shards.find_shards(directory, layout.INTERACTIONS_GLOB):
         table = pq.read_table(path, columns=["candidate_id", "split"])
         trained = table.filter(pc.equal(table["split"], SPLITS[TRAIN]))
         rows = corpus.row_of(pc.unique(trained["candidate_id"]).to_pylist())

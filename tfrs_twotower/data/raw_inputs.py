@@ -1,6 +1,5 @@
-"""Raw inputs of a tower: their shapes in a batch, how a tf.Example carries them, their shards."""
+"""Raw inputs of a tower: their shapes in a batch, and how a tf.Example carries them."""
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,10 +8,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower import specs
-from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
+from tfrs_twotower.data.shards import find_shards
 
 RawBatch = dict[str, tf.Tensor]
-_SHARD = re.compile(r"-(\d{5})-of-(\d{5})\.")
 
 
 def fixed_width(feature: specs.Feature) -> int | None:
@@ -97,28 +95,6 @@ def example_parser(inputs: Mapping[str, tf.TensorSpec]) -> Callable[[tf.Tensor],
         return _padded(tf.io.parse_example(serialized, features), inputs)
 
     return parse
-
-
-def find_shards(directory: Path, pattern: str) -> list[Path]:
-    """Paths of all shards that match the pattern, by name.
-
-    Raises:
-        MissingArtifact: no file matches.
-        CorruptArtifact: some of the shards are missing.
-    """
-    paths = sorted(directory.glob(pattern))
-    if not paths:
-        raise MissingArtifact(
-            f"{directory}: there is no file {pattern}; run the stage that writes it."
-        )
-    matches = [_SHARD.search(path.name) for path in paths]
-    numbers = [(int(match[1]), int(match[2])) for match in matches if match is not None]
-    if numbers != [(shard, len(paths)) for shard in range(len(paths))]:
-        raise CorruptArtifact(
-            f"{directory}: the shards {pattern} are not complete: found "
-            f"{', '.join(path.name for path in paths)}. Run the stage that writes them again."
-        )
-    return paths
 
 
 def read_records(directory: Path, pattern: str) -> tf.data.Dataset:

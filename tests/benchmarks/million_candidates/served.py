@@ -9,7 +9,7 @@ import numpy.typing as npt
 import tensorflow as tf
 from tensorflow.core.protobuf.config_pb2 import CallableOptions
 
-from serving.graph.signatures import CANDIDATE_IDS, EXCLUDE_IDS, SERVING_DEFAULT
+from serving.graph.names import CANDIDATE_IDS, EXCLUDE_IDS, SERVING_DEFAULT
 from tests.benchmarks.million_candidates.cascades import NUMBER
 
 

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrs_twotower.data.raw_inputs import example_parser, find_shards, raw_signature, read_records
+from tfrs_twotower.data.raw_inputs import example_parser, raw_signature, read_records
+from tfrs_twotower.data.shards import find_shards
 from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
 from tfrs_twotower.specs import MISSING_TIME
 

@@ -11,6 +11,8 @@ from serving.bundle.query import Answer
 from serving.bundle.server_files import pinned_version
 from serving.refresh.changes import CorpusChanges
 from tests.unit.serving.fake_versions import publish_fake
+from tfrs_twotower.data import known_queries
+from tfrs_twotower.data.known_queries import KnownQuery
 
 
 @pytest.fixture
@@ -40,9 +42,65 @@ def test_a_title_cannot_command_the_terminal(call, bundle, monkeypatch):
     monkeypatch.setattr("serving.load_bundle", lambda directory: None)
     monkeypatch.setattr("serving.bundle.query.ask", lambda *arguments: answer)
     result = call("query", bundle, "--set", "user=1")
-    assert result.code == 0
+    assert result.code == 0, result.err
     assert "\\x1b[31m[bold]red\\x9b" in result.out
     assert not {"\x1b", "\x9b"} & set(result.out)
+
+
+def test_unknown_ids_are_said_beside_the_answer(call, bundle, monkeypatch):
+    said = ["904 is not in the corpus (did you mean '000904'?): it leaves nothing out."]
+    answer = Answer(["000905"], [2.0], ["Emma"], "5-abc", said)
+    asked = []
+    monkeypatch.setattr("serving.bundle.similar.similar_candidates", lambda *a: asked.append(a))
+    monkeypatch.setattr("serving.load_bundle", lambda directory: None)
+    monkeypatch.setattr("serving.bundle.query.ask", lambda *arguments: answer)
+    result = call("query", bundle, "--exclude", "904", "--json")
+    assert (result.code, result.err) == (0, f"twotower: {said[0]}\n")
+    expected = {"candidate_ids": ["000905"], "scores": [2.0], "model_version": "5-abc"}
+    assert json.loads(result.out) == expected
+    assert asked == []
+
+
+def test_neighbours_are_printed_as_an_answer(call, bundle, monkeypatch):
+    def similar(*asked):
+        assert asked == (bundle, "000904", 2, ["b"])
+        return Answer(["c", "d"], [0.5, 0.25], ["Emma", "Persuasion"], "5-abc")
+
+    monkeypatch.setattr("serving.bundle.similar.similar_candidates", similar)
+    arguments = ("query", bundle, "--similar", "000904", "--k", 2, "--exclude", "b")
+    rows = [line.split() for line in call(*arguments).out.splitlines()]
+    assert rows[1:3] == [["1", "c", "0.5000", "Emma"], ["2", "d", "0.2500", "Persuasion"]]
+    expected = {"candidate_ids": ["c", "d"], "scores": [0.5, 0.25], "model_version": "5-abc"}
+    assert json.loads(call(*arguments, "--json").out) == expected
+
+
+def test_options_that_exclude_each_other(call, bundle):
+    for others in (("--set", "a=b"), ("--query-id", "u"), ("--allow", "a=b"), ("--deny", "a=b")):
+        result = call("query", bundle, "--similar", "x", *others)
+        assert result.code == 2
+        assert "cannot be given with --similar" in result.err
+    assert call("query", bundle, "--workdir", bundle).code == 2
+
+
+def test_a_known_query_is_looked_for_where_the_bundle_stands(call, bundle, tmp_path, monkeypatch):
+    own = tmp_path / "work" / "bundle" / "books"
+    publish_fake(own, 3)
+    for place in (own, own / "3"):
+        result = call("query", place, "--query-id", "K00001")
+        assert result.code == 1
+        missing = f"twotower: {tmp_path / 'work'}: has no preprocessed/, from which the features"
+        assert result.err.startswith(missing)
+    result = call("query", own, "--query-id", "K00001", "--workdir", tmp_path / "other")
+    assert result.err.startswith(f"twotower: {tmp_path / 'other'}: has no preprocessed/")
+    known = KnownQuery("K00001", {"town": "Oslo"}, ["x"])
+    read = []
+    monkeypatch.setattr(known_queries, "read_known_query", lambda *a: read.append(a) or known)
+    monkeypatch.setattr("serving.load_bundle", lambda directory: directory)
+    answer, asked = Answer([], [], [], "3-abc"), []
+    monkeypatch.setattr("serving.bundle.query.ask", lambda *a: asked.extend(a) or answer)
+    call("query", own, "--query-id", " K00001 ", "--set", "age=7")
+    assert read == [(tmp_path / "work", "K00001")]
+    assert asked == [own, {"age": "7"}, None, [], [], [], known]
 
 
 def test_an_error_cannot_command_the_terminal(call, bundle):
@@ -78,6 +136,7 @@ def test_refresh_passes_on_and_prints(call, bundle, monkeypatch, tmp_path):
 
     monkeypatch.setattr(refresh_stage, "run", run)
     table = tmp_path / "new.csv"
+    table.write_text("item\na\n")
     limit = "export.gate.max_shrink=0.5"
     result = call("refresh", bundle, "--candidates", table, "--replace", "--json", "--set", limit)
     assert calls == [(bundle, table, None, True, [limit])]

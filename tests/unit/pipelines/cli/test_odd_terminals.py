@@ -12,14 +12,16 @@ TITLE = "日本語の商品 é"
 CALLS = """
 import dataclasses, sys, types
 import serving
-names = ["candidate_ids", "scores", "titles", "model_version"]
+names = ["candidate_ids", "scores", "titles", "model_version", "warnings"]
 Answer = dataclasses.make_dataclass("Answer", names)
-def ask(bundle, features, k, exclude, allow, deny):
+def ask(bundle, features, k, exclude, allow, deny, known):
     "".join([*features.values(), *exclude]).encode()  # as TensorFlow does
-    return Answer([*features.values(), *exclude], [1.0, 0.5], ["TITLE"] * 2, "7")
+    return Answer([*features.values(), *exclude], [1.0, 0.5], ["TITLE"] * 2, "7", [])
 serving.load_bundle = lambda path: path
 sys.modules["serving.bundle.query"] = types.SimpleNamespace(ask=ask)
+from pipelines.cli import bundle_commands
 from pipelines.cli.app import main
+bundle_commands.expect_bundle = lambda path: None
 history, broken = sys.argv[1:]
 for arguments in (["--set", history, "--exclude", " c1 "],
                   ["--set", history, "--exclude", " c1 ", "--json"], ["--set", broken]):

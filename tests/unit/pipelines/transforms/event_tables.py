@@ -222,7 +222,7 @@ def run_queries(spec, events, *, queries=None, cutoffs=None, limit=100, recent_d
 
     found = run_beam(build)
     for (name, _), item in found["items"] + found["evaluated"]:
-        found[name].append(item[-1] if name != "interactions" else item)
+        found[name].append(item if name in ("interactions", "queries") else item[-1])
     counts = defaultdict(int)
     for name, number in found["counts"] + found["evaluated_counts"]:
         counts[name] += number

@@ -12,7 +12,6 @@ from pipelines.transforms.cell_forms import (
     list_formats_of,
     number_formats_of,
     parse_list,
-    plain_id,
     plain_number,
     plain_text,
 )
@@ -111,21 +110,6 @@ def test_what_is_no_number(text):
     assert number_formats_of(text) == ()
     with pytest.raises(ValueError, match="not a number with a decimal comma"):
         plain_number(text, "comma")
-
-
-@pytest.mark.parametrize(
-    ("ids", "plain"),
-    [
-        (("2", "2.0", "002", " 2 ", "'2'", "b'2'", "2.", "+2"), "2"),
-        (("100000", "1e+05", "1E5", "100000.0"), "100000"),
-        (("0", "000", "0.0"), "0"),
-        (("a-01", " A-01", '"A-01"'), "a-01"),
-        (("1.5",), "1.5"),
-        (("9007199254740993",), "9007199254740993"),  # beyond the whole numbers of a float
-    ],
-)
-def test_ids_that_mean_the_same(ids, plain):
-    assert {plain_id(text) for text in ids} == {plain}
 
 
 @pytest.mark.parametrize(

@@ -313,3 +313,33 @@ def test_the_order_of_the_tables_elements_changes_nothing(split, history):
         dice.shuffle(events)
         dice.shuffle(queries)
         assert outputs() == first
+
+
+def test_a_server_is_asked_with_the_events_of_all_windows():
+    colour = {"name": "colour", "kind": "categorical"}
+    loved = {"name": "loved", "kind": "history", "max_length": 2, "positives_only": True}
+    spec = spec_of(features=[colour, BEFORE, loved, HOUR], queries={})
+    queries = read_queries(spec, "query colour\nq blue\nnew red")
+    text = """
+        query  candidate  time  label
+        q      a          9     5
+        q      b          10    5
+        q      bad        19    1
+        q      a          20    5
+        q      t          21    5
+        odd    t          1     5
+    """
+    found = run(spec, text, queries=queries)
+    assert sorted(found["queries"]) == [
+        ("new", (), "red", (), (), None),
+        ("odd", ("t",), "", ("t",), ("t",), None),
+        ("q", ("a", "b", "bad", "t"), "blue", ("t", "a", "bad", "b"), ("t", "a"), None),
+    ]
+    assert found["counts"]["known_queries"] == 3
+    assert found["counts"]["queries_without_interactions"] == 1
+
+
+def test_without_times_a_server_is_asked_in_the_order_of_the_files():
+    spec = spec_of(LAST | {"new_pairs_only": False}, timestamp=None)
+    found = run(spec, "query candidate time\nq z 0\nq a 0\nq m 0\nq b 0")
+    assert found["queries"] == [("q", (), ("b", "m", "a", "z"))]

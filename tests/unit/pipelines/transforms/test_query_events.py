@@ -55,7 +55,7 @@ def test_seen_are_candidates_of_earlier_splits_whatever_the_label():
     assert events.seen_before(TRAIN) == set()
     assert events.seen_before(VALIDATION) == {"a", "b", "c"}  # c has label 1
     assert events.seen_before(TEST) == {"a", "b", "c", "v", "w"}  # but not t
-    assert events.splits[TEST].candidate_ids == set()  # nothing comes after it
+    assert events.seen_before(TEST + 1) == {"a", "b", "c", "v", "w", "t"}  # a server is asked then
 
 
 def test_counts_and_times_of_each_split():

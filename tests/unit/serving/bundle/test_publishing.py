@@ -15,10 +15,9 @@ from serving.bundle.publishing import (
     FinishedVersion,
     StagedVersion,
     publish,
-    roll_back,
     stage_version,
-    undo_rollback,
 )
+from serving.bundle.rollback import roll_back, undo_rollback
 from serving.bundle.server_files import (
     MODELS_NAME,
     models_config,

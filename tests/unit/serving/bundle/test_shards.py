@@ -10,6 +10,7 @@ from serving.bundle.loading import load_bundle
 from serving.bundle.measures import measure_model, measure_retrieval
 from serving.bundle.refresh_files import RefreshFiles
 from serving.bundle.shards_together import ShardModels, ShardReleases, compare_with_unsharded
+from serving.bundle.similar import similar_candidates
 from serving.bundle.versions import list_versions, merge_lists, rows_of_shards, shard_name
 from serving.client.sharded_client import ShardedClient
 from serving.graph.release import Probe
@@ -319,3 +320,10 @@ def test_ten_thousand_requests_over_shards_before_and_after_a_refresh(kind, tmp_
                 listed = [name for name in answered if name]
                 assert len(set(listed)) == len(listed) == sum(bool(name) for name in expected)
                 assert set(listed) <= known.keys() - hidden
+
+
+def test_neighbours_over_all_shards_are_those_of_the_whole_corpus(paths, whole_bundle):
+    of_shards = similar_candidates(paths[0].parent / "small", "c03", NUM_CANDIDATES - 1)
+    of_whole = similar_candidates(whole_bundle.directory, "c03", NUM_CANDIDATES - 1)
+    assert of_shards.candidate_ids == of_whole.candidate_ids
+    assert of_shards.scores == pytest.approx(of_whole.scores, abs=1e-6)

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from serving.client.client import Client, Recommendations
-from serving.client.transports import _as_json
+from serving.client.rest_transport import _as_json
 from tests.unit.serving.fake_endpoint import ENDPOINTS, FakeModel
 from tfrs_twotower.errors import EndpointError
 from tfrs_twotower.specs import MISSING_TIME

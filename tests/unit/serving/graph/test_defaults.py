@@ -7,7 +7,7 @@ from tensorflow.core.protobuf import fingerprint_pb2, saved_model_pb2
 from tensorflow.python.saved_model import fingerprinting_utils
 
 from serving.bundle.loading import load_bundle
-from serving.graph import signatures as names
+from serving.graph import names, signatures
 from tests.unit.serving import fakes
 from tfrs_twotower.errors import BundleError
 from tfrs_twotower.specs import MISSING_TIME
@@ -70,11 +70,11 @@ def test_times_lists_and_what_a_signature_is_asked_about():
         "seen_at": tf.TensorSpec([None], tf.int64),
         "allow": tf.TensorSpec([None, None], tf.string),
         "numbers": tf.TensorSpec([None, 2], tf.float32),
-        **names.listed_candidates(),
-        **names.example_inputs(),
+        **signatures.listed_candidates(),
+        **signatures.example_inputs(),
         "embedding": tf.TensorSpec([None, 8], tf.float32),
     }
-    found = names.defaults(inputs)
+    found = signatures.defaults(inputs)
     assert list(found) == ["seen_at", "allow", "numbers"]
     assert found["seen_at"].tolist() == [MISSING_TIME]
     assert found["allow"].tolist() == [[""]]

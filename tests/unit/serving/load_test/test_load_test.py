@@ -9,10 +9,10 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2
 
-from serving.bundle.warm_up import write_warmup_requests
+from serving.bundle.warm_up import read_warmup_requests, write_warmup_requests
 from serving.client.endpoint import parse_target
 from serving.load_test import measurement
-from serving.load_test.measurement import as_bytes, from_queries, from_warmup, run_load_test
+from serving.load_test.measurement import as_bytes, from_queries, run_load_test
 from tests.unit.pipelines.cli.command import twotower
 from tests.unit.serving.fake_endpoint import ENDPOINTS, FakeModel
 from tfrs_twotower.errors import BundleError, EndpointError, UnsupportedEnvironment
@@ -30,10 +30,10 @@ def bundle(tmp_path_factory):
 
 
 def test_warmup_requests_of_one_size(bundle):
-    (inputs,) = from_warmup(bundle, "serving_default", 4)
+    (inputs,) = read_warmup_requests(bundle, "serving_default", 4)
     assert inputs["user_id"].tolist() == [b""] * 4
     with pytest.raises(BundleError, match="no request of 3 for serving_default; it has 1, 4"):
-        from_warmup(bundle, "serving_default", 3)
+        read_warmup_requests(bundle, "serving_default", 3)
 
 
 def test_queries_of_a_file_go_round(tmp_path):

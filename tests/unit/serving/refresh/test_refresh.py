@@ -7,8 +7,8 @@ import pytest
 
 from serving.bundle.history import original_of, read_history
 from serving.bundle.loading import load_bundle
-from serving.bundle.publishing import roll_back
 from serving.bundle.refresh_files import REFRESH, RefreshFiles
+from serving.bundle.rollback import roll_back
 from serving.bundle.server_files import pinned_version
 from serving.bundle.versions import list_versions, served_version
 from serving.refresh.changes import encode_candidates

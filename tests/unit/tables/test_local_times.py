@@ -4,7 +4,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from pipelines.transforms.cells import BadCell, as_event_time
-from pipelines.transforms.local_times import date_orders, parse_local_time
+from tfrs_twotower.tables.local_times import date_orders, parse_local_time
 
 NEW_YEARS_EVE = datetime(2025, 12, 31)
 AFTERNOON = datetime(2025, 12, 31, 14, 5)
