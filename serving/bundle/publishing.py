@@ -9,8 +9,16 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from serving.bundle import history, loading, parts, server_files, versions
-from tfrs_twotower.artifacts import Manifest, read_manifest, replace_file, verify_files
+from serving.bundle import (
+    history,
+    integrity,
+    loading,
+    parts,
+    server_files,
+    signing_keys,
+    versions,
+)
+from tfrs_twotower.artifacts import Manifest, replace_file
 from tfrs_twotower.errors import BundleError
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
@@ -59,7 +67,9 @@ def stage_version(bundle: Path, version: int | None = None) -> Iterator[StagedVe
 
     Raises:
         BundleError: another process is writing a version of this bundle, or the number was used.
+        ConfigError: the key that should sign the version cannot be read.
     """
+    signing_keys.signing_key()
     is_new = not bundle.exists()
     bundle.mkdir(parents=True, exist_ok=True)
     with only_publisher_of(bundle):
@@ -100,8 +110,9 @@ def publish(finished: Sequence[FinishedVersion]) -> list[WrittenBundle]:
 
 def _check(finished: FinishedVersion) -> Manifest:
     staged = finished.staged
-    manifest = read_manifest(staged.directory, "bundle")
-    verify_files(staged.directory, manifest)
+    key = signing_keys.signing_key()
+    own_key = None if key is None else key.public_key()
+    manifest = integrity.verify_version(staged.directory, own_key).manifest
     parts.check_parts(finished.model, manifest, staged.version)
     _refuse_used(staged.bundle, staged.version)
     return manifest
@@ -152,7 +163,7 @@ def only_publisher_of(bundle: Path) -> Iterator[None]:
 
 
 def roll_back(bundle: Path, version: int | None = None) -> int:
-    """Serves an earlier version, after verifying its checksums.
+    """Serves an earlier version, after verifying its files.
 
     Publishing a new version, or `undo_rollback`, makes the newest version the served one again.
 
@@ -165,7 +176,7 @@ def roll_back(bundle: Path, version: int | None = None) -> int:
         The number of the version that is served now.
 
     Raises:
-        ArtifactError: a file of that version was changed or is missing.
+        ArtifactError: a file of that version was changed, is missing, or does not belong to it.
         BundleError: there is no such version.
     """
     shards = versions.find_shards(bundle)
@@ -180,8 +191,7 @@ def roll_back(bundle: Path, version: int | None = None) -> int:
                     f"{shard}: there is no version {version}; there are "
                     f"{', '.join(map(str, numbers))}."
                 )
-            directory = shard / str(version)
-            verify_files(directory, read_manifest(directory, "bundle"))
+            integrity.verified_manifest(shard / str(version))
         for shard in shards:
             server_files.write_models_config(shard, version)
     assert version is not None  # there is at least one bundle
@@ -192,6 +202,7 @@ def undo_rollback(bundle: Path) -> int:
     """Serves the newest version of a bundle, or of all its shards, again, and returns its number.
 
     Raises:
+        ArtifactError: a file of that version was changed, is missing, or does not belong to it.
         BundleError: the bundle has no version, or its shards have different newest ones.
     """
     shards = versions.find_shards(bundle)
@@ -201,6 +212,7 @@ def undo_rollback(bundle: Path) -> int:
             versions.existing_versions(shard)
             stack.enter_context(only_publisher_of(shard))
             newest[shard.name] = versions.existing_versions(shard)[-1]
+            integrity.verified_manifest(shard / str(newest[shard.name]))
         numbers = set(newest.values())
         if len(numbers) > 1:
             found = ", ".join(f"{name} {number}" for name, number in newest.items())

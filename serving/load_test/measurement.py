@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from serving.bundle import server_files, versions
+from serving.bundle import integrity, server_files, versions
 from serving.client import endpoint, request_inputs, transports
 from serving.client.client import Client
 from tfrs_twotower.errors import BundleError, EndpointError, UnsupportedEnvironment
@@ -26,9 +26,12 @@ def from_warmup(bundle: Path, signature: str, batch_size: int) -> list[request_i
     """Inputs of a bundle's warm-up requests, whose queries are blank.
 
     Raises:
+        ArtifactError: a file of the version was changed or is missing.
         BundleError: no warm-up request has this signature and batch size.
     """
-    path = versions.resolve_version(bundle) / server_files.WARMUP_PATH
+    version_dir = versions.resolve_version(bundle)
+    integrity.verified_manifest(version_dir)
+    path = version_dir / server_files.WARMUP_PATH
     chosen, sizes = [], set()
     for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
         request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
