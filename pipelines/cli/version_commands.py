@@ -208,9 +208,10 @@ def verify(
     from tfrs_twotower.data.lines import shown
     from tfrs_twotower.errors import ArtifactError
 
-    public = (
-        signing_keys.trusted_key() if key is None else signing_keys.read_public_key(key, "--key")
-    )
+    if key is None:
+        public = signing_keys.trusted_key()
+    else:
+        public = signing_keys.read_public_key(key, "--key")
     found, failed = [], False
     for directory in versions.version_directories(bundle):
         try:

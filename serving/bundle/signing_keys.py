@@ -1,8 +1,8 @@
 """The keys of whoever publishes versions and whoever loads them: Ed25519, in PEM files.
 
 The environment names the files, because every command that publishes signs and every command that
-loads verifies; a key is in no config and in no manifest. A public key is enough to verify, so that a
-host that serves cannot sign.
+loads verifies; a key is in no config and in no manifest. A public key is enough to verify: a host
+that serves cannot sign.
 """
 
 import os

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import subprocess
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,7 +12,7 @@ from serving.bundle.integrity import write_checksums
 from serving.bundle.query import Answer
 from serving.bundle.server_files import pinned_version
 from serving.refresh.changes import CorpusChanges
-from tests.unit.serving.fake_versions import publish_fake
+from tests.unit.serving.fake_versions import key_pair, publish_fake
 
 
 @pytest.fixture
@@ -56,13 +55,7 @@ def test_all_versions_are_verified_and_each_fault_is_a_line(call, bundle):
 
 
 def test_a_key_verifies_who_published(call, bundle, tmp_path, monkeypatch):
-    key = tmp_path / "private.pem"
-    public = tmp_path / "public.pem"
-    for command in (
-        ["genpkey", "-algorithm", "ed25519", "-out", key],
-        ["pkey", "-in", key, "-pubout", "-out", public],
-    ):
-        subprocess.run(["openssl", *map(str, command)], check=True, capture_output=True)
+    key, public = key_pair(tmp_path, "ours")
     for version in (3, 5):
         shutil.rmtree(bundle / str(version))
         directory = publish_fake(bundle, version, name="books")

@@ -21,7 +21,7 @@ from serving.bundle.publishing import roll_back, undo_rollback
 from serving.bundle.server_files import pinned_version
 from serving.load_test.measurement import from_warmup
 from serving.refresh.refreshed_release import Refreshable
-from tests.unit.serving.fake_versions import publish_fake
+from tests.unit.serving.fake_versions import key_pair, publish_fake
 from tfrs_twotower.artifacts import MANIFEST_NAME, read_manifest
 from tfrs_twotower.errors import BundleError, ConfigError, CorruptArtifact
 
@@ -44,19 +44,6 @@ def publish(bundle: Path, number: int) -> Path:
     (directory / MANIFEST_NAME).write_text(json.dumps(manifest))
     write_checksums(directory)
     return directory
-
-
-def key_pair(directory: Path, name: str) -> tuple[Path, Path]:
-    """Files of a private and a public key, made by openssl as the documentation says."""
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not installed")
-    private, public = directory / f"{name}.pem", directory / f"{name}.pub"
-    for arguments in (
-        ["genpkey", "-algorithm", "ed25519", "-out", str(private)],
-        ["pkey", "-in", str(private), "-pubout", "-out", str(public)],
-    ):
-        subprocess.run(["openssl", *arguments], check=True, capture_output=True)
-    return private, public
 
 
 def test_the_list_is_one_that_a_stranger_reads(version):
@@ -275,9 +262,7 @@ def test_only_a_signature_notices_who_changes_file_and_list(tmp_path, monkeypatc
     with pytest.raises(CorruptArtifact, match="7: is not signed, and a key was given"):
         verified_manifest(version)
     (version / SIGNATURE_NAME).write_bytes(signature)
-    with pytest.raises(
-        CorruptArtifact, match="is not the signature of SHA256SUMS by the given key"
-    ):
+    with pytest.raises(CorruptArtifact, match="not the signature of SHA256SUMS by the given"):
         verified_manifest(version)
 
 
