@@ -50,7 +50,11 @@ class GrpcTransport:
     def __init__(self, target: Target) -> None:
         """Opens the channel, which connects at its first request."""
         self._target = target
-        self._channel = grpc.insecure_channel(target.address, options=_OPTIONS)
+        if target.is_encrypted:
+            credentials = target.tls.channel_credentials()
+            self._channel = grpc.secure_channel(target.address, credentials, options=_OPTIONS)
+        else:
+            self._channel = grpc.insecure_channel(target.address, options=_OPTIONS)
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
 
     def predict(self, signature: str, inputs: Arrays, timeout_s: float) -> Arrays:
@@ -123,7 +127,8 @@ class RestTransport:
     def __init__(self, target: Target) -> None:
         """Creates the pool, which connects at its first request."""
         self._target = target
-        self._pool = urllib3.PoolManager(maxsize=_CONNECTIONS, retries=False)
+        context = target.tls.context() if target.is_encrypted else None
+        self._pool = urllib3.PoolManager(maxsize=_CONNECTIONS, retries=False, ssl_context=context)
         self._url = f"{target.scheme}://{target.address}{target.path}"
 
     def predict(self, signature: str, inputs: Arrays, timeout_s: float) -> Arrays:
