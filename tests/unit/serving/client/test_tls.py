@@ -1,10 +1,13 @@
 """The client over TLS, against servers with certificates that the test makes."""
 
 import json
+import re
 import shutil
 import ssl
 import subprocess
+import sys
 from importlib import util
+from pathlib import Path
 
 import grpc
 import numpy as np
@@ -44,6 +47,9 @@ def files(tmp_path_factory):
             *("-addext", "subjectAltName=DNS:localhost", "-addext", "basicConstraints=CA:FALSE"),
         )
     openssl("pkey", "-in", "client.key", "-aes256", "-passout", "pass:x", "-out", "locked.key")
+    manual = (Path(__file__).parents[4] / "docs" / "serving.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(# writes ssl\.config.*?)```", manual, re.DOTALL)
+    subprocess.run([sys.executable, "-c", block], cwd=directory, check=True)
     return directory
 
 
@@ -54,11 +60,10 @@ def tls(files):
 
 def ssl_config(files, *, client_verify):
     """What docs/serving.md writes for `--ssl_config_file`, read as TensorFlow Serving reads it."""
-    fields = {"server_key": "server.key", "server_cert": "server.crt", "custom_ca": "ca.crt"}
-    text = "".join(
-        f"{name}: {json.dumps((files / file).read_text())}\n" for name, file in fields.items()
-    )
-    text += f"client_verify: {str(client_verify).lower()}\n"
+    text = (files / "ssl.config").read_text()
+    if client_verify:
+        text = text.replace("client_verify: false", "client_verify: true")
+        text += f"custom_ca: {json.dumps((files / 'ca.crt').read_text())}\n"
     return text_format.Parse(text, ssl_config_message())
 
 

@@ -1,4 +1,4 @@
-"""What other people's checkers say of the container files: schemas of Kubernetes, Compose, hadolint."""
+"""What other people's checkers say of the container files: Kubernetes, Compose, hadolint."""
 
 import json
 import shutil
@@ -82,7 +82,10 @@ def test_kubeconform_takes_the_manifests(tmp_path):
         return json.loads((schemas / name).read_text().replace("/api/_definitions.json#", "#"))
 
     shared = alone("_definitions.json")["$defs"]
+    kinds = {manifest["kind"].lower() for manifest in all_manifests()}
     for path in schemas.glob("*-v[12].json"):
+        if path.name.partition("-")[0] not in kinds:
+            continue
         (tmp_path / path.name).write_text(json.dumps({**alone(path.name), "$defs": shared}))
     (tmp_path / "all.yaml").write_text(yaml.safe_dump_all(all_manifests()))
     location = f"{tmp_path}/{{{{.ResourceKind}}}}{{{{.KindSuffix}}}}.json"
