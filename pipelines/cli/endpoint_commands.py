@@ -1,7 +1,7 @@
 """Commands for endpoints: `serve`, `recall-check`, `load-test`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,33 +15,26 @@ _Target = Annotated[
         help="Endpoint: grpc://HOST:PORT/MODEL or http://HOST:PORT/MODEL; grpcs and https encrypt.",
     ),
 ]
+
+
+def _file(option: str, text: str) -> Any:
+    return typer.Option(option, metavar="FILE", show_default=False, help=text)
+
+
 _TlsCa = Annotated[
     Path | None,
-    typer.Option(
+    _file(
         "--tls-ca",
-        metavar="FILE",
-        show_default=False,
-        help="Certificates (PEM) of the authorities to trust, for grpcs:// and https://; by "
-        "default the public ones.",
+        "Certificates (PEM) of the authorities to trust, for grpcs:// and https://; by default the "
+        "public ones.",
     ),
 ]
 _TlsCertificate = Annotated[
     Path | None,
-    typer.Option(
-        "--tls-cert",
-        metavar="FILE",
-        show_default=False,
-        help="The client's own certificate (PEM), for a server that asks for one.",
-    ),
+    _file("--tls-cert", "The client's own certificate (PEM), for a server that asks for one."),
 ]
 _TlsKey = Annotated[
-    Path | None,
-    typer.Option(
-        "--tls-key",
-        metavar="FILE",
-        show_default=False,
-        help="Its private key (PEM, without a password).",
-    ),
+    Path | None, _file("--tls-key", "The key (PEM, no password) of the client's certificate.")
 ]
 
 
