@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from serving.bundle.publishing import WrittenBundle
     from serving.client.client import Client, Recommendations
     from serving.client.sharded_client import ShardedClient
+    from serving.client.tls import Tls
     from tfrs_twotower.towers.protocol import TowerPair, TwoTowers
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "LoadedBundle",
     "Recommendations",
     "ShardedClient",
+    "Tls",
     "TowerPair",
     "TwoTowers",
     "WrittenBundle",
@@ -33,6 +35,7 @@ _MODULES = {
     "serving.bundle.publishing": ("WrittenBundle",),
     "serving.client.client": ("Client", "Recommendations"),
     "serving.client.sharded_client": ("ShardedClient",),
+    "serving.client.tls": ("Tls",),
     "tfrs_twotower.towers.protocol": ("TowerPair", "TwoTowers"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

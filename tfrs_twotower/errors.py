@@ -8,7 +8,7 @@
     |-- ArtifactError
     |   |-- MissingArtifact     a stage's input is not there
     |   |-- StaleArtifact       a stage's input was made from something else
-    |   |-- CorruptArtifact     a file does not match its checksum
+    |   |-- CorruptArtifact     a file is not what was written: its checksum, its signature
     |   `-- LostElements        a stage wrote fewer or more elements than its parents have
     |-- TrainingError           training diverged or cannot start
     |-- EmbeddingError          an embedding is NaN or has norm zero
@@ -65,7 +65,7 @@ class StaleArtifact(ArtifactError):
 
 
 class CorruptArtifact(ArtifactError):
-    """A file does not match the checksum in its manifest."""
+    """What is there is not what was written: another checksum, signature or list of files."""
 
 
 class LostElements(ArtifactError):

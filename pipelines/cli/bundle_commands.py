@@ -186,17 +186,20 @@ def preflight(
     ] = "stock",
     json_output: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
-    """Check from the operations in its graph whether a server can load a bundle.
+    """Check from the operations in its graph whether a server can load a bundle, and safely.
 
-    Exit code 0 if it can, 1 if the server lacks operations, which the command names. It also names
-    what a Python process has to import before it loads the bundle.
+    Exit code 0 if it can; 1 if the server lacks operations, or if the graph reaches files, networks
+    or Python beside its own variables and assets, with the server's rights; the command names the
+    operations. It also names what a Python process has to import before it loads the bundle.
 
     \b
       twotower preflight build/mine/bundle/mine --server stock
       twotower preflight build/mine/bundle/mine --server tensorflow
     """  # noqa: D301  (click reads the control character)
     expect_bundle(bundle)
+    from serving.bundle.file_ops import file_access
     from serving.bundle.server_ops import SERVERS, check_bundle, python_imports, way_out
+    from tfrs_twotower.data.lines import shown
 
     if server not in SERVERS:
         raise typer.BadParameter(
@@ -204,6 +207,7 @@ def preflight(
         )
     missing = check_bundle(bundle, server)
     imports = python_imports(bundle)
+    accesses = [str(access) for access in file_access(bundle)]
     loader = "TensorFlow alone" if server == "tensorflow" else f"a {server} TF Serving"
     if json_output:
         print_json(
@@ -212,6 +216,7 @@ def preflight(
                 "loads": not missing,
                 "missing_ops": list(missing),
                 "python_imports": list(imports),
+                "file_access": accesses,
             }
         )
     elif missing:
@@ -224,7 +229,14 @@ def preflight(
         typer.echo(f"{bundle}: {loader} can load it.")
         if imports:
             typer.echo(f"A Python process imports {' and '.join(imports)} before it loads it.")
-    if missing:
+    if accesses and not json_output:
+        typer.echo(
+            f"{bundle}: its graph reaches files, networks or Python outside of the bundle, with "
+            f"the rights of whoever loads it: {shown(', '.join(accesses))}. Serve it only if you "
+            "know what these are for; or export it from towers without them.",
+            err=True,
+        )
+    if missing or accesses:
         raise typer.Exit(1)
 
 

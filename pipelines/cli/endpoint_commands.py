@@ -1,7 +1,7 @@
 """Commands for endpoints: `serve`, `recall-check`, `load-test`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,8 +12,29 @@ _Target = Annotated[
     typer.Argument(
         metavar="TARGET",
         show_default=False,
-        help="Endpoint: grpc://HOST:PORT/MODEL or http://HOST:PORT/MODEL.",
+        help="Endpoint: grpc://HOST:PORT/MODEL or http://HOST:PORT/MODEL; grpcs and https encrypt.",
     ),
+]
+
+
+def _file(option: str, text: str) -> Any:
+    return typer.Option(option, metavar="FILE", show_default=False, help=text)
+
+
+_TlsCa = Annotated[
+    Path | None,
+    _file(
+        "--tls-ca",
+        "Certificates (PEM) of the authorities to trust, for grpcs:// and https://; by default the "
+        "public ones.",
+    ),
+]
+_TlsCertificate = Annotated[
+    Path | None,
+    _file("--tls-cert", "The client's own certificate (PEM), for a server that asks for one."),
+]
+_TlsKey = Annotated[
+    Path | None, _file("--tls-key", "The key (PEM, no password) of the client's certificate.")
 ]
 
 
@@ -122,6 +143,9 @@ def recall_check(
             "it instead of the usual line.",
         ),
     ] = None,
+    tls_ca: _TlsCa = None,
+    tls_cert: _TlsCertificate = None,
+    tls_key: _TlsKey = None,
     json_output: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """Replay sampled queries against a live endpoint and an exact search; print their overlap.
@@ -149,9 +173,10 @@ def recall_check(
     from dataclasses import asdict
 
     from serving.client.recall_check import check_recall, prometheus_text
+    from serving.client.tls import Tls
     from tfrs_twotower.artifacts import replace_file
 
-    check = check_recall(target, bundle, queries, num_queries)
+    check = check_recall(target, bundle, queries, num_queries, Tls(tls_ca, tls_cert, tls_key))
     required = check.target_overlap if min_overlap is None else min_overlap
     text = prometheus_text(check, time.time())
     if prints_textfile:
@@ -198,6 +223,9 @@ def load_test(
     report: Annotated[
         Path | None, typer.Option(show_default=False, help="Also write locust's HTML report.")
     ] = None,
+    tls_ca: _TlsCa = None,
+    tls_cert: _TlsCertificate = None,
+    tls_key: _TlsKey = None,
     json_output: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """Let many users send requests to an endpoint; report latency, throughput and errors.
@@ -216,17 +244,19 @@ def load_test(
     expect_files(queries)
     from dataclasses import asdict
 
+    from serving.client.tls import Tls
     from serving.load_test.measurement import from_queries, run_load_test
 
+    tls = Tls(tls_ca, tls_cert, tls_key)
     if queries is not None:
-        requests = from_queries(target, queries, signature, batch_size)
+        requests = from_queries(target, queries, signature, batch_size, tls)
     else:
         from serving.bundle.warm_up import read_warmup_requests
 
         assert bundle is not None
         requests = read_warmup_requests(bundle, signature, batch_size)
     test = run_load_test(
-        target, signature, requests, users=users, duration_s=duration, report=report
+        target, signature, requests, users=users, duration_s=duration, report=report, tls=tls
     )
     if json_output:
         print_json(asdict(test))

@@ -1,4 +1,4 @@
-"""Commands for the versions of a bundle: `refresh`, `rollback`, `versions`."""
+"""Commands for the versions of a bundle: `refresh`, `rollback`, `versions`, `verify`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -172,8 +172,74 @@ def versions(
         console.print(table)
 
 
+def verify(
+    bundle: Annotated[
+        Path,
+        typer.Argument(
+            metavar="BUNDLE",
+            show_default=False,
+            help="Bundle directory, WORKDIR/bundle/NAME, for all its versions (and, without "
+            "-shard-..., all shards); or one version in it.",
+        ),
+    ],
+    key: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PUBLIC.pem",
+            show_default=False,
+            help="The public key that must have signed the versions; by default that of "
+            "$TWOTOWER_VERIFY_KEY, if it is set.",
+        ),
+    ] = None,
+    json_output: Annotated[bool, JSON_OPTION] = False,
+) -> None:
+    """Check that versions are, file for file, what was published.
+
+    Exit code 0 if every version has exactly the files that its SHA256SUMS lists, the manifest
+    included, with their checksums, and no symbolic link; 1 otherwise. With a key, each must be
+    signed with it as well; without one, checksums show damage, but not somebody who changed files
+    and list alike. Every command that loads a version checks the same first.
+
+    Versions are signed if $TWOTOWER_SIGNING_KEY names a private key (Ed25519, PEM) when
+    they are exported or refreshed; with $TWOTOWER_VERIFY_KEY set, no command loads another one.
+
+    \b
+      openssl genpkey -algorithm ed25519 -out private.pem
+      openssl pkey -in private.pem -pubout -out public.pem
+      twotower verify build/mine/bundle/mine --key public.pem
+    """  # noqa: D301  (click reads the control character)
+    from serving.bundle import integrity, signing_keys, versions
+    from tfrs_twotower.data.lines import shown
+    from tfrs_twotower.errors import ArtifactError
+
+    if key is None:
+        public = signing_keys.trusted_key()
+    else:
+        public = signing_keys.read_public_key(key, "--key")
+    found, failed = [], False
+    for directory in versions.version_directories(bundle):
+        try:
+            verified = integrity.verify_version(directory, public)
+        except ArtifactError as problem:
+            failed = True
+            found.append({"directory": str(directory), "problem": str(problem)})
+            if not json_output:
+                typer.echo(shown(str(problem)), err=True)
+            continue
+        found.append(verified.as_json(is_verified=public is not None))
+        failed = failed or not verified.has_checksums
+        if not json_output:
+            line = verified.line(is_verified=public is not None)
+            typer.echo(shown(line), err=not verified.has_checksums)
+    if json_output:
+        print_json({"ok": not failed, "versions": found})
+    if failed:
+        raise typer.Exit(1)
+
+
 def add_to(app: typer.Typer) -> None:
     """Adds the commands."""
     app.command(short_help="Change a bundle's candidates without training.")(refresh)
     app.command(short_help="Serve an earlier version of a bundle.")(rollback)
     app.command(short_help="List a bundle's versions and what made them.")(versions)
+    app.command(short_help="Check that versions are what was published.")(verify)

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping
 
 from pipelines.stages.context import StageContext
+from serving.bundle import signing_keys
 from tfrs_twotower.artifacts import read_manifest
 from tfrs_twotower.config import RunConfig
 from tfrs_twotower.environment import is_importable
@@ -66,7 +67,9 @@ def check_needs(config: RunConfig, counts: Mapping[str, int], stages: Collection
 
     Raises:
         ConfigError: one line for each mistake: where, what was found, what to do.
-        UnsupportedEnvironment: the index will be of kind scann, and ScaNN cannot be loaded.
+            Also if the key that should sign the bundle cannot be read.
+        UnsupportedEnvironment: the index will be of kind scann, and ScaNN cannot be loaded, or
+            nothing is installed that signs.
     """
     mistakes = [
         *(_train_needs(config, counts) if "train" in stages else ()),
@@ -144,6 +147,7 @@ def _index_needs(config: RunConfig, counts: Mapping[str, int]) -> Iterator[str]:
 
 
 def _export_needs(config: RunConfig, counts: Mapping[str, int]) -> Iterator[str]:
+    signing_keys.signing_key()
     shards, num_candidates = config.export.shards, counts.get("candidates")
     if num_candidates is not None and shards > num_candidates:
         yield (

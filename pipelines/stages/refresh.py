@@ -10,7 +10,7 @@ from pipelines.progress import Reporter
 from pipelines.stages import table_checks
 from pipelines.stages.export import describe
 from pipelines.transforms import corpus, records, table_sources, watched_cells
-from serving.bundle import refresh_files, versions
+from serving.bundle import integrity, refresh_files, versions
 from serving.graph.since_export import no_candidates
 from serving.refresh.refresh import RefreshedBundle, refresh_bundles
 from serving.refresh.refreshed_release import RefreshRequest
@@ -61,6 +61,7 @@ def run(
     bundles = versions.find_shards(bundle)
     version_dir = versions.resolve_version(bundles[0])
     files = refresh_files.RefreshFiles.of(version_dir)
+    integrity.verified_manifest(version_dir)
     spec = load_spec_of(files.towers_dir)[0]
     limits = _gate_of(files.settings().export.gate, overrides)
     request = RefreshRequest(

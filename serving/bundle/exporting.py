@@ -40,7 +40,7 @@ def export_bundle(
     queries: ArrayLike | None = None,
     judged: QuerySet | None = None,
     max_excluded: int = 200,
-    allowed_batch_sizes: Sequence[int] = (1, 8, 64),
+    allowed_batch_sizes: Sequence[int] = (1, 2, 4, 8, 16, 32, 64),
     keep_versions: int = 3,
     gate: GateConfig | None = None,
 ) -> publishing.WrittenBundle:

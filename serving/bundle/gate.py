@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from serving.bundle import server_files, versions
-from tfrs_twotower.artifacts import Manifest, read_manifest
+from serving.bundle import integrity, server_files, versions
+from tfrs_twotower.artifacts import Manifest
 from tfrs_twotower.config import GateConfig
 from tfrs_twotower.errors import ArtifactError, BundleError
 
@@ -214,7 +214,7 @@ def _compared(bundles: Sequence[Path]) -> Iterator[tuple[int, list[Manifest]]]:
     for version in reversed(versions.list_versions(bundles[0])):
         if pinned is None or version <= pinned:
             try:
-                manifests = [read_manifest(bundle / str(version), "bundle") for bundle in bundles]
+                manifests = [integrity.listed_manifest(bundle / str(version)) for bundle in bundles]
             except ArtifactError:
                 continue
             yield version, manifests

@@ -10,9 +10,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from serving.bundle import versions
+from serving.bundle import integrity, versions
 from serving.bundle.server_files import pinned_version
-from tfrs_twotower.artifacts import Manifest, read_manifest
+from tfrs_twotower.artifacts import Manifest
 from tfrs_twotower.artifacts.manifest import MANIFEST_NAME
 from tfrs_twotower.errors import ArtifactError
 
@@ -159,7 +159,7 @@ def kept_exports(bundle: Path, version: int) -> set[int]:
 
 def _manifest(directory: Path) -> Manifest | None:
     try:
-        return read_manifest(directory, "bundle")
+        return integrity.listed_manifest(directory)
     except ArtifactError:
         return None
 

@@ -10,9 +10,9 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 import tensorflow as tf
 
-from serving.bundle import server_ops, versions, warm_up
+from serving.bundle import integrity, server_ops, versions, warm_up
 from serving.graph import names, signatures
-from tfrs_twotower.artifacts import Manifest, read_manifest, verify_files
+from tfrs_twotower.artifacts import Manifest
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.documents import explain_pattern
 from tfrs_twotower.errors import BundleError, UnsupportedEnvironment
@@ -119,12 +119,12 @@ def load_bundle(path: Path | str) -> LoadedBundle:
     Raises:
         BundleError: there is no bundle, TensorFlow cannot load it, or its model is not the one
             that its manifest describes.
-        MissingArtifact, CorruptArtifact: a file does not match the bundle's manifest.
+        MissingArtifact, CorruptArtifact: its files are not those that were published; see
+            `serving.bundle.integrity.verify_version`.
         UnsupportedEnvironment: it needs operations that are not installed.
     """
     directory = versions.resolve_version(Path(path))
-    manifest = read_manifest(directory, "bundle")
-    verify_files(directory, manifest)
+    manifest = integrity.verified_manifest(directory)
     loaded = LoadedBundle(directory, load_model(directory).model, manifest)
     check_model_version(loaded, manifest)
     return loaded

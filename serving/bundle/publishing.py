@@ -6,9 +6,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from serving.bundle import history, loading, parts, server_files, versions
+from serving.bundle import (
+    history,
+    integrity,
+    loading,
+    parts,
+    server_files,
+    signing_keys,
+    versions,
+)
 from serving.bundle.rollback import only_publisher_of
-from tfrs_twotower.artifacts import Manifest, read_manifest, replace_file, verify_files
+from tfrs_twotower.artifacts import Manifest, replace_file
 from tfrs_twotower.errors import BundleError
 
 
@@ -54,7 +62,9 @@ def stage_version(bundle: Path, version: int | None = None) -> Iterator[StagedVe
 
     Raises:
         BundleError: another process is writing a version of this bundle, or the number was used.
+        ConfigError: the key that should sign the version cannot be read.
     """
+    signing_keys.signing_key()
     is_new = not bundle.exists()
     bundle.mkdir(parents=True, exist_ok=True)
     with only_publisher_of(bundle):
@@ -95,8 +105,9 @@ def publish(finished: Sequence[FinishedVersion]) -> list[WrittenBundle]:
 
 def _check(finished: FinishedVersion) -> Manifest:
     staged = finished.staged
-    manifest = read_manifest(staged.directory, "bundle")
-    verify_files(staged.directory, manifest)
+    key = signing_keys.signing_key()
+    own_key = None if key is None else key.public_key()
+    manifest = integrity.verify_version(staged.directory, own_key).manifest
     parts.check_parts(finished.model, manifest, staged.version)
     _refuse_used(staged.bundle, staged.version)
     return manifest

@@ -80,6 +80,10 @@ class RefreshFiles:
         """Whether the version has them."""
         return self.directory.is_dir()
 
+    def have_changes(self) -> bool:
+        """Whether refreshes changed candidates of the version since its export."""
+        return (self.directory / _SINCE_EXPORT).exists()
+
     @property
     def directory(self) -> Path:
         """The directory `refresh/`."""
@@ -141,7 +145,7 @@ class RefreshFiles:
 
     def since_export(self) -> SinceExport:
         """What refreshes changed since the export."""
-        if not (self.directory / _SINCE_EXPORT).exists():
+        if not self.have_changes():
             return SinceExport()
         ids, states = (self._column(_SINCE_EXPORT, name) for name in ("candidate_id", "exported"))
         try:

@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from serving.bundle import server_files, versions
-from tfrs_twotower.artifacts import read_manifest, verify_files
+from serving.bundle import integrity, server_files, versions
 from tfrs_twotower.errors import BundleError
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
@@ -39,7 +38,7 @@ def only_publisher_of(bundle: Path) -> Iterator[None]:
 
 
 def roll_back(bundle: Path, version: int | None = None) -> int:
-    """Serves an earlier version, after verifying its checksums.
+    """Serves an earlier version, after verifying its files.
 
     Publishing a new version, or `undo_rollback`, makes the newest version the served one again.
 
@@ -52,7 +51,7 @@ def roll_back(bundle: Path, version: int | None = None) -> int:
         The number of the version that is served now.
 
     Raises:
-        ArtifactError: a file of that version was changed or is missing.
+        ArtifactError: a file of that version was changed, is missing, or does not belong to it.
         BundleError: there is no such version.
     """
     shards = versions.find_shards(bundle)
@@ -67,8 +66,7 @@ def roll_back(bundle: Path, version: int | None = None) -> int:
                     f"{shard}: there is no version {version}; there are "
                     f"{', '.join(map(str, numbers))}."
                 )
-            directory = shard / str(version)
-            verify_files(directory, read_manifest(directory, "bundle"))
+            integrity.verified_manifest(shard / str(version))
         for shard in shards:
             server_files.write_models_config(shard, version)
     assert version is not None  # there is at least one bundle
@@ -79,6 +77,7 @@ def undo_rollback(bundle: Path) -> int:
     """Serves the newest version of a bundle, or of all its shards, again, and returns its number.
 
     Raises:
+        ArtifactError: a file of that version was changed, is missing, or does not belong to it.
         BundleError: the bundle has no version, or its shards have different newest ones.
     """
     shards = versions.find_shards(bundle)
@@ -88,6 +87,7 @@ def undo_rollback(bundle: Path) -> int:
             versions.existing_versions(shard)
             stack.enter_context(only_publisher_of(shard))
             newest[shard.name] = versions.existing_versions(shard)[-1]
+            integrity.verified_manifest(shard / str(newest[shard.name]))
         numbers = set(newest.values())
         if len(numbers) > 1:
             found = ", ".join(f"{name} {number}" for name, number in newest.items())

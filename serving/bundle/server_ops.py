@@ -144,12 +144,21 @@ def read_ops(version_dir: Path) -> list[str]:
     Raises:
         BundleError: `saved_model.pb` is not a SavedModel.
     """
+    graphs = read_saved_model(version_dir).meta_graphs
+    return sorted(set().union(*(_ops_of(graph.graph_def) for graph in graphs)))
+
+
+def read_saved_model(version_dir: Path) -> Any:
+    """The `SavedModel` message of a version.
+
+    Raises:
+        BundleError: `saved_model.pb` is not a SavedModel.
+    """
     path = version_dir / SAVED_MODEL_NAME
     try:
-        saved = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+        return saved_model_pb2.SavedModel.FromString(path.read_bytes())
     except (OSError, DecodeError) as cause:
         raise BundleError(f"{path}: not a SavedModel: {cause}. Export the bundle again.") from cause
-    return sorted(set().union(*(_ops_of(graph.graph_def) for graph in saved.meta_graphs)))
 
 
 def _ops_of(graph: Any) -> set[str]:
@@ -161,13 +170,13 @@ def _ops_of(graph: Any) -> set[str]:
     while waiting:
         for node in waiting.pop():
             ops.add(node.op)
-            called = (functions.keys() & {node.op, *_named_functions(node)}) - reached
+            called = (functions.keys() & {node.op, *named_functions(node)}) - reached
             reached |= called
             waiting += [functions[name].node_def for name in called]
     return ops - functions.keys()
 
 
-def _named_functions(node: Any) -> Iterator[str]:
+def named_functions(node: Any) -> Iterator[str]:
     """Names of functions in a node's attributes: branches, loop bodies, called functions."""
     for value in node.attr.values():
         if value.HasField("func"):

@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from serving.bundle import versions
+from serving.bundle import integrity, versions
 from serving.bundle.loading import read_titles
 from serving.bundle.query import Answer, unknown_ids
 from serving.bundle.refresh_files import RefreshFiles
-from tfrs_twotower.artifacts import read_manifest, verify_files
 from tfrs_twotower.data.ids import did_you_mean_id
 from tfrs_twotower.errors import BundleError
 from tfrs_twotower.ranking import FloatArray
@@ -46,8 +45,7 @@ def similar_candidates(
     parts, stated, lengths = [], set(), []
     for shard in versions.find_shards(bundle):
         directory = versions.resolve_version(shard)
-        manifest = read_manifest(directory, "bundle")
-        verify_files(directory, manifest)
+        manifest = integrity.verified_manifest(directory)
         titles |= read_titles(directory)
         parts.append(_vectors_of(directory))
         stated.add(str(manifest.details["model_version"]))

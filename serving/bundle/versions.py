@@ -1,5 +1,6 @@
 """Bundles on disk: their versions, whose numbers only grow, and the shards of one corpus."""
 
+import os
 import re
 import shutil
 import time
@@ -10,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.bundle.server_files import pinned_version
-from tfrs_twotower.artifacts import replace_file, shard_of
+from tfrs_twotower.artifacts import MANIFEST_NAME, replace_file, shard_of
 from tfrs_twotower.errors import BundleError
 from tfrs_twotower.ranking import LOWEST_SCORE, RowArray
 
@@ -136,6 +137,19 @@ def workdir_of(path: Path) -> Path:
     """
     bundle = path if list_versions(path) else path.parent
     return bundle.resolve().parent.parent
+
+
+def version_directories(path: Path) -> list[Path]:
+    """The directories of all versions of a bundle or of its shards; or the version at the path.
+
+    Raises:
+        BundleError: there is none.
+    """
+    if any(os.path.lexists(path / name) for name in (SAVED_MODEL_NAME, MANIFEST_NAME)):
+        return [path]
+    return [
+        shard / str(number) for shard in find_shards(path) for number in existing_versions(shard)
+    ]
 
 
 def remove_old_versions(bundle: Path, keep: int, also_keep: Collection[int] = ()) -> list[int]:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
-from serving.bundle import versions
+from serving.bundle import integrity, versions
 from serving.bundle.server_files import WARMUP_PATH
 from serving.graph.names import EXAMPLES
 from tfrs_twotower.errors import BundleError
@@ -56,9 +56,12 @@ def read_warmup_requests(
     """Inputs of a bundle's warm-up requests, whose queries are blank.
 
     Raises:
+        ArtifactError: a file of the version was changed, is missing, or does not belong to it.
         BundleError: no warm-up request has this signature and batch size.
     """
-    path = versions.resolve_version(bundle) / WARMUP_PATH
+    version_dir = versions.resolve_version(bundle)
+    integrity.verified_manifest(version_dir)
+    path = version_dir / WARMUP_PATH
     chosen, sizes = [], set()
     for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
         request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request

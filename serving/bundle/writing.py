@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import tensorflow as tf
 
 from serving.bundle import (
+    integrity,
     loading,
     measures,
     publishing,
@@ -75,7 +76,7 @@ def write_releases(
     made_by: MadeBy,
     gate: GateConfig | None = None,
 ) -> list[publishing.FinishedVersion]:
-    """Writes all files of a version, the manifest last; only `publish` remains to be done.
+    """Writes all files of a version, its checksums last; only `publish` remains to be done.
 
     Args:
         parts: the directory that is written to and what the version is made from; for shards, those
@@ -147,6 +148,7 @@ def _seal(staged: publishing.StagedVersion, release: Release, details: Mapping[s
             **details,
         },
     )
+    integrity.write_checksums(staged.directory)
 
 
 def _write_extras(

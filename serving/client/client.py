@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy.typing as npt
 
 from serving.client import endpoint, request_inputs
+from serving.client.tls import Tls
 from serving.graph import names
 from tfrs_twotower.errors import EndpointError
 
@@ -57,19 +58,28 @@ class Client:
     """
 
     def __init__(
-        self, target: str, *, timeout_s: float = 1.0, expected_version: str | None = None
+        self,
+        target: str,
+        *,
+        timeout_s: float = 1.0,
+        expected_version: str | None = None,
+        tls: Tls | None = None,
     ) -> None:
         """Prepares a client, which connects at its first request.
 
         Args:
-            target: `grpc://HOST:PORT/MODEL` or `http://HOST:PORT/MODEL`.
+            target: `grpc://HOST:PORT/MODEL` or `http://HOST:PORT/MODEL`; `grpcs` and `https`
+                encrypt.
             timeout_s: deadline of a call in seconds, retries included.
             expected_version: the `model_version` that every answer must carry.
+            tls: certificates of an encrypted connection; by default public authorities are
+                trusted.
 
         Raises:
-            EndpointError: the target does not name a model at a server.
+            EndpointError: the target does not name a model at a server, or a certificate cannot be
+                read.
         """
-        self.target = endpoint.parse_target(target)
+        self.target = endpoint.parse_target(target, tls)
         self._transport = _connect(self.target)
         self._timeout_s = timeout_s
         self._expected_version = expected_version
@@ -250,7 +260,7 @@ def as_recommendations(
 
 
 def _connect(target: endpoint.Target) -> Transport:
-    if target.scheme == "grpc":
+    if target.is_grpc:
         from serving.client.transports import GrpcTransport
 
         return GrpcTransport(target)

@@ -4,13 +4,14 @@ import random
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
+from serving.client.tls import Tls
 from tfrs_twotower.errors import EndpointError
 
 _TARGET = re.compile(
-    r"(?P<scheme>grpc|https?)://(?P<address>[^/]+)(?:/v1/models)?/(?P<model>[^/:]+)"
+    r"(?P<scheme>grpcs?|https?)://(?P<address>[^/]+)(?:/v1/models)?/(?P<model>[^/:]+)"
     r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>\w+))?/?"
 )
 _PAUSES_S = (0.05, 0.2)
@@ -22,13 +23,25 @@ class Target:
     """A model at a server, and optionally one of its versions."""
 
     scheme: str
-    """`grpc`, `http` or `https`."""
+    """`grpc`, `grpcs`, `http` or `https`; those with an s are encrypted."""
     address: str
     """`HOST:PORT`."""
     model: str
     version: int | None = None
     """By default the version that the server chooses."""
     label: str | None = None
+    tls: Tls = field(default_factory=Tls)
+    """Certificates for an encrypted connection."""
+
+    @property
+    def is_grpc(self) -> bool:
+        """Whether requests go over gRPC; otherwise over REST."""
+        return self.scheme in ("grpc", "grpcs")
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether the connection is encrypted."""
+        return self.scheme in ("grpcs", "https")
 
     @property
     def description(self) -> str:
@@ -43,29 +56,41 @@ class Target:
         return f"/v1/models/{self.model}{version}{label}"
 
 
-def parse_target(text: str) -> Target:
+def parse_target(text: str, tls: Tls | None = None) -> Target:
     """Parses a target.
+
+    Args:
+        text: the target.
+        tls: certificates, for an encrypted connection.
 
     Raises:
         EndpointError: the text does not have the form grpc://HOST:PORT/MODEL or
-            http://HOST:PORT/MODEL.
+            http://HOST:PORT/MODEL; or there are certificates, but nothing is encrypted.
     """
     match = _TARGET.fullmatch(text)
     if not match:
         raise EndpointError(
             f"'{text}' does not name a model at a server: expected grpc://HOST:PORT/MODEL or "
             "http://HOST:PORT/MODEL, optionally followed by /versions/NUMBER or /labels/NAME, such "
-            "as grpc://localhost:8500/movielens_100k.",
+            "as grpc://localhost:8500/movielens_100k; grpcs:// and https:// encrypt.",
             "INVALID_ARGUMENT",
         )
     version = match["version"]
-    return Target(
+    target = Target(
         match["scheme"],
         match["address"],
         match["model"],
         None if version is None else int(version),
         match["label"],
+        tls or Tls(),
     )
+    if target.tls and not target.is_encrypted:
+        raise EndpointError(
+            f"'{text}': certificates are given, but {target.scheme}:// does not encrypt. Write "
+            f"{'grpcs' if target.is_grpc else 'https'}://, or leave the certificates out.",
+            "INVALID_ARGUMENT",
+        )
+    return target
 
 
 def retrying(

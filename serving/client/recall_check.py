@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from serving.bundle import versions
 from serving.client import request_inputs
 from serving.client.client import Client
+from serving.client.tls import Tls
 from serving.graph import names
 from tfrs_twotower.artifacts import Layout, read_manifest
 from tfrs_twotower.data.corpus import Corpus
@@ -51,7 +52,9 @@ class RecallCheck:
         return min(self.overlap, self.perturbed_overlap)
 
 
-def check_recall(target: str, bundle: Path, queries: Path | None, num_queries: int) -> RecallCheck:
+def check_recall(
+    target: str, bundle: Path, queries: Path | None, num_queries: int, tls: Tls | None = None
+) -> RecallCheck:
     """Replays queries against an endpoint's `candidate_generation`, and against exact search.
 
     Args:
@@ -61,6 +64,7 @@ def check_recall(target: str, bundle: Path, queries: Path | None, num_queries: i
         queries: a file or directory for `serving.client.request_inputs.read_queries`; by default
             the test queries of the working directory that holds the bundle.
         num_queries: largest number of queries; their exclusions and restricts are left out.
+        tls: certificates of an encrypted connection.
 
     Raises:
         BundleError: there is no bundle, or the endpoint serves a version that is not here.
@@ -76,7 +80,7 @@ def check_recall(target: str, bundle: Path, queries: Path | None, num_queries: i
                 f"(looked for {queries}). Give --queries, a JSONL file of feature values."
             )
     sample = request_inputs.read_queries(queries, num_queries)
-    with Client(target, timeout_s=_TIMEOUT_S) as client:
+    with Client(target, timeout_s=_TIMEOUT_S, tls=tls) as client:
         model, columns = (
             client.target.model,
             request_inputs.as_columns(sample, _query_inputs(client)),
@@ -90,7 +94,7 @@ def check_recall(target: str, bundle: Path, queries: Path | None, num_queries: i
 
     exact = ExactAnswers.of(version_dir)
     shares = []
-    with Client(target, timeout_s=_TIMEOUT_S, expected_version=served) as client:
+    with Client(target, timeout_s=_TIMEOUT_S, expected_version=served, tls=tls) as client:
         for inputs in exact.queries(columns):
             lists = exact.lists(inputs)
             asked = {name: values.tolist() for name, values in inputs.items()}

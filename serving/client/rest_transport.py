@@ -34,7 +34,8 @@ class RestTransport:
     def __init__(self, target: Target) -> None:
         """Creates the pool, which connects at its first request."""
         self._target = target
-        self._pool = urllib3.PoolManager(maxsize=_CONNECTIONS, retries=False)
+        context = target.tls.context() if target.is_encrypted else None
+        self._pool = urllib3.PoolManager(maxsize=_CONNECTIONS, retries=False, ssl_context=context)
         self._url = f"{target.scheme}://{target.address}{target.path}"
 
     def predict(self, signature: str, inputs: Arrays, timeout_s: float) -> Arrays:

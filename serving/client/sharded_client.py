@@ -14,6 +14,7 @@ from serving.client.client import (
     as_recommendations,
     list_request,
 )
+from serving.client.tls import Tls
 from serving.graph import names
 from tfrs_twotower.errors import EndpointError
 
@@ -29,13 +30,16 @@ class ShardedClient:
     the deadline. For the order of merged lists see `serving.bundle.versions.merge_lists`.
     """
 
-    def __init__(self, targets: Sequence[str], *, k: int, timeout_s: float = 1.0) -> None:
+    def __init__(
+        self, targets: Sequence[str], *, k: int, timeout_s: float = 1.0, tls: Tls | None = None
+    ) -> None:
         """Prepares a client, which connects at its first request.
 
         Args:
             targets: one for every shard; see `serving.client.client.Client`.
             k: length of merged lists, at most `export.k`.
             timeout_s: deadline of a call in seconds.
+            tls: certificates of encrypted connections.
 
         Raises:
             EndpointError: a target does not name a model at a server, or the models are shards but
@@ -44,7 +48,7 @@ class ShardedClient:
         self._k = k
         self._timeout_s = timeout_s
         _check_complete([endpoint.parse_target(target).model for target in targets])
-        self._clients = [Client(target, timeout_s=timeout_s) for target in targets]
+        self._clients = [Client(target, timeout_s=timeout_s, tls=tls) for target in targets]
         self._threads = ThreadPoolExecutor(_THREADS_PER_SHARD * len(targets))
 
     def recommend(

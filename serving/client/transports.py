@@ -31,7 +31,11 @@ class GrpcTransport:
     def __init__(self, target: Target) -> None:
         """Opens the channel, which connects at its first request."""
         self._target = target
-        self._channel = grpc.insecure_channel(target.address, options=_OPTIONS)
+        if target.is_encrypted:
+            credentials = target.tls.channel_credentials()
+            self._channel = grpc.secure_channel(target.address, credentials, options=_OPTIONS)
+        else:
+            self._channel = grpc.insecure_channel(target.address, options=_OPTIONS)
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
 
     def predict(self, signature: str, inputs: Arrays, timeout_s: float) -> Arrays:

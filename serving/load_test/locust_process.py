@@ -27,6 +27,8 @@ import locust.stats
 from locust.env import Environment
 from locust.html import get_html_report
 
+from serving.client.tls import Tls
+
 _METHOD = "/tensorflow.serving.PredictionService/Predict"
 _TIMEOUT_S = 30.0
 _MAX_ERROR_CHARS = 200
@@ -41,7 +43,8 @@ class ReplayingUser(locust.User):
 
     def on_start(self) -> None:
         """Connects; the first answer is not counted."""
-        self.send = self._over_grpc() if self.plan["scheme"] == "grpc" else self._over_http()
+        over_grpc = self.plan["scheme"] in ("grpc", "grpcs")
+        self.send = self._over_grpc() if over_grpc else self._over_http()
         self.send(next(self.bodies))
 
     @locust.task
@@ -63,7 +66,11 @@ class ReplayingUser(locust.User):
 
     def _over_grpc(self) -> Any:
         options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1)]
-        channel = grpc.insecure_channel(self.plan["address"], options=options)
+        if self.plan["scheme"] == "grpcs":
+            credentials = Tls(**self.plan["tls"]).channel_credentials()
+            channel = grpc.secure_channel(self.plan["address"], credentials, options)
+        else:
+            channel = grpc.insecure_channel(self.plan["address"], options)
         call = channel.unary_unary(_METHOD)
 
         def send(body: bytes) -> Exception | None:
@@ -76,9 +83,13 @@ class ReplayingUser(locust.User):
         return send
 
     def _over_http(self) -> Any:
-        secure = self.plan["scheme"] == "https"
-        kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
-        connection = kind(self.plan["address"], timeout=_TIMEOUT_S)
+        connection = http.client.HTTPConnection(self.plan["address"], timeout=_TIMEOUT_S)
+        if self.plan["scheme"] == "https":
+            connection = http.client.HTTPSConnection(
+                self.plan["address"],
+                timeout=_TIMEOUT_S,
+                context=Tls(**self.plan["tls"]).context(),
+            )
         headers = {"Content-Type": "application/json"}
 
         def send(body: bytes) -> Exception | None:
@@ -101,6 +112,7 @@ def run(directory: Path) -> None:
     """Runs the plan, and writes the measurements and the report."""
     grpc.experimental.gevent.init_gevent()
     plan = json.loads((directory / "plan.json").read_text(encoding="utf-8"))
+    plan["tls"] = {name: path and Path(path) for name, path in plan["tls"].items()}
     paths = sorted(directory.glob("*.request"), key=lambda path: int(path.stem))
     bodies = itertools.cycle([path.read_bytes() for path in paths])
     user = type("User", (ReplayingUser,), {"plan": plan, "bodies": bodies})

@@ -4,13 +4,14 @@ import json
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from serving.client import endpoint, request_inputs, rest_transport
 from serving.client.client import Client
+from serving.client.tls import Tls
 from tfrs_twotower.environment import own_python, run_module
 from tfrs_twotower.errors import EndpointError, UnsupportedEnvironment
 
@@ -20,7 +21,7 @@ _STARTUP_S = 60.0
 
 
 def from_queries(
-    target: str, path: Path, signature: str, batch_size: int
+    target: str, path: Path, signature: str, batch_size: int, tls: Tls | None = None
 ) -> list[request_inputs.Arrays]:
     """Inputs built from the queries of a file, `batch_size` each; the last batch is filled up.
 
@@ -31,7 +32,7 @@ def from_queries(
         DataError, ArtifactError: there are no queries.
     """
     queries = request_inputs.read_queries(path, _NUM_REQUESTS * batch_size)
-    with Client(target, timeout_s=_TIMEOUT_S) as client:
+    with Client(target, timeout_s=_TIMEOUT_S, tls=tls) as client:
         specs = client.inputs(signature)
     batches = []
     for start in range(0, len(queries), batch_size):
@@ -44,7 +45,7 @@ def as_bytes(
     target: endpoint.Target, signature: str, requests: Sequence[request_inputs.Arrays]
 ) -> list[bytes]:
     """Serializes requests for the target's API: `PredictRequest`s, or bodies of REST requests."""
-    if target.scheme == "grpc":
+    if target.is_grpc:
         from serving.client import transports  # imports TensorFlow, which REST does without
 
         return [
@@ -102,6 +103,7 @@ def run_load_test(
     users: int,
     duration_s: float,
     report: Path | None = None,
+    tls: Tls | None = None,
 ) -> LoadTest:
     """Lets users replay requests; each user sends the next one when it has its answer.
 
@@ -112,15 +114,18 @@ def run_load_test(
         users: number of users that send at the same time.
         duration_s: length of the test in seconds.
         report: path that locust's own HTML report is written to.
+        tls: certificates of an encrypted connection.
 
     Raises:
         EndpointError: no request was answered.
         UnsupportedEnvironment: locust is not installed, or failed.
     """
-    parsed = endpoint.parse_target(target)
+    parsed = endpoint.parse_target(target, tls)
+    parsed.tls.context()  # a bad file is said here, and not for each user
     plan = {
         "target": target,
         "scheme": parsed.scheme,
+        "tls": {name: path and str(path) for name, path in asdict(parsed.tls).items()},
         "address": parsed.address,
         "path": parsed.path,
         "users": users,

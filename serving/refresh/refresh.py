@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from serving.bundle import gate, history, measures, publishing, versions, writing
+from serving.bundle import gate, history, integrity, measures, publishing, versions, writing
 from serving.bundle.shards_together import ShardReleases
 from serving.graph.release import Release
 from serving.refresh.changes import CorpusChanges, encode_candidates
@@ -16,7 +16,6 @@ from serving.refresh.refreshed_release import (
     RefreshRequest,
     refreshed_release,
 )
-from tfrs_twotower import artifacts
 from tfrs_twotower.config import GateConfig
 from tfrs_twotower.errors import BundleError
 
@@ -127,7 +126,7 @@ def _served_directories(bundles: Sequence[Path]) -> list[Path]:
 def _measured(releases: Sequence[Release], before: Sequence[Path]) -> Mapping[str, Any]:
     together = releases[0] if len(releases) == 1 else ShardReleases(releases)
     found = measures.measure_retrieval(together)
-    manifests = [artifacts.read_manifest(directory, "bundle") for directory in before]
+    manifests = [integrity.listed_manifest(directory) for directory in before]
     num_candidates = sum(manifest.counts["candidates"] for manifest in manifests)
     return {
         gate.MEASURES: found.values,

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from serving.bundle import history, refresh_files
+from serving.bundle import history, integrity, refresh_files
 from serving.graph import pre_ranking, signatures, since_export
 from serving.graph.release import (
     Probe,
@@ -91,8 +91,7 @@ class Refreshable:
             BundleError: the version cannot be refreshed.
         """
         files = refresh_files.RefreshFiles.of(version_dir)
-        manifest = artifacts.read_manifest(version_dir, "bundle")
-        artifacts.verify_files(version_dir, manifest)
+        manifest = integrity.verified_manifest(version_dir)
         lineage = artifacts.Lineage(
             manifest.spec_fingerprint, manifest.config_fingerprint, manifest.parents
         )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from serving.bundle import versions
+from serving.bundle import integrity, versions
 from serving.bundle.refresh_files import RefreshFiles
 from serving.graph.release import Release
 from serving.graph.since_export import SinceExport, form_of, joined
@@ -86,4 +86,7 @@ def _refreshes_of(bundles: Sequence[Path]) -> SinceExport:
     before = versions.bundles_before(bundles)
     served = [(bundle, versions.served_version(bundle)) for bundle in before]
     files = [RefreshFiles(bundle / str(version)) for bundle, version in served if version]
+    for own in files:
+        if own.have_changes():
+            integrity.verified_manifest(own.version_dir)
     return joined([own.since_export() for own in files])

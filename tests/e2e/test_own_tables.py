@@ -103,4 +103,5 @@ def test_preflight_says_that_a_stock_server_loads_an_exact_bundle(finished_run):
         "loads": True,
         "missing_ops": [],
         "python_imports": [],
+        "file_access": [],
     }

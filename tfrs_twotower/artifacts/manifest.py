@@ -2,16 +2,18 @@
 
 import hashlib
 import json
+import stat
 from collections.abc import Mapping
 from importlib import metadata
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
 
 _CHUNK_BYTES = 1 << 20
+_MAX_MANIFEST_BYTES = 1 << 26
 MANIFEST_NAME = "manifest.json"
 Kind = Literal[
     "preprocessed",
@@ -65,6 +67,12 @@ def fingerprint(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def is_inner_path(name: str) -> bool:
+    """Whether a name in a list of files is a plain path below the directory of the list."""
+    path = PurePosixPath(name)
+    return path.as_posix() == name != "." and not path.is_absolute() and ".." not in path.parts
+
+
 class Lineage(NamedTuple):
     """What a manifest says about where an artifact came from."""
 
@@ -104,6 +112,14 @@ class Manifest(BaseModel):
     packages: dict[str, str]
     details: dict[str, Any] = {}
     """Further results of the stage (JSON); not part of the fingerprint."""
+
+    @field_validator("files")
+    @classmethod
+    def _names_stay_inside(cls, files: dict[str, FileEntry]) -> dict[str, FileEntry]:
+        for name in files:
+            if not is_inner_path(name):
+                raise ValueError(f"{name[:100]!r} is not a path inside of the artifact")
+        return files
 
     @property
     def fingerprint(self) -> str:
@@ -151,6 +167,12 @@ def read_manifest(directory: Path, kind: str) -> Manifest:
     """
     path = directory / MANIFEST_NAME
     try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode) or found.st_size > _MAX_MANIFEST_BYTES:
+            raise CorruptArtifact(
+                f"{path}: is not a regular file of at most {_MAX_MANIFEST_BYTES >> 20} MiB, and is "
+                f"not read. {rerun_hint(kind)}"
+            )
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise MissingArtifact(
@@ -162,9 +184,11 @@ def read_manifest(directory: Path, kind: str) -> Manifest:
     try:
         manifest = Manifest.model_validate(data)
     except ValidationError as cause:
+        first = cause.errors()[0]
+        place = ".".join(map(str, first["loc"]))
         raise CorruptArtifact(
-            f"{path}: is not a manifest of this version: {cause.error_count()} mistakes. "
-            + rerun_hint(kind)
+            f"{path}: is not a manifest of this version: {cause.error_count()} mistakes, such as "
+            f"{place}: {first['msg']}. {rerun_hint(kind)}"
         ) from cause
     if manifest.kind != kind:
         raise CorruptArtifact(f"{path}: found a '{manifest.kind}' artifact, expected '{kind}'.")

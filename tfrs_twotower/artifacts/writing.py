@@ -83,7 +83,7 @@ def seal(staging: Path, **fields: Unpack[ManifestFields]) -> Manifest:
     Returns:
         The manifest that was written.
     """
-    unlisted = (MANIFEST_NAME, *fields.get("measurements", ()))
+    measurements = fields.get("measurements", ())
     manifest = Manifest(
         kind=fields["kind"],
         spec_fingerprint=fields["spec_fingerprint"],
@@ -95,7 +95,7 @@ def seal(staging: Path, **fields: Unpack[ManifestFields]) -> Manifest:
                 sha256=sha256_file(path), size_bytes=path.stat().st_size
             )
             for path in sorted(staging.rglob("*"))
-            if path.is_file() and path.name not in unlisted
+            if path.is_file() and path.name not in measurements and path != staging / MANIFEST_NAME
         },
         packages=package_versions(),
         details=dict(fields.get("details", {})),

@@ -118,8 +118,9 @@ class ExportConfig(Document):
     """Candidates that a request returns."""
     max_excluded: NonNegativeInt = 200
     """Number of excluded candidates up to which an answer keeps its length."""
-    allowed_batch_sizes: tuple[PositiveInt, ...] = (1, 8, 64)
-    """Batch sizes of the server; a bundle has warm-up requests for each."""
+    allowed_batch_sizes: tuple[PositiveInt, ...] = (1, 2, 4, 8, 16, 32, 64)
+    """Batch sizes that a server fills batches up to; a bundle has warm-up requests for each. With
+    powers of two, less than half of a batch is filling."""
     keep_versions: PositiveInt = 3
     """Versions that are kept; export removes older ones."""
     candidate_heads: Literal["float32", "float16", "int8"] = "float32"

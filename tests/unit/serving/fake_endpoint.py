@@ -88,21 +88,24 @@ class _Servicer(prediction_service_pb2_grpc.PredictionServiceServicer):
 
 
 @contextmanager
-def grpc_endpoint(model):
-    """Serves the model, and yields its target."""
+def grpc_endpoint(model, credentials=None):
+    """Serves the model, encrypted if there are credentials, and yields its target."""
     server = grpc.server(ThreadPoolExecutor(4))
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(_Servicer(model), server)
-    port = server.add_insecure_port("localhost:0")
+    if credentials is None:
+        port = server.add_insecure_port("localhost:0")
+    else:
+        port = server.add_secure_port("localhost:0", credentials)
     server.start()
     try:
-        yield f"grpc://localhost:{port}/shop"
+        yield f"grpc{'s' if credentials else ''}://localhost:{port}/shop"
     finally:
         server.stop(None).wait()
 
 
 @contextmanager
-def rest_endpoint(model):
-    """Serves the model, and yields its target."""
+def rest_endpoint(model, context=None):
+    """Serves the model, encrypted if there is an SSL context, and yields its target."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -140,12 +143,17 @@ def rest_endpoint(model):
             pass
 
     server = ThreadingHTTPServer(("localhost", 0), Handler)
+    if context is not None:
+        # The handshake is the handler's: one that fails must not hold up the next connection.
+        server.socket = context.wrap_socket(
+            server.socket, server_side=True, do_handshake_on_connect=False
+        )
     server.daemon_threads = True
     server.handle_error = lambda *_: None  # a client that did not wait
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
-        yield f"http://localhost:{server.server_port}/shop"
+        yield f"http{'s' if context else ''}://localhost:{server.server_port}/shop"
     finally:
         server.shutdown()
         server.server_close()

@@ -1,4 +1,10 @@
-"""Published versions without a model in them: a file and a manifest."""
+"""Published versions without a model in them: a file and a manifest; and keys that sign them."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
 
 from tfrs_twotower.artifacts import seal
 
@@ -17,3 +23,16 @@ def publish_fake(bundle, version, candidates=100, k=10, parents=(), **details):
         details=details,
     )
     return directory
+
+
+def key_pair(directory: Path, name: str) -> tuple[Path, Path]:
+    """Files of a private and a public key, made by openssl as the documentation says."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    private, public = directory / f"{name}.pem", directory / f"{name}.pub"
+    for arguments in (
+        ["genpkey", "-algorithm", "ed25519", "-out", str(private)],
+        ["pkey", "-in", str(private), "-pubout", "-out", str(public)],
+    ):
+        subprocess.run(["openssl", *arguments], check=True, capture_output=True)
+    return private, public

@@ -11,7 +11,7 @@ COMMANDS = (
     *("demo", "init", "dataset", "import-embeddings", "doctor"),
     *("run", "preprocess", "train", "embed", "build-index"),
     *("mine", "train-pre-ranker", "export", "evaluate", "compare"),
-    *("query", "preflight", "refresh", "rollback", "versions"),
+    *("query", "preflight", "refresh", "rollback", "versions", "verify"),
     *("serve", "recall-check", "load-test"),
 )
 

@@ -1,16 +1,18 @@
-"""`twotower refresh`, `twotower rollback` and `twotower export --shards`."""
+"""`twotower refresh`, `rollback`, `versions`, `verify` and `export --shards`."""
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from pipelines.stages import refresh as refresh_stage
+from serving.bundle.integrity import write_checksums
 from serving.bundle.query import Answer
 from serving.bundle.server_files import pinned_version
 from serving.refresh.changes import CorpusChanges
-from tests.unit.serving.fake_versions import publish_fake
+from tests.unit.serving.fake_versions import key_pair, publish_fake
 from tfrs_twotower.data import known_queries
 from tfrs_twotower.data.known_queries import KnownQuery
 
@@ -35,6 +37,42 @@ def test_a_rollback_that_cannot_be_is_one_line(call, bundle):
     result = call("rollback", bundle, "--to", 4)
     assert result.code == 1
     assert result.err == f"twotower: {bundle}: there is no version 4; there are 3, 5.\n"
+
+
+def test_all_versions_are_verified_and_each_fault_is_a_line(call, bundle):
+    """Version 3 is as an earlier release published it, without a list of checksums."""
+    write_checksums(bundle / "5")
+    result = call("verify", bundle)
+    assert result.code == 1
+    assert result.out == f"{bundle / '5'}: 3 files, 0.0 MB, all as published; not signed.\n"
+    assert result.err.startswith(f"{bundle / '3'}: has no SHA256SUMS: an earlier release of this")
+    assert call("verify", bundle / "5").code == 0
+    (bundle / "5" / "\x1b[31mred").touch()
+    result = call("verify", bundle)
+    assert result.code == 1
+    assert f"{bundle / '5'}/\\x1b[31mred: is not listed in SHA256SUMS" in result.err
+    found = json.loads(call("verify", bundle, "--json").out)
+    assert [found["ok"], *("problem" in version for version in found["versions"])] == [0, 1, 1]
+    assert call("verify", bundle.parent / "films").err.endswith("WORKDIR/bundle/NAME.\n")
+
+
+def test_a_key_verifies_who_published(call, bundle, tmp_path, monkeypatch):
+    key, public = key_pair(tmp_path, "ours")
+    for version in (3, 5):
+        shutil.rmtree(bundle / str(version))
+        directory = publish_fake(bundle, version, name="books")
+        if version == 5:
+            monkeypatch.setenv("TWOTOWER_SIGNING_KEY", str(key))
+        write_checksums(directory)
+    monkeypatch.delenv("TWOTOWER_SIGNING_KEY")
+    assert "5: 4 files, 0.0 MB, all as published; signed; `--key`" in call("verify", bundle).out
+    result = call("verify", bundle, "--key", public)
+    assert result.code == 1
+    assert "4 files, 0.0 MB, all as published; signed with the given key." in result.out
+    assert f"{bundle / '3'}: is not signed, and a key was given" in result.err
+    result = call("verify", bundle / "5", "--key", public, "--json")
+    assert (result.code, json.loads(result.out)["versions"][0]["signature"]) == (0, "valid")
+    assert call("verify", bundle / "5", "--key", key).code == 1
 
 
 def test_a_title_cannot_command_the_terminal(call, bundle, monkeypatch):

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
+from serving.bundle.integrity import write_checksums
 from serving.bundle.loading import load_bundle
 from serving.bundle.parity import check_lists
 from serving.bundle.query import ask
@@ -104,6 +105,7 @@ def test_a_model_of_another_version_is_not_loaded(written, tmp_path):
     own = manifest["details"]["model_version"]
     manifest["details"]["model_version"] = "1-another"
     path.write_text(json.dumps(manifest))
+    write_checksums(mixed)
     with pytest.raises(
         BundleError, match=f"answers with version {own}, its manifest states 1-another"
     ):

@@ -1,17 +1,20 @@
 """Batching parameters and server configs, read by the protos of their users."""
 
+import inspect
 import re
 
 import pytest
 from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
+from serving.bundle.exporting import export_bundle
 from serving.bundle.server_files import (
     batching_parameters,
     models_config,
     monitoring_config,
     read_batching_parameters,
 )
+from tfrs_twotower.config import ExportConfig
 from tfrs_twotower.errors import BundleError
 
 
@@ -20,6 +23,18 @@ def test_batching_sizes_grow_and_end_with_the_limit():
     assert re.findall(r"allowed_batch_sizes: (\d+)", text) == ["1", "8", "64"]
     assert "max_batch_size { value: 64 }" in text
     assert "\npad_variable_length_inputs: true\n" in text
+
+
+def test_less_than_half_of_a_batch_is_filling_by_default(tmp_path):
+    """A batch of 9 is padded to 16, where sizes of 1, 8 and 64 made it 64."""
+    (tmp_path / "batching_params.pbtxt").write_text(
+        batching_parameters(ExportConfig().allowed_batch_sizes)
+    )
+    parameters = read_batching_parameters(tmp_path, num_threads=1)
+    assert all(parameters.padded_rows(rows) < 2 * rows for rows in range(1, 65))
+    assert parameters.padded_rows(9) == 16
+    given = inspect.signature(export_bundle).parameters["allowed_batch_sizes"].default
+    assert given == ExportConfig().allowed_batch_sizes
 
 
 def test_parameters_that_are_exported_are_read(tmp_path):

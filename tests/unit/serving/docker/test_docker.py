@@ -4,7 +4,10 @@ import json
 import os
 import re
 import shlex
+import shutil
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -58,38 +61,139 @@ def test_containers_know_their_flags(name):
     assert flags["model_config_file"].endswith("/models.config")
 
 
-@pytest.mark.parametrize("name", ["Dockerfile", "Dockerfile.scann"])
-def test_dockerfiles(name):
-    text = (DOCKER / name).read_text(encoding="utf-8")
+def test_the_image():
+    text = (DOCKER / "Dockerfile").read_text(encoding="utf-8")
     code = "\n".join(line for line in text.splitlines() if not line.startswith("#"))
-    stages = re.findall(r"^FROM (\S+)", code, flags=re.MULTILINE)
-    assert stages
-    assert "2.20.0" in text
-    assert all(stage.startswith("tensorflow/serving:") for stage in stages)
-    if name == "Dockerfile":
-        assert stages == [IMAGE]
-        assert set(re.findall(r"--([a-z_]+)", code)) <= FLAGS
-    else:
-        assert "NOT RUN" in text
+    assert re.findall(r"^ARG IMAGE=(\S+)\nFROM \$\{IMAGE\}$", code, flags=re.MULTILINE) == [IMAGE]
+    assert set(re.findall(r"--([a-z_]+)=", code)) <= {*FLAGS, "chown"}
+    assert re.findall(r"^USER (.*)$", code, flags=re.MULTILINE) == ["10001:10001"]
 
 
-def test_the_image_starts_a_shell_that_knows_what_to_do():
+def entrypoint(server, tmp_path):
+    """The image's command, with a shell script in the place of TensorFlow Serving."""
     text = (DOCKER / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", "")
-    (entrypoint,) = re.findall(r"^ENTRYPOINT (.*)$", text, flags=re.MULTILINE)
-    shell, option, script, name = json.loads(entrypoint)
-    script = script.replace("exec tensorflow_model_server", "echo")
-    environment = {"MODEL_NAME": "mine", "PATH": os.defpath}
-    done = subprocess.run(
-        [shell, option, script, name, "--num_unload_threads=1"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    (command,) = re.findall(r"^ENTRYPOINT (.*)$", text, flags=re.MULTILINE)
+    program = tmp_path / "tensorflow_model_server"
+    program.write_text(f"#!/bin/sh\n{server}\n")
+    program.chmod(0o755)
+    return json.loads(command), {"MODEL_NAME": "mine", "PATH": f"{tmp_path}:{os.defpath}"}
+
+
+def test_the_image_starts_the_server_with_flags_that_it_knows(tmp_path):
+    command, environment = entrypoint('echo "$@"; exit 7', tmp_path)
+    command.append("--num_unload_threads=1")
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 7, "that of the server"
     flags = flags_of(done.stdout.split())
     assert flags["model_config_file"] == "--model_config_file=/models/mine/models.config"
     assert flags["num_unload_threads"] == "--num_unload_threads=1", "more flags may be given"
     assert set(flags) <= FLAGS
+
+
+def ends_by_sigterm(command, environment, tmp_path):
+    """Whether a process that is process 1 of its namespace, as in a container, ends by SIGTERM."""
+    running = tmp_path / "running"
+    apart = subprocess.Popen(
+        ["unshare", "--pid", "--fork", "--kill-child", *command], env=environment
+    )
+    try:
+        for _ in range(500):
+            if running.exists():
+                break
+            time.sleep(0.02)
+        children = Path(f"/proc/{apart.pid}/task/{apart.pid}/children").read_text().split()
+        os.kill(int(children[0]), signal.SIGTERM)
+        apart.wait(3)
+    except subprocess.TimeoutExpired:
+        return False
+    finally:
+        apart.kill()
+        apart.wait()
+    return True
+
+
+def test_sigterm_ends_the_server_of_the_image(tmp_path):
+    """A server without handlers that is process 1 itself would ignore it."""
+    unshare = ["unshare", "--pid", "--fork", "true"]
+    if not shutil.which("unshare") or subprocess.run(unshare, check=False).returncode:
+        pytest.skip("this machine lets nobody make a namespace of processes")
+    command, environment = entrypoint(f"touch {tmp_path}/running; exec sleep 60", tmp_path)
+    assert ends_by_sigterm(command, environment, tmp_path)
+    (tmp_path / "running").unlink()
+    assert not ends_by_sigterm(["tensorflow_model_server"], environment, tmp_path)
+
+
+def test_containers_are_not_root_and_change_nothing():
+    service = container("compose.yaml")
+    assert service["init"] is True
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert re.fullmatch(r"\$\{SERVING_USER:-10001:10001\}", service["user"])
+    assert service["stop_grace_period"] == "30s"
+    assert [port.partition(":-")[2][:10] for port in service["ports"]] == ["127.0.0.1}"] * 2
+    for name, pod in (
+        ("kubernetes.yaml", documents("kubernetes.yaml")[1]["spec"]["template"]["spec"]),
+        ("kserve.yaml", documents("kserve.yaml")[0]["spec"]["predictor"]),
+    ):
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["runAsUser"] == 10001
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert pod["shareProcessNamespace"] is True, "else SIGTERM does nothing"
+        assert pod["automountServiceAccountToken"] is False
+        own = container(name)
+        assert own["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        pause = int(own["lifecycle"]["preStop"]["exec"]["command"][1])
+        assert pause < pod["terminationGracePeriodSeconds"]
+        assert {mount["mountPath"] for mount in own["volumeMounts"] if "readOnly" not in mount} == {
+            "/tmp"
+        }
+
+
+def test_connections_end_in_time_for_new_replicas():
+    for name in ("compose.yaml", "kubernetes.yaml", "kserve.yaml"):
+        argument = flags_of(container(name)["args"])["grpc_channel_arguments"]
+        pairs = dict(pair.split("=") for pair in argument.partition("=")[2].split(","))
+        assert set(pairs) == {"grpc.max_connection_age_ms", "grpc.max_connection_age_grace_ms"}
+        assert all(int(value) > 0 for value in pairs.values())
+
+
+def test_who_may_connect_and_how_many_pods_go_at_once():
+    *_, policy, budget = documents("kubernetes.yaml")
+    labels = documents("kubernetes.yaml")[1]["spec"]["template"]["metadata"]["labels"]
+    assert policy["spec"]["podSelector"]["matchLabels"] == labels
+    assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
+    assert policy["spec"]["egress"] == []
+    assert all(rule["from"] for rule in policy["spec"]["ingress"]), "an empty rule admits all"
+    assert budget["spec"] == {"maxUnavailable": 1, "selector": {"matchLabels": labels}}
+
+
+def test_what_no_server_reads_is_not_in_the_image(whole_bundle):
+    patterns = [
+        line
+        for line in (DOCKER / "Dockerfile.dockerignore").read_text().splitlines()
+        if line and not line.startswith("#")
+    ]
+    bundle = whole_bundle.directory.parent
+    paths = [path.relative_to(bundle) for path in bundle.rglob("*")]
+    kept = {
+        path.as_posix()
+        for path in paths
+        if not any(path.match(p) or any(up.match(p) for up in path.parents) for p in patterns)
+    }
+    number = whole_bundle.directory.name
+    assert {f"{number}/saved_model.pb", f"{number}/assets", "models.config"} <= kept
+    left_out = {path.as_posix() for path in paths} - kept
+    assert {f"{number}/refresh", f"{number}/refresh/vectors.npy"} <= left_out
+    assert {f"{number}/titles.parquet", ".highest_version"} <= left_out
+    copied = re.findall(
+        r"^COPY --\S+ (.*) /models", (DOCKER / "Dockerfile").read_text(), re.MULTILINE
+    )
+    assert copied == ["models.config monitoring.config", "${VERSION}"], "no earlier version"
 
 
 @pytest.mark.parametrize("name", ["Dockerfile", "compose.yaml", "kubernetes.yaml", "kserve.yaml"])
@@ -112,7 +216,7 @@ def test_the_service_is_healthy_when_a_version_is_available():
 
 
 def test_the_pod_is_probed_and_has_memory_for_two_versions():
-    _, deployment, service, scaler = documents("kubernetes.yaml")
+    _, deployment, service, scaler, *_ = documents("kubernetes.yaml")
     (pod,) = deployment["spec"]["template"]["spec"]["containers"]
     assert {"startupProbe", "readinessProbe", "livenessProbe"} <= set(pod)
     assert pod["resources"]["requests"]["memory"] == pod["resources"]["limits"]["memory"]

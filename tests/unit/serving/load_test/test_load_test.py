@@ -15,6 +15,7 @@ from serving.load_test import measurement
 from serving.load_test.measurement import as_bytes, from_queries, run_load_test
 from tests.unit.pipelines.cli.command import twotower
 from tests.unit.serving.fake_endpoint import ENDPOINTS, FakeModel
+from tfrs_twotower.artifacts import seal
 from tfrs_twotower.errors import BundleError, EndpointError, UnsupportedEnvironment
 
 
@@ -26,6 +27,8 @@ def bundle(tmp_path_factory):
     (version / "assets.extra").mkdir()
     inputs = {"user_id": tf.TensorSpec([None], tf.string)}
     write_warmup_requests(version, "shop", {"serving_default": inputs}, [1, 4])
+    nothing = {"spec_fingerprint": "", "config_fingerprint": "", "parents": {}, "counts": {}}
+    seal(version, kind="bundle", **nothing)
     return version.parent
 
 
