@@ -6,6 +6,7 @@ import sys
 
 from absl import logging as absl_logging
 
+from pipelines.cli.native_lines import hide_native_log_lines
 from tfrs_twotower.environment import explain_hidden, find_hidden, require_extra
 from tfrs_twotower.errors import UnsupportedEnvironment
 
@@ -39,6 +40,7 @@ def _quiet_tensorflow() -> None:
     """
     if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", _NO_LINES) != _NO_LINES:
         return
+    hide_native_log_lines()
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     absl_logging.set_verbosity(absl_logging.ERROR)  # a logger of its own class, made by its import
 

@@ -48,7 +48,7 @@ app = typer.Typer(
     "relative paths of a run config start at its own directory, those of a feature spec at the "
     "data root, those of options at the current directory.\n\n"
     "Exit codes: 0 done; 1 the data or a document is wrong, or a gate failed; 2 usage or "
-    "environment. `--debug` at any place shows the traceback of an error.",
+    "environment. `--debug` at any place shows the traceback of an error and what TensorFlow logs.",
 )
 
 

@@ -1,6 +1,7 @@
 """A user's own three tables, through the command line, without reading code."""
 
 import json
+import re
 
 import pyarrow.parquet as pq
 import pytest
@@ -16,8 +17,18 @@ def finished_run(tmp_path_factory):
     directory = tmp_path_factory.mktemp("library")
     run = init_library(directory)
     workdir = directory / "work"
-    twotower("run", run, "--workdir", workdir, "--set", "training.epochs=8")
+    done = twotower("run", run, "--workdir", workdir, "--set", "training.epochs=8")
+    (directory / "console.txt").write_text(done.stderr, encoding="utf-8")
     return run, workdir
+
+
+def test_the_console_shows_our_lines_only(finished_run):
+    """None of TensorFlow's or of another library in C++."""
+    _, workdir = finished_run
+    lines = (workdir.parent / "console.txt").read_text(encoding="utf-8").splitlines()
+    foreign = re.compile(r"[IWEF]\d{4} |\d{4}-\d\d-\d\d |WARNING|.*(oneDNN|cuda|absl)", re.IGNORECASE)
+    assert [line for line in lines if foreign.match(line)] == []
+    assert any("train" in line for line in lines)
 
 
 def test_the_report_is_there_and_beats_popularity(finished_run):

@@ -94,9 +94,9 @@ class Corpus:
 
     def row_of(self, ids: Iterable[bytes | str]) -> NDArray[np.int32]:
         """Rows of candidate ids, text or as TensorFlow gives them; -1 for an unknown id."""
-        rows = self._rows
-        encoded = (id_.encode() if isinstance(id_, str) else id_ for id_ in ids)
-        return np.fromiter((rows.get(id_, -1) for id_ in encoded), np.int32)
+        row = self._rows.get
+        known = [row(id_.encode() if isinstance(id_, str) else id_, -1) for id_ in ids]
+        return np.array(known, np.int32)
 
     def take(self, rows: NDArray[np.integer]) -> "Corpus":
         """Some candidates; the rows must ascend."""

@@ -91,8 +91,8 @@ def load_query_set(
     features = spec.query.features
     parse = raw_inputs.parse_spec(features) | _BOOKKEEPING
     columns: dict[str, list[NDArray[Any]]] = {feature.name: [] for feature in features}
-    query_ids, timestamps, num_events = [], [], []
-    lists: dict[str, list[NDArray[Any]]] = {"_relevant": [], "_gain": [], "_seen": []}
+    query_ids, timestamps, num_events, gains, num_gains = [], [], [], [], []
+    lists: dict[str, list[Ragged]] = {"_relevant": [], "_seen": []}
     for serialized in raw_inputs.read_records(preprocessed_dir, _QUERY_GLOBS[split]).batch(
         _BATCH_SIZE
     ):
@@ -102,54 +102,50 @@ def load_query_set(
         query_ids.append(parsed["_query_id"].numpy())
         timestamps.append(parsed["_timestamp"].numpy())
         num_events.append(parsed["_num_events"].numpy())
-        for name, rows in lists.items():
-            rows.extend(
-                np.split(parsed[name].values.numpy(), parsed[name].row_splits.numpy()[1:-1])
-            )
+        gains.append(parsed["_gain"].values.numpy())
+        num_gains.append(parsed["_gain"].row_lengths().numpy())
+        for name, batches in lists.items():
+            rows = corpus.row_of(parsed[name].values.numpy().tolist())
+            batches.append(Ragged(parsed[name].row_splits.numpy(), rows.astype(np.int64)))
     if not query_ids:
         raise DataError(
             f"{where}: holds no query, so nothing can be measured on it. If it should, look at "
             "split in the feature spec; otherwise leave out what reads it, such as evaluate."
         )
     ids = _decoded(np.concatenate(query_ids))
-    order = np.argsort(ids, kind="stable")
-    relevant = [corpus.row_of(lists["_relevant"][i]) for i in order]
-    gains = [lists["_gain"][i] for i in order]
-    _check_relevant(ids[order], relevant, gains, where)
+    relevant, seen = (Ragged.joined(batches) for batches in lists.values())
+    _check_relevant(ids, relevant, np.concatenate(num_gains), where)
     try:
-        truth = GroundTruth.from_lists(relevant, gains)
+        truth = GroundTruth(relevant, np.concatenate(gains).astype(np.float64))
     except ValueError as cause:
         raise DataError(
             f"{where}: {cause}. Labels of relevant interactions are gains: set "
             "relevance.min_label above 0 in the feature spec."
         ) from cause
-    seen = [corpus.row_of(lists["_seen"][i]) for i in order]
-    raw = {name: np.concatenate(parts)[order] for name, parts in columns.items()}
-    return query_set.QuerySet(
+    queries = query_set.QuerySet(
         truth,
-        Ragged.from_lists([rows[rows >= 0] for rows in seen]),
-        raw,
-        ids[order],
+        seen.where(seen.values >= 0),
+        {name: np.concatenate(parts) for name, parts in columns.items()},
+        ids,
         split,
-        np.concatenate(num_events)[order],
-        np.concatenate(timestamps)[order],
+        np.concatenate(num_events),
+        np.concatenate(timestamps),
     )
+    return queries.take(np.argsort(ids, kind="stable"))
 
 
 def _check_relevant(
-    ids: NDArray[np.object_],
-    relevant: list[NDArray[np.int32]],
-    gains: list[NDArray[np.float32]],
-    where: str,
+    ids: NDArray[np.object_], relevant: Ragged, num_gains: NDArray[np.int64], where: str
 ) -> None:
-    for query_id, rows, query_gains in zip(ids, relevant, gains, strict=True):
-        if len(rows) == 0 or len(rows) != len(query_gains) or (rows < 0).any():
-            raise CorruptArtifact(
-                f"{where}: the query {query_id!r} has {len(rows)} relevant candidates "
-                f"({int((rows < 0).sum())} of them not in the corpus) and {len(query_gains)} "
-                "gains; it must have one or more in the corpus, each with a gain. Run preprocess "
-                "again."
-            )
+    unknown = relevant.where(relevant.values < 0).lengths
+    wrong = (relevant.lengths == 0) | (relevant.lengths != num_gains) | (unknown > 0)
+    if wrong.any():
+        first = int(wrong.argmax())
+        raise CorruptArtifact(
+            f"{where}: the query {ids[first]!r} has {relevant.lengths[first]} relevant candidates "
+            f"({unknown[first]} of them not in the corpus) and {num_gains[first]} gains; it "
+            "must have one or more in the corpus, each with a gain. Run preprocess again."
+        )
 
 
 def joined_texts(

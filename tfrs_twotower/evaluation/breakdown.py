@@ -1,5 +1,6 @@
 """Details behind the means: slices of the test, stages of serving, shape of the embeddings."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -70,30 +71,32 @@ def make_slices(inputs: evaluated_data.EvaluationInputs) -> list[Slice]:
 
 
 def slice_figures(
-    run: systems.SystemRun,
+    runs: Sequence[systems.SystemRun],
     inputs: evaluated_data.EvaluationInputs,
     slices: list[Slice],
     metrics: tuple[str, ...],
     *,
     num_bootstrap: int,
     seed: int,
-) -> dict[str, evaluation_document.SliceFigures]:
-    """Metrics of one system in each slice, with the number of queries and relevant pairs.
+) -> list[dict[str, evaluation_document.SliceFigures]]:
+    """Metrics of each system in each slice, with the number of queries and relevant pairs.
 
     A slice of candidates keeps the full ranking and restricts what counts as relevant.
     """
-    figures = {}
+    figures: list[dict[str, evaluation_document.SliceFigures]] = [{} for _ in runs]
     for part in slices:
         truth = inputs.test.truth.where(part.keep)
         queries = np.flatnonzero(truth.relevant.lengths > 0)
-        figures[part.name] = evaluation_document.SliceFigures(
-            title=part.title,
-            queries=len(queries),
-            relevant=int(part.keep.sum()),
-            metrics=systems.figures_of(
-                run.take(queries, truth.take(queries)), metrics, num_bootstrap, seed
-            ),
-        )
+        truth = truth.take(queries)
+        parts = [run.take(queries, truth) for run in runs]
+        measured = systems.figures_of(parts, metrics, num_bootstrap, seed)
+        for own, metrics_of_part in zip(figures, measured, strict=True):
+            own[part.name] = evaluation_document.SliceFigures(
+                title=part.title,
+                queries=len(queries),
+                relevant=int(part.keep.sum()),
+                metrics=metrics_of_part,
+            )
     return figures
 
 

@@ -1,10 +1,13 @@
 """Ranks the full corpus for every query, in one stage or two, in bounded memory."""
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from functools import cache
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
 
 from tfrs_twotower.data.query_set import QuerySet
 from tfrs_twotower.evaluation.evaluated_data import SecondStage
@@ -20,7 +23,21 @@ class Scorer(Protocol):
     """Scores all candidates for some queries of one query set."""
 
     def __call__(self, queries: NDArray[np.int64]) -> NDArray[np.floating]:
-        """Scores, `[len(queries), num_candidates]`, for queries given by position."""
+        """Scores, `[len(queries), num_candidates]`, for queries given by position.
+
+        The array is the caller's: it may be written over.
+        """
+
+
+@cache
+def _thread_pools() -> ThreadpoolController:
+    return ThreadpoolController()  # looks for the libraries, which takes as long as a product
+
+
+def one_thread() -> AbstractContextManager[object]:
+    """Keeps a product of one chunk on one thread: BLAS's threads would wait busily for it."""
+    limited: AbstractContextManager[object] = _thread_pools().limit(limits=1, user_api="blas")
+    return limited
 
 
 def chunks_of(num_queries: int, num_candidates: int) -> list[NDArray[np.int64]]:
@@ -38,12 +55,11 @@ def mask_scores(
     query_set: QuerySet,
     eligible: NDArray[np.bool_],
 ) -> NDArray[np.floating]:
-    """A copy of the scores with -inf at seen candidates and at candidates that are not eligible."""
-    masked = np.array(scores, copy=True)
-    masked[:, ~eligible] = -np.inf
+    """Writes -inf at seen candidates and at candidates that are not eligible; the same array."""
+    scores[:, ~eligible] = -np.inf
     seen = query_set.seen.take(queries)
-    masked[seen.owners, seen.values] = -np.inf
-    return masked
+    scores[seen.owners, seen.values] = -np.inf
+    return scores
 
 
 def rank_corpus(
@@ -96,7 +112,7 @@ class SameForAll:
 
     def __call__(self, queries: NDArray[np.int64]) -> NDArray[np.floating]:
         """Scores, `[len(queries), num_candidates]`."""
-        return np.broadcast_to(self.scores, (len(queries), len(self.scores)))
+        return np.tile(self.scores, (len(queries), 1))
 
 
 def _rank_once(
@@ -131,7 +147,8 @@ class EmbeddingScorer:
 
     def __call__(self, queries: NDArray[np.int64]) -> NDArray[np.floating]:
         """Scores, `[len(queries), num_candidates]` float32."""
-        return self._queries[queries] @ self._candidates.T
+        with one_thread():
+            return self._queries[queries] @ self._candidates.T
 
 
 class CascadeRanking(NamedTuple):

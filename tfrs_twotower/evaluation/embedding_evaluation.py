@@ -69,7 +69,7 @@ def evaluate(
     ranked = corpus_ranking.rank_corpus(scorer, query_set, np.ones(len(candidates), bool), max(ks))
     names = tuple(f"{metric}@{k}" for k in ks for metric in RANKING_METRICS)
     run = systems.SystemRun("retrieval", systems.Ranking.of(ranked, query_set.truth))
-    return systems.figures_of(run, names, num_bootstrap, seed)
+    return systems.figures_of([run], names, num_bootstrap, seed)[0]
 
 
 def _matrix(values: ArrayLike, name: str) -> NDArray[np.float32]:

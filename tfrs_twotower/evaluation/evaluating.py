@@ -177,24 +177,22 @@ class _Measuring:
 
     def systems(self) -> dict[str, evaluation_document.SystemFigures]:
         """The figures of each system; a cascade without a second stage has retrieval's."""
-        slices, num_bootstrap = breakdown.make_slices(self.inputs), self.config.num_bootstrap
-        systems: dict[str, evaluation_document.SystemFigures] = {}
-        for name, run in self.runs.items():
-            if name == "cascade" and self.cascade.pool_recall is None:
-                systems[name] = systems["retrieval"]
-                continue
-            systems[name] = evaluation_document.SystemFigures(
-                metrics=system_metrics(run, self.inputs, self.ks, num_bootstrap, self.seed),
-                slices=breakdown.slice_figures(
-                    run,
-                    self.inputs,
-                    slices,
-                    key_metrics(self.ks),
-                    num_bootstrap=num_bootstrap,
-                    seed=self.seed,
-                ),
-            )
-        return systems
+        num_bootstrap, alone = self.config.num_bootstrap, self.cascade.pool_recall is None
+        runs = [run for name, run in self.runs.items() if not (alone and name == "cascade")]
+        metrics = system_metrics(runs, self.inputs, self.ks, num_bootstrap, self.seed)
+        slices = breakdown.slice_figures(
+            runs,
+            self.inputs,
+            breakdown.make_slices(self.inputs),
+            key_metrics(self.ks),
+            num_bootstrap=num_bootstrap,
+            seed=self.seed,
+        )
+        figures = {
+            run.name: evaluation_document.SystemFigures(metrics=of_run, slices=of_slices)
+            for run, of_run, of_slices in zip(runs, metrics, slices, strict=True)
+        }
+        return {name: figures.get(name, figures["retrieval"]) for name in self.runs}
 
     def pool(self) -> evaluation_document.Pool | None:
         """The pool that the second stage scores again; None without a second stage."""

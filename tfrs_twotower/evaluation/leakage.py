@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from tfrs_twotower.evaluation.evaluated_data import EvaluationInputs
 from tfrs_twotower.evaluation.evaluation_document import LeakageCheck, LeakFinding
-from tfrs_twotower.ranking.ragged import Ragged
+from tfrs_twotower.ranking.ragged import Ragged, distinct
 from tfrs_twotower.specs import TEST, TRAIN
 
 
@@ -75,7 +75,7 @@ def _pairs(inputs: EvaluationInputs) -> Iterator[LeakFinding]:
     codes = log.codes_of(test.ids)
     place[codes[codes >= 0]] = np.flatnonzero(codes >= 0)
     earlier = (log.split != TEST) & (place[log.query] >= 0)
-    pairs = np.unique(place[log.query[earlier]] * span + log.candidate[earlier])
+    pairs = distinct(place[log.query[earlier]] * span + log.candidate[earlier])
     yield LeakFinding(
         check="pair_in_training_and_test",
         count=int(np.isin(relevant, pairs).sum()),

@@ -12,6 +12,8 @@ from scipy import optimize, stats
 LEVEL = 0.95
 """Coverage of the intervals."""
 _DRAWS_AT_ONCE = 8_000_000
+_CONVERTED_AT_ONCE = 2_000_000
+"""Draws that are float64 at once: the allocator hands 16 MB out again, more come as fresh pages."""
 _MOST_KEPT = 50_000_000
 _MOST_ENUMERATED = 16
 
@@ -33,8 +35,9 @@ def bootstrap_sums(
     sums = np.zeros((num_resamples, values.shape[1]))
     kept = num_resamples * num_queries <= _MOST_KEPT
     for times in (_kept_draws if kept else _draw)(num_queries, num_resamples, seed):
-        sums[done : done + len(times)] = times.astype(np.float64) @ values
-        done += len(times)
+        for part in np.array_split(times, -(-times.size // _CONVERTED_AT_ONCE)):
+            sums[done : done + len(part)] = part.astype(np.float64) @ values
+            done += len(part)
     return sums
 
 

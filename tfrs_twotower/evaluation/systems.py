@@ -1,6 +1,6 @@
 """Evaluated systems: their names, their rankings, their figures, and comparisons of two of them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -123,35 +123,53 @@ def figure(mean: float, interval: NDArray[np.float64], queries: int) -> evaluati
 
 
 def figures_of(
-    run: SystemRun, names: tuple[str, ...], num_bootstrap: int, seed: int
-) -> evaluation_document.Metrics:
-    """The named ranking metrics of a system; empty without queries."""
-    num_queries = len(run.judged)
+    runs: Sequence[SystemRun], names: tuple[str, ...], num_bootstrap: int, seed: int
+) -> list[evaluation_document.Metrics]:
+    """The named ranking metrics of systems over the same queries; empty without queries."""
+    num_queries = len(runs[0].judged) if runs else 0
     if num_queries == 0:
-        return {}
-    values = np.stack([run.values(name) for name in names], axis=1)
+        return [{} for _ in runs]
+    columns = [(run, name) for run in runs for name in names]
+    values = np.stack([run.values(name) for run, name in columns], axis=1)
     intervals = resampling.mean_intervals(values, num_bootstrap, seed)
-    return {
-        name: figure(values[:, place].mean(), intervals[:, place], num_queries)
-        for place, name in enumerate(names)
-    }
+    figures = [
+        figure(values[:, place].mean(), intervals[:, place], num_queries)
+        for place in range(len(columns))
+    ]
+    return [
+        dict(zip(names, figures[start : start + len(names)], strict=True))
+        for start in range(0, len(figures), len(names))
+    ]
 
 
 def system_metrics(
-    run: SystemRun,
+    runs: Sequence[SystemRun],
     inputs: evaluated_data.EvaluationInputs,
     ks: tuple[int, ...],
     num_bootstrap: int,
     seed: int,
-) -> evaluation_document.Metrics:
-    """Every metric of one system at every list length.
+) -> list[evaluation_document.Metrics]:
+    """Every metric of each system at every list length.
 
     `coverage@K` describes these lists and is not a mean over sampled queries: its interval is its
     value. `popularity_lift@K` is over the queries that have a profile, and is left out if there
     are none. Both describe the lists that `ndcg@K` is measured on.
     """
     names = tuple(f"{name}@{k}" for name in RANKING_METRICS for k in sorted(ks))
-    metrics = figures_of(run, names, num_bootstrap, seed)
+    figures = figures_of(runs, names, num_bootstrap, seed)
+    for run, metrics in zip(runs, figures, strict=True):
+        metrics |= _exposure(run, inputs, ks, num_bootstrap, seed)
+    return figures
+
+
+def _exposure(
+    run: SystemRun,
+    inputs: evaluated_data.EvaluationInputs,
+    ks: tuple[int, ...],
+    num_bootstrap: int,
+    seed: int,
+) -> evaluation_document.Metrics:
+    metrics: evaluation_document.Metrics = {}
     popularity = inputs.counts.astype(np.float64)
     for k in sorted(ks):
         ranked = run.ranking(f"ndcg@{k}").ranked

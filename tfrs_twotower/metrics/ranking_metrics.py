@@ -6,7 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tfrs_twotower.ranking.ragged import GroundTruth, Ragged
+from tfrs_twotower.ranking.ragged import GroundTruth, Ragged, distinct
+
+_COMPARED_AT_ONCE = 1 << 20
+"""Ranked candidates that are compared with relevant ones at once."""
 
 
 @dataclass(frozen=True)
@@ -65,17 +68,13 @@ def judge(ranked: NDArray[np.integer], truth: GroundTruth) -> Judged:
     if np.any((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)):
         raise ValueError("a ranked list holds the same row twice; each candidate is ranked once")
     values, owners = truth.relevant.values, truth.relevant.owners
-    span = max(int(ranked.max(initial=0)), int(values.max(initial=0))) + 1
-    keys = owners * span + values
-    order = np.argsort(keys)
-    keys, gains = keys[order], truth.gains[order]
-    ranked_keys = np.arange(num_queries, dtype=np.int64)[:, None] * span + ranked
-    positions = np.minimum(np.searchsorted(keys, ranked_keys), max(len(keys) - 1, 0))
-    ranked_gains = np.zeros((num_queries, width))
-    if len(keys):
-        is_relevant = (keys[positions] == ranked_keys) & (ranked >= 0)
-        ranked_gains = np.where(is_relevant, gains[positions], 0.0)
-    return Judged(ranked_gains, truth.relevant.lengths, _ideal(truth, width))
+    gains = np.zeros((num_queries, width))
+    at_once = max(1, _COMPARED_AT_ONCE // max(width, 1))
+    for start in range(0, len(values), at_once):
+        pairs = slice(start, start + at_once)
+        found, ranks = np.nonzero(ranked[owners[pairs]] == values[pairs, None])
+        gains[owners[pairs][found], ranks] = truth.gains[pairs][found]
+    return Judged(gains, truth.relevant.lengths, _ideal(truth, width))
 
 
 def _ideal(truth: GroundTruth, width: int) -> NDArray[np.float64]:
@@ -197,7 +196,7 @@ def coverage(ranked: NDArray[np.integer], k: int, num_candidates: int) -> float:
 
     It is a property of a set of queries, not of one query: more queries cover more candidates.
     """
-    shown = np.unique(ranked[:, :k])
+    shown = distinct(ranked[:, :k])
     return float((shown >= 0).sum()) / max(num_candidates, 1)
 
 

@@ -42,7 +42,7 @@ def top_k_rows(scores: NDArray[np.floating], k: int) -> NDArray[np.int64]:
         raise ValueError(
             f"scores has shape {scores.shape} and k is {k}; expected a matrix and k >= 1"
         )
-    if np.isnan(scores).any():
+    if np.isnan(scores.max(initial=-np.inf)):  # NaN, if there is one
         raise ValueError("a score is NaN; a ranking needs a number for every candidate")
     num_queries, num_candidates = scores.shape
     width = min(k, num_candidates)
@@ -89,7 +89,9 @@ def _sifted_top_k(
     parts = scores[:, : size * _PARTS_OF_K * k].reshape(num_queries, size, -1).max(axis=1)
     least = np.partition(parts, -k, axis=1)[:, -k]
     reach = scores >= least[:, None]
-    few = np.flatnonzero((np.count_nonzero(reach, axis=1) <= _MOST_SIFTED * k) & (least > -np.inf))
+    # Faster than `axis=1`, which adds numbers up.
+    reached = np.fromiter(map(np.count_nonzero, reach), np.int64, num_queries)
+    few = np.flatnonzero((reached <= _MOST_SIFTED * k) & (least > -np.inf))
     if len(few) < num_queries:
         reach = reach[few]
     owners, rows = np.divmod(np.flatnonzero(reach.ravel()), num_candidates)

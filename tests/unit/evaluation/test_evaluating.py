@@ -5,6 +5,7 @@ import pytest
 
 from tests.unit.evaluation.world import CONFIG, make_world, reordered
 from tfrs_twotower.data.corpus import strings
+from tfrs_twotower.evaluation import breakdown
 from tfrs_twotower.evaluation.evaluated_data import judged_on
 from tfrs_twotower.evaluation.evaluating import describe_protocol, evaluate
 from tfrs_twotower.evaluation.written_documents import write_json
@@ -105,6 +106,28 @@ def test_slices_add_up(evaluation):
     assert sum(candidates) == 80
     assert slices["queries_warm"].queries == 40
     assert slices["history_6-20"].queries == 40
+
+
+def test_a_slice_holds_the_figures_of_its_own_system(inputs, evaluation):
+    """Systems are measured together; each figure is computed anew here, query by query."""
+    truth, (part,) = (
+        inputs.test.truth,
+        [part for part in breakdown.make_slices(inputs) if part.name == "candidates_tail"],
+    )
+    queries = np.unique(truth.relevant.owners[part.keep])
+    means = set()
+    for name in ("retrieval", "popularity", "item_knn"):
+        ranked = evaluation.runs[name].ranking("recall@10").ranked
+        values = []
+        for query in queries:
+            own = slice(*truth.relevant.offsets[query : query + 2])
+            wanted = truth.relevant.values[own][part.keep[own]]
+            values.append(np.isin(wanted, ranked[query, :10]).mean())
+        figure = evaluation.document.systems[name].slices[part.name].metrics["recall@10"]
+        assert figure.mean == pytest.approx(np.mean(values))
+        assert figure.ci95[0] <= figure.mean <= figure.ci95[1]
+        means.add(figure.mean)
+    assert len(means) == 3
 
 
 def test_without_refit_baselines_do_not_learn_from_validation(inputs):

@@ -12,6 +12,7 @@ from tfrs_twotower.metrics import (
     per_query,
     popularity_lift,
     precision,
+    ranking_metrics,
     recall,
     reciprocal_rank,
 )
@@ -106,6 +107,17 @@ def test_agrees_with_the_reference(seed):
             }
             for metric, value in expected.items():
                 assert metric(judged, k)[query] == pytest.approx(value, abs=1e-12)
+
+
+def test_lists_are_judged_alike_in_any_number_of_steps(monkeypatch):
+    generator = np.random.default_rng(1)
+    ranked = np.stack([generator.permutation(40)[:15] for _ in range(30)])
+    relevant = [generator.choice(40, generator.integers(0, 9), replace=False) for _ in range(30)]
+    truth = GroundTruth.from_lists(relevant)
+    at_once = judge(ranked, truth)
+    monkeypatch.setattr(ranking_metrics, "_COMPARED_AT_ONCE", 45)
+    np.testing.assert_array_equal(judge(ranked, truth).gains, at_once.gains)
+    assert at_once.hits(15).sum() > 30
 
 
 @pytest.mark.parametrize("name", ["recall@5", "hit_rate@5", "precision@5", "ndcg@5", "mrr@5"])

@@ -66,6 +66,11 @@ def test_a_constant_scorer_is_at_chance():
 def test_top_k_refuses_nan():
     with pytest.raises(ValueError, match="a score is NaN"):
         top_k_rows(np.array([[np.nan, 1.0]]), 1)
+    for place in ((0, 0), (1, 12_345), (2, -1)):
+        wide = np.random.default_rng(0).normal(size=(3, 20_000))
+        wide[place] = np.nan
+        with pytest.raises(ValueError, match="a score is NaN"):
+            top_k_rows(wide, 10)
 
 
 def test_top_k_refuses_a_vector():

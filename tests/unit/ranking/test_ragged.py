@@ -1,6 +1,6 @@
 import numpy as np
 
-from tfrs_twotower.ranking.ragged import distinct_pairs
+from tfrs_twotower.ranking.ragged import Ragged, distinct, distinct_pairs
 
 
 def test_distinct_pairs_by_hand():
@@ -14,3 +14,20 @@ def test_distinct_pairs_by_hand():
     assert offsets.tolist() == [0, 2, 2, 3]
     assert rows.tolist() == [1, 4, 0]
     assert offsets.dtype == rows.dtype == np.int64
+
+
+def test_parts_are_joined_in_their_order():
+    """Also a part without lists, and lists without rows."""
+    parts = [Ragged.from_lists([[4, 2], []]), Ragged.from_lists([]), Ragged.from_lists([[7]])]
+    joined = Ragged.joined(parts)
+    assert [rows.tolist() for rows in map(joined.__getitem__, range(len(joined)))] == [
+        [4, 2],
+        [],
+        [7],
+    ]
+
+
+def test_distinct_numbers_are_those_of_numpy():
+    numbers = np.random.default_rng(0).integers(-3, 9, size=(7, 5))
+    assert distinct(numbers).tolist() == np.unique(numbers).tolist()
+    assert distinct(np.zeros(0, np.int64)).tolist() == []

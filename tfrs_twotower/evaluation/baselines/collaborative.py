@@ -14,6 +14,7 @@ from tfrs_twotower.closed_form.ease import binary_matrix
 from tfrs_twotower.closed_form.linear_models import LinearModel
 from tfrs_twotower.data.query_set import QuerySet
 from tfrs_twotower.evaluation import corpus_ranking, evaluated_data
+from tfrs_twotower.ranking.ragged import distinct_pairs
 
 _SECONDS_PER_DAY = 86_400
 _BLOCK = 2_000
@@ -86,7 +87,12 @@ def interaction_counts(
     """
     rows = log.candidate[chosen]
     if distinct:
-        rows = np.unique(log.query[chosen] * num_candidates + rows) % num_candidates
+        _, rows = distinct_pairs(
+            log.query[chosen],
+            rows,
+            num_queries=len(log.query_ids),
+            num_candidates=num_candidates,
+        )
     return np.bincount(rows, minlength=num_candidates)
 
 

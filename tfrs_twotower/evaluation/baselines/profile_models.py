@@ -152,7 +152,6 @@ def ials(num_interactions: int) -> tuned_baselines.Method:
     """
     require_extra("report", "implicit", needed_by="the baseline ials")
     from implicit.cpu.als import AlternatingLeastSquares
-    from threadpoolctl import threadpool_limits
 
     many = num_interactions > _MANY_INTERACTIONS
     axes = (
@@ -165,7 +164,7 @@ def ials(num_interactions: int) -> tuned_baselines.Method:
     def learn(learned: tuned_baselines.LearnedFrom) -> tuned_baselines.Fit:
         @cache
         def fit(setting: Setting) -> tuned_baselines.Fitted:
-            with threadpool_limits(1, "blas"):  # the library has threads of its own
+            with corpus_ranking.one_thread():  # the library has threads of its own
                 factors = AlternatingLeastSquares(
                     **grid.named(setting),
                     iterations=_FEW_ITERATIONS if many else _ITERATIONS,
@@ -174,10 +173,12 @@ def ials(num_interactions: int) -> tuned_baselines.Method:
                 )
                 factors.fit(learned.matrix, show_progress=False)
 
+            candidates = np.ascontiguousarray(factors.item_factors.T)  # as products read it
+
             def model(profiles: sparse.csr_matrix) -> np.ndarray:
-                with threadpool_limits(1, "blas"):
+                with corpus_ranking.one_thread():
                     own = factors.recalculate_user(np.arange(profiles.shape[0]), profiles)
-                return np.asarray(own @ factors.item_factors.T)
+                    return np.asarray(own @ candidates)
 
             return _scorer(model)
 
