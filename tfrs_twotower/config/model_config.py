@@ -36,6 +36,11 @@ class FieldsConfig(Document):
     history_half_life: PositiveFloat | None = None
     """Number of events after which an event's weight in the mean of the history halves (15 is a
     good start); null weights all events alike."""
+    history_content: Literal["none", "learned", "fixed"] = "none"
+    """What a history says of a candidate beside its id. `learned`: the sum of the candidate's other
+    field vectors (without those of pretrained encoders), so that the categories and words of what a
+    query had reach its vector; histories help to train these fields. `fixed`: the same, and they do
+    not. `none`: the id alone."""
     id_dropout: Rate = 0.0
     """Share of ids that training replaces with the unknown row, so that this row is trained."""
     token_dropout: Rate = 0.0

@@ -19,6 +19,12 @@ def check_towers(spec: specs.FeatureSpec, config: RunConfig) -> Iterator[str]:
     for section, model in models:
         yield from _check_heads(spec, model, section)
         yield from _check_dropouts(spec, model, section)
+        if model.history_content != "none" and not _has_content(spec):
+            yield (
+                f"{section}.history_content is {model.history_content}, but the spec '{spec.name}' "
+                "does not have a history feature and a candidate feature beside the id that "
+                "histories could take it from. Remove the key, or add the features to the spec."
+            )
     yield from _check_augmentation(spec, config)
     if config.training.epochs == 0:
         yield from _check_zero_shot(spec, config)
@@ -70,6 +76,15 @@ def _check_heads(spec: specs.FeatureSpec, model: ModelConfig, section: str) -> I
             "transformer). "
             f"Set num_heads to one of {', '.join(map(str, allowed))}, or change embedding_dim."
         )
+
+
+def _has_content(spec: specs.FeatureSpec) -> bool:
+    """Whether histories can know more of a candidate than its id."""
+    return bool(spec.histories) and any(
+        feature != spec.candidate_id_feature
+        for feature in spec.candidate.features
+        if not (isinstance(feature, specs.TextFeature) and feature.checkpoint is not None)
+    )
 
 
 def _check_dropouts(spec: specs.FeatureSpec, model: ModelConfig, section: str) -> Iterator[str]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import tensorflow as tf
 from typing_extensions import assert_never
 
 from tfrs_twotower import specs
@@ -14,6 +15,7 @@ from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.features import numbers, tower_inputs, wordpiece
 from tfrs_twotower.features.lookup import Lookup
 from tfrs_twotower.layers import bert, field_encoders, seeded, text_encoders
+from tfrs_twotower.layers.candidate_memory import CandidateContent, CandidateMemory
 from tfrs_twotower.layers.embedding_tables import MAIN_STDDEV, SIDE_STDDEV, TableSet, TableShape
 from tfrs_twotower.layers.field_encoders import FieldEncoder
 from tfrs_twotower.towers.tower import Tower, Towers
@@ -36,6 +38,8 @@ class FieldBuilder:
     """Vocabulary of the candidate's id feature, which histories are looked up in."""
     bag_spread: float = 0.0
     """Standard deviation of the initial token weights of bags."""
+    content: CandidateContent | None = None
+    """What histories know of candidates beside their ids."""
 
     def build_view(self, number: int, first: Sequence[FieldEncoder]) -> list[FieldEncoder]:
         """Builds one more view of the side: bags of its own, and the other encoders of `first`."""
@@ -68,6 +72,7 @@ class FieldBuilder:
                     name,
                     history_dropout=config.history_dropout,
                     half_life=config.history_half_life,
+                    content=self.content,
                 )
             case specs.NumericFeature():
                 if feature.transform == "bucketise":
@@ -112,6 +117,44 @@ class FieldBuilder:
             feature.name,
             token_dropout=dropout,
         )
+
+
+def build_content(
+    weights: seeded.WeightMaker,
+    candidate: Tower,
+    id_feature: specs.IdFeature,
+    num_rows: int,
+    *,
+    stop_gradient: bool,
+) -> CandidateContent | None:
+    """Builds what histories know of candidates beside their ids.
+
+    Args:
+        weights: makes the stored table.
+        candidate: the candidate tower, whose field encoders are used.
+        id_feature: the feature that histories consist of, which has a vector of its own.
+        num_rows: number of rows of its lookup.
+        stop_gradient: whether histories leave the candidate's fields as they are.
+
+    Returns:
+        None if the candidates have no other feature, or pretrained texts alone: a step would run
+        their encoder over all events of all histories.
+    """
+    encoders = {
+        feature.name: encoder
+        for feature, encoder in zip(candidate.inputs.features, candidate.fields, strict=True)
+        if feature != id_feature and not isinstance(encoder, text_encoders.PretrainedField)
+    }
+    if not encoders:
+        return None
+
+    def encode(
+        tokens: Mapping[str, tf.Tensor], dropout: seeded.TrainingDropout | None
+    ) -> tf.Tensor:
+        return tf.add_n([encoder(tokens[name], dropout) for name, encoder in encoders.items()])
+
+    memory = CandidateMemory(weights, id_feature.name, num_rows, candidate.embedding_dim)
+    return CandidateContent(memory, encode, stop_gradient=stop_gradient)
 
 
 def check_heads(config: FieldsConfig) -> None:

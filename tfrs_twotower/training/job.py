@@ -248,7 +248,7 @@ class Job:
             )
         if isinstance(self.model_config, IntTowerConfig) and self.model_config.cosine_heads:
             self.towers.scorer.set_scale(1.0 / self.config.softmax.temperature)
-        self.towers.fit_segments(self.table.tokens, corpus_tokens)
+        self.towers.adapt(self.table.tokens, corpus_tokens)
         model = self._model(plan.batch_size)
         validator = None
         if plan.phase == "fit":

@@ -35,6 +35,11 @@ def test_defaults_fit():
             "history_dropout is 0.5.*not have a history",
         ),
         (
+            SEARCH,
+            {"model": {"history_content": "learned"}},
+            "history_content is learned.*not have a history feature and a candidate feature",
+        ),
+        (
             {},
             {"model": {"token_dropout": 0.1}},
             "token_dropout is 0.1.*not have a text feature",
