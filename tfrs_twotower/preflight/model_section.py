@@ -19,6 +19,8 @@ def check_towers(spec: specs.FeatureSpec, config: RunConfig) -> Iterator[str]:
     for section, model in models:
         yield from _check_heads(spec, model, section)
         yield from _check_dropouts(spec, model, section)
+        if model.history_encoder == "transformer":
+            yield from _check_sequence(spec, model, section)
         if model.history_content != "none" and not _has_content(spec):
             yield (
                 f"{section}.history_content is {model.history_content}, but the spec '{spec.name}' "
@@ -75,6 +77,21 @@ def _check_heads(spec: specs.FeatureSpec, model: ModelConfig, section: str) -> I
             f"divide {section}.embedding_dim {model.embedding_dim} ({users[0]} has encoder: "
             "transformer). "
             f"Set num_heads to one of {', '.join(map(str, allowed))}, or change embedding_dim."
+        )
+
+
+def _check_sequence(spec: specs.FeatureSpec, model: ModelConfig, section: str) -> Iterator[str]:
+    """Refuses a transformer over histories that the spec or its own sizes do not allow."""
+    if not spec.histories:
+        yield (
+            f"{section}.history_encoder is transformer, but the spec '{spec.name}' does not have a "
+            "history feature. Remove the key, or add a history feature to the spec."
+        )
+    heads = model.history_transformer.num_heads
+    if model.embedding_dim % heads:
+        yield (
+            f"{section}.history_transformer.num_heads is {heads}, which does not divide "
+            f"{section}.embedding_dim {model.embedding_dim}. Set num_heads to a divisor of it."
         )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from tfrs_twotower.layers import bert, field_encoders, seeded, text_encoders
 from tfrs_twotower.layers.candidate_memory import CandidateContent, CandidateMemory
 from tfrs_twotower.layers.embedding_tables import MAIN_STDDEV, SIDE_STDDEV, TableSet, TableShape
 from tfrs_twotower.layers.field_encoders import FieldEncoder
+from tfrs_twotower.layers.history_transformer import HistoryTransformerField
 from tfrs_twotower.towers.tower import Tower, Towers
 
 _VIEW_SPREAD = 0.3
@@ -62,18 +63,7 @@ class FieldBuilder:
             case specs.MultiCategoricalFeature():
                 return field_encoders.SetField(self.tables[feature.vocabulary_name], name)
             case specs.HistoryFeature():
-                if self.history_vocabulary is None:
-                    raise ValueError(f"the history '{name}' needs the candidate's id feature")
-                table = self.tables[self.history_vocabulary]
-                return field_encoders.HistoryField(
-                    weights,
-                    table,
-                    dim,
-                    name,
-                    history_dropout=config.history_dropout,
-                    half_life=config.history_half_life,
-                    content=self.content,
-                )
+                return self._build_history(feature, weights)
             case specs.NumericFeature():
                 if feature.transform == "bucketise":
                     return field_encoders.BucketField(
@@ -87,6 +77,36 @@ class FieldBuilder:
                 return self._build_text(feature, weights)
             case _:
                 assert_never(feature)
+
+    def _build_history(
+        self, feature: specs.HistoryFeature, weights: seeded.WeightMaker
+    ) -> FieldEncoder:
+        config, name = self.config, feature.name
+        if self.history_vocabulary is None:
+            raise ValueError(f"the history '{name}' needs the candidate's id feature")
+        table = self.tables[self.history_vocabulary]
+        if config.history_encoder == "transformer":
+            check_heads(config, "history_transformer")
+            return HistoryTransformerField(
+                weights,
+                table,
+                config.history_transformer,
+                feature.max_length,
+                name,
+                history_dropout=config.history_dropout,
+                dropout=config.dropout,
+                half_life=config.history_half_life,
+                content=self.content,
+            )
+        return field_encoders.HistoryField(
+            weights,
+            table,
+            config.embedding_dim,
+            name,
+            history_dropout=config.history_dropout,
+            half_life=config.history_half_life,
+            content=self.content,
+        )
 
     def _build_text(self, feature: specs.TextFeature, weights: seeded.WeightMaker) -> FieldEncoder:
         dropout = self.config.token_dropout
@@ -157,16 +177,18 @@ def build_content(
     return CandidateContent(memory, encode, stop_gradient=stop_gradient)
 
 
-def check_heads(config: FieldsConfig) -> None:
-    """Checks that the heads of the transformer divide the embedding dimension.
+def check_heads(
+    config: FieldsConfig, section: Literal["transformer", "history_transformer"] = "transformer"
+) -> None:
+    """Checks that the heads of a transformer divide the embedding dimension.
 
     Raises:
         ConfigError: they do not divide it.
     """
-    heads = config.transformer.num_heads
+    heads = getattr(config, section).num_heads
     if config.embedding_dim % heads:
         raise ConfigError(
-            f"model.transformer.num_heads: found {heads}, which does not divide "
+            f"model.{section}.num_heads: found {heads}, which does not divide "
             f"model.embedding_dim {config.embedding_dim}; choose a divisor"
         )
 

@@ -13,6 +13,7 @@ from tfrs_twotower.features.tower_inputs import Tokens, TowerInputs
 from tfrs_twotower.layers import bert, fe_block, field_encoders, seeded
 from tfrs_twotower.layers.candidate_memory import CandidateContent
 from tfrs_twotower.layers.field_encoders import HistoryField
+from tfrs_twotower.layers.history_transformer import HistoryTransformerField
 
 
 class PairScorer(tf.Module):
@@ -177,7 +178,8 @@ class Towers(tf.Module):
     @property
     def history_content(self) -> CandidateContent | None:
         """What histories know of candidates beside their ids; all histories share it."""
-        encoders = [field for field in self.query.fields if isinstance(field, HistoryField)]
+        kinds = (HistoryField, HistoryTransformerField)
+        encoders = [field for field in self.query.fields if isinstance(field, kinds)]
         return encoders[0].content if encoders else None
 
     def adapt(self, query_tokens: Mapping[str, ArrayLike], corpus_tokens: Tokens) -> None:

@@ -20,6 +20,26 @@ class TestHistoryContent(TowerContract):
     model = {"embedding_dim": 16, "transformer": TRANSFORMER, "history_content": "learned"}
 
 
+class TestHistoryTransformer(TowerContract):
+    model = {
+        "embedding_dim": 16,
+        "transformer": TRANSFORMER,
+        "history_encoder": "transformer",
+        "history_dropout": 0.3,
+        "dropout": 0.1,
+    }
+
+
+class TestHistoryTransformerWithContent(TowerContract):
+    model = {
+        "embedding_dim": 16,
+        "transformer": TRANSFORMER,
+        "history_encoder": "transformer",
+        "history_content": "learned",
+        "history_half_life": 2.0,
+    }
+
+
 @pytest.fixture
 def build(spec, assets):
     def build(**options):
