@@ -10,7 +10,7 @@ Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
 class TransformerConfig(Document):
-    """Self-attention text encoder, for features with `encoder: transformer`."""
+    """Self-attention over the tokens of a text or the events of a history."""
 
     num_layers: Annotated[int, Field(ge=1, le=24)] = 2
     """Number of layers."""
@@ -31,11 +31,24 @@ class FieldsConfig(Document):
     """Activation function (act) of the layers."""
     dropout: Rate = 0.0
     """Dropout rate inside the layers."""
+    history_encoder: Literal["mean", "transformer"] = "mean"
+    """`mean`: the mean of the events' vectors. `transformer`: causal self-attention over the events
+    in their order (SASRec), trained at every event of a query in one pass."""
+    history_transformer: TransformerConfig = TransformerConfig(
+        num_layers=1, num_heads=1, feed_forward_dim=128
+    )
+    """Sizes of that transformer."""
     history_dropout: Rate = 0.0
-    """Share of a history's events that are hidden in each training step."""
+    """Share of a history's events that are hidden in each training step; of a transformer's, the
+    share of the entries of their vectors."""
     history_half_life: PositiveFloat | None = None
     """Number of events after which an event's weight in the mean of the history halves (15 is a
-    good start); null weights all events alike."""
+    good start); null weights all events alike. A transformer adds this mean to its output."""
+    history_content: Literal["none", "learned", "fixed"] = "none"
+    """What a history says of a candidate beside its id. `learned`: the sum of the candidate's other
+    field vectors (without those of pretrained encoders), so that the categories and words of what a
+    query had reach its vector; histories help to train these fields. `fixed`: the same, and they do
+    not. `none`: the id alone."""
     id_dropout: Rate = 0.0
     """Share of ids that training replaces with the unknown row, so that this row is trained."""
     token_dropout: Rate = 0.0

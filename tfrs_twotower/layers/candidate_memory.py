@@ -1,13 +1,17 @@
-"""Stored means: candidate embeddings over a history, and table rows over a segment."""
+"""What is stored of candidates: embeddings, content vectors, and table rows over a segment."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
 from tfrs_twotower.layers import embedding_tables, seeded
 from tfrs_twotower.specs import UNKNOWN_ROW
+
+_CHUNK = 4096
 
 
 class CandidateMemory(tf.Module):
@@ -33,6 +37,15 @@ class CandidateMemory(tf.Module):
         self._feature = feature
         self._rows = weights.state("memory", [num_rows, dim])
 
+    @property
+    def num_rows(self) -> int:
+        """Number of rows of the lookup of the ids."""
+        return int(self._rows.shape[0])
+
+    def ids_of(self, tokens: Mapping[str, tf.Tensor]) -> npt.NDArray[np.int32]:
+        """The ids `[num_candidates]` among the tokens of candidates."""
+        return np.asarray(tokens[self._feature])
+
     def mean(self, history: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Averages the memory over histories of candidate ids.
 
@@ -47,6 +60,10 @@ class CandidateMemory(tf.Module):
         written = tf.reduce_any(tf.gather(self._rows, ids) != 0.0, axis=1)
         known = tf.reshape(tf.gather(written, position), tf.shape(history))
         return embedding_tables.mean_of_rows(self._rows, tf.where(known, history, 0))
+
+    def rows(self, ids: tf.Tensor) -> tf.Tensor:
+        """The rows `[n, dim]` of ids `[n]`."""
+        return tf.gather(self._rows, ids)
 
     def update(self, tokens: Mapping[str, tf.Tensor], embeddings: tf.Tensor) -> None:
         """Writes the embeddings of some candidates; a candidate that occurs twice gets the mean.
@@ -78,6 +95,90 @@ class CandidateMemory(tf.Module):
                 self._rows.shape[0],
             )
         )
+
+
+@dataclass(frozen=True)
+class _CorpusTokens:
+    """The tokens of the whole corpus, and where each id stands in it; not part of the weights."""
+
+    tokens: Mapping[str, tf.Tensor]
+    row_of_id: tf.Tensor
+    """`[num_rows]` int32: -1 for an id that no candidate has."""
+
+
+class CandidateContent(tf.Module):
+    """What the features of a candidate other than its id say of it: a vector for each id.
+
+    The vector is the sum of the candidate tower's field vectors. A training step makes it from the
+    fields as they are now, for the ids that it needs, so that the gradient of a history reaches
+    the candidate's fields. Outside training it is read from a table, which
+    `Towers.refresh_derived_state` fills and the weights hold; so a server needs no features of
+    the candidates that a history names.
+    """
+
+    def __init__(
+        self,
+        memory: CandidateMemory,
+        encode: Callable[[Mapping[str, tf.Tensor], seeded.TrainingDropout | None], tf.Tensor],
+        *,
+        stop_gradient: bool,
+    ) -> None:
+        """Starts without a corpus, with an empty table.
+
+        Args:
+            memory: the table.
+            encode: the sum of field vectors `[n, dim]` of the tokens of n candidates.
+            stop_gradient: whether histories leave the candidate's fields as they are.
+        """
+        super().__init__(name="content")
+        self._memory = memory
+        self._encode = encode
+        self._stop_gradient = stop_gradient
+        self._corpus: _CorpusTokens | None = None
+
+    def vectors(self, ids: tf.Tensor, dropout: seeded.TrainingDropout | None) -> tf.Tensor:
+        """The vectors `[n, dim]` of ids `[n]`; zero for an id that no candidate has.
+
+        Args:
+            ids: rows of the lookup of candidate ids.
+            dropout: source of random masks in training; None outside training.
+        """
+        if dropout is None or self._corpus is None:
+            return self._memory.rows(ids)
+        rows = tf.gather(self._corpus.row_of_id, ids)
+        tokens = {
+            name: tf.gather(values, tf.maximum(rows, 0))
+            for name, values in self._corpus.tokens.items()
+        }
+        vectors = self._encode(tokens, dropout) * tf.cast(rows >= 0, tf.float32)[:, tf.newaxis]
+        return tf.stop_gradient(vectors) if self._stop_gradient else vectors
+
+    def set_corpus(self, tokens: Mapping[str, tf.Tensor]) -> None:
+        """Sets the candidates that training makes vectors of.
+
+        Args:
+            tokens: `[num_candidates, ...]` of the candidate tower.
+        """
+        ids = self._memory.ids_of(tokens)
+        rows = np.full(self._memory.num_rows, -1, np.int32)
+        known = np.flatnonzero(ids > UNKNOWN_ROW)
+        rows[ids[known]] = known
+        self._corpus = _CorpusTokens(dict(tokens), tf.constant(rows))
+
+    def refresh(self, tokens: Mapping[str, tf.Tensor]) -> None:
+        """Fills the table from the whole corpus.
+
+        Args:
+            tokens: `[num_candidates, ...]` of the candidate tower.
+        """
+        size = len(next(iter(tokens.values())))
+        chunks = [
+            self._encode(
+                {name: values[start : start + _CHUNK] for name, values in tokens.items()}, None
+            )
+            for start in range(0, size, _CHUNK)
+        ]
+        self._memory.replace(tokens, tf.concat(chunks, axis=0))
 
 
 class SegmentMeans(tf.Module):

@@ -1,6 +1,6 @@
 """Embedding tables that features and towers share, and the pooling of their rows."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -48,14 +48,31 @@ def row_or_zero(table: tf.Variable, ids: tf.Tensor) -> tf.Tensor:
 def mean_of_rows(
     table: tf.Variable, ids: tf.Tensor, weights: tf.Tensor | None = None
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Weighted mean of the rows whose ids a list holds; padding (id 0) has no weight.
-
-    Each row of a batch is gathered once and multiplied by a sparse matrix. The
-    `[batch, width, dim]` tensor of all entries is therefore never built, and the gradient of the
-    table is a `tf.IndexedSlices` without repeated indices.
+    """Weighted mean of the rows of a table; see `mean_by_id`.
 
     Args:
         table: `[num_rows, dim]`.
+        ids: `[batch, width]` int32.
+        weights: `[batch, width]`, positive; all equal by default.
+    """
+    return mean_by_id(lambda rows: tf.gather(table, rows), table.shape[1], ids, weights)
+
+
+def mean_by_id(
+    vectors_of: Callable[[tf.Tensor], tf.Tensor],
+    dim: int,
+    ids: tf.Tensor,
+    weights: tf.Tensor | None = None,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Weighted mean of the vectors whose ids a list holds; padding (id 0) has no weight.
+
+    The vector of each id of a batch is made once and multiplied by a sparse matrix. The
+    `[batch, width, dim]` tensor of all entries is therefore never built, and the gradient of a
+    table that is gathered from is a `tf.IndexedSlices` without repeated indices.
+
+    Args:
+        vectors_of: vectors `[n, dim]` of n distinct ids.
+        dim: dimension of the vectors.
         ids: `[batch, width]` int32.
         weights: `[batch, width]`, positive; all equal by default.
 
@@ -64,7 +81,7 @@ def mean_of_rows(
         list has an entry.
     """
     present = ids > 0
-    mass = tf.cast(present, table.dtype)
+    mass = tf.cast(present, tf.float32)
     if weights is not None:
         mass *= weights
     total = tf.reduce_sum(mass, axis=1, keepdims=True)
@@ -76,8 +93,8 @@ def mean_of_rows(
         tf.gather_nd(share, entries),
         tf.stack([tf.shape(ids, tf.int64)[0], tf.size(rows, tf.int64)]),
     )
-    means = tf.sparse.sparse_dense_matmul(matrix, tf.gather(table, rows))
-    return tf.ensure_shape(means, [None, table.shape[1]]), tf.reduce_any(present, axis=1)
+    means = tf.sparse.sparse_dense_matmul(matrix, vectors_of(rows))
+    return tf.ensure_shape(means, [None, dim]), tf.reduce_any(present, axis=1)
 
 
 def mean_of_vectors(vectors: tf.Tensor, present: tf.Tensor) -> tf.Tensor:

@@ -4,9 +4,11 @@ from typing import Protocol
 
 import tensorflow as tf
 
+from tfrs_twotower.layers.candidate_memory import CandidateContent
 from tfrs_twotower.layers.embedding_tables import (
     MAIN_STDDEV,
     SIDE_STDDEV,
+    mean_by_id,
     mean_of_rows,
     row_or_zero,
 )
@@ -96,10 +98,11 @@ class CalendarField(tf.Module):
 
 
 class HistoryField(tf.Module):
-    """The mean of the rows of a query's earlier candidates, in the candidate tower's table.
+    """The mean of vectors of a query's earlier candidates.
 
-    With a half-life of h events, the event at position p (0 is the latest) has the weight
-    2^(-p / h). An empty history gets a learned vector.
+    The vector of a candidate is its row in the candidate tower's table and, with `content`, the
+    sum of the candidate's other field vectors. With a half-life of h events, the event at position
+    p (0 is the latest) has the weight 2^(-p / h). An empty history gets a learned vector.
     """
 
     def __init__(
@@ -111,9 +114,11 @@ class HistoryField(tf.Module):
         *,
         history_dropout: float = 0.0,
         half_life: float | None = None,
+        content: CandidateContent | None = None,
     ) -> None:
         super().__init__(name=name)
         self._table = table
+        self.content = content
         self._history_dropout = history_dropout
         self._half_life = half_life
         self._empty = weights.normal("empty", [dim], MAIN_STDDEV)
@@ -122,7 +127,13 @@ class HistoryField(tf.Module):
         """Returns means over tokens `[batch, max_length]`, most recent event first."""
         if dropout is not None and self._history_dropout:
             tokens = dropout.drop_entries(tokens, self._history_dropout)
-        means, has_events = mean_of_rows(self._table, tokens, self._weights(tokens))
+
+        def vectors_of(ids: tf.Tensor) -> tf.Tensor:
+            rows = tf.gather(self._table, ids)
+            return rows if self.content is None else rows + self.content.vectors(ids, dropout)
+
+        dim = self._table.shape[1]
+        means, has_events = mean_by_id(vectors_of, dim, tokens, self._weights(tokens))
         return tf.where(has_events[:, tf.newaxis], means, self._empty)
 
     def _weights(self, tokens: tf.Tensor) -> tf.Tensor | None:

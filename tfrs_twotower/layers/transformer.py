@@ -1,6 +1,6 @@
 """Layer normalisation, multi-head self-attention, and the pre-LN transformer layer made of them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -49,12 +49,16 @@ class SelfAttention(tf.Module):
         }
         # No bias for keys: it would add the same to every score of a row, and softmax cancels it.
 
-    def __call__(self, vectors: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
+    def __call__(
+        self, vectors: tf.Tensor, present: tf.Tensor, bias: tf.Tensor | None = None
+    ) -> tf.Tensor:
         """Attends from every entry to the present ones.
 
         Args:
             vectors: `[batch, width, dim]`.
-            present: `[batch, width]` boolean.
+            present: boolean: `[batch, width]`, or `[batch, width, width]` for which entry (second
+                axis) may look at which (third axis).
+            bias: `[num_heads, width, width]`, added to the scores.
 
         Returns:
             `[batch, width, dim]`.
@@ -63,7 +67,11 @@ class SelfAttention(tf.Module):
         key = self._heads(tf.einsum("bwi,io->bwo", vectors, self._kernels["key"]))
         value = self._heads(self._project(vectors, "value"))
         scores = tf.einsum("bqhd,bkhd->bhqk", query, key) * self._head_dim**-0.5
-        scores = tf.where(present[:, tf.newaxis, tf.newaxis, :], scores, _HIDDEN_SCORE)
+        if bias is not None:
+            scores += bias
+        if present.shape.rank == 2:
+            present = present[:, tf.newaxis, :]
+        scores = tf.where(present[:, tf.newaxis], scores, _HIDDEN_SCORE)
         mixed = tf.einsum("bhqk,bkhd->bqhd", tf.nn.softmax(scores), value)
         return self._project(tf.reshape(mixed, tf.shape(vectors)), "output")
 
@@ -119,7 +127,16 @@ class PreNormLayer(tf.Module):
         self._feed_forward_norm = LayerNorm(weights.under("feed_forward_norm"), dim)
         self._feed_forward = FeedForward(weights.under("feed_forward"), dim, feed_forward_dim)
 
-    def __call__(self, vectors: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
-        """Transforms `[batch, width, dim]`; `present` is `[batch, width]`."""
-        vectors += self._attention(self._attention_norm(vectors), present)
-        return vectors + self._feed_forward(self._feed_forward_norm(vectors))
+    def __call__(
+        self,
+        vectors: tf.Tensor,
+        present: tf.Tensor,
+        bias: tf.Tensor | None = None,
+        drop: Callable[[tf.Tensor], tf.Tensor] = lambda vectors: vectors,
+    ) -> tf.Tensor:
+        """Transforms `[batch, width, dim]`; `present` and `bias` as in `SelfAttention`.
+
+        `drop` hides entries of what attention and feed-forward layers add, in training.
+        """
+        vectors += drop(self._attention(self._attention_norm(vectors), present, bias))
+        return vectors + drop(self._feed_forward(self._feed_forward_norm(vectors)))

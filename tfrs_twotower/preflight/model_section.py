@@ -19,6 +19,14 @@ def check_towers(spec: specs.FeatureSpec, config: RunConfig) -> Iterator[str]:
     for section, model in models:
         yield from _check_heads(spec, model, section)
         yield from _check_dropouts(spec, model, section)
+        if model.history_encoder == "transformer":
+            yield from _check_sequence(spec, model, section)
+        if model.history_content != "none" and not _has_content(spec):
+            yield (
+                f"{section}.history_content is {model.history_content}, but the spec '{spec.name}' "
+                "does not have a history feature and a candidate feature beside the id that "
+                "histories could take it from. Remove the key, or add the features to the spec."
+            )
     yield from _check_augmentation(spec, config)
     if config.training.epochs == 0:
         yield from _check_zero_shot(spec, config)
@@ -70,6 +78,30 @@ def _check_heads(spec: specs.FeatureSpec, model: ModelConfig, section: str) -> I
             "transformer). "
             f"Set num_heads to one of {', '.join(map(str, allowed))}, or change embedding_dim."
         )
+
+
+def _check_sequence(spec: specs.FeatureSpec, model: ModelConfig, section: str) -> Iterator[str]:
+    """Refuses a transformer over histories that the spec or its own sizes do not allow."""
+    if not spec.histories:
+        yield (
+            f"{section}.history_encoder is transformer, but the spec '{spec.name}' does not have a "
+            "history feature. Remove the key, or add a history feature to the spec."
+        )
+    heads = model.history_transformer.num_heads
+    if model.embedding_dim % heads:
+        yield (
+            f"{section}.history_transformer.num_heads is {heads}, which does not divide "
+            f"{section}.embedding_dim {model.embedding_dim}. Set num_heads to a divisor of it."
+        )
+
+
+def _has_content(spec: specs.FeatureSpec) -> bool:
+    """Whether histories can know more of a candidate than its id."""
+    return bool(spec.histories) and any(
+        feature != spec.candidate_id_feature
+        for feature in spec.candidate.features
+        if not (isinstance(feature, specs.TextFeature) and feature.checkpoint is not None)
+    )
 
 
 def _check_dropouts(spec: specs.FeatureSpec, model: ModelConfig, section: str) -> Iterator[str]:

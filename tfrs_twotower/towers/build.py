@@ -13,12 +13,13 @@ from tfrs_twotower.errors import ConfigError, FeatureSpecError
 from tfrs_twotower.features import lookup, tower_inputs, wordpiece
 from tfrs_twotower.features.wordpiece_list import read_wordpieces
 from tfrs_twotower.layers import bert, seeded
+from tfrs_twotower.layers.candidate_memory import CandidateContent
 from tfrs_twotower.layers.checkpoint import read_bert, read_shape
 from tfrs_twotower.layers.embedding_tables import TableSet
 from tfrs_twotower.specs import FeatureDeclarations, TextFeature
 from tfrs_twotower.specs.features import CHECKPOINT_VOCABULARY
 from tfrs_twotower.towers import augmentation_plan, dat, inttower, plain, tower
-from tfrs_twotower.towers.fields import FieldBuilder, table_shapes
+from tfrs_twotower.towers.fields import FieldBuilder, build_content, table_shapes
 
 _PRETRAINED = "pretrained."
 _SHORT = 1e-5
@@ -63,14 +64,20 @@ def build_towers(
     id_feature = spec.candidate_id_feature
     history_vocabulary = id_feature.vocabulary_name if id_feature else None
 
-    def build(side: str) -> tower.Tower:
+    def build(side: str, content: CandidateContent | None = None) -> tower.Tower:
         features = getattr(spec, side).features
         history_lookup = lookups[history_vocabulary] if history_vocabulary else None
         inputs = tower_inputs.TowerInputs(
             side, features, assets, lookups, word_pieces, history_lookup
         )
         fields = FieldBuilder(
-            weights.under(side), model_config, inputs, tables, pretrained, history_vocabulary
+            weights.under(side),
+            model_config,
+            inputs,
+            tables,
+            pretrained,
+            history_vocabulary,
+            content=content,
         )
         encoders = [fields.build(feature) for feature in features]
         match model_config:
@@ -104,7 +111,17 @@ def build_towers(
             case _:
                 assert_never(model_config)
 
-    query, candidate = build("query"), build("candidate")
+    candidate = build("candidate")
+    content = None
+    if model_config.history_content != "none" and spec.histories and id_feature:
+        content = build_content(
+            weights.under("query.content"),
+            candidate,
+            id_feature,
+            lookups[id_feature.vocabulary_name].num_rows,
+            stop_gradient=model_config.history_content == "fixed",
+        )
+    query = build("query", content)
     if isinstance(model_config, IntTowerConfig):
         return inttower.IntTowers(
             query, candidate, pretrained, tower.PairScorer(weights.under("scorer"))

@@ -72,10 +72,11 @@ class DatTowers(Towers):
         super().__init__(query, candidate, pretrained)
         self._memory = query.augmentation.memory if isinstance(query, DatTower) else None
 
-    def fit_segments(
+    def adapt(
         self, query_tokens: Mapping[str, ArrayLike], corpus_tokens: tower_inputs.Tokens
     ) -> None:
-        """Sets which ids belong to which segment."""
+        """Sets also which ids belong to which segment."""
+        super().adapt(query_tokens, corpus_tokens)
         for tower, tokens in ((self.query, query_tokens), (self.candidate, corpus_tokens)):
             if isinstance(tower, DatTower):
                 tower.augmentation.fit_segments(tokens)
@@ -90,6 +91,7 @@ class DatTowers(Towers):
 
         The candidate tower does not depend on the memory, so one pass gives exact results.
         """
+        super().refresh_derived_state(corpus_tokens)
         for tower in (self.query, self.candidate):
             if isinstance(tower, DatTower):
                 tower.augmentation.refresh_derived_state()

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import tensorflow as tf
 from typing_extensions import assert_never
 
 from tfrs_twotower import specs
@@ -14,8 +15,10 @@ from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.features import numbers, tower_inputs, wordpiece
 from tfrs_twotower.features.lookup import Lookup
 from tfrs_twotower.layers import bert, field_encoders, seeded, text_encoders
+from tfrs_twotower.layers.candidate_memory import CandidateContent, CandidateMemory
 from tfrs_twotower.layers.embedding_tables import MAIN_STDDEV, SIDE_STDDEV, TableSet, TableShape
 from tfrs_twotower.layers.field_encoders import FieldEncoder
+from tfrs_twotower.layers.history_transformer import HistoryTransformerField
 from tfrs_twotower.towers.tower import Tower, Towers
 
 _VIEW_SPREAD = 0.3
@@ -36,6 +39,8 @@ class FieldBuilder:
     """Vocabulary of the candidate's id feature, which histories are looked up in."""
     bag_spread: float = 0.0
     """Standard deviation of the initial token weights of bags."""
+    content: CandidateContent | None = None
+    """What histories know of candidates beside their ids."""
 
     def build_view(self, number: int, first: Sequence[FieldEncoder]) -> list[FieldEncoder]:
         """Builds one more view of the side: bags of its own, and the other encoders of `first`."""
@@ -58,17 +63,7 @@ class FieldBuilder:
             case specs.MultiCategoricalFeature():
                 return field_encoders.SetField(self.tables[feature.vocabulary_name], name)
             case specs.HistoryFeature():
-                if self.history_vocabulary is None:
-                    raise ValueError(f"the history '{name}' needs the candidate's id feature")
-                table = self.tables[self.history_vocabulary]
-                return field_encoders.HistoryField(
-                    weights,
-                    table,
-                    dim,
-                    name,
-                    history_dropout=config.history_dropout,
-                    half_life=config.history_half_life,
-                )
+                return self._build_history(feature, weights)
             case specs.NumericFeature():
                 if feature.transform == "bucketise":
                     return field_encoders.BucketField(
@@ -82,6 +77,36 @@ class FieldBuilder:
                 return self._build_text(feature, weights)
             case _:
                 assert_never(feature)
+
+    def _build_history(
+        self, feature: specs.HistoryFeature, weights: seeded.WeightMaker
+    ) -> FieldEncoder:
+        config, name = self.config, feature.name
+        if self.history_vocabulary is None:
+            raise ValueError(f"the history '{name}' needs the candidate's id feature")
+        table = self.tables[self.history_vocabulary]
+        if config.history_encoder == "transformer":
+            check_heads(config, "history_transformer")
+            return HistoryTransformerField(
+                weights,
+                table,
+                config.history_transformer,
+                feature.max_length,
+                name,
+                history_dropout=config.history_dropout,
+                dropout=config.dropout,
+                half_life=config.history_half_life,
+                content=self.content,
+            )
+        return field_encoders.HistoryField(
+            weights,
+            table,
+            config.embedding_dim,
+            name,
+            history_dropout=config.history_dropout,
+            half_life=config.history_half_life,
+            content=self.content,
+        )
 
     def _build_text(self, feature: specs.TextFeature, weights: seeded.WeightMaker) -> FieldEncoder:
         dropout = self.config.token_dropout
@@ -114,16 +139,56 @@ class FieldBuilder:
         )
 
 
-def check_heads(config: FieldsConfig) -> None:
-    """Checks that the heads of the transformer divide the embedding dimension.
+def build_content(
+    weights: seeded.WeightMaker,
+    candidate: Tower,
+    id_feature: specs.IdFeature,
+    num_rows: int,
+    *,
+    stop_gradient: bool,
+) -> CandidateContent | None:
+    """Builds what histories know of candidates beside their ids.
+
+    Args:
+        weights: makes the stored table.
+        candidate: the candidate tower, whose field encoders are used.
+        id_feature: the feature that histories consist of, which has a vector of its own.
+        num_rows: number of rows of its lookup.
+        stop_gradient: whether histories leave the candidate's fields as they are.
+
+    Returns:
+        None if the candidates have no other feature, or pretrained texts alone: a step would run
+        their encoder over all events of all histories.
+    """
+    encoders = {
+        feature.name: encoder
+        for feature, encoder in zip(candidate.inputs.features, candidate.fields, strict=True)
+        if feature != id_feature and not isinstance(encoder, text_encoders.PretrainedField)
+    }
+    if not encoders:
+        return None
+
+    def encode(
+        tokens: Mapping[str, tf.Tensor], dropout: seeded.TrainingDropout | None
+    ) -> tf.Tensor:
+        return tf.add_n([encoder(tokens[name], dropout) for name, encoder in encoders.items()])
+
+    memory = CandidateMemory(weights, id_feature.name, num_rows, candidate.embedding_dim)
+    return CandidateContent(memory, encode, stop_gradient=stop_gradient)
+
+
+def check_heads(
+    config: FieldsConfig, section: Literal["transformer", "history_transformer"] = "transformer"
+) -> None:
+    """Checks that the heads of a transformer divide the embedding dimension.
 
     Raises:
         ConfigError: they do not divide it.
     """
-    heads = config.transformer.num_heads
+    heads = getattr(config, section).num_heads
     if config.embedding_dim % heads:
         raise ConfigError(
-            f"model.transformer.num_heads: found {heads}, which does not divide "
+            f"model.{section}.num_heads: found {heads}, which does not divide "
             f"model.embedding_dim {config.embedding_dim}; choose a divisor"
         )
 

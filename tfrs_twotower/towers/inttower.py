@@ -7,6 +7,7 @@ import tensorflow as tf
 from tfrs_twotower.config import IntTowerConfig
 from tfrs_twotower.features.tower_inputs import Tokens, TowerInputs
 from tfrs_twotower.layers import bert, bodies, fe_block, field_encoders, seeded
+from tfrs_twotower.layers.history_transformer import field_tokens
 from tfrs_twotower.towers.tower import PairScorer, Tower, TowerOutput, Towers
 
 
@@ -97,7 +98,7 @@ class IntTower(Tower):
     ) -> tf.Tensor:
         dropout = self._dropout if training else None
         vectors = [
-            field(tokens[feature.name], dropout)
+            field(field_tokens(tokens, feature.name), dropout)
             for feature, field in zip(self.inputs.features, view, strict=True)
         ]
         return tf.stack(vectors, axis=1)

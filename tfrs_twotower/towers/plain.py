@@ -7,6 +7,7 @@ import tensorflow as tf
 from tfrs_twotower.config import FieldsConfig
 from tfrs_twotower.features.tower_inputs import Tokens, TowerInputs
 from tfrs_twotower.layers import bodies, field_encoders, seeded
+from tfrs_twotower.layers.history_transformer import field_tokens
 from tfrs_twotower.towers.tower import Tower, TowerOutput
 
 
@@ -68,6 +69,6 @@ class PlainTower(Tower):
     def _field_vectors(self, tokens: Tokens, training: bool) -> list[tf.Tensor]:
         dropout = self._dropout if training else None
         return [
-            field(tokens[feature.name], dropout)
+            field(field_tokens(tokens, feature.name), dropout)
             for feature, field in zip(self.inputs.features, self.fields, strict=True)
         ]

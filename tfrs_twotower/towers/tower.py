@@ -11,6 +11,9 @@ from numpy.typing import ArrayLike
 from tfrs_twotower.data.raw_inputs import RawBatch
 from tfrs_twotower.features.tower_inputs import Tokens, TowerInputs
 from tfrs_twotower.layers import bert, fe_block, field_encoders, seeded
+from tfrs_twotower.layers.candidate_memory import CandidateContent
+from tfrs_twotower.layers.field_encoders import HistoryField
+from tfrs_twotower.layers.history_transformer import HistoryTransformerField
 
 
 class PairScorer(tf.Module):
@@ -172,13 +175,22 @@ class Towers(tf.Module):
         """Names, shapes and types of the candidate tower's raw inputs."""
         return self.candidate.inputs.signature
 
-    def fit_segments(self, query_tokens: Mapping[str, ArrayLike], corpus_tokens: Tokens) -> None:
-        """Receives the ids seen in training, before the first step; DAT builds its segments.
+    @property
+    def history_content(self) -> CandidateContent | None:
+        """What histories know of candidates beside their ids; all histories share it."""
+        kinds = (HistoryField, HistoryTransformerField)
+        encoders = [field for field in self.query.fields if isinstance(field, kinds)]
+        return encoders[0].content if encoders else None
+
+    def adapt(self, query_tokens: Mapping[str, ArrayLike], corpus_tokens: Tokens) -> None:
+        """Receives what is trained on, before the first step; DAT builds its segments.
 
         Args:
             query_tokens: `[num_examples, ...]` of the query tower, for all training examples.
             corpus_tokens: `[num_candidates, ...]` of the candidate tower.
         """
+        if self.history_content is not None:
+            self.history_content.set_corpus(corpus_tokens)
 
     def update_memory(self, tokens: Tokens, embeddings: tf.Tensor) -> None:
         """Receives the candidates of each training step; DAT stores their embeddings.
@@ -196,6 +208,8 @@ class Towers(tf.Module):
         Args:
             corpus_tokens: `[num_candidates, ...]` of the candidate tower, by name.
         """
+        if self.history_content is not None:
+            self.history_content.refresh(corpus_tokens)
 
     def named_variables(self) -> dict[str, tf.Variable]:
         """Returns every weight by its dotted name, sorted; a shared weight occurs once."""

@@ -149,11 +149,12 @@ def _total_steps(data: tf.data.Dataset, epochs: int, optimizer: OptimizerConfig)
 
 
 def _refuse_towers_of_a_corpus(towers: protocol.TwoTowers) -> None:
-    if isinstance(towers, dat.DatTowers | inttower.IntTowers):
+    content = getattr(towers, "history_content", None)
+    if isinstance(towers, dat.DatTowers | inttower.IntTowers) or content is not None:
         raise TrainingError(
-            f"training: found {type(towers).__name__}, which learn from the whole corpus and from "
-            "terms of their own; a dataset trains plain towers or your own models. Train these "
-            "from a preprocessed artifact."
+            f"training: found {type(towers).__name__}, which learn from the whole corpus "
+            "(history_content) or from terms of their own (dat, inttower); a dataset trains plain "
+            "towers or your own models. Train these from a preprocessed artifact."
         )
 
 

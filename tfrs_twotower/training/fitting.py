@@ -109,7 +109,11 @@ class Fitting:
         self._report = report
         self._learning_rate = learning_rate_schedule(config.optimizer, plan.horizon)
         self._order = BatchOrder(
-            len(examples), plan.batch_size, seed=seed, buffer=config.shuffle_buffer
+            len(examples),
+            plan.batch_size,
+            seed=seed,
+            buffer=config.shuffle_buffer,
+            groups=getattr(examples, "groups", None),
         )
         self._checkpoints = checkpoints.Checkpoints(
             directory, model=model, optimizer=model.optimizer
@@ -240,7 +244,8 @@ class Fitting:
     def _compile(self) -> Callable[[dict[str, Any]], dict[str, tf.Tensor]]:
         model, strategy = self._model, self._strategy
         if strategy is None:
-            one = tf.function(model.train_step, autograph=False)
+            # Packed histories have another number of rows in each batch.
+            one = tf.function(model.train_step, autograph=False, reduce_retracing=True)
             return lambda batch: one(tf.nest.map_structure(tf.convert_to_tensor, batch))
 
         @tf.function(autograph=False)

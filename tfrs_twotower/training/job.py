@@ -29,6 +29,7 @@ from tfrs_twotower.training import (
     validation,
 )
 from tfrs_twotower.training.fitting import Examples, Fitting, Measure
+from tfrs_twotower.training.packed_examples import PackedExamples
 from tfrs_twotower.training.plan import Plan, fit_batch_size, plan_fit, plan_refit
 
 CHECKPOINTS = "checkpoints"
@@ -196,7 +197,10 @@ class Job:
     def examples(self, phase: negative_lists.Phase) -> Examples:
         """Returns what a phase, `fit` or `refit`, is trained on."""
         del phase
-        return self.table
+        histories = tuple(feature.name for feature in self.spec.histories)
+        if self.model_config.history_encoder == "mean" or self._strategy is not None:
+            return self.table
+        return PackedExamples.of(self.table, histories) if histories else self.table
 
     def terms(self, retrieval: RetrievalTask) -> list[objective.Term]:
         """Builds the terms beside the retrieval softmax."""
@@ -248,7 +252,7 @@ class Job:
             )
         if isinstance(self.model_config, IntTowerConfig) and self.model_config.cosine_heads:
             self.towers.scorer.set_scale(1.0 / self.config.softmax.temperature)
-        self.towers.fit_segments(self.table.tokens, corpus_tokens)
+        self.towers.adapt(self.table.tokens, corpus_tokens)
         model = self._model(plan.batch_size)
         validator = None
         if plan.phase == "fit":

@@ -64,7 +64,15 @@ class BatchOrder:
     batch is full, no example is dropped, and training resumes at any step without replaying.
     """
 
-    def __init__(self, num_examples: int, batch_size: int, *, seed: int, buffer: int) -> None:
+    def __init__(
+        self,
+        num_examples: int,
+        batch_size: int,
+        *,
+        seed: int,
+        buffer: int,
+        groups: NDArray[np.integer] | None = None,
+    ) -> None:
         """Sets the sizes and the seed of the order.
 
         Args:
@@ -73,6 +81,8 @@ class BatchOrder:
             seed: seed of the permutations.
             buffer: largest number of examples that are shuffled together: a larger set is cut into
                 blocks of this size, and the blocks are permuted as well.
+            groups: `[num_examples]`: examples of one group follow each other, and the groups are
+                permuted; None permutes the examples.
 
         Raises:
             ValueError: a batch is larger than an epoch.
@@ -86,6 +96,7 @@ class BatchOrder:
         self._batch_size = batch_size
         self._seed = seed
         self._buffer = buffer
+        self._groups = groups
         self._cached: dict[int, NDArray[np.int64]] = {}
 
     def batch(self, step: int) -> NDArray[np.int64]:
@@ -114,6 +125,9 @@ class BatchOrder:
 
     def _permutation(self, epoch: int) -> NDArray[np.int64]:
         random = np.random.Generator(np.random.Philox(key=[self._seed, _ORDER_STREAM + epoch]))
+        if self._groups is not None:
+            places = random.permutation(int(self._groups.max()) + 1)
+            return np.argsort(places[self._groups], kind="stable")
         if self._num_examples <= self._buffer:
             return random.permutation(self._num_examples)
         starts = random.permutation(np.arange(0, self._num_examples, self._buffer))

@@ -35,6 +35,27 @@ def test_defaults_fit():
             "history_dropout is 0.5.*not have a history",
         ),
         (
+            SEARCH,
+            {"model": {"history_content": "learned"}},
+            "history_content is learned.*not have a history feature and a candidate feature",
+        ),
+        (
+            SEARCH,
+            {"model": {"history_encoder": "transformer"}},
+            "history_encoder is transformer.*not have a history feature",
+        ),
+        (
+            {},
+            {
+                "model": {
+                    "embedding_dim": 32,
+                    "history_encoder": "transformer",
+                    "history_transformer": {"num_heads": 5},
+                }
+            },
+            r"history_transformer\.num_heads is 5, which does not divide model\.embedding_dim 32",
+        ),
+        (
             {},
             {"model": {"token_dropout": 0.1}},
             "token_dropout is 0.1.*not have a text feature",

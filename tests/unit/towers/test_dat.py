@@ -123,7 +123,7 @@ def test_each_id_gets_the_first_available_vector(build, test_queries, candidates
     towers = build(**SEGMENTED)
     raw = tensors(test_queries.inputs)
     tokens = towers.query.inputs(raw)
-    towers.fit_segments(tokens, candidates)
+    towers.adapt(tokens, candidates)
     towers.refresh_derived_state(candidates)
     users, segments = tokens["user_id"].numpy(), tokens["segment"].numpy()
     weights = weights_of(towers)
@@ -166,7 +166,7 @@ def test_an_unseen_candidate_gets_the_mean_of_its_segment(build, corpus, candida
     new = {name: value[known : known + 1] for name, value in candidates.items()}
     new["item_id"] = tf.constant([1])
     before = towers.candidate.embed_tokens(new)
-    towers.fit_segments({}, candidates)
+    towers.adapt({}, candidates)
     towers.refresh_derived_state(candidates)
     refreshed = towers.candidate.embed_tokens(candidates)
     np.testing.assert_array_equal(refreshed[known], embeddings[known])
