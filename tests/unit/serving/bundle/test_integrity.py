@@ -17,7 +17,7 @@ from serving.bundle.integrity import (
     verify_version,
     write_checksums,
 )
-from serving.bundle.publishing import roll_back, undo_rollback
+from serving.bundle.rollback import roll_back, undo_rollback
 from serving.bundle.server_files import pinned_version
 from serving.bundle.warm_up import read_warmup_requests
 from serving.refresh.refreshed_release import Refreshable
