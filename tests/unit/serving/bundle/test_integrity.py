@@ -19,8 +19,11 @@ from serving.bundle.integrity import (
 )
 from serving.bundle.publishing import roll_back, undo_rollback
 from serving.bundle.server_files import pinned_version
+from serving.bundle.versions import list_versions
 from serving.load_test.measurement import from_warmup
-from serving.refresh.refreshed_release import Refreshable
+from serving.refresh.refresh import refresh_bundles
+from serving.refresh.refreshed_release import Refreshable, RefreshRequest
+from tests.fixtures.small_release import publish_release
 from tests.unit.serving.fake_versions import key_pair, publish_fake
 from tfrs_twotower.artifacts import MANIFEST_NAME, read_manifest
 from tfrs_twotower.errors import BundleError, ConfigError, CorruptArtifact
@@ -317,3 +320,26 @@ def test_what_is_no_key(version, tmp_path, monkeypatch, variable, content):
     message = rf"key\.pem \(\${variable}\): holds no Ed25519 {kind} key in PEM form: .*`openssl gen"
     with pytest.raises(ConfigError, match=message):
         verified_manifest(version)
+
+
+def test_an_export_and_its_refresh_are_signed(whole_release, tmp_path, monkeypatch):
+    """A refresh of what another key signed publishes nothing; nor does a key that is none."""
+    ours, public = key_pair(tmp_path, "ours")
+    theirs, _ = key_pair(tmp_path, "theirs")
+    bundle, request = tmp_path / "small", RefreshRequest(withdrawn=["c00"])
+    monkeypatch.setenv(signing_keys.SIGNING_KEY, str(tmp_path / "none.pem"))
+    with pytest.raises(ConfigError, match=r"none\.pem .*holds no Ed25519 private key"):
+        publish_release(bundle, whole_release)
+    assert not bundle.exists()
+    monkeypatch.setenv(signing_keys.SIGNING_KEY, str(ours))
+    exported = publish_release(bundle, whole_release)
+    monkeypatch.setenv(signing_keys.SIGNING_KEY, str(theirs))
+    with pytest.raises(CorruptArtifact, match="another key signed it"):
+        refresh_bundles([bundle], request)
+    assert list_versions(bundle) == [exported.version]
+    monkeypatch.setenv(signing_keys.SIGNING_KEY, str(ours))
+    (refreshed,) = refresh_bundles([bundle], request)
+    key = signing_keys.read_public_key(public, "--key")
+    for written in (exported, refreshed.written):
+        assert verify_version(written.directory, key).is_signed
+        assert ours.name not in (written.directory / MANIFEST_NAME).read_text()
