@@ -79,12 +79,14 @@ class VerifiedVersion:
 def write_checksums(version_dir: Path) -> None:
     """Writes `SHA256SUMS` over all files of a finished version, and signs it if there is a key.
 
+    Lists of before are replaced.
+
     Raises:
         BundleError: a file has a name that a line of the list cannot hold.
         ConfigError: `TWOTOWER_SIGNING_KEY` names no Ed25519 key.
     """
     lines = []
-    for name in sorted(_regular_files(version_dir)):
+    for name in sorted(_regular_files(version_dir).keys() - {CHECKSUMS_NAME, SIGNATURE_NAME}):
         if not name.isprintable() or "\\" in name:
             raise BundleError(
                 f"{version_dir}: {name!r} cannot be listed in {CHECKSUMS_NAME}. A file's name "
@@ -92,10 +94,10 @@ def write_checksums(version_dir: Path) -> None:
             )
         lines.append(f"{sha256_file(version_dir / name)}  {name}\n")
     replace_file(version_dir / CHECKSUMS_NAME, "".join(lines))
-    key = signing_key()
+    key, signature = signing_key(), version_dir / SIGNATURE_NAME
+    signature.unlink(missing_ok=True)
     if key is not None:
-        signature = key.sign((version_dir / CHECKSUMS_NAME).read_bytes())
-        (version_dir / SIGNATURE_NAME).write_bytes(signature)
+        signature.write_bytes(key.sign((version_dir / CHECKSUMS_NAME).read_bytes()))
 
 
 def verified_manifest(version_dir: Path) -> Manifest:

@@ -1,12 +1,15 @@
 """Published versions without a model in them: a file and a manifest; and keys that sign them."""
 
+import hashlib
+import json
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tfrs_twotower.artifacts import seal
+from serving.bundle.integrity import write_checksums
+from tfrs_twotower.artifacts import MANIFEST_NAME, seal
 
 
 def publish_fake(bundle, version, candidates=100, k=10, parents=(), **details):
@@ -36,3 +39,18 @@ def key_pair(directory: Path, name: str) -> tuple[Path, Path]:
     ):
         subprocess.run(["openssl", *arguments], check=True, capture_output=True)
     return private, public
+
+
+def publish_listed(bundle: Path, number: int) -> Path:
+    """A fake version with an asset, `assets/words.txt`, and a list of checksums."""
+    directory = publish_fake(bundle, number, name=bundle.name)
+    (directory / "assets").mkdir()
+    (directory / "assets" / "words.txt").write_text("a\nb\n")
+    manifest = json.loads((directory / MANIFEST_NAME).read_text())
+    manifest["files"]["assets/words.txt"] = {
+        "sha256": hashlib.sha256(b"a\nb\n").hexdigest(),
+        "size_bytes": 4,
+    }
+    (directory / MANIFEST_NAME).write_text(json.dumps(manifest))
+    write_checksums(directory)
+    return directory

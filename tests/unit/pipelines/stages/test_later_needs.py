@@ -40,6 +40,13 @@ def test_every_lack_is_one_line():
     assert len(str(caught.value).splitlines()) == 2
 
 
+def test_a_key_that_signs_nothing_is_said_before_training(tmp_path, monkeypatch):
+    monkeypatch.setenv("TWOTOWER_SIGNING_KEY", str(tmp_path / "none.pem"))
+    with pytest.raises(ConfigError, match=r"none\.pem \(\$TWOTOWER_SIGNING_KEY\): holds no"):
+        check_needs(tiny_run_config(), ENOUGH, STAGE_NAMES)
+    check_needs(tiny_run_config(), ENOUGH, ["train"])
+
+
 def test_why_there_is_no_report():
     assert without_report(ENOUGH) == ""
     assert without_report({}) == ""

@@ -1,7 +1,6 @@
 """A version is what was published, file for file, or nothing of it is read."""
 
 import hashlib
-import json
 import os
 import shutil
 import subprocess
@@ -9,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from serving.bundle import gate, integrity, loading, signing_keys
+from serving.bundle import gate, integrity, loading
 from serving.bundle.integrity import (
     CHECKSUMS_NAME,
-    SIGNATURE_NAME,
     verified_manifest,
     verify_version,
     write_checksums,
@@ -21,29 +19,15 @@ from serving.bundle.rollback import roll_back, undo_rollback
 from serving.bundle.server_files import pinned_version
 from serving.bundle.warm_up import read_warmup_requests
 from serving.refresh.refreshed_release import Refreshable
-from tests.unit.serving.fake_versions import key_pair, publish_fake
+from tests.unit.serving.fake_versions import publish_listed
 from tfrs_twotower.artifacts import MANIFEST_NAME, read_manifest
-from tfrs_twotower.errors import BundleError, ConfigError, CorruptArtifact
+from tfrs_twotower.errors import BundleError, CorruptArtifact
 
 
 @pytest.fixture
 def version(tmp_path):
     """Version 7 of the bundle `books`, with `saved_model.pb` and `assets/words.txt`."""
-    return publish(tmp_path / "books", 7)
-
-
-def publish(bundle: Path, number: int) -> Path:
-    directory = publish_fake(bundle, number, name=bundle.name)
-    (directory / "assets").mkdir()
-    (directory / "assets" / "words.txt").write_text("a\nb\n")
-    manifest = json.loads((directory / MANIFEST_NAME).read_text())
-    manifest["files"]["assets/words.txt"] = {
-        "sha256": hashlib.sha256(b"a\nb\n").hexdigest(),
-        "size_bytes": 4,
-    }
-    (directory / MANIFEST_NAME).write_text(json.dumps(manifest))
-    write_checksums(directory)
-    return directory
+    return publish_listed(tmp_path / "books", 7)
 
 
 def test_the_list_is_one_that_a_stranger_reads(version):
@@ -220,7 +204,7 @@ def test_every_loader_refuses_an_unlisted_file(whole_bundle, tmp_path):
 
 def test_no_rollback_in_either_direction_to_what_was_changed(tmp_path):
     bundle = tmp_path / "books"
-    old, new = publish(bundle, 3), publish(bundle, 5)
+    old, new = publish_listed(bundle, 3), publish_listed(bundle, 5)
     (old / "more.txt").touch()
     with pytest.raises(CorruptArtifact, match=r"more\.txt: is not listed"):
         roll_back(bundle)
@@ -231,89 +215,3 @@ def test_no_rollback_in_either_direction_to_what_was_changed(tmp_path):
     with pytest.raises(CorruptArtifact, match="does not match its checksum"):
         undo_rollback(bundle)
     assert pinned_version(bundle) == 3
-
-
-def test_a_signature_is_one_that_a_stranger_verifies(tmp_path, monkeypatch):
-    private, public = key_pair(tmp_path, "ours")
-    monkeypatch.setenv(signing_keys.SIGNING_KEY, str(private))
-    version = publish(tmp_path / "books", 7)
-    verify = ["openssl", "pkeyutl", "-verify", "-pubin", "-inkey", str(public), "-rawin"]
-    files = ["-in", str(version / CHECKSUMS_NAME), "-sigfile", str(version / SIGNATURE_NAME)]
-    assert subprocess.run([*verify, *files], capture_output=True, check=False).returncode == 0
-    assert verify_version(version, signing_keys.trusted_key()).is_signed
-    for path in (version / CHECKSUMS_NAME, version / MANIFEST_NAME):
-        assert private.name not in path.read_text()
-
-
-def test_only_a_signature_notices_who_changes_file_and_list(tmp_path, monkeypatch):
-    private, public = key_pair(tmp_path, "ours")
-    monkeypatch.setenv(signing_keys.SIGNING_KEY, str(private))
-    version = publish(tmp_path / "books", 7)
-    monkeypatch.delenv(signing_keys.SIGNING_KEY)
-    manifest = json.loads((version / MANIFEST_NAME).read_text())
-    manifest["details"]["measures"] = {"recall@10": 1.0}
-    (version / MANIFEST_NAME).write_text(json.dumps(manifest))
-    signature = (version / SIGNATURE_NAME).read_bytes()
-    for name in (CHECKSUMS_NAME, SIGNATURE_NAME):
-        (version / name).unlink()
-    write_checksums(version)
-    assert verified_manifest(version).details["measures"] == {"recall@10": 1.0}
-    monkeypatch.setenv(signing_keys.VERIFY_KEY, str(public))
-    with pytest.raises(CorruptArtifact, match="7: is not signed, and a key was given"):
-        verified_manifest(version)
-    (version / SIGNATURE_NAME).write_bytes(signature)
-    with pytest.raises(CorruptArtifact, match="not the signature of SHA256SUMS by the given"):
-        verified_manifest(version)
-
-
-@pytest.mark.parametrize(
-    ("bundle", "number", "message"),
-    [
-        ("books", "9", "was signed as version 7 of 'books', and lies here as version 9 of 'books'"),
-        ("films", "7", "was signed as version 7 of 'books', and lies here as version 7 of 'films'"),
-    ],
-)
-def test_a_signed_version_stays_what_it_is(tmp_path, monkeypatch, bundle, number, message):
-    """Who renames an old version to the newest number, or another model's, breaks no signature."""
-    private, _ = key_pair(tmp_path, "ours")
-    monkeypatch.setenv(signing_keys.SIGNING_KEY, str(private))
-    version = publish(tmp_path / "books", 7)
-    (tmp_path / bundle).mkdir(exist_ok=True)
-    shutil.move(version, tmp_path / bundle / number)
-    with pytest.raises(CorruptArtifact, match=message):
-        verified_manifest(tmp_path / bundle / number)
-
-
-def test_who_signs_trusts_own_versions_only(tmp_path, monkeypatch):
-    """Otherwise a refresh would sign what somebody else put there."""
-    ours, _ = key_pair(tmp_path, "ours")
-    theirs, public = key_pair(tmp_path, "theirs")
-    monkeypatch.setenv(signing_keys.SIGNING_KEY, str(theirs))
-    version = publish(tmp_path / "books", 7)
-    monkeypatch.setenv(signing_keys.SIGNING_KEY, str(ours))
-    with pytest.raises(CorruptArtifact, match="another key signed it"):
-        verified_manifest(version)
-    monkeypatch.setenv(signing_keys.VERIFY_KEY, str(public))
-    assert verified_manifest(version).counts["version"] == 7
-
-
-@pytest.mark.parametrize("variable", [signing_keys.SIGNING_KEY, signing_keys.VERIFY_KEY])
-@pytest.mark.parametrize("content", [None, b"", b"not a key", "rsa", "encrypted"])
-def test_what_is_no_key(version, tmp_path, monkeypatch, variable, content):
-    path = tmp_path / "key.pem"
-    command = {
-        "rsa": ["genpkey", "-algorithm", "rsa", "-out", str(path)],
-        "encrypted": ["genpkey", "-algorithm", "ed25519", "-aes256", "-pass", "pass:x"],
-    }
-    if isinstance(content, bytes):
-        path.write_bytes(content)
-    elif content is not None:
-        if shutil.which("openssl") is None:
-            pytest.skip("openssl is not installed")
-        out = [] if content == "rsa" else ["-out", str(path)]
-        subprocess.run(["openssl", *command[content], *out], check=True, capture_output=True)
-    monkeypatch.setenv(variable, str(path))
-    kind = "private" if variable == signing_keys.SIGNING_KEY else "public"
-    message = rf"key\.pem \(\${variable}\): holds no Ed25519 {kind} key in PEM form: .*`openssl gen"
-    with pytest.raises(ConfigError, match=message):
-        verified_manifest(version)

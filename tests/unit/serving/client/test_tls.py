@@ -10,15 +10,15 @@ from importlib import util
 from pathlib import Path
 
 import grpc
-import numpy as np
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 
 from serving.client.client import Client, Recommendations
 from serving.client.sharded_client import ShardedClient
 from serving.client.tls import Tls
-from serving.load_test.measurement import run_load_test
+from tests.unit.pipelines.cli.command import twotower
 from tests.unit.serving.fake_endpoint import FakeModel, grpc_endpoint, rest_endpoint
+from tests.unit.serving.fake_versions import publish_fake
 from tfrs_twotower.errors import EndpointError
 
 ANSWER = [Recommendations(["b", "ä"], [2.0, 1.0], "7-abc")]
@@ -135,18 +135,33 @@ def test_a_server_may_ask_for_the_clients_certificate(files, tls):
 
 
 @pytest.mark.skipif(util.find_spec("locust") is None, reason="locust is not installed")
-def test_a_load_test_over_tls(files, tls):
-    inputs = {"user_id": np.array([b"u1"], object)}
+def test_a_load_test_over_tls(files, tmp_path, monkeypatch, capsys):
+    queries = tmp_path / "queries.jsonl"
+    queries.write_text('{"user_id": "u1"}\n')
     for endpoint in (
         grpc_endpoint(FakeModel(), credentials(files)),
         rest_endpoint(FakeModel(), context(files)),
     ):
         with endpoint as target:
-            test = run_load_test(
-                target, "serving_default", [inputs], users=1, duration_s=1.0, tls=tls
+            result = twotower(
+                *(monkeypatch, capsys, "load-test", target, "--queries", queries, "--json"),
+                *("--users", 1, "--duration", 1, "--tls-ca", files / "ca.crt"),
             )
-        assert test.num_answers > 0
-        assert test.errors == {}
+        assert result.code == 0, result.err
+        assert json.loads(result.out)["num_answers"] > 0
+        assert json.loads(result.out)["errors"] == {}
+
+
+def test_the_canary_takes_certificates(files, tmp_path, monkeypatch, capsys):
+    queries = tmp_path / "queries.jsonl"
+    queries.write_text('{"user_id": "u1"}\n')
+    bundle = publish_fake(tmp_path / "shop", 7).parent
+    result = twotower(
+        *(monkeypatch, capsys, "recall-check", "grpc://localhost:1/shop", "--bundle", bundle),
+        *("--queries", queries, "--tls-ca", files / "ca.crt"),
+    )
+    assert result.code == 2
+    assert "certificates are given, but grpc:// does not encrypt" in result.err
 
 
 @pytest.mark.parametrize(
