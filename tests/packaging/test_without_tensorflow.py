@@ -50,21 +50,20 @@ for path in {paths!r}:
 """
 
 
-@pytest.mark.parametrize("arguments", BUNDLE_COMMANDS, ids=" ".join)
-def test_a_missing_bundle_is_said_before_anything_is_loaded(arguments, tmp_path):
-    arguments = [*arguments, str(tmp_path / "books")]
-    result = run(COMMAND.format(arguments), without=HEAVY, cwd=tmp_path)
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        *((arguments, "there is no bundle. Expected") for arguments in BUNDLE_COMMANDS),
+        *((arguments, "there is no such file.") for arguments in FILE_COMMANDS),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_a_missing_path_is_said_before_anything_is_loaded(arguments, said, tmp_path):
+    missing = tmp_path / "books"
+    result = run(COMMAND.format([*arguments, str(missing)]), without=HEAVY, cwd=tmp_path)
     assert result.returncode == 1, result.stderr
-    assert result.stderr.startswith(f"twotower: {tmp_path / 'books'}: there is no bundle. Expected")
+    assert result.stderr.startswith(f"twotower: {missing}: {said}")
     assert len(result.stderr.splitlines()) == 1
-
-
-@pytest.mark.parametrize("arguments", FILE_COMMANDS, ids=" ".join)
-def test_a_missing_file_is_said_before_anything_is_loaded(arguments, tmp_path):
-    arguments = [*arguments, str(tmp_path / "table.csv")]
-    result = run(COMMAND.format(arguments), without=HEAVY, cwd=tmp_path)
-    assert result.returncode == 1, result.stderr
-    assert result.stderr.startswith(f"twotower: {tmp_path / 'table.csv'}: there is no such file.")
     assert not (tmp_path / "w").exists()
 
 
