@@ -48,9 +48,10 @@ TEXT_WORDS = listed(
     "descripcion descrizione omschrijving content frage"
 )
 PERSON_WORDS = listed(
-    "vorname nachname familienname firstname lastname surname forename fullname username "
-    "prenom apellido cognome voornaam achternaam kundenname ansprechpartner empfanger "
-    "empfaenger recipient contact kontakt besteller rechnungsempfanger"
+    "nazwisko imie efternamn fornamn etternavn fornavn prijmeni jmeno sobrenome apelido vorname "
+    "nachname familienname firstname lastname surname forename fullname username prenom "
+    "apellido cognome voornaam achternaam kundenname ansprechpartner empfanger empfaenger "
+    "recipient contact kontakt besteller rechnungsempfanger"
 )
 LOGIN_WORDS = listed("login username nickname benutzername nutzername pseudo alias screenname")
 NOTE_WORDS = listed(
