@@ -36,7 +36,8 @@ QUERY_WORDS = listed(
     "usuario comprador utente gebruiker klant* klient*"
 )
 ITEM_WORDS = listed(
-    "product item article artikel* art produkt* ware produit articulo producto prodotto articolo"
+    "product item lineitem article artikel* art produkt* ware produit articulo producto prodotto "
+    "articolo"
 )
 TITLE_WORDS = listed(
     "title name label headline heading titel nom bezeichnung benennung libelle designation "
