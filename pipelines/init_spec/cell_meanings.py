@@ -28,6 +28,7 @@ _POSTAL = re.compile(
 )
 _BARE_POSTAL = re.compile(r"[A-Z]{1,2}\d[A-Z\d]? \d[A-Z]{2}|[A-Z]\d[A-Z] \d[A-Z]\d|\d{4} [A-Z]{2}")
 _CODE = re.compile(r"#?[^\W_]+(?:[-_./#:+][^\W_]+)*")
+_PRICE_AND_WORDS = re.compile(r"(?=.*\d)(?=.*(?:[$\u00a3\u20ac]|EUR|USD|CHF|GBP))\S+(?: \S+){0,4}")
 _MEASURE = re.compile(r"[+-]?\d[\d.,]* ?(?:[a-zA-Z\u00b5\u00b0]{1,5}[\u00b2\u00b3]?|\")")
 
 
@@ -64,7 +65,7 @@ BARCODES = Meaning("barcodes (EAN, GTIN, UPC or ISBN)", is_code=True, opaque=Tru
 HASHES = Meaning("random identifiers", is_code=True, opaque=True)
 LOGINS = Meaning("user names", personal=True, opaque=True)
 NOTES = Meaning("notes about people", personal=True, opaque=True)
-MEASURES = Meaning("numbers with a unit, which are not read as numbers", opaque=True)
+MEASURES = Meaning("numbers with a unit or words, which are not read as numbers", opaque=True)
 POSTAL_CODES = Meaning("postal codes", is_code=True)
 CODES = Meaning("codes", is_code=True)
 
@@ -129,7 +130,8 @@ def _are_postal_codes(name: str, texts: Sequence[str], _of: Records) -> bool:
 
 def _are_measures(_: str, texts: Sequence[str], _of: Records) -> bool:
     plain = any(cell_forms.number_formats_of(text) for text in texts[:20])
-    return not plain and len(set(texts)) > MANY / 2 and share(texts, _MEASURE.fullmatch) >= MOST
+    most = max(share(texts, _MEASURE.fullmatch), share(texts, _PRICE_AND_WORDS.fullmatch))
+    return not plain and len(set(texts)) > MANY / 2 and most >= MOST
 
 
 def _are_codes(name: str, texts: Sequence[str], _of: Records) -> bool:

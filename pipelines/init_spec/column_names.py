@@ -36,7 +36,8 @@ QUERY_WORDS = listed(
     "usuario comprador utente gebruiker klant* klient*"
 )
 ITEM_WORDS = listed(
-    "product item article artikel* art produkt* ware produit articulo producto prodotto articolo"
+    "product item lineitem article artikel* art produkt* ware produit articulo producto prodotto "
+    "articolo"
 )
 TITLE_WORDS = listed(
     "title name label headline heading titel nom bezeichnung benennung libelle designation "
@@ -48,9 +49,10 @@ TEXT_WORDS = listed(
     "descripcion descrizione omschrijving content frage"
 )
 PERSON_WORDS = listed(
-    "vorname nachname familienname firstname lastname surname forename fullname username "
-    "prenom apellido cognome voornaam achternaam kundenname ansprechpartner empfanger "
-    "empfaenger recipient contact kontakt besteller rechnungsempfanger"
+    "nazwisko imie efternamn fornamn etternavn fornavn prijmeni jmeno sobrenome apelido vorname "
+    "nachname familienname firstname lastname surname forename fullname username prenom "
+    "apellido cognome voornaam achternaam kundenname ansprechpartner empfanger empfaenger "
+    "recipient contact kontakt besteller rechnungsempfanger"
 )
 LOGIN_WORDS = listed("login username nickname benutzername nutzername pseudo alias screenname")
 NOTE_WORDS = listed(

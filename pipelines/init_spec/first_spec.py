@@ -102,7 +102,7 @@ def _left_out(left_out: Iterable[LeftOut], questioned: Iterable[LeftOut]) -> Ite
 def _unused(column: str, draft: spec_draft.SpecDraft) -> str:
     """What a comment says about a column of the interactions that has no role."""
     profile = draft.event_profiles[column]
-    quantity = names.mentions(column, names.QUANTITY_WORDS) and bool(profile.numbers)
+    quantity = names.mentions(column, names.QUANTITY_WORDS) and profile.whole_numbers
     negative = sum(number < 0 for number in profile.numbers) if quantity else 0
     if negative:
         share = negative / len(profile.numbers)

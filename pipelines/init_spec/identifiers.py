@@ -124,7 +124,7 @@ def _matches(
             if max(of_events, of_entities) < _LEAST_SHARED:
                 continue
             share = max(of_events, of_entities)
-            score = 1.5 * share + 2 * _likeness(column.name, entity.name, side.path)
+            score = share + 0.5 * of_events + 2 * _likeness(column.name, entity.name, side.path)
             score -= 1.5 * (share < _LITTLE_SHARED)
             score -= 1.5 * names.mentions(column.name, names.QUANTITY_WORDS)
             score += 0.5 * names.mentions(column.name, side.own_words)

@@ -134,7 +134,7 @@ def are_people(name: str, texts: Sequence[str], of: Records) -> bool:
 
     if share(texts, is_name) < MOST or len(set(texts)) < FEWEST:
         return False
-    if names.mentions(name, names.MAKER_WORDS):
+    if names.mentions(name, (*names.MAKER_WORDS, *names.ITEM_WORDS)):
         return False  # authors and artists are known to the public
     known = share(texts, is_given)
     different = len(set(texts))

@@ -223,6 +223,21 @@ def _sessions(rest: Profiles, columns: Columns, query_id: str, timestamp: str | 
     return [name for *_, name in sorted(found, key=lambda item: item[:-1], reverse=True)]
 
 
+def pseudonym_of(query_id: str, interactions: Profiles, columns: Columns) -> str | None:
+    """A number or code that stands for the same queries as a column of personal data."""
+    for name, profile in interactions.items():
+        numbers = profile.whole_numbers and not profile.times
+        if name == query_id or not (numbers or profile.is_code) or profile.missing > 0.01:
+            continue
+        if profile.meaning is not None and profile.meaning.personal:
+            continue
+        pairs = (columns[name], columns[query_id])
+        both = (_values_by_owner(*pairs), _values_by_owner(*reversed(pairs)))
+        if all(values and max(values.values()) == 1 for values in both):
+            return name
+    return None
+
+
 def _values_by_owner(owners: Sequence[Any], values: Sequence[Any]) -> dict[str, int]:
     """The number of distinct values in the records of each owner; missing cells are none."""
     pairs = {

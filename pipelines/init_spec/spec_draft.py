@@ -1,6 +1,6 @@
 """Drafts a feature spec from samples of the three tables."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipelines.init_spec import (
@@ -13,7 +13,14 @@ from pipelines.init_spec import (
 )
 from pipelines.init_spec.personal_cells import Records
 from pipelines.init_spec.profiles import Profiles, profile_column
-from pipelines.init_spec.roles import Roles, assign_roles, choose_split, event_times, find_split
+from pipelines.init_spec.roles import (
+    Roles,
+    assign_roles,
+    choose_split,
+    event_times,
+    find_split,
+    pseudonym_of,
+)
 from pipelines.init_spec.times import TimeUnit
 from tfrs_twotower.errors import DataError
 
@@ -100,6 +107,10 @@ def draft_spec(
         query_profiles if query_table else None,
         (interactions, candidates, queries),
     )
+    whose = event_profiles[query_id.column].meaning
+    if query_table is None and whose is not None and whose.personal:
+        number = pseudonym_of(query_id.column, event_profiles, events.columns)
+        query_id = replace(query_id, column=number or query_id.column)
     roles = assign_roles(event_profiles, events.columns, query_id.column, candidate_id.column)
     query_split, split_values = find_split(query_profiles)
     if roles.split:

@@ -81,7 +81,10 @@ def _of_texts(present: Sequence[str]) -> WrittenTimes | None:
         present, "mdy" if sorted_by == ["dmy"] else "dmy", _UNSORTED
     ):
         return WrittenTimes(sorted_by[0])  # type: ignore[arg-type]
-    return WrittenTimes("dmy", str(distinct[0]))
+    # 05/05/2025 is the same day in both.
+    either = (cell for cell, of_cell in zip(distinct, orders, strict=True) if len(of_cell) > 1)
+    unlike = (cell for cell in either if as_time(cell, "dmy") != as_time(cell, "mdy"))
+    return WrittenTimes("dmy", str(next(unlike, "")))
 
 
 def _in_order(present: Sequence[str], order: str, least: float) -> bool:

@@ -19,6 +19,21 @@ def test_init_tells_a_command_that_can_be_pasted(call, tmp_path):
     assert f"`twotower run '{run}' --workdir build/laden`" in result.out
 
 
+def test_init_asks_for_the_order_of_dates_and_takes_the_answer(call, tmp_path):
+    (tmp_path / "items.csv").write_text("item,colour\n1,red\n2,blue\n")
+    dates = [f"0{1 + n % 3}/0{1 + n // 2 % 4}/2024" for n in range(24)]
+    lines = [f"u{n % 3},{1 + n % 2},{date}" for n, date in enumerate(dates)]
+    (tmp_path / "events.csv").write_text("\n".join(["user,item,day", *lines]) + "\n")
+    tables = ("--interactions", tmp_path / "events.csv", "--candidates", tmp_path / "items.csv")
+    asked = call("init", *tables, "--out", tmp_path / "out")
+    assert asked.code == 1
+    assert "(found '02/01/2024', which may be 02 January or 01 February)" in asked.err
+    assert "Say --date-order dmy or --date-order mdy." in " ".join(asked.err.split())
+    call("init", *tables, "--out", tmp_path / "out", "--name", "shop", "--date-order", "mdy")
+    spec = (tmp_path / "out" / "shop.yaml").read_text(encoding="utf-8")
+    assert "timestamp: {column: day, unit: mdy}" in spec
+
+
 def test_demo_fetches_runs_everything_and_answers(call, tmp_path, monkeypatch, stages_run):
     from pipelines.cli import printing
     from pipelines.datasets import fetch

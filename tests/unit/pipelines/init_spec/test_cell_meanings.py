@@ -64,6 +64,7 @@ def eans(prefix, digits):
         ("things", "Art.-Nr.", many(lambda i: str(4711 + i)), meanings.CODES),
         ("things", "x", many(lambda i: f"BE-{2024000 + i}"), meanings.CODES),
         ("things", "x", many(lambda i: f"{i + 1},5 kg"), meanings.MEASURES),
+        ("things", "x", many(lambda i: f"ab {i + 1},90 € / Stück"), meanings.MEASURES),
         # Names that contradict the cells say nothing.
         ("things", "zip", many(lambda i: ("mit Zip", "ohne Zip")[i % 2]), None),
         ("things", "phone", many(lambda i: ("yes", "no")[i % 2]), None),
@@ -73,6 +74,7 @@ def eans(prefix, digits):
         # What only looks like it.
         ("things", "name", many(lambda i: f"{FIRST[i % 4]} Vase"), None),
         ("things", "author", many(lambda i: f"{FIRST[i % 4]} {LAST[i % 5]}"), None),
+        ("events", "Lineitem name", many(lambda i: f"{FIRST[i % 4]} Kleid"), None),
         ("things", "title", many(lambda i: f"Goldring {i}"), None),
         ("things", "grams", many(lambda i: str(90 + i * i * 37)), None),
         ("things", "num_pages", many(lambda i: str(90 + i)), None),
