@@ -1,6 +1,7 @@
 """Importing the package chooses Keras 2, before a test module imports TensorFlow."""
 
 import gc
+import sys
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,18 @@ def pytest_runtest_teardown(item):
     """
     if item.get_closest_marker("local_server"):
         gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _quick_beam():
+    """All tests of the process with `quick_beam`, where one of them has imported Beam."""
+    if "apache_beam" not in sys.modules:
+        yield
+        return
+    from tests.fixtures.quick_beam import quick_beam
+
+    with quick_beam():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,9 @@ def test_the_console_shows_our_lines_only(finished_run):
     """None of TensorFlow's or of another library in C++."""
     _, workdir = finished_run
     lines = (workdir.parent / "console.txt").read_text(encoding="utf-8").splitlines()
-    foreign = re.compile(r"[IWEF]\d{4} |\d{4}-\d\d-\d\d |WARNING|.*(oneDNN|cuda|absl)", re.IGNORECASE)
+    foreign = re.compile(
+        r"[IWEF]\d{4} |\d{4}-\d\d-\d\d |WARNING|.*(oneDNN|cuda|absl)", re.IGNORECASE
+    )
     assert [line for line in lines if foreign.match(line)] == []
     assert any("train" in line for line in lines)
 
