@@ -7,9 +7,12 @@ they start: the command line's own parser, the Makefile's targets, the options o
 
 import importlib.util
 import json
+import os
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +20,7 @@ from pathlib import Path
 import typer
 
 from pipelines.cli.app import app
+from tests.e2e.command_line import ENVIRONMENT
 from tests.packaging.fresh_process import ROOT
 
 PAGES = [
@@ -87,6 +91,35 @@ def commands_of(block: Block) -> Iterator[list[str]]:
             yield words
 
 
+def run_block(block: Block, directory: Path, sources: Path) -> str:
+    """Runs a block as somebody does who has activated the environment.
+
+    Args:
+        block: of the language bash.
+        directory: where it runs.
+        sources: the checkout whose code it runs.
+
+    Returns:
+        What it prints.
+
+    Raises:
+        WrongPage: a command of it fails.
+    """
+    environment = {
+        **ENVIRONMENT,
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "PYTHONPATH": str(sources),
+    }
+    environment.pop("TWOTOWER_DATA", None)
+    result = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", block.text],
+        cwd=directory, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if result.returncode != 0:
+        raise WrongPage(f"{block.place}: exit {result.returncode}\n{result.stderr[-3000:]}")
+    return result.stdout
+
+
 def check_console(block: Block) -> None:
     """Checks a block that is not run.
 
@@ -118,24 +151,25 @@ def check_command(words: list[str]) -> None:
         case ["twotower", *arguments]:
             parse_twotower(arguments)
         case ["make", *targets]:
-            rules = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
-            for target in targets:
-                require("=" in target or target in rules, f"the Makefile has no target {target}")
+            check_targets(targets)
         case ["python", "-m", module, *arguments]:
             check_module(module, arguments)
         case ["pip", "install", *requirements]:
-            for requirement in requirements:
-                check_requirement(requirement)
-        case ["source", path]:
-            require(path == ".venv/bin/activate", "there is one environment, .venv")
-        case ["curl", *arguments]:
-            for option, value in zip(arguments, arguments[1:], strict=False):
-                if option == "-d" and not value.startswith("@"):
-                    json.loads(value)
-        case ["docker", "compose", "-f", _, "up"] | ["git", "clone", _] | ["cd", _]:
+            check_requirements(requirements)
+        case ["curl", "-d", body, _]:
+            json.loads(body)
+        case ["source", ".venv/bin/activate"] | ["docker", "compose", "-f", _, "up"]:
             pass
         case _:
             raise WrongPage("no check is known for this command; write one")
+
+
+def check_targets(targets: list[str]) -> None:
+    """Checks that the Makefile has these targets."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    rules = re.findall(r"^([a-z-]+):", makefile, flags=re.MULTILINE)
+    for target in targets:
+        require("=" in target or target in rules, f"the Makefile has no target {target}")
 
 
 def parse_twotower(arguments: list[str]) -> None:
@@ -153,7 +187,7 @@ def parse_twotower(arguments: list[str]) -> None:
 
 
 def check_options(arguments: list[str]) -> None:
-    """Checks the options of a `twotower` command that is only spoken of, as `twotower run --set`."""
+    """Checks the options of a command of `twotower` that a sentence speaks of, without the rest."""
     name, *rest = arguments
     if not re.fullmatch(r"[a-z][a-z-]*", name):  # `twotower COMMAND --help`
         return
@@ -178,14 +212,15 @@ def check_module(module: str, arguments: list[str]) -> None:
         require(not argument.startswith("--") or f'"{argument}"' in text, f"no option {argument}")
 
 
-def check_requirement(requirement: str) -> None:
-    """Checks that `.`, `tfrs-twotower` or either with extras can be installed."""
-    match = re.fullmatch(r"(?:\.|tfrs-twotower)(?:\[([a-z,]+)\])?", requirement)
-    require(match is not None, f"{requirement} is not this project")
-    project = (ROOT / "pyproject.toml").read_text("utf-8")
-    for extra in filter(None, (match[1] or "").split(",")):
-        found = re.search(rf"^{extra} = \[", project, re.MULTILINE)
-        require(found is not None, f"there is no extra {extra}")
+def check_requirements(requirements: list[str]) -> None:
+    """Checks that each is `.` or `tfrs-twotower`, with extras that there are."""
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    for requirement in requirements:
+        match = re.fullmatch(r"(?:\.|tfrs-twotower)(?:\[([a-z,]+)\])?", requirement)
+        require(match is not None, f"{requirement} is not this project")
+        for extra in filter(None, (match[1] or "").split(",")):
+            found = re.search(rf"^{extra} = \[", project, flags=re.MULTILINE)
+            require(found is not None, f"there is no extra {extra}")
 
 
 def require(holds: bool, otherwise: str) -> None:

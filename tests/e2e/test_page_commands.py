@@ -1,14 +1,9 @@
 """The commands of README, docs and feature specs work as they are written."""
 
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-from tests.e2e.command_line import ENVIRONMENT
 from tests.e2e.page_commands import (
     PAGES,
     TWOTOWER,
@@ -19,6 +14,7 @@ from tests.e2e.page_commands import (
     commands_of,
     copy_checkout,
     parse_twotower,
+    run_block,
 )
 from tests.packaging.fresh_process import ROOT
 
@@ -38,30 +34,12 @@ def page_blocks(path, language):
     return [block for block in found if block.language == language]
 
 
-def run_block(block, directory):
-    """Runs a block as somebody does who has activated the environment."""
-    environment = {
-        **ENVIRONMENT,
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
-        "PYTHONPATH": str(directory),
-    }
-    for name in ("TWOTOWER_DATA", "COLUMNS"):
-        environment.pop(name, None)
-    result = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", block.text],
-        cwd=directory, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if result.returncode != 0:
-        raise WrongPage(f"{block.place}: exit {result.returncode}\n{result.stderr[-3000:]}")
-    return result.stdout
-
-
 @pytest.fixture(scope="module")
 def readme(tmp_path_factory):
     """A copy of the repository in which every command of the README was run, and its output."""
     checkout = tmp_path_factory.mktemp("clone") / "tfrs_twotower"
     copy_checkout(checkout)
-    return checkout, [run_block(block, checkout) for block in page_blocks(README, "bash")]
+    return checkout, [run_block(block, checkout, checkout) for block in page_blocks(README, "bash")]
 
 
 def test_the_readme_runs_as_it_is_written(readme):
@@ -85,7 +63,7 @@ def test_the_readme_needs_nothing_but_the_example(readme):
 def test_every_other_page_runs_as_it_is_written(readme, page):
     checkout, _ = readme
     for block in page_blocks(page, "bash"):
-        run_block(block, checkout)
+        run_block(block, checkout, checkout)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
@@ -97,7 +75,9 @@ def test_what_is_not_run_could_be_started(page):
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_commands_inside_sentences_have_the_options_that_they_name(page):
     text = page.read_text(encoding="utf-8")
-    for span in re.findall(r"`twotower ([^`]+)`", re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S)):
+    for span in re.findall(
+        r"`twotower ([^`]+)`", re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S)
+    ):
         check_options(" ".join(span.split()).split(" "))
 
 
@@ -117,7 +97,7 @@ def page(text):
 def test_a_block_that_fails_is_told_with_its_place(tmp_path):
     (block,) = page("Do\n\n```bash\ntrue\nfalse\ntrue\n```\n")
     with pytest.raises(WrongPage, match=r"a\.md:3: exit 1"):
-        run_block(block, tmp_path)
+        run_block(block, tmp_path, ROOT)
 
 
 def test_a_reason_belongs_to_the_block_behind_it():
@@ -169,6 +149,6 @@ def test_lines_comments_and_variables_of_a_block():
 
 
 def test_an_option_in_a_sentence_is_checked():
-    check_options("export RUN.yaml --workdir D --shards 4".split())
+    check_options(["export", "RUN.yaml", "--workdir", "D", "--shards", "4"])
     with pytest.raises(WrongPage, match="export has no option --shard"):
-        check_options("export --shard 4".split())
+        check_options(["export", "--shard", "4"])
