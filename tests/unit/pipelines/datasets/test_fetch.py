@@ -1,13 +1,13 @@
 import hashlib
 import json
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pipelines.datasets import fetch
+from pipelines.datasets import fetch, medquad, online_retail, sources
 from pipelines.datasets.fetch import Dataset, dataset_names, prepare
-from pipelines.datasets.published_tables import MEDQUAD, ONLINE_RETAIL
 from pipelines.datasets.sources import About
 from tests.fixtures.recorder import Recorder
 from tfrs_twotower.errors import DataError
@@ -80,24 +80,72 @@ def test_unknown_name(tmp_path):
 
 
 def test_a_source_is_needed(tmp_path):
-    with pytest.raises(DataError, match=r"medquad: no source given.*--source DIR with corpus"):
+    with pytest.raises(
+        DataError,
+        match=r"medquad: no source given.*github\.com/abachaa/MedQuAD and add --source PATH",
+    ):
         prepare("medquad", tmp_path, None, Recorder())
 
 
 def test_a_source_must_be_a_directory(tmp_path):
-    with pytest.raises(DataError, match="found nothing, expected a directory"):
+    with pytest.raises(DataError, match="found nothing, expected a zip archive or a dir"):
         prepare("medquad", tmp_path, tmp_path / "absent", Recorder())
 
 
-@pytest.mark.parametrize("dataset", [MEDQUAD, ONLINE_RETAIL], ids=lambda one: one.about.name)
-def test_copied_sets_are_checked(dataset, tmp_path):
-    source, out = tmp_path / "source", tmp_path / "out"
+@pytest.mark.parametrize("module", [medquad, online_retail], ids=lambda one: one.ABOUT.name)
+def test_the_measured_tables_are_copied_and_checked(module, tmp_path, monkeypatch):
+    name, source = module.ABOUT.name, tmp_path / "source"
     source.mkdir()
-    out.mkdir()
-    for name in dataset.checksums:
-        (source / name).write_text(name)
-    sums = {name: hashlib.sha256(name.encode()).hexdigest() for name in dataset.checksums}
-    assert replace(dataset, checksums=sums).convert(source, out, tmp_path, Recorder()) == sums
-    assert {p.name for p in out.iterdir()} == set(dataset.checksums)
+    for file in module.MEASURED.checksums:
+        (source / file).write_text(file)
     with pytest.raises(DataError, match=r"sha256 is .*, expected .*get the original again"):
-        dataset.convert(source, out, tmp_path, Recorder())
+        prepare(name, tmp_path / "data", source, Recorder())
+    sums = {file: hashlib.sha256(file.encode()).hexdigest() for file in module.MEASURED.checksums}
+    monkeypatch.setattr(module, "MEASURED", replace(module.MEASURED, checksums=sums))
+    written = prepare(name, tmp_path / "data", source, Recorder())
+    assert json.loads((written / "SOURCE.json").read_text())["sha256"] == sums
+    assert {path.name for path in written.iterdir()} == {*sums, "SOURCE.json"}
+
+
+def zipped(path, members):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in members.items():
+            archive.writestr(name, text)
+    return path
+
+
+def test_a_publishers_archive_needs_no_unpacking(tmp_path):
+    members = {
+        "ml-1m/ratings.dat": "1::1193::5::978300760\n",
+        "ml-1m/movies.dat": "1193::Heat (1995)::Crime\n",
+        "ml-1m/users.dat": "1::F::1::10::48067\n",
+    }
+    archive = zipped(tmp_path / "ml-1m.zip", members)
+    written = prepare("movielens-1m", tmp_path / "data", archive, Recorder())
+    assert (written / "items.tsv").read_text().splitlines()[1] == "1193\tHeat\t1995\tCrime"
+
+
+@pytest.mark.usefixtures("toy")
+def test_an_archive_writes_nothing_outside(tmp_path):
+    archive = zipped(tmp_path / "a.zip", {"../../outside.txt": "x", "/absolute.txt": "x"})
+    with sources.unpacked(archive) as directory:
+        names = {path.name for path in directory.rglob("*.txt")}
+    assert names == {"outside.txt", "absolute.txt"}
+    assert not directory.exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["a.zip"]
+
+
+def test_an_archive_that_grows_without_end_is_refused(tmp_path, monkeypatch):
+    archive = zipped(tmp_path / "a.zip", {"zeros": "0" * 10_000})
+    monkeypatch.setattr(sources, "LARGEST_ARCHIVE", 9_999)
+    with pytest.raises(DataError, match="unpacks to 10,000 bytes, allowed are at most 9,999"):
+        prepare("medquad", tmp_path / "data", archive, Recorder())
+
+
+def test_a_damaged_archive_is_named(tmp_path):
+    archive = zipped(tmp_path / "a.zip", {"a": "some text" * 100})
+    content = bytearray(archive.read_bytes())
+    content[35] ^= 255
+    archive.write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.zip: this zip archive cannot be unpacked"):
+        prepare("medquad", tmp_path / "data", archive, Recorder())
