@@ -53,7 +53,7 @@ def test_no_network_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
-    with pytest.raises(DataError, match=r"pip download some-data==1\.0: .*--source DIR"):
+    with pytest.raises(DataError, match=r"pip download some-data==1\.0: .*--source PATH"):
         fetch_wheel(WHEEL, tmp_path, Recorder())
 
 
