@@ -157,7 +157,7 @@ def check_command(words: list[str]) -> None:
         case ["pip", "install", *requirements]:
             check_requirements(requirements)
         case ["curl", "-d", body, _]:
-            json.loads(body)
+            require(body.startswith("@") or bool(json.loads(body)), "an empty body")
         case ["source", ".venv/bin/activate"] | ["docker", "compose", "-f", _, "up"]:
             pass
         case _:

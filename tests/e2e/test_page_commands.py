@@ -100,6 +100,12 @@ def test_the_examples_of_help_can_be_started(name):
             parse_twotower(line.split("#")[0].split()[1:])
 
 
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_python_of_the_pages_is_python(page):
+    for block in page_blocks(page, "python"):
+        compile(block.text, block.place, "exec")
+
+
 def page(text):
     return blocks_of(text, "a.md")
 
