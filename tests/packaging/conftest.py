@@ -16,8 +16,8 @@ _OF_THE_REPOSITORY = (*ROOMS, "docs", "examples", "tests")
 _BUILD = "from setuptools.build_meta import build_sdist; print(build_sdist('dist'))"
 
 
-def call(*command, cwd=None, **environment):
-    """What a command prints; it must succeed."""
+def call(*command, cwd=None, code=0, **environment):
+    """What a command prints, or its error where it must end with another exit code than 0."""
     result = subprocess.run(
         [*map(str, command)],
         capture_output=True,
@@ -26,8 +26,8 @@ def call(*command, cwd=None, **environment):
         cwd=cwd,
         env={**os.environ, **environment},
     )
-    assert result.returncode == 0, (result.stdout + result.stderr)[-4000:]
-    return result.stdout
+    assert result.returncode == code, (result.stdout + result.stderr)[-4000:]
+    return result.stderr if code else result.stdout
 
 
 def pip(interpreter, *arguments):

@@ -3,15 +3,19 @@
 Needs a package registry; nothing is installed into the environment that runs the tests.
 """
 
+import json
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.packaging.conftest import pip
+from tests.packaging.conftest import call, pip
 from tests.packaging.fresh_process import EXTRAS, ROOT, output_of
 from tests.packaging.test_core_alone import TRAIN_SOMEBODYS_MODEL
+from tfrs_twotower.environment import how_to_install
 
 pytestmark = pytest.mark.slow
 
@@ -47,3 +51,21 @@ def test_the_command_of_the_core_names_its_extra(environment, tmp_path):
     )
     assert result.returncode == 2
     assert result.stderr.startswith("twotower: the command twotower needs typer")
+
+
+@pytest.mark.timeout(5400)
+def test_what_doctor_and_messages_say_brings_the_extras_and_the_demo_runs(environment, tmp_path):
+    """The package is on no registry that this test asks: pip takes its extras from the wheel."""
+    named = re.findall(r"`pip (install '[^']+')`", how_to_install("all"))
+    constrained = (*shlex.split(named[0]), "--quiet", "--constraint", ROOT / "constraints.txt")
+    pip(environment, *constrained)
+    tool = Path(environment).with_name("twotower")
+    found = json.loads(call(tool, "doctor", "--json", cwd=tmp_path))["findings"]
+    extras = {finding["subject"]: finding for finding in found if "extra [" in finding["subject"]}
+    assert len(extras) == 7
+    assert [subject for subject, finding in extras.items() if finding["to_get"]] == []
+    call(tool, "demo", cwd=tmp_path)
+    report = tmp_path / "build" / "demo" / "report"
+    systems = json.loads((report / "evaluation.json").read_text(encoding="utf-8"))["systems"]
+    recall = {name: one["metrics"]["recall@100"]["mean"] for name, one in systems.items()}
+    assert recall["cascade"] > recall["ease"] > recall["popularity"]

@@ -8,7 +8,7 @@ from pipelines.cli import arguments
 from tfrs_twotower.errors import ConfigError, UnsupportedEnvironment, WorkdirError
 
 COMMANDS = (
-    *("demo", "init", "dataset", "import-embeddings", "doctor"),
+    *("demo", "init", "dataset", "import-embeddings", "files", "doctor"),
     *("run", "preprocess", "train", "embed", "build-index"),
     *("mine", "train-pre-ranker", "export", "evaluate", "compare"),
     *("query", "preflight", "refresh", "rollback", "versions"),

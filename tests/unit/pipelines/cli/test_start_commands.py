@@ -41,7 +41,7 @@ def test_demo_fetches_runs_everything_and_answers(call, tmp_path, monkeypatch, s
     data = tmp_path / "data"
     assert done == [
         ("movielens-100k", data, Path("/there")),
-        ("movielens_100k.yaml", tmp_path, (f'data_root="{data}"', "training.epochs=1")),
+        ("movielens_100k", tmp_path, (f'data_root="{data}"', "training.epochs=1")),
         "board",
         "words",
         "agree",
