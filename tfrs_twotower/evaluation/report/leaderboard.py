@@ -15,7 +15,7 @@ DESCRIPTIONS = {
     "recent_popularity": "most interactions in the last days of training",
     "item_knn": "cosine neighbours of the history",
     "ease": "linear autoencoder in closed form",
-    "rdlae": "the same with dropout and a limited diagonal",
+    "rdlae": "EASE with dropout and a limited diagonal",
     "recent_ease": "EASE of a history whose older candidates weigh less",
     "ials": "matrix factorisation by alternating least squares",
     "bm25": "weighted words in common",
