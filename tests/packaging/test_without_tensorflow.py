@@ -21,7 +21,7 @@ VERSION_COMMANDS = (("rollback",), ("rollback", "--undo"), ("versions",))
 BUNDLE_COMMANDS = (
     *VERSION_COMMANDS,
     *(("query",), ("query", "--similar", "c1"), ("query", "--query-id", "u1"), ("preflight",)),
-    *(("refresh", "--candidates", __file__), ("serve",)),
+    *(("refresh", "--candidates", __file__), ("serve",), ("verify",)),
     *(("recall-check", TARGET, "--bundle"), ("load-test", TARGET, "--bundle")),
 )
 FILE_COMMANDS = (
