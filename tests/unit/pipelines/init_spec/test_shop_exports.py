@@ -1,4 +1,4 @@
-"""What `init` chooses on one shop as nine systems export it, without a hand on the tables."""
+"""What `init` chooses on one shop as eight systems export it, without a hand on the tables."""
 
 import json
 import re
