@@ -12,6 +12,7 @@ from pipelines.progress import SilentReporter
 from pipelines.stages import export, refresh
 from pipelines.stages.releases import read_release, releases_of_bundle
 from serving.bundle.history import read_history
+from serving.bundle.integrity import write_checksums
 from serving.bundle.loading import load_bundle
 from serving.bundle.measures import model_bytes
 from serving.bundle.refresh_files import RefreshFiles
@@ -288,9 +289,11 @@ def test_a_version_that_lost_recall_is_refused_and_gone(context):
     manifest = json.loads(text)
     manifest["details"]["measures"]["recall@10"] = 2.0
     newest.write_text(json.dumps(manifest))
+    write_checksums(newest.parent)
     before = sorted(path.name for path in bundle.iterdir())
     with pytest.raises(BundleError, match=r"recall@10 is .* of version .*max_recall_drop=0\.\d+"):
         export.run(tiny_context(context.layout.root, export=CASCADE_EXPORT))
     assert sorted(path.name for path in bundle.iterdir()) == before
     assert (context.layout.bundle / "manifest.json").exists()
     newest.write_text(text)
+    write_checksums(newest.parent)
