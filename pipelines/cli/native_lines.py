@@ -37,12 +37,13 @@ def hide_native_log_lines() -> None:
     It has to be called before threads are started, because it forks. Children that inherit
     descriptor 2 are filtered too.
     """
-    if not hasattr(os, "fork") or sys.stderr is not sys.__stderr__:
+    stderr = sys.__stderr__
+    if not hasattr(os, "fork") or stderr is None or stderr is not sys.stderr:
         return
     try:
-        if sys.stderr.fileno() != 2:
+        if stderr.fileno() != 2:
             return
-        sys.stderr.flush()
+        stderr.flush()
         terminal = os.dup(2)
         reading, writing = os.pipe()
         child = os.fork()
@@ -54,7 +55,7 @@ def hide_native_log_lines() -> None:
     os.dup2(writing, 2)
     os.close(writing)
     sys.stderr = os.fdopen(
-        terminal, "w", buffering=1, encoding=sys.stderr.encoding, errors="backslashreplace"
+        terminal, "w", buffering=1, encoding=stderr.encoding, errors="backslashreplace"
     )
     atexit.register(_end_filter, os.getpid(), child, terminal)
 

@@ -11,8 +11,10 @@ from collections.abc import Callable, Mapping
 from html.parser import HTMLParser
 from typing import Any, Literal
 
+from tfrs_twotower.tables import decimals
+from tfrs_twotower.tables.decimals import NumberFormat
+
 ListFormat = Literal["json", "python", "postgres", "numpy"]
-NumberFormat = Literal["point", "comma"]
 MISSING_WORDS = frozenset(
     ("nan", "NaN", "NAN", "NaT", "<NA>", "None", "NULL", "Null", "null", "N/A", "n/a", "#N/A")
 )
@@ -35,9 +37,6 @@ _CURRENCIES = (
     *("UAH", "USD", "VND", "ZAR", "kr", "z\u0142", "K\u010d", "Rs", "Fr"),
 )
 _CURRENCY = rf"(?:(?:{'|'.join(_CURRENCIES)})\.?|[A-Z]{{0,2}}[$\u00a2-\u00a5\u20a0-\u20cf])"
-_BLANK = r"[ \u00a0\u202f\u2009]"
-_GROUPED = r"\d{{1,3}}(?:{mark}\d{{3}})+"
-_MARKS: Mapping[str, tuple[str, str]] = {"point": (",", "."), "comma": (".", ",")}
 
 
 def parse_list(text: str, list_format: ListFormat) -> list[Any]:
@@ -163,19 +162,16 @@ _PARSERS: Mapping[str, Callable[[str], list[Any]]] = {
 }
 
 
-def _number_pattern(number_format: str) -> re.Pattern[str]:
-    group, decimal = (re.escape(mark) for mark in _MARKS[number_format])
-    whole = "|".join(
-        _GROUPED.format(mark=mark) for mark in (group, _BLANK, "['\u2019]")
-    )  # fmt: skip
-    digits = rf"(?:(?:{whole}|\d+)(?:{decimal}\d*)?|{decimal}\d+)(?:[eE][+-]?\d+)?"
-    sign = "[+\u2212-]?"
+def _number_pattern(number_format: NumberFormat) -> re.Pattern[str]:
+    digits, sign = decimals.digits_of(number_format), f"({decimals.SIGN}?)"
+    blanks = f"{decimals.BLANK}*"
     return re.compile(
-        rf"({sign}){_BLANK}*{_CURRENCY}?{_BLANK}*({sign})({digits}){_BLANK}*(?:{_CURRENCY}|%)?"
+        rf"{sign}{blanks}{_CURRENCY}?{blanks}{sign}({digits}){blanks}(?:{_CURRENCY}|%)?"
     )
 
 
-_NUMBERS: Mapping[str, re.Pattern[str]] = {name: _number_pattern(name) for name in _MARKS}
+_NUMBER_FORMATS: tuple[NumberFormat, ...] = ("point", "comma")
+_NUMBERS = {name: _number_pattern(name) for name in _NUMBER_FORMATS}
 
 
 def plain_number(text: str, number_format: NumberFormat) -> str:
@@ -187,23 +183,13 @@ def plain_number(text: str, number_format: NumberFormat) -> str:
     match = _NUMBERS[number_format].fullmatch(text.strip())
     if match is None:
         raise ValueError(f"not a number with a decimal {number_format}")
-    sign = match[1] + match[2]
-    decimal = _MARKS[number_format][1]
-    digits = "".join(
-        "." if mark == decimal else mark for mark in match[3] if mark.isdigit() or mark in "eE+-"
-        or mark == decimal
-    )  # fmt: skip
-    return f"{sign.replace(chr(0x2212), '-')}{digits}"
+    return decimals.as_float_reads(match[1] + match[2], match[3], number_format)
 
 
 def number_formats_of(text: str) -> tuple[NumberFormat, ...]:
     """The formats in which a text is a number; none if it is none, two if it may be either."""
-    found: list[NumberFormat] = []
-    formats: tuple[NumberFormat, ...] = ("point", "comma")
-    for number_format in formats:
-        if _NUMBERS[number_format].fullmatch(text.strip()):
-            found.append(number_format)
-    return tuple(found)
+    number = text.strip()
+    return tuple(name for name in _NUMBER_FORMATS if _NUMBERS[name].fullmatch(number))
 
 
 _TAG = re.compile(r"</?[a-zA-Z][^<>]{0,2000}>|<!--|&(?:[a-zA-Z]{2,8}|#\d{1,6}|#x[0-9a-fA-F]{1,6});")

@@ -17,6 +17,7 @@ numbers by a matrix of their order: with Y = X L^-1/2,
 A candidate that nobody chose has no weight to or from any other, so it is left out of either.
 """
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -31,7 +32,17 @@ from tfrs_twotower.errors import DataError
 SMALL_ORDER = 4_000
 """Matrices up to this order are inverted in double precision; larger ones in single, which takes
 half of the time and memory and changes scores in the fourth digit."""
+_ONE_THREAD_ORDER = 10_000
+"""Matrices up to this order are left to one thread, which inverts them in ten seconds. Threads of
+BLAS wait for each other busily: beside other work two of them took nine times the CPU time."""
 _BLOCK_NUMBERS = 1 << 24
+
+
+def _threads_for(order: int) -> AbstractContextManager[object]:
+    limited: AbstractContextManager[object] = threadpool_limits(
+        1 if order <= _ONE_THREAD_ORDER else None, "blas"
+    )
+    return limited
 
 
 def inverse_of(system: NDArray[Any], what: str) -> NDArray[Any]:
@@ -46,8 +57,7 @@ def inverse_of(system: NDArray[Any], what: str) -> NDArray[Any]:
     """
     single = system.dtype == np.float32
     factorise, invert = (lapack.spotrf, lapack.spotri) if single else (lapack.dpotrf, lapack.dpotri)
-    # Threads of BLAS wait for each other busily, which costs small matrices more than it saves.
-    with threadpool_limits(1 if len(system) <= SMALL_ORDER else None, "blas"):
+    with _threads_for(len(system)):
         factor, failed = factorise(system, lower=1, clean=1, overwrite_a=1)
         if not failed:
             factor, failed = invert(factor, lower=1, overwrite_c=1)
@@ -130,7 +140,9 @@ class InverseOfQueries:
         It reads the whole inverse, so it is cheaper for many profiles at once.
         """
         own = profiles.astype(self._scale.dtype).multiply(self._scale[None, :]).tocsr()
-        return np.asarray((self._by_candidate.T @ own.T).T.toarray() @ self._inverse)
+        towards = (self._by_candidate.T @ own.T).T.toarray()
+        with _threads_for(len(self._inverse)):
+            return np.asarray(towards @ self._inverse)
 
     def after(
         self, profiles: sparse.csr_matrix, prepared: NDArray[Any] | None = None

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,7 +125,7 @@ class GroundTruth:
         return GroundTruth(self.relevant.where(keep), self.gains[keep])
 
 
-def distinct(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+def distinct(numbers: NDArray[Any]) -> NDArray[Any]:
     """Each number once, ascending.
 
     `np.unique` looks each up in a hash table, which takes a hundred times as long as to sort

@@ -154,8 +154,10 @@ class _Reader:
 
     def _all_rows(self, text: IO[str]) -> Iterator[tuple[int, list[str] | None, str]]:
         """As long as no field begins with a quote, every line is a record, however it is quoted."""
+        done = int(self._form.names_delimiter)
+        for _ in range(done):
+            text.readline()
         chunks = iter(lambda: text.readlines(_CHUNK_CHARACTERS), [])
-        done = 0
         for chunk in chunks:
             if self._form.quoting is None and text_forms.opens_with_quote(self._form, chunk):
                 following = next(chunks, [])

@@ -22,6 +22,7 @@ _TIME = re.compile(r"([6-9]\d{8}|[1-4]\d{9})(\d{3}|\d{6})?")
 _TREC = ("query_id", "iteration", "candidate_id", "relevance")
 _EVENT = ("query_id", "candidate_id", "rating")
 _VALUE = re.compile(r"[+-]?\d[\d.,:TZ+ -]*")
+_EXCEL = re.compile(r"""(?i)"?sep=([^\w"'\r\n])"?[\r\n]*$""")
 _LINE = re.compile("[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+$")  # as universal line ends cut them
 
 
@@ -43,9 +44,12 @@ def find_form(
     lines = _LINE.findall(text)
     whole = head.complete or len(lines) < 2
     lines = (lines if whole else lines[:-1])[:_HEAD_ROWS]
+    named = _EXCEL.match(lines[0]) if lines else None
+    lines = lines[named is not None :]
+    shown = default_delimiter if named is None else named[1]
     form = text_forms.TextForm(
         encoding,
-        default_delimiter if declared.delimiter is None else declared.delimiter,
+        shown if declared.delimiter is None else declared.delimiter,
         declared.columns or (),
         has_header=declared.columns is None,
         quote=declared.quote or '"',
@@ -53,8 +57,9 @@ def find_form(
         quote_is_declared=declared.quote is not None,
         may_be_unquoted=default_delimiter == "\t" and declared.quote is None,
         decimal=declared.decimal or ".",
+        names_delimiter=named is not None,
     )
-    if declared.delimiter is None:
+    if declared.delimiter is None and named is None:
         form = _with_delimiter(form, lines)
     form = replace(form, blank_after=_blank_after(form, lines))
     if form.has_header:

@@ -51,6 +51,8 @@ class TextForm:
     blank_after: bool = False
     """Whether a blank follows each delimiter."""
     decimal: str = "."
+    names_delimiter: bool = False
+    """Whether the first line is Excel's `sep=;`, which names the delimiter and is no record."""
     invented: tuple[str, ...] = ()
     """Names for the columns if the first line looks like a record; else ()."""
     options: dict[str, Any] = field(default_factory=dict)

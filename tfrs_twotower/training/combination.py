@@ -40,7 +40,8 @@ class Lists:
     """
 
     x: NDArray[np.float64]
-    """`[num_queries, pool, num_features]` features, standardised inside the pools."""
+    """`[num_queries, pool, num_features]` features, standardised inside the pools; finite numbers
+    without a meaning at the padding."""
     spread: NDArray[np.float64]
     """`[num_features]` what they were divided by; infinite for a feature without differences."""
     relevant: NDArray[np.bool_]
@@ -67,7 +68,6 @@ class Lists:
         usable = _usable(relevant, present)
         largest = np.abs(x[usable]).max(axis=(0, 1), initial=0.0)
         x -= x.sum(axis=1, keepdims=True) / np.maximum(present.sum(axis=1), 1)[:, None, None]
-        x = np.where(present[:, :, None], x, 0.0)
         inside = x[usable][present[usable]]
         spread = np.sqrt((inside**2).mean(axis=0)) if len(inside) else np.zeros(x.shape[-1])
         # Apart from rounding, such a feature is constant in every pool: its weight is 0.

@@ -132,6 +132,10 @@ def test_lists_of_pieces_keep_every_sign_but_line_ends(tmp_path):
         ("1.234", 1234.0),
         ("7", 7.0),
         ("2,5e3", 2500.0),
+        ("1\u2009234,5", 1234.5),
+        ("\u22122,5", -2.5),
+        (",5", 0.5),
+        ("5,", 5.0),
     ],
 )
 def test_numbers_with_a_decimal_comma(written, number):
@@ -139,7 +143,7 @@ def test_numbers_with_a_decimal_comma(written, number):
 
 
 def test_other_text_stays_and_a_decimal_point_is_refused():
-    for text in ("", "nan", "1.234,5 EUR", "2024-05-31", "1,2,3"):
+    for text in ("", "nan", "1.234,5 EUR", "2024-05-31", "1,2,3", "1.234 567,5", "--1,5"):
         assert from_decimal_comma(text) == text
     with pytest.raises(ValueError, match="a number with a decimal point where decimal: ',' is"):
         from_decimal_comma("1.5")

@@ -142,3 +142,32 @@ def test_an_encoding_that_can_only_be_guessed_is_refused_with_the_guess(encoding
 def test_a_file_that_is_no_text(content, what):
     with pytest.raises(MalformedTable, match=what):
         read_text(content)
+
+
+@pytest.mark.parametrize("first", ["sep=;", "SEP=;", '"sep=;"', "\ufeffsep=;"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_the_first_line_of_excel_names_the_delimiter(first, end):
+    """Without it, the commas of the texts would be taken for the delimiter."""
+    text = "\n".join([first, "id;name, price", "1;Tea, 2", '2;"a', 'b"', "3;Cup, 3", ""])
+    form, records, _ = read_text(text.replace("\n", end))
+    assert (form.columns, form.options) == (("id", "name, price"), {"delimiter": ";"})
+    assert records == [
+        (3, ("1", "Tea, 2"), ""),
+        (4, ("2", f"a{end}b"), ""),
+        (6, ("3", "Cup, 3"), ""),
+    ]
+
+
+def test_what_excel_names_is_said_only_where_it_is_no_default_and_a_spec_comes_first():
+    assert read_text("sep=,\nid,name\n1,x\n")[0].options == {}
+    assert rows_of("sep=\t\nid\tname\n1\tx, y\n") == [["id", "name"], ["1", "x, y"]]
+    form, records, _ = read_text("sep=;\nid,name\n1,x;y\n", delimiter=",")
+    assert (form.columns, form.options) == (("id", "name"), {})
+    assert records == [(3, ("1", "x;y"), "")]
+    _, records, _ = read_text("sep=;\n1;x\n2;y\n", columns=("id", "name"))
+    assert [values for _, values, _ in records] == [("1", "x"), ("2", "y")]
+
+
+def test_a_column_of_that_name_is_no_declaration():
+    assert rows_of("sep=a,id\n1,x\n") == [["sep=a", "id"], ["1", "x"]]
+    assert rows_of("sep=;,id\n1,x\n") == [["sep=;", "id"], ["1", "x"]]

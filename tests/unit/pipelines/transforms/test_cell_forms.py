@@ -15,6 +15,7 @@ from pipelines.transforms.cell_forms import (
     plain_number,
     plain_text,
 )
+from tfrs_twotower.tables.decimals import from_decimal_comma
 
 words = st.lists(st.text("abc '\"\\,|[]{}é\u2028", min_size=1, max_size=8), max_size=4)
 
@@ -103,6 +104,16 @@ def test_numbers(text, number_format, plain):
     assert number_format in number_formats_of(text)
     assert plain_number(text, number_format) == plain
     assert float(plain_number(text, number_format)) == float(plain)
+
+
+@pytest.mark.parametrize(
+    "text", ["5,5", "1,234", "1.234.567,8", "1\u202f234,5", "1'234", "\u22125,0", ",5", "5,", "7e2"]
+)
+def test_a_table_and_a_feature_read_the_same_number_with_a_decimal_comma(text):
+    assert from_decimal_comma(text) == plain_number(text, "comma")
+    for decorated in (f"{text} \u20ac", f"{text}%"):  # for a feature to read that says `format`
+        assert plain_number(decorated, "comma") == plain_number(text, "comma")
+        assert from_decimal_comma(decorated) == decorated
 
 
 @pytest.mark.parametrize("text", ["", "V", "5kg", "SKU100", "ABC 5", "1,23,4", "1-2", "31.05.2024"])

@@ -6,11 +6,11 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 from apache_beam.transforms import core
 from apache_beam.transforms.userstate import CombiningValueStateSpec, is_stateful_dofn
 
-TOTAL = CombiningValueStateSpec("total", VarIntCoder(), sum)
+TOTAL = beam.DoFn.StateParam(CombiningValueStateSpec("total", VarIntCoder(), sum))
 
 
 class Stateful(beam.DoFn):
-    def process(self, element, seen=beam.DoFn.StateParam(TOTAL)):
+    def process(self, element, seen=TOTAL):
         yield element
 
 
