@@ -88,8 +88,13 @@ def test_what_it_leaves(undisturbed):
     assert all(len(entry["by_seed"]) == 2 for entry in table["systems"][0]["metrics"].values())
     assert document["runs"][1]["changes"] == {"model.embedding_dim": {"from": 64, "to": 4}}
     assert answer["leaderboards"][0]["reference"] == "as_it_is"
-    assert "<svg" in (workdir / "index.html").read_text(encoding="utf-8")
+    page = (workdir / "index.html").read_text(encoding="utf-8")
+    assert "<svg" in page
     cells = [workdir / "runs" / run / f"seed-{s}" for run in ("as_it_is", "narrow") for s in (0, 1)]
+    for cell in cells:
+        report = cell / "report" / "index.html"
+        assert f'href="{report.relative_to(workdir)}"' in page
+        assert 'href="../../../../index.html"' in report.read_text(encoding="utf-8")
     preprocessed = {os.stat(cell / "preprocessed" / "manifest.json").st_ino for cell in cells}
     assert len(preprocessed) == 1, "preprocessing ran more than once"
     assert not any((cell / "bundle").exists() or (cell / "index").exists() for cell in cells)
