@@ -138,25 +138,13 @@ def unreached(page):
 @pytest.mark.parametrize(
     ("kind", "state"),
     [
-        pytest.param(kind, state, id=f"{kind}-{state.name}")
-        for kind in PAGES
-        for state in PAGES[kind]
+        pytest.param(kind, state, id=f"{kind}-{state.name}", marks=marks)
+        for states, marks in ((PAGES, ()), (EVERY, pytest.mark.slow))
+        for kind in states
+        for state in states[kind]
     ],
 )
 def test_a_page_can_be_read_on_every_screen(browser, pictures, kind, state):
-    assert look(browser, pictures, kind, state) == {}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("kind", "state"),
-    [
-        pytest.param(kind, state, id=f"{kind}-{state.name}")
-        for kind in EVERY
-        for state in EVERY[kind]
-    ],
-)
-def test_every_state_of_a_page_can_be_read_on_every_screen(browser, pictures, kind, state):
     assert look(browser, pictures, kind, state) == {}
 
 
