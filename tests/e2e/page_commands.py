@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import typer
@@ -160,6 +161,10 @@ def check_command(words: list[str]) -> None:
             require(body.startswith("@") or bool(json.loads(body)), "an empty body")
         case ["source", ".venv/bin/activate"] | ["docker", "compose", "-f", _, "up"]:
             pass
+        case ["docker", "build", "-f", dockerfile, *arguments]:
+            check_build_arguments(dockerfile, arguments)
+        case ["docker", "buildx", "imagetools", "inspect", _]:
+            pass
         case _:
             raise WrongPage("no check is known for this command; write one")
 
@@ -210,6 +215,14 @@ def check_module(module: str, arguments: list[str]) -> None:
     text = "".join(path.read_text(encoding="utf-8") for path in sources)
     for argument in arguments:
         require(not argument.startswith("--") or f'"{argument}"' in text, f"no option {argument}")
+
+
+def check_build_arguments(dockerfile: str, arguments: list[str]) -> None:
+    """Checks that a Dockerfile declares the build arguments that a command gives it."""
+    declared = re.findall(r"^ARG (\w+)", (ROOT / dockerfile).read_text("utf-8"), flags=re.MULTILINE)
+    for option, value in pairwise(arguments):
+        name = value.partition("=")[0]
+        require(option != "--build-arg" or name in declared, f"{dockerfile} has no ARG {name}")
 
 
 def check_requirements(requirements: list[str]) -> None:
