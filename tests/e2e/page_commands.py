@@ -159,11 +159,9 @@ def check_command(words: list[str]) -> None:
             check_requirements(requirements)
         case ["curl", "-d", body, _]:
             require(body.startswith("@") or bool(json.loads(body)), "an empty body")
-        case ["source", ".venv/bin/activate"] | ["docker", "compose", "-f", _, "up"]:
-            pass
-        case ["docker", "build", "-f", dockerfile, *arguments]:
-            check_build_arguments(dockerfile, arguments)
-        case ["docker", "buildx", "imagetools", "inspect", _]:
+        case ["docker", *arguments]:
+            check_docker(arguments)
+        case ["source", ".venv/bin/activate"]:
             pass
         case _:
             raise WrongPage("no check is known for this command; write one")
@@ -217,12 +215,20 @@ def check_module(module: str, arguments: list[str]) -> None:
         require(not argument.startswith("--") or f'"{argument}"' in text, f"no option {argument}")
 
 
-def check_build_arguments(dockerfile: str, arguments: list[str]) -> None:
+def check_docker(arguments: list[str]) -> None:
     """Checks that a Dockerfile declares the build arguments that a command gives it."""
-    declared = re.findall(r"^ARG (\w+)", (ROOT / dockerfile).read_text("utf-8"), flags=re.MULTILINE)
-    for option, value in pairwise(arguments):
-        name = value.partition("=")[0]
-        require(option != "--build-arg" or name in declared, f"{dockerfile} has no ARG {name}")
+    match arguments:
+        case ["build", "-f", dockerfile, *rest]:
+            text = (ROOT / dockerfile).read_text(encoding="utf-8")
+            declared = re.findall(r"^ARG (\w+)", text, flags=re.MULTILINE)
+            for option, value in pairwise(rest):
+                name = value.partition("=")[0]
+                known = option != "--build-arg" or name in declared
+                require(known, f"{dockerfile} has no ARG {name}")
+        case ["compose", "-f", _, "up"] | ["buildx", "imagetools", "inspect", _]:
+            pass
+        case _:
+            raise WrongPage("no check is known for this command; write one")
 
 
 def check_requirements(requirements: list[str]) -> None:
