@@ -31,6 +31,10 @@ def render_config(draft: SpecDraft, name: str, spec_file: str) -> str:
     ]
     if "history" in kinds:
         lines.append("  history_dropout: 0.5  # so that a query does not depend on single events")
+        if len(draft.candidate_features.features) > 1:
+            lines.append(
+                "  history_content: learned  # categories and words of what a query had count, too"
+            )
     lines += [
         "training:",
         f"  batch_size: {128 if small else 1024}  # the other events of a batch are its negatives",

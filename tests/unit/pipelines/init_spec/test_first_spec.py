@@ -217,6 +217,18 @@ def test_a_small_corpus_is_judged_on_short_lists(tmp_path):
     assert load_run_config(run).evaluate.ks == (5, 10, 20)
 
 
+def test_histories_know_the_features_of_candidates_where_there_are_any(tmp_path):
+    _, run = write_first_spec(*shop(tmp_path / "shop"), tmp_path / "out", None)
+    assert load_run_config(run).model.history_content == "learned"
+    events = [(f"u{i % 3}", f"i{i % 5}", 1_700_000_000 + i) for i in range(40)]
+    bare = (
+        write_csv(tmp_path / "events.csv", ("user", "item", "time"), events),
+        write_csv(tmp_path / "items.csv", ("item",), [(f"i{i}",) for i in range(5)]),
+    )
+    _, run = write_first_spec(*bare, None, tmp_path / "bare", None)
+    assert load_run_config(run).model.history_content == "none"
+
+
 def test_what_the_files_look_like_is_written_into_the_spec(tmp_path):
     """A shop's tables as Excel and a database write them."""
     events, articles, customers = shop(tmp_path / "shop")
