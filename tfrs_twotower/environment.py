@@ -70,8 +70,8 @@ def explain_hidden(hidden: Sequence[str]) -> str:
 def own_python(code: str, *arguments: str) -> list[str]:
     """The command that runs code in a new process, which finds the same packages as this one.
 
-    `python -m` and `python -c` look into the working directory first, where another `serving` or
-    `pipelines` may lie; the command `twotower` does not.
+    `python -m` and `python -c` look into the working directory first, where another package of the
+    same name may lie; the command `twotower` does not.
     """
     path = f"import sys; sys.path[0] = {sys.path[0]!r}\n"
     return [sys.executable, "-c", path + code, *arguments]

@@ -254,16 +254,18 @@ def compare(
         wide: {set: {model.embedding_dim: 128}}
         with_titles: {spec: mine_titles.yaml}
     """  # noqa: D301  (click reads the control character)
-    arguments.expect_files(*runs)
+    from pipelines.shipped_files import find_run_config
+
+    paths = [find_run_config(run) for run in runs]
+    arguments.expect_files(*paths)
     require_extra("pipelines", "apache_beam", "jinja2", needed_by="a comparison of runs")
     from pipelines.cli.printing import comparison_as_json, print_comparison
     from pipelines.cli.reporting import make_reporter
     from pipelines.comparing.comparing import compare as run_comparison
     from pipelines.comparing.planned_runs import load_plan
-    from pipelines.shipped_files import find_run_config
     from pipelines.stages.context import open_workdir
 
-    plan = load_plan([find_run_config(run) for run in runs], overrides or ())
+    plan = load_plan(paths, overrides or ())
     root = open_workdir(workdir)
     document = run_comparison(plan, seeds, root, make_reporter(), arguments.command_line())
     if json_output:

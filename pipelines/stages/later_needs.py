@@ -3,7 +3,6 @@
 from collections.abc import Collection, Iterator, Mapping
 
 from pipelines.stages.context import StageContext
-from serving.bundle import signing_keys
 from tfrs_twotower.artifacts import read_manifest
 from tfrs_twotower.config import RunConfig
 from tfrs_twotower.environment import is_importable
@@ -147,6 +146,8 @@ def _index_needs(config: RunConfig, counts: Mapping[str, int]) -> Iterator[str]:
 
 
 def _export_needs(config: RunConfig, counts: Mapping[str, int]) -> Iterator[str]:
+    from serving.bundle import signing_keys  # a run without the extra names [pipelines] instead
+
     signing_keys.signing_key()
     shards, num_candidates = config.export.shards, counts.get("candidates")
     if num_candidates is not None and shards > num_candidates:
