@@ -91,8 +91,8 @@ class Tower(tf.Module):
     """
 
     inputs: TowerInputs
-    fields: Sequence[field_encoders.FieldEncoder]
-    """The encoder of each feature, in the order of the spec."""
+    fields: Sequence[field_encoders.FieldEncoder] = ()
+    """The encoder of each feature, in the order of the spec; none in towers without fields."""
     embedding_dim: int
     has_augmented: bool = False
     """Whether `encode` returns augmented vectors."""
