@@ -102,16 +102,7 @@ class HistoryTransformerField(tf.Module):
             weights.constant(f"layer_{number}.distance", [config.num_heads, max_length], 0.0)
             for number in range(config.num_layers)
         ]
-        self._layers = [
-            transformer.PreNormLayer(
-                weights.under(f"layer_{number}"),
-                dim,
-                config.num_heads,
-                config.feed_forward_dim,
-                f"layer_{number}",
-            )
-            for number in range(config.num_layers)
-        ]
+        self._layers = transformer.pre_norm_layers(weights, dim, config)
 
     def __call__(
         self, tokens: tf.Tensor | PackedHistories, dropout: seeded.TrainingDropout | None

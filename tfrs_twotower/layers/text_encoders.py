@@ -81,16 +81,7 @@ class TransformerField(tf.Module):
         self._positions = weights.normal(
             "positions", [max_tokens, dim], embedding_tables.MAIN_STDDEV
         )
-        self._layers = [
-            transformer.PreNormLayer(
-                weights.under(f"layer_{number}"),
-                dim,
-                config.num_heads,
-                config.feed_forward_dim,
-                f"layer_{number}",
-            )
-            for number in range(config.num_layers)
-        ]
+        self._layers = transformer.pre_norm_layers(weights, dim, config)
         self._norm = transformer.LayerNorm(weights.under("norm"), dim)
 
     def __call__(self, tokens: tf.Tensor, dropout: seeded.TrainingDropout | None) -> tf.Tensor:

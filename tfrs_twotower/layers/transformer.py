@@ -5,6 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfrs_twotower.config import TransformerConfig
 from tfrs_twotower.layers.seeded import WeightMaker
 
 _HIDDEN_SCORE = -1e9
@@ -140,3 +141,13 @@ class PreNormLayer(tf.Module):
         """
         vectors += drop(self._attention(self._attention_norm(vectors), present, bias))
         return vectors + drop(self._feed_forward(self._feed_forward_norm(vectors)))
+
+
+def pre_norm_layers(
+    weights: WeightMaker, dim: int, config: TransformerConfig
+) -> list[PreNormLayer]:
+    """The layers of a transformer, `layer_0` and so on."""
+    return [
+        PreNormLayer(weights.under(name), dim, config.num_heads, config.feed_forward_dim, name)
+        for name in (f"layer_{number}" for number in range(config.num_layers))
+    ]
