@@ -62,8 +62,8 @@ class Finding:
     """How to install it if it is an extra that is not installed."""
 
 
-def examine() -> list[Finding]:
-    """Examines the interpreter, the processor, the packages, extras and op libraries.
+def examine() -> Iterator[Finding]:
+    """Examines the interpreter, the processor, the packages, extras and op libraries, in turn.
 
     Each op library is loaded in a process of its own, because a failed load can end the process.
     An extra that is not installed is not a fault.
@@ -71,14 +71,13 @@ def examine() -> list[Finding]:
     libraries = dict(_OP_LIBRARIES)
     if _version("scann"):
         libraries["ScaNN ops"] = _SCANN_OPS
-    return [
-        _python(),
-        _processor(),
-        *_own_packages(),
-        *_versions(),
-        *_requirements(),
-        *(_loads(subject, code, fix) for subject, (code, fix) in libraries.items()),
-    ]
+    yield _python()
+    yield _processor()
+    yield from _own_packages()
+    yield from _versions()
+    yield from _requirements()
+    for subject, (code, fix) in libraries.items():
+        yield _loads(subject, code, fix)
 
 
 def _own_packages() -> Iterator[Finding]:

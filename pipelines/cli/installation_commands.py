@@ -58,19 +58,21 @@ def doctor(json_output: Annotated[bool, JSON_OPTION] = False) -> None:
 
     from pipelines.doctor import examine
 
-    findings = examine()
-    broken = [finding for finding in findings if not finding.healthy]
+    findings = []
+    for finding in examine():
+        findings.append(finding)
+        if json_output:
+            continue
+        mark = "--   " if finding.to_get else "ok   " if finding.healthy else "WRONG"
+        typer.echo(f"{mark} {finding.subject}: {finding.state}")
+        if not finding.healthy:
+            typer.echo(f"      fix: {finding.fix}")
+        elif finding.to_get:
+            typer.echo(f"      to get it: {finding.to_get}")
+    healthy = all(finding.healthy for finding in findings)
     if json_output:
-        print_json({"healthy": not broken, "findings": [asdict(f) for f in findings]})
-    else:
-        for finding in findings:
-            mark = "--   " if finding.to_get else "ok   " if finding.healthy else "WRONG"
-            typer.echo(f"{mark} {finding.subject}: {finding.state}")
-            if not finding.healthy:
-                typer.echo(f"      fix: {finding.fix}")
-            elif finding.to_get:
-                typer.echo(f"      to get it: {finding.to_get}")
-    if broken:
+        print_json({"healthy": healthy, "findings": [asdict(f) for f in findings]})
+    if not healthy:
         raise typer.Exit(2)
 
 

@@ -18,6 +18,20 @@ def test_the_line_that_installs_is_printed(call, monkeypatch):
     )
 
 
+def test_doctor_prints_each_finding_before_it_looks_further(call, monkeypatch, capsys):
+    """The last ones load TensorFlow, and whoever waits should see what is known."""
+    seen = []
+
+    def examine():
+        yield doctor.Finding("Python", True, "3.11")
+        seen.append(capsys.readouterr().out)
+        yield doctor.Finding("TensorFlow", False, "cannot be loaded", "install it again")
+
+    monkeypatch.setattr(doctor, "examine", examine)
+    assert call("doctor").code == 2
+    assert seen == ["ok    Python: 3.11\n"]
+
+
 def test_files_are_listed_or_copied(call, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     listed = call("files", "medquad").out.split()
