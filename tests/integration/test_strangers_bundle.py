@@ -113,7 +113,7 @@ def test_preflight_and_query_in_words(strange, bundle, monkeypatch, capsys):
     )
     assert answer["candidate_ids"] == expected
     np.testing.assert_allclose(answer["scores"], scores, atol=1e-6)
-    refused = call("refresh", bundle, "--withdraw", "gone.txt")
+    refused = call("refresh", bundle, "--withdraw", __file__)
     assert refused.code == 1
     assert "holds no refresh/, so its candidates cannot change" in refused.err
 
