@@ -22,6 +22,7 @@ EXTRAS = {
     "report": "the evaluation's pages and the baseline iALS",
     "serve": "bundles, and the local server",
     "client": "asking an endpoint",
+    "signing": "signed versions, and their verification",
     "loadtest": "twotower load-test",
 }
 """What each extra of a user is for; `[all]` has no packages of its own."""
