@@ -103,8 +103,8 @@ def test_an_unknown_id_of_a_history_is_said(whole):
 
 def test_a_known_query_brings_its_values_and_leaves_out_what_it_has_seen(loaded):
     values = {"color": "red", "recent": ["c01", "gone"], "size": 2.0}
-    answer = ask(loaded, {}, 3, ["c02"], known=KnownQuery("u", values, ["c05", "gone"]))
-    ids, _ = search(fakes.VECTORS[2], fakes.VECTORS, fakes.IDS, ["c02", "c05"], 3)
+    answer = ask(loaded, {}, 3, ["c02"], known=KnownQuery("u", values, ["c17", "gone"]))
+    ids, _ = search(fakes.VECTORS[2], fakes.VECTORS, fakes.IDS, ["c02", "c17"], 3)
     assert (answer.candidate_ids, answer.warnings) == (ids, [])
     typed = ask(loaded, {"size": "7"}, 3, known=KnownQuery("u", values, []))
     assert typed.candidate_ids == search(fakes.VECTORS[7], fakes.VECTORS, fakes.IDS, [], 3)[0]
