@@ -79,6 +79,24 @@ class CandidateMemory(tf.Module):
             tf.IndexedSlices(tf.boolean_mask(means, known), tf.boolean_mask(ids, known))
         )
 
+    def fill(
+        self,
+        tokens: Mapping[str, tf.Tensor],
+        encode: Callable[[dict[str, tf.Tensor]], tf.Tensor],
+    ) -> None:
+        """Forgets everything and writes what `encode` makes of the whole corpus, in chunks.
+
+        Args:
+            tokens: `[num_candidates, ...]` of the candidate tower.
+            encode: vectors `[n, dim]` of the tokens of n candidates.
+        """
+        size = len(next(iter(tokens.values())))
+        chunks = [
+            encode({name: values[start : start + _CHUNK] for name, values in tokens.items()})
+            for start in range(0, size, _CHUNK)
+        ]
+        self.replace(tokens, tf.concat(chunks, axis=0))
+
     def replace(self, tokens: Mapping[str, tf.Tensor], embeddings: tf.Tensor) -> None:
         """Forgets everything and writes the embeddings of the whole corpus.
 
@@ -171,14 +189,7 @@ class CandidateContent(tf.Module):
         Args:
             tokens: `[num_candidates, ...]` of the candidate tower.
         """
-        size = len(next(iter(tokens.values())))
-        chunks = [
-            self._encode(
-                {name: values[start : start + _CHUNK] for name, values in tokens.items()}, None
-            )
-            for start in range(0, size, _CHUNK)
-        ]
-        self._memory.replace(tokens, tf.concat(chunks, axis=0))
+        self._memory.fill(tokens, lambda chunk: self._encode(chunk, None))
 
 
 class SegmentMeans(tf.Module):

@@ -18,8 +18,6 @@ from tfrs_twotower.towers.augmentation import (
 )
 from tfrs_twotower.towers.tower import Tower, TowerOutput, Towers
 
-_CHUNK = 4096
-
 
 class DatTower(plain.PlainTower):
     """A plain tower whose sum has one more summand, `a W`, where a is the augmented vector.
@@ -97,14 +95,7 @@ class DatTowers(Towers):
                 tower.augmentation.refresh_derived_state()
         if self._memory is None:
             return
-        size = len(next(iter(corpus_tokens.values())))
-        chunks = [
-            self.candidate.embed_tokens(
-                {name: values[start : start + _CHUNK] for name, values in corpus_tokens.items()}
-            )
-            for start in range(0, size, _CHUNK)
-        ]
-        self._memory.replace(corpus_tokens, tf.concat(chunks, axis=0))
+        self._memory.fill(corpus_tokens, self.candidate.embed_tokens)
 
 
 def build_augmentation(

@@ -19,14 +19,12 @@ class PackedExamples:
     Attributes:
         table: the examples.
         features: names of the histories that a transformer encodes.
-        groups: `[num_examples]` number of the group of each example: its query.
         sources: by feature, `[num_examples]`: the example whose history holds that of this one.
         offsets: by feature, `[num_examples]`: how many more recent events that history has.
     """
 
     table: ExampleTable
     features: tuple[str, ...]
-    groups: NDArray[np.int32]
     sources: dict[str, NDArray[np.int64]]
     offsets: dict[str, NDArray[np.int32]]
 
@@ -42,13 +40,17 @@ class PackedExamples:
         return cls(
             table,
             features,
-            table.query_rows,
             {name: sources for name, (sources, _) in found.items()},
             {name: offsets for name, (_, offsets) in found.items()},
         )
 
     def __len__(self) -> int:
         return len(self.table)
+
+    @property
+    def groups(self) -> NDArray[np.int32]:
+        """`[num_examples]` number of the group of each example: its query."""
+        return self.table.query_rows
 
     def batch(self, positions: NDArray[np.integer], step: int) -> dict[str, Any]:
         """The batch of the table, with the packed form of every history beside it."""

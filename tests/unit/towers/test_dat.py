@@ -8,9 +8,9 @@ from tests.fixtures.tiny import tiny_run_config
 from tests.reference import dat as reference
 from tests.reference import plain_tower
 from tfrs_twotower.errors import ConfigError
+from tfrs_twotower.layers import candidate_memory
 from tfrs_twotower.losses.in_batch_softmax import in_batch_softmax
 from tfrs_twotower.losses.list_losses import mimic
-from tfrs_twotower.towers import dat
 from tfrs_twotower.towers.build import build_towers
 from tfrs_twotower.towers.dat import DatTower
 
@@ -178,7 +178,7 @@ def test_the_memory_holds_the_candidate_embeddings(
     build, test_queries, candidates, monkeypatch, mode
 ):
     towers = build(query_augmentation=mode)
-    monkeypatch.setattr(dat, "_CHUNK", 7)
+    monkeypatch.setattr(candidate_memory, "_CHUNK", 7)
     towers.refresh_derived_state(candidates)
     memory = weights_of(towers)["query.augmentation.memory"]
     ids = candidates["item_id"].numpy()
