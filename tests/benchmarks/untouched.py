@@ -1,0 +1,167 @@
+"""What a stranger's tables get: `twotower init`, then `twotower run`, without a change.
+
+    TWOTOWER_DATA=data python -m tests.benchmarks.untouched --workdir build/untouched
+
+Each set is given to `init` as its tables are; the served system is compared with every baseline of
+the report in three metrics. Processor seconds and memory are those of the processes, imports and
+Beam's workers included. With --config, a run config of the repository is measured the same way.
+What was measured is kept in the working directory: the same command measures only what is missing.
+"""
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+METRICS = ("ndcg@10", "recall@20", "recall@100")
+SETS: Mapping[str, Mapping[str, str]] = {
+    "movielens_100k": {
+        "interactions": "interactions.tsv",
+        "candidates": "items.tsv",
+        "queries": "users.tsv",
+    },
+    "online_retail": {
+        "interactions": "interactions.parquet",
+        "candidates": "items.parquet",
+        "queries": "users.parquet",
+    },
+    "completejourney": {
+        "interactions": "interactions.parquet",
+        "candidates": "items.parquet",
+        "queries": "households.parquet",
+    },
+    "movietweetings": {"interactions": "interactions.parquet", "candidates": "items.parquet"},
+    "toys": {"interactions": "interactions.parquet", "candidates": "items.parquet"},
+    "medquad": {
+        "interactions": "qrels.tsv",
+        "candidates": "corpus.jsonl",
+        "queries": "queries.jsonl",
+    },
+    "vaswani": {
+        "interactions": "qrels.tsv",
+        "candidates": "corpus.jsonl",
+        "queries": "queries.jsonl",
+    },
+}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a command took: processor seconds of all its processes, and its largest process."""
+
+    cpu_s: float
+    peak_gib: float
+
+
+def timed(arguments: Sequence[str]) -> Cost:
+    """Runs `twotower` with these arguments.
+
+    Raises:
+        subprocess.CalledProcessError: it failed.
+    """
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [sys.executable, "-m", "pipelines", *arguments]
+    process = subprocess.Popen(command)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Cost(round(seconds, 1), round(usage.ru_maxrss / 2**20, 2))
+
+
+def run_config(name: str, data: Path, workdir: Path) -> Path:
+    """The run config that `init` writes for a set."""
+    tables = [f"--{table}={data / name / file}" for table, file in SETS[name].items()]
+    timed(["init", *tables, f"--out={workdir}", f"--name={name}"])
+    return workdir / f"{name}_run.yaml"
+
+
+def measure(config: Path, workdir: Path, seed: int) -> dict[str, Any]:
+    """Runs a config, and returns its evaluation and its costs."""
+    result_file = workdir / "measured.json"
+    if not result_file.exists():
+        shutil.rmtree(workdir, ignore_errors=True)
+        common = ["run", str(config), f"--workdir={workdir}", f"--set=seed={seed}"]
+        bundle = timed([*common, "--to=export"])
+        evaluation = timed(common)
+        report = json.loads((workdir / "report" / "evaluation.json").read_text("utf-8"))
+        result = {"bundle": asdict(bundle), "evaluation": asdict(evaluation), "report": report}
+        result_file.write_text(json.dumps(result), encoding="utf-8")
+    loaded: dict[str, Any] = json.loads(result_file.read_text("utf-8"))
+    return loaded
+
+
+def lines_of(name: str, measured: Mapping[str, Any]) -> list[str]:
+    """Rows of the table: the served system beside the strongest baseline in each metric."""
+    report = measured["report"]
+    systems = report["systems"]
+    served = "cascade" if "cascade" in systems else "retrieval"
+    own = systems[served]["metrics"]
+    cost = ", ".join(
+        f"{part} {measured[part]['cpu_s']:.0f} CPU s, {measured[part]['peak_gib']:.1f} GiB"
+        for part in ("bundle", "evaluation")
+    )
+    rows = []
+    for metric in METRICS:
+        others = {
+            system: found["metrics"][metric]["mean"]
+            for system, found in systems.items()
+            if system not in ("retrieval", "cascade", "hybrid")
+        }
+        best = max(others, key=lambda system: others[system])
+        (test,) = (
+            entry
+            for entry in report["comparisons"]
+            if (entry["a"], entry["b"], entry["metric"]) == (served, best, metric)
+        )
+        rows.append(
+            f"| {name} | {served} | {metric} | {own[metric]['mean']:.4f} | {best} "
+            f"{others[best]:.4f} | {test['difference']:+.4f} ({test['p_holm']:.3f}) | "
+            f"{own[metric]['queries']:,} | {cost} |"
+        )
+    return rows
+
+
+def say(line: str) -> None:
+    """Prints a row of the table at once."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    """Parses the arguments, measures, and prints the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--workdir", type=Path, default=Path("build/untouched"))
+    parser.add_argument("--only", action="append", choices=list(SETS))
+    parser.add_argument("--config", action="store_true", help="measure pipelines/configs instead")
+    parser.add_argument("--seed", type=int, action="append")
+    arguments = parser.parse_args()
+    data = Path(os.environ.get("TWOTOWER_DATA") or "data").resolve()
+    say("| set | served | metric | mean | strongest baseline | difference (p) | queries | cost |")
+    say("| --- | --- | --- | ---: | --- | ---: | ---: | --- |")
+    for name in arguments.only or SETS:
+        workdir = arguments.workdir.resolve() / name
+        workdir.mkdir(parents=True, exist_ok=True)
+        if arguments.config:
+            config = Path("pipelines/configs").resolve() / f"{name}.yaml"
+        else:
+            config = run_config(name, data, workdir)
+        for seed in arguments.seed or [42]:
+            result = measure(config, workdir / f"seed-{seed}", seed)
+            for line in lines_of(name, result):
+                say(line)
+
+
+if __name__ == "__main__":
+    main()
