@@ -1,0 +1,201 @@
+"""BM25 in core TensorFlow operations: the analyser of queries, and the scores of a corpus."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from tfrs_twotower.data.postings import Postings
+from tfrs_twotower.ranking.order import LOWEST_SCORE, MISSING_ROW
+
+_SLOTS = 16
+"""Terms that are scored by one addition; a longer query takes several."""
+_BLOCK = 64
+"""Consecutive rows whose largest score is compared before the rows themselves."""
+_NO_TERM = -1
+_NO_WORDS = r"[^\pL\pN_]+"
+
+
+class Terms(tf.Module):
+    """Maps texts to the terms of a corpus, as `closed_form.bm25` does outside of the graph."""
+
+    def __init__(self, postings: Postings, words_file: Path | None = None) -> None:
+        """Keeps the words in a lookup table.
+
+        Args:
+            postings: the words and their terms.
+            words_file: a text file of `postings.words`, one on each line. The exported graph
+                carries it as an asset; without it the table's keys are constants of the graph.
+        """
+        super().__init__(name="terms")
+        self._term_of_word = tf.Variable(
+            [*postings.term_of_word, _NO_TERM], trainable=False, dtype=tf.int32, name="term_of_word"
+        )
+        self._num_words = len(postings.words)
+        if words_file is None or not postings.words:
+            # A table must not be empty; no text has the empty word.
+            keys = tf.constant([*postings.words, ""])
+            initializer: Any = tf.lookup.KeyValueTensorInitializer(
+                keys, tf.range(self._num_words + 1, dtype=tf.int64)
+            )
+        else:
+            initializer = tf.lookup.TextFileInitializer(
+                str(words_file),
+                tf.string,
+                tf.lookup.TextFileIndex.WHOLE_LINE,
+                tf.int64,
+                tf.lookup.TextFileIndex.LINE_NUMBER,
+                vocab_size=self._num_words,
+            )
+        self._words = tf.lookup.StaticHashTable(initializer, self._num_words)
+
+    def __call__(self, texts: tf.Tensor) -> tf.Tensor:
+        """The terms of each text, in its order and as often as it has them.
+
+        Args:
+            texts: `[batch]` UTF-8 strings.
+
+        Returns:
+            `[batch, n]` int32, n that of the text with most terms; -1 fills the places after the
+            last term of a text.
+        """
+        # `lower` ends a text at NUL; it replaces bytes that are not UTF-8, so that no word has any.
+        lower = tf.strings.lower(tf.strings.regex_replace(texts, r"\x00", " "), encoding="utf-8")
+        words = tf.strings.split(tf.strings.regex_replace(lower, _NO_WORDS, " "))
+        places = self._words.lookup(words.values)
+        terms = words.with_values(tf.gather(self._term_of_word, places))
+        return tf.ragged.boolean_mask(terms, terms != _NO_TERM).to_tensor(_NO_TERM)
+
+
+class Scored(NamedTuple):
+    """What `LexicalScores` finds for a batch of queries."""
+
+    scores: tf.Tensor
+    """`[batch, k]` float32 of the best candidates, descending; the lowest float32 without one."""
+    rows: tf.Tensor
+    """`[batch, k]` int32; -1 without one."""
+    listed: tf.Tensor
+    """`[batch, m]` float32: scores of the candidates that were asked for; 0 for row -1."""
+    best: tf.Tensor
+    """`[batch]` float32: the best score in the whole corpus; 0 if no candidate has a term."""
+
+
+class LexicalScores(tf.Module):
+    """BM25 of every candidate from postings in variables.
+
+    A term's postings are a slice of the variables; the slices of a query are joined and summed by
+    row. Nothing may gather from these variables: TensorFlow would copy them at every later slice.
+    The best are found among blocks of rows, because a top k over all rows takes far longer.
+    """
+
+    def __init__(self, postings: Postings) -> None:
+        super().__init__(name="lexical_scores")
+        self.num_candidates = postings.num_candidates
+        # At least one row behind the last candidate: what is left out may point at it.
+        self._num_blocks = postings.num_candidates // _BLOCK + 1
+
+        def kept(values: Any, name: str) -> tf.Variable:
+            return tf.Variable(values, trainable=False, name=name)
+
+        # The place behind the last term has no postings: that of a slot without a term.
+        self._starts = kept([*postings.starts.tolist(), len(postings.rows)], "starts")
+        self._rows, self._impacts = kept(postings.rows, "rows"), kept(postings.impacts, "impacts")
+        self._num_terms = len(postings.terms)
+
+    def search(
+        self,
+        terms: tf.Tensor,
+        k: int,
+        excluded_rows: tf.Tensor | None = None,
+        permitted: Any = None,
+        listed: tf.Tensor | None = None,
+    ) -> Scored:
+        """The best k candidates of each query that share a term with it; ties are in row order.
+
+        Args:
+            terms: `[batch, n]` int32, as `Terms` gives them; any n.
+            k: list length, at least 1.
+            excluded_rows: `[batch, m]` int32 rows that are not returned; -1 is not a row.
+            permitted: from a query's place in the batch to bool `[num_candidates]`, which may be
+                returned; None lets every candidate pass.
+            listed: `[batch, m]` int32 rows whose scores are wanted, too, whether they may be
+                returned or not.
+        """
+        none = tf.zeros([tf.shape(terms)[0], 0], tf.int32)
+        excluded = none if excluded_rows is None else excluded_rows
+        wanted = none if listed is None else listed
+        found = tf.map_fn(
+            lambda query: self._of_query(query, k, permitted),
+            (tf.range(tf.shape(terms)[0]), terms, excluded, wanted),
+            fn_output_signature=Scored(
+                tf.TensorSpec([k], tf.float32),
+                tf.TensorSpec([k], tf.int32),
+                tf.TensorSpec([None], tf.float32),
+                tf.TensorSpec([], tf.float32),
+            ),
+        )
+        return Scored(*found)
+
+    def score(self, terms: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+        """Scores float32 of listed candidates, `[batch, m]`, at rows int32 `[batch, m]`."""
+        return self.search(terms, 1, listed=rows).listed
+
+    def _of_query(self, query: tuple[tf.Tensor, ...], k: int, permitted: Any) -> Scored:
+        place, terms, excluded, listed = query
+        scores = self._sums(terms)
+        best = tf.reduce_max(scores)
+        of_listed = tf.gather(scores, self._inside(listed))
+        if permitted is not None:
+            passes = tf.pad(permitted(place), [[0, self._num_rows - self.num_candidates]])
+            scores = tf.where(passes, scores, 0.0)
+        gone = self._inside(excluded)
+        scores = tf.tensor_scatter_nd_update(scores, gone[:, None], tf.zeros_like(gone, tf.float32))
+        return Scored(*self._best(scores, k), of_listed, best)
+
+    @property
+    def _num_rows(self) -> int:
+        return self._num_blocks * _BLOCK
+
+    def _inside(self, rows: tf.Tensor) -> tf.Tensor:
+        """Rows, with the last one, which no candidate has, for -1."""
+        return tf.where(rows == MISSING_ROW, self._num_rows - 1, rows)
+
+    def _sums(self, terms: tf.Tensor) -> tf.Tensor:
+        """Scores `[num_rows]` of all candidates, 0 behind the last."""
+        length = tf.reduce_sum(tf.cast(terms != _NO_TERM, tf.int32))
+        terms = tf.where(terms == _NO_TERM, self._num_terms, terms)
+        terms = tf.pad(terms, [[0, _SLOTS]], constant_values=self._num_terms)
+        first = self._sum(terms[:_SLOTS])
+        return tf.while_loop(
+            lambda done, _: done < length,
+            lambda done, scores: (done + _SLOTS, scores + self._sum(terms[done : done + _SLOTS])),
+            (tf.constant(_SLOTS), first),
+        )[1]
+
+    def _sum(self, terms: tf.Tensor) -> tf.Tensor:
+        """What some terms, at most `_SLOTS`, add to each candidate's score."""
+        terms = tf.pad(terms, [[0, _SLOTS - tf.shape(terms)[0]]], constant_values=self._num_terms)
+        starts = tf.unstack(tf.gather(self._starts, terms), num=_SLOTS)
+        ends = tf.unstack(tf.gather(self._starts, terms + 1), num=_SLOTS)
+        rows, impacts = self._rows.read_value(), self._impacts.read_value()
+
+        def slices(values: tf.Tensor) -> tf.Tensor:
+            own = zip(starts, ends, strict=True)
+            return tf.concat([tf.slice(values, [at], [end - at]) for at, end in own], axis=0)
+
+        return tf.math.unsorted_segment_sum(slices(impacts), slices(rows), self._num_rows)
+
+    def _best(self, scores: tf.Tensor, k: int) -> tuple[tf.Tensor, tf.Tensor]:
+        blocks = tf.reshape(scores, [self._num_blocks, _BLOCK])
+        num_best = min(k, self._num_blocks)
+        # Whoever is among the best k has a block among the k with the largest maxima; ascending
+        # blocks keep equal scores in row order.
+        chosen = tf.sort(tf.math.top_k(tf.reduce_max(blocks, axis=1), num_best).indices)
+        inside = tf.reshape(tf.gather(blocks, chosen), [-1])
+        kept = min(k, num_best * _BLOCK)
+        best, places = tf.math.top_k(inside, kept)
+        rows = tf.gather(chosen, places // _BLOCK) * _BLOCK + places % _BLOCK
+        best = tf.pad(best, [[0, k - kept]])
+        rows = tf.pad(rows, [[0, k - kept]])
+        found = best > 0
+        return tf.where(found, best, LOWEST_SCORE), tf.where(found, rows, MISSING_ROW)
