@@ -95,7 +95,7 @@ def tune(
                 param_hint="--metric",
             )
     require_extra("tune", "optuna", needed_by="the search for settings")
-    require_extra("pipelines", "apache_beam", needed_by="a run")
+    require_extra("pipelines", "apache_beam", "jinja2", needed_by="the search for settings")
     document = find_run_config(run_config)
     context = arguments.make_context(document, workdir, overrides or (), beam_options or ())
     path = out / f"{document.stem}_tuned.yaml"
@@ -104,53 +104,52 @@ def tune(
             f"{path}: exists. Give --force to overwrite it, or name another directory with --out."
         )
     out.mkdir(parents=True, exist_ok=True)
-    from pipelines.tuning.tuning import Plan
+    from pipelines.tuning.tuning import DIRECTORY, PAGE, Plan
     from pipelines.tuning.tuning import tune as search
 
+    files = context.layout.root / DIRECTORY
     plan = Plan(document, tuple(overrides or ()), chosen, seed, path, trials, minutes)
     found = search(context, plan)
     if json_output:
-        arguments.print_json(_as_json(found, context.layout.root))
+        arguments.print_json(_as_json(found, files))
     else:
-        _print(found)
+        _print(found, files / PAGE)
 
 
-def _as_json(document: "TuningDocument", workdir: Path) -> dict[str, Any]:
+def _as_json(document: "TuningDocument", files: Path) -> dict[str, Any]:
     """What `tune --json` prints: where the files are, and the outcome."""
-    from pipelines.tuning.tuning import DIRECTORY
+    from pipelines.tuning.tuning import PAGE
     from pipelines.tuning.tuning_document import NAME
 
     assert document.outcome is not None
     return {
-        "trials": str(workdir / DIRECTORY / NAME),
+        "trials": str(files / NAME),
+        "page": str(files / PAGE),
         "trained": sum(one.trained for one in document.trials),
         **document.outcome.model_dump(mode="json"),
     }
 
 
-def _print(document: "TuningDocument") -> None:
+def _print(document: "TuningDocument", page: Path) -> None:
     """Prints the leaderboard of the trials, what was changed and what it is worth."""
     from rich.table import Table
 
-    from pipelines.tuning.tuned_config import as_yaml_mapping
+    from pipelines.tuning.tuning_document import best_first, chance
 
     outcome, console = document.outcome, arguments.output_console()
     assert outcome is not None
-    complete = [one for one in document.trials if one.state == "complete"]
     table = Table(title=f"{document.run}: trials on the queries of the search", box=None)
     for column in ("trial", "gain", *document.metrics, "settings"):
         table.add_column(column, justify="left" if column in ("trial", "settings") else "right")
-    ranked = sorted(complete, key=lambda one: -(one.gain or 0.0))
-    for one in ranked[:_MOST_SHOWN]:
+    shown = best_first(document.trials)[:_MOST_SHOWN]
+    for one in shown:
         figures = [f"{one.metrics[name]:.4f}" for name in document.metrics]
-        title = one.title + (f" behind {one.behind}" if one.behind is not None else "")
-        settings = as_yaml_mapping(one.changes) or "as it is"
-        table.add_row(title, f"{one.gain or 0.0:+.2%}", *figures, settings)
+        table.add_row(one.title, f"{one.gain or 0.0:+.2%}", *figures, one.settings)
     console.print()
     console.print(table)
-    others = len(document.trials) - len(ranked[:_MOST_SHOWN])
+    others = len(document.trials) - len(shown)
     if others:
-        console.print(f"{others} further trials, some ended early, are in tuning.json.")
+        console.print(f"{others} further trials, some ended early, are on the page.")
     if outcome.importance:
         shares = ", ".join(f"{key} {share:.0%}" for key, share in outcome.importance.items())
         console.print(
@@ -158,11 +157,12 @@ def _print(document: "TuningDocument") -> None:
         )
     for line in outcome.held_out:
         console.print(
-            f"Held out: {line.metric} {line.unchanged:.4f} -> {line.tuned:.4f} (p = {line.p:.3f})"
+            f"Held out: {line.metric} {line.unchanged:.4f} -> {line.tuned:.4f} ({chance(line.p)})"
         )
     verdict = "Changed" if outcome.changed else "Nothing is changed"
     console.print(f"{verdict}: {outcome.reason}.", soft_wrap=True)
-    console.print(f"Written: {outcome.config}", soft_wrap=True)
+    console.print(f"Every trial: {page}", soft_wrap=True)
+    console.print(f"Run config: {outcome.config}", soft_wrap=True)
 
 
 def add_to(app: typer.Typer) -> None:

@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 from pipelines.tuning.rows import Part, Setting
 from pipelines.tuning.search import Space, best_of
 from pipelines.tuning.trials import Trials
-from pipelines.tuning.tuning_document import Changed, HeldOut, Outcome, Trial, TuningDocument
+from pipelines.tuning.tuning_document import (
+    LEAST,
+    Changed,
+    HeldOut,
+    Outcome,
+    Trial,
+    TuningDocument,
+    chance,
+)
 from tfrs_twotower.data.stored_arrays import load_arrays
 from tfrs_twotower.evaluation.resampling import holm, paired_randomisation
 
@@ -49,7 +57,7 @@ def compare(
     names = list(unchanged)
     differences = np.stack([tuned[name] - unchanged[name] for name in names], axis=1)
     means = np.array([unchanged[name].mean() for name in names])
-    relative = (differences / np.maximum(means, 1e-6)).mean(axis=1)
+    relative = (differences / np.maximum(means, LEAST)).mean(axis=1)
     adjusted = holm(paired_randomisation(differences))
     return Comparison(
         float(relative.mean()),
@@ -139,16 +147,16 @@ class Finding:
         found = compare(tuned, reference)
         ahead = found.gain > 0.0
         if ahead:
-            chance = "" if found.p < 0.05 else ", which may be chance"
+            maybe = "" if found.p < 0.05 else ", which may be chance"
             reason = (
                 f"on {document.held_out_queries:,} held-out validation queries it is "
-                f"{found.gain:+.1%} ahead (paired randomisation test, p = {found.p:.3f}{chance})"
+                f"{found.gain:+.1%} ahead (paired randomisation test, {chance(found.p)}{maybe})"
             )
         else:
             reason = (
                 f"the best trial, {gain:+.1%} on the queries of the search, is not ahead on the "
                 f"{document.held_out_queries:,} held-out validation queries ({found.gain:+.1%}, "
-                f"p = {found.p:.3f}): it was the luckiest"
+                f"{chance(found.p)}): it was the luckiest"
             )
         return Outcome(
             config=path,
@@ -198,8 +206,8 @@ def _figure(trials: list[Trial], row: Setting, place: int) -> str:
     for words, group in groups.items():
         best = best_of(group)
         if best is not None and best.gain is not None:
-            parts.append(f"{best.gain:+.1%} at best {words} ({len(group)} trials)")
-    return "; ".join(parts)
+            parts.append(f"{words} {best.gain:+.1%} ({len(group)})")
+    return "best of the trials " + ", ".join(parts)
 
 
 def heading(document: TuningDocument, outcome: Outcome, name: str) -> list[str]:
@@ -215,7 +223,7 @@ def heading(document: TuningDocument, outcome: Outcome, name: str) -> list[str]:
     lines.append(f"{verdict}: {outcome.reason}.")
     if outcome.held_out:
         figures = ", ".join(
-            f"{one.metric} {one.unchanged:.4f} -> {one.tuned:.4f} (p = {one.p:.3f})"
+            f"{one.metric} {one.unchanged:.4f} -> {one.tuned:.4f} ({chance(one.p)})"
             for one in outcome.held_out
         )
         lines.append(f"Held out, as it was and at its best trial: {figures}.")

@@ -7,19 +7,32 @@ Therefore a search that is killed and continued chooses what it would have chose
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import optuna
 
-from pipelines.tuning.rows import Prior, Setting
-from pipelines.tuning.space import effective_changes
-from pipelines.tuning.tuning_document import Trial
+from pipelines.tuning.rows import Facts, Part, Prior, Setting
+from pipelines.tuning.space import (
+    FIRST_SECOND_STAGE,
+    SETTINGS,
+    effective_changes,
+    priors_for,
+    settings_for,
+)
+from pipelines.tuning.tuning_document import Trial, best_first
+from tfrs_twotower.config import PreRankingConfig
+from tfrs_twotower.metrics import parse_metric
 
 AS_IT_IS = "the config as it is"
+A_SECOND_STAGE = "a second stage"
 SEARCH = "search"
 _STARTUP_TRIALS = 5
 _UNPRUNED_EVALUATIONS = 2
+_KEPT_PERCENTILE = 75.0
+"""Of trainings at the same evaluation the last quarter is ended: the median would end slow learners
+that end well, such as those with small steps."""
 _STATES = {
     "complete": optuna.trial.TrialState.COMPLETE,
     "pruned": optuna.trial.TrialState.PRUNED,
@@ -50,17 +63,20 @@ class Space:
         priors: the starting points.
         unchanged: gives the value of a key in the run config.
         seed: seed of the search.
+        start: what is changed in every trial.
     """
 
     rows: tuple[Setting, ...]
     priors: tuple[Prior, ...]
     unchanged: Callable[[str], Any]
     seed: int
+    start: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def as_it_is(self) -> Proposal:
         """The settings of the run config."""
-        return self._proposal({row.key: row.initial for row in self.rows}, AS_IT_IS)
+        places = {row.key: row.initial for row in self.rows}
+        return self._proposal(places, A_SECOND_STAGE if self.start else AS_IT_IS)
 
     def next_proposal(self, trials: Sequence[Trial]) -> Proposal:
         """The settings of the trial after these: the config's own, a starting point, or a draw.
@@ -86,8 +102,8 @@ class Space:
         """Judges the evaluations of one training, in their order.
 
         Returns:
-            Takes the gain at each evaluation; raises `Pruned` if the best one so far is behind the
-            median of the earlier trials at the same evaluation.
+            Takes the gain at each evaluation; raises `Pruned` if the best one so far is behind
+            three quarters of the earlier trials at the same evaluation.
         """
         study = self._study(trials)
         study.enqueue_trial(dict(places))
@@ -125,7 +141,8 @@ class Space:
         return {key: round(float(share), 4) for key, share in found.items()}
 
     def _proposal(self, places: dict[str, int], why: str) -> Proposal:
-        return Proposal(places, effective_changes(self.rows, places, self.unchanged), why)
+        changes = effective_changes(self.rows, places, self.unchanged)
+        return Proposal(places, {**self.start, **changes}, why)
 
     def _distributions(self) -> dict[str, optuna.distributions.BaseDistribution]:
         return {
@@ -144,8 +161,10 @@ class Space:
                 n_startup_trials=_STARTUP_TRIALS,
                 multivariate=True,
             ),
-            pruner=optuna.pruners.MedianPruner(
-                n_startup_trials=_STARTUP_TRIALS - 1, n_warmup_steps=_UNPRUNED_EVALUATIONS
+            pruner=optuna.pruners.PercentilePruner(
+                _KEPT_PERCENTILE,
+                n_startup_trials=_STARTUP_TRIALS - 1,
+                n_warmup_steps=_UNPRUNED_EVALUATIONS,
             ),
         )
         distributions = self._distributions()
@@ -163,7 +182,72 @@ class Space:
         return study
 
 
+@dataclass(frozen=True)
+class Choices:
+    """The spaces of a run config and its data.
+
+    Attributes:
+        facts: what rows depend on.
+        metrics: what is maximised.
+        seed: seed of the search.
+    """
+
+    facts: Facts
+    metrics: tuple[str, ...]
+    seed: int
+
+    @property
+    def may_have_second_stage(self) -> bool:
+        """Whether the run config has a second stage, or may get one."""
+        return self.facts.config.pre_ranking is not None or self.facts.ease
+
+    @property
+    def starting_section(self) -> dict[str, Any]:
+        """What makes a run config without a second stage one with it."""
+        if self.facts.config.pre_ranking is not None or not self.may_have_second_stage:
+            return {}
+        return {"pre_ranking": dict(FIRST_SECOND_STAGE)}
+
+    def unchanged(self, key: str) -> Any:
+        """The value of a key in the run config, with the second stage that it may get."""
+        found: Any = self._settings
+        for name in key.split("."):
+            found = found.get(name) if isinstance(found, dict) else None
+        return found
+
+    def of(self, part: Part) -> Space:
+        """The space of a part of the search."""
+        if part == "pre_ranking" and not self.may_have_second_stage:
+            return Space((), (), self.unchanged, self.seed)
+        config = self.facts.config
+        lists = (*config.evaluate.ks, config.export.k)
+        longest = max(*lists, *(parse_metric(name)[1] for name in self.metrics))
+        rows = settings_for(part, self.facts, self.unchanged, longest)
+        priors = tuple(priors_for(part, self.facts, rows))
+        start = self.starting_section if part == "pre_ranking" else {}
+        return Space(rows, priors, self.unchanged, self.seed, start)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What makes searches different, for a fingerprint."""
+        spaces = {part: self.of(part) for part in SETTINGS}
+        return {
+            part: {
+                "rows": [[row.key, row.values] for row in one.rows],
+                "priors": [dict(prior.changes) for prior in one.priors],
+            }
+            for part, one in spaces.items()
+        }
+
+    @cached_property
+    def _settings(self) -> dict[str, Any]:
+        config = self.facts.config
+        if section := self.starting_section.get("pre_ranking"):
+            added = PreRankingConfig.model_validate(section)
+            config = config.model_copy(update={"pre_ranking": added})
+        return config.model_dump(mode="json")
+
+
 def best_of(trials: Sequence[Trial]) -> Trial | None:
     """The complete trial with the largest gain, the first of equals; None if there is none."""
-    complete = [one for one in trials if one.state == "complete" and one.gain is not None]
-    return max(complete, key=lambda one: one.gain or 0.0, default=None)
+    return next(iter(best_first(trials)), None)

@@ -22,7 +22,7 @@ from pipelines.stages.context import StageContext
 from pipelines.stages.sequence import STAGES, Stage, run_stages
 from pipelines.tuning.rows import Part
 from pipelines.tuning.search import Proposal, Pruned
-from pipelines.tuning.tuning_document import Trial
+from pipelines.tuning.tuning_document import Trial, relative_gain
 from tfrs_twotower.artifacts import Layout, link_or_copy, read_manifest, replace_file
 from tfrs_twotower.config import RunConfig, as_override, load_run_config
 from tfrs_twotower.errors import ConfigError, SystemFailure, TwoTowerError
@@ -40,18 +40,6 @@ _RESULT_OF: Mapping[Part, tuple[str, str]] = {
     "pre_ranking": ("pre_ranker", "cascade "),
 }
 """The artifact whose manifest has the metrics of a part, and how their names begin there."""
-
-
-def relative_gain(metrics: Mapping[str, float], reference: Mapping[str, float]) -> float:
-    """Mean relative change of the metrics: 0.02 is two per cent better.
-
-    Args:
-        metrics: of a trial.
-        reference: of the config as it is, with the same names.
-    """
-    least = 1e-6  # of a config that finds nothing at all, any hit is a gain
-    changes = [metrics[name] / max(value, least) - 1.0 for name, value in reference.items()]
-    return float(np.mean(changes))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ rendered anew instead, without the comments that it had.
 
 import os
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from tfrs_twotower.documents import load_yaml, user_path
 from tfrs_twotower.errors import ConfigError
 
 _WIDTH = 100
+_LONGEST_OLD_VALUE = 60
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,9 @@ def write_tuned(
         if key not in ("spec", "data_root", "name"):
             edits.append(Edit(key, yaml.safe_load(value), "given with --set"))
     for one in changed:
-        was = as_override(one.key, one.old).partition("=")[2]
-        edits.append(Edit(one.key, one.new, f"was {was}: {one.reason}. {one.figure}"))
+        was = _flow(one.old)
+        was = was if len(was) <= _LONGEST_OLD_VALUE else "another value"
+        edits.append(Edit(one.key, one.new, f"was {was}: {one.reason}; {one.figure}"))
     text = edited(original.read_text(encoding="utf-8"), edits)
     partial = path.with_name(f".{path.stem}.partial.yaml")
     replace_file(partial, _comment("\n".join(heading), 0) + text)
@@ -190,8 +192,3 @@ def _comment(words: str, indent: int) -> str:
             break_long_words=False, break_on_hyphens=False,
         )  # fmt: skip
     return "".join(f"{line}\n" for line in lines)
-
-
-def as_yaml_mapping(changes: Mapping[str, Any]) -> str:
-    """Changed keys as one line, for tables."""
-    return ", ".join(f"{key} {_flow(value)}" for key, value in changes.items())

@@ -7,19 +7,19 @@ that is killed and continued ends with the same run config. Minutes only end it 
 import statistics
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from pipelines.progress import Reporter
 from pipelines.stages.context import StageContext, only_run_in
 from pipelines.stages.sequence import STAGES, run_stages
-from pipelines.tuning import estimate, space
+from pipelines.tuning import estimate
 from pipelines.tuning.rows import Facts, Part
-from pipelines.tuning.search import Proposal, Space, best_of
+from pipelines.tuning.search import Choices, Proposal, best_of
+from pipelines.tuning.space import SETTINGS
 from pipelines.tuning.trials import Trials
-from pipelines.tuning.tuned_config import as_yaml_mapping, write_tuned
+from pipelines.tuning.tuned_config import write_tuned
 from pipelines.tuning.tuning_document import (
     Outcome,
     Trial,
@@ -27,12 +27,13 @@ from pipelines.tuning.tuning_document import (
     read_tuning,
     write_tuning,
 )
+from pipelines.tuning.tuning_page import render_tuning
 from pipelines.tuning.validation_halves import write_halves
-from tfrs_twotower.artifacts import Manifest, fingerprint
+from tfrs_twotower.artifacts import Manifest, fingerprint, replace_file
 from tfrs_twotower.errors import ConfigError, TrainingError
-from tfrs_twotower.metrics import parse_metric
+from tfrs_twotower.evaluation.report.rendering import Origin
 
-DIRECTORY = "tuning"
+DIRECTORY, PAGE = "tuning", "index.html"
 _SHARE_OF_RETRIEVAL = 2 / 3
 _MOST_UNTRAINED = 30
 
@@ -88,25 +89,17 @@ class _Search:
     directory: Path
     halves: Manifest
     started: float
-    reserve: float = 0.0
-    """Seconds that the estimate takes."""
     document: TuningDocument = field(init=False)
 
     def __post_init__(self) -> None:
         plan, counts = self.plan, self.halves.counts
-        tables = {part: self._space(part) for part in space.SETTINGS}
         depends_on = {
             "spec": self.context.spec.model_dump(mode="json"),
             "config": self.context.config.model_dump(mode="json"),
             "data": self.halves.fingerprint,
             "metrics": plan.metrics,
             "seed": plan.seed,
-            "choices": {
-                part: [[row.key, row.values] for row in one.rows] for part, one in tables.items()
-            },
-            "priors": {
-                part: [dict(prior.changes) for prior in one.priors] for part, one in tables.items()
-            },
+            "choices": self.choices.identity,
         }
         self.document = read_tuning(
             self.directory,
@@ -133,7 +126,7 @@ class _Search:
         of_towers, of_second_stage = self._shares()
         self._search("retrieval", None, of_towers)
         towers = best_of(self._trials("retrieval")) or first
-        if self.may_have_second_stage:
+        if self.choices.may_have_second_stage:
             self._search("pre_ranking", towers, of_second_stage)
         self._conclude(towers)
         return self.document
@@ -143,9 +136,9 @@ class _Search:
         in_all = self.plan.trials
         if in_all is None:
             return None, None
-        of_towers = (
-            max(1, round(in_all * _SHARE_OF_RETRIEVAL)) if self.may_have_second_stage else in_all
-        )
+        if not self.choices.may_have_second_stage:
+            return in_all, 0
+        of_towers = max(1, round(in_all * _SHARE_OF_RETRIEVAL))
         least = 1 if self.context.config.pre_ranking is not None else 0
         return of_towers, max(in_all - of_towers, least)
 
@@ -153,6 +146,13 @@ class _Search:
     def reporter(self) -> Reporter:
         """Receives messages and progress."""
         return self.context.reporter
+
+    @cached_property
+    def choices(self) -> Choices:
+        """What may be changed."""
+        context, plan = self.context, self.plan
+        facts = Facts(context.spec, context.config, self.halves.counts)
+        return Choices(facts, plan.metrics, plan.seed)
 
     @cached_property
     def runner(self) -> Trials:
@@ -163,47 +163,6 @@ class _Search:
             plan.metrics, self.reporter,
         )  # fmt: skip
 
-    @cached_property
-    def facts(self) -> Facts:
-        """What the rows of the table depend on."""
-        return Facts(self.context.spec, self.context.config, self.halves.counts)
-
-    @property
-    def may_have_second_stage(self) -> bool:
-        """Whether the run config has a second stage, or may get one."""
-        return self.context.config.pre_ranking is not None or self.facts.ease
-
-    @cached_property
-    def starting_section(self) -> dict[str, Any]:
-        """What makes a run config without a second stage one with it."""
-        if self.context.config.pre_ranking is not None or not self.may_have_second_stage:
-            return {}
-        return {"pre_ranking": dict(space.FIRST_SECOND_STAGE)}
-
-    def unchanged(self, key: str) -> Any:
-        """The value of a key in the run config, with the second stage that it may get."""
-        found: Any = self._settings
-        for name in key.split("."):
-            found = found.get(name) if isinstance(found, dict) else None
-        return found
-
-    @cached_property
-    def _settings(self) -> dict[str, Any]:
-        config = self.context.config
-        if self.starting_section:
-            config = self.runner.config(self.starting_section)
-        return config.model_dump(mode="json")
-
-    def _space(self, part: Part) -> Space:
-        if part == "pre_ranking" and not self.may_have_second_stage:
-            return Space((), (), self.unchanged, self.plan.seed)
-        config = self.context.config
-        lists = (*config.evaluate.ks, config.export.k)
-        longest = max(*lists, *(parse_metric(name)[1] for name in self.plan.metrics))
-        rows = space.settings_for(part, self.facts, self.unchanged, longest)
-        priors = tuple(space.priors_for(part, self.facts, rows))
-        return Space(rows, priors, self.unchanged, self.plan.seed)
-
     def _trials(self, part: Part, behind: Trial | None = None) -> list[Trial]:
         """The trials of a part, in their order."""
         number = None if behind is None else behind.number
@@ -212,34 +171,36 @@ class _Search:
     def _first_trial(self) -> Trial:
         """The config as it is: its towers, its second stage if it has one, its held-out figures."""
         if not self._trials("retrieval"):
-            self._run_next("retrieval", None, self._space("retrieval").as_it_is)
+            self._run_next("retrieval", None, self.choices.of("retrieval").as_it_is)
         first = self._trials("retrieval")[0]
         served = first
         if self.context.config.pre_ranking is not None:
             if not self._trials("pre_ranking", first):
-                self._run_next("pre_ranking", first, self._space("pre_ranking").as_it_is)
+                self._run_next("pre_ranking", first, self.choices.of("pre_ranking").as_it_is)
             served = self._trials("pre_ranking", first)[0]
         for one in (first, served):
             if one.state != "complete":
                 raise TrainingError(f"{self.plan.run}: the config as it is fails: {one.message}")
-        started = time.monotonic()
-        estimate.held_out_values(self.runner, first, served, {}, "the config as it is, held out")
-        self.reserve = 1.2 * (time.monotonic() - started)
+        if not self.document.estimate_seconds:
+            started = time.monotonic()
+            title = "the config as it is, held out"
+            estimate.held_out_values(self.runner, first, served, {}, title)
+            self._keep(estimate_seconds=time.monotonic() - started)
         return first
 
     @property
-    def reference(self) -> Mapping[str, float]:
-        """Metrics of what the config as it is serves, on the queries of the search."""
-        first = self._trials("retrieval")[0]
-        if self.context.config.pre_ranking is None:
-            return first.metrics
-        return self._trials("pre_ranking", first)[0].metrics
+    def reference(self) -> Mapping[str, float] | None:
+        """Metrics of what the config as it is serves, on the search's queries; None before that."""
+        trials = self._trials("retrieval")
+        if trials and self.context.config.pre_ranking is not None:
+            trials = self._trials("pre_ranking", trials[0])
+        return trials[0].metrics if trials else None
 
     def _search(self, part: Part, behind: Trial | None, most: int | None) -> None:
         """Runs trials of a part until there are enough, or the time is over."""
-        choices = self._space(part)
+        choices = self.choices.of(part)
         until = None if self.plan.minutes is None else 60.0 * self.plan.minutes
-        if until is not None and part == "retrieval" and self.may_have_second_stage:
+        if until is not None and part == "retrieval" and self.choices.may_have_second_stage:
             until *= _SHARE_OF_RETRIEVAL
         untrained = 0
         while untrained < _MOST_UNTRAINED:
@@ -251,18 +212,7 @@ class _Search:
             proposal = choices.next_proposal(trials)
             same = [one for one in trials if one.changes == proposal.changes and one.trained]
             if same:
-                self._record(
-                    same[0].model_copy(
-                        update={
-                            "number": len(trials),
-                            "why": proposal.why,
-                            "places": proposal.places,
-                            "state": "repeated",
-                            "message": f"as {same[0].title}",
-                            "seconds": 0.0,
-                        }
-                    )
-                )
+                self._record(same[0].again(len(trials), proposal.why, proposal.places))
             else:
                 self._run_next(part, behind, proposal)
             last = self._trials(part, behind)[-1]
@@ -273,20 +223,14 @@ class _Search:
         if until is None:
             return True
         usual = statistics.median([one.seconds for one in trials if one.trained] or [0.0])
-        return time.monotonic() - self.started + usual + self.reserve <= until
+        return time.monotonic() - self.started + usual + self.document.estimate_seconds <= until
 
     def _run_next(self, part: Part, behind: Trial | None, proposal: Proposal) -> None:
         trials = self._trials(part, behind)
-        reference, judge = None, None
-        if part == "pre_ranking":
-            why = proposal.why if trials else "the second stage to start from"
-            changes = {**self.starting_section, **proposal.changes}
-            proposal = replace(proposal, changes=changes, why=why)
-            is_first = behind is not None and behind.number == 0 and not self.starting_section
-            reference = None if is_first and not trials else self.reference
-        elif trials:
+        reference, judge = self.reference, None
+        if part == "retrieval" and trials:
             reference = trials[0].metrics
-            judge = self._space(part).pruner(trials, proposal.places)
+            judge = self.choices.of(part).pruner(trials, proposal.places)
         done = len([one for one in self.document.trials if one.trained])
         of_all = "" if self.plan.trials is None else f" of {self.plan.trials}"
         title = f"trial {done + 1}{of_all}"
@@ -296,25 +240,29 @@ class _Search:
         self._record(trial)
 
     def _record(self, trial: Trial) -> None:
-        self.document = self.document.model_copy(
-            update={"trials": (*self.document.trials, trial), "outcome": None}
-        )
-        write_tuning(self.directory, self.document)
+        self._keep(trials=(*self.document.trials, trial), outcome=None)
         if trial.trained:
-            self.reporter.message(in_words(trial))
+            self.reporter.message(
+                f"{trial.title} ({trial.why}): {trial.result}, {trial.seconds:.0f} s; "
+                f"{trial.settings}"
+            )
         self.runner.keep_only(self._needed())
+
+    def _keep(self, **changed: object) -> None:
+        self.document = self.document.model_copy(update=changed)
+        write_tuning(self.directory, self.document)
 
     def _needed(self) -> list[Path]:
         """Directories of the first trial and of the best ones."""
-        retrieval = self._trials("retrieval")
-        needed = []
-        for towers in {
-            one.number: one for one in (retrieval[0], best_of(retrieval)) if one
-        }.values():
-            needed.append(self.runner.directory_of("retrieval", towers.number, None))
-            behind = self._trials("pre_ranking", towers)
-            for one in (*behind[:1], best_of(behind)):
-                if one is not None:
+        retrieval, needed = self._trials("retrieval"), []
+        best = best_of(retrieval)
+        for towers, second in (
+            (retrieval[0], self._trials("pre_ranking", retrieval[0])[:1]),
+            (best, [best_of(self._trials("pre_ranking", best))] if best else []),
+        ):
+            if towers is not None:
+                needed.append(self.runner.directory_of("retrieval", towers.number, None))
+                for one in filter(None, second):
                     needed.append(self.runner.directory_of("pre_ranking", one.number, towers))
         return needed
 
@@ -325,13 +273,13 @@ class _Search:
             served is None or (served.gain or 0.0) <= (towers.gain or 0.0)
         ):
             served = towers
-        finding = estimate.Finding(self.runner, self.unchanged, self.plan.run.name)
+        finding = estimate.Finding(self.runner, self.choices.unchanged, self.plan.run.name)
         if served is None:  # its second stage cannot be trained
             served = towers = self._trials("retrieval")[0]
         self.reporter.progress("the winner on held-out queries", 0, None)
         outcome = finding.outcome(
             self.document, self._trials("retrieval")[0], towers, served,
-            {part: self._space(part) for part in space.SETTINGS}, str(self.plan.out),
+            {part: self.choices.of(part) for part in SETTINGS}, str(self.plan.out),
         )  # fmt: skip
         write_tuned(
             self.plan.out, self.plan.run, self.plan.overrides, outcome.changed,
@@ -340,16 +288,7 @@ class _Search:
         self._finish(outcome)
 
     def _finish(self, outcome: Outcome) -> None:
-        self.document = self.document.model_copy(update={"outcome": outcome})
-        write_tuning(self.directory, self.document)
-
-
-def in_words(trial: Trial) -> str:
-    """A trial and its figures as one line."""
-    figures = ", ".join(f"{name} {value:.4f}" for name, value in trial.metrics.items())
-    gain = "" if trial.gain is None else f"{trial.gain:+.2%}"
-    result = ", ".join(part for part in (gain, figures) if part) or trial.message or trial.state
-    if trial.state == "pruned":
-        result = f"ended early at {max(trial.evaluations):+.2%}"
-    settings = as_yaml_mapping(trial.changes) or "nothing changed"
-    return f"{trial.title} ({trial.why}): {result}, {trial.seconds:.0f} s; {settings}"
+        self._keep(outcome=outcome)
+        documents = {**self.context.documents, "tuned run config": str(self.plan.out)}
+        origin = Origin(self.context.command, documents, time.time())
+        replace_file(self.directory / PAGE, render_tuning(self.document, origin))

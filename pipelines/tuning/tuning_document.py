@@ -4,6 +4,7 @@ The file is replaced in one step after each trial. A trial that was killed is no
 therefore run again, with the same settings.
 """
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,10 +12,13 @@ from pydantic import ValidationError
 
 from pipelines.tuning.rows import Part
 from tfrs_twotower.artifacts import replace_file
+from tfrs_twotower.config import as_override
 from tfrs_twotower.documents import Document
 from tfrs_twotower.errors import CorruptArtifact, WorkdirError
 
 NAME = "tuning.json"
+LEAST = 1e-6
+"""What a metric of 0 is taken for in a relative change: any hit is a gain then."""
 State = Literal["complete", "pruned", "failed", "refused", "repeated"]
 
 
@@ -57,7 +61,38 @@ class Trial(Document):
     @property
     def title(self) -> str:
         """Such as `retrieval 3`."""
-        return f"{'retrieval' if self.part == 'retrieval' else 'second stage'} {self.number}"
+        if self.behind is None:
+            return f"retrieval {self.number}"
+        return f"second stage {self.number} behind {self.behind}"
+
+    def again(self, number: int, why: str, places: dict[str, int]) -> "Trial":
+        """A later trial with the same settings: it has these figures."""
+        return self.model_copy(
+            update={
+                "number": number,
+                "why": why,
+                "places": places,
+                "state": "repeated",
+                "message": f"as {self.title}",
+                "seconds": 0.0,
+            }
+        )
+
+    @property
+    def settings(self) -> str:
+        """What it changes, as for `--set`."""
+        changed = ", ".join(as_override(key, value) for key, value in self.changes.items())
+        return changed or "as it is"
+
+    @property
+    def result(self) -> str:
+        """Its gain and metrics, or why it has none."""
+        if self.state == "pruned":
+            return f"ended early, {max(self.evaluations):+.2%} at best"
+        if self.gain is None:
+            return self.message or self.state
+        figures = [f"{name} {value:.4f}" for name, value in self.metrics.items()]
+        return ", ".join([f"{self.gain:+.2%}", *figures])
 
 
 class HeldOut(Document):
@@ -80,7 +115,7 @@ class Changed(Document):
     new: Any
     reason: str
     figure: str
-    """What trials with the new value reached beside trials without it."""
+    """The best gain of trials with the new value, and that of trials with the old one."""
 
 
 class Outcome(Document):
@@ -115,8 +150,32 @@ class TuningDocument(Document):
     """Validation queries that the search measures on."""
     held_out_queries: int
     """Validation queries that only the estimate is measured on."""
+    estimate_seconds: float = 0.0
+    """What measuring on the held-out queries took; so much of the minutes is left for the end."""
     trials: tuple[Trial, ...] = ()
     outcome: Outcome | None = None
+
+
+def relative_gain(metrics: Mapping[str, float], reference: Mapping[str, float]) -> float:
+    """Mean relative change of the metrics: 0.02 is two per cent better.
+
+    Args:
+        metrics: of a trial.
+        reference: of the config as it is, with the same names.
+    """
+    changes = [metrics[name] / max(value, LEAST) - 1.0 for name, value in reference.items()]
+    return sum(changes) / len(changes)
+
+
+def chance(p: float) -> str:
+    """A p-value in words."""
+    return "p < .001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def best_first(trials: Iterable[Trial]) -> list[Trial]:
+    """The complete trials, the largest gain first, earlier ones first among equals."""
+    complete = [one for one in trials if one.state == "complete" and one.gain is not None]
+    return sorted(complete, key=lambda one: -(one.gain or 0.0))
 
 
 def read_tuning(directory: Path, started: TuningDocument) -> TuningDocument:
