@@ -24,6 +24,7 @@ EXTRAS = {
     "client": "asking an endpoint",
     "signing": "signed versions, and their verification",
     "loadtest": "twotower load-test",
+    "tune": "twotower tune",
 }
 """What each extra of a user is for; `[all]` has no packages of its own."""
 _MINORS_AS_TENSORFLOW = ("tensorflow-text", "tf-keras")

@@ -13,6 +13,7 @@ from pipelines.cli import (
     installation_commands,
     run_commands,
     start_commands,
+    tune_command,
     version_commands,
 )
 from tfrs_twotower import __version__, errors
@@ -71,6 +72,7 @@ for _commands in (
     start_commands,
     installation_commands,
     run_commands,
+    tune_command,
     bundle_commands,
     version_commands,
     endpoint_commands,

@@ -16,11 +16,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import Field
 
 from tfrs_twotower.artifacts import fingerprint
-from tfrs_twotower.config import RunConfig, data_root, load_run_config, spec_path
+from tfrs_twotower.config import RunConfig, as_override, data_root, load_run_config, spec_path
 from tfrs_twotower.documents import Document, load_yaml, parse, user_path
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.preflight.run import check_run
@@ -186,9 +185,4 @@ def _overrides_of(row: GridRow, grid_path: Path) -> tuple[str, ...]:
     settings = dict(row.set)
     if row.spec is not None:
         settings["spec"] = str(user_path(row.spec, grid_path.parent).resolve())
-    return tuple(f"{key}={_as_yaml(value)}" for key, value in settings.items())
-
-
-def _as_yaml(value: Any) -> str:
-    text = yaml.safe_dump(value, default_flow_style=True, width=float("inf"), allow_unicode=True)
-    return text.removesuffix("...\n").strip()
+    return tuple(as_override(key, value) for key, value in settings.items())

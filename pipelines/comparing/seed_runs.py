@@ -20,7 +20,13 @@ from pipelines.comparing.planned_runs import PlannedRun
 from pipelines.progress import SilentReporter
 from pipelines.stages.context import StageContext, read_durations, record_duration
 from pipelines.stages.sequence import Stage, all_up_to_date, part_of_run, stages_for, would_fit
-from tfrs_twotower.artifacts import MANIFEST_NAME, Layout, replace_directory, staging_directory
+from tfrs_twotower.artifacts import (
+    MANIFEST_NAME,
+    Layout,
+    link_or_copy,
+    replace_directory,
+    staging_directory,
+)
 from tfrs_twotower.config import data_root, load_run_config, spec_path
 from tfrs_twotower.environment import own_python, run_module
 from tfrs_twotower.specs import load_spec
@@ -192,7 +198,7 @@ def reuse_artifacts(
             if not would_fit(context, stage, source):
                 continue
             staging = staging_directory(destination)
-            shutil.copytree(source, staging, copy_function=_link, dirs_exist_ok=True)
+            shutil.copytree(source, staging, copy_function=link_or_copy, dirs_exist_ok=True)
             replace_directory(staging, destination)
             seconds = read_durations(other).get(stage.name)
             if seconds is not None:
@@ -203,10 +209,3 @@ def reuse_artifacts(
             # Later stages have other parents than any artifact of another run.
             break
     return reused
-
-
-def _link(source: str, destination: str) -> None:
-    try:
-        os.link(source, destination)
-    except OSError:
-        shutil.copy2(source, destination)

@@ -4,7 +4,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +38,9 @@ class StageContext:
     """The command that runs the stages, as a line for a shell; the report shows it."""
     documents: Mapping[str, str] = field(default_factory=dict)
     """Files of the run config and of the feature spec; the report shows them."""
+    watch: Callable[[Mapping[str, float]], None] | None = None
+    """Receives the validation metrics of each evaluation in a training. What it raises ends the
+    training."""
 
 
 def open_parent(context: StageContext, kind: Kind) -> artifacts.Manifest:

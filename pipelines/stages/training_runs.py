@@ -83,7 +83,7 @@ class TrainingProgress:
     """Passes the reports of a training on to the run's reporter, a few in a second."""
 
     def __init__(self, context: StageContext) -> None:
-        self._reporter = context.reporter
+        self._reporter, self._watch = context.reporter, context.watch
         self._last = 0.0
 
     def __call__(self, report: StepReport) -> None:
@@ -92,6 +92,8 @@ class TrainingProgress:
             self._reporter.message(report.message)
             return
         if report.validation is not None:
+            if self._watch is not None:
+                self._watch(report.validation)
             self._reporter.message(
                 f"epoch {report.epoch:.1f}: {ranking_metrics(report.validation)}"
             )

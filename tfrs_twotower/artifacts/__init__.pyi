@@ -1,6 +1,14 @@
 from .layout import Layout, shard_of
 from .manifest import MANIFEST_NAME, Lineage, Manifest, fingerprint, read_manifest, sha256_file
-from .writing import commit, replace_directory, replace_file, seal, staging_directory, verify_files
+from .writing import (
+    commit,
+    link_or_copy,
+    replace_directory,
+    replace_file,
+    seal,
+    staging_directory,
+    verify_files,
+)
 
 __all__ = [
     "MANIFEST_NAME",
@@ -9,6 +17,7 @@ __all__ = [
     "Manifest",
     "commit",
     "fingerprint",
+    "link_or_copy",
     "read_manifest",
     "replace_directory",
     "replace_file",

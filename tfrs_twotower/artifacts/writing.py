@@ -130,6 +130,17 @@ def replace_file(path: Path, text: str) -> None:
     partial.replace(path)
 
 
+def link_or_copy(source: Path | str, destination: Path | str) -> None:
+    """A second name for a file, or a copy where the file system has no hard links.
+
+    Artifacts may share files so, because stages never write into a finished one.
+    """
+    try:
+        os.link(source, destination)
+    except OSError:
+        shutil.copy2(source, destination)
+
+
 def verify_files(directory: Path, manifest: Manifest, *, contents: bool = True) -> None:
     """Checks every file of an artifact against its checksum.
 

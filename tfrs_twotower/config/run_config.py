@@ -12,6 +12,7 @@ from tfrs_twotower.documents import Document, load_yaml, parse, user_path
 from tfrs_twotower.errors import ConfigError
 
 DATA_VARIABLE = "TWOTOWER_DATA"
+_END_OF_SCALAR = "...\n"
 
 
 class RunConfig(Document):
@@ -114,6 +115,12 @@ def apply_override(data: dict[str, Any], override: str) -> None:
             f"--set {override}: the value is not YAML: "
             f"{_problem(cause)}. Quote it for YAML, as in --set \"name='a: b'\"."
         ) from cause
+
+
+def as_override(key: str, value: Any) -> str:
+    """The text `a.b=value` with which `apply_override` sets a key, with dots, to a value."""
+    text = yaml.safe_dump(value, default_flow_style=True, width=float("inf"), allow_unicode=True)
+    return f"{key}={text.removesuffix(_END_OF_SCALAR).strip()}"
 
 
 def _problem(cause: yaml.YAMLError) -> str:

@@ -124,13 +124,17 @@ class TermsConfig(Document):
     """For `kind: inttower`; these towers get it with its default weight if it is not mentioned."""
 
 
+ValidationMetric = Annotated[str, Field(pattern=r"^(recall|hit_rate|ndcg|mrr)@[1-9][0-9]*$")]
+
+
 class EarlyStoppingConfig(Document):
     """Keeps the weights that are best on validation, and stops when they stop improving."""
 
-    metric: Annotated[str, Field(pattern=r"^(recall|hit_rate|ndcg|mrr)@[1-9][0-9]*$")] = (
-        "recall@100"
-    )
+    metric: ValidationMetric = "recall@100"
     """Validation metric, over the full corpus."""
+    further_metrics: tuple[ValidationMetric, ...] = ()
+    """Metrics that are measured beside it and decide nothing: for the log, and for `twotower tune`,
+    which weighs several."""
     patience: PositiveInt = 3
     """Evaluations without improvement before training stops."""
     max_queries: PositiveInt = 10_000

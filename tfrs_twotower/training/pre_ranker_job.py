@@ -21,7 +21,11 @@ from tfrs_twotower.training import (
     reports,
     training_data,
 )
-from tfrs_twotower.training.job import most_validation_queries, validation_metric
+from tfrs_twotower.training.job import (
+    measured_metrics,
+    most_validation_queries,
+    validation_metric,
+)
 from tfrs_twotower.training.member import MemberJob, clear_member
 
 _SEED_STEP = 1_000_003
@@ -34,7 +38,7 @@ class PreRankerResult:
     Attributes:
         members: the training result of each trained member.
         num_examples: number of examples that the final members were fitted on.
-        validation: the metric of retrieval alone, and of the whole cascade out of fold.
+        validation: each metric of retrieval alone, and of the whole cascade out of fold.
         weights: the weights of the combination, by feature.
         combination: whether the combination is used or retrieval's order is kept, and why.
         messages: messages for the user.
@@ -158,8 +162,12 @@ def train_pre_ranker(
         tuple(members),
         len(table),
         {
-            f"retrieval {metric}": pools.retrieval_alone(metric),
-            f"cascade {metric}": pools.measure(metric, combined),
+            f"{system} {name}": value
+            for name in measured_metrics(pre_ranking)
+            for system, value in (
+                ("retrieval", pools.retrieval_alone(name)),
+                ("cascade", pools.measure(name, combined)),
+            )
         },
         dict(zip(combination.features, combination.weights, strict=True)),
         combined.facts,
