@@ -160,6 +160,10 @@ class FittingConfig(Document):
     """Terms of the objective beside the retrieval softmax."""
     early_stopping: EarlyStoppingConfig | None = EarlyStoppingConfig()
     """When to stop early; null trains to the end and keeps the last weights."""
+    average_weights: bool = True
+    """Measures and keeps the mean of the weights over the later part of the training so far, not
+    the weights of one step: less depends on which evaluation was the luckiest, and the mean is
+    usually better than any of them."""
     checkpoint_every_steps: PositiveInt = 200
     """Steps between checkpoints, from which a killed training resumes."""
     shuffle_buffer: PositiveInt = 1_000_000

@@ -100,6 +100,10 @@ class ExampleTable:
     def __len__(self) -> int:
         return len(self.candidate_rows)
 
+    @property
+    def groups(self) -> None:
+        """The examples share no work, so that their order is free."""
+
     def batch(self, positions: npt.NDArray[np.integer], step: int) -> dict[str, Any]:
         """Tokens, rows and weights of the examples at these positions, for one training step."""
         return {

@@ -1,5 +1,6 @@
 """The training loop: batches, steps, evaluations, checkpoints."""
 
+import contextlib
 import math
 import time
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from tfrs_twotower.config import FittingConfig
 from tfrs_twotower.errors import TrainingError
 from tfrs_twotower.keras_api import keras
-from tfrs_twotower.training import checkpoints, replicas, reports
+from tfrs_twotower.training import averaging, checkpoints, replicas, reports
 from tfrs_twotower.training.plan import BatchOrder, Plan, learning_rate_schedule
 
 _MOST_LOGGED_STEPS = 2000
@@ -25,6 +26,11 @@ class Examples(Protocol):
 
     def __len__(self) -> int:
         """Returns the number of examples."""
+
+    @property
+    def groups(self) -> NDArray[np.integer] | None:
+        """`[num_examples]` groups whose examples share work, so that they follow each other; None
+        if there are none."""
 
     def batch(self, positions: NDArray[np.integer], step: int) -> dict[str, Any]:
         """Returns the arrays of some examples in the form that the model's `train_step` takes.
@@ -113,10 +119,12 @@ class Fitting:
             plan.batch_size,
             seed=seed,
             buffer=config.shuffle_buffer,
-            groups=getattr(examples, "groups", None),
+            groups=examples.groups,
         )
+        self._average = self._build_average()
+        averaged = {} if self._average is None else {"average": self._average}
         self._checkpoints = checkpoints.Checkpoints(
-            directory, model=model, optimizer=model.optimizer
+            directory, model=model, optimizer=model.optimizer, **averaged
         )
         stopping = config.early_stopping if plan.phase == "fit" and validator else None
         self._metric = stopping.metric if stopping else None
@@ -158,6 +166,8 @@ class Fitting:
                 log.close()
         if self._metric is not None:
             self._checkpoints.load_best(progress.best_step, self._model.variables)
+        elif self._average is not None:
+            self._average.take_over()
         return progress
 
     def _advance(self, log: reports.TrainingLog) -> None:
@@ -166,6 +176,8 @@ class Fitting:
         step = progress.step + 1
         rate = float(self._learning_rate(step))
         losses = self._losses(step, rate)
+        if self._average is not None:
+            self._average.update(step)
         progress.step = step
         elapsed = time.perf_counter() - started
         if self._own_steps or self._own_seconds:
@@ -225,13 +237,14 @@ class Fitting:
     def _evaluate(self, step: int) -> dict[str, float]:
         assert self._validator is not None
         started = time.perf_counter()
-        values = self._validator.measure()
         progress = self._progress
-        if self._metric is None:
-            progress.validation = values
-        elif self._best.record(step, values[self._metric]):
-            self._checkpoints.save_best(step, self._model.variables)
-            progress.best_step, progress.validation = step, values
+        with self._average.in_place() if self._average else contextlib.nullcontext():
+            values = self._validator.measure()
+            if self._metric is None:
+                progress.validation = values
+            elif self._best.record(step, values[self._metric]):
+                self._checkpoints.save_best(step, self._model.variables)
+                progress.best_step, progress.validation = step, values
         progress.seconds += time.perf_counter() - started
         return values
 
@@ -240,6 +253,15 @@ class Fitting:
         progress.log_position = log.position()
         progress.best = asdict(self._best)
         self._checkpoints.save(progress.step, asdict(progress), progress.best_step)
+
+    def _build_average(self) -> averaging.WeightAverage | None:
+        if not self._config.average_weights:
+            return None
+        with self._strategy.scope() if self._strategy else contextlib.nullcontext():
+            return averaging.WeightAverage(
+                self._model.trainable_variables,
+                steps_per_epoch=self._plan.num_examples / self._plan.batch_size,
+            )
 
     def _compile(self) -> Callable[[dict[str, Any]], dict[str, tf.Tensor]]:
         model, strategy = self._model, self._strategy

@@ -128,6 +128,10 @@ class ListedExamples:
     def __len__(self) -> int:
         return len(self.table)
 
+    @property
+    def groups(self) -> None:
+        """The examples share no work, so that their order is free."""
+
     def batch(self, positions: NDArray[np.integer], step: int) -> dict[str, Any]:
         """Returns the batch of the table with `listed_rows` and, with a teacher, `teacher`."""
         batch = self.table.batch(positions, step)
