@@ -5,6 +5,7 @@ from .model_config import (
     ModelConfig,
     PlainTowerConfig,
     TransformerConfig,
+    WideConfig,
 )
 from .pre_ranking_config import EaseMemberConfig, ListTermsConfig, MiningConfig, PreRankingConfig
 from .run_config import (
@@ -69,6 +70,7 @@ __all__ = [
     "TermsConfig",
     "TrainingConfig",
     "TransformerConfig",
+    "WideConfig",
     "data_root",
     "load_run_config",
     "pre_ranking_of",
