@@ -5,6 +5,7 @@ from .model_config import (
     ModelConfig,
     PlainTowerConfig,
     TransformerConfig,
+    WideConfig,
 )
 from .pre_ranking_config import EaseMemberConfig, ListTermsConfig, MiningConfig, PreRankingConfig
 from .run_config import (
@@ -71,6 +72,7 @@ __all__ = [
     "TermsConfig",
     "TrainingConfig",
     "TransformerConfig",
+    "WideConfig",
     "apply_override",
     "as_override",
     "data_root",

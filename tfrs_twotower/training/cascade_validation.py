@@ -13,7 +13,7 @@ from tfrs_twotower.ranking.order import re_rank
 from tfrs_twotower.towers.linear_member import LinearMember
 from tfrs_twotower.towers.tower import Tower, Towers
 from tfrs_twotower.training import combination
-from tfrs_twotower.training.validation import in_chunks, rank, recall_by_length
+from tfrs_twotower.training.validation import in_chunks, rank, recall_by_length, relevant_places
 
 _PAIRS_AT_ONCE = 16_384
 _MEMBER_PENALTY = 1e-2
@@ -60,7 +60,7 @@ class Pools:
         self._fixed = signals[self.valid_rows]
         if linear is not None:
             self._fixed = np.concatenate([self._linear_scores(linear), self._fixed], axis=2)
-        self._relevant = _relevant(self.rows, queries)
+        self._relevant = relevant_places(self.rows, queries)
 
     def combine(
         self, interactions: Sequence[NDArray[np.floating]], metric: str
@@ -177,14 +177,4 @@ def _heads_of(tower: Tower, tokens: Mapping[str, Any]) -> tf.types.experimental.
         lambda tokens: tower.encode(tokens, training=False).heads,
         autograph=False,
         input_signature=[signature],
-    )
-
-
-def _relevant(pool: NDArray[np.int64], queries: QuerySet) -> NDArray[np.bool_]:
-    truth = queries.truth.relevant
-    return np.stack(
-        [
-            np.isin(rows, truth.values[start:end])
-            for rows, start, end in zip(pool, truth.offsets[:-1], truth.offsets[1:], strict=True)
-        ]
     )
