@@ -190,7 +190,7 @@ class RetrievalTask(keras.layers.Layer, tfrs.tasks.Task):
         Returns:
             `[batch]` float32.
         """
-        # The queries are divided by the temperature, because they are fewer numbers than the scores.
+        # Not the scores are divided by the temperature, which are far more numbers.
         scores = tf.linalg.matmul(
             tf.cast(query_embeddings, tf.float32) / self.temperature,
             tf.cast(candidate_embeddings, tf.float32),
