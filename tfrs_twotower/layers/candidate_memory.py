@@ -192,6 +192,24 @@ class CandidateContent(tf.Module):
         self._memory.fill(tokens, lambda chunk: self._encode(chunk, None))
 
 
+def event_vectors(
+    table: tf.Variable,
+    content: CandidateContent | None,
+    ids: tf.Tensor,
+    dropout: seeded.TrainingDropout | None,
+) -> tf.Tensor:
+    """What a history knows of the candidates `[n]` of its events: `[n, dim]`.
+
+    Args:
+        table: `[num_rows, dim]`, the candidate tower's table of ids.
+        content: what is known of a candidate beside its id; None if nothing is.
+        ids: rows of the table.
+        dropout: source of random masks in training; None outside training.
+    """
+    rows = tf.gather(table, ids)
+    return rows if content is None else rows + content.vectors(ids, dropout)
+
+
 class SegmentMeans(tf.Module):
     """A substitute for the row of an unknown id: the mean row of its segment's known ids.
 

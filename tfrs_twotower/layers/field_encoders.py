@@ -4,7 +4,7 @@ from typing import Protocol
 
 import tensorflow as tf
 
-from tfrs_twotower.layers.candidate_memory import CandidateContent
+from tfrs_twotower.layers.candidate_memory import CandidateContent, event_vectors
 from tfrs_twotower.layers.embedding_tables import (
     MAIN_STDDEV,
     SIDE_STDDEV,
@@ -128,12 +128,12 @@ class HistoryField(tf.Module):
         if dropout is not None and self._history_dropout:
             tokens = dropout.drop_entries(tokens, self._history_dropout)
 
-        def vectors_of(ids: tf.Tensor) -> tf.Tensor:
-            rows = tf.gather(self._table, ids)
-            return rows if self.content is None else rows + self.content.vectors(ids, dropout)
-
-        dim = self._table.shape[1]
-        means, has_events = mean_by_id(vectors_of, dim, tokens, self._weights(tokens))
+        means, has_events = mean_by_id(
+            lambda ids: event_vectors(self._table, self.content, ids, dropout),
+            self._table.shape[1],
+            tokens,
+            self._weights(tokens),
+        )
         return tf.where(has_events[:, tf.newaxis], means, self._empty)
 
     def _weights(self, tokens: tf.Tensor) -> tf.Tensor | None:

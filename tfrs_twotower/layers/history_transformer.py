@@ -8,7 +8,7 @@ import tensorflow as tf
 from tfrs_twotower.config import TransformerConfig
 from tfrs_twotower.layers import seeded, transformer
 from tfrs_twotower.layers.bodies import l2_normalise
-from tfrs_twotower.layers.candidate_memory import CandidateContent
+from tfrs_twotower.layers.candidate_memory import CandidateContent, event_vectors
 from tfrs_twotower.layers.embedding_tables import MAIN_STDDEV
 from tfrs_twotower.specs import UNKNOWN_ROW
 
@@ -145,9 +145,7 @@ class HistoryTransformerField(tf.Module):
     ) -> tf.Tensor:
         """Vectors of norm sqrt(dim), `[num_rows, width, dim]`; zero where no candidate is known."""
         ids, position = tf.unique(tf.reshape(histories.events, [-1]))
-        rows = tf.gather(self._table, ids)
-        if self.content is not None:
-            rows += self.content.vectors(ids, dropout)
+        rows = event_vectors(self._table, self.content, ids, dropout)
         dim = self._table.shape[1]
         # An unknown id has a row of zeros at first, whose direction would have an endless gradient.
         known = tf.cast(ids > UNKNOWN_ROW, tf.float32)[:, tf.newaxis]

@@ -53,7 +53,7 @@ def refined_softmax(
     )
     if positive_columns is None:
         positive_columns = tf.range(tf.shape(scores)[0])
-    positive = tf.gather(scores, positive_columns, batch_dims=1)
+    positive = in_batch_softmax.entry_of_each_row(scores, positive_columns)
     positive /= tf.cast(temperature, scores.dtype)
     left_out = in_batch_softmax.own_column(logits, positive_columns)
     if hidden is not None:

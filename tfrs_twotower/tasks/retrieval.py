@@ -190,8 +190,9 @@ class RetrievalTask(keras.layers.Layer, tfrs.tasks.Task):
         Returns:
             `[batch]` float32.
         """
+        # Not the scores are divided by the temperature, which are far more numbers.
         scores = tf.linalg.matmul(
-            tf.cast(query_embeddings, tf.float32),
+            tf.cast(query_embeddings, tf.float32) / self.temperature,
             tf.cast(candidate_embeddings, tf.float32),
             transpose_b=True,
         )
@@ -199,7 +200,6 @@ class RetrievalTask(keras.layers.Layer, tfrs.tasks.Task):
             softmax = softmax_variants.refined_softmax if self._refined_logq else in_batch_softmax
             return softmax(
                 scores,
-                temperature=self.temperature,
                 sampling_probability=sampling_probability,
                 logq_strength=self._logq_strength,
                 hidden=hidden,
@@ -207,7 +207,6 @@ class RetrievalTask(keras.layers.Layer, tfrs.tasks.Task):
             )
         corrected = correct_logits(
             scores,
-            temperature=self.temperature,
             sampling_probability=sampling_probability,
             logq_strength=self._logq_strength,
         )
