@@ -1,4 +1,7 @@
-"""The first run config as commented YAML, and what both documents share."""
+"""The first run config as commented YAML, and what both documents share.
+
+What it says, and why, is in `run_choices`.
+"""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -6,18 +9,13 @@ from typing import Any
 
 import yaml
 
+from pipelines.init_spec import run_choices
 from pipelines.init_spec.left_out_events import tolerance_for
 from pipelines.init_spec.spec_draft import SpecDraft
-
-_FEW_CANDIDATES = 500
 
 
 def render_config(draft: SpecDraft, name: str, spec_file: str) -> str:
     """The text of the run config; the spec is the file `spec_file` beside it."""
-    events, corpus = draft.interactions, draft.candidates
-    small = events.complete and events.num_records < 20_000
-    few = corpus.complete and corpus.num_records < _FEW_CANDIDATES
-    kinds = {feature.kind for feature in draft.query_features.features}
     lines = [
         *schema_line("pipelines/configs"),
         "# A first run config, written by `twotower init`. Try it with",
@@ -26,28 +24,25 @@ def render_config(draft: SpecDraft, name: str, spec_file: str) -> str:
         f"spec: {scalar(spec_file)}",
         "data_root: .  # the spec's paths start where this file is",
         *_tolerance(draft),
-        "model:",
-        "  embedding_dim: 64",
+        *_sections(run_choices.choose(run_choices.Seen.of(draft))),
     ]
-    if "history" in kinds:
-        lines.append("  history_dropout: 0.5  # so that a query does not depend on single events")
-        if len(draft.candidate_features.features) > 1:
-            lines.append(
-                "  history_content: learned  # categories and words of what a query had count, too"
-            )
-    lines += [
-        "training:",
-        f"  batch_size: {128 if small else 1024}  # the other events of a batch are its negatives",
-        "  epochs: 20  # at most: early stopping may end training before",
-        "  early_stopping:",
-        f"    metric: recall@{10 if few else 100}"
-        + ("  # the corpus is small" if few else "  # candidates for a later ranking"),
-        "    patience: 3",
-    ]
-    lines += ["index:", "  server: stock  # TensorFlow Serving as it is published"]
-    if few:
-        lines += ["evaluate:", "  ks: [5, 10, 20]  # list lengths at which metrics are computed"]
     return "\n".join(lines) + "\n"
+
+
+def _sections(choices: Iterable[run_choices.Choice]) -> Iterable[str]:
+    """The lines of the choices, each section below its name."""
+    current = None
+    for key, value, reason in choices:
+        section, _, name = key.partition(".")
+        if section != current:
+            yield f"{section}:"
+            current = section
+        said = f"  # {reason}" if reason else ""
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            yield f"  {name}:{said}"
+            yield from (f"    - {scalar(one)}" for one in value)
+        else:
+            yield f"  {name}: {scalar(value)}{said}"
 
 
 def _tolerance(draft: SpecDraft) -> Iterable[str]:
@@ -73,5 +68,7 @@ def schema_line(room: str) -> Iterable[str]:
 
 def scalar(value: Any) -> str:
     """A value as YAML on one line, quoted where YAML needs it, also between braces."""
-    text = yaml.safe_dump([value], default_flow_style=True, allow_unicode=True, width=10**9)
+    text = yaml.safe_dump(
+        [value], default_flow_style=True, allow_unicode=True, width=10**9, sort_keys=False
+    )
     return text.strip()[1:-1]

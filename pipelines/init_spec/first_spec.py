@@ -6,19 +6,25 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.init_spec import column_names as names
-from pipelines.init_spec import feature_choices, identifiers, profiles, samples, spec_draft
+from pipelines.init_spec import (
+    feature_choices,
+    identifiers,
+    profiles,
+    samples,
+    spec_draft,
+    split_choice,
+)
 from pipelines.init_spec.first_run import render_config, scalar, schema_line
 from pipelines.init_spec.left_out_events import LeftOut
-from pipelines.init_spec.roles import smallest_positive
 from pipelines.init_spec.times import TimeUnit
-from pipelines.transforms.cells import as_number
 from tfrs_twotower.config import load_run_config
-from tfrs_twotower.errors import ConfigError, RecordError
+from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.preflight.run import check_run
 from tfrs_twotower.specs import load_spec
 
 _SHARED_WORDS = "words"
 _MOST_QUERIES = 0.9
+_MANY_UNKNOWN = 0.1
 
 
 def render_spec(draft: spec_draft.SpecDraft, name: str, directory: Path) -> str:
@@ -203,49 +209,46 @@ def _relevance(draft: spec_draft.SpecDraft) -> Iterable[str]:
     if draft.roles.label is None:
         yield "# No label: every event is positive."
         return
-    label, timed = draft.roles.label, draft.roles.timestamp is not None
-    threshold, reason = smallest_positive(draft.event_profiles[label], timed=timed)
+    label = draft.roles.label
+    threshold, reason = draft.smallest_positive
     yield f"# {label}: {reason}."
     if threshold is None:
         yield "# relevance: {min_label: ...}"
     else:
-        share = _queries_with_positive(draft, label, threshold)
+        share = draft.events.queries_with_positive
         if share < _MOST_QUERIES:
             yield (
-                f"# Only {share:.0%} of the sampled queries have an event with {threshold:g} or "
+                f"# Only {share:.0%} of the queries have an event with {threshold:g} or "
                 "more: the others are not evaluated."
             )
         yield f"relevance: {{min_label: {threshold:g}}}"
 
 
-def _queries_with_positive(
-    draft: spec_draft.SpecDraft, label_column: str, threshold: float
-) -> float:
-    """The share of the sampled queries that have a positive event, 0 to 1."""
-    columns = draft.interactions.columns
-    positive: dict[Any, bool] = {}
-    for query, label in zip(columns[draft.query_id.column], columns[label_column], strict=True):
-        try:
-            relevant = as_number(label) >= threshold
-        except RecordError:
-            relevant = False
-        positive[query] = positive.get(query, False) or relevant
-    return sum(positive.values()) / max(len(positive), 1)
-
-
 def _split(draft: spec_draft.SpecDraft) -> Iterable[str]:
-    yield f"# {draft.split_kind}: {draft.split_reason}."
+    split, held_out = draft.split, draft.split.held_out
+    yield f"# {split.kind}: {split.reason}."
+    earlier = f"{held_out.known:.0%}" if held_out.num_known_test else "none"
+    yield (
+        f"# That leaves {held_out.num_examples:,} new pairs to learn from, and "
+        f"{held_out.num_validation:,} queries for validation; {held_out.num_test:,} for the test, "
+        f"{earlier} of them with earlier events."
+    )
+    if 0 < held_out.num_test < split_choice.ENOUGH_TEST_QUERIES:
+        yield (
+            "# With so few test queries differences between systems are hard to tell from chance: "
+            "look at the intervals of the report."
+        )
+    if held_out.unknown_candidates >= _MANY_UNKNOWN and held_out.num_known_test:
+        yield (
+            f"# {held_out.unknown_candidates:.0%} of what is to be found in the test was never "
+            "chosen before: only features of the candidates can find it."
+        )
     yield "split:"
-    yield f"  kind: {draft.split_kind}"
-    if draft.split_kind == "temporal":
-        yield "  test_fraction: 0.1  # the latest events"
-        yield "  validation_fraction: 0.1  # those just before them"
-    elif draft.split_kind == "per_query_last":
-        yield "  test: 0.2  # of each query's events"
-        yield "  validation: 0.1"
-    else:
-        for split, value in draft.split_values.items():
-            yield f"  {split}: {scalar(value)}"
+    yield f"  kind: {split.kind}"
+    said = f"  # {split.said}" if split.said else ""
+    for key, value in split.values.items():
+        yield f"  {key}: {scalar(value)}{said}"
+        said = "  # those just before them" if said else ""
     yield "  new_pairs_only: true  # false to predict repeats as well"
 
 

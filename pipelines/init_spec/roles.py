@@ -1,4 +1,4 @@
-"""Assigns roles to the other columns of the interactions, and chooses a split."""
+"""Assigns roles to the other columns of the interactions."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,12 +10,8 @@ from pipelines.init_spec.profiles import Profile, Profiles
 from pipelines.transforms.cells import as_event_time, as_text
 from tfrs_twotower.errors import RecordError
 
-_LEAST_SPAN_DAYS = 14
-_LEAST_RETURNING = 0.3
-_TEST_SHARE = 0.1
 _HIGHEST_GRADE = 4
 _MOST_TIMES = 0.95
-_DAY_S = 86_400
 Columns = Mapping[str, Sequence[Any]]
 """The sampled cells of a table by column."""
 _MOST_OWNERS = 2.0
@@ -38,31 +34,6 @@ def event_times(cells: Sequence[Any], unit: str) -> list[int | None]:
         except RecordError:
             times.append(None)
     return times
-
-
-def choose_split(times: Sequence[int | None], query_ids: Sequence[Any]) -> tuple[str, str]:
-    """Chooses `temporal` or `per_query_last`, and states the reason.
-
-    A global cut-off resembles serving, but it tests only queries that return after it. Where most
-    queries have all their events close together, hardly any test query would have a history.
-    """
-    events = sorted(
-        (time, as_text(query)) for time, query in zip(times, query_ids, strict=True) if time
-    )
-    if len(events) < 10:
-        return "per_query_last", "there are few events with a time"
-    span_days = (events[-1][0] - events[0][0]) / _DAY_S
-    if span_days < _LEAST_SPAN_DAYS:
-        return "per_query_last", f"the sampled events span only {span_days:.1f} days"
-    cut = events[int(len(events) * (1 - _TEST_SHARE))][0]
-    before = {query for time, query in events if time < cut}
-    after = {query for time, query in events if time >= cut}
-    returning = len(after & before) / len(after)
-    reason = (
-        f"the sampled events span {span_days:.0f} days, and {returning:.0%} of the queries in the "
-        "last tenth have earlier events"
-    )
-    return ("temporal" if returning >= _LEAST_RETURNING else "per_query_last"), reason
 
 
 @dataclass(frozen=True)

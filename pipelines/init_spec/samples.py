@@ -2,7 +2,8 @@
 
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,17 +46,8 @@ def read_sample(path: Path, max_records: int = MAX_RECORDS) -> Sample:
     Raises:
         DataError: the table is missing, of no known format, damaged, or has no records.
     """
-    paths = files.find_local_files(Path(), str(path))
-    if not paths:
-        raise DataError(f"{path}: there is no such file. Name a file, directory or glob.")
-    try:
-        with files.unreadable_as_such(str(path), pa.ArrowException):
-            told = next((one for one in paths if os.path.getsize(one)), paths[0])
-            form = _find_form(told, format_of_name(str(path)), format_of_name(told))
-            records = itertools.chain.from_iterable(_records(each, form) for each in paths)
-            kept = list(itertools.islice(records, max_records + 1))
-    except files.UnreadableFile as cause:
-        raise DataError(f"{cause}{' Repair the file.' if cause.remedy else ''}") from cause
+    with _read(path) as (form, records):
+        kept = list(itertools.islice(records, max_records + 1))
     options = form.options
     if not kept:
         raise DataError(f"{path}: found no records, expected a header and at least one record.")
@@ -66,6 +58,36 @@ def read_sample(path: Path, max_records: int = MAX_RECORDS) -> Sample:
     if options.get("decimal") == ",":
         cells = {name: _with_points(column) for name, column in cells.items()}
     return Sample(path, cells, len(kept), complete, options, form.reasons)
+
+
+def cells_of(sample: Sample, names: Sequence[str], most: int) -> Iterator[tuple[Any, ...]]:
+    """The cells of some columns in the first `most` records of the table, beyond the sample.
+
+    Raises:
+        DataError: a file behind the sample is damaged.
+    """
+    if sample.complete or most <= sample.num_records:
+        columns = [sample.columns[name] for name in names]
+        yield from itertools.islice(zip(*columns, strict=True), most)
+        return
+    with _read(sample.path) as (_, records):
+        for record in itertools.islice(records, most):
+            yield tuple(_clean(record.get(name)) for name in names)
+
+
+@contextmanager
+def _read(path: Path) -> Iterator[tuple["_TableForm", Iterator[dict[str, Any]]]]:
+    """How a table is written, and its records; both before the files are closed."""
+    paths = files.find_local_files(Path(), str(path))
+    if not paths:
+        raise DataError(f"{path}: there is no such file. Name a file, directory or glob.")
+    try:
+        with files.unreadable_as_such(str(path), pa.ArrowException):
+            told = next((one for one in paths if os.path.getsize(one)), paths[0])
+            form = _find_form(told, format_of_name(str(path)), format_of_name(told))
+            yield form, itertools.chain.from_iterable(_records(each, form) for each in paths)
+    except files.UnreadableFile as cause:
+        raise DataError(f"{cause}{' Repair the file.' if cause.remedy else ''}") from cause
 
 
 def _clean(cell: Any) -> Any:

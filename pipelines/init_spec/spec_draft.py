@@ -6,23 +6,28 @@ from pathlib import Path
 from pipelines.init_spec import (
     column_names,
     date_orders,
+    event_counts,
     feature_choices,
     identifiers,
     left_out_events,
     samples,
+    split_choice,
 )
 from pipelines.init_spec.personal_cells import Records
 from pipelines.init_spec.profiles import Profiles, profile_column
 from pipelines.init_spec.roles import (
     Roles,
     assign_roles,
-    choose_split,
-    event_times,
     find_split,
     pseudonym_of,
+    smallest_positive,
 )
 from pipelines.init_spec.times import TimeUnit
+from pipelines.transforms.cells import as_text
 from tfrs_twotower.errors import DataError
+
+_LEAST_COMING_BACK = 0.1
+"""Share of the queries with several events from which histories are worth their place."""
 
 
 @dataclass(frozen=True)
@@ -40,14 +45,15 @@ class SpecDraft:
     candidate_id: identifiers.IdMatch
     roles: Roles
     time_unit: str | None
+    smallest_positive: tuple[float | None, str]
+    """The smallest label of a positive event, and the reason."""
+    events: event_counts.Events
+    """The events of the whole table, counted."""
     query_features: feature_choices.FeatureDrafts
     candidate_features: feature_choices.FeatureDrafts
     candidate_title: str | None
     query_title: str | None
-    split_kind: str
-    split_reason: str
-    split_values: dict[str, str]
-    """Values for train, validation and test of a given split, by the names of the splits."""
+    split: split_choice.SplitChoice
     query_split: str | None
     """Column of the queries that names their split."""
     left_out: tuple[left_out_events.LeftOut, ...] = ()
@@ -118,15 +124,45 @@ def draft_spec(
     if roles.timestamp is not None:
         date_orders.refuse_unknown(events.path, event_profiles[roles.timestamp])
     unit = event_profiles[roles.timestamp].time_unit if roles.timestamp else None
-    kind, reason = _split(events, event_profiles, roles, unit, query_id.column, query_split)
-    # Without times and a given split, events are in the order of the file.
-    has_order = roles.timestamp is not None or kind != "given"
     entity = candidate_id.entity_column
     assert entity is not None  # there is always a table of candidates
     match = (query_id, candidate_id)
     left_out = left_out_events.unusable_events(
         event_profiles, match, roles.timestamp, corpus_profiles[entity]
     )
+    positive: tuple[float | None, str] = (None, "")
+    if roles.label is not None:
+        timed = roles.timestamp is not None
+        positive = smallest_positive(event_profiles[roles.label], timed=timed)
+    counted = event_counts.count_events(
+        events,
+        event_counts.EventColumns(
+            query=query_id.column,
+            candidate=candidate_id.column,
+            time=roles.timestamp,
+            time_unit=unit,
+            label=roles.label,
+            smallest_positive=positive[0],
+            split=roles.split,
+            split_values=split_values,
+            left_out={one.column: one.values for one in left_out},
+        ),
+    )
+    named: dict[str, str] = {}
+    if query_table is not None and query_split is not None:
+        ids = query_table.columns[query_id.entity_column or query_id.column]
+        of_queries = zip(
+            map(as_text, ids), map(as_text, query_table.columns[query_split]), strict=True
+        )
+        named = dict(of_queries)
+    if roles.split or query_split:
+        reason = f"the column '{roles.split or query_split}' names the split"
+        split = split_choice.given_split(counted, split_values, named or None, reason)
+    else:
+        split = _split(events, event_profiles, roles.timestamp, counted)
+    # A split by query leaves nothing of an evaluated query's past. Without times, events are in the
+    # order of the file.
+    has_order = query_split is None and _come_back(counted)
     title = feature_choices.find_title(corpus_profiles, entity)
     query_title = feature_choices.find_title(query_profiles, query_id.entity_column)
     return SpecDraft(
@@ -140,15 +176,15 @@ def draft_spec(
         candidate_id=candidate_id,
         roles=roles,
         time_unit=unit,
+        smallest_positive=positive,
+        events=counted,
         query_features=_query_features(
             query_profiles, query_id, query_split, has_order, query_title
         ),
         candidate_features=_candidate_features(corpus_profiles, entity, has_order, title),
         candidate_title=title,
         query_title=query_title,
-        split_kind=kind,
-        split_reason=reason,
-        split_values=split_values,
+        split=split,
         query_split=query_split,
         left_out=tuple(left_out),
         questioned=tuple(left_out_events.events_to_question(event_profiles, roles.unused)),
@@ -167,23 +203,21 @@ def _profiles(sample: samples.Sample | None, of: Records) -> Profiles:
     return {name: profile_column(name, cells, of=of) for name, cells in columns}
 
 
+def _come_back(events: event_counts.Events) -> bool:
+    """Whether queries have several events, so that the earlier ones say something of the later."""
+    return bool((events.per_query > 1).mean() >= _LEAST_COMING_BACK) if events.num_events else False
+
+
 def _split(
     events: samples.Sample,
     profiles: Profiles,
-    roles: Roles,
-    unit: str | None,
-    query_column: str,
-    query_split: str | None,
-) -> tuple[str, str]:
-    if roles.split or query_split:
-        return "given", f"the column '{roles.split or query_split}' names the split"
-    if roles.timestamp is None or unit is None:
-        unread = _unread_time(profiles)
-        if not unread:
-            return "per_query_last", (
-                "no column has times, so a query's last events are the last in the file; if the "
-                "file is sorted by something else, shuffle it, or add a column of times"
-            )
+    timestamp: str | None,
+    counted: event_counts.Events,
+) -> split_choice.SplitChoice:
+    if timestamp is not None:
+        return split_choice.choose_split(counted)
+    unread = _unread_time(profiles)
+    if unread:
         raise DataError(
             f"{events.path}: no column of times and none that names a split (found "
             f"{', '.join(events.columns)}){unread}. Write the time of each event "
@@ -191,8 +225,11 @@ def _split(
             "microseconds since 1970 in a column called timestamp; or rename the column, or add a "
             "column 'split' with train, validation and test."
         )
-    times = event_times(events.columns[roles.timestamp], unit)
-    return choose_split(times, events.columns[query_column])
+    return split_choice.without_times(
+        counted,
+        "no column has times, so a query's last events are the last in the file; if the file is "
+        "sorted by something else, shuffle it, or add a column of times",
+    )
 
 
 def _unread_time(profiles: Profiles) -> str:

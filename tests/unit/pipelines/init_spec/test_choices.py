@@ -8,10 +8,8 @@ from hypothesis import strategies as st
 from pipelines.init_spec.column_names import feature_name, subject_of, words_of
 from pipelines.init_spec.feature_choices import choose_kind
 from pipelines.init_spec.profiles import profile_column
-from pipelines.init_spec.roles import choose_split, smallest_positive
+from pipelines.init_spec.roles import smallest_positive
 from tfrs_twotower.specs.declarations import RESERVED_NAMES
-
-DAY = 86_400
 
 
 @pytest.mark.parametrize(
@@ -89,19 +87,6 @@ def test_a_long_tail_of_numbers_is_logged():
 )
 def test_smallest_positive_label(labels, timed, threshold):
     assert smallest_positive(profile_column("rating", labels), timed=timed)[0] == threshold
-
-
-def test_split_follows_span_and_return():
-    weekly = [i * 7 * DAY + 1_700_000_000 for i in range(20)]
-    assert choose_split(weekly, ["same"] * 20)[0] == "temporal"
-    assert choose_split(weekly, [str(i) for i in range(20)]) == (
-        "per_query_last",
-        "the sampled events span 133 days, and 0% of the queries in the last tenth have earlier "
-        "events",
-    )
-    hourly = [i * 3600 + 1_700_000_000 for i in range(20)]
-    assert choose_split(hourly, ["same"] * 20)[0] == "per_query_last"
-    assert choose_split([None, 1_700_000_000], ["a", "b"])[0] == "per_query_last"
 
 
 def test_words_and_subjects():

@@ -130,7 +130,7 @@ def test_how_cells_are_written_is_written_into_the_spec(tmp_path):
     assert spec.interactions.missing == ("nan",)
     assert spec.candidates.missing == ()
     assert spec.relevance.min_label == 1.0
-    assert "# Only 24% of the sampled queries have an event with 1 or more" in text  # 5 of 21
+    assert "# Only 24% of the queries have an event with 1 or more" in text  # 5 of 21
 
 
 def test_ids_that_are_not_shared(tmp_path):

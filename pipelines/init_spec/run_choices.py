@@ -1,0 +1,270 @@
+"""The table of choices: what `init` sees in tables, and the lines of the run config that it gives.
+
+Each function yields the lines of one section, with the reason beside each. They rest on the run
+configs that were tuned by hand, and on runs of `init` untouched on several sets. To let `init`
+write another setting, add its line here; nothing else has to know it.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from pipelines.init_spec.spec_draft import SpecDraft
+
+
+class Choice(NamedTuple):
+    """One line of the run config: a key such as `training.batch_size`, its value, the reason."""
+
+    key: str
+    value: Any
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What `init` sees in the tables, as far as a choice depends on it."""
+
+    num_candidates: int
+    """Records of the candidates' table, at least."""
+    num_examples: int
+    """New positive pairs of queries and candidates in the training events."""
+    num_validation: int
+    """Queries with a positive validation event."""
+    examples_per_candidate: float
+    """Training examples of a candidate that has one."""
+    events_per_query: float
+    """Median number of events of a query."""
+    unknown_candidates: float
+    """Share of the candidates to be found in the test that have no training event, 0 to 1."""
+    has_history: bool
+    has_time: bool
+    span_days: float
+    """From the first event to the last; 0 without times."""
+    drift: float | None
+    """See `event_counts.drift`."""
+    has_content: bool
+    """Whether candidates have features beside the id."""
+    has_texts: bool
+    """Whether both sides have texts."""
+    text_width: int
+    """Tokens of the candidates' texts together; 0 without."""
+
+    @classmethod
+    def of(cls, draft: SpecDraft) -> "Seen":
+        """Gathers it from a draft of the feature spec."""
+        held_out = draft.split.held_out
+        sides = (draft.query_features.features, draft.candidate_features.features)
+        query, candidate = ({feature.kind for feature in features} for features in sides)
+        widths = [f.options.get("max_tokens", 0) for f in sides[1] if f.kind == "text"]
+        has_time = draft.roles.timestamp is not None
+        return cls(
+            num_candidates=draft.candidates.num_records,
+            num_examples=held_out.num_examples,
+            num_validation=held_out.num_validation,
+            examples_per_candidate=held_out.questions_per_candidate,
+            events_per_query=draft.split.events_per_query,
+            unknown_candidates=held_out.unknown_candidates,
+            has_history="history" in query,
+            has_time=has_time,
+            span_days=draft.events.span_days if has_time else 0.0,
+            drift=draft.split.drift,
+            has_content=bool(candidate - {"id"}),
+            has_texts="text" in query and "text" in candidate,
+            text_width=sum(widths),
+        )
+
+    @property
+    def is_search(self) -> bool:
+        """Whether a query is known by its words alone."""
+        return self.has_texts and not self.has_history
+
+    @property
+    def is_small_corpus(self) -> bool:
+        """Whether lists of a hundred would hold a good part of the corpus."""
+        return self.num_candidates < _FEW_CANDIDATES
+
+
+_FEW_CANDIDATES = 500
+_ENOUGH_VALIDATION = 30
+"""Validation queries from which the weights of a second stage can be fitted."""
+_EASE_CANDIDATES = 12_000
+"""Largest corpus whose matrix EASE inverts within minutes."""
+_DRIFTS = 1.1
+_BUDGET_S = 900.0
+"""CPU seconds from the tables to the bundle."""
+_TRAINING_SHARE = 0.35
+"""Of the budget for the first stage, and the same for all members of the second; the rest is for
+preprocessing, mining, embedding and the bundle."""
+_PASSES = 2.0
+"""A training and its repetition with the validation window."""
+
+
+def choose(seen: Seen) -> Iterator[Choice]:
+    """All lines of the run config below its name and paths."""
+    for section in (_model, _training, _second_stage, _index, _evaluation):
+        yield from section(seen)
+
+
+def _history(seen: Seen) -> Iterator[tuple[str, Any, str]]:
+    """Settings of every tower that reads a history."""
+    if seen.has_history:
+        yield "history_dropout", 0.2, "a query should not depend on single events"
+        if seen.has_content:
+            reason = "categories and words of what a query had count, too"
+            yield "history_content", "learned", reason
+
+
+def _model(seen: Seen) -> Iterator[Choice]:
+    if seen.is_search:
+        yield Choice("model.embedding_dim", 256, "texts need wide vectors")
+        yield Choice("model.num_residual_layers", 0, "a bag of words needs no layer behind it")
+        yield Choice("model.token_dropout", 0.1, "a query should not depend on single words")
+        yield Choice("model.bag_positions", True, "a text often names its subject at its beginning")
+        return
+    yield Choice("model.embedding_dim", 64, "wider vectors cost time and rarely find more")
+    yield Choice("model.num_residual_layers", 1 if seen.has_history else 0)
+    for key, value, reason in _history(seen):
+        yield Choice(f"model.{key}", value, reason)
+    if seen.has_history:
+        yield Choice("model.history_half_life", 8, "recent events say more than old ones")
+
+
+def _training(seen: Seen) -> Iterator[Choice]:
+    size = 128 if seen.num_examples < 20_000 else 1024
+    size = 512 if seen.is_search else size
+    what = "passages" if seen.is_search else "events"
+    yield Choice("training.batch_size", size, f"the other {what} of a batch are its negatives")
+    epochs = _epochs(seen, 30, dim=256 if seen.is_search else 64)
+    yield Choice("training.epochs", epochs, "at most: early stopping may end training before")
+    if epochs < 10:
+        yield Choice("training.evaluate_every_epochs", 0.5, "an epoch is long")
+    rate = 0.002 if seen.is_search else 0.001
+    yield Choice("training.optimizer", _optimizer(seen, rate, size))
+    yield Choice("training.softmax", _softmax(seen), _softmax_reason(seen))
+    if seen.drift is not None and seen.drift >= _DRIFTS:
+        days = max(7, round(seen.span_days / 6))
+        yield Choice(
+            "training.time_decay_half_life_days",
+            days,
+            f"demand moves: what was popular in the last four weeks tells {seen.drift:.2f} times "
+            "as much of the next events as what was popular before",
+        )
+    metric, why = ("ndcg@10", "") if seen.is_search else ("recall@100", "")
+    if seen.is_small_corpus:
+        metric, why = "recall@10", "the corpus is small"
+    elif not seen.is_search:
+        why = "the second stage orders what is found"
+    yield Choice("training.early_stopping", {"metric": metric, "patience": 3}, why)
+    if seen.num_validation:
+        yield Choice("training.refit", True, "at last the validation events are learned, too")
+
+
+def _optimizer(seen: Seen, rate: float, batch_size: int) -> dict[str, Any]:
+    optimizer = {"kind": "adamw", "learning_rate": rate, "weight_decay": 0.0001}
+    steps = seen.num_examples // batch_size
+    if steps < 100:  # the default of 100 would be several epochs
+        optimizer["warmup_steps"] = max(steps, 1)
+    return {**optimizer, "decay": "cosine"} if seen.is_search else optimizer
+
+
+def _softmax(seen: Seen) -> dict[str, Any]:
+    if seen.is_search and seen.examples_per_candidate < 1.5:
+        return {"temperature": 0.05, "logq": "none"}
+    return {"temperature": 0.05 if seen.is_search else 0.1, "logq": "counted"}
+
+
+def _softmax_reason(seen: Seen) -> str:
+    if seen.is_search and seen.examples_per_candidate < 1.5:
+        return "nearly every passage answers one question, so none is drawn more often"
+    return "popular candidates are drawn as negatives more often; that is taken out again"
+
+
+def _epochs(seen: Seen, most: int, dim: int, share: float = 1.0) -> int:
+    """As many passes as the budget has time for, at least 2."""
+    of_example = 40e-6 + (90e-6 if seen.has_content else 20e-6) * seen.has_history * dim / 64
+    of_example += 1.2e-8 * seen.text_width * dim * seen.is_search
+    affordable = _BUDGET_S * _TRAINING_SHARE * share / _PASSES / max(seen.num_examples, 1)
+    return max(2, min(most, int(affordable / of_example)))
+
+
+def _second_stage(seen: Seen) -> Iterator[Choice]:
+    if seen.num_validation < _ENOUGH_VALIDATION or seen.is_small_corpus:
+        return
+    room = "pre_ranking."
+    yield Choice(f"{room}num_candidates", 100 if seen.is_search else 300, "are scored again")
+    members = list(_members(seen))
+    why = (
+        "two readings of each passage"
+        if seen.is_search
+        else "small towers that look at the last few events only"
+    )
+    yield Choice(f"{room}models", members, why if members else "")
+    if seen.has_history and seen.num_candidates <= _EASE_CANDIDATES:
+        yield Choice(f"{room}ease", {"l2": 300}, "what was chosen together, in closed form")
+    yield from _signals(seen)
+    if not members:
+        return
+    yield Choice(f"{room}mining", {"depth": 20 if seen.is_search else 50})
+    yield Choice(f"{room}list_size", 8 if seen.is_search else 1)
+    yield Choice(f"{room}list_terms", {"list_softmax": 0}, "the members learn as retrieval does")
+    size = 256 if seen.is_search else min(1024, 128 if seen.num_examples < 20_000 else 1024)
+    yield Choice(f"{room}batch_size", size)
+    dim = 128 if seen.is_search else 32
+    most = 4 if seen.is_search else 12
+    yield Choice(f"{room}epochs", _epochs(seen, most, dim, 1.0 / len(members)))
+    yield Choice(f"{room}optimizer", _optimizer(seen, 0.002, size))
+    same_tower = {"same_tower": "query"} if seen.is_search else {}
+    yield Choice(f"{room}softmax", {**_softmax(seen), **same_tower})
+    yield Choice(
+        f"{room}early_stopping", {"metric": "ndcg@10", "patience": 3}, "the first places count"
+    )
+
+
+def _members(seen: Seen) -> Iterable[dict[str, Any]]:
+    one_head = {"num_query_heads": 1, "num_candidate_heads": 1, "cosine_heads": True}
+    if seen.is_search:
+        member = {
+            "kind": "inttower",
+            "embedding_dim": 128,
+            "num_residual_layers": 0,
+            "token_dropout": 0.1,
+            "bag_positions": True,
+            "candidate_views": 2,
+            "head_dim": 128,
+            "field_gate": "none",
+            **one_head,
+        }
+        return [member] * 2
+    if not seen.has_history:
+        return []
+    member = {
+        "kind": "inttower",
+        "embedding_dim": 32,
+        **{key: value for key, value, _ in _history(seen)},
+        "interaction_layers": "last",
+        "head_dim": 32,
+        **one_head,
+    }
+    return [{**member, "history_half_life": half_life} for half_life in (4, 16)]
+
+
+def _signals(seen: Seen) -> Iterator[Choice]:
+    if seen.is_search:
+        reason = "that a passage answered a question says nothing of the next one"
+        yield Choice("pre_ranking.popularity_days", [], reason)
+    elif seen.has_time:
+        days = [None, *(days for days in (30, 7) if days <= seen.span_days / 4)]
+        yield Choice(
+            "pre_ranking.popularity_days", days, "all time, and what many chose in the last days"
+        )
+    else:
+        yield Choice("pre_ranking.popularity_days", [None], "there are no times")
+
+
+def _index(seen: Seen) -> Iterator[Choice]:
+    yield Choice("index.server", "stock", "TensorFlow Serving as it is published")
+
+
+def _evaluation(seen: Seen) -> Iterator[Choice]:
+    if seen.is_small_corpus:
+        yield Choice("evaluate.ks", [5, 10, 20], "list lengths at which metrics are computed")
