@@ -49,7 +49,8 @@ def run(context: StageContext) -> artifacts.Manifest:
     layout, config, reporter = context.layout, context.config, context.reporter
     with_pre_ranker = config.pre_ranking is not None
     kinds: list[Kind] = ["preprocessed", "embeddings"]
-    if (layout.index / artifacts.MANIFEST_NAME).exists():
+    searches_words = config.index.kind in ("lexical", "hybrid")
+    if searches_words or (layout.index / artifacts.MANIFEST_NAME).exists():
         kinds.append("index")
     if with_pre_ranker:
         kinds.append("pre_ranker")

@@ -30,6 +30,7 @@ from tfrs_twotower.evaluation import evaluated_data as evaluated
 from tfrs_twotower.evaluation.evaluating import evaluate
 from tfrs_twotower.evaluation.report.rendering import Origin
 from tfrs_twotower.index import build, storage, sweep
+from tfrs_twotower.index.quality import check_vectors_only
 from tfrs_twotower.ranking import FloatArray, GroundTruth, Ragged
 
 _NEEDS_FEATURES = ("bundles", "refreshed", "restricts", "shards")
@@ -201,6 +202,7 @@ def _refuse_run(layout: Layout) -> None:
 
 def _build(vectors: Vectors, config: ImportConfig, reporter: Reporter) -> build.BuiltIndex:
     settings, queries = config.index, vectors.measured_on
+    check_vectors_only(settings, "import-embeddings")
     exact = settings.kind == "brute_force" and settings.vectors == "float32"
     if not len(queries) and not exact:
         if settings.kind != "auto" or settings.vectors != "float32":
@@ -227,12 +229,7 @@ def _release(
     index, towers = storage.Index.of(corpus, built), query_vectors(corpus.vectors.shape[1])
     pair = Compared("candidates in the index", len(index.corpus), len(corpus), "the file has")
     check_counts("import-embeddings", [pair])
-    settings = ReleaseSettings(
-        name=name,
-        exact=False,
-        export=config.export,
-        index=config.index.model_copy(update={"kind": index.kind}),
-    )
+    settings = ReleaseSettings.of(name, config.export, config.index, index)
     queries = sweep.sample_queries(queries, config.index.num_measured_queries)
     return Release(settings, towers, index, queries, exporting.lineage_of(towers, corpus, settings))
 

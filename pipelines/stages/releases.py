@@ -58,12 +58,7 @@ def read_release(context: StageContext, corpus: Corpus, lineage: Lineage) -> Rel
             corpus.raw, spec.candidate.features, config.export.restricts
         )
     return Release(
-        settings=ReleaseSettings(
-            name=config.name,
-            exact=False,
-            export=config.export,
-            index=config.index.model_copy(update={"kind": index.kind}),
-        ),
+        settings=ReleaseSettings.of(config.name, config.export, config.index, index),
         towers=trained_towers(load_towers(layout.model), spec),
         index=index,
         queries=queries.real,
@@ -189,7 +184,8 @@ class BundleChecks:
                 "learned them"
             )
         measured_on["answers"] = self._asked.description
-        found |= measures.measure_model(model, asked, release.corpus, judge=self._judges)
+        lexical = release.index.lexical if isinstance(release, Release) else None
+        found |= measures.measure_model(model, asked, release.corpus, lexical, judge=self._judges)
         found |= measures.measure_perturbed(release)
         return {
             gate.MEASURES: found.values,

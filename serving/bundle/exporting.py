@@ -98,11 +98,12 @@ def export_bundle(
         queries = _embed_queries(towers, judged, embedding_dim)
     else:
         queries = checked_vectors(queries, "export_bundle, queries", embedding_dim)
-    settings = ReleaseSettings(name=name, exact=False, export=export, index=index)
     if isinstance(candidates, Corpus):
+        quality.check_vectors_only(index, "export_bundle")
+        settings = ReleaseSettings(name=name, exact=False, export=export, index=index)
         candidates = _build_index(corpus, queries, settings)
-    built_index = index.model_copy(update={"kind": candidates.kind})
-    settings = settings.model_copy(update={"index": built_index})
+    _check_texts(candidates, towers)
+    settings = ReleaseSettings.of(name, export, index, candidates)
     release = Release(settings, towers, candidates, queries, lineage_of(towers, corpus, settings))
     return publish_release(Path(directory), release, judged)
 
@@ -127,7 +128,9 @@ def publish_release(
 
     def check(model: loading.LoadedModel) -> Mapping[str, Any]:
         parity.check_lists(model, _compared_queries(model, release, judged), release)
-        measures = measure_retrieval(release) | measure_model(model, judged, release.corpus)
+        measures = measure_retrieval(release) | measure_model(
+            model, judged, release.corpus, release.index.lexical
+        )
         return {MEASURES: measures.values, WORST_DECILE: measures.worst_decile}
 
     try:
@@ -157,6 +160,16 @@ def _build_index(corpus: Corpus, queries: FloatArray, settings: ReleaseSettings)
             "`index` out for exact search."
         )
     return settings.index_of(corpus, queries)
+
+
+def _check_texts(index: storage.Index, towers: TwoTowers) -> None:
+    wanted = set(index.lexical.inputs if index.lexical else ())
+    if not wanted <= set(towers.query_inputs):
+        raise BundleError(
+            f"export_bundle: the index searches the words of {', '.join(sorted(wanted))}; the "
+            f"query tower takes {', '.join(sorted(towers.query_inputs))}. Give towers that take "
+            "these texts, or an index of vectors alone."
+        )
 
 
 def _embed_queries(towers: TwoTowers, judged: QuerySet | None, embedding_dim: int) -> FloatArray:

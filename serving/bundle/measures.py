@@ -15,7 +15,9 @@ from serving.bundle.shards_together import ShardModels, ShardReleases
 from serving.graph import names
 from serving.graph.release import Release
 from tfrs_twotower.data.corpus import Corpus
+from tfrs_twotower.data.postings import Lexical
 from tfrs_twotower.data.query_set import QuerySet
+from tfrs_twotower.index.lexical import ExactTextLists
 from tfrs_twotower.ranking import FloatArray, RowArray, order
 
 _QUERIES_AT_ONCE = 64
@@ -96,6 +98,7 @@ def measure_model(
     model: loading.LoadedModel | ShardModels,
     queries: QuerySet | None,
     corpus: Corpus,
+    lexical: Lexical | None = None,
     *,
     judge: bool = True,
 ) -> Measures:
@@ -105,6 +108,7 @@ def measure_model(
         model: the saved model, or those of all shards.
         queries: queries of the same corpus; None or an empty set gives no measures.
         corpus: the corpus of the model, or of all shards, with vectors.
+        lexical: the model's search of words, if it has one.
         judge: whether to measure recall; not on queries whose answers the model has learned.
 
     Returns:
@@ -119,7 +123,12 @@ def measure_model(
         return Measures({})
     twins = Twins.of(corpus.vectors)
     is_cascade = names.PRE_RANKING in model.model.signatures
-    answer_twins = Twins(np.arange(len(corpus))) if is_cascade else twins
+    by_id = Twins(np.arange(len(corpus)))
+    exact_of_texts = None
+    if lexical is not None:
+        # Words tell apart what vectors do not.
+        twins, exact_of_texts = by_id, ExactTextLists(lexical, corpus.vectors)
+    answer_twins = by_id if is_cascade else twins
     recalls: list[float] = []
     answered: list[RowArray] = []
     nearest: list[RowArray] = []
@@ -137,8 +146,11 @@ def measure_model(
         answered.append(lists)
         nearest.append(loading.answered_rows(model.ask(names.CANDIDATE_GENERATION, raw), corpus))
         embeddings = model.call(names.QUERY_EMBEDDING, raw)[names.EMBEDDING]
-        exact = order.ExactLists.of(embeddings, corpus.vectors, lists.shape[1])
-        shares.append(exact.overlaps(nearest[-1]))
+        if exact_of_texts is not None:
+            shares.append(exact_of_texts.overlaps(embeddings, raw, nearest[-1]))
+        else:
+            exact = order.ExactLists.of(embeddings, corpus.vectors, lists.shape[1])
+            shares.append(exact.overlaps(nearest[-1]))
     k = answered[0].shape[1]
     recall = {f"recall@{k}": _rounded(np.mean(recalls))} if judge else {}
     overlap = Measures.of_overlap(f"overlap@{k}", np.concatenate(shares))
@@ -154,11 +166,14 @@ def measure_retrieval(release: Release | ShardReleases) -> Measures:
 
     Returns:
         `overlap@k` and `retrieval_coverage@k`, defined as in `measure_model`, and
-        `perturbed_overlap@k`, the overlap on perturbed queries.
+        `perturbed_overlap@k`, the overlap on perturbed queries. Of an index that searches words,
+        only the last: embeddings have no text, and its words are searched exactly.
     """
     queries = release.measured_on.real
     if not len(queries):
         return Measures({})
+    if release.searches_words:
+        return measure_perturbed(release)
     lists, twins = _search(release, queries), Twins.of(release.corpus.vectors)
     shares = order.ExactLists.of(queries, release.corpus.vectors, release.k).overlaps(lists)
     return (
@@ -179,8 +194,8 @@ def measure_perturbed(release: Release | ShardReleases) -> Measures:
 
 
 def _search(release: Release | ShardReleases, queries: FloatArray) -> RowArray:
-    """Rows `[num_queries, k]` that the release's search returns."""
-    search = release.search()
+    """Rows `[num_queries, k]` that the release's search of vectors returns."""
+    search = release.search_of_vectors()
     ask = tf.function(
         lambda embeddings: search.search(embeddings, release.k)[1],
         input_signature=[tf.TensorSpec([None, queries.shape[1]], tf.float32)],

@@ -11,6 +11,7 @@ from serving.bundle.loading import LoadedModel
 from serving.graph import names, pre_ranking
 from serving.graph.release import Release
 from tfrs_twotower.errors import BundleError
+from tfrs_twotower.index import lexical
 
 TOLERANCE = 1e-5
 RawArrays = Mapping[str, npt.NDArray[Any]]
@@ -91,15 +92,19 @@ def _pools(model: LoadedModel, raw: RawArrays, release: Release, k: int) -> Pool
     search, pre_ranker = release.search(), release.pre_ranker
     depth = k if pre_ranker is None else max(k, pre_ranker.combination.num_candidates)
     depth = min(depth, search.num_candidates)
-    ask = tf.function(lambda queries: search.search(queries, depth), autograph=False)
+    ask = tf.function(
+        lambda embeddings, raw: search.search(lexical.asked(search, embeddings, raw), depth),
+        autograph=False,
+    )
     embeddings = model.ask(names.QUERY_EMBEDDING, raw)[names.EMBEDDING]
-    scores, rows = (part.numpy() for part in ask(tf.constant(embeddings)))
+    inputs = {name: tf.constant(values) for name, values in raw.items()}
+    scores, rows = (part.numpy() for part in ask(tf.constant(embeddings), inputs))
     if pre_ranker is not None:
         present, places = np.unique(np.maximum(rows, 0), return_inverse=True)
         heads_kept_as = release.settings.export.candidate_heads
         small = pre_ranking.as_kept(pre_ranking.narrow(pre_ranker, present), heads_kept_as)
         local = np.where(rows < 0, rows, places.reshape(rows.shape)).astype(np.int32)
-        heads = small.query_heads({name: tf.constant(values) for name, values in raw.items()})
+        heads = small.query_heads(inputs)
         scores = small.scores(heads, tf.constant(local), tf.constant(scores)).numpy()
     ids = release.corpus.ids
     return [

@@ -7,12 +7,16 @@ import numpy as np
 from serving.bundle import loading, refresh_files
 from serving.graph import names
 from tfrs_twotower.artifacts import Manifest
+from tfrs_twotower.data.postings import Lexical, Postings
 from tfrs_twotower.errors import BundleError
+from tfrs_twotower.index.lexical import COSINE_MINIMUM
 from tfrs_twotower.ranking import FloatArray
 
 _EMBEDDING_TOLERANCE = 1e-5
 # Scores of int8 vectors differ from scores of the float32 vectors in `refresh/`.
 _SCORE_TOLERANCE = 0.01
+_ASKED_WORDS = 8
+_TINY = 1e-30
 
 
 def check_parts(model: loading.LoadedModel, manifest: Manifest, version: int) -> None:
@@ -56,16 +60,42 @@ def _check_towers(model: loading.LoadedModel, files: refresh_files.RefreshFiles)
 
 def _check_index(model: loading.LoadedModel, files: refresh_files.RefreshFiles) -> None:
     corpus = files.corpus()
-    answer = model.call(names.CANDIDATE_GENERATION, model.blank(names.CANDIDATE_GENERATION))
+    asked, embedded = model.blank(names.CANDIDATE_GENERATION), model.blank(names.QUERY_EMBEDDING)
+    lexical = files.lexical(len(corpus))
+    words = [] if lexical is None else _some_words(lexical.postings)
+    if lexical is not None:
+        text = {lexical.inputs[0]: np.array([" ".join(words).encode()], object)}
+        asked, embedded = asked | text, embedded | text
+    answer = model.call(names.CANDIDATE_GENERATION, asked)
     ids = [id_ for id_ in answer[names.CANDIDATE_IDS][0].tolist() if id_]
     rows = corpus.row_of(ids)
     if (rows < 0).any():
         raise _mixed_parts(model.directory, "the index holds candidates that are not in the corpus")
-    expected = corpus.vectors[rows] @ _blank_query(model)
-    if _difference(answer[names.SCORES][0, : len(ids)], expected) > _SCORE_TOLERANCE:
+    expected = corpus.vectors @ model.call(names.QUERY_EMBEDDING, embedded)[names.EMBEDDING][0]
+    if lexical is not None:
+        expected = _with_words(lexical, words, expected)
+    if _difference(answer[names.SCORES][0, : len(ids)], expected[rows]) > _SCORE_TOLERANCE:
+        what = "vectors" if lexical is None else "vectors or postings"
         raise _mixed_parts(
-            model.directory, "the index was built from other vectors than the corpus has"
+            model.directory, f"the index was built from other {what} than the corpus has"
         )
+
+
+def _some_words(postings: Postings) -> list[str]:
+    """Words of some terms, spread over all."""
+    places = np.unique(np.linspace(0, len(postings.words) - 1, _ASKED_WORDS).astype(int))
+    return [postings.words[place] for place in places if place >= 0]
+
+
+def _with_words(lexical: Lexical, words: list[str], cosines: FloatArray) -> FloatArray:
+    """Scores `[num_candidates]` of one query by words, or by words and cosines."""
+    of_words = lexical.postings.scores(lexical.postings.terms_of(words))
+    weight = lexical.dense_weight
+    if weight is None:
+        return of_words
+    near = cosines - COSINE_MINIMUM
+    shares: FloatArray = weight * near / near.max()
+    return shares + (1.0 - weight) * of_words / max(float(of_words.max()), _TINY)
 
 
 def _blank_query(model: loading.LoadedModel) -> FloatArray:

@@ -11,6 +11,7 @@ refresh/
     since_export.parquet  ids that refreshes added, changed or withdrew since the export, and what
                       the export had; only if there are any, as is the next file
     refreshed.parquet  the added and changed ones with title and features
+    lexical.json, postings.npz  as in the `index` artifact, if words are searched
     towers/           as in the `model` artifact
     pre_ranker/       as the `pre_ranker` artifact, if there is one
 
@@ -39,6 +40,7 @@ from serving.graph.release import (
 )
 from serving.graph.since_export import SinceExport
 from tfrs_twotower.data.corpus import Corpus
+from tfrs_twotower.data.postings import Lexical, load_lexical
 from tfrs_twotower.data.stored_arrays import load_array, load_arrays
 from tfrs_twotower.errors import ArtifactError, BundleError, CorruptArtifact
 from tfrs_twotower.index.restricts import CandidateAttributes
@@ -143,6 +145,10 @@ class RefreshFiles:
         path = self.directory / _ATTRIBUTES
         return CandidateAttributes(_features_of(_load_arrays(path))) if path.exists() else None
 
+    def lexical(self, num_candidates: int) -> Lexical | None:
+        """The search of words over a corpus of this size; None if the version has none."""
+        return load_lexical(self.directory, num_candidates, "Export the bundle again.")
+
     def since_export(self) -> SinceExport:
         """What refreshes changed since the export."""
         if not self.have_changes():
@@ -182,6 +188,8 @@ class RefreshFiles:
         np.save(self.directory / _VECTORS, release.corpus.vectors, allow_pickle=False)
         if release.attributes is not None:
             _save_features(self.directory / _ATTRIBUTES, release.attributes.values)
+        if release.index.lexical is not None:
+            release.index.lexical.save(self.directory)
         # Sorted by value, so that their order does not tell whose queries they are.
         for name, queries in zip((_QUERIES, _PERTURBED), release.measured_on, strict=True):
             in_order = queries[np.lexsort(queries.T[::-1])]

@@ -83,7 +83,12 @@ class ShardReleases:
         vectors = np.concatenate([release.corpus.vectors for release in self.releases])
         return Corpus(ids[order], titles[order], {}, vectors[order])
 
-    def search(self) -> "MergedSearch":
+    @property
+    def searches_words(self) -> bool:
+        """Whether requests are answered by their words; never of shards."""
+        return False
+
+    def search_of_vectors(self) -> "MergedSearch":
         """The searchers of all shards."""
         return MergedSearch(self)
 
@@ -93,7 +98,7 @@ class MergedSearch:
 
     def __init__(self, shards: ShardReleases) -> None:
         """Loads the searcher of every shard."""
-        self._searches = [release.search() for release in shards.releases]
+        self._searches = [release.search_of_vectors() for release in shards.releases]
         self._rows = [shards.corpus.row_of(release.corpus.ids) for release in shards.releases]
 
     def search(self, embeddings: tf.Tensor, k: int) -> tuple[tf.Tensor, tf.Tensor]:

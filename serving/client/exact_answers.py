@@ -6,6 +6,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from tensorflow.core.framework import types_pb2
 
 from serving.bundle import loading, refresh_files
@@ -15,7 +17,8 @@ from serving.graph.release import ReleaseSettings
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.data.perturbed_queries import perturbed_inputs
 from tfrs_twotower.errors import BundleError
-from tfrs_twotower.ranking.order import ExactLists
+from tfrs_twotower.index.lexical import ExactTextLists
+from tfrs_twotower.ranking.order import ExactLists, RowArray
 from tfrs_twotower.towers.storage import load_spec_of
 
 _QUERIES_AT_ONCE = 16
@@ -79,7 +82,14 @@ class ExactAnswers:
         features = load_spec_of(self.files.towers_dir)[0].query.features
         return raw, perturbed_inputs(raw, features, self.corpus.ids)
 
-    def lists(self, raw: request_inputs.Arrays) -> ExactLists:
-        """The exact lists of queries."""
+    @cached_property
+    def _texts(self) -> ExactTextLists | None:
+        lexical = self.files.lexical(len(self.corpus))
+        return None if lexical is None else ExactTextLists(lexical, self.corpus.vectors)
+
+    def overlaps(self, raw: request_inputs.Arrays, returned: RowArray) -> NDArray[np.float64]:
+        """Overlap@k of rows `[num_queries, k]` with the exact lists of queries, `[num_queries]`."""
         embeddings = self.bundle.call(names.QUERY_EMBEDDING, raw)[names.EMBEDDING]
-        return ExactLists.of(embeddings, self.corpus.vectors, self.k)
+        if self._texts is not None:
+            return self._texts.overlaps(embeddings, raw, returned)
+        return ExactLists.of(embeddings, self.corpus.vectors, self.k).overlaps(returned)

@@ -96,11 +96,10 @@ def check_recall(
     shares = []
     with Client(target, timeout_s=_TIMEOUT_S, expected_version=served, tls=tls) as client:
         for inputs in exact.queries(columns):
-            lists = exact.lists(inputs)
             asked = {name: values.tolist() for name, values in inputs.items()}
-            shape, batch_size = lists.rows.shape, exact.batch_size
-            answered = _answered_rows(client, asked, exact.corpus, shape, batch_size)
-            shares.append(lists.overlaps(answered))
+            shape = (len(next(iter(asked.values()))), exact.k)
+            answered = _answered_rows(client, asked, exact.corpus, shape, exact.batch_size)
+            shares.append(exact.overlaps(inputs, answered))
     real, perturbed = map(Overlap.of, shares)
     return RecallCheck(
         model=model,

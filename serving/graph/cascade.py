@@ -1,29 +1,55 @@
 """The cascade behind `serving_default`: candidate generation, then pre-ranking if there is one."""
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import tensorflow as tf
 
 from serving.graph.pre_ranking import PreRanking
 from serving.graph.release import Release
 from tfrs_twotower.data.raw_inputs import RawBatch
-from tfrs_twotower.index import answers, restricts
+from tfrs_twotower.index import answers, lexical, restricts
+
+
+class LookupFiles(NamedTuple):
+    """Files of keys, one on each line, that the exported graph carries as assets."""
+
+    ids: Path
+    """Ids of the corpus; see `CandidateIds`."""
+    words: Path | None = None
+    """Words of the postings, if words are searched; see `layers.lexical.Terms`."""
+
+    @classmethod
+    def written(cls, directory: Path, release: Release) -> "LookupFiles":
+        """Writes the files of a release."""
+        files = cls(directory / "candidate_ids.txt", None)
+        _write_lines(files.ids, release.corpus.ids)
+        if release.index.lexical is None:
+            return files
+        files = files._replace(words=directory / "words.txt")
+        _write_lines(directory / "words.txt", release.index.lexical.postings.words)
+        return files
+
+
+def _write_lines(path: Path, values: Iterable[str]) -> None:
+    path.write_bytes("".join(f"{value}\n" for value in values).encode())
 
 
 class CandidateGeneration(tf.Module):
     """Query tower, searcher, candidate ids and attributes as one function of the graph."""
 
-    def __init__(self, release: Release, lookup_file: Path | None = None) -> None:
+    def __init__(self, release: Release, files: LookupFiles | None = None) -> None:
         """Builds the steps from query features to candidates.
 
         Args:
             release: what the version is made from.
-            lookup_file: the ids of the corpus, one per line; see `CandidateIds`.
+            files: the keys of the lookup tables.
         """
         super().__init__(name="candidate_generation")
         self.query_tower = release.towers.query_tower
-        self.searcher = release.search()
-        self.candidate_ids = answers.CandidateIds(release.corpus.ids, lookup_file)
+        self.searcher = release.search(files.words if files else None)
+        self.candidate_ids = answers.CandidateIds(release.corpus.ids, files.ids if files else None)
         self.k = release.k
         self.attributes: restricts.Attributes | None = None
         if release.attributes is not None:
@@ -71,21 +97,24 @@ class CandidateGeneration(tf.Module):
         if self.attributes is not None:
             permits = self.attributes.permits(allow, deny)
         excluded = self.candidate_ids.rows_of(exclude_ids)
-        embeddings = self.query_tower(raw)
-        return self.searcher.search(embeddings, depth, excluded, permits, ordered=ordered)
+        asked = lexical.asked(self.searcher, self.query_tower(raw), raw)
+        scores, rows = self.searcher.search(asked, depth, excluded, permits, ordered=ordered)
+        return scores, rows
 
     def score(self, raw: RawBatch, rows: tf.Tensor) -> tf.Tensor:
         """Retrieval scores `[batch, n]` of candidates at these rows; any number at rows below 0."""
-        return self.searcher.score(self.query_tower(raw), tf.maximum(rows, 0))
+        asked = lexical.asked(self.searcher, self.query_tower(raw), raw)
+        scores: tf.Tensor = self.searcher.score(asked, tf.maximum(rows, 0))
+        return scores
 
 
 class Cascade(tf.Module):
     """Computes the final list of a query: retrieval, then pre-ranking if there is a pre-ranker."""
 
-    def __init__(self, release: Release, lookup_file: Path | None = None) -> None:
+    def __init__(self, release: Release, files: LookupFiles | None = None) -> None:
         """Makes the steps; see `CandidateGeneration`."""
         super().__init__(name="cascade")
-        self.candidate_generation = CandidateGeneration(release, lookup_file)
+        self.candidate_generation = CandidateGeneration(release, files)
         self.pre_ranking: PreRanking | None = None
         if release.pre_ranker is not None:
             heads = release.settings.export.candidate_heads

@@ -28,19 +28,19 @@ class ServingModel(tf.Module):
     """The parts of one bundle version, and its signatures as functions."""
 
     def __init__(
-        self, release: Release, model_version: str, lookup_file: Path | None = None
+        self, release: Release, model_version: str, files: cascade.LookupFiles | None = None
     ) -> None:
         """Builds the modules of the version.
 
         Args:
             release: what the version is made from.
             model_version: returned with every answer.
-            lookup_file: the ids of the corpus, one per line; see `CandidateIds`.
+            files: the keys of the lookup tables; without them, they are constants of the graph.
         """
         super().__init__(name="serving_model")
         towers = release.towers
         self.query_tower, self.candidate_tower = towers.query_tower, towers.candidate_tower
-        self.cascade = cascade.Cascade(release, lookup_file)
+        self.cascade = cascade.Cascade(release, files)
         self.retrieval = self.cascade.candidate_generation
         self._query = dict(towers.query_inputs)
         self._candidate = dict(towers.candidate_inputs)
@@ -148,10 +148,9 @@ def save_model(release: Release, model_version: str, directory: Path) -> None:
         directory: where it is written; it must exist.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        lookup_file = Path(scratch) / "candidate_ids.txt"
-        lookup_file.write_bytes("".join(f"{id_}\n" for id_ in release.corpus.ids).encode())
-        model = ServingModel(release, model_version, lookup_file)
-        custom_ops = ["Scann"] if release.kind == "scann" else []
+        files = cascade.LookupFiles.written(Path(scratch), release)
+        model = ServingModel(release, model_version, files)
+        custom_ops = ["Scann"] if release.needs_scann else []
         tf.saved_model.save(
             model,
             str(directory),

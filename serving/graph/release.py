@@ -15,7 +15,9 @@ from serving.graph.since_export import SinceExport
 from tfrs_twotower.artifacts import Lineage, fingerprint
 from tfrs_twotower.config import ExportConfig, IndexConfig
 from tfrs_twotower.data.corpus import Corpus, sample_rows
-from tfrs_twotower.index import answers, build, restricts, storage, sweep
+from tfrs_twotower.data.postings import Lexical
+from tfrs_twotower.index import answers, build, lexical, restricts, storage, sweep
+from tfrs_twotower.index.quality import Kind
 from tfrs_twotower.ranking import FloatArray, RowArray
 from tfrs_twotower.towers.pre_ranker import PreRanker
 from tfrs_twotower.towers.protocol import TwoTowers
@@ -39,9 +41,31 @@ class ReleaseSettings(BaseModel):
     """Section `index` of the run config, with the kind that was built."""
     shard: int | None = None
     """Number of this shard, below `export.shards`; None for a bundle of the whole corpus."""
+    dense: Kind | None = None
+    """The search of vectors that was built, of a hybrid index; None of any other."""
+
+    @classmethod
+    def of(
+        cls, name: str, export: ExportConfig, config: IndexConfig, index: storage.Index
+    ) -> "ReleaseSettings":
+        """Those of a built index, for a bundle of the whole corpus.
+
+        Args:
+            name: of the bundle.
+            export: section `export`.
+            config: section `index`.
+            index: the index.
+        """
+        built = config.model_copy(update={"kind": index.name})
+        dense = index.kind if index.name == "hybrid" else None
+        return cls(name=name, exact=False, export=export, index=built, dense=dense)
 
     def index_of(
-        self, corpus: Corpus, queries: FloatArray, perturbed: FloatArray | None = None
+        self,
+        corpus: Corpus,
+        queries: FloatArray,
+        perturbed: FloatArray | None = None,
+        lexical: Lexical | None = None,
     ) -> storage.Index:
         """Builds and measures the index of a corpus; that of an exact bundle is the vectors alone.
 
@@ -49,15 +73,18 @@ class ReleaseSettings(BaseModel):
             corpus: with vectors.
             queries: `[n, embedding_dim]` embeddings of real queries that the index is measured on.
             perturbed: those of perturbed queries; None makes them of the real ones.
+            lexical: the search of words over the same corpus, if there is one.
 
         Raises:
             IndexQualityError: the index misses the target overlap.
         """
         config = self.index
+        if self.dense is not None:
+            config = config.model_copy(update={"kind": self.dense})
         if self.exact:
             config = config.model_copy(update={"kind": "brute_force", "vectors": "float32"})
         built = build.build_index(corpus.vectors, queries, config, perturbed=perturbed)
-        return storage.Index.of(corpus, built)
+        return storage.Index.of(corpus, built, lexical)
 
 
 class Probe(NamedTuple):
@@ -128,8 +155,21 @@ class Release:
 
     @property
     def kind(self) -> str:
-        """Kind of the search that is exported."""
-        return "brute_force" if self.settings.exact else self.index.kind
+        """Kind of the index that is exported."""
+        if self.settings.exact and self.index.lexical is None:
+            return "brute_force"
+        return self.index.name
+
+    @property
+    def searches_words(self) -> bool:
+        """Whether requests are answered by their words, alone or beside the vectors."""
+        return self.index.lexical is not None
+
+    @property
+    def needs_scann(self) -> bool:
+        """Whether the graph has ScaNN's operations."""
+        searches_vectors = self.index.name != "lexical" and not self.settings.exact
+        return searches_vectors and self.index.kind == "scann"
 
     @property
     def identity(self) -> str:
@@ -144,8 +184,19 @@ class Release:
             }
         )
 
-    def search(self) -> answers.Search:
-        """A new searcher of the exported kind."""
+    def search(self, words_file: Path | None = None) -> Any:
+        """A new searcher of the exported kind.
+
+        Args:
+            words_file: the words of a search of words; see `layers.lexical.Terms`.
+        """
+        words = self.index.lexical
+        if words is not None and words.dense_weight is None:
+            return lexical.LexicalSearch(words, words_file)
+        return lexical.first_stage(self.search_of_vectors(), words, words_file)
+
+    def search_of_vectors(self) -> answers.Search:
+        """A new searcher of the vectors alone."""
         if self.settings.exact:
             return self.index.exact_search()
         return self.index.search(max_excluded=self.settings.export.max_excluded)

@@ -1,6 +1,6 @@
 """The release of a corpus that was changed without training, made from the release before."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,7 +19,10 @@ from serving.graph.release import (
 )
 from serving.refresh.changes import CorpusChanges, EncodedCandidates, RawColumns, plan_changes
 from tfrs_twotower import artifacts
+from tfrs_twotower.closed_form import bm25
 from tfrs_twotower.data.corpus import Corpus
+from tfrs_twotower.data.loading import joined_texts
+from tfrs_twotower.data.postings import Lexical, Postings
 from tfrs_twotower.index.restricts import CandidateAttributes
 from tfrs_twotower.ranking import FloatArray, RowArray
 from tfrs_twotower.towers import storage, tower
@@ -80,6 +83,7 @@ class Refreshable:
     lineage: artifacts.Lineage
     has_pre_ranker: bool
     attributes: CandidateAttributes | None
+    lexical: Lexical | None
     parts: RefreshParts
 
     @classmethod
@@ -102,14 +106,16 @@ class Refreshable:
             files.probe(),
             files.since_export(),
         )
+        corpus = files.corpus()
         return cls(
             files.settings(),
-            files.corpus(),
+            corpus,
             files.queries(),
             files.perturbed(),
             lineage,
             files.pre_ranker_dir.is_dir(),
             files.attributes(),
+            files.lexical(len(corpus)),
             parts,
         )
 
@@ -125,6 +131,7 @@ class Refreshable:
             release.lineage,
             release.pre_ranker is not None,
             release.attributes,
+            release.index.lexical,
             release.refresh,
         )
 
@@ -187,12 +194,16 @@ def refreshed_release(plan: PlannedRefresh, encode: CandidateEncoder) -> Release
     attributes = kept.attributes
     if attributes is not None:
         attributes = CandidateAttributes(changes.columns(attributes.values, candidates.raw))
+    lexical = kept.lexical
+    if lexical is not None:
+        texts = joined_texts(embedded.raw, spec.candidate.features) or []
+        lexical = lexical.with_postings(_changed(lexical.postings, texts, changes))
     earlier = kept.lineage.parents
     refreshes = artifacts.fingerprint([earlier.get(history.REFRESHED, ""), plan.fingerprint])
     return Release(
         settings=kept.settings,
         towers=signatures.trained_towers(towers, spec),
-        index=kept.settings.index_of(corpus, kept.queries, kept.perturbed),
+        index=kept.settings.index_of(corpus, kept.queries, kept.perturbed, lexical),
         queries=kept.queries,
         lineage=kept.lineage._replace(parents={**earlier, history.REFRESHED: refreshes}),
         pre_ranker=pre_ranker,
@@ -205,6 +216,15 @@ def refreshed_release(plan: PlannedRefresh, encode: CandidateEncoder) -> Release
         ),
         perturbed=kept.perturbed,
     )
+
+
+def _changed(kept: Postings, texts: Sequence[str], changes: CorpusChanges) -> Postings:
+    """The postings of the new corpus, given the texts of its new and changed candidates."""
+    stays = np.ones(len(changes.ids), bool)
+    stays[changes.to_embed] = False
+    rows = np.flatnonzero(stays)
+    new = bm25.build_postings(texts, k1=kept.k1, b=kept.b)
+    return bm25.joined([kept.take(changes.kept_rows[rows]), new], [rows, changes.to_embed])
 
 
 def _with_new_candidates(

@@ -41,13 +41,29 @@ class EmbedConfig(Document):
     """Parquet shards of each side."""
 
 
+class LexicalConfig(Document):
+    """BM25 inside an index of kind `lexical` or `hybrid`."""
+
+    k1: PositiveFloat = 1.2
+    """Saturation of a term's count."""
+    b: Fraction = 0.75
+    """Normalisation by the length of the text."""
+    question_weight: Fraction = 0.0
+    """Training questions are appended to the texts of the candidates that answer them, and each of
+    their words counts as this much of a word; 0 appends none."""
+
+
 class IndexConfig(Document):
     """The candidate index."""
 
-    kind: Literal["auto", "brute_force", "scann", "ivf"] = "auto"
+    kind: Literal["auto", "brute_force", "scann", "ivf", "lexical", "hybrid"] = "auto"
     """`brute_force`: exact search. `scann`: ScaNN. `ivf`: partitions in core TensorFlow ops.
     `auto`: exact search below 20,000 candidates or for a `target_overlap` of 1, otherwise the kind
-    that `server` can load."""
+    that `server` can load. `lexical`: BM25 over the texts, in core TensorFlow ops. `hybrid`: the
+    candidates of BM25 and of the towers (by the kind that `auto` takes), ordered by a weighted
+    sum of both scores; the weight is chosen on validation queries for ndcg@10."""
+    lexical: LexicalConfig = LexicalConfig()
+    """Settings of BM25 for the kinds `lexical` and `hybrid`; others do not read them."""
     server: Literal["scann", "stock"] = "scann"
     """The server that loads the bundles. `scann`: TF Serving with ScaNN's ops, so `auto` takes
     ScaNN. `stock`: TF Serving as it is published, so `auto` takes ivf."""

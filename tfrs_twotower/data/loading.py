@@ -148,6 +148,11 @@ def _check_relevant(
         )
 
 
+def text_inputs(features: tuple[Feature, ...]) -> tuple[str, ...]:
+    """The raw inputs of a side that together hold its text; empty without text features."""
+    return tuple(feature.name for feature in features if isinstance(feature, TextFeature))
+
+
 def joined_texts(
     raw: Mapping[str, NDArray[Any]], features: tuple[Feature, ...]
 ) -> list[str] | None:
@@ -157,7 +162,7 @@ def joined_texts(
         raw: raw features by name, `[num_records]` bytes each.
         features: features of the records' side.
     """
-    names = [feature.name for feature in features if isinstance(feature, TextFeature)]
+    names = text_inputs(features)
     if not names:
         return None
     columns = [raw[name] for name in names]

@@ -5,10 +5,11 @@ go without their texts. Terms, and the words that stand for them, are made in
 `closed_form.word_forms`; the graph looks up words in the same table.
 """
 
+import json
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from tfrs_twotower.data.stored_arrays import load_arrays
 from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
 
-POSTINGS_NAME = "postings.npz"
+LEXICAL_NAME, POSTINGS_NAME = "lexical.json", "postings.npz"
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,65 @@ class Postings:
         )
 
 
+@dataclass(frozen=True)
+class Lexical:
+    """The search of words of an index."""
+
+    postings: Postings
+    inputs: tuple[str, ...]
+    """Raw inputs of the query tower that together hold the query's text, `[batch]` each."""
+    dense_weight: float | None = None
+    """Share of the towers' score in that of a hybrid; None searches words alone."""
+
+    @property
+    def kind(self) -> Literal["lexical", "hybrid"]:
+        """Kind of the index."""
+        return "lexical" if self.dense_weight is None else "hybrid"
+
+    def with_postings(self, postings: Postings) -> "Lexical":
+        """The same search over other candidates."""
+        return replace(self, postings=postings)
+
+    def save(self, directory: Path) -> None:
+        """Writes `lexical.json` and `postings.npz`."""
+        described = {"inputs": self.inputs, "dense_weight": self.dense_weight}
+        text = json.dumps(described, indent=2) + "\n"
+        (directory / LEXICAL_NAME).write_text(text, encoding="utf-8")
+        self.postings.save(directory)
+
+
+def load_lexical(directory: Path, num_candidates: int, advice: str) -> Lexical | None:
+    """Reads the search of words of a directory; None if it has none.
+
+    Checksums are the caller's to verify.
+
+    Args:
+        directory: of an index, or `refresh/` of a version.
+        num_candidates: size of the corpus.
+        advice: what to do about a file that is missing or damaged, for messages.
+
+    Raises:
+        MissingArtifact: the postings are not there.
+        CorruptArtifact: a file cannot be read, or the postings are of another corpus.
+    """
+    path = directory / LEXICAL_NAME
+    try:
+        described = json.loads(path.read_text(encoding="utf-8"))
+        inputs, weight = tuple(map(str, described["inputs"])), described["dense_weight"]
+        weight = None if weight is None else float(weight)
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError, OSError) as cause:
+        raise CorruptArtifact(f"{path}: cannot be read: {cause}. {advice}") from cause
+    postings = load_postings(directory, advice)
+    if postings.num_candidates != num_candidates:
+        raise CorruptArtifact(
+            f"{directory / POSTINGS_NAME}: has {postings.num_candidates} candidates, the corpus "
+            f"{num_candidates}. {advice}"
+        )
+    return Lexical(postings, inputs, weight)
+
+
 def posted(
     terms: NDArray[np.integer],
     rows: NDArray[np.integer],
@@ -128,8 +188,8 @@ def posted(
     }
 
 
-def load_postings(directory: Path) -> Postings:
-    """Reads `postings.npz`. Checksums are the caller's to verify.
+def load_postings(directory: Path, advice: str) -> Postings:
+    """Reads `postings.npz`; see `load_lexical`.
 
     Raises:
         MissingArtifact: it is not there.
@@ -152,14 +212,14 @@ def load_postings(directory: Path) -> Postings:
             b=b,
         )
     except FileNotFoundError:
-        raise MissingArtifact(f"{path}: is missing. Run build-index again.") from None
+        raise MissingArtifact(f"{path}: is missing. {advice}") from None
     except (ValueError, KeyError, TypeError, OSError) as cause:
-        raise CorruptArtifact(f"{path}: cannot be read: {cause}. Run build-index again.") from cause
+        raise CorruptArtifact(f"{path}: cannot be read: {cause}. {advice}") from cause
     if not _fits(postings):
         raise CorruptArtifact(
             f"{path}: its {len(terms)} terms, {len(words)} words and {len(postings.rows)} postings "
-            "do not fit together: a place lies outside of its list, or an order is broken. Run "
-            "build-index again."
+            "do not fit together: a place lies outside of its list, or an order is broken. "
+            f"{advice}"
         )
     return postings
 

@@ -1,9 +1,9 @@
 """Ranks the full corpus for every query, in one stage or two, in bounded memory."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from functools import cache
-from typing import NamedTuple, Protocol
+from functools import cache, partial
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,25 @@ class Scorer(Protocol):
         """Scores, `[len(queries), num_candidates]`, for queries given by position.
 
         The array is the caller's: it may be written over.
+        """
+
+
+@runtime_checkable
+class PooledScorer(Protocol):
+    """A first stage of several parts, each of which proposes candidates for the list."""
+
+    def pooled(
+        self,
+        queries: NDArray[np.int64],
+        mask: Callable[[NDArray[np.floating]], NDArray[np.floating]],
+        depth: int,
+    ) -> NDArray[np.floating]:
+        """Scores `[len(queries), num_candidates]`, -inf where nothing proposes the candidate.
+
+        Args:
+            queries: positions.
+            mask: writes -inf at what may not be ranked.
+            depth: length of the list.
         """
 
 
@@ -63,7 +82,7 @@ def mask_scores(
 
 
 def rank_corpus(
-    scorer: Scorer, query_set: QuerySet, eligible: NDArray[np.bool_], k: int
+    scorer: Scorer | PooledScorer, query_set: QuerySet, eligible: NDArray[np.bool_], k: int
 ) -> NDArray[np.int64]:
     """The first k candidates of each query: score descending, then row ascending.
 
@@ -85,7 +104,7 @@ def rank_corpus(
 
 
 def ranked_chunks(
-    scorer: Scorer, query_set: QuerySet, eligible: NDArray[np.bool_], k: int
+    scorer: Scorer | PooledScorer, query_set: QuerySet, eligible: NDArray[np.bool_], k: int
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.floating]]]:
     """The rankings of `rank_corpus` with their scores, some queries at a time.
 
@@ -94,7 +113,11 @@ def ranked_chunks(
         the row is -1.
     """
     for queries in chunks_of(len(query_set), len(eligible)):
-        scores = mask_scores(scorer(queries), queries, query_set, eligible)
+        mask = partial(mask_scores, queries=queries, query_set=query_set, eligible=eligible)
+        if isinstance(scorer, PooledScorer):
+            scores = scorer.pooled(queries, mask, k)
+        else:
+            scores = mask(scorer(queries))
         rows = top_k_rows(scores, k)
         best = np.take_along_axis(scores, np.maximum(rows, 0), axis=1)
         yield queries, rows, np.where(rows >= 0, best, -np.inf).astype(scores.dtype)
@@ -170,7 +193,7 @@ class CascadeRanking(NamedTuple):
 
 
 def rank_cascade(
-    scorer: Scorer,
+    scorer: Scorer | PooledScorer,
     query_set: QuerySet,
     eligible: NDArray[np.bool_],
     second_stage: SecondStage | None,

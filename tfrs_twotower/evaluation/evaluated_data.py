@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from tfrs_twotower.data.corpus import Corpus
+from tfrs_twotower.data.postings import Lexical
 from tfrs_twotower.data.query_set import QuerySet
 from tfrs_twotower.evaluation.protocol_document import Window
 from tfrs_twotower.ranking import FloatArray
@@ -195,6 +196,7 @@ class EvaluationInputs:
         second_stage: the pre-ranker; None where nothing ranks after retrieval.
         first_fit_vectors: `[num_candidates, embedding_dim]` by the towers that embedded the
             validation queries, where these are not the final ones (`training.refit`).
+        lexical: the index's search of words; None where only vectors are searched.
     """
 
     dataset: str
@@ -212,6 +214,7 @@ class EvaluationInputs:
     timings: dict[str, float] = field(default_factory=dict)
     second_stage: SecondStage | None = None
     first_fit_vectors: FloatArray | None = None
+    lexical: Lexical | None = None
     all_test_queries: int | None = None
 
 

@@ -11,6 +11,7 @@ from tfrs_twotower.evaluation import (
     evaluation_document,
     leakage,
     protocol_document,
+    text_retrieval,
     written_documents,
 )
 from tfrs_twotower.evaluation.baselines.fitting_baselines import FittedBaseline, fit_baselines
@@ -68,7 +69,7 @@ def evaluate(
     selection = select(inputs, config, refit=refit)
     steps = len(selection.names) + 1
     progress("rank retrieval", 0, steps)
-    scorer = corpus_ranking.EmbeddingScorer(inputs.test.embeddings, inputs.corpus.vectors)
+    scorer = text_retrieval.retrieval_of(inputs)
     cascade = corpus_ranking.rank_cascade(
         scorer, inputs.test, inputs.eligible, inputs.second_stage, max(ks)
     )
@@ -275,6 +276,7 @@ def describe_protocol(
         "ndcg",
         baselines=settings,
         left_out=left_out,
+        retrieval=text_retrieval.in_words(inputs.lexical),
         cascade=(
             "retrieval alone: nothing ranks after it"
             if second_stage is None

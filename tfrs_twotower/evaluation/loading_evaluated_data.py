@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -22,9 +23,11 @@ from tfrs_twotower.artifacts.layout import (
 )
 from tfrs_twotower.data import loading, query_set, raw_inputs, stored_embeddings
 from tfrs_twotower.data.corpus import Corpus
+from tfrs_twotower.data.postings import load_lexical
 from tfrs_twotower.errors import CorruptArtifact
 from tfrs_twotower.evaluation import evaluated_data, pre_ranker_scores, protocol_document
 from tfrs_twotower.index.quality import QUALITY_NAME, read_quality
+from tfrs_twotower.ranking import FloatArray
 from tfrs_twotower.specs import SPLITS, FeatureSpec, IdFeature, Side, TextFeature
 from tfrs_twotower.towers.pre_ranker import load_pre_ranker
 
@@ -60,14 +63,13 @@ def load_inputs(
     has_validation = read_manifest(source, "preprocessed").counts.get("validation_queries", 0) > 0
     all_queries = loading.load_query_set(source, "test", spec, corpus)
     test_queries = all_queries.sample(max_queries or len(all_queries), seed=_SAMPLE_SEED)
-    refitted = bool(read_manifest(layout.embeddings, "embeddings").details.get("refitted", False))
     vectors = stored_embeddings.vectors_of(
         stored_embeddings.read_candidate_embeddings(layout.embeddings),
         ids,
         f"{layout.embeddings}, candidates",
     )
     has_index = (layout.index / QUALITY_NAME).exists()
-    has_first_fit = refitted and any(layout.embeddings.glob(f"{FIRST_FIT_CANDIDATES}-*"))
+    unlearned = load_unlearned(layout, spec, corpus) if has_validation else None
     return evaluated_data.EvaluationInputs(
         dataset=spec.name,
         corpus=replace(
@@ -80,9 +82,7 @@ def load_inputs(
         test=_with_texts(
             stored_embeddings.with_embeddings(test_queries, layout.embeddings, "test"), spec
         ),
-        validation=_validation(layout, spec, corpus, refitted=refitted, has_first_fit=has_first_fit)
-        if has_validation
-        else None,
+        validation=unlearned and unlearned.queries,
         eligible=(
             loading.known_candidates(source, corpus)
             if spec.split.known_candidates_only
@@ -97,12 +97,9 @@ def load_inputs(
         if with_pre_ranker
         else None,
         all_test_queries=len(all_queries) if len(test_queries) < len(all_queries) else None,
-        first_fit_vectors=stored_embeddings.vectors_of(
-            stored_embeddings.read_candidate_embeddings(layout.embeddings, first_fit=True),
-            ids,
-            f"{layout.embeddings}, candidates of the first fit",
-        )
-        if has_first_fit
+        first_fit_vectors=unlearned and unlearned.candidate_vectors,
+        lexical=load_lexical(layout.index, len(ids), "Run build-index again.")
+        if has_index
         else None,
     )
 
@@ -154,17 +151,39 @@ def _second_stage(
     )
 
 
-def _validation(
-    layout: Layout, spec: FeatureSpec, corpus: Corpus, *, refitted: bool, has_first_fit: bool
-) -> query_set.QuerySet:
-    """The validation queries; without embeddings if only towers that learned them have embedded."""
-    queries = loading.load_query_set(layout.preprocessed, "validation", spec, corpus)
-    split: stored_embeddings.EmbeddedSplit = (
-        "first_fit_validation" if has_first_fit else "validation"
+class Unlearned(NamedTuple):
+    """Validation queries, for what is chosen by the scores of towers that have not learned them."""
+
+    queries: query_set.QuerySet
+    """With texts, if the spec has any; without embeddings if no such towers have embedded them."""
+    candidate_vectors: FloatArray | None
+    """`[num_candidates, embedding_dim]` by the towers of the first fit, which embedded the queries;
+    None where those of the corpus are by the same towers."""
+
+
+def load_unlearned(layout: Layout, spec: FeatureSpec, corpus: Corpus) -> Unlearned:
+    """Reads the validation queries; after a refit, with the embeddings of the first fit.
+
+    Raises:
+        ArtifactError: a file is missing, or the embeddings do not fit the data.
+    """
+    directory = layout.embeddings
+    refitted = bool(read_manifest(directory, "embeddings").details.get("refitted", False))
+    has_first_fit = refitted and any(directory.glob(f"{FIRST_FIT_CANDIDATES}-*"))
+    queries = _with_texts(
+        loading.load_query_set(layout.preprocessed, "validation", spec, corpus), spec
     )
-    if has_first_fit or not refitted:
-        queries = stored_embeddings.with_embeddings(queries, layout.embeddings, split)
-    return _with_texts(queries, spec)
+    if not has_first_fit:
+        if not refitted:
+            queries = stored_embeddings.with_embeddings(queries, directory, "validation")
+        return Unlearned(queries, None)
+    vectors = stored_embeddings.vectors_of(
+        stored_embeddings.read_candidate_embeddings(directory, first_fit=True),
+        corpus.ids.tolist(),
+        f"{directory}, candidates of the first fit",
+    )
+    queries = stored_embeddings.with_embeddings(queries, directory, "first_fit_validation")
+    return Unlearned(queries, vectors)
 
 
 def _with_texts(queries: query_set.QuerySet, spec: FeatureSpec) -> query_set.QuerySet:

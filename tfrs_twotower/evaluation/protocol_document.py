@@ -126,6 +126,8 @@ class Protocol(Part):
     """Settings of each baseline."""
     left_out: dict[str, str]
     """Baselines that could not be computed, with the reason."""
+    retrieval: str = "inner product of the towers' vectors, all candidates"
+    """What the first stage scores by."""
     cascade: str
     """What the cascade is."""
     seed: int

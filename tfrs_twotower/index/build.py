@@ -91,6 +91,8 @@ def make_search(
 class BuiltIndex:
     """A measured index, before it is written."""
 
+    kind: Kind
+    """Kind of the search of vectors."""
     vectors: FloatArray
     """`[num_candidates, embedding_dim]`, in row order."""
     quality: IndexQuality
@@ -110,7 +112,7 @@ def build_index(
     *,
     perturbed: FloatArray | None = None,
 ) -> BuiltIndex:
-    """Builds the configured kind of index and measures it against exact search.
+    """Builds the configured search of vectors and measures it against exact search.
 
     It must reach `target_overlap` on real queries and on perturbed ones.
 
@@ -139,7 +141,7 @@ def build_index(
         quality = IndexQuality(
             kind, k, 1.0, config.target_overlap, len(sample), exact_p50_ms=exact_p50_ms
         )
-        return BuiltIndex(vectors, quality)
+        return BuiltIndex(kind, vectors, quality)
     if not len(sample):
         raise IndexQualityError(
             "index: there are no embeddings of validation or test queries, and overlap is measured "
@@ -170,6 +172,7 @@ def build_index(
             f"{_advice(config)}"
         )
     return BuiltIndex(
+        kind,
         vectors,
         IndexQuality(
             kind,
@@ -234,7 +237,7 @@ def _build_int8(
         exact_p50_ms,
         *_other_overlaps(real, perturbed),
     )
-    return BuiltIndex(vectors, quality, int8=True)
+    return BuiltIndex("brute_force", vectors, quality, int8=True)
 
 
 def _rows_function(

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower.config import IndexConfig
-from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
+from tfrs_twotower.errors import ConfigError, CorruptArtifact, MissingArtifact
 from tfrs_twotower.ranking.order import FloatArray
 
 EXACT_BELOW = 20_000
@@ -23,16 +23,38 @@ _TIMED_CALLS = 50
 
 
 def resolve_kind(config: IndexConfig, num_candidates: int) -> Kind:
-    """The kind that the config names, or that `auto` chooses.
+    """The search of vectors that the config names, or that `auto` chooses.
 
     `auto` takes exact search for a small corpus, and where nothing less than the exact answer is
-    wanted; else the approximate search that the server can load.
+    wanted; else the approximate search that the server can load. A hybrid takes the same. A lexical
+    index only keeps its vectors.
     """
-    if config.kind != "auto":
-        return config.kind
+    match config.kind:
+        case "lexical":
+            return "brute_force"
+        case "brute_force" | "scann" | "ivf":
+            return config.kind
+        case _:
+            return _chosen(config, num_candidates)
+
+
+def _chosen(config: IndexConfig, num_candidates: int) -> Kind:
     if num_candidates < EXACT_BELOW or config.target_overlap >= 1.0:
         return "brute_force"
     return "scann" if config.server == "scann" else "ivf"
+
+
+def check_vectors_only(config: IndexConfig, where: str) -> None:
+    """Checks that an index of vectors without texts is not asked to search words.
+
+    Raises:
+        ConfigError: it is.
+    """
+    if config.kind in ("lexical", "hybrid"):
+        raise ConfigError(
+            f"{where}: index.kind is {config.kind}, which searches the texts of a feature spec, "
+            "and there are only vectors. Set another kind, or run `twotower run` with a spec."
+        )
 
 
 @dataclass(frozen=True)
@@ -51,10 +73,12 @@ class SearchParameters:
 class IndexQuality:
     """Agreement with exact search on query embeddings, and how the parameters were chosen.
 
+    In a hybrid index it is that of the search of vectors; the search of words is exact.
+
     Answers that tie with the last exact one count as found; see `ranking.order.overlaps`.
     """
 
-    kind: Kind
+    kind: Kind | Literal["lexical", "hybrid"]
     k: int
     """List length of the overlap."""
     overlap: float

@@ -1,4 +1,8 @@
-"""The index on disk: `candidates.npz`, `vectors.npy`, `index.json`, `scann.npz` or `ivf.npz`."""
+"""The index on disk.
+
+`candidates.npz`, `vectors.npy`, `index.json`; `scann.npz` or `ivf.npz` of an approximate search;
+`lexical.json` and `postings.npz` of a search of words.
+"""
 
 import json
 from dataclasses import asdict, dataclass
@@ -9,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tfrs_twotower.data.corpus import Corpus
+from tfrs_twotower.data.postings import Lexical, load_lexical
 from tfrs_twotower.data.stored_arrays import load_array, load_arrays
 from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
 from tfrs_twotower.index import answers, build, quality
@@ -27,15 +32,18 @@ class Index:
     corpus: Corpus
     """The candidates, with vectors."""
     kind: quality.Kind
+    """Kind of the search of vectors."""
     trained: dict[str, npt.NDArray[Any]] | None = None
     """Arrays of the approximate search; None for exact search."""
     parameters: quality.SearchParameters | None = None
     """Its search parameters; None for exact search."""
     int8: bool = False
     """Whether the search of its own kind keeps the vectors in eight bits."""
+    lexical: Lexical | None = None
+    """The search of words beside that of vectors, or instead of it."""
 
     @classmethod
-    def of(cls, corpus: Corpus, built: build.BuiltIndex) -> "Index":
+    def of(cls, corpus: Corpus, built: build.BuiltIndex, lexical: Lexical | None = None) -> "Index":
         """The index that was built from the vectors of a corpus.
 
         Raises:
@@ -48,7 +56,12 @@ class Index:
                 "give `corpus.vectors` to build_index"
             )
         searched = corpus.with_vectors(built.vectors)
-        return cls(searched, built.quality.kind, built.trained, built.parameters, built.int8)
+        return cls(searched, built.kind, built.trained, built.parameters, built.int8, lexical)
+
+    @property
+    def name(self) -> str:
+        """Kind of the whole index, as the run config names it."""
+        return self.kind if self.lexical is None else self.lexical.kind
 
     @property
     def vectors(self) -> FloatArray:
@@ -56,11 +69,11 @@ class Index:
         return self.corpus.vectors
 
     def exact_search(self) -> ExactSearch:
-        """A searcher that scores every candidate."""
+        """A searcher that scores every candidate's vector."""
         return ExactSearch(self.vectors)
 
     def search(self, *, max_excluded: int = build.MAX_EXCLUDED) -> answers.Search:
-        """The searcher of the index's own kind.
+        """The searcher of vectors of the index's own kind.
 
         Args:
             max_excluded: number of exclusions that a longer approximate search compensates.
@@ -84,6 +97,8 @@ def save_index(directory: Path, index: Index) -> None:
     if index.trained is not None:
         arrays: dict[str, Any] = dict(index.trained)
         np.savez(directory / f"{index.kind}.npz", **arrays)
+    if index.lexical is not None:
+        index.lexical.save(directory)
 
 
 def load_index(directory: Path) -> Index:
@@ -109,7 +124,8 @@ def load_index(directory: Path) -> Index:
         raise CorruptArtifact(
             f"{directory}: cannot be read as an index: {cause}. Run build-index again."
         ) from cause
-    return Index(corpus, kind, trained, parameters, int8)
+    lexical = load_lexical(directory, len(ids), "Run build-index again.")
+    return Index(corpus, kind, trained, parameters, int8, lexical)
 
 
 def _encoded(values: npt.NDArray[np.object_]) -> npt.NDArray[np.bytes_]:

@@ -110,6 +110,7 @@ def _check_baselines(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
 def check_list_lengths(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
     """Yields mistakes of the index and export sections."""
     yield from _check_index(config)
+    yield from _check_words(spec, config)
     yield from _check_export(spec, config)
 
 
@@ -156,6 +157,25 @@ def _check_index(config: RunConfig) -> Iterator[str]:
         yield (
             f"index.num_reordering_candidates is {reordered}, less than index.k {index.k}. "
             f"Set it to {index.k} or more."
+        )
+
+
+def _check_words(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
+    kind = config.index.kind
+    if kind not in ("lexical", "hybrid"):
+        return
+    lacking = sides_without_text(spec)
+    if lacking:
+        yield (
+            f"index.kind is {kind}, which searches words and needs a text feature on both sides; "
+            f"the spec '{spec.name}' has none in {' and '.join(lacking)}. Add one, or set another "
+            "kind, such as auto."
+        )
+    if config.export.shards > 1:
+        yield (
+            f"export.shards is {config.export.shards}, but index.kind is {kind}, whose scores "
+            "depend on the whole corpus (how rare a word is, the best score of a query), so that "
+            "lists of several shards could not be merged. Set export.shards: 1, or another kind."
         )
 
 

@@ -239,7 +239,7 @@ def load_lexical_member(directory: Path) -> LexicalMember:
         architecture = json.loads(path.read_text(encoding="utf-8"))
         spec = FeatureSpec.model_validate(architecture["spec"])
         length = architecture["history_length"]
-        postings = load_postings(directory)
+        postings = load_postings(directory, "Train the pre-ranker again.")
         history = None
         if length is not None:
             assets = load_assets(directory)

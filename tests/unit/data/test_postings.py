@@ -19,7 +19,7 @@ POSTINGS = Postings(
 
 def test_postings_come_back(tmp_path):
     POSTINGS.save(tmp_path)
-    again = load_postings(tmp_path)
+    again = load_postings(tmp_path, "Do it again.")
     for field in fields(Postings):
         np.testing.assert_array_equal(getattr(again, field.name), getattr(POSTINGS, field.name))
     first = (tmp_path / POSTINGS_NAME).read_bytes()
@@ -54,12 +54,12 @@ def test_part_of_the_candidates_keeps_their_counts():
 def test_postings_that_do_not_fit_together_are_refused(change, tmp_path):
     replace(POSTINGS, **change).save(tmp_path)
     with pytest.raises(CorruptArtifact, match=r"postings\.npz: its .* do not fit together"):
-        load_postings(tmp_path)
+        load_postings(tmp_path, "Do it again.")
 
 
 def test_a_missing_or_damaged_file_is_named(tmp_path):
     with pytest.raises(MissingArtifact, match=r"postings\.npz: is missing"):
-        load_postings(tmp_path)
+        load_postings(tmp_path, "Do it again.")
     (tmp_path / POSTINGS_NAME).write_bytes(b"nothing")
     with pytest.raises(CorruptArtifact, match=r"postings\.npz: cannot be read"):
-        load_postings(tmp_path)
+        load_postings(tmp_path, "Do it again.")

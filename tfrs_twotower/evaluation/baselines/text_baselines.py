@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from tfrs_twotower.closed_form.bm25 import Bm25Index
 from tfrs_twotower.data.query_set import QuerySet
 from tfrs_twotower.evaluation.corpus_ranking import Scorer, chunks_of, mask_scores
+from tfrs_twotower.evaluation.text_retrieval import BM25_MINIMUM, COSINE_MINIMUM, normalised
 from tfrs_twotower.metrics import judge, per_query
 from tfrs_twotower.ranking.order import top_k_rows
 
-COSINE_MINIMUM = -1.0
-BM25_MINIMUM = 0.0
 WEIGHTS = tuple(round(0.05 * step, 2) for step in range(21))
 
 
@@ -31,13 +30,6 @@ class Bm25Scorer:
     def __call__(self, queries: NDArray[np.int64]) -> NDArray[np.floating]:
         """Scores, `[len(queries), num_candidates]` float32."""
         return np.stack([self._index.scores(self._terms[query]) for query in queries])
-
-
-def normalised(scores: NDArray[np.floating], minimum: float) -> NDArray[np.float32]:
-    """(score - minimum) / (best score of the query - minimum); 0 if no score exceeds it."""
-    shifted = np.asarray(scores, np.float32) - np.float32(minimum)
-    best = shifted.max(axis=1, keepdims=True)
-    return np.divide(shifted, best, out=np.zeros_like(shifted), where=best > 0)
 
 
 class HybridScorer:

@@ -27,10 +27,10 @@ from tfrs_twotower.evaluation.baselines.selection import reasons_against, select
 from tfrs_twotower.evaluation.baselines.text_baselines import (
     Bm25Scorer,
     HybridScorer,
-    normalised,
     tune_weight,
 )
 from tfrs_twotower.evaluation.corpus_ranking import EmbeddingScorer, rank_corpus
+from tfrs_twotower.evaluation.text_retrieval import normalised
 from tfrs_twotower.ranking import GroundTruth
 from tfrs_twotower.specs import TEST, TRAIN, VALIDATION
 
