@@ -39,14 +39,15 @@ class CandidateHeads(tf.Module):
         """Stores the arrays.
 
         Args:
-            members: `[num_candidates, num_heads, head_dim]` of each member, in row order.
+            members: `[num_candidates, num_heads, head_dim]` of each member, in row order; may be
+                empty.
             constants: `[num_candidates]`, added to every score of the candidate.
             storage: type of the stored heads; constants and scales stay float32.
         """
         super().__init__(name="candidate_heads")
         self._num_heads = [heads.shape[1] for heads in members]
         self._widths = [heads.shape[1] * heads.shape[2] for heads in members]
-        stored, scales = _stored(members, storage)
+        stored, scales = _stored(members, len(constants), storage)
         self._vectors = tf.Variable(stored, trainable=False, name="heads")
         numbers = np.concatenate([constants[:, None], *scales], axis=1)
         self._numbers = tf.Variable(numbers, trainable=False, name="constants_and_scales")
@@ -54,7 +55,9 @@ class CandidateHeads(tf.Module):
     def of_rows(self, rows: tf.Tensor) -> tuple[list[Heads], tf.Tensor]:
         """Heads of each member, and the constants `[batch, n]`, of rows `[batch, n]`, all >= 0."""
         vectors = tf.cast(tf.gather(self._vectors, rows), tf.float32)
-        parts = tf.split(vectors, self._widths, axis=2) if len(self._widths) > 1 else [vectors]
+        parts = [vectors][: len(self._widths)]
+        if len(self._widths) > 1:
+            parts = tf.split(vectors, self._widths, axis=2)
         numbers = tf.gather(self._numbers, rows)
         scales: list[tf.Tensor | None] = [None] * len(parts)
         constants = numbers[:, :, 0]
@@ -109,22 +112,21 @@ def _best_matches_of_many(query_heads: tf.Tensor, candidates: Heads) -> tf.Tenso
 
 def rounded(heads: npt.NDArray[np.float32], storage: HeadStorage) -> npt.NDArray[np.float32]:
     """Heads `[num_candidates, num_heads, head_dim]` as they are read back from storage."""
-    stored, scales = _stored([heads], storage)
+    stored, scales = _stored([heads], len(heads), storage)
     if not scales:
         return heads
     return stored.reshape(heads.shape).astype(np.float32) * scales[0][:, :, np.newaxis]
 
 
 def _stored(
-    members: Sequence[npt.NDArray[np.float32]], storage: HeadStorage
+    members: Sequence[npt.NDArray[np.float32]], num_candidates: int, storage: HeadStorage
 ) -> tuple[npt.NDArray[np.generic], list[npt.NDArray[np.float32]]]:
     """All heads in one array `[num_candidates, width]`, and each member's scales."""
-    num_candidates = len(members[0])
     width = sum(heads.shape[1] * heads.shape[2] for heads in members)
     stored = np.empty((num_candidates, width), storage)
     if storage == "float32":
         rows = [heads.reshape(num_candidates, -1) for heads in members]
-        return np.concatenate(rows, axis=1, out=stored), []
+        return (np.concatenate(rows, axis=1, out=stored) if rows else stored), []
     largest = _LARGEST[storage]
     scales = [np.empty(heads.shape[:2], np.float32) for heads in members]
     for start in range(0, num_candidates, _ROWS_AT_ONCE):

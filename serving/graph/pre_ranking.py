@@ -9,6 +9,7 @@ import tensorflow as tf
 from serving.graph.candidate_heads import CandidateHeads, HeadStorage, best_matches, rounded
 from tfrs_twotower.data.raw_inputs import RawBatch
 from tfrs_twotower.ranking import LOWEST_SCORE, FloatArray, RowArray
+from tfrs_twotower.towers import lexical_member
 from tfrs_twotower.towers.linear_member import LinearMember
 from tfrs_twotower.towers.pre_ranker import Member, PreRanker
 
@@ -19,8 +20,11 @@ class PreRanking(tf.Module):
     The final score is a weighted sum. The terms that depend on the candidate alone (signals, the
     members' biases) are added up to one constant per candidate. EASE has one query vector for each
     half-life and a single candidate vector, so its weighted scores are one product of two vectors.
+    Both scores of BM25 are its sum over the query's terms, once as it is and once divided by the
+    query's best.
 
-        score = w_0 retrieval + sum_m w_m a_m sum_r max_h <U_mr, V_mh> + <sum_l w_l q_l, v> + c
+        score = w_0 retrieval + sum_m w_m a_m sum_r max_h <U_mr, V_mh> + <sum_l w_l q_l, v>
+                + w_b bm25 + w_s bm25 / best + c
     """
 
     def __init__(self, pre_ranker: PreRanker, storage: HeadStorage = "float32") -> None:
@@ -35,7 +39,8 @@ class PreRanking(tf.Module):
         self.num_candidates = combination.num_candidates
         self.query_towers = [member.towers.query for member in members]
         num_linear = 0 if pre_ranker.linear is None else len(pre_ranker.linear.features)
-        sizes = [1, len(members), num_linear]
+        num_lexical = 0 if pre_ranker.lexical is None else len(lexical_member.FEATURES)
+        sizes = [1, len(members), num_linear, num_lexical]
         weights = np.split(np.array(combination.weights, np.float32), np.cumsum(sizes))
         (self._retrieval_weight,) = weights[0].tolist()
         scorers = [member.towers.scorer for member in members]
@@ -49,7 +54,8 @@ class PreRanking(tf.Module):
             self._linear_weights = weights[2]
             self._factors.append(1.0)
             heads.append(pre_ranker.linear.candidate_vectors.numpy()[:, np.newaxis])
-        constants = pre_ranker.candidate_signals.numpy() @ weights[3] + sum(
+        self.lexical, self._lexical_weights = pre_ranker.lexical, weights[3]
+        constants = pre_ranker.candidate_signals.numpy() @ weights[4] + sum(
             float(weight * scorer.bias) for weight, scorer in zip(weights[1], scorers, strict=True)
         )
         self.candidate_heads = CandidateHeads(heads, constants.astype(np.float32), storage)
@@ -65,13 +71,17 @@ class PreRanking(tf.Module):
         Returns:
             `[batch, n]` float32; the lowest float32 where there is no candidate or no finite score.
         """
-        heads, constants = self.candidate_heads.of_rows(tf.maximum(rows, 0))
+        valid_rows = tf.maximum(rows, 0)
+        heads, constants = self.candidate_heads.of_rows(valid_rows)
         matches = [
             factor * best_matches(query_heads, of_candidates)
             for factor, query_heads, of_candidates in zip(
                 self._factors, self._query_heads(raw), heads, strict=True
             )
         ]
+        if self.lexical is not None:
+            of_terms = self.lexical.scores(self.lexical.query_terms(raw), valid_rows)
+            matches.append(tf.einsum("bfn,f->bn", of_terms, self._lexical_weights))
         scores = tf.add_n([self._retrieval_weight * retrieval_scores, constants, *matches])
         is_valid = tf.logical_and(rows >= 0, tf.math.is_finite(scores))
         return tf.where(is_valid, scores, LOWEST_SCORE)
@@ -111,9 +121,9 @@ def select_candidates(pre_ranker: PreRanker, rows: RowArray) -> PreRanker:
     Args:
         pre_ranker: the pre-ranker of a corpus.
         rows: `[n]` rows of that corpus; -1 stands for an unknown candidate, whose heads, signals
-            and vectors are zeros.
+            and vectors are zeros, and who has no text.
     """
-    linear = pre_ranker.linear
+    linear, lexical = pre_ranker.linear, pre_ranker.lexical
     if linear is not None:
         linear = LinearMember(
             linear.inputs,
@@ -129,7 +139,18 @@ def select_candidates(pre_ranker: PreRanker, rows: RowArray) -> PreRanker:
         pre_ranker.combination,
         tf.constant(pick_rows(pre_ranker.candidate_signals.numpy(), rows)),
         linear,
+        None if lexical is None else lexical.take(rows),
     )
+
+
+def narrow(pre_ranker: PreRanker, rows: RowArray) -> PreRanker:
+    """The pre-ranker that gives candidates at these rows the scores that they have in the corpus.
+
+    Over a selection, BM25 would be another one: terms would be rare or frequent in the selection.
+    """
+    lexical = pre_ranker.lexical
+    others = select_candidates(replace(pre_ranker, lexical=None), rows)
+    return replace(others, lexical=None if lexical is None else lexical.at(rows))
 
 
 def pick_rows(values: FloatArray, rows: RowArray) -> FloatArray:

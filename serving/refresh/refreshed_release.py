@@ -188,7 +188,7 @@ def refreshed_release(plan: PlannedRefresh, encode: CandidateEncoder) -> Release
             load_pre_ranker(parts.pre_ranker_dir), changes.kept_rows
         )
         if len(embedded):
-            pre_ranker = _with_new_heads(pre_ranker, changes.to_embed, embedded.raw, encode)
+            pre_ranker = _with_new_candidates(pre_ranker, changes.to_embed, embedded.raw, encode)
     shown = changes.columns({"title": kept.corpus.titles}, {"title": candidates.titles})
     corpus = Corpus(np.array(changes.ids, object), shown["title"], {}, vectors)
     attributes = kept.attributes
@@ -227,7 +227,7 @@ def _changed(kept: Postings, texts: Sequence[str], changes: CorpusChanges) -> Po
     return bm25.joined([kept.take(changes.kept_rows[rows]), new], [rows, changes.to_embed])
 
 
-def _with_new_heads(
+def _with_new_candidates(
     pre_ranker: PreRanker, to_embed: RowArray, raw: RawColumns, encode: CandidateEncoder
 ) -> PreRanker:
     members = []
@@ -235,7 +235,10 @@ def _with_new_heads(
         heads = member.candidate_heads.numpy()
         heads[to_embed] = encode(member.towers.candidate, raw).heads
         members.append(Member(member.towers, tf.constant(heads)))
-    return replace(pre_ranker, members=tuple(members))
+    lexical = pre_ranker.lexical
+    if lexical is not None:
+        lexical = lexical.with_texts(to_embed, raw)
+    return replace(pre_ranker, members=tuple(members), lexical=lexical)
 
 
 def _probe(probe: Probe, kept: Corpus, embedded: RawColumns, changes: CorpusChanges) -> Probe:

@@ -23,12 +23,14 @@ from tests.fixtures.asking import answers
 from tests.fixtures.recorder import Recorder
 from tests.fixtures.tiny import write_tiny_tables
 from tests.fixtures.tiny_model import tiny_context
-from tests.fixtures.tiny_pre_ranker import PRE_RANKING
+from tests.fixtures.tiny_pre_ranker import WITH_BM25
 from tests.integration.conftest import CASCADE_EXPORT
 from tfrs_twotower.artifacts import Lineage, read_manifest
+from tfrs_twotower.closed_form.bm25 import build_postings
 from tfrs_twotower.config import BundleConfig
-from tfrs_twotower.data.loading import load_corpus, load_query_set
+from tfrs_twotower.data.loading import joined_texts, load_corpus, load_query_set
 from tfrs_twotower.errors import BundleError, ConfigError, CorruptArtifact, DataError
+from tfrs_twotower.towers.pre_ranker import load_pre_ranker
 
 pytestmark = pytest.mark.integration
 
@@ -169,6 +171,13 @@ def test_an_export_says_what_it_would_undo_of_refreshes(context, bundle):
     np.testing.assert_array_equal(content_hashes(kept.corpus.raw), refreshed.hashes())
     np.testing.assert_allclose(kept.release.corpus.vectors, refreshed.vectors(), atol=1e-6)
     assert kept.release.refresh.since_export.exported == refreshed.since_export().exported
+    texts = joined_texts(kept.corpus.raw, context.spec.candidate.features)
+    expected_postings = build_postings(texts, k1=1.2, b=0.75)
+    for pre_ranker in (kept.release.pre_ranker, load_pre_ranker(refreshed.pre_ranker_dir)):
+        postings = pre_ranker.lexical.postings
+        assert postings.terms == expected_postings.terms
+        np.testing.assert_array_equal(postings.rows, expected_postings.rows)
+        np.testing.assert_array_equal(postings.impacts, expected_postings.impacts)
     # What the tables have made of a candidate since is right: the dearer one is cheap now.
     raw = {**corpus.raw, "price": corpus.raw["price"].copy()}
     raw["price"][1] = 1.0
@@ -198,7 +207,7 @@ def test_an_export_keeps_refreshed_candidates(context, bundle, tmp_path):
         (tmp_path / name).symlink_to(context.layout.root / name)
     published = tmp_path / "bundle" / "tiny"
     shutil.copytree(bundle, published)
-    settings = {"pre_ranking": PRE_RANKING, "export": {**CASCADE_EXPORT, "refreshed": "keep"}}
+    settings = {"pre_ranking": WITH_BM25, "export": {**CASCADE_EXPORT, "refreshed": "keep"}}
     export.run(tiny_context(tmp_path, **settings))
     loaded = load_bundle(published)
     assert "item_99" in loaded.titles()
@@ -209,7 +218,7 @@ def test_an_export_keeps_refreshed_candidates(context, bundle, tmp_path):
     assert history.records[-1].made_by.arguments == "--keep-refreshed"
     before = list_versions(published)
     with pytest.raises(BundleError, match=r"would undo it: 1 added candidates go"):
-        export.run(tiny_context(tmp_path, pre_ranking=PRE_RANKING, export=CASCADE_EXPORT))
+        export.run(tiny_context(tmp_path, pre_ranking=WITH_BM25, export=CASCADE_EXPORT))
     assert list_versions(published) == before
 
 
@@ -235,7 +244,7 @@ def test_tables_that_cannot_be_used(bundle, tmp_path):
 def sharded(context):
     # The untrained pre-ranker sees 12 candidates of each shard, which changes recall by chance.
     exported = {**CASCADE_EXPORT, "shards": 2, "gate": {"max_recall_drop": None}}
-    return tiny_context(context.layout.root, pre_ranking=PRE_RANKING, export=exported)
+    return tiny_context(context.layout.root, pre_ranking=WITH_BM25, export=exported)
 
 
 def test_each_shard_is_made_from_its_own_candidates(context):

@@ -7,7 +7,13 @@ from .model_config import (
     TransformerConfig,
     WideConfig,
 )
-from .pre_ranking_config import EaseMemberConfig, ListTermsConfig, MiningConfig, PreRankingConfig
+from .pre_ranking_config import (
+    Bm25MemberConfig,
+    EaseMemberConfig,
+    ListTermsConfig,
+    MiningConfig,
+    PreRankingConfig,
+)
 from .run_config import (
     DATA_VARIABLE,
     RunConfig,
@@ -43,6 +49,7 @@ from .training_config import (
 
 __all__ = [
     "DATA_VARIABLE",
+    "Bm25MemberConfig",
     "BundleConfig",
     "CategoryAlignmentConfig",
     "ContrastiveInteractionConfig",

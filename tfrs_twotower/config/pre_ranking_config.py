@@ -58,6 +58,23 @@ class EaseMemberConfig(Document):
     """Largest corpus that is accepted: EASE inverts a matrix of this order."""
 
 
+class Bm25MemberConfig(Document):
+    """A member in closed form: BM25 of the candidate's texts, as in Lucene (Robertson).
+
+    The query's terms are those of its texts. A query side without text features, but with a
+    history, takes the terms of the history's latest candidates.
+    """
+
+    k1: PositiveFloat = 1.2
+    """Saturation of a term's count."""
+    b: Annotated[float, Field(ge=0.0, le=1.0)] = 0.75
+    """Normalisation by the length of the text; 0 is none."""
+    history_length: PositiveInt = 5
+    """Latest candidates of a history whose terms are taken where the query side has no text."""
+    history_terms: PositiveInt = 8
+    """Terms of each such candidate: those that weigh most in its text."""
+
+
 class PreRankingConfig(training_config.FittingConfig):
     """A second stage, of one IntTower or several, that re-scores retrieved candidates.
 
@@ -73,9 +90,12 @@ class PreRankingConfig(training_config.FittingConfig):
         model_config.IntTowerConfig(kind="inttower"),
     )
     """The towers of each member, trained one after the other. Members that differ, for example in
-    history_half_life, help more than one larger member. May be empty if ease is set."""
+    history_half_life, help more than one larger member. May be empty if ease or bm25 is set."""
     ease: EaseMemberConfig | None = None
     """A further member in closed form; needs a history and an id that is not hashed."""
+    bm25: Bm25MemberConfig | None = None
+    """A further member in closed form; needs candidates with text, and queries with text or a
+    history."""
     mining: MiningConfig = MiningConfig()
     """How negatives are mined."""
     list_size: Annotated[int, Field(ge=1, le=1000)] = 8

@@ -76,7 +76,10 @@ class PreRankerScores:
         candidate_heads = [member.candidate_heads.shape[1] for member in self._pre_ranker.members]
         if self._pre_ranker.linear is not None:
             candidate_heads.append(1)
-        return max(
+        # The lexical member, which comes last, has no heads.
+        of_heads = heads[: len(candidate_heads)]
+        numbers = [
             num_heads * (of_member.shape[1] + of_member.shape[2])
-            for num_heads, of_member in zip(candidate_heads, heads, strict=True)
-        )
+            for num_heads, of_member in zip(candidate_heads, of_heads, strict=True)
+        ]
+        return max(numbers, default=1)

@@ -206,6 +206,8 @@ def check_pre_ranking(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
     yield from _check_teacher(spec, section)
     if section.ease is not None:
         yield from _check_ease(spec, "ease is set", "set ease: null")
+    if section.bm25 is not None:
+        yield from _check_bm25(spec)
 
 
 def _check_lengths(section: PreRankingConfig, config: RunConfig) -> Iterator[str]:
@@ -257,6 +259,10 @@ def _check_ease(spec: FeatureSpec, setting: str, way_out: str) -> Iterator[str]:
             f"pre_ranking.{setting}, which scores from a query's history; the spec '{spec.name}' "
             f"has no feature of kind history in query.features. Add one, or {way_out}."
         )
+    yield from _check_hashed_ids(spec, setting, way_out)
+
+
+def _check_hashed_ids(spec: FeatureSpec, setting: str, way_out: str) -> Iterator[str]:
     identity = spec.candidate_id_feature
     if identity is not None and identity.hash_buckets is not None:
         yield (
@@ -264,6 +270,24 @@ def _check_ease(spec: FeatureSpec, setting: str, way_out: str) -> Iterator[str]:
             "(hash_buckets), so a history does not say which candidates it holds. Remove "
             f"hash_buckets, or {way_out}."
         )
+
+
+def _check_bm25(spec: FeatureSpec) -> Iterator[str]:
+    lacking = sides_without_text(spec)
+    if "candidate.features" in lacking:
+        yield (
+            "pre_ranking.bm25 is set, which compares the words of candidates; the spec "
+            f"'{spec.name}' has no feature of kind text in candidate.features. Add one, or set "
+            "bm25: null."
+        )
+    elif "query.features" in lacking and not spec.histories:
+        yield (
+            "pre_ranking.bm25 is set, which takes a query's words from its text or from the texts "
+            f"of its history; the spec '{spec.name}' has no feature of kind text or history in "
+            "query.features. Add one, or set bm25: null."
+        )
+    elif "query.features" in lacking:
+        yield from _check_hashed_ids(spec, "bm25 is set", "set bm25: null")
 
 
 CHECKS: tuple[Check, ...] = (

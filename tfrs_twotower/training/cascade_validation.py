@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tfrs_twotower.data.query_set import QuerySet
 from tfrs_twotower.metrics import judge, parse_metric, per_query
 from tfrs_twotower.ranking.order import re_rank
+from tfrs_twotower.towers.lexical_member import LexicalMember
 from tfrs_twotower.towers.linear_member import LinearMember
 from tfrs_twotower.towers.tower import Tower, Towers
 from tfrs_twotower.training import combination
@@ -36,6 +37,7 @@ class Pools:
         num_candidates: int,
         signals: NDArray[np.float32],
         linear: LinearMember | None = None,
+        lexical: LexicalMember | None = None,
     ) -> None:
         """Retrieves the pools once.
 
@@ -46,6 +48,7 @@ class Pools:
             num_candidates: size of a pool.
             signals: `[corpus size, num_signals]`.
             linear: EASE, if it is a member; fitted, like the towers, in the first fit.
+            lexical: BM25, if it is a member.
         """
         self.corpus_tokens = corpus_tokens
         self.queries = queries
@@ -57,9 +60,14 @@ class Pools:
         self._retrieval = np.stack(
             [corpus[rows] @ vector for rows, vector in zip(self.valid_rows, embedded, strict=True)]
         )
-        self._fixed = signals[self.valid_rows]
+        fixed = [signals[self.valid_rows]]
+        if lexical is not None:
+            terms = lexical.encode(queries.inputs, queries.texts).numpy()
+            fixed.insert(0, self._closed_form_scores(lexical, terms))
         if linear is not None:
-            self._fixed = np.concatenate([self._linear_scores(linear), self._fixed], axis=2)
+            heads = in_chunks(linear.encode, queries.inputs)
+            fixed.insert(0, self._closed_form_scores(linear, heads))
+        self._fixed = np.concatenate(fixed, axis=2)
         self._relevant = relevant_places(self.rows, queries)
 
     def combine(
@@ -122,12 +130,13 @@ class Pools:
         parts = [self._retrieval[..., None], *(part[..., None] for part in interactions)]
         return np.concatenate([*parts, self._fixed], axis=2).astype(np.float64)
 
-    def _linear_scores(self, linear: LinearMember) -> NDArray[np.float32]:
-        """`[num_queries, pool, num_half_lives]`."""
-        heads = in_chunks(linear.encode, self.queries.inputs)
+    def _closed_form_scores(
+        self, member: LinearMember | LexicalMember, heads: NDArray[np.generic]
+    ) -> NDArray[np.float32]:
+        """`[num_queries, pool, num_features]` of a member, from the query side of its scores."""
         size = max(1, _PAIRS_AT_ONCE // self.rows.shape[1])
         scores = [
-            linear.scores(
+            member.scores(
                 tf.constant(heads[start : start + size]),
                 tf.constant(self.valid_rows[start : start + size]),
             ).numpy()

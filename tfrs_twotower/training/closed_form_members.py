@@ -1,4 +1,4 @@
-"""The parts of the pre-ranker that are computed without training: EASE and signals."""
+"""The parts of the pre-ranker that are computed without training: EASE, BM25 and signals."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,15 +8,18 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tfrs_twotower.artifacts.layout import CANDIDATE_SIGNALS, EASE_MEMBER
+from tfrs_twotower.artifacts.layout import BM25_MEMBER, CANDIDATE_SIGNALS, EASE_MEMBER
+from tfrs_twotower.closed_form.bm25 import build_postings
 from tfrs_twotower.closed_form.ease import binary_matrix, ease_factors
-from tfrs_twotower.config import EaseMemberConfig, PreRankingConfig
+from tfrs_twotower.config import Bm25MemberConfig, EaseMemberConfig, PreRankingConfig
 from tfrs_twotower.data.assets import Assets
 from tfrs_twotower.data.corpus import Corpus
+from tfrs_twotower.data.loading import joined_texts
 from tfrs_twotower.data.training_examples import ExampleTable
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.features.lookup import row_of_token
 from tfrs_twotower.specs import FeatureSpec
+from tfrs_twotower.towers import lexical_member
 from tfrs_twotower.towers.linear_member import LinearMember, history_inputs, save_linear_member
 from tfrs_twotower.training.plan import DAY_S
 
@@ -98,22 +101,51 @@ def fit_linear_member(
     )
 
 
+def make_lexical_member(
+    spec: FeatureSpec, config: Bm25MemberConfig, assets: Assets, corpus: Corpus
+) -> lexical_member.LexicalMember:
+    """Indexes the texts of the candidates; nothing is learned from examples.
+
+    Args:
+        spec: the feature spec; candidates must have text, and queries text or a history.
+        config: settings of BM25, and what is taken of a history.
+        assets: the vocabulary of the candidate ids.
+        corpus: the candidates.
+    """
+    texts = joined_texts(corpus.raw, spec.candidate.features) or []
+    postings = build_postings(texts, k1=config.k1, b=config.b)
+    history = None
+    if not lexical_member.text_names(spec.query):
+        rows = row_of_token(spec, assets, corpus)
+        terms = lexical_member.heaviest_terms(postings, config.history_terms)
+        history = lexical_member.HistoryTerms(
+            history_inputs(spec, assets),
+            np.where(rows[:, None] >= 0, terms[rows], np.int32(lexical_member.NO_TERM)),
+            config.history_length,
+        )
+    return lexical_member.LexicalMember(spec, postings, history)
+
+
 @dataclass(frozen=True)
 class ClosedForm:
     """The closed-form parts of the pre-ranker, fitted on one window.
 
     Attributes:
         linear: EASE, if it is a member.
+        lexical: BM25, if it is a member.
         signals: the signals of every candidate.
     """
 
     linear: LinearMember | None
+    lexical: lexical_member.LexicalMember | None
     signals: CandidateSignals
 
     @property
     def features(self) -> tuple[str, ...]:
         """Names of the scores in the weighted sum."""
-        return (*(self.linear.features if self.linear else ()), *self.signals.names)
+        linear = self.linear.features if self.linear else ()
+        lexical = lexical_member.FEATURES if self.lexical else ()
+        return (*linear, *lexical, *self.signals.names)
 
     def save(self, spec: FeatureSpec, assets: Assets, directory: Path) -> None:
         """Writes the files into the directory of the pre-ranker."""
@@ -121,6 +153,9 @@ class ClosedForm:
         if self.linear is not None:
             (directory / EASE_MEMBER).mkdir(exist_ok=True)
             save_linear_member(self.linear, spec, assets, directory / EASE_MEMBER)
+        if self.lexical is not None:
+            (directory / BM25_MEMBER).mkdir(exist_ok=True)
+            self.lexical.save(assets, directory / BM25_MEMBER)
 
 
 def fit_closed_form(
@@ -129,8 +164,11 @@ def fit_closed_form(
     assets: Assets,
     corpus: Corpus,
     table: ExampleTable,
+    lexical: lexical_member.LexicalMember | None,
 ) -> ClosedForm:
     """Fits EASE, if it is a member, and the signals on the examples of a window.
+
+    `lexical` is the same for every window.
 
     Raises:
         ConfigError: the corpus is too large for EASE.
@@ -140,4 +178,4 @@ def fit_closed_form(
     if pre_ranking.ease is not None:
         linear = fit_linear_member(spec, pre_ranking.ease, assets, corpus, table)
     signals = candidate_signals(pre_ranking.popularity_days, table, len(corpus))
-    return ClosedForm(linear, signals)
+    return ClosedForm(linear, lexical, signals)

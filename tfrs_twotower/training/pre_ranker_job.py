@@ -101,7 +101,14 @@ def train_pre_ranker(
         return data.examples(retrieval.query, with_validation_window=with_validation_window)
 
     table = tables(False)
-    closed_form = closed_form_members.fit_closed_form(spec, pre_ranking, assets, data.corpus, table)
+    lexical = None
+    if pre_ranking.bm25 is not None:
+        lexical = closed_form_members.make_lexical_member(
+            spec, pre_ranking.bm25, assets, data.corpus
+        )
+    closed_form = closed_form_members.fit_closed_form(
+        spec, pre_ranking, assets, data.corpus, table, lexical
+    )
     pools = _pools(data, retrieval, table, closed_form, pre_ranking, config.seed)
     messages = _missing_days(closed_form.signals, pre_ranking)
     for message in messages:
@@ -142,7 +149,7 @@ def train_pre_ranker(
     if refit:
         table = tables(True)
         closed_form = closed_form_members.fit_closed_form(
-            spec, pre_ranking, assets, data.corpus, table
+            spec, pre_ranking, assets, data.corpus, table, lexical
         )
     combination = pre_ranker.Combination(
         pre_ranking.num_candidates,
@@ -206,6 +213,7 @@ def _pools(
         num_candidates=pre_ranking.num_candidates,
         signals=closed_form.signals.values,
         linear=closed_form.linear,
+        lexical=closed_form.lexical,
     )
 
 

@@ -73,7 +73,10 @@ class TrainingData:
     def validation_queries(
         self, query_tower: Tower, most: int, *, seed: int
     ) -> query_set.QuerySet | None:
-        """A fixed sample of the validation queries, with tokens; None if the split has none."""
+        """A fixed sample of the validation queries; None if the split has none.
+
+        They have tokens and, where the query side has text, texts.
+        """
         if not read_manifest(self.directory, "preprocessed").counts.get("validation_queries"):
             return None
         queries = loading.load_query_set(self.directory, "validation", self.spec, self.corpus)
@@ -81,8 +84,10 @@ class TrainingData:
             known = loading.known_candidates(self.directory, self.corpus)
             queries = replace(queries, rankable=known)
         queries = queries.sample(most, seed=seed)
+        texts = loading.joined_texts(queries.inputs, self.spec.query.features)
         tokens = _tokens(query_tower, queries.inputs)
-        return replace(queries, inputs={name: value.numpy() for name, value in tokens.items()})
+        inputs = {name: value.numpy() for name, value in tokens.items()}
+        return replace(queries, inputs=inputs, texts=texts)
 
     def _read(self, query_tower: Tower, pattern: str) -> training_examples.ExampleTable:
         return training_examples.load_example_table(

@@ -67,7 +67,9 @@ def test_overrides_are_yaml_values(run_file):
         ("evaluate.ks=[5, 5]", "evaluate.ks has repeated values"),
         ("evaluate.baselines=[svd]", "evaluate.baselines"),
         ("export.bundles=[{name: a}, {name: a}]", "two bundles have the same name"),
-        ("pre_ranking={models: []}", "pre_ranking: models is empty and ease is null, so nothing"),
+        ("pre_ranking={models: []}", "models is empty, and ease and bm25 are null, so nothing"),
+        ("pre_ranking={bm25: {b: 1.5}}", r"pre_ranking\.bm25\.b: .*less than or equal to 1"),
+        ("pre_ranking={bm25: {k1: 0}}", r"pre_ranking\.bm25\.k1: .*greater than 0"),
         (
             "pre_ranking={popularity_days: [7, null, 7.0]}",
             r"pre_ranking\.popularity_days has repeated values: \[7, null, 7\]",
@@ -85,6 +87,11 @@ def test_overrides_are_yaml_values(run_file):
 def test_mistakes_are_explained(run_file, override, message):
     with pytest.raises(ConfigError, match=message):
         load_run_config(run_file, (override,))
+
+
+def test_bm25_alone_is_a_pre_ranker(run_file):
+    config = load_run_config(run_file, ("pre_ranking={models: [], bm25: {}}",))
+    assert (config.pre_ranking.bm25.k1, config.pre_ranking.bm25.b) == (1.2, 0.75)
 
 
 def test_refit_repeats_an_early_stopped_run(run_file):

@@ -162,6 +162,14 @@ def test_ease_gets_what_it_needs():
     check({}, pre_ranking={"ease": {}, "models": []})
 
 
+def test_bm25_gets_what_it_needs():
+    with_text = {"candidate": {"features": [ITEM, TEXT]}}
+    check(with_text, pre_ranking={"bm25": {}, "models": []})
+    check({**SEARCH, **with_text}, pre_ranking={"bm25": {}, "models": []})
+    hashed = {"candidate": {"features": [{**ITEM, "hash_buckets": 9}, TEXT]}}
+    check({**SEARCH, **hashed}, pre_ranking={"bm25": {}, "models": []})
+
+
 def test_teachers_get_what_they_need():
     check({}, pre_ranking={"mining": {"teacher": "ease"}, "list_terms": {"margin_mse": 1}})
     check(SEARCH, pre_ranking={"mining": {"teacher": "bm25"}, "list_terms": {"listwise_kl": 1}})
@@ -195,6 +203,29 @@ def test_teachers_get_what_they_need():
             {"ease": {}, "models": []},
             "pre_ranking.ease is set, but candidate.features.item is hashed (hash_buckets), so a "
             "history does not say which candidates it holds. Remove hash_buckets, or set ease: "
+            "null.",
+        ),
+        (
+            {"query": {"features": [HISTORY, TEXT]}},
+            {"bm25": {}, "models": []},
+            "pre_ranking.bm25 is set, which compares the words of candidates; the spec 'toy' has "
+            "no feature of kind text in candidate.features. Add one, or set bm25: null.",
+        ),
+        (
+            {
+                "query": {"features": [{"name": "age", "kind": "numeric"}]},
+                "candidate": {"features": [ITEM, TEXT]},
+            },
+            {"bm25": {}, "models": []},
+            "pre_ranking.bm25 is set, which takes a query's words from its text or from the texts "
+            "of its history; the spec 'toy' has no feature of kind text or history in "
+            "query.features. Add one, or set bm25: null.",
+        ),
+        (
+            {"candidate": {"features": [{**ITEM, "hash_buckets": 100}, TEXT]}},
+            {"bm25": {}, "models": []},
+            "pre_ranking.bm25 is set, but candidate.features.item is hashed (hash_buckets), so a "
+            "history does not say which candidates it holds. Remove hash_buckets, or set bm25: "
             "null.",
         ),
         (

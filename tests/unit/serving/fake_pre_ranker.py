@@ -6,7 +6,12 @@ import numpy as np
 import tensorflow as tf
 
 from tests.unit.serving import fakes
+from tfrs_twotower.closed_form.bm25 import build_postings
+from tfrs_twotower.documents import parse
+from tfrs_twotower.errors import FeatureSpecError
 from tfrs_twotower.layers.seeded import WeightMaker
+from tfrs_twotower.specs import FeatureSpec
+from tfrs_twotower.towers.lexical_member import FEATURES, LexicalMember
 from tfrs_twotower.towers.linear_member import LinearMember
 from tfrs_twotower.towers.pre_ranker import Combination, Member, PreRanker
 from tfrs_twotower.towers.tower import PairScorer, TowerOutput
@@ -14,6 +19,9 @@ from tfrs_twotower.towers.tower import PairScorer, TowerOutput
 NUM_CANDIDATES = len(fakes.IDS)
 WEIGHTS = (0.5, 1.0, -0.7, 0.3, -0.2, 0.1, -0.4)
 """Of retrieval, two members, two half-lives, two signals."""
+LEXICAL_WEIGHTS = (*WEIGHTS[:5], 0.6, 0.8, *WEIGHTS[5:])
+"""With both scores of BM25."""
+COLOURS = ("red", "green", "blue", "red red")
 
 
 def normal(seed, *shape):
@@ -58,19 +66,39 @@ def fake_member(seed, num_heads, num_candidate_heads, dim):
     return Member(towers, tf.constant(heads))
 
 
-def fake_pre_ranker(num_candidates=12, weights=WEIGHTS, linear=True):
-    """Two members, two signals, and EASE with two half-lives if `linear`."""
+def fake_lexical():
+    """BM25 of the query's `color`, taken as a text, and of a title; every fifth has none."""
+    data = fakes.fake_spec().model_dump(mode="json")
+    text = {"kind": "text", "vocabulary": "words"}
+    data["query"]["features"] = [{"name": "color", **text}]
+    data["candidate"]["features"].append({"name": "name", **text})
+    titles = [
+        f"{COLOURS[row % 4]} hat number{row % 7}" if row % 5 else ""
+        for row in range(NUM_CANDIDATES)
+    ]
+    return LexicalMember(
+        parse(FeatureSpec, data, "fake_lexical", FeatureSpecError),
+        build_postings(titles, k1=1.2, b=0.75),
+    )
+
+
+def fake_pre_ranker(num_candidates=12, weights=WEIGHTS, linear=True, lexical=False):
+    """Two members, two signals, EASE with two half-lives if `linear`, and BM25 if `lexical`."""
     ease = None
+    if lexical and weights is WEIGHTS:
+        weights = LEXICAL_WEIGHTS
     if linear:
         history, candidates = normal(7, 2 + NUM_CANDIDATES, 5), normal(8, NUM_CANDIDATES, 5)
         history[0] = 0.0
         ease = LinearMember(FakeHistory(), (None, 2.0), history, candidates)
     else:
         weights = (*weights[:3], *weights[5:])
+    bm25 = FEATURES if lexical else ()
     names = ("retrieval", "interaction_0", "interaction_1", *(ease.features if ease else ()))
     return PreRanker(
         (fake_member(1, 2, 3, 4), fake_member(2, 1, 1, 6)),
-        Combination(num_candidates, (*names, "log_count", "log_count_7d"), weights),
+        Combination(num_candidates, (*names, *bm25, "log_count", "log_count_7d"), weights),
         tf.constant(normal(9, NUM_CANDIDATES, 2)),
         ease,
+        fake_lexical() if lexical else None,
     )

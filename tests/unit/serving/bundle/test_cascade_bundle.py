@@ -17,7 +17,7 @@ from serving.bundle.server_files import WARMUP_PATH
 from serving.bundle.server_ops import check_bundle
 from serving.graph.pre_ranking import select_candidates
 from tests.unit.serving import fakes
-from tests.unit.serving.fake_pre_ranker import fake_pre_ranker
+from tests.unit.serving.fake_pre_ranker import LEXICAL_WEIGHTS, fake_pre_ranker
 from tests.unit.serving.graph.test_cascade import ATTRIBUTES
 from tfrs_twotower.artifacts import sha256_file
 from tfrs_twotower.data.corpus import Corpus
@@ -34,7 +34,7 @@ RAW = {
 def written(tmp_path_factory):
     return fakes.write_fake_bundle(
         tmp_path_factory.mktemp("bundles") / "shop",
-        pre_ranker=fake_pre_ranker(),
+        pre_ranker=fake_pre_ranker(lexical=True),
         attributes=ATTRIBUTES,
         candidate_heads="int8",
     )
@@ -68,14 +68,17 @@ def test_lists_are_those_of_index_and_pre_ranker(loaded):
         release = fakes.fake_release(index=index, pre_ranker=pre_ranker, candidate_heads=storage)
         return check_lists(loaded, RAW, release)
 
-    assert check(fake_pre_ranker()) <= 1e-5
+    assert check(fake_pre_ranker(lexical=True)) <= 1e-5
     wrong = "answers differ from those of index and pre_ranker by .* do not belong together"
     with pytest.raises(BundleError, match=wrong):
-        check(fake_pre_ranker(), "float32")
+        check(fake_pre_ranker(lexical=True), "float32")
+    for place in (6, 8):  # the share of BM25, the last signal
+        weights = [*LEXICAL_WEIGHTS]
+        weights[place] += 0.1
+        with pytest.raises(BundleError, match=wrong):
+            check(fake_pre_ranker(weights=weights, lexical=True))
     with pytest.raises(BundleError, match=wrong):
-        check(fake_pre_ranker(weights=(0.5, 1.0, -0.7, 0.3, -0.2, 0.1, -0.3)))
-    with pytest.raises(BundleError, match=wrong):
-        check(fake_pre_ranker(), ids=fakes.IDS[::-1])
+        check(fake_pre_ranker(lexical=True), ids=fakes.IDS[::-1])
     with pytest.raises(BundleError, match=r"answers differ from those of index by"):
         check(None)
 

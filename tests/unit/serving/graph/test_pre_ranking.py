@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from serving.graph.pre_ranking import PreRanking, as_kept
+from serving.graph.pre_ranking import PreRanking, as_kept, narrow
 from tests.reference.search import LOWEST
 from tests.unit.serving import fakes
-from tests.unit.serving.fake_pre_ranker import WEIGHTS, fake_pre_ranker
+from tests.unit.serving.fake_pre_ranker import LEXICAL_WEIGHTS, WEIGHTS, fake_pre_ranker
 
 
 def raw(numbers, recent=()):
@@ -32,10 +32,10 @@ def offline(pre_ranker, request_inputs):
     return pre_ranker.scores(pre_ranker.query_heads(queries), rows, scores)
 
 
-@pytest.mark.parametrize("linear", [True, False])
+@pytest.mark.parametrize("closed_forms", [{}, {"linear": False}, {"lexical": True}], ids=str)
 @pytest.mark.parametrize("storage", ["float32", "float16", "int8"])
-def test_scores_are_those_of_the_evaluation(request_inputs, storage, linear):
-    pre_ranker = fake_pre_ranker(linear=linear)
+def test_scores_are_those_of_the_evaluation(request_inputs, storage, closed_forms):
+    pre_ranker = fake_pre_ranker(**closed_forms)
     scores = PreRanking(pre_ranker, storage)(*request_inputs)
     np.testing.assert_allclose(
         scores, offline(as_kept(pre_ranker, storage), request_inputs), atol=1e-5
@@ -51,6 +51,45 @@ def test_each_weight_meets_its_own_feature(request_inputs, number):
     np.testing.assert_allclose(
         PreRanking(pre_ranker)(*request_inputs), offline(pre_ranker, request_inputs), atol=1e-5
     )
+
+
+@pytest.mark.parametrize("number", range(len(LEXICAL_WEIGHTS)))
+def test_each_weight_meets_its_own_feature_beside_bm25(request_inputs, number):
+    weights = tuple(2.0 * float(place == number) for place in range(len(LEXICAL_WEIGHTS)))
+    pre_ranker = fake_pre_ranker(weights=weights, lexical=True)
+    np.testing.assert_allclose(
+        PreRanking(pre_ranker)(*request_inputs), offline(pre_ranker, request_inputs), atol=1e-5
+    )
+
+
+def test_bm25_alone(request_inputs):
+    """Nothing else is stored of a candidate; its score for `red` is that of its own text."""
+    pre_ranker = fake_pre_ranker(lexical=True)
+    combination = replace(pre_ranker.combination, weights=(0.0, 1.0, 0.0))
+    nothing = tf.zeros([25, 0])
+    alone = replace(
+        pre_ranker, members=(), linear=None, combination=combination, candidate_signals=nothing
+    )
+    queries = {**request_inputs[0], "color": tf.constant(["red", "a hat", ""])}
+    inputs = (queries, *request_inputs[1:])
+    for storage in ("float32", "int8"):
+        scores = PreRanking(alone, storage)(*inputs)
+        np.testing.assert_allclose(scores, offline(alone, inputs), atol=1e-6)
+    postings = alone.lexical.postings
+    expected = postings.scores(np.array([postings.terms.index("red")]))
+    np.testing.assert_allclose(scores[0], expected[request_inputs[1][0]], rtol=1e-6)
+    assert not scores[2].numpy().any()
+
+
+def test_a_narrow_pre_ranker_gives_the_scores_of_the_corpus(request_inputs):
+    pre_ranker = fake_pre_ranker(lexical=True)
+    queries, rows, scores = request_inputs
+    present, places = np.unique(rows, return_inverse=True)
+    places = tf.constant(places.reshape(rows.shape))
+    queries = {**queries, "color": tf.constant(["red", "blue hat", "number3"])}
+    expected = offline(pre_ranker, (queries, rows, scores))
+    small = narrow(pre_ranker, present)
+    np.testing.assert_allclose(offline(small, (queries, places, scores)), expected, rtol=1e-5)
 
 
 def test_ease_alone(request_inputs):
