@@ -19,6 +19,7 @@ from .run_config import (
     data_root,
     load_run_config,
     pre_ranking_of,
+    searches_words,
     spec_path,
 )
 from .stage_configs import (
@@ -79,5 +80,6 @@ __all__ = [
     "data_root",
     "load_run_config",
     "pre_ranking_of",
+    "searches_words",
     "spec_path",
 ]
