@@ -20,11 +20,9 @@ class PreRanking(tf.Module):
     The final score is a weighted sum. The terms that depend on the candidate alone (signals, the
     members' biases) are added up to one constant per candidate. EASE has one query vector for each
     half-life and a single candidate vector, so its weighted scores are one product of two vectors.
-    Both scores of BM25 are its sum over the query's terms, once as it is and once divided by the
-    query's best.
 
         score = w_0 retrieval + sum_m w_m a_m sum_r max_h <U_mr, V_mh> + <sum_l w_l q_l, v>
-                + w_b bm25 + w_s bm25 / best + c
+                + w_b log(1 + bm25) + w_s bm25 / best + c
     """
 
     def __init__(

@@ -18,7 +18,7 @@ from tfrs_twotower.layers.lexical import LexicalScores, Terms
 from tfrs_twotower.ranking import RowArray
 from tfrs_twotower.specs import FeatureSpec, Side, TextFeature
 
-FEATURES = ("bm25", "bm25_share")
+FEATURES = ("bm25_log", "bm25_share")
 NO_TERM = -1
 """Fills the places of a list of terms that has fewer."""
 
@@ -41,9 +41,10 @@ class HistoryTerms:
 class LexicalMember(tf.Module):
     """BM25 of the words of a query and the texts of candidates.
 
-    It has two scores: `bm25`, and `bm25_share`, which is `bm25` divided by the query's best score
-    in the corpus. With the latter, the weighted sum of the cascade can express the convex
-    combination of Bruch et al. (2023), whose lexical part is normalised for each query.
+    It has two scores: `bm25_log` is log(1 + BM25), because twice the score is not twice as
+    relevant, and `bm25_share` is BM25 divided by the query's best score in the corpus. With the
+    latter, the weighted sum of a cascade behind a hybrid can express every convex combination of
+    normalised scores (Bruch et al. 2023), and not only the one that retrieval has chosen.
 
     Attributes:
         spec: the feature spec.
@@ -148,7 +149,7 @@ class LexicalMember(tf.Module):
             rows = tf.gather(self._rows, rows)
         found = self._scores.search(terms, 1, listed=rows)
         share = tf.math.divide_no_nan(found.listed, found.best[:, tf.newaxis])
-        return tf.stack([found.listed, share], axis=1)
+        return tf.stack([tf.math.log1p(found.listed), share], axis=1)
 
     def at(self, rows: RowArray) -> "LexicalMember":
         """The member for the candidates at these rows, which keep the scores of the whole corpus.
