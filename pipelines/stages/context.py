@@ -12,7 +12,8 @@ from pathlib import Path
 from pipelines.progress import Reporter
 from tfrs_twotower import artifacts
 from tfrs_twotower.artifacts.manifest import Kind, rerun_hint
-from tfrs_twotower.config import RunConfig
+from tfrs_twotower.config import RunConfig, searches_words
+from tfrs_twotower.data.postings import Lexical, load_lexical
 from tfrs_twotower.documents import explain_pattern
 from tfrs_twotower.errors import StaleArtifact, WorkdirError
 from tfrs_twotower.specs import FeatureSpec
@@ -92,6 +93,17 @@ def open_lineage(
     made_from: dict[str, str] = {kind: parent.fingerprint for kind, parent in parents.items()}
     lineage = artifacts.Lineage(artifacts.fingerprint(context.spec), settings, made_from)
     return lineage, parents
+
+
+def search_of_words(context: StageContext, num_candidates: int) -> Lexical | None:
+    """What the first stage searches words with; None if it searches vectors alone.
+
+    Raises:
+        ArtifactError: the index cannot be read, or is of another corpus.
+    """
+    if not searches_words(context.config):
+        return None
+    return load_lexical(context.layout.index, num_candidates, rerun_hint("index"))
 
 
 def open_workdir(path: Path) -> Path:

@@ -4,10 +4,11 @@ import time
 from dataclasses import asdict
 
 from pipelines.progress import Reporter
-from pipelines.stages.context import StageContext, open_lineage
+from pipelines.stages.context import StageContext, open_lineage, search_of_words
 from pipelines.stages.element_counts import check_counts, compare_examples
 from tfrs_twotower.artifacts import Manifest, commit, fingerprint, staging_directory
-from tfrs_twotower.config import pre_ranking_of
+from tfrs_twotower.artifacts.manifest import Kind
+from tfrs_twotower.config import pre_ranking_of, searches_words
 from tfrs_twotower.mining.mine import mine
 
 _REPORT_EVERY_S = 0.2
@@ -23,6 +24,8 @@ def config_fingerprint(context: StageContext) -> str:
     }
     if mining.teacher == "bm25":
         settings |= {"k1": config.evaluate.bm25_k1, "b": config.evaluate.bm25_b}
+    if searches_words(config):
+        settings["words"] = True
     return fingerprint(settings)
 
 
@@ -36,7 +39,10 @@ def run(context: StageContext) -> Manifest:
         ArtifactError: the examples or the model are missing, outdated or damaged.
     """
     layout, mining = context.layout, pre_ranking_of(context.config).mining
-    lineage, parents = open_lineage(context, ["preprocessed", "model"], config_fingerprint(context))
+    kinds: list[Kind] = ["preprocessed", "model"]
+    if searches_words(context.config):
+        kinds.append("index")
+    lineage, parents = open_lineage(context, kinds, config_fingerprint(context))
     staging = staging_directory(layout.negatives)
     started = time.monotonic()
     phases = mine(
@@ -47,6 +53,7 @@ def run(context: StageContext) -> Manifest:
         layout.model,
         staging,
         _Progress(context.reporter),
+        words=search_of_words(context, parents["preprocessed"].counts["candidates"]),
     )
     seconds = time.monotonic() - started
     for phase in phases:

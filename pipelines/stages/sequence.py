@@ -7,9 +7,8 @@ The stages of the pre-ranker are part of a run only if its config has a `pre_ran
 import importlib
 import logging
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
@@ -17,7 +16,7 @@ from pipelines.stages import later_needs
 from pipelines.stages.context import StageContext, only_run_in, record_duration
 from tfrs_twotower.artifacts import Manifest, fingerprint, read_manifest, verify_files
 from tfrs_twotower.artifacts.manifest import Kind
-from tfrs_twotower.config import FittingConfig, RunConfig, pre_ranking_of
+from tfrs_twotower.config import FittingConfig, RunConfig, pre_ranking_of, searches_words
 from tfrs_twotower.errors import (
     ArtifactError,
     ConfigError,
@@ -37,8 +36,9 @@ class Stage:
     kind: Kind
     """Kind of the artifact that it writes, and name of its directory."""
     needs: tuple[Kind, ...] = ()
-    """Artifacts that it needs, as far as they are part of the run (evaluate also reads an index, if
-    there is one)."""
+    """Artifacts that it needs, as far as they are part of the run; see also `_RETRIEVED`."""
+    words: bool = False
+    """Whether it is part of a run only if the first stage searches words."""
     pre_ranking: bool = False
     """Whether it is part of a run only with a pre-ranker."""
     trained_members: bool = False
@@ -46,8 +46,13 @@ class Stage:
 
     def load(self) -> ModuleType:
         """Imports the stage, and with it TensorFlow and Beam."""
-        with _quiet_imports():
+        # Beam logs through the root logger which optional cloud clients are missing.
+        before = logging.root.manager.disable
+        logging.disable(max(before, logging.WARNING))
+        try:
             return importlib.import_module(self.module)
+        finally:
+            logging.disable(before)
 
 
 STAGES = (
@@ -83,6 +88,8 @@ STAGES = (
         ("preprocessed", "embeddings", "pre_ranker"),
     ),
 )
+_RETRIEVED: set[Kind] = {"negatives", "pre_ranker", "report"}
+"""What is made from lists of the first stage: exact search of vectors needs no index, words do."""
 STAGE_NAMES = tuple(stage.name for stage in STAGES)
 
 
@@ -115,12 +122,22 @@ def select_stages(first: str | None, last: str | None) -> tuple[Stage, ...]:
 
 def stages_for(target: str) -> tuple[Stage, ...]:
     """The stage `target` and the stages whose artifacts it needs, in order."""
-    last = next(stage for stage in STAGES if stage.name == target)
-    needed = {last.kind}
-    for stage in reversed(STAGES[: STAGES.index(last) + 1]):
-        if stage.kind in needed:
-            needed.update(stage.needs)
-    return tuple(stage for stage in STAGES if stage.kind in needed)
+    needed = _with_needs({STAGES[STAGE_NAMES.index(target)].kind})
+    also = _with_needs({*needed, "index"}) if needed & _RETRIEVED else needed
+    return tuple(
+        stage if stage.kind in needed else replace(stage, words=True)
+        for stage in STAGES
+        if stage.kind in also
+    )
+
+
+def _with_needs(kinds: set[Kind]) -> set[Kind]:
+    """These artifacts and all that they are made from."""
+    found = set(kinds)
+    for stage in reversed(STAGES):
+        if stage.kind in found:
+            found.update(stage.needs)
+    return found
 
 
 def part_of_run(stages: Sequence[Stage], config: RunConfig) -> tuple[Stage, ...]:
@@ -141,6 +158,8 @@ def part_of_run(stages: Sequence[Stage], config: RunConfig) -> tuple[Stage, ...]
 
 
 def _is_part(stage: Stage, config: RunConfig) -> bool:
+    if stage.words and not searches_words(config):
+        return False
     if not stage.pre_ranking:
         return True
     if config.pre_ranking is None:
@@ -279,14 +298,3 @@ def _up_to_date(context: StageContext, stage: Stage, module: ModuleType) -> Mani
         context.reporter.message(f"{problem}, so {stage.name} runs again")
         return None
     return manifest
-
-
-@contextmanager
-def _quiet_imports() -> Iterator[None]:
-    # Beam logs through the root logger which optional cloud clients are missing.
-    before = logging.root.manager.disable
-    logging.disable(max(before, logging.WARNING))
-    try:
-        yield
-    finally:
-        logging.disable(before)

@@ -1,26 +1,27 @@
 """Stage `train-pre-ranker`: from mined lists to the second stage of the cascade."""
 
 from pipelines.stages import training_runs
-from pipelines.stages.context import StageContext, open_lineage
+from pipelines.stages.context import StageContext, open_lineage, search_of_words
 from pipelines.stages.element_counts import check_counts, compare_examples
 from tfrs_twotower.artifacts import Manifest, commit, fingerprint
 from tfrs_twotower.artifacts.layout import TRAINING_LOG
 from tfrs_twotower.artifacts.manifest import Kind
-from tfrs_twotower.config import pre_ranking_of
+from tfrs_twotower.config import pre_ranking_of, searches_words
 from tfrs_twotower.training.pre_ranker_job import PreRankerResult, train_pre_ranker
 
 
 def config_fingerprint(context: StageContext) -> str:
     """Hash of the config sections that the training reads."""
     config = context.config
-    return fingerprint(
-        {
-            "seed": config.seed,
-            "pre_ranking": pre_ranking_of(config).model_dump(mode="json"),
-            "time_decay_half_life_days": config.training.time_decay_half_life_days,
-            "refit": config.training.refit,
-        }
-    )
+    settings = {
+        "seed": config.seed,
+        "pre_ranking": pre_ranking_of(config).model_dump(mode="json"),
+        "time_decay_half_life_days": config.training.time_decay_half_life_days,
+        "refit": config.training.refit,
+    }
+    if searches_words(config):
+        settings["words"] = True
+    return fingerprint(settings)
 
 
 def run(context: StageContext) -> Manifest:
@@ -35,6 +36,8 @@ def run(context: StageContext) -> Manifest:
     kinds: list[Kind] = ["preprocessed", "model"]
     if pre_ranking.models:
         kinds.append("negatives")
+    if searches_words(context.config):
+        kinds.append("index")
     lineage, parents = open_lineage(context, kinds, config_fingerprint(context))
     staging = training_runs.open_training(context, layout.pre_ranker, lineage)
     result = train_pre_ranker(
@@ -47,6 +50,7 @@ def run(context: StageContext) -> Manifest:
         staging.directory,
         training_runs.TrainingProgress(context),
         checkpoint_root=context.data_root,
+        words=search_of_words(context, parents["preprocessed"].counts["candidates"]),
     )
     what, refit = "examples that were learned from", context.config.training.refit
     expected = compare_examples(what, result.num_examples, parents["preprocessed"], refit=refit)

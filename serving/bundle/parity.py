@@ -102,7 +102,9 @@ def _pools(model: LoadedModel, raw: RawArrays, release: Release, k: int) -> Pool
     if pre_ranker is not None:
         present, places = np.unique(np.maximum(rows, 0), return_inverse=True)
         heads_kept_as = release.settings.export.candidate_heads
-        small = pre_ranking.as_kept(pre_ranking.narrow(pre_ranker, present), heads_kept_as)
+        small = pre_ranking.as_kept(
+            pre_ranking.select_candidates(pre_ranker, present), heads_kept_as
+        )
         local = np.where(rows < 0, rows, places.reshape(rows.shape)).astype(np.int32)
         heads = small.query_heads(inputs)
         scores = small.scores(heads, tf.constant(local), tf.constant(scores)).numpy()

@@ -19,21 +19,24 @@ class LookupFiles(NamedTuple):
     """Ids of the corpus; see `CandidateIds`."""
     words: Path | None = None
     """Words of the postings, if words are searched; see `layers.lexical.Terms`."""
+    compared_words: Path | None = None
+    """Those of the pre-ranker's postings, if it compares words."""
 
     @classmethod
     def written(cls, directory: Path, release: Release) -> "LookupFiles":
         """Writes the files of a release."""
-        files = cls(directory / "candidate_ids.txt", None)
-        _write_lines(files.ids, release.corpus.ids)
-        if release.index.lexical is None:
-            return files
-        files = files._replace(words=directory / "words.txt")
-        _write_lines(directory / "words.txt", release.index.lexical.postings.words)
-        return files
+        searched, pre_ranker = release.index.lexical, release.pre_ranker
+        compared = None if pre_ranker is None else pre_ranker.lexical
+        return cls(
+            _written(directory / "candidate_ids.txt", release.corpus.ids),
+            searched and _written(directory / "words.txt", searched.postings.words),
+            compared and _written(directory / "compared_words.txt", compared.postings.words),
+        )
 
 
-def _write_lines(path: Path, values: Iterable[str]) -> None:
+def _written(path: Path, values: Iterable[str]) -> Path:
     path.write_bytes("".join(f"{value}\n" for value in values).encode())
+    return path
 
 
 class CandidateGeneration(tf.Module):
@@ -118,7 +121,13 @@ class Cascade(tf.Module):
         self.pre_ranking: PreRanking | None = None
         if release.pre_ranker is not None:
             heads = release.settings.export.candidate_heads
-            self.pre_ranking = PreRanking(release.pre_ranker, heads)
+            compared = release.pre_ranker.lexical
+            if compared is not None:
+                searched, words_file = release.index.lexical, files and files.compared_words
+                search = self.candidate_generation.searcher
+                shared = (search.terms, search.words) if searched else None
+                compared = compared.served(words_file, searched and searched.postings, shared)
+            self.pre_ranking = PreRanking(release.pre_ranker, heads, compared)
         self._k = release.k
 
     def __call__(

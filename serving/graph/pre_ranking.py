@@ -20,19 +20,23 @@ class PreRanking(tf.Module):
     The final score is a weighted sum. The terms that depend on the candidate alone (signals, the
     members' biases) are added up to one constant per candidate. EASE has one query vector for each
     half-life and a single candidate vector, so its weighted scores are one product of two vectors.
-    Both scores of BM25 are its sum over the query's terms, once as it is and once divided by the
-    query's best.
 
         score = w_0 retrieval + sum_m w_m a_m sum_r max_h <U_mr, V_mh> + <sum_l w_l q_l, v>
-                + w_b bm25 + w_s bm25 / best + c
+                + w_b log(1 + bm25) + w_s bm25 / best + c
     """
 
-    def __init__(self, pre_ranker: PreRanker, storage: HeadStorage = "float32") -> None:
+    def __init__(
+        self,
+        pre_ranker: PreRanker,
+        storage: HeadStorage = "float32",
+        lexical: lexical_member.LexicalMember | None = None,
+    ) -> None:
         """Takes the query side of a pre-ranker, and stores heads and constants of its candidates.
 
         Args:
             pre_ranker: the loaded pre-ranker.
             storage: type of the stored candidate heads.
+            lexical: the lexical member in the form for this graph; by default as it is.
         """
         super().__init__(name="pre_ranking")
         combination, members = pre_ranker.combination, pre_ranker.members
@@ -54,7 +58,7 @@ class PreRanking(tf.Module):
             self._linear_weights = weights[2]
             self._factors.append(1.0)
             heads.append(pre_ranker.linear.candidate_vectors.numpy()[:, np.newaxis])
-        self.lexical, self._lexical_weights = pre_ranker.lexical, weights[3]
+        self.lexical, self._lexical_weights = lexical or pre_ranker.lexical, weights[3]
         constants = pre_ranker.candidate_signals.numpy() @ weights[4] + sum(
             float(weight * scorer.bias) for weight, scorer in zip(weights[1], scorers, strict=True)
         )
@@ -121,7 +125,7 @@ def select_candidates(pre_ranker: PreRanker, rows: RowArray) -> PreRanker:
     Args:
         pre_ranker: the pre-ranker of a corpus.
         rows: `[n]` rows of that corpus; -1 stands for an unknown candidate, whose heads, signals
-            and vectors are zeros, and who has no text.
+            and vectors are zeros. With BM25, all candidates must be known.
     """
     linear, lexical = pre_ranker.linear, pre_ranker.lexical
     if linear is not None:
@@ -139,18 +143,8 @@ def select_candidates(pre_ranker: PreRanker, rows: RowArray) -> PreRanker:
         pre_ranker.combination,
         tf.constant(pick_rows(pre_ranker.candidate_signals.numpy(), rows)),
         linear,
-        None if lexical is None else lexical.take(rows),
+        None if lexical is None else lexical.at(rows),
     )
-
-
-def narrow(pre_ranker: PreRanker, rows: RowArray) -> PreRanker:
-    """The pre-ranker that gives candidates at these rows the scores that they have in the corpus.
-
-    Over a selection, BM25 would be another one: terms would be rare or frequent in the selection.
-    """
-    lexical = pre_ranker.lexical
-    others = select_candidates(replace(pre_ranker, lexical=None), rows)
-    return replace(others, lexical=None if lexical is None else lexical.at(rows))
 
 
 def pick_rows(values: FloatArray, rows: RowArray) -> FloatArray:

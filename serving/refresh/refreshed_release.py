@@ -184,11 +184,13 @@ def refreshed_release(plan: PlannedRefresh, encode: CandidateEncoder) -> Release
         vectors[changes.to_embed] = encode(towers.candidate, embedded.raw).vectors
     pre_ranker = None
     if kept.has_pre_ranker:
-        pre_ranker = pre_ranking.select_candidates(
-            load_pre_ranker(parts.pre_ranker_dir), changes.kept_rows
-        )
+        before = load_pre_ranker(parts.pre_ranker_dir)
+        pre_ranker = pre_ranking.select_candidates(replace(before, lexical=None), changes.kept_rows)
         if len(embedded):
-            pre_ranker = _with_new_candidates(pre_ranker, changes.to_embed, embedded.raw, encode)
+            pre_ranker = _with_new_heads(pre_ranker, changes.to_embed, embedded.raw, encode)
+        if before.lexical is not None:
+            rows = changes.kept_rows, changes.to_embed
+            pre_ranker = replace(pre_ranker, lexical=before.lexical.refreshed(*rows, embedded.raw))
     shown = changes.columns({"title": kept.corpus.titles}, {"title": candidates.titles})
     corpus = Corpus(np.array(changes.ids, object), shown["title"], {}, vectors)
     attributes = kept.attributes
@@ -227,7 +229,7 @@ def _changed(kept: Postings, texts: Sequence[str], changes: CorpusChanges) -> Po
     return bm25.joined([kept.take(changes.kept_rows[rows]), new], [rows, changes.to_embed])
 
 
-def _with_new_candidates(
+def _with_new_heads(
     pre_ranker: PreRanker, to_embed: RowArray, raw: RawColumns, encode: CandidateEncoder
 ) -> PreRanker:
     members = []
@@ -235,10 +237,7 @@ def _with_new_candidates(
         heads = member.candidate_heads.numpy()
         heads[to_embed] = encode(member.towers.candidate, raw).heads
         members.append(Member(member.towers, tf.constant(heads)))
-    lexical = pre_ranker.lexical
-    if lexical is not None:
-        lexical = lexical.with_texts(to_embed, raw)
-    return replace(pre_ranker, members=tuple(members), lexical=lexical)
+    return replace(pre_ranker, members=tuple(members))
 
 
 def _probe(probe: Probe, kept: Corpus, embedded: RawColumns, changes: CorpusChanges) -> Probe:

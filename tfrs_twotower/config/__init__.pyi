@@ -22,6 +22,7 @@ from .run_config import (
     data_root,
     load_run_config,
     pre_ranking_of,
+    searches_words,
     spec_path,
 )
 from .stage_configs import (
@@ -85,5 +86,6 @@ __all__ = [
     "data_root",
     "load_run_config",
     "pre_ranking_of",
+    "searches_words",
     "spec_path",
 ]

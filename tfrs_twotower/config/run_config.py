@@ -80,6 +80,11 @@ def pre_ranking_of(config: RunConfig) -> pre_ranking_config.PreRankingConfig:
     return config.pre_ranking
 
 
+def searches_words(config: RunConfig) -> bool:
+    """Whether the first stage searches words, alone or beside vectors."""
+    return config.index.kind in ("lexical", "hybrid")
+
+
 def spec_path(config: RunConfig, config_path: Path) -> Path:
     """The feature spec's path: `spec`, relative to the run config's directory."""
     return user_path(config.spec, config_path.parent).resolve()

@@ -1,6 +1,6 @@
 """Mining: writes what retrieval returns for each training example, without known positives."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,10 +13,12 @@ from tfrs_twotower.artifacts import layout
 from tfrs_twotower.config import MiningConfig, RunConfig
 from tfrs_twotower.data import assets, loading, negative_lists, training_examples
 from tfrs_twotower.data.corpus import Corpus
+from tfrs_twotower.data.postings import Lexical
 from tfrs_twotower.errors import EmbeddingError
 from tfrs_twotower.features.tower_inputs import Tokens
 from tfrs_twotower.index.exact_search import ExactSearch
-from tfrs_twotower.mining.teachers import Teacher, TeacherBuilder
+from tfrs_twotower.index.first_lists import WordLists
+from tfrs_twotower.mining.teachers import Teacher, TeacherBuilder, query_texts
 from tfrs_twotower.ranking.ragged import Ragged, distinct_pairs
 from tfrs_twotower.specs import FeatureSpec
 from tfrs_twotower.towers import storage, tower
@@ -65,6 +67,7 @@ class PositiveFreeRetrieval:
         tokens: dict[str, NDArray[np.generic]],
         positives: NDArray[np.integer],
         known_positives: Ragged,
+        examples: slice = slice(0),
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Retrieves the lists of some examples.
 
@@ -72,30 +75,63 @@ class PositiveFreeRetrieval:
             tokens: `[batch, ...]` inputs of the query tower, by name.
             positives: `[batch]` corpus row of each example's positive.
             known_positives: one list of rows for each example; these rows are left out.
+            examples: positions in the example table, which only a search of words reads.
 
         Returns:
             Rows `[batch, depth]`, by score descending, then row ascending, -1 at the end of a short
             list; scores `[batch, 1 + depth]` of the positive and of the rows, 0 at missing rows.
         """
-        positive_scores, scores, positions = self._retrieve(
+        del examples
+        positions = Ragged(known_positives.offsets, self._position_of_row[known_positives.values])
+        positive_scores, scores, found = self._retrieve(
             {name: tf.constant(values) for name, values in tokens.items()},
             tf.constant(positives, tf.int32),
-            tf.constant(_padded(known_positives, self._position_of_row)),
+            tf.constant(positions.padded()),
         )
-        positions = positions.numpy()
-        present = positions >= 0
-        rows = np.where(present, self._rows[np.maximum(positions, 0)], np.int32(-1))
+        found = found.numpy()
+        present = found >= 0
+        rows = np.where(present, self._rows[np.maximum(found, 0)], np.int32(-1))
         scores = np.where(present, scores.numpy(), np.float32(0.0))
         return rows, np.concatenate([positive_scores.numpy()[:, None], scores], axis=1)
 
 
-def _padded(lists: Ragged, position_of_row: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Returns `[len(lists), longest]` positions of the listed rows, padded with -1."""
-    lengths = lists.lengths
-    inside = np.arange(lengths.max(initial=0)) < lengths[:, None]
-    padded = np.full(inside.shape, -1, np.int32)
-    padded[inside] = position_of_row[lists.values]
-    return padded
+class PositiveFreeWords:
+    """Retrieval by a first stage that searches words, without known positives."""
+
+    def __init__(
+        self,
+        words: Lexical,
+        towers: tower.Towers,
+        vectors: NDArray[np.float32],
+        rankable: NDArray[np.bool_],
+        depth: int,
+        texts: Sequence[str],
+    ) -> None:
+        """Prepares the search; see `PositiveFreeRetrieval`.
+
+        `words` is what is searched with, and `texts` the text of each training example's query.
+        """
+        self._lists = WordLists(words, vectors, depth, rankable)
+        self._texts = texts
+        self._embed = tf.function(
+            lambda tokens: towers.query.embed_tokens(tokens, training=False),
+            autograph=False,
+            reduce_retracing=True,
+        )
+
+    def lists(
+        self,
+        tokens: dict[str, NDArray[np.generic]],
+        positives: NDArray[np.integer],
+        known_positives: Ragged,
+        examples: slice,
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Retrieves the lists of some examples; see `PositiveFreeRetrieval.lists`."""
+        embeddings = self._embed({name: tf.constant(values) for name, values in tokens.items()})
+        found = self._lists.find(
+            embeddings.numpy(), self._texts[examples], known_positives, positives[:, None]
+        )
+        return found.rows, np.concatenate([found.listed, found.scores], axis=1)
 
 
 def embed_corpus(
@@ -156,6 +192,8 @@ def mine(
     model_dir: Path,
     output_dir: Path,
     progress: Progress,
+    *,
+    words: Lexical | None = None,
 ) -> list[MinedPhase]:
     """Writes the lists of every phase, in the format of `tfrs_twotower.data.negative_lists`.
 
@@ -171,6 +209,7 @@ def mine(
         model_dir: the towers that were trained on it.
         output_dir: an existing directory.
         progress: receives the progress after each chunk.
+        words: what retrieval searches words with, if it does.
 
     Raises:
         ConfigError: the corpus is too large for the teacher.
@@ -205,7 +244,12 @@ def mine(
         else:
             table = training_examples.concatenate(table, read(layout.REFIT_GLOB))
         vectors = embed_corpus(towers, corpus, partial(progress, f"embed candidates ({phase})"))
-        retrieval = PositiveFreeRetrieval(towers, vectors, rankable, mining.depth)
+        retrieval: PositiveFreeRetrieval | PositiveFreeWords
+        if words is None:
+            retrieval = PositiveFreeRetrieval(towers, vectors, rankable, mining.depth)
+        else:
+            texts = query_texts(preprocessed_dir, spec, phase)
+            retrieval = PositiveFreeWords(words, towers, vectors, rankable, mining.depth, texts)
         lists = negative_lists.create_negative_lists(
             output_dir, phase, len(table), mining.depth, with_teacher=mining.teacher != "none"
         )
@@ -220,7 +264,7 @@ def _fill(
     phase: negative_lists.Phase,
     table: training_examples.ExampleTable,
     num_candidates: int,
-    retrieval: PositiveFreeRetrieval,
+    retrieval: PositiveFreeRetrieval | PositiveFreeWords,
     teacher: Teacher | None,
     progress: Callable[[int, int], None],
 ) -> MinedPhase:
@@ -240,6 +284,7 @@ def _fill(
             {name: values[part] for name, values in table.tokens.items()},
             positives,
             known.take(table.query_rows[part]),
+            part,
         )
         lists.rows[part], lists.scores[part] = rows, scores
         if teacher is not None and lists.teacher is not None:

@@ -131,7 +131,7 @@ class TeacherBuilder:
         if self.mining.teacher == "ease":
             return self._ease(table)
         if self.mining.teacher == "bm25":
-            return Bm25Teacher(self._text_index, self._query_texts(phase))
+            return Bm25Teacher(self._text_index, query_texts(self.directory, self.spec, phase))
         return None
 
     def _ease(self, table: training_examples.ExampleTable) -> EaseTeacher:
@@ -156,11 +156,19 @@ class TeacherBuilder:
         settings = self.config.evaluate
         return bm25.Bm25Index(texts, k1=settings.bm25_k1, b=settings.bm25_b)
 
-    def _query_texts(self, phase: negative_lists.Phase) -> list[str]:
-        patterns = (TRAIN_GLOB,) if phase == "fit" else (TRAIN_GLOB, REFIT_GLOB)
-        texts: list[str] = []
-        for pattern in patterns:
-            batches = training_examples.read_training_examples(self.directory, self.spec, pattern)
-            for batch in batches.as_numpy_iterator():
-                texts += loading.joined_texts(batch["query"], self.spec.query.features) or []
-        return texts
+
+def query_texts(directory: Path, spec: FeatureSpec, phase: negative_lists.Phase) -> list[str]:
+    """The text of the query of each training example of a phase, in their order.
+
+    Args:
+        directory: directory of the preprocessed artifact.
+        spec: the feature spec; the query side must have text.
+        phase: `refit` has the examples of the validation window, too.
+    """
+    patterns = (TRAIN_GLOB,) if phase == "fit" else (TRAIN_GLOB, REFIT_GLOB)
+    texts: list[str] = []
+    for pattern in patterns:
+        batches = training_examples.read_training_examples(directory, spec, pattern)
+        for batch in batches.as_numpy_iterator():
+            texts += loading.joined_texts(batch["query"], spec.query.features) or []
+    return texts

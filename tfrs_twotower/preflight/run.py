@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 from tfrs_twotower.config import FittingConfig, PreRankingConfig, RunConfig
 from tfrs_twotower.errors import ConfigError
+from tfrs_twotower.preflight.closed_forms import check_bm25, check_ease, sides_without_text
 from tfrs_twotower.preflight.model_section import check_terms, check_towers
 from tfrs_twotower.specs import (
     CategoricalFeature,
@@ -11,21 +12,11 @@ from tfrs_twotower.specs import (
     GivenSplit,
     IdFeature,
     MultiCategoricalFeature,
-    TextFeature,
 )
 
 _WITH_VALUES = (IdFeature, CategoricalFeature, MultiCategoricalFeature)
 Check = Callable[[FeatureSpec, RunConfig], Iterator[str]]
 """Yields the mistakes of a run config, without the name of the run."""
-
-
-def sides_without_text(spec: FeatureSpec) -> list[str]:
-    """Returns those of `query.features` and `candidate.features` without a text feature."""
-    return [
-        f"{name}.features"
-        for name, side in (("query", spec.query), ("candidate", spec.candidate))
-        if not any(isinstance(feature, TextFeature) for feature in side.features)
-    ]
 
 
 def check_data_needs(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
@@ -205,9 +196,9 @@ def check_pre_ranking(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
     yield from _check_lengths(section, config)
     yield from _check_teacher(spec, section)
     if section.ease is not None:
-        yield from _check_ease(spec, "ease is set", "set ease: null")
+        yield from check_ease(spec, "ease is set", "set ease: null")
     if section.bm25 is not None:
-        yield from _check_bm25(spec)
+        yield from check_bm25(spec)
 
 
 def _check_lengths(section: PreRankingConfig, config: RunConfig) -> Iterator[str]:
@@ -244,50 +235,13 @@ def _check_teacher(spec: FeatureSpec, section: PreRankingConfig) -> Iterator[str
                 "none: there is nothing to distill. Choose a teacher, or set the weight to 0."
             )
     if teacher == "ease":
-        yield from _check_ease(spec, "mining.teacher is ease", "choose another teacher")
+        yield from check_ease(spec, "mining.teacher is ease", "choose another teacher")
     lacking = sides_without_text(spec)
     if teacher == "bm25" and lacking:
         yield (
             "pre_ranking.mining.teacher is bm25, which needs a text feature on both sides; the "
             f"spec '{spec.name}' has none in {' and '.join(lacking)}. Choose another teacher."
         )
-
-
-def _check_ease(spec: FeatureSpec, setting: str, way_out: str) -> Iterator[str]:
-    if not spec.histories:
-        yield (
-            f"pre_ranking.{setting}, which scores from a query's history; the spec '{spec.name}' "
-            f"has no feature of kind history in query.features. Add one, or {way_out}."
-        )
-    yield from _check_hashed_ids(spec, setting, way_out)
-
-
-def _check_hashed_ids(spec: FeatureSpec, setting: str, way_out: str) -> Iterator[str]:
-    identity = spec.candidate_id_feature
-    if identity is not None and identity.hash_buckets is not None:
-        yield (
-            f"pre_ranking.{setting}, but candidate.features.{identity.name} is hashed "
-            "(hash_buckets), so a history does not say which candidates it holds. Remove "
-            f"hash_buckets, or {way_out}."
-        )
-
-
-def _check_bm25(spec: FeatureSpec) -> Iterator[str]:
-    lacking = sides_without_text(spec)
-    if "candidate.features" in lacking:
-        yield (
-            "pre_ranking.bm25 is set, which compares the words of candidates; the spec "
-            f"'{spec.name}' has no feature of kind text in candidate.features. Add one, or set "
-            "bm25: null."
-        )
-    elif "query.features" in lacking and not spec.histories:
-        yield (
-            "pre_ranking.bm25 is set, which takes a query's words from its text or from the texts "
-            f"of its history; the spec '{spec.name}' has no feature of kind text or history in "
-            "query.features. Add one, or set bm25: null."
-        )
-    elif "query.features" in lacking:
-        yield from _check_hashed_ids(spec, "bm25 is set", "set bm25: null")
 
 
 CHECKS: tuple[Check, ...] = (

@@ -53,6 +53,13 @@ class Ragged:
         """`[len(values)]`: the query of each value."""
         return np.repeat(np.arange(len(self), dtype=np.int64), self.lengths)
 
+    def padded(self) -> NDArray[np.int32]:
+        """Returns the lists as `[num_queries, longest]`, -1 at the end of a shorter one."""
+        inside = np.arange(self.lengths.max(initial=0)) < self.lengths[:, None]
+        padded = np.full(inside.shape, -1, np.int32)
+        padded[inside] = self.values
+        return padded
+
     def take(self, queries: NDArray[np.integer]) -> "Ragged":
         """Returns the lists of some queries, in the given order."""
         lengths = self.lengths[queries]

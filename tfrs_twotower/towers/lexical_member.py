@@ -1,45 +1,24 @@
-"""A member of the pre-ranker that compares words: BM25 in the form that is served.
+"""A member of the pre-ranker that compares words: BM25 in the form that is served."""
 
-bm25/
-    architecture.json    feature spec, number of latest candidates of a history
-    postings.npz         `tfrs_twotower.data.postings`
-    history_terms.npy    [2 + vocabulary size, n] int32 terms by token of the history, -1 for none;
-                         only where the query side has no text
-    vocabularies/  statistics.json                                          of the history
-"""
-
-import json
-import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
-from tfrs_twotower.artifacts.layout import (
-    ARCHITECTURE,
-    HISTORY_TERMS,
-    STATISTICS,
-    VOCABULARIES,
-)
 from tfrs_twotower.closed_form import bm25
 from tfrs_twotower.data import loading
-from tfrs_twotower.data.assets import Assets, load_assets, write_assets
-from tfrs_twotower.data.postings import Postings, load_postings
+from tfrs_twotower.data.postings import Postings
 from tfrs_twotower.data.raw_inputs import RawBatch
-from tfrs_twotower.data.stored_arrays import load_array
-from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
 from tfrs_twotower.features.tower_inputs import Tokens, TowerInputs
 from tfrs_twotower.layers.lexical import LexicalScores, Terms
 from tfrs_twotower.ranking import RowArray
-from tfrs_twotower.specs import NUM_SPECIAL_ROWS, FeatureSpec, Side, TextFeature
-from tfrs_twotower.towers.linear_member import history_inputs
+from tfrs_twotower.specs import FeatureSpec, Side, TextFeature
 
-FEATURES = ("bm25", "bm25_share")
+FEATURES = ("bm25_log", "bm25_share")
 NO_TERM = -1
 """Fills the places of a list of terms that has fewer."""
 
@@ -62,9 +41,10 @@ class HistoryTerms:
 class LexicalMember(tf.Module):
     """BM25 of the words of a query and the texts of candidates.
 
-    It has two scores: `bm25`, and `bm25_share`, which is `bm25` divided by the query's best score
-    in the corpus. With the latter, the weighted sum of the cascade can express the convex
-    combination of Bruch et al. (2023), whose lexical part is normalised for each query.
+    It has two scores: `bm25_log` is log(1 + BM25), because twice the score is not twice as
+    relevant, and `bm25_share` is BM25 divided by the query's best score in the corpus. With the
+    latter, the weighted sum of a cascade behind a hybrid can express every convex combination of
+    normalised scores (Bruch et al. 2023), and not only the one that retrieval has chosen.
 
     Attributes:
         spec: the feature spec.
@@ -78,29 +58,60 @@ class LexicalMember(tf.Module):
         postings: Postings,
         history: HistoryTerms | None = None,
         *,
-        rows: RowArray | None = None,
+        text_rows: RowArray | None = None,
         words_file: Path | None = None,
+        shared: tuple[Terms, LexicalScores] | None = None,
     ) -> None:
         """Joins the parts.
 
         Args:
             spec: the feature spec.
-            postings: of the corpus.
+            postings: of the texts.
             history: where terms come from if the query side has no text.
-            rows: of the corpus, those of the candidates that are scored; None means all.
+            text_rows: `[num_candidates]` row of each candidate's text in the postings; None if
+                they are those of the candidates.
             words_file: see `layers.lexical.Terms`.
+            shared: modules of the same postings, whose variables are used.
         """
         super().__init__(name="bm25")
         self.spec, self.postings, self.history = spec, postings, history
+        self.text_rows = text_rows
         self._texts = text_names(spec.query)
-        self._terms = Terms(postings, words_file)
-        self._scores = LexicalScores(postings)
-        self._rows = None if rows is None else tf.constant(rows, tf.int32)
+        self._terms, self._scores = shared or (Terms(postings, words_file), LexicalScores(postings))
+        self._rows = None if text_rows is None else tf.constant(text_rows, tf.int32)
         self._history_terms: tf.Variable | None = None
         if history is not None:
             self._history_terms = tf.Variable(history.terms, trainable=False, name="history_terms")
         self._scored = tf.function(
             self._score, input_signature=[tf.TensorSpec([None, None], tf.int32)] * 2
+        )
+
+    @property
+    def num_candidates(self) -> int:
+        """Candidates that can be scored."""
+        return self.postings.num_candidates if self.text_rows is None else len(self.text_rows)
+
+    def served(
+        self,
+        words_file: Path | None,
+        postings: Postings | None,
+        shared: tuple[Terms, LexicalScores] | None,
+    ) -> "LexicalMember":
+        """The member in a graph, which may hold the same postings for its first stage already.
+
+        Args:
+            words_file: see `layers.lexical.Terms`.
+            postings: those of the first stage, if it searches words.
+            shared: their modules.
+        """
+        same = postings is not None and _are_equal(postings, self.postings)
+        return LexicalMember(
+            self.spec,
+            self.postings,
+            self.history,
+            text_rows=self.text_rows,
+            words_file=words_file,
+            shared=shared if same else None,
         )
 
     def query_terms(self, raw: RawBatch) -> tf.Tensor:
@@ -138,40 +149,41 @@ class LexicalMember(tf.Module):
             rows = tf.gather(self._rows, rows)
         found = self._scores.search(terms, 1, listed=rows)
         share = tf.math.divide_no_nan(found.listed, found.best[:, tf.newaxis])
-        return tf.stack([found.listed, share], axis=1)
+        return tf.stack([tf.math.log1p(found.listed), share], axis=1)
 
     def at(self, rows: RowArray) -> "LexicalMember":
-        """The member that scores candidates at these rows as those of the whole corpus."""
-        return LexicalMember(self.spec, self.postings, self.history, rows=rows)
+        """The member for the candidates at these rows, which keep the scores of the whole corpus.
 
-    def take(self, rows: RowArray) -> "LexicalMember":
-        """The member over some of its candidates, numbered anew.
-
-        Args:
-            rows: `[n]` rows; -1 stands for a candidate without text.
+        All postings stay: over a selection, other words would be rare, and the best score of a
+        query another one.
         """
-        known = rows >= 0
-        postings = self.postings.take(rows[known])
-        if not known.all():
-            k1, b = postings.k1, postings.b
-            empty = bm25.build_postings([""] * int((~known).sum()), k1=k1, b=b)
-            places = [np.flatnonzero(known), np.flatnonzero(~known)]
-            postings = bm25.joined([postings, empty], places)
-        return self._with(postings)
+        text_rows = rows if self.text_rows is None else self.text_rows[rows]
+        return LexicalMember(self.spec, self.postings, self.history, text_rows=text_rows)
 
-    def with_texts(self, rows: RowArray, raw: Mapping[str, NDArray[Any]]) -> "LexicalMember":
-        """The member with the texts of new candidates, and of those whose texts changed.
+    def refreshed(
+        self, kept_rows: RowArray, to_read: RowArray, raw: Mapping[str, NDArray[Any]]
+    ) -> "LexicalMember":
+        """The member over candidates that came, changed and went. A shard knows only its own.
 
         Args:
-            rows: `[n]` rows of these candidates.
+            kept_rows: `[num_candidates]` earlier rows; -1 for a new candidate.
+            to_read: rows of the candidates that are new or changed.
             raw: their raw features.
         """
-        texts = loading.joined_texts(raw, self.spec.candidate.features) or []
-        others = np.setdiff1d(np.arange(self.postings.num_candidates), rows)
-        fresh = bm25.build_postings(texts, k1=self.postings.k1, b=self.postings.b)
-        return self._with(bm25.joined([self.postings.take(others), fresh], [others, rows]))
-
-    def _with(self, postings: Postings) -> "LexicalMember":
+        texts = loading.joined_texts(raw, self.spec.candidate.features) if len(to_read) else []
+        unchanged = np.setdiff1d(np.arange(len(kept_rows)), to_read)
+        every = np.arange(self.postings.num_candidates)
+        own = every if self.text_rows is None else self.text_rows
+        others = np.setdiff1d(every, own)
+        before = np.concatenate([own[kept_rows[unchanged]], others])
+        behind = len(kept_rows) + np.arange(len(others))
+        postings = bm25.joined(
+            [
+                self.postings.take(before),
+                bm25.build_postings(texts or [], k1=self.postings.k1, b=self.postings.b),
+            ],
+            [np.concatenate([unchanged, behind]), to_read],
+        )
         history = self.history
         if history is not None:
             place = {term: number for number, term in enumerate(postings.terms)}
@@ -179,25 +191,15 @@ class LexicalMember(tf.Module):
             # The last place is that of -1.
             terms = np.array([*renumbered, NO_TERM], np.int32)[history.terms]
             history = HistoryTerms(history.inputs, terms, history.length)
-        return LexicalMember(self.spec, postings, history)
+        text_rows = None if self.text_rows is None else np.arange(len(kept_rows))
+        return LexicalMember(self.spec, postings, history, text_rows=text_rows)
 
-    def save(self, assets: Assets, directory: Path) -> None:
-        """Writes everything that `load_lexical_member` needs into an existing directory."""
-        length = None if self.history is None else self.history.length
-        architecture = {"spec": self.spec.model_dump(mode="json"), "history_length": length}
-        text = json.dumps(architecture, indent=2, sort_keys=True, ensure_ascii=False)
-        (directory / ARCHITECTURE).write_text(text + "\n", encoding="utf-8")
-        self.save_candidates(directory)
-        identity = self.spec.candidate_id_feature
-        if self.history is not None and identity is not None:
-            name = identity.vocabulary_name
-            write_assets(Assets({name: assets.vocabulary(name)}, {}), directory)
 
-    def save_candidates(self, directory: Path) -> None:
-        """Writes the files that depend on the corpus."""
-        self.postings.save(directory)
-        if self.history is not None:
-            np.save(directory / HISTORY_TERMS, self.history.terms, allow_pickle=False)
+def _are_equal(first: Postings, second: Postings) -> bool:
+    return first is second or all(
+        np.array_equal(getattr(first, field.name), getattr(second, field.name))
+        for field in fields(Postings)
+    )
 
 
 def text_names(side: Side) -> list[str]:
@@ -225,63 +227,3 @@ def heaviest_terms(postings: Postings, most: int) -> NDArray[np.int32]:
     terms = np.full((postings.num_candidates, most), NO_TERM, np.int32)
     terms[rows[heavy], rank[heavy]] = of_posting[order][heavy]
     return terms
-
-
-def load_lexical_member(directory: Path) -> LexicalMember:
-    """Rebuilds a saved member.
-
-    Raises:
-        MissingArtifact: a file is not there.
-        CorruptArtifact: a file cannot be read, or the parts do not fit.
-    """
-    path = directory / ARCHITECTURE
-    try:
-        architecture = json.loads(path.read_text(encoding="utf-8"))
-        spec = FeatureSpec.model_validate(architecture["spec"])
-        length = architecture["history_length"]
-        postings = load_postings(directory, "Train the pre-ranker again.")
-        history = None
-        if length is not None:
-            assets = load_assets(directory)
-            terms = _history_terms(directory / HISTORY_TERMS, spec, assets, len(postings.terms))
-            history = HistoryTerms(history_inputs(spec, assets), terms, int(length))
-    except FileNotFoundError as cause:
-        raise MissingArtifact(
-            f"{cause.filename}: is missing; train the pre-ranker first."
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError, ValidationError) as cause:
-        raise CorruptArtifact(f"{path}: cannot be read: {cause}. Train it again.") from cause
-    return LexicalMember(spec, postings, history)
-
-
-def _history_terms(
-    path: Path, spec: FeatureSpec, assets: Assets, num_terms: int
-) -> NDArray[np.int32]:
-    identity = spec.candidate_id_feature
-    num_tokens = NUM_SPECIAL_ROWS
-    if identity is not None:
-        num_tokens += len(assets.vocabulary(identity.vocabulary_name))
-    terms = load_array(path)
-    fits = terms.dtype == np.int32 and terms.ndim == 2 and len(terms) == num_tokens
-    if not fits or not ((terms >= NO_TERM) & (terms < num_terms)).all():
-        raise CorruptArtifact(
-            f"{path}: is {terms.dtype} of shape {terms.shape}; expected int32 of {num_tokens} "
-            f"tokens, with terms from {NO_TERM} up to {num_terms - 1}. Train the pre-ranker again."
-        )
-    return terms
-
-
-def copy_lexical_member(member: LexicalMember, source: Path, destination: Path) -> None:
-    """Writes a member whose candidates have changed, beside copies of what does not change.
-
-    Args:
-        member: the member.
-        source: the directory that it was loaded from.
-        destination: a directory that does not exist yet.
-    """
-    destination.mkdir()
-    shutil.copy2(source / ARCHITECTURE, destination / ARCHITECTURE)
-    member.save_candidates(destination)
-    if member.history is not None:
-        shutil.copy2(source / STATISTICS, destination / STATISTICS)
-        shutil.copytree(source / VOCABULARIES, destination / VOCABULARIES)

@@ -5,7 +5,7 @@ pre_ranker/
         architecture.json  weights.npz  vocabularies/  statistics.json    its towers
         candidate_heads.npy  [num_candidates, num_candidate_heads, head_dim] float32, in row order
     ease/                    `tfrs_twotower.towers.linear_member`, if there is one
-    bm25/                    `tfrs_twotower.towers.lexical_member`, if there is one
+    bm25/                    `tfrs_twotower.towers.saved_lexical_member`, if any
     combination.json         `Combination`
     candidate_signals.npy    [num_candidates, num_signals] float32, in row order
 """
@@ -22,7 +22,13 @@ import tensorflow as tf
 from tfrs_twotower.artifacts import layout
 from tfrs_twotower.data.raw_inputs import RawBatch
 from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
-from tfrs_twotower.towers import lexical_member, linear_member, storage, tower
+from tfrs_twotower.towers import (
+    lexical_member,
+    linear_member,
+    saved_lexical_member,
+    storage,
+    tower,
+)
 
 RETRIEVAL, INTERACTION = "retrieval", "interaction"
 
@@ -165,8 +171,8 @@ def load_pre_ranker(directory: Path) -> PreRanker:
         _check_size(directory / layout.EASE_MEMBER, "vectors", num_vectors, len(signals))
     lexical = None
     if (directory / layout.BM25_MEMBER).exists():
-        lexical = lexical_member.load_lexical_member(directory / layout.BM25_MEMBER)
-        num_texts = lexical.postings.num_candidates
+        lexical = saved_lexical_member.load_lexical_member(directory / layout.BM25_MEMBER)
+        num_texts = lexical.num_candidates
         _check_size(directory / layout.BM25_MEMBER, "texts", num_texts, len(signals))
     num_members = sum(name.startswith(f"{INTERACTION}_") for name in combination.features)
     num_scores = 1 + num_members + (0 if linear is None else len(linear.features))
@@ -213,7 +219,7 @@ def save_pre_ranker(pre_ranker: PreRanker, source: Path, destination: Path) -> N
         vectors = pre_ranker.linear.candidate_vectors.numpy()
         np.save(new_ease / layout.CANDIDATE_VECTORS, vectors, allow_pickle=False)
     if pre_ranker.lexical is not None:
-        lexical_member.copy_lexical_member(
+        saved_lexical_member.copy_lexical_member(
             pre_ranker.lexical, source / layout.BM25_MEMBER, destination / layout.BM25_MEMBER
         )
 

@@ -7,7 +7,9 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from tfrs_twotower.data.postings import Lexical
 from tfrs_twotower.data.query_set import QuerySet
+from tfrs_twotower.index.first_lists import WordLists
 from tfrs_twotower.metrics import judge, parse_metric, per_query
 from tfrs_twotower.ranking.order import re_rank
 from tfrs_twotower.towers.lexical_member import LexicalMember
@@ -38,6 +40,7 @@ class Pools:
         signals: NDArray[np.float32],
         linear: LinearMember | None = None,
         lexical: LexicalMember | None = None,
+        words: Lexical | None = None,
     ) -> None:
         """Retrieves the pools once.
 
@@ -49,17 +52,25 @@ class Pools:
             signals: `[corpus size, num_signals]`.
             linear: EASE, if it is a member; fitted, like the towers, in the first fit.
             lexical: BM25, if it is a member.
+            words: what retrieval searches words with, if it does.
         """
         self.corpus_tokens = corpus_tokens
         self.queries = queries
         embedded = in_chunks(retrieval.query.embed_tokens, queries.inputs)
         corpus = in_chunks(retrieval.candidate.embed_tokens, corpus_tokens)
-        self.rows = rank(embedded, corpus, queries, num_candidates)
+        if words is None:
+            self.rows = rank(embedded, corpus, queries, num_candidates)
+        else:
+            lists = WordLists(words, corpus, num_candidates, queries.rankable)
+            found = lists.find(embedded, queries.texts or (), queries.seen)
+            self.rows = found.rows.astype(np.int64)
         self.present = self.rows >= 0
         self.valid_rows = np.maximum(self.rows, 0)
-        self._retrieval = np.stack(
-            [corpus[rows] @ vector for rows, vector in zip(self.valid_rows, embedded, strict=True)]
-        )
+        if words is None:
+            pairs = zip(self.valid_rows, embedded, strict=True)
+            self._retrieval = np.stack([corpus[rows] @ vector for rows, vector in pairs])
+        else:
+            self._retrieval = found.scores
         fixed = [signals[self.valid_rows]]
         if lexical is not None:
             terms = lexical.encode(queries.inputs, queries.texts).numpy()

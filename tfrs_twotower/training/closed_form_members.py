@@ -21,6 +21,7 @@ from tfrs_twotower.features.lookup import row_of_token
 from tfrs_twotower.specs import FeatureSpec
 from tfrs_twotower.towers import lexical_member
 from tfrs_twotower.towers.linear_member import LinearMember, history_inputs, save_linear_member
+from tfrs_twotower.towers.saved_lexical_member import save_lexical_member
 from tfrs_twotower.training.plan import DAY_S
 
 
@@ -155,7 +156,7 @@ class ClosedForm:
             save_linear_member(self.linear, spec, assets, directory / EASE_MEMBER)
         if self.lexical is not None:
             (directory / BM25_MEMBER).mkdir(exist_ok=True)
-            self.lexical.save(assets, directory / BM25_MEMBER)
+            save_lexical_member(self.lexical, assets, directory / BM25_MEMBER)
 
 
 def fit_closed_form(

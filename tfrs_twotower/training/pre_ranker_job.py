@@ -10,6 +10,7 @@ from tfrs_twotower.artifacts import layout
 from tfrs_twotower.config import PreRankingConfig, RunConfig
 from tfrs_twotower.data import first_fit
 from tfrs_twotower.data.assets import Assets, load_assets
+from tfrs_twotower.data.postings import Lexical
 from tfrs_twotower.data.training_examples import ExampleTable
 from tfrs_twotower.errors import TrainingError
 from tfrs_twotower.specs import FeatureSpec
@@ -63,6 +64,7 @@ def train_pre_ranker(
     report: reports.Report = reports.ignore_report,
     *,
     checkpoint_root: Path = Path(),
+    words: Lexical | None = None,
 ) -> PreRankerResult:
     """Trains the members, fits the weighted sum of the cascade, and writes everything.
 
@@ -81,6 +83,7 @@ def train_pre_ranker(
         output_dir: an existing directory; everything is written here.
         report: receives a report of every step.
         checkpoint_root: directory to which `checkpoint` paths of the spec are relative.
+        words: what retrieval searches words with, if it does.
 
     Raises:
         ConfigError: the corpus is too large for EASE.
@@ -109,7 +112,7 @@ def train_pre_ranker(
     closed_form = closed_form_members.fit_closed_form(
         spec, pre_ranking, assets, data.corpus, table, lexical
     )
-    pools = _pools(data, retrieval, table, closed_form, pre_ranking, config.seed)
+    pools = _pools(data, retrieval, closed_form, pre_ranking, config.seed, words)
     messages = _missing_days(closed_form.signals, pre_ranking)
     for message in messages:
         report(reports.message_report(message))
@@ -194,10 +197,10 @@ def _missing_days(
 def _pools(
     data: training_data.TrainingData,
     retrieval: tower.Towers,
-    table: ExampleTable,
     closed_form: closed_form_members.ClosedForm,
     pre_ranking: PreRankingConfig,
     seed: int,
+    words: Lexical | None,
 ) -> cascade_validation.Pools:
     most = most_validation_queries(pre_ranking)
     queries = data.validation_queries(retrieval.query, most, seed=seed)
@@ -214,6 +217,7 @@ def _pools(
         signals=closed_form.signals.values,
         linear=closed_form.linear,
         lexical=closed_form.lexical,
+        words=words,
     )
 
 

@@ -13,10 +13,11 @@ from tfrs_twotower.data.assets import Assets
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
 from tfrs_twotower.specs import FeatureSpec
-from tfrs_twotower.towers.lexical_member import (
+from tfrs_twotower.towers.lexical_member import heaviest_terms
+from tfrs_twotower.towers.saved_lexical_member import (
     copy_lexical_member,
-    heaviest_terms,
     load_lexical_member,
+    save_lexical_member,
 )
 from tfrs_twotower.training.closed_form_members import make_lexical_member
 
@@ -67,7 +68,7 @@ def questions(*texts):
 
 def everywhere(member, terms):
     """Both scores of all candidates, `[batch, 2, num_candidates]`."""
-    rows = tf.tile(tf.range(member.postings.num_candidates)[tf.newaxis], [len(terms), 1])
+    rows = tf.tile(tf.range(member.num_candidates)[tf.newaxis], [len(terms), 1])
     return member.scores(terms, rows).numpy()
 
 
@@ -78,7 +79,7 @@ def test_scores_by_hand(asking):
     """
     scores = everywhere(asking, asking.query_terms(questions("Which HAT?")))[0]
     expected = math.log(2.4) / (1 + 1.2 * (0.25 + 0.75 * 4 / 2.8))
-    np.testing.assert_allclose(scores[0], [0, 0, expected, 0, expected], rtol=1e-6)
+    np.testing.assert_allclose(np.expm1(scores[0]), [0, 0, expected, 0, expected], rtol=1e-6)
     np.testing.assert_allclose(scores[1], [0, 0, 1, 0, 1], rtol=1e-6)
 
 
@@ -87,7 +88,7 @@ def test_scores_are_those_of_the_oracle(asking):
     scores = everywhere(asking, asking.query_terms(questions(*asked)))
     for text, own in zip(asked, scores, strict=True):
         expected = np.array(oracle.scores(text.split(), WORDS, 1.2, 0.75))
-        np.testing.assert_allclose(own[0], expected, rtol=1e-5)
+        np.testing.assert_allclose(own[0], np.log1p(expected), rtol=1e-5)
         np.testing.assert_allclose(own[1], expected / expected.max(), rtol=1e-5)
 
 
@@ -170,51 +171,70 @@ def test_a_query_side_with_text_does_not_ask_for_a_history():
     assert make_lexical_member(both, CONFIG, ASSETS, CORPUS).history is None
 
 
-def test_part_of_the_candidates_and_new_ones_are_a_new_corpus(asking, buying):
+NEW = {
+    "title": np.array([b"azure hat", b"shoe"], object),
+    "body": np.array([b"", b"suede"], object),
+}
+KEPT_ROWS, TO_READ = np.array([0, -1, 1, 2]), np.array([1, 2])
+
+
+def same_postings(member, texts):
+    expected = build_postings(texts, k1=1.2, b=0.75)
+    assert member.postings.terms == expected.terms
+    np.testing.assert_array_equal(member.postings.rows, expected.rows)
+    np.testing.assert_array_equal(member.postings.impacts, expected.impacts)
+
+
+def test_a_refreshed_corpus_is_a_new_one(asking, buying):
     """Row 1 is new, row 2 (was `b`) changed, `d` and `e` are gone; terms are numbered anew."""
-    rows = np.array([0, -1, 1, 2])
-    raw = {
-        "title": np.array([b"azure hat", b"shoe"], object),
-        "body": np.array([b"", b"suede"], object),
-    }
     texts = ["red shoe", "azure hat", "shoe suede", "red hat red felt"]
     for member, query in ((asking, questions("red hat")), (buying, histories([["c"]], [["a"]]))):
-        changed = member.take(rows).with_texts(np.array([1, 2]), raw)
-        expected = build_postings(texts, k1=1.2, b=0.75)
-        assert changed.postings.terms == expected.terms
-        np.testing.assert_array_equal(changed.postings.counts, expected.counts)
-        np.testing.assert_array_equal(changed.postings.rows, expected.rows)
+        changed = member.refreshed(KEPT_ROWS, TO_READ, NEW)
+        same_postings(changed, texts)
         asked = [member.postings.terms[term] for term in member.query_terms(query).numpy()[0]]
-        kept = [term for term in asked if term in expected.terms]
+        kept = [term for term in asked if term in changed.postings.terms]
         terms = changed.query_terms(query).numpy()[0]
         assert [changed.postings.terms[term] for term in terms if term >= 0] == kept
-        words = [text.split() for text in texts]
         np.testing.assert_allclose(
-            everywhere(changed, changed.query_terms(query))[0, 0],
-            oracle.scores(kept, words, 1.2, 0.75),
+            np.expm1(everywhere(changed, changed.query_terms(query))[0, 0]),
+            oracle.scores(kept, [text.split() for text in texts], 1.2, 0.75),
             rtol=1e-5,
         )
 
 
-def test_a_candidate_without_text_scores_nothing(asking):
-    part = asking.take(np.array([2, -1, 0]))
-    scores = everywhere(part, part.query_terms(questions("red hat")))[0]
-    assert scores[0, 1] == 0
-    assert (scores[0, [0, 2]] > 0).all()
+def test_candidates_that_only_go(asking):
+    left = asking.refreshed(np.array([4, 0]), np.zeros(0, np.int64), {})
+    same_postings(left, ["green hat band felt", "red shoe"])
 
 
 def test_a_selection_keeps_the_scores_of_the_corpus(asking):
     rows = np.array([4, 2])
     terms = asking.query_terms(questions("red hat"))
-    narrow = asking.at(rows).scores(terms, tf.constant([[0, 1]])).numpy()
-    np.testing.assert_array_equal(narrow, everywhere(asking, terms)[:, :, rows])
+    part = asking.at(rows)
+    np.testing.assert_array_equal(everywhere(part, terms), everywhere(asking, terms)[:, :, rows])
+    again = everywhere(part.at(np.array([1])), terms)
+    np.testing.assert_array_equal(again, everywhere(asking, terms)[:, :, 2:3])
+
+
+def test_a_refreshed_shard_keeps_the_texts_of_the_others(asking):
+    """The shard has `b` and `d`; `d` goes, `b` stays, one comes; `a`, `c` and `e` are elsewhere."""
+    shard = asking.at(np.array([1, 3]))
+    raw = {name: values[:1] for name, values in NEW.items()}
+    changed = shard.refreshed(np.array([-1, 0]), np.array([0]), raw)
+    own = ["azure hat", "blue shoe shoe leather"]
+    same_postings(changed, [*own, "red shoe", "red hat red felt", "green hat band felt"])
+    assert changed.num_candidates == 2
+    scores = everywhere(changed, changed.query_terms(questions("azure shoe")))[0, 0]
+    words = [text.split() for text in (*own, *(" ".join(WORDS[row]) for row in (0, 2, 4)))]
+    expected = oracle.scores(["azure", "shoe"], words, 1.2, 0.75)
+    np.testing.assert_allclose(np.expm1(scores), expected[:2], rtol=1e-5)
 
 
 @pytest.fixture(params=["asking", "buying"])
 def saved(request, tmp_path):
     member = request.getfixturevalue(request.param)
     (tmp_path / "bm25").mkdir()
-    member.save(ASSETS, tmp_path / "bm25")
+    save_lexical_member(member, ASSETS, tmp_path / "bm25")
     return member, tmp_path / "bm25"
 
 
@@ -224,10 +244,11 @@ QUERY = {**questions("red hat"), **histories([["b", "c"]], [["a"]])}
 def test_round_trip(saved, tmp_path):
     member, directory = saved
     loaded = load_lexical_member(directory)
-    copy_lexical_member(loaded.take(np.array([1, 2])), directory, tmp_path / "copy")
+    part = member.at(np.array([1, 2]))
+    copy_lexical_member(loaded.at(np.array([1, 2])), directory, tmp_path / "copy")
     for again, expected in (
         (loaded, member),
-        (load_lexical_member(tmp_path / "copy"), member.take(np.array([1, 2]))),
+        (load_lexical_member(tmp_path / "copy"), part),
     ):
         np.testing.assert_array_equal(
             everywhere(again, again.query_terms(QUERY)),
@@ -258,6 +279,11 @@ def test_files_that_are_missing_torn_or_do_not_fit_are_named(saved):
             np.save(directory / "history_terms.npy", wrong)
             with pytest.raises(CorruptArtifact, match=r"history_terms\.npy: is .* Train .* again"):
                 load_lexical_member(directory)
+    np.save(directory / "text_rows.npy", np.array([0, 5]))
+    with pytest.raises(
+        CorruptArtifact, match=r"text_rows\.npy names texts that postings\.npz does"
+    ):
+        load_lexical_member(directory)
     path = directory / "architecture.json"
     path.write_text(json.dumps({"spec": None, "history_length": None}))
     with pytest.raises(CorruptArtifact, match=r"architecture\.json: cannot be read"):

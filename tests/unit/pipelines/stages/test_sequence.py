@@ -95,10 +95,17 @@ def test_from_after_to_is_refused():
 
 
 def test_a_stage_is_run_for_with_what_it_needs():
-    def needed(target):
-        return [stage.name for stage in stages_for(target) if not stage.pre_ranking]
+    def needed(target, **sections):
+        return names(part_of_run(stages_for(target), tiny_run_config(**sections)))
 
     assert needed("evaluate") == ["preprocess", "train", "embed", "evaluate"]
+    words = {"index": {"kind": "hybrid", "k": 10}}
+    with_words = ["preprocess", "train", "embed", "build-index"]
+    assert needed("evaluate", **words) == [*with_words, "evaluate"]
+    alone = {"pre_ranking": {"models": [], "ease": {}}}
+    assert needed("train-pre-ranker", **alone) == ["preprocess", "train", "train-pre-ranker"]
+    assert needed("train-pre-ranker", **alone, **words) == [*with_words, "train-pre-ranker"]
+    assert needed("mine", pre_ranking={}, **words) == [*with_words, "mine"]
     assert needed("export") == ["preprocess", "train", "embed", "build-index", "export"]
     assert needed("preprocess") == ["preprocess"]
 

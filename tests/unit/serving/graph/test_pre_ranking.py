@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from serving.graph.pre_ranking import PreRanking, as_kept, narrow
+from serving.graph.pre_ranking import PreRanking, as_kept, select_candidates
 from tests.reference.search import LOWEST
 from tests.unit.serving import fakes
 from tests.unit.serving.fake_pre_ranker import LEXICAL_WEIGHTS, WEIGHTS, fake_pre_ranker
@@ -76,19 +76,19 @@ def test_bm25_alone(request_inputs):
         scores = PreRanking(alone, storage)(*inputs)
         np.testing.assert_allclose(scores, offline(alone, inputs), atol=1e-6)
     postings = alone.lexical.postings
-    expected = postings.scores(np.array([postings.terms.index("red")]))
+    expected = np.log1p(postings.scores(np.array([postings.terms.index("red")])))
     np.testing.assert_allclose(scores[0], expected[request_inputs[1][0]], rtol=1e-6)
     assert not scores[2].numpy().any()
 
 
-def test_a_narrow_pre_ranker_gives_the_scores_of_the_corpus(request_inputs):
+def test_a_selection_gives_the_scores_of_the_corpus(request_inputs):
     pre_ranker = fake_pre_ranker(lexical=True)
     queries, rows, scores = request_inputs
     present, places = np.unique(rows, return_inverse=True)
     places = tf.constant(places.reshape(rows.shape))
     queries = {**queries, "color": tf.constant(["red", "blue hat", "number3"])}
     expected = offline(pre_ranker, (queries, rows, scores))
-    small = narrow(pre_ranker, present)
+    small = select_candidates(pre_ranker, present)
     np.testing.assert_allclose(offline(small, (queries, places, scores)), expected, rtol=1e-5)
 
 

@@ -1,0 +1,119 @@
+"""The lexical member of a pre-ranker on disk.
+
+bm25/
+    architecture.json    feature spec, number of latest candidates of a history
+    postings.npz         `tfrs_twotower.data.postings`
+    text_rows.npy        [num_candidates] int64 rows of the candidates' texts; only in a shard,
+                         which has the postings of the whole corpus
+    history_terms.npy    [2 + vocabulary size, n] int32 terms by token of the history, -1 for none;
+                         only where the query side has no text, as is what follows
+    vocabularies/  statistics.json
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from tfrs_twotower.artifacts.layout import (
+    ARCHITECTURE,
+    HISTORY_TERMS,
+    STATISTICS,
+    TEXT_ROWS,
+    VOCABULARIES,
+)
+from tfrs_twotower.data.assets import Assets, load_assets, write_assets
+from tfrs_twotower.data.postings import POSTINGS_NAME, load_postings
+from tfrs_twotower.data.stored_arrays import load_array
+from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
+from tfrs_twotower.specs import NUM_SPECIAL_ROWS, FeatureSpec
+from tfrs_twotower.towers.lexical_member import NO_TERM, HistoryTerms, LexicalMember
+from tfrs_twotower.towers.linear_member import history_inputs
+
+
+def save_lexical_member(member: LexicalMember, assets: Assets, directory: Path) -> None:
+    """Writes everything that `load_lexical_member` needs into an existing directory."""
+    length = None if member.history is None else member.history.length
+    architecture = {"spec": member.spec.model_dump(mode="json"), "history_length": length}
+    text = json.dumps(architecture, indent=2, sort_keys=True, ensure_ascii=False)
+    (directory / ARCHITECTURE).write_text(text + "\n", encoding="utf-8")
+    _save_candidates(member, directory)
+    identity = member.spec.candidate_id_feature
+    if member.history is not None and identity is not None:
+        name = identity.vocabulary_name
+        write_assets(Assets({name: assets.vocabulary(name)}, {}), directory)
+
+
+def _save_candidates(member: LexicalMember, directory: Path) -> None:
+    member.postings.save(directory)
+    if member.text_rows is not None:
+        np.save(directory / TEXT_ROWS, member.text_rows, allow_pickle=False)
+    if member.history is not None:
+        np.save(directory / HISTORY_TERMS, member.history.terms, allow_pickle=False)
+
+
+def load_lexical_member(directory: Path) -> LexicalMember:
+    """Rebuilds a saved member.
+
+    Raises:
+        MissingArtifact: a file is not there.
+        CorruptArtifact: a file cannot be read, or the parts do not fit.
+    """
+    path = directory / ARCHITECTURE
+    try:
+        architecture = json.loads(path.read_text(encoding="utf-8"))
+        spec = FeatureSpec.model_validate(architecture["spec"])
+        length = architecture["history_length"]
+        postings = load_postings(directory, "Train the pre-ranker again.")
+        text_rows, history = None, None
+        if (directory / TEXT_ROWS).exists():
+            text_rows = load_array(directory / TEXT_ROWS)
+            if len(np.setdiff1d(text_rows, np.arange(postings.num_candidates))):
+                raise ValueError(f"{TEXT_ROWS} names texts that {POSTINGS_NAME} does not have")
+        if length is not None:
+            assets = load_assets(directory)
+            terms = _history_terms(directory / HISTORY_TERMS, spec, assets, len(postings.terms))
+            history = HistoryTerms(history_inputs(spec, assets), terms, int(length))
+    except FileNotFoundError as cause:
+        raise MissingArtifact(
+            f"{cause.filename}: is missing; train the pre-ranker first."
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError, ValidationError) as cause:
+        raise CorruptArtifact(f"{path}: cannot be read: {cause}. Train it again.") from cause
+    return LexicalMember(spec, postings, history, text_rows=text_rows)
+
+
+def _history_terms(
+    path: Path, spec: FeatureSpec, assets: Assets, num_terms: int
+) -> NDArray[np.int32]:
+    identity = spec.candidate_id_feature
+    num_tokens = NUM_SPECIAL_ROWS
+    if identity is not None:
+        num_tokens += len(assets.vocabulary(identity.vocabulary_name))
+    terms = load_array(path)
+    fits = terms.dtype == np.int32 and terms.ndim == 2 and len(terms) == num_tokens
+    if not fits or not ((terms >= NO_TERM) & (terms < num_terms)).all():
+        raise CorruptArtifact(
+            f"{path}: is {terms.dtype} of shape {terms.shape}; expected int32 of {num_tokens} "
+            f"tokens, with terms from {NO_TERM} up to {num_terms - 1}. Train the pre-ranker again."
+        )
+    return terms
+
+
+def copy_lexical_member(member: LexicalMember, source: Path, destination: Path) -> None:
+    """Writes a member whose candidates have changed, beside copies of what does not change.
+
+    Args:
+        member: the member.
+        source: the directory that it was loaded from.
+        destination: a directory that does not exist yet.
+    """
+    destination.mkdir()
+    shutil.copy2(source / ARCHITECTURE, destination / ARCHITECTURE)
+    _save_candidates(member, destination)
+    if member.history is not None:
+        shutil.copy2(source / STATISTICS, destination / STATISTICS)
+        shutil.copytree(source / VOCABULARIES, destination / VOCABULARIES)
