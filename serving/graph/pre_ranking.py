@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from serving.graph.candidate_heads import CandidateHeads, HeadStorage, best_matches, rounded
@@ -13,16 +15,19 @@ from tfrs_twotower.towers import lexical_member
 from tfrs_twotower.towers.linear_member import LinearMember
 from tfrs_twotower.towers.pre_ranker import Member, PreRanker
 
+_Number = TypeVar("_Number", np.float32, np.int32)
+
 
 class PreRanking(tf.Module):
     """Computes `PreRanker.scores` in the form that is cheapest for a request.
 
     The final score is a weighted sum. The terms that depend on the candidate alone (signals, the
     members' biases) are added up to one constant per candidate. EASE has one query vector for each
-    half-life and a single candidate vector, so its weighted scores are one product of two vectors.
+    half-life and a single candidate vector, so its weighted scores are one product of two vectors;
+    the neighbours' half-lives make one weight for each place of the history.
 
         score = w_0 retrieval + sum_m w_m a_m sum_r max_h <U_mr, V_mh> + <sum_l w_l q_l, v>
-                + w_b log(1 + bm25) + w_s bm25 / best + c
+                + sum_p w_p similarity_p + w_b log(1 + bm25) + w_s bm25 / best + c
     """
 
     def __init__(
@@ -43,8 +48,9 @@ class PreRanking(tf.Module):
         self.num_candidates = combination.num_candidates
         self.query_towers = [member.towers.query for member in members]
         num_linear = 0 if pre_ranker.linear is None else len(pre_ranker.linear.features)
-        num_lexical = 0 if pre_ranker.lexical is None else len(lexical_member.FEATURES)
-        sizes = [1, len(members), num_linear, num_lexical]
+        num_item_knn = 0 if pre_ranker.item_knn is None else len(pre_ranker.item_knn.features)
+        num_lexical = 0 if pre_ranker.lexical is None else len(pre_ranker.lexical.features)
+        sizes = [1, len(members), num_linear, num_item_knn, num_lexical]
         weights = np.split(np.array(combination.weights, np.float32), np.cumsum(sizes))
         (self._retrieval_weight,) = weights[0].tolist()
         scorers = [member.towers.scorer for member in members]
@@ -58,8 +64,9 @@ class PreRanking(tf.Module):
             self._linear_weights = weights[2]
             self._factors.append(1.0)
             heads.append(pre_ranker.linear.candidate_vectors.numpy()[:, np.newaxis])
-        self.lexical, self._lexical_weights = lexical or pre_ranker.lexical, weights[3]
-        constants = pre_ranker.candidate_signals.numpy() @ weights[4] + sum(
+        self.item_knn, self._item_knn_weights = pre_ranker.item_knn, weights[3]
+        self.lexical, self._lexical_weights = lexical or pre_ranker.lexical, weights[4]
+        constants = pre_ranker.candidate_signals.numpy() @ weights[5] + sum(
             float(weight * scorer.bias) for weight, scorer in zip(weights[1], scorers, strict=True)
         )
         self.candidate_heads = CandidateHeads(heads, constants.astype(np.float32), storage)
@@ -83,8 +90,11 @@ class PreRanking(tf.Module):
                 self._factors, self._query_heads(raw), heads, strict=True
             )
         ]
+        if self.item_knn is not None:
+            latest = self.item_knn.query_heads(raw)
+            matches.append(self.item_knn.weighted(latest, valid_rows, self._item_knn_weights))
         if self.lexical is not None:
-            of_terms = self.lexical.scores(self.lexical.query_terms(raw), valid_rows)
+            of_terms = self.lexical.scores(self.lexical.query_heads(raw), valid_rows)
             matches.append(tf.einsum("bfn,f->bn", of_terms, self._lexical_weights))
         scores = tf.add_n([self._retrieval_weight * retrieval_scores, constants, *matches])
         is_valid = tf.logical_and(rows >= 0, tf.math.is_finite(scores))
@@ -127,7 +137,10 @@ def select_candidates(pre_ranker: PreRanker, rows: RowArray) -> PreRanker:
         rows: `[n]` rows of that corpus; -1 stands for an unknown candidate, whose heads, signals
             and vectors are zeros. With BM25, all candidates must be known.
     """
-    linear, lexical = pre_ranker.linear, pre_ranker.lexical
+    linear, item_knn = pre_ranker.linear, pre_ranker.item_knn
+    lexical = pre_ranker.lexical
+    if item_knn is not None:
+        item_knn = item_knn.with_candidates(pick_rows(item_knn.candidate_tokens.numpy(), rows))
     if linear is not None:
         linear = LinearMember(
             linear.inputs,
@@ -143,14 +156,15 @@ def select_candidates(pre_ranker: PreRanker, rows: RowArray) -> PreRanker:
         pre_ranker.combination,
         tf.constant(pick_rows(pre_ranker.candidate_signals.numpy(), rows)),
         linear,
+        item_knn,
         None if lexical is None else lexical.at(rows),
     )
 
 
-def pick_rows(values: FloatArray, rows: RowArray) -> FloatArray:
+def pick_rows(values: npt.NDArray[_Number], rows: RowArray) -> npt.NDArray[_Number]:
     """`values[rows]`, zeros where a row is -1."""
     is_known = (rows >= 0).reshape(-1, *[1] * (values.ndim - 1))
-    return np.where(is_known, values[np.maximum(rows, 0)], np.float32(0.0))
+    return np.where(is_known, values[np.maximum(rows, 0)], values.dtype.type(0))
 
 
 def _query_side(linear: LinearMember) -> LinearMember:

@@ -20,7 +20,27 @@ class TransformerConfig(Document):
     """Width of the inner layer of each block."""
 
 
-class WideConfig(Document):
+class LinearModelConfig(Document):
+    """Settings of a linear model of the query's history."""
+
+    l2: PositiveFloat = 200.0
+    """L2 weight of EASE and RDLAE."""
+    dropout: Rate = 0.5
+    """Share of a history that RDLAE hides from itself."""
+    diagonal: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Largest weight of a candidate for itself, of RDLAE."""
+    half_lives: Annotated[tuple[PositiveFloat | None, ...], Field(min_length=1, max_length=16)] = (
+        None,
+        8.0,
+    )
+    """Half-lives in events, one score for each: an event counts half as much as an event that is
+    this many events more recent; with null all events count alike. Of repeated events with one
+    candidate the latest counts."""
+    max_candidates: PositiveInt = 20_000
+    """Largest corpus that EASE and RDLAE accept: they invert a matrix of this order."""
+
+
+class WideConfig(LinearModelConfig):
     """What stands beside the trained vectors in the first stage: a linear model, and popularity.
 
     The vectors become longer: a query's by the weighted sum of its history's linear vectors and by
@@ -37,18 +57,6 @@ class WideConfig(Document):
     rank: Annotated[int, Field(ge=1, le=4096)] = 64
     """Dimensions of the linear model. EASE and RDLAE are cut to the directions that matter most to
     the scores of the training queries; a rank of the number of candidates is exact."""
-    l2: PositiveFloat = 200.0
-    """L2 weight of EASE and RDLAE."""
-    dropout: Rate = 0.5
-    """Share of a history that RDLAE hides from itself."""
-    diagonal: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    """Largest weight of a candidate for itself, of RDLAE."""
-    half_lives: Annotated[tuple[PositiveFloat | None, ...], Field(min_length=1, max_length=8)] = (
-        None,
-        8.0,
-    )
-    """Half-lives in events: an event counts half as much as one that is this many events more
-    recent; with null all count alike. Each has a weight of its own; they share the dimensions."""
     popularity_days: Annotated[tuple[PositiveFloat | None, ...], Field(max_length=8)] = (
         None,
         30.0,
@@ -56,8 +64,6 @@ class WideConfig(Document):
     """Windows in days, one dimension for each: log(1 + the candidate's positive interactions in so
     many last days of the training window); null is the whole window. Data without time have only
     that. May be empty."""
-    max_candidates: PositiveInt = 20_000
-    """Largest corpus that `ease` and `rdlae` accept: they invert a matrix of this order."""
     epochs: PositiveInt = 20
     """Passes of `elsa` over the histories."""
 

@@ -32,9 +32,11 @@ class WordScorer:
         return np.stack([self._postings.scores(self._terms[query]) for query in queries])
 
 
-def normalised(scores: NDArray[np.floating], minimum: float) -> NDArray[np.float32]:
+def normalised(
+    scores: NDArray[np.floating], minimum: float | NDArray[np.floating]
+) -> NDArray[np.float32]:
     """(score - minimum) / (best score of the query - minimum); 0 if no score exceeds it."""
-    shifted = np.asarray(scores, np.float32) - np.float32(minimum)
+    shifted = np.asarray(scores, np.float32) - np.asarray(minimum, np.float32)
     best = shifted.max(axis=1, keepdims=True)
     return np.divide(shifted, best, out=np.zeros_like(shifted), where=best > 0)
 

@@ -1,12 +1,10 @@
 """The query side of a linear model: the weighted sum of the vectors of a history's candidates."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
-
-from tfrs_twotower.features.tower_inputs import Tokens
 
 
 class HistorySum(tf.Module):
@@ -35,7 +33,7 @@ class HistorySum(tf.Module):
         self.half_lives = tuple(half_lives)
         self.vectors = tf.Variable(vectors, trainable=False, name=name)
 
-    def __call__(self, tokens: Tokens) -> tf.Tensor:
+    def __call__(self, tokens: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Returns `[batch, num_half_lives, rank]` for tokens `[batch, length]` of the histories."""
         histories = [tf.cast(tokens[name], tf.int64) for name in self.features]
         longest = max(history.shape[1] for history in histories)

@@ -14,12 +14,12 @@ def sides_without_text(spec: FeatureSpec) -> list[str]:
     ]
 
 
-def check_ease(spec: FeatureSpec, setting: str, way_out: str) -> Iterator[str]:
-    """Yields what EASE lacks, under a setting of the pre_ranking section."""
+def check_linear(spec: FeatureSpec, setting: str, way_out: str) -> Iterator[str]:
+    """Yields what a setting lacks that scores candidates from the candidates of a history."""
     if not spec.histories:
         yield (
-            f"pre_ranking.{setting}, which scores from a query's history; the spec '{spec.name}' "
-            f"has no feature of kind history in query.features. Add one, or {way_out}."
+            f"{setting}, which scores from a query's history; the spec '{spec.name}' has no "
+            f"feature of kind history in query.features. Add one, or {way_out}."
         )
     yield from _check_hashed_ids(spec, setting, way_out)
 
@@ -28,9 +28,8 @@ def _check_hashed_ids(spec: FeatureSpec, setting: str, way_out: str) -> Iterator
     identity = spec.candidate_id_feature
     if identity is not None and identity.hash_buckets is not None:
         yield (
-            f"pre_ranking.{setting}, but candidate.features.{identity.name} is hashed "
-            "(hash_buckets), so a history does not say which candidates it holds. Remove "
-            f"hash_buckets, or {way_out}."
+            f"{setting}, but candidate.features.{identity.name} is hashed (hash_buckets), so a "
+            f"history does not say which candidates it holds. Remove hash_buckets, or {way_out}."
         )
 
 
@@ -50,4 +49,4 @@ def check_bm25(spec: FeatureSpec) -> Iterator[str]:
             "query.features. Add one, or set bm25: null."
         )
     elif "query.features" in lacking:
-        yield from _check_hashed_ids(spec, "bm25 is set", "set bm25: null")
+        yield from _check_hashed_ids(spec, "pre_ranking.bm25 is set", "set bm25: null")

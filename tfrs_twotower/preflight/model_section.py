@@ -27,9 +27,28 @@ def check_towers(spec: specs.FeatureSpec, config: RunConfig) -> Iterator[str]:
                 "does not have a history feature and a candidate feature beside the id that "
                 "histories could take it from. Remove the key, or add the features to the spec."
             )
+    yield from _check_wide(spec, config)
     yield from _check_augmentation(spec, config)
     if config.training.epochs == 0:
         yield from _check_zero_shot(spec, config)
+
+
+def _check_wide(spec: specs.FeatureSpec, config: RunConfig) -> Iterator[str]:
+    wide = config.model.wide
+    if wide is None:
+        return
+    if wide.kind != "none":
+        yield from check_linear(
+            spec, f"model.wide.kind is {wide.kind}", "set model.wide.kind: none (popularity alone)"
+        )
+    identity = spec.candidate_id_feature
+    if wide.popularity_days and (identity is None or identity.hash_buckets is not None):
+        found = "no id feature" if identity is None else f"'{identity.name}', which is hashed"
+        yield (
+            f"model.wide.popularity_days is set, which counts candidates by their id; the spec "
+            f"'{spec.name}' has {found} in candidate.features. Give candidates a feature of kind "
+            "id without hash_buckets, or set popularity_days: []."
+        )
 
 
 def _check_zero_shot(spec: specs.FeatureSpec, config: RunConfig) -> Iterator[str]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 from tfrs_twotower.config import FittingConfig, PreRankingConfig, RunConfig
 from tfrs_twotower.errors import ConfigError
-from tfrs_twotower.preflight.closed_forms import check_bm25, check_ease, sides_without_text
+from tfrs_twotower.preflight.closed_forms import check_bm25, check_linear, sides_without_text
 from tfrs_twotower.preflight.model_section import check_terms, check_towers
 from tfrs_twotower.specs import (
     CategoricalFeature,
@@ -195,8 +195,9 @@ def check_pre_ranking(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
         return
     yield from _check_lengths(section, config)
     yield from _check_teacher(spec, section)
-    if section.ease is not None:
-        yield from check_ease(spec, "ease is set", "set ease: null")
+    for name in ("ease", "item_knn"):
+        if getattr(section, name) is not None:
+            yield from check_linear(spec, f"pre_ranking.{name} is set", f"set {name}: null")
     if section.bm25 is not None:
         yield from check_bm25(spec)
 
@@ -235,7 +236,9 @@ def _check_teacher(spec: FeatureSpec, section: PreRankingConfig) -> Iterator[str
                 "none: there is nothing to distill. Choose a teacher, or set the weight to 0."
             )
     if teacher == "ease":
-        yield from check_ease(spec, "mining.teacher is ease", "choose another teacher")
+        yield from check_linear(
+            spec, "pre_ranking.mining.teacher is ease", "choose another teacher"
+        )
     lacking = sides_without_text(spec)
     if teacher == "bm25" and lacking:
         yield (

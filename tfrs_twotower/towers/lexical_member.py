@@ -87,6 +87,11 @@ class LexicalMember(tf.Module):
         )
 
     @property
+    def features(self) -> tuple[str, ...]:
+        """Names of the scores."""
+        return FEATURES
+
+    @property
     def num_candidates(self) -> int:
         """Candidates that can be scored."""
         return self.postings.num_candidates if self.text_rows is None else len(self.text_rows)
@@ -114,14 +119,14 @@ class LexicalMember(tf.Module):
             shared=shared if same else None,
         )
 
-    def query_terms(self, raw: RawBatch) -> tf.Tensor:
+    def query_heads(self, raw: RawBatch) -> tf.Tensor:
         """Returns terms `[batch, n]` int32, -1 at the end, for raw query features."""
         if self.history is not None:
             return self.encode(self.history.inputs(raw))
         return self._terms(tf.strings.join([raw[name] for name in self._texts], " "))
 
     def encode(self, tokens: Tokens, texts: Sequence[str] | None = None) -> tf.Tensor:
-        """Returns terms as `query_terms` does, for queries that have been read already.
+        """Returns terms as `query_heads` does, for queries that have been read already.
 
         Args:
             tokens: `[batch, length]` of the histories; read only where the query side has no text.

@@ -85,7 +85,7 @@ def history_inputs(spec: FeatureSpec, assets: Assets) -> TowerInputs:
     Raises:
         MissingArtifact: the assets lack the vocabulary of the candidate ids.
     """
-    name = _vocabulary_name(spec)
+    name = vocabulary_of(spec)
     lookup = VocabularyLookup(assets.vocabulary(name), name)
     return TowerInputs("query", spec.histories, assets, {}, {}, lookup)
 
@@ -97,7 +97,7 @@ def save_linear_member(
     architecture = {"spec": spec.model_dump(mode="json"), "half_lives": list(member.half_lives)}
     text = json.dumps(architecture, indent=2, sort_keys=True, ensure_ascii=False)
     (directory / ARCHITECTURE).write_text(text + "\n", encoding="utf-8")
-    name = _vocabulary_name(spec)
+    name = vocabulary_of(spec)
     write_assets(Assets({name: assets.vocabulary(name)}, {}), directory)
     np.save(directory / HISTORY_VECTORS, member.history_vectors.numpy(), allow_pickle=False)
     np.save(directory / CANDIDATE_VECTORS, member.candidate_vectors.numpy(), allow_pickle=False)
@@ -120,13 +120,14 @@ def load_linear_member(directory: Path) -> LinearMember:
     except (OSError, ValueError, KeyError, TypeError, ValidationError) as cause:
         raise CorruptArtifact(f"{path}: cannot be read: {cause}. Train it again.") from cause
     assets = load_assets(directory)
-    num_tokens = NUM_SPECIAL_ROWS + len(assets.vocabulary(_vocabulary_name(spec)))
+    num_tokens = NUM_SPECIAL_ROWS + len(assets.vocabulary(vocabulary_of(spec)))
     history = read_array(directory / HISTORY_VECTORS, (num_tokens, None))
     candidates = read_array(directory / CANDIDATE_VECTORS, (None, history.shape[1]))
     return LinearMember(history_inputs(spec, assets), half_lives, history, candidates)
 
 
-def _vocabulary_name(spec: FeatureSpec) -> str:
+def vocabulary_of(spec: FeatureSpec) -> str:
+    """Name of the vocabulary of the candidate ids, for a spec with histories."""
     feature = spec.candidate_id_feature
     assert feature is not None  # a spec with histories has one
     return feature.vocabulary_name

@@ -5,7 +5,8 @@ pre_ranker/
         architecture.json  weights.npz  vocabularies/  statistics.json    its towers
         candidate_heads.npy  [num_candidates, num_candidate_heads, head_dim] float32, in row order
     ease/                    `tfrs_twotower.towers.linear_member`, if there is one
-    bm25/                    `tfrs_twotower.towers.saved_lexical_member`, if any
+    item_knn/                `tfrs_twotower.towers.item_knn_member`, if there is one
+    bm25/                    `tfrs_twotower.towers.saved_lexical_member`, if there is one
     combination.json         `Combination`
     candidate_signals.npy    [num_candidates, num_signals] float32, in row order
 """
@@ -15,6 +16,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -23,6 +25,7 @@ from tfrs_twotower.artifacts import layout
 from tfrs_twotower.data.raw_inputs import RawBatch
 from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
 from tfrs_twotower.towers import (
+    item_knn_member,
     lexical_member,
     linear_member,
     saved_lexical_member,
@@ -39,8 +42,8 @@ class Combination:
 
     Attributes:
         num_candidates: how many retrieved candidates are scored again.
-        features: `retrieval`, `interaction_0` and so on, the scores of the linear member, those of
-            the lexical member, then the names of the signals.
+        features: `retrieval`, `interaction_0` and so on, the scores of the linear member, of the
+            neighbours and of the lexical member, then the names of the signals.
         weights: one weight for each feature.
     """
 
@@ -55,8 +58,8 @@ class Combination:
 
         Args:
             retrieval: `[batch, n]` scores of the retrieval stage.
-            interactions: `[batch, n]` pair scores of each member, then the scores of the linear and
-                of the lexical member.
+            interactions: `[batch, n]` pair scores of each member, then those of the members in
+                closed form.
             signals: `[batch, n, num_signals]`.
 
         Returns:
@@ -103,6 +106,7 @@ class PreRanker:
         combination: the weighted sum of the scores.
         candidate_signals: `[num_candidates, num_signals]`, in row order.
         linear: EASE, if it is a member.
+        item_knn: the neighbours, if they are a member.
         lexical: BM25, if it is a member.
     """
 
@@ -110,19 +114,16 @@ class PreRanker:
     combination: Combination
     candidate_signals: tf.Tensor
     linear: linear_member.LinearMember | None = None
+    item_knn: item_knn_member.ItemKnnMember | None = None
     lexical: lexical_member.LexicalMember | None = None
 
     def query_heads(self, raw: RawBatch) -> list[tf.Tensor]:
-        """Returns the query side of each member, the linear member's behind the others.
+        """Returns the query side of each member, those in closed form behind the others.
 
-        It is `[batch, num_heads, head_dim]`; of the lexical member, the last, terms `[batch, n]`.
+        It is `[batch, num_heads, head_dim]`; of the neighbours tokens `[batch, n]`, and of the
+        lexical member terms `[batch, n]`.
         """
-        heads = [member.query_heads(raw) for member in self.members]
-        if self.linear is not None:
-            heads.append(self.linear.query_heads(raw))
-        if self.lexical is not None:
-            heads.append(self.lexical.query_terms(raw))
-        return heads
+        return [member.query_heads(raw) for member in (*self.members, *self._closed_forms)]
 
     def scores(
         self, query_heads: Sequence[tf.Tensor], rows: tf.Tensor, retrieval_scores: tf.Tensor
@@ -147,12 +148,16 @@ class PreRanker:
         return tf.where(present, scores, tf.constant(-np.inf, scores.dtype))
 
     def _interactions(self, query_heads: Sequence[tf.Tensor], rows: tf.Tensor) -> list[tf.Tensor]:
-        closed_forms = [member for member in (self.linear, self.lexical) if member is not None]
         scores: list[tf.Tensor] = []
-        for member, heads in zip((*self.members, *closed_forms), query_heads, strict=True):
+        for member, heads in zip((*self.members, *self._closed_forms), query_heads, strict=True):
             of_member = member.scores(heads, rows)
             scores += [of_member] if of_member.shape.rank == 2 else tf.unstack(of_member, axis=1)
         return scores
+
+    @property
+    def _closed_forms(self) -> list[Any]:
+        members = (self.linear, self.item_knn, self.lexical)
+        return [member for member in members if member is not None]
 
 
 def load_pre_ranker(directory: Path) -> PreRanker:
@@ -169,14 +174,19 @@ def load_pre_ranker(directory: Path) -> PreRanker:
         linear = linear_member.load_linear_member(directory / layout.EASE_MEMBER)
         num_vectors = int(linear.candidate_vectors.shape[0])
         _check_size(directory / layout.EASE_MEMBER, "vectors", num_vectors, len(signals))
+    item_knn = None
+    if (directory / layout.ITEM_KNN_MEMBER).exists():
+        item_knn = item_knn_member.load_item_knn_member(directory / layout.ITEM_KNN_MEMBER)
+        num_tokens = int(item_knn.candidate_tokens.shape[0])
+        _check_size(directory / layout.ITEM_KNN_MEMBER, "tokens", num_tokens, len(signals))
     lexical = None
     if (directory / layout.BM25_MEMBER).exists():
         lexical = saved_lexical_member.load_lexical_member(directory / layout.BM25_MEMBER)
         num_texts = lexical.num_candidates
         _check_size(directory / layout.BM25_MEMBER, "texts", num_texts, len(signals))
     num_members = sum(name.startswith(f"{INTERACTION}_") for name in combination.features)
-    num_scores = 1 + num_members + (0 if linear is None else len(linear.features))
-    num_scores += 0 if lexical is None else len(lexical_member.FEATURES)
+    closed_forms = [member for member in (linear, item_knn, lexical) if member is not None]
+    num_scores = 1 + num_members + sum(len(member.features) for member in closed_forms)
     if num_scores + signals.shape[1] != len(combination.features):
         raise CorruptArtifact(
             f"{directory}: {layout.COMBINATION} weighs {', '.join(combination.features)}; the "
@@ -189,7 +199,7 @@ def load_pre_ranker(directory: Path) -> PreRanker:
         heads = storage.read_array(member_dir / layout.CANDIDATE_HEADS, (None, None, None))
         _check_size(member_dir, "heads", len(heads), len(signals))
         members.append(Member(storage.load_towers(member_dir), tf.constant(heads)))
-    return PreRanker(tuple(members), combination, tf.constant(signals), linear, lexical)
+    return PreRanker(tuple(members), combination, tf.constant(signals), linear, item_knn, lexical)
 
 
 def save_pre_ranker(pre_ranker: PreRanker, source: Path, destination: Path) -> None:
@@ -198,7 +208,7 @@ def save_pre_ranker(pre_ranker: PreRanker, source: Path, destination: Path) -> N
     Args:
         pre_ranker: the pre-ranker.
         source: the artifact that it was loaded from. The files that do not depend on the corpus
-            (towers, the query sides of the linear and the lexical member) are copied from there.
+            (towers, the query sides of the members in closed form) are copied from there.
         destination: a directory that does not exist yet.
     """
     destination.mkdir()
@@ -221,6 +231,12 @@ def save_pre_ranker(pre_ranker: PreRanker, source: Path, destination: Path) -> N
     if pre_ranker.lexical is not None:
         saved_lexical_member.copy_lexical_member(
             pre_ranker.lexical, source / layout.BM25_MEMBER, destination / layout.BM25_MEMBER
+        )
+    if pre_ranker.item_knn is not None:
+        item_knn_member.copy_item_knn_member(
+            pre_ranker.item_knn,
+            source / layout.ITEM_KNN_MEMBER,
+            destination / layout.ITEM_KNN_MEMBER,
         )
 
 

@@ -13,6 +13,7 @@ from tfrs_twotower.index.first_lists import WordLists
 from tfrs_twotower.metrics import judge, parse_metric, per_query
 from tfrs_twotower.ranking.order import re_rank
 from tfrs_twotower.towers.lexical_member import LexicalMember
+from tfrs_twotower.towers.item_knn_member import ItemKnnMember
 from tfrs_twotower.towers.linear_member import LinearMember
 from tfrs_twotower.towers.tower import Tower, Towers
 from tfrs_twotower.training import combination
@@ -39,6 +40,7 @@ class Pools:
         num_candidates: int,
         signals: NDArray[np.float32],
         linear: LinearMember | None = None,
+        item_knn: ItemKnnMember | None = None,
         lexical: LexicalMember | None = None,
         words: Lexical | None = None,
     ) -> None:
@@ -51,6 +53,7 @@ class Pools:
             num_candidates: size of a pool.
             signals: `[corpus size, num_signals]`.
             linear: EASE, if it is a member; fitted, like the towers, in the first fit.
+            item_knn: the neighbours, if they are a member; of the same window.
             lexical: BM25, if it is a member.
             words: what retrieval searches words with, if it does.
         """
@@ -71,14 +74,15 @@ class Pools:
             self._retrieval = np.stack([corpus[rows] @ vector for rows, vector in pairs])
         else:
             self._retrieval = found.scores
-        fixed = [signals[self.valid_rows]]
+        scores = [
+            self._closed_form_scores(member, in_chunks(member.encode, queries.inputs))
+            for member in (linear, item_knn)
+            if member is not None
+        ]
         if lexical is not None:
             terms = lexical.encode(queries.inputs, queries.texts).numpy()
-            fixed.insert(0, self._closed_form_scores(lexical, terms))
-        if linear is not None:
-            heads = in_chunks(linear.encode, queries.inputs)
-            fixed.insert(0, self._closed_form_scores(linear, heads))
-        self._fixed = np.concatenate(fixed, axis=2)
+            scores.append(self._closed_form_scores(lexical, terms))
+        self._fixed = np.concatenate([*scores, signals[self.valid_rows]], axis=2)
         self._relevant = relevant_places(self.rows, queries)
 
     def combine(
@@ -87,7 +91,7 @@ class Pools:
         """Fits the weights of the features, see `combination.combine`.
 
         The features are the retrieval score, the interactions `[num_queries, pool]` of the trained
-        members, the scores of the linear member, and the signals.
+        members, the scores of those in closed form, and the signals.
 
         Args:
             interactions: of each trained member.
@@ -142,7 +146,7 @@ class Pools:
         return np.concatenate([*parts, self._fixed], axis=2).astype(np.float64)
 
     def _closed_form_scores(
-        self, member: LinearMember | LexicalMember, heads: NDArray[np.generic]
+        self, member: LinearMember | ItemKnnMember | LexicalMember, heads: NDArray[np.generic]
     ) -> NDArray[np.float32]:
         """`[num_queries, pool, num_features]` of a member, from the query side of its scores."""
         size = max(1, _PAIRS_AT_ONCE // self.rows.shape[1])

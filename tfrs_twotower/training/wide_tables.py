@@ -5,15 +5,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tfrs_twotower.closed_form.ease import binary_matrix, ease_factors
 from tfrs_twotower.config import WideConfig
 from tfrs_twotower.data.assets import Assets
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.data.training_examples import ExampleTable
-from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.features.lookup import row_of_token
 from tfrs_twotower.specs import FeatureSpec
-from tfrs_twotower.training.closed_form_members import candidate_signals
+from tfrs_twotower.training.closed_form_members import (
+    candidate_signals,
+    chosen_matrix,
+    linear_factors,
+)
 from tfrs_twotower.training.elsa import elsa_vectors
 
 
@@ -76,26 +78,12 @@ def _linear_vectors(
     config: WideConfig, table: ExampleTable, num_candidates: int, seed: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """F and H of every candidate, `[num_candidates, rank]`."""
-    chosen = binary_matrix(
-        table.query_rows, table.candidate_rows, len(table.query_ids), num_candidates
-    )
     if config.kind == "elsa":
+        chosen = chosen_matrix(table, num_candidates)
         rank = min(config.rank, num_candidates)
         vectors = elsa_vectors(chosen, rank=rank, epochs=config.epochs, seed=seed)
         return vectors, vectors
-    if num_candidates > config.max_candidates:
-        raise ConfigError(
-            f"model.wide: the corpus has {num_candidates:,} candidates, more than "
-            f"model.wide.max_candidates {config.max_candidates:,}: {config.kind} inverts a matrix "
-            "of that order. Set model.wide.kind: elsa, which is trained by gradient, or raise the "
-            "limit."
-        )
-    is_rdlae = config.kind == "rdlae"
-    factors = ease_factors(
-        chosen,
-        l2=config.l2,
-        rank=config.rank,
-        dropout=config.dropout if is_rdlae else 0.0,
-        diagonal=config.diagonal if is_rdlae else 0.0,
+    factors = linear_factors(
+        config, config.kind, config.rank, table, num_candidates, section="model.wide"
     )
     return factors.history, factors.candidates

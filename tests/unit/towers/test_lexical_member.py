@@ -77,7 +77,7 @@ def test_scores_by_hand(asking):
 
     rarity = log(1 + 3.5 / 2.5) = .875469; saturation = 1 / (1 + 1.2 (.25 + .75 * 4 / 2.8)).
     """
-    scores = everywhere(asking, asking.query_terms(questions("Which HAT?")))[0]
+    scores = everywhere(asking, asking.query_heads(questions("Which HAT?")))[0]
     expected = math.log(2.4) / (1 + 1.2 * (0.25 + 0.75 * 4 / 2.8))
     np.testing.assert_allclose(np.expm1(scores[0]), [0, 0, expected, 0, expected], rtol=1e-6)
     np.testing.assert_allclose(scores[1], [0, 0, 1, 0, 1], rtol=1e-6)
@@ -85,7 +85,7 @@ def test_scores_by_hand(asking):
 
 def test_scores_are_those_of_the_oracle(asking):
     asked = ["red shoe", "felt felt hat", "leather band green", "shoe"]
-    scores = everywhere(asking, asking.query_terms(questions(*asked)))
+    scores = everywhere(asking, asking.query_heads(questions(*asked)))
     for text, own in zip(asked, scores, strict=True):
         expected = np.array(oracle.scores(text.split(), WORDS, 1.2, 0.75))
         np.testing.assert_allclose(own[0], np.log1p(expected), rtol=1e-5)
@@ -94,7 +94,7 @@ def test_scores_are_those_of_the_oracle(asking):
 
 def test_the_texts_of_a_query_are_joined(asking):
     raw = {"question": tf.constant([b"red", b""]), "note": tf.constant([b"hat", b"red hat"])}
-    scores = everywhere(asking, asking.query_terms(raw))
+    scores = everywhere(asking, asking.query_heads(raw))
     np.testing.assert_array_equal(scores[0], scores[1])
     read = asking.encode({}, ["red hat", "red hat"])
     np.testing.assert_array_equal(everywhere(asking, read), scores)
@@ -102,11 +102,11 @@ def test_the_texts_of_a_query_are_joined(asking):
 
 @pytest.mark.parametrize("text", ["", "the of", "unheard"])
 def test_a_query_without_known_words_scores_nothing(asking, text):
-    assert not everywhere(asking, asking.query_terms(questions(text))).any()
+    assert not everywhere(asking, asking.query_heads(questions(text))).any()
 
 
 def test_the_share_is_of_the_best_in_the_corpus_and_not_in_the_pool(asking):
-    terms = asking.query_terms(questions("red shoe"))
+    terms = asking.query_heads(questions("red shoe"))
     of_all = everywhere(asking, terms)[0]
     best = int(of_all[0].argmax())
     pool = np.array([[row for row in (1, 2, 3) if row != best]])
@@ -149,7 +149,7 @@ def histories(views, buys):
 def test_the_terms_of_a_history_are_those_of_its_latest_candidates(buying, asking):
     """Two of the views and the buy, two terms of each; a candidate that left has none."""
     heavy = heaviest_terms(buying.postings, 2)
-    terms = buying.query_terms(
+    terms = buying.query_heads(
         histories([["b", "c", "a"], ["gone", "a"], [], ["?"]], [["a"], [], [], ["?"]])
     )
     expected = [[*heavy[1], *heavy[2], *heavy[0]], [*heavy[0]], [], []]
@@ -159,7 +159,7 @@ def test_the_terms_of_a_history_are_those_of_its_latest_candidates(buying, askin
     asked = " ".join(buying.postings.terms[term] for term in expected[0])
     np.testing.assert_allclose(
         everywhere(buying, terms[:1]),
-        everywhere(asking, asking.query_terms(questions(asked))),
+        everywhere(asking, asking.query_heads(questions(asked))),
         rtol=1e-6,
     )
 
@@ -191,12 +191,12 @@ def test_a_refreshed_corpus_is_a_new_one(asking, buying):
     for member, query in ((asking, questions("red hat")), (buying, histories([["c"]], [["a"]]))):
         changed = member.refreshed(KEPT_ROWS, TO_READ, NEW)
         same_postings(changed, texts)
-        asked = [member.postings.terms[term] for term in member.query_terms(query).numpy()[0]]
+        asked = [member.postings.terms[term] for term in member.query_heads(query).numpy()[0]]
         kept = [term for term in asked if term in changed.postings.terms]
-        terms = changed.query_terms(query).numpy()[0]
+        terms = changed.query_heads(query).numpy()[0]
         assert [changed.postings.terms[term] for term in terms if term >= 0] == kept
         np.testing.assert_allclose(
-            np.expm1(everywhere(changed, changed.query_terms(query))[0, 0]),
+            np.expm1(everywhere(changed, changed.query_heads(query))[0, 0]),
             oracle.scores(kept, [text.split() for text in texts], 1.2, 0.75),
             rtol=1e-5,
         )
@@ -209,7 +209,7 @@ def test_candidates_that_only_go(asking):
 
 def test_a_selection_keeps_the_scores_of_the_corpus(asking):
     rows = np.array([4, 2])
-    terms = asking.query_terms(questions("red hat"))
+    terms = asking.query_heads(questions("red hat"))
     part = asking.at(rows)
     np.testing.assert_array_equal(everywhere(part, terms), everywhere(asking, terms)[:, :, rows])
     again = everywhere(part.at(np.array([1])), terms)
@@ -224,7 +224,7 @@ def test_a_refreshed_shard_keeps_the_texts_of_the_others(asking):
     own = ["azure hat", "blue shoe shoe leather"]
     same_postings(changed, [*own, "red shoe", "red hat red felt", "green hat band felt"])
     assert changed.num_candidates == 2
-    scores = everywhere(changed, changed.query_terms(questions("azure shoe")))[0, 0]
+    scores = everywhere(changed, changed.query_heads(questions("azure shoe")))[0, 0]
     words = [text.split() for text in (*own, *(" ".join(WORDS[row]) for row in (0, 2, 4)))]
     expected = oracle.scores(["azure", "shoe"], words, 1.2, 0.75)
     np.testing.assert_allclose(np.expm1(scores), expected[:2], rtol=1e-5)
@@ -251,8 +251,8 @@ def test_round_trip(saved, tmp_path):
         (load_lexical_member(tmp_path / "copy"), part),
     ):
         np.testing.assert_array_equal(
-            everywhere(again, again.query_terms(QUERY)),
-            everywhere(expected, expected.query_terms(QUERY)),
+            everywhere(again, again.query_heads(QUERY)),
+            everywhere(expected, expected.query_heads(QUERY)),
         )
 
 
