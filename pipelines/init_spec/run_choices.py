@@ -41,7 +41,9 @@ class Seen:
     span_days: float
     """From the first event to the last; 0 without times."""
     drift: float | None
-    """See `event_counts.drift`."""
+    """See `event_patterns.drift`."""
+    recency: float | None
+    """See `event_patterns.recency`."""
     has_content: bool
     """Whether candidates have features beside the id."""
     has_texts: bool
@@ -68,6 +70,7 @@ class Seen:
             has_time=has_time,
             span_days=draft.events.span_days if has_time else 0.0,
             drift=draft.split.drift,
+            recency=draft.split.recency,
             has_content=bool(candidate - {"id"}),
             has_texts="text" in query and "text" in candidate,
             text_width=sum(widths),
@@ -90,6 +93,8 @@ _ENOUGH_VALIDATION = 30
 _EASE_CANDIDATES = 12_000
 """Largest corpus whose matrix EASE inverts within minutes."""
 _DRIFTS = 1.1
+_ORDER_TELLS = 1.05
+_ORDER_TELLS_MUCH = 1.4
 _BUDGET_S = 900.0
 """CPU seconds from the tables to the bundle."""
 _TRAINING_SHARE = 0.35
@@ -126,7 +131,23 @@ def _model(seen: Seen) -> Iterator[Choice]:
     for key, value, reason in _history(seen):
         yield Choice(f"model.{key}", value, reason)
     if seen.has_history:
-        yield Choice("model.history_half_life", 8, "recent events say more than old ones")
+        half_life, _, why = _half_lives(seen)
+        yield Choice("model.history_half_life", half_life, why)
+
+
+def _half_lives(seen: Seen) -> tuple[int | None, tuple[int | None, ...], str]:
+    """Half-lives in events of the first stage and of each member of the second; the reason."""
+    if seen.recency is None:
+        return 8, (4, 16), "recent events often say more than old ones"
+    measured = (
+        f"candidates are {seen.recency:.2f} times as near to the one that the query had before as "
+        "to its old ones"
+    )
+    if seen.recency < _ORDER_TELLS:
+        return None, (None,), f"{measured}: all events of a history count alike"
+    if seen.recency < _ORDER_TELLS_MUCH:
+        return 8, (4, 16), f"{measured}: an event counts half as much as one eight later"
+    return 4, (2, 8), f"{measured}: an event counts half as much as one four later"
 
 
 def _training(seen: Seen) -> Iterator[Choice]:
@@ -245,7 +266,7 @@ def _members(seen: Seen) -> Iterable[dict[str, Any]]:
         "head_dim": 32,
         **one_head,
     }
-    return [{**member, "history_half_life": half_life} for half_life in (4, 16)]
+    return [{**member, "history_half_life": half_life} for half_life in _half_lives(seen)[1]]
 
 
 def _signals(seen: Seen) -> Iterator[Choice]:
