@@ -20,9 +20,6 @@ from tfrs_twotower.errors import RecordError
 MOST_COUNTED = 3_000_000
 """Events that are counted; of a larger table the first ones stand for all."""
 DAY_S = 86_400
-_LEAST_EVENTS = 1000
-_POPULAR = 100
-_RECENT_S = 28 * DAY_S
 
 
 @dataclass(frozen=True)
@@ -234,32 +231,3 @@ def last_of_each_query(
     )
     split = np.where(from_end < num_test, specs.TEST, specs.VALIDATION)
     return np.where(from_end >= num_test + num_validation, specs.TRAIN, split).astype(np.int8)
-
-
-def drift(events: Events, split: NDArray[np.integer]) -> float | None:
-    """How much better recent demand tells what comes next than all demand before does.
-
-    The last tenths of the training events are looked at: the share of each that goes to the 100
-    candidates that were most popular in the four weeks before, divided by the share of the 100 that
-    were most popular in all the time before. None without times, or where the time is too short.
-
-    Returns:
-        The mean over the last three tenths, fewer if the time before one is below eight weeks.
-    """
-    train = np.flatnonzero((split == specs.TRAIN) & events.positive)
-    if len(train) < _LEAST_EVENTS or not events.times.any():
-        return None
-    times, candidates = events.times[train], events.candidates[train]
-    ratios = []
-    for tenth in (7, 8, 9):
-        cut, end = times[len(train) * tenth // 10], times[len(train) * (tenth + 1) // 10 - 1]
-        then = candidates[(times >= cut) & (times <= end)]
-        if cut - times[0] < 2 * _RECENT_S:
-            continue
-        shares = []
-        for start in (cut - _RECENT_S, times[0]):
-            counts = np.bincount(candidates[(times >= start) & (times < cut)])
-            popular = np.argsort(-counts, kind="stable")[:_POPULAR]
-            shares.append(float(np.isin(then, popular).mean()))
-        ratios.append(shares[0] / max(shares[1], 1e-9))
-    return float(np.mean(ratios)) if ratios else None

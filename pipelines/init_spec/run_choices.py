@@ -41,7 +41,9 @@ class Seen:
     span_days: float
     """From the first event to the last; 0 without times."""
     drift: float | None
-    """See `event_counts.drift`."""
+    """See `event_patterns.drift`."""
+    recency: float | None
+    """See `event_patterns.recency`."""
     has_content: bool
     """Whether candidates have features beside the id."""
     has_texts: bool
@@ -68,6 +70,7 @@ class Seen:
             has_time=has_time,
             span_days=draft.events.span_days if has_time else 0.0,
             drift=draft.split.drift,
+            recency=draft.split.recency,
             has_content=bool(candidate - {"id"}),
             has_texts="text" in query and "text" in candidate,
             text_width=sum(widths),
@@ -90,11 +93,16 @@ _ENOUGH_VALIDATION = 30
 _EASE_CANDIDATES = 12_000
 """Largest corpus whose matrix EASE inverts within minutes."""
 _DRIFTS = 1.1
+_ORDER_TELLS = 1.05
+_ORDER_TELLS_MUCH = 1.4
 _BUDGET_S = 900.0
 """CPU seconds from the tables to the bundle."""
 _TRAINING_SHARE = 0.35
 """Of the budget for the first stage, and the same for all members of the second; the rest is for
 preprocessing, mining, embedding and the bundle."""
+_COST_OF_MEMBER = 2.0
+"""A member's example has a list of negatives, too."""
+_LONGEST_HISTORY = 50
 _PASSES = 2.0
 """A training and its repetition with the validation window."""
 
@@ -126,7 +134,23 @@ def _model(seen: Seen) -> Iterator[Choice]:
     for key, value, reason in _history(seen):
         yield Choice(f"model.{key}", value, reason)
     if seen.has_history:
-        yield Choice("model.history_half_life", 8, "recent events say more than old ones")
+        half_life, _, why = _half_lives(seen)
+        yield Choice("model.history_half_life", half_life, why)
+
+
+def _half_lives(seen: Seen) -> tuple[int | None, tuple[int | None, ...], str]:
+    """Half-lives in events of the first stage and of each member of the second; the reason."""
+    if seen.recency is None:
+        return 8, (4, 16), "recent events often say more than old ones"
+    measured = (
+        f"candidates are {seen.recency:.2f} times as near to the one that the query had before as "
+        "to its old ones"
+    )
+    if seen.recency < _ORDER_TELLS:
+        return None, (None,), f"{measured}: all events of a history count alike"
+    if seen.recency < _ORDER_TELLS_MUCH:
+        return 8, (4, 16), f"{measured}: an event counts half as much as one eight later"
+    return 4, (2, 8), f"{measured}: an event counts half as much as one four later"
 
 
 def _training(seen: Seen) -> Iterator[Choice]:
@@ -134,7 +158,7 @@ def _training(seen: Seen) -> Iterator[Choice]:
     size = 512 if seen.is_search else size
     what = "passages" if seen.is_search else "events"
     yield Choice("training.batch_size", size, f"the other {what} of a batch are its negatives")
-    epochs = _epochs(seen, 30, dim=256 if seen.is_search else 64)
+    epochs = _epochs(seen, 30)
     yield Choice("training.epochs", epochs, "at most: early stopping may end training before")
     if epochs < 10:
         yield Choice("training.evaluate_every_epochs", 0.5, "an epoch is long")
@@ -179,12 +203,22 @@ def _softmax_reason(seen: Seen) -> str:
     return "popular candidates are drawn as negatives more often; that is taken out again"
 
 
-def _epochs(seen: Seen, most: int, dim: int, share: float = 1.0) -> int:
-    """As many passes as the budget has time for, at least 2."""
-    of_example = 40e-6 + (90e-6 if seen.has_content else 20e-6) * seen.has_history * dim / 64
-    of_example += 1.2e-8 * seen.text_width * dim * seen.is_search
-    affordable = _BUDGET_S * _TRAINING_SHARE * share / _PASSES / max(seen.num_examples, 1)
-    return max(2, min(most, int(affordable / of_example)))
+def _epochs(seen: Seen, most: int, cost: float = 1.0) -> int:
+    """As many passes as the budget has time for, 2 to `most`.
+
+    Args:
+        seen: the tables.
+        most: passes that are more than enough.
+        cost: of an example, in multiples of one of the first stage.
+    """
+    of_example = 15e-6  # CPU seconds, as measured
+    if seen.has_history:
+        of_event = 2e-6 if seen.has_content else 1e-6
+        of_example += of_event * min(seen.events_per_query, _LONGEST_HISTORY)
+    if seen.is_search:
+        of_example += 3e-6 * seen.text_width
+    affordable = _BUDGET_S * _TRAINING_SHARE / _PASSES / max(seen.num_examples, 1)
+    return max(2, min(most, int(affordable / of_example / cost)))
 
 
 def _second_stage(seen: Seen) -> Iterator[Choice]:
@@ -209,9 +243,9 @@ def _second_stage(seen: Seen) -> Iterator[Choice]:
     yield Choice(f"{room}list_terms", {"list_softmax": 0}, "the members learn as retrieval does")
     size = 256 if seen.is_search else min(1024, 128 if seen.num_examples < 20_000 else 1024)
     yield Choice(f"{room}batch_size", size)
-    dim = 128 if seen.is_search else 32
     most = 4 if seen.is_search else 12
-    yield Choice(f"{room}epochs", _epochs(seen, most, dim, 1.0 / len(members)))
+    epochs = _epochs(seen, most, cost=_COST_OF_MEMBER * len(members))
+    yield Choice(f"{room}epochs", epochs, "at most, for each member")
     yield Choice(f"{room}optimizer", _optimizer(seen, 0.002, size))
     same_tower = {"same_tower": "query"} if seen.is_search else {}
     yield Choice(f"{room}softmax", {**_softmax(seen), **same_tower})
@@ -245,7 +279,7 @@ def _members(seen: Seen) -> Iterable[dict[str, Any]]:
         "head_dim": 32,
         **one_head,
     }
-    return [{**member, "history_half_life": half_life} for half_life in (4, 16)]
+    return [{**member, "history_half_life": half_life} for half_life in _half_lives(seen)[1]]
 
 
 def _signals(seen: Seen) -> Iterator[Choice]:

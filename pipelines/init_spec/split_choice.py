@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.init_spec import event_counts
+from pipelines.init_spec import event_counts, event_patterns
 from pipelines.init_spec.event_counts import Events, HeldOut
 from tfrs_twotower import specs
 
@@ -35,7 +35,9 @@ class SplitChoice:
     reason: str
     held_out: HeldOut
     drift: float | None
-    """See `event_counts.drift`."""
+    """See `event_patterns.drift`."""
+    recency: float | None
+    """See `event_patterns.recency`."""
     events_per_query: float
     """Median number of events of a query."""
 
@@ -126,6 +128,7 @@ def _chosen(
         said,
         reason,
         event_counts.hold_out(events, split),
-        event_counts.drift(events, split),
+        event_patterns.drift(events, split),
+        event_patterns.recency(events, split),
         float(np.median(sizes)) if len(sizes) else 0.0,
     )
