@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from serving.graph.candidate_heads import CandidateHeads, HeadStorage, best_matches, rounded
 from tfrs_twotower.data.raw_inputs import RawBatch
-from tfrs_twotower.ranking import LOWEST_SCORE, FloatArray, RowArray
+from tfrs_twotower.ranking import LOWEST_SCORE, RowArray
 from tfrs_twotower.towers import lexical_member
 from tfrs_twotower.towers.linear_member import LinearMember
 from tfrs_twotower.towers.pre_ranker import Member, PreRanker

@@ -48,8 +48,8 @@ class PositiveFreeRetrieval:
             depth: length of the lists.
         """
         self._rows = np.flatnonzero(rankable).astype(np.int32)
-        self._position_of_row = np.full(len(rankable), -1, np.int32)
-        self._position_of_row[self._rows] = np.arange(len(self._rows), dtype=np.int32)
+        self._position_of_row = np.full(len(rankable), -1, np.int64)
+        self._position_of_row[self._rows] = np.arange(len(self._rows))
         search = ExactSearch(vectors[self._rows])
         corpus = tf.constant(vectors)
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from tfrs_twotower import specs
 from tfrs_twotower.config import DatConfig, FittingConfig, IntTowerConfig, ModelConfig, RunConfig
 from tfrs_twotower.errors import ConfigError
+from tfrs_twotower.preflight.closed_forms import check_linear
 from tfrs_twotower.towers.augmentation_plan import plan_augmentation
 
 _LOOKED_UP = (specs.IdFeature, specs.CategoricalFeature, specs.MultiCategoricalFeature)

@@ -12,8 +12,8 @@ from tfrs_twotower.data.query_set import QuerySet
 from tfrs_twotower.index.first_lists import WordLists
 from tfrs_twotower.metrics import judge, parse_metric, per_query
 from tfrs_twotower.ranking.order import re_rank
-from tfrs_twotower.towers.lexical_member import LexicalMember
 from tfrs_twotower.towers.item_knn_member import ItemKnnMember
+from tfrs_twotower.towers.lexical_member import LexicalMember
 from tfrs_twotower.towers.linear_member import LinearMember
 from tfrs_twotower.towers.tower import Tower, Towers
 from tfrs_twotower.training import combination
