@@ -15,7 +15,7 @@ from tfrs_twotower.data.raw_inputs import RawBatch
 from tfrs_twotower.index import answers
 from tfrs_twotower.index.exact_search import ExactSearch
 from tfrs_twotower.index.restricts import Permits
-from tfrs_twotower.layers.lexical import LexicalScores, Terms
+from tfrs_twotower.layers.lexical import LexicalScores, Permitted, Terms
 from tfrs_twotower.ranking.order import LOWEST_SCORE, MISSING_ROW, FloatArray, RowArray, overlaps
 
 LEAST_DEPTH = 256
@@ -75,11 +75,13 @@ class LexicalSearch(tf.Module):
         """See `answers.Search.score`; 0 for a candidate that shares no term."""
         return self.words.score(asked.terms, rows)
 
-    def _permitted(self, permits: Permits | None) -> Any:
+    def _permitted(self, permits: Permits | None) -> Permitted | None:
         if permits is None:
             return None
-        of_all = permits.of_range(0, self.num_candidates)
-        return lambda query: of_all[query]
+        return Permitted(
+            permits.restricts,
+            lambda place: permits.of_queries(place[None]).of_range(0, self.num_candidates)[0],
+        )
 
 
 class HybridSearch(LexicalSearch):

@@ -1,5 +1,6 @@
 """BM25 in core TensorFlow operations: the analyser of queries, and the scores of a corpus."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -67,6 +68,15 @@ class Terms(tf.Module):
         return tf.ragged.boolean_mask(terms, terms != _NO_TERM).to_tensor(_NO_TERM)
 
 
+class Permitted(NamedTuple):
+    """Candidates that the queries of a batch may get."""
+
+    restricts: tf.Tensor
+    """bool scalar: some query may not get some candidate."""
+    of_query: Callable[[tf.Tensor], tf.Tensor]
+    """From a query's place in the batch to bool `[num_candidates]`."""
+
+
 class Scored(NamedTuple):
     """What `LexicalScores` finds for a batch of queries."""
 
@@ -107,7 +117,7 @@ class LexicalScores(tf.Module):
         terms: tf.Tensor,
         k: int,
         excluded_rows: tf.Tensor | None = None,
-        permitted: Any = None,
+        permits: Permitted | None = None,
         listed: tf.Tensor | None = None,
     ) -> Scored:
         """The best k candidates of each query that share a term with it; ties are in row order.
@@ -116,8 +126,7 @@ class LexicalScores(tf.Module):
             terms: `[batch, n]` int32, as `Terms` gives them; any n.
             k: list length, at least 1.
             excluded_rows: `[batch, m]` int32 rows that are not returned; -1 is not a row.
-            permitted: from a query's place in the batch to bool `[num_candidates]`, which may be
-                returned; None lets every candidate pass.
+            permits: which candidates may be returned; None lets every one pass.
             listed: `[batch, m]` int32 rows whose scores are wanted, too, whether they may be
                 returned or not.
         """
@@ -125,7 +134,7 @@ class LexicalScores(tf.Module):
         excluded = none if excluded_rows is None else excluded_rows
         wanted = none if listed is None else listed
         found = tf.map_fn(
-            lambda query: self._of_query(query, k, permitted),
+            lambda query: self._of_query(query, k, permits),
             (tf.range(tf.shape(terms)[0]), terms, excluded, wanted),
             fn_output_signature=Scored(
                 tf.TensorSpec([k], tf.float32),
@@ -140,17 +149,30 @@ class LexicalScores(tf.Module):
         """Scores float32 of listed candidates, `[batch, m]`, at rows int32 `[batch, m]`."""
         return self.search(terms, 1, listed=rows).listed
 
-    def _of_query(self, query: tuple[tf.Tensor, ...], k: int, permitted: Any) -> Scored:
+    def _of_query(self, query: tuple[tf.Tensor, ...], k: int, permits: Permitted | None) -> Scored:
         place, terms, excluded, listed = query
         scores = self._sums(terms)
-        best = tf.reduce_max(scores)
+        maxima = self._maxima(scores)
+        best = tf.reduce_max(maxima)
         of_listed = tf.gather(scores, self._inside(listed))
-        if permitted is not None:
-            passes = tf.pad(permitted(place), [[0, self._num_rows - self.num_candidates]])
-            scores = tf.where(passes, scores, 0.0)
-        gone = self._inside(excluded)
-        scores = tf.tensor_scatter_nd_update(scores, gone[:, None], tf.zeros_like(gone, tf.float32))
-        return Scored(*self._best(scores, k), of_listed, best)
+        restricts = tf.reduce_any(excluded != MISSING_ROW)
+        if permits is not None:
+            restricts = tf.logical_or(restricts, permits.restricts)
+
+        def left_out() -> tuple[tf.Tensor, tf.Tensor]:
+            left = scores
+            if permits is not None:
+                passes = permits.of_query(place)
+                passes = tf.pad(passes, [[0, self._num_rows - self.num_candidates]])
+                left = tf.where(passes, left, 0.0)
+            gone = self._inside(excluded)
+            none = tf.zeros_like(gone, tf.float32)
+            left = tf.tensor_scatter_nd_update(left, gone[:, None], none)
+            return left, self._maxima(left)
+
+        # Without anything to leave out, the scores are neither copied nor looked through again.
+        left, maxima = tf.cond(restricts, left_out, lambda: (scores, maxima))
+        return Scored(*self._best(left, maxima, k), of_listed, best)
 
     @property
     def _num_rows(self) -> int:
@@ -185,12 +207,16 @@ class LexicalScores(tf.Module):
 
         return tf.math.unsorted_segment_sum(slices(impacts), slices(rows), self._num_rows)
 
-    def _best(self, scores: tf.Tensor, k: int) -> tuple[tf.Tensor, tf.Tensor]:
+    def _maxima(self, scores: tf.Tensor) -> tf.Tensor:
+        """The largest score of each block."""
+        return tf.reduce_max(tf.reshape(scores, [self._num_blocks, _BLOCK]), axis=1)
+
+    def _best(self, scores: tf.Tensor, maxima: tf.Tensor, k: int) -> tuple[tf.Tensor, tf.Tensor]:
         blocks = tf.reshape(scores, [self._num_blocks, _BLOCK])
         num_best = min(k, self._num_blocks)
         # Whoever is among the best k has a block among the k with the largest maxima; ascending
         # blocks keep equal scores in row order.
-        chosen = tf.sort(tf.math.top_k(tf.reduce_max(blocks, axis=1), num_best).indices)
+        chosen = tf.sort(tf.math.top_k(maxima, num_best).indices)
         inside = tf.reshape(tf.gather(blocks, chosen), [-1])
         kept = min(k, num_best * _BLOCK)
         best, places = tf.math.top_k(inside, kept)

@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 from tfrs_twotower.closed_form.bm25 import Bm25Index, build_postings, words_of
-from tfrs_twotower.layers.lexical import LexicalScores, Terms
+from tfrs_twotower.layers.lexical import LexicalScores, Permitted, Terms
 from tfrs_twotower.ranking.order import LOWEST_SCORE
 
 SETTINGS = {"k1": 1.2, "b": 0.75}
@@ -93,9 +93,10 @@ def test_excluded_and_forbidden_candidates_are_left_out_and_still_scored(corpus)
     gone = np.array([[*ranked(scores[0], 2), -1], [-1, -1, -1]], np.int32)
     allowed = np.ones((2, 300), bool)
     allowed[1, ranked(scores[1], 3)] = False
+    permits = Permitted(tf.constant(True), lambda query: tf.constant(allowed)[query])
     listed = np.array([ranked(scores[0], 2), ranked(scores[1], 2)], np.int32)
     found = LexicalScores(postings).search(
-        tf.constant(terms), 20, tf.constant(gone), lambda query: tf.constant(allowed)[query], listed
+        tf.constant(terms), 20, tf.constant(gone), permits, listed
     )
     assert found.rows.numpy()[0].tolist() == ranked(scores[0], 22)[2:]
     assert found.rows.numpy()[1].tolist() == ranked(scores[1], 23)[3:]
