@@ -53,8 +53,12 @@ def test_new_keys_go_to_the_end_of_their_section():
         ],
     )
     assert "  history_half_life: 8  # chosen by hand\n  # was none\n  history_content:" in found
-    assert "  # decay\n  optimizer: {kind: adamw, learning_rate: 0.003, weight_decay: 0.01}" in found
-    assert "  early_stopping: {patience: 5}\n  # sharp\n  softmax: {temperature: 0.05}\n# The" in found
+    assert (
+        "  # decay\n  optimizer: {kind: adamw, learning_rate: 0.003, weight_decay: 0.01}" in found
+    )
+    assert (
+        "  early_stopping: {patience: 5}\n  # sharp\n  softmax: {temperature: 0.05}\n# The" in found
+    )
     assert "    - {<<: *one, head_dim: 8}\n  num_candidates: 300\n" in found
     assert found.endswith("  # after it\n# new\nindex: {kind: ivf}\n")
 
