@@ -5,7 +5,7 @@ too high, and only its gain on the held-out queries is an estimate. If the winne
 there, the run config stays as it is.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,102 +98,91 @@ def held_out_values(
     return values
 
 
-@dataclass(frozen=True)
-class Finding:
-    """Draws the conclusion of a search."""
+def outcome_of(
+    runner: Trials,
+    document: TuningDocument,
+    first: Trial,
+    towers: Trial,
+    served: Trial,
+    spaces: Mapping[Part, Space],
+    path: str,
+) -> Outcome:
+    """Draws the conclusion of a search.
 
-    runner: Trials
-    unchanged: Callable[[str], Any]
-    """Gives the value of a key in the run config."""
-    name: str
-    """Of the run config's file."""
-
-    def outcome(
-        self,
-        document: TuningDocument,
-        first: Trial,
-        towers: Trial,
-        served: Trial,
-        spaces: Mapping[Part, Space],
-        path: str,
-    ) -> Outcome:
-        """What was found.
-
-        Args:
-            document: all trials.
-            first: the retrieval trial of the config as it is.
-            towers: the best retrieval trial.
-            served: the best trial of the second stage behind it, or `towers`.
-            spaces: the table of each part.
-            path: of the run config that will be written.
-        """
-        importance: dict[str, float] = {}
-        for part, one in spaces.items():
-            trials = [trial for trial in document.trials if trial.part == part]
-            importance |= one.importance(trials)
-        changes = {**towers.changes, **served.changes}
-        gain = served.gain or 0.0
-        if not changes or gain <= 0.0:
-            return Outcome(
-                config=path, changed=(), reason=_NO_TRIAL, gain=0.0, held_out_gain=None,
-                held_out_p=None, held_out=(), importance=importance,
-            )  # fmt: skip
-        second = [one for one in document.trials if one.part == "pre_ranking" and one.behind == 0]
-        had_second_stage = served.part == "pre_ranking" and "pre_ranking" not in changes
-        reference = held_out_values(
-            self.runner, first, second[0] if had_second_stage else first, {}, "held out"
-        )
-        tuned = held_out_values(self.runner, towers, served, changes, "the winner, held out")
-        found = compare(tuned, reference)
-        ahead = found.gain > 0.0
-        if ahead:
-            maybe = "" if found.p < 0.05 else ", which may be chance"
-            reason = (
-                f"on {document.held_out_queries:,} held-out validation queries it is "
-                f"{found.gain:+.1%} ahead (paired randomisation test, {chance(found.p)}{maybe})"
-            )
-        else:
-            reason = (
-                f"the best trial, {gain:+.1%} on the queries of the search, is not ahead on the "
-                f"{document.held_out_queries:,} held-out validation queries ({found.gain:+.1%}, "
-                f"{chance(found.p)}): it was the luckiest"
-            )
+    Args:
+        runner: of the trials.
+        document: all trials.
+        first: the retrieval trial of the config as it is.
+        towers: the best retrieval trial.
+        served: the best trial of the second stage behind it, or `towers`.
+        spaces: the table of each part.
+        path: of the run config that will be written.
+    """
+    importance: dict[str, float] = {}
+    for part, one in spaces.items():
+        importance |= one.importance([trial for trial in document.trials if trial.part == part])
+    changes = {**towers.changes, **served.changes}
+    gain = served.gain or 0.0
+    if not changes or gain <= 0.0:
         return Outcome(
-            config=path,
-            changed=self._changed(document, changes, towers, served, spaces) if ahead else (),
-            reason=reason,
-            gain=gain,
-            held_out_gain=found.gain,
-            held_out_p=found.p,
-            held_out=found.metrics,
-            importance=importance,
+            config=path, changed=(), reason=_NO_TRIAL, gain=0.0, held_out_gain=None,
+            held_out_p=None, held_out=(), importance=importance,
+        )  # fmt: skip
+    second = [one for one in document.trials if one.part == "pre_ranking" and one.behind == 0]
+    had_second_stage = served.part == "pre_ranking" and "pre_ranking" not in changes
+    unchanged = held_out_values(
+        runner, first, second[0] if had_second_stage else first, {}, "held out"
+    )
+    tuned = held_out_values(runner, towers, served, changes, "the winner, held out")
+    found = compare(tuned, unchanged)
+    held_out = f"{document.held_out_queries:,} held-out validation queries"
+    if found.gain > 0.0:
+        maybe = "" if found.p < 0.05 else ", which may be chance"
+        reason = (
+            f"on {held_out} it is {found.gain:+.1%} ahead (paired randomisation test, "
+            f"{chance(found.p)}{maybe})"
         )
+        changed = _changed(document, changes, towers, served, spaces)
+    else:
+        reason = (
+            f"the best trial, {gain:+.1%} on the queries of the search, is not ahead on the "
+            f"{held_out} ({found.gain:+.1%}, {chance(found.p)}): it was the luckiest"
+        )
+        changed = ()
+    return Outcome(
+        config=path,
+        changed=changed,
+        reason=reason,
+        gain=gain,
+        held_out_gain=found.gain,
+        held_out_p=found.p,
+        held_out=found.metrics,
+        importance=importance,
+    )
 
-    def _changed(
-        self,
-        document: TuningDocument,
-        changes: Mapping[str, Any],
-        towers: Trial,
-        served: Trial,
-        spaces: Mapping[Part, Space],
-    ) -> tuple[Changed, ...]:
-        rows = {row.key: (part, row) for part, one in spaces.items() for row in one.rows}
-        found = []
-        for key, value in changes.items():
-            if key in rows:
-                part, row = rows[key]
-                behind = None if part == "retrieval" else towers.number
-                trials = [
-                    one for one in document.trials if one.part == part and one.behind == behind
-                ]
-                of_part = towers if part == "retrieval" else served
-                old, reason = row.unchanged, row.reason
-                figure = _figure(trials, row, of_part.places[key])
-            else:  # the section that a config without a second stage is offered
-                old, reason = None, "a second stage scores again what retrieval finds"
-                figure = f"{served.gain:+.1%} with it, {towers.gain:+.1%} without"
-            found.append(Changed(key=key, old=old, new=value, reason=reason, figure=figure))
-        return tuple(found)
+
+def _changed(
+    document: TuningDocument,
+    changes: Mapping[str, Any],
+    towers: Trial,
+    served: Trial,
+    spaces: Mapping[Part, Space],
+) -> tuple[Changed, ...]:
+    rows = {row.key: (part, row) for part, one in spaces.items() for row in one.rows}
+    found = []
+    for key, value in changes.items():
+        if key in rows:
+            part, row = rows[key]
+            behind = None if part == "retrieval" else towers.number
+            trials = [one for one in document.trials if one.part == part and one.behind == behind]
+            of_part = towers if part == "retrieval" else served
+            old, reason = row.unchanged, row.reason
+            figure = _figure(trials, row, of_part.places[key])
+        else:  # the section that a config without a second stage is offered
+            old, reason = None, "a second stage scores again what retrieval finds"
+            figure = f"{served.gain:+.1%} with it, {towers.gain:+.1%} without"
+        found.append(Changed(key=key, old=old, new=value, reason=reason, figure=figure))
+    return tuple(found)
 
 
 def _figure(trials: list[Trial], row: Setting, place: int) -> str:
@@ -210,9 +199,10 @@ def _figure(trials: list[Trial], row: Setting, place: int) -> str:
     return "best of the trials " + ", ".join(parts)
 
 
-def heading(document: TuningDocument, outcome: Outcome, name: str) -> list[str]:
+def heading(document: TuningDocument, outcome: Outcome, towers: Trial, name: str) -> list[str]:
     """The paragraphs at the top of the tuned run config."""
-    trained = sum(one.trained for one in document.trials)
+    counted = (None, towers.number)  # second stages behind other towers were not chosen from
+    trained = sum(one.trained and one.behind in counted for one in document.trials)
     lines = [
         f"`twotower tune` wrote this after {trained} trials (seed {document.seed}) that began with "
         f"{name}: the mean relative change of {' and '.join(document.metrics)} on validation "

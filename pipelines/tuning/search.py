@@ -164,7 +164,7 @@ class Space:
             pruner=optuna.pruners.PercentilePruner(
                 _KEPT_PERCENTILE,
                 n_startup_trials=_STARTUP_TRIALS - 1,
-                n_warmup_steps=_UNPRUNED_EVALUATIONS,
+                n_warmup_steps=_UNPRUNED_EVALUATIONS + 1,
             ),
         )
         distributions = self._distributions()

@@ -190,6 +190,8 @@ def settings_for(
 
 def _with_own(row: Setting, own: Any) -> Setting:
     values = list(row.values)
+    if own is None and None not in values:  # a key of towers of another kind
+        own = values[0]
     if own not in values:
         values.append(own)
     if replace(row, values=tuple(values)).ordered:

@@ -149,7 +149,7 @@ def _inserted(text: str, node: yaml.MappingNode, key: str, value: Any, comment: 
         above = _comment(comment, _indent(text[line:]))
         return text[:line] + above + text[line:end].rstrip() + comma + entry + text[end:]
     indent = node.value[0][0].start_mark.column if node.value else 0
-    end = text.find("\n", _end(node)) + 1 or len(text)
+    end = text.find("\n", _end(node)) + 1 if indent else len(text)
     return text[:end] + _comment(comment, indent) + " " * indent + entry + "\n" + text[end:]
 
 

@@ -21,7 +21,6 @@ from pipelines.tuning.space import SETTINGS
 from pipelines.tuning.trials import Trials
 from pipelines.tuning.tuned_config import write_tuned
 from pipelines.tuning.tuning_document import (
-    Outcome,
     Trial,
     TuningDocument,
     read_tuning,
@@ -75,6 +74,17 @@ def tune(context: StageContext, plan: Plan) -> TuningDocument:
         )
     started = time.monotonic()
     run_stages(context, [one for one in STAGES if one.name == "preprocess"])
+    return search(context, plan, started)
+
+
+def search(context: StageContext, plan: Plan, started: float) -> TuningDocument:
+    """Does the same where the tables are preprocessed.
+
+    Args:
+        context: see `tune`.
+        plan: see `tune`.
+        started: when the minutes began, by `time.monotonic`.
+    """
     directory = context.layout.root / DIRECTORY
     directory.mkdir(exist_ok=True)
     with only_run_in(directory):
@@ -267,28 +277,22 @@ class _Search:
         return needed
 
     def _conclude(self, towers: Trial) -> None:
-        """Chooses the winner, measures it on the held-out queries, writes the run config."""
+        """Chooses the winner, measures it on the held-out queries, writes what was found."""
+        plan, first = self.plan, self._trials("retrieval")[0]
         served = best_of(self._trials("pre_ranking", towers))
-        if self.context.config.pre_ranking is None and (
-            served is None or (served.gain or 0.0) <= (towers.gain or 0.0)
-        ):
+        may_do_without = self.context.config.pre_ranking is None
+        if may_do_without and (served is None or (served.gain or 0.0) <= (towers.gain or 0.0)):
             served = towers
-        finding = estimate.Finding(self.runner, self.choices.unchanged, self.plan.run.name)
         if served is None:  # its second stage cannot be trained
-            served = towers = self._trials("retrieval")[0]
+            served = towers = first
         self.reporter.progress("the winner on held-out queries", 0, None)
-        outcome = finding.outcome(
-            self.document, self._trials("retrieval")[0], towers, served,
-            {part: self.choices.of(part) for part in SETTINGS}, str(self.plan.out),
-        )  # fmt: skip
-        write_tuned(
-            self.plan.out, self.plan.run, self.plan.overrides, outcome.changed,
-            estimate.heading(self.document, outcome, self.plan.run.name),
-        )  # fmt: skip
-        self._finish(outcome)
-
-    def _finish(self, outcome: Outcome) -> None:
+        spaces = {part: self.choices.of(part) for part in SETTINGS}
+        outcome = estimate.outcome_of(
+            self.runner, self.document, first, towers, served, spaces, str(plan.out)
+        )
+        heading = estimate.heading(self.document, outcome, towers, plan.run.name)
+        write_tuned(plan.out, plan.run, plan.overrides, outcome.changed, heading)
         self._keep(outcome=outcome)
-        documents = {**self.context.documents, "tuned run config": str(self.plan.out)}
+        documents = {**self.context.documents, "tuned run config": str(plan.out)}
         origin = Origin(self.context.command, documents, time.time())
         replace_file(self.directory / PAGE, render_tuning(self.document, origin))

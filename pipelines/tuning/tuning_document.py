@@ -88,7 +88,7 @@ class Trial(Document):
     def result(self) -> str:
         """Its gain and metrics, or why it has none."""
         if self.state == "pruned":
-            return f"ended early, {max(self.evaluations):+.2%} at best"
+            return f"ended early, {max(self.evaluations, default=0.0):+.2%} at best"
         if self.gain is None:
             return self.message or self.state
         figures = [f"{name} {value:.4f}" for name, value in self.metrics.items()]
