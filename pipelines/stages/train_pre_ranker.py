@@ -88,5 +88,8 @@ def _report_result(context: StageContext, result: PreRankerResult) -> None:
     if facts["order"] == "retrieval":
         gain = ""
         if "gain" in facts:
-            gain = f" (by {facts['gain']:+.4f}, standard error {facts['gain_standard_error']:.4f})"
+            gain = (
+                f" (metric {facts['gain']:+.4f}, loss lower by {facts['loss_gain']:.4f} at a "
+                f"standard error of {facts['loss_gain_standard_error']:.4f})"
+            )
         context.reporter.message(f"The order of retrieval is kept: {facts['reason']}{gain}")

@@ -17,6 +17,8 @@ from scipy.special import expit
 PENALTIES = (1.0, 1e-2, 1e-4)
 """L2 penalties of the distance to retrieval's own order, the most cautious first."""
 _PENALTY = PENALTIES[-1]
+_RETRIEVAL_ALONE = 1e9
+"""A penalty that leaves nothing but retrieval's own order."""
 _ROUNDING = 1e-9
 NUM_FOLDS = 5
 Bounds = tuple[float | None, float | None]
@@ -218,8 +220,10 @@ def combine(
     out-of-fold loss by more than one standard error of the paired differences: of the choices
     within that of the best one, the most cautious is taken (the one-standard-error rule of Breiman
     et al. 1984). Other weights may have any sign, because differences of two members can say what
-    neither says. The result is used if its out-of-fold metric exceeds that of retrieval's own order
-    by more than a standard error too.
+    neither says. The result is used by the same rule: if its out-of-fold loss is below that of
+    retrieval's own order by more than a standard error, and its out-of-fold metric above. The
+    metric alone is too noisy: it looks at the first places only, and with a hundred queries misses
+    a member that is far better than retrieval in a quarter of all cases.
 
     Args:
         features: `[num_queries, pool, num_features]`, the retrieval score first.
@@ -238,13 +242,18 @@ def combine(
     own = np.where(present, features[:, :, 0], 0.0)
     differences = per_query(scores) - per_query(own)
     gain, error = float(differences.mean()), _standard_error(differences)
+    alone, _ = cross_fitted(lists, _RETRIEVAL_ALONE, folds)
+    less = lists.losses(alone) - lists.losses(scores)
+    less_loss, loss_error = float(less.mean()), _standard_error(less)
     facts: dict[str, float | str] = {
         "folds": min(NUM_FOLDS, num_usable),
         "penalty": penalty,
         "gain": round(gain, 6),
         "gain_standard_error": round(error, 6),
+        "loss_gain": round(less_loss, 6),
+        "loss_gain_standard_error": round(loss_error, 6),
     }
-    if not gain > error:
+    if not (less_loss > loss_error and gain > 0.0):
         reason = "the combination is not better out of fold"
         return Combined(retrieval, None, {"order": "retrieval", "reason": reason, **facts})
     anchor = lists.retrieval_alone()

@@ -253,6 +253,29 @@ def test_noise_does_not_replace_the_order_of_retrieval():
     assert np.mean(out_of_fold) < 0.03
 
 
+def test_a_clearly_better_member_is_not_missed_with_a_hundred_queries():
+    """The gain in nDCG of so few queries is often within its error; their loss says more."""
+
+    def ndcg_at_10(scores):
+        place = (scores > scores[relevant][:, None]).sum(axis=1)
+        return np.where(place < 10, 1.0 / np.log2(place + 2.0), 0.0)
+
+    used, clear = [], []
+    for seed in range(30):
+        random = np.random.default_rng(seed)
+        truth = random.normal(size=(100, 30))
+        chosen = (2.0 * truth + random.gumbel(size=truth.shape)).argmax(axis=1)
+        relevant = np.arange(30) == chosen[:, None]
+        noise = random.normal(size=(*truth.shape, 2))
+        retrieval, member = (truth + s * random.normal(size=truth.shape) for s in (0.5, 0.4))
+        features = np.concatenate([retrieval[..., None], member[..., None], noise], axis=2)
+        found = combine(features, relevant, np.ones_like(relevant), ndcg_at_10)
+        used.append(found.facts["order"] == "combination")
+        clear.append(found.facts["gain"] > found.facts["gain_standard_error"])
+    assert np.mean(used) >= 0.9
+    assert np.mean(clear) <= 0.8, "the metric alone would have missed these"
+
+
 def test_retrieval_keeps_a_weight_of_its_sign_unless_the_other_is_clearly_better():
     for seed in range(10):
         features, relevant, present = planted_pools(seed, weights=(0.0, 1.0), queries=40, pool=10)
