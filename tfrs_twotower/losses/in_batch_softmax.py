@@ -73,30 +73,44 @@ def in_batch_softmax(
     )
     if positive_columns is None:
         positive_columns = tf.range(tf.shape(logits)[0])
-    return _cross_entropy(logits, hidden, positive_columns)
+    own = own_column(logits, positive_columns)
+    left_out = None if hidden is None else _hidden_negatives(hidden, own)
+    return log_odds_against(logits, left_out, own, positive_columns)
 
 
-def _cross_entropy(
-    logits: tf.Tensor, hidden: tf.Tensor | None, positive_columns: tf.Tensor
+def log_odds_against(
+    logits: tf.Tensor, left_out: tf.Tensor | None, own: tf.Tensor, positive_columns: tf.Tensor
 ) -> tf.Tensor:
-    """Losses `[batch]` of `in_batch_softmax`, with the gradient softmax - 1 at the positive.
+    """log sum_j exp(z_ij) - z_ip(i) over the columns that are not left out.
 
-    Each pass over all pairs takes as long as a tenth of the matrix products of a step. The
-    gradients of `tf.gather` and `tf.where` would be eight such passes.
+    Its gradient is written down, softmax - 1 at the positive, because each pass over all pairs
+    takes as long as a tenth of the matrix products of a step, and the gradients of `tf.gather` and
+    `tf.where` would be eight such passes.
+
+    Args:
+        logits: `[batch, columns]`.
+        left_out: `[batch, columns]` bool; None leaves nothing out. Where a whole row is left out,
+            its result is a very large negative number.
+        own: `own_column(logits, positive_columns)`.
+        positive_columns: `[batch]` int.
+
+    Returns:
+        `[batch]`.
     """
 
     @tf.custom_gradient
-    def losses(logits: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-        visible = logits if hidden is None else hide(logits, hidden, positive_columns)
+    def log_odds(logits: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+        # Not infinite, so that a row of nothing else has a softmax.
+        lowest = tf.constant(logits.dtype.min / 2, logits.dtype)
+        visible = logits if left_out is None else tf.where(left_out, lowest, logits)
         total, softmax = _log_sum_exp(visible)
-        cells = _cells(positive_columns)
 
         def gradient(upstream: tf.Tensor) -> tf.Tensor:
-            return tf.tensor_scatter_nd_sub(softmax * upstream[:, tf.newaxis], cells, upstream)
+            return (softmax - tf.cast(own, softmax.dtype)) * upstream[:, tf.newaxis]
 
-        return total - tf.gather_nd(logits, cells), gradient
+        return total - tf.gather_nd(logits, _cells(positive_columns)), gradient
 
-    return losses(logits)
+    return log_odds(logits)
 
 
 def masked_logits(
@@ -135,9 +149,12 @@ def hide(logits: tf.Tensor, hidden: tf.Tensor, positive_columns: tf.Tensor) -> t
         `[batch, columns]`.
     """
     lowest = tf.constant(-np.inf, logits.dtype)
-    own = entry_of_each_row(logits, positive_columns)
-    visible = tf.where(hidden, lowest, logits)
-    return tf.tensor_scatter_nd_update(visible, _cells(positive_columns), own)
+    own = own_column(logits, positive_columns)
+    return tf.where(_hidden_negatives(hidden, own), lowest, logits)
+
+
+def _hidden_negatives(hidden: tf.Tensor, own: tf.Tensor) -> tf.Tensor:
+    return tf.logical_and(hidden, tf.logical_not(own))
 
 
 @tf.custom_gradient

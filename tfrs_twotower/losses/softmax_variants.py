@@ -53,18 +53,14 @@ def refined_softmax(
     )
     if positive_columns is None:
         positive_columns = tf.range(tf.shape(scores)[0])
-    positive = in_batch_softmax.entry_of_each_row(scores, positive_columns)
-    positive /= tf.cast(temperature, scores.dtype)
-    left_out = in_batch_softmax.own_column(logits, positive_columns)
-    if hidden is not None:
-        left_out = tf.logical_or(left_out, hidden)
-    no_negatives = tf.reduce_all(left_out, axis=1)
-    logits = tf.where(left_out, tf.constant(-np.inf, logits.dtype), logits)
-    # log_sum_exp needs a finite logit in every row; the loss of such a row becomes 0 below.
-    logits = tf.where(no_negatives[:, tf.newaxis], tf.zeros_like(logits), logits)
-    gap = in_batch_softmax.log_sum_exp(logits) - positive
+    own = in_batch_softmax.own_column(logits, positive_columns)
+    left_out = own if hidden is None else tf.logical_or(own, hidden)
+    gap = in_batch_softmax.log_odds_against(logits, left_out, own, positive_columns)
+    if sampling_probability is not None:
+        probability = tf.cast(tf.gather(sampling_probability, positive_columns), gap.dtype)
+        gap -= logq_strength * tf.math.log(probability)
     losses = tf.stop_gradient(tf.sigmoid(gap)) * gap
-    return tf.where(no_negatives, tf.zeros_like(losses), losses)
+    return tf.where(tf.reduce_all(left_out, axis=1), tf.zeros_like(losses), losses)
 
 
 def same_tower_softmax(
