@@ -100,7 +100,8 @@ class ItemKnnMember(tf.Module):
         num_tokens = int(self.neighbours.shape[0])
         by_time = tf.where(counts, position * num_tokens + token, tf.int64.max)
         by_time = tf.sort(by_time, axis=1)[:, : self.last]
-        latest = tf.where(by_time == tf.int64.max, PADDING_ROW, by_time % num_tokens)
+        padding = tf.constant(PADDING_ROW, tf.int64)
+        latest = tf.where(by_time == tf.int64.max, padding, by_time % num_tokens)
         short = max(0, self.last - int(key.shape[1]))
         return tf.cast(tf.pad(latest, [[0, 0], [0, short]]), tf.int32)
 
