@@ -46,6 +46,8 @@ class Seen:
     """See `event_patterns.recency`."""
     has_content: bool
     """Whether candidates have features beside the id."""
+    has_categories: bool
+    """Whether candidates have categorical features."""
     has_texts: bool
     """Whether both sides have texts."""
     text_width: int
@@ -72,6 +74,7 @@ class Seen:
             drift=draft.split.drift,
             recency=draft.split.recency,
             has_content=bool(candidate - {"id"}),
+            has_categories=bool(candidate & {"categorical", "multi_categorical"}),
             has_texts="text" in query and "text" in candidate,
             text_width=sum(widths),
         )
@@ -147,7 +150,7 @@ def _half_lives(seen: Seen) -> tuple[int | None, tuple[int | None, ...], str]:
         "to its old ones"
     )
     if seen.recency < _ORDER_TELLS:
-        return None, (None,), f"{measured}: all events of a history count alike"
+        return None, (), f"{measured}: all events of a history count alike"
     if seen.recency < _ORDER_TELLS_MUCH:
         return 8, (4, 16), f"{measured}: an event counts half as much as one eight later"
     return 4, (2, 8), f"{measured}: an event counts half as much as one four later"
@@ -226,15 +229,15 @@ def _second_stage(seen: Seen) -> Iterator[Choice]:
         return
     room = "pre_ranking."
     yield Choice(f"{room}num_candidates", 100 if seen.is_search else 300, "are scored again")
-    members = list(_members(seen))
-    why = (
-        "two readings of each passage"
-        if seen.is_search
-        else "small towers that look at the last few events only"
-    )
-    yield Choice(f"{room}models", members, why if members else "")
-    if seen.has_history and seen.num_candidates <= _EASE_CANDIDATES:
+    has_ease = seen.has_history and seen.num_candidates <= _EASE_CANDIDATES
+    has_tastes = seen.has_history and seen.has_categories
+    members = list(_members(seen, needed=not has_ease and not has_tastes))
+    yield Choice(f"{room}models", members, _why_members(seen, members))
+    if has_ease:
         yield Choice(f"{room}ease", {"l2": 300}, "what was chosen together, in closed form")
+    if has_tastes:
+        reason = "categories that a query chose more often than others do"
+        yield Choice(f"{room}tastes", {"strength": 5}, reason)
     yield from _signals(seen)
     if not members:
         return
@@ -254,7 +257,16 @@ def _second_stage(seen: Seen) -> Iterator[Choice]:
     )
 
 
-def _members(seen: Seen) -> Iterable[dict[str, Any]]:
+def _why_members(seen: Seen, members: list[dict[str, Any]]) -> str:
+    if seen.is_search:
+        return "two readings of each passage"
+    if not members:
+        return "towers that see what retrieval sees, in no other order, add nothing"
+    return "small towers that look at the last few events only"
+
+
+def _members(seen: Seen, *, needed: bool) -> Iterable[dict[str, Any]]:
+    """The towers of the second stage; `needed` asks for one at least."""
     one_head = {"num_query_heads": 1, "num_candidate_heads": 1, "cosine_heads": True}
     if seen.is_search:
         member = {
@@ -279,7 +291,8 @@ def _members(seen: Seen) -> Iterable[dict[str, Any]]:
         "head_dim": 32,
         **one_head,
     }
-    return [{**member, "history_half_life": half_life} for half_life in _half_lives(seen)[1]]
+    half_lives = _half_lives(seen)[1] or ((None,) if needed else ())
+    return [{**member, "history_half_life": half_life} for half_life in half_lives]
 
 
 def _signals(seen: Seen) -> Iterator[Choice]:

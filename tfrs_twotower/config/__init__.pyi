@@ -6,7 +6,13 @@ from .model_config import (
     PlainTowerConfig,
     TransformerConfig,
 )
-from .pre_ranking_config import EaseMemberConfig, ListTermsConfig, MiningConfig, PreRankingConfig
+from .pre_ranking_config import (
+    EaseMemberConfig,
+    ListTermsConfig,
+    MiningConfig,
+    PreRankingConfig,
+    TasteMemberConfig,
+)
 from .run_config import (
     DATA_VARIABLE,
     RunConfig,
@@ -66,6 +72,7 @@ __all__ = [
     "PreprocessConfig",
     "RunConfig",
     "SoftmaxConfig",
+    "TasteMemberConfig",
     "TermsConfig",
     "TrainingConfig",
     "TransformerConfig",

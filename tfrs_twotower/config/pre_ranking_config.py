@@ -58,6 +58,22 @@ class EaseMemberConfig(Document):
     """Largest corpus that is accepted: EASE inverts a matrix of this order."""
 
 
+class TasteMemberConfig(Document):
+    """A member in closed form: how much more often a query's history has a candidate's values.
+
+    For each categorical feature of the candidates, the score is the mean over the candidate's
+    values v of log( (n_v + s p_v) / ((n + s) p_v) ), with n_v of the n candidates in the history
+    that have the value, the share p_v of the training examples whose candidates have it, and the
+    strength s of that prior (Dirichlet smoothing).
+    """
+
+    strength: PositiveFloat = 5.0
+    """s: number of events from which a history says as much as all queries together."""
+    max_values: Annotated[int, Field(ge=2, le=4096)] = 256
+    """Features with more values than this are left out: serving stores a number for each value of
+    each candidate."""
+
+
 class PreRankingConfig(training_config.FittingConfig):
     """A second stage, of one IntTower or several, that re-scores retrieved candidates.
 
@@ -73,9 +89,12 @@ class PreRankingConfig(training_config.FittingConfig):
         model_config.IntTowerConfig(kind="inttower"),
     )
     """The towers of each member, trained one after the other. Members that differ, for example in
-    history_half_life, help more than one larger member. May be empty if ease is set."""
+    history_half_life, help more than one larger member. May be empty if ease or tastes is set."""
     ease: EaseMemberConfig | None = None
     """A further member in closed form; needs a history and an id that is not hashed."""
+    tastes: TasteMemberConfig | None = None
+    """A further member in closed form; needs the same, and candidates with categorical features
+    that are not hashed."""
     mining: MiningConfig = MiningConfig()
     """How negatives are mined."""
     list_size: Annotated[int, Field(ge=1, le=1000)] = 8

@@ -144,10 +144,10 @@ def _check(config: RunConfig, where: str) -> None:
 
 
 def _check_members(pre_ranking: pre_ranking_config.PreRankingConfig, where: str) -> None:
-    if not pre_ranking.models and pre_ranking.ease is None:
+    if not pre_ranking.models and pre_ranking.ease is None and pre_ranking.tastes is None:
         raise ConfigError(
-            f"{where}: models is empty and ease is null, so nothing is left to re-score with; set "
-            "at least one of them, or pre_ranking: null"
+            f"{where}: models is empty, and ease and tastes are null, so nothing is left to "
+            "re-score with; set at least one of them, or pre_ranking: null"
         )
     lists = {"popularity_days": pre_ranking.popularity_days}
     if pre_ranking.ease is not None:

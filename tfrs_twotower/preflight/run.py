@@ -12,6 +12,7 @@ from tfrs_twotower.specs import (
     IdFeature,
     MultiCategoricalFeature,
     TextFeature,
+    taste_features,
 )
 
 _WITH_VALUES = (IdFeature, CategoricalFeature, MultiCategoricalFeature)
@@ -186,6 +187,14 @@ def check_pre_ranking(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
     yield from _check_teacher(spec, section)
     if section.ease is not None:
         yield from _check_ease(spec, "ease is set", "set ease: null")
+    if section.tastes is not None:
+        yield from _check_ease(spec, "tastes is set", "set tastes: null")
+        if not taste_features(spec):
+            yield (
+                "pre_ranking.tastes is set, which scores the values that a history prefers; the "
+                f"spec '{spec.name}' has no feature of kind categorical or multi_categorical "
+                "without hash_buckets in candidate.features. Add one, or set tastes: null."
+            )
 
 
 def _check_lengths(section: PreRankingConfig, config: RunConfig) -> Iterator[str]:

@@ -1,15 +1,17 @@
-"""A member of the pre-ranker that is linear in the history: EASE in the form that is served.
+"""A member of the pre-ranker that sums up the history: EASE and tastes in the form that is served.
 
 ease/
-    architecture.json       feature spec, half-lives
-    history_vectors.npy     [2 + vocabulary size, rank] float32, by token of the history
-    candidate_vectors.npy   [num_candidates, rank] float32, in row order
+    architecture.json       feature spec, half-lives, tastes
+    history_vectors.npy     [2 + vocabulary size, rank + num_values] float32, by token
+    candidate_vectors.npy   [num_candidates, rank + num_values] float32, in row order
     vocabularies/  statistics.json
 """
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +26,7 @@ from tfrs_twotower.features.lookup import VocabularyLookup
 from tfrs_twotower.features.tower_inputs import Tokens, TowerInputs
 from tfrs_twotower.specs import NUM_SPECIAL_ROWS, FeatureSpec
 from tfrs_twotower.towers.storage import read_array
+from tfrs_twotower.towers.tastes import Tastes
 
 
 class LinearMember(tf.Module):
@@ -33,10 +36,14 @@ class LinearMember(tf.Module):
     candidate that occurs repeatedly, in one history or in several, counts once, at its largest
     weight.
 
+    The last `tastes.num_values` entries of the vectors say which values of its features a candidate
+    has, and are scored by `tastes`; with half-lives, the entries before them are those of EASE.
+
     Attributes:
         inputs: turns raw features into the tokens of the histories.
         half_lives: in events; None weighs all events alike.
-        candidate_vectors: `[num_candidates, rank]`, in row order.
+        candidate_vectors: `[num_candidates, rank + num_values]`, in row order.
+        tastes: the values of the candidates' features, if they are scored.
     """
 
     def __init__(
@@ -45,25 +52,36 @@ class LinearMember(tf.Module):
         half_lives: Sequence[float | None],
         history_vectors: npt.NDArray[np.float32],
         candidate_vectors: npt.NDArray[np.float32],
+        tastes: Tastes | None = None,
     ) -> None:
-        """Joins the parts; `history_vectors` are `[2 + vocabulary size, rank]`."""
+        """Joins the parts; `history_vectors` are `[2 + vocabulary size, rank + num_values]`."""
         super().__init__(name="ease")
         self.inputs = inputs
         self.half_lives = tuple(half_lives)
+        self.tastes = tastes
         self.history_vectors = tf.Variable(history_vectors, trainable=False, name="history")
         self.candidate_vectors = tf.Variable(candidate_vectors, trainable=False, name="candidates")
 
     @property
     def features(self) -> tuple[str, ...]:
-        """Names of the scores: `ease_all`, `ease_8` and so on."""
-        return tuple("ease_all" if life is None else f"ease_{life:g}" for life in self.half_lives)
+        """Names of the scores: `ease_all`, `ease_8` and so on, `taste_brand` and so on."""
+        lives = ("ease_all" if life is None else f"ease_{life:g}" for life in self.half_lives)
+        return (
+            *lives,
+            *(f"taste_{name}" for name in (self.tastes.features if self.tastes else ())),
+        )
+
+    def with_candidates(self, vectors: npt.NDArray[np.float32]) -> "LinearMember":
+        """The same query side with other candidates' vectors."""
+        history = self.history_vectors.numpy()
+        return LinearMember(self.inputs, self.half_lives, history, vectors, self.tastes)
 
     def query_heads(self, raw: RawBatch) -> tf.Tensor:
-        """Returns `[batch, num_half_lives, rank]` for raw query features."""
+        """Returns `[batch, num_features, rank + num_values]` for raw query features."""
         return self.encode(self.inputs(raw))
 
     def encode(self, tokens: Tokens) -> tf.Tensor:
-        """Returns `[batch, num_half_lives, rank]` for tokens `[batch, length]` of the histories."""
+        """Returns `[batch, num_features, rank + num_values]` for tokens `[batch, length]`."""
         histories = [tf.cast(tokens[feature.name], tf.int64) for feature in self.inputs.features]
         longest = max(history.shape[1] for history in histories)
         # After sorting, the events of one candidate form a run, its most recent event first.
@@ -71,13 +89,21 @@ class LinearMember(tf.Module):
         key = tf.sort(tf.concat(keys, axis=1), axis=1)
         token, position = key // longest, key % longest
         before = tf.pad(token[:, :-1], [[0, 0], [1, 0]], constant_values=-1)
-        lives = tf.constant([np.inf if life is None else life for life in self.half_lives])
+        # Tastes weigh all events alike.
+        half_lives = (*self.half_lives, None) if self.tastes else self.half_lives
+        lives = tf.constant([np.inf if life is None else life for life in half_lives])
         weights = 0.5 ** (tf.cast(position, tf.float32)[:, :, tf.newaxis] / lives)
         weights = tf.where((token != before)[:, :, tf.newaxis], weights, 0.0)
-        return tf.einsum("blh,blr->bhr", weights, tf.gather(self.history_vectors, token))
+        sums = tf.einsum("blh,blr->bhr", weights, tf.gather(self.history_vectors, token))
+        if self.tastes is None:
+            return sums
+        rank = sums.shape[2] - self.tastes.num_values
+        heads = self.tastes.query_heads(sums[:, -1, rank:])
+        own = tf.pad(sums[:, :-1, :rank], [[0, 0], [0, 0], [0, self.tastes.num_values]])
+        return tf.concat([own, tf.pad(heads, [[0, 0], [0, 0], [rank, 0]])], axis=1)
 
     def scores(self, query_heads: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-        """Returns `[batch, num_half_lives, n]` for candidates at rows `[batch, n]`, all >= 0."""
+        """Returns `[batch, num_features, n]` for candidates at rows `[batch, n]`, all >= 0."""
         vectors = tf.gather(self.candidate_vectors, rows)
         return tf.einsum("bhr,bnr->bhn", query_heads, vectors)
 
@@ -97,7 +123,12 @@ def save_linear_member(
     member: LinearMember, spec: FeatureSpec, assets: Assets, directory: Path
 ) -> None:
     """Writes everything that `load_linear_member` needs into an existing directory."""
-    architecture = {"spec": spec.model_dump(mode="json"), "half_lives": list(member.half_lives)}
+    tastes = None if member.tastes is None else asdict(member.tastes)
+    architecture = {
+        "spec": spec.model_dump(mode="json"),
+        "half_lives": list(member.half_lives),
+        "tastes": tastes,
+    }
     text = json.dumps(architecture, indent=2, sort_keys=True, ensure_ascii=False)
     (directory / ARCHITECTURE).write_text(text + "\n", encoding="utf-8")
     name = _vocabulary_name(spec)
@@ -118,6 +149,7 @@ def load_linear_member(directory: Path) -> LinearMember:
         architecture = json.loads(path.read_text(encoding="utf-8"))
         spec = FeatureSpec.model_validate(architecture["spec"])
         half_lives = [None if life is None else float(life) for life in architecture["half_lives"]]
+        tastes = _read_tastes(architecture.get("tastes"))
     except FileNotFoundError:
         raise MissingArtifact(f"{path}: is missing; train the pre-ranker first.") from None
     except (OSError, ValueError, KeyError, TypeError, ValidationError) as cause:
@@ -126,7 +158,20 @@ def load_linear_member(directory: Path) -> LinearMember:
     num_tokens = NUM_SPECIAL_ROWS + len(assets.vocabulary(_vocabulary_name(spec)))
     history = read_array(directory / HISTORY_VECTORS, (num_tokens, None))
     candidates = read_array(directory / CANDIDATE_VECTORS, (None, history.shape[1]))
-    return LinearMember(history_inputs(spec, assets), half_lives, history, candidates)
+    if tastes is not None and tastes.num_values > history.shape[1]:
+        raise CorruptArtifact(
+            f"{path}: names {tastes.num_values} values, and the vectors beside it have "
+            f"{history.shape[1]} entries. Train it again."
+        )
+    return LinearMember(history_inputs(spec, assets), half_lives, history, candidates, tastes)
+
+
+def _read_tastes(written: dict[str, Any] | None) -> Tastes | None:
+    if written is None:
+        return None
+    priors = tuple(tuple(float(share) for share in prior) for prior in written["priors"])
+    names = tuple(str(name) for name in written["features"])
+    return Tastes(names, priors, float(written["strength"]), float(written["scale"]))
 
 
 def _vocabulary_name(spec: FeatureSpec) -> str:

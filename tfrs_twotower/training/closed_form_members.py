@@ -1,4 +1,4 @@
-"""The parts of the pre-ranker that are computed without training: EASE and signals."""
+"""The parts of the pre-ranker that are computed without training: EASE, tastes and signals."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,18 +6,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import tensorflow as tf
 from numpy.typing import NDArray
 
 from tfrs_twotower.artifacts.layout import CANDIDATE_SIGNALS, EASE_MEMBER
-from tfrs_twotower.closed_form.ease import binary_matrix, ease_factors
+from tfrs_twotower.closed_form.ease import EaseFactors, binary_matrix, ease_factors
 from tfrs_twotower.config import EaseMemberConfig, PreRankingConfig
 from tfrs_twotower.data.assets import Assets
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.data.training_examples import ExampleTable
 from tfrs_twotower.errors import ConfigError
-from tfrs_twotower.features.lookup import row_of_token
-from tfrs_twotower.specs import FeatureSpec
+from tfrs_twotower.features.lookup import build_lookups, row_of_token
+from tfrs_twotower.specs import NUM_SPECIAL_ROWS, FeatureSpec, taste_features
 from tfrs_twotower.towers.linear_member import LinearMember, history_inputs, save_linear_member
+from tfrs_twotower.towers.tastes import fit_tastes
 from tfrs_twotower.training.plan import DAY_S
 
 
@@ -62,25 +64,51 @@ def candidate_signals(
 
 def fit_linear_member(
     spec: FeatureSpec,
-    config: EaseMemberConfig,
+    pre_ranking: PreRankingConfig,
     assets: Assets,
     corpus: Corpus,
     table: ExampleTable,
-) -> LinearMember:
-    """Fits EASE on the pairs of queries and candidates in the examples; repeats count once.
+) -> LinearMember | None:
+    """Fits EASE and tastes on the pairs of queries and candidates in the examples.
 
     Args:
         spec: the feature spec; it must have a history.
-        config: rank, penalty, half-lives.
-        assets: the vocabulary of the candidate ids.
+        pre_ranking: what is fitted, and how.
+        assets: the vocabularies of the candidates' ids and features.
         corpus: the candidates.
-        table: the examples of the window that may be learned from.
+        table: the examples of the window that may be learned from; repeats count once for EASE.
+
+    Returns:
+        The member, or None if neither is one.
 
     Raises:
-        ConfigError: the corpus is too large.
+        ConfigError: the corpus is too large for EASE.
         DataError: the matrix cannot be inverted.
     """
-    num_candidates = len(corpus)
+    history = candidates = np.zeros((len(corpus), 0), np.float32)
+    half_lives: tuple[float | None, ...] = ()
+    if pre_ranking.ease is not None:
+        history, candidates = _fit_ease(pre_ranking.ease, len(corpus), table)
+        half_lives = pre_ranking.ease.half_lives
+    tastes = None
+    tokens = taste_tokens(spec, pre_ranking, assets, corpus)
+    if pre_ranking.tastes is not None and tokens:
+        tastes, values = fit_tastes(
+            tokens,
+            table.candidate_rows,
+            strength=pre_ranking.tastes.strength,
+            scale=float(np.abs(candidates).max(initial=0.0)) or 1.0,
+        )
+        history = np.concatenate([history, values], axis=1)
+        candidates = np.concatenate([candidates, values], axis=1)
+    if not half_lives and tastes is None:
+        return None
+    rows = row_of_token(spec, assets, corpus)
+    by_token = np.where(rows[:, None] >= 0, history[rows], np.float32(0.0))
+    return LinearMember(history_inputs(spec, assets), half_lives, by_token, candidates, tastes)
+
+
+def _fit_ease(config: EaseMemberConfig, num_candidates: int, table: ExampleTable) -> EaseFactors:
     if num_candidates > config.max_candidates:
         raise ConfigError(
             f"pre_ranking.ease: the corpus has {num_candidates:,} candidates, more than "
@@ -90,12 +118,24 @@ def fit_linear_member(
     chosen = binary_matrix(
         table.query_rows, table.candidate_rows, len(table.query_ids), num_candidates
     )
-    factors = ease_factors(chosen, l2=config.l2, rank=config.rank)
-    rows = row_of_token(spec, assets, corpus)
-    history = np.where(rows[:, None] >= 0, factors.history[rows], np.float32(0.0))
-    return LinearMember(
-        history_inputs(spec, assets), config.half_lives, history, factors.candidates
-    )
+    return ease_factors(chosen, l2=config.l2, rank=config.rank)
+
+
+def taste_tokens(
+    spec: FeatureSpec, pre_ranking: PreRankingConfig, assets: Assets, corpus: Corpus
+) -> list[tuple[str, NDArray[np.int64], int]]:
+    """The categorical features whose tastes are scored, as `fit_tastes` takes them."""
+    if pre_ranking.tastes is None:
+        return []
+    lookups = build_lookups(spec, assets)
+    tokens = []
+    for feature in taste_features(spec):
+        number = len(assets.vocabulary(feature.vocabulary_name))
+        if 2 <= number <= pre_ranking.tastes.max_values:
+            raw = tf.constant(corpus.raw[feature.name])
+            values = lookups[feature.vocabulary_name](raw).numpy() - NUM_SPECIAL_ROWS
+            tokens.append((feature.name, values.reshape(len(corpus), -1), number))
+    return tokens
 
 
 @dataclass(frozen=True)
@@ -103,7 +143,7 @@ class ClosedForm:
     """The closed-form parts of the pre-ranker, fitted on one window.
 
     Attributes:
-        linear: EASE, if it is a member.
+        linear: EASE and tastes, if they are members.
         signals: the signals of every candidate.
     """
 
@@ -130,14 +170,12 @@ def fit_closed_form(
     corpus: Corpus,
     table: ExampleTable,
 ) -> ClosedForm:
-    """Fits EASE, if it is a member, and the signals on the examples of a window.
+    """Fits EASE and tastes, if they are members, and the signals on the examples of a window.
 
     Raises:
         ConfigError: the corpus is too large for EASE.
         DataError: the matrix of EASE cannot be inverted.
     """
-    linear = None
-    if pre_ranking.ease is not None:
-        linear = fit_linear_member(spec, pre_ranking.ease, assets, corpus, table)
+    linear = fit_linear_member(spec, pre_ranking, assets, corpus, table)
     signals = candidate_signals(pre_ranking.popularity_days, table, len(corpus))
     return ClosedForm(linear, signals)

@@ -67,7 +67,7 @@ def test_overrides_are_yaml_values(run_file):
         ("evaluate.ks=[5, 5]", "evaluate.ks has repeated values"),
         ("evaluate.baselines=[svd]", "evaluate.baselines"),
         ("export.bundles=[{name: a}, {name: a}]", "two bundles have the same name"),
-        ("pre_ranking={models: []}", "pre_ranking: models is empty and ease is null, so nothing"),
+        ("pre_ranking={models: []}", "models is empty, and ease and tastes are null, so nothing"),
         (
             "pre_ranking={popularity_days: [7, null, 7.0]}",
             r"pre_ranking\.popularity_days has repeated values: \[7, null, 7\]",

@@ -7,7 +7,7 @@ import tensorflow as tf
 from tests.fixtures.tiny import tiny_spec, write_tiny_preprocessed
 from tests.reference import linear_member as oracle
 from tests.unit.training.toy import toy_table
-from tfrs_twotower.config import EaseMemberConfig
+from tfrs_twotower.config import EaseMemberConfig, PreRankingConfig
 from tfrs_twotower.data.assets import load_assets
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.data.loading import load_corpus
@@ -68,7 +68,7 @@ def data(tmp_path_factory):
 
 def fit(data, rank=8, **settings):
     config = EaseMemberConfig(rank=rank, l2=4.0, half_lives=HALF_LIVES, **settings)
-    return fit_linear_member(SPEC, config, *data)
+    return fit_linear_member(SPEC, PreRankingConfig(ease=config), *data)
 
 
 def chosen(table, num_candidates):
