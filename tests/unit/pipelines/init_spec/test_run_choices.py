@@ -6,12 +6,13 @@ import pytest
 
 from pipelines.init_spec import run_choices
 from pipelines.init_spec.first_spec import write_first_spec
+from pipelines.init_spec.seen import Seen
 from tests.unit.pipelines.init_spec.tables import write_csv
 from tfrs_twotower.config import RunConfig, load_run_config
 from tfrs_twotower.specs import load_spec
 
 DAY = 86_400
-FILMS = run_choices.Seen(
+FILMS = Seen(
     num_candidates=3000,
     num_examples=60_000,
     num_validation=900,
