@@ -11,6 +11,7 @@ import yaml
 
 from pipelines.init_spec import run_choices
 from pipelines.init_spec.left_out_events import tolerance_for
+from pipelines.init_spec.seen import Seen
 from pipelines.init_spec.spec_draft import SpecDraft
 
 
@@ -24,7 +25,7 @@ def render_config(draft: SpecDraft, name: str, spec_file: str) -> str:
         f"spec: {scalar(spec_file)}",
         "data_root: .  # the spec's paths start where this file is",
         *_tolerance(draft),
-        *_sections(run_choices.choose(run_choices.Seen.of(draft))),
+        *_sections(run_choices.choose(Seen.of(draft))),
     ]
     return "\n".join(lines) + "\n"
 

@@ -6,10 +6,9 @@ write another setting, add its line here; nothing else has to know it.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from pipelines.init_spec.spec_draft import SpecDraft
+from pipelines.init_spec.seen import Seen
 
 
 class Choice(NamedTuple):
@@ -20,74 +19,6 @@ class Choice(NamedTuple):
     reason: str = ""
 
 
-@dataclass(frozen=True)
-class Seen:
-    """What `init` sees in the tables, as far as a choice depends on it."""
-
-    num_candidates: int
-    """Records of the candidates' table, at least."""
-    num_examples: int
-    """New positive pairs of queries and candidates in the training events."""
-    num_validation: int
-    """Queries with a positive validation event."""
-    examples_per_candidate: float
-    """Training examples of a candidate that has one."""
-    events_per_query: float
-    """Median number of events of a query."""
-    unknown_candidates: float
-    """Share of the candidates to be found in the test that have no training event, 0 to 1."""
-    has_history: bool
-    has_time: bool
-    span_days: float
-    """From the first event to the last; 0 without times."""
-    drift: float | None
-    """See `event_patterns.drift`."""
-    recency: float | None
-    """See `event_patterns.recency`."""
-    has_content: bool
-    """Whether candidates have features beside the id."""
-    has_texts: bool
-    """Whether both sides have texts."""
-    text_width: int
-    """Tokens of the candidates' texts together; 0 without."""
-
-    @classmethod
-    def of(cls, draft: SpecDraft) -> "Seen":
-        """Gathers it from a draft of the feature spec."""
-        held_out = draft.split.held_out
-        sides = (draft.query_features.features, draft.candidate_features.features)
-        query, candidate = ({feature.kind for feature in features} for features in sides)
-        widths = [f.options.get("max_tokens", 0) for f in sides[1] if f.kind == "text"]
-        has_time = draft.roles.timestamp is not None
-        return cls(
-            num_candidates=draft.candidates.num_records,
-            num_examples=held_out.num_examples,
-            num_validation=held_out.num_validation,
-            examples_per_candidate=held_out.questions_per_candidate,
-            events_per_query=draft.split.events_per_query,
-            unknown_candidates=held_out.unknown_candidates,
-            has_history="history" in query,
-            has_time=has_time,
-            span_days=draft.events.span_days if has_time else 0.0,
-            drift=draft.split.drift,
-            recency=draft.split.recency,
-            has_content=bool(candidate - {"id"}),
-            has_texts="text" in query and "text" in candidate,
-            text_width=sum(widths),
-        )
-
-    @property
-    def is_search(self) -> bool:
-        """Whether a query is known by its words alone."""
-        return self.has_texts and not self.has_history
-
-    @property
-    def is_small_corpus(self) -> bool:
-        """Whether lists of a hundred would hold a good part of the corpus."""
-        return self.num_candidates < _FEW_CANDIDATES
-
-
-_FEW_CANDIDATES = 500
 _ENOUGH_VALIDATION = 30
 """Validation queries from which the weights of a second stage can be fitted."""
 _EASE_CANDIDATES = 12_000
@@ -95,16 +26,8 @@ _EASE_CANDIDATES = 12_000
 _DRIFTS = 1.1
 _ORDER_TELLS = 1.05
 _ORDER_TELLS_MUCH = 1.4
-_BUDGET_S = 900.0
-"""CPU seconds from the tables to the bundle."""
-_TRAINING_SHARE = 0.35
-"""Of the budget for the first stage, and the same for all members of the second; the rest is for
-preprocessing, mining, embedding and the bundle."""
 _COST_OF_MEMBER = 2.0
 """A member's example has a list of negatives, too."""
-_LONGEST_HISTORY = 50
-_PASSES = 2.0
-"""A training and its repetition with the validation window."""
 
 
 def choose(seen: Seen) -> Iterator[Choice]:
@@ -147,7 +70,7 @@ def _half_lives(seen: Seen) -> tuple[int | None, tuple[int | None, ...], str]:
         "to its old ones"
     )
     if seen.recency < _ORDER_TELLS:
-        return None, (None,), f"{measured}: all events of a history count alike"
+        return None, (), f"{measured}: all events of a history count alike"
     if seen.recency < _ORDER_TELLS_MUCH:
         return 8, (4, 16), f"{measured}: an event counts half as much as one eight later"
     return 4, (2, 8), f"{measured}: an event counts half as much as one four later"
@@ -158,7 +81,7 @@ def _training(seen: Seen) -> Iterator[Choice]:
     size = 512 if seen.is_search else size
     what = "passages" if seen.is_search else "events"
     yield Choice("training.batch_size", size, f"the other {what} of a batch are its negatives")
-    epochs = _epochs(seen, 30)
+    epochs = seen.epochs(30)
     yield Choice("training.epochs", epochs, "at most: early stopping may end training before")
     if epochs < 10:
         yield Choice("training.evaluate_every_epochs", 0.5, "an epoch is long")
@@ -203,38 +126,20 @@ def _softmax_reason(seen: Seen) -> str:
     return "popular candidates are drawn as negatives more often; that is taken out again"
 
 
-def _epochs(seen: Seen, most: int, cost: float = 1.0) -> int:
-    """As many passes as the budget has time for, 2 to `most`.
-
-    Args:
-        seen: the tables.
-        most: passes that are more than enough.
-        cost: of an example, in multiples of one of the first stage.
-    """
-    of_example = 15e-6  # CPU seconds, as measured
-    if seen.has_history:
-        of_event = 2e-6 if seen.has_content else 1e-6
-        of_example += of_event * min(seen.events_per_query, _LONGEST_HISTORY)
-    if seen.is_search:
-        of_example += 3e-6 * seen.text_width
-    affordable = _BUDGET_S * _TRAINING_SHARE / _PASSES / max(seen.num_examples, 1)
-    return max(2, min(most, int(affordable / of_example / cost)))
-
-
 def _second_stage(seen: Seen) -> Iterator[Choice]:
     if seen.num_validation < _ENOUGH_VALIDATION or seen.is_small_corpus:
         return
     room = "pre_ranking."
     yield Choice(f"{room}num_candidates", 100 if seen.is_search else 300, "are scored again")
-    members = list(_members(seen))
-    why = (
-        "two readings of each passage"
-        if seen.is_search
-        else "small towers that look at the last few events only"
-    )
-    yield Choice(f"{room}models", members, why if members else "")
-    if seen.has_history and seen.num_candidates <= _EASE_CANDIDATES:
-        yield Choice(f"{room}ease", {"l2": 300}, "what was chosen together, in closed form")
+    has_ease = seen.has_history and seen.num_candidates <= _EASE_CANDIDATES
+    has_tastes = seen.has_history and seen.has_categories
+    members = list(_members(seen, needed=not has_ease and not has_tastes))
+    yield Choice(f"{room}models", members, _why_members(seen, members))
+    if has_ease:
+        yield Choice(f"{room}ease", {"l2": 200}, "what was chosen together, in closed form")
+    if has_tastes:
+        reason = "categories that a query chose more often than others do"
+        yield Choice(f"{room}tastes", {"strength": 5}, reason)
     yield from _signals(seen)
     if not members:
         return
@@ -244,7 +149,7 @@ def _second_stage(seen: Seen) -> Iterator[Choice]:
     size = 256 if seen.is_search else min(1024, 128 if seen.num_examples < 20_000 else 1024)
     yield Choice(f"{room}batch_size", size)
     most = 4 if seen.is_search else 12
-    epochs = _epochs(seen, most, cost=_COST_OF_MEMBER * len(members))
+    epochs = seen.epochs(most, cost=_COST_OF_MEMBER * len(members))
     yield Choice(f"{room}epochs", epochs, "at most, for each member")
     yield Choice(f"{room}optimizer", _optimizer(seen, 0.002, size))
     same_tower = {"same_tower": "query"} if seen.is_search else {}
@@ -254,7 +159,16 @@ def _second_stage(seen: Seen) -> Iterator[Choice]:
     )
 
 
-def _members(seen: Seen) -> Iterable[dict[str, Any]]:
+def _why_members(seen: Seen, members: list[dict[str, Any]]) -> str:
+    if seen.is_search:
+        return "two readings of each passage"
+    if not members:
+        return "towers that see what retrieval sees, in no other order, add nothing"
+    return "small towers that look at the last few events only"
+
+
+def _members(seen: Seen, *, needed: bool) -> Iterable[dict[str, Any]]:
+    """The towers of the second stage; `needed` asks for one at least."""
     one_head = {"num_query_heads": 1, "num_candidate_heads": 1, "cosine_heads": True}
     if seen.is_search:
         member = {
@@ -279,7 +193,8 @@ def _members(seen: Seen) -> Iterable[dict[str, Any]]:
         "head_dim": 32,
         **one_head,
     }
-    return [{**member, "history_half_life": half_life} for half_life in _half_lives(seen)[1]]
+    half_lives = _half_lives(seen)[1] or ((None,) if needed else ())
+    return [{**member, "history_half_life": half_life} for half_life in half_lives]
 
 
 def _signals(seen: Seen) -> Iterator[Choice]:

@@ -23,8 +23,9 @@ class PreRanking(tf.Module):
 
     The final score is a weighted sum. The terms that depend on the candidate alone (signals, the
     members' biases) are added up to one constant per candidate. EASE has one query vector for each
-    half-life and a single candidate vector, so its weighted scores are one product of two vectors;
-    the neighbours' half-lives make one weight for each place of the history.
+    half-life, tastes have one for each feature, and both a single candidate vector, so their
+    weighted scores are one product of two vectors; the neighbours' half-lives make one weight for
+    each place of the history.
 
         score = w_0 retrieval + sum_m w_m a_m sum_r max_h <U_mr, V_mh> + <sum_l w_l q_l, v>
                 + sum_p w_p similarity_p + w_b log(1 + bm25) + w_s bm25 / best + c
@@ -114,12 +115,7 @@ def as_kept(pre_ranker: PreRanker, storage: HeadStorage) -> PreRanker:
     linear = pre_ranker.linear
     if linear is not None:
         vectors = linear.candidate_vectors.numpy()[:, np.newaxis]
-        linear = LinearMember(
-            linear.inputs,
-            linear.half_lives,
-            linear.history_vectors.numpy(),
-            rounded(vectors, storage)[:, 0],
-        )
+        linear = linear.with_candidates(rounded(vectors, storage)[:, 0])
     members = [
         replace(
             member, candidate_heads=tf.constant(rounded(member.candidate_heads.numpy(), storage))
@@ -142,12 +138,7 @@ def select_candidates(pre_ranker: PreRanker, rows: RowArray) -> PreRanker:
     if item_knn is not None:
         item_knn = item_knn.with_candidates(pick_rows(item_knn.candidate_tokens.numpy(), rows))
     if linear is not None:
-        linear = LinearMember(
-            linear.inputs,
-            linear.half_lives,
-            linear.history_vectors.numpy(),
-            pick_rows(linear.candidate_vectors.numpy(), rows),
-        )
+        linear = linear.with_candidates(pick_rows(linear.candidate_vectors.numpy(), rows))
     return PreRanker(
         tuple(
             Member(member.towers, tf.constant(pick_rows(member.candidate_heads.numpy(), rows)))
@@ -170,4 +161,4 @@ def pick_rows(values: npt.NDArray[_Number], rows: RowArray) -> npt.NDArray[_Numb
 def _query_side(linear: LinearMember) -> LinearMember:
     """The member without candidate vectors, which are stored among the heads."""
     none = np.zeros((0, linear.candidate_vectors.shape[1]), np.float32)
-    return LinearMember(linear.inputs, linear.half_lives, linear.history_vectors.numpy(), none)
+    return linear.with_candidates(none)

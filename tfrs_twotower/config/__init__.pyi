@@ -15,6 +15,7 @@ from .pre_ranking_config import (
     ListTermsConfig,
     MiningConfig,
     PreRankingConfig,
+    TasteMemberConfig,
 )
 from .run_config import (
     DATA_VARIABLE,
@@ -81,6 +82,7 @@ __all__ = [
     "PreprocessConfig",
     "RunConfig",
     "SoftmaxConfig",
+    "TasteMemberConfig",
     "TermsConfig",
     "TrainingConfig",
     "TransformerConfig",

@@ -86,6 +86,22 @@ class Bm25MemberConfig(Document):
     """Terms of each such candidate: those that weigh most in its text."""
 
 
+class TasteMemberConfig(Document):
+    """A member in closed form: how much more often a query's history has a candidate's values.
+
+    For each categorical feature of the candidates, the score is the mean over the candidate's
+    values v of log( (n_v + s p_v) / ((n + s) p_v) ), with n_v of the n candidates in the history
+    that have the value, the share p_v of the training examples whose candidates have it, and the
+    strength s of that prior (Dirichlet smoothing).
+    """
+
+    strength: PositiveFloat = 5.0
+    """s: number of events from which a history says as much as all queries together."""
+    max_values: Annotated[int, Field(ge=2, le=4096)] = 256
+    """Features with more values than this are left out: serving stores a number for each value of
+    each candidate."""
+
+
 class PreRankingConfig(training_config.FittingConfig):
     """A second stage, of one IntTower or several, that re-scores retrieved candidates.
 
@@ -101,12 +117,15 @@ class PreRankingConfig(training_config.FittingConfig):
         model_config.IntTowerConfig(kind="inttower"),
     )
     """The towers of each member, trained one after the other. Members that differ, for example in
-    history_half_life, help more than one larger member. May be empty if ease, item_knn or bm25 is
-    set."""
+    history_half_life, help more than one larger member. May be empty if there is a member in closed
+    form."""
     ease: EaseMemberConfig | None = None
     """A further member in closed form; needs a history and an id that is not hashed."""
+    tastes: TasteMemberConfig | None = None
+    """A further member in closed form; needs the same, and candidates with categorical features
+    that are not hashed."""
     item_knn: ItemKnnMemberConfig | None = None
-    """A further member in closed form; needs the same."""
+    """A further member in closed form; needs a history and an id that is not hashed."""
     bm25: Bm25MemberConfig | None = None
     """A further member in closed form; needs candidates with text, and queries with text or a
     history."""

@@ -166,10 +166,11 @@ def _check(config: RunConfig, where: str) -> None:
 
 def _check_members(pre_ranking: pre_ranking_config.PreRankingConfig, where: str) -> None:
     of_histories = {"ease": pre_ranking.ease, "item_knn": pre_ranking.item_knn}
-    if not pre_ranking.models and not any((*of_histories.values(), pre_ranking.bm25)):
+    closed_forms = (*of_histories.values(), pre_ranking.tastes, pre_ranking.bm25)
+    if not pre_ranking.models and not any(closed_forms):
         raise ConfigError(
-            f"{where}: models is empty, and ease, item_knn and bm25 are null, so nothing is left "
-            "to re-score with; set at least one of them, or pre_ranking: null"
+            f"{where}: models is empty and ease, tastes, item_knn and bm25 are null, so nothing is "
+            "left to re-score with; set at least one of them, or pre_ranking: null"
         )
     for number, model in enumerate(pre_ranking.models):
         if model.wide is not None:

@@ -12,6 +12,7 @@ from tfrs_twotower.specs import (
     GivenSplit,
     IdFeature,
     MultiCategoricalFeature,
+    taste_features,
 )
 
 _WITH_VALUES = (IdFeature, CategoricalFeature, MultiCategoricalFeature)
@@ -195,9 +196,15 @@ def check_pre_ranking(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
         return
     yield from _check_lengths(section, config)
     yield from _check_teacher(spec, section)
-    for name in ("ease", "item_knn"):
+    for name in ("ease", "tastes", "item_knn"):
         if getattr(section, name) is not None:
             yield from check_linear(spec, f"pre_ranking.{name} is set", f"set {name}: null")
+    if section.tastes is not None and not taste_features(spec):
+        yield (
+            "pre_ranking.tastes is set, which scores the values that a history prefers; the spec "
+            f"'{spec.name}' has no feature of kind categorical or multi_categorical without "
+            "hash_buckets in candidate.features. Add one, or set tastes: null."
+        )
     if section.bm25 is not None:
         yield from check_bm25(spec)
 

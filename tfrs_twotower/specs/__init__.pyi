@@ -26,6 +26,7 @@ from .spec import (
     Split,
     TemporalSplit,
     load_spec,
+    taste_features,
 )
 from .tables import EntityTable, InteractionTable, Table, TimestampColumn
 
@@ -62,4 +63,5 @@ __all__ = [
     "TowerFeatures",
     "declare_features",
     "load_spec",
+    "taste_features",
 ]

@@ -164,6 +164,15 @@ class FeatureSpec(Document):
         return declarations.histories_of(self.query)
 
 
+def taste_features(
+    spec: FeatureSpec,
+) -> list[features.CategoricalFeature | features.MultiCategoricalFeature]:
+    """The candidates' categorical features whose values a vocabulary lists."""
+    kinds = features.CategoricalFeature | features.MultiCategoricalFeature
+    listed = (one for one in spec.candidate.features if isinstance(one, kinds))
+    return [feature for feature in listed if feature.hash_buckets is None]
+
+
 def load_spec(path: Path) -> FeatureSpec:
     """Reads a feature spec.
 

@@ -1,4 +1,4 @@
-"""The parts of the pre-ranker in closed form: EASE, neighbours, BM25 and signals."""
+"""The parts of the pre-ranker in closed form: linear members, BM25 and signals."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from tfrs_twotower.artifacts.layout import (
     BM25_MEMBER,
@@ -16,30 +15,18 @@ from tfrs_twotower.artifacts.layout import (
     ITEM_KNN_MEMBER,
 )
 from tfrs_twotower.closed_form.bm25 import build_postings
-from tfrs_twotower.closed_form.ease import LinearFactors, binary_matrix, ease_factors
-from tfrs_twotower.closed_form.neighbours import cosine_neighbours
-from tfrs_twotower.config import (
-    Bm25MemberConfig,
-    EaseMemberConfig,
-    ItemKnnMemberConfig,
-    LinearModelConfig,
-    PreRankingConfig,
-)
+from tfrs_twotower.config import Bm25MemberConfig, PreRankingConfig
 from tfrs_twotower.data.assets import Assets
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.data.loading import joined_texts
 from tfrs_twotower.data.training_examples import ExampleTable
-from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.features.lookup import row_of_token
 from tfrs_twotower.specs import FeatureSpec
 from tfrs_twotower.towers import lexical_member
-from tfrs_twotower.towers.item_knn_member import (
-    ItemKnnMember,
-    neighbours_by_token,
-    save_item_knn_member,
-)
+from tfrs_twotower.towers.item_knn_member import ItemKnnMember, save_item_knn_member
 from tfrs_twotower.towers.linear_member import LinearMember, history_inputs, save_linear_member
 from tfrs_twotower.towers.saved_lexical_member import save_lexical_member
+from tfrs_twotower.training.linear_fitting import fit_item_knn_member, fit_linear_member
 from tfrs_twotower.training.plan import DAY_S
 
 
@@ -82,71 +69,6 @@ def candidate_signals(
     return CandidateSignals(tuple(names), values)
 
 
-def linear_factors(
-    config: LinearModelConfig,
-    kind: str,
-    rank: int,
-    table: ExampleTable,
-    num_candidates: int,
-    *,
-    section: str,
-) -> LinearFactors:
-    """Fits EASE or RDLAE on the pairs of queries and candidates in the examples.
-
-    Args:
-        config: penalty and limits.
-        kind: `ease` or `rdlae`.
-        rank: dimension of the vectors.
-        table: the examples of the window that may be learned from; repeats count once.
-        num_candidates: size of the corpus.
-        section: of the config, for the message.
-
-    Raises:
-        ConfigError: the corpus is too large.
-        DataError: the matrix cannot be inverted.
-    """
-    if num_candidates > config.max_candidates:
-        way_out = "set kind: elsa" if section == "model.wide" else "leave it out"
-        raise ConfigError(
-            f"{section}: the corpus has {num_candidates:,} candidates, more than "
-            f"{section}.max_candidates {config.max_candidates:,}: {kind.upper()} inverts a matrix "
-            f"of that order. Raise the limit, or {way_out}."
-        )
-    is_rdlae = kind == "rdlae"
-    return ease_factors(
-        chosen_matrix(table, num_candidates),
-        l2=config.l2,
-        rank=rank,
-        dropout=config.dropout if is_rdlae else 0.0,
-        diagonal=config.diagonal if is_rdlae else 0.0,
-    )
-
-
-def chosen_matrix(table: ExampleTable, num_candidates: int) -> sparse.csr_matrix:
-    """`[num_queries, num_candidates]` of zeros and ones; repeats count once."""
-    return binary_matrix(
-        table.query_rows, table.candidate_rows, len(table.query_ids), num_candidates
-    )
-
-
-def fit_linear_member(
-    spec: FeatureSpec,
-    config: EaseMemberConfig,
-    assets: Assets,
-    corpus: Corpus,
-    table: ExampleTable,
-) -> LinearMember:
-    """Fits EASE or RDLAE for a spec with a history; see `linear_factors`."""
-    factors = linear_factors(
-        config, config.kind, config.rank, table, len(corpus), section="pre_ranking.ease"
-    )
-    rows = row_of_token(spec, assets, corpus)
-    history = np.where(rows[:, None] >= 0, factors.history[rows], np.float32(0.0))
-    return LinearMember(
-        history_inputs(spec, assets), config.half_lives, history, factors.candidates
-    )
-
-
 def make_lexical_member(
     spec: FeatureSpec, config: Bm25MemberConfig, assets: Assets, corpus: Corpus
 ) -> lexical_member.LexicalMember:
@@ -172,32 +94,12 @@ def make_lexical_member(
     return lexical_member.LexicalMember(spec, postings, history)
 
 
-def fit_item_knn_member(
-    spec: FeatureSpec,
-    config: ItemKnnMemberConfig,
-    assets: Assets,
-    corpus: Corpus,
-    table: ExampleTable,
-) -> ItemKnnMember:
-    """Finds the neighbours of every candidate, by the examples of a window."""
-    matrix = chosen_matrix(table, len(corpus))
-    number = min(config.neighbours, max(1, len(corpus) - 1))
-    similar = cosine_neighbours(matrix, number, shrink=config.shrink)
-    rows = row_of_token(spec, assets, corpus)
-    return ItemKnnMember(
-        history_inputs(spec, assets),
-        config.last,
-        config.half_lives,
-        *neighbours_by_token(similar, rows, number),
-    )
-
-
 @dataclass(frozen=True)
 class ClosedForm:
     """The closed-form parts of the pre-ranker, fitted on one window.
 
     Attributes:
-        linear: EASE, if it is a member.
+        linear: EASE and tastes, if they are members.
         item_knn: the neighbours, if they are a member.
         lexical: BM25, if it is a member.
         signals: the signals of every candidate.
@@ -240,7 +142,7 @@ def fit_closed_form(
     table: ExampleTable,
     lexical: lexical_member.LexicalMember | None,
 ) -> ClosedForm:
-    """Fits EASE and the neighbours, if they are members, and the signals on a window.
+    """Fits EASE, tastes and the neighbours, if they are members, and the signals on a window.
 
     `lexical` is the same for every window.
 
@@ -248,9 +150,7 @@ def fit_closed_form(
         ConfigError: the corpus is too large for EASE.
         DataError: the matrix of EASE cannot be inverted.
     """
-    linear = None
-    if pre_ranking.ease is not None:
-        linear = fit_linear_member(spec, pre_ranking.ease, assets, corpus, table)
+    linear = fit_linear_member(spec, pre_ranking, assets, corpus, table)
     item_knn = None
     if pre_ranking.item_knn is not None:
         item_knn = fit_item_knn_member(spec, pre_ranking.item_knn, assets, corpus, table)

@@ -11,12 +11,9 @@ from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.data.training_examples import ExampleTable
 from tfrs_twotower.features.lookup import row_of_token
 from tfrs_twotower.specs import FeatureSpec
-from tfrs_twotower.training.closed_form_members import (
-    candidate_signals,
-    chosen_matrix,
-    linear_factors,
-)
+from tfrs_twotower.training.closed_form_members import candidate_signals
 from tfrs_twotower.training.elsa import elsa_vectors
+from tfrs_twotower.training.linear_fitting import chosen_matrix, linear_factors
 
 
 @dataclass(frozen=True)

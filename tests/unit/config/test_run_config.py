@@ -67,7 +67,7 @@ def test_overrides_are_yaml_values(run_file):
         ("evaluate.ks=[5, 5]", "evaluate.ks has repeated values"),
         ("evaluate.baselines=[svd]", "evaluate.baselines"),
         ("export.bundles=[{name: a}, {name: a}]", "two bundles have the same name"),
-        ("pre_ranking={models: []}", "models is empty, and ease and bm25 are null, so nothing"),
+        ("pre_ranking={models: []}", "models is empty and ease, tastes, item_knn and bm25 are"),
         ("pre_ranking={bm25: {b: 1.5}}", r"pre_ranking\.bm25\.b: .*less than or equal to 1"),
         ("pre_ranking={bm25: {k1: 0}}", r"pre_ranking\.bm25\.k1: .*greater than 0"),
         (

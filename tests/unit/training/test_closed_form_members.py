@@ -7,14 +7,15 @@ import tensorflow as tf
 from tests.fixtures.tiny import tiny_spec, write_tiny_preprocessed
 from tests.reference import linear_member as oracle
 from tests.unit.training.toy import toy_table
-from tfrs_twotower.config import EaseMemberConfig
+from tfrs_twotower.config import EaseMemberConfig, PreRankingConfig
 from tfrs_twotower.data.assets import load_assets
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.data.loading import load_corpus
 from tfrs_twotower.data.training_examples import load_example_table
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.towers.linear_member import history_inputs
-from tfrs_twotower.training.closed_form_members import candidate_signals, fit_linear_member
+from tfrs_twotower.training.closed_form_members import candidate_signals
+from tfrs_twotower.training.linear_fitting import fit_linear_member
 
 DAY_S = 86_400
 
@@ -68,7 +69,7 @@ def data(tmp_path_factory):
 
 def fit(data, rank=8, **settings):
     config = EaseMemberConfig(rank=rank, l2=4.0, half_lives=HALF_LIVES, **settings)
-    return fit_linear_member(SPEC, config, *data)
+    return fit_linear_member(SPEC, PreRankingConfig(ease=config), *data)
 
 
 def chosen(table, num_candidates):

@@ -6,12 +6,13 @@ import pytest
 
 from pipelines.init_spec import run_choices
 from pipelines.init_spec.first_spec import write_first_spec
+from pipelines.init_spec.seen import Seen
 from tests.unit.pipelines.init_spec.tables import write_csv
 from tfrs_twotower.config import RunConfig, load_run_config
 from tfrs_twotower.specs import load_spec
 
 DAY = 86_400
-FILMS = run_choices.Seen(
+FILMS = Seen(
     num_candidates=3000,
     num_examples=60_000,
     num_validation=900,
@@ -24,6 +25,7 @@ FILMS = run_choices.Seen(
     drift=1.0,
     recency=1.2,
     has_content=True,
+    has_categories=True,
     has_texts=False,
     text_width=0,
 )
@@ -53,6 +55,8 @@ def test_histories_get_a_second_stage_of_members_ease_and_popularity():
     assert [member.history_half_life for member in stage.models] == [4, 16]
     assert {member.history_content for member in stage.models} == {"learned"}
     assert stage.ease is not None
+    assert stage.tastes is not None
+    assert config_of(replace(FILMS, has_categories=False)).pre_ranking.tastes is None
     assert stage.popularity_days == (None, 30, 7)
     assert config.training.refit
     assert config.model.history_half_life == 8
@@ -62,8 +66,8 @@ def test_histories_get_a_second_stage_of_members_ease_and_popularity():
 @pytest.mark.parametrize(
     ("recency", "first", "members"),
     [
-        (0.9, None, [None]),  # the order tells nothing
-        (1.04, None, [None]),
+        (0.9, None, []),  # the order tells nothing
+        (1.04, None, []),
         (1.2, 8, [4, 16]),
         (2.0, 4, [2, 8]),
         (None, 8, [4, 16]),  # too few events to tell
@@ -101,6 +105,13 @@ def test_a_large_corpus_is_not_inverted_and_a_small_one_is_not_scored_twice():
     assert small.pre_ranking is None
     assert small.evaluate.ks == (5, 10, 20)
     assert small.training.early_stopping.metric == "recall@10"
+
+
+def test_something_scores_again_where_nothing_in_closed_form_can():
+    bare = replace(FILMS, recency=1.0, num_candidates=60_000, has_categories=False)
+    stage = config_of(bare).pre_ranking
+    assert [member.history_half_life for member in stage.models] == [None]
+    assert (stage.ease, stage.tastes) == (None, None)
 
 
 def test_without_validation_queries_nothing_is_fitted_on_them():

@@ -1,0 +1,101 @@
+"""What `init` sees in tables, as far as a choice of settings depends on it."""
+
+from dataclasses import dataclass
+
+from pipelines.init_spec.spec_draft import SpecDraft
+
+_FEW_CANDIDATES = 500
+_BUDGET_S = 900.0
+"""CPU seconds from the tables to the bundle."""
+_TRAINING_SHARE = 0.35
+"""Of the budget for the first stage, and the same for all members of the second; the rest is for
+preprocessing, mining, embedding and the bundle."""
+_LONGEST_HISTORY = 50
+_PASSES = 2.0
+"""A training and its repetition with the validation window."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What `init` sees in the tables, as far as a choice depends on it."""
+
+    num_candidates: int
+    """Records of the candidates' table, at least."""
+    num_examples: int
+    """New positive pairs of queries and candidates in the training events."""
+    num_validation: int
+    """Queries with a positive validation event."""
+    examples_per_candidate: float
+    """Training examples of a candidate that has one."""
+    events_per_query: float
+    """Median number of events of a query."""
+    unknown_candidates: float
+    """Share of the candidates to be found in the test that have no training event, 0 to 1."""
+    has_history: bool
+    has_time: bool
+    span_days: float
+    """From the first event to the last; 0 without times."""
+    drift: float | None
+    """See `event_patterns.drift`."""
+    recency: float | None
+    """See `event_patterns.recency`."""
+    has_content: bool
+    """Whether candidates have features beside the id."""
+    has_categories: bool
+    """Whether candidates have categorical features."""
+    has_texts: bool
+    """Whether both sides have texts."""
+    text_width: int
+    """Tokens of the candidates' texts together; 0 without."""
+
+    @classmethod
+    def of(cls, draft: SpecDraft) -> "Seen":
+        """Gathers it from a draft of the feature spec."""
+        held_out = draft.split.held_out
+        sides = (draft.query_features.features, draft.candidate_features.features)
+        query, candidate = ({feature.kind for feature in features} for features in sides)
+        widths = [f.options.get("max_tokens", 0) for f in sides[1] if f.kind == "text"]
+        has_time = draft.roles.timestamp is not None
+        return cls(
+            num_candidates=draft.candidates.num_records,
+            num_examples=held_out.num_examples,
+            num_validation=held_out.num_validation,
+            examples_per_candidate=held_out.questions_per_candidate,
+            events_per_query=draft.split.events_per_query,
+            unknown_candidates=held_out.unknown_candidates,
+            has_history="history" in query,
+            has_time=has_time,
+            span_days=draft.events.span_days if has_time else 0.0,
+            drift=draft.split.drift,
+            recency=draft.split.recency,
+            has_content=bool(candidate - {"id"}),
+            has_categories=bool(candidate & {"categorical", "multi_categorical"}),
+            has_texts="text" in query and "text" in candidate,
+            text_width=sum(widths),
+        )
+
+    @property
+    def is_search(self) -> bool:
+        """Whether a query is known by its words alone."""
+        return self.has_texts and not self.has_history
+
+    @property
+    def is_small_corpus(self) -> bool:
+        """Whether lists of a hundred would hold a good part of the corpus."""
+        return self.num_candidates < _FEW_CANDIDATES
+
+    def epochs(self, most: int, cost: float = 1.0) -> int:
+        """As many passes as the budget has time for, 2 to `most`.
+
+        Args:
+            most: passes that are more than enough.
+            cost: of an example, in multiples of one of the first stage.
+        """
+        of_example = 15e-6  # CPU seconds, as measured
+        if self.has_history:
+            of_event = 2e-6 if self.has_content else 1e-6
+            of_example += of_event * min(self.events_per_query, _LONGEST_HISTORY)
+        if self.is_search:
+            of_example += 3e-6 * self.text_width
+        affordable = _BUDGET_S * _TRAINING_SHARE / _PASSES / max(self.num_examples, 1)
+        return max(2, min(most, int(affordable / of_example / cost)))

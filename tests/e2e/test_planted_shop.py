@@ -1,0 +1,33 @@
+"""`init` and `run`, untouched, against a rival that knows how a shop's customers were planted."""
+
+import json
+
+import pytest
+
+from tests.e2e.command_line import twotower
+from tests.fixtures.planted_shop import export_shop, ndcg_at_10, plant_shop, profile_scores
+
+pytestmark = pytest.mark.e2e
+QUICK = ("evaluate.num_bootstrap=20", "evaluate.ease_lambda=100", "evaluate.item_knn_neighbours=50")
+
+
+@pytest.mark.slow
+def test_tastes_are_found_that_nobody_told(tmp_path):
+    shop = plant_shop()
+    tables = export_shop(shop, tmp_path / "tables")
+    begun = twotower(
+        *("init", "--interactions", tables[0], "--candidates", tables[1]),
+        *("--out", tmp_path, "--name", "shop", "--json"),
+    )
+    workdir = tmp_path / "work"
+    settings = [part for setting in QUICK for part in ("--set", setting)]
+    twotower("run", json.loads(begun.stdout)["run"], "--workdir", workdir, *settings)
+    report = json.loads((workdir / "report" / "evaluation.json").read_text(encoding="utf-8"))
+    measured = {name: s["metrics"]["ndcg@10"] for name, s in report["systems"].items()}
+
+    training = shop.minute < shop.minute[int(len(shop.minute) * 0.9)]
+    profile, asked = ndcg_at_10(profile_scores(shop, training), shop, training)
+    assert abs(measured["cascade"]["queries"] - asked) <= 3  # the same test, to a rounded cut-off
+    assert measured["cascade"]["mean"] >= 0.8 * profile
+    baselines = {"popularity", "recent_popularity", "item_knn", "ease", "rdlae", "ials"}
+    assert measured["cascade"]["mean"] > max(measured[name]["mean"] for name in baselines)

@@ -1,0 +1,152 @@
+"""Fits what is linear in a history on the examples of a window: EASE, tastes, neighbours."""
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+from scipy import sparse
+
+from tfrs_twotower.closed_form.ease import LinearFactors, binary_matrix, ease_factors
+from tfrs_twotower.closed_form.neighbours import cosine_neighbours
+from tfrs_twotower.config import ItemKnnMemberConfig, LinearModelConfig, PreRankingConfig
+from tfrs_twotower.data.assets import Assets
+from tfrs_twotower.data.corpus import Corpus
+from tfrs_twotower.data.training_examples import ExampleTable
+from tfrs_twotower.errors import ConfigError
+from tfrs_twotower.features.lookup import build_lookups, row_of_token
+from tfrs_twotower.specs import NUM_SPECIAL_ROWS, FeatureSpec, taste_features
+from tfrs_twotower.towers.item_knn_member import ItemKnnMember, neighbours_by_token
+from tfrs_twotower.towers.linear_member import LinearMember, history_inputs
+from tfrs_twotower.towers.tastes import fit_tastes
+
+
+def linear_factors(
+    config: LinearModelConfig,
+    kind: str,
+    rank: int,
+    table: ExampleTable,
+    num_candidates: int,
+    *,
+    section: str,
+) -> LinearFactors:
+    """Fits EASE or RDLAE on the pairs of queries and candidates in the examples.
+
+    Args:
+        config: penalty and limits.
+        kind: `ease` or `rdlae`.
+        rank: dimension of the vectors.
+        table: the examples of the window that may be learned from; repeats count once.
+        num_candidates: size of the corpus.
+        section: of the config, for the message.
+
+    Raises:
+        ConfigError: the corpus is too large.
+        DataError: the matrix cannot be inverted.
+    """
+    if num_candidates > config.max_candidates:
+        way_out = "set kind: elsa" if section == "model.wide" else "leave it out"
+        raise ConfigError(
+            f"{section}: the corpus has {num_candidates:,} candidates, more than "
+            f"{section}.max_candidates {config.max_candidates:,}: {kind.upper()} inverts a matrix "
+            f"of that order. Raise the limit, or {way_out}."
+        )
+    is_rdlae = kind == "rdlae"
+    return ease_factors(
+        chosen_matrix(table, num_candidates),
+        l2=config.l2,
+        rank=rank,
+        dropout=config.dropout if is_rdlae else 0.0,
+        diagonal=config.diagonal if is_rdlae else 0.0,
+    )
+
+
+def chosen_matrix(table: ExampleTable, num_candidates: int) -> sparse.csr_matrix:
+    """`[num_queries, num_candidates]` of zeros and ones; repeats count once."""
+    return binary_matrix(
+        table.query_rows, table.candidate_rows, len(table.query_ids), num_candidates
+    )
+
+
+def fit_linear_member(
+    spec: FeatureSpec,
+    pre_ranking: PreRankingConfig,
+    assets: Assets,
+    corpus: Corpus,
+    table: ExampleTable,
+) -> LinearMember | None:
+    """Fits EASE (or RDLAE) and tastes on the pairs of queries and candidates in the examples.
+
+    Args:
+        spec: the feature spec; it must have a history.
+        pre_ranking: what is fitted, and how.
+        assets: the vocabularies of the candidates' ids and features.
+        corpus: the candidates.
+        table: the examples of the window that may be learned from; repeats count once for EASE.
+
+    Returns:
+        The member, or None if neither is one.
+
+    Raises:
+        ConfigError: the corpus is too large for EASE.
+        DataError: the matrix cannot be inverted.
+    """
+    history = candidates = np.zeros((len(corpus), 0), np.float32)
+    half_lives: tuple[float | None, ...] = ()
+    if pre_ranking.ease is not None:
+        ease = pre_ranking.ease
+        history, candidates = linear_factors(
+            ease, ease.kind, ease.rank, table, len(corpus), section="pre_ranking.ease"
+        )
+        half_lives = ease.half_lives
+    tastes = None
+    tokens = taste_tokens(spec, pre_ranking, assets, corpus)
+    if pre_ranking.tastes is not None and tokens:
+        tastes, values = fit_tastes(
+            tokens,
+            table.candidate_rows,
+            strength=pre_ranking.tastes.strength,
+            scale=float(np.abs(candidates).max(initial=0.0)) or 1.0,
+        )
+        history = np.concatenate([history, values], axis=1)
+        candidates = np.concatenate([candidates, values], axis=1)
+    if not half_lives and tastes is None:
+        return None
+    rows = row_of_token(spec, assets, corpus)
+    by_token = np.where(rows[:, None] >= 0, history[rows], np.float32(0.0))
+    return LinearMember(history_inputs(spec, assets), half_lives, by_token, candidates, tastes)
+
+
+def taste_tokens(
+    spec: FeatureSpec, pre_ranking: PreRankingConfig, assets: Assets, corpus: Corpus
+) -> list[tuple[str, NDArray[np.int64], int]]:
+    """The categorical features whose tastes are scored, as `fit_tastes` takes them."""
+    if pre_ranking.tastes is None:
+        return []
+    lookups = build_lookups(spec, assets)
+    tokens = []
+    for feature in taste_features(spec):
+        number = len(assets.vocabulary(feature.vocabulary_name))
+        if 2 <= number <= pre_ranking.tastes.max_values:
+            raw = tf.constant(corpus.raw[feature.name])
+            values = lookups[feature.vocabulary_name](raw).numpy() - NUM_SPECIAL_ROWS
+            tokens.append((feature.name, values.reshape(len(corpus), -1), number))
+    return tokens
+
+
+def fit_item_knn_member(
+    spec: FeatureSpec,
+    config: ItemKnnMemberConfig,
+    assets: Assets,
+    corpus: Corpus,
+    table: ExampleTable,
+) -> ItemKnnMember:
+    """Finds the neighbours of every candidate, by the examples of a window."""
+    matrix = chosen_matrix(table, len(corpus))
+    number = min(config.neighbours, max(1, len(corpus) - 1))
+    similar = cosine_neighbours(matrix, number, shrink=config.shrink)
+    rows = row_of_token(spec, assets, corpus)
+    return ItemKnnMember(
+        history_inputs(spec, assets),
+        config.last,
+        config.half_lives,
+        *neighbours_by_token(similar, rows, number),
+    )
