@@ -1,10 +1,11 @@
 """Stage `build-index`: the candidate index, with its overlap with exact search."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipelines.stages.context import StageContext, open_lineage
 from pipelines.stages.element_counts import check_counts, compare_with_parent
@@ -20,18 +21,22 @@ from tfrs_twotower.artifacts import (
 from tfrs_twotower.artifacts.manifest import Kind
 from tfrs_twotower.closed_form.bm25 import build_postings
 from tfrs_twotower.data.corpus import Corpus
+from tfrs_twotower.data.first_fit import LONGEST, FirstFitRecall
 from tfrs_twotower.data.loading import joined_texts, known_candidates, load_corpus, text_inputs
 from tfrs_twotower.data.postings import Lexical, Postings
+from tfrs_twotower.data.query_set import QuerySet
 from tfrs_twotower.data.stored_embeddings import read_candidate_embeddings, vectors_of
 from tfrs_twotower.data.training_examples import read_training_examples
 from tfrs_twotower.evaluation import loading_evaluated_data
 from tfrs_twotower.evaluation.baselines import text_baselines
 from tfrs_twotower.evaluation.baselines.tuned_baselines import tuning_queries
-from tfrs_twotower.evaluation.corpus_ranking import EmbeddingScorer
-from tfrs_twotower.evaluation.text_retrieval import LEAST_DEPTH, WordScorer
+from tfrs_twotower.evaluation.corpus_ranking import EmbeddingScorer, rank_corpus
+from tfrs_twotower.evaluation.text_retrieval import LEAST_DEPTH, TextRetrieval, WordScorer
 from tfrs_twotower.index import build, storage
 from tfrs_twotower.index.quality import QUALITY_NAME, IndexQuality
+from tfrs_twotower.ranking import FloatArray
 from tfrs_twotower.specs import FeatureSpec
+from tfrs_twotower.training.validation import recall_by_length
 
 WEIGHT_METRIC = "ndcg@10"
 """What the weight of a hybrid is chosen for."""
@@ -72,23 +77,30 @@ def run(context: StageContext) -> Manifest:
         lambda description, done, total: reporter.progress(description, done, total),
         perturbed=queries.perturbed,
     )
-    lexical, quality = None, built.quality
+    quality, words = built.quality, None
     if with_words:
         reporter.progress("indexing words", 0, None)
-        lexical, chosen = _search_of_words(context)
-        quality = replace(
-            quality, kind=lexical.kind, parameters={"vectors": built.kind, **quality.parameters}
-        )
-        quality = replace(quality, parameters={**quality.parameters, **chosen})
+        words = _search_of_words(context)
+        parameters = {"vectors": built.kind, **quality.parameters, **words.parameters}
+        quality = replace(quality, kind=words.lexical.kind, parameters=parameters)
     reporter.message(describe_index(quality, len(candidates)))
-    index = storage.Index.of(candidates, built, lexical)
+    index = storage.Index.of(candidates, built, words and words.lexical)
     found = {"candidates": ("candidates in the index", len(index.corpus))}
     check_counts("build-index", compare_with_parent(found, parents["embeddings"]))
-    return write_index(layout.index, index, quality, lineage)
+    return write_index(layout.index, index, quality, lineage, words and words.first_fit)
 
 
-def _search_of_words(context: StageContext) -> tuple[Lexical, dict[str, Any]]:
-    """The search of words, and how it was made, for `quality.json`."""
+class _Words(NamedTuple):
+    """A search of words, and how it was made."""
+
+    lexical: Lexical
+    parameters: dict[str, Any]
+    """For `quality.json`."""
+    first_fit: FirstFitRecall | None
+    """What it finds with the towers of the first fit, if a refit has followed."""
+
+
+def _search_of_words(context: StageContext) -> _Words:
     layout, spec, settings = context.layout, context.spec, context.config.index
     corpus = load_corpus(layout.preprocessed, spec)
     weight = settings.lexical.question_weight
@@ -100,49 +112,74 @@ def _search_of_words(context: StageContext) -> tuple[Lexical, dict[str, Any]]:
         other_weight=weight,
     )
     lexical = Lexical(postings, text_inputs(spec.query.features))
-    made = {
+    parameters = {
         **settings.lexical.model_dump(mode="json"),
         "terms": len(postings.terms),
         "words": len(postings.words),
         "postings": len(postings.rows),
     }
-    if settings.kind == "lexical":
-        return lexical, made
-    tuned = _tuned_weight(context, corpus, postings)
-    chosen = UNTUNED_WEIGHT if tuned is None else tuned.best[WEIGHT_METRIC]
-    made |= {"dense_weight": chosen, "weights_on_validation": tuned.curve if tuned else []}
-    found = "without validation queries" if tuned is None else f"for {WEIGHT_METRIC} on validation"
-    context.reporter.message(f"hybrid: the towers' score has weight {chosen:g}, chosen {found}")
-    return replace(lexical, dense_weight=chosen), made
+    validation = _Validation.of(context, corpus)
+    if settings.kind == "hybrid":
+        tuned = None if validation is None else validation.tuned_weight(postings)
+        chosen = UNTUNED_WEIGHT if tuned is None else tuned.best[WEIGHT_METRIC]
+        curve = [] if tuned is None else tuned.curve
+        parameters |= {"dense_weight": chosen, "weights_on_validation": curve}
+        how = "the default" if tuned is None else f"chosen for {WEIGHT_METRIC} on validation"
+        context.reporter.message(f"hybrid: the towers' score has weight {chosen:g}, {how}")
+        lexical = replace(lexical, dense_weight=chosen)
+    refitted = read_manifest(layout.embeddings, "embeddings").details.get("refitted", False)
+    first_fit = validation.recall(lexical) if validation is not None and refitted else None
+    return _Words(lexical, parameters, first_fit)
 
 
-def _tuned_weight(
-    context: StageContext, corpus: Corpus, postings: Postings
-) -> text_baselines.TunedWeight | None:
-    """The weight of the towers' score; None without queries that they have not learned."""
-    layout, spec = context.layout, context.spec
-    preprocessed = read_manifest(layout.preprocessed, "preprocessed")
-    if not preprocessed.counts.get("validation_queries", 0):
-        return None
-    queries, vectors = loading_evaluated_data.load_unlearned(layout, spec, corpus)
-    if not len(queries.embeddings):
-        return None
-    if vectors is None:
-        ids, where = corpus.ids.tolist(), f"{layout.embeddings}, candidates"
-        vectors = vectors_of(read_candidate_embeddings(layout.embeddings), ids, where)
-    known_only = spec.split.known_candidates_only
-    eligible = (
-        known_candidates(layout.preprocessed, corpus) if known_only else np.ones(len(corpus), bool)
-    )
-    queries = tuning_queries(queries, len(corpus))
-    return text_baselines.tune_weight(
-        EmbeddingScorer(queries.embeddings, vectors),
-        WordScorer(postings, queries.texts or []),
-        queries,
-        eligible,
-        (WEIGHT_METRIC,),
-        LEAST_DEPTH,
-    )
+@dataclass(frozen=True)
+class _Validation:
+    """The validation queries, with vectors by towers that have not learned them."""
+
+    queries: QuerySet
+    vectors: FloatArray
+    """`[num_candidates, embedding_dim]`."""
+    eligible: NDArray[np.bool_]
+    """`[num_candidates]` candidates that are ranked."""
+
+    @classmethod
+    def of(cls, context: StageContext, corpus: Corpus) -> "_Validation | None":
+        """Reads them; None if there are none, or only towers that learned them embedded them."""
+        layout, spec = context.layout, context.spec
+        manifest = read_manifest(layout.preprocessed, "preprocessed")
+        if not manifest.counts.get("validation_queries", 0):
+            return None
+        queries, vectors = loading_evaluated_data.load_unlearned(layout, spec, corpus)
+        if not len(queries.embeddings):
+            return None
+        if vectors is None:
+            ids, where = corpus.ids.tolist(), f"{layout.embeddings}, candidates"
+            vectors = vectors_of(read_candidate_embeddings(layout.embeddings), ids, where)
+        eligible = np.ones(len(corpus), bool)
+        if spec.split.known_candidates_only:
+            eligible = known_candidates(layout.preprocessed, corpus)
+        return cls(queries, vectors, eligible)
+
+    def tuned_weight(self, postings: Postings) -> text_baselines.TunedWeight:
+        """The weight of the towers' score in a hybrid."""
+        queries = tuning_queries(self.queries, len(self.vectors))
+        return text_baselines.tune_weight(
+            EmbeddingScorer(queries.embeddings, self.vectors),
+            WordScorer(postings, queries.texts or []),
+            queries,
+            self.eligible,
+            (WEIGHT_METRIC,),
+            LEAST_DEPTH,
+        )
+
+    def recall(self, lexical: Lexical) -> FirstFitRecall:
+        """What the index would find, for the release gate."""
+        queries = self.queries
+        dense = EmbeddingScorer(queries.embeddings, self.vectors)
+        search = TextRetrieval(lexical, dense, queries.texts or [])
+        k = min(LONGEST, len(self.vectors))
+        ranked = rank_corpus(search, queries, self.eligible, k)
+        return FirstFitRecall(len(queries), tuple(recall_by_length(ranked, queries)))
 
 
 def _training_questions(
@@ -171,11 +208,17 @@ def describe_index(quality: IndexQuality, num_candidates: int) -> str:
 
 
 def write_index(
-    directory: Path, index: storage.Index, quality: IndexQuality, lineage: Lineage
+    directory: Path,
+    index: storage.Index,
+    quality: IndexQuality,
+    lineage: Lineage,
+    first_fit: FirstFitRecall | None = None,
 ) -> Manifest:
     """Writes an `index` artifact; it replaces an earlier one."""
     staging = staging_directory(directory)
     storage.save_index(staging, index)
+    if first_fit is not None:
+        first_fit.write(staging)
     quality.write(staging)
     return commit(
         staging,

@@ -222,6 +222,8 @@ def _asked_queries(context: StageContext, corpus: Corpus) -> _Asked:
 
 def _first_fit_recall(context: StageContext) -> FirstFitRecall | None:
     """Recall of what the first fit would serve; None if the towers have learned nothing else."""
-    layout = context.layout
-    directory = layout.pre_ranker if context.config.pre_ranking is not None else layout.model
-    return FirstFitRecall.read(directory)
+    layout, config = context.layout, context.config
+    if config.pre_ranking is not None:
+        return FirstFitRecall.read(layout.pre_ranker)
+    searches_words = config.index.kind in ("lexical", "hybrid")
+    return FirstFitRecall.read(layout.index if searches_words else layout.model)
