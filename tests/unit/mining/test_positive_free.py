@@ -5,7 +5,9 @@ import pytest
 import tensorflow as tf
 
 from tests.reference.mining import mined_list
-from tfrs_twotower.mining.mine import PositiveFreeRetrieval
+from tfrs_twotower.closed_form.bm25 import build_postings
+from tfrs_twotower.data.postings import Lexical
+from tfrs_twotower.mining.mine import PositiveFreeRetrieval, PositiveFreeWords
 from tfrs_twotower.ranking.ragged import Ragged
 from tfrs_twotower.towers.tower import Tower, TowerOutput, Towers
 
@@ -111,3 +113,28 @@ def test_a_list_does_not_depend_on_the_other_queries_of_the_batch(world):
     rows, _ = retrieve(queries, candidates, known, 6)
     alone, _ = retrieve(queries, candidates, known, 6, query_ids=[17, 3])
     np.testing.assert_array_equal(alone, rows[[17, 3]])
+
+
+def test_lists_of_words_leave_known_positives_out(world):
+    """Half of the score is BM25, so that a candidate of the query's word comes first."""
+    queries, candidates, known = world
+    towers = Towers(VectorTower(queries), VectorTower(candidates))
+    postings = build_postings([f"word{row % 5}" for row in range(NUM_CANDIDATES)], k1=1.2, b=0.75)
+    words = Lexical(postings, ("text",), 0.5)
+    texts = [f"word{query % 5}" for query in range(NUM_QUERIES)]
+    rankable = np.arange(NUM_CANDIDATES) != 3
+    retrieval = PositiveFreeWords(words, towers, candidates, rankable, 12, texts)
+    part = slice(10, 25)
+    positives = np.array([rows[0] for rows in known])[part]
+    rows, scores = retrieval.lists(
+        {"id": np.arange(10, 25, dtype=np.int32)},
+        positives,
+        Ragged.from_lists(known).take(np.arange(10, 25)),
+        part,
+    )
+    for listed, found, query, positive in zip(rows, scores, range(10, 25), positives, strict=True):
+        cosines = candidates @ queries[query]
+        fused = 0.5 * (1 + cosines) / (1 + cosines.max())
+        fused += 0.5 * (np.arange(NUM_CANDIDATES) % 5 == query % 5)
+        assert listed.tolist() == mined_list(fused, {*known[query]}, {3}, 12)
+        np.testing.assert_allclose(found, fused[[positive, *listed]], rtol=1e-5)

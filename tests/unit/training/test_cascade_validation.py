@@ -1,12 +1,18 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.fixtures.tiny import tiny_spec
 from tests.reference.inttower import interaction_scores
 from tests.unit.training.toy import DIM, NUM_CANDIDATES, head_towers
+from tfrs_twotower.closed_form.bm25 import build_postings
+from tfrs_twotower.data.postings import Lexical
 from tfrs_twotower.data.query_set import QuerySet
 from tfrs_twotower.ranking import GroundTruth
 from tfrs_twotower.ranking.ragged import Ragged
+from tfrs_twotower.towers.lexical_member import LexicalMember
 from tfrs_twotower.training.cascade_validation import MemberValidator, Pools
 from tfrs_twotower.training.combination import Combined, Lists, cross_fitted
 
@@ -86,6 +92,39 @@ def test_equal_scores_keep_the_order_of_rows():
     nothing = ordered_by(pools, np.zeros(4), [np.zeros((3, POOL))])
     # Row 1 is the first of query 0; row 2 is the third of query 1.
     assert pools.measure("mrr@6", nothing) == pytest.approx((1 + 1 / 3) / 3)
+
+
+def test_pools_of_words_are_those_of_the_first_stage():
+    """Word i is in candidate i alone; BM25 has .9 of the weight, so that it comes first."""
+    texts = [f"word{row}" for row in range(NUM_CANDIDATES)]
+    postings = build_postings(texts, k1=1.2, b=0.75)
+    queries = validation_queries(RELEVANT, SEEN)
+    queries = replace(queries, texts=["word9", "word1 word30", "nothing"])
+    member = LexicalMember(tiny_spec(), postings)
+    pools = Pools(
+        retrieval_towers(),
+        CORPUS,
+        queries,
+        num_candidates=POOL,
+        signals=SIGNALS,
+        lexical=member,
+        words=Lexical(postings, ("bio",), 0.1),
+    )
+    np.testing.assert_array_equal(
+        pools.rows, [[9, 1, 2, 3, 4, 5], [1, 0, 2, -1, -1, -1], [0, 1, 2, 3, 4, 5]]
+    )
+    retrieval, log, share = np.moveaxis(pools._features([]), 2, 0)[:3]
+    cosines = np.cos(np.array([9, 1, 2, 3, 4, 5]) * 0.02)
+    near = 0.1 * (1 + cosines) / 2
+    np.testing.assert_allclose(retrieval[0], near + 0.9 * (pools.rows[0] == 9), rtol=1e-5)
+    np.testing.assert_allclose(share[0], pools.rows[0] == 9, rtol=1e-6)
+    np.testing.assert_allclose(share[1][:3], [1, 0, 0], rtol=1e-6)
+    expected = postings.scores(postings.terms_of(["word9"]))[9]
+    np.testing.assert_allclose(log[0], np.log1p(expected) * share[0], rtol=1e-5)
+    assert not log[2].any()
+    # The weighted sum can be any convex combination of the two normalised scores.
+    other = (0.6 / 0.1) * retrieval + (0.4 - 0.6 / 0.1 * 0.9) * share
+    np.testing.assert_allclose(other[0], 6 * near + 0.4 * share[0], rtol=1e-5)
 
 
 EVERYONE = [[row % 5 + 1] for row in range(NUM_CANDIDATES)]
