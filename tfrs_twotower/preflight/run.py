@@ -128,7 +128,7 @@ def _check_index(config: RunConfig) -> Iterator[str]:
                     f"index.{key} is {value}, but index.kind is brute_force, which has none. "
                     "Remove the key, or set index.kind: scann."
                 )
-    elif index.vectors == "int8" and index.kind != "auto":
+    elif index.vectors == "int8" and index.kind not in ("auto", "hybrid"):
         yield (
             f"index.vectors is int8, but index.kind is {index.kind}; only brute_force stores int8 "
             "vectors. Remove the key, or set index.kind: brute_force."

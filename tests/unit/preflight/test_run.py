@@ -102,6 +102,21 @@ def test_defaults_fit():
         ),
         (SEARCH, {"evaluate": {"baselines": ["ease"]}}, "splits by query"),
         ({}, {"evaluate": {"baselines": ["ease", "ease"]}}, "names ease twice"),
+        (
+            {},
+            {"index": {"kind": "hybrid"}},
+            r"index\.kind is hybrid, .* none in query\.features and candidate\.features\. Add one",
+        ),
+        (
+            SEARCH,
+            {"index": {"kind": "lexical"}, "export": {"shards": 2}},
+            r"export\.shards is 2, but index\.kind is lexical, .* Set export\.shards: 1",
+        ),
+        (
+            SEARCH,
+            {"index": {"kind": "lexical", "vectors": "int8"}},
+            r"vectors is int8, but index\.kind is lexical",
+        ),
         ({}, {"index": {"k": 200}}, r"index\.k is 200, but bundles return export\.k 100"),
         (
             {},
@@ -151,6 +166,12 @@ def test_settings_that_the_data_allow_are_accepted():
         index={"k": 200},
     )
     check({}, evaluate={"baselines": ["popularity", "recent_popularity", "item_knn", "ease"]})
+
+
+@pytest.mark.parametrize("kind", ["lexical", "hybrid"])
+def test_words_are_searched_where_both_sides_have_text(kind):
+    check(SEARCH, index={"kind": kind})
+    check(SEARCH, index={"kind": "hybrid", "vectors": "int8"})
 
 
 def test_defaults_of_pre_ranking_fit():
