@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 
 from pipelines.stages import build_index, embed, evaluate, export, mine, train_pre_ranker
+from pipelines.stages.releases import read_release
 from serving.bundle.loading import excluded, load_bundle
 from serving.bundle.server_ops import check_bundle
+from serving.graph.cascade import Cascade
 from tests.fixtures.tiny_model import tiny_context, write_tiny_model
 from tests.integration.cpp.loader import answer_in_cpp
-from tfrs_twotower.artifacts import read_manifest
+from tfrs_twotower.artifacts import Lineage, read_manifest, sha256_file
+from tfrs_twotower.data.loading import load_corpus
 from tfrs_twotower.evaluation.corpus_ranking import rank_cascade
 from tfrs_twotower.evaluation.loading_evaluated_data import load_inputs
 from tfrs_twotower.evaluation.text_retrieval import retrieval_of
@@ -54,8 +57,6 @@ def bundle(context):
     assert written["features"] == ["retrieval", "bm25_log", "bm25_share", "log_count"]
     manifest = json.loads((context.layout.pre_ranker / "manifest.json").read_text())
     path.write_text(json.dumps({**written, "weights": WEIGHTS}))
-    from tfrs_twotower.artifacts import sha256_file
-
     entry = manifest["files"]["combination.json"]
     entry |= {"sha256": sha256_file(path), "size_bytes": path.stat().st_size}
     (context.layout.pre_ranker / "manifest.json").write_text(json.dumps(manifest))
@@ -90,8 +91,9 @@ def test_mined_lists_are_those_of_the_hybrid(context):
     assert manifest.counts["depth"] == 5
 
 
+@pytest.mark.slow(reason="an export; its parts have quick tests")
 def test_served_answers_are_those_of_the_evaluation(context, bundle):
-    """Ids equal, scores to 1e-5; in TensorFlow's C++ loader and the signature `pre_ranking` too."""
+    """Ids equal, scores to 1e-5; in the C++ loader and `pre_ranking` too."""
     inputs = load_inputs(context.layout, context.spec, with_pre_ranker=True)
     queries, stage = inputs.test, inputs.second_stage
     offline = rank_cascade(retrieval_of(inputs), queries, inputs.eligible, stage, K)
@@ -116,13 +118,8 @@ def test_served_answers_are_those_of_the_evaluation(context, bundle):
     assert check_bundle(bundle.directory, "stock") == ()
 
 
-def test_postings_that_both_stages_have_are_kept_once(context, bundle):
+def test_postings_that_both_stages_have_are_kept_once(context):
     """k1 and b are the same in both, and no training question is appended."""
-    from pipelines.stages.releases import read_release
-    from serving.graph.cascade import Cascade
-    from tfrs_twotower.artifacts import Lineage
-    from tfrs_twotower.data.loading import load_corpus
-
     corpus = load_corpus(context.layout.preprocessed, context.spec)
     release = read_release(context, corpus, Lineage("", "", {}))
     cascade = Cascade(release)
