@@ -21,7 +21,7 @@ from tfrs_twotower.data.stored_embeddings import (
 from tfrs_twotower.towers.embedding import embed as embed_in_memory
 from tfrs_twotower.towers.storage import load_towers, read_weights
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 DIM, RANK = 8, 12
 
 
