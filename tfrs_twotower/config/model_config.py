@@ -60,6 +60,7 @@ class WideConfig(LinearModelConfig):
     popularity_days: Annotated[tuple[PositiveFloat | None, ...], Field(max_length=8)] = (
         None,
         30.0,
+        7.0,
     )
     """Windows in days, one dimension for each: log(1 + the candidate's positive interactions in so
     many last days of the training window); null is the whole window. Data without time have only
