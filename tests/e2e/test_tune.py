@@ -1,13 +1,11 @@
 """`twotower tune`, killed on its way, against one that nobody disturbed."""
 
 import json
-import signal
-import subprocess
 
 import pytest
 import yaml
 
-from tests.e2e.command_line import ENVIRONMENT, TWOTOWER, init_library, twotower
+from tests.e2e.command_line import init_library, kill_when, twotower
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 OPTIONS = (
@@ -27,23 +25,9 @@ def tuned(run, workdir, out):
 
 def kill_in_the_third_trial(run, workdir, out):
     """`kill -9` while it trains; a part of the search is on disk then."""
-    process = subprocess.Popen(
-        [TWOTOWER, "tune", run, "--workdir", workdir, "--out", out, *OPTIONS],
-        stderr=subprocess.PIPE,
-        text=True,
-        env=ENVIRONMENT,
-    )
-    try:
-        for line in process.stderr:
-            if line.startswith("retrieval 1 "):
-                break
-        begun = workdir / "tuning" / "begun.txt"
-        while not begun.exists() and process.poll() is None:
-            pass
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        process.stderr.close()
+    begun = workdir / "tuning" / "begun.txt"
+    command = ("tune", run, "--workdir", workdir, "--out", out, *OPTIONS)
+    kill_when("retrieval 1 ", begun, *command)
 
 
 def test_killed_or_not_it_writes_the_same_run_config_which_runs(run, tmp_path):
