@@ -173,6 +173,11 @@ class FittingConfig(Document):
     deterministic: bool = True
     """Bit-for-bit repeatable under the seed (TensorFlow's op determinism)."""
 
+    @property
+    def further_metrics(self) -> tuple[str, ...]:
+        """The metrics that are measured on validation and decide nothing."""
+        return self.early_stopping.further_metrics if self.early_stopping else ()
+
 
 class TrainingConfig(FittingConfig):
     """How the towers are trained."""

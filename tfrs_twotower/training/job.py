@@ -42,12 +42,6 @@ def validation_metric(config: FittingConfig) -> str:
     return config.early_stopping.metric if config.early_stopping else _DEFAULT_METRIC
 
 
-def measured_metrics(config: FittingConfig) -> tuple[str, ...]:
-    """Returns the names of all metrics that are measured on validation, the deciding one first."""
-    further = config.early_stopping.further_metrics if config.early_stopping else ()
-    return tuple(dict.fromkeys((validation_metric(config), *further)))
-
-
 def most_validation_queries(config: FittingConfig) -> int:
     """Returns the largest number of validation queries that are evaluated."""
     return config.early_stopping.max_queries if config.early_stopping else _DEFAULT_QUERIES
@@ -217,9 +211,8 @@ class Job:
         queries = self.validation_queries()
         if queries is None:
             return None
-        return validation.Validator(
-            self.towers, self.corpus_tokens, queries, measured_metrics(self.config)
-        )
+        metrics = (self.metric, *self.config.further_metrics)
+        return validation.Validator(self.towers, self.corpus_tokens, queries, metrics)
 
     @property
     def metric(self) -> str:
