@@ -200,6 +200,7 @@ class _Measuring:
             return None
         return breakdown.describe_pool(
             self.cascade.pool_recall,
+            self.inputs.test.truth,
             self.inputs.second_stage,
             {run.name: run.judged for run in reversed(self.stages)},
             self.ks,
