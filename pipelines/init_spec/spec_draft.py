@@ -62,8 +62,9 @@ class SpecDraft:
         roles = self.roles
         named: list[str | None]
         if table == "interactions":
-            own = (roles.timestamp, roles.label, roles.weight, roles.session, roles.split)
-            named = [self.query_id.column, self.candidate_id.column, *own]
+            order = (roles.timestamp, roles.order)
+            own = (roles.label, roles.weight, roles.session, roles.split)
+            named = [self.query_id.column, self.candidate_id.column, *order, *own]
         else:
             drafts, match, title = (
                 (self.query_features, self.query_id, self.query_title)
@@ -120,7 +121,7 @@ def draft_spec(
     unit = event_profiles[roles.timestamp].time_unit if roles.timestamp else None
     kind, reason = _split(events, event_profiles, roles, unit, query_id.column, query_split)
     # Without times and a given split, events are in the order of the file.
-    has_order = roles.timestamp is not None or kind != "given"
+    has_order = (roles.timestamp or roles.order) is not None or kind != "given"
     entity = candidate_id.entity_column
     assert entity is not None  # there is always a table of candidates
     match = (query_id, candidate_id)
@@ -177,6 +178,8 @@ def _split(
 ) -> tuple[str, str]:
     if roles.split or query_split:
         return "given", f"the column '{roles.split or query_split}' names the split"
+    if roles.order is not None:
+        return "per_query_last", f"'{roles.order}' numbers the events of each query; no times"
     if roles.timestamp is None or unit is None:
         unread = _unread_time(profiles)
         if not unread:

@@ -236,6 +236,8 @@ def describe_protocol(
         earlier=(
             "earlier in time"
             if split.has_time
+            else "earlier by the column of positions: the interactions have no times"
+            if split.has_order
             else "earlier in the files: the interactions have no times"
         ),
         window=split.window,
