@@ -81,7 +81,7 @@ def in_batch_softmax(
 def log_odds_against(
     logits: tf.Tensor, left_out: tf.Tensor | None, own: tf.Tensor, positive_columns: tf.Tensor
 ) -> tf.Tensor:
-    """log sum_j exp(z_ij) - z_ip(i) over the columns that are not left out.
+    """Log sum_j exp(z_ij) - z_ip(i) over the columns that are not left out.
 
     Its gradient is written down, softmax - 1 at the positive, because each pass over all pairs
     takes as long as a tenth of the matrix products of a step, and the gradients of `tf.gather` and
