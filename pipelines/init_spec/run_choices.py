@@ -8,7 +8,7 @@ write another setting, add its line here; nothing else has to know it.
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from pipelines.init_spec.seen import Seen
+from pipelines.init_spec.seen import ORDER_TELLS_MUCH, Seen
 
 
 class Choice(NamedTuple):
@@ -25,7 +25,6 @@ _EASE_CANDIDATES = 12_000
 """Largest corpus whose matrix EASE inverts within minutes."""
 _DRIFTS = 1.1
 _ORDER_TELLS = 1.05
-_ORDER_TELLS_MUCH = 1.4
 _COST_OF_MEMBER = 2.0
 """A member's example has a list of negatives, too."""
 
@@ -53,12 +52,45 @@ def _model(seen: Seen) -> Iterator[Choice]:
         yield Choice("model.bag_positions", True, "a text often names its subject at its beginning")
         return
     yield Choice("model.embedding_dim", 64, "wider vectors cost time and rarely find more")
-    yield Choice("model.num_residual_layers", 1 if seen.has_history else 0)
+    if not seen.has_history:
+        yield Choice("model.num_residual_layers", 0)
+        return
+    half_life, _, why = _half_lives(seen)
+    if seen.is_sequence:
+        yield Choice("model.num_residual_layers", 0)
+        yield Choice("model.history_encoder", "transformer", "the order of a history says much")
+        yield Choice("model.dropout", 0.2)
+        yield Choice("model.history_dropout", 0.3)
+    else:
+        yield Choice("model.num_residual_layers", 1)
     for key, value, reason in _history(seen):
-        yield Choice(f"model.{key}", value, reason)
-    if seen.has_history:
-        half_life, _, why = _half_lives(seen)
-        yield Choice("model.history_half_life", half_life, why)
+        if not (seen.is_sequence and key == "history_dropout"):
+            yield Choice(f"model.{key}", value, reason)
+    yield Choice("model.history_half_life", half_life, why)
+    yield from _wide(seen)
+
+
+def _wide(seen: Seen) -> Iterator[Choice]:
+    """What stands beside the trained vectors; its weights are fitted on validation queries."""
+    if seen.num_validation < _ENOUGH_VALIDATION:
+        return
+    wide: dict[str, Any] = {"kind": "ease" if _can_invert(seen) else "none"}
+    if _can_invert(seen):
+        wide["half_lives"] = list(dict.fromkeys((None, _half_lives(seen)[0])))
+    wide["popularity_days"] = _windows(seen)
+    reason = "popularity for queries without a history"
+    if _can_invert(seen):
+        reason = f"what was chosen together, and {reason}"
+    yield Choice("model.wide", wide, reason)
+
+
+def _can_invert(seen: Seen) -> bool:
+    return seen.has_history and seen.num_candidates <= _EASE_CANDIDATES
+
+
+def _windows(seen: Seen) -> list[int | None]:
+    """Days of popularity: all, and windows that fit several times into the time that is known."""
+    return [None, *(days for days in (30, 7) if seen.has_time and days <= seen.span_days / 4)]
 
 
 def _half_lives(seen: Seen) -> tuple[int | None, tuple[int | None, ...], str]:
@@ -71,8 +103,10 @@ def _half_lives(seen: Seen) -> tuple[int | None, tuple[int | None, ...], str]:
     )
     if seen.recency < _ORDER_TELLS:
         return None, (), f"{measured}: all events of a history count alike"
-    if seen.recency < _ORDER_TELLS_MUCH:
+    if seen.recency < ORDER_TELLS_MUCH:
         return 8, (4, 16), f"{measured}: an event counts half as much as one eight later"
+    if seen.is_sequence:
+        return 2, (2, 8), f"{measured}: beside attention, the last two events count most"
     return 4, (2, 8), f"{measured}: an event counts half as much as one four later"
 
 
@@ -85,9 +119,11 @@ def _training(seen: Seen) -> Iterator[Choice]:
     yield Choice("training.epochs", epochs, "at most: early stopping may end training before")
     if epochs < 10:
         yield Choice("training.evaluate_every_epochs", 0.5, "an epoch is long")
-    rate = 0.002 if seen.is_search else 0.001
+    elif seen.is_sequence:
+        yield Choice("training.evaluate_every_epochs", 2, "a pass over sequences is short")
+    rate = 0.003 if seen.is_sequence else 0.002 if seen.is_search else 0.001
     yield Choice("training.optimizer", _optimizer(seen, rate, size))
-    yield Choice("training.softmax", _softmax(seen), _softmax_reason(seen))
+    yield Choice("training.softmax", _sequence_softmax(seen), _softmax_reason(seen))
     if seen.drift is not None and seen.drift >= _DRIFTS:
         days = max(7, round(seen.span_days / 6))
         yield Choice(
@@ -96,10 +132,11 @@ def _training(seen: Seen) -> Iterator[Choice]:
             f"demand moves: what was popular in the last four weeks tells {seen.drift:.2f} times "
             "as much of the next events as what was popular before",
         )
-    metric, why = ("ndcg@10", "") if seen.is_search else ("recall@100", "")
+    first = seen.is_search or seen.is_sequence
+    metric, why = ("ndcg@10", "the first places count") if first else ("recall@100", "")
     if seen.is_small_corpus:
         metric, why = "recall@10", "the corpus is small"
-    elif not seen.is_search:
+    elif not first:
         why = "the second stage orders what is found"
     yield Choice("training.early_stopping", {"metric": metric, "patience": 3}, why)
     if seen.num_validation:
@@ -120,6 +157,13 @@ def _softmax(seen: Seen) -> dict[str, Any]:
     return {"temperature": 0.05 if seen.is_search else 0.1, "logq": "counted"}
 
 
+def _sequence_softmax(seen: Seen) -> dict[str, Any]:
+    if not seen.is_sequence:
+        return _softmax(seen)
+    own = {"temperature": 0.085, "refined_logq": True, "num_uniform_negatives": 1024}
+    return {**_softmax(seen), **own}
+
+
 def _softmax_reason(seen: Seen) -> str:
     if seen.is_search and seen.examples_per_candidate < 1.5:
         return "nearly every passage answers one question, so none is drawn more often"
@@ -131,16 +175,21 @@ def _second_stage(seen: Seen) -> Iterator[Choice]:
         return
     room = "pre_ranking."
     yield Choice(f"{room}num_candidates", 100 if seen.is_search else 300, "are scored again")
-    has_ease = seen.has_history and seen.num_candidates <= _EASE_CANDIDATES
+    has_ease = _can_invert(seen)
     has_tastes = seen.has_history and seen.has_categories
-    members = list(_members(seen, needed=not has_ease and not has_tastes))
+    members = list(_members(seen))
     yield Choice(f"{room}models", members, _why_members(seen, members))
     if has_ease:
         yield Choice(f"{room}ease", {"l2": 200}, "what was chosen together, in closed form")
+    if seen.has_history:
+        reason = "neighbours of the latest candidates, by who chose them"
+        yield Choice(f"{room}item_knn", {"neighbours": 100}, reason)
+    if seen.is_search:
+        yield Choice(f"{room}bm25", {"k1": 1.2}, "words that occur in both")
     if has_tastes:
         reason = "categories that a query chose more often than others do"
         yield Choice(f"{room}tastes", {"strength": 5}, reason)
-    yield from _signals(seen)
+    yield _signals(seen)
     if not members:
         return
     yield Choice(f"{room}mining", {"depth": 20 if seen.is_search else 50})
@@ -167,8 +216,8 @@ def _why_members(seen: Seen, members: list[dict[str, Any]]) -> str:
     return "small towers that look at the last few events only"
 
 
-def _members(seen: Seen, *, needed: bool) -> Iterable[dict[str, Any]]:
-    """The towers of the second stage; `needed` asks for one at least."""
+def _members(seen: Seen) -> Iterable[dict[str, Any]]:
+    """The trained towers of the second stage."""
     one_head = {"num_query_heads": 1, "num_candidate_heads": 1, "cosine_heads": True}
     if seen.is_search:
         member = {
@@ -193,24 +242,20 @@ def _members(seen: Seen, *, needed: bool) -> Iterable[dict[str, Any]]:
         "head_dim": 32,
         **one_head,
     }
-    half_lives = _half_lives(seen)[1] or ((None,) if needed else ())
-    return [{**member, "history_half_life": half_life} for half_life in half_lives]
+    return [{**member, "history_half_life": half_life} for half_life in _half_lives(seen)[1]]
 
 
-def _signals(seen: Seen) -> Iterator[Choice]:
+def _signals(seen: Seen) -> Choice:
     if seen.is_search:
         reason = "that a passage answered a question says nothing of the next one"
-        yield Choice("pre_ranking.popularity_days", [], reason)
-    elif seen.has_time:
-        days = [None, *(days for days in (30, 7) if days <= seen.span_days / 4)]
-        yield Choice(
-            "pre_ranking.popularity_days", days, "all time, and what many chose in the last days"
-        )
-    else:
-        yield Choice("pre_ranking.popularity_days", [None], "there are no times")
+        return Choice("pre_ranking.popularity_days", [], reason)
+    reason = "all time, and what many chose in the last days" if seen.has_time else "no times"
+    return Choice("pre_ranking.popularity_days", _windows(seen), reason)
 
 
 def _index(seen: Seen) -> Iterator[Choice]:
+    if seen.is_search:
+        yield Choice("index.kind", "hybrid", "words that occur in both, beside learned vectors")
     yield Choice("index.server", "stock", "TensorFlow Serving as it is published")
 
 

@@ -5,6 +5,10 @@ from dataclasses import dataclass
 from pipelines.init_spec.spec_draft import SpecDraft
 
 _FEW_CANDIDATES = 500
+_MANY_CANDIDATES = 2000
+_SEVERAL_EVENTS = 4
+ORDER_TELLS_MUCH = 1.4
+"""See `event_patterns.recency`."""
 _BUDGET_S = 900.0
 """CPU seconds from the tables to the bundle."""
 _TRAINING_SHARE = 0.35
@@ -80,6 +84,13 @@ class Seen:
         return self.has_texts and not self.has_history
 
     @property
+    def is_sequence(self) -> bool:
+        """Whether histories are long enough, and their order tells enough, for self-attention."""
+        tells = self.recency is not None and self.recency >= ORDER_TELLS_MUCH
+        many = self.num_candidates >= _MANY_CANDIDATES
+        return self.has_history and tells and many and self.events_per_query >= _SEVERAL_EVENTS
+
+    @property
     def is_small_corpus(self) -> bool:
         """Whether lists of a hundred would hold a good part of the corpus."""
         return self.num_candidates < _FEW_CANDIDATES
@@ -95,6 +106,8 @@ class Seen:
         if self.has_history:
             of_event = 2e-6 if self.has_content else 1e-6
             of_example += of_event * min(self.events_per_query, _LONGEST_HISTORY)
+        if self.is_sequence:
+            of_example += 25e-6
         if self.is_search:
             of_example += 3e-6 * self.text_width
         affordable = _BUDGET_S * _TRAINING_SHARE / _PASSES / max(self.num_examples, 1)

@@ -69,7 +69,6 @@ def test_histories_get_a_second_stage_of_members_ease_and_popularity():
         (0.9, None, []),  # the order tells nothing
         (1.04, None, []),
         (1.2, 8, [4, 16]),
-        (2.0, 4, [2, 8]),
         (None, 8, [4, 16]),  # too few events to tell
     ],
 )
@@ -95,6 +94,8 @@ def test_texts_alone_are_read_by_wide_bags_with_a_sharp_softmax():
     assert config.pre_ranking.popularity_days == ()
     assert config.pre_ranking.softmax.same_tower == "query"
     assert config.pre_ranking.ease is None
+    assert config.pre_ranking.bm25 is not None
+    assert config.index.kind == "hybrid"
     often = config_of(replace(PASSAGES, examples_per_candidate=4.0))
     assert often.training.softmax.logq == "counted"  # passages with many questions are drawn often
 
@@ -107,11 +108,25 @@ def test_a_large_corpus_is_not_inverted_and_a_small_one_is_not_scored_twice():
     assert small.training.early_stopping.metric == "recall@10"
 
 
-def test_something_scores_again_where_nothing_in_closed_form_can():
+def test_neighbours_and_popularity_score_again_where_no_matrix_can_be_inverted():
     bare = replace(FILMS, recency=1.0, num_candidates=60_000, has_categories=False)
-    stage = config_of(bare).pre_ranking
-    assert [member.history_half_life for member in stage.models] == [None]
-    assert (stage.ease, stage.tastes) == (None, None)
+    config = config_of(bare)
+    stage = config.pre_ranking
+    assert (stage.models, stage.ease, stage.tastes) == ((), None, None)
+    assert stage.item_knn is not None
+    assert config.model.wide.kind == "none"
+    assert config_of(FILMS).model.wide.half_lives == (None, 8)
+    assert config_of(replace(FILMS, recency=1.0)).model.wide.half_lives == (None,)
+    assert config_of(replace(FILMS, num_validation=20)).model.wide is None  # nothing to fit it on
+
+
+def test_histories_whose_order_tells_much_are_read_by_a_transformer():
+    toys = replace(FILMS, recency=2.5, events_per_query=6.0, has_content=False)
+    config = config_of(toys)
+    assert config.model.history_encoder == "transformer"
+    assert (config.model.history_half_life, config.training.softmax.temperature) == (2, 0.085)
+    for other in ({"events_per_query": 2.0}, {"num_candidates": 900}, {"recency": 1.2}):
+        assert config_of(replace(toys, **other)).model.history_encoder == "mean"
 
 
 def test_without_validation_queries_nothing_is_fitted_on_them():
