@@ -20,17 +20,17 @@ def preprocessed(tmp_path_factory):
     return directory
 
 
-def config_of(**training):
+def config_of(model=(), **training):
     present = tiny_run_config().training.model_dump(mode="json")
-    return tiny_run_config(model=MODEL, training={**present, **training})
+    return tiny_run_config(model={**MODEL, **dict(model)}, training={**present, **training})
 
 
-def run(preprocessed, directory, report=lambda _: None, **training):
+def run(preprocessed, directory, report=lambda _: None, model=(), **training):
     directory.mkdir(exist_ok=True)
     return train(
         preprocessed,
         spec=tiny_spec(),
-        config=config_of(**training),
+        config=config_of(model, **training),
         output_dir=directory,
         report=report,
     )
@@ -114,12 +114,58 @@ class Killed(Exception):
     pass
 
 
-def test_a_killed_run_ends_with_the_same_bits(preprocessed, tmp_path):
-    settings = {
-        "epochs": 2,
-        "refit": True,
-        "softmax": {"logq": "streaming", "num_uniform_negatives": 8, "learn_temperature": True},
-    }
+CORPUS_START = {"token_table": "svd", "query_map": "ridge"}
+PSEUDO = {"pseudo_questions": {"per_candidate": 4, "words": (2, 4), "epochs": 2}}
+
+
+def test_the_warm_up_is_logged_and_said(preprocessed, tmp_path):
+    phases = []
+    result = run(
+        preprocessed, tmp_path, lambda r: phases.append(r.phase), CORPUS_START, epochs=2, **PSEUDO
+    )
+    assert result.messages[1].startswith("warm-up on 160 pseudo-questions, 5 steps")
+    assert result.messages[2].startswith("model.query_map: ")
+    assert phases.count("warm_up") == 5
+    log = [json.loads(line) for line in (tmp_path / "training_log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in log if line["phase"] == "warm_up"] == [1, 2, 3, 4, 5]
+    assert log[5]["phase"] == "fit"
+    assert load_towers(tmp_path).query.map is not None
+
+
+def test_towers_that_are_not_trained_rank_as_their_texts(preprocessed, tmp_path):
+    """Their map learns from examples nevertheless, and in the refit from more of them."""
+    first = run(preprocessed, tmp_path / "first", model=CORPUS_START, epochs=0)
+    again = run(preprocessed, tmp_path / "again", model=CORPUS_START, epochs=0, refit=True)
+    assert first.steps == again.steps == 0
+    assert (first.num_examples, again.num_examples) == (420, 480)
+    assert first.validation == again.validation
+    assert FirstFitRecall.read(tmp_path / "again").num_queries == 60
+    weights = [read_weights(tmp_path / name / "weights.npz") for name in ("first", "again")]
+    assert not weights[0]["tables.user_id"].any()
+    assert weights[0]["tables.words"].any()
+    np.testing.assert_array_equal(weights[0]["tables.words"], weights[1]["tables.words"])
+    np.testing.assert_array_equal(
+        read_weights(tmp_path / "again" / "first_fit_weights.npz")["query.map"],
+        weights[0]["query.map"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "settings", "killed"),
+    [
+        (
+            {},
+            {"softmax": {
+                "logq": "streaming", "num_uniform_negatives": 8, "learn_temperature": True
+            }},
+            ("refit", 3),
+        ),
+        (CORPUS_START, {**PSEUDO, "checkpoint_every_steps": 2}, ("warm_up", 3)),
+        (CORPUS_START, PSEUDO, ("refit", 3)),
+    ],
+)  # fmt: skip
+def test_a_killed_run_ends_with_the_same_bits(preprocessed, tmp_path, model, settings, killed):
+    settings = {"epochs": 2, "refit": True, "model": model, **settings}
     expected = run(preprocessed, tmp_path / "whole", **settings)
 
     def kill(phase, step):
@@ -130,7 +176,7 @@ def test_a_killed_run_ends_with_the_same_bits(preprocessed, tmp_path):
         return report
 
     with pytest.raises(Killed, match="now"):
-        run(preprocessed, tmp_path / "killed", kill("refit", 3), **settings)
+        run(preprocessed, tmp_path / "killed", kill(*killed), **settings)
     result = run(preprocessed, tmp_path / "killed", **settings)
     assert (result.best_step, result.steps) == (expected.best_step, expected.steps)
     weights = (tmp_path / "whole" / "weights.npz", tmp_path / "killed" / "weights.npz")
