@@ -85,7 +85,8 @@ def _wide(seen: Seen) -> Iterator[Choice]:
 
 
 def _can_invert(seen: Seen) -> bool:
-    return seen.has_history and seen.num_candidates <= _EASE_CANDIDATES
+    """Whether a linear model of the histories is worth the inversion of its matrix."""
+    return not seen.is_short and seen.has_history and seen.num_candidates <= _EASE_CANDIDATES
 
 
 def _windows(seen: Seen) -> list[int | None]:
@@ -121,7 +122,7 @@ def _training(seen: Seen) -> Iterator[Choice]:
         yield Choice("training.evaluate_every_epochs", 0.5, "an epoch is long")
     elif seen.is_sequence:
         yield Choice("training.evaluate_every_epochs", 2, "a pass over sequences is short")
-    rate = 0.003 if seen.is_sequence else 0.002 if seen.is_search else 0.001
+    rate = 0.003 if seen.is_sequence or epochs < 10 else 0.002 if seen.is_search else 0.001
     yield Choice("training.optimizer", _optimizer(seen, rate, size))
     yield Choice("training.softmax", _sequence_softmax(seen), _softmax_reason(seen))
     if seen.drift is not None and seen.drift >= _DRIFTS:
@@ -211,6 +212,8 @@ def _second_stage(seen: Seen) -> Iterator[Choice]:
 def _why_members(seen: Seen, members: list[dict[str, Any]]) -> str:
     if seen.is_search:
         return "two readings of each passage"
+    if seen.is_short:
+        return "towers that look at a part of such short histories add nothing"
     if not members:
         return "towers that see what retrieval sees, in no other order, add nothing"
     return "small towers that look at the last few events only"
@@ -232,7 +235,7 @@ def _members(seen: Seen) -> Iterable[dict[str, Any]]:
             **one_head,
         }
         return [member] * 2
-    if not seen.has_history:
+    if not seen.has_history or seen.is_short:
         return []
     member = {
         "kind": "inttower",

@@ -88,7 +88,12 @@ class Seen:
         """Whether histories are long enough, and their order tells enough, for self-attention."""
         tells = self.recency is not None and self.recency >= ORDER_TELLS_MUCH
         many = self.num_candidates >= _MANY_CANDIDATES
-        return self.has_history and tells and many and self.events_per_query >= _SEVERAL_EVENTS
+        return self.has_history and tells and many and not self.is_short
+
+    @property
+    def is_short(self) -> bool:
+        """Whether most histories have hardly any event."""
+        return self.events_per_query < _SEVERAL_EVENTS
 
     @property
     def is_small_corpus(self) -> bool:

@@ -120,6 +120,13 @@ def test_neighbours_and_popularity_score_again_where_no_matrix_can_be_inverted()
     assert config_of(replace(FILMS, num_validation=20)).model.wide is None  # nothing to fit it on
 
 
+def test_short_histories_need_no_matrix_and_no_further_tower():
+    config = config_of(replace(FILMS, events_per_query=2.0))
+    stage = config.pre_ranking
+    assert (stage.models, stage.ease, config.model.wide.kind) == ((), None, "none")
+    assert stage.item_knn is not None
+
+
 def test_histories_whose_order_tells_much_are_read_by_a_transformer():
     toys = replace(FILMS, recency=2.5, events_per_query=6.0, has_content=False)
     config = config_of(toys)
