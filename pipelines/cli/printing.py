@@ -23,7 +23,10 @@ _MARKS = {"ahead": "+", "behind": "-", "level": "=", "untested": " "}
 
 
 def print_leaderboard(layout: Layout) -> None:
-    """Prints every system's key metrics, best first, and how the model stands against each."""
+    """Prints every system's key metrics, best first, and how the model stands against each.
+
+    The last lines are the settings that would mend it where the model is behind.
+    """
     document = report_files.read_evaluation(layout.report)
     rows = leaderboard(document, document.protocol.ks)
     console = output_console()
@@ -44,10 +47,10 @@ def print_leaderboard(layout: Layout) -> None:
     console.print(f"Verdict: {badge(verdict)} (paired test over queries, Holm's correction).")
     # One line, however narrow the terminal is: it is copied and searched for.
     console.print(against_each(verdict), soft_wrap=True)
-    _print_advice(console, verdict.advice)
     console.print(f"Leakage check: {document.leakage_check.verdict}.")
     for finding in document.leakage_check.findings:
         console.print(f"  {finding.count} {finding.message}")
+    _print_advice(console, verdict.advice)
 
 
 def _print_advice(console: Console, advice: Sequence[str]) -> None:

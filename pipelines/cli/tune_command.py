@@ -18,7 +18,6 @@ _MOST_SHOWN = 15
 def tune(
     run_config: Annotated[Path, arguments.RUN_ARGUMENT],
     workdir: Annotated[Path, arguments.WORKDIR_OPTION],
-    beam_options: Annotated[list[str] | None, arguments.BEAM_ARGUMENT] = None,
     minutes: Annotated[
         float | None,
         typer.Option(
@@ -54,6 +53,7 @@ def tune(
     ] = False,
     overrides: Annotated[list[str] | None, arguments.SET_OPTION] = None,
     json_output: Annotated[bool, arguments.JSON_OPTION] = False,
+    beam_options: Annotated[list[str] | None, arguments.BEAM_ARGUMENT] = None,
 ) -> None:
     """Search better settings on validation queries; write NAME_tuned.yaml.
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.init_spec import samples
-from pipelines.transforms.cells import as_event_time, as_number, as_text
+from pipelines.transforms.cells import as_moment, as_number, as_text
 from tfrs_twotower import specs
 from tfrs_twotower.errors import RecordError
 
@@ -48,7 +48,7 @@ class Events:
     candidates: NDArray[np.int64]
     """`[num_events]` number of the candidate."""
     times: NDArray[np.int64]
-    """`[num_events]` seconds since 1970; all 0 without a column of times."""
+    """`[num_events]` seconds since 1970, or numbers of an order; all 0 without such a column."""
     positive: NDArray[np.bool_]
     """`[num_events]` whether the event counts as positive."""
     named_split: NDArray[np.int8]
@@ -146,7 +146,7 @@ def count_events(sample: samples.Sample, columns: EventColumns) -> Events:
 
 def _time(cell: Any, unit: str) -> int | None:
     try:
-        return as_event_time(cell, unit)
+        return as_moment(cell, unit)
     except RecordError:
         return None
 

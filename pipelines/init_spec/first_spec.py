@@ -75,6 +75,9 @@ def _interactions(draft: spec_draft.SpecDraft, directory: Path) -> Iterable[str]
         example = draft.event_profiles[roles.timestamp].present[0]
         said = f"such as {example}" if isinstance(example, str) else "by its values"
         yield f"  timestamp: {times}  # {said}"
+    if roles.order:
+        yield f"  timestamp: {{column: {scalar(roles.order)}, unit: order}}"
+        yield "  # It numbers the events of each query and is no time: nothing is counted in days."
     for key in ("label", "weight", "session", "split"):
         column = getattr(roles, key)
         if column is not None:

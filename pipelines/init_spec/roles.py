@@ -7,6 +7,7 @@ from typing import Any
 
 from pipelines.init_spec import column_names as names
 from pipelines.init_spec.profiles import Profile, Profiles
+from pipelines.init_spec.times import are_orders
 from pipelines.transforms.cells import as_event_time, as_text
 from tfrs_twotower.errors import RecordError
 
@@ -41,6 +42,8 @@ class Roles:
     """The columns of the interactions by role; None where no column has the role."""
 
     timestamp: str | None
+    order: str | None
+    """A column that numbers the events of each query, where no column has times."""
     label: str | None
     weight: str | None
     session: str | None
@@ -73,11 +76,15 @@ def assign_roles(
     split, split_values = find_split(rest)
     taken.update([split] if split else [])
     timestamp = first(_event_times(rest, columns, query_id))
+    order = None
+    if timestamp is None:
+        counted = [name for name, profile in rest.items() if profile.whole_numbers]
+        order = first([n for n in counted if are_orders(columns[query_id], columns[n])])
     label = first([name for name, profile in rest.items() if _is_label(name, profile)])
     weight = first([name for name, profile in rest.items() if _is_weight(name, profile)])
     session = first(_sessions(rest, columns, query_id, timestamp))
     unused = tuple(name for name in rest if name not in taken)
-    return Roles(timestamp, label, weight, session, split, split_values, unused)
+    return Roles(timestamp, order, label, weight, session, split, split_values, unused)
 
 
 def find_split(profiles: Profiles) -> tuple[str | None, dict[str, str]]:

@@ -68,8 +68,9 @@ class SpecDraft:
         roles = self.roles
         named: list[str | None]
         if table == "interactions":
-            own = (roles.timestamp, roles.label, roles.weight, roles.session, roles.split)
-            named = [self.query_id.column, self.candidate_id.column, *own]
+            order = (roles.timestamp, roles.order)
+            own = (roles.label, roles.weight, roles.session, roles.split)
+            named = [self.query_id.column, self.candidate_id.column, *order, *own]
         else:
             drafts, match, title = (
                 (self.query_features, self.query_id, self.query_title)
@@ -139,8 +140,8 @@ def draft_spec(
         event_counts.EventColumns(
             query=query_id.column,
             candidate=candidate_id.column,
-            time=roles.timestamp,
-            time_unit=unit,
+            time=roles.timestamp or roles.order,
+            time_unit="order" if roles.order else unit,
             label=roles.label,
             smallest_positive=positive[0],
             split=roles.split,
@@ -159,9 +160,9 @@ def draft_spec(
         reason = f"the column '{roles.split or query_split}' names the split"
         split = split_choice.given_split(counted, split_values, named or None, reason)
     else:
-        split = _split(events, event_profiles, roles.timestamp, counted)
-    # A split by query leaves nothing of an evaluated query's past. Without times, events are in the
-    # order of the file.
+        split = _split(events, event_profiles, roles, counted)
+    # A split by query leaves nothing of an evaluated query's past. Without times or numbers, events
+    # are in the order of the file.
     has_order = query_split is None and _come_back(counted)
     title = feature_choices.find_title(corpus_profiles, entity)
     query_title = feature_choices.find_title(query_profiles, query_id.entity_column)
@@ -211,11 +212,14 @@ def _come_back(events: event_counts.Events) -> bool:
 def _split(
     events: samples.Sample,
     profiles: Profiles,
-    timestamp: str | None,
+    roles: Roles,
     counted: event_counts.Events,
 ) -> split_choice.SplitChoice:
-    if timestamp is not None:
+    if roles.timestamp is not None:
         return split_choice.choose_split(counted)
+    if roles.order is not None:
+        reason = f"'{roles.order}' numbers the events of each query; no times"
+        return split_choice.without_times(counted, reason)
     unread = _unread_time(profiles)
     if unread:
         raise DataError(

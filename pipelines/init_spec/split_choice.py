@@ -74,7 +74,7 @@ def choose_split(events: Events) -> SplitChoice:
 
 
 def without_times(events: Events, reason: str) -> SplitChoice:
-    """The last events of each query, in the order of the file."""
+    """The last events of each query, by a column of numbers or in the order of the file."""
     return _by_query(events, reason)
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from pipelines.init_spec import column_names
 from pipelines.init_spec.cell_meanings import BARCODES, meaning_of
 from pipelines.init_spec.personal_cells import Records
-from pipelines.transforms.cells import as_calendar_time, as_event_time, as_time
+from pipelines.transforms.cells import as_calendar_time, as_event_time, as_moment, as_time
 from tfrs_twotower.errors import RecordError
 from tfrs_twotower.specs.features import TimeUnit
 from tfrs_twotower.tables import local_times
@@ -28,6 +28,7 @@ _LEAST_SPAN_S = 14 * 86_400
 _ADULT_S = 1_199_145_600
 """The beginning of 2008."""
 _SORTED, _UNSORTED = 0.99, 0.97
+_FEWEST_OWNERS, _LEAST_COUNTED = 10, 0.9
 
 
 class WrittenTimes(NamedTuple):
@@ -46,6 +47,24 @@ def find_times(name: str, present: Sequence[Any]) -> WrittenTimes | None:
     if all(isinstance(cell, str) and not cell.strip().lstrip("-").isdecimal() for cell in probe):
         return _of_texts(present)
     return _of_numbers(name, probe)
+
+
+def are_orders(owners: Sequence[Any], cells: Sequence[Any]) -> bool:
+    """Whether a column numbers the events of each owner: 0, 1, 2 or 1, 2, 3, each number once.
+
+    A rating or a quantity repeats within a query, a line of a basket within its customer, and other
+    numbers leave gaps, so that nine tenths of the queries with several events are enough.
+    """
+    numbers: dict[Any, list[int]] = {}
+    for owner, cell in zip(owners, cells, strict=True):
+        try:
+            number = as_moment(cell, "order")
+        except RecordError:
+            return False
+        numbers.setdefault(owner, []).append(number)
+    several = [sorted(own) for own in numbers.values() if len(own) > 2]
+    counted = sum(own == list(range(own[0], own[0] + len(own))) and own[0] < 2 for own in several)
+    return counted >= max(_FEWEST_OWNERS, _LEAST_COUNTED * len(several))
 
 
 def are_births(name: str, present: Sequence[Any], unit: str, of: Records) -> bool:

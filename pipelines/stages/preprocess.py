@@ -83,8 +83,9 @@ def run(context: StageContext) -> Manifest:
         raise
     _write_wordpieces(context, summary, given, staging / VOCABULARIES)
     shutil.rmtree(staging / preprocessing.SUMMARY)
-    statistics = json.dumps(summary.statistics(), indent=2, sort_keys=True) + "\n"
-    (staging / STATISTICS).write_text(statistics, encoding="utf-8")
+    statistics = summary.statistics(has_times=context.spec.interactions.has_times)
+    text = json.dumps(statistics, indent=2, sort_keys=True) + "\n"
+    (staging / STATISTICS).write_text(text, encoding="utf-8")
     if without_record:
         context.reporter.message(without_record)
     _report(context, summary, sources)

@@ -18,7 +18,6 @@ from tfrs_twotower.tables import times
 
 EARLIEST_S = int(datetime(1990, 1, 1, tzinfo=timezone.utc).timestamp())
 LATEST_S = times.LATEST_S
-_LARGEST_FLOAT32 = 3.4028235e38
 
 
 class BadCell(RecordError):
@@ -139,12 +138,9 @@ def as_number(cell: Any, number_format: str = "plain") -> float:
             except ValueError as cause:
                 raise BadCell(str(cause), cell) from None
     try:
-        number = float(plain)
-    except (TypeError, ValueError, OverflowError):
-        raise BadCell("not a number", cell) from None
-    if abs(number) > _LARGEST_FLOAT32:
-        raise BadCell("infinite or beyond float32", cell)
-    return number
+        return times.number_of(plain)
+    except ValueError as cause:
+        raise BadCell(str(cause), cell) from None
 
 
 def as_finite(cell: Any) -> float:
@@ -199,6 +195,20 @@ def as_event_time(cell: Any, unit: str) -> int:
     if EARLIEST_S <= seconds < LATEST_S:
         return seconds
     raise BadCell(f"outside 1990 to 2100 in unit {unit}{_unit_hint(seconds, unit)}", cell)
+
+
+def as_moment(cell: Any, unit: str) -> int:
+    """The time of an event, or its number where the unit is `order`.
+
+    Raises:
+        BadCell: as in `as_event_time`, or not a whole number from 0 to 2^53.
+    """
+    if unit != "order":
+        return as_event_time(cell, unit)
+    number = as_finite(cell)
+    if not (number.is_integer() and 0 <= number <= 1 << 53):
+        raise BadCell("not a whole number from 0 on, as unit: order has them", cell)
+    return int(number)
 
 
 def _unit_hint(seconds: int, unit: str) -> str:

@@ -109,11 +109,11 @@ class JobSummary:
             counts[f"bad_cells_{table}"] = sum(self.bad_columns(table).values())
         return counts
 
-    def statistics(self) -> dict[str, Any]:
+    def statistics(self, *, has_times: bool = True) -> dict[str, Any]:
         """The content of `statistics.json`; windows are null without times."""
         times = window_times(dict(self.windows), self.cutoffs)
         names = ("train_start", "train_end", "validation_end", "test_end")
-        has_time = any(window[3] for window in self.windows.values())
+        has_time = has_times and any(window[3] for window in self.windows.values())
         evaluated = SPLITS[1:]
         return {
             "numeric": dict(self.numeric),

@@ -15,7 +15,7 @@ class Past(NamedTuple):
     """An event as histories use it; sequences of them are in the order of (timestamp, position)."""
 
     moment: int
-    """The timestamp, or the position in data without time."""
+    """The timestamp or the number of the order, or the position in data without either."""
     candidate_id: str
     counts: bool
     """Whether histories include it (`positives_only`)."""
@@ -71,7 +71,8 @@ class QueryExampleBuilder:
             if records.from_event(f) and not isinstance(f, specs.HistoryFeature)
         ]
         self._new_pairs_only = spec.split.new_pairs_only
-        self._has_time = spec.interactions.timestamp is not None
+        self._has_time = spec.interactions.has_times
+        self._has_order = spec.interactions.timestamp is not None
         self.needs_order = any(feature.window == "before" for feature in self._histories)
         """Whether the history of a training example depends on the events before it."""
 
@@ -232,7 +233,7 @@ class QueryExampleBuilder:
     ) -> list[Past]:
         return [
             Past(
-                event.timestamp if self._has_time else event.position,
+                event.timestamp if self._has_order else event.position,
                 event.candidate_id,
                 event.positive or not feature.positives_only,
             )

@@ -7,16 +7,17 @@ from pipelines.transforms import cell_forms, watched_cells
 from pipelines.transforms.cells import (
     BadCell,
     as_calendar_time,
-    as_event_time,
     as_finite,
     as_id,
     as_line,
+    as_moment,
     as_number,
     as_text,
     as_values,
 )
 from tfrs_twotower import specs
 from tfrs_twotower.errors import FeatureSpecError
+from tfrs_twotower.tables import times
 
 Value = str | float | int | tuple[str, ...] | None
 
@@ -32,7 +33,7 @@ class Event(NamedTuple):
     query_id: str
     candidate_id: str
     timestamp: int
-    """Seconds since 1970; 0 if the table has no times."""
+    """Seconds since 1970, or the number of the order; 0 if the table has neither."""
     label: float
     weight: float
     split: str
@@ -78,7 +79,8 @@ def number_columns(
     if isinstance(table, specs.InteractionTable):
         time = table.timestamp
         named += [table.label, table.weight]
-        named += [time.column] if time is not None and time.unit in ("s", "ms", "us") else []
+        if time is not None and time.unit in (*times.PER_SECOND, "order"):
+            named.append(time.column)
     return [column for column in named if column is not None]
 
 
@@ -147,7 +149,7 @@ class EventParser:
         if table.timestamp:
             column = table.timestamp.column
             try:
-                timestamp = as_event_time(cells[at[column]], table.timestamp.unit)
+                timestamp = as_moment(cells[at[column]], table.timestamp.unit)
             except BadCell as bad:
                 raise _in_column("timestamp", column, bad) from None
         if table.label:

@@ -17,7 +17,7 @@ from tfrs_twotower.data.ids import did_you_mean_id
 from tfrs_twotower.data.known_queries import KnownQuery
 from tfrs_twotower.errors import BundleError, did_you_mean
 from tfrs_twotower.specs import MISSING_TIME, FeatureSpec, TimestampFeature
-from tfrs_twotower.tables.times import seconds_of_iso, typed_seconds
+from tfrs_twotower.tables.times import seconds_of, typed_seconds
 from tfrs_twotower.towers.storage import load_spec_of
 
 
@@ -220,7 +220,10 @@ def _integer(text: str, unit: str | None) -> int:
     try:
         return int(text)
     except ValueError:
-        return seconds_of_iso(text)
+        seconds = seconds_of(text, "iso")
+    if seconds is None:
+        raise ValueError("missing")
+    return seconds
 
 
 def _not_this(name: str, text: str, taken: tf.TensorSpec, width: int | None) -> str:

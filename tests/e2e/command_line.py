@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,24 @@ def twotower(*arguments: object, code: int = 0, **environment: str) -> subproces
     )
     assert result.returncode == code, f"exit {result.returncode}\n{result.stdout}\n{result.stderr}"
     return result
+
+
+def kill_when(line_begins: str, there_is: Path, *arguments: object) -> None:
+    """Starts a command and kills it, it alone, after a line of progress, once a file is there."""
+    process = subprocess.Popen(
+        [TWOTOWER, *map(str, arguments)], stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
+    )
+    assert process.stderr is not None
+    try:
+        for line in process.stderr:
+            if line.startswith(line_begins):
+                break
+        while not there_is.exists() and process.poll() is None:
+            pass
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stderr.close()
 
 
 def init_library(directory: Path) -> str:

@@ -2,12 +2,10 @@
 
 import json
 import os
-import signal
-import subprocess
 
 import pytest
 
-from tests.e2e.command_line import ENVIRONMENT, TWOTOWER, init_library, twotower
+from tests.e2e.command_line import init_library, kill_when, twotower
 
 pytestmark = pytest.mark.e2e
 NUM_CELLS = 4
@@ -41,23 +39,9 @@ def undisturbed(grid, tmp_path_factory):
 
 def kill_in_the_second_seed(grid, workdir):
     """`kill -9` of the comparison alone; the seed that it had started is left to itself."""
-    process = subprocess.Popen(
-        [TWOTOWER, "compare", grid, "--workdir", workdir, *OPTIONS],
-        stderr=subprocess.PIPE,
-        text=True,
-        env=ENVIRONMENT,
-    )
-    try:
-        for line in process.stderr:
-            if line.startswith("[1/4] as_it_is, seed 0: done"):
-                break
-        started = workdir / "runs" / "as_it_is" / "seed-1" / ".lock"
-        while not started.exists() and process.poll() is None:
-            pass
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        process.stderr.close()
+    started = workdir / "runs" / "as_it_is" / "seed-1" / ".lock"
+    command = ("compare", grid, "--workdir", workdir, *OPTIONS)
+    kill_when("[1/4] as_it_is, seed 0: done", started, *command)
 
 
 def without_times(workdir):

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 EXTRAS = (
     *("apache_beam", "google_crc32c", "pandas", "scann", "matplotlib", "jinja2", "typer", "rich"),
     *("tensorflow_serving", "grpc", "grpc_health", "h11", "starlette", "uvicorn"),
-    *("locust", "gevent", "prometheus_client"),
+    *("locust", "gevent", "prometheus_client", "optuna"),
 )
 _REFUSE = """
 import sys

@@ -116,6 +116,7 @@ def test_the_command_names_its_extra_and_exits_with_2():
         ("run", "pipelines"),
         ("demo", "pipelines"),
         ("compare", "pipelines"),
+        ("tune", "tune"),
     ],
 )
 def test_a_command_without_its_extra_exits_with_2(command, extra, tmp_path):
@@ -126,6 +127,7 @@ def test_a_command_without_its_extra_exits_with_2(command, extra, tmp_path):
         "run": ["movielens_100k", "--workdir", str(tmp_path)],
         "demo": ["--workdir", str(tmp_path)],
         "compare": ["movielens_100k", "--workdir", str(tmp_path)],
+        "tune": ["movielens_100k", "--workdir", str(tmp_path), "--trials", "2"],
     }[command]
     absent = [name for name in EXTRAS if name not in ("typer", "rich")]
     result = run(COMMAND.format([command, *arguments]), without=absent)

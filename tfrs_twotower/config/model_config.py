@@ -60,6 +60,7 @@ class WideConfig(LinearModelConfig):
     popularity_days: Annotated[tuple[PositiveFloat | None, ...], Field(max_length=8)] = (
         None,
         30.0,
+        7.0,
     )
     """Windows in days, one dimension for each: log(1 + the candidate's positive interactions in so
     many last days of the training window); null is the whole window. Data without time have only
@@ -104,6 +105,11 @@ class FieldsConfig(Document):
     bag_weights: Literal["idf", "equal"] = "idf"
     """Initial token weights of `bag` texts: the tokens' inverse document frequency in the corpus
     (Robertson's, as in BM25), or 1 for all."""
+    token_table: Literal["random", "svd"] = "random"
+    """How the token vectors of the candidates' `bag` texts start. `svd`: at the leading directions
+    of the corpus (truncated SVD of its token weights, as in latent semantic analysis), so that
+    texts that share a vocabulary are comparable before any training; layers beside them start near
+    the identity. `random`: at random."""
     bag_positions: bool = False
     """Learns a weight for the position of a token in a `bag` text (in buckets that double in size):
     a passage often names its subject at its beginning."""
@@ -112,6 +118,10 @@ class FieldsConfig(Document):
     wide: WideConfig | None = None
     """A linear model and popularity beside the trained vectors of the first stage; not for the
     members of a pre-ranker."""
+    query_map: Literal["none", "ridge"] = "none"
+    """A square matrix at the end of the query tower. `ridge`: it starts where it moves training
+    queries closest to their candidates (least squares, shrunk to the identity as far as
+    cross-validation over these queries asks for), and is trained further: for few queries."""
 
 
 class PlainTowerConfig(FieldsConfig):

@@ -2,7 +2,14 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from tfrs_twotower.documents import Document
 
@@ -141,6 +148,26 @@ class EarlyStoppingConfig(Document):
     """Evaluates at most this many validation queries (a fixed sample)."""
 
 
+class PseudoQuestionsConfig(Document):
+    """A warm-up on random spans of the candidates' texts, which their candidates answer."""
+
+    per_candidate: PositiveInt = 4
+    """Spans of each candidate, drawn from its text features in turn."""
+    words: tuple[PositiveInt, PositiveInt] = (4, 12)
+    """Least and most words of a span; a shorter text is taken whole."""
+    epochs: PositiveInt = 2
+    """Passes over the spans."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "PseudoQuestionsConfig":
+        least, most = self.words
+        if least > most:
+            raise ValueError(
+                f"words: found [{least}, {most}], the least number above the most. Swap them."
+            )
+        return self
+
+
 class FittingConfig(Document):
     """Settings of every training: batches, steps, the optimiser, when to stop."""
 
@@ -173,13 +200,22 @@ class FittingConfig(Document):
     deterministic: bool = True
     """Bit-for-bit repeatable under the seed (TensorFlow's op determinism)."""
 
+    @property
+    def further_metrics(self) -> tuple[str, ...]:
+        """The metrics that are measured on validation and decide nothing."""
+        return self.early_stopping.further_metrics if self.early_stopping else ()
+
 
 class TrainingConfig(FittingConfig):
     """How the towers are trained."""
 
     epochs: NonNegativeInt | None = 20
-    """Passes over the training examples, at most. Exclusive with max_steps. 0 trains nothing: the
-    towers rank as their pretrained text encoders do (zero-shot)."""
+    """Passes over the training examples, at most. Exclusive with max_steps. 0 trains on none of
+    them: the towers rank as their texts do, by pretrained encoders (zero-shot) or by token tables
+    from the corpus (`model.token_table: svd`)."""
+    pseudo_questions: PseudoQuestionsConfig | None = None
+    """A warm-up on spans of the candidates' texts, for texts with few training questions; null
+    leaves it out."""
     time_decay_half_life_days: PositiveFloat | None = None
     """Weights an example by 2^(-age / half-life), with the age at the end of the training window,
     so that the model learns recent demand."""

@@ -1,5 +1,6 @@
 """Details behind the means: slices of the test, stages of serving, shape of the embeddings."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -102,6 +103,7 @@ def slice_figures(
 
 def describe_pool(
     pool_recall: NDArray[np.float64],
+    truth: GroundTruth,
     second_stage: evaluated_data.SecondStage,
     stages: dict[str, Judged],
     ks: tuple[int, ...],
@@ -112,6 +114,7 @@ def describe_pool(
 
     Args:
         pool_recall: `[num_queries]` recall of the pool.
+        truth: the relevant candidates of the same queries.
         second_stage: the pre-ranker, which scores the pool again.
         stages: judged rankings of `retrieval` and `cascade`.
         ks: list lengths; those that hold the whole pool are left out.
@@ -130,12 +133,35 @@ def describe_pool(
             interval = resampling.ratio_interval(recalls, pool_recall, num_bootstrap, seed)
             fraction = recalls.mean() / pool_recall.mean()
             kept[name][f"kept@{k}"] = systems.figure(fraction, interval, len(pool_recall))
+    best = systems.SystemRun("best", best_order(pool_recall, truth, max(ks)))
+    names = systems.key_metrics(ks)
     return evaluation_document.Pool(
         num_candidates=size,
         recall=systems.figure(pool_recall.mean(), ceiling, len(pool_recall)),
         weights=second_stage.weights,
         kept=kept,
+        best=dict(systems.figures_of([best], names, num_bootstrap, seed)[0]),
     )
+
+
+def best_order(pool_recall: NDArray[np.float64], truth: GroundTruth, k: int) -> systems.Ranking:
+    """Lists that no order of the pools exceeds: as many relevant candidates as they hold, first.
+
+    Which ones they hold does not matter where all count alike; otherwise those that count most are
+    taken, so that the lists are a bound.
+
+    Args:
+        pool_recall: `[num_queries]` recall of the pool.
+        truth: the relevant candidates.
+        k: length of the lists.
+    """
+    relevant = truth.relevant
+    found = np.minimum(np.rint(pool_recall * relevant.lengths).astype(np.int64), k)
+    ranked = np.full((len(found), k), -1, np.int64)
+    for query, (start, end) in enumerate(itertools.pairwise(relevant.offsets)):
+        first = np.argsort(-truth.gains[start:end], kind="stable")[: found[query]]
+        ranked[query, : len(first)] = relevant.values[start:end][first]
+    return systems.Ranking.of(ranked, truth)
 
 
 def describe_unranked(

@@ -67,6 +67,7 @@ class SplitFacts:
         sessions: whether the split keeps sessions whole.
         window: its limits; None where they are not known.
         has_time: whether interactions have times; without, they are in the order of the files.
+        has_order: whether a column says the order, be it by times or by positions.
         empty_queries: queries of each split that were left out because nothing is relevant to
             them; None where they were not counted.
     """
@@ -78,6 +79,7 @@ class SplitFacts:
     sessions: bool = False
     window: Window | None = None
     has_time: bool = True
+    has_order: bool = False
     empty_queries: dict[str, int] | None = None
 
 

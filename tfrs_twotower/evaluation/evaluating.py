@@ -201,6 +201,7 @@ class _Measuring:
             return None
         return breakdown.describe_pool(
             self.cascade.pool_recall,
+            self.inputs.test.truth,
             self.inputs.second_stage,
             {run.name: run.judged for run in reversed(self.stages)},
             self.ks,
@@ -236,6 +237,8 @@ def describe_protocol(
         earlier=(
             "earlier in time"
             if split.has_time
+            else "earlier by the column of positions: the interactions have no times"
+            if split.has_order
             else "earlier in the files: the interactions have no times"
         ),
         window=split.window,

@@ -88,6 +88,9 @@ class Pool(PartWithLength):
     """Weight of each feature in the final score."""
     kept: dict[str, Metrics]
     """`kept@K` of each stage: its recall@K over the ceiling."""
+    best: Metrics = {}
+    """The key metrics of the pool's best possible order: what is above it, no second stage reaches.
+    Not in documents of earlier versions."""
 
 
 class Unranked(Part):

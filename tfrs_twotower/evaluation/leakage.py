@@ -24,7 +24,7 @@ def check_leakage(inputs: EvaluationInputs) -> LeakageCheck:
 
 def _time(inputs: EvaluationInputs) -> Iterator[LeakFinding]:
     log, kind = inputs.log, inputs.split.kind
-    timed = np.full(len(log), inputs.split.has_time)
+    timed = np.full(len(log), inputs.split.has_time or inputs.split.has_order)
     train, test = timed & (log.split == TRAIN), timed & (log.split == TEST)
     if not (train.any() and test.any()):
         return

@@ -126,7 +126,8 @@ def _split_facts(preprocessed: Path, spec: FeatureSpec) -> evaluated_data.SplitF
             known_candidates_only=spec.split.known_candidates_only,
             sessions=spec.interactions.session is not None,
             window=None if window is None else protocol_document.Window(**window),
-            has_time=spec.interactions.timestamp is not None,
+            has_time=spec.interactions.has_times,
+            has_order=spec.interactions.timestamp is not None,
             empty_queries=statistics.get("empty_queries"),
         )
     except (ValueError, TypeError, AttributeError) as cause:

@@ -5,13 +5,13 @@ Holm's correction (Holm 1979), `behind` where it is significantly worse. No sign
 is `level`, which says that these queries cannot tell the two apart, not that they are equal.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from tfrs_twotower.evaluation.evaluation_document import EvaluationDocument, Standing, Verdict
+from tfrs_twotower.evaluation.remedies import Served, advice, joined
 from tfrs_twotower.evaluation.systems import MODEL_SYSTEMS, label
 
-_FROM_HISTORIES = {"item_knn", "ease", "rdlae", "recent_ease", "ials"}
 _NAMED = 3
 
 
@@ -50,6 +50,7 @@ def verdict_of(document: EvaluationDocument, stage: str | None = None) -> Verdic
     return judge(
         system,
         {name: found for name, found in against.items() if name not in MODEL_SYSTEMS},
+        served=Served.of(document),
         gains_from_fusion=any(entry.difference < 0 for entry in fused),
     )
 
@@ -59,6 +60,7 @@ def judge(
     differences: Mapping[str, Iterable[Difference]],
     *,
     tested: bool = True,
+    served: Served | None = None,
     gains_from_fusion: bool = False,
 ) -> Verdict:
     """The verdict on one system.
@@ -67,6 +69,7 @@ def judge(
         system: the model's stage that is judged.
         differences: model minus baseline in each metric, by baseline.
         tested: False where the differences have no test, such as those of a single seed.
+        served: what the advice may know of the served system.
         gains_from_fusion: whether the model fused with BM25 is significantly better.
     """
     against: dict[str, dict[str, Standing]] = {
@@ -90,7 +93,12 @@ def judge(
         system=system,
         standing=standing,
         against=against,
-        advice=_advice(system, standing, against, gains_from_fusion=gains_from_fusion),
+        advice=advice(
+            system,
+            against,
+            served or Served(),
+            gains_from_fusion=gains_from_fusion,
+        ),
     )
 
 
@@ -157,61 +165,3 @@ def _by_metric(metrics: Mapping[str, Standing]) -> str:
     order: tuple[Standing, ...] = ("behind", "level", "ahead")
     found = {one: [m for m, standing in metrics.items() if standing == one] for one in order}
     return ", ".join(f"{one} in {joined(names)}" for one, names in found.items() if names)
-
-
-def joined(names: Sequence[str]) -> str:
-    """`a`, `a and b`, `a, b and c`."""
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
-
-
-def _advice(
-    system: str,
-    standing: Standing,
-    against: Mapping[str, Mapping[str, Standing]],
-    *,
-    gains_from_fusion: bool,
-) -> tuple[str, ...]:
-    """What to try next, the change that is likeliest to help first."""
-    behind = {name for name, metrics in against.items() if "behind" in metrics.values()}
-    advice = []
-    if gains_from_fusion:
-        advice.append(
-            "The model fused with BM25 (hybrid) is significantly better than the model alone: take "
-            "the lists of both, or give the text features a stronger encoder (`encoder: "
-            "transformer` or `pretrained` in the feature spec)."
-        )
-    if histories := [name for name in against if name in behind & _FROM_HISTORIES]:
-        names = joined([label(name) for name in histories])
-        if system == "retrieval":
-            advice.append(
-                f"Behind {names}: a second stage takes EASE as one of its scores. Add a "
-                "`pre_ranking` section with `ease: {}` to the run config."
-            )
-        advice.append(
-            f"Behind {names}, which see only histories: give the query side a feature of kind "
-            "`history` if it has none, and try `model.history_half_life` of 4 to 16 and "
-            "`model.history_dropout` of 0.2."
-        )
-    if popular := [name for name in against if name in behind and "popularity" in name]:
-        advice.append(
-            f"Behind {joined([label(name) for name in popular])} the model underrates what "
-            "everybody takes: try `training.softmax.logq: none`, or `logq_strength` below 1, and "
-            "`training.refit: true` where tastes change."
-        )
-    if "bm25" in behind:
-        advice.append(
-            "Behind BM25 the towers miss words that query and candidate share: try "
-            "`model.bag_positions: true`, a larger `model.embedding_dim`, or `encoder: pretrained` "
-            "for the text features of the feature spec."
-        )
-    if behind:
-        advice.append(
-            "Then vary `training.epochs`, `model.embedding_dim` and "
-            "`training.softmax.temperature` in a grid: `twotower compare GRID.yaml --workdir DIR`."
-        )
-    elif standing == "level":
-        advice.append(
-            "Level means that these test queries show no significant difference: evaluate more of "
-            "them (`evaluate.max_queries`), or train several seeds with `twotower compare`."
-        )
-    return tuple(advice)

@@ -86,6 +86,10 @@ class TowerInputs(tf.Module):
         """Returns the number of rows that a bucketised number needs."""
         return int(self._numbers[feature.name].num_rows)
 
+    def pieces(self, feature: specs.TextFeature) -> list[str]:
+        """Returns the WordPieces of a text feature: the piece of each token."""
+        return self._word_pieces[feature.vocabulary_name].pieces
+
     @tf.autograph.experimental.do_not_convert  # AutoGraph cannot read class patterns
     def _tokenise(self, feature: specs.Feature, values: tf.Tensor) -> tf.Tensor:
         match feature:

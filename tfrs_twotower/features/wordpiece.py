@@ -33,6 +33,11 @@ class WordPiece(tf.Module):
             lower_case_nfd_strip_accents=self._letters.strips_accents,
         )
 
+    @property
+    def pieces(self) -> list[str]:
+        """The vocabulary: the piece of each id."""
+        return list(self._position)
+
     def __call__(self, texts: tf.Tensor, max_tokens: int, *, mark_ends: bool = False) -> tf.Tensor:
         """Tokenises texts.
 

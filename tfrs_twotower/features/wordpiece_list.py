@@ -5,6 +5,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+import Stemmer
+from numpy.typing import NDArray
+
 from tfrs_twotower.errors import FeatureSpecError
 from tfrs_twotower.specs import TextFeature
 from tfrs_twotower.tables.line_lists import read_pieces
@@ -115,6 +119,22 @@ def largest_that_fits(
         if not low <= guess <= high:
             guess = (low + high) // 2
     return best if best is not None else learn(thresholds[1])
+
+
+def number_stems(pieces: Sequence[str]) -> NDArray[np.int64]:
+    """Numbers the stems of pieces, in the order of their first pieces: `[num_pieces]`.
+
+    Words of one English stem (Snowball) share a number. The padding, the unknown piece and each
+    continuation (`##ing`) have one of their own.
+    """
+    stemmer = Stemmer.Stemmer("english")
+    numbers: dict[str, int] = {}
+    alone = (PADDING_PIECE, UNKNOWN_PIECE)
+    keys = [
+        piece if piece.startswith("##") or piece in alone else stemmer.stemWord(piece.lower())
+        for piece in pieces
+    ]
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
 
 
 def read_wordpieces(path: Path) -> list[str]:

@@ -30,7 +30,7 @@ class BagField(tf.Module):
         spread: float = 0.0,
     ) -> None:
         super().__init__(name=name)
-        self._table = table
+        self.table = table
         self._token_dropout = token_dropout
         self._log_weight = weights.normal("log_weight", [table.shape[0]], spread)
         self._position = (
@@ -41,6 +41,12 @@ class BagField(tf.Module):
     def num_pieces(self) -> int:
         """Number of word pieces in the vocabulary."""
         return int(self._log_weight.shape[0])
+
+    @property
+    def token_weights(self) -> npt.NDArray[np.float32]:
+        """The weight exp(w) of each token, `[num_pieces]`."""
+        weights: npt.NDArray[np.float32] = np.exp(self._log_weight.numpy())
+        return weights
 
     def multiply_weights(self, factors: npt.NDArray[np.float32]) -> None:
         """Multiplies the token weights by `factors`, `[num_pieces]`, all positive."""
@@ -53,7 +59,7 @@ class BagField(tf.Module):
         log_weights = tf.gather(self._log_weight, tokens)
         if self._position is not None:
             log_weights += tf.gather(self._position, _position_buckets(tokens.shape[1]))
-        return embedding_tables.mean_of_rows(self._table, tokens, tf.exp(log_weights))[0]
+        return embedding_tables.mean_of_rows(self.table, tokens, tf.exp(log_weights))[0]
 
 
 def _position_buckets(width: int) -> npt.NDArray[np.int32]:

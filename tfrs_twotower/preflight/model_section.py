@@ -28,8 +28,20 @@ def check_towers(spec: specs.FeatureSpec, config: RunConfig) -> Iterator[str]:
                 "does not have a history feature and a candidate feature beside the id that "
                 "histories could take it from. Remove the key, or add the features to the spec."
             )
-    yield from _check_wide(spec, config)
+        if model.token_table == "svd" and not _bags(spec.candidate):
+            yield (
+                f"{section}.token_table is svd, but the spec '{spec.name}' has no text feature "
+                "with encoder: bag in candidate.features, whose words it could start from. Remove "
+                "the key, or add such a feature to the spec."
+            )
+        if model.query_map != "none" and section != "model":
+            yield (
+                f"{section}.query_map is {model.query_map}, but a member compares heads, which the "
+                "map does not reach. Remove the key; it belongs to the section model."
+            )
     yield from _check_augmentation(spec, config)
+    yield from _check_wide(spec, config)
+    yield from _check_text_start(spec, config)
     if config.training.epochs == 0:
         yield from _check_zero_shot(spec, config)
 
@@ -53,28 +65,69 @@ def _check_wide(spec: specs.FeatureSpec, config: RunConfig) -> Iterator[str]:
 
 
 def _check_zero_shot(spec: specs.FeatureSpec, config: RunConfig) -> Iterator[str]:
-    """Refuses towers without training, unless pretrained encoders give both a meaning."""
+    """Refuses towers without training, unless their texts give both a meaning."""
     lacking = [
         f"{name}.features"
-        for name, side in (("query", spec.query), ("candidate", spec.candidate))
-        if not any(getattr(feature, "checkpoint", None) for feature in side.features)
+        for name, meant in (
+            ("query", any(map(_is_pretrained, spec.query.features)) or _query_words(spec, config)),
+            (
+                "candidate",
+                any(map(_is_pretrained, spec.candidate.features))
+                or (config.model.token_table == "svd" and bool(_bags(spec.candidate))),
+            ),
+        )
+        if not meant
     ]
     if lacking:
         yield (
-            "training.epochs is 0, so the towers stay as they start; only pretrained texts on both "
-            f"sides give them a meaning, and the spec '{spec.name}' has none in "
-            f"{' and '.join(lacking)}. Add features with encoder: pretrained, or train."
+            "training.epochs is 0, so the towers stay as they start; only texts on both sides give "
+            "them a meaning, pretrained or, with model.token_table: svd, bags of one vocabulary, "
+            f"and the spec '{spec.name}' has none in {' and '.join(lacking)}. Add features with "
+            "encoder: pretrained, set model.token_table: svd, or train."
         )
     if config.model.kind != "plain":
         yield (
             f"training.epochs is 0, but model.kind is {config.model.kind}, whose parts mean "
             "nothing before they are trained. Set model.kind: plain, or train."
         )
-    if config.training.refit:
+    if config.training.refit and config.model.query_map == "none":
         yield (
             "training.epochs is 0 and training.refit is set: there is nothing to repeat. Set "
-            "training.refit: false."
+            "training.refit: false, or model.query_map: ridge, which learns from examples."
         )
+
+
+def _query_words(spec: specs.FeatureSpec, config: RunConfig) -> bool:
+    """Whether the token table of the corpus reaches the query, by its texts or its history's."""
+    shared = _bags(spec.query) & _bags(spec.candidate)
+    told = bool(spec.histories) and config.model.history_content != "none"
+    return config.model.token_table == "svd" and bool(shared or (told and _bags(spec.candidate)))
+
+
+def _bags(side: specs.Side) -> set[str]:
+    """Vocabularies of the texts of a side that are encoded as bags."""
+    return {
+        feature.vocabulary_name
+        for feature in side.features
+        if isinstance(feature, specs.TextFeature) and feature.encoder == "bag"
+    }
+
+
+def _is_pretrained(feature: specs.Feature) -> bool:
+    return isinstance(feature, specs.TextFeature) and feature.checkpoint is not None
+
+
+def _check_text_start(spec: specs.FeatureSpec, config: RunConfig) -> Iterator[str]:
+    """Refuses parts that learn from the candidates' texts where there are none."""
+    if config.training.pseudo_questions is None:
+        return
+    for name, side in (("query", spec.query), ("candidate", spec.candidate)):
+        if not any(isinstance(feature, specs.TextFeature) for feature in side.features):
+            yield (
+                "training.pseudo_questions makes questions of the candidates' texts, but the spec "
+                f"'{spec.name}' has no text feature in {name}.features. Remove the key, or add a "
+                "text feature to the spec."
+            )
 
 
 def _features(spec: specs.FeatureSpec) -> Iterator[tuple[str, object]]:
@@ -120,7 +173,7 @@ def _has_content(spec: specs.FeatureSpec) -> bool:
     return bool(spec.histories) and any(
         feature != spec.candidate_id_feature
         for feature in spec.candidate.features
-        if not (isinstance(feature, specs.TextFeature) and feature.checkpoint is not None)
+        if not _is_pretrained(feature)
     )
 
 

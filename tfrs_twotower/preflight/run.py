@@ -36,10 +36,11 @@ def _fittings(config: RunConfig) -> Iterator[tuple[str, FittingConfig]]:
 
 def _check_time(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
     half_life = config.training.time_decay_half_life_days
-    if half_life is not None and spec.interactions.timestamp is None:
+    if half_life is not None and not spec.interactions.has_times:
         yield (
             f"training.time_decay_half_life_days is {half_life}, but the spec '{spec.name}' has "
-            "no interactions.timestamp to take an age from. Set it to null, or name the column."
+            "no interactions.timestamp with times to take an age from. Set it to null, or name the "
+            "column."
         )
 
 
@@ -84,10 +85,11 @@ def _check_baselines(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
                 f"Remove {name}, or omit baselines to get all that the data allow."
             )
     for name in ("recent_popularity", "recent_ease"):
-        if name in baselines and spec.interactions.timestamp is None:
+        if name in baselines and not spec.interactions.has_times:
             yield (
                 f"evaluate.baselines has {name}, but the spec "
-                f"'{spec.name}' has no interactions.timestamp. Remove it, or name the column."
+                f"'{spec.name}' has no interactions.timestamp with times. Remove it, or name the "
+                "column."
             )
     if isinstance(spec.split, GivenSplit) and spec.interactions.split is None:
         for name in ("item_knn", "ease", "rdlae", "recent_ease", "ials"):
@@ -128,7 +130,7 @@ def _check_index(config: RunConfig) -> Iterator[str]:
                     f"index.{key} is {value}, but index.kind is brute_force, which has none. "
                     "Remove the key, or set index.kind: scann."
                 )
-    elif index.vectors == "int8" and index.kind != "auto":
+    elif index.vectors == "int8" and index.kind not in ("auto", "hybrid"):
         yield (
             f"index.vectors is int8, but index.kind is {index.kind}; only brute_force stores int8 "
             "vectors. Remove the key, or set index.kind: brute_force."

@@ -128,8 +128,12 @@ class FeatureSpec(Document):
                 table.file_format  # noqa: B018  (raises with its own message)
         return self
 
+    @property
+    def _has_only_an_order(self) -> str:
+        order = self.interactions.timestamp
+        return "" if order is None else f" with times, and '{order.column}' has unit: order"
+
     def _check_times(self) -> None:
-        has_time = self.interactions.timestamp is not None
         shows_event_time = any(
             isinstance(f, features.TimestampFeature) and f.column is None
             for f in self.query.features
@@ -139,8 +143,8 @@ class FeatureSpec(Document):
             ("a query timestamp feature without column", shows_event_time),
         ]
         for part, is_used in needs_time:
-            if is_used and not has_time:
-                raise ValueError(f"{part} needs interactions.timestamp")
+            if is_used and not self.interactions.has_times:
+                raise ValueError(f"{part} needs interactions.timestamp{self._has_only_an_order}")
         if isinstance(self.split, GivenSplit) and not (
             self.interactions.split or (self.queries and self.queries.split)
         ):

@@ -122,10 +122,12 @@ class TimestampColumn(Document):
 
     column: str
     """Name of the column."""
-    unit: TimeUnit = "s"
+    unit: TimeUnit | Literal["order"] = "s"
     """Numbers: seconds, milli- or microseconds since 1970. Text: `iso`, ISO 8601, the year first;
     `dmy`, the day first (`31.12.2025 14:05`); `mdy`, the month first (`12/31/2025 2:05 PM`). UTC
-    where the text names no zone."""
+    where the text names no zone. `order`: whole numbers that only say which event of a query came
+    first, such as 0, 1, 2 ...: histories, `per_query_last` and recency within a history follow
+    them, and nothing that is counted in days can be had."""
 
 
 class InteractionTable(Table):
@@ -137,7 +139,8 @@ class InteractionTable(Table):
     """Column with the id of the candidate."""
     timestamp: TimestampColumn | None = None
     """When it happened; temporal splits and recency need it. Without it, earlier events are those
-    earlier in the files, for histories and for `per_query_last`."""
+    earlier in the files, for histories and for `per_query_last`. A column of positions has the
+    unit `order`."""
     label: str | None = None
     """Column with a rating or grade; without one every event is positive and has label 1."""
     weight: str | None = None
@@ -150,6 +153,11 @@ class InteractionTable(Table):
     """Records that are not read, by columns and their values, such as
     `{status: [cancelled, returned]}`; "" is a missing value. They count neither as events nor as
     bad records."""
+
+    @property
+    def has_times(self) -> bool:
+        """Whether events have times, and not only an order."""
+        return self.timestamp is not None and self.timestamp.unit != "order"
 
 
 class EntityTable(Table):

@@ -40,8 +40,8 @@ def seconds_of(cell: Any, unit: str) -> int | None:
     except (TypeError, ValueError, OverflowError):
         pass
     try:
-        number = _number(cell)
-    except (TypeError, ValueError, OverflowError):
+        number = number_of(cell)
+    except ValueError:
         raise ValueError(f"not a number of unit {unit}{_order_hint(cell)}") from None
     return None if math.isnan(number) else math.floor(number / PER_SECOND[unit])
 
@@ -49,15 +49,6 @@ def seconds_of(cell: Any, unit: str) -> int | None:
 def in_unit(seconds: int, unit: str, other: str) -> int:
     """What a number of one unit, taken for seconds by it, would be in seconds by the other."""
     return seconds * PER_SECOND[unit] // PER_SECOND[other]
-
-
-def seconds_of_iso(cell: Any) -> int:
-    """Seconds of an ISO 8601 text, in UTC where it names no zone.
-
-    Raises:
-        ValueError: it is not one.
-    """
-    return _seconds_of_text(cell, "iso")
 
 
 def _seconds_of_text(cell: Any, unit: str) -> int:
@@ -107,10 +98,18 @@ def typed_seconds(text: str, unit: str = "s") -> int | None:
     return seconds
 
 
-def _number(cell: Any) -> float:
-    if isinstance(cell, str) and "_" in cell:
+def number_of(cell: Any) -> float:
+    """A number that fits float32, or NaN.
+
+    Raises:
+        ValueError: it is none; the message is short and does not repeat the cell.
+    """
+    if isinstance(cell, str) and "_" in cell:  # Python reads 1_000; tables do not mean it
         raise ValueError("not a number")
-    number = float(cell)
+    try:
+        number = float(cell)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError("not a number") from None
     if abs(number) > _LARGEST:
         raise ValueError("infinite or beyond float32")
     return number

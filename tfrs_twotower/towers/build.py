@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import tensorflow as tf
 from typing_extensions import assert_never
 
 from tfrs_twotower.config import DatConfig, IntTowerConfig, ModelConfig, PlainTowerConfig
@@ -21,8 +20,8 @@ from tfrs_twotower.specs.features import CHECKPOINT_VOCABULARY
 from tfrs_twotower.towers import augmentation_plan, dat, inttower, plain, tower
 from tfrs_twotower.towers.fields import FieldBuilder, build_content, table_shapes
 
-_PRETRAINED = "pretrained."
-_SHORT = 1e-5
+PRETRAINED = "pretrained."
+"""Names of the weights of pretrained encoders begin with it."""
 
 
 def build_towers(
@@ -164,7 +163,7 @@ def _pretrained(
         if checkpoint in encoders:
             _check_length(feature, encoders[checkpoint].shape)
             continue
-        maker = weights.under(f"{_PRETRAINED}{len(encoders)}")
+        maker = weights.under(f"{PRETRAINED}{len(encoders)}")
         if shapes is not None:
             encoders[checkpoint] = bert.BertEncoder(maker, shapes[checkpoint])
         else:
@@ -226,16 +225,3 @@ def check_checkpoints(
                 f"in {directory} has {shape.hidden_dim} dimensions: nothing would train the "
                 f"projection between them. Set model.embedding_dim: {shape.hidden_dim}."
             )
-
-
-def keep_only_pretrained(towers: tower.Towers) -> None:
-    """Takes out of new towers what is random, so that the pretrained encoders alone decide.
-
-    Tables and layers become zero. The bias keeps its direction, which a record without text needs,
-    but becomes so short that it changes no other record.
-    """
-    for name, variable in towers.named_variables().items():
-        if not name.startswith(_PRETRAINED):
-            is_bias = name.endswith(".bias") and name.count(".") == 1
-            value = variable * (_SHORT / tf.norm(variable)) if is_bias else tf.zeros_like(variable)
-            variable.assign(value)

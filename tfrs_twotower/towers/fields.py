@@ -1,11 +1,9 @@
-"""Builds the encoder of each feature; shapes of shared tables; initial token weights."""
+"""Builds the encoder of each feature; shapes of shared tables."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 from typing_extensions import assert_never
 
@@ -19,10 +17,9 @@ from tfrs_twotower.layers.candidate_memory import CandidateContent, CandidateMem
 from tfrs_twotower.layers.embedding_tables import MAIN_STDDEV, SIDE_STDDEV, TableSet, TableShape
 from tfrs_twotower.layers.field_encoders import FieldEncoder
 from tfrs_twotower.layers.history_transformer import HistoryTransformerField
-from tfrs_twotower.towers.tower import Tower, Towers
+from tfrs_twotower.towers.tower import Tower
 
 _VIEW_SPREAD = 0.3
-_MIN_TOKEN_WEIGHT = 1e-3
 
 
 @dataclass(frozen=True)
@@ -213,53 +210,3 @@ def table_shapes(
             name = feature.vocabulary_name
             shapes[name] = TableShape(lookups[name].num_rows, MAIN_STDDEV)
     return shapes
-
-
-def start_token_weights_at_idf(towers: Towers, corpus: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Multiplies the token weights of every bag by inverse document frequencies.
-
-    Bags do not change if no text feature of the candidates uses their vocabulary.
-
-    Args:
-        towers: new towers.
-        corpus: tokens of all candidates by feature, as the candidate tower's `inputs` makes them.
-    """
-    documents: dict[str, list[npt.NDArray[np.int32]]] = {}
-    for feature in _texts(towers.candidate.inputs):
-        documents.setdefault(feature.vocabulary_name, []).append(np.asarray(corpus[feature.name]))
-    for tower in (towers.query, towers.candidate):
-        for feature in _texts(tower.inputs):
-            tokens = documents.get(feature.vocabulary_name)
-            for bag in _bags(tower, feature):
-                if tokens is not None:
-                    bag.multiply_weights(inverse_document_frequency(tokens, bag.num_pieces))
-
-
-def inverse_document_frequency(
-    texts: Sequence[npt.NDArray[np.int32]], num_pieces: int
-) -> npt.NDArray[np.float32]:
-    """Returns `log(1 + (N - n + 0.5) / (n + 0.5))` if n of N documents have the token (as BM25).
-
-    Args:
-        texts: `[num_documents, width]` for each text feature; a document is the concatenation of
-            its rows. 0 is padding.
-        num_pieces: size of the vocabulary.
-
-    Returns:
-        `[num_pieces]`, at least 0.001.
-    """
-    tokens = np.sort(np.concatenate(texts, axis=1), axis=1)
-    first = np.ones(tokens.shape, bool)
-    first[:, 1:] = tokens[:, 1:] != tokens[:, :-1]
-    frequency = np.bincount(tokens[first & (tokens > 0)], minlength=num_pieces)
-    weights = np.log1p((len(tokens) - frequency + 0.5) / (frequency + 0.5))
-    return np.maximum(weights, _MIN_TOKEN_WEIGHT).astype(np.float32)
-
-
-def _texts(inputs: tower_inputs.TowerInputs) -> list[specs.TextFeature]:
-    return [feature for feature in inputs.features if isinstance(feature, specs.TextFeature)]
-
-
-def _bags(tower: Tower, feature: specs.TextFeature) -> list[text_encoders.BagField]:
-    encoders = tower.encoders_of(tower.inputs.features.index(feature))
-    return [encoder for encoder in encoders if isinstance(encoder, text_encoders.BagField)]

@@ -62,6 +62,7 @@ class IntTower(Tower):
             num_summands=num_layers * config.num_query_heads,
             cosine=config.cosine_heads,
         )
+        self.make_map(weights, config)
 
     def encoders_of(self, position: int) -> list[field_encoders.FieldEncoder]:
         """Returns the distinct encoders of the feature over all views."""
@@ -79,7 +80,7 @@ class IntTower(Tower):
         """
         views = [self._layers_of(view, tokens, training) for view in self._views]
         return TowerOutput(
-            bodies.l2_normalise(self._body.embed(views[0][-1])),
+            self.normalise(self._body.embed(views[0][-1])),
             heads=tf.concat(
                 [self._head_maps(layers[-self._num_participating :]) for layers in views], axis=1
             ),

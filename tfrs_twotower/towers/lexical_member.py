@@ -16,7 +16,7 @@ from tfrs_twotower.data.raw_inputs import RawBatch
 from tfrs_twotower.features.tower_inputs import Tokens, TowerInputs
 from tfrs_twotower.layers.lexical import LexicalScores, Terms
 from tfrs_twotower.ranking import RowArray
-from tfrs_twotower.specs import FeatureSpec, Side, TextFeature
+from tfrs_twotower.specs import FeatureSpec
 
 FEATURES = ("bm25_log", "bm25_share")
 NO_TERM = -1
@@ -76,7 +76,7 @@ class LexicalMember(tf.Module):
         super().__init__(name="bm25")
         self.spec, self.postings, self.history = spec, postings, history
         self.text_rows = text_rows
-        self._texts = text_names(spec.query)
+        self._texts = loading.text_inputs(spec.query.features)
         self._terms, self._scores = shared or (Terms(postings, words_file), LexicalScores(postings))
         self._rows = None if text_rows is None else tf.constant(text_rows, tf.int32)
         self._history_terms: tf.Variable | None = None
@@ -205,11 +205,6 @@ def _are_equal(first: Postings, second: Postings) -> bool:
         np.array_equal(getattr(first, field.name), getattr(second, field.name))
         for field in fields(Postings)
     )
-
-
-def text_names(side: Side) -> list[str]:
-    """Names of the text features of a side."""
-    return [feature.name for feature in side.features if isinstance(feature, TextFeature)]
 
 
 def heaviest_terms(postings: Postings, most: int) -> NDArray[np.int32]:

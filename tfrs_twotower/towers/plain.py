@@ -12,7 +12,7 @@ from tfrs_twotower.towers.tower import Tower, TowerOutput
 
 
 class PlainTower(Tower):
-    """`l2_normalise(residual(bias + sum of field vectors))`."""
+    """`l2_normalise(map(residual(bias + sum of field vectors)))`; only queries may have a map."""
 
     def __init__(
         self,
@@ -48,6 +48,7 @@ class PlainTower(Tower):
             )
             for number in range(config.num_residual_layers)
         ]
+        self.make_map(weights, config)
 
     def encode_fields(self, tokens: Tokens, training: bool = False) -> tf.Tensor:
         """Returns field vectors `[batch, num_fields, embedding_dim]`, in the order of the spec."""
@@ -64,7 +65,7 @@ class PlainTower(Tower):
         dropout = self._dropout if training else None
         for layer in self._residual_layers:
             vectors = layer(vectors, dropout)
-        return bodies.l2_normalise(vectors)
+        return self.normalise(vectors)
 
     def _field_vectors(self, tokens: Tokens, training: bool) -> list[tf.Tensor]:
         dropout = self._dropout if training else None

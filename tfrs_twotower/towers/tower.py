@@ -8,12 +8,16 @@ from typing import NamedTuple
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
+from tfrs_twotower.config import FieldsConfig
 from tfrs_twotower.data.raw_inputs import RawBatch
 from tfrs_twotower.features.tower_inputs import Tokens, TowerInputs
-from tfrs_twotower.layers import bert, fe_block, field_encoders, seeded
+from tfrs_twotower.layers import bert, bodies, fe_block, field_encoders, seeded
 from tfrs_twotower.layers.candidate_memory import CandidateContent
 from tfrs_twotower.layers.field_encoders import HistoryField
 from tfrs_twotower.layers.history_transformer import HistoryTransformerField
+
+QUERY_MAP = "query.map"
+"""Name of the matrix at the end of a query tower."""
 
 
 class PairScorer(tf.Module):
@@ -99,6 +103,9 @@ class Tower(tf.Module):
     """Whether `encode` returns augmented vectors."""
     unit_length: bool = True
     """Whether embeddings have norm 1."""
+    map: tf.Variable | None = None
+    """`[embedding_dim, embedding_dim]`: multiplies vectors before they are normalised, in query
+    towers with `query_map`."""
 
     @property
     def num_fields(self) -> int:
@@ -108,6 +115,17 @@ class Tower(tf.Module):
     def encoders_of(self, position: int) -> list[field_encoders.FieldEncoder]:
         """Returns all encoders of the feature at this position: one for each view of the tower."""
         return [self.fields[position]]
+
+    def make_map(self, weights: seeded.WeightMaker, config: FieldsConfig) -> None:
+        """Makes the map, at first the identity, if this is a query tower that has one."""
+        if config.query_map != "none" and self.name == "query":
+            self.map = weights.identity("map", config.embedding_dim)
+
+    def normalise(self, vectors: tf.Tensor) -> tf.Tensor:
+        """Maps vectors `[batch, embedding_dim]` if the tower has a map, and L2-normalises them."""
+        if self.map is not None:
+            vectors = tf.matmul(vectors, self.map)
+        return bodies.l2_normalise(vectors)
 
     @abstractmethod
     def encode_fields(self, tokens: Tokens, training: bool = False) -> tf.Tensor:

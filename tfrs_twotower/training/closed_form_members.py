@@ -18,7 +18,7 @@ from tfrs_twotower.closed_form.bm25 import build_postings
 from tfrs_twotower.config import Bm25MemberConfig, PreRankingConfig
 from tfrs_twotower.data.assets import Assets
 from tfrs_twotower.data.corpus import Corpus
-from tfrs_twotower.data.loading import joined_texts
+from tfrs_twotower.data.loading import joined_texts, text_inputs
 from tfrs_twotower.data.training_examples import ExampleTable
 from tfrs_twotower.features.lookup import row_of_token
 from tfrs_twotower.specs import FeatureSpec
@@ -83,7 +83,7 @@ def make_lexical_member(
     texts = joined_texts(corpus.raw, spec.candidate.features) or []
     postings = build_postings(texts, k1=config.k1, b=config.b)
     history = None
-    if not lexical_member.text_names(spec.query):
+    if not text_inputs(spec.query.features):
         rows = row_of_token(spec, assets, corpus)
         terms = lexical_member.heaviest_terms(postings, config.history_terms)
         history = lexical_member.HistoryTerms(

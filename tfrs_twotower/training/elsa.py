@@ -7,7 +7,7 @@ from scipy import sparse
 
 from tfrs_twotower.keras_api import keras
 
-_BATCH_SIZE = 1_024
+_BATCH_SIZE = 128
 _NUMBERS_AT_ONCE = 1 << 24
 _LEARNING_RATE = 0.02
 

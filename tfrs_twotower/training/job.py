@@ -9,7 +9,7 @@ import tensorflow as tf
 from typing_extensions import TypedDict
 
 from tfrs_twotower.artifacts.layout import TRAINING_LOG
-from tfrs_twotower.config import FittingConfig, IntTowerConfig, ModelConfig
+from tfrs_twotower.config import FittingConfig, ModelConfig
 from tfrs_twotower.data import negative_lists, query_set, training_examples
 from tfrs_twotower.data.assets import Assets
 from tfrs_twotower.errors import TrainingError
@@ -17,18 +17,17 @@ from tfrs_twotower.keras_api import keras
 from tfrs_twotower.specs import FeatureSpec
 from tfrs_twotower.tasks import build, objective
 from tfrs_twotower.tasks.retrieval import RetrievalTask
-from tfrs_twotower.towers import fields, tower
-from tfrs_twotower.towers.build import build_towers, keep_only_pretrained
+from tfrs_twotower.towers import first_weights, tower
+from tfrs_twotower.towers.build import build_towers
 from tfrs_twotower.training import (
     negatives,
-    optimizers,
     replicas,
     reports,
     training_data,
     two_tower_model,
     validation,
 )
-from tfrs_twotower.training.fitting import Examples, Fitting, Measure
+from tfrs_twotower.training.fitting import Examples, Fitting, Measure, Progress
 from tfrs_twotower.training.packed_examples import PackedExamples
 from tfrs_twotower.training.plan import Plan, fit_batch_size, plan_fit, plan_refit
 
@@ -40,12 +39,6 @@ _DEFAULT_QUERIES = 10_000
 def validation_metric(config: FittingConfig) -> str:
     """Returns the name of the validation metric."""
     return config.early_stopping.metric if config.early_stopping else _DEFAULT_METRIC
-
-
-def measured_metrics(config: FittingConfig) -> tuple[str, ...]:
-    """Returns the names of all metrics that are measured on validation, the deciding one first."""
-    further = config.early_stopping.further_metrics if config.early_stopping else ()
-    return tuple(dict.fromkeys((validation_metric(config), *further)))
 
 
 def most_validation_queries(config: FittingConfig) -> int:
@@ -69,10 +62,12 @@ class Job:
     Attributes:
         towers: the towers of the current phase; at the end, the trained towers.
         table: the examples of the current phase.
+        messages: messages for the user so far.
     """
 
     towers: tower.Towers
     table: training_examples.ExampleTable
+    _task: RetrievalTask
 
     def __init__(
         self,
@@ -112,7 +107,7 @@ class Job:
         self.output_dir = output_dir
         self._report = report
         self._checkpoint_root = checkpoint_root
-        self._messages: list[str] = []
+        self.messages: list[str] = []
         self._strategy = replicas.make_strategy(config.replicas)
         keras.utils.set_random_seed(seed)
         if config.deterministic:
@@ -124,30 +119,27 @@ class Job:
         Raises:
             TrainingError: training diverged, or cannot start.
         """
-        self.towers = self._build()
+        self.towers = self.build()
         self.table = self.read_table(with_validation_window=False)
-        if self.config.epochs == 0:
-            return self._zero_shot()
         batch_size, message = fit_batch_size(len(self.table), self.config)
         if message:
             self.say(message)
         plan = plan_fit(len(self.table), batch_size, self.config)
-        model, fitting = self._prepare(plan, log_position=0)
-        first = last = fitting.run()
+        fitting, first = self._fit(plan, log_position=0)
+        last = first
         if self.refit:
             if first.validation is None:
                 raise TrainingError(
                     "training.refit is set, but the split has no validation queries, so the best "
                     "number of epochs is unknown. Widen the validation window, or unset refit."
                 )
-            self._refresh_derived_state()
+            self.refresh_derived_state()
             self.finish_first_fit()
-            self.towers = self._build()
+            self.towers = self.build()
             self.table = self.read_table(with_validation_window=True)
             refit_plan = plan_refit(plan, first.best_step, len(self.table))
-            model, fitting = self._prepare(refit_plan, log_position=first.log_position)
-            last = fitting.run()
-        self._refresh_derived_state()
+            fitting, last = self._fit(refit_plan, log_position=first.log_position)
+        self.refresh_derived_state()
         if not self.refit:
             self.finish_first_fit()
         shutil.rmtree(self.output_dir / CHECKPOINTS)
@@ -159,37 +151,17 @@ class Job:
             validation=first.validation or {},
             num_examples=len(self.table),
             batch_size=batch_size,
-            temperature=float(model.task.temperature),
+            temperature=float(self._task.temperature),
             seconds=first.seconds + (last.seconds if self.refit else 0.0),
             examples_per_s=fitting.examples_per_s,
-            messages=tuple(self._messages),
-        )
-
-    def _zero_shot(self) -> reports.TrainingResult:
-        """Leaves the towers to their pretrained encoders, and measures them."""
-        keep_only_pretrained(self.towers)
-        validator = self.validator()
-        self._refresh_derived_state()
-        self.finish_first_fit()
-        self.say("nothing is trained (training.epochs is 0): the pretrained encoders rank")
-        return reports.TrainingResult(
-            best_step=0,
-            best_epoch=0.0,
-            steps=0,
-            refitted=False,
-            validation=validator.measure() if validator else {},
-            num_examples=len(self.table),
-            batch_size=self.config.batch_size,
-            temperature=self.config.softmax.temperature,
-            seconds=0.0,
-            examples_per_s=0.0,
-            messages=tuple(self._messages),
+            messages=tuple(self.messages),
         )
 
     def say(self, message: str) -> None:
-        """Reports a message for the user now, and repeats it in the result."""
-        self._messages.append(message)
-        self._report(reports.message_report(message))
+        """Reports a message for the user now, and repeats it in the result; each only once."""
+        if message not in self.messages:
+            self.messages.append(message)
+            self._report(reports.message_report(message))
 
     @cached_property
     def corpus_tokens(self) -> dict[str, tf.Tensor]:
@@ -217,9 +189,8 @@ class Job:
         queries = self.validation_queries()
         if queries is None:
             return None
-        return validation.Validator(
-            self.towers, self.corpus_tokens, queries, measured_metrics(self.config)
-        )
+        metrics = (self.metric, *self.config.further_metrics)
+        return validation.Validator(self.towers, self.corpus_tokens, queries, metrics)
 
     @property
     def metric(self) -> str:
@@ -234,7 +205,8 @@ class Job:
     def finish_first_fit(self) -> None:
         """Hook: `towers` are those of the first fit, with their best weights."""
 
-    def _build(self) -> tower.Towers:
+    def build(self) -> tower.Towers:
+        """Builds new towers."""
         with self._scope():
             return build_towers(
                 self.spec,
@@ -247,31 +219,70 @@ class Job:
     def _scope(self) -> contextlib.AbstractContextManager[object]:
         return self._strategy.scope() if self._strategy else contextlib.nullcontext()
 
-    def _refresh_derived_state(self) -> None:
+    def refresh_derived_state(self) -> None:
+        """Recomputes what the towers derive from their weights."""
         self.towers.refresh_derived_state(self.corpus_tokens)
 
-    def _prepare(
-        self, plan: Plan, *, log_position: int
-    ) -> tuple[two_tower_model.TwoTowerModel, Fitting]:
-        corpus_tokens = self.corpus_tokens
-        if self.model_config.bag_weights == "idf":
-            fields.start_token_weights_at_idf(
-                self.towers, {name: value.numpy() for name, value in corpus_tokens.items()}
-            )
-        if isinstance(self.model_config, IntTowerConfig) and self.model_config.cosine_heads:
-            self.towers.scorer.set_scale(1.0 / self.config.softmax.temperature)
-        self.towers.adapt(self.table.tokens, corpus_tokens)
-        model = self._model(plan.batch_size)
+    def _fit(self, plan: Plan, *, log_position: int) -> tuple[Fitting, Progress]:
+        log_position = max(log_position, self.start())
         validator = None
         if plan.phase == "fit":
             validator = self.validator()
             if validator is None and self.config.early_stopping is not None:
                 self.say("the split has no validation queries: training runs to its end")
-        return model, Fitting(
-            model,
-            self.examples(plan.phase),
-            plan,
+        examples = self.examples("fit" if plan.phase == "fit" else "refit")
+        fitting = self.fitting(plan, self.config, self.table, examples, log_position, validator)
+        return fitting, fitting.run()
+
+    def start(self) -> int:
+        """Gives new towers the weights that they have before the first training example.
+
+        Returns:
+            Number of bytes that this wrote to the training log.
+        """
+        messages = first_weights.set_first_weights(
+            self.towers,
+            self.model_config,
             self.config,
+            self.corpus_tokens,
+            self.table.tokens,
+            seed=self.seed,
+        )
+        for message in messages:
+            self.say(message)
+        return 0
+
+    def fitting(
+        self,
+        plan: Plan,
+        config: FittingConfig,
+        table: training_examples.ExampleTable,
+        examples: Examples,
+        log_position: int,
+        validator: Measure | None = None,
+    ) -> Fitting:
+        """Builds the model that trains the towers on a table, and its training by a plan."""
+        softmax = config.softmax
+        with self._scope():
+            sampling = negatives.build_sampling(
+                softmax,
+                table,
+                self.corpus_tokens,
+                self.data.counts(table),
+                batch_size=plan.batch_size,
+                embedding_dim=self.model_config.embedding_dim,
+                seed=self.seed,
+            )
+            self._task = build.build_retrieval_task(softmax)
+            terms = self.terms(self._task)
+            model = two_tower_model.compiled_model(
+                self.towers, self._task, terms, sampling, config.optimizer
+            )
+        return Fitting(
+            model,
+            examples,
+            plan,
+            config,
             seed=self.seed,
             validator=validator,
             directory=self.output_dir / CHECKPOINTS / plan.phase,
@@ -280,27 +291,3 @@ class Job:
             strategy=self._strategy,
             report=self._report,
         )
-
-    def _model(self, batch_size: int) -> two_tower_model.TwoTowerModel:
-        softmax = self.config.softmax
-        with self._scope():
-            sampling = negatives.build_sampling(
-                softmax,
-                self.table,
-                self.corpus_tokens,
-                self.data.counts(self.table),
-                batch_size=batch_size,
-                embedding_dim=self.model_config.embedding_dim,
-                seed=self.seed,
-            )
-            task = build.build_retrieval_task(softmax)
-            model = two_tower_model.TwoTowerModel(
-                self.towers,
-                task=task,
-                terms=self.terms(task),
-                sampling=sampling,
-                clip_norm=self.config.optimizer.clip_norm,
-            )
-            model.compile(optimizer=optimizers.make_optimizer(self.config.optimizer))
-            model.optimizer.build(model.trainable_variables)
-        return model

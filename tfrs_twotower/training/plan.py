@@ -1,6 +1,7 @@
 """The plan of a training: number of steps, batch size, learning rate, and order of examples."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import tensorflow as tf
@@ -144,7 +145,7 @@ class Plan:
     """The number of steps of one training, and what happens at which step.
 
     Attributes:
-        phase: `fit` or `refit`.
+        phase: `fit`, `refit`, or `warm_up` on pseudo-questions.
         batch_size: global batch.
         num_examples: examples in an epoch.
         horizon: step at which cosine decay would reach zero.
@@ -152,7 +153,7 @@ class Plan:
         evaluate_every: steps between evaluations.
     """
 
-    phase: Phase
+    phase: Phase | Literal["warm_up"]
     batch_size: int
     num_examples: int
     horizon: int

@@ -22,11 +22,7 @@ from tfrs_twotower.training import (
     reports,
     training_data,
 )
-from tfrs_twotower.training.job import (
-    measured_metrics,
-    most_validation_queries,
-    validation_metric,
-)
+from tfrs_twotower.training.job import most_validation_queries, validation_metric
 from tfrs_twotower.training.member import MemberJob, clear_member
 
 _SEED_STEP = 1_000_003
@@ -173,7 +169,7 @@ def train_pre_ranker(
         len(table),
         {
             f"{system} {name}": value
-            for name in measured_metrics(pre_ranking)
+            for name in (metric, *pre_ranking.further_metrics)
             for system, value in (
                 ("retrieval", pools.retrieval_alone(name)),
                 ("cascade", pools.measure(name, combined)),

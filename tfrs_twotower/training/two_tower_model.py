@@ -6,9 +6,26 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
+from tfrs_twotower.config import OptimizerConfig
 from tfrs_twotower.tasks import objective, retrieval
 from tfrs_twotower.towers import protocol, tower
 from tfrs_twotower.training import in_batch_negatives, negatives, optimizers, replicas
+
+
+def compiled_model(
+    towers: protocol.TwoTowers,
+    task: retrieval.RetrievalTask,
+    terms: Sequence[objective.Term],
+    sampling: negatives.NegativeSampling,
+    optimizer: OptimizerConfig,
+) -> "TwoTowerModel":
+    """Builds a model with its optimiser, whose state exists before the first step."""
+    model = TwoTowerModel(
+        towers, task=task, terms=terms, sampling=sampling, clip_norm=optimizer.clip_norm
+    )
+    model.compile(optimizer=optimizers.make_optimizer(optimizer))
+    model.optimizer.build(model.trainable_variables)
+    return model
 
 
 class TwoTowerModel(tfrs.Model):

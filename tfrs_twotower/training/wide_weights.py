@@ -21,8 +21,8 @@ from tfrs_twotower.training.wide_tables import WideTables
 
 MOST_QUERIES = 3_000
 _POOL_OF_PART = 200
-_DECIDING = "ndcg@100"
-"""It sees the head of a list as well as its depth, so that it is less noisy than a recall."""
+_DEPTH = 100
+"""nDCG at this depth decides: it sees the head of a list as well, and is less noisy than recall."""
 _ENOUGH_NEW = 50
 
 
@@ -130,8 +130,10 @@ class _Parts:
         )
         relevant = relevant_places(rows, queries)
 
+        deciding = f"ndcg@{min(_DEPTH, rows.shape[1])}"
+
         def measure(scores: NDArray[np.floating]) -> NDArray[np.float64]:
-            return np.asarray(per_query(_DECIDING, judge(re_rank(rows, scores), queries.truth)))
+            return np.asarray(per_query(deciding, judge(re_rank(rows, scores), queries.truth)))
 
         combined = combination.combine(features, relevant, present, measure)
         lists = combination.Lists.of(features, relevant, present)
@@ -234,7 +236,7 @@ def describe(
     """What the fit came to, for the manifest and in a sentence."""
     if weights is None:
         sentence = (
-            f"model.wide is left out: out of fold it does not raise {_DECIDING} of validation "
+            f"model.wide is left out: out of fold it does not raise ndcg@{_DEPTH} of validation "
             f"queries by more than a standard error without lowering {metric}"
         )
         return {"used": False}, sentence

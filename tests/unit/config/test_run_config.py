@@ -78,6 +78,22 @@ def test_overrides_are_yaml_values(run_file):
             "pre_ranking={ease: {half_lives: [null, null]}}",
             r"pre_ranking\.ease\.half_lives has repeated values: \[null, null\]",
         ),
+        (
+            "pre_ranking={item_knn: {half_lives: [2, 2]}}",
+            r"pre_ranking\.item_knn\.half_lives has repeated values: \[2, 2\]",
+        ),
+        (
+            "pre_ranking={models: [{kind: inttower, wide: {}}]}",
+            r"pre_ranking\.models\.0\.wide is set; .* Move it to model\.wide",
+        ),
+        (
+            "model.wide={popularity_days: [null, null]}",
+            r"model\.wide\.popularity_days has repeated values: \[null, null\]",
+        ),
+        (
+            "model.wide={kind: none, popularity_days: []}",
+            r"model\.wide\.kind is none and popularity_days is empty",
+        ),
         ("pre_ranking={ease: {half_lives: []}}", r"pre_ranking\.ease\.half_lives: .*at least 1"),
         ("pre_ranking={ease: {half_lives: [0]}}", r"half_lives.*greater than 0"),
         ("pre_ranking={ease: {rank: 0}}", r"pre_ranking\.ease\.rank: .*greater than 0"),

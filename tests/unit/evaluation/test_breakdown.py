@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tfrs_twotower.evaluation.breakdown import (
+    best_order,
     describe_embeddings,
     describe_pool,
     head_candidates,
@@ -28,6 +29,7 @@ def test_hand_worked_pool():
     truth = [[4, 9], [0, 1]]
     pool = describe_pool(
         np.array([1 / 2, 2 / 2]),
+        GroundTruth.from_lists(truth),
         SecondStage(3, None, {"retrieval": 1.0, "interaction_0": 0.5}),
         {
             "retrieval": judged([[5, 4, 3], [0, 2, 1]], truth),
@@ -57,9 +59,26 @@ def test_hand_worked_pool():
 def test_a_pool_without_anything_relevant_keeps_nothing():
     empty = judged([[5, 4]], [[1]])
     stages = {"retrieval": empty, "cascade": empty}
-    pool = describe_pool(np.zeros(1), SecondStage(2, None), stages, (1,), 20, 0)
+    pool = describe_pool(
+        np.zeros(1), GroundTruth.from_lists([[1]]), SecondStage(2, None), stages, (1,), 20, 0
+    )
     assert pool.recall.mean == 0
     assert pool.kept == {"retrieval": {}, "cascade": {}}
+
+
+def test_the_best_order_of_a_pool_by_hand():
+    """Pools that hold one of two, both, and none of the relevant candidates."""
+    truth = GroundTruth.from_lists([[4, 9], [0, 1], [7]], [[1.0, 3.0], [1.0, 1.0], [1.0]])
+    ranking = best_order(np.array([1 / 2, 1.0, 0.0]), truth, 4)
+    # Of two candidates the one that counts more is taken, so that the list is a bound.
+    assert ranking.ranked.tolist() == [[9, -1, -1, -1], [0, 1, -1, -1], [-1, -1, -1, -1]]
+    stages = {"retrieval": ranking.judged, "cascade": ranking.judged}
+    pool = describe_pool(
+        np.array([1 / 2, 1.0, 0.0]), truth, SecondStage(50, None), stages, (1, 2), 20, 0
+    )
+    assert set(pool.best) == {"ndcg@1", "recall@2"}
+    assert pool.best["ndcg@1"].mean == pytest.approx((1 + 1 + 0) / 3)
+    assert pool.best["recall@2"].mean == pytest.approx((1 / 2 + 1 + 0) / 3)
 
 
 def test_the_section_of_the_embeddings_by_hand():

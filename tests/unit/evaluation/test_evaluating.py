@@ -39,11 +39,16 @@ def test_the_document_has_the_agreed_keys(evaluation, tmp_path):
 
 def test_the_protocol_says_what_earlier_means(inputs):
     untimed = replace(inputs, split=replace(inputs.split, has_time=False))
+    ordered = replace(inputs, split=replace(untimed.split, has_order=True))
     said = [
         describe_protocol(of, CONFIG, {}, {}, refit=False, seed=1).earlier
-        for of in (inputs, untimed)
+        for of in (inputs, untimed, ordered)
     ]
-    assert said == ["earlier in time", "earlier in the files: the interactions have no times"]
+    assert said == [
+        "earlier in time",
+        "earlier in the files: the interactions have no times",
+        "earlier by the column of positions: the interactions have no times",
+    ]
 
 
 def test_retrieval_finds_its_community(evaluation):

@@ -1,14 +1,11 @@
 """How the model stands against each baseline: as data, as a badge and in one sentence."""
 
-import re
 from types import SimpleNamespace
 
 import pytest
 
 from tests.unit.evaluation.documents import evaluation_document
-from tfrs_twotower.config import RunConfig
 from tfrs_twotower.evaluation.verdict import against_each, badge, judge, verdict_of
-from tfrs_twotower.specs import FeatureSpec
 
 
 def found(metric, difference, significant=True):
@@ -74,40 +71,6 @@ def test_the_sentence_names_every_baseline_once():
         "ease": dict.fromkeys(("ndcg@10", "recall@20", "recall@100"), "untested")
     }
     assert "no baseline" in against_each(judge("retrieval", {}))
-
-
-@pytest.mark.parametrize(
-    ("system", "baseline", "advised"),
-    [
-        ("retrieval", "ease", ["`pre_ranking`", "kind `history`", "twotower compare"]),
-        ("cascade", "item_knn", ["kind `history`", "twotower compare"]),
-        ("cascade", "popularity", ["`training.softmax.logq: none`", "twotower compare"]),
-        ("cascade", "bm25", ["`encoder: pretrained`", "twotower compare"]),
-    ],
-)
-def test_behind_it_says_what_to_try_next(system, baseline, advised):
-    advice = judge(system, differences(**{baseline: [AHEAD, AHEAD, BEHIND]})).advice
-    assert len(advice) == len(advised)
-    assert all(part in step for part, step in zip(advised, advice, strict=True))
-
-
-def test_ahead_there_is_nothing_to_say_and_level_is_no_proof_of_equality():
-    assert judge("retrieval", differences(ease=[AHEAD] * 3)).advice == ()
-    (step,) = judge("retrieval", differences(ease=[LEVEL] * 3)).advice
-    assert "no significant difference" in step
-
-
-def test_the_settings_that_the_advice_names_exist():
-    """Each key between backticks is one of the run config or of the feature spec."""
-    every = [AHEAD, AHEAD, BEHIND]
-    given = differences(ease=every, popularity=every, recent_popularity=every, bm25=every)
-    steps = judge("retrieval", given, gains_from_fusion=True).advice
-    steps += judge("retrieval", differences(ease=[LEVEL] * 3)).advice
-    schemas = str(RunConfig.model_json_schema()) + str(FeatureSpec.model_json_schema())
-    for code in re.findall("`([^`]+)`", " ".join(steps)):
-        if not code.startswith("twotower "):
-            for part in re.split(r"[.:\s{}]+", code):
-                assert not part or part == "true" or f"'{part}'" in schemas, code
 
 
 def test_the_verdict_is_that_of_the_served_stage_and_leaves_the_fusion_out():

@@ -4,6 +4,7 @@ from tfrs_twotower.errors import FeatureSpecError
 from tfrs_twotower.features.wordpiece_list import (
     largest_that_fits,
     learn_wordpieces,
+    number_stems,
     read_wordpieces,
 )
 
@@ -64,3 +65,8 @@ def test_only_a_line_break_ends_a_piece(tmp_path):
 def test_a_given_list_that_is_absent(tmp_path):
     with pytest.raises(FeatureSpecError, match="cannot be read"):
         read_wordpieces(tmp_path / "none.txt")
+
+
+def test_words_of_one_stem_share_a_number():
+    pieces = ["[PAD]", "[UNK]", "Memory", "memories", "##s", "memory", "s", "beam"]
+    assert number_stems(pieces).tolist() == [0, 1, 2, 2, 3, 2, 4, 5]

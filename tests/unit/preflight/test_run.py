@@ -102,6 +102,21 @@ def test_defaults_fit():
         ),
         (SEARCH, {"evaluate": {"baselines": ["ease"]}}, "splits by query"),
         ({}, {"evaluate": {"baselines": ["ease", "ease"]}}, "names ease twice"),
+        (
+            {},
+            {"index": {"kind": "hybrid"}},
+            r"index\.kind is hybrid, .* none in query\.features and candidate\.features\. Add one",
+        ),
+        (
+            SEARCH,
+            {"index": {"kind": "lexical"}, "export": {"shards": 2}},
+            r"export\.shards is 2, but index\.kind is lexical, .* Set export\.shards: 1",
+        ),
+        (
+            SEARCH,
+            {"index": {"kind": "lexical", "vectors": "int8"}},
+            r"vectors is int8, but index\.kind is lexical",
+        ),
         ({}, {"index": {"k": 200}}, r"index\.k is 200, but bundles return export\.k 100"),
         (
             {},
@@ -153,6 +168,12 @@ def test_settings_that_the_data_allow_are_accepted():
     check({}, evaluate={"baselines": ["popularity", "recent_popularity", "item_knn", "ease"]})
 
 
+@pytest.mark.parametrize("kind", ["lexical", "hybrid"])
+def test_words_are_searched_where_both_sides_have_text(kind):
+    check(SEARCH, index={"kind": kind})
+    check(SEARCH, index={"kind": "hybrid", "vectors": "int8"})
+
+
 def test_defaults_of_pre_ranking_fit():
     check({}, pre_ranking={})
     check(SEARCH, pre_ranking={})
@@ -168,6 +189,33 @@ def test_bm25_gets_what_it_needs():
     check({**SEARCH, **with_text}, pre_ranking={"bm25": {}, "models": []})
     hashed = {"candidate": {"features": [{**ITEM, "hash_buckets": 9}, TEXT]}}
     check({**SEARCH, **hashed}, pre_ranking={"bm25": {}, "models": []})
+
+
+def test_a_wide_part_gets_what_it_needs():
+    check({}, model={"wide": {}})
+    check({}, model={"wide": {"kind": "none"}})
+
+
+@pytest.mark.parametrize(
+    ("spec_changes", "wide", "message"),
+    [
+        (
+            {**SEARCH, "candidate": {"features": [ITEM, TEXT]}},
+            {"kind": "rdlae"},
+            "model.wide.kind is rdlae, which scores from a query's history; the spec 'toy' has no "
+            "feature of kind history in query.features. Add one, or set model.wide.kind: none",
+        ),
+        (
+            {"candidate": {"features": [{**ITEM, "hash_buckets": 100}]}},
+            {"kind": "none"},
+            "model.wide.popularity_days is set, which counts candidates by their id; the spec "
+            "'toy' has 'item', which is hashed in candidate.features. Give candidates a feature "
+            "of kind id without hash_buckets, or set popularity_days: [].",
+        ),
+    ],
+)
+def test_a_wide_part_that_lacks_something_is_refused(spec_changes, wide, message):
+    assert message in mistake(spec_changes, model={"wide": wide})
 
 
 def test_teachers_get_what_they_need():

@@ -96,6 +96,14 @@ TEXT = {"name": "text", "kind": "text"}
             {"interactions": {"path": "e.csv", "query_id": "user", "candidate_id": "item"}},
             r"split\.kind: temporal needs interactions\.timestamp",
         ),
+        (
+            {
+                "interactions": spec_data()["interactions"]
+                | {"timestamp": {"column": "position", "unit": "order"}},
+                "split": {"kind": "temporal"},
+            },
+            r"temporal needs interactions\.timestamp with times, and 'position' has unit: order",
+        ),
         ({"split": {"kind": "given"}}, "needs interactions.split or queries.split"),
         (
             {"split": {"kind": "temporal", "test_from": "2024-01-01"}},

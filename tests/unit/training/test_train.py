@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tests.fixtures.tiny import tiny_run_config, tiny_spec, write_tiny_preprocessed
+from tfrs_twotower.config import PlainTowerConfig
 from tfrs_twotower.data.first_fit import FirstFitRecall
 from tfrs_twotower.errors import TrainingError
 from tfrs_twotower.towers.storage import load_towers, read_weights
@@ -19,17 +20,17 @@ def preprocessed(tmp_path_factory):
     return directory
 
 
-def config_of(**training):
+def config_of(model=(), **training):
     present = tiny_run_config().training.model_dump(mode="json")
-    return tiny_run_config(model=MODEL, training={**present, **training})
+    return tiny_run_config(model={**MODEL, **dict(model)}, training={**present, **training})
 
 
-def run(preprocessed, directory, report=lambda _: None, **training):
+def run(preprocessed, directory, report=lambda _: None, model=(), **training):
     directory.mkdir(exist_ok=True)
     return train(
         preprocessed,
         spec=tiny_spec(),
-        config=config_of(**training),
+        config=config_of(model, **training),
         output_dir=directory,
         report=report,
     )
@@ -63,6 +64,30 @@ def test_a_refit_trains_again_with_the_validation_window(preprocessed, tmp_path)
     assert first_fit.recall[-1] == 1.0
 
 
+def test_a_refit_keeps_the_weights_of_the_wide_part_and_fits_its_tables_again(
+    preprocessed, tmp_path
+):
+    wide = {"rank": 12, "l2": 4.0, "half_lives": [None], "popularity_days": [None]}
+    # Towers that have hardly learned anything leave something to the wide part.
+    slow = {**tiny_run_config().training.optimizer.model_dump(), "learning_rate": 1e-5}
+    config = config_of(epochs=1, refit=True, optimizer=slow)
+    config = config.model_copy(
+        update={"model": PlainTowerConfig.model_validate({**MODEL, "wide": wide})}
+    )
+    result = train(preprocessed, spec=tiny_spec(), config=config, output_dir=tmp_path)
+    assert result.wide["recall@10_out_of_fold"] > result.wide["recall@10_before"]
+    assert any(message.startswith("model.wide: recall@10") for message in result.messages)
+    first, last = (read_weights(tmp_path / name) for name in ("first_fit.npz", "weights.npz"))
+    np.testing.assert_array_equal(first["wide.weights"], last["wide.weights"])
+    for name in ("wide.history", "wide.candidates"):
+        assert first[name].shape == last[name].shape
+        assert not np.allclose(first[name], last[name])
+    assert load_towers(tmp_path).embedding_dim == 8 + 12 + 1
+    # What the first fit is worth is that of the whole, on weights that were fitted on others.
+    at_10 = FirstFitRecall.read(tmp_path).at(10)[1]
+    assert at_10 == pytest.approx(result.wide["recall@10_out_of_fold"], abs=1e-6)
+
+
 def test_without_a_refit_the_towers_are_measured_themselves(preprocessed, tmp_path):
     assert not run(preprocessed, tmp_path, epochs=1).refitted
     assert FirstFitRecall.read(tmp_path) is None
@@ -89,12 +114,58 @@ class Killed(Exception):
     pass
 
 
-def test_a_killed_run_ends_with_the_same_bits(preprocessed, tmp_path):
-    settings = {
-        "epochs": 2,
-        "refit": True,
-        "softmax": {"logq": "streaming", "num_uniform_negatives": 8, "learn_temperature": True},
-    }
+CORPUS_START = {"token_table": "svd", "query_map": "ridge"}
+PSEUDO = {"pseudo_questions": {"per_candidate": 4, "words": (2, 4), "epochs": 2}}
+
+
+def test_the_warm_up_is_logged_and_said(preprocessed, tmp_path):
+    phases = []
+    result = run(
+        preprocessed, tmp_path, lambda r: phases.append(r.phase), CORPUS_START, epochs=2, **PSEUDO
+    )
+    assert result.messages[1].startswith("warm-up on 160 pseudo-questions, 5 steps")
+    assert result.messages[2].startswith("model.query_map: ")
+    assert phases.count("warm_up") == 5
+    log = [json.loads(line) for line in (tmp_path / "training_log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in log if line["phase"] == "warm_up"] == [1, 2, 3, 4, 5]
+    assert log[5]["phase"] == "fit"
+    assert load_towers(tmp_path).query.map is not None
+
+
+def test_towers_that_are_not_trained_rank_as_their_texts(preprocessed, tmp_path):
+    """Their map learns from examples nevertheless, and in the refit from more of them."""
+    first = run(preprocessed, tmp_path / "first", model=CORPUS_START, epochs=0)
+    again = run(preprocessed, tmp_path / "again", model=CORPUS_START, epochs=0, refit=True)
+    assert first.steps == again.steps == 0
+    assert (first.num_examples, again.num_examples) == (420, 480)
+    assert first.validation == again.validation
+    assert FirstFitRecall.read(tmp_path / "again").num_queries == 60
+    weights = [read_weights(tmp_path / name / "weights.npz") for name in ("first", "again")]
+    assert not weights[0]["tables.user_id"].any()
+    assert weights[0]["tables.words"].any()
+    np.testing.assert_array_equal(weights[0]["tables.words"], weights[1]["tables.words"])
+    np.testing.assert_array_equal(
+        read_weights(tmp_path / "again" / "first_fit_weights.npz")["query.map"],
+        weights[0]["query.map"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "settings", "killed"),
+    [
+        (
+            {},
+            {"softmax": {
+                "logq": "streaming", "num_uniform_negatives": 8, "learn_temperature": True
+            }},
+            ("refit", 3),
+        ),
+        (CORPUS_START, {**PSEUDO, "checkpoint_every_steps": 2}, ("warm_up", 3)),
+        (CORPUS_START, PSEUDO, ("refit", 3)),
+    ],
+)  # fmt: skip
+def test_a_killed_run_ends_with_the_same_bits(preprocessed, tmp_path, model, settings, killed):
+    settings = {"epochs": 2, "refit": True, "model": model, **settings}
     expected = run(preprocessed, tmp_path / "whole", **settings)
 
     def kill(phase, step):
@@ -105,7 +176,7 @@ def test_a_killed_run_ends_with_the_same_bits(preprocessed, tmp_path):
         return report
 
     with pytest.raises(Killed, match="now"):
-        run(preprocessed, tmp_path / "killed", kill("refit", 3), **settings)
+        run(preprocessed, tmp_path / "killed", kill(*killed), **settings)
     result = run(preprocessed, tmp_path / "killed", **settings)
     assert (result.best_step, result.steps) == (expected.best_step, expected.steps)
     weights = (tmp_path / "whole" / "weights.npz", tmp_path / "killed" / "weights.npz")

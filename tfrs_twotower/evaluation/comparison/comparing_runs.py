@@ -10,6 +10,7 @@ from tfrs_twotower.errors import ComparisonError
 from tfrs_twotower.evaluation.comparison import across_seeds, comparison_document
 from tfrs_twotower.evaluation.comparison.config_changes import config_changes
 from tfrs_twotower.evaluation.evaluation_document import EvaluationDocument, Verdict
+from tfrs_twotower.evaluation.remedies import Served
 from tfrs_twotower.evaluation.report.report_files import PerQuery
 from tfrs_twotower.evaluation.systems import MODEL_SYSTEMS
 from tfrs_twotower.evaluation.verdict import judge
@@ -148,7 +149,10 @@ def _table(runs: list[RunResult]) -> comparison_document.ComparisonTable:
             ),
             baselines=against_baselines,
         ),
-        verdicts={name: _verdict(name, own, against_baselines) for name, own in models.items()},
+        verdicts={
+            name: _verdict(name, own, against_baselines, Served.of(by_name[name].first))
+            for name, own in models.items()
+        },
     )
 
 
@@ -156,6 +160,7 @@ def _verdict(
     run: str,
     own: Mapping[str, across_seeds.SystemSeeds],
     tests: Sequence[comparison_document.SeedTest],
+    served: Served,
 ) -> Verdict:
     """How a run's last stage stands against the baselines that it is tested against."""
     last = "cascade" if "cascade" in own else "retrieval"
@@ -163,7 +168,7 @@ def _verdict(
     for test in tests:
         if (test.a.run, test.a.system) == (run, last):
             differences.setdefault(test.b.system, []).append(test)
-    return judge(last, differences, tested=len(own[last].values) > 1)
+    return judge(last, differences, tested=len(own[last].values) > 1, served=served)
 
 
 def _models(run: RunResult) -> dict[str, across_seeds.SystemSeeds]:

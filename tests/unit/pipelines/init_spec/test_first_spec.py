@@ -3,6 +3,7 @@ import json
 import pytest
 
 from pipelines.init_spec.first_spec import write_first_spec
+from pipelines.init_spec.times import are_orders
 from tests.unit.pipelines.init_spec.tables import films, search, shop, write_csv
 from tfrs_twotower.config import load_run_config, spec_path
 from tfrs_twotower.errors import ConfigError, DataError
@@ -100,6 +101,42 @@ def test_without_times_or_splits_the_last_events_of_the_file_are_held_out(tmp_pa
     assert (spec.split.kind, spec.interactions.timestamp) == ("per_query_last", None)
     assert by_name(spec.query).keys() == {"history"}
     assert "# per_query_last: no column has times, so a query's last events" in path.read_text()
+
+
+def test_positions_of_each_query_are_an_order_and_no_time(tmp_path):
+    events = write_csv(
+        tmp_path / "events.csv",
+        ("user_id", "item_id", "stars", "position"),
+        [(i % 30, i * 7 % 50, 1 + i % 5, i // 30) for i in reversed(range(300))],
+    )
+    items = write_csv(tmp_path / "items.csv", ("item_id",), [(i,) for i in range(50)])
+    path, _ = write_first_spec(events, items, None, tmp_path, "ordered")
+    spec = load_spec(path)
+    assert spec.interactions.timestamp.model_dump() == {"column": "position", "unit": "order"}
+    assert not spec.interactions.has_times
+    assert spec.split.kind == "per_query_last"
+    assert "# per_query_last: 'position' numbers the events of each query; no times" in (
+        path.read_text()
+    )
+
+
+@pytest.mark.parametrize(
+    ("numbers", "found"),
+    [
+        (range(4), True),
+        (range(1, 5), True),
+        ((0, 1, 1, 2), False),  # a quantity repeats
+        ((0, 2, 5, 9), False),  # other numbers leave gaps
+        (range(7, 11), False),
+        ((0, 1, 2, -1), False),
+        ((0, 1, 2, "x"), False),
+    ],
+)
+def test_numbers_of_an_order_begin_at_the_first_event_of_each_query(numbers, found):
+    owners = [query for query in range(20) for _ in range(4)]
+    assert are_orders(owners, [*reversed([*numbers])] * 20) is found
+    # Of too few queries it may be chance.
+    assert not are_orders(owners[:32], [*numbers] * 8)
 
 
 def test_how_cells_are_written_is_written_into_the_spec(tmp_path):

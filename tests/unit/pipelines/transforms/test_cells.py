@@ -10,6 +10,7 @@ from pipelines.transforms.cells import (
     as_finite,
     as_id,
     as_line,
+    as_moment,
     as_number,
     as_text,
     as_time,
@@ -118,6 +119,18 @@ def test_numbers():
 )
 def test_times(cell, unit):
     assert as_event_time(cell, unit) == 874724710
+
+
+@pytest.mark.parametrize("cell", [0, 7, "7", "7.0", 2.0, 1 << 53])
+def test_numbers_of_an_order(cell):
+    assert as_moment(cell, "order") == int(float(cell))
+    assert as_moment("874724710", "s") == 874724710
+
+
+@pytest.mark.parametrize("cell", [-1, "1.5", (1 << 53) + 2, None, "first"])
+def test_what_no_order_is_counted_by(cell):
+    with pytest.raises(BadCell, match=r"not a whole number from 0 on|missing|not a number"):
+        as_moment(cell, "order")
 
 
 @pytest.mark.parametrize(

@@ -162,6 +162,32 @@ def test_events_that_are_dropped_are_neither_seen_nor_history_nor_counted(prepro
     check(examples_of(files, "test"), "relevant history seen events\nd c,a a,c 2")
 
 
+def test_a_column_of_positions_is_followed_and_is_no_time(preprocess):
+    document = spec_with({"kind": "per_query_last", "test": 1, "validation": 1}).model_dump()
+    document["interactions"]["timestamp"] = {"column": "time", "unit": "order"}
+    document["query"]["features"] = [
+        feature for feature in document["query"]["features"] if feature["name"] != "hour"
+    ]
+    in_order = [("q1", name, place, 5, "") for place, name in enumerate("abcde")]
+    in_order += [("q2", name, place, 5, "") for place, name in enumerate("edcba")]
+    rows = [in_order[at] for at in (7, 3, 1, 9, 0, 4, 8, 2, 5, 6)]
+    files = preprocess(FeatureSpec.model_validate(document), rows)
+    check(
+        examples_of(files, "train"),
+        """
+        query candidate history
+        q1    a         -
+        q1    b         a
+        q1    c         b,a
+        q2    e         -
+        q2    d         e
+        q2    c         d,e
+        """,
+    )
+    check(examples_of(files, "validation"), "query relevant history\nq1 d c,b,a\nq2 b c,d,e")
+    check(examples_of(files, "test"), "query relevant history\nq1 e d,c,b\nq2 a b,c,d")
+
+
 def random_rows(seed, number=40):
     """Rows over 14 days with equal times, repeats and sessions that straddle the cut-offs."""
     dice = random.Random(seed)

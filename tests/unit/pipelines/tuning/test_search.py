@@ -99,7 +99,7 @@ def test_importance_is_that_of_the_planted_key():
             )
         )  # fmt: skip
     found = space(rows=rows).importance(trials)
-    assert list(found)[0] == "x"
+    assert next(iter(found)) == "x"
     assert "kind" not in found  # it never varied
     assert found["x"] > 0.5
     assert space(rows=rows).importance(trials[:3]) == {}

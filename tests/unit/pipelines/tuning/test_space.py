@@ -1,4 +1,4 @@
-"""The tables of what may change: they fit the run config, and apply only where they mean anything."""
+"""The tables of what may change: they fit the run config, and apply where they mean anything."""
 
 import pytest
 import yaml

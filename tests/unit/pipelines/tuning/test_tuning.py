@@ -235,5 +235,5 @@ def test_a_run_that_measures_nothing_is_refused(world):
     config = load_run_config(world.run)
     context = SimpleNamespace(config=config)
     plan = tuning.Plan(world.run, (), METRICS, 0, world.documents / "x.yaml", 3)
-    with pytest.raises(ConfigError, match="training.early_stopping is null"):
+    with pytest.raises(ConfigError, match=r"training\.early_stopping is null"):
         tuning.tune(context, plan)

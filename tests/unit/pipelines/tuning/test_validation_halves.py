@@ -86,6 +86,6 @@ def test_it_is_written_once_for_one_source(source, tmp_path):
 
 
 def test_too_few_queries_are_refused(source, tmp_path):
-    with pytest.raises(DataError, match="has 4 validation queries.*tune needs 8 or more"):
+    with pytest.raises(DataError, match=r"has 4 validation queries.*tune needs 8 or more"):
         write_halves(source, tmp_path / "data", most=4)
     assert not (tmp_path / "data").exists()

@@ -1,0 +1,157 @@
+"""The training of the retrieval model: what comes before the first example and after the last."""
+
+import shutil
+from dataclasses import replace
+from typing import Any
+
+from tfrs_twotower.artifacts.layout import FIRST_FIT_WEIGHTS
+from tfrs_twotower.config import TrainingConfig, WideConfig
+from tfrs_twotower.data import first_fit
+from tfrs_twotower.errors import TrainingError
+from tfrs_twotower.towers import storage, tower, wide
+from tfrs_twotower.training import reports, wide_tables, wide_weights
+from tfrs_twotower.training.fitting import Measure
+from tfrs_twotower.training.job import CHECKPOINTS, Job
+from tfrs_twotower.training.plan import fit_batch_size, plan_fit
+from tfrs_twotower.training.pseudo_questions import make_examples
+from tfrs_twotower.training.query_map import fit_query_map
+from tfrs_twotower.training.validation import Validator
+
+
+class RetrievalJob(Job):
+    """Trains the retrieval model, and keeps the weights and the recall of the first fit."""
+
+    config: TrainingConfig
+    _validator: Measure | None = None
+    _weights: wide_weights.WideWeights | None = None
+    _tables: wide_tables.WideTables | None = None
+    wide_facts: dict[str, Any] | None = None
+    """What `model.wide` came to, for the manifest; None without it."""
+
+    def run(self) -> reports.TrainingResult:
+        """Trains to the end; without epochs, the towers stay as they start, and are measured."""
+        if self.config.epochs != 0:
+            return super().run()
+        self._begin(with_validation_window=False)
+        validator = self.validator()
+        measured = validator.measure() if validator else {}
+        self.refresh_derived_state()
+        self.finish_first_fit()
+        if self.refit:
+            self._begin(with_validation_window=True)
+            self.refresh_derived_state()
+        shutil.rmtree(self.output_dir / CHECKPOINTS, ignore_errors=True)
+        self.say(
+            "nothing is trained on examples (training.epochs is 0): the towers rank as they start"
+        )
+        return reports.TrainingResult(
+            best_step=0,
+            best_epoch=0.0,
+            steps=0,
+            refitted=self.refit,
+            validation=measured,
+            num_examples=len(self.table),
+            batch_size=self.config.batch_size,
+            temperature=self.config.softmax.temperature,
+            seconds=0.0,
+            examples_per_s=0.0,
+            messages=tuple(self.messages),
+        )
+
+    def _begin(self, *, with_validation_window: bool) -> None:
+        self.towers = self.build()
+        self.table = self.read_table(with_validation_window=with_validation_window)
+        self.start()
+
+    def start(self) -> int:
+        """Trains on pseudo-questions, if the config asks for them, and then sets the query map."""
+        super().start()
+        log_position = self._warm_up()
+        if self.model_config.query_map == "ridge":
+            self.say(
+                fit_query_map(
+                    self.towers,
+                    self.table,
+                    self.corpus_tokens,
+                    metric=self.metric,
+                    seed=self.seed,
+                )
+            )
+        return log_position
+
+    def _warm_up(self) -> int:
+        """Trains on pseudo-questions; a refit takes the weights that this gave the first fit."""
+        section = self.config.pseudo_questions
+        if section is None:
+            return 0
+        table = make_examples(self.towers, self.data.corpus.raw, section, seed=self.seed)
+        config = self.config.model_copy(update={"epochs": section.epochs, "max_steps": None})
+        batch_size, _ = fit_batch_size(len(table), config)
+        plan = replace(plan_fit(len(table), batch_size, config), phase="warm_up")
+        self.say(f"warm-up on {len(table):,} pseudo-questions, {plan.last_step:,} steps")
+        return self.fitting(plan, config, table, table, log_position=0).run().log_position
+
+    def validator(self) -> Measure | None:
+        """Returns the measure of the first fit; None without validation queries."""
+        self._validator = super().validator()
+        return self._validator
+
+    def finish_first_fit(self) -> None:
+        """Fits the wide part, and writes what the first fit is and is worth if a second follows.
+
+        The second learns the validation queries, so that it cannot be measured on them, nor can
+        weights be fitted on them.
+        """
+        validator, self._validator = self._validator, None
+        if self.model_config.wide is not None:
+            self._fit_wide_part(self.model_config.wide)
+        if self.refit and isinstance(validator, Validator):
+            recall = first_fit.FirstFitRecall(
+                validator.num_queries, tuple(validator.recall_by_length(first_fit.LONGEST))
+            )
+            if self._weights is not None:
+                recall = first_fit.FirstFitRecall(self._weights.num_queries, self._weights.recall)
+            recall.write(self.output_dir)
+            storage.write_weights(
+                self._with_wide_part(self._tables).named_variables(),
+                self.output_dir / FIRST_FIT_WEIGHTS,
+            )
+
+    def finished_towers(self) -> tower.Towers:
+        """The trained towers, with the wide part of the window that they have learned."""
+        config = self.model_config.wide
+        if self._weights is not None and self.refit and config is not None:
+            return self._with_wide_part(self._fit_tables(config))
+        return self._with_wide_part(self._tables)
+
+    def _fit_tables(self, config: WideConfig) -> wide_tables.WideTables:
+        return wide_tables.fit_tables(
+            self.spec, config, self.assets, self.data.corpus, self.table, seed=self.seed
+        )
+
+    def _fit_wide_part(self, config: WideConfig) -> None:
+        queries = self.validation_queries()
+        if queries is None:
+            raise TrainingError(
+                "model.wide fits its weights on validation queries, and the split has none. Widen "
+                "the validation window, or leave model.wide out."
+            )
+        self._tables = self._fit_tables(config)
+        self._weights = wide_weights.fit_weights(
+            self.towers,
+            self._tables,
+            self.spec,
+            queries.sample(wide_weights.MOST_QUERIES, seed=self.seed),
+            self.corpus_tokens,
+            self.metric,
+            first_fit.LONGEST,
+        )
+        self.wide_facts, message = wide_weights.describe(
+            self._weights, self._tables, self.model_config.embedding_dim, self.metric
+        )
+        self.say(message)
+
+    def _with_wide_part(self, tables: wide_tables.WideTables | None) -> tower.Towers:
+        if self._weights is None or tables is None:
+            return self.towers
+        return wide.WideTowers(self.towers, self._weights.part(tables), self.spec)
