@@ -49,6 +49,12 @@ def _model(seen: Seen) -> Iterator[Choice]:
         yield Choice("model.embedding_dim", 256, "texts need wide vectors")
         yield Choice("model.num_residual_layers", 0, "a bag of words needs no layer behind it")
         yield Choice("model.token_dropout", 0.1, "a query should not depend on single words")
+        if seen.has_few_questions:
+            few = f"{seen.num_queries:,} questions are few: words start where the corpus puts them"
+            yield Choice("model.token_table", "svd", few)
+            why = "in closed form, from the questions to their passages"
+            yield Choice("model.query_map", "ridge", why)
+            return
         yield Choice("model.bag_positions", True, "a text often names its subject at its beginning")
         return
     yield Choice("model.embedding_dim", 64, "wider vectors cost time and rarely find more")
@@ -134,6 +140,9 @@ def _training(seen: Seen) -> Iterator[Choice]:
             "as much of the next events as what was popular before",
         )
     first = seen.is_search or seen.is_sequence
+    if seen.has_few_questions:
+        reason = "spans of passages are questions, too"
+        yield Choice("training.pseudo_questions", {"per_candidate": 4, "epochs": 2}, reason)
     metric, why = ("ndcg@10", "the first places count") if first else ("recall@100", "")
     if seen.is_small_corpus:
         metric, why = "recall@10", "the corpus is small"

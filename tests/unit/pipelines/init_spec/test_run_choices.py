@@ -15,6 +15,7 @@ DAY = 86_400
 FILMS = Seen(
     num_candidates=3000,
     num_examples=60_000,
+    num_queries=5000,
     num_validation=900,
     examples_per_candidate=20.0,
     events_per_query=30.0,
@@ -98,6 +99,15 @@ def test_texts_alone_are_read_by_wide_bags_with_a_sharp_softmax():
     assert config.index.kind == "hybrid"
     often = config_of(replace(PASSAGES, examples_per_candidate=4.0))
     assert often.training.softmax.logq == "counted"  # passages with many questions are drawn often
+
+
+def test_few_questions_start_from_the_corpus():
+    few = config_of(replace(PASSAGES, num_queries=60, num_validation=19, num_examples=1200))
+    assert (few.model.token_table, few.model.query_map) == ("svd", "ridge")
+    assert few.training.pseudo_questions is not None
+    assert few.index.kind == "hybrid"
+    assert few.pre_ranking is None  # nineteen queries are too few to fit its weights on
+    assert config_of(PASSAGES).model.token_table == "random"
 
 
 def test_a_large_corpus_is_not_inverted_and_a_small_one_is_not_scored_twice():
