@@ -166,6 +166,8 @@ class HeldOut:
 
     num_examples: int
     """Positive training events."""
+    num_queries: int
+    """Queries that have one."""
     num_validation: int
     """Queries with a positive validation event."""
     num_test: int
@@ -193,6 +195,7 @@ def hold_out(events: Events, split: NDArray[np.integer]) -> HeldOut:
     new = ~np.isin(events.candidates[judged], events.candidates[train])
     return HeldOut(
         num_examples=len(learned),
+        num_queries=len(np.unique(events.queries[train & counted])),
         num_validation=len(np.unique(events.queries[counted & (split == specs.VALIDATION)])),
         num_test=len(test),
         num_known_test=int(known.sum()),

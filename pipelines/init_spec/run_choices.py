@@ -49,6 +49,12 @@ def _model(seen: Seen) -> Iterator[Choice]:
         yield Choice("model.embedding_dim", 256, "texts need wide vectors")
         yield Choice("model.num_residual_layers", 0, "a bag of words needs no layer behind it")
         yield Choice("model.token_dropout", 0.1, "a query should not depend on single words")
+        if seen.has_few_questions:
+            few = f"{seen.num_queries:,} questions are few: words start where the corpus puts them"
+            yield Choice("model.token_table", "svd", few)
+            why = "in closed form, from the questions to their passages"
+            yield Choice("model.query_map", "ridge", why)
+            return
         yield Choice("model.bag_positions", True, "a text often names its subject at its beginning")
         return
     yield Choice("model.embedding_dim", 64, "wider vectors cost time and rarely find more")
@@ -85,7 +91,8 @@ def _wide(seen: Seen) -> Iterator[Choice]:
 
 
 def _can_invert(seen: Seen) -> bool:
-    return seen.has_history and seen.num_candidates <= _EASE_CANDIDATES
+    """Whether a linear model of the histories is worth the inversion of its matrix."""
+    return not seen.is_short and seen.has_history and seen.num_candidates <= _EASE_CANDIDATES
 
 
 def _windows(seen: Seen) -> list[int | None]:
@@ -121,7 +128,7 @@ def _training(seen: Seen) -> Iterator[Choice]:
         yield Choice("training.evaluate_every_epochs", 0.5, "an epoch is long")
     elif seen.is_sequence:
         yield Choice("training.evaluate_every_epochs", 2, "a pass over sequences is short")
-    rate = 0.003 if seen.is_sequence else 0.002 if seen.is_search else 0.001
+    rate = 0.003 if seen.is_sequence or epochs < 10 else 0.002 if seen.is_search else 0.001
     yield Choice("training.optimizer", _optimizer(seen, rate, size))
     yield Choice("training.softmax", _sequence_softmax(seen), _softmax_reason(seen))
     if seen.drift is not None and seen.drift >= _DRIFTS:
@@ -133,6 +140,9 @@ def _training(seen: Seen) -> Iterator[Choice]:
             "as much of the next events as what was popular before",
         )
     first = seen.is_search or seen.is_sequence
+    if seen.has_few_questions:
+        reason = "spans of passages are questions, too"
+        yield Choice("training.pseudo_questions", {"per_candidate": 4, "epochs": 2}, reason)
     metric, why = ("ndcg@10", "the first places count") if first else ("recall@100", "")
     if seen.is_small_corpus:
         metric, why = "recall@10", "the corpus is small"
@@ -211,6 +221,8 @@ def _second_stage(seen: Seen) -> Iterator[Choice]:
 def _why_members(seen: Seen, members: list[dict[str, Any]]) -> str:
     if seen.is_search:
         return "two readings of each passage"
+    if seen.is_short:
+        return "towers that look at a part of such short histories add nothing"
     if not members:
         return "towers that see what retrieval sees, in no other order, add nothing"
     return "small towers that look at the last few events only"
@@ -232,7 +244,7 @@ def _members(seen: Seen) -> Iterable[dict[str, Any]]:
             **one_head,
         }
         return [member] * 2
-    if not seen.has_history:
+    if not seen.has_history or seen.is_short:
         return []
     member = {
         "kind": "inttower",

@@ -7,6 +7,7 @@ from pipelines.init_spec.spec_draft import SpecDraft
 _FEW_CANDIDATES = 500
 _MANY_CANDIDATES = 2000
 _SEVERAL_EVENTS = 4
+_MANY_QUESTIONS = 3000
 ORDER_TELLS_MUCH = 1.4
 """See `event_patterns.recency`."""
 _BUDGET_S = 900.0
@@ -27,6 +28,8 @@ class Seen:
     """Records of the candidates' table, at least."""
     num_examples: int
     """New positive pairs of queries and candidates in the training events."""
+    num_queries: int
+    """Queries that have one of these."""
     num_validation: int
     """Queries with a positive validation event."""
     examples_per_candidate: float
@@ -63,6 +66,7 @@ class Seen:
         return cls(
             num_candidates=draft.candidates.num_records,
             num_examples=held_out.num_examples,
+            num_queries=held_out.num_queries,
             num_validation=held_out.num_validation,
             examples_per_candidate=held_out.questions_per_candidate,
             events_per_query=draft.split.events_per_query,
@@ -88,7 +92,17 @@ class Seen:
         """Whether histories are long enough, and their order tells enough, for self-attention."""
         tells = self.recency is not None and self.recency >= ORDER_TELLS_MUCH
         many = self.num_candidates >= _MANY_CANDIDATES
-        return self.has_history and tells and many and self.events_per_query >= _SEVERAL_EVENTS
+        return self.has_history and tells and many and not self.is_short
+
+    @property
+    def is_short(self) -> bool:
+        """Whether most histories have hardly any event."""
+        return self.events_per_query < _SEVERAL_EVENTS
+
+    @property
+    def has_few_questions(self) -> bool:
+        """Whether texts have too few questions for towers that start at random."""
+        return self.is_search and self.num_queries < _MANY_QUESTIONS
 
     @property
     def is_small_corpus(self) -> bool:

@@ -11,6 +11,27 @@ pytestmark = pytest.mark.e2e
 QUICK = ("evaluate.num_bootstrap=20", "evaluate.ease_lambda=100", "evaluate.item_knn_neighbours=50")
 
 
+def test_what_init_writes_for_a_shop_runs_to_the_bundle(tmp_path):
+    """Both stages with every part in closed form, on tables that are small but not tiny."""
+    shop = plant_shop(num_customers=150, num_products=510, num_orders=1500)
+    tables = export_shop(shop, tmp_path / "tables")
+    begun = twotower(
+        *("init", "--interactions", tables[0], "--candidates", tables[1]),
+        *("--out", tmp_path, "--name", "shop", "--json"),
+    )
+    run, workdir = json.loads(begun.stdout)["run"], tmp_path / "work"
+    twotower(
+        *("run", run, "--workdir", workdir, "--to", "export"),
+        *("--set", "training.epochs=2"),
+    )
+    weights = json.loads((workdir / "pre_ranker" / "combination.json").read_text("utf-8"))
+    assert {"ease_all", "item_knn_all", "taste_category", "taste_brand", "log_count"} <= set(
+        weights["features"]
+    )
+    shown = twotower("query", workdir / "bundle" / "shop", "--query-id", "C20007", "--k", 3).stdout
+    assert "Modell" in shown
+
+
 @pytest.mark.slow
 def test_tastes_are_found_that_nobody_told(tmp_path):
     shop = plant_shop()

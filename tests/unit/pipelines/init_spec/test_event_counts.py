@@ -56,6 +56,7 @@ def test_what_a_split_holds_out_by_hand():
     split = np.array([0, 0, 0, 0, 1, 1, 2, 2, 2])
     assert event_counts.hold_out(events, split) == event_counts.HeldOut(
         num_examples=3,  # the fourth is not positive
+        num_queries=2,
         num_validation=1,  # query 0 with candidate 2; candidate 1 is a repeat
         num_test=3,
         num_known_test=2,  # query 2 is new

@@ -15,6 +15,7 @@ DAY = 86_400
 FILMS = Seen(
     num_candidates=3000,
     num_examples=60_000,
+    num_queries=5000,
     num_validation=900,
     examples_per_candidate=20.0,
     events_per_query=30.0,
@@ -100,6 +101,15 @@ def test_texts_alone_are_read_by_wide_bags_with_a_sharp_softmax():
     assert often.training.softmax.logq == "counted"  # passages with many questions are drawn often
 
 
+def test_few_questions_start_from_the_corpus():
+    few = config_of(replace(PASSAGES, num_queries=60, num_validation=19, num_examples=1200))
+    assert (few.model.token_table, few.model.query_map) == ("svd", "ridge")
+    assert few.training.pseudo_questions is not None
+    assert few.index.kind == "hybrid"
+    assert few.pre_ranking is None  # nineteen queries are too few to fit its weights on
+    assert config_of(PASSAGES).model.token_table == "random"
+
+
 def test_a_large_corpus_is_not_inverted_and_a_small_one_is_not_scored_twice():
     assert config_of(replace(FILMS, num_candidates=60_000)).pre_ranking.ease is None
     small = config_of(replace(FILMS, num_candidates=80))
@@ -118,6 +128,13 @@ def test_neighbours_and_popularity_score_again_where_no_matrix_can_be_inverted()
     assert config_of(FILMS).model.wide.half_lives == (None, 8)
     assert config_of(replace(FILMS, recency=1.0)).model.wide.half_lives == (None,)
     assert config_of(replace(FILMS, num_validation=20)).model.wide is None  # nothing to fit it on
+
+
+def test_short_histories_need_no_matrix_and_no_further_tower():
+    config = config_of(replace(FILMS, events_per_query=2.0))
+    stage = config.pre_ranking
+    assert (stage.models, stage.ease, config.model.wide.kind) == ((), None, "none")
+    assert stage.item_knn is not None
 
 
 def test_histories_whose_order_tells_much_are_read_by_a_transformer():
