@@ -15,7 +15,7 @@ from tfrs_twotower.data.ids import did_you_mean_id
 from tfrs_twotower.errors import BundleError
 from tfrs_twotower.ranking import FloatArray
 
-_VECTORS = re.compile(r".*searcher(/exact)?/vectors/\.ATTRIBUTES/VARIABLE_VALUE")
+_VECTORS = re.compile(r".*searcher(/dense)?(/exact)?/vectors/\.ATTRIBUTES/VARIABLE_VALUE")
 _VARIABLES = Path("variables") / "variables"
 
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import tensorflow as tf
 
 from tfrs_twotower.index.restricts import Permits
+from tfrs_twotower.layers.lexical import places_in_list
 from tfrs_twotower.ranking.order import LOWEST_SCORE, MISSING_ROW
 
 _ALL_BUT_SIGN = 0x7FFFFFFF
@@ -132,9 +133,7 @@ class CandidateIds(tf.Module):
 
         Args:
             ids: `[num_candidates]` strings or integers, in row order.
-            lookup_file: a text file of the same string ids, one per line. The exported graph
-                carries the file as an asset; without it the table's keys are constants of the
-                graph, which a SavedModel limits to 2 GB.
+            lookup_file: a text file of the same string ids; see `places_in_list`.
         """
         super().__init__(name="candidate_ids")
         keys = tf.convert_to_tensor(ids)
@@ -142,20 +141,7 @@ class CandidateIds(tf.Module):
             keys = tf.cast(keys, tf.int64)
         missing = tf.constant([""]) if keys.dtype == tf.string else tf.constant([-1], keys.dtype)
         self._ids = tf.Variable(tf.concat([keys, missing], axis=0), trainable=False, name="ids")
-        rows = tf.range(tf.shape(keys)[0])
-        if lookup_file is None:
-            initializer: Any = tf.lookup.KeyValueTensorInitializer(keys, rows)
-            self._rows = tf.lookup.StaticHashTable(initializer, MISSING_ROW)
-        else:
-            initializer = tf.lookup.TextFileInitializer(
-                str(lookup_file),
-                tf.string,
-                tf.lookup.TextFileIndex.WHOLE_LINE,
-                tf.int64,
-                tf.lookup.TextFileIndex.LINE_NUMBER,
-                vocab_size=int(keys.shape[0]),
-            )
-            self._rows = tf.lookup.StaticHashTable(initializer, MISSING_ROW)
+        self._rows = places_in_list(keys, lookup_file, MISSING_ROW)
 
     def ids_of(self, rows: tf.Tensor) -> tf.Tensor:
         """Ids of rows, of the same shape."""

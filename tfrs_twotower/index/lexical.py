@@ -68,12 +68,17 @@ class LexicalSearch(tf.Module):
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """See `answers.Search.search`; the lists are always ordered."""
         del ordered
-        found = self.words.search(asked.terms, k, excluded_rows, self._permitted(permits))
-        return found.scores, found.rows
+        return self._found(asked, k, excluded_rows, permits)
 
     def score(self, asked: Asked, rows: tf.Tensor) -> tf.Tensor:
         """See `answers.Search.score`; 0 for a candidate that shares no term."""
         return self.words.score(asked.terms, rows)
+
+    def _found(
+        self, asked: Asked, k: int, excluded: tf.Tensor | None, permits: Permits | None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        found = self.words.search(asked.terms, k, excluded, self._permitted(permits))
+        return found.scores, found.rows
 
     def _permitted(self, permits: Permits | None) -> Permitted | None:
         if permits is None:
@@ -101,30 +106,20 @@ class HybridSearch(LexicalSearch):
         self.dense = dense
         self._weight = lexical.dense_weight
 
-    def search(
-        self,
-        asked: Asked,
-        k: int,
-        excluded_rows: tf.Tensor | None = None,
-        permits: Permits | None = None,
-        *,
-        ordered: bool = True,
+    def _found(
+        self, asked: Asked, k: int, excluded: tf.Tensor | None, permits: Permits | None
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """See `answers.Search.search`; the lists are always ordered."""
-        del ordered
         depth = min(max(k, LEAST_DEPTH), self.num_candidates)
         near, near_rows = self.dense.search(
-            asked.embeddings, depth, excluded_rows, permits, ordered=False
+            asked.embeddings, depth, excluded, permits, ordered=False
         )
-        found = self.words.search(
-            asked.terms, depth, excluded_rows, self._permitted(permits), near_rows
-        )
+        found = self.words.search(asked.terms, depth, excluded, self._permitted(permits), near_rows)
         again = answers.contains(tf.sort(near_rows, axis=1), found.rows)
         found_rows = tf.where(again, MISSING_ROW, found.rows)
         rows = tf.concat([near_rows, found_rows], axis=1)
         dense = tf.concat([near, self._near(asked, found_rows)], axis=1)
         words = tf.concat([found.listed, found.scores], axis=1)
-        nearest = self._nearest(asked, near, excluded_rows, permits)
+        nearest = self._nearest(asked, near, excluded, permits)
         scores = self._sum(dense, nearest, words, found.best)
         return answers.order(tf.where(rows == MISSING_ROW, LOWEST_SCORE, scores), rows, k)
 

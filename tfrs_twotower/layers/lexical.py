@@ -17,6 +17,31 @@ _NO_TERM = -1
 _NO_WORDS = r"[^\pL\pN_]+"
 
 
+def places_in_list(keys: tf.Tensor, file: Path | None, missing: int) -> tf.lookup.StaticHashTable:
+    """A table from keys to their places, int64.
+
+    Args:
+        keys: `[n]` strings or integers, distinct, at least one.
+        file: a text file of the same keys, which are strings, one on each line. The exported graph
+            carries it as an asset; without it the keys are constants of the graph, which a
+            SavedModel limits to 2 GB.
+        missing: place of a key that is not there.
+    """
+    if file is None:
+        places = tf.range(tf.shape(keys, tf.int64)[0])
+        initializer: Any = tf.lookup.KeyValueTensorInitializer(keys, places)
+    else:
+        initializer = tf.lookup.TextFileInitializer(
+            str(file),
+            tf.string,
+            tf.lookup.TextFileIndex.WHOLE_LINE,
+            tf.int64,
+            tf.lookup.TextFileIndex.LINE_NUMBER,
+            vocab_size=int(keys.shape[0]),
+        )
+    return tf.lookup.StaticHashTable(initializer, missing)
+
+
 class Terms(tf.Module):
     """Maps texts to the terms of a corpus, as `closed_form.bm25` does outside of the graph."""
 
@@ -25,30 +50,15 @@ class Terms(tf.Module):
 
         Args:
             postings: the words and their terms.
-            words_file: a text file of `postings.words`, one on each line. The exported graph
-                carries it as an asset; without it the table's keys are constants of the graph.
+            words_file: a text file of `postings.words`; see `places_in_list`.
         """
         super().__init__(name="terms")
         self._term_of_word = tf.Variable(
             [*postings.term_of_word, _NO_TERM], trainable=False, dtype=tf.int32, name="term_of_word"
         )
-        self._num_words = len(postings.words)
-        if words_file is None or not postings.words:
-            # A table must not be empty; no text has the empty word.
-            keys = tf.constant([*postings.words, ""])
-            initializer: Any = tf.lookup.KeyValueTensorInitializer(
-                keys, tf.range(self._num_words + 1, dtype=tf.int64)
-            )
-        else:
-            initializer = tf.lookup.TextFileInitializer(
-                str(words_file),
-                tf.string,
-                tf.lookup.TextFileIndex.WHOLE_LINE,
-                tf.int64,
-                tf.lookup.TextFileIndex.LINE_NUMBER,
-                vocab_size=self._num_words,
-            )
-        self._words = tf.lookup.StaticHashTable(initializer, self._num_words)
+        # A table must not be empty; no text has the empty word.
+        words, file = (postings.words, words_file) if postings.words else ([""], None)
+        self._words = places_in_list(tf.constant(words), file, len(postings.words))
 
     def __call__(self, texts: tf.Tensor) -> tf.Tensor:
         """The terms of each text, in its order and as often as it has them.
