@@ -25,13 +25,14 @@ class LookupFiles(NamedTuple):
     @classmethod
     def written(cls, directory: Path, release: Release) -> "LookupFiles":
         """Writes the files of a release."""
-        searched, pre_ranker = release.index.lexical, release.pre_ranker
-        compared = None if pre_ranker is None else pre_ranker.lexical
-        return cls(
-            _written(directory / "candidate_ids.txt", release.corpus.ids),
-            searched and _written(directory / "words.txt", searched.postings.words),
-            compared and _written(directory / "compared_words.txt", compared.postings.words),
-        )
+        words = compared_words = None
+        if release.index.lexical is not None:
+            words = _written(directory / "words.txt", release.index.lexical.postings.words)
+        if release.pre_ranker is not None and release.pre_ranker.lexical is not None:
+            compared = release.pre_ranker.lexical.postings.words
+            compared_words = _written(directory / "compared_words.txt", compared)
+        ids = _written(directory / "candidate_ids.txt", release.corpus.ids)
+        return cls(ids, words, compared_words)
 
 
 def _written(path: Path, values: Iterable[str]) -> Path:
@@ -123,10 +124,12 @@ class Cascade(tf.Module):
             heads = release.settings.export.candidate_heads
             compared = release.pre_ranker.lexical
             if compared is not None:
-                searched, words_file = release.index.lexical, files and files.compared_words
-                search = self.candidate_generation.searcher
-                shared = (search.terms, search.words) if searched else None
-                compared = compared.served(words_file, searched and searched.postings, shared)
+                searched, search = release.index.lexical, self.candidate_generation.searcher
+                compared = compared.served(
+                    files.compared_words if files else None,
+                    searched.postings if searched else None,
+                    (search.terms, search.words) if searched else None,
+                )
             self.pre_ranking = PreRanking(release.pre_ranker, heads, compared)
         self._k = release.k
 
