@@ -43,9 +43,8 @@ WEIGHTS = (1.0, 0.4, -0.3, 0.05)
 def context(tmp_path_factory):
     context = tiny_context(tmp_path_factory.mktemp("hybrid"), **SECTIONS)
     write_tiny_model(context)
-    embed.run(context)
-    build_index.run(context)
-    train_pre_ranker.run(context)
+    for stage in (embed, build_index, train_pre_ranker):
+        stage.run(context)
     return context
 
 

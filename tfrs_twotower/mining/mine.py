@@ -82,7 +82,8 @@ class PositiveFreeRetrieval:
             list; scores `[batch, 1 + depth]` of the positive and of the rows, 0 at missing rows.
         """
         del examples
-        positions = Ragged(known_positives.offsets, self._position_of_row[known_positives.values])
+        places = self._position_of_row[known_positives.values].astype(np.int64)
+        positions = Ragged(known_positives.offsets, places)
         positive_scores, scores, found = self._retrieve(
             {name: tf.constant(values) for name, values in tokens.items()},
             tf.constant(positives, tf.int32),

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tests.contracts.searcher_contract import unit_vectors
-from tests.reference import bm25 as oracle
+from tests.reference.lexical import bm25 as oracle
 from tfrs_twotower.closed_form.bm25 import build_postings
 from tfrs_twotower.data.postings import Lexical
 from tfrs_twotower.index.first_lists import WordLists
@@ -25,7 +25,7 @@ def fused(query):
     """Every candidate's score: the vectors propose all of so small a corpus."""
     dense = (VECTORS @ QUERIES[query] + 1) / (1 + (VECTORS @ QUERIES[query]).max())
     words = [text.split() for text in TEXTS]
-    bm25 = np.array(oracle.scores(ASKED[query].split(), words, 1.2, 0.75))
+    bm25 = np.array(oracle(words, ASKED[query].split(), 1.2, 0.75))
     share = bm25 / bm25.max() if bm25.max() > 0 else bm25
     return WEIGHT * dense + (1 - WEIGHT) * share
 
