@@ -106,7 +106,7 @@ class LogLine:
         step: step of the optimizer; a refit counts from 0 again.
         losses: `loss`, the objective on training batches, and its terms.
         validation: metrics on validation queries; empty where the line measured none.
-        phase: `fit`, or `refit` on training and validation interactions.
+        phase: `fit`; `refit` on training and validation interactions; `warm_up` on spans of texts.
         member: member of the pre-ranker; 0 for retrieval.
     """
 

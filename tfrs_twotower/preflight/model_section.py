@@ -41,7 +41,7 @@ def check_towers(spec: specs.FeatureSpec, config: RunConfig) -> Iterator[str]:
             )
     yield from _check_augmentation(spec, config)
     yield from _check_wide(spec, config)
-    yield from _check_text_start(spec, config)
+    yield from _check_warm_up(spec, config)
     if config.training.epochs == 0:
         yield from _check_zero_shot(spec, config)
 
@@ -117,17 +117,19 @@ def _is_pretrained(feature: specs.Feature) -> bool:
     return isinstance(feature, specs.TextFeature) and feature.checkpoint is not None
 
 
-def _check_text_start(spec: specs.FeatureSpec, config: RunConfig) -> Iterator[str]:
-    """Refuses parts that learn from the candidates' texts where there are none."""
-    if config.training.pseudo_questions is None:
-        return
-    for name, side in (("query", spec.query), ("candidate", spec.candidate)):
-        if not any(isinstance(feature, specs.TextFeature) for feature in side.features):
-            yield (
-                "training.pseudo_questions makes questions of the candidates' texts, but the spec "
-                f"'{spec.name}' has no text feature in {name}.features. Remove the key, or add a "
-                "text feature to the spec."
-            )
+def _check_warm_up(spec: specs.FeatureSpec, config: RunConfig) -> Iterator[str]:
+    """Refuses a warm-up on the candidates' texts where one side has none."""
+    lacking = [
+        f"{name}.features"
+        for name, side in (("query", spec.query), ("candidate", spec.candidate))
+        if not any(isinstance(feature, specs.TextFeature) for feature in side.features)
+    ]
+    if config.training.pseudo_questions is not None and lacking:
+        yield (
+            "training.pseudo_questions makes questions of the candidates' texts, but the spec "
+            f"'{spec.name}' has no text feature in {' and '.join(lacking)}. Remove the key, or add "
+            "text features to the spec."
+        )
 
 
 def _features(spec: specs.FeatureSpec) -> Iterator[tuple[str, object]]:

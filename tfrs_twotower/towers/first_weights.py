@@ -131,8 +131,8 @@ def start_token_table_at_svd(towers: Towers, corpus: CorpusTokens, *, seed: int)
     """Sets the tables of the candidates' bags to the leading directions of the corpus.
 
     Texts of all vocabularies are decomposed together, so that their vectors can be added. The mean
-    squared length of a candidate's bags is that of a new row of its id. Stems that no candidate has
-    get zero.
+    squared length of a candidate's bags is that of a new row of a side feature: an optimiser's step
+    has a fixed size, so that longer vectors learn more slowly. Stems of no candidate get zero.
 
     Args:
         towers: new towers, whose token weights are set.

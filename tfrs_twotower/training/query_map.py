@@ -103,12 +103,13 @@ def embed_examples(
         random = np.random.default_rng(seed)
         rows = np.sort(random.choice(rows, _MOST_EXAMPLES, replace=False))
     towers.refresh_derived_state(corpus_tokens)
-    queries, candidates = (
-        in_chunks(tf.function(tower.embed_tokens, autograph=False, reduce_retracing=True), tokens)
-        for tower, tokens in (
-            (towers.query, {name: values[rows] for name, values in table.tokens.items()}),
-            (towers.candidate, corpus_tokens),
-        )
+    queries = in_chunks(
+        tf.function(lambda tokens: towers.query.embed_tokens(tokens), autograph=False),
+        {name: values[rows] for name, values in table.tokens.items()},
+    )
+    candidates = in_chunks(
+        tf.function(lambda tokens: towers.candidate.embed_tokens(tokens), autograph=False),
+        corpus_tokens,
     )
     owners = np.unique(table.query_rows[rows], return_inverse=True)[1]
     return EmbeddedExamples(queries, candidates, table.candidate_rows[rows], owners)

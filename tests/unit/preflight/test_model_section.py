@@ -81,6 +81,39 @@ BOTH_PRETRAINED = {"query": {"features": [PRETRAINED]}, "candidate": {"features"
 UNTRAINED = {"training": {"epochs": 0}}
 
 
+BAG = {"name": "text", "kind": "text", "vocabulary": "words"}
+BOTH_BAGS = {"query": {"features": [BAG]}, "candidate": {"features": [BAG]}}
+
+
+def test_towers_without_training_may_start_from_the_corpus():
+    svd = {"model": {"token_table": "svd"}}
+    check(BOTH_BAGS, **UNTRAINED, **svd)
+    assert "none in query.features and candidate.features" in mistake(BOTH_BAGS, **UNTRAINED)
+    apart = {**BOTH_BAGS, "query": {"features": [{**BAG, "vocabulary": "others"}]}}
+    assert "has none in query.features. Add" in mistake(apart, **UNTRAINED, **svd)
+    refit = {"training": {"epochs": 0, "refit": True}}
+    assert "there is nothing to repeat" in mistake(BOTH_BAGS, **refit, **svd)
+    check(BOTH_BAGS, **refit, model={"token_table": "svd", "query_map": "ridge"})
+
+
+def test_what_starts_from_texts_needs_them():
+    assert "model.token_table is svd, but the spec 'toy' has no text feature with" in mistake(
+        {}, model={"token_table": "svd"}
+    )
+    pseudo = {"training": {"pseudo_questions": {}}}
+    assert "training.pseudo_questions makes questions of the candidates' texts, but" in mistake(
+        {}, **pseudo
+    )
+    check(BOTH_BAGS, **pseudo)
+
+
+def test_a_member_has_no_query_map():
+    member = {"kind": "inttower", "query_map": "ridge"}
+    assert "pre_ranking.models.0.query_map is ridge, but a member compares heads" in mistake(
+        BOTH_BAGS, pre_ranking={"models": [member], "popularity_days": []}
+    )
+
+
 def test_towers_without_training_need_pretrained_texts():
     check(BOTH_PRETRAINED, **UNTRAINED)
     one_side = {**BOTH_PRETRAINED, "query": spec_data()["query"], "candidate": {"features": [

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tests.fixtures.tiny import tiny_run_config, tiny_spec, write_tiny_preprocessed
+from tfrs_twotower.artifacts import layout
 from tfrs_twotower.config import PlainTowerConfig
 from tfrs_twotower.data.first_fit import FirstFitRecall
 from tfrs_twotower.errors import TrainingError
@@ -123,8 +124,8 @@ def test_the_warm_up_is_logged_and_said(preprocessed, tmp_path):
     result = run(
         preprocessed, tmp_path, lambda r: phases.append(r.phase), CORPUS_START, epochs=2, **PSEUDO
     )
-    assert result.messages[1].startswith("warm-up on 160 pseudo-questions, 5 steps")
-    assert result.messages[2].startswith("model.query_map: ")
+    assert result.messages[0].startswith("warm-up on 160 pseudo-questions, 5 steps")
+    assert result.messages[1].startswith("model.query_map: ")
     assert phases.count("warm_up") == 5
     log = [json.loads(line) for line in (tmp_path / "training_log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in log if line["phase"] == "warm_up"] == [1, 2, 3, 4, 5]
@@ -145,7 +146,7 @@ def test_towers_that_are_not_trained_rank_as_their_texts(preprocessed, tmp_path)
     assert weights[0]["tables.words"].any()
     np.testing.assert_array_equal(weights[0]["tables.words"], weights[1]["tables.words"])
     np.testing.assert_array_equal(
-        read_weights(tmp_path / "again" / "first_fit_weights.npz")["query.map"],
+        read_weights(tmp_path / "again" / layout.FIRST_FIT_WEIGHTS)["query.map"],
         weights[0]["query.map"],
     )
 

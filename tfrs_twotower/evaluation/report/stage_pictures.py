@@ -15,7 +15,11 @@ from tfrs_twotower.evaluation.report.drawing import COLOUR, new_figure, style, t
 if TYPE_CHECKING:  # it loads TensorFlow
     from tfrs_twotower.index.quality import IndexQuality
 
-_PHASES = {"fit": "fit: training interactions", "refit": "refit: training and validation"}
+_PHASES = {
+    "warm_up": "warm-up: spans of the candidates' texts",
+    "fit": "fit: training interactions",
+    "refit": "refit: training and validation",
+}
 _SHADES = {"fit": COLOUR["retrieval"], "refit": COLOUR["hybrid"]}
 _TERMS_IN_A_ROW = 3
 _MEASURED = ("overlap", "p50_ms")
