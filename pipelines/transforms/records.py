@@ -7,10 +7,10 @@ from pipelines.transforms import cell_forms, watched_cells
 from pipelines.transforms.cells import (
     BadCell,
     as_calendar_time,
-    as_moment,
     as_finite,
     as_id,
     as_line,
+    as_moment,
     as_number,
     as_text,
     as_values,

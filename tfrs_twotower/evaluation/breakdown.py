@@ -144,9 +144,7 @@ def describe_pool(
     )
 
 
-def best_order(
-    pool_recall: NDArray[np.float64], truth: GroundTruth, k: int
-) -> systems.Ranking:
+def best_order(pool_recall: NDArray[np.float64], truth: GroundTruth, k: int) -> systems.Ranking:
     """Lists that no order of the pools exceeds: as many relevant candidates as they hold, first.
 
     Which ones they hold does not matter where all count alike; otherwise those that count most are

@@ -124,9 +124,7 @@ def advice(
     return tuple(steps)
 
 
-def _step(
-    system: str, remedy: _Remedy, behind: Mapping[str, Sequence[str]], served: Served
-) -> str:
+def _step(system: str, remedy: _Remedy, behind: Mapping[str, Sequence[str]], served: Served) -> str:
     metrics = list(dict.fromkeys(metric for found in behind.values() for metric in found))
     where = f"Behind {joined([label(name) for name in behind])} in {joined(metrics)}: "
     limited = list(

@@ -5,7 +5,7 @@ Holm's correction (Holm 1979), `behind` where it is significantly worse. No sign
 is `level`, which says that these queries cannot tell the two apart, not that they are equal.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from tfrs_twotower.evaluation.evaluation_document import EvaluationDocument, Standing, Verdict

@@ -29,8 +29,7 @@ class Examples(Protocol):
 
     @property
     def groups(self) -> NDArray[np.integer] | None:
-        """`[num_examples]` groups whose examples share work, so that they follow each other; None
-        if there are none."""
+        """`[num_examples]` groups whose examples follow each other to share work; None if free."""
 
     def batch(self, positions: NDArray[np.integer], step: int) -> dict[str, Any]:
         """Returns the arrays of some examples in the form that the model's `train_step` takes.

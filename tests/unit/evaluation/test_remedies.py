@@ -89,9 +89,7 @@ def test_a_report_knows_its_members_and_the_limit_of_its_pool():
 def test_the_verdict_of_a_report_has_the_advice_for_its_own_members():
     document = evaluation_document()
     verdict = verdict_of(document)
-    expected = advice(
-        verdict.system, verdict.against, Served.of(document), gains_from_fusion=False
-    )
+    expected = advice(verdict.system, verdict.against, Served.of(document), gains_from_fusion=False)
     assert set(expected) <= set(verdict.advice)
 
 

@@ -10,9 +10,9 @@ from tfrs_twotower.errors import ComparisonError
 from tfrs_twotower.evaluation.comparison import across_seeds, comparison_document
 from tfrs_twotower.evaluation.comparison.config_changes import config_changes
 from tfrs_twotower.evaluation.evaluation_document import EvaluationDocument, Verdict
+from tfrs_twotower.evaluation.remedies import Served
 from tfrs_twotower.evaluation.report.report_files import PerQuery
 from tfrs_twotower.evaluation.systems import MODEL_SYSTEMS
-from tfrs_twotower.evaluation.remedies import Served
 from tfrs_twotower.evaluation.verdict import judge
 
 

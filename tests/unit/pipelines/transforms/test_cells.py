@@ -129,7 +129,7 @@ def test_numbers_of_an_order(cell):
 
 @pytest.mark.parametrize("cell", [-1, "1.5", (1 << 53) + 2, None, "first"])
 def test_what_no_order_is_counted_by(cell):
-    with pytest.raises(BadCell, match="not a whole number from 0 on|missing|not a number"):
+    with pytest.raises(BadCell, match=r"not a whole number from 0 on|missing|not a number"):
         as_moment(cell, "order")
 
 
