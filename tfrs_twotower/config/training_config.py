@@ -186,11 +186,12 @@ class FittingConfig(Document):
     terms: TermsConfig = TermsConfig()
     """Terms of the objective beside the retrieval softmax."""
     early_stopping: EarlyStoppingConfig | None = EarlyStoppingConfig()
-    """When to stop early; null trains to the end and keeps the last weights."""
+    """When to stop early; null trains to the end and keeps what is there then."""
     average_weights: bool = True
-    """Measures and keeps the mean of the weights over the later part of the training so far, not
-    the weights of one step: less depends on which evaluation was the luckiest, and the mean is
-    usually better than any of them."""
+    """Measures and keeps the mean of the weights over the later part of the training so far, in
+    the refit too, and not the weights of one step: less depends on which evaluation was the
+    luckiest, and the mean is usually better than each of them. The mean follows the weights with a
+    delay, so that the best epoch may be a later one."""
     checkpoint_every_steps: PositiveInt = 200
     """Steps between checkpoints, from which a killed training resumes."""
     shuffle_buffer: PositiveInt = 1_000_000
