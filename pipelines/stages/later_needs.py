@@ -72,6 +72,7 @@ def check_needs(config: RunConfig, counts: Mapping[str, int], stages: Collection
     """
     mistakes = [
         *(_train_needs(config, counts) if "train" in stages else ()),
+        *(_wide_needs(config, counts) if "train" in stages else ()),
         *(_pre_ranker_needs(config, counts) if "train-pre-ranker" in stages else ()),
         *(_index_needs(config, counts) if "build-index" in stages else ()),
         *(_export_needs(config, counts) if "export" in stages else ()),
@@ -96,6 +97,23 @@ def _train_needs(config: RunConfig, counts: Mapping[str, int]) -> Iterator[str]:
             f"training.refit is set, but {_NO_VALIDATION}, so the best number of epochs, which it "
             "repeats, is unknown. Set training.refit: false and training.epochs to the number you "
             f"want, or {_WIDEN}."
+        )
+
+
+def _wide_needs(config: RunConfig, counts: Mapping[str, int]) -> Iterator[str]:
+    wide, num_candidates = config.model.wide, counts.get("candidates", 0)
+    if wide is None:
+        return
+    if not counts.get("validation_queries", 1):
+        yield (
+            f"model.wide fits its weights on validation queries, but {_NO_VALIDATION}. Set "
+            f"model.wide: null, or {_WIDEN}."
+        )
+    if wide.kind in ("ease", "rdlae") and num_candidates > wide.max_candidates:
+        yield (
+            f"model.wide.kind is {wide.kind}, but the corpus has {num_candidates:,} candidates, "
+            f"more than model.wide.max_candidates {wide.max_candidates:,}: it inverts a matrix of "
+            "that order. Set model.wide.kind: elsa, or raise the limit."
         )
 
 

@@ -75,6 +75,7 @@ def training_details(result: TrainingResult) -> dict[str, Any]:
             "seconds": round(result.seconds, 3),
             "examples_per_s": round(result.examples_per_s, 1),
             "messages": list(result.messages),
+            **({} if result.wide is None else {"wide": result.wide}),
         },
     }
 

@@ -83,7 +83,7 @@ class EmbedRecords(beam.PTransform):
         """Embeds the shards; returns the paths of the written files.
 
         Raises:
-            EmbeddingError: (in a worker) some vectors are not unit vectors.
+            EmbeddingError: (in a worker) some vectors have no direction.
         """
         job = self._job
         embedded = (
@@ -198,9 +198,9 @@ def _refuse(unusable: tuple[int, list[bytes]], job: EmbeddingJob) -> None:
         shown = ", ".join(repr(name.decode(errors="replace")) for name in names)
         raise EmbeddingError(
             f"embed: {job.name}: found {count} embeddings that are NaN, infinite or of norm zero: "
-            f"{shown}{', ...' if count > len(names) else ''}. Every embedding must be a unit "
-            "vector: look for extreme numbers among these records' features, and at the training "
-            "loss; then train again."
+            f"{shown}{', ...' if count > len(names) else ''}. Every embedding must have a "
+            "direction: look for extreme numbers among these records' features, and at the "
+            "training loss; then train again."
         )
 
 
@@ -238,9 +238,9 @@ def _write_shard(job: EmbeddingJob, shard: int, parts: Iterable[Embedded | None]
 
 
 def _embedding_dim(job: EmbeddingJob) -> int:
-    from tfrs_twotower.towers.storage import load_spec_of
+    from tfrs_twotower.towers.storage import embedding_dim_of
 
-    return load_spec_of(job.model_dir)[1].embedding_dim
+    return embedding_dim_of(job.model_dir)
 
 
 def _strings(values: Sequence[bytes]) -> pa.Array:

@@ -25,7 +25,9 @@ def similar_candidates(
     """The candidates whose vectors point most nearly where that of one candidate does.
 
     Scores are cosines, over the whole corpus, without an index. Where the towers normalise, which
-    those of this package do, a cosine is the inner product that the bundle searches by.
+    those of this package do, a cosine is the inner product that the bundle searches by. With
+    `model.wide` the vectors are longer, and the cosine tells who is liked by the same queries and
+    as popular, too.
 
     Args:
         bundle: directory of a bundle, of one of its versions, or the common name of its shards.

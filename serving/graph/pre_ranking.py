@@ -2,15 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from serving.graph.candidate_heads import CandidateHeads, HeadStorage, best_matches, rounded
 from tfrs_twotower.data.raw_inputs import RawBatch
-from tfrs_twotower.ranking import LOWEST_SCORE, FloatArray, RowArray
+from tfrs_twotower.ranking import LOWEST_SCORE, RowArray
 from tfrs_twotower.towers.linear_member import LinearMember
 from tfrs_twotower.towers.pre_ranker import Member, PreRanker
+
+_Number = TypeVar("_Number", np.float32, np.int32)
 
 
 class PreRanking(tf.Module):
@@ -18,9 +22,11 @@ class PreRanking(tf.Module):
 
     The final score is a weighted sum. The terms that depend on the candidate alone (signals, the
     members' biases) are added up to one constant per candidate. EASE has one query vector for each
-    half-life and a single candidate vector, so its weighted scores are one product of two vectors.
+    half-life and a single candidate vector, so its weighted scores are one product of two vectors;
+    the neighbours' half-lives make one weight for each place of the history.
 
-        score = w_0 retrieval + sum_m w_m a_m sum_r max_h <U_mr, V_mh> + <sum_l w_l q_l, v> + c
+        score = w_0 retrieval + sum_m w_m a_m sum_r max_h <U_mr, V_mh> + <sum_l w_l q_l, v>
+                + sum_p w_p similarity_p + c
     """
 
     def __init__(self, pre_ranker: PreRanker, storage: HeadStorage = "float32") -> None:
@@ -35,7 +41,8 @@ class PreRanking(tf.Module):
         self.num_candidates = combination.num_candidates
         self.query_towers = [member.towers.query for member in members]
         num_linear = 0 if pre_ranker.linear is None else len(pre_ranker.linear.features)
-        sizes = [1, len(members), num_linear]
+        num_item_knn = 0 if pre_ranker.item_knn is None else len(pre_ranker.item_knn.features)
+        sizes = [1, len(members), num_linear, num_item_knn]
         weights = np.split(np.array(combination.weights, np.float32), np.cumsum(sizes))
         (self._retrieval_weight,) = weights[0].tolist()
         scorers = [member.towers.scorer for member in members]
@@ -49,7 +56,8 @@ class PreRanking(tf.Module):
             self._linear_weights = weights[2]
             self._factors.append(1.0)
             heads.append(pre_ranker.linear.candidate_vectors.numpy()[:, np.newaxis])
-        constants = pre_ranker.candidate_signals.numpy() @ weights[3] + sum(
+        self.item_knn, self._item_knn_weights = pre_ranker.item_knn, weights[3]
+        constants = pre_ranker.candidate_signals.numpy() @ weights[4] + sum(
             float(weight * scorer.bias) for weight, scorer in zip(weights[1], scorers, strict=True)
         )
         self.candidate_heads = CandidateHeads(heads, constants.astype(np.float32), storage)
@@ -65,13 +73,17 @@ class PreRanking(tf.Module):
         Returns:
             `[batch, n]` float32; the lowest float32 where there is no candidate or no finite score.
         """
-        heads, constants = self.candidate_heads.of_rows(tf.maximum(rows, 0))
+        valid_rows = tf.maximum(rows, 0)
+        heads, constants = self.candidate_heads.of_rows(valid_rows)
         matches = [
             factor * best_matches(query_heads, of_candidates)
             for factor, query_heads, of_candidates in zip(
                 self._factors, self._query_heads(raw), heads, strict=True
             )
         ]
+        if self.item_knn is not None:
+            latest = self.item_knn.query_heads(raw)
+            matches.append(self.item_knn.weighted(latest, valid_rows, self._item_knn_weights))
         scores = tf.add_n([self._retrieval_weight * retrieval_scores, constants, *matches])
         is_valid = tf.logical_and(rows >= 0, tf.math.is_finite(scores))
         return tf.where(is_valid, scores, LOWEST_SCORE)
@@ -113,7 +125,9 @@ def select_candidates(pre_ranker: PreRanker, rows: RowArray) -> PreRanker:
         rows: `[n]` rows of that corpus; -1 stands for an unknown candidate, whose heads, signals
             and vectors are zeros.
     """
-    linear = pre_ranker.linear
+    linear, item_knn = pre_ranker.linear, pre_ranker.item_knn
+    if item_knn is not None:
+        item_knn = item_knn.with_candidates(pick_rows(item_knn.candidate_tokens.numpy(), rows))
     if linear is not None:
         linear = LinearMember(
             linear.inputs,
@@ -129,13 +143,14 @@ def select_candidates(pre_ranker: PreRanker, rows: RowArray) -> PreRanker:
         pre_ranker.combination,
         tf.constant(pick_rows(pre_ranker.candidate_signals.numpy(), rows)),
         linear,
+        item_knn,
     )
 
 
-def pick_rows(values: FloatArray, rows: RowArray) -> FloatArray:
+def pick_rows(values: npt.NDArray[_Number], rows: RowArray) -> npt.NDArray[_Number]:
     """`values[rows]`, zeros where a row is -1."""
     is_known = (rows >= 0).reshape(-1, *[1] * (values.ndim - 1))
-    return np.where(is_known, values[np.maximum(rows, 0)], np.float32(0.0))
+    return np.where(is_known, values[np.maximum(rows, 0)], values.dtype.type(0))
 
 
 def _query_side(linear: LinearMember) -> LinearMember:

@@ -12,11 +12,10 @@ from serving.graph.release import HashArray
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.errors import BundleError, EmbeddingError
 from tfrs_twotower.ranking import FloatArray, RowArray
+from tfrs_twotower.towers.embedding import unusable
 from tfrs_twotower.towers.tower import Tower
 
 _BATCH_SIZE = 512
-# Towers return unit vectors, except that a vector of norm zero cannot be normalised.
-_MIN_NORM = 0.5
 RawColumns = dict[str, npt.NDArray[Any]]
 
 
@@ -24,7 +23,7 @@ class EncodedCandidates(NamedTuple):
     """The output of a candidate tower."""
 
     vectors: FloatArray
-    """`[n, embedding_dim]`, unit length."""
+    """`[n, embedding_dim]`."""
     heads: FloatArray | None
     """`[n, num_candidate_heads, head_dim]`; None unless the tower is an IntTower's."""
 
@@ -50,8 +49,7 @@ def encode_candidates(tower: Tower, raw: RawColumns) -> EncodedCandidates:
         if output.heads is not None:
             heads.append(output.heads.numpy())
     joined = np.concatenate(vectors)
-    norms = np.linalg.norm(joined, axis=1)
-    bad = int((~(np.isfinite(norms) & (norms >= _MIN_NORM))).sum())
+    bad = int(unusable(joined, unit_length=tower.unit_length).sum())
     if bad:
         raise EmbeddingError(
             f"refresh: {bad} of {count} embeddings are NaN, infinite or of norm zero. Look for "

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, eigsh
 
-from tfrs_twotower.closed_form.linear_models import inverse_of
+from tfrs_twotower.closed_form.linear_models import inverse_of, solve
 
 _MIN_EIGENVALUE_SHARE = 1e-12
 """Eigenvalues below this share of the largest are rounding errors."""
@@ -52,8 +52,8 @@ def ease_weights(gram: NDArray[np.float32], l2: float) -> NDArray[np.float32]:
     return weights
 
 
-class EaseFactors(NamedTuple):
-    """Two vectors of each candidate.
+class LinearFactors(NamedTuple):
+    """Two vectors of each candidate, whose products are the weights B of a linear model.
 
     Attributes:
         history: `[num_candidates, rank]` float32, rows of B V, which are added up over a history.
@@ -64,8 +64,15 @@ class EaseFactors(NamedTuple):
     candidates: NDArray[np.float32]
 
 
-def ease_factors(chosen: sparse.csr_matrix, *, l2: float, rank: int) -> EaseFactors:
-    """Fits EASE and reduces it to a rank.
+def ease_factors(
+    chosen: sparse.csr_matrix,
+    *,
+    l2: float,
+    rank: int,
+    dropout: float = 0.0,
+    diagonal: float = 0.0,
+) -> LinearFactors:
+    """Fits EASE, or with a dropout or a diagonal RDLAE, and reduces it to a rank.
 
     The rank is at most the number of candidates. A direction in which no query of the fit has a
     score is set to 0, and so are both vectors of a candidate that nobody chose.
@@ -74,22 +81,28 @@ def ease_factors(chosen: sparse.csr_matrix, *, l2: float, rank: int) -> EaseFact
         chosen: `[num_queries, num_candidates]` of zeros and ones, X.
         l2: weight of the penalty, > 0.
         rank: dimension of the vectors.
+        dropout: p of `closed_form.linear_models`.
+        diagonal: xi of the same.
 
     Raises:
         DataError: the matrix cannot be inverted.
     """
-    weights = ease_weights(co_occurrences(chosen), l2).astype(np.float64)
-    num_candidates = len(weights)
+    num_candidates = chosen.shape[1]
+    if dropout or diagonal:
+        model = solve(chosen, l2=l2, dropout=dropout).model(diagonal=diagonal)
+        weights = model(sparse.identity(num_candidates, np.float32, "csr")).astype(np.float64)
+    else:
+        weights = ease_weights(co_occurrences(chosen), l2).astype(np.float64)
     rank = min(rank, num_candidates)
     if not weights.any():  # no two candidates were ever chosen together
         nothing = np.zeros((num_candidates, rank), np.float32)
-        return EaseFactors(nothing, nothing)
+        return LinearFactors(nothing, nothing)
     values, vectors = _first_eigenvectors(chosen.astype(np.float64), weights, rank)
     largest = np.abs(vectors).argmax(axis=0)
     vectors *= np.sign(vectors[largest, np.arange(rank)])  # an eigenvector may have either sign
     vectors[:, values <= _MIN_EIGENVALUE_SHARE * values.max()] = 0.0
     vectors[np.asarray(chosen.sum(axis=0)).ravel() == 0] = 0.0
-    return EaseFactors((weights @ vectors).astype(np.float32), vectors.astype(np.float32))
+    return LinearFactors((weights @ vectors).astype(np.float32), vectors.astype(np.float32))
 
 
 def _first_eigenvectors(

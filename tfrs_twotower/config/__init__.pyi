@@ -2,11 +2,19 @@ from .model_config import (
     DatConfig,
     FieldsConfig,
     IntTowerConfig,
+    LinearModelConfig,
     ModelConfig,
     PlainTowerConfig,
     TransformerConfig,
+    WideConfig,
 )
-from .pre_ranking_config import EaseMemberConfig, ListTermsConfig, MiningConfig, PreRankingConfig
+from .pre_ranking_config import (
+    EaseMemberConfig,
+    ItemKnnMemberConfig,
+    ListTermsConfig,
+    MiningConfig,
+    PreRankingConfig,
+)
 from .run_config import (
     DATA_VARIABLE,
     RunConfig,
@@ -56,6 +64,8 @@ __all__ = [
     "IndexConfig",
     "IntTowerConfig",
     "InteractionConfig",
+    "ItemKnnMemberConfig",
+    "LinearModelConfig",
     "ListTermsConfig",
     "MimicConfig",
     "MiningConfig",
@@ -69,6 +79,7 @@ __all__ = [
     "TermsConfig",
     "TrainingConfig",
     "TransformerConfig",
+    "WideConfig",
     "data_root",
     "load_run_config",
     "pre_ranking_of",

@@ -20,6 +20,55 @@ class TransformerConfig(Document):
     """Width of the inner layer of each block."""
 
 
+class LinearModelConfig(Document):
+    """Settings of a linear model of the query's history."""
+
+    l2: PositiveFloat = 200.0
+    """L2 weight of EASE and RDLAE."""
+    dropout: Rate = 0.5
+    """Share of a history that RDLAE hides from itself."""
+    diagonal: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Largest weight of a candidate for itself, of RDLAE."""
+    half_lives: Annotated[tuple[PositiveFloat | None, ...], Field(min_length=1, max_length=16)] = (
+        None,
+        8.0,
+    )
+    """Half-lives in events, one score for each: an event counts half as much as an event that is
+    this many events more recent; with null all events count alike. Of repeated events with one
+    candidate the latest counts."""
+    max_candidates: PositiveInt = 20_000
+    """Largest corpus that EASE and RDLAE accept: they invert a matrix of this order."""
+
+
+class WideConfig(LinearModelConfig):
+    """What stands beside the trained vectors in the first stage: a linear model, and popularity.
+
+    The vectors become longer: a query's by the weighted sum of its history's linear vectors and by
+    the weights of popularity, a candidate's by its linear vector and its log-counts. The inner
+    product, and with it the index, then knows all three. The weights are fitted on validation
+    queries, apart for queries without a history or a known id; a part that does not help there is
+    left out, and costs nothing.
+    """
+
+    kind: Literal["ease", "rdlae", "elsa", "none"] = "ease"
+    """`ease`: Steck 2019. `rdlae`: EASE with dropout and a diagonal of at most `diagonal` (Moon et
+    al. 2023). `elsa`: A A' - I with unit rows of A, trained by gradient, for corpora that are too
+    large to invert (Vancura et al. 2022). `none`: popularity alone."""
+    rank: Annotated[int, Field(ge=1, le=4096)] = 64
+    """Dimensions of the linear model. EASE and RDLAE are cut to the directions that matter most to
+    the scores of the training queries; a rank of the number of candidates is exact."""
+    popularity_days: Annotated[tuple[PositiveFloat | None, ...], Field(max_length=8)] = (
+        None,
+        30.0,
+        7.0,
+    )
+    """Windows in days, one dimension for each: log(1 + the candidate's positive interactions in so
+    many last days of the training window); null is the whole window. Data without time have only
+    that. May be empty."""
+    epochs: PositiveInt = 20
+    """Passes of `elsa` over the histories."""
+
+
 class FieldsConfig(Document):
     """Settings of towers of every kind: how fields become vectors, and the residual layers."""
 
@@ -61,6 +110,9 @@ class FieldsConfig(Document):
     a passage often names its subject at its beginning."""
     transformer: TransformerConfig = TransformerConfig()
     """Settings of transformer text encoders."""
+    wide: WideConfig | None = None
+    """A linear model and popularity beside the trained vectors of the first stage; not for the
+    members of a pre-ranker."""
 
 
 class PlainTowerConfig(FieldsConfig):

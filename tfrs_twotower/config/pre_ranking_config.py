@@ -36,26 +36,37 @@ class ListTermsConfig(Document):
     """Divisor of the teacher's scores in both distillation terms."""
 
 
-class EaseMemberConfig(Document):
-    """A member in closed form: EASE (Steck 2019) on the query's history.
+class EaseMemberConfig(model_config.LinearModelConfig):
+    """A member in closed form: EASE (Steck 2019) or RDLAE (Moon et al. 2023) on the history.
 
-    EASE's matrix is cut to a low rank, so that the score is an inner product of a query vector and
-    a candidate vector.
+    The model's matrix is cut to a low rank, so that the score is an inner product of a query vector
+    and a candidate vector.
     """
 
+    kind: Literal["ease", "rdlae"] = "ease"
+    """RDLAE is EASE with dropout and a diagonal of at most `diagonal`."""
     rank: PositiveInt = 128
     """Dimension of the vectors."""
-    l2: PositiveFloat = 200.0
-    """L2 weight of EASE."""
+
+
+class ItemKnnMemberConfig(Document):
+    """A member in closed form: the neighbours of the history's latest candidates (item kNN).
+
+    Candidates are neighbours by the cosine of who chose them (Sarwar et al. 2001).
+    """
+
+    neighbours: PositiveInt = 100
+    """Neighbours of a candidate that are kept, the nearest ones."""
+    shrink: NonNegativeFloat = 0.0
+    """Added to the divisor of the cosine: draws neighbours that few have chosen towards 0."""
+    last: Annotated[int, Field(ge=1, le=1000)] = 10
+    """Latest candidates of the history that are looked at; of repeats the latest counts."""
     half_lives: Annotated[tuple[PositiveFloat | None, ...], Field(min_length=1, max_length=16)] = (
         None,
-        8.0,
+        2.0,
     )
-    """Half-lives in events, one score for each: an event counts half as much as an event that is
-    this many events more recent; with null all events count alike. Of repeated events with one
-    candidate the latest counts."""
-    max_candidates: PositiveInt = 20_000
-    """Largest corpus that is accepted: EASE inverts a matrix of this order."""
+    """Half-lives in candidates, one score for each: a candidate counts half as much as one that is
+    this many candidates more recent; with null all count alike."""
 
 
 class PreRankingConfig(training_config.FittingConfig):
@@ -73,9 +84,11 @@ class PreRankingConfig(training_config.FittingConfig):
         model_config.IntTowerConfig(kind="inttower"),
     )
     """The towers of each member, trained one after the other. Members that differ, for example in
-    history_half_life, help more than one larger member. May be empty if ease is set."""
+    history_half_life, help more than one larger member. May be empty if ease or item_knn is set."""
     ease: EaseMemberConfig | None = None
     """A further member in closed form; needs a history and an id that is not hashed."""
+    item_knn: ItemKnnMemberConfig | None = None
+    """A further member in closed form; needs the same."""
     mining: MiningConfig = MiningConfig()
     """How negatives are mined."""
     list_size: Annotated[int, Field(ge=1, le=1000)] = 8

@@ -129,6 +129,15 @@ def _check(config: RunConfig, where: str) -> None:
             f"{where}: training.softmax.weight is 0, so nothing would train the embeddings that "
             "retrieval compares; it must be above 0"
         )
+    wide = config.model.wide
+    if wide is not None:
+        lists = {"half_lives": wide.half_lives, "popularity_days": wide.popularity_days}
+        _check_distinct(lists, f"{where}: model.wide")
+        if wide.kind == "none" and not wide.popularity_days:
+            raise ConfigError(
+                f"{where}: model.wide.kind is none and popularity_days is empty, so nothing stands "
+                "beside the trained vectors; set one of them, or model.wide: null"
+            )
     if config.pre_ranking is not None:
         _check_fitting(config.pre_ranking, f"{where}: pre_ranking")
         _check_members(config.pre_ranking, f"{where}: pre_ranking")
@@ -144,14 +153,26 @@ def _check(config: RunConfig, where: str) -> None:
 
 
 def _check_members(pre_ranking: pre_ranking_config.PreRankingConfig, where: str) -> None:
-    if not pre_ranking.models and pre_ranking.ease is None:
+    closed_forms = {"ease": pre_ranking.ease, "item_knn": pre_ranking.item_knn}
+    if not pre_ranking.models and not any(closed_forms.values()):
         raise ConfigError(
-            f"{where}: models is empty and ease is null, so nothing is left to re-score with; set "
-            "at least one of them, or pre_ranking: null"
+            f"{where}: models is empty and {' and '.join(closed_forms)} are null, so nothing is "
+            "left to re-score with; set at least one of them, or pre_ranking: null"
         )
+    for number, model in enumerate(pre_ranking.models):
+        if model.wide is not None:
+            raise ConfigError(
+                f"{where}.models.{number}.wide is set; it belongs to the first stage's vectors, "
+                "and a member has none. Move it to model.wide, or use pre_ranking.ease"
+            )
     lists = {"popularity_days": pre_ranking.popularity_days}
-    if pre_ranking.ease is not None:
-        lists["ease.half_lives"] = pre_ranking.ease.half_lives
+    for key, member in closed_forms.items():
+        if member is not None:
+            lists[f"{key}.half_lives"] = member.half_lives
+    _check_distinct(lists, where)
+
+
+def _check_distinct(lists: dict[str, tuple[float | None, ...]], where: str) -> None:
     for name, values in lists.items():
         if len(set(values)) != len(values):
             shown = ["null" if value is None else f"{value:g}" for value in values]

@@ -67,7 +67,8 @@ class IndexConfig(Document):
     num_reordering_candidates: PositiveInt | None = None
     """Candidates that ScaNN scores exactly at the end; by default from k."""
     anisotropic_quantization_threshold: float = 0.2
-    """Guo et al. 2020; 0.2 is ScaNN's value for unit vectors."""
+    """Guo et al. 2020; 0.2 is ScaNN's value for unit vectors. It is multiplied by the vectors' root
+    mean square length."""
     num_measured_queries: PositiveInt = 2000
     """Largest number of queries, real ones and as many perturbed ones, that overlap is measured
     on."""

@@ -174,6 +174,9 @@ def describe_embeddings(
 ) -> evaluation_document.EmbeddingSpace:
     """Measures the shape of both sides' embeddings, on at most 2,000 vectors of each.
 
+    Their directions are measured: vectors of other lengths, as `model.wide` makes them, count as
+    if they were unit vectors.
+
     Args:
         queries: `[num_queries, embedding_dim]`.
         candidates: `[num_candidates, embedding_dim]`.
@@ -182,6 +185,7 @@ def describe_embeddings(
         k: list length of hubness.
         seed: seed of the samples.
     """
+    queries, candidates = _directions(queries), _directions(candidates)
     generator = np.random.default_rng(seed)
     pairs = sample(len(truth.gains), _SAMPLE, generator)
     owners, rows = truth.relevant.owners[pairs], truth.relevant.values[pairs]
@@ -202,6 +206,11 @@ def describe_embeddings(
         queries=_cloud(query_part),
         candidates=_cloud(candidate_part),
     )
+
+
+def _directions(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.where(lengths > 0, lengths, 1.0), np.float32)
 
 
 def sample(population: int, size: int, generator: np.random.Generator) -> NDArray[np.int64]:

@@ -150,6 +150,11 @@ class EmbeddingScorer:
         with one_thread():
             return self._queries[queries] @ self._candidates.T
 
+    def lowest(self, queries: NDArray[np.int64]) -> NDArray[np.floating]:
+        """`[len(queries), 1]` no inner product is below it; -1 for unit vectors."""
+        lengths = np.linalg.norm(self._queries[queries], axis=1, keepdims=True)
+        return -lengths * np.linalg.norm(self._candidates, axis=1).max()
+
 
 class CascadeRanking(NamedTuple):
     """The lists of each stage of the cascade.

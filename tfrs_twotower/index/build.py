@@ -48,7 +48,7 @@ def train(kind: Kind, vectors: FloatArray, config: IndexConfig) -> TrainedIndex:
 
     Args:
         kind: `scann` or `ivf`.
-        vectors: `[num_candidates, embedding_dim]` unit vectors, at least one.
+        vectors: `[num_candidates, embedding_dim]`, at least one.
         config: the `index` section.
 
     Raises:
@@ -115,7 +115,7 @@ def build_index(
     It must reach `target_overlap` on real queries and on perturbed ones.
 
     Args:
-        vectors: `[num_candidates, embedding_dim]` float32, unit length, in row order; at least one.
+        vectors: `[num_candidates, embedding_dim]` float32, in row order; at least one.
         queries: `[num_queries, embedding_dim]` float32 embeddings of real queries.
         config: the `index` section.
         report: is called with a description, the steps done, and their total.

@@ -93,7 +93,8 @@ def train_scann(
     """Trains hashing and, with `num_leaves`, partitions.
 
     Args:
-        vectors: `[num_candidates, embedding_dim]` unit vectors, at least one.
+        vectors: `[num_candidates, embedding_dim]`, at least one, of any length. The threshold is
+            meant for unit vectors and compared with inner products, so it grows with theirs.
         parameters: what to train.
         k: the default list length.
 
@@ -101,6 +102,7 @@ def train_scann(
         The arrays of `TRAINED_TENSORS`; strings are uint8 arrays.
     """
     scann_ops = scann_search.load_scann()
+    length = round(float(np.sqrt(np.square(vectors).sum(axis=1).mean())), 3)
     builder = scann_ops.builder(vectors, min(k, len(vectors)), "dot_product")
     builder = builder.set_n_training_threads(1)
     sample = min(len(vectors), TRAINING_SAMPLE)
@@ -114,7 +116,7 @@ def train_scann(
         )
     builder = builder.score_ah(
         DIMENSIONS_PER_BLOCK,
-        anisotropic_quantization_threshold=parameters.anisotropic_quantization_threshold,
+        anisotropic_quantization_threshold=length * parameters.anisotropic_quantization_threshold,
         training_sample_size=sample,
     ).reorder(min(2 * k, len(vectors)))
     state = builder.build().serialize_to_module()

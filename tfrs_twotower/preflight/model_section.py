@@ -27,9 +27,43 @@ def check_towers(spec: specs.FeatureSpec, config: RunConfig) -> Iterator[str]:
                 "does not have a history feature and a candidate feature beside the id that "
                 "histories could take it from. Remove the key, or add the features to the spec."
             )
+    yield from _check_wide(spec, config)
     yield from _check_augmentation(spec, config)
     if config.training.epochs == 0:
         yield from _check_zero_shot(spec, config)
+
+
+def _check_wide(spec: specs.FeatureSpec, config: RunConfig) -> Iterator[str]:
+    wide = config.model.wide
+    if wide is None:
+        return
+    if wide.kind != "none":
+        yield from check_linear(
+            spec, f"model.wide.kind is {wide.kind}", "set model.wide.kind: none (popularity alone)"
+        )
+    identity = spec.candidate_id_feature
+    if wide.popularity_days and (identity is None or identity.hash_buckets is not None):
+        found = "no id feature" if identity is None else f"'{identity.name}', which is hashed"
+        yield (
+            f"model.wide.popularity_days is set, which counts candidates by their id; the spec "
+            f"'{spec.name}' has {found} in candidate.features. Give candidates a feature of kind "
+            "id without hash_buckets, or set popularity_days: []."
+        )
+
+
+def check_linear(spec: specs.FeatureSpec, setting: str, way_out: str) -> Iterator[str]:
+    """Yields what a setting lacks that scores candidates from the candidates of a history."""
+    if not spec.histories:
+        yield (
+            f"{setting}, which scores from a query's history; the spec '{spec.name}' has no "
+            f"feature of kind history in query.features. Add one, or {way_out}."
+        )
+    identity = spec.candidate_id_feature
+    if identity is not None and identity.hash_buckets is not None:
+        yield (
+            f"{setting}, but candidate.features.{identity.name} is hashed (hash_buckets), so a "
+            f"history does not say which candidates it holds. Remove hash_buckets, or {way_out}."
+        )
 
 
 def _check_zero_shot(spec: specs.FeatureSpec, config: RunConfig) -> Iterator[str]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 from tfrs_twotower.config import FittingConfig, PreRankingConfig, RunConfig
 from tfrs_twotower.errors import ConfigError
-from tfrs_twotower.preflight.model_section import check_terms, check_towers
+from tfrs_twotower.preflight.model_section import check_linear, check_terms, check_towers
 from tfrs_twotower.specs import (
     CategoricalFeature,
     FeatureSpec,
@@ -184,8 +184,9 @@ def check_pre_ranking(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
         return
     yield from _check_lengths(section, config)
     yield from _check_teacher(spec, section)
-    if section.ease is not None:
-        yield from _check_ease(spec, "ease is set", "set ease: null")
+    for name in ("ease", "item_knn"):
+        if getattr(section, name) is not None:
+            yield from check_linear(spec, f"pre_ranking.{name} is set", f"set {name}: null")
 
 
 def _check_lengths(section: PreRankingConfig, config: RunConfig) -> Iterator[str]:
@@ -222,27 +223,14 @@ def _check_teacher(spec: FeatureSpec, section: PreRankingConfig) -> Iterator[str
                 "none: there is nothing to distill. Choose a teacher, or set the weight to 0."
             )
     if teacher == "ease":
-        yield from _check_ease(spec, "mining.teacher is ease", "choose another teacher")
+        yield from check_linear(
+            spec, "pre_ranking.mining.teacher is ease", "choose another teacher"
+        )
     lacking = sides_without_text(spec)
     if teacher == "bm25" and lacking:
         yield (
             "pre_ranking.mining.teacher is bm25, which needs a text feature on both sides; the "
             f"spec '{spec.name}' has none in {' and '.join(lacking)}. Choose another teacher."
-        )
-
-
-def _check_ease(spec: FeatureSpec, setting: str, way_out: str) -> Iterator[str]:
-    if not spec.histories:
-        yield (
-            f"pre_ranking.{setting}, which scores from a query's history; the spec '{spec.name}' "
-            f"has no feature of kind history in query.features. Add one, or {way_out}."
-        )
-    identity = spec.candidate_id_feature
-    if identity is not None and identity.hash_buckets is not None:
-        yield (
-            f"pre_ranking.{setting}, but candidate.features.{identity.name} is hashed "
-            "(hash_buckets), so a history does not say which candidates it holds. Remove "
-            f"hash_buckets, or {way_out}."
         )
 
 

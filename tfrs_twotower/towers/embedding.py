@@ -39,9 +39,19 @@ class BatchEmbedder:
 
     def unusable(self, vectors: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Which of these embeddings are NaN, infinite or of norm zero; `[batch]`."""
-        norms = np.linalg.norm(vectors, axis=1)
-        long_enough = norms >= _LEAST_UNIT_NORM if self._unit_length else norms > 0.0
-        return ~(np.isfinite(norms) & long_enough)
+        return unusable(vectors, unit_length=self._unit_length)
+
+
+def unusable(vectors: NDArray[np.float32], *, unit_length: bool) -> NDArray[np.bool_]:
+    """Which embeddings are NaN, infinite or of norm zero; `[batch]`.
+
+    Args:
+        vectors: `[batch, embedding_dim]`.
+        unit_length: whether their tower normalises, so that a short one is one of norm zero.
+    """
+    norms = np.linalg.norm(vectors, axis=1)
+    long_enough = norms >= _LEAST_UNIT_NORM if unit_length else norms > 0.0
+    return ~(np.isfinite(norms) & long_enough)
 
 
 def embed(

@@ -22,6 +22,7 @@ from tfrs_twotower.data.raw_inputs import RawBatch
 from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
 from tfrs_twotower.features.lookup import VocabularyLookup
 from tfrs_twotower.features.tower_inputs import Tokens, TowerInputs
+from tfrs_twotower.layers.history_sum import HistorySum
 from tfrs_twotower.specs import NUM_SPECIAL_ROWS, FeatureSpec
 from tfrs_twotower.towers.storage import read_array
 
@@ -29,13 +30,9 @@ from tfrs_twotower.towers.storage import read_array
 class LinearMember(tf.Module):
     """Scores a candidate's vector against the weighted sum of the history's vectors.
 
-    With half-life T, the event at position p (0 is the most recent) has the weight 2^(-p/T). A
-    candidate that occurs repeatedly, in one history or in several, counts once, at its largest
-    weight.
-
     Attributes:
         inputs: turns raw features into the tokens of the histories.
-        half_lives: in events; None weighs all events alike.
+        history: the query side.
         candidate_vectors: `[num_candidates, rank]`, in row order.
     """
 
@@ -49,9 +46,19 @@ class LinearMember(tf.Module):
         """Joins the parts; `history_vectors` are `[2 + vocabulary size, rank]`."""
         super().__init__(name="ease")
         self.inputs = inputs
-        self.half_lives = tuple(half_lives)
-        self.history_vectors = tf.Variable(history_vectors, trainable=False, name="history")
+        names = [feature.name for feature in inputs.features]
+        self.history = HistorySum(names, half_lives, history_vectors)
         self.candidate_vectors = tf.Variable(candidate_vectors, trainable=False, name="candidates")
+
+    @property
+    def half_lives(self) -> tuple[float | None, ...]:
+        """Those of the history."""
+        return self.history.half_lives
+
+    @property
+    def history_vectors(self) -> tf.Variable:
+        """Those of the history."""
+        return self.history.vectors
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -63,18 +70,8 @@ class LinearMember(tf.Module):
         return self.encode(self.inputs(raw))
 
     def encode(self, tokens: Tokens) -> tf.Tensor:
-        """Returns `[batch, num_half_lives, rank]` for tokens `[batch, length]` of the histories."""
-        histories = [tf.cast(tokens[feature.name], tf.int64) for feature in self.inputs.features]
-        longest = max(history.shape[1] for history in histories)
-        # After sorting, the events of one candidate form a run, its most recent event first.
-        keys = [history * longest + np.arange(history.shape[1]) for history in histories]
-        key = tf.sort(tf.concat(keys, axis=1), axis=1)
-        token, position = key // longest, key % longest
-        before = tf.pad(token[:, :-1], [[0, 0], [1, 0]], constant_values=-1)
-        lives = tf.constant([np.inf if life is None else life for life in self.half_lives])
-        weights = 0.5 ** (tf.cast(position, tf.float32)[:, :, tf.newaxis] / lives)
-        weights = tf.where((token != before)[:, :, tf.newaxis], weights, 0.0)
-        return tf.einsum("blh,blr->bhr", weights, tf.gather(self.history_vectors, token))
+        """Returns `[batch, num_half_lives, rank]` for tokens of the histories."""
+        return self.history(tokens)
 
     def scores(self, query_heads: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
         """Returns `[batch, num_half_lives, n]` for candidates at rows `[batch, n]`, all >= 0."""
@@ -88,7 +85,7 @@ def history_inputs(spec: FeatureSpec, assets: Assets) -> TowerInputs:
     Raises:
         MissingArtifact: the assets lack the vocabulary of the candidate ids.
     """
-    name = _vocabulary_name(spec)
+    name = vocabulary_of(spec)
     lookup = VocabularyLookup(assets.vocabulary(name), name)
     return TowerInputs("query", spec.histories, assets, {}, {}, lookup)
 
@@ -100,7 +97,7 @@ def save_linear_member(
     architecture = {"spec": spec.model_dump(mode="json"), "half_lives": list(member.half_lives)}
     text = json.dumps(architecture, indent=2, sort_keys=True, ensure_ascii=False)
     (directory / ARCHITECTURE).write_text(text + "\n", encoding="utf-8")
-    name = _vocabulary_name(spec)
+    name = vocabulary_of(spec)
     write_assets(Assets({name: assets.vocabulary(name)}, {}), directory)
     np.save(directory / HISTORY_VECTORS, member.history_vectors.numpy(), allow_pickle=False)
     np.save(directory / CANDIDATE_VECTORS, member.candidate_vectors.numpy(), allow_pickle=False)
@@ -123,13 +120,14 @@ def load_linear_member(directory: Path) -> LinearMember:
     except (OSError, ValueError, KeyError, TypeError, ValidationError) as cause:
         raise CorruptArtifact(f"{path}: cannot be read: {cause}. Train it again.") from cause
     assets = load_assets(directory)
-    num_tokens = NUM_SPECIAL_ROWS + len(assets.vocabulary(_vocabulary_name(spec)))
+    num_tokens = NUM_SPECIAL_ROWS + len(assets.vocabulary(vocabulary_of(spec)))
     history = read_array(directory / HISTORY_VECTORS, (num_tokens, None))
     candidates = read_array(directory / CANDIDATE_VECTORS, (None, history.shape[1]))
     return LinearMember(history_inputs(spec, assets), half_lives, history, candidates)
 
 
-def _vocabulary_name(spec: FeatureSpec) -> str:
+def vocabulary_of(spec: FeatureSpec) -> str:
+    """Name of the vocabulary of the candidate ids, for a spec with histories."""
     feature = spec.candidate_id_feature
     assert feature is not None  # a spec with histories has one
     return feature.vocabulary_name

@@ -5,6 +5,7 @@ pre_ranker/
         architecture.json  weights.npz  vocabularies/  statistics.json    its towers
         candidate_heads.npy  [num_candidates, num_candidate_heads, head_dim] float32, in row order
     ease/                    `tfrs_twotower.towers.linear_member`, if there is one
+    item_knn/                `tfrs_twotower.towers.item_knn_member`, if there is one
     combination.json         `Combination`
     candidate_signals.npy    [num_candidates, num_signals] float32, in row order
 """
@@ -14,6 +15,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -21,7 +23,7 @@ import tensorflow as tf
 from tfrs_twotower.artifacts import layout
 from tfrs_twotower.data.raw_inputs import RawBatch
 from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
-from tfrs_twotower.towers import linear_member, storage, tower
+from tfrs_twotower.towers import item_knn_member, linear_member, storage, tower
 
 RETRIEVAL, INTERACTION = "retrieval", "interaction"
 
@@ -32,8 +34,8 @@ class Combination:
 
     Attributes:
         num_candidates: how many retrieved candidates are scored again.
-        features: `retrieval`, `interaction_0` and so on, the scores of the linear member, then the
-            names of the signals.
+        features: `retrieval`, `interaction_0` and so on, the scores of the linear member and
+            of the neighbours, then the names of the signals.
         weights: one weight for each feature.
     """
 
@@ -48,7 +50,8 @@ class Combination:
 
         Args:
             retrieval: `[batch, n]` scores of the retrieval stage.
-            interactions: `[batch, n]` pair scores of each member, then the linear member's scores.
+            interactions: `[batch, n]` pair scores of each member, then those of the members in
+                closed form.
             signals: `[batch, n, num_signals]`.
 
         Returns:
@@ -95,17 +98,21 @@ class PreRanker:
         combination: the weighted sum of the scores.
         candidate_signals: `[num_candidates, num_signals]`, in row order.
         linear: EASE, if it is a member.
+        item_knn: the neighbours, if they are a member.
     """
 
     members: tuple[Member, ...]
     combination: Combination
     candidate_signals: tf.Tensor
     linear: linear_member.LinearMember | None = None
+    item_knn: item_knn_member.ItemKnnMember | None = None
 
     def query_heads(self, raw: RawBatch) -> list[tf.Tensor]:
-        """Returns `[batch, num_heads, head_dim]` of each member, the linear member's last."""
-        heads = [member.query_heads(raw) for member in self.members]
-        return heads if self.linear is None else [*heads, self.linear.query_heads(raw)]
+        """Returns the query side of each member, those in closed form behind the others.
+
+        It is `[batch, num_heads, head_dim]`; of the neighbours, the last, tokens `[batch, n]`.
+        """
+        return [member.query_heads(raw) for member in (*self.members, *self._closed_forms)]
 
     def scores(
         self, query_heads: Sequence[tf.Tensor], rows: tf.Tensor, retrieval_scores: tf.Tensor
@@ -130,14 +137,15 @@ class PreRanker:
         return tf.where(present, scores, tf.constant(-np.inf, scores.dtype))
 
     def _interactions(self, query_heads: Sequence[tf.Tensor], rows: tf.Tensor) -> list[tf.Tensor]:
-        num_members = len(self.members)
-        scores = [
-            member.scores(heads, rows)
-            for member, heads in zip(self.members, query_heads[:num_members], strict=True)
-        ]
-        if self.linear is not None:
-            scores += tf.unstack(self.linear.scores(query_heads[num_members], rows), axis=1)
+        scores: list[tf.Tensor] = []
+        for member, heads in zip((*self.members, *self._closed_forms), query_heads, strict=True):
+            of_member = member.scores(heads, rows)
+            scores += [of_member] if of_member.shape.rank == 2 else tf.unstack(of_member, axis=1)
         return scores
+
+    @property
+    def _closed_forms(self) -> list[Any]:
+        return [member for member in (self.linear, self.item_knn) if member is not None]
 
 
 def load_pre_ranker(directory: Path) -> PreRanker:
@@ -154,8 +162,14 @@ def load_pre_ranker(directory: Path) -> PreRanker:
         linear = linear_member.load_linear_member(directory / layout.EASE_MEMBER)
         num_vectors = int(linear.candidate_vectors.shape[0])
         _check_size(directory / layout.EASE_MEMBER, "vectors", num_vectors, len(signals))
+    item_knn = None
+    if (directory / layout.ITEM_KNN_MEMBER).exists():
+        item_knn = item_knn_member.load_item_knn_member(directory / layout.ITEM_KNN_MEMBER)
+        num_tokens = int(item_knn.candidate_tokens.shape[0])
+        _check_size(directory / layout.ITEM_KNN_MEMBER, "tokens", num_tokens, len(signals))
     num_members = sum(name.startswith(f"{INTERACTION}_") for name in combination.features)
-    num_scores = 1 + num_members + (0 if linear is None else len(linear.features))
+    closed_forms = [member for member in (linear, item_knn) if member is not None]
+    num_scores = 1 + num_members + sum(len(member.features) for member in closed_forms)
     if num_scores + signals.shape[1] != len(combination.features):
         raise CorruptArtifact(
             f"{directory}: {layout.COMBINATION} weighs {', '.join(combination.features)}; the "
@@ -168,7 +182,7 @@ def load_pre_ranker(directory: Path) -> PreRanker:
         heads = storage.read_array(member_dir / layout.CANDIDATE_HEADS, (None, None, None))
         _check_size(member_dir, "heads", len(heads), len(signals))
         members.append(Member(storage.load_towers(member_dir), tf.constant(heads)))
-    return PreRanker(tuple(members), combination, tf.constant(signals), linear)
+    return PreRanker(tuple(members), combination, tf.constant(signals), linear, item_knn)
 
 
 def save_pre_ranker(pre_ranker: PreRanker, source: Path, destination: Path) -> None:
@@ -177,7 +191,7 @@ def save_pre_ranker(pre_ranker: PreRanker, source: Path, destination: Path) -> N
     Args:
         pre_ranker: the pre-ranker.
         source: the artifact that it was loaded from. The files that do not depend on the corpus
-            (towers, the history side of the linear member) are copied from there.
+            (towers, the query sides of the members in closed form) are copied from there.
         destination: a directory that does not exist yet.
     """
     destination.mkdir()
@@ -197,6 +211,12 @@ def save_pre_ranker(pre_ranker: PreRanker, source: Path, destination: Path) -> N
         shutil.copytree(old_ease / layout.VOCABULARIES, new_ease / layout.VOCABULARIES)
         vectors = pre_ranker.linear.candidate_vectors.numpy()
         np.save(new_ease / layout.CANDIDATE_VECTORS, vectors, allow_pickle=False)
+    if pre_ranker.item_knn is not None:
+        item_knn_member.copy_item_knn_member(
+            pre_ranker.item_knn,
+            source / layout.ITEM_KNN_MEMBER,
+            destination / layout.ITEM_KNN_MEMBER,
+        )
 
 
 def _check_size(directory: Path, what: str, num_candidates: int, expected: int) -> None:

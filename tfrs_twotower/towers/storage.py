@@ -1,6 +1,6 @@
 """Towers on disk: architecture, weights, vocabularies and statistics.
 
-architecture.json   feature spec, model config, shapes of pretrained encoders
+architecture.json   feature spec, model config, shapes of pretrained encoders and of a wide part
 weights.npz         every weight under its dotted name; the same weights give the same bytes
 vocabularies/  statistics.json
 """
@@ -25,7 +25,7 @@ from tfrs_twotower.data.stored_arrays import load_array, load_arrays
 from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
 from tfrs_twotower.layers.bert import BertShape
 from tfrs_twotower.specs import FeatureDeclarations, FeatureSpec, TowerFeatures
-from tfrs_twotower.towers import build, tower
+from tfrs_twotower.towers import build, tower, wide
 
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 _SEED_OF_REPLACED_WEIGHTS = 0
@@ -43,6 +43,7 @@ def save_towers(
         "spec": spec.model_dump(mode="json"),
         "model": model_config.model_dump(mode="json"),
         "pretrained": {name: asdict(shape) for name, shape in towers.pretrained_shapes.items()},
+        "wide": towers.shape._asdict() if isinstance(towers, wide.WideTowers) else None,
     }
     text = json.dumps(architecture, indent=2, sort_keys=True, ensure_ascii=False)
     (directory / layout.ARCHITECTURE).write_text(text + "\n", encoding="utf-8")
@@ -67,17 +68,22 @@ def load_towers(directory: Path, weights: str = layout.WEIGHTS) -> tower.Towers:
         spec = _declared(architecture["spec"])
         model_config: ModelConfig = TypeAdapter(ModelConfig).validate_python(architecture["model"])
         shapes = {name: BertShape(**shape) for name, shape in architecture["pretrained"].items()}
+        wide_shape = _wide_shape(architecture)
     except FileNotFoundError:
         raise MissingArtifact(f"{path}: is missing; train first.") from None
     except (OSError, ValueError, KeyError, TypeError, ValidationError) as cause:
         raise CorruptArtifact(f"{path}: cannot be read: {cause}. Train again.") from cause
+    assets = load_assets(directory)
     towers = build.build_towers(
         spec,
         model_config,
-        load_assets(directory),
+        assets,
         seed=_SEED_OF_REPLACED_WEIGHTS,
         pretrained_shapes=shapes,
     )
+    if wide_shape is not None:
+        empty = wide.WidePart.empty(wide_shape, wide.num_tokens(spec, assets))
+        towers = wide.WideTowers(towers, empty, spec)
     assign_weights(towers, read_weights(directory / weights), str(directory / weights))
     return towers
 
@@ -87,6 +93,14 @@ def _declared(spec: dict[str, Any]) -> FeatureDeclarations:
     if "interactions" in spec:
         return FeatureSpec.model_validate(spec)
     return TowerFeatures.model_validate(spec)
+
+
+def _wide_shape(architecture: dict[str, Any]) -> wide.WideShape | None:
+    stored = architecture.get("wide")
+    if stored is None:
+        return None
+    half_lives = tuple(None if life is None else float(life) for life in stored["half_lives"])
+    return wide.WideShape(half_lives, int(stored["rank"]), int(stored["num_counts"]))
 
 
 def copy_towers(source: Path, destination: Path) -> None:
@@ -102,6 +116,13 @@ def load_spec_of(directory: Path) -> tuple[FeatureSpec, ModelConfig]:
     architecture = json.loads((directory / layout.ARCHITECTURE).read_text(encoding="utf-8"))
     model_config: ModelConfig = TypeAdapter(ModelConfig).validate_python(architecture["model"])
     return FeatureSpec.model_validate(architecture["spec"]), model_config
+
+
+def embedding_dim_of(directory: Path) -> int:
+    """The dimension of saved towers' vectors, a wide part included."""
+    architecture = json.loads((directory / layout.ARCHITECTURE).read_text(encoding="utf-8"))
+    shape = _wide_shape(architecture)
+    return int(architecture["model"]["embedding_dim"]) + (0 if shape is None else shape.dim)
 
 
 def write_weights(weights: Mapping[str, Any], path: Path) -> None:

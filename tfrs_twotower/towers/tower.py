@@ -76,7 +76,8 @@ class TowerOutput(NamedTuple):
     """The outputs of a tower for a batch."""
 
     embedding: tf.Tensor
-    """`[batch, embedding_dim]` float32, L2-normalised; retrieval compares these."""
+    """`[batch, embedding_dim]` float32, L2-normalised but for a wide part; retrieval compares
+    these."""
     heads: tf.Tensor = None
     """`[batch, num_heads, head_dim]` of an IntTower, for the FE-Block; otherwise None."""
     augmented: tf.Tensor = None
@@ -117,7 +118,7 @@ class Tower(tf.Module):
         """Returns all outputs of this kind of tower for a batch of tokens."""
 
     def embed_tokens(self, tokens: Tokens, training: bool = False) -> tf.Tensor:
-        """Embeds a batch of tokens: `[batch, embedding_dim]` float32, L2-normalised."""
+        """Embeds a batch of tokens: `[batch, embedding_dim]` float32; see `TowerOutput`."""
         return self.encode(tokens, training).embedding
 
     def __call__(self, raw: RawBatch, training: bool = False) -> tf.Tensor:

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from tfrs_twotower.data.query_set import QuerySet
 from tfrs_twotower.metrics import judge, parse_metric, per_query
 from tfrs_twotower.ranking.order import re_rank
+from tfrs_twotower.towers.item_knn_member import ItemKnnMember
 from tfrs_twotower.towers.linear_member import LinearMember
 from tfrs_twotower.towers.tower import Tower, Towers
 from tfrs_twotower.training import combination
-from tfrs_twotower.training.validation import in_chunks, rank, recall_by_length
+from tfrs_twotower.training.validation import in_chunks, rank, recall_by_length, relevant_places
 
 _PAIRS_AT_ONCE = 16_384
 _MEMBER_PENALTY = 1e-2
@@ -36,6 +37,7 @@ class Pools:
         num_candidates: int,
         signals: NDArray[np.float32],
         linear: LinearMember | None = None,
+        item_knn: ItemKnnMember | None = None,
     ) -> None:
         """Retrieves the pools once.
 
@@ -46,6 +48,7 @@ class Pools:
             num_candidates: size of a pool.
             signals: `[corpus size, num_signals]`.
             linear: EASE, if it is a member; fitted, like the towers, in the first fit.
+            item_knn: the neighbours, if they are a member; of the same window.
         """
         self.corpus_tokens = corpus_tokens
         self.queries = queries
@@ -57,10 +60,10 @@ class Pools:
         self._retrieval = np.stack(
             [corpus[rows] @ vector for rows, vector in zip(self.valid_rows, embedded, strict=True)]
         )
-        self._fixed = signals[self.valid_rows]
-        if linear is not None:
-            self._fixed = np.concatenate([self._linear_scores(linear), self._fixed], axis=2)
-        self._relevant = _relevant(self.rows, queries)
+        closed_forms = [member for member in (linear, item_knn) if member is not None]
+        scores = [self._closed_form_scores(member) for member in closed_forms]
+        self._fixed = np.concatenate([*scores, signals[self.valid_rows]], axis=2)
+        self._relevant = relevant_places(self.rows, queries)
 
     def combine(
         self, interactions: Sequence[NDArray[np.floating]], metric: str
@@ -68,7 +71,7 @@ class Pools:
         """Fits the weights of the features, see `combination.combine`.
 
         The features are the retrieval score, the interactions `[num_queries, pool]` of the trained
-        members, the scores of the linear member, and the signals.
+        members, the scores of those in closed form, and the signals.
 
         Args:
             interactions: of each trained member.
@@ -122,12 +125,12 @@ class Pools:
         parts = [self._retrieval[..., None], *(part[..., None] for part in interactions)]
         return np.concatenate([*parts, self._fixed], axis=2).astype(np.float64)
 
-    def _linear_scores(self, linear: LinearMember) -> NDArray[np.float32]:
+    def _closed_form_scores(self, member: LinearMember | ItemKnnMember) -> NDArray[np.float32]:
         """`[num_queries, pool, num_half_lives]`."""
-        heads = in_chunks(linear.encode, self.queries.inputs)
+        heads = in_chunks(member.encode, self.queries.inputs)
         size = max(1, _PAIRS_AT_ONCE // self.rows.shape[1])
         scores = [
-            linear.scores(
+            member.scores(
                 tf.constant(heads[start : start + size]),
                 tf.constant(self.valid_rows[start : start + size]),
             ).numpy()
@@ -177,14 +180,4 @@ def _heads_of(tower: Tower, tokens: Mapping[str, Any]) -> tf.types.experimental.
         lambda tokens: tower.encode(tokens, training=False).heads,
         autograph=False,
         input_signature=[signature],
-    )
-
-
-def _relevant(pool: NDArray[np.int64], queries: QuerySet) -> NDArray[np.bool_]:
-    truth = queries.truth.relevant
-    return np.stack(
-        [
-            np.isin(rows, truth.values[start:end])
-            for rows, start, end in zip(pool, truth.offsets[:-1], truth.offsets[1:], strict=True)
-        ]
     )

@@ -1,4 +1,4 @@
-"""The parts of the pre-ranker that are computed without training: EASE and signals."""
+"""The parts of the pre-ranker that are computed without training: EASE, neighbours and signals."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,16 +7,28 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
-from tfrs_twotower.artifacts.layout import CANDIDATE_SIGNALS, EASE_MEMBER
-from tfrs_twotower.closed_form.ease import binary_matrix, ease_factors
-from tfrs_twotower.config import EaseMemberConfig, PreRankingConfig
+from tfrs_twotower.artifacts.layout import CANDIDATE_SIGNALS, EASE_MEMBER, ITEM_KNN_MEMBER
+from tfrs_twotower.closed_form.ease import LinearFactors, binary_matrix, ease_factors
+from tfrs_twotower.closed_form.neighbours import cosine_neighbours
+from tfrs_twotower.config import (
+    EaseMemberConfig,
+    ItemKnnMemberConfig,
+    LinearModelConfig,
+    PreRankingConfig,
+)
 from tfrs_twotower.data.assets import Assets
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.data.training_examples import ExampleTable
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.features.lookup import row_of_token
 from tfrs_twotower.specs import FeatureSpec
+from tfrs_twotower.towers.item_knn_member import (
+    ItemKnnMember,
+    neighbours_by_token,
+    save_item_knn_member,
+)
 from tfrs_twotower.towers.linear_member import LinearMember, history_inputs, save_linear_member
 from tfrs_twotower.training.plan import DAY_S
 
@@ -60,6 +72,53 @@ def candidate_signals(
     return CandidateSignals(tuple(names), values)
 
 
+def linear_factors(
+    config: LinearModelConfig,
+    kind: str,
+    rank: int,
+    table: ExampleTable,
+    num_candidates: int,
+    *,
+    section: str,
+) -> LinearFactors:
+    """Fits EASE or RDLAE on the pairs of queries and candidates in the examples.
+
+    Args:
+        config: penalty and limits.
+        kind: `ease` or `rdlae`.
+        rank: dimension of the vectors.
+        table: the examples of the window that may be learned from; repeats count once.
+        num_candidates: size of the corpus.
+        section: of the config, for the message.
+
+    Raises:
+        ConfigError: the corpus is too large.
+        DataError: the matrix cannot be inverted.
+    """
+    if num_candidates > config.max_candidates:
+        way_out = "set kind: elsa" if section == "model.wide" else "leave it out"
+        raise ConfigError(
+            f"{section}: the corpus has {num_candidates:,} candidates, more than "
+            f"{section}.max_candidates {config.max_candidates:,}: {kind.upper()} inverts a matrix "
+            f"of that order. Raise the limit, or {way_out}."
+        )
+    is_rdlae = kind == "rdlae"
+    return ease_factors(
+        chosen_matrix(table, num_candidates),
+        l2=config.l2,
+        rank=rank,
+        dropout=config.dropout if is_rdlae else 0.0,
+        diagonal=config.diagonal if is_rdlae else 0.0,
+    )
+
+
+def chosen_matrix(table: ExampleTable, num_candidates: int) -> sparse.csr_matrix:
+    """`[num_queries, num_candidates]` of zeros and ones; repeats count once."""
+    return binary_matrix(
+        table.query_rows, table.candidate_rows, len(table.query_ids), num_candidates
+    )
+
+
 def fit_linear_member(
     spec: FeatureSpec,
     config: EaseMemberConfig,
@@ -67,34 +126,34 @@ def fit_linear_member(
     corpus: Corpus,
     table: ExampleTable,
 ) -> LinearMember:
-    """Fits EASE on the pairs of queries and candidates in the examples; repeats count once.
-
-    Args:
-        spec: the feature spec; it must have a history.
-        config: rank, penalty, half-lives.
-        assets: the vocabulary of the candidate ids.
-        corpus: the candidates.
-        table: the examples of the window that may be learned from.
-
-    Raises:
-        ConfigError: the corpus is too large.
-        DataError: the matrix cannot be inverted.
-    """
-    num_candidates = len(corpus)
-    if num_candidates > config.max_candidates:
-        raise ConfigError(
-            f"pre_ranking.ease: the corpus has {num_candidates:,} candidates, more than "
-            f"pre_ranking.ease.max_candidates {config.max_candidates:,}: EASE inverts a matrix of "
-            "that order. Raise the limit, or leave ease out."
-        )
-    chosen = binary_matrix(
-        table.query_rows, table.candidate_rows, len(table.query_ids), num_candidates
+    """Fits EASE or RDLAE for a spec with a history; see `linear_factors`."""
+    factors = linear_factors(
+        config, config.kind, config.rank, table, len(corpus), section="pre_ranking.ease"
     )
-    factors = ease_factors(chosen, l2=config.l2, rank=config.rank)
     rows = row_of_token(spec, assets, corpus)
     history = np.where(rows[:, None] >= 0, factors.history[rows], np.float32(0.0))
     return LinearMember(
         history_inputs(spec, assets), config.half_lives, history, factors.candidates
+    )
+
+
+def fit_item_knn_member(
+    spec: FeatureSpec,
+    config: ItemKnnMemberConfig,
+    assets: Assets,
+    corpus: Corpus,
+    table: ExampleTable,
+) -> ItemKnnMember:
+    """Finds the neighbours of every candidate, by the examples of a window."""
+    matrix = chosen_matrix(table, len(corpus))
+    number = min(config.neighbours, max(1, len(corpus) - 1))
+    similar = cosine_neighbours(matrix, number, shrink=config.shrink)
+    rows = row_of_token(spec, assets, corpus)
+    return ItemKnnMember(
+        history_inputs(spec, assets),
+        config.last,
+        config.half_lives,
+        *neighbours_by_token(similar, rows, number),
     )
 
 
@@ -105,15 +164,21 @@ class ClosedForm:
     Attributes:
         linear: EASE, if it is a member.
         signals: the signals of every candidate.
+        item_knn: the neighbours, if they are a member.
     """
 
     linear: LinearMember | None
     signals: CandidateSignals
+    item_knn: ItemKnnMember | None = None
 
     @property
     def features(self) -> tuple[str, ...]:
         """Names of the scores in the weighted sum."""
-        return (*(self.linear.features if self.linear else ()), *self.signals.names)
+        return (
+            *(self.linear.features if self.linear else ()),
+            *(self.item_knn.features if self.item_knn else ()),
+            *self.signals.names,
+        )
 
     def save(self, spec: FeatureSpec, assets: Assets, directory: Path) -> None:
         """Writes the files into the directory of the pre-ranker."""
@@ -121,6 +186,9 @@ class ClosedForm:
         if self.linear is not None:
             (directory / EASE_MEMBER).mkdir(exist_ok=True)
             save_linear_member(self.linear, spec, assets, directory / EASE_MEMBER)
+        if self.item_knn is not None:
+            (directory / ITEM_KNN_MEMBER).mkdir(exist_ok=True)
+            save_item_knn_member(self.item_knn, spec, assets, directory / ITEM_KNN_MEMBER)
 
 
 def fit_closed_form(
@@ -130,7 +198,7 @@ def fit_closed_form(
     corpus: Corpus,
     table: ExampleTable,
 ) -> ClosedForm:
-    """Fits EASE, if it is a member, and the signals on the examples of a window.
+    """Fits EASE and the neighbours, if they are members, and the signals on a window.
 
     Raises:
         ConfigError: the corpus is too large for EASE.
@@ -139,5 +207,8 @@ def fit_closed_form(
     linear = None
     if pre_ranking.ease is not None:
         linear = fit_linear_member(spec, pre_ranking.ease, assets, corpus, table)
+    item_knn = None
+    if pre_ranking.item_knn is not None:
+        item_knn = fit_item_knn_member(spec, pre_ranking.item_knn, assets, corpus, table)
     signals = candidate_signals(pre_ranking.popularity_days, table, len(corpus))
-    return ClosedForm(linear, signals)
+    return ClosedForm(linear, signals, item_knn)

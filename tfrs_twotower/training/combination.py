@@ -202,6 +202,8 @@ class Combined:
     kept."""
     facts: dict[str, float | str]
     """How it was decided, for the manifest."""
+    of_queries: NDArray[np.float64] | None = None
+    """`[num_queries, num_features]` the weights behind `out_of_fold`."""
 
 
 def combine(
@@ -231,7 +233,8 @@ def combine(
     if num_usable < 2:
         reason = f"{num_usable} validation queries have a relevant candidate in their pool"
         return Combined(retrieval, None, {"order": "retrieval", "reason": reason})
-    penalty, bounds, scores = _choose(lists, folds_of(lists.usable))
+    folds = folds_of(lists.usable)
+    penalty, bounds, scores, of_folds = _choose(lists, folds)
     own = np.where(present, features[:, :, 0], 0.0)
     differences = per_query(scores) - per_query(own)
     gain, error = float(differences.mean()), _standard_error(differences)
@@ -246,22 +249,26 @@ def combine(
         return Combined(retrieval, None, {"order": "retrieval", "reason": reason, **facts})
     anchor = lists.retrieval_alone()
     weights = lists.fit(penalty, anchor, anchor, bounds) / lists.spread
-    return Combined(weights, scores, {"order": "combination", **facts})
+    of_queries = (of_folds / lists.spread)[folds]
+    return Combined(weights, scores, {"order": "combination", **facts}, of_queries)
 
 
-def _choose(lists: Lists, folds: NDArray[np.int64]) -> tuple[float, Bounds, NDArray[np.float64]]:
-    """The penalty, the bounds of retrieval's weight, and the out-of-fold scores with both."""
-    choices: list[tuple[float, Bounds, NDArray[np.float64]]] = []
+_Choice = tuple[float, Bounds, NDArray[np.float64], NDArray[np.float64]]
+
+
+def _choose(lists: Lists, folds: NDArray[np.int64]) -> _Choice:
+    """Penalty, bounds of retrieval's weight, and the out-of-fold scores and weights with both."""
+    choices: list[_Choice] = []
     start = None
     for penalty in PENALTIES:
         scores, start = cross_fitted(lists, penalty, folds, start)
-        choices.append((penalty, _NOT_NEGATIVE, scores))
+        choices.append((penalty, _NOT_NEGATIVE, scores, start))
         at_bound = bool((start[:, 0] <= 0.0).any())
     if at_bound:  # otherwise the bound has changed nothing
         for penalty in PENALTIES:
             scores, start = cross_fitted(lists, penalty, folds, start, _FREE)
-            choices.append((penalty, _FREE, scores))
-    losses = np.stack([lists.losses(scores) for _, _, scores in choices])
+            choices.append((penalty, _FREE, scores, start))
+    losses = np.stack([lists.losses(scores) for _, _, scores, _ in choices])
     excess = losses - losses[losses.mean(axis=1).argmin()]
     allowed = [own.mean() <= _standard_error(own) for own in excess]
     return choices[allowed.index(True)]

@@ -198,6 +198,7 @@ def _pools(
         num_candidates=pre_ranking.num_candidates,
         signals=closed_form.signals.values,
         linear=closed_form.linear,
+        item_knn=closed_form.item_knn,
     )
 
 

@@ -73,6 +73,8 @@ class TrainingResult:
     """Examples per second of this process, without validation."""
     messages: tuple[str, ...] = field(default=())
     """Messages for the user."""
+    wide: dict[str, Any] | None = None
+    """What `model.wide` came to; None without it."""
 
 
 class TrainingLog:

@@ -117,6 +117,17 @@ def recall_by_length(ranked: NDArray[np.int64], queries: QuerySet) -> list[float
     return [round(float(mean), 6) for mean in (hits / judged.num_relevant[:, None]).mean(axis=0)]
 
 
+def relevant_places(pool: NDArray[np.int64], queries: QuerySet) -> NDArray[np.bool_]:
+    """`[num_queries, size]`: where rows of these pools are relevant."""
+    truth = queries.truth.relevant
+    return np.stack(
+        [
+            np.isin(rows, truth.values[start:end])
+            for rows, start, end in zip(pool, truth.offsets[:-1], truth.offsets[1:], strict=True)
+        ]
+    )
+
+
 def _top_rows(
     queries: tf.Tensor,
     corpus: tf.Tensor,

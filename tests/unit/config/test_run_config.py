@@ -67,7 +67,7 @@ def test_overrides_are_yaml_values(run_file):
         ("evaluate.ks=[5, 5]", "evaluate.ks has repeated values"),
         ("evaluate.baselines=[svd]", "evaluate.baselines"),
         ("export.bundles=[{name: a}, {name: a}]", "two bundles have the same name"),
-        ("pre_ranking={models: []}", "pre_ranking: models is empty and ease is null, so nothing"),
+        ("pre_ranking={models: []}", "pre_ranking: models is empty and ease and item_knn are null"),
         (
             "pre_ranking={popularity_days: [7, null, 7.0]}",
             r"pre_ranking\.popularity_days has repeated values: \[7, null, 7\]",
@@ -75,6 +75,22 @@ def test_overrides_are_yaml_values(run_file):
         (
             "pre_ranking={ease: {half_lives: [null, null]}}",
             r"pre_ranking\.ease\.half_lives has repeated values: \[null, null\]",
+        ),
+        (
+            "pre_ranking={item_knn: {half_lives: [2, 2]}}",
+            r"pre_ranking\.item_knn\.half_lives has repeated values: \[2, 2\]",
+        ),
+        (
+            "pre_ranking={models: [{kind: inttower, wide: {}}]}",
+            r"pre_ranking\.models\.0\.wide is set; .* Move it to model\.wide",
+        ),
+        (
+            "model.wide={popularity_days: [null, null]}",
+            r"model\.wide\.popularity_days has repeated values: \[null, null\]",
+        ),
+        (
+            "model.wide={kind: none, popularity_days: []}",
+            r"model\.wide\.kind is none and popularity_days is empty",
         ),
         ("pre_ranking={ease: {half_lives: []}}", r"pre_ranking\.ease\.half_lives: .*at least 1"),
         ("pre_ranking={ease: {half_lives: [0]}}", r"half_lives.*greater than 0"),

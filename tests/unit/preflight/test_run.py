@@ -162,6 +162,33 @@ def test_ease_gets_what_it_needs():
     check({}, pre_ranking={"ease": {}, "models": []})
 
 
+def test_a_wide_part_gets_what_it_needs():
+    check({}, model={"wide": {}})
+    check({}, model={"wide": {"kind": "none"}})
+
+
+@pytest.mark.parametrize(
+    ("spec_changes", "wide", "message"),
+    [
+        (
+            {**SEARCH, "candidate": {"features": [ITEM, TEXT]}},
+            {"kind": "rdlae"},
+            "model.wide.kind is rdlae, which scores from a query's history; the spec 'toy' has no "
+            "feature of kind history in query.features. Add one, or set model.wide.kind: none",
+        ),
+        (
+            {"candidate": {"features": [{**ITEM, "hash_buckets": 100}]}},
+            {"kind": "none"},
+            "model.wide.popularity_days is set, which counts candidates by their id; the spec "
+            "'toy' has 'item', which is hashed in candidate.features. Give candidates a feature "
+            "of kind id without hash_buckets, or set popularity_days: [].",
+        ),
+    ],
+)
+def test_a_wide_part_that_lacks_something_is_refused(spec_changes, wide, message):
+    assert message in mistake(spec_changes, model={"wide": wide})
+
+
 def test_teachers_get_what_they_need():
     check({}, pre_ranking={"mining": {"teacher": "ease"}, "list_terms": {"margin_mse": 1}})
     check(SEARCH, pre_ranking={"mining": {"teacher": "bm25"}, "list_terms": {"listwise_kl": 1}})

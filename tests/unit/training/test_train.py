@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tests.fixtures.tiny import tiny_run_config, tiny_spec, write_tiny_preprocessed
+from tfrs_twotower.config import PlainTowerConfig
 from tfrs_twotower.data.first_fit import FirstFitRecall
 from tfrs_twotower.errors import TrainingError
 from tfrs_twotower.towers.storage import load_towers, read_weights
@@ -61,6 +62,30 @@ def test_a_refit_trains_again_with_the_validation_window(preprocessed, tmp_path)
     assert first_fit.at(10) == (10, pytest.approx(result.validation["recall@10"], abs=1e-6))
     assert len(first_fit.recall) == 40
     assert first_fit.recall[-1] == 1.0
+
+
+def test_a_refit_keeps_the_weights_of_the_wide_part_and_fits_its_tables_again(
+    preprocessed, tmp_path
+):
+    wide = {"rank": 12, "l2": 4.0, "half_lives": [None], "popularity_days": [None]}
+    # Towers that have hardly learned anything leave something to the wide part.
+    slow = {**tiny_run_config().training.optimizer.model_dump(), "learning_rate": 1e-5}
+    config = config_of(epochs=1, refit=True, optimizer=slow)
+    config = config.model_copy(
+        update={"model": PlainTowerConfig.model_validate({**MODEL, "wide": wide})}
+    )
+    result = train(preprocessed, spec=tiny_spec(), config=config, output_dir=tmp_path)
+    assert result.wide["recall@10_out_of_fold"] > result.wide["recall@10_before"]
+    assert any(message.startswith("model.wide: recall@10") for message in result.messages)
+    first, last = (read_weights(tmp_path / name) for name in ("first_fit.npz", "weights.npz"))
+    np.testing.assert_array_equal(first["wide.weights"], last["wide.weights"])
+    for name in ("wide.history", "wide.candidates"):
+        assert first[name].shape == last[name].shape
+        assert not np.allclose(first[name], last[name])
+    assert load_towers(tmp_path).embedding_dim == 8 + 12 + 1
+    # What the first fit is worth is that of the whole, on weights that were fitted on others.
+    at_10 = FirstFitRecall.read(tmp_path).at(10)[1]
+    assert at_10 == pytest.approx(result.wide["recall@10_out_of_fold"], abs=1e-6)
 
 
 def test_without_a_refit_the_towers_are_measured_themselves(preprocessed, tmp_path):

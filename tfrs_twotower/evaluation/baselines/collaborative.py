@@ -12,12 +12,12 @@ from scipy import sparse
 
 from tfrs_twotower.closed_form.ease import binary_matrix
 from tfrs_twotower.closed_form.linear_models import LinearModel
+from tfrs_twotower.closed_form.neighbours import row_starts
 from tfrs_twotower.data.query_set import QuerySet
 from tfrs_twotower.evaluation import corpus_ranking, evaluated_data
 from tfrs_twotower.ranking.ragged import distinct_pairs
 
 _SECONDS_PER_DAY = 86_400
-_BLOCK = 2_000
 _QUERIES_AHEAD = 1_024
 
 
@@ -62,7 +62,7 @@ def profile_positions(
     _, latest = np.unique(owners * num_candidates + rows, return_index=True)
     latest.sort()
     owners, rows = owners[latest], rows[latest]
-    starts = _row_starts(owners, len(query_set))
+    starts = row_starts(owners, len(query_set))
     positions = np.arange(1, len(owners) + 1) - starts[:-1][owners]
     return sparse.csr_matrix(
         (positions.astype(np.float32), (owners, rows)), shape=(len(query_set), num_candidates)
@@ -111,68 +111,6 @@ class PopularityScorer(corpus_ranking.SameForAll):
 
     def __init__(self, counts: NDArray[np.int64]) -> None:
         super().__init__(counts.astype(np.float32))
-
-
-def cosine_neighbours(
-    matrix: sparse.csr_matrix, num_neighbours: int, *, shrink: float = 0.0
-) -> sparse.csr_matrix:
-    """The nearest candidates of each candidate (Sarwar et al. 2001; Deshpande & Karypis 2004).
-
-    similarity(i, j) = |queries with both| / (sqrt(|queries with i| |queries with j|) + shrink).
-
-    Args:
-        matrix: `[num_queries, num_candidates]` of 0 and 1.
-        num_neighbours: neighbours kept for each candidate (ties: lowest row).
-        shrink: pulls similarities of rare candidates to 0.
-
-    Returns:
-        `[num_candidates, num_candidates]` float32; row i holds the neighbours of i, never i,
-        the nearest first.
-    """
-    num_candidates = matrix.shape[1]
-    norms = np.sqrt(np.asarray(matrix.sum(axis=0)).ravel())
-    columns = matrix.tocsc()
-    blocks = []
-    for start in range(0, num_candidates, _BLOCK):
-        stop = min(start + _BLOCK, num_candidates)
-        block = (columns[:, start:stop].T @ matrix).tocsr()
-        block.sort_indices()
-        lengths = np.diff(block.indptr)
-        owners = np.repeat(np.arange(start, stop), lengths)
-        scale = norms[owners] * norms[block.indices] + shrink
-        block.data = np.where(owners == block.indices, 0.0, block.data / scale).astype(np.float32)
-        # The bits of floats that are not negative sort like the floats; ties keep their order.
-        falling = np.uint64(0xFFFFFFFF) - block.data.view(np.uint32).astype(np.uint64)
-        order = np.argsort((owners.astype(np.uint64) << np.uint64(32)) | falling, kind="stable")
-        rank = np.arange(len(owners)) - np.repeat(block.indptr[:-1], lengths)
-        kept = order[(rank < num_neighbours) & (block.data[order] > 0)]
-        blocks.append(
-            sparse.csr_matrix(
-                (
-                    block.data[kept],
-                    block.indices[kept],
-                    _row_starts(owners[kept] - start, stop - start),
-                ),
-                shape=(stop - start, num_candidates),
-            )
-        )
-    return sparse.vstack(blocks, format="csr")
-
-
-def nearest(neighbours: sparse.csr_matrix, num_neighbours: int) -> sparse.csr_matrix:
-    """The first few neighbours of each row of `cosine_neighbours`."""
-    lengths = np.diff(neighbours.indptr)
-    owners = np.repeat(np.arange(len(lengths)), lengths)
-    rank = np.arange(len(owners)) - np.repeat(neighbours.indptr[:-1], lengths)
-    kept = rank < num_neighbours
-    starts = _row_starts(owners[kept], len(lengths))
-    return sparse.csr_matrix(
-        (neighbours.data[kept], neighbours.indices[kept], starts), shape=neighbours.shape
-    )
-
-
-def _row_starts(owners: NDArray[np.integer], num_rows: int) -> NDArray[np.int64]:
-    return np.concatenate([[0], np.cumsum(np.bincount(owners, minlength=num_rows))])
 
 
 ProfileModel = Callable[[sparse.csr_matrix], NDArray[np.floating]]

@@ -10,6 +10,8 @@ import numpy as np
 from scipy import sparse
 
 from tfrs_twotower.closed_form import linear_models
+from tfrs_twotower.closed_form.neighbours import cosine_neighbours
+from tfrs_twotower.closed_form.neighbours import nearest as nearest_of
 from tfrs_twotower.environment import require_extra
 from tfrs_twotower.evaluation import corpus_ranking
 from tfrs_twotower.evaluation.baselines import collaborative, tuned_baselines
@@ -74,13 +76,13 @@ class _Neighbours:
     def __init__(self, matrix: sparse.csr_matrix, number: int) -> None:
         self._matrix = matrix
         self._number = number
-        self._neighbours = collaborative.cosine_neighbours(matrix, number)
+        self._neighbours = cosine_neighbours(matrix, number)
 
     def nearest(self, number: int) -> sparse.csr_matrix:
         if number > self._number:
-            self._neighbours = collaborative.cosine_neighbours(self._matrix, number)
+            self._neighbours = cosine_neighbours(self._matrix, number)
             self._number = number
-        return collaborative.nearest(self._neighbours, number)
+        return nearest_of(self._neighbours, number)
 
 
 def linear(

@@ -1,7 +1,8 @@
 """Baselines of text: BM25, and its convex combination with retrieval (Bruch et al. 2023).
 
 The weight of the combination is tuned on validation. Each score is normalised for each query from
-its theoretical minimum (-1 for a cosine, 0 for BM25) to the best score of the query in the corpus.
+its theoretical minimum (-1 for a cosine, that of Cauchy and Schwarz for vectors of other lengths, 0
+for BM25) to the best score of the query in the corpus.
 """
 
 from collections.abc import Sequence
@@ -33,11 +34,20 @@ class Bm25Scorer:
         return np.stack([self._index.scores(self._terms[query]) for query in queries])
 
 
-def normalised(scores: NDArray[np.floating], minimum: float) -> NDArray[np.float32]:
+def normalised(
+    scores: NDArray[np.floating], minimum: float | NDArray[np.floating]
+) -> NDArray[np.float32]:
     """(score - minimum) / (best score of the query - minimum); 0 if no score exceeds it."""
-    shifted = np.asarray(scores, np.float32) - np.float32(minimum)
+    shifted = np.asarray(scores, np.float32) - np.asarray(minimum, np.float32)
     best = shifted.max(axis=1, keepdims=True)
     return np.divide(shifted, best, out=np.zeros_like(shifted), where=best > 0)
+
+
+def dense_scores(scorer: Scorer, queries: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Normalised scores of a dense scorer, a cosine unless it says how low it goes."""
+    lowest = getattr(scorer, "lowest", None)
+    minimum = COSINE_MINIMUM if lowest is None else lowest(queries)
+    return normalised(scorer(queries), minimum)
 
 
 class HybridScorer:
@@ -50,7 +60,7 @@ class HybridScorer:
 
     def __call__(self, queries: NDArray[np.int64]) -> NDArray[np.floating]:
         """Scores, `[len(queries), num_candidates]` float32."""
-        dense = normalised(self._dense(queries), COSINE_MINIMUM)
+        dense = dense_scores(self._dense, queries)
         sparse = normalised(self._sparse(queries), BM25_MINIMUM)
         return np.float32(self._weight) * dense + np.float32(1.0 - self._weight) * sparse
 
@@ -77,7 +87,7 @@ def tune_weight(
     cannot rank high in their combination.
 
     Args:
-        dense: scorer with cosine scores.
+        dense: scorer of retrieval.
         sparse: scorer with BM25 scores.
         query_set: the validation queries.
         eligible: `[num_candidates]` whether the candidate may be ranked.
@@ -87,8 +97,11 @@ def tune_weight(
     totals = np.zeros((len(WEIGHTS), len(metrics)))
     for queries in chunks_of(len(query_set), len(eligible)):
         parts = [
-            mask_scores(normalised(scorer(queries), low), queries, query_set, eligible)
-            for scorer, low in ((dense, COSINE_MINIMUM), (sparse, BM25_MINIMUM))
+            mask_scores(scores, queries, query_set, eligible)
+            for scores in (
+                dense_scores(dense, queries),
+                normalised(sparse(queries), BM25_MINIMUM),
+            )
         ]
         pool = _union([top_k_rows(scores, depth) for scores in parts])
         inside = np.maximum(pool, 0)

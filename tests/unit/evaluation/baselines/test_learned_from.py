@@ -14,8 +14,8 @@ from scipy import sparse
 
 from tests.unit.evaluation.world import NUM_CANDIDATES, NUM_QUERIES, make_world
 from tfrs_twotower.closed_form.ease import co_occurrences, ease_weights
+from tfrs_twotower.closed_form.neighbours import cosine_neighbours
 from tfrs_twotower.config import EvaluateConfig
-from tfrs_twotower.evaluation.baselines.collaborative import cosine_neighbours
 from tfrs_twotower.evaluation.baselines.fitting_baselines import fit_baselines
 from tfrs_twotower.evaluation.baselines.selection import select
 from tfrs_twotower.ranking import GroundTruth
