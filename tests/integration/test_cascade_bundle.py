@@ -12,7 +12,7 @@ from serving.bundle.query import ask
 from serving.bundle.server_ops import check_bundle
 from serving.bundle.versions import list_versions
 from tests.fixtures.tiny_model import tiny_context
-from tests.fixtures.tiny_pre_ranker import WITH_BM25, write_tiny_pre_ranker
+from tests.fixtures.tiny_pre_ranker import PRE_RANKING, WITH_BM25, write_tiny_pre_ranker
 from tests.integration.conftest import CASCADE_EXPORT
 from tfrs_twotower.artifacts import read_manifest
 from tfrs_twotower.data.loading import load_corpus, load_query_set
@@ -120,7 +120,7 @@ def test_parts_of_another_model_are_not_built(context, tmp_path, foreign):
 
 def test_a_pre_ranker_of_another_corpus_is_not_built(context, tmp_path):
     layout = context.layout
-    mixed = tiny_context(tmp_path / "run", pre_ranking=WITH_BM25, export=CASCADE_EXPORT)
+    mixed = tiny_context(tmp_path / "run", pre_ranking=PRE_RANKING, export=CASCADE_EXPORT)
     for kind in ("preprocessed", "model", "embeddings", "index"):
         shutil.copytree(layout.root / kind, mixed.layout.root / kind)
     write_tiny_pre_ranker(mixed)
