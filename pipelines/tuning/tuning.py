@@ -211,7 +211,9 @@ class _Search:
         choices = self.choices.of(part)
         until = None if self.plan.minutes is None else 60.0 * self.plan.minutes
         if until is not None and part == "retrieval" and self.choices.may_have_second_stage:
-            until *= _SHARE_OF_RETRIEVAL
+            # One second stage behind the best towers has to follow, however long it takes.
+            needed = self._trials("pre_ranking", self._trials("retrieval")[0])[:1]
+            until = min(until * _SHARE_OF_RETRIEVAL, until - sum(one.seconds for one in needed))
         untrained = 0
         while untrained < _MOST_UNTRAINED:
             trials = self._trials(part, behind)

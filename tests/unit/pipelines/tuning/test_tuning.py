@@ -162,6 +162,22 @@ def test_time_for_the_estimate_is_left(world):
     assert sum(one.trained for one in found.trials) <= 10 - 4 + 1
 
 
+def test_time_for_a_slow_second_stage_is_left(world):
+    """It takes five of ten minutes, so that the towers get less than their two thirds."""
+    settings = tiny_run_config(
+        pre_ranking={"num_candidates": 100, "models": [], "ease": {}, "mining": {"depth": 20}}
+    ).model_dump(mode="json", exclude_unset=True)
+    dump(world.run, {**settings, "name": "one"})
+    world.search("w", trials=1)
+    path = world.documents / "w" / "tuning" / "tuning.json"
+    content = json.loads(path.read_text())
+    content["trials"][1]["seconds"] = 300.0
+    path.write_text(json.dumps(content))
+    world.search("w", minutes=10)
+    parts = [part for part, _, _ in world.trained]
+    assert parts.count("retrieval") == 5
+
+
 def test_a_winner_that_is_behind_on_held_out_queries_changes_nothing(world):
     world.shift = -0.2
     found = world.search(trials=12)
