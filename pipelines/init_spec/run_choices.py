@@ -82,7 +82,7 @@ def _wide(seen: Seen) -> Iterator[Choice]:
         return
     wide: dict[str, Any] = {"kind": "ease" if _can_invert(seen) else "none"}
     if _can_invert(seen):
-        wide["half_lives"] = list(dict.fromkeys((None, _half_lives(seen)[0])))
+        wide["half_lives"] = _decays(seen)
     wide["popularity_days"] = _windows(seen)
     reason = "popularity for queries without a history"
     if _can_invert(seen):
@@ -93,6 +93,13 @@ def _wide(seen: Seen) -> Iterator[Choice]:
 def _can_invert(seen: Seen) -> bool:
     """Whether a linear model of the histories is worth the inversion of its matrix."""
     return not seen.is_short and seen.has_history and seen.num_candidates <= _EASE_CANDIDATES
+
+
+def _decays(seen: Seen) -> list[int | None]:
+    """Half-lives of a linear model, one score for each."""
+    if seen.recency is not None and seen.recency >= ORDER_TELLS_MUCH:
+        return [None, 4, 1]
+    return [None, 8]
 
 
 def _windows(seen: Seen) -> list[int | None]:
@@ -181,7 +188,7 @@ def _softmax_reason(seen: Seen) -> str:
 
 
 def _second_stage(seen: Seen) -> Iterator[Choice]:
-    if seen.num_validation < _ENOUGH_VALIDATION or seen.is_small_corpus:
+    if seen.num_validation < _ENOUGH_VALIDATION:
         return
     room = "pre_ranking."
     yield Choice(f"{room}num_candidates", 100 if seen.is_search else 300, "are scored again")
@@ -190,7 +197,8 @@ def _second_stage(seen: Seen) -> Iterator[Choice]:
     members = list(_members(seen))
     yield Choice(f"{room}models", members, _why_members(seen, members))
     if has_ease:
-        yield Choice(f"{room}ease", {"l2": 200}, "what was chosen together, in closed form")
+        ease = {"l2": 200, "half_lives": _decays(seen)}
+        yield Choice(f"{room}ease", ease, "what was chosen together, in closed form")
     if seen.has_history:
         reason = "neighbours of the latest candidates, by who chose them"
         yield Choice(f"{room}item_knn", {"neighbours": 100}, reason)
@@ -221,6 +229,8 @@ def _second_stage(seen: Seen) -> Iterator[Choice]:
 def _why_members(seen: Seen, members: list[dict[str, Any]]) -> str:
     if seen.is_search:
         return "two readings of each passage"
+    if seen.is_small_corpus:
+        return "closed forms know so few candidates as well as towers do"
     if seen.is_short:
         return "towers that look at a part of such short histories add nothing"
     if not members:
@@ -244,7 +254,7 @@ def _members(seen: Seen) -> Iterable[dict[str, Any]]:
             **one_head,
         }
         return [member] * 2
-    if not seen.has_history or seen.is_short:
+    if not seen.has_history or seen.is_short or seen.is_small_corpus:
         return []
     member = {
         "kind": "inttower",

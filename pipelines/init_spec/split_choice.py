@@ -68,7 +68,7 @@ def choose_split(events: Events) -> SplitChoice:
         if known >= ENOUGH_TEST_QUERIES:
             return tried[-1]
     by_query = _by_query(events, f"{seen}; a split in time leaves {known:,} of them to test")
-    if by_query.held_out.num_known_test >= ENOUGH_TEST_QUERIES > 2 * known:
+    if min(by_query.held_out.num_known_test, ENOUGH_TEST_QUERIES) > 2 * known:
         return by_query
     return tried[-1]
 

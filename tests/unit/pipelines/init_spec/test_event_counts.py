@@ -107,10 +107,10 @@ def test_the_split_leaves_enough_to_judge_by(events, kind, values):
 
 
 def test_few_return_though_many_events_follow():
-    """Half of the last queries return, but there are too few of them to test."""
+    """Of the last queries two fifths return, but these are too few to test."""
     many = buyers(3000, 300, returning=False)
-    few = buyers(200, 30)
-    late = few.times + 285 * DAY
+    few = buyers(200, 60)
+    late = few.times + 240 * DAY
     both = events_of(
         np.concatenate([many.queries, few.queries + 3000]),
         np.concatenate([many.candidates, few.candidates]),
@@ -118,6 +118,7 @@ def test_few_return_though_many_events_follow():
     )
     chosen = split_choice.choose_split(both)
     assert chosen.kind == "per_query_last"
+    assert "a split in time leaves" in chosen.reason
     assert chosen.held_out.num_known_test >= split_choice.ENOUGH_TEST_QUERIES
 
 

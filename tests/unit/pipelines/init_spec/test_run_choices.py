@@ -110,10 +110,10 @@ def test_few_questions_start_from_the_corpus():
     assert config_of(PASSAGES).model.token_table == "random"
 
 
-def test_a_large_corpus_is_not_inverted_and_a_small_one_is_not_scored_twice():
+def test_a_large_corpus_is_not_inverted_and_a_small_one_needs_no_members():
     assert config_of(replace(FILMS, num_candidates=60_000)).pre_ranking.ease is None
     small = config_of(replace(FILMS, num_candidates=80))
-    assert small.pre_ranking is None
+    assert (small.pre_ranking.models, small.pre_ranking.ease.half_lives) == ((), (None, 8))
     assert small.evaluate.ks == (5, 10, 20)
     assert small.training.early_stopping.metric == "recall@10"
 
@@ -126,7 +126,8 @@ def test_neighbours_and_popularity_score_again_where_no_matrix_can_be_inverted()
     assert stage.item_knn is not None
     assert config.model.wide.kind == "none"
     assert config_of(FILMS).model.wide.half_lives == (None, 8)
-    assert config_of(replace(FILMS, recency=1.0)).model.wide.half_lives == (None,)
+    assert config_of(replace(FILMS, recency=1.5)).model.wide.half_lives == (None, 4, 1)
+    assert config_of(replace(FILMS, recency=1.5)).pre_ranking.ease.half_lives == (None, 4, 1)
     assert config_of(replace(FILMS, num_validation=20)).model.wide is None  # nothing to fit it on
 
 
