@@ -33,6 +33,9 @@ from tfrs_twotower.towers.linear_member import LinearMember, history_inputs, sav
 from tfrs_twotower.training.plan import DAY_S
 
 
+_FOLLOWED = 5
+
+
 class CandidateSignals(NamedTuple):
     """Numbers about every candidate, which enter the weighted sum.
 
@@ -137,6 +140,36 @@ def fit_linear_member(
     )
 
 
+def next_choices(
+    histories: Sequence[NDArray[np.int32]],
+    chosen_rows: NDArray[np.integer],
+    row_of_token: NDArray[np.int32],
+    num_candidates: int,
+) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
+    """What was chosen, and what had been chosen last before it.
+
+    Args:
+        histories: tokens `[num_examples, width]` of each history, the most recent event first.
+        chosen_rows: `[num_examples]` rows of the corpus.
+        row_of_token: `[2 + vocabulary size]` rows of the corpus, -1 for none.
+        num_candidates: size of the corpus.
+
+    Returns:
+        `[num_examples, num_candidates]` both: ones, and 2^-p for the event at place p of a history,
+        of which the first `_FOLLOWED` count.
+    """
+    size = len(chosen_rows)
+    shape = (size, num_candidates)
+    chosen = sparse.csr_matrix((np.ones(size, np.float32), (np.arange(size), chosen_rows)), shape)
+    before = sparse.csr_matrix(shape, dtype=np.float32)
+    for history in histories:
+        rows = row_of_token[history[:, :_FOLLOWED]]
+        example, place = np.nonzero(rows >= 0)
+        weights = (0.5**place).astype(np.float32)
+        before += sparse.csr_matrix((weights, (example, rows[example, place])), shape)
+    return chosen, before
+
+
 def fit_item_knn_member(
     spec: FeatureSpec,
     config: ItemKnnMemberConfig,
@@ -145,10 +178,13 @@ def fit_item_knn_member(
     table: ExampleTable,
 ) -> ItemKnnMember:
     """Finds the neighbours of every candidate, by the examples of a window."""
-    matrix = chosen_matrix(table, len(corpus))
     number = min(config.neighbours, max(1, len(corpus) - 1))
-    similar = cosine_neighbours(matrix, number, shrink=config.shrink)
     rows = row_of_token(spec, assets, corpus)
+    matrix, before = chosen_matrix(table, len(corpus)), None
+    if config.pairs == "next":
+        histories = [table.tokens[feature.name] for feature in spec.histories]
+        matrix, before = next_choices(histories, table.candidate_rows, rows, len(corpus))
+    similar = cosine_neighbours(matrix, number, shrink=config.shrink, before=before)
     return ItemKnnMember(
         history_inputs(spec, assets),
         config.last,
