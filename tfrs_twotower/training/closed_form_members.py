@@ -32,7 +32,6 @@ from tfrs_twotower.towers.item_knn_member import (
 from tfrs_twotower.towers.linear_member import LinearMember, history_inputs, save_linear_member
 from tfrs_twotower.training.plan import DAY_S
 
-
 _FOLLOWED = 5
 
 
