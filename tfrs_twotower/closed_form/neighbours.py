@@ -8,7 +8,11 @@ _BLOCK = 2_000
 
 
 def cosine_neighbours(
-    matrix: sparse.csr_matrix, num_neighbours: int, *, shrink: float = 0.0
+    matrix: sparse.csr_matrix,
+    num_neighbours: int,
+    *,
+    shrink: float = 0.0,
+    before: sparse.csr_matrix | None = None,
 ) -> sparse.csr_matrix:
     """The nearest candidates of each candidate (Sarwar et al. 2001; Deshpande & Karypis 2004).
 
@@ -18,14 +22,17 @@ def cosine_neighbours(
         matrix: `[num_queries, num_candidates]` of 0 and 1.
         num_neighbours: neighbours kept for each candidate (ties: lowest row).
         shrink: pulls similarities of rare candidates to 0.
+        before: `[num_rows, num_candidates]` weights, at least 0, for a matrix whose rows are single
+            choices: of what was chosen before them. Then |queries with both| is the sum of the
+            weights that i has where j is chosen, and the neighbours of i are what follows it.
 
     Returns:
         `[num_candidates, num_candidates]` float32; row i holds the neighbours of i, never i,
         the nearest first.
     """
     num_candidates = matrix.shape[1]
-    norms = np.sqrt(np.asarray(matrix.sum(axis=0)).ravel())
-    columns = matrix.tocsc()
+    norms = np.sqrt(np.maximum(np.asarray(matrix.sum(axis=0)).ravel(), 1.0))
+    columns = (matrix if before is None else before).tocsc()
     blocks = []
     for start in range(0, num_candidates, _BLOCK):
         stop = min(start + _BLOCK, num_candidates)

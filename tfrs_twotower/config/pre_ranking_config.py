@@ -55,6 +55,10 @@ class ItemKnnMemberConfig(Document):
     Candidates are neighbours by the cosine of who chose them (Sarwar et al. 2001).
     """
 
+    pairs: Literal["together", "next"] = "together"
+    """`together`: how many queries chose both candidates, in whatever order. `next`: how often the
+    one was chosen soon after the other, which counts half as much for each choice between them;
+    for sequences, where what comes next depends on what came last."""
     neighbours: PositiveInt = 100
     """Neighbours of a candidate that are kept, the nearest ones."""
     shrink: NonNegativeFloat = 0.0

@@ -1,5 +1,7 @@
 """Fits what is linear in a history on the examples of a window: EASE, tastes, neighbours."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
@@ -17,6 +19,9 @@ from tfrs_twotower.specs import NUM_SPECIAL_ROWS, FeatureSpec, taste_features
 from tfrs_twotower.towers.item_knn_member import ItemKnnMember, neighbours_by_token
 from tfrs_twotower.towers.linear_member import LinearMember, history_inputs
 from tfrs_twotower.towers.tastes import fit_tastes
+
+_FOLLOWED = 5
+"""Events before a choice that count as followed by it."""
 
 
 def linear_factors(
@@ -132,6 +137,36 @@ def taste_tokens(
     return tokens
 
 
+def next_choices(
+    histories: Sequence[NDArray[np.int32]],
+    chosen_rows: NDArray[np.integer],
+    row_of_token: NDArray[np.int32],
+    num_candidates: int,
+) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
+    """What was chosen, and what had been chosen last before it.
+
+    Args:
+        histories: tokens `[num_examples, width]` of each history, the most recent event first.
+        chosen_rows: `[num_examples]` rows of the corpus.
+        row_of_token: `[2 + vocabulary size]` rows of the corpus, -1 for none.
+        num_candidates: size of the corpus.
+
+    Returns:
+        `[num_examples, num_candidates]` both: ones, and 2^-p for the event at place p of a history,
+        of which the first `_FOLLOWED` count.
+    """
+    size = len(chosen_rows)
+    shape = (size, num_candidates)
+    chosen = sparse.csr_matrix((np.ones(size, np.float32), (np.arange(size), chosen_rows)), shape)
+    before = sparse.csr_matrix(shape, dtype=np.float32)
+    for history in histories:
+        rows = row_of_token[history[:, :_FOLLOWED]]
+        example, place = np.nonzero(rows >= 0)
+        weights = (0.5**place).astype(np.float32)
+        before += sparse.csr_matrix((weights, (example, rows[example, place])), shape)
+    return chosen, before
+
+
 def fit_item_knn_member(
     spec: FeatureSpec,
     config: ItemKnnMemberConfig,
@@ -140,10 +175,13 @@ def fit_item_knn_member(
     table: ExampleTable,
 ) -> ItemKnnMember:
     """Finds the neighbours of every candidate, by the examples of a window."""
-    matrix = chosen_matrix(table, len(corpus))
     number = min(config.neighbours, max(1, len(corpus) - 1))
-    similar = cosine_neighbours(matrix, number, shrink=config.shrink)
     rows = row_of_token(spec, assets, corpus)
+    matrix, before = chosen_matrix(table, len(corpus)), None
+    if config.pairs == "next":
+        histories = [table.tokens[feature.name] for feature in spec.histories]
+        matrix, before = next_choices(histories, table.candidate_rows, rows, len(corpus))
+    similar = cosine_neighbours(matrix, number, shrink=config.shrink, before=before)
     return ItemKnnMember(
         history_inputs(spec, assets),
         config.last,

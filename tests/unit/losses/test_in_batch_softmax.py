@@ -7,7 +7,12 @@ import tensorflow as tf
 from tests.contracts.gradients import gradient_of
 from tests.contracts.loss_contract import LossContract
 from tests.reference import losses as reference
-from tfrs_twotower.losses.in_batch_softmax import hide, in_batch_softmax, keep_hardest
+from tfrs_twotower.losses.in_batch_softmax import (
+    entry_of_each_row,
+    hide,
+    in_batch_softmax,
+    keep_hardest,
+)
 from tfrs_twotower.losses.negative_columns import accidental_hits
 
 
@@ -230,3 +235,30 @@ def test_dropped_negatives_have_gradient_zero():
 def test_keeping_no_negative_is_refused():
     with pytest.raises(ValueError, match="num_hard_negatives is 0; it must be at least 1"):
         keep_hardest(tf.zeros([2, 2]), num_hard_negatives=0, positive_columns=tf.range(2))
+
+
+def test_a_gap_of_hundreds_of_nats_does_not_underflow():
+    """Opposite cosines at the lowest temperature: the positive has the probability e^-200."""
+    loss, slope = value_and_gradient(
+        lambda scores: in_batch_softmax(scores, temperature=0.01), [[-1.0, 1.0]]
+    )
+    np.testing.assert_allclose(loss, [200.0], rtol=1e-6)
+    np.testing.assert_allclose(slope, [[-100.0, 100.0]], rtol=1e-6)
+
+
+def test_the_entry_of_each_row_has_the_gradient_of_gather():
+    random = np.random.default_rng(0)
+    logits, upstream = random.normal(size=(2, 5, 7)).astype(np.float32)
+    columns, weights = tf.constant([6, 0, 3, 3, 1]), tf.constant(upstream[:, 0])
+    found = value_and_gradient(lambda z: weights * entry_of_each_row(z, columns), logits)
+    expected = value_and_gradient(lambda z: weights * tf.gather(z, columns, batch_dims=1), logits)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def value_and_gradient(function, values):
+    values = tf.constant(values)
+    with tf.GradientTape() as tape:
+        tape.watch(values)
+        result = function(values)
+    return result.numpy(), tape.gradient(result, values).numpy()

@@ -1,3 +1,4 @@
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -7,6 +8,7 @@ import tensorflow as tf
 from tests.fixtures.tiny import tiny_spec, write_tiny_preprocessed
 from tests.reference import linear_member as oracle
 from tests.unit.training.toy import toy_table
+from tfrs_twotower.closed_form.neighbours import cosine_neighbours
 from tfrs_twotower.config import EaseMemberConfig, PreRankingConfig
 from tfrs_twotower.data.assets import load_assets
 from tfrs_twotower.data.corpus import Corpus
@@ -15,7 +17,7 @@ from tfrs_twotower.data.training_examples import load_example_table
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.towers.linear_member import history_inputs
 from tfrs_twotower.training.closed_form_members import candidate_signals
-from tfrs_twotower.training.linear_fitting import fit_linear_member
+from tfrs_twotower.training.linear_fitting import fit_linear_member, next_choices
 
 DAY_S = 86_400
 
@@ -160,3 +162,32 @@ def test_a_corpus_too_large_is_refused(data):
     ):
         fit(data, max_candidates=39)
     fit(data, max_candidates=40)
+
+
+def test_what_follows_a_candidate_by_hand():
+    """Sequence 0 1 2 and sequence 0 2: the histories of 1, 2 and 2, most recent event first."""
+    row_of_token = np.array([-1, -1, 0, 1, 2], np.int32)
+    histories = [np.array([[2, 0], [3, 2], [2, 0]], np.int32)]
+    chosen, before = next_choices(histories, np.array([1, 2, 2]), row_of_token, 3)
+    np.testing.assert_array_equal(before.toarray(), [[1, 0, 0], [0.5, 1, 0], [1, 0, 0]])
+    similar = cosine_neighbours(chosen, 2, before=before).toarray()
+    # 1 follows 0 at once; 2 follows 0 at once and, elsewhere, after another choice, and 1 at once.
+    expected = np.zeros([3, 3])
+    expected[0, 1] = 1.0 / np.sqrt(1 * 1)  # 0 was never chosen in an example: it counts as one
+    expected[0, 2] = 1.5 / np.sqrt(1 * 2)
+    expected[1, 2] = 1.0 / np.sqrt(1 * 2)
+    np.testing.assert_allclose(similar, expected, rtol=1e-6)
+
+
+def test_what_follows_has_a_direction_and_what_is_together_has_none():
+    random = np.random.default_rng(0)
+    sequence = random.permutation(8)
+    histories = [
+        np.array([[*(2 + sequence[:end][::-1]), *[0] * (8 - end)] for end in range(1, 8)], np.int32)
+    ]
+    tokens = np.append([-1, -1], np.arange(8)).astype(np.int32)
+    chosen, before = next_choices(histories, sequence[1:], tokens, 8)
+    similar = cosine_neighbours(chosen, 7, before=before).toarray()
+    for earlier, later in itertools.combinations(sequence, 2):
+        assert similar[later, earlier] == 0.0
+    assert [similar[a, b] for a, b in itertools.pairwise(sequence)] == [1.0] * 7
