@@ -158,12 +158,15 @@ def next_choices(
     size = len(chosen_rows)
     shape = (size, num_candidates)
     chosen = sparse.csr_matrix((np.ones(size, np.float32), (np.arange(size), chosen_rows)), shape)
-    before = sparse.csr_matrix(shape, dtype=np.float32)
+    parts = []
     for history in histories:
         rows = row_of_token[history[:, :_FOLLOWED]]
         example, place = np.nonzero(rows >= 0)
         weights = (0.5**place).astype(np.float32)
-        before += sparse.csr_matrix((weights, (example, rows[example, place])), shape)
+        parts.append(sparse.csr_matrix((weights, (example, rows[example, place])), shape))
+    before = parts[0]
+    for part in parts[1:]:
+        before = sparse.csr_matrix(before + part)
     return chosen, before
 
 
