@@ -72,7 +72,6 @@ class PreRankerScores:
         )
 
     def _numbers_of_a_pair(self, heads: Sequence[tf.Tensor]) -> int:
-<<<<<<< HEAD
         """Numbers of a pair in the largest member.
 
         Of towers and EASE these are the gathered heads and all products of heads, of item kNN the
@@ -90,21 +89,3 @@ class PreRankerScores:
         if pre_ranker.item_knn is not None:
             numbers.append(pre_ranker.item_knn.last * pre_ranker.item_knn.neighbours.shape[1])
         return max(numbers, default=1)
-=======
-        """Numbers of a pair in the largest member: gathered heads, and all products of heads.
-
-        The neighbours, which come last, have no heads, but compare a pair with every one of them.
-        """
-        candidate_heads = [member.candidate_heads.shape[1] for member in self._pre_ranker.members]
-        if self._pre_ranker.linear is not None:
-            candidate_heads.append(1)
-        of_heads = heads[: len(candidate_heads)]
-        numbers = [
-            num_heads * (of_member.shape[1] + of_member.shape[2])
-            for num_heads, of_member in zip(candidate_heads, of_heads, strict=True)
-        ]
-        item_knn = self._pre_ranker.item_knn
-        if item_knn is not None:
-            numbers.append(item_knn.last * int(item_knn.neighbours.shape[1]))
-        return max(numbers)
->>>>>>> wt-wide
