@@ -33,7 +33,7 @@ CorpusTokens = Mapping[str, npt.NDArray[Any]]
 _MIN_TOKEN_WEIGHT = 1e-3
 _MOST_DECOMPOSED = 200_000
 """Texts beyond this number, evenly spaced, no longer change the directions much."""
-_SHORT = 1e-5
+_SHORT = 2e-6
 _CALM = 0.02
 
 
