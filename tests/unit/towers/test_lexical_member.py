@@ -95,9 +95,9 @@ def test_scores_are_those_of_the_oracle(asking):
 def test_the_texts_of_a_query_are_joined(asking):
     raw = {"question": tf.constant([b"red", b""]), "note": tf.constant([b"hat", b"red hat"])}
     scores = everywhere(asking, asking.query_terms(raw))
-    np.testing.assert_array_equal(scores[0], scores[1])
+    np.testing.assert_allclose(scores[0], scores[1], rtol=1e-6)
     read = asking.encode({}, ["red hat", "red hat"])
-    np.testing.assert_array_equal(everywhere(asking, read), scores)
+    np.testing.assert_allclose(everywhere(asking, read), scores, rtol=1e-6)
 
 
 @pytest.mark.parametrize("text", ["", "the of", "unheard"])
@@ -211,9 +211,10 @@ def test_a_selection_keeps_the_scores_of_the_corpus(asking):
     rows = np.array([4, 2])
     terms = asking.query_terms(questions("red hat"))
     part = asking.at(rows)
-    np.testing.assert_array_equal(everywhere(part, terms), everywhere(asking, terms)[:, :, rows])
+    every = everywhere(asking, terms)
+    np.testing.assert_allclose(everywhere(part, terms), every[:, :, rows], rtol=1e-6)
     again = everywhere(part.at(np.array([1])), terms)
-    np.testing.assert_array_equal(again, everywhere(asking, terms)[:, :, 2:3])
+    np.testing.assert_allclose(again, every[:, :, 2:3], rtol=1e-6)
 
 
 def test_a_refreshed_shard_keeps_the_texts_of_the_others(asking):
@@ -250,9 +251,10 @@ def test_round_trip(saved, tmp_path):
         (loaded, member),
         (load_lexical_member(tmp_path / "copy"), part),
     ):
-        np.testing.assert_array_equal(
+        np.testing.assert_allclose(
             everywhere(again, again.query_terms(QUERY)),
             everywhere(expected, expected.query_terms(QUERY)),
+            rtol=1e-6,
         )
 
 
