@@ -165,6 +165,11 @@ def _check_words(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
             f"the spec '{spec.name}' has none in {' and '.join(lacking)}. Add one, or set another "
             "kind, such as auto."
         )
+    if kind == "hybrid" and config.model.wide is not None:
+        yield (
+            "index.kind is hybrid, which joins words with cosines, and model.wide makes scores that "
+            "are none. Set model.wide: null, or another kind."
+        )
     if config.export.shards > 1:
         yield (
             f"export.shards is {config.export.shards}, but index.kind is {kind}, whose scores "
