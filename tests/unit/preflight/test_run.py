@@ -174,6 +174,15 @@ def test_words_are_searched_where_both_sides_have_text(kind):
     check(SEARCH, index={"kind": "hybrid", "vectors": "int8"})
 
 
+def test_a_hybrid_joins_words_with_cosines_only():
+    changes = {**SEARCH, "candidate": {"features": [ITEM, TEXT]}}
+    wide = {"wide": {"kind": "none"}}
+    check(changes, model=wide, index={"kind": "lexical"})
+    assert "model.wide makes scores that are none" in mistake(
+        changes, model=wide, index={"kind": "hybrid"}
+    )
+
+
 def test_defaults_of_pre_ranking_fit():
     check({}, pre_ranking={})
     check(SEARCH, pre_ranking={})
