@@ -11,7 +11,7 @@ from pipelines.init_spec.event_counts import DAY_S, Events
 from tfrs_twotower import specs
 
 _LEAST_EVENTS = 1000
-_POPULAR = 10
+_POPULAR = 100
 _RECENT_S = 28 * DAY_S
 _MOST_TRIED = 20_000
 _LEAST_TRIED = 200
@@ -22,8 +22,8 @@ _AT_ONCE = 2000
 def drift(events: Events, split: NDArray[np.integer]) -> float | None:
     """How much better recent demand tells what comes next than all demand before does.
 
-    The last tenths of the training events are looked at: the share of each that goes to the ten
-    candidates that were most popular in the four weeks before, divided by the share of the ten that
+    The last tenths of the training events are looked at: the share of each that goes to the 100
+    candidates that were most popular in the four weeks before, divided by the share of the 100 that
     were most popular in all the time before. None without times, or where the time is too short.
 
     Returns:

@@ -24,7 +24,6 @@ _ENOUGH_VALIDATION = 30
 _EASE_CANDIDATES = 12_000
 """Largest corpus whose matrix EASE inverts within minutes."""
 _DRIFTS = 1.1
-_DRIFTS_FAST = 1.3
 _ORDER_TELLS = 1.05
 _COST_OF_MEMBER = 2.0
 """A member's example has a list of negatives, too."""
@@ -140,7 +139,7 @@ def _training(seen: Seen) -> Iterator[Choice]:
     yield Choice("training.optimizer", _optimizer(seen, rate, size))
     yield Choice("training.softmax", _sequence_softmax(seen), _softmax_reason(seen))
     if seen.drift is not None and seen.drift >= _DRIFTS:
-        days = 14 if seen.drift >= _DRIFTS_FAST else max(7, round(seen.span_days / 6))
+        days = max(7, round(seen.span_days / 6))
         yield Choice(
             "training.time_decay_half_life_days",
             days,
