@@ -72,19 +72,19 @@ class PreRankerScores:
         )
 
     def _numbers_of_a_pair(self, heads: Sequence[tf.Tensor]) -> int:
-        """Numbers of a pair in the largest member.
+        """Numbers of a pair in the largest member: gathered heads, and all products of heads.
 
-        Of towers and EASE these are the gathered heads and all products of heads, of item kNN the
-        neighbours of all of the history's latest candidates.
+        The neighbours, which come last, have no heads, but compare a pair with every one of them.
         """
-        pre_ranker = self._pre_ranker
-        candidate_heads = [member.candidate_heads.shape[1] for member in pre_ranker.members]
-        if pre_ranker.linear is not None:
+        candidate_heads = [member.candidate_heads.shape[1] for member in self._pre_ranker.members]
+        if self._pre_ranker.linear is not None:
             candidate_heads.append(1)
+        of_heads = heads[: len(candidate_heads)]
         numbers = [
             num_heads * (of_member.shape[1] + of_member.shape[2])
-            for num_heads, of_member in zip(candidate_heads, heads, strict=False)
+            for num_heads, of_member in zip(candidate_heads, of_heads, strict=True)
         ]
-        if pre_ranker.item_knn is not None:
-            numbers.append(pre_ranker.item_knn.last * pre_ranker.item_knn.neighbours.shape[1])
+        item_knn = self._pre_ranker.item_knn
+        if item_knn is not None:
+            numbers.append(item_knn.last * int(item_knn.neighbours.shape[1]))
         return max(numbers)

@@ -22,14 +22,13 @@ LAST, HALF_LIVES = 3, (None, 2.0)
 
 @pytest.fixture
 def spec():
+    lengths = {"views": 5, "buys": 2}
     histories = [
-        {"name": "views", "kind": "history", "max_length": 5},
-        {"name": "buys", "kind": "history", "max_length": 2},
+        {"name": name, "kind": "history", "max_length": length} for name, length in lengths.items()
     ]
+    item = {"name": "item", "kind": "id"}
     return FeatureSpec.model_validate(
-        spec_data(
-            query={"features": histories}, candidate={"features": [{"name": "item", "kind": "id"}]}
-        )
+        spec_data(query={"features": histories}, candidate={"features": [item]})
     )
 
 

@@ -12,13 +12,12 @@ from tests.unit.evaluation.world import (
 )
 from tfrs_twotower.closed_form import linear_models
 from tfrs_twotower.closed_form.bm25 import Bm25Index
-from tfrs_twotower.closed_form.neighbours import cosine_neighbours
+from tfrs_twotower.closed_form.neighbours import cosine_neighbours, nearest
 from tfrs_twotower.config import EvaluateConfig
 from tfrs_twotower.evaluation.baselines import collaborative, selection
 from tfrs_twotower.evaluation.baselines.collaborative import (
     ProfileScorer,
     interaction_counts,
-    nearest,
     profile_positions,
     recent,
 )

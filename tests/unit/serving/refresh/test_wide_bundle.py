@@ -19,6 +19,7 @@ from tests.fixtures.small_release import (
     small_release,
     small_wide_part,
 )
+from tfrs_twotower.evaluation.pre_ranker_scores import PreRankerScores
 from tfrs_twotower.towers.storage import load_towers
 
 QUERIES = small_queries(20)
@@ -71,6 +72,10 @@ def test_the_cascade_with_item_knn_is_served_as_offline(whole, whole_release):
         tf.constant(rows),
         tf.constant(np.take_along_axis(retrieval, rows, axis=1)),
     ).numpy()
+    evaluated = PreRankerScores(pre_ranker, QUERIES, release.refresh.pre_ranker_dir)(
+        np.arange(len(rows)), rows, np.take_along_axis(retrieval, rows, axis=1)
+    )
+    np.testing.assert_allclose(evaluated, scores, atol=1e-6)
     best = -np.sort(-scores, axis=1)[:, :K]
     served = answers(load_bundle(whole), "serving_default", QUERIES)
     np.testing.assert_allclose(served["scores"], best, atol=1e-5)
