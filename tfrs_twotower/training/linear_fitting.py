@@ -157,16 +157,15 @@ def next_choices(
     """
     size = len(chosen_rows)
     shape = (size, num_candidates)
-    chosen = sparse.csr_matrix((np.ones(size, np.float32), (np.arange(size), chosen_rows)), shape)
-    parts = []
-    for history in histories:
-        rows = row_of_token[history[:, :_FOLLOWED]]
-        example, place = np.nonzero(rows >= 0)
-        weights = (0.5**place).astype(np.float32)
-        parts.append(sparse.csr_matrix((weights, (example, rows[example, place])), shape))
-    before = parts[0]
-    for part in parts[1:]:
-        before = sparse.csr_matrix(before + part)
+    ones = np.ones(size, np.float32)
+    chosen = sparse.csr_matrix((ones, (np.arange(size), chosen_rows)), shape=shape)
+    parts = [row_of_token[history[:, :_FOLLOWED]] for history in histories]
+    latest = np.concatenate(parts, axis=1)
+    ages = np.concatenate([np.arange(part.shape[1]) for part in parts])
+    example, place = np.nonzero(latest >= 0)
+    weights = (0.5 ** ages[place]).astype(np.float32)
+    rows = latest[example, place]
+    before = sparse.csr_matrix((weights, (example, rows)), shape=shape)
     return chosen, before
 
 

@@ -13,6 +13,7 @@ from tfrs_twotower.specs import FeatureSpec
 
 LAST = "Then let `twotower tune RUN.yaml --workdir DIR --minutes 20` search the other settings."
 
+
 def behind(**metrics):
     """Standings in which every named baseline is ahead in one metric and level in another."""
     return {name: {"ndcg@10": "level", metric: "behind"} for name, metric in metrics.items()}
