@@ -167,7 +167,7 @@ def _check_words(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
         )
     if kind == "hybrid" and config.model.wide is not None:
         yield (
-            "index.kind is hybrid, which joins words with cosines, and model.wide makes scores that "
+            "index.kind is hybrid, which joins words with cosines, and with model.wide the scores "
             "are none. Set model.wide: null, or another kind."
         )
     if config.export.shards > 1:

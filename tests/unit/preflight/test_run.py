@@ -178,7 +178,7 @@ def test_a_hybrid_joins_words_with_cosines_only():
     changes = {**SEARCH, "candidate": {"features": [ITEM, TEXT]}}
     wide = {"wide": {"kind": "none"}}
     check(changes, model=wide, index={"kind": "lexical"})
-    assert "model.wide makes scores that are none" in mistake(
+    assert "with model.wide the scores are none" in mistake(
         changes, model=wide, index={"kind": "hybrid"}
     )
 
