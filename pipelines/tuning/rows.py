@@ -11,6 +11,7 @@ from tfrs_twotower.specs import (
     IdFeature,
     MultiCategoricalFeature,
     TextFeature,
+    taste_features,
 )
 
 Part = Literal["retrieval", "pre_ranking"]
@@ -76,6 +77,17 @@ class Facts:
         identity = self.spec.candidate_id_feature
         looked_up = identity is not None and identity.hash_buckets is None
         return self.histories and looked_up and self.counts.get("candidates", 0) <= 20_000
+
+    @property
+    def tastes(self) -> bool:
+        """Whether candidates have values that a history can prefer."""
+        return self.ease and bool(taste_features(self.spec))
+
+    @property
+    def reads(self) -> bool:
+        """Whether both sides have texts, so that words can be compared."""
+        sides = (self.spec.query.features, self.spec.candidate.features)
+        return all(any(isinstance(one, TextFeature) for one in side) for side in sides)
 
     @property
     def _features(self) -> Sequence[object]:
