@@ -161,7 +161,12 @@ def test_towers_that_are_not_trained_rank_as_their_texts(preprocessed, tmp_path)
             }},
             ("refit", 3),
         ),
-        (CORPUS_START, {**PSEUDO, "checkpoint_every_steps": 2}, ("warm_up", 3)),
+        pytest.param(
+            CORPUS_START,
+            {**PSEUDO, "checkpoint_every_steps": 2},
+            ("warm_up", 3),
+            marks=pytest.mark.slow,
+        ),
         pytest.param(CORPUS_START, PSEUDO, ("refit", 3), marks=pytest.mark.slow),
     ],
 )  # fmt: skip
