@@ -41,8 +41,8 @@ from tfrs_twotower.training.validation import recall_by_length
 WEIGHT_METRIC = "ndcg@10"
 """What the weight of a hybrid is chosen for."""
 UNTUNED_WEIGHT = 0.3
-"""Weight of the towers' score where no query can choose it: towers without enough questions to tell
-have few to learn from, and BM25 needs none."""
+"""Weight of the towers' score as far as no queries tell otherwise: towers without enough questions
+to tell have few to learn from, and BM25 needs none."""
 _WITH_WORDS = ("lexical", "hybrid")
 
 
@@ -121,7 +121,9 @@ def _search_of_words(context: StageContext) -> _Words:
     validation = _Validation.of(context, corpus)
     if settings.kind == "hybrid":
         tuned = None if validation is None else validation.tuned_weight(postings)
-        chosen = UNTUNED_WEIGHT if tuned is None else tuned.best[WEIGHT_METRIC]
+        chosen = UNTUNED_WEIGHT
+        if tuned is not None:
+            chosen = tuned.cautious(WEIGHT_METRIC, towards=UNTUNED_WEIGHT)
         curve = [] if tuned is None else tuned.curve
         parameters |= {"dense_weight": chosen, "weights_on_validation": curve}
         how = "the default" if tuned is None else f"chosen for {WEIGHT_METRIC} on validation"

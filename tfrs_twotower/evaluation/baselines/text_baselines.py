@@ -61,6 +61,23 @@ class TunedWeight:
 
     best: dict[str, float]
     curve: list[dict[str, int | float | str]]
+    per_query: dict[str, NDArray[np.float64]]
+    """`[num_weights, num_queries]` of each metric, from which `curve` has the means."""
+
+    def cautious(self, metric: str, towards: float) -> float:
+        """The weight nearest to `towards` that is not clearly worse than the best one.
+
+        Few queries choose among many weights by luck. A weight is kept where its paired difference
+        to the best one is within one standard error (the rule of Breiman et al. 1984).
+        """
+        values = self.per_query[metric]
+        behind = values[WEIGHTS.index(self.best[metric])] - values
+        num_queries = behind.shape[1]
+        if num_queries < 2:
+            return towards
+        error = behind.std(axis=1, ddof=1) / np.sqrt(num_queries)
+        kept = np.flatnonzero(behind.mean(axis=1) <= error)
+        return min((WEIGHTS[place] for place in kept), key=lambda one: abs(one - towards))
 
 
 def tune_weight(
@@ -84,7 +101,7 @@ def tune_weight(
         metrics: names such as `ndcg@10`.
         depth: length of the fused lists, at least the largest k of the metrics.
     """
-    totals = np.zeros((len(WEIGHTS), len(metrics)))
+    values = np.zeros((len(metrics), len(WEIGHTS), len(query_set)))
     for queries in chunks_of(len(query_set), len(eligible)):
         parts = [
             mask_scores(scores, queries, query_set, eligible)
@@ -105,15 +122,15 @@ def tune_weight(
             best = top_k_rows(fused, depth)
             ranked = np.where(best >= 0, np.take_along_axis(pool, np.maximum(best, 0), axis=1), -1)
             judged = judge(ranked, truth)
-            totals[place] += [float(per_query(name, judged).sum()) for name in metrics]
-    means = totals / max(len(query_set), 1)
+            values[:, place, queries] = [per_query(name, judged) for name in metrics]
+    means = values.sum(axis=2).T / max(len(query_set), 1)
     places = len(WEIGHTS) - 1 - means[::-1].argmax(axis=0)
     curve: list[dict[str, int | float | str]] = [
         {"weight": weight, **dict(zip(metrics, map(float, row), strict=True))}
         for weight, row in zip(WEIGHTS, means, strict=True)
     ]
     weights = {name: WEIGHTS[place] for name, place in zip(metrics, places, strict=True)}
-    return TunedWeight(weights, curve)
+    return TunedWeight(weights, curve, dict(zip(metrics, values, strict=True)))
 
 
 def _union(lists: list[NDArray[np.int64]]) -> NDArray[np.int64]:

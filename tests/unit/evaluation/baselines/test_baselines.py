@@ -24,8 +24,10 @@ from tfrs_twotower.evaluation.baselines.collaborative import (
 from tfrs_twotower.evaluation.baselines.fitting_baselines import fit_baselines
 from tfrs_twotower.evaluation.baselines.selection import reasons_against, select
 from tfrs_twotower.evaluation.baselines.text_baselines import (
+    WEIGHTS,
     Bm25Scorer,
     HybridScorer,
+    TunedWeight,
     tune_weight,
 )
 from tfrs_twotower.evaluation.corpus_ranking import EmbeddingScorer, rank_corpus
@@ -164,6 +166,38 @@ def test_the_weight_is_chosen_for_each_metric():
     for name, weight in tuned.best.items():
         reached = {entry["weight"]: entry[name] for entry in tuned.curve}
         assert reached[weight] == max(reached.values())
+
+
+def chosen_among(values):
+    """A search whose query i has these values with the weights 0, .05 and so on."""
+    values = np.array(values, float).T
+    best = {"ndcg@5": WEIGHTS[int(values.mean(axis=1).argmax())]}
+    return TunedWeight(best, [], {"ndcg@5": values})
+
+
+def test_few_queries_do_not_choose_a_weight_by_luck():
+    """By hand: .9 is ahead by (.4 + 0 + 0 + 0) / 4 = .1, with a standard error of .1."""
+    luck = np.zeros((4, len(WEIGHTS)))
+    luck[0, WEIGHTS.index(0.9)] = 0.4
+    assert chosen_among(luck).cautious("ndcg@5", 0.3) == 0.3
+    luck[1, WEIGHTS.index(0.9)] = 0.4  # .2, with .115
+    assert chosen_among(luck).cautious("ndcg@5", 0.3) == 0.9
+    luck[:2, WEIGHTS.index(0.5)] = 0.3  # behind by .05, with .029
+    luck[2, WEIGHTS.index(0.5)] = 0.1  # behind by .025, with .048
+    assert chosen_among(luck).cautious("ndcg@5", 0.3) == 0.5
+    assert chosen_among(luck[:1]).cautious("ndcg@5", 0.3) == 0.3
+
+
+def test_the_curve_of_weights_has_the_means_of_the_queries():
+    inputs = make_world(texts=True)
+    validation = inputs.validation
+    retrieval = EmbeddingScorer(validation.embeddings, inputs.corpus.vectors)
+    words = Bm25Scorer(Bm25Index(inputs.corpus.texts, k1=1.2, b=0.75), validation.texts)
+    tuned = tune_weight(retrieval, words, validation, inputs.eligible, METRICS, 30)
+    for name in METRICS:
+        assert tuned.per_query[name].shape == (len(WEIGHTS), len(validation))
+        means = [entry[name] for entry in tuned.curve]
+        np.testing.assert_allclose(tuned.per_query[name].mean(axis=1), means)
 
 
 def fitted(inputs, *, refit=True, **settings):
