@@ -22,7 +22,7 @@ EVENTS = "events"
 CANDIDATES = "candidates"
 UNKNOWN_CANDIDATE = "unknown candidate"
 BAD_CANDIDATE = "its candidate's own record is bad"
-_ENTITY, _EVENT, _TALLY, _BAD = 0, 1, 2, 3
+_ENTITY, _EVENT, _TALLY, _BAD, _FRESH = 0, 1, 2, 3, 4
 _EVENT_CANDIDATE_ID = records.Event._fields.index("candidate_id")
 _EVENT_POSITION = records.Event._fields.index("position")
 _ENTITY_POSITION = records.Entity._fields.index("position")
@@ -126,7 +126,10 @@ def add_tallies(tallies: Iterable[Tally]) -> Tally:
 
 
 class BuildCorpus(beam.PTransform):
-    """Turns `(candidates, tallies)` into output items, `trained` candidates and counts."""
+    """Turns `(candidates, tallies, fresh choices)` into output items, entities and counts.
+
+    The entities are `trained` and `fresh` candidates: `Trained`, by the events of either window.
+    """
 
     def __init__(self, spec: FeatureSpec, num_shards: int) -> None:
         super().__init__()
@@ -135,16 +138,19 @@ class BuildCorpus(beam.PTransform):
 
     def expand(self, tables: Any) -> Any:
         """Groups both inputs by candidate id."""
-        candidates, tallies = tables
+        candidates, tallies, fresh = tables
         return (
             (
                 candidates | "CandidateKey" >> beam.Map(lambda c: (c[0], (_ENTITY, c))),
                 tallies | "TallyKey" >> beam.Map(lambda t: (t[0], (_TALLY, t[1]))),
+                fresh
+                | "CountFresh" >> beam.combiners.Count.PerElement()
+                | "FreshKey" >> beam.Map(lambda f: (f[0], (_FRESH, f[1]))),
             )
             | beam.Flatten()
             | beam.GroupByKey()
             | beam.FlatMap(_build, self._spec, self._num_shards).with_outputs(
-                records.TRAINED, reading.COUNTS, main=sharded_output.ITEMS
+                records.TRAINED, records.FRESH, reading.COUNTS, main=sharded_output.ITEMS
             )
         )
 
@@ -164,11 +170,14 @@ def _build(
     candidate_id, members = group
     entity: records.Entity | None = None
     tally: Tally = (0, 0, 0)
+    fresh = 0
     for kind, value in members:
         if kind == _ENTITY:
             entity = records.Entity(*value)
-        else:
+        elif kind == _TALLY:
             tally = value
+        else:
+            fresh = value
     assert entity is not None, "only known candidates are counted"
     shard = shard_of(candidate_id, num_shards)
     events, positives, recent = tally
@@ -178,6 +187,8 @@ def _build(
     if events:
         yield pvalue.TaggedOutput(reading.COUNTS, ("tallied_events", events))
         yield pvalue.TaggedOutput(records.TRAINED, (events, entity.values, candidate_id))
+    if fresh:
+        yield pvalue.TaggedOutput(records.FRESH, (fresh, entity.values, candidate_id))
 
 
 class CandidateTable(NamedTuple):

@@ -18,6 +18,7 @@ from apache_beam import pvalue
 
 from pipelines.transforms import (
     evaluated_queries,
+    fresh_ids,
     numeric_statistics,
     reading,
     records,
@@ -30,6 +31,7 @@ from pipelines.transforms.corpus import BuildCorpus, CountCandidates, MatchCandi
 from pipelines.transforms.cutoffs import AddSplitTime, FindCutoffs, SummariseWindows, training_end
 from pipelines.transforms.queries import REFIT_OUTPUT, BuildQueries
 from pipelines.transforms.vocabularies import CountWords
+from tfrs_twotower.artifacts.layout import FRESH_IDS
 from tfrs_twotower.config import PreprocessConfig
 from tfrs_twotower.features.wordpiece_list import MOST_WORDS
 from tfrs_twotower.specs import FeatureSpec, NumericFeature, TemporalSplit
@@ -58,6 +60,7 @@ class Preprocess(beam.PTransform):
         self._config = config
         self._sources = dict(sources)
         self._directory = directory
+        self._fresh_ids = fresh_ids.id_vocabularies(spec)
         self._write_queries = partial(sharded_output.write_queries, spec.query.features)
 
     def expand(self, root: beam.Pipeline) -> beam.PCollection:
@@ -86,7 +89,7 @@ class Preprocess(beam.PTransform):
         windows = queries.windows | SummariseWindows()
         train_end = _train_end(windows, cutoffs)
         tallies = (queries.tallies, train_end) | CountCandidates(config.recent_days)
-        corpus = (matched.candidates, tallies) | BuildCorpus(spec, shards)
+        corpus = (matched.candidates, tallies, queries.fresh_choices) | BuildCorpus(spec, shards)
         evaluated = (queries.evaluations, tallies) | evaluated_queries.FinishEvaluations(
             spec.split.known_candidates_only, shards
         )
@@ -100,7 +103,7 @@ class Preprocess(beam.PTransform):
             | "AddCounts" >> beam.CombinePerKey(sum)
         )
         items = [queries.items, corpus.items, evaluated.items]
-        items.extend(self._vocabularies(queries.trained, corpus.trained))
+        items.extend(self._vocabularies(queries, corpus))
         items.append(bad_records | reading.ReportQuarantine(self._sources, shards))
         items.append(counts | "Counts" >> _to_summary("counts"))
         items.append(bad_records | reading.SummariseReasons() | "Reasons" >> _to_summary("reasons"))
@@ -173,12 +176,10 @@ class Preprocess(beam.PTransform):
                 )
         return results | "AllNumeric" >> beam.Flatten() if results else None
 
-    def _vocabularies(
-        self, queries: beam.PCollection, candidates: beam.PCollection
-    ) -> list[beam.PCollection]:
+    def _vocabularies(self, queries: Any, corpus: Any) -> list[beam.PCollection]:
         sides = (
             ("query", queries, self._spec.query.features),
-            ("candidate", candidates, self._spec.candidate.features),
+            ("candidate", corpus, self._spec.candidate.features),
         )
         learned: dict[str, vocabularies.Settings] = dict.fromkeys(
             self._learned_texts(), (1, MOST_WORDS)
@@ -191,14 +192,20 @@ class Preprocess(beam.PTransform):
             if settings:
                 name = count.__name__
                 counted = [
-                    trained | f"{name}_{side}" >> count(features)
-                    for side, trained, features in sides
-                ]
+                    entities.trained | f"{name}_{side}" >> count(features)
+                    for side, entities, features in sides
+                ] | f"{name}_both" >> beam.Flatten()
                 selected.append(
-                    counted
-                    | f"{name}_both" >> beam.Flatten()
-                    | f"{name}_select" >> vocabularies.SelectValues(settings, prefix)
+                    counted | f"{name}_select" >> vocabularies.SelectValues(settings, prefix)
                 )
+                if count is vocabularies.CountValues and self._fresh_ids:
+                    fresh = [
+                        entities.fresh | f"{name}_fresh_{side}" >> count(features)
+                        for side, entities, features in sides
+                    ] | f"{name}_fresh" >> beam.Flatten()
+                    selected.append(
+                        (counted, fresh) | fresh_ids.SelectFreshIds(self._fresh_ids, FRESH_IDS)
+                    )
         return selected
 
     def _learned_texts(self) -> list[str]:
@@ -220,6 +227,8 @@ class Preprocess(beam.PTransform):
             formats.append((f"quarantine/{table}", sharded_output.write_lines, ".jsonl", shards))
         for name in vocabularies.value_vocabularies(self._spec):
             formats.append((f"vocabularies/{name}", sharded_output.write_lines, ".txt", 0))
+        for name in self._fresh_ids:
+            formats.append((f"{FRESH_IDS}/{name}", sharded_output.write_lines, ".txt", 0))
         summary = [f"words/{name}" for name in self._learned_texts()] + [*_SUMMARY_FILES]
         for name in summary:
             formats.append((f"{SUMMARY}/{name}", sharded_output.write_json_lines, ".jsonl", 0))

@@ -24,6 +24,7 @@ REFIT_OUTPUT = "fresh"
 """Name on disk of the examples of the validation window, which only a refit trains on."""
 EVALUATIONS = "evaluations"
 TALLIES = "tallies"
+FRESH_CHOICES = "fresh_choices"
 WINDOWS = "windows"
 _ENTITY, _EVENT = 0, 1
 _POSITION = records.Event._fields.index("position")
@@ -41,7 +42,8 @@ class BuildQueries(beam.PTransform):
         evaluations: `((split, query id), (draft bytes, [(candidate id, gain)]))`.
         tallies: `(candidate id, (timestamp, positive))` of training events.
         windows: `(split, (events, positives, first second, last second))` of a query.
-        trained: `Trained` queries.
+        fresh_choices: candidate ids of the events of the validation window.
+        trained, fresh: `Trained` queries, by the events of the training and validation window.
         bad, counts, forms: as in `ReadTable`.
     """
 
@@ -64,8 +66,10 @@ class BuildQueries(beam.PTransform):
             | beam.ParDo(self._do, cutoffs).with_outputs(
                 EVALUATIONS,
                 TALLIES,
+                FRESH_CHOICES,
                 WINDOWS,
                 records.TRAINED,
+                records.FRESH,
                 reading.BAD,
                 reading.COUNTS,
                 reading.FORMS,
@@ -143,6 +147,8 @@ class _BuildQuery(beam.DoFn):
             )
             if split == specs.TRAIN:
                 yield pvalue.TaggedOutput(TALLIES, (candidate_id, (time, positive)))
+            elif split == specs.VALIDATION:
+                yield pvalue.TaggedOutput(FRESH_CHOICES, candidate_id)
 
     def _with_split(
         self, timed: Iterable[Timed], split_of: SplitRule
@@ -224,9 +230,9 @@ class _BuildQuery(beam.DoFn):
                 yield pvalue.TaggedOutput(WINDOWS, (split, window))
         if events.splits[specs.TRAIN].count:
             yield pvalue.TaggedOutput(reading.COUNTS, ("train_queries", 1))
-            yield pvalue.TaggedOutput(
-                records.TRAINED, (events.splits[specs.TRAIN].count, values, query_id)
-            )
+        for split, tag in ((specs.TRAIN, records.TRAINED), (specs.VALIDATION, records.FRESH)):
+            if events.splits[split].count:
+                yield pvalue.TaggedOutput(tag, (events.splits[split].count, values, query_id))
 
     def _evaluations(
         self,

@@ -25,6 +25,8 @@ Trained = tuple[int, tuple[Value, ...], str]
 """An entity with training interactions: their number, its feature values, its id."""
 TRAINED = "trained"
 """Tag of the outputs that hold `Trained` entities."""
+FRESH = "fresh"
+"""Tag of the outputs that hold the same of the validation window, which only a refit learns."""
 
 
 class Event(NamedTuple):

@@ -91,11 +91,14 @@ class TrainingFacts:
         query_texts: texts of the training queries; None where the spec has none.
         candidate_vocabulary: ids that the candidate table has rows for; None without one.
         query_vocabulary: ids that the query table has rows for; None without one.
+        fresh_candidates, fresh_queries: ids that the validation window adds to these in a refit.
     """
 
     query_texts: Sequence[str] | None = None
     candidate_vocabulary: Sequence[str] | None = None
     query_vocabulary: Sequence[str] | None = None
+    fresh_candidates: Sequence[str] = ()
+    fresh_queries: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

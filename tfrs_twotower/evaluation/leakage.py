@@ -139,6 +139,17 @@ def _learned(inputs: EvaluationInputs) -> Iterator[LeakFinding]:
             leak=True,
             message="query ids of the vocabulary have no training interaction",
         )
+    if training.fresh_candidates or training.fresh_queries:
+        learned = log.split != TEST
+        candidates = _named(inputs.corpus.ids.tolist(), np.unique(log.candidate[learned]))
+        queries = _named(log.query_ids, np.unique(log.query[learned]))
+        yield LeakFinding(
+            check="refit_vocabulary_outside_training_and_validation",
+            count=_unknown(training.fresh_candidates, candidates)
+            + _unknown(training.fresh_queries, queries),
+            leak=True,
+            message="ids that a refit knows have no interaction in training or validation",
+        )
 
 
 def _keys(pairs: Ragged, span: int) -> NDArray[np.int64]:

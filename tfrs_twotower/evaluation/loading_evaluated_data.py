@@ -15,6 +15,7 @@ from tfrs_twotower.artifacts import Layout, read_manifest
 from tfrs_twotower.artifacts.layout import (
     FIRST_FIT_CANDIDATES,
     FREQUENCIES_GLOB,
+    FRESH_IDS,
     INTERACTIONS_GLOB,
     STATISTICS,
     TRAIN_GLOB,
@@ -111,6 +112,9 @@ def load_training_facts(preprocessed: Path, spec: FeatureSpec) -> evaluated_data
         query_texts=_training_texts(preprocessed, spec) if not spec.histories else None,
         candidate_vocabulary=_vocabulary(preprocessed, spec.candidate, spec.candidates.id),
         query_vocabulary=_vocabulary(preprocessed, spec.query, query_column),
+        fresh_candidates=_vocabulary(preprocessed, spec.candidate, spec.candidates.id, FRESH_IDS)
+        or (),
+        fresh_queries=_vocabulary(preprocessed, spec.query, query_column, FRESH_IDS) or (),
     )
 
 
@@ -241,10 +245,12 @@ def _training_texts(preprocessed: Path, spec: FeatureSpec) -> list[str] | None:
     return texts
 
 
-def _vocabulary(preprocessed: Path, side: Side, id_column: str) -> list[str] | None:
+def _vocabulary(
+    preprocessed: Path, side: Side, id_column: str, directory: str = VOCABULARIES
+) -> list[str] | None:
     for feature in side.features:
         if isinstance(feature, IdFeature) and feature.source == id_column:
-            path = preprocessed / VOCABULARIES / f"{feature.vocabulary_name}.txt"
+            path = preprocessed / directory / f"{feature.vocabulary_name}.txt"
             if path.exists():
                 return path.read_text(encoding="utf-8").splitlines()
     return None

@@ -218,12 +218,12 @@ def mine(
         ArtifactError: an artifact cannot be read, or does not fit the spec.
     """
     corpus = loading.load_corpus(preprocessed_dir, spec)
-    teachers = TeacherBuilder(
-        spec, config, mining, preprocessed_dir, corpus, assets.load_assets(model_dir)
-    )
+    teachers = TeacherBuilder(spec, config, mining, preprocessed_dir, corpus)
+    every_id = assets.load_assets(model_dir)
     mined: list[MinedPhase] = []
-    table: training_examples.ExampleTable | None = None
     rankable = np.ones(len(corpus), bool)
+    if spec.split.known_candidates_only:
+        rankable = loading.known_candidates(preprocessed_dir, corpus)
     phases: tuple[negative_lists.Phase, ...] = (
         ("fit", "refit") if config.training.refit else ("fit",)
     )
@@ -238,12 +238,9 @@ def mine(
             towers.query.inputs,
             report=lambda done: progress("read examples", done, None),
         )
-        if table is None:
-            table = read(layout.TRAIN_GLOB)
-            if spec.split.known_candidates_only:
-                rankable = loading.known_candidates(preprocessed_dir, corpus)
-        else:
-            table = training_examples.concatenate(table, read(layout.REFIT_GLOB))
+        table, known = read(layout.TRAIN_GLOB), every_id.of_first_fit()
+        if phase == "refit":
+            table, known = training_examples.concatenate(table, read(layout.REFIT_GLOB)), every_id
         vectors = embed_corpus(towers, corpus, partial(progress, f"embed candidates ({phase})"))
         retrieval: PositiveFreeRetrieval | PositiveFreeWords
         if words is None:
@@ -254,7 +251,7 @@ def mine(
         lists = negative_lists.create_negative_lists(
             output_dir, phase, len(table), mining.depth, with_teacher=mining.teacher != "none"
         )
-        teacher = teachers.build(phase, table)
+        teacher = teachers.build(phase, table, known)
         report = partial(progress, f"mine ({phase})")
         mined.append(_fill(lists, phase, table, len(corpus), retrieval, teacher, report))
     return mined

@@ -110,7 +110,6 @@ class TeacherBuilder:
         mining: the mining section, which names the teacher.
         directory: directory of the preprocessed artifact.
         corpus: the candidates.
-        assets: the vocabularies of the towers.
     """
 
     spec: FeatureSpec
@@ -118,23 +117,24 @@ class TeacherBuilder:
     mining: MiningConfig
     directory: Path
     corpus: Corpus
-    assets: Assets
 
     def build(
-        self, phase: negative_lists.Phase, table: training_examples.ExampleTable
+        self, phase: negative_lists.Phase, table: training_examples.ExampleTable, assets: Assets
     ) -> Teacher | None:
         """Builds the teacher for the examples of a phase; None if the config names none.
+
+        `assets` are those of the towers that the examples were read for.
 
         Raises:
             ConfigError: the corpus is too large for the teacher.
         """
         if self.mining.teacher == "ease":
-            return self._ease(table)
+            return self._ease(table, assets)
         if self.mining.teacher == "bm25":
             return Bm25Teacher(self._text_index, query_texts(self.directory, self.spec, phase))
         return None
 
-    def _ease(self, table: training_examples.ExampleTable) -> EaseTeacher:
+    def _ease(self, table: training_examples.ExampleTable, assets: Assets) -> EaseTeacher:
         num_candidates, limit = len(self.corpus), self.config.evaluate.ease_max_candidates
         if num_candidates > limit:
             raise ConfigError(
@@ -146,7 +146,7 @@ class TeacherBuilder:
             table,
             num_candidates,
             [history.name for history in self.spec.histories],
-            row_of_token(self.spec, self.assets, self.corpus),
+            row_of_token(self.spec, assets, self.corpus),
             l2=self.mining.ease_lambda,
         )
 

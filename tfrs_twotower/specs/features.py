@@ -61,9 +61,11 @@ class _LookedUpFeature(_Feature):
     """Features of one vocabulary share their lookup and their embedding table. By default each
     feature has a vocabulary of its own, named after the feature."""
     min_count: PositiveInt = 1
-    """Values that the training window has less often than this are looked up as unknown."""
+    """Values that the training window has less often than this are looked up as unknown. Of ids,
+    a refit counts the events of the validation window, too."""
     max_size: PositiveInt | None = None
-    """Largest number of values, the most frequent ones; null keeps all."""
+    """Largest number of values, the most frequent ones; null keeps all. A refit adds the ids that
+    are among so many of both windows."""
     hash_buckets: Annotated[int, Field(ge=2)] | None = None
     """Hashes values into this many buckets instead of learning a vocabulary."""
 

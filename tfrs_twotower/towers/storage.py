@@ -3,6 +3,7 @@
 architecture.json   feature spec, model config, shapes of pretrained encoders and of a wide part
 weights.npz         every weight under its dotted name; the same weights give the same bytes
 vocabularies/  statistics.json
+fresh_ids/          ids that a refit knows beside the vocabularies, and the first fit does not
 """
 
 import json
@@ -56,7 +57,8 @@ def load_towers(directory: Path, weights: str = layout.WEIGHTS) -> tower.Towers:
 
     Args:
         directory: where they were saved.
-        weights: name of the weights file.
+        weights: name of the weights file; towers with the weights of the first fit know its ids
+            only.
 
     Raises:
         MissingArtifact: a file is missing.
@@ -74,6 +76,8 @@ def load_towers(directory: Path, weights: str = layout.WEIGHTS) -> tower.Towers:
     except (OSError, ValueError, KeyError, TypeError, ValidationError) as cause:
         raise CorruptArtifact(f"{path}: cannot be read: {cause}. Train again.") from cause
     assets = load_assets(directory)
+    if weights == layout.FIRST_FIT_WEIGHTS:
+        assets = assets.of_first_fit()
     towers = build.build_towers(
         spec,
         model_config,
@@ -108,7 +112,9 @@ def copy_towers(source: Path, destination: Path) -> None:
     destination.mkdir()
     for name in (layout.ARCHITECTURE, layout.WEIGHTS, layout.STATISTICS):
         shutil.copy2(source / name, destination / name)
-    shutil.copytree(source / layout.VOCABULARIES, destination / layout.VOCABULARIES)
+    for name in (layout.VOCABULARIES, layout.FRESH_IDS):
+        if (source / name).exists():
+            shutil.copytree(source / name, destination / name)
 
 
 def load_spec_of(directory: Path) -> tuple[FeatureSpec, ModelConfig]:

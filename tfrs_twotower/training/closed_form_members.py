@@ -144,7 +144,7 @@ def fit_closed_form(
 ) -> ClosedForm:
     """Fits EASE, tastes and the neighbours, if they are members, and the signals on a window.
 
-    `lexical` is the same for every window.
+    `assets` and `lexical` know the ids of this window.
 
     Raises:
         ConfigError: the corpus is too large for EASE.

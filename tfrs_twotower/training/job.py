@@ -2,7 +2,6 @@
 
 import contextlib
 import shutil
-from functools import cached_property
 from pathlib import Path
 
 import tensorflow as tf
@@ -60,12 +59,17 @@ class Job:
     """Trains a retrieval model; the job of a pre-ranker member overrides data, terms and measure.
 
     Attributes:
+        assets: what the towers of the current phase know; a first fit knows no id that only the
+            validation window has.
         towers: the towers of the current phase; at the end, the trained towers.
+        corpus_tokens: `[num_candidates, ...]` by name, for these towers.
         table: the examples of the current phase.
         messages: messages for the user so far.
     """
 
+    assets: Assets
     towers: tower.Towers
+    corpus_tokens: dict[str, tf.Tensor]
     table: training_examples.ExampleTable
     _task: RetrievalTask
 
@@ -101,7 +105,7 @@ class Job:
         self.model_config = model_config
         self.config = config
         self.data = data
-        self.assets = assets
+        self._assets = assets
         self.seed = seed
         self.refit = refit
         self.output_dir = output_dir
@@ -119,8 +123,7 @@ class Job:
         Raises:
             TrainingError: training diverged, or cannot start.
         """
-        self.towers = self.build()
-        self.table = self.read_table(with_validation_window=False)
+        self.begin(with_validation_window=False)
         batch_size, message = fit_batch_size(len(self.table), self.config)
         if message:
             self.say(message)
@@ -135,8 +138,7 @@ class Job:
                 )
             self.refresh_derived_state()
             self.finish_first_fit()
-            self.towers = self.build()
-            self.table = self.read_table(with_validation_window=True)
+            self.begin(with_validation_window=True)
             refit_plan = plan_refit(plan, first.best_step, len(self.table))
             fitting, last = self._fit(refit_plan, log_position=first.log_position)
         self.refresh_derived_state()
@@ -163,14 +165,15 @@ class Job:
             self.messages.append(message)
             self._report(reports.message_report(message))
 
-    @cached_property
-    def corpus_tokens(self) -> dict[str, tf.Tensor]:
-        """Tokens `[num_candidates, ...]` by name; they do not depend on the towers' weights."""
-        return self.data.corpus_tokens(self.towers.candidate)
+    def begin(self, *, with_validation_window: bool) -> None:
+        """Builds the towers of a phase and reads its tokens; the refit adds the second window."""
+        self.assets = self._assets if with_validation_window else self._assets.of_first_fit()
+        self.towers = self.build()
+        self.table, self.corpus_tokens = self.read_window(with_validation_window)
 
-    def read_table(self, *, with_validation_window: bool) -> training_examples.ExampleTable:
-        """Reads the examples of a phase; the refit adds those of the validation window."""
-        return self.data.examples(self.towers.query, with_validation_window=with_validation_window)
+    def read_window(self, with_validation_window: bool) -> training_data.Window:
+        """Reads the examples of a phase, and the candidates as its towers know them."""
+        return self.data.read_window(self.towers, with_validation_window=with_validation_window)
 
     def examples(self, phase: negative_lists.Phase) -> Examples:
         """Returns what a phase, `fit` or `refit`, is trained on."""
@@ -224,7 +227,7 @@ class Job:
         self.towers.refresh_derived_state(self.corpus_tokens)
 
     def _fit(self, plan: Plan, *, log_position: int) -> tuple[Fitting, Progress]:
-        log_position = max(log_position, self.start())
+        log_position = self.start(log_position)
         validator = None
         if plan.phase == "fit":
             validator = self.validator()
@@ -234,11 +237,11 @@ class Job:
         fitting = self.fitting(plan, self.config, self.table, examples, log_position, validator)
         return fitting, fitting.run()
 
-    def start(self) -> int:
+    def start(self, log_position: int = 0) -> int:
         """Gives new towers the weights that they have before the first training example.
 
         Returns:
-            Number of bytes that this wrote to the training log.
+            Size of the training log in bytes after this has written to it, at `log_position`.
         """
         messages = first_weights.set_first_weights(
             self.towers,
@@ -250,7 +253,7 @@ class Job:
         )
         for message in messages:
             self.say(message)
-        return 0
+        return log_position
 
     def fitting(
         self,
@@ -263,6 +266,8 @@ class Job:
     ) -> Fitting:
         """Builds the model that trains the towers on a table, and its training by a plan."""
         softmax = config.softmax
+        # Towers that know more ids cannot take the weights of others.
+        name = f"{plan.phase}_fresh" if self.assets.num_fresh else plan.phase
         with self._scope():
             sampling = negatives.build_sampling(
                 softmax,
@@ -285,7 +290,7 @@ class Job:
             config,
             seed=self.seed,
             validator=validator,
-            directory=self.output_dir / CHECKPOINTS / plan.phase,
+            directory=self.output_dir / CHECKPOINTS / name,
             log_path=self.output_dir / TRAINING_LOG,
             log_position=log_position,
             strategy=self._strategy,

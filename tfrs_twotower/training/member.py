@@ -6,13 +6,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 from typing_extensions import Unpack
 
 from tfrs_twotower.artifacts.layout import CANDIDATE_HEADS, TRAINING_LOG
 from tfrs_twotower.config import IntTowerConfig, PreRankingConfig
-from tfrs_twotower.data import negative_lists, training_examples
+from tfrs_twotower.data import negative_lists
 from tfrs_twotower.data.assets import Assets
 from tfrs_twotower.specs import FeatureSpec
 from tfrs_twotower.tasks import build, objective
@@ -48,19 +47,20 @@ class MemberJob(job.Job):
         assets: Assets,
         *,
         pools: cascade_validation.Pools,
-        tables: Callable[[bool], training_examples.ExampleTable],
+        windows: Callable[[bool], training_data.Window],
         negatives_dir: Path,
         **options: Unpack[job.JobOptions],
     ) -> None:
         """Sets up the job.
 
-        `pools` and `negatives_dir` hold the retrieved candidates. `tables` returns the examples
-        that all members share, without or with those of the validation window.
+        `pools` and `negatives_dir` hold the retrieved candidates. `windows` returns the tokens
+        that all members share, without or with the validation window: all towers of a spec that
+        know the same ids use the same tokens.
         """
         super().__init__(spec, model_config, pre_ranking, data, assets, **options)
         self._pre_ranking = pre_ranking
         self._pools = pools
-        self._tables = tables
+        self._windows = windows
         self._negatives_dir = negatives_dir
 
     def finish(self) -> tuple[reports.TrainingResult, NDArray[np.float32]]:
@@ -86,14 +86,9 @@ class MemberJob(job.Job):
             **{**saved, "messages": tuple(saved["messages"])}
         ), interaction
 
-    @property
-    def corpus_tokens(self) -> dict[str, tf.Tensor]:
-        """The tokens of the pools: all towers of a spec use the same tokens."""
-        return self._pools.corpus_tokens
-
-    def read_table(self, *, with_validation_window: bool) -> training_examples.ExampleTable:
-        """Returns the examples of a phase, which all members share."""
-        return self._tables(with_validation_window)
+    def read_window(self, with_validation_window: bool) -> training_data.Window:
+        """Returns the tokens of a phase, which all members share."""
+        return self._windows(with_validation_window)
 
     def examples(self, phase: negative_lists.Phase) -> fitting.Examples:
         """Returns the examples of the phase with their mined lists."""

@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
+import tensorflow as tf
+
 from tfrs_twotower.artifacts import layout
 from tfrs_twotower.config import PreRankingConfig, RunConfig
 from tfrs_twotower.data import first_fit
-from tfrs_twotower.data.assets import Assets, load_assets
+from tfrs_twotower.data.assets import load_assets
 from tfrs_twotower.data.postings import Lexical
-from tfrs_twotower.data.training_examples import ExampleTable
 from tfrs_twotower.errors import TrainingError
 from tfrs_twotower.specs import FeatureSpec
 from tfrs_twotower.towers import pre_ranker, storage, tower
@@ -96,19 +97,21 @@ def train_pre_ranker(
     )
 
     @cache
-    def tables(with_validation_window: bool) -> ExampleTable:
-        return data.examples(retrieval.query, with_validation_window=with_validation_window)
+    def windows(with_validation_window: bool) -> training_data.Window:
+        towers = storage.load_towers(model_dir) if with_validation_window else retrieval
+        return data.read_window(towers, with_validation_window=with_validation_window)
 
-    table = tables(False)
+    table, corpus_tokens = windows(False)
+    known = assets.of_first_fit()
     lexical = None
     if pre_ranking.bm25 is not None:
         lexical = closed_form_members.make_lexical_member(
-            spec, pre_ranking.bm25, assets, data.corpus
+            spec, pre_ranking.bm25, known, data.corpus
         )
     closed_form = closed_form_members.fit_closed_form(
-        spec, pre_ranking, assets, data.corpus, table, lexical
+        spec, pre_ranking, known, data.corpus, table, lexical
     )
-    pools = _pools(data, retrieval, closed_form, pre_ranking, config.seed, words)
+    pools = _pools(data, retrieval, corpus_tokens, closed_form, pre_ranking, config.seed, words)
     messages = _missing_days(closed_form.signals, pre_ranking)
     for message in messages:
         report(reports.message_report(message))
@@ -125,9 +128,9 @@ def train_pre_ranker(
             pre_ranking,
             data,
             # Building towers may add a checkpoint's vocabulary.
-            Assets(dict(assets.vocabularies), assets.statistics),
+            replace(assets, vocabularies=dict(assets.vocabularies)),
             pools=pools,
-            tables=tables,
+            windows=windows,
             negatives_dir=negatives_dir,
             # Each member starts differently from the others and from the retrieval model, also
             # in runs with the following seeds.
@@ -146,9 +149,14 @@ def train_pre_ranker(
         output_dir
     )
     if refit:
-        table = tables(True)
+        table, known = windows(True).table, assets
+        if pre_ranking.bm25 is not None and assets.num_fresh and spec.histories:
+            # A history is searched with the words of its candidates: of these more are known.
+            lexical = closed_form_members.make_lexical_member(
+                spec, pre_ranking.bm25, known, data.corpus
+            )
         closed_form = closed_form_members.fit_closed_form(
-            spec, pre_ranking, assets, data.corpus, table, lexical
+            spec, pre_ranking, known, data.corpus, table, lexical
         )
     combination = pre_ranker.Combination(
         pre_ranking.num_candidates,
@@ -160,7 +168,7 @@ def train_pre_ranker(
         tuple(float(weight) for weight in combined.weights),
     )
     combination.save(output_dir)
-    closed_form.save(spec, assets, output_dir)
+    closed_form.save(spec, known, output_dir)
     _join_logs(output_dir, directories)
     for directory in directories:
         clear_member(directory)
@@ -193,6 +201,7 @@ def _missing_days(
 def _pools(
     data: training_data.TrainingData,
     retrieval: tower.Towers,
+    corpus_tokens: dict[str, tf.Tensor],
     closed_form: closed_form_members.ClosedForm,
     pre_ranking: PreRankingConfig,
     seed: int,
@@ -207,7 +216,7 @@ def _pools(
         )
     return cascade_validation.Pools(
         retrieval,
-        data.corpus_tokens(retrieval.candidate),
+        corpus_tokens,
         queries,
         num_candidates=pre_ranking.num_candidates,
         signals=closed_form.signals.values,

@@ -32,13 +32,13 @@ class RetrievalJob(Job):
         """Trains to the end; without epochs, the towers stay as they start, and are measured."""
         if self.config.epochs != 0:
             return super().run()
-        self._begin(with_validation_window=False)
+        log_position = self._begin(with_validation_window=False)
         validator = self.validator()
         measured = validator.measure() if validator else {}
         self.refresh_derived_state()
         self.finish_first_fit()
         if self.refit:
-            self._begin(with_validation_window=True)
+            self._begin(log_position, with_validation_window=True)
             self.refresh_derived_state()
         shutil.rmtree(self.output_dir / CHECKPOINTS, ignore_errors=True)
         self.say(
@@ -58,15 +58,14 @@ class RetrievalJob(Job):
             messages=tuple(self.messages),
         )
 
-    def _begin(self, *, with_validation_window: bool) -> None:
-        self.towers = self.build()
-        self.table = self.read_table(with_validation_window=with_validation_window)
-        self.start()
+    def _begin(self, log_position: int = 0, *, with_validation_window: bool) -> int:
+        self.begin(with_validation_window=with_validation_window)
+        return self.start(log_position)
 
-    def start(self) -> int:
+    def start(self, log_position: int = 0) -> int:
         """Trains on pseudo-questions, if the config asks for them, and then sets the query map."""
         super().start()
-        log_position = self._warm_up()
+        log_position = max(log_position, self._warm_up(log_position))
         if self.model_config.query_map == "ridge":
             self.say(
                 fit_query_map(
@@ -79,8 +78,11 @@ class RetrievalJob(Job):
             )
         return log_position
 
-    def _warm_up(self) -> int:
-        """Trains on pseudo-questions; a refit takes the weights that this gave the first fit."""
+    def _warm_up(self, log_position: int) -> int:
+        """Trains on pseudo-questions.
+
+        A refit takes the weights that this gave the first fit, unless it knows more ids.
+        """
         section = self.config.pseudo_questions
         if section is None:
             return 0
@@ -89,7 +91,7 @@ class RetrievalJob(Job):
         batch_size, _ = fit_batch_size(len(table), config)
         plan = replace(plan_fit(len(table), batch_size, config), phase="warm_up")
         self.say(f"warm-up on {len(table):,} pseudo-questions, {plan.last_step:,} steps")
-        return self.fitting(plan, config, table, table, log_position=0).run().log_position
+        return self.fitting(plan, config, table, table, log_position).run().log_position
 
     def validator(self) -> Measure | None:
         """Returns the measure of the first fit; None without validation queries."""

@@ -104,5 +104,5 @@ def train_on_artifact(
         checkpoint_root=checkpoint_root,
     )
     result = job.run()
-    storage.save_towers(job.finished_towers(), spec, config.model, assets, output_dir)
+    storage.save_towers(job.finished_towers(), spec, config.model, job.assets, output_dir)
     return replace(result, wide=job.wide_facts)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -17,11 +17,19 @@ from tfrs_twotower.data.assets import Assets
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.errors import CorruptArtifact
 from tfrs_twotower.specs import FeatureSpec
-from tfrs_twotower.towers.tower import Tower
+from tfrs_twotower.towers.tower import Tower, Towers
 from tfrs_twotower.training.plan import time_decay
 
 _CHUNK = 4096
 _LIST_STREAM = 1 << 32  # distinct from other uses of the run's seed, which count from 1
+
+
+class Window(NamedTuple):
+    """What towers are trained on, as tokens of towers that know the ids of this window."""
+
+    table: training_examples.ExampleTable
+    corpus_tokens: dict[str, tf.Tensor]
+    """`[num_candidates, ...]` by name."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +69,11 @@ class TrainingData:
             end_s = int(table.timestamps.max())
         decay = time_decay(table.timestamps, half_life_days=half_life_days, end_s=end_s)
         return replace(table, weights=table.weights * decay)
+
+    def read_window(self, towers: Towers, *, with_validation_window: bool) -> Window:
+        """Reads the examples of a window and the candidates, as these towers know them."""
+        table = self.examples(towers.query, with_validation_window=with_validation_window)
+        return Window(table, self.corpus_tokens(towers.candidate))
 
     def corpus_tokens(self, candidate_tower: Tower) -> dict[str, tf.Tensor]:
         """Returns tokens `[num_candidates, ...]` of the candidate tower, by name."""

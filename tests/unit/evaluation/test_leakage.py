@@ -7,6 +7,7 @@ from tests.unit.evaluation.world import make_world, without_history
 from tfrs_twotower.evaluation.evaluated_data import SplitFacts, TrainingFacts
 from tfrs_twotower.evaluation.leakage import check_leakage
 from tfrs_twotower.ranking.ragged import Ragged
+from tfrs_twotower.specs import TEST
 
 
 def leaks(inputs):
@@ -100,6 +101,19 @@ def test_vocabularies_that_know_the_future():
         "leaky",
         {"candidate_vocabulary_outside_training": 1, "query_vocabulary_outside_training": 1},
     )
+
+
+def test_a_refit_may_know_ids_of_validation_but_none_that_only_test_has():
+    inputs = make_world()
+    log = inputs.log
+    learned = {inputs.corpus.ids[row] for row in log.candidate[log.split != TEST]}
+    known = [name for name in inputs.corpus.ids if name in learned]
+    training = TrainingFacts(fresh_candidates=known, fresh_queries=log.query_ids)
+    assert leaks(replace(inputs, training=training)) == ("clean", {})
+    later = replace(log, split=np.where(log.candidate == log.candidate[0], TEST, log.split))
+    training = TrainingFacts(fresh_candidates=[inputs.corpus.ids[log.candidate[0]], "nowhere"])
+    _, found = leaks(replace(inputs, log=later, training=training))
+    assert found["refit_vocabulary_outside_training_and_validation"] == 2
 
 
 def test_a_test_question_that_was_trained_on():

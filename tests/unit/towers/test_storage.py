@@ -1,15 +1,20 @@
+import shutil
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tests.fixtures.tiny import tiny_run_config
 from tfrs_twotower.artifacts import sha256_file
+from tfrs_twotower.artifacts.layout import FIRST_FIT_WEIGHTS, WEIGHTS
 from tfrs_twotower.config import PlainTowerConfig
 from tfrs_twotower.data.assets import Assets
 from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
 from tfrs_twotower.specs import HistoryFeature, IdFeature, declare_features
 from tfrs_twotower.towers.build import build_towers
 from tfrs_twotower.towers.storage import (
+    copy_towers,
     load_spec_of,
     load_towers,
     read_weights,
@@ -36,6 +41,28 @@ def test_same_weights_give_the_same_bytes(saved, spec, assets, tmp_path):
 
 def test_spec_and_config_come_back(saved, spec):
     assert load_spec_of(saved) == (spec, tiny_run_config().model)
+
+
+def test_weights_of_a_first_fit_are_those_of_the_ids_that_it_knew(spec, assets, tmp_path):
+    config = tiny_run_config().model
+    known = assets.vocabulary("item_id")
+    grown = replace(
+        assets,
+        vocabularies={**assets.vocabularies, "item_id": [*known, "new"]},
+        num_fresh={"item_id": 1},
+    )
+    first = build_towers(spec, config, grown.of_first_fit(), seed=1)
+    (tmp_path / "model").mkdir()
+    save_towers(build_towers(spec, config, grown, seed=1), spec, config, grown, tmp_path / "model")
+    write_weights(first.named_variables(), tmp_path / "model" / FIRST_FIT_WEIGHTS)
+    copy_towers(tmp_path / "model", tmp_path / "copy")
+    shutil.copy(tmp_path / "model" / FIRST_FIT_WEIGHTS, tmp_path / "copy")
+    for directory in (tmp_path / "model", tmp_path / "copy"):
+        rows = [
+            load_towers(directory, weights).named_variables()["tables.item_id"].shape[0]
+            for weights in (FIRST_FIT_WEIGHTS, WEIGHTS)
+        ]
+        assert rows == [2 + len(known), 3 + len(known)]
 
 
 def change(saved, edit):

@@ -1,4 +1,6 @@
 import json
+import shutil
+from itertools import groupby
 
 import numpy as np
 import pytest
@@ -195,6 +197,34 @@ def test_a_killed_run_ends_with_the_same_bits(preprocessed, tmp_path, model, set
         entries = [json.loads(line) for line in text.splitlines()]
         logs.append([{k: v for k, v in e.items() if k != "examples_per_s"} for e in entries])
     assert logs[0] == logs[1]
+
+
+@pytest.mark.slow
+def test_a_refit_that_knows_more_ids_warms_up_towers_of_its_own_and_resumes(preprocessed, tmp_path):
+    """Weights of smaller tables fit neither its warm-up nor its resumption."""
+    data = tmp_path / "data"
+    shutil.copytree(preprocessed, data)
+    (data / layout.FRESH_IDS).mkdir()
+    (data / layout.FRESH_IDS / "item_id.txt").write_text("new\n")
+    settings = {"epochs": 1, "refit": True, "model": CORPUS_START, **PSEUDO}
+    run(data, tmp_path / "whole", **settings)
+
+    def kill(report):
+        if (report.phase, report.step) == ("refit", 1):
+            raise Killed("now")
+
+    with pytest.raises(Killed, match="now"):
+        run(data, tmp_path / "killed", kill, **settings)
+    run(data, tmp_path / "killed", **settings)
+    first, second = (read_weights(tmp_path / name / layout.WEIGHTS) for name in ("whole", "killed"))
+    for name, value in first.items():
+        np.testing.assert_array_equal(value, second[name], err_msg=name)
+    small = read_weights(tmp_path / "whole" / layout.FIRST_FIT_WEIGHTS)["tables.item_id"]
+    assert len(first["tables.item_id"]) == len(small) + 1
+    for directory in ("whole", "killed"):
+        text = (tmp_path / directory / "training_log.jsonl").read_text()
+        phases = [json.loads(line)["phase"] for line in text.splitlines()]
+        assert [phase for phase, _ in groupby(phases)] == ["warm_up", "fit", "warm_up", "refit"]
 
 
 def test_divergence_stops_with_advice(preprocessed, tmp_path):

@@ -102,8 +102,9 @@ def test_every_candidate_is_in_the_corpus_and_only_trained_ones_are_learned_from
 
     def build(root):
         records = root | "Candidates" >> Create([tuple(one) for one in candidates])
-        found = (records, root | "Tallies" >> Create(tallies)) | BuildCorpus(spec, 1)
-        return {name: getattr(found, name) for name in ("items", "trained", "counts")}
+        choices = root | "Fresh" >> Create(["b", "new", "new"])
+        found = (records, root | "Tallies" >> Create(tallies), choices) | BuildCorpus(spec, 1)
+        return {name: getattr(found, name) for name in ("items", "trained", "fresh", "counts")}
 
     found = run_beam(build)
     frequencies = [item for (name, _), item in found["items"] if name == "frequencies"]
@@ -112,6 +113,7 @@ def test_every_candidate_is_in_the_corpus_and_only_trained_ones_are_learned_from
     check(corpus, "candidate\na\nb\nnew")
     # Their events count, whatever the label.
     assert sorted(found["trained"]) == [(1, ("b",), "b"), (3, ("a",), "a")]
+    assert sorted(found["fresh"]) == [(1, ("b",), "b"), (2, ("new",), "new")]
     assert sorted(found["counts"]) == [
         ("candidates", 1),
         ("candidates", 1),

@@ -31,7 +31,7 @@ d,x,200,delta
 """ + "\n".join(f"{name},w,300,epsilon" for name in "efghijklmnop")
 LEARNED = ("corpus", "frequencies", "vocabularies", f"{SUMMARY}/words", f"{SUMMARY}/numeric")
 OF_TRAINING = ("train", *LEARNED)
-OF_VALIDATION = (*OF_TRAINING, "fresh", "validation")
+OF_VALIDATION = (*OF_TRAINING, "fresh-", "fresh_ids/candidate", "validation")
 
 
 def spec_with(split):
@@ -135,6 +135,10 @@ def test_statistics_vocabularies_and_frequencies_come_from_the_training_window(p
     assert lines("vocabularies/brand.txt") == ["x", "y"]
     assert lines("vocabularies/own.txt") == ["q1", "q2"]
     assert lines("vocabularies/colour.txt") == ["blue", "red"]  # each has two events
+    # What a refit learns from as well; q1 and a are known, colours and brands are no ids.
+    assert lines("fresh_ids/candidate.txt") == ["c", "d"]
+    assert lines("fresh_ids/own.txt") == ["q3"]
+    assert not any(name.startswith("fresh_ids/brand") for name in files)
     windows = json.loads(files[f"{SUMMARY}/windows.jsonl"].read_text())[0]
     assert windows["0"] == [4, 2, day(1), day(7)]
     assert windows["1"] == [2, 2, day(7), day(8)]

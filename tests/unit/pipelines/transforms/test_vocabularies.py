@@ -2,6 +2,7 @@
 
 from apache_beam import Create
 
+from pipelines.transforms.fresh_ids import SelectFreshIds
 from pipelines.transforms.vocabularies import CountValues, SelectValues
 from tests.unit.pipelines.transforms.event_tables import run_beam
 from tfrs_twotower.specs import CategoricalFeature, HistoryFeature, MultiCategoricalFeature
@@ -50,4 +51,27 @@ def test_a_vocabulary_holds_the_most_frequent_values_and_of_equals_the_first_by_
         (("vocabularies/colour", 0), (-3, "red")),  # 2 + 1; grey has min_count, but is third
         (("vocabularies/tags", 0), (-1, "y")),
         (("vocabularies/words", 0), (-2, "twice")),
+    ]
+
+
+def test_fresh_ids_are_those_that_only_both_windows_together_select():
+    first = [
+        *[(("user", "a"), 3), (("user", "b"), 2), (("user", "rare"), 1)],
+        *[(("item", "x"), 5), (("item", "y"), 3), (("item", "z"), 2), (("colour", "red"), 1)],
+    ]
+    second = [
+        *[(("user", "a"), 1), (("user", "rare"), 1), (("user", "new"), 2), (("user", "once"), 1)],
+        *[(("item", "z"), 2), (("item", "w"), 1), (("item", "w"), 3), (("colour", "blue"), 9)],
+    ]
+    settings = {"user": (2, None), "item": (1, 2)}
+
+    def build(root):
+        windows = (root | "A" >> Create(first), root | "B" >> Create(second))
+        return {"items": windows | SelectFreshIds(settings, "fresh")}
+
+    assert sorted(run_beam(build)["items"]) == [
+        # x 5 and z, w 4 by name: w is among the two largest now, and y stays where it was.
+        (("fresh/item", 0), (-4, "w")),
+        (("fresh/user", 0), (-2, "new")),
+        (("fresh/user", 0), (-2, "rare")),  # 1 + 1; once has 1
     ]
