@@ -110,7 +110,7 @@ def log_odds_against(
 
         return total - tf.gather_nd(logits, _cells(positive_columns)), gradient
 
-    return log_odds(logits)
+    return log_odds(tf.convert_to_tensor(logits))
 
 
 def masked_logits(

@@ -100,5 +100,5 @@ def fake_pre_ranker(num_candidates=12, weights=WEIGHTS, linear=True, lexical=Fal
         Combination(num_candidates, (*names, *bm25, "log_count", "log_count_7d"), weights),
         tf.constant(normal(9, NUM_CANDIDATES, 2)),
         ease,
-        fake_lexical() if lexical else None,
+        lexical=fake_lexical() if lexical else None,
     )

@@ -10,7 +10,7 @@ from tfrs_twotower.errors import ConfigError, UnsupportedEnvironment, WorkdirErr
 COMMANDS = (
     *("demo", "init", "dataset", "import-embeddings", "files", "doctor"),
     *("run", "preprocess", "train", "embed", "build-index"),
-    *("mine", "train-pre-ranker", "export", "evaluate", "compare"),
+    *("mine", "train-pre-ranker", "export", "evaluate", "compare", "tune"),
     *("query", "preflight", "refresh", "rollback", "versions", "verify"),
     *("serve", "recall-check", "load-test"),
 )

@@ -148,7 +148,7 @@ def publish_mixed(release, tmp_path, **parts):
 def test_an_index_of_other_vectors_is_not_published(whole_release, tmp_path):
     # The rows of another training: every candidate has its neighbour's vector.
     class Mixed(Release):
-        def search(self):
+        def search(self, words_file=None):
             return ExactSearch(np.roll(self.corpus.vectors, 1, axis=0))
 
     other = Mixed(**vars(whole_release))
