@@ -145,7 +145,7 @@ def test_evaluate_refuses_data_that_lacks_queries(context, monkeypatch):
 
 def test_mine_refuses_lists_that_are_too_few(context, monkeypatch):
     phases = [mine_phase(3)]
-    monkeypatch.setattr(mine, "mine", lambda *_: phases)
+    monkeypatch.setattr(mine, "mine", lambda *_, **__: phases)
     pre_ranking = tiny_context(context.layout.root / "x", pre_ranking={}).config.pre_ranking
     config = context.config.model_copy(update={"pre_ranking": pre_ranking})
     with pytest.raises(LostElements, match=r"^mine: found 3 lists of the fit, where preprocessed/"):

@@ -64,6 +64,7 @@ def load_inputs(
     has_validation = read_manifest(source, "preprocessed").counts.get("validation_queries", 0) > 0
     all_queries = loading.load_query_set(source, "test", spec, corpus)
     test_queries = all_queries.sample(max_queries or len(all_queries), seed=_SAMPLE_SEED)
+    read_manifest(layout.embeddings, "embeddings")  # names the stage where there are none
     vectors = stored_embeddings.vectors_of(
         stored_embeddings.read_candidate_embeddings(layout.embeddings),
         ids,
