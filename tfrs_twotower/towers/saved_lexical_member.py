@@ -18,13 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from tfrs_twotower.artifacts.layout import (
-    ARCHITECTURE,
-    HISTORY_TERMS,
-    STATISTICS,
-    TEXT_ROWS,
-    VOCABULARIES,
-)
+from tfrs_twotower.artifacts import layout
 from tfrs_twotower.data.assets import Assets, load_assets, write_assets
 from tfrs_twotower.data.postings import POSTINGS_NAME, load_postings
 from tfrs_twotower.data.stored_arrays import load_array
@@ -39,7 +33,7 @@ def save_lexical_member(member: LexicalMember, assets: Assets, directory: Path) 
     length = None if member.history is None else member.history.length
     architecture = {"spec": member.spec.model_dump(mode="json"), "history_length": length}
     text = json.dumps(architecture, indent=2, sort_keys=True, ensure_ascii=False)
-    (directory / ARCHITECTURE).write_text(text + "\n", encoding="utf-8")
+    (directory / layout.ARCHITECTURE).write_text(text + "\n", encoding="utf-8")
     _save_candidates(member, directory)
     identity = member.spec.candidate_id_feature
     if member.history is not None and identity is not None:
@@ -50,9 +44,9 @@ def save_lexical_member(member: LexicalMember, assets: Assets, directory: Path) 
 def _save_candidates(member: LexicalMember, directory: Path) -> None:
     member.postings.save(directory)
     if member.text_rows is not None:
-        np.save(directory / TEXT_ROWS, member.text_rows, allow_pickle=False)
+        np.save(directory / layout.TEXT_ROWS, member.text_rows, allow_pickle=False)
     if member.history is not None:
-        np.save(directory / HISTORY_TERMS, member.history.terms, allow_pickle=False)
+        np.save(directory / layout.HISTORY_TERMS, member.history.terms, allow_pickle=False)
 
 
 def load_lexical_member(directory: Path) -> LexicalMember:
@@ -62,20 +56,24 @@ def load_lexical_member(directory: Path) -> LexicalMember:
         MissingArtifact: a file is not there.
         CorruptArtifact: a file cannot be read, or the parts do not fit.
     """
-    path = directory / ARCHITECTURE
+    path = directory / layout.ARCHITECTURE
     try:
         architecture = json.loads(path.read_text(encoding="utf-8"))
         spec = FeatureSpec.model_validate(architecture["spec"])
         length = architecture["history_length"]
         postings = load_postings(directory, "Train the pre-ranker again.")
         text_rows, history = None, None
-        if (directory / TEXT_ROWS).exists():
-            text_rows = load_array(directory / TEXT_ROWS)
+        if (directory / layout.TEXT_ROWS).exists():
+            text_rows = load_array(directory / layout.TEXT_ROWS)
             if len(np.setdiff1d(text_rows, np.arange(postings.num_candidates))):
-                raise ValueError(f"{TEXT_ROWS} names texts that {POSTINGS_NAME} does not have")
+                raise ValueError(
+                    f"{layout.TEXT_ROWS} names texts that {POSTINGS_NAME} does not have"
+                )
         if length is not None:
             assets = load_assets(directory)
-            terms = _history_terms(directory / HISTORY_TERMS, spec, assets, len(postings.terms))
+            terms = _history_terms(
+                directory / layout.HISTORY_TERMS, spec, assets, len(postings.terms)
+            )
             history = HistoryTerms(history_inputs(spec, assets), terms, int(length))
     except FileNotFoundError as cause:
         raise MissingArtifact(
@@ -112,8 +110,8 @@ def copy_lexical_member(member: LexicalMember, source: Path, destination: Path) 
         destination: a directory that does not exist yet.
     """
     destination.mkdir()
-    shutil.copy2(source / ARCHITECTURE, destination / ARCHITECTURE)
+    shutil.copy2(source / layout.ARCHITECTURE, destination / layout.ARCHITECTURE)
     _save_candidates(member, destination)
     if member.history is not None:
-        shutil.copy2(source / STATISTICS, destination / STATISTICS)
-        shutil.copytree(source / VOCABULARIES, destination / VOCABULARIES)
+        shutil.copy2(source / layout.STATISTICS, destination / layout.STATISTICS)
+        shutil.copytree(source / layout.VOCABULARIES, destination / layout.VOCABULARIES)

@@ -8,12 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tfrs_twotower.artifacts.layout import (
-    BM25_MEMBER,
-    CANDIDATE_SIGNALS,
-    EASE_MEMBER,
-    ITEM_KNN_MEMBER,
-)
+from tfrs_twotower.artifacts import layout
 from tfrs_twotower.closed_form.bm25 import build_postings
 from tfrs_twotower.config import Bm25MemberConfig, PreRankingConfig
 from tfrs_twotower.data.assets import Assets
@@ -122,16 +117,16 @@ class ClosedForm:
 
     def save(self, spec: FeatureSpec, assets: Assets, directory: Path) -> None:
         """Writes the files into the directory of the pre-ranker."""
-        np.save(directory / CANDIDATE_SIGNALS, self.signals.values, allow_pickle=False)
+        np.save(directory / layout.CANDIDATE_SIGNALS, self.signals.values, allow_pickle=False)
         if self.linear is not None:
-            (directory / EASE_MEMBER).mkdir(exist_ok=True)
-            save_linear_member(self.linear, spec, assets, directory / EASE_MEMBER)
+            (directory / layout.EASE_MEMBER).mkdir(exist_ok=True)
+            save_linear_member(self.linear, spec, assets, directory / layout.EASE_MEMBER)
         if self.lexical is not None:
-            (directory / BM25_MEMBER).mkdir(exist_ok=True)
-            save_lexical_member(self.lexical, assets, directory / BM25_MEMBER)
+            (directory / layout.BM25_MEMBER).mkdir(exist_ok=True)
+            save_lexical_member(self.lexical, assets, directory / layout.BM25_MEMBER)
         if self.item_knn is not None:
-            (directory / ITEM_KNN_MEMBER).mkdir(exist_ok=True)
-            save_item_knn_member(self.item_knn, spec, assets, directory / ITEM_KNN_MEMBER)
+            (directory / layout.ITEM_KNN_MEMBER).mkdir(exist_ok=True)
+            save_item_knn_member(self.item_knn, spec, assets, directory / layout.ITEM_KNN_MEMBER)
 
 
 def fit_closed_form(
