@@ -13,6 +13,7 @@ OPTIONS = (
     "--seeds", "2", "--set", "training.epochs=2", "--set", "training.checkpoint_every_steps=3",
     "--set", "training.batch_size=64", "--set", "evaluate.num_bootstrap=20",
     "--set", "evaluate.num_example_queries=0", "--set", "evaluate.baselines=[popularity,ease]",
+    "--set", "pre_ranking=null", "--set", "model.wide=null",
     "--set", "evaluate.ease_lambda=100", "--set", "preprocess.num_shards=1",
 )  # fmt: skip
 
