@@ -120,7 +120,7 @@ def _half_lives(seen: Seen) -> tuple[int | None, tuple[int | None, ...], str]:
     if seen.recency < ORDER_TELLS_MUCH:
         return 8, (4, 16), f"{measured}: an event counts half as much as one eight later"
     if seen.is_sequence:
-        return 2, (2, 8), f"{measured}: beside attention, the last two events count most"
+        return 2, (), f"{measured}: beside attention, the last two events count most"
     return 4, (2, 8), f"{measured}: an event counts half as much as one four later"
 
 
@@ -169,9 +169,10 @@ def _optimizer(seen: Seen, rate: float, batch_size: int) -> dict[str, Any]:
 
 
 def _softmax(seen: Seen) -> dict[str, Any]:
-    if seen.is_search and seen.examples_per_candidate < 1.5:
-        return {"temperature": 0.05, "logq": "none"}
-    return {"temperature": 0.05 if seen.is_search else 0.1, "logq": "counted"}
+    if not seen.is_search:
+        return {"temperature": 0.1, "logq": "counted"}
+    logq = "none" if seen.examples_per_candidate < 1.5 else "counted"
+    return {"temperature": 0.05, "logq": logq, "same_tower": "query"}
 
 
 def _sequence_softmax(seen: Seen) -> dict[str, Any]:
@@ -199,7 +200,10 @@ def _second_stage(seen: Seen) -> Iterator[Choice]:
     if has_ease:
         ease = {"l2": 200, "half_lives": _decays(seen)}
         yield Choice(f"{room}ease", ease, "what was chosen together, in closed form")
-    if seen.has_history:
+    if seen.is_sequence:
+        followers = {"pairs": "next", "neighbours": 200, "half_lives": [1, 3]}
+        yield Choice(f"{room}item_knn", followers, "what was chosen soon after a candidate")
+    elif seen.has_history:
         reason = "neighbours of the latest candidates, by who chose them"
         yield Choice(f"{room}item_knn", {"neighbours": 100}, reason)
     if seen.is_search:
@@ -215,12 +219,11 @@ def _second_stage(seen: Seen) -> Iterator[Choice]:
     yield Choice(f"{room}list_terms", {"list_softmax": 0}, "the members learn as retrieval does")
     size = 256 if seen.is_search else min(1024, 128 if seen.num_examples < 20_000 else 1024)
     yield Choice(f"{room}batch_size", size)
-    most = 4 if seen.is_search else 12
+    most = 6 if seen.is_search else 12
     epochs = seen.epochs(most, cost=_COST_OF_MEMBER * len(members))
     yield Choice(f"{room}epochs", epochs, "at most, for each member")
     yield Choice(f"{room}optimizer", _optimizer(seen, 0.002, size))
-    same_tower = {"same_tower": "query"} if seen.is_search else {}
-    yield Choice(f"{room}softmax", {**_softmax(seen), **same_tower})
+    yield Choice(f"{room}softmax", _softmax(seen))
     yield Choice(
         f"{room}early_stopping", {"metric": "ndcg@10", "patience": 3}, "the first places count"
     )
@@ -233,6 +236,8 @@ def _why_members(seen: Seen, members: list[dict[str, Any]]) -> str:
         return "closed forms know so few candidates as well as towers do"
     if seen.is_short:
         return "towers that look at a part of such short histories add nothing"
+    if seen.is_sequence:
+        return "what follows a candidate is counted; further towers cost more than they add"
     if not members:
         return "towers that see what retrieval sees, in no other order, add nothing"
     return "small towers that look at the last few events only"
@@ -254,7 +259,7 @@ def _members(seen: Seen) -> Iterable[dict[str, Any]]:
             **one_head,
         }
         return [member] * 2
-    if not seen.has_history or seen.is_short or seen.is_small_corpus:
+    if not seen.has_history or seen.is_short or seen.is_small_corpus or seen.is_sequence:
         return []
     member = {
         "kind": "inttower",

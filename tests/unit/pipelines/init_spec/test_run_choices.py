@@ -143,6 +143,8 @@ def test_histories_whose_order_tells_much_are_read_by_a_transformer():
     config = config_of(toys)
     assert config.model.history_encoder == "transformer"
     assert (config.model.history_half_life, config.training.softmax.temperature) == (2, 0.085)
+    assert config.pre_ranking.models == ()
+    assert config.pre_ranking.item_knn.pairs == "next"
     for other in ({"events_per_query": 2.0}, {"num_candidates": 900}, {"recency": 1.2}):
         assert config_of(replace(toys, **other)).model.history_encoder == "mean"
 
