@@ -125,10 +125,7 @@ def _halves(source: Path, most: int) -> tuple[list[tuple[str, bytes]], list[tupl
 def _interactions(source: Path, held_out: list[str]) -> pa.Table:
     """Interactions without those of the test window; those of held-out queries take its name."""
     train, validation, test = (SPLITS[code] for code in (TRAIN, VALIDATION, TEST))
-    parts = [
-        pq.read_table(path, filters=pc.field("split") != test)
-        for path in shards.find_shards(source, layout.INTERACTIONS_GLOB)
-    ]
+    parts = [pq.read_table(path) for path in shards.find_shards(source, layout.INTERACTIONS_GLOB)]
     table = pa.concat_tables(parts)
     split = table["split"].combine_chunks().cast(pa.string())
     is_held_out = pc.and_(

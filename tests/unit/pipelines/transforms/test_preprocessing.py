@@ -192,6 +192,18 @@ def test_a_column_of_positions_is_followed_and_is_no_time(preprocess):
     check(examples_of(files, "test"), "query relevant history\nq1 e d,c,b\nq2 a b,c,d")
 
 
+def test_events_of_one_number_do_not_precede_each_other(preprocess):
+    document = spec_with({"kind": "per_query_last", "test": 1, "validation": 1}).model_dump()
+    document["interactions"]["timestamp"] = {"column": "time", "unit": "order"}
+    document["query"]["features"] = [
+        feature for feature in document["query"]["features"] if feature["name"] != "hour"
+    ]
+    numbers = {"a": 0, "b": 1, "c": 1, "d": 2, "e": 3}
+    rows = [("q1", name, number, 5, "") for name, number in numbers.items()]
+    files = preprocess(FeatureSpec.model_validate(document), rows)
+    check(examples_of(files, "train"), "candidate history\na -\nb a\nc a")
+
+
 def random_rows(seed, number=40):
     """Rows over 14 days with equal times, repeats and sessions that straddle the cut-offs."""
     dice = random.Random(seed)
