@@ -23,7 +23,7 @@ from tfrs_twotower.closed_form.bm25 import build_postings
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.data.first_fit import LONGEST, FirstFitRecall
 from tfrs_twotower.data.loading import joined_texts, known_candidates, load_corpus, text_inputs
-from tfrs_twotower.data.postings import Lexical, Postings
+from tfrs_twotower.data.postings import LEAST_DEPTH, Lexical, Postings
 from tfrs_twotower.data.query_set import QuerySet
 from tfrs_twotower.data.stored_embeddings import read_candidate_embeddings, vectors_of
 from tfrs_twotower.data.training_examples import read_training_examples
@@ -31,7 +31,7 @@ from tfrs_twotower.evaluation import loading_evaluated_data
 from tfrs_twotower.evaluation.baselines import text_baselines
 from tfrs_twotower.evaluation.baselines.tuned_baselines import tuning_queries
 from tfrs_twotower.evaluation.corpus_ranking import EmbeddingScorer, rank_corpus
-from tfrs_twotower.evaluation.text_retrieval import LEAST_DEPTH, TextRetrieval, WordScorer
+from tfrs_twotower.evaluation.text_retrieval import TextRetrieval, WordScorer
 from tfrs_twotower.index import build, storage
 from tfrs_twotower.index.quality import QUALITY_NAME, IndexQuality
 from tfrs_twotower.ranking import FloatArray

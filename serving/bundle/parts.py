@@ -7,9 +7,8 @@ import numpy as np
 from serving.bundle import loading, refresh_files
 from serving.graph import names
 from tfrs_twotower.artifacts import Manifest
-from tfrs_twotower.data.postings import Lexical, Postings
+from tfrs_twotower.data.postings import COSINE_MINIMUM, Lexical, Postings
 from tfrs_twotower.errors import BundleError
-from tfrs_twotower.index.lexical import COSINE_MINIMUM
 from tfrs_twotower.ranking import FloatArray
 
 _EMBEDDING_TOLERANCE = 1e-5

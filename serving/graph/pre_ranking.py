@@ -48,10 +48,9 @@ class PreRanking(tf.Module):
         combination, members = pre_ranker.combination, pre_ranker.members
         self.num_candidates = combination.num_candidates
         self.query_towers = [member.towers.query for member in members]
-        num_linear = 0 if pre_ranker.linear is None else len(pre_ranker.linear.features)
-        num_item_knn = 0 if pre_ranker.item_knn is None else len(pre_ranker.item_knn.features)
-        num_lexical = 0 if pre_ranker.lexical is None else len(pre_ranker.lexical.features)
-        sizes = [1, len(members), num_linear, num_item_knn, num_lexical]
+        closed_forms = (pre_ranker.linear, pre_ranker.item_knn, pre_ranker.lexical)
+        numbers = [0 if member is None else len(member.features) for member in closed_forms]
+        sizes = [1, len(members), *numbers]
         weights = np.split(np.array(combination.weights, np.float32), np.cumsum(sizes))
         (self._retrieval_weight,) = weights[0].tolist()
         scorers = [member.towers.scorer for member in members]

@@ -18,6 +18,11 @@ from tfrs_twotower.data.stored_arrays import load_arrays
 from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
 
 LEXICAL_NAME, POSTINGS_NAME = "lexical.json", "postings.npz"
+LEAST_DEPTH = 256
+"""Candidates that each side of a hybrid proposes at least. Up to this length, a shorter list of a
+hybrid is the beginning of a longer one."""
+COSINE_MINIMUM = -1.0
+"""From which the towers' scores are normalised."""
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfrs_twotower.closed_form.bm25 import words_of
-from tfrs_twotower.data.postings import Lexical, Postings
+from tfrs_twotower.data.postings import COSINE_MINIMUM, LEAST_DEPTH, Lexical, Postings
 from tfrs_twotower.evaluation.corpus_ranking import EmbeddingScorer, PooledScorer, Scorer
 from tfrs_twotower.evaluation.evaluated_data import EvaluationInputs
 from tfrs_twotower.ranking.order import top_k_rows
 
-COSINE_MINIMUM = -1.0
 BM25_MINIMUM = 0.0
-LEAST_DEPTH = 256
-"""As in `index.lexical`, which loads TensorFlow; a test compares them."""
 Mask = Callable[[NDArray[np.floating]], NDArray[np.floating]]
 """Writes -inf at the candidates of `[chunk, num_candidates]` that may not be ranked."""
 

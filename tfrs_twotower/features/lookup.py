@@ -1,6 +1,6 @@
 """Lookups from strings to rows of an embedding table: 0 padding, 1 unknown, 2 and up values."""
 
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from tfrs_twotower import specs
 from tfrs_twotower.data.assets import Assets
 from tfrs_twotower.data.corpus import Corpus
+
+_Number = TypeVar("_Number", np.float32, np.int32)
 
 
 class Lookup(Protocol):
@@ -84,3 +86,14 @@ def row_of_token(
     feature = spec.candidate_id_feature
     ids = assets.vocabulary(feature.vocabulary_name) if feature else []
     return np.append(np.full(specs.NUM_SPECIAL_ROWS, -1, np.int32), corpus.row_of(ids))
+
+
+def by_token(
+    values: NDArray[_Number], row_of_token: NDArray[np.int32], missing: int = 0
+) -> NDArray[_Number]:
+    """Values `[num_candidates, n]` of candidates as `[2 + vocabulary size, n]`, by `row_of_token`.
+
+    `missing` stands where a token has no candidate.
+    """
+    fill = values.dtype.type(missing)
+    return np.where(row_of_token[:, None] >= 0, values[row_of_token], fill)

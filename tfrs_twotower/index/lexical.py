@@ -10,18 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from tfrs_twotower.data.postings import Lexical
+from tfrs_twotower.data.postings import COSINE_MINIMUM, LEAST_DEPTH, Lexical
 from tfrs_twotower.data.raw_inputs import RawBatch
 from tfrs_twotower.index import answers
 from tfrs_twotower.index.exact_search import ExactSearch
 from tfrs_twotower.index.restricts import Permits
 from tfrs_twotower.layers.lexical import LexicalScores, Permitted, Terms
 from tfrs_twotower.ranking.order import LOWEST_SCORE, MISSING_ROW, FloatArray, RowArray, overlaps
-
-LEAST_DEPTH = 256
-"""Candidates that each side of a hybrid proposes at least. Up to this length, a shorter list of a
-hybrid is the beginning of a longer one."""
-COSINE_MINIMUM = -1.0
 
 
 class Asked(NamedTuple):
@@ -31,11 +26,6 @@ class Asked(NamedTuple):
     """`[batch, embedding_dim]` float32."""
     terms: tf.Tensor
     """`[batch, n]` int32; see `layers.lexical.Terms`."""
-
-
-def text_of(raw: RawBatch, inputs: tuple[str, ...]) -> tf.Tensor:
-    """The texts `[batch]` of queries, from the raw inputs that hold them."""
-    return tf.strings.reduce_join([raw[name] for name in inputs], axis=0, separator=" ")
 
 
 class LexicalSearch(tf.Module):
@@ -55,7 +45,7 @@ class LexicalSearch(tf.Module):
 
     def asked(self, embeddings: tf.Tensor, raw: RawBatch) -> Asked:
         """What the search takes of queries: embeddings, and raw features of the same queries."""
-        return Asked(embeddings, self.terms(text_of(raw, self._inputs)))
+        return Asked(embeddings, self.terms.of_inputs(raw, self._inputs))
 
     def search(
         self,

@@ -1,12 +1,13 @@
 """BM25 in core TensorFlow operations: the analyser of queries, and the scores of a corpus."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from tfrs_twotower.data.postings import Postings
+from tfrs_twotower.data.raw_inputs import RawBatch
 from tfrs_twotower.ranking.order import LOWEST_SCORE, MISSING_ROW
 
 _SLOTS = 16
@@ -59,6 +60,10 @@ class Terms(tf.Module):
         # A table must not be empty; no text has the empty word.
         words, file = (postings.words, words_file) if postings.words else ([""], None)
         self._words = places_in_list(tf.constant(words), file, len(postings.words))
+
+    def of_inputs(self, raw: RawBatch, inputs: Sequence[str]) -> tf.Tensor:
+        """The terms of queries, from the raw inputs that together hold a query's text."""
+        return self(tf.strings.join([raw[name] for name in inputs], " "))
 
     def __call__(self, texts: tf.Tensor) -> tf.Tensor:
         """The terms of each text, in its order and as often as it has them.

@@ -19,13 +19,13 @@ from pydantic import ValidationError
 from scipy import sparse
 
 from tfrs_twotower.artifacts import layout
-from tfrs_twotower.data.assets import Assets, load_assets, write_assets
+from tfrs_twotower.data.assets import Assets, load_assets
 from tfrs_twotower.data.raw_inputs import RawBatch
 from tfrs_twotower.data.stored_arrays import load_array, load_arrays
 from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
 from tfrs_twotower.features.tower_inputs import Tokens, TowerInputs
 from tfrs_twotower.specs import NUM_SPECIAL_ROWS, PADDING_ROW, UNKNOWN_ROW, FeatureSpec
-from tfrs_twotower.towers.linear_member import history_inputs, vocabulary_of
+from tfrs_twotower.towers import linear_member
 
 _NO_TOKEN = -1
 IntArray = npt.NDArray[np.int32]
@@ -160,15 +160,8 @@ def save_item_knn_member(
     member: ItemKnnMember, spec: FeatureSpec, assets: Assets, directory: Path
 ) -> None:
     """Writes everything that `load_item_knn_member` needs into an existing directory."""
-    architecture = {
-        "spec": spec.model_dump(mode="json"),
-        "half_lives": list(member.half_lives),
-        "last": member.last,
-    }
-    text = json.dumps(architecture, indent=2, sort_keys=True, ensure_ascii=False)
-    (directory / layout.ARCHITECTURE).write_text(text + "\n", encoding="utf-8")
-    name = vocabulary_of(spec)
-    write_assets(Assets({name: assets.vocabulary(name)}, {}), directory)
+    facts = {"half_lives": list(member.half_lives), "last": member.last}
+    linear_member.save_history_side(facts, spec, assets, directory)
     np.savez(
         directory / layout.NEIGHBOURS,
         tokens=member.neighbours.numpy(),
@@ -180,9 +173,8 @@ def save_item_knn_member(
 def copy_item_knn_member(member: ItemKnnMember, source: Path, destination: Path) -> None:
     """Writes a member whose candidates have changed; the other files come from `source`."""
     destination.mkdir()
-    for name in (layout.ARCHITECTURE, layout.STATISTICS, layout.NEIGHBOURS):
-        shutil.copy2(source / name, destination / name)
-    shutil.copytree(source / layout.VOCABULARIES, destination / layout.VOCABULARIES)
+    linear_member.copy_history_side(source, destination)
+    shutil.copy2(source / layout.NEIGHBOURS, destination / layout.NEIGHBOURS)
     save_candidates(member, destination)
 
 
@@ -208,7 +200,7 @@ def load_item_knn_member(directory: Path) -> ItemKnnMember:
         neighbours, similarities = tables["tokens"], tables["similarities"]
         tokens = load_array(directory / layout.CANDIDATE_TOKENS)
         assets = load_assets(directory)
-        num_tokens = NUM_SPECIAL_ROWS + len(assets.vocabulary(vocabulary_of(spec)))
+        num_tokens = NUM_SPECIAL_ROWS + len(assets.vocabulary(linear_member.vocabulary_of(spec)))
         if len(neighbours) != num_tokens or similarities.shape != neighbours.shape:
             raise ValueError(
                 f"{layout.NEIGHBOURS} is of shape {neighbours.shape} and {similarities.shape}, the "
@@ -220,5 +212,5 @@ def load_item_knn_member(directory: Path) -> ItemKnnMember:
         ) from None
     except (OSError, ValueError, KeyError, TypeError, ValidationError) as cause:
         raise CorruptArtifact(f"{directory}: cannot be read: {cause}. Train it again.") from cause
-    inputs = history_inputs(spec, assets)
+    inputs = linear_member.history_inputs(spec, assets)
     return ItemKnnMember(inputs, last, half_lives, neighbours, similarities, tokens)

@@ -123,7 +123,7 @@ class LexicalMember(tf.Module):
         """Returns terms `[batch, n]` int32, -1 at the end, for raw query features."""
         if self.history is not None:
             return self.encode(self.history.inputs(raw))
-        return self._terms(tf.strings.join([raw[name] for name in self._texts], " "))
+        return self._terms.of_inputs(raw, self._texts)
 
     def encode(self, tokens: Tokens, texts: Sequence[str] | None = None) -> tf.Tensor:
         """Returns terms as `query_heads` does, for queries that have been read already.

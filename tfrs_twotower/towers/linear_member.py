@@ -8,6 +8,7 @@ ease/
 """
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +19,7 @@ import numpy.typing as npt
 import tensorflow as tf
 from pydantic import ValidationError
 
-from tfrs_twotower.artifacts.layout import ARCHITECTURE, CANDIDATE_VECTORS, HISTORY_VECTORS
+from tfrs_twotower.artifacts import layout
 from tfrs_twotower.data.assets import Assets, load_assets, write_assets
 from tfrs_twotower.data.raw_inputs import RawBatch
 from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
@@ -112,22 +113,41 @@ def history_inputs(spec: FeatureSpec, assets: Assets) -> TowerInputs:
     return TowerInputs("query", spec.histories, assets, {}, {}, lookup)
 
 
+def save_history_side(
+    facts: dict[str, Any], spec: FeatureSpec, assets: Assets, directory: Path
+) -> None:
+    """Writes the facts of a member that reads histories, and what `history_inputs` needs."""
+    save_architecture(facts, spec, directory)
+    name = vocabulary_of(spec)
+    write_assets(Assets({name: assets.vocabulary(name)}, {}), directory)
+
+
+def save_architecture(facts: dict[str, Any], spec: FeatureSpec, directory: Path) -> None:
+    """Writes `architecture.json` of a member in closed form."""
+    architecture = {"spec": spec.model_dump(mode="json"), **facts}
+    text = json.dumps(architecture, indent=2, sort_keys=True, ensure_ascii=False)
+    (directory / layout.ARCHITECTURE).write_text(text + "\n", encoding="utf-8")
+
+
+def copy_history_side(source: Path, destination: Path) -> None:
+    """Copies what `save_history_side` has written into another existing directory."""
+    for name in (layout.ARCHITECTURE, layout.STATISTICS):
+        shutil.copy2(source / name, destination / name)
+    shutil.copytree(source / layout.VOCABULARIES, destination / layout.VOCABULARIES)
+
+
 def save_linear_member(
     member: LinearMember, spec: FeatureSpec, assets: Assets, directory: Path
 ) -> None:
     """Writes everything that `load_linear_member` needs into an existing directory."""
     tastes = None if member.tastes is None else asdict(member.tastes)
-    architecture = {
-        "spec": spec.model_dump(mode="json"),
-        "half_lives": list(member.half_lives),
-        "tastes": tastes,
-    }
-    text = json.dumps(architecture, indent=2, sort_keys=True, ensure_ascii=False)
-    (directory / ARCHITECTURE).write_text(text + "\n", encoding="utf-8")
-    name = vocabulary_of(spec)
-    write_assets(Assets({name: assets.vocabulary(name)}, {}), directory)
-    np.save(directory / HISTORY_VECTORS, member.history_vectors.numpy(), allow_pickle=False)
-    np.save(directory / CANDIDATE_VECTORS, member.candidate_vectors.numpy(), allow_pickle=False)
+    save_history_side(
+        {"half_lives": list(member.half_lives), "tastes": tastes}, spec, assets, directory
+    )
+    np.save(directory / layout.HISTORY_VECTORS, member.history_vectors.numpy(), allow_pickle=False)
+    np.save(
+        directory / layout.CANDIDATE_VECTORS, member.candidate_vectors.numpy(), allow_pickle=False
+    )
 
 
 def load_linear_member(directory: Path) -> LinearMember:
@@ -137,7 +157,7 @@ def load_linear_member(directory: Path) -> LinearMember:
         MissingArtifact: a file is not there.
         CorruptArtifact: a file cannot be read, or the parts do not fit.
     """
-    path = directory / ARCHITECTURE
+    path = directory / layout.ARCHITECTURE
     try:
         architecture = json.loads(path.read_text(encoding="utf-8"))
         spec = FeatureSpec.model_validate(architecture["spec"])
@@ -149,8 +169,8 @@ def load_linear_member(directory: Path) -> LinearMember:
         raise CorruptArtifact(f"{path}: cannot be read: {cause}. Train it again.") from cause
     assets = load_assets(directory)
     num_tokens = NUM_SPECIAL_ROWS + len(assets.vocabulary(vocabulary_of(spec)))
-    history = read_array(directory / HISTORY_VECTORS, (num_tokens, None))
-    candidates = read_array(directory / CANDIDATE_VECTORS, (None, history.shape[1]))
+    history = read_array(directory / layout.HISTORY_VECTORS, (num_tokens, None))
+    candidates = read_array(directory / layout.CANDIDATE_VECTORS, (None, history.shape[1]))
     if tastes is not None and tastes.num_values > history.shape[1]:
         raise CorruptArtifact(
             f"{path}: names {tastes.num_values} values, and the vectors beside it have "

@@ -223,9 +223,8 @@ def save_pre_ranker(pre_ranker: PreRanker, source: Path, destination: Path) -> N
     if pre_ranker.linear is not None:
         old_ease, new_ease = source / layout.EASE_MEMBER, destination / layout.EASE_MEMBER
         new_ease.mkdir()
-        for name in (layout.ARCHITECTURE, layout.STATISTICS, layout.HISTORY_VECTORS):
-            shutil.copy2(old_ease / name, new_ease / name)
-        shutil.copytree(old_ease / layout.VOCABULARIES, new_ease / layout.VOCABULARIES)
+        linear_member.copy_history_side(old_ease, new_ease)
+        shutil.copy2(old_ease / layout.HISTORY_VECTORS, new_ease / layout.HISTORY_VECTORS)
         vectors = pre_ranker.linear.candidate_vectors.numpy()
         np.save(new_ease / layout.CANDIDATE_VECTORS, vectors, allow_pickle=False)
     if pre_ranker.lexical is not None:

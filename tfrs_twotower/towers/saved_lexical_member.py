@@ -19,26 +19,23 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from tfrs_twotower.artifacts import layout
-from tfrs_twotower.data.assets import Assets, load_assets, write_assets
+from tfrs_twotower.data.assets import Assets, load_assets
 from tfrs_twotower.data.postings import POSTINGS_NAME, load_postings
 from tfrs_twotower.data.stored_arrays import load_array
 from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
 from tfrs_twotower.specs import NUM_SPECIAL_ROWS, FeatureSpec
+from tfrs_twotower.towers import linear_member
 from tfrs_twotower.towers.lexical_member import NO_TERM, HistoryTerms, LexicalMember
-from tfrs_twotower.towers.linear_member import history_inputs
 
 
 def save_lexical_member(member: LexicalMember, assets: Assets, directory: Path) -> None:
     """Writes everything that `load_lexical_member` needs into an existing directory."""
-    length = None if member.history is None else member.history.length
-    architecture = {"spec": member.spec.model_dump(mode="json"), "history_length": length}
-    text = json.dumps(architecture, indent=2, sort_keys=True, ensure_ascii=False)
-    (directory / layout.ARCHITECTURE).write_text(text + "\n", encoding="utf-8")
+    if member.history is None:
+        linear_member.save_architecture({"history_length": None}, member.spec, directory)
+    else:
+        facts = {"history_length": member.history.length}
+        linear_member.save_history_side(facts, member.spec, assets, directory)
     _save_candidates(member, directory)
-    identity = member.spec.candidate_id_feature
-    if member.history is not None and identity is not None:
-        name = identity.vocabulary_name
-        write_assets(Assets({name: assets.vocabulary(name)}, {}), directory)
 
 
 def _save_candidates(member: LexicalMember, directory: Path) -> None:
@@ -74,7 +71,7 @@ def load_lexical_member(directory: Path) -> LexicalMember:
             terms = _history_terms(
                 directory / layout.HISTORY_TERMS, spec, assets, len(postings.terms)
             )
-            history = HistoryTerms(history_inputs(spec, assets), terms, int(length))
+            history = HistoryTerms(linear_member.history_inputs(spec, assets), terms, int(length))
     except FileNotFoundError as cause:
         raise MissingArtifact(
             f"{cause.filename}: is missing; train the pre-ranker first."
@@ -87,10 +84,7 @@ def load_lexical_member(directory: Path) -> LexicalMember:
 def _history_terms(
     path: Path, spec: FeatureSpec, assets: Assets, num_terms: int
 ) -> NDArray[np.int32]:
-    identity = spec.candidate_id_feature
-    num_tokens = NUM_SPECIAL_ROWS
-    if identity is not None:
-        num_tokens += len(assets.vocabulary(identity.vocabulary_name))
+    num_tokens = NUM_SPECIAL_ROWS + len(assets.vocabulary(linear_member.vocabulary_of(spec)))
     terms = load_array(path)
     fits = terms.dtype == np.int32 and terms.ndim == 2 and len(terms) == num_tokens
     if not fits or not ((terms >= NO_TERM) & (terms < num_terms)).all():
@@ -110,8 +104,8 @@ def copy_lexical_member(member: LexicalMember, source: Path, destination: Path) 
         destination: a directory that does not exist yet.
     """
     destination.mkdir()
-    shutil.copy2(source / layout.ARCHITECTURE, destination / layout.ARCHITECTURE)
+    if member.history is None:
+        shutil.copy2(source / layout.ARCHITECTURE, destination / layout.ARCHITECTURE)
+    else:
+        linear_member.copy_history_side(source, destination)
     _save_candidates(member, destination)
-    if member.history is not None:
-        shutil.copy2(source / layout.STATISTICS, destination / layout.STATISTICS)
-        shutil.copytree(source / layout.VOCABULARIES, destination / layout.VOCABULARIES)

@@ -15,7 +15,7 @@ from tfrs_twotower.data.assets import Assets
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.data.loading import joined_texts, text_inputs
 from tfrs_twotower.data.training_examples import ExampleTable
-from tfrs_twotower.features.lookup import row_of_token
+from tfrs_twotower.features.lookup import by_token, row_of_token
 from tfrs_twotower.specs import FeatureSpec
 from tfrs_twotower.towers import lexical_member
 from tfrs_twotower.towers.item_knn_member import ItemKnnMember, save_item_knn_member
@@ -83,7 +83,7 @@ def make_lexical_member(
         terms = lexical_member.heaviest_terms(postings, config.history_terms)
         history = lexical_member.HistoryTerms(
             history_inputs(spec, assets),
-            np.where(rows[:, None] >= 0, terms[rows], np.int32(lexical_member.NO_TERM)),
+            by_token(terms, rows, missing=lexical_member.NO_TERM),
             config.history_length,
         )
     return lexical_member.LexicalMember(spec, postings, history)

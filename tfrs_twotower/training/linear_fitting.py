@@ -14,7 +14,7 @@ from tfrs_twotower.data.assets import Assets
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.data.training_examples import ExampleTable
 from tfrs_twotower.errors import ConfigError
-from tfrs_twotower.features.lookup import build_lookups, row_of_token
+from tfrs_twotower.features.lookup import build_lookups, by_token, row_of_token
 from tfrs_twotower.specs import NUM_SPECIAL_ROWS, FeatureSpec, taste_features
 from tfrs_twotower.towers.item_knn_member import ItemKnnMember, neighbours_by_token
 from tfrs_twotower.towers.linear_member import LinearMember, history_inputs
@@ -115,9 +115,8 @@ def fit_linear_member(
         candidates = np.concatenate([candidates, values], axis=1)
     if not half_lives and tastes is None:
         return None
-    rows = row_of_token(spec, assets, corpus)
-    by_token = np.where(rows[:, None] >= 0, history[rows], np.float32(0.0))
-    return LinearMember(history_inputs(spec, assets), half_lives, by_token, candidates, tastes)
+    of_tokens = by_token(history, row_of_token(spec, assets, corpus))
+    return LinearMember(history_inputs(spec, assets), half_lives, of_tokens, candidates, tastes)
 
 
 def taste_tokens(

@@ -108,11 +108,11 @@ class RetrievalJob(Job):
         if self.model_config.wide is not None:
             self._fit_wide_part(self.model_config.wide)
         if self.refit and isinstance(validator, Validator):
-            recall = first_fit.FirstFitRecall(
-                validator.num_queries, tuple(validator.recall_by_length(first_fit.LONGEST))
-            )
             if self._weights is not None:
                 recall = first_fit.FirstFitRecall(self._weights.num_queries, self._weights.recall)
+            else:
+                found = tuple(validator.recall_by_length(first_fit.LONGEST))
+                recall = first_fit.FirstFitRecall(validator.num_queries, found)
             recall.write(self.output_dir)
             storage.write_weights(
                 self._with_wide_part(self._tables).named_variables(),

@@ -9,7 +9,7 @@ from tfrs_twotower.config import WideConfig
 from tfrs_twotower.data.assets import Assets
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.data.training_examples import ExampleTable
-from tfrs_twotower.features.lookup import row_of_token
+from tfrs_twotower.features.lookup import by_token, row_of_token
 from tfrs_twotower.specs import FeatureSpec
 from tfrs_twotower.training.closed_form_members import candidate_signals
 from tfrs_twotower.training.elsa import elsa_vectors
@@ -58,17 +58,13 @@ def fit_tables(
         DataError: the matrix cannot be inverted.
     """
     rows = row_of_token(spec, assets, corpus)
-
-    def by_token(values: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.where(rows[:, None] >= 0, values[rows], np.float32(0.0))
-
     counts = candidate_signals(config.popularity_days, table, len(corpus)).values
-    centred = by_token(counts) - counts.mean(axis=0)
+    centred = by_token(counts, rows) - counts.mean(axis=0)
     if config.kind == "none":
         none = np.zeros((len(rows), 0), np.float32)
         return WideTables((), none, none, centred)
     history, vectors = _linear_vectors(config, table, len(corpus), seed)
-    return WideTables(config.half_lives, by_token(history), by_token(vectors), centred)
+    return WideTables(config.half_lives, by_token(history, rows), by_token(vectors, rows), centred)
 
 
 def _linear_vectors(

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfrs_twotower.closed_form.bm25 import Bm25Index
+from tfrs_twotower.data.postings import COSINE_MINIMUM
 from tfrs_twotower.data.query_set import QuerySet
 from tfrs_twotower.evaluation.corpus_ranking import Scorer, chunks_of, mask_scores
-from tfrs_twotower.evaluation.text_retrieval import BM25_MINIMUM, COSINE_MINIMUM, normalised
+from tfrs_twotower.evaluation.text_retrieval import BM25_MINIMUM, normalised
 from tfrs_twotower.metrics import judge, per_query
 from tfrs_twotower.ranking.order import top_k_rows
 

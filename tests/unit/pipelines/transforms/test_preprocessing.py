@@ -166,16 +166,21 @@ def test_events_that_are_dropped_are_neither_seen_nor_history_nor_counted(prepro
     check(examples_of(files, "test"), "relevant history seen events\nd c,a a,c 2")
 
 
-def test_a_column_of_positions_is_followed_and_is_no_time(preprocess):
+def spec_of_numbers():
+    """A column of numbers, which is no time, orders the events of a query."""
     document = spec_with({"kind": "per_query_last", "test": 1, "validation": 1}).model_dump()
     document["interactions"]["timestamp"] = {"column": "time", "unit": "order"}
     document["query"]["features"] = [
         feature for feature in document["query"]["features"] if feature["name"] != "hour"
     ]
+    return FeatureSpec.model_validate(document)
+
+
+def test_a_column_of_positions_is_followed_and_is_no_time(preprocess):
     in_order = [("q1", name, place, 5, "") for place, name in enumerate("abcde")]
     in_order += [("q2", name, place, 5, "") for place, name in enumerate("edcba")]
     rows = [in_order[at] for at in (7, 3, 1, 9, 0, 4, 8, 2, 5, 6)]
-    files = preprocess(FeatureSpec.model_validate(document), rows)
+    files = preprocess(spec_of_numbers(), rows)
     check(
         examples_of(files, "train"),
         """
@@ -193,14 +198,9 @@ def test_a_column_of_positions_is_followed_and_is_no_time(preprocess):
 
 
 def test_events_of_one_number_do_not_precede_each_other(preprocess):
-    document = spec_with({"kind": "per_query_last", "test": 1, "validation": 1}).model_dump()
-    document["interactions"]["timestamp"] = {"column": "time", "unit": "order"}
-    document["query"]["features"] = [
-        feature for feature in document["query"]["features"] if feature["name"] != "hour"
-    ]
     numbers = {"a": 0, "b": 1, "c": 1, "d": 2, "e": 3}
     rows = [("q1", name, number, 5, "") for name, number in numbers.items()]
-    files = preprocess(FeatureSpec.model_validate(document), rows)
+    files = preprocess(spec_of_numbers(), rows)
     check(examples_of(files, "train"), "candidate history\na -\nb a\nc a")
 
 
