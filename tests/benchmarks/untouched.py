@@ -104,7 +104,9 @@ def lines_of(name: str, measured: Mapping[str, Any]) -> list[str]:
     """Rows of the table: the served system beside the strongest baseline in each metric."""
     report = measured["report"]
     systems = report["systems"]
-    served = "cascade" if "cascade" in systems else "retrieval"
+    # Without a second stage the cascade is the first stage, and only that is compared.
+    compared = {entry["a"] for entry in report["comparisons"]}
+    served = "cascade" if "cascade" in compared else "retrieval"
     own = systems[served]["metrics"]
     cost = ", ".join(
         f"{part} {measured[part]['cpu_s']:.0f} CPU s, {measured[part]['peak_gib']:.1f} GiB"
