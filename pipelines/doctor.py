@@ -13,6 +13,7 @@ from packaging.requirements import Requirement
 
 import tfrs_twotower
 from tfrs_twotower.environment import DISTRIBUTION, find_hidden, how_to_install, own_python
+from tfrs_twotower.errors import UnsupportedEnvironment
 
 _PACKAGES = ("pipelines", "serving", "feature_specs")
 EXTRAS = {
@@ -80,6 +81,8 @@ def examine() -> Iterator[Finding]:
     yield from _requirements()
     for subject, (code, fix) in libraries.items():
         yield _loads(subject, code, fix)
+    if _version("tensorflow"):
+        yield _fused_ops()
 
 
 def _own_packages() -> Iterator[Finding]:
@@ -207,6 +210,21 @@ def _versions() -> list[Finding]:
             Finding(name, version.startswith(f"{minor}."), version, f"install {name}=={minor}.*")
         )
     return findings
+
+
+def _fused_ops() -> Finding:
+    """Whether the project's own operations are compiled, or can be; none is needed by default."""
+    from serving.ops import library
+
+    subject = "fused operations, for export.fused_ops"
+    if library.find() is not None:
+        code = "import tfrs_twotower; from serving.ops import library; library.load()"
+        return _loads(subject, code, "run `twotower build-ops`")
+    try:
+        state = f"not compiled; {library.compiler()} can"
+    except UnsupportedEnvironment as cause:
+        return Finding(subject, True, "not compiled, and no compiler", to_get=str(cause))
+    return Finding(subject, True, state, to_get="`twotower build-ops`")
 
 
 def _loads(subject: str, code: str, fix: str) -> Finding:

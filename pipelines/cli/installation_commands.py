@@ -1,4 +1,4 @@
-"""Commands about what is installed: `files`, `doctor`."""
+"""Commands about what is installed: `files`, `doctor`, `build-ops`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -76,7 +76,35 @@ def doctor(json_output: Annotated[bool, JSON_OPTION] = False) -> None:
         raise typer.Exit(2)
 
 
+def build_ops(
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Also copies the library to this file, for a server."),
+    ] = None,
+    json_output: Annotated[bool, JSON_OPTION] = False,
+) -> None:
+    """Compile the project's own operations, which `export.fused_ops: true` needs.
+
+    They are C++ sources, compiled against the installed TensorFlow by GCC 12 or later, into
+    ~/.cache/tfrs_twotower/ops (XDG_CACHE_HOME moves it). What has been compiled is taken as it is.
+    """
+    import shutil
+
+    from serving.ops import library
+
+    path = library.build()
+    library.load()
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, out)
+    if json_output:
+        print_json({"library": str(path)})
+    else:
+        typer.echo(f"compiled and loaded: {path}")
+
+
 def add_to(app: typer.Typer) -> None:
     """Adds the commands."""
     app.command(short_help="List or copy the specs, configs and container files.")(files)
     app.command(short_help="Check this environment, and print fixes.")(doctor)
+    app.command("build-ops", short_help="Compile the fused second stage.")(build_ops)

@@ -30,11 +30,17 @@ def check_data(context: StageContext, stages: Collection[str]) -> str:
 
 
 def check_packages(config: RunConfig) -> None:
-    """Checks the packages of the index that the config names, before tables are read.
+    """Checks what a config needs beyond the core's packages, before tables are read.
 
     Raises:
         MissingExtra: ScaNN is not installed.
+        UnsupportedEnvironment, CorruptArtifact: the fused operations cannot be loaded; see
+            `serving.ops.library.load`.
     """
+    if config.export.fused_ops:
+        from serving.ops import library
+
+        library.load()
     if config.index.kind == "scann" and not is_importable("scann"):
         from tfrs_twotower.index.scann_search import load_scann
 

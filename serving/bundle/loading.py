@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from serving.bundle import integrity, server_ops, versions, warm_up
 from serving.graph import names, signatures
+from serving.ops import library
 from tfrs_twotower.artifacts import Manifest
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.documents import explain_pattern
@@ -184,6 +185,8 @@ def answered_rows(answer: Mapping[str, npt.NDArray[Any]], corpus: Corpus) -> Row
 def _register_ops(ops: list[str]) -> None:
     if any(name.startswith(server_ops.SCANN_NAMESPACE) for name in ops):
         load_scann()
+    if any(name.startswith(server_ops.OWN_NAMESPACE) for name in ops):
+        library.load()
     if server_ops.TEXT_OPS.intersection(ops):
         try:
             import tensorflow_text  # noqa: F401

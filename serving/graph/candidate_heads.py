@@ -47,7 +47,7 @@ class CandidateHeads(tf.Module):
         super().__init__(name="candidate_heads")
         self._num_heads = [heads.shape[1] for heads in members]
         self._widths = [heads.shape[1] * heads.shape[2] for heads in members]
-        stored, scales = _stored(members, len(constants), storage)
+        stored, scales = stored_heads(members, len(constants), storage)
         self._vectors = tf.Variable(stored, trainable=False, name="heads")
         numbers = np.concatenate([constants[:, None], *scales], axis=1)
         self._numbers = tf.Variable(numbers, trainable=False, name="constants_and_scales")
@@ -112,13 +112,13 @@ def _best_matches_of_many(query_heads: tf.Tensor, candidates: Heads) -> tf.Tenso
 
 def rounded(heads: npt.NDArray[np.float32], storage: HeadStorage) -> npt.NDArray[np.float32]:
     """Heads `[num_candidates, num_heads, head_dim]` as they are read back from storage."""
-    stored, scales = _stored([heads], len(heads), storage)
+    stored, scales = stored_heads([heads], len(heads), storage)
     if not scales:
         return heads
     return stored.reshape(heads.shape).astype(np.float32) * scales[0][:, :, np.newaxis]
 
 
-def _stored(
+def stored_heads(
     members: Sequence[npt.NDArray[np.float32]], num_candidates: int, storage: HeadStorage
 ) -> tuple[npt.NDArray[np.generic], list[npt.NDArray[np.float32]]]:
     """All heads in one array `[num_candidates, width]`, and each member's scales."""

@@ -121,7 +121,7 @@ class Cascade(tf.Module):
         self.candidate_generation = CandidateGeneration(release, files)
         self.pre_ranking: PreRanking | None = None
         if release.pre_ranker is not None:
-            heads = release.settings.export.candidate_heads
+            export = release.settings.export
             compared = release.pre_ranker.lexical
             if compared is not None:
                 searched, search = release.index.lexical, self.candidate_generation.searcher
@@ -130,7 +130,9 @@ class Cascade(tf.Module):
                     searched.postings if searched else None,
                     (search.terms, search.words) if searched else None,
                 )
-            self.pre_ranking = PreRanking(release.pre_ranker, heads, compared)
+            self.pre_ranking = PreRanking(
+                release.pre_ranker, export.candidate_heads, compared, fused=export.fused_ops
+            )
         self._k = release.k
 
     def __call__(
@@ -151,7 +153,7 @@ class Cascade(tf.Module):
         depth = max(self._k, pre_ranking.num_candidates)
         depth = min(depth, retrieval.searcher.num_candidates)
         scores, rows = retrieval.retrieve(raw, depth, exclude_ids, allow, deny, ordered=False)
-        scores, rows = answers.order(pre_ranking(raw, rows, scores), rows, self._k)
+        scores, rows = pre_ranking.best(raw, rows, scores, self._k)
         return scores, retrieval.candidate_ids.ids_of(rows)
 
     def score(self, raw: RawBatch, candidate_ids: tf.Tensor) -> tf.Tensor:

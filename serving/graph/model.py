@@ -150,7 +150,8 @@ def save_model(release: Release, model_version: str, directory: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         files = cascade.LookupFiles.written(Path(scratch), release)
         model = ServingModel(release, model_version, files)
-        custom_ops = ["Scann"] if release.needs_scann else []
+        needed = {"Scann": release.needs_scann, "Twotower": release.has_fused_ops}
+        custom_ops = [namespace for namespace, is_needed in needed.items() if is_needed]
         tf.saved_model.save(
             model,
             str(directory),

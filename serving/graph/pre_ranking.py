@@ -9,7 +9,9 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from serving.graph.candidate_heads import CandidateHeads, HeadStorage, best_matches, rounded
+from serving.graph.packed_heads import PackedHeads
 from tfrs_twotower.data.raw_inputs import RawBatch
+from tfrs_twotower.index import answers
 from tfrs_twotower.ranking import LOWEST_SCORE, RowArray
 from tfrs_twotower.towers import lexical_member
 from tfrs_twotower.towers.linear_member import LinearMember
@@ -36,6 +38,8 @@ class PreRanking(tf.Module):
         pre_ranker: PreRanker,
         storage: HeadStorage = "float32",
         lexical: lexical_member.LexicalMember | None = None,
+        *,
+        fused: bool = False,
     ) -> None:
         """Takes the query side of a pre-ranker, and stores heads and constants of its candidates.
 
@@ -43,6 +47,10 @@ class PreRanking(tf.Module):
             pre_ranker: the loaded pre-ranker.
             storage: type of the stored candidate heads.
             lexical: the lexical member in the form for this graph; by default as it is.
+            fused: whether `best` is one operation of `serving.ops`.
+
+        Raises:
+            UnsupportedEnvironment, CorruptArtifact: see `serving.ops.library.load`.
         """
         super().__init__(name="pre_ranking")
         combination, members = pre_ranker.combination, pre_ranker.members
@@ -69,7 +77,8 @@ class PreRanking(tf.Module):
         constants = pre_ranker.candidate_signals.numpy() @ weights[5] + sum(
             float(weight * scorer.bias) for weight, scorer in zip(weights[1], scorers, strict=True)
         )
-        self.candidate_heads = CandidateHeads(heads, constants.astype(np.float32), storage)
+        kept = PackedHeads if fused else CandidateHeads
+        self.candidate_heads = kept(heads, constants.astype(np.float32), storage)
 
     def __call__(self, raw: RawBatch, rows: tf.Tensor, retrieval_scores: tf.Tensor) -> tf.Tensor:
         """Final scores.
@@ -90,15 +99,32 @@ class PreRanking(tf.Module):
                 self._factors, self._query_heads(raw), heads, strict=True
             )
         ]
-        if self.item_knn is not None:
-            latest = self.item_knn.query_heads(raw)
-            matches.append(self.item_knn.weighted(latest, valid_rows, self._item_knn_weights))
-        if self.lexical is not None:
-            of_terms = self.lexical.scores(self.lexical.query_heads(raw), valid_rows)
-            matches.append(tf.einsum("bfn,f->bn", of_terms, self._lexical_weights))
-        scores = tf.add_n([self._retrieval_weight * retrieval_scores, constants, *matches])
+        others = self._without_heads(raw, valid_rows, retrieval_scores)
+        scores = tf.add_n([*others, constants, *matches])
         is_valid = tf.logical_and(rows >= 0, tf.math.is_finite(scores))
         return tf.where(is_valid, scores, LOWEST_SCORE)
+
+    def best(
+        self, raw: RawBatch, rows: tf.Tensor, retrieval_scores: tf.Tensor, k: int
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """The first k of each list by final score: `answers.order` of what `__call__` gives."""
+        if not isinstance(self.candidate_heads, PackedHeads):
+            return answers.order(self(raw, rows, retrieval_scores), rows, k)
+        given = tf.add_n(self._without_heads(raw, tf.maximum(rows, 0), retrieval_scores))
+        return self.candidate_heads.best(self._query_heads(raw), self._factors, rows, given, k)
+
+    def _without_heads(
+        self, raw: RawBatch, valid_rows: tf.Tensor, retrieval_scores: tf.Tensor
+    ) -> list[tf.Tensor]:
+        """The terms of the score, `[batch, n]` each, that need no heads of candidates."""
+        terms = [self._retrieval_weight * retrieval_scores]
+        if self.item_knn is not None:
+            latest = self.item_knn.query_heads(raw)
+            terms.append(self.item_knn.weighted(latest, valid_rows, self._item_knn_weights))
+        if self.lexical is not None:
+            of_terms = self.lexical.scores(self.lexical.query_heads(raw), valid_rows)
+            terms.append(tf.einsum("bfn,f->bn", of_terms, self._lexical_weights))
+        return terms
 
     def _query_heads(self, raw: RawBatch) -> Sequence[tf.Tensor]:
         heads = [tower.encode(tower.inputs(raw)).heads for tower in self.query_towers]

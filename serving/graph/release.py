@@ -172,6 +172,11 @@ class Release:
         return searches_vectors and self.index.kind == "scann"
 
     @property
+    def has_fused_ops(self) -> bool:
+        """Whether the graph has operations of the project's own."""
+        return self.settings.export.fused_ops and self.pre_ranker is not None
+
+    @property
     def identity(self) -> str:
         """Hash of what the release is made from; the shards of one export share it."""
         return fingerprint(
@@ -181,6 +186,7 @@ class Release:
                 "k": self.settings.export.k,
                 "candidate_heads": self.settings.export.candidate_heads,
                 "restricts": sorted(self.attributes.values) if self.attributes else [],
+                **({"fused_ops": True} if self.has_fused_ops else {}),
             }
         )
 

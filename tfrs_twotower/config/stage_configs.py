@@ -143,6 +143,9 @@ class ExportConfig(Document):
     candidate_heads: Literal["float32", "float16", "int8"] = "float32"
     """How the pre-ranker's candidate heads are stored: float16 takes half of the memory, int8 a
     quarter, both with a scale for each head."""
+    fused_ops: bool = False
+    """Whether the second stage is one operation of the project's own, which `twotower build-ops`
+    compiles, and which the server needs too. It takes heads as float32 or int8."""
     restricts: tuple[str, ...] = ()
     """Candidate features of kind id, categorical or multi_categorical by which a request may
     restrict its answer: `allow` and `deny` take tokens such as `genres=Comedy`."""

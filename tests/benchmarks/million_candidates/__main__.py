@@ -49,7 +49,15 @@ NumPy asks for them by itself.
 Peers that are not installed are left out: pip install -e '.[benchmarks]' -c constraints.txt. They
 come to about 15 GB of memory, and 20 minutes to build; --workdir keeps what was built.
 """
-_OWN = ("scann", "scann, int8 heads", "ivf", "brute_force", "brute_force, int8 vectors")
+_OWN = (
+    "scann",
+    "scann, int8 heads",
+    "scann, fused int8 heads",
+    "ivf",
+    "ivf, fused int8 heads",
+    "brute_force",
+    "brute_force, int8 vectors",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -104,15 +112,14 @@ def _systems(bench: Bench, names: Sequence[str]) -> dict[str, System]:
         if wanted:
             own, facts = bench.approximate(kind)
             for name in wanted:
-                heads = "int8" if "int8" in name else "float32"
-                systems[name] = bench.served(name, own, heads, facts)
+                systems[name] = bench.served(name, own, facts)
             sys.stderr.write(f"{kind}: ready\n")
     for name in names:
         if name.startswith("brute_force"):
-            int8 = "int8" in name
+            int8 = "int8 vectors" in name
             own = Own("brute_force", int8=int8)
             facts = {"build_s": 0.0} if int8 else exact
-            systems[name] = bench.served(name, own, "float32", facts)
+            systems[name] = bench.served(name, own, facts)
         elif name in PEERS and PEERS[name].installed():
             systems[name] = bench.peer(name)
             sys.stderr.write(f"{name}: ready\n")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -51,6 +51,18 @@ class Own:
         return sum(np.asarray(variable.numpy()).nbytes for variable in variables)
 
 
+class Heads(NamedTuple):
+    """How candidate heads are stored and compared."""
+
+    storage: HeadStorage = "float32"
+    fused: bool = False
+
+    @classmethod
+    def of(cls, system: str) -> "Heads":
+        """Those of a system's name, such as `ivf, fused int8 heads`."""
+        return cls("int8" if "int8 heads" in system else "float32", "fused" in system)
+
+
 class LookupTower(tf.Module):
     """Finished embeddings and heads by number, so that only what follows a tower is measured."""
 
@@ -86,7 +98,7 @@ def rows_of(ids: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
 
 
 def write_cascade(
-    bundle: Path, world: World, own: Own, heads: HeadStorage, *, depth: int, k: int
+    bundle: Path, world: World, own: Own, heads: Heads, *, depth: int, k: int
 ) -> Path:
     """Exports a cascade; the directory of its version."""
     taken = {NUMBER: tf.TensorSpec([None], tf.float32, name=NUMBER)}
@@ -101,7 +113,8 @@ def write_cascade(
         max_excluded=1000,
         allowed_batch_sizes=(1, 32),
         keep_versions=1,
-        candidate_heads=heads,
+        candidate_heads=heads.storage,
+        fused_ops=heads.fused,
     )
     release = Release(
         ReleaseSettings(name=bundle.name, exact=False, export=export, index=IndexConfig()),

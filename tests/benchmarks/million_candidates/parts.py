@@ -12,24 +12,22 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from serving.graph.candidate_heads import HeadStorage
 from serving.graph.pre_ranking import PreRanking
-from tests.benchmarks.million_candidates.cascades import NUMBER, LookupTower, Own, pre_ranker
+from tests.benchmarks.million_candidates.cascades import NUMBER, Heads, LookupTower, Own, pre_ranker
 from tests.benchmarks.million_candidates.measuring import Times, measure
 from tests.benchmarks.million_candidates.served import Session, Threads
 from tests.benchmarks.million_candidates.world import World
-from tfrs_twotower.index.answers import order
 from tfrs_twotower.index.partial_search import PartialSearch
 
 _LIST = ["rows", "scores"]
 
 
 class _Parts(tf.Module):
-    def __init__(self, world: World, own: Own, heads: HeadStorage, depth: int, k: int) -> None:
+    def __init__(self, world: World, own: Own, heads: Heads, depth: int, k: int) -> None:
         super().__init__(name="parts")
         self.tower = LookupTower(world.queries, world.query_heads)
         self.search = own.index(world).search()
-        self.pre_ranking = PreRanking(pre_ranker(world, depth), heads)
+        self.pre_ranking = PreRanking(pre_ranker(world, depth), heads.storage, fused=heads.fused)
         self._depth, self._k, self._parameters = depth, k, own.parameters
 
     def nothing(self, **raw: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -51,14 +49,14 @@ class _Parts(tf.Module):
         return {"heads": heads.vectors[:, :, 0]}  # a column, because an answer is copied
 
     def pre_rank(self, rows: tf.Tensor, scores: tf.Tensor, **raw: tf.Tensor) -> dict[str, Any]:
-        scores, rows = order(self.pre_ranking(raw, rows, scores), rows, self._k)
+        scores, rows = self.pre_ranking.best(raw, rows, scores, self._k)
         return {"rows": rows, "scores": scores}
 
 
 def measure_parts(
     world: World,
     own: Own,
-    heads: HeadStorage,
+    heads: Heads,
     queries: np.ndarray[Any, np.dtype[np.int64]],
     *,
     depth: int,
@@ -85,7 +83,7 @@ def measure_parts(
         name: tf.function(getattr(parts, name), autograph=False).get_concrete_function(**inputs)
         for name, inputs in specs.items()
     }
-    options = tf.saved_model.SaveOptions(namespace_whitelist=["Scann"])
+    options = tf.saved_model.SaveOptions(namespace_whitelist=["Scann", "Twotower"])
     with tempfile.TemporaryDirectory() as scratch:
         tf.saved_model.save(parts, scratch, signatures=signatures, options=options)
         del parts, signatures

@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from serving.graph.candidate_heads import HeadStorage
-from tests.benchmarks.million_candidates.cascades import Own, rows_of, write_cascade
+from tests.benchmarks.million_candidates.cascades import Heads, Own, rows_of, write_cascade
 from tests.benchmarks.million_candidates.own_index import OwnIndex, efforts_of, train_own
 from tests.benchmarks.million_candidates.peers import PEERS, THREADS
 from tests.benchmarks.million_candidates.re_scoring import Rows, re_score
@@ -54,7 +53,7 @@ class System:
     parts: dict[str, Callable[[Numbers], Any]] = field(default_factory=dict)
     """Of a peer, each alone."""
     own: Own | None = None
-    heads: HeadStorage = "float32"
+    heads: Heads = Heads()  # noqa: RUF009  (immutable)
 
 
 class Bench:
@@ -126,9 +125,10 @@ class Bench:
         own = Own(kind, trained, index.parameters(chosen))
         return own, {"effort": chosen, "overlap": reached, "build_s": build_s}
 
-    def served(self, name: str, own: Own, heads: HeadStorage, facts: dict[str, Any]) -> System:
+    def served(self, name: str, own: Own, facts: dict[str, Any]) -> System:
         """An exported cascade, loaded as a server loads it."""
         bundle = self._workdir / name.replace(" ", "_").replace(",", "")
+        heads = Heads.of(name)
         started = time.perf_counter()
         version = write_cascade(
             bundle, self.world, own, heads, depth=self.lists.depth, k=self.lists.k
@@ -145,7 +145,9 @@ class Bench:
             "load_s": time.perf_counter() - started,
             "export_s": export_s,
             "index_mb": own.bytes(self.world) / 1e6,
-            "heads_mb": self.world.candidate_heads.nbytes / 1e6 / (4 if heads == "int8" else 1),
+            "heads_mb": self.world.candidate_heads.nbytes
+            / 1e6
+            / (4 if heads.storage == "int8" else 1),
         }
         gc.collect()
         return System(

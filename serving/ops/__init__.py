@@ -1,0 +1,1 @@
+"""Operations of the project's own, in C++: their sources, and the library that is made of them."""

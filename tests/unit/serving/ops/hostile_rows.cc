@@ -1,0 +1,46 @@
+// Runs second_stage.h under the sanitizers: every buffer is exactly as long as it has to be.
+
+#include <cstdio>
+#include <memory>
+#include <random>
+
+#include "second_stage.h"
+
+int main() {
+  std::mt19937 random(7);
+  const auto below = [&](int64_t limit) { return static_cast<int64_t>(random() % limit); };
+  int64_t checked = 0;
+  for (int round = 0; round < 2000; ++round) {
+    std::vector<twotower::Member> members;
+    for (int64_t number = below(4); number > 0; --number) {
+      members.push_back({1 + below(6), 1 + below(6), 16 * (1 + below(5)), 0.5f});
+    }
+    const bool int8 = below(2) == 1;
+    int64_t row_bytes = twotower::UsedBytes(members, int8);
+    row_bytes += -row_bytes % 4 + 4 * (1 + below(3));
+    row_bytes -= row_bytes % 4;
+    const int64_t num_rows = 1 + below(9), listed = below(80), k = 1 + below(90);
+    // Of float, so that it is aligned as a tensor is.
+    std::unique_ptr<float[]> bytes(new float[num_rows * row_bytes / 4]);
+    auto* raw = reinterpret_cast<uint8_t*>(bytes.get());
+    for (int64_t at = 0; at < num_rows * row_bytes; ++at) raw[at] = random();
+    std::unique_ptr<float[]> query(new float[twotower::QueryWidth(members)]);
+    for (int64_t at = 0; at < twotower::QueryWidth(members); ++at) query[at] = below(9) - 4;
+    std::unique_ptr<int32_t[]> rows(new int32_t[listed]), best_rows(new int32_t[k]);
+    std::unique_ptr<float[]> scores(new float[listed]), best_scores(new float[k]);
+    for (int64_t at = 0; at < listed; ++at) {
+      rows[at] = below(num_rows + 1) - 1;
+      scores[at] = below(5);
+    }
+    twotower::ScoreRows({raw, num_rows, row_bytes, int8}, members, query.get(), rows.get(), listed,
+                        scores.get());
+    twotower::KeepBest(scores.get(), rows.get(), listed, k, best_scores.get(), best_rows.get());
+    for (int64_t at = 0; at < k; ++at) {
+      if (best_rows[at] < -1 || best_rows[at] >= num_rows || std::isnan(best_scores[at])) return 1;
+      if (at > 0 && best_scores[at] > best_scores[at - 1]) return 1;
+      ++checked;
+    }
+  }
+  std::printf("%ld\n", static_cast<long>(checked));
+  return 0;
+}
