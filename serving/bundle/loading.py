@@ -185,7 +185,7 @@ def answered_rows(answer: Mapping[str, npt.NDArray[Any]], corpus: Corpus) -> Row
 def _register_ops(ops: list[str]) -> None:
     if any(name.startswith(server_ops.SCANN_NAMESPACE) for name in ops):
         load_scann()
-    if any(name.startswith(server_ops.OWN_NAMESPACE) for name in ops):
+    if any(name.startswith(library.NAMESPACE) for name in ops):
         library.load()
     if server_ops.TEXT_OPS.intersection(ops):
         try:

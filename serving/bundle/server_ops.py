@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import saved_model_pb2
 
 from serving.bundle.versions import SAVED_MODEL_NAME, resolve_version
-from serving.ops.library import NAMESPACE as OWN_NAMESPACE
+from serving.ops import library
 from tfrs_twotower.errors import BundleError
 
 SERVERS = ("stock", "scann", "tensorflow")
@@ -133,7 +133,7 @@ def way_out(missing: Sequence[str], server: str = "stock") -> str:
             "a bundle of core operations, with `index: brute_force` in export.bundles or with "
             "index.server: stock."
         )
-    if all(name.startswith(OWN_NAMESPACE) for name in missing):
+    if all(name.startswith(library.NAMESPACE) for name in missing):
         return (
             "These are the project's own, of serving/ops: serve it with a TF Serving that was "
             "built with them, or export with export.fused_ops: false; in Python, serving."

@@ -32,7 +32,8 @@ class Fault:
         """The file's text with the fault.
 
         Raises:
-            ValueError: the old text does not occur exactly once, or the new one is no Python.
+            ValueError: the old text does not occur exactly once, or the new one is no Python in a
+                file of Python.
         """
         where = f"{self.file}, fault '{self.name}'"
         found = text.count(self.old)
@@ -44,10 +45,11 @@ class Fault:
         changed = text.replace(self.old, self.new)
         if changed == text:
             raise ValueError(f"{where}: the new text equals the old one.")
-        try:
-            compile(changed, self.file, "exec")
-        except SyntaxError as cause:
-            raise ValueError(f"{where}: the new text is no Python: {cause}") from cause
+        if self.file.endswith(".py"):
+            try:
+                compile(changed, self.file, "exec")
+            except SyntaxError as cause:
+                raise ValueError(f"{where}: the new text is no Python: {cause}") from cause
         return changed
 
 

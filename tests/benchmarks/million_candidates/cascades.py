@@ -62,6 +62,10 @@ class Heads(NamedTuple):
         """Those of a system's name, such as `ivf, fused int8 heads`."""
         return cls("int8" if "int8 heads" in system else "float32", "fused" in system)
 
+    def bytes(self, world: World) -> int:
+        """What the entries of all candidates take."""
+        return world.candidate_heads.nbytes // (4 if self.storage == "int8" else 1)
+
 
 class LookupTower(tf.Module):
     """Finished embeddings and heads by number, so that only what follows a tower is measured."""

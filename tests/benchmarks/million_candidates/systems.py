@@ -145,9 +145,7 @@ class Bench:
             "load_s": time.perf_counter() - started,
             "export_s": export_s,
             "index_mb": own.bytes(self.world) / 1e6,
-            "heads_mb": self.world.candidate_heads.nbytes
-            / 1e6
-            / (4 if heads.storage == "int8" else 1),
+            "heads_mb": heads.bytes(self.world) / 1e6,
         }
         gc.collect()
         return System(

@@ -38,13 +38,13 @@ def gcc(path, *, version="13", body="exit 1"):
 
 
 def test_without_a_library_the_message_says_what_to_do(fresh):
-    with pytest.raises(UnsupportedEnvironment, match="not been compiled .* `twotower build-ops`"):
+    with pytest.raises(UnsupportedEnvironment, match=r"not been compiled .* `twotower build-ops`"):
         library.load()
 
 
 def test_a_compiler_that_is_not_there_or_too_old(fresh, monkeypatch, tmp_path):
     monkeypatch.setenv("CXX", "no-such-compiler")
-    with pytest.raises(UnsupportedEnvironment, match="no 'no-such-compiler' on the PATH. Install"):
+    with pytest.raises(UnsupportedEnvironment, match=r"no 'no-such-compiler' on the PATH\."):
         library.build()
     monkeypatch.setenv("CXX", gcc(tmp_path / "old", version="11"))
     with pytest.raises(UnsupportedEnvironment, match=r"old is GCC 11\. Install GCC 12"):
@@ -56,7 +56,7 @@ def test_a_compiler_that_is_not_there_or_too_old(fresh, monkeypatch, tmp_path):
 
 def test_a_failed_compilation_leaves_nothing(fresh, monkeypatch, tmp_path):
     monkeypatch.setenv("CXX", gcc(tmp_path / "cxx", body="echo no such header >&2; exit 1"))
-    with pytest.raises(UnsupportedEnvironment, match="does not compile .*\nno such header\nSet"):
+    with pytest.raises(UnsupportedEnvironment, match=r"does not compile .*\nno such header\nSet"):
         library.build()
     assert [path for path in fresh.rglob("*") if path.is_file()] == []
 

@@ -122,6 +122,13 @@ def test_nothing_asked_or_nothing_listed(second_stage, batch, listed):
     assert (found.numpy() == -1).all()
 
 
+@pytest.mark.parametrize("row", [9, 2**31 - 1])
+def test_a_row_behind_the_table_is_refused(second_stage, row):
+    table, _ = pack([], np.zeros(9, np.float32), "int8")
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"row {row} of a table of 9"):
+        ask(second_stage, table, np.array([[8, row]]), np.zeros((1, 2)), [], [], "int8", 1, [])
+
+
 def test_hostile_inputs_are_refused_or_answered(second_stage):
     """10,000 calls with shapes, rows, numbers and tables of every kind; the process lives on."""
     random = np.random.default_rng(1)
