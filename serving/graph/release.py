@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
+from serving.graph.fused_leaf_search import FusedLeafSearch
 from serving.graph.pre_ranking import select_candidates
 from serving.graph.since_export import SinceExport
 from tfrs_twotower.artifacts import Lineage, fingerprint
@@ -174,7 +175,18 @@ class Release:
     @property
     def has_fused_ops(self) -> bool:
         """Whether the graph has operations of the project's own."""
-        return self.settings.export.fused_ops and self.pre_ranker is not None
+        return self.settings.export.fused_ops and (
+            self.pre_ranker is not None or self._searches_fused
+        )
+
+    @property
+    def _searches_fused(self) -> bool:
+        return (
+            self.settings.export.fused_ops
+            and not self.settings.exact
+            and self.index.name != "lexical"
+            and self.index.kind == "ivf"
+        )
 
     @property
     def identity(self) -> str:
@@ -205,7 +217,13 @@ class Release:
         """A new searcher of the vectors alone."""
         if self.settings.exact:
             return self.index.exact_search()
-        return self.index.search(max_excluded=self.settings.export.max_excluded)
+        max_excluded = self.settings.export.max_excluded
+        trained, parameters = self.index.trained, self.index.parameters
+        if self._searches_fused and trained is not None and parameters is not None:
+            return FusedLeafSearch(
+                self.index.vectors, trained, parameters, max_excluded=max_excluded
+            )
+        return self.index.search(max_excluded=max_excluded)
 
     def shard(self, number: int, rows: RowArray, probe: Probe) -> "Release":
         """The release of one shard, with its own index.

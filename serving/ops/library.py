@@ -22,8 +22,8 @@ NAMESPACE = "Twotower>"
 """Beginning of the names of the operations."""
 LEAST_GCC = 12
 _HERE = Path(__file__).parent
-_SOURCE = "second_stage_op.cc"
-_SOURCES = ("second_stage.h", _SOURCE)
+_HEADERS = ("lanes.h", "second_stage.h", "leaf_search.h")
+_SOURCES = ("second_stage_op.cc", "leaf_search_op.cc")
 _FLAGS = ("-O3", "-fPIC", "-shared", "-Wall", "-Werror=return-type", "-Wno-psabi", "-DNDEBUG")
 _BUILD = "Run `twotower build-ops`, or set export.fused_ops: false."
 
@@ -55,7 +55,8 @@ def directory() -> Path:
     import tensorflow as tf
 
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    sources = hashlib.sha256(b"".join((_HERE / name).read_bytes() for name in _SOURCES))
+    texts = [(_HERE / name).read_bytes() for name in (*_HEADERS, *_SOURCES)]
+    sources = hashlib.sha256(b"".join(texts))
     key = f"tensorflow-{tf.__version__}-{sources.hexdigest()[:16]}"
     return home / "tfrs_twotower" / "ops" / key
 
@@ -83,12 +84,13 @@ def build() -> Path:
     place.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=place) as scratch:
         library = Path(scratch) / "library.so"
-        command = [cxx, *_FLAGS, *tf.sysconfig.get_compile_flags(), str(_HERE / _SOURCE)]
+        sources = [str(_HERE / name) for name in _SOURCES]
+        command = [cxx, *_FLAGS, *tf.sysconfig.get_compile_flags(), *sources]
         done = _run([*command, "-o", str(library), *tf.sysconfig.get_link_flags()])
         if done.returncode:
             said = "\n".join(done.stderr.strip().splitlines()[-20:])
             raise UnsupportedEnvironment(
-                f"{cxx} does not compile {_SOURCE} against TensorFlow {tf.__version__}:\n{said}\n"
+                f"{cxx} does not compile serving/ops against TensorFlow {tf.__version__}:\n{said}\n"
                 "Set export.fused_ops: false to do without."
             )
         for earlier in place.glob("*.so"):

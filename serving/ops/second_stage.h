@@ -16,28 +16,18 @@
 #ifndef TWOTOWER_SECOND_STAGE_H_
 #define TWOTOWER_SECOND_STAGE_H_
 
-#include <algorithm>
 #include <cmath>
-#include <cstdint>
-#include <cstring>
 #include <limits>
 #include <vector>
 
-// One compiled version for each kind of processor; the loader takes the best that the machine runs.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(TWOTOWER_ONE_TARGET)
-#define TWOTOWER_EACH_PROCESSOR \
-  __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define TWOTOWER_EACH_PROCESSOR
-#endif
-#define TWOTOWER_INLINE inline __attribute__((always_inline))
+#include "lanes.h"
 
 namespace twotower {
 
 constexpr float kLowestScore = std::numeric_limits<float>::lowest();
-constexpr int32_t kMissingRow = -1;
 constexpr int64_t kRowsAhead = 4;
 constexpr int64_t kCacheLine = 64;
+constexpr int64_t kTile = 4;
 
 // Heads that are compared with each other.
 struct Member {
@@ -69,41 +59,6 @@ inline int64_t UsedBytes(const std::vector<Member>& members, bool int8) {
     bytes += member.candidate_heads * member.dim * (int8 ? 1 : sizeof(float));
   }
   return bytes;
-}
-
-// Sixteen numbers that the compiler keeps in one register, or in several of a smaller processor.
-typedef float Lanes __attribute__((vector_size(64), aligned(4), may_alias));
-typedef int32_t Integers __attribute__((vector_size(64)));
-constexpr int64_t kLanes = 16;
-constexpr int64_t kTile = 4;
-
-// By reference: a function that returns so wide a vector has another ABI on each processor.
-TWOTOWER_INLINE void Load(const float* entries, Lanes& into) {
-  into = *reinterpret_cast<const Lanes*>(entries);
-}
-
-// The sum over the lanes of each of sixteen vectors, in their order. Every step adds neighbouring
-// lanes of two vectors, which leaves half as many.
-TWOTOWER_INLINE void SumOfEach(Lanes (&parts)[kLanes]) {
-  constexpr Integers even = {0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30};
-  constexpr Integers odd = {1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31};
-#pragma GCC unroll 8
-  for (int at = 0; at < 8; ++at) {
-    parts[at] = __builtin_shuffle(parts[2 * at], parts[2 * at + 1], even) +
-                __builtin_shuffle(parts[2 * at], parts[2 * at + 1], odd);
-  }
-#pragma GCC unroll 4
-  for (int at = 0; at < 4; ++at) {
-    parts[at] = __builtin_shuffle(parts[2 * at], parts[2 * at + 1], even) +
-                __builtin_shuffle(parts[2 * at], parts[2 * at + 1], odd);
-  }
-#pragma GCC unroll 2
-  for (int at = 0; at < 2; ++at) {
-    parts[at] = __builtin_shuffle(parts[2 * at], parts[2 * at + 1], even) +
-                __builtin_shuffle(parts[2 * at], parts[2 * at + 1], odd);
-  }
-  parts[0] = __builtin_shuffle(parts[0], parts[1], even) +
-             __builtin_shuffle(parts[0], parts[1], odd);
 }
 
 // The best products of four query heads with four candidate heads, of which the last ones may be
@@ -202,34 +157,22 @@ inline void ScoreRows(const Table& table, const std::vector<Member>& members, co
   }
 }
 
-// A number that rises with the score and, among equal scores, falls with the row; -0 equals 0.
-inline int64_t Rank(float score, int32_t row) {
-  int32_t bits;
-  std::memcpy(&bits, &score, sizeof(bits));
-  const int64_t rising = bits < 0 ? -static_cast<int64_t>(bits & 0x7fffffff) : bits;
-  return rising * (int64_t{1} << 32) - row;
-}
-
 // The best k, best first; the lowest float32 and row -1 where there are fewer. A candidate without
 // a finite score is none.
 inline void KeepBest(const float* scores, const int32_t* rows, int64_t num_listed, int64_t k,
                      float* best_scores, int32_t* best_rows) {
-  std::vector<std::pair<int64_t, int64_t>> ranked;
-  ranked.reserve(num_listed);
+  std::vector<Ranked> found;
+  found.reserve(num_listed);
   for (int64_t place = 0; place < num_listed; ++place) {
     if (rows[place] >= 0 && std::isfinite(scores[place]) && scores[place] > kLowestScore) {
-      ranked.emplace_back(-Rank(scores[place], rows[place]), place);
+      found.emplace_back(scores[place], rows[place]);
     }
   }
-  const int64_t kept = std::min<int64_t>(k, ranked.size());
-  if (kept < static_cast<int64_t>(ranked.size())) {
-    std::nth_element(ranked.begin(), ranked.begin() + kept, ranked.end());
-  }
-  std::sort(ranked.begin(), ranked.begin() + kept);
+  const int64_t kept = KeepFirst(found, k);
+  std::sort(found.begin(), found.begin() + kept);
   for (int64_t place = 0; place < k; ++place) {
-    const bool found = place < kept;
-    best_scores[place] = found ? scores[ranked[place].second] : kLowestScore;
-    best_rows[place] = found ? rows[ranked[place].second] : kMissingRow;
+    best_scores[place] = place < kept ? found[place].score : kLowestScore;
+    best_rows[place] = place < kept ? found[place].row : kMissingRow;
   }
 }
 

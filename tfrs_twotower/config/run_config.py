@@ -159,11 +159,6 @@ def _check(config: RunConfig, where: str) -> None:
         )
     if len(set(config.evaluate.ks)) != len(config.evaluate.ks):
         raise ConfigError(f"{where}: evaluate.ks has repeated values: {config.evaluate.ks}")
-    if config.export.fused_ops and config.pre_ranking is None:
-        raise ConfigError(
-            f"{where}: export.fused_ops is set, but there is no pre_ranking, whose second stage it "
-            "is; leave it out"
-        )
     if config.export.fused_ops and config.export.candidate_heads == "float16":
         raise ConfigError(
             f"{where}: export.candidate_heads is float16, and fused_ops takes float32 or int8; "

@@ -144,8 +144,9 @@ class ExportConfig(Document):
     """How the pre-ranker's candidate heads are stored: float16 takes half of the memory, int8 a
     quarter, both with a scale for each head."""
     fused_ops: bool = False
-    """Whether the second stage is one operation of the project's own, which `twotower build-ops`
-    compiles, and which the server needs too. It takes heads as float32 or int8."""
+    """Whether the second stage, and a search of kind ivf, are one operation each of the project's
+    own, which `twotower build-ops` compiles, and which the server needs too. Heads are
+    float32 or int8 then."""
     restricts: tuple[str, ...] = ()
     """Candidate features of kind id, categorical or multi_categorical by which a request may
     restrict its answer: `allow` and `deny` take tokens such as `genres=Comedy`."""

@@ -175,9 +175,9 @@ class IvfSearch(partial_search.PartialSearch):
         self._num_leaves, self._leaf_size = rows.shape
         real = (rows != MISSING_ROW)[:, :, None]
         leaves = np.where(real, vectors[np.maximum(rows, 0)], np.float32(0.0))
-        self._leaves = tf.Variable(leaves, trainable=False, name="leaves")
-        self._rows = tf.Variable(rows, trainable=False, name="rows")
-        self._centroids = tf.Variable(centroids, trainable=False, name="centroids")
+        self.leaves = tf.Variable(leaves, trainable=False, name="leaves")
+        self.rows = tf.Variable(rows, trainable=False, name="rows")
+        self.centroids = tf.Variable(centroids, trainable=False, name="centroids")
 
     def near(
         self, embeddings: tf.Tensor, depth: tf.Tensor | int, parameters: quality.SearchParameters
@@ -185,10 +185,21 @@ class IvfSearch(partial_search.PartialSearch):
         """See `PartialSearch.near`; looks at more leaves if they hold too few candidates."""
         enough = -(-_LEAVES_PER_DEPTH * depth // self._leaf_size)
         num_leaves = tf.maximum(parameters.num_leaves_to_search, enough)
-        num_leaves = tf.minimum(num_leaves, self._num_leaves)
-        likeness = tf.matmul(embeddings, self._centroids, transpose_b=True)
+        return self.look_at(embeddings, tf.minimum(num_leaves, self._num_leaves), depth)
+
+    def look_at(
+        self, embeddings: tf.Tensor, num_leaves: tf.Tensor, depth: tf.Tensor | int
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Scores and rows `[batch, depth]`, in any order, of the nearest leaves' best candidates.
+
+        Args:
+            embeddings: `[batch, embedding_dim]`, all finite, at least one.
+            num_leaves: leaves to look at, which hold at least `depth` places.
+            depth: length of a list.
+        """
+        likeness = tf.matmul(embeddings, self.centroids, transpose_b=True)
         chosen = tf.math.top_k(likeness, num_leaves, sorted=False).indices
-        leaves, rows = self._leaves.read_value(), self._rows.read_value()
+        leaves, rows = self.leaves.read_value(), self.rows.read_value()
         dim = embeddings.shape[1]
 
         def answer(query: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:

@@ -1,9 +1,11 @@
-// Runs second_stage.h under the sanitizers: every buffer is exactly as long as it has to be.
+// Runs second_stage.h and leaf_search.h under the sanitizers: every buffer is exactly as long as it
+// has to be.
 
 #include <cstdio>
 #include <memory>
 #include <random>
 
+#include "leaf_search.h"
 #include "second_stage.h"
 
 int main() {
@@ -38,6 +40,27 @@ int main() {
     for (int64_t at = 0; at < k; ++at) {
       if (best_rows[at] < -1 || best_rows[at] >= num_rows || std::isnan(best_scores[at])) return 1;
       if (at > 0 && best_scores[at] > best_scores[at - 1]) return 1;
+      ++checked;
+    }
+  }
+  for (int round = 0; round < 1000; ++round) {
+    const int64_t num_leaves = 1 + below(20), leaf_size = 1 + below(40), dim = 1 + below(70);
+    std::unique_ptr<float[]> centroids(new float[num_leaves * dim]), query(new float[dim]);
+    std::unique_ptr<float[]> vectors(new float[num_leaves * leaf_size * dim]);
+    std::unique_ptr<int32_t[]> rows(new int32_t[num_leaves * leaf_size]);
+    for (int64_t at = 0; at < num_leaves * dim; ++at) centroids[at] = below(9) - 4;
+    for (int64_t at = 0; at < dim; ++at) query[at] = below(9) - 4;
+    for (int64_t at = 0; at < num_leaves * leaf_size * dim; ++at) vectors[at] = below(9) - 4;
+    for (int64_t at = 0; at < num_leaves * leaf_size; ++at) {
+      rows[at] = at % leaf_size < leaf_size / 2 + below(2) ? at : -1;
+    }
+    const int64_t chosen = 1 + below(num_leaves), depth = 1 + below(num_leaves * leaf_size);
+    std::unique_ptr<float[]> scores(new float[depth]);
+    std::unique_ptr<int32_t[]> found(new int32_t[depth]);
+    twotower::SearchLeaves({centroids.get(), vectors.get(), rows.get(), num_leaves, leaf_size, dim},
+                           query.get(), chosen, depth, scores.get(), found.get());
+    for (int64_t at = 0; at < depth; ++at) {
+      if (found[at] < -1 || found[at] >= num_leaves * leaf_size || std::isnan(scores[at])) return 1;
       ++checked;
     }
   }

@@ -1,0 +1,113 @@
+// Twotower>LeafSearch: `leaf_search.h` as a TensorFlow operation.
+
+#include <vector>
+
+#include "leaf_search.h"
+#include "tensorflow/core/framework/op.h"
+#include "tensorflow/core/framework/op_kernel.h"
+#include "tensorflow/core/framework/resource_mgr.h"
+#include "tensorflow/core/framework/resource_var.h"
+#include "tensorflow/core/framework/shape_inference.h"
+#include "tensorflow/core/util/work_sharder.h"
+
+namespace {
+
+using tensorflow::errors::InvalidArgument;
+using Variable = tensorflow::core::RefCountPtr<tensorflow::Var>;
+
+REGISTER_OP("Twotower>LeafSearch")
+    .Input("centroids: resource")
+    .Input("vectors: resource")
+    .Input("rows: resource")
+    .Input("embeddings: float")
+    .Input("num_leaves: int32")
+    .Input("depth: int32")
+    .Output("scores: float")
+    .Output("found: int32")
+    .SetShapeFn([](tensorflow::shape_inference::InferenceContext* context) {
+      tensorflow::shape_inference::ShapeHandle embeddings, scalar;
+      TF_RETURN_IF_ERROR(context->WithRank(context->input(3), 2, &embeddings));
+      TF_RETURN_IF_ERROR(context->WithRank(context->input(4), 0, &scalar));
+      TF_RETURN_IF_ERROR(context->WithRank(context->input(5), 0, &scalar));
+      const auto lists = context->Matrix(context->Dim(embeddings, 0), context->UnknownDim());
+      context->set_output(0, lists);
+      context->set_output(1, lists);
+      return tensorflow::OkStatus();
+    })
+    .Doc(R"doc(
+Finds the candidates nearest to each query in the leaves whose centroids are nearest.
+
+centroids, vectors, rows: variables of a partitioned index; see leaf_search.h.
+embeddings: [batch, dim], all finite.
+num_leaves: leaves to look at.
+depth: length of a list.
+scores: [batch, depth], in any order; -inf where there are fewer.
+found: [batch, depth] rows; -1 where there are fewer.
+)doc");
+
+class LeafSearch : public tensorflow::OpKernel {
+ public:
+  using OpKernel::OpKernel;
+
+  void Compute(tensorflow::OpKernelContext* context) override {
+    Variable variables[3];
+    for (int input = 0; input < 3; ++input) {
+      OP_REQUIRES_OK(context, LookupResource(context, HandleFromInput(context, input),
+                                             &variables[input]));
+    }
+    tensorflow::tf_shared_lock first(*variables[0]->mu());
+    tensorflow::tf_shared_lock second(*variables[1]->mu());
+    tensorflow::tf_shared_lock third(*variables[2]->mu());
+    const tensorflow::Tensor& centroids = *variables[0]->tensor();
+    const tensorflow::Tensor& vectors = *variables[1]->tensor();
+    const tensorflow::Tensor& rows = *variables[2]->tensor();
+    const tensorflow::Tensor& embeddings = context->input(3);
+    OP_REQUIRES(context,
+                centroids.dtype() == tensorflow::DT_FLOAT && centroids.dims() == 2 &&
+                    vectors.dtype() == tensorflow::DT_FLOAT && vectors.dims() == 3 &&
+                    rows.dtype() == tensorflow::DT_INT32 && rows.dims() == 2,
+                InvalidArgument("centroids, vectors and rows are not those of an index"));
+    const twotower::Leaves leaves{centroids.flat<float>().data(), vectors.flat<float>().data(),
+                                  rows.flat<int32_t>().data(),    vectors.dim_size(0),
+                                  vectors.dim_size(1),            vectors.dim_size(2)};
+    OP_REQUIRES(context,
+                centroids.dim_size(0) == leaves.num_leaves && rows.dim_size(0) == leaves.num_leaves &&
+                    rows.dim_size(1) == leaves.leaf_size && centroids.dim_size(1) == leaves.dim &&
+                    leaves.num_leaves > 0 && leaves.leaf_size > 0 && leaves.dim > 0,
+                InvalidArgument("centroids ", centroids.shape().DebugString(), ", vectors ",
+                                vectors.shape().DebugString(), " and rows ",
+                                rows.shape().DebugString(), " do not fit together"));
+    OP_REQUIRES(context, embeddings.dims() == 2 && embeddings.dim_size(1) == leaves.dim,
+                InvalidArgument("embeddings are ", embeddings.shape().DebugString(), ", not [batch, ",
+                                leaves.dim, "]"));
+    const tensorflow::Tensor &wanted = context->input(4), &length = context->input(5);
+    OP_REQUIRES(context, wanted.dims() == 0 && length.dims() == 0,
+                InvalidArgument("num_leaves and depth must be scalars"));
+    const int64_t num_leaves = wanted.scalar<int32_t>()(), depth = length.scalar<int32_t>()();
+    OP_REQUIRES(context,
+                num_leaves >= 1 && num_leaves <= leaves.num_leaves && depth >= 1 &&
+                    depth <= leaves.num_leaves * leaves.leaf_size,
+                InvalidArgument(num_leaves, " leaves and a depth of ", depth, " of an index of ",
+                                leaves.num_leaves, " leaves of ", leaves.leaf_size));
+    const int64_t batch = embeddings.dim_size(0);
+    tensorflow::Tensor *scores = nullptr, *found = nullptr;
+    OP_REQUIRES_OK(context, context->allocate_output(0, {batch, depth}, &scores));
+    OP_REQUIRES_OK(context, context->allocate_output(1, {batch, depth}, &found));
+    const float* queries = embeddings.flat<float>().data();
+    float* all_scores = scores->flat<float>().data();
+    int32_t* all_found = found->flat<int32_t>().data();
+    const auto answer = [&](int64_t begin, int64_t end) {
+      for (int64_t at = begin; at < end; ++at) {
+        twotower::SearchLeaves(leaves, queries + at * leaves.dim, num_leaves, depth,
+                               all_scores + at * depth, all_found + at * depth);
+      }
+    };
+    const int64_t cost = (leaves.num_leaves + num_leaves * leaves.leaf_size) * leaves.dim;
+    const auto& workers = *context->device()->tensorflow_cpu_worker_threads();
+    tensorflow::Shard(workers.num_threads, workers.workers, batch, cost, answer);
+  }
+};
+
+REGISTER_KERNEL_BUILDER(Name("Twotower>LeafSearch").Device(tensorflow::DEVICE_CPU), LeafSearch);
+
+}  // namespace
