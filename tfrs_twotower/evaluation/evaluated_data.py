@@ -6,6 +6,7 @@
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
@@ -51,8 +52,12 @@ class InteractionLog:
 
     def codes_of(self, query_ids: Iterable[str]) -> NDArray[np.int64]:
         """`[len(query_ids)]` codes, -1 for a query without interactions."""
-        code = {query_id: place for place, query_id in enumerate(self.query_ids)}
-        return np.array([code.get(query_id, -1) for query_id in query_ids], np.int64)
+        code = self._codes.get
+        return np.array([code(query_id, -1) for query_id in query_ids], np.int64)
+
+    @cached_property
+    def _codes(self) -> dict[str, int]:
+        return {query_id: place for place, query_id in enumerate(self.query_ids)}
 
 
 @dataclass(frozen=True)
