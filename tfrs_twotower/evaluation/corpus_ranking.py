@@ -13,14 +13,12 @@ from tfrs_twotower.data.query_set import QuerySet
 from tfrs_twotower.evaluation import partial_rankings
 from tfrs_twotower.evaluation.evaluated_data import SecondStage
 from tfrs_twotower.metrics import judge, recall
+from tfrs_twotower.ranking import order
 from tfrs_twotower.ranking.order import re_rank, top_k_rows
 
 CHUNK_BYTES = 16 << 20
 """Scores that are held at once. The allocator hands blocks of this size out again; larger ones come
 as fresh pages every time, which costs more than to rank them."""
-_MOST_AT_ONCE = 1 << 18
-"""A larger corpus is ranked in blocks where it can be: a product of fewer than 16 queries reads all
-vectors for little work."""
 
 
 class Scorer(Protocol):
@@ -118,7 +116,7 @@ def ranked_chunks(
         Positions `[chunk]` of the queries, rows `[chunk, k]`, and scores `[chunk, k]`, -inf where
         the row is -1.
     """
-    if len(eligible) > _MOST_AT_ONCE and isinstance(scorer, partial_rankings.BlockScorer):
+    if len(eligible) > order.MOST_AT_ONCE and isinstance(scorer, partial_rankings.BlockScorer):
         yield from partial_rankings.ranked_in_blocks(scorer, query_set, eligible, k)
         return
     for queries in chunks_of(len(query_set), len(eligible)):

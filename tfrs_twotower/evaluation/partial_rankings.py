@@ -13,11 +13,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from tfrs_twotower.data.query_set import QuerySet
-from tfrs_twotower.ranking.order import MISSING_ROW, top_k_rows
-
-BLOCK = 1 << 16
-"""Candidates of a block; its scores for `QUERIES_AT_ONCE` queries fill 16 MB."""
-QUERIES_AT_ONCE = 64
+from tfrs_twotower.ranking import Ragged, order
 
 
 @runtime_checkable
@@ -44,24 +40,22 @@ def ranked_in_blocks(
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.floating]]]:
     """The lists of some queries at a time; see `corpus_ranking.ranked_chunks`."""
     for queries in _chunks(len(query_set)):
-        seen = query_set.seen.take(queries)
-        rows = np.zeros((len(queries), 0), np.int64)
-        best = np.zeros((len(queries), 0), np.float32)
-        for start in range(0, len(eligible), BLOCK):
-            stop = min(start + BLOCK, len(eligible))
-            scores = scorer.block(queries, start, stop)
-            scores[:, ~eligible[start:stop]] = -np.inf
-            inside = (seen.values >= start) & (seen.values < stop)
-            scores[seen.owners[inside], seen.values[inside] - start] = -np.inf
-            own = top_k_rows(scores, k)
-            own_best = np.take_along_axis(scores, np.maximum(own, 0), axis=1)
-            own_best[own < 0] = -np.inf
-            # Rows of earlier blocks are lower and stand first, so that a stable sort breaks ties.
-            rows = np.concatenate([rows, np.where(own < 0, own, own + start)], axis=1)
-            best = np.concatenate([best, own_best], axis=1)
-            order = np.argsort(-best, axis=1, kind="stable")[:, :k]
-            rows, best = (np.take_along_axis(part, order, axis=1) for part in (rows, best))
-        yield queries, rows, best
+        blocks = _blocks(scorer, queries, query_set.seen.take(queries), eligible)
+        scores, rows = order.top_k_of_blocks(blocks, k)
+        yield queries, rows, scores
+
+
+def _blocks(
+    scorer: BlockScorer, queries: NDArray[np.int64], seen: Ragged, eligible: NDArray[np.bool_]
+) -> Iterator[tuple[int, NDArray[np.floating]]]:
+    """The first row of each block and its scores, -inf at what may not be ranked."""
+    for start in range(0, len(eligible), order.BLOCK):
+        stop = min(start + order.BLOCK, len(eligible))
+        scores = scorer.block(queries, start, stop)
+        scores[:, ~eligible[start:stop]] = -np.inf
+        inside = (seen.values >= start) & (seen.values < stop)
+        scores[seen.owners[inside], seen.values[inside] - start] = -np.inf
+        yield start, scores
 
 
 def rank_sparse(
@@ -72,7 +66,7 @@ def rank_sparse(
     Raises:
         ValueError: a score is below 0 or NaN.
     """
-    ranked = np.full((len(query_set), k), MISSING_ROW, np.int64)
+    ranked = np.full((len(query_set), k), order.MISSING_ROW, np.int64)
     fill = np.flatnonzero(eligible)
     for queries in _chunks(len(query_set)):
         scores = scorer.sparse(queries)
@@ -112,5 +106,5 @@ def _best(
 
 
 def _chunks(num_queries: int) -> Iterator[NDArray[np.int64]]:
-    for start in range(0, num_queries, QUERIES_AT_ONCE):
-        yield np.arange(start, min(start + QUERIES_AT_ONCE, num_queries), dtype=np.int64)
+    for start in range(0, num_queries, order.QUERIES_AT_ONCE):
+        yield np.arange(start, min(start + order.QUERIES_AT_ONCE, num_queries), dtype=np.int64)

@@ -5,10 +5,9 @@ import pytest
 from scipy import sparse
 
 from tfrs_twotower.data.query_set import QuerySet
-from tfrs_twotower.evaluation import corpus_ranking, partial_rankings
 from tfrs_twotower.evaluation.baselines.collaborative import NeighbourScorer, PopularityScorer
 from tfrs_twotower.evaluation.corpus_ranking import EmbeddingScorer, rank_corpus, ranked_chunks
-from tfrs_twotower.ranking import GroundTruth
+from tfrs_twotower.ranking import GroundTruth, order
 from tfrs_twotower.ranking.ragged import Ragged
 
 NUM_QUERIES, NUM_CANDIDATES = 90, 150
@@ -78,10 +77,10 @@ def test_neighbours_score_sparsely_what_they_score_densely():
     scorer = NeighbourScorer(positions, neighbours, popular)
     without = np.flatnonzero(np.diff(positions.indptr) == 0)
     assert 0 < len(without) < NUM_QUERIES
-    order = random.permutation(NUM_QUERIES)
+    asked = random.permutation(NUM_QUERIES)
     expected = (positions > 0).astype(np.float32).toarray() @ neighbours.toarray()
     expected[without] = popular.scores
-    np.testing.assert_allclose(scorer(order), expected[order], rtol=1e-6)
+    np.testing.assert_allclose(scorer(asked), expected[asked], rtol=1e-6)
     queries, eligible = random_queries(random), np.ones(NUM_CANDIDATES, bool)
     dense = rank_corpus(lambda own: scorer(own), queries, eligible, 20)
     np.testing.assert_array_equal(rank_corpus(scorer, queries, eligible, 20), dense)
@@ -98,8 +97,8 @@ def test_blocks_give_the_lists_of_the_whole_matrix(monkeypatch, k):
     queries, eligible = random_queries(random), random.random(NUM_CANDIDATES) < 0.8
     scorer = EmbeddingScorer(own, corpus)
     whole = list(ranked_chunks(scorer, queries, eligible, k))
-    monkeypatch.setattr(corpus_ranking, "_MOST_AT_ONCE", 10)
-    monkeypatch.setattr(partial_rankings, "BLOCK", 32)
+    monkeypatch.setattr(order, "MOST_AT_ONCE", 10)
+    monkeypatch.setattr(order, "BLOCK", 32)
     parts = list(ranked_chunks(scorer, queries, eligible, k))
     assert len(parts) == 2
     for place in range(3):
