@@ -57,7 +57,7 @@ def cosine_neighbours(
         parts.append((block.data[kept], block.indices[kept]))
         lengths += np.bincount(owners[kept], minlength=num_candidates)
     if not parts:
-        return sparse.csr_matrix((num_candidates, num_candidates), dtype=np.float32)
+        parts.append((np.zeros(0, np.float32), np.zeros(0, np.int64)))
     data, indices = (np.concatenate(one) for one in zip(*parts, strict=True))
     starts = np.concatenate([[0], np.cumsum(lengths)])
     return sparse.csr_matrix((data, indices, starts), shape=(num_candidates,) * 2)

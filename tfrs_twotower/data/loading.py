@@ -165,6 +165,23 @@ def load_query_set(
     return queries.take(np.argsort(ids, kind="stable"))
 
 
+def load_sample(
+    preprocessed_dir: Path,
+    split: EvaluatedSplit,
+    spec: FeatureSpec,
+    corpus: Corpus,
+    most: int | None,
+    seed: int,
+) -> tuple[query_set.QuerySet, int]:
+    """At most so many queries of a split, drawn by the seed, and the number they were drawn from.
+
+    See `load_query_set`.
+    """
+    order = query_order(preprocessed_dir, split)
+    places = query_set.sample_places(len(order), most, seed)
+    return load_query_set(preprocessed_dir, split, spec, corpus, order[places]), len(order)
+
+
 def _batches(
     directory: Path, split: EvaluatedSplit, records: NDArray[np.integer] | None
 ) -> Iterator[tf.Tensor]:

@@ -248,3 +248,13 @@ def judged_on(inputs: EvaluationInputs) -> str:
         digest.update(np.asarray(array, np.int64).tobytes())
     digest.update(np.asarray(truth.gains, np.float64).tobytes())
     return digest.hexdigest()[:16]
+
+
+def sampling_in_words(inputs: EvaluationInputs) -> str:
+    """What intervals make of a sample of the test queries; empty where all are evaluated."""
+    if inputs.all_test_queries is None:
+        return ""
+    return (
+        f"the queries are a random sample of {inputs.all_test_queries:,}, drawn without "
+        "replacement, and the intervals are for the mean over all of these; "
+    )

@@ -264,7 +264,7 @@ def describe_protocol(
         recall="found / all relevant (TREC), not divided by min(K, relevant)",
         ndcg="linear gains, log2 discount",
         intervals=f"95 %, percentile bootstrap over queries, {config.num_bootstrap} resamples; "
-        + _sampling_in_words(inputs)
+        + evaluated_data.sampling_in_words(inputs)
         + "they do not cover the noise between training seeds",
         significance="paired randomisation over queries (all patterns of signs, or their "
         "saddlepoint approximation), Holm's correction over all pairs listed, level .05",
@@ -289,14 +289,4 @@ def describe_protocol(
             "by the pre-ranker; score descending, then candidate id ascending"
         ),
         seed=seed,
-    )
-
-
-def _sampling_in_words(inputs: evaluated_data.EvaluationInputs) -> str:
-    """What the intervals make of a sample of the test queries; empty where there is none."""
-    if inputs.all_test_queries is None:
-        return ""
-    return (
-        f"the queries are a random sample of {inputs.all_test_queries:,}, drawn without "
-        "replacement, and the intervals are for the mean over all of these; "
     )

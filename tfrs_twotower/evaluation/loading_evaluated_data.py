@@ -71,7 +71,9 @@ def load_inputs(
     counts, recent_counts = _frequencies(source, ids)
     has_validation = read_manifest(source, "preprocessed").counts.get("validation_queries", 0) > 0
     most = None if config is None else budget.most_queries(config, len(corpus))
-    test_queries, num_test_queries = _load_sample(source, "test", spec, corpus, most)
+    test_queries, num_test_queries = loading.load_sample(
+        source, "test", spec, corpus, most, budget.SAMPLE_SEED
+    )
     read_manifest(layout.embeddings, "embeddings")  # names the stage where there are none
     vectors = stored_embeddings.vectors_of(
         stored_embeddings.read_candidate_embeddings(layout.embeddings),
@@ -194,7 +196,10 @@ def load_unlearned(
     refitted = bool(read_manifest(directory, "embeddings").details.get("refitted", False))
     has_first_fit = refitted and any(directory.glob(f"{FIRST_FIT_CANDIDATES}-*"))
     queries = _with_texts(
-        _load_sample(layout.preprocessed, "validation", spec, corpus, most)[0], spec
+        loading.load_sample(
+            layout.preprocessed, "validation", spec, corpus, most, budget.SAMPLE_SEED
+        )[0],
+        spec,
     )
     if not has_first_fit:
         if not refitted:
@@ -207,20 +212,6 @@ def load_unlearned(
     )
     queries = stored_embeddings.with_embeddings(queries, directory, "first_fit_validation")
     return Unlearned(queries, vectors)
-
-
-def _load_sample(
-    preprocessed: Path,
-    split: loading.EvaluatedSplit,
-    spec: FeatureSpec,
-    corpus: Corpus,
-    most: int | None,
-) -> tuple[query_set.QuerySet, int]:
-    """At most so many queries of a split, and the number that they were drawn from."""
-    order = loading.query_order(preprocessed, split)
-    places = query_set.sample_places(len(order), most, budget.SAMPLE_SEED)
-    queries = loading.load_query_set(preprocessed, split, spec, corpus, order[places])
-    return queries, len(order)
 
 
 def _with_texts(queries: query_set.QuerySet, spec: FeatureSpec) -> query_set.QuerySet:

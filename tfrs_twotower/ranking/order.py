@@ -16,11 +16,9 @@ LOWEST_SCORE = float(np.finfo(np.float32).min)
 """Score at these ranks."""
 MOST_AT_ONCE = 1 << 18
 """A larger corpus is ranked in blocks: a product with few queries reads all vectors for little."""
-BLOCK = 1 << 16
-"""Candidates of a block, whose scores for `QUERIES_AT_ONCE` queries fill 16 MB."""
-QUERIES_AT_ONCE = 64
-_SCORES_AT_ONCE = 1 << 24
-_PRODUCTS_AT_ONCE = 1 << 23
+BLOCK, QUERIES_AT_ONCE = 1 << 16, 64
+"""Candidates and queries of a block, whose scores fill 16 MB."""
+_SCORES_AT_ONCE, _PRODUCTS_AT_ONCE = 1 << 24, 1 << 23
 _PARTS_OF_K = 8
 """A row is sifted by the maxima of its parts if it has this many parts for each rank."""
 _MOST_SIFTED = 4
@@ -184,23 +182,25 @@ def top_k_of_blocks(
 
     Args:
         blocks: the first row of each block, ascending, and its scores `[num_queries, block]`.
-        k: length of the lists.
+        k: see `top_k_rows`.
 
     Returns:
-        Scores, -inf at ranks that stay empty, and rows, -1 there; each `[num_queries, at most k]`.
+        Scores and rows `[num_queries, at most k]`, -inf and -1 at ranks that stay empty.
     """
-    scores, rows = np.zeros((0, 0), np.float32), np.zeros((0, 0), np.int64)
+    scores: NDArray[np.floating] = np.zeros((0, 0), np.float32)
+    rows: RowArray = np.zeros((0, 0), np.int64)
     for first, block in blocks:
         if not len(rows):
-            scores, rows = (np.zeros((len(block), 0), part.dtype) for part in (block, rows))
+            scores, rows = block[:, :0], np.zeros((len(block), 0), np.int64)
         own = top_k_rows(block, k)
         best = np.take_along_axis(block, np.maximum(own, 0), axis=1)
         best[own < 0] = -np.inf
-        # Rows of earlier blocks are lower and stand first, so that a stable sort breaks ties.
+        # Rows of earlier blocks stand first, so that a stable sort breaks ties.
         scores = np.concatenate([scores, best], axis=1)
         rows = np.concatenate([rows, np.where(own < 0, own, own + first)], axis=1)
         order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-        scores, rows = (np.take_along_axis(part, order, axis=1) for part in (scores, rows))
+        scores = np.take_along_axis(scores, order, axis=1)
+        rows = np.take_along_axis(rows, order, axis=1)
     return scores, rows
 
 

@@ -109,7 +109,7 @@ class _Neighbours:
     def __init__(self, matrix: sparse.csr_matrix, number: int) -> None:
         self._matrix = matrix
         self._number = number
-        self._rows = np.zeros(0, np.int64)
+        self._rows: NDArray[np.integer] = np.zeros(0, np.int64)
         self._neighbours = cosine_neighbours(matrix, number, rows=self._rows)
 
     def scorer(self, number: int, asked: tuned_baselines.Asked) -> corpus_ranking.Scorer:

@@ -16,8 +16,9 @@ from tfrs_twotower.closed_form.bm25 import Bm25Index
 from tfrs_twotower.closed_form.neighbours import cosine_neighbours, nearest
 from tfrs_twotower.config import EvaluateConfig
 from tfrs_twotower.evaluation import budget
-from tfrs_twotower.evaluation.baselines import collaborative, selection
+from tfrs_twotower.evaluation.baselines import collaborative, profile_models, selection
 from tfrs_twotower.evaluation.baselines.collaborative import (
+    PopularityScorer,
     ProfileScorer,
     profile_positions,
 )
@@ -30,6 +31,7 @@ from tfrs_twotower.evaluation.baselines.text_baselines import (
     TunedWeight,
     tune_weight,
 )
+from tfrs_twotower.evaluation.baselines.tuned_baselines import Asked, LearnedFrom
 from tfrs_twotower.evaluation.corpus_ranking import EmbeddingScorer, rank_corpus
 from tfrs_twotower.evaluation.text_retrieval import normalised
 from tfrs_twotower.ranking import GroundTruth
@@ -418,6 +420,18 @@ def test_neighbours_of_some_candidates_are_their_neighbours_among_all(monkeypatc
     assert some.nnz == some[rows].nnz
     assert cosine_neighbours(matrix, 7, rows=rows[:0]).nnz == 0
     np.testing.assert_array_equal(cosine_neighbours(matrix, 7).toarray(), every.toarray())
+
+
+def test_one_fit_of_neighbours_serves_profiles_of_other_candidates():
+    """The neighbours of candidates that only the second profiles hold are looked up then."""
+    inputs, zeros = make_world(), PopularityScorer(np.zeros(30, np.int64))
+    learned = LearnedFrom.splits(inputs, (TRAIN,), True)
+    fit = profile_models.item_knn((3, 5), 30).learn(learned)
+    for setting, part in (((3,), range(0, 9)), ((3,), range(5, 30)), ((9,), range(5, 30))):
+        profiles = sparse.csr_matrix(np.eye(30, dtype=np.float32)[list(part)])
+        scores = fit(setting)(Asked(profiles, zeros))(np.arange(len(part)))
+        expected = cosine_neighbours(learned.matrix, setting[0]).toarray()[list(part)]
+        np.testing.assert_array_equal(scores, expected)
 
 
 def test_blocks_of_neighbours_count_no_more_pairs_than_allowed(monkeypatch):
