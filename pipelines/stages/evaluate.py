@@ -63,9 +63,9 @@ def run(context: StageContext) -> artifacts.Manifest:
         context.spec,
         seconds,
         with_pre_ranker=with_pre_ranker,
-        max_queries=config.evaluate.max_queries,
+        config=config.evaluate,
     )
-    num_queries = inputs.all_test_queries or len(inputs.test)  # before `evaluate.max_queries`
+    num_queries = inputs.all_test_queries or len(inputs.test)  # before they are sampled
     found = {
         "candidates": ("candidates to rank", len(inputs.corpus)),
         "test_queries": ("test queries to evaluate", num_queries),

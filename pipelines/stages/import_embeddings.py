@@ -26,6 +26,7 @@ from tfrs_twotower.data.lines import breaks_lines
 from tfrs_twotower.data.query_set import QuerySet
 from tfrs_twotower.documents import Document, parse
 from tfrs_twotower.errors import ConfigError, DataError, WorkdirError
+from tfrs_twotower.evaluation import budget
 from tfrs_twotower.evaluation import evaluated_data as evaluated
 from tfrs_twotower.evaluation.evaluating import evaluate
 from tfrs_twotower.evaluation.report.rendering import Origin
@@ -139,9 +140,7 @@ def run(
         if vectors.judged is not None:
             queries_with_answers = _query_set(vectors)
             judged = queries_with_answers.spread(config.index.num_measured_queries)
-            inputs = _evaluation_inputs(
-                name, vectors, queries_with_answers, built, config.evaluate.max_queries
-            )
+            inputs = _evaluation_inputs(name, vectors, queries_with_answers, built, config.evaluate)
             num_unjudged = len(vectors.measured_on) - len(queries_with_answers)
             if num_unjudged:
                 reporter.message(f"{num_unjudged:,} queries have no relevant candidate: left out")
@@ -259,11 +258,12 @@ def _evaluation_inputs(
     vectors: Vectors,
     queries: QuerySet,
     built: build.BuiltIndex,
-    max_queries: int | None,
+    config: EvaluateConfig,
 ) -> evaluated.EvaluationInputs:
     """The inputs of an evaluation without interactions."""
     corpus = vectors.candidates
-    sample = queries.sample(max_queries or len(queries), seed=0)
+    most = budget.most_queries(config, len(corpus)) or len(queries)
+    sample = queries.sample(most, seed=budget.SAMPLE_SEED)
     none = np.zeros(0, np.int64)
     nothing = np.zeros(len(corpus), np.int64)
     return evaluated.EvaluationInputs(

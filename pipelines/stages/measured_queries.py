@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 from tfrs_twotower.artifacts import Layout, Manifest, layout, read_manifest
 from tfrs_twotower.artifacts.manifest import rerun_hint
 from tfrs_twotower.data.corpus import Corpus
-from tfrs_twotower.data.loading import load_query_set
+from tfrs_twotower.data.loading import load_query_set, query_order
 from tfrs_twotower.data.perturbed_queries import perturbed_inputs
-from tfrs_twotower.data.query_set import QuerySet
+from tfrs_twotower.data.query_set import QuerySet, spread_places
 from tfrs_twotower.data.raw_inputs import raw_signature
 from tfrs_twotower.data.stored_embeddings import (
     read_candidate_embeddings,
@@ -63,7 +63,7 @@ def write_perturbed(
 
     Args:
         path: the Parquet file.
-        queries: the real queries, with raw features.
+        queries: real queries, with raw features, of which some are taken.
         corpus: its ids replace those of histories.
         spec: the feature spec.
         model_dir: the model that embeds.
@@ -85,9 +85,18 @@ def write_perturbed(
 def write_perturbed_of_run(run: Layout, embeddings: Path, spec: FeatureSpec, split: Split) -> None:
     """Does so for the queries of a split, into a directory with the candidates' embeddings."""
     corpus = read_candidate_embeddings(embeddings)
-    queries = load_query_set(run.preprocessed, split, spec, corpus)
+    queries = load_spread(run.preprocessed, split, spec, corpus, _MOST_PERTURBED)
     path = embeddings / layout.PERTURBED_EMBEDDINGS
     write_perturbed(path, queries, corpus, spec, run.model)
+
+
+def load_spread(
+    preprocessed: Path, split: Split, spec: FeatureSpec, corpus: Corpus, most: int
+) -> QuerySet:
+    """At most so many queries of a split, evenly spaced over the order of their ids."""
+    order = query_order(preprocessed, split)
+    places = spread_places(len(order), most)
+    return load_query_set(preprocessed, split, spec, corpus, order[places])
 
 
 def chosen_split(run: Layout) -> tuple[Split | None, bool]:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from pipelines.stages.context import StageContext
-from pipelines.stages.measured_queries import chosen_split, read_measured
+from pipelines.stages.measured_queries import chosen_split, load_spread, read_measured
 from serving.bundle import gate, loading, measures, parity, versions
 from serving.bundle.shards_together import (
     AGAINST_UNSHARDED,
@@ -20,7 +20,6 @@ from tfrs_twotower.artifacts import Lineage
 from tfrs_twotower.config import BundleConfig
 from tfrs_twotower.data.corpus import Corpus, sample_rows
 from tfrs_twotower.data.first_fit import FirstFitRecall
-from tfrs_twotower.data.loading import load_query_set
 from tfrs_twotower.data.query_set import QuerySet
 from tfrs_twotower.data.stored_embeddings import with_embeddings
 from tfrs_twotower.errors import BundleError
@@ -211,8 +210,8 @@ def _asked_queries(context: StageContext, corpus: Corpus) -> _Asked:
     split, learned = chosen_split(layout)
     if split is None:
         return _Asked(None, False, "no queries")
-    queries = load_query_set(layout.preprocessed, split, context.spec, corpus)
-    queries = queries.spread(context.config.index.num_measured_queries)
+    most = context.config.index.num_measured_queries
+    queries = load_spread(layout.preprocessed, split, context.spec, corpus, most)
     queries = with_embeddings(queries, layout.embeddings, split)
     described = f"{len(queries):,} {split} queries"
     if learned:

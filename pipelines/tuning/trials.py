@@ -245,6 +245,7 @@ def for_trial(config: RunConfig, metrics: tuple[str, ...]) -> RunConfig:
             update={
                 "baselines": (),
                 "max_queries": None,
+                "max_scores": None,
                 "num_bootstrap": 100,
                 "ks": tuple(sorted({parse_metric(name)[1] for name in metrics})),
             }

@@ -12,6 +12,7 @@ from pipelines.stages.context import record_duration
 from tests.fixtures.tiny_model import tiny_context, write_tiny_model
 from tfrs_twotower.artifacts import read_manifest
 from tfrs_twotower.artifacts.layout import STATISTICS, TRAIN_GLOB, TRAINING_LOG
+from tfrs_twotower.config import EvaluateConfig
 from tfrs_twotower.data.loading import load_corpus
 from tfrs_twotower.data.raw_inputs import read_records
 from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
@@ -109,14 +110,18 @@ def test_what_is_loaded_is_what_was_written(context, inputs):
 
 
 def test_a_sample_of_the_queries_is_the_same_for_every_run(context, inputs):
-    few = load_inputs(context.layout, context.spec, max_queries=7)
-    again = load_inputs(context.layout, context.spec, max_queries=7)
+    seven, every = (EvaluateConfig(max_queries=most) for most in (7, len(inputs.test)))
+    few = load_inputs(context.layout, context.spec, config=seven)
+    again = load_inputs(context.layout, context.spec, config=seven)
     assert (len(few.test), few.all_test_queries) == (7, len(inputs.test))
     assert few.test.ids.tolist() == again.test.ids.tolist()
     assert set(few.test.ids) < set(inputs.test.ids)
     places = np.searchsorted(inputs.test.ids, few.test.ids)
     np.testing.assert_array_equal(few.test.embeddings, inputs.test.embeddings[places])
-    many = load_inputs(context.layout, context.spec, max_queries=len(inputs.test))
+    np.testing.assert_array_equal(few.test.seen.values, inputs.test.take(places).seen.values)
+    assert few.test.texts == [inputs.test.texts[place] for place in places]
+    assert few.test.ids.tolist() == inputs.test.sample(7, seed=0).ids.tolist()
+    many = load_inputs(context.layout, context.spec, config=every)
     assert many.all_test_queries is None
 
 

@@ -171,11 +171,6 @@ def _blocks(num_rows: int, width: int) -> list[slice]:
     return [slice(start, min(start + size, num_rows)) for start in range(0, num_rows, size)]
 
 
-def order_of(chosen: sparse.csr_matrix) -> int:
-    """The order of the matrix that is inverted: chosen candidates, or queries if they are fewer."""
-    return int(min(len(_rows_in_use(chosen)), len(_columns_in_use(chosen))))
-
-
 def _rows_in_use(chosen: sparse.csr_matrix) -> NDArray[np.int64]:
     return np.flatnonzero(np.diff(chosen.indptr))
 

@@ -183,11 +183,15 @@ class EvaluateConfig(Document):
         ]
         | None
     ) = None
-    """Baselines to compare with; by default all that the data allows. Each is tuned on validation
-    for every metric by itself."""
+    """Baselines to compare with; by default all that the data allows, without those whose cost,
+    estimated from counts, is too high. Each is tuned on validation for every metric by itself."""
     max_queries: PositiveInt | None = 20_000
     """Largest number of test queries; a fixed sample is drawn from more, and the report says so.
     `null` takes all."""
+    max_scores: PositiveInt | None = 2_000_000_000
+    """Largest number of test queries times candidates, which bounds the time of an evaluation: of a
+    million candidates 2,000 queries are ranked for. 1,000 queries are ranked for in any case.
+    `null` sets no limit."""
     ease_lambda: PositiveFloat | Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (
         100.0,
         200.0,

@@ -1,6 +1,6 @@
 """Reads artifacts: the corpus, the evaluated queries of a split, and the embeddings of both."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +20,11 @@ from tfrs_twotower.ranking import GroundTruth, Ragged
 from tfrs_twotower.specs import SPLITS, TRAIN, Feature, FeatureSpec, TextFeature
 
 _BATCH_SIZE = 4096
-_QUERY_GLOBS = {"validation": layout.VALIDATION_GLOB, "test": layout.TEST_GLOB}
+EvaluatedSplit = Literal["validation", "test"]
+_QUERY_GLOBS: dict[EvaluatedSplit, str] = {
+    "validation": layout.VALIDATION_GLOB,
+    "test": layout.TEST_GLOB,
+}
 _BOOKKEEPING: dict[str, Any] = {
     "_query_id": tf.io.FixedLenFeature([], tf.string),
     "_timestamp": tf.io.FixedLenFeature([], tf.int64),
@@ -76,10 +80,39 @@ def parse_corpus(records: tf.data.Dataset, spec: FeatureSpec, where: Path) -> Co
     return Corpus(ids[order], titles[order], raw)
 
 
+def query_order(preprocessed_dir: Path, split: EvaluatedSplit) -> NDArray[np.int64]:
+    """The positions of a split's records in the order of their query ids, `[num_queries]`.
+
+    It reads nothing else of them, so that some of many queries can be chosen before they are read.
+
+    Raises:
+        MissingArtifact: there are no shards of the split.
+    """
+    parse = {"_query_id": _BOOKKEEPING["_query_id"]}
+    records = raw_inputs.read_records(preprocessed_dir, _QUERY_GLOBS[split]).batch(_BATCH_SIZE)
+    ids = [
+        pa.array(tf.io.parse_example(serialized, parse)["_query_id"].numpy(), pa.binary())
+        for serialized in records
+    ]
+    order = pc.sort_indices(pa.chunked_array(ids, pa.binary())).to_numpy()
+    return np.asarray(order, np.int64)
+
+
 def load_query_set(
-    preprocessed_dir: Path, split: Literal["validation", "test"], spec: FeatureSpec, corpus: Corpus
+    preprocessed_dir: Path,
+    split: EvaluatedSplit,
+    spec: FeatureSpec,
+    corpus: Corpus,
+    records: NDArray[np.integer] | None = None,
 ) -> query_set.QuerySet:
     """Reads the evaluated queries of one split, sorted by id, with raw features as inputs.
+
+    Args:
+        preprocessed_dir: directory of a preprocessed artifact.
+        split: the split.
+        spec: the feature spec.
+        corpus: the artifact's corpus.
+        records: positions of the records to read, some of `query_order`; None reads all.
 
     Raises:
         MissingArtifact: there are no shards of the split.
@@ -93,9 +126,7 @@ def load_query_set(
     columns: dict[str, list[NDArray[Any]]] = {feature.name: [] for feature in features}
     query_ids, timestamps, num_events, gains, num_gains = [], [], [], [], []
     lists: dict[str, list[Ragged]] = {"_relevant": [], "_seen": []}
-    for serialized in raw_inputs.read_records(preprocessed_dir, _QUERY_GLOBS[split]).batch(
-        _BATCH_SIZE
-    ):
+    for serialized in _batches(preprocessed_dir, split, records):
         parsed = tf.io.parse_example(serialized, parse)
         for name, value in raw_inputs.pad_raw(parsed, features).items():
             columns[name].append(value.numpy())
@@ -132,6 +163,40 @@ def load_query_set(
         np.concatenate(timestamps),
     )
     return queries.take(np.argsort(ids, kind="stable"))
+
+
+def load_sample(
+    preprocessed_dir: Path,
+    split: EvaluatedSplit,
+    spec: FeatureSpec,
+    corpus: Corpus,
+    most: int | None,
+    seed: int,
+) -> tuple[query_set.QuerySet, int]:
+    """At most so many queries of a split, drawn by the seed, and the number they were drawn from.
+
+    See `load_query_set`.
+    """
+    order = query_order(preprocessed_dir, split)
+    places = query_set.sample_places(len(order), most, seed)
+    return load_query_set(preprocessed_dir, split, spec, corpus, order[places]), len(order)
+
+
+def _batches(
+    directory: Path, split: EvaluatedSplit, records: NDArray[np.integer] | None
+) -> Iterator[tf.Tensor]:
+    """Serialized queries, all or those at the given positions, in the order of the files."""
+    chosen = None if records is None else np.sort(records)
+    start = 0
+    for batch in raw_inputs.read_records(directory, _QUERY_GLOBS[split]).batch(_BATCH_SIZE):
+        if chosen is None:
+            yield batch
+            continue
+        stop = start + len(batch)
+        own = chosen[np.searchsorted(chosen, start) : np.searchsorted(chosen, stop)] - start
+        if len(own):
+            yield tf.gather(batch, own)
+        start = stop
 
 
 def _check_relevant(
@@ -172,15 +237,26 @@ def joined_texts(
     ]
 
 
-def read_table(directory: Path, pattern: str) -> pa.Table:
+def read_table(
+    directory: Path,
+    pattern: str,
+    keep: pc.Expression | None = None,
+    codes: Sequence[str] = (),
+) -> pa.Table:
     """Reads all Parquet shards that match the pattern as one table, in shard order.
+
+    Args:
+        directory: of an artifact.
+        pattern: of the shards' names.
+        keep: which rows are kept; None keeps all.
+        codes: columns of text that are read as codes and a dictionary, which takes less memory.
 
     Raises:
         MissingArtifact: there are no shards.
     """
-    return pa.concat_tables(
-        [pq.read_table(path) for path in shards.find_shards(directory, pattern)]
-    )
+    paths = shards.find_shards(directory, pattern)
+    tables = (pq.read_table(path, read_dictionary=list(codes)) for path in paths)
+    return pa.concat_tables([table if keep is None else table.filter(keep) for table in tables])
 
 
 def known_candidates(directory: Path, corpus: Corpus) -> NDArray[np.bool_]:

@@ -103,17 +103,12 @@ class QuerySet:
         )
 
     def sample(self, most: int, *, seed: int) -> "QuerySet":
-        """At most `most` queries, chosen by the seed, in their order."""
-        if len(self) <= most:
-            return self
-        return self.take(
-            np.sort(np.random.default_rng(seed).choice(len(self), most, replace=False))
-        )
+        """At most `most` queries, see `sample_places`."""
+        return self if len(self) <= most else self.take(sample_places(len(self), most, seed))
 
     def spread(self, most: int) -> "QuerySet":
-        """At most `most` queries, evenly spaced over their order."""
-        places = np.linspace(0, len(self) - 1, min(most, len(self)))
-        return self.take(np.unique(places.astype(np.int64)))
+        """At most `most` queries, see `spread_places`."""
+        return self.take(spread_places(len(self), most))
 
     def among(self, rows: NDArray[np.integer], num_candidates: int) -> "QuerySet":
         """The queries with a relevant candidate in a part of the corpus, by rows of that part.
@@ -139,3 +134,18 @@ class QuerySet:
             rankable=None if self.rankable is None else self.rankable[rows] | (rows < 0),
         )
         return part.take(np.flatnonzero(truth.relevant.lengths))
+
+
+def sample_places(count: int, most: int | None, seed: int) -> NDArray[np.int64]:
+    """Ascending positions of at most `most` of `count` queries, drawn by the seed; None takes all.
+
+    Every subset of the size is equally likely, so that means over it estimate those over all.
+    """
+    if most is None or count <= most:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(seed).choice(count, most, replace=False))
+
+
+def spread_places(count: int, most: int) -> NDArray[np.int64]:
+    """Ascending positions of at most `most` of `count` queries, evenly spaced."""
+    return np.unique(np.linspace(0, count - 1, min(most, count)).astype(np.int64))

@@ -54,17 +54,24 @@ def read_candidate_embeddings(directory: Path, *, first_fit: bool = False) -> Co
     return Corpus(columns["candidate_id"], columns["title"], {}, columns["embedding"])
 
 
-def read_query_embeddings(directory: Path, split: EmbeddedSplit) -> Embeddings:
+def read_query_embeddings(
+    directory: Path, split: EmbeddedSplit, ids: list[str] | None = None
+) -> Embeddings:
     """Embeddings of one split's queries.
 
     `perturbed` are disturbed queries of the split that is measured on; `first_fit_validation` are
     the validation queries by towers that have not learned from them.
 
+    Args:
+        directory: the embeddings.
+        split: whose queries.
+        ids: the queries to keep, as far as they are there; None keeps all.
+
     Raises:
         MissingArtifact: there are no shards.
         CorruptArtifact: a query occurs twice.
     """
-    columns = _read_embeddings(directory, _EMBEDDING_GLOBS[split], "query_id")
+    columns = _read_embeddings(directory, _EMBEDDING_GLOBS[split], "query_id", ids)
     return Embeddings(columns["query_id"], columns["embedding"])
 
 
@@ -76,8 +83,9 @@ def with_embeddings(
     Raises:
         MissingArtifact, CorruptArtifact: see `read_query_embeddings` and `vectors_of`.
     """
-    embedded = read_query_embeddings(directory, split)
-    vectors = vectors_of(embedded, queries.ids.tolist(), f"{directory}, {split}")
+    ids = queries.ids.tolist()
+    embedded = read_query_embeddings(directory, split, ids)
+    vectors = vectors_of(embedded, ids, f"{directory}, {split}")
     return replace(queries, embeddings=vectors)
 
 
@@ -105,9 +113,12 @@ def vectors_of(embeddings: Corpus | Embeddings, ids: list[str], where: str) -> F
     return vectors
 
 
-def _read_embeddings(directory: Path, pattern: str, id_column: str) -> dict[str, NDArray[Any]]:
-    """The columns of all shards, in the order of the ids."""
-    table = loading.read_table(directory, pattern)
+def _read_embeddings(
+    directory: Path, pattern: str, id_column: str, ids: list[str] | None = None
+) -> dict[str, NDArray[Any]]:
+    """The columns of all shards, or of some ids, in the order of the ids."""
+    keep = None if ids is None else pc.field(id_column).isin(pa.array(ids, pa.string()))
+    table = loading.read_table(directory, pattern, keep)
     columns: dict[str, NDArray[Any]] = {
         name: table[name].to_numpy() for name in table.column_names if name != "embedding"
     }

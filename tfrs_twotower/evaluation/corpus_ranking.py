@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 from tfrs_twotower.data.query_set import QuerySet
+from tfrs_twotower.evaluation import partial_rankings
 from tfrs_twotower.evaluation.evaluated_data import SecondStage
 from tfrs_twotower.metrics import judge, recall
+from tfrs_twotower.ranking import order
 from tfrs_twotower.ranking.order import re_rank, top_k_rows
 
 CHUNK_BYTES = 16 << 20
@@ -97,6 +99,8 @@ def rank_corpus(
     """
     if isinstance(scorer, SameForAll):
         return _rank_once(scorer.scores, query_set, eligible, k)
+    if isinstance(scorer, partial_rankings.SparseScorer):
+        return partial_rankings.rank_sparse(scorer, query_set, eligible, k)
     ranked = np.full((len(query_set), k), -1, np.int64)
     for queries, rows, _ in ranked_chunks(scorer, query_set, eligible, k):
         ranked[queries] = rows
@@ -112,6 +116,9 @@ def ranked_chunks(
         Positions `[chunk]` of the queries, rows `[chunk, k]`, and scores `[chunk, k]`, -inf where
         the row is -1.
     """
+    if len(eligible) > order.MOST_AT_ONCE and isinstance(scorer, partial_rankings.BlockScorer):
+        yield from partial_rankings.ranked_in_blocks(scorer, query_set, eligible, k)
+        return
     for queries in chunks_of(len(query_set), len(eligible)):
         mask = partial(mask_scores, queries=queries, query_set=query_set, eligible=eligible)
         if isinstance(scorer, PooledScorer):
@@ -172,6 +179,11 @@ class EmbeddingScorer:
         """Scores, `[len(queries), num_candidates]` float32."""
         with one_thread():
             return self._queries[queries] @ self._candidates.T
+
+    def block(self, queries: NDArray[np.int64], start: int, stop: int) -> NDArray[np.floating]:
+        """See `BlockScorer.block`."""
+        with one_thread():
+            return self._queries[queries] @ self._candidates[start:stop].T
 
     def lowest(self, queries: NDArray[np.int64]) -> NDArray[np.floating]:
         """`[len(queries), 1]` no inner product is below it; -1 for unit vectors."""

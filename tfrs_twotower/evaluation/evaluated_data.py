@@ -6,6 +6,7 @@
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
@@ -51,8 +52,12 @@ class InteractionLog:
 
     def codes_of(self, query_ids: Iterable[str]) -> NDArray[np.int64]:
         """`[len(query_ids)]` codes, -1 for a query without interactions."""
-        code = {query_id: place for place, query_id in enumerate(self.query_ids)}
-        return np.array([code.get(query_id, -1) for query_id in query_ids], np.int64)
+        code = self._codes.get
+        return np.array([code(query_id, -1) for query_id in query_ids], np.int64)
+
+    @cached_property
+    def _codes(self) -> dict[str, int]:
+        return {query_id: place for place, query_id in enumerate(self.query_ids)}
 
 
 @dataclass(frozen=True)
@@ -243,3 +248,13 @@ def judged_on(inputs: EvaluationInputs) -> str:
         digest.update(np.asarray(array, np.int64).tobytes())
     digest.update(np.asarray(truth.gains, np.float64).tobytes())
     return digest.hexdigest()[:16]
+
+
+def sampling_in_words(inputs: EvaluationInputs) -> str:
+    """What intervals make of a sample of the test queries; empty where all are evaluated."""
+    if inputs.all_test_queries is None:
+        return ""
+    return (
+        f"the queries are a random sample of {inputs.all_test_queries:,}, drawn without "
+        "replacement, and the intervals are for the mean over all of these; "
+    )

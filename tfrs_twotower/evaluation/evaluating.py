@@ -264,10 +264,12 @@ def describe_protocol(
         recall="found / all relevant (TREC), not divided by min(K, relevant)",
         ndcg="linear gains, log2 discount",
         intervals=f"95 %, percentile bootstrap over queries, {config.num_bootstrap} resamples; "
-        "they do not cover the noise between training seeds",
+        + evaluated_data.sampling_in_words(inputs)
+        + "they do not cover the noise between training seeds",
         significance="paired randomisation over queries (all patterns of signs, or their "
         "saddlepoint approximation), Holm's correction over all pairs listed, level .05",
-        coverage_interval="coverage describes these very lists; its interval is its value",
+        coverage_interval="coverage describes these very lists; its interval is its value"
+        + ("; more queries would cover more" if inputs.all_test_queries else ""),
         baselines_learn_from=(
             "training and validation interactions, as the model does (training.refit)"
             if refit

@@ -22,18 +22,25 @@ from tfrs_twotower.artifacts.layout import (
     TRAINING_LOG,
     VOCABULARIES,
 )
+from tfrs_twotower.config import EvaluateConfig
 from tfrs_twotower.data import loading, query_set, raw_inputs, stored_embeddings
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.data.postings import load_lexical
 from tfrs_twotower.errors import CorruptArtifact
-from tfrs_twotower.evaluation import evaluated_data, pre_ranker_scores, protocol_document
+from tfrs_twotower.evaluation import (
+    budget,
+    evaluated_data,
+    pre_ranker_scores,
+    protocol_document,
+)
 from tfrs_twotower.index.quality import QUALITY_NAME, read_quality
 from tfrs_twotower.ranking import FloatArray
 from tfrs_twotower.specs import SPLITS, FeatureSpec, IdFeature, Side, TextFeature
 from tfrs_twotower.towers.pre_ranker import load_pre_ranker
 
 _BATCH_SIZE = 4096
-_SAMPLE_SEED = 0
+_CODED = ("query_id", "candidate_id", "split")
+"""Columns of the interactions that are never text: each distinct value is read once."""
 
 
 def load_inputs(
@@ -42,7 +49,7 @@ def load_inputs(
     timings: dict[str, float] | None = None,
     *,
     with_pre_ranker: bool = False,
-    max_queries: int | None = None,
+    config: EvaluateConfig | None = None,
 ) -> evaluated_data.EvaluationInputs:
     """Reads the preprocessed data, the embeddings, and the index's quality if there is one.
 
@@ -51,8 +58,9 @@ def load_inputs(
         spec: the feature spec.
         timings: seconds of earlier stages.
         with_pre_ranker: reads the pre-ranker too; without it the cascade is retrieval only.
-        max_queries: largest number of test queries; a sample is drawn from more, the same for every
-            seed of training, so that runs are compared on the same queries.
+        config: says how many test queries are read at most; a sample is drawn from more, the same
+            for every seed of training, so that runs are compared on the same queries. None reads
+            all.
 
     Raises:
         ArtifactError: a file is missing, or the embeddings or the pre-ranker do not fit the data.
@@ -62,8 +70,10 @@ def load_inputs(
     ids = corpus.ids.tolist()
     counts, recent_counts = _frequencies(source, ids)
     has_validation = read_manifest(source, "preprocessed").counts.get("validation_queries", 0) > 0
-    all_queries = loading.load_query_set(source, "test", spec, corpus)
-    test_queries = all_queries.sample(max_queries or len(all_queries), seed=_SAMPLE_SEED)
+    most = None if config is None else budget.most_queries(config, len(corpus))
+    test_queries, num_test_queries = loading.load_sample(
+        source, "test", spec, corpus, most, budget.SAMPLE_SEED
+    )
     read_manifest(layout.embeddings, "embeddings")  # names the stage where there are none
     vectors = stored_embeddings.vectors_of(
         stored_embeddings.read_candidate_embeddings(layout.embeddings),
@@ -71,7 +81,8 @@ def load_inputs(
         f"{layout.embeddings}, candidates",
     )
     has_index = (layout.index / QUALITY_NAME).exists()
-    unlearned = load_unlearned(layout, spec, corpus) if has_validation else None
+    most_unlearned = budget.most_tuning_queries(len(corpus))
+    unlearned = load_unlearned(layout, spec, corpus, most_unlearned) if has_validation else None
     return evaluated_data.EvaluationInputs(
         dataset=spec.name,
         corpus=replace(
@@ -98,7 +109,7 @@ def load_inputs(
         second_stage=_second_stage(layout, len(ids), test_queries.inputs)
         if with_pre_ranker
         else None,
-        all_test_queries=len(all_queries) if len(test_queries) < len(all_queries) else None,
+        all_test_queries=num_test_queries if len(test_queries) < num_test_queries else None,
         first_fit_vectors=unlearned and unlearned.candidate_vectors,
         lexical=load_lexical(layout.index, len(ids), "Run build-index again.")
         if has_index
@@ -167,8 +178,16 @@ class Unlearned(NamedTuple):
     None where those of the corpus are by the same towers."""
 
 
-def load_unlearned(layout: Layout, spec: FeatureSpec, corpus: Corpus) -> Unlearned:
-    """Reads the validation queries; after a refit, with the embeddings of the first fit.
+def load_unlearned(
+    layout: Layout, spec: FeatureSpec, corpus: Corpus, most: int | None = None
+) -> Unlearned:
+    """Reads validation queries; after a refit, with the embeddings of the first fit.
+
+    Args:
+        layout: where the artifacts are.
+        spec: the feature spec.
+        corpus: the candidates.
+        most: largest number of queries; a fixed sample is drawn from more. None reads all.
 
     Raises:
         ArtifactError: a file is missing, or the embeddings do not fit the data.
@@ -177,7 +196,10 @@ def load_unlearned(layout: Layout, spec: FeatureSpec, corpus: Corpus) -> Unlearn
     refitted = bool(read_manifest(directory, "embeddings").details.get("refitted", False))
     has_first_fit = refitted and any(directory.glob(f"{FIRST_FIT_CANDIDATES}-*"))
     queries = _with_texts(
-        loading.load_query_set(layout.preprocessed, "validation", spec, corpus), spec
+        loading.load_sample(
+            layout.preprocessed, "validation", spec, corpus, most, budget.SAMPLE_SEED
+        )[0],
+        spec,
     )
     if not has_first_fit:
         if not refitted:
@@ -211,26 +233,33 @@ def _frequencies(directory: Path, ids: list[str]) -> tuple[NDArray[np.int64], ND
 
 
 def _interactions(directory: Path, ids: list[str]) -> evaluated_data.InteractionLog:
-    table = loading.read_table(directory, INTERACTIONS_GLOB)
-    rows = pc.index_in(
-        table["candidate_id"].combine_chunks().cast(pa.string()), pa.array(ids, pa.string())
-    )
-    table = table.filter(rows.is_valid())
-    encoded = table["query_id"].combine_chunks().dictionary_encode()
-    splits = pc.index_in(table["split"].combine_chunks().cast(pa.string()), pa.array(list(SPLITS)))
-    if splits.null_count:
+    table = loading.read_table(directory, INTERACTIONS_GLOB, codes=_CODED)
+    query, candidate, split = (table[name].unify_dictionaries().combine_chunks() for name in _CODED)
+    rows = _places(candidate, ids)
+    splits = _places(split, list(SPLITS))
+    if (splits < 0).any():
         raise CorruptArtifact(
             f"{directory}/{INTERACTIONS_GLOB}: a split is not one of {', '.join(SPLITS)}. "
             "Run preprocess again."
         )
+    kept = rows >= 0
+    queries = query.indices.to_numpy()[kept]
+    in_use = np.bincount(queries, minlength=len(query.dictionary)) > 0
     return evaluated_data.InteractionLog(
-        query_ids=encoded.dictionary.to_pylist(),
-        query=encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64),
-        candidate=rows.drop_null().to_numpy(zero_copy_only=False).astype(np.int64),
-        timestamp=table["timestamp"].to_numpy().astype(np.int64),
-        positive=table["positive"].to_numpy().astype(bool),
-        split=splits.to_numpy(zero_copy_only=False).astype(np.int64),
+        query_ids=query.dictionary.filter(pa.array(in_use)).to_pylist(),
+        query=(np.cumsum(in_use) - 1)[queries],
+        candidate=rows[kept],
+        timestamp=table["timestamp"].to_numpy()[kept].astype(np.int64, copy=False),
+        positive=table["positive"].to_numpy()[kept].astype(bool, copy=False),
+        split=splits[kept],
     )
+
+
+def _places(column: pa.DictionaryArray, values: list[str]) -> NDArray[np.int64]:
+    """The place of each cell among the values, -1 for a cell that is none of them."""
+    places = pc.index_in(column.dictionary.cast(pa.string()), pa.array(values, pa.string()))
+    known = pc.fill_null(places, -1).to_numpy(zero_copy_only=False).astype(np.int64)
+    return known[column.indices.to_numpy()]
 
 
 def _training_texts(preprocessed: Path, spec: FeatureSpec) -> list[str] | None:

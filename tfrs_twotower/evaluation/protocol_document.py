@@ -87,7 +87,8 @@ class Protocol(Part):
     test_queries: int
     """Queries that are reported."""
     sampled_from: int | None = None
-    """Test queries that these were drawn from (`evaluate.max_queries`); null if they are all."""
+    """Test queries that these were drawn from (`evaluate.max_queries`, `evaluate.max_scores`);
+    null if they are all."""
     validation_queries: int
     """Queries that baselines are tuned on."""
     empty_queries: dict[str, int] | None
@@ -125,7 +126,7 @@ class Protocol(Part):
     baselines: dict[str, BaselineSettings]
     """Settings of each baseline."""
     left_out: dict[str, str]
-    """Baselines that could not be computed, with the reason."""
+    """Baselines that could not be computed or cost too much, with the reason."""
     retrieval: str = "inner product of the towers' vectors, all candidates"
     """What the first stage scores by."""
     cascade: str

@@ -1,5 +1,6 @@
 """Rankings in their total order (score descending, then row ascending), exact search, overlap."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,8 +14,11 @@ MISSING_ROW = -1
 """Row at the ranks that a short list leaves empty."""
 LOWEST_SCORE = float(np.finfo(np.float32).min)
 """Score at these ranks."""
-_SCORES_AT_ONCE = 1 << 24
-_PRODUCTS_AT_ONCE = 1 << 23
+MOST_AT_ONCE = 1 << 18
+"""A larger corpus is ranked in blocks: a product with few queries reads all vectors for little."""
+BLOCK, QUERIES_AT_ONCE = 1 << 16, 64
+"""Candidates and queries of a block, whose scores fill 16 MB."""
+_SCORES_AT_ONCE, _PRODUCTS_AT_ONCE = 1 << 24, 1 << 23
 _PARTS_OF_K = 8
 """A row is sifted by the maxima of its parts if it has this many parts for each rank."""
 _MOST_SIFTED = 4
@@ -148,6 +152,15 @@ def exact_top_k(queries: FloatArray, vectors: FloatArray, k: int) -> tuple[Float
     rows = np.full((len(queries), k), MISSING_ROW, np.int64)
     if depth == 0:
         return scores, rows
+    if num_candidates > MOST_AT_ONCE:
+        for start in range(0, len(queries), QUERIES_AT_ONCE):
+            part = slice(start, start + QUERIES_AT_ONCE)
+            blocks = (
+                (first, queries[part] @ vectors[first : first + BLOCK].T)
+                for first in range(0, num_candidates, BLOCK)
+            )
+            scores[part, :depth], rows[part, :depth] = top_k_of_blocks(blocks, depth)
+        return scores, rows
     step = max(1, _SCORES_AT_ONCE // num_candidates)
     for start in range(0, len(queries), step):
         block = queries[start : start + step] @ vectors.T
@@ -159,6 +172,35 @@ def exact_top_k(queries: FloatArray, vectors: FloatArray, k: int) -> tuple[Float
             best = kept[np.argsort(-query_scores[kept], kind="stable")[:depth]]
             scores[start + offset, :depth] = query_scores[best]
             rows[start + offset, :depth] = best
+    return scores, rows
+
+
+def top_k_of_blocks(
+    blocks: Iterable[tuple[int, NDArray[np.floating]]], k: int
+) -> tuple[NDArray[np.floating], RowArray]:
+    """The k best of a corpus that is scored block by block, in the order of `top_k_rows`.
+
+    Args:
+        blocks: the first row of each block, ascending, and its scores `[num_queries, block]`.
+        k: see `top_k_rows`.
+
+    Returns:
+        Scores and rows `[num_queries, at most k]`, -inf and -1 at ranks that stay empty.
+    """
+    scores: NDArray[np.floating] = np.zeros((0, 0), np.float32)
+    rows: RowArray = np.zeros((0, 0), np.int64)
+    for first, block in blocks:
+        if not len(rows):
+            scores, rows = block[:, :0], np.zeros((len(block), 0), np.int64)
+        own = top_k_rows(block, k)
+        best = np.take_along_axis(block, np.maximum(own, 0), axis=1)
+        best[own < 0] = -np.inf
+        # Rows of earlier blocks stand first, so that a stable sort breaks ties.
+        scores = np.concatenate([scores, best], axis=1)
+        rows = np.concatenate([rows, np.where(own < 0, own, own + first)], axis=1)
+        order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+        scores = np.take_along_axis(scores, order, axis=1)
+        rows = np.take_along_axis(rows, order, axis=1)
     return scores, rows
 
 

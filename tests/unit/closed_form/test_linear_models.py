@@ -3,7 +3,7 @@ import pytest
 from scipy import sparse
 
 from tfrs_twotower.closed_form import linear_models
-from tfrs_twotower.closed_form.linear_models import inverse_of, order_of, solve
+from tfrs_twotower.closed_form.linear_models import inverse_of, solve
 from tfrs_twotower.errors import DataError
 
 BY_HAND = np.array([[1, 1, 0], [1, 0, 1], [0, 1, 1], [1, 1, 1], [1, 1, 0]])
@@ -81,13 +81,6 @@ def test_a_profile_is_the_weighted_sum_of_its_candidates():
     model = solve(sparse.csr_matrix(x), l2=3.0).model()
     expected = profile @ weights(x, l2=3.0)
     np.testing.assert_allclose(model(sparse.csr_matrix(profile)), expected, atol=1e-6)
-
-
-def test_the_order_is_the_smaller_number_in_use():
-    x = np.zeros((5, 9))
-    x[:3, 2:8] = 1
-    assert order_of(sparse.csr_matrix(x)) == 3
-    assert order_of(sparse.csr_matrix(x.T)) == 3
 
 
 def test_the_blocks_of_a_large_inverse_are_mirrored():

@@ -8,6 +8,7 @@ from tests.contracts.searcher_contract import unit_vectors
 from tfrs_twotower.config import IndexConfig
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.errors import IndexQualityError
+from tfrs_twotower.index import sweep as sweep_module
 from tfrs_twotower.index.build import build_index
 from tfrs_twotower.index.quality import SearchParameters
 from tfrs_twotower.index.storage import Index
@@ -42,6 +43,18 @@ def test_overlap_counts_the_whole_list(num_right):
     exact = ExactLists.of(QUERIES, VECTORS, K)
     overlap = measure_overlap(lambda asked: search.search(asked, K)[1], exact)
     assert overlap.mean == pytest.approx(num_right / K, abs=1e-6)
+
+
+@pytest.mark.parametrize(("most", "measured"), [(300, 1), (400, 2), (720, 3)])
+def test_a_large_corpus_is_not_scored_whole_once_the_target_is_reached(monkeypatch, most, measured):
+    """12 queries and 60 candidates; the choices look at a quarter, a half, and all of them."""
+    monkeypatch.setattr(sweep_module, "_MOST_PAST_TARGET", most)
+    grid = [SearchParameters(K, leaves, None) for leaves in (1, 2, 4)]
+    queries = MeasuredQueries.of(QUERIES)
+    found = sweep(HalfRight(K), VECTORS, grid, queries, 0.9, lambda done, total: None)
+    assert len(found) == measured
+    missed = sweep(HalfRight(1), VECTORS, grid, queries, 0.9, lambda done, total: None)
+    assert len(missed) == 3
 
 
 @pytest.mark.parametrize("settings", [{"kind": "ivf", "num_leaves": 20}, {"vectors": "int8"}])

@@ -5,7 +5,7 @@ from tests.contracts.searcher_contract import unit_vectors
 from tests.reference import metrics as reference
 from tests.reference.search import LOWEST, search
 from tfrs_twotower.metrics import judge, recall
-from tfrs_twotower.ranking import GroundTruth
+from tfrs_twotower.ranking import GroundTruth, order
 from tfrs_twotower.ranking.order import (
     LOWEST_SCORE,
     TIE_TOLERANCE,
@@ -21,6 +21,20 @@ from tfrs_twotower.ranking.order import (
 def test_ties_go_to_the_lowest_row():
     assert top_k_rows(np.array([[1.0, 3.0, 3.0, 2.0, 2.0]]), 4).tolist() == [[1, 2, 3, 4]]
     assert top_k_rows(np.array([[2.0, 3.0, 2.0, 2.0]]), 2).tolist() == [[1, 0]]
+
+
+@pytest.mark.parametrize("k", [1, 5, 40])
+def test_blocks_of_a_large_corpus_give_the_lists_of_the_whole(monkeypatch, k):
+    """Whole numbers tie inside blocks and across them; the last block is a short one."""
+    generator = np.random.default_rng(k)
+    queries, vectors = (
+        generator.integers(-2, 3, (count, 3)).astype(np.float32) for count in (70, 50)
+    )
+    expected = exact_top_k(queries, vectors, k)
+    monkeypatch.setattr(order, "MOST_AT_ONCE", 49)
+    monkeypatch.setattr(order, "BLOCK", 12)
+    for found, whole in zip(exact_top_k(queries, vectors, k), expected, strict=True):
+        np.testing.assert_array_equal(found, whole)
 
 
 def test_excluded_candidates_are_never_returned():

@@ -5,6 +5,7 @@ candidates; a query without one falls back to popularity.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,6 @@ from tfrs_twotower.closed_form.linear_models import LinearModel
 from tfrs_twotower.closed_form.neighbours import row_starts
 from tfrs_twotower.data.query_set import QuerySet
 from tfrs_twotower.evaluation import corpus_ranking, evaluated_data
-from tfrs_twotower.ranking.ragged import distinct_pairs
 
 _SECONDS_PER_DAY = 86_400
 _QUERIES_AHEAD = 1_024
@@ -69,41 +69,58 @@ def profile_positions(
     )
 
 
-def interaction_counts(
-    log: evaluated_data.InteractionLog,
-    chosen: NDArray[np.bool_],
-    num_candidates: int,
-    *,
-    distinct: bool,
-) -> NDArray[np.int64]:
-    """`[num_candidates]`: chosen interactions of each candidate.
+@dataclass(frozen=True)
+class Counted:
+    """The choices that make a candidate popular, each with its time.
 
-    Args:
-        log: all interactions.
-        chosen: `[num_interactions]` which of them count.
+    Attributes:
+        candidate: `[num_choices]` rows.
+        timestamp: `[num_choices]` seconds, that of the latest event of the choice.
         num_candidates: size of the corpus.
-        distinct: counts queries instead of events. If only new pairs are relevant, a query's
-            repeats say nothing about other queries' first choice.
     """
-    rows = log.candidate[chosen]
-    if distinct:
-        _, rows = distinct_pairs(
-            log.query[chosen],
-            rows,
-            num_queries=len(log.query_ids),
-            num_candidates=num_candidates,
-        )
-    return np.bincount(rows, minlength=num_candidates)
 
+    candidate: NDArray[np.int64]
+    timestamp: NDArray[np.int64]
+    num_candidates: int
 
-def recent(
-    log: evaluated_data.InteractionLog, chosen: NDArray[np.bool_], recent_days: float
-) -> NDArray[np.bool_]:
-    """`[num_interactions]`: the chosen interactions of the last days before the latest of them."""
-    if not chosen.any():
-        return chosen
-    end = int(log.timestamp[chosen].max())
-    return chosen & (log.timestamp > end - recent_days * _SECONDS_PER_DAY)
+    @classmethod
+    def of(
+        cls,
+        log: evaluated_data.InteractionLog,
+        chosen: NDArray[np.bool_],
+        num_candidates: int,
+        *,
+        distinct: bool,
+    ) -> "Counted":
+        """Takes the chosen interactions.
+
+        Args:
+            log: all interactions.
+            chosen: `[num_interactions]` which of them count.
+            num_candidates: size of the corpus.
+            distinct: counts queries instead of events. If only new pairs are relevant, a query's
+                repeats say nothing about other queries' first choice.
+        """
+        rows, times = log.candidate[chosen], log.timestamp[chosen]
+        if distinct and len(rows):
+            pairs = log.query[chosen] * num_candidates + rows
+            order = np.argsort(pairs, kind="stable")
+            pairs = pairs[order]
+            starts = np.flatnonzero(np.concatenate([[True], pairs[1:] != pairs[:-1]]))
+            rows = pairs[starts] % num_candidates
+            times = np.maximum.reduceat(times[order], starts)
+        return cls(rows, times, num_candidates)
+
+    def counts(self, days: float | None = None) -> NDArray[np.int64]:
+        """`[num_candidates]`: choices of each candidate, all or those of the last days.
+
+        The days end with the latest of all choices.
+        """
+        rows = self.candidate
+        if days is not None and len(rows):
+            end = int(self.timestamp.max())
+            rows = rows[self.timestamp > end - days * _SECONDS_PER_DAY]
+        return np.bincount(rows, minlength=self.num_candidates)
 
 
 class PopularityScorer(corpus_ranking.SameForAll):
@@ -174,3 +191,40 @@ class ProfileScorer:
             self._ahead = range(first, stop)
             self._rows = model.prepared(self._profiles(np.arange(first, stop)))
         return None if self._rows is None else self._rows[queries - self._ahead.start]
+
+
+class NeighbourScorer:
+    """Scores each query by the neighbours of its profile, or by popularity if it has none.
+
+    Attributes:
+        positions: `profile_positions` of all queries.
+        neighbours: `[num_candidates, num_candidates]` those of each candidate of a profile.
+        fallback: scores the queries without a profile.
+    """
+
+    def __init__(
+        self,
+        positions: sparse.csr_matrix,
+        neighbours: sparse.csr_matrix,
+        fallback: corpus_ranking.Scorer,
+    ) -> None:
+        self.positions = positions
+        self.neighbours = neighbours
+        self.fallback = fallback
+
+    def __call__(self, queries: NDArray[np.int64]) -> NDArray[np.floating]:
+        """Scores, `[len(queries), num_candidates]`."""
+        return np.asarray(self.sparse(queries).todense())
+
+    def sparse(self, queries: NDArray[np.int64]) -> sparse.csr_matrix:
+        """See `SparseScorer.sparse`."""
+        profiles = self.positions[queries]
+        profiles.data = np.ones_like(profiles.data)
+        scores = profiles @ self.neighbours
+        without = np.flatnonzero(np.diff(profiles.indptr) == 0)
+        if not len(without):
+            return scores
+        popular = sparse.csr_matrix(self.fallback(queries[without]))
+        places = np.arange(len(queries))
+        places[without] = len(queries) + np.arange(len(without))
+        return sparse.vstack([scores, popular], format="csr")[places]

@@ -7,13 +7,14 @@ from collections.abc import Callable
 from functools import cache, partial
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 
 from tfrs_twotower.closed_form import linear_models
 from tfrs_twotower.closed_form.neighbours import cosine_neighbours
 from tfrs_twotower.closed_form.neighbours import nearest as nearest_of
 from tfrs_twotower.environment import require_extra
-from tfrs_twotower.evaluation import corpus_ranking
+from tfrs_twotower.evaluation import budget, corpus_ranking
 from tfrs_twotower.evaluation.baselines import collaborative, tuned_baselines
 from tfrs_twotower.evaluation.baselines.setting_search import Axis, Grid, Setting
 
@@ -23,6 +24,15 @@ _DEAR = {"most_tries": 6, "most_chosen": 2}
 """Limits of a search where one fit takes seconds."""
 _DEAREST = {"most_tries": 4, "most_chosen": 2}
 """And where it takes more than that."""
+_MANY_FACTORS = 32
+_NEIGHBOUR_FITS = 4
+"""For validation and for test, with positive interactions and with all."""
+_PRODUCTS_PER_PAIR = 20
+"""A counted and sorted pair takes as long as so many multiplications."""
+_BYTES_PER_WEIGHT = 8
+"""Of a sparse matrix: a float and the number of its column."""
+_PRODUCTS_PER_INTERACTION = 12
+"""Of conjugate gradients, for each factor: three steps with two products, from either side."""
 _MOST_CACHED_NUMBERS = 200_000_000
 _ITERATIONS = 15
 _FEW_ITERATIONS = 8
@@ -35,6 +45,30 @@ def _scorer(
         return collaborative.ProfileScorer(asked.positions, model, asked.fallback, half_life)
 
     return score
+
+
+def neighbours_cost(
+    choices: NDArray[np.int64], num_candidates: int, neighbours: float | tuple[float, ...]
+) -> budget.Cost:
+    """What item kNN takes at most.
+
+    Args:
+        choices: `[num_queries]` candidates that each query chose.
+        num_candidates: size of the corpus.
+        neighbours: the numbers of neighbours that are tried.
+    """
+    most = max(neighbours) if isinstance(neighbours, tuple) else neighbours
+    pairs = float(np.square(choices, dtype=np.float64).sum())
+    kept = min(pairs, num_candidates * most)
+    return budget.Cost(_BYTES_PER_WEIGHT * kept, _NEIGHBOUR_FITS * _PRODUCTS_PER_PAIR * pairs)
+
+
+def ials_cost(num_queries: int, num_candidates: int, num_interactions: int) -> budget.Cost:
+    """What iALS takes where there are many interactions: conjugate gradients, three steps."""
+    vectors = 4.0 * _MANY_FACTORS * (num_queries + num_candidates)
+    fits = _DEAREST["most_tries"] + _DEAREST["most_chosen"]
+    one = _FEW_ITERATIONS * _PRODUCTS_PER_INTERACTION * _MANY_FACTORS * num_interactions
+    return budget.Cost(2 * vectors + 2 * _BYTES_PER_WEIGHT * num_interactions, 1.0 * fits * one)
 
 
 def recent_popularity(days: float) -> tuned_baselines.Method:
@@ -60,8 +94,7 @@ def item_knn(neighbours: float | tuple[float, ...], num_candidates: int) -> tune
         known = _Neighbours(learned.matrix, int(axis.values[-1]))
 
         def fit(setting: Setting) -> tuned_baselines.Fitted:
-            nearest = known.nearest(int(setting[0]))
-            return _scorer(lambda profiles: np.asarray((profiles @ nearest).todense()))
+            return partial(known.scorer, int(setting[0]))
 
         return fit
 
@@ -71,18 +104,21 @@ def item_knn(neighbours: float | tuple[float, ...], num_candidates: int) -> tune
 
 
 class _Neighbours:
-    """The neighbours of every candidate, more of them when they are asked for."""
+    """The neighbours of the candidates of some profiles, more of them when they are asked for."""
 
     def __init__(self, matrix: sparse.csr_matrix, number: int) -> None:
         self._matrix = matrix
         self._number = number
-        self._neighbours = cosine_neighbours(matrix, number)
+        self._rows: NDArray[np.integer] = np.zeros(0, np.int64)
+        self._neighbours = cosine_neighbours(matrix, number, rows=self._rows)
 
-    def nearest(self, number: int) -> sparse.csr_matrix:
-        if number > self._number:
-            self._neighbours = cosine_neighbours(self._matrix, number)
-            self._number = number
-        return nearest_of(self._neighbours, number)
+    def scorer(self, number: int, asked: tuned_baselines.Asked) -> corpus_ranking.Scorer:
+        rows = np.unique(asked.positions.indices)
+        if number > self._number or not np.isin(rows, self._rows, assume_unique=True).all():
+            self._number, self._rows = max(number, self._number), rows
+            self._neighbours = cosine_neighbours(self._matrix, self._number, rows=rows)
+        nearest = nearest_of(self._neighbours, number)
+        return collaborative.NeighbourScorer(asked.positions, nearest, asked.fallback)
 
 
 def linear(
@@ -157,7 +193,7 @@ def ials(num_interactions: int) -> tuned_baselines.Method:
 
     many = num_interactions > _MANY_INTERACTIONS
     axes = (
-        Axis("factors", (32 if many else 64,), 2.0, 4, 512),
+        Axis("factors", (_MANY_FACTORS if many else 64,), 2.0, 4, 512),
         Axis("regularization", (20.0,), 2.0, 1e-3, 1e5),
         Axis("alpha", (4.0,), 2.0, 1.0, 1e4),
     )

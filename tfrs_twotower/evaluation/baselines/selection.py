@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 from importlib import util
 
+import numpy as np
+
 from tfrs_twotower.closed_form import linear_models
 from tfrs_twotower.config import EvaluateConfig
 from tfrs_twotower.environment import how_to_install
-from tfrs_twotower.evaluation import evaluated_data
-from tfrs_twotower.evaluation.baselines import collaborative
+from tfrs_twotower.evaluation import budget, evaluated_data
+from tfrs_twotower.evaluation.baselines import collaborative, profile_models
 from tfrs_twotower.specs import TRAIN, VALIDATION
 
 _PROFILE = ("item_knn", "ease", "rdlae", "recent_ease", "ials")
@@ -48,6 +50,7 @@ def reasons_against(
     test = inputs.test
     if len(inputs.log):
         reasons |= _too_large(inputs, config, splits_of(refit))
+        reasons |= _too_dear(inputs, config, splits_of(refit))
     if util.find_spec("implicit") is None:
         reasons["ials"] = f"implicit is not installed: {how_to_install('report')}"
     if not bool((test.num_events > 0).any()):
@@ -92,13 +95,35 @@ def _too_large(
     return {}
 
 
+def _too_dear(
+    inputs: evaluated_data.EvaluationInputs, config: EvaluateConfig, learn_from: tuple[int, ...]
+) -> dict[str, str]:
+    """Baselines that the config does not name and that cost too much, by counts."""
+    log, num_candidates = inputs.log, len(inputs.corpus)
+    learned = collaborative.window(log, learn_from, positives_only=False)
+    choices = np.bincount(log.query[learned], minlength=len(log.query_ids))
+    costs = {
+        "item_knn": profile_models.neighbours_cost(
+            choices, num_candidates, config.item_knn_neighbours
+        ),
+        "ials": profile_models.ials_cost(len(choices), num_candidates, int(choices.sum())),
+    }
+    reasons = {name: budget.reason_against(cost) for name, cost in costs.items()}
+    return {
+        name: reason
+        for name, reason in reasons.items()
+        if reason is not None and name not in (config.baselines or ())
+    }
+
+
 def matrix_order(inputs: evaluated_data.EvaluationInputs, learn_from: tuple[int, ...]) -> int:
-    """Order of the matrix that a linear model of these splits inverts."""
+    """Order of the matrix that a linear model of these splits inverts.
+
+    It is the number of candidates with an interaction, or that of queries if they are fewer.
+    """
     log = inputs.log
     learned = collaborative.window(log, learn_from, positives_only=False)
-    return linear_models.order_of(
-        collaborative.interaction_matrix(log, learned, len(inputs.corpus))
-    )
+    return min(int(np.count_nonzero(np.bincount(of[learned]))) for of in (log.query, log.candidate))
 
 
 def splits_of(refit: bool) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ The interactions that are learned from are chosen like a setting: positive ones 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -14,15 +14,11 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from tfrs_twotower.data.query_set import QuerySet
-from tfrs_twotower.evaluation import corpus_ranking, evaluated_data
+from tfrs_twotower.evaluation import budget, corpus_ranking, evaluated_data
 from tfrs_twotower.evaluation.baselines import collaborative
 from tfrs_twotower.evaluation.baselines.setting_search import Choice, Grid, Setting, Tuning, search
 from tfrs_twotower.metrics import judge, per_query
 from tfrs_twotower.specs import TRAIN, VALIDATION
-
-_MOST_TUNING_QUERIES = 2_000
-_FEWEST_TUNING_QUERIES = 500
-_TUNING_SCORES = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -54,15 +50,15 @@ class LearnedFrom:
         """`[num_queries, num_candidates]` of 0 and 1."""
         return collaborative.interaction_matrix(self.log, self.chosen, self.num_candidates)
 
+    @cached_property
+    def _counted(self) -> collaborative.Counted:
+        return collaborative.Counted.of(
+            self.log, self.chosen, self.num_candidates, distinct=self.distinct
+        )
+
     def popularity(self, days: float | None = None) -> collaborative.PopularityScorer:
         """The number of interactions of each candidate, all or those of the last days."""
-        chosen = self.chosen
-        if days is not None:
-            chosen = collaborative.recent(self.log, chosen, days)
-        counts = collaborative.interaction_counts(
-            self.log, chosen, self.num_candidates, distinct=self.distinct
-        )
-        return collaborative.PopularityScorer(counts)
+        return collaborative.PopularityScorer(self._counted.counts(days))
 
 
 class Asked(NamedTuple):
@@ -160,18 +156,15 @@ class TunedBaseline:
         log, num_candidates = self._inputs.log, len(self._inputs.corpus)
         chosen = collaborative.window(log, profile_from, positives_only=positives_only)
         positions = collaborative.profile_positions(log, chosen, queries, num_candidates)
-        learned = collaborative.window(log, learn_from, positives_only=True)
-        counts = collaborative.interaction_counts(log, learned, num_candidates, distinct=True)
-        return Asked(positions, collaborative.PopularityScorer(counts))
+        window = collaborative.window(log, learn_from, positives_only=True)
+        popularity = LearnedFrom(log, window, num_candidates, distinct=True).popularity
+        once = cache(lambda: popularity())  # counted if a query has no profile
+        return Asked(positions, lambda queries: once()(queries))
 
 
 def tuning_queries(validation: QuerySet, num_candidates: int) -> QuerySet:
-    """The validation queries that settings are chosen on: 2,000, or 500 for a large corpus.
-
-    They are a fixed sample of more.
-    """
-    affordable = max(_FEWEST_TUNING_QUERIES, _TUNING_SCORES // max(num_candidates, 1))
-    return validation.sample(min(_MOST_TUNING_QUERIES, affordable), seed=0)
+    """The validation queries that settings are chosen on, a fixed sample of more."""
+    return validation.sample(budget.most_tuning_queries(num_candidates), seed=budget.SAMPLE_SEED)
 
 
 def measured(

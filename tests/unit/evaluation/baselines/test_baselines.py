@@ -11,15 +11,16 @@ from tests.unit.evaluation.world import (
     without_history,
 )
 from tfrs_twotower.closed_form import linear_models
+from tfrs_twotower.closed_form import neighbours as closed_form_neighbours
 from tfrs_twotower.closed_form.bm25 import Bm25Index
 from tfrs_twotower.closed_form.neighbours import cosine_neighbours, nearest
 from tfrs_twotower.config import EvaluateConfig
-from tfrs_twotower.evaluation.baselines import collaborative, selection
+from tfrs_twotower.evaluation import budget
+from tfrs_twotower.evaluation.baselines import collaborative, profile_models, selection
 from tfrs_twotower.evaluation.baselines.collaborative import (
+    PopularityScorer,
     ProfileScorer,
-    interaction_counts,
     profile_positions,
-    recent,
 )
 from tfrs_twotower.evaluation.baselines.fitting_baselines import fit_baselines
 from tfrs_twotower.evaluation.baselines.selection import reasons_against, select
@@ -30,6 +31,7 @@ from tfrs_twotower.evaluation.baselines.text_baselines import (
     TunedWeight,
     tune_weight,
 )
+from tfrs_twotower.evaluation.baselines.tuned_baselines import Asked, LearnedFrom
 from tfrs_twotower.evaluation.corpus_ranking import EmbeddingScorer, rank_corpus
 from tfrs_twotower.evaluation.text_retrieval import normalised
 from tfrs_twotower.ranking import GroundTruth
@@ -86,10 +88,13 @@ def test_a_profile_holds_the_latest_first_and_weighs_by_it():
     assert (alone[0] == 7).all()  # query 2 has no profile
 
 
+def counts(log, chosen, distinct, days=None):
+    return collaborative.Counted.of(log, chosen, 30, distinct=distinct).counts(days)
+
+
 def test_popularity_counts_queries_or_events():
     log = make_world().log
-    chosen = np.ones(len(log), bool)
-    events = interaction_counts(log, chosen, 30, distinct=False)
+    events = counts(log, np.ones(len(log), bool), False)
     assert events.sum() == len(log)
     doubled = np.concatenate([np.arange(len(log)), [0]])
     repeated = type(log)(
@@ -98,15 +103,25 @@ def test_popularity_counts_queries_or_events():
         log.positive[doubled],
         log.split[doubled],
     )
-    once = interaction_counts(repeated, np.ones(len(doubled), bool), 30, distinct=True)
-    np.testing.assert_array_equal(once, events)
+    every = np.ones(len(doubled), bool)
+    np.testing.assert_array_equal(counts(repeated, every, True), events)
+    assert counts(repeated, every, False).sum() == events.sum() + 1
 
 
-def test_recent_keeps_the_last_days():
-    log = make_world().log
-    chosen = log.split == 0
-    last = recent(log, chosen, 2.5 / 86_400)
-    assert set(log.timestamp[last]) == {1003, 1004, 1005}
+def test_recent_popularity_counts_the_last_days():
+    """Query 0 chose 4 at 0 and again at day 9; 7 at 2. The last 3 days hold one choice of 4."""
+    log = replace(
+        make_world().log,
+        query=np.array([0, 0, 0, 1]),
+        candidate=np.array([4, 4, 7, 7]),
+        timestamp=np.array([0, 9, 2, 10]) * 86_400,
+    )
+    every = np.ones(4, bool)
+    assert counts(log, every, True, 3.0)[[4, 7]].tolist() == [1, 1]
+    assert counts(log, every, True, 8.5)[[4, 7]].tolist() == [1, 2]
+    assert counts(log, every, True, 99.0)[[4, 7]].tolist() == [1, 2]
+    assert counts(log, every, False, 99.0)[[4, 7]].tolist() == [2, 2]
+    assert counts(log, np.zeros(4, bool), True, 3.0).sum() == 0
 
 
 def test_normalised_maps_the_theoretical_minimum_to_zero():
@@ -255,6 +270,35 @@ def test_a_large_matrix_leaves_linear_models_out_and_says_so():
     assert "ease" not in reasons_against(make_world(), EvaluateConfig(ease_max_candidates=30))
 
 
+def test_the_order_is_the_smaller_number_in_use():
+    """Six events of training: of 3 queries and 4 candidates; the other ids have none."""
+    log = make_world().log
+    few = replace(
+        log,
+        query=np.array([0, 0, 3, 3, 7, 7, 8]),
+        candidate=np.array([1, 2, 1, 5, 9, 2, 11]),
+        split=np.array([TRAIN] * 6 + [TEST]),
+    )
+    assert selection.matrix_order(replace(make_world(), log=few), (TRAIN,)) == 3
+    swapped = replace(few, query=few.candidate, candidate=few.query)
+    assert selection.matrix_order(replace(make_world(), log=swapped), (TRAIN,)) == 3
+
+
+def test_a_baseline_that_costs_too_much_is_left_out_unless_it_is_named(monkeypatch):
+    """Six training choices of each of 40 queries: 40 x 36 pairs, 4 fits, 20 products each."""
+    monkeypatch.setattr(budget, "MOST_OPERATIONS", 4 * 20 * 40 * 36 - 1)
+    left_out = select(make_world(), EvaluateConfig(), refit=False).left_out
+    assert "take 1.2e+05 multiplications" in left_out["item_knn"]
+    assert "may take 1.2e+05" in left_out["item_knn"]
+    named = select(make_world(), EvaluateConfig(baselines=["item_knn"]), refit=False)
+    assert named.names == ("item_knn",)
+    monkeypatch.setattr(budget, "MOST_OPERATIONS", 4 * 20 * 40 * 36)
+    assert "item_knn" in select(make_world(), EvaluateConfig(), refit=False).names
+    monkeypatch.setattr(budget, "MOST_BYTES", 1)
+    reasons = select(make_world(), EvaluateConfig(), refit=False).left_out
+    assert {"item_knn", "ials"} <= set(reasons)
+
+
 def test_without_the_library_ials_is_left_out_with_the_way_to_get_it(monkeypatch):
     monkeypatch.setattr(selection.util, "find_spec", lambda name: None)
     left_out = select(make_world(), EvaluateConfig(), refit=True).left_out
@@ -362,6 +406,45 @@ def test_fewer_neighbours_of_many_are_the_few_neighbours():
         few = nearest(many, count)
         expected = cosine_neighbours(matrix, min(count, 20))
         np.testing.assert_array_equal(few.toarray(), expected.toarray())
+
+
+def test_neighbours_of_some_candidates_are_their_neighbours_among_all(monkeypatch):
+    """However the candidates are cut into blocks."""
+    matrix = sparse.random(50, 30, 0.3, "csr", np.float32, 0)
+    matrix.data[:] = 1
+    rows = np.array([0, 3, 4, 17, 29])
+    every = cosine_neighbours(matrix, 7)
+    monkeypatch.setattr(closed_form_neighbours, "_PAIRS_AT_ONCE", 300)
+    some = cosine_neighbours(matrix, 7, rows=rows)
+    np.testing.assert_array_equal(some.toarray()[rows], every.toarray()[rows])
+    assert some.nnz == some[rows].nnz
+    assert cosine_neighbours(matrix, 7, rows=rows[:0]).nnz == 0
+    np.testing.assert_array_equal(cosine_neighbours(matrix, 7).toarray(), every.toarray())
+
+
+def test_one_fit_of_neighbours_serves_profiles_of_other_candidates():
+    """The neighbours of candidates that only the second profiles hold are looked up then."""
+    inputs, zeros = make_world(), PopularityScorer(np.zeros(30, np.int64))
+    learned = LearnedFrom.splits(inputs, (TRAIN,), True)
+    fit = profile_models.item_knn((3, 5), 30).learn(learned)
+    for setting, part in (((3,), range(0, 9)), ((3,), range(5, 30)), ((9,), range(5, 30))):
+        profiles = sparse.csr_matrix(np.eye(30, dtype=np.float32)[list(part)])
+        scores = fit(setting)(Asked(profiles, zeros))(np.arange(len(part)))
+        expected = cosine_neighbours(learned.matrix, setting[0]).toarray()[list(part)]
+        np.testing.assert_array_equal(scores, expected)
+
+
+def test_blocks_of_neighbours_count_no_more_pairs_than_allowed(monkeypatch):
+    monkeypatch.setattr(closed_form_neighbours, "_PAIRS_AT_ONCE", 200)
+    matrix = sparse.random(50, 30, 0.3, "csr", np.float32, 0)
+    choices = np.diff(matrix.indptr)
+    pairs = np.array([choices[own.indices].sum() for own in matrix.T.tocsr()])
+    blocks = list(closed_form_neighbours._blocks(matrix.tocsc(), choices))
+    assert [start for start, _ in blocks] == [0, *(stop for _, stop in blocks[:-1])]
+    assert blocks[-1][1] == 30
+    assert len(blocks) > 3
+    for start, stop in blocks:
+        assert stop == start + 1 or pairs[start:stop].sum() <= 200
 
 
 def test_settings_name_what_applies_and_nothing_else():
