@@ -178,11 +178,16 @@ def run_stages(
         force: whether to run stages that are up to date.
 
     Raises:
-        ConfigError: the first or the last stage is not part of the run.
+        ConfigError: the first or the last stage is not part of the run, or Beam would not take its
+            options.
         WorkdirError: another run holds the working directory.
         TwoTowerError: a stage failed; earlier artifacts stay.
     """
     stages = part_of_run(stages, context.config)
+    if context.beam_options:
+        from pipelines.transforms.beam_job import parse_beam_options
+
+        parse_beam_options(context.beam_options)
     with only_run_in(context.layout.root):
         _reserve_devices(context.config, stages)
         if any(stage.kind in ("preprocessed", "model", "pre_ranker") for stage in stages):
