@@ -13,10 +13,14 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import apache_beam as beam
 import pytest
+from apache_beam.options.pipeline_options import PortableOptions, WorkerOptions
+from apache_beam.transforms import environments
 
+from pipelines import shipped_files
 from pipelines.stages import embed
-from pipelines.transforms import embedding
+from pipelines.transforms import beam_job, embedding
 from tests.fixtures.tiny_model import tiny_context, write_tiny_model
 from tests.integration import preprocess_world as world
 from tfrs_twotower.artifacts import read_manifest
@@ -25,6 +29,7 @@ from tfrs_twotower.errors import SystemFailure
 pytestmark = pytest.mark.integration
 PRISM = Path(__file__).parents[2] / "build" / "engines" / "prism"
 TWO_PROCESSES = ("--direct_running_mode=multi_processing", "--direct_num_workers=2")
+DATAFLOW = "pipelines/configs/dataflow_options.txt"
 OF_EMBED = {"embed": {"batch_size": 7, "num_shards": 3}}
 KILLED = "KILLED_ONCE"
 STARTS_IN_S = 60
@@ -174,3 +179,44 @@ def test_a_killed_worker_ends_the_stage_and_the_next_run_is_complete(
     shutil.copy(whole, half / "candidates-00000-of-00004.parquet")
     embed.run(replace(context, beam_options=()))
     assert files_of(context.layout.embeddings) == files_of(embedded.layout.embeddings)
+
+
+class Translated(Exception):
+    """Stops a stage where its job would have started."""
+
+
+@pytest.mark.parametrize("stage", ["preprocess", "embed"])
+def test_the_jobs_translate_with_the_options_for_dataflow(
+    stage, tables, embedded, tmp_path, monkeypatch
+):
+    text = shipped_files.shipped_files()[DATAFLOW].read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    options = beam_job.parse_beam_options(lines)
+    assert options.get_all_options(drop_default=True, retain_unknown_options=True).keys() >= {
+        line.split("=")[0].strip("-") for line in lines if "hint" not in line and "no_" not in line
+    }
+    protos = []
+
+    def translate(build, *_):
+        pipeline = beam.Pipeline(runner="FnApiRunner", options=options)
+        build(pipeline)
+        portable = options.view_as(PortableOptions)
+        portable.environment_config = options.view_as(WorkerOptions).sdk_container_image
+        image = environments.DockerEnvironment.from_options(portable)
+        protos.append(pipeline.to_runner_api(default_environment=image))
+        raise Translated
+
+    monkeypatch.setattr(beam_job, "run_pipeline", translate)
+    start = {
+        "preprocess": lambda: world.run(tables, workdir=tmp_path),
+        "embed": lambda: embed.run(embedded),
+    }
+    with pytest.raises(Translated):
+        start[stage]()
+    (proto,) = protos
+    for environment in proto.components.environments.values():
+        assert environment.urn == "beam:env:docker:v1"
+        assert b"IMAGE" in environment.payload
+        assert environment.resource_hints["beam:resources:min_ram_bytes:v1"] == b"8000000000"
+    again = beam.Pipeline.from_runner_api(proto, "FnApiRunner", options)
+    assert len(again.to_runner_api().components.transforms) >= 10

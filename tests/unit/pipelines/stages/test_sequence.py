@@ -3,6 +3,7 @@
 import errno
 import logging
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -191,3 +192,10 @@ def test_replicas_get_their_devices_before_any_stage_runs(tmp_path, monkeypatch,
     assert asked == reserved
     _reserve_devices(context_of(tmp_path, **changes).config, stages_for("preprocess"))
     assert asked == reserved
+
+
+def test_an_engine_that_loses_elements_is_refused_before_the_first_stage(tmp_path, stages):
+    context = replace(context_of(tmp_path), beam_options=("--runner=DaskRunner",))
+    with pytest.raises(ConfigError, match=r"DaskRunner is refused: it drops"):
+        run_stages(context, stages)
+    assert list(tmp_path.iterdir()) == []
