@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 
 from pipelines.stages.context import StageContext, only_run_in
+from pipelines.stages.processes import reserve_devices
 from pipelines.stages.sequence import (
     STAGES,
     Stage,
-    _reserve_devices,
     all_up_to_date,
     part_of_run,
     run_stages,
@@ -188,9 +188,9 @@ def test_a_failure_of_the_system_names_the_stages_directory(tmp_path, stages, mo
 def test_replicas_get_their_devices_before_any_stage_runs(tmp_path, monkeypatch, changes, reserved):
     asked = []
     monkeypatch.setattr(replicas, "reserve_devices", asked.append)
-    _reserve_devices(context_of(tmp_path, **changes).config, STAGES)
+    reserve_devices(context_of(tmp_path, **changes).config, STAGES)
     assert asked == reserved
-    _reserve_devices(context_of(tmp_path, **changes).config, stages_for("preprocess"))
+    reserve_devices(context_of(tmp_path, **changes).config, stages_for("preprocess"))
     assert asked == reserved
 
 
