@@ -3,12 +3,10 @@
 import errno
 import logging
 import sys
-from dataclasses import replace
 
 import pytest
 
 from pipelines.stages.context import StageContext, only_run_in
-from pipelines.stages.processes import reserve_devices
 from pipelines.stages.sequence import (
     STAGES,
     Stage,
@@ -23,7 +21,6 @@ from tests.fixtures.tiny import tiny_run_config, tiny_spec
 from tfrs_twotower.artifacts import Layout, commit, read_manifest, staging_directory
 from tfrs_twotower.artifacts.writing import ManifestFields
 from tfrs_twotower.errors import ConfigError, SystemFailure, WorkdirError
-from tfrs_twotower.training import replicas
 
 
 def context_of(root, **changes):
@@ -175,27 +172,3 @@ def test_a_failure_of_the_system_names_the_stages_directory(tmp_path, stages, mo
     with pytest.raises(SystemFailure, match=f"^{tmp_path}/model: No space left on device. Free"):
         run_stages(context_of(tmp_path), stages, force=True)
     assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == kept
-
-
-@pytest.mark.parametrize(
-    ("changes", "reserved"),
-    [
-        ({}, []),
-        ({"training": {"replicas": 2, "batch_size": 8}}, [2]),
-        ({"pre_ranking": {"replicas": 4}, "training": {"replicas": 2, "batch_size": 8}}, [4]),
-    ],
-)
-def test_replicas_get_their_devices_before_any_stage_runs(tmp_path, monkeypatch, changes, reserved):
-    asked = []
-    monkeypatch.setattr(replicas, "reserve_devices", asked.append)
-    reserve_devices(context_of(tmp_path, **changes).config, STAGES)
-    assert asked == reserved
-    reserve_devices(context_of(tmp_path, **changes).config, stages_for("preprocess"))
-    assert asked == reserved
-
-
-def test_an_engine_that_loses_elements_is_refused_before_the_first_stage(tmp_path, stages):
-    context = replace(context_of(tmp_path), beam_options=("--runner=DaskRunner",))
-    with pytest.raises(ConfigError, match=r"DaskRunner is refused: it drops"):
-        run_stages(context, stages)
-    assert list(tmp_path.iterdir()) == []
