@@ -11,6 +11,7 @@
     |   |-- CorruptArtifact     a file is not what was written: its checksum, its signature
     |   `-- LostElements        a stage wrote fewer or more elements than its parents have
     |-- TrainingError           training diverged or cannot start
+    |   `-- WorkerLost          another process of the training has ended
     |-- EmbeddingError          an embedding is NaN or has norm zero
     |-- IndexQualityError       the index missed its overlap with exact search
     |-- ComparisonError         a run of a comparison failed, or two runs cannot be compared
@@ -74,6 +75,10 @@ class LostElements(ArtifactError):
 
 class TrainingError(TwoTowerError):
     """Training diverged or cannot start."""
+
+
+class WorkerLost(TrainingError):
+    """Another process of the training has ended; the same command goes on where it stopped."""
 
 
 class EmbeddingError(TwoTowerError):

@@ -1,5 +1,7 @@
 """`twotower run`, one command for each stage, and `twotower compare`."""
 
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,7 +10,7 @@ import typer
 
 from pipelines.cli import arguments
 from tfrs_twotower.environment import require_extra
-from tfrs_twotower.errors import ConfigError, did_you_mean
+from tfrs_twotower.errors import ConfigError, WorkerLost, did_you_mean
 
 _STAGES = {
     "preprocess": (
@@ -107,7 +109,12 @@ def _run(
     from pipelines.stages.sequence import run_stages
 
     context = arguments.make_context(run_config, workdir, overrides or (), beam_options or ())
-    outcomes = run_stages(context, stages, force=force)
+    try:
+        outcomes = run_stages(context, stages, force=force)
+    except WorkerLost as lost:
+        # TensorFlow joins a cluster once in a process, so the wait for the lost one needs another.
+        context.reporter.message(f"{lost} Waiting for it.")
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606
     evaluated = outcomes[-1].name == "evaluate"
     if json_output:
         answer = arguments.outcomes_as_json(outcomes)

@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
-from pipelines.stages import later_needs
+from pipelines.stages import later_needs, processes
 from pipelines.stages.context import StageContext, only_run_in, record_duration
 from tfrs_twotower.artifacts import Manifest, fingerprint, read_manifest, verify_files
 from tfrs_twotower.artifacts.manifest import Kind
-from tfrs_twotower.config import FittingConfig, RunConfig, pre_ranking_of, searches_words
+from tfrs_twotower.config import RunConfig, pre_ranking_of, searches_words
 from tfrs_twotower.errors import (
     ArtifactError,
     ConfigError,
@@ -101,6 +101,7 @@ class StageOutcome:
     skipped: bool
     seconds: float
     fingerprint: str
+    """Of its artifact; empty in a process that only helped to train."""
     directory: Path
 
 
@@ -178,30 +179,21 @@ def run_stages(
         force: whether to run stages that are up to date.
 
     Raises:
-        ConfigError: the first or the last stage is not part of the run.
+        ConfigError: the first or the last stage is not part of the run, or Beam would not take its
+            options.
         WorkdirError: another run holds the working directory.
+        WorkerLost: another process of a training has ended.
         TwoTowerError: a stage failed; earlier artifacts stay.
     """
     stages = part_of_run(stages, context.config)
+    if not processes.prepare(context, stages):
+        directory = context.layout.root / stages[0].kind
+        seconds = processes.help_to_train(context)
+        return [StageOutcome(stages[0].name, False, seconds, "", directory)]
     with only_run_in(context.layout.root):
-        _reserve_devices(context.config, stages)
         if any(stage.kind in ("preprocessed", "model", "pre_ranker") for stage in stages):
             later_needs.check_checkpoints(context)
         return _run_stages(context, stages, force=force)
-
-
-def _reserve_devices(config: RunConfig, stages: Sequence[Stage]) -> None:
-    """Reserves what replicas train on before another stage of this process uses TensorFlow."""
-    fittings: dict[Kind, FittingConfig | None] = {
-        "model": config.training,
-        "pre_ranker": config.pre_ranking,
-    }
-    trained = [fittings.get(stage.kind) for stage in stages]
-    most = max((fitting.replicas for fitting in trained if fitting is not None), default=1)
-    if most > 1:
-        from tfrs_twotower.training.replicas import reserve_devices
-
-        reserve_devices(most)
 
 
 def all_up_to_date(context: StageContext, stages: Sequence[Stage]) -> bool:

@@ -1,5 +1,7 @@
 """Stage `train`: from preprocessed examples to trained towers."""
 
+from pathlib import Path
+
 from pipelines.stages import training_runs
 from pipelines.stages.context import StageContext, open_lineage
 from pipelines.stages.element_counts import check_counts, compare_examples
@@ -7,6 +9,7 @@ from tfrs_twotower import train
 from tfrs_twotower.artifacts import Manifest, commit, fingerprint, sha256_file
 from tfrs_twotower.artifacts.layout import TRAINING_LOG
 from tfrs_twotower.layers.checkpoint import checkpoint_files
+from tfrs_twotower.training import reports
 
 
 def config_fingerprint(context: StageContext) -> str:
@@ -23,6 +26,20 @@ def config_fingerprint(context: StageContext) -> str:
     return fingerprint(settings)
 
 
+def train_towers(
+    context: StageContext, directory: Path, report: reports.Report = reports.ignore_report
+) -> reports.TrainingResult:
+    """Trains the run's towers and writes them into the directory."""
+    return train(
+        context.layout.preprocessed,
+        spec=context.spec,
+        config=context.config,
+        output_dir=directory,
+        report=report,
+        checkpoint_root=context.data_root,
+    )
+
+
 def run(context: StageContext) -> Manifest:
     """Trains both towers; continues a killed run with the same inputs.
 
@@ -32,14 +49,7 @@ def run(context: StageContext) -> Manifest:
     """
     lineage, parents = open_lineage(context, ["preprocessed"], config_fingerprint(context))
     staging = training_runs.open_training(context, context.layout.model, lineage)
-    result = train(
-        context.layout.preprocessed,
-        spec=context.spec,
-        config=context.config,
-        output_dir=staging.directory,
-        report=training_runs.TrainingProgress(context),
-        checkpoint_root=context.data_root,
-    )
+    result = train_towers(context, staging.directory, training_runs.TrainingProgress(context))
     what, preprocessed = "training examples that were learned from", parents["preprocessed"]
     check_counts(
         "train", compare_examples(what, result.num_examples, preprocessed, refit=result.refitted)

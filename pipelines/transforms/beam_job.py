@@ -10,13 +10,17 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import apache_beam as beam
+import grpc
 from apache_beam.metrics import MetricsFilter
 from apache_beam.options.pipeline_options import (
     PipelineOptions,
     StandardOptions,
     _BeamArgumentParser,
 )
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.portability import python_urns
+from apache_beam.portability.api import beam_fn_api_pb2
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner, worker_handlers
+from apache_beam.runners.portability.local_job_service import SubprocessSdkWorker
 
 from pipelines.progress import Reporter
 from tfrs_twotower import errors
@@ -24,9 +28,15 @@ from tfrs_twotower import errors
 _JOB_SERVER_RUNNERS = ("portable", "flink", "spark", "prism", "kafkastreams")
 """Runners that pass options unknown to Python on to a job server, which may know them. A runner
 that is named by its module counts as one."""
+_UNFIT = {
+    "dask": "it drops what a transform puts out under a tag and at the end of a bundle, without an "
+    "error, so that examples and embeddings would be missing"
+}
+"""Runners that lose elements, and how; see docs/engines.md."""
 _SIMILAR = 0.6
 _SURELY_MISSPELT = 0.9
 _REPORT_EVERY_S = 1.0
+_ASK_EVERY_S = 0.1
 _IN_PROCESS = (None, "DirectRunner", "FnApiRunner", "InMemoryRunner")
 _OWN_ERROR = re.compile(r"tfrs_twotower\.errors\.(\w+): (.*)", re.DOTALL)
 _WHILE_RUNNING = re.compile(r"\s*\[while running.*", re.DOTALL)
@@ -48,7 +58,8 @@ def parse_beam_options(arguments: Sequence[str]) -> PipelineOptions:
             of Beam.
 
     Raises:
-        ConfigError: an option is unknown, or its value is not allowed.
+        ConfigError: an option is unknown, its value is not allowed, or the runner is known to lose
+            elements.
     """
     parser = _Parser(allow_abbrev=False, add_help=False)
     # A class is registered twice after a main session was loaded again.
@@ -64,7 +75,14 @@ def parse_beam_options(arguments: Sequence[str]) -> PipelineOptions:
         raise _refusal(arguments, f"'{unknown[0]}' belongs to no option")
     known = [name for action in parser._actions for name in action.option_strings]
     options = PipelineOptions(list(arguments))
-    has_server = _has_job_server(options.view_as(StandardOptions).runner)
+    runner = options.view_as(StandardOptions).runner
+    if reason := _UNFIT.get(_short_name(runner)):
+        raise errors.ConfigError(
+            f"Beam options {' '.join(arguments)!r}: {runner} is refused: {reason}. Leave --runner "
+            "out to run in this process, add --direct_running_mode=multi_processing for several "
+            "processes, or name a runner that docs/engines.md lists."
+        )
+    has_server = _has_job_server(runner)
     cutoff = _SURELY_MISSPELT if has_server else _SIMILAR
     hints = {name: errors.did_you_mean(name, known, cutoff=cutoff) for name in names}
     refused = [f"'{name}'{hint}" for name, hint in hints.items() if hint or not has_server]
@@ -73,9 +91,13 @@ def parse_beam_options(arguments: Sequence[str]) -> PipelineOptions:
     return options
 
 
+def _short_name(runner: str | None) -> str:
+    """Such as `dask`, also of a runner that is named by its module."""
+    return (runner or "").lower().rpartition(".")[2].removesuffix("runner")
+
+
 def _has_job_server(runner: str | None) -> bool:
-    name = (runner or "").lower().removesuffix("runner")
-    return name in _JOB_SERVER_RUNNERS or "." in name
+    return _short_name(runner) in _JOB_SERVER_RUNNERS or "." in (runner or "")
 
 
 def _refusal(arguments: Sequence[str], problem: str) -> errors.ConfigError:
@@ -83,6 +105,52 @@ def _refusal(arguments: Sequence[str], problem: str) -> errors.ConfigError:
         f"Beam options {' '.join(arguments)!r}: {problem.rstrip('.')}. Allowed are Beam's pipeline "
         "options, such as --runner=DataflowRunner --project=...; correct them after `--`."
     )
+
+
+class _WatchedWorker(worker_handlers.SubprocessSdkWorkerHandler):
+    """A worker process of `--direct_running_mode=multi_processing` whose death ends the job.
+
+    Beam learns of it from a transform that sends something back. The answer to one that only
+    writes it awaits for ever.
+    """
+
+    killed_by = ""
+    """How the last process that was killed ended; the runs of a process follow each other."""
+
+    def start_worker(self) -> None:
+        """Starts the process, and a thread that waits for its end."""
+        self._closing = threading.Event()
+        self._is_dead = False
+        self.worker = SubprocessSdkWorker(
+            self._worker_command_line, self.control_address, self.provision_info, self.worker_id
+        )
+        self.worker_thread = threading.Thread(target=self._run, name="beam-worker", daemon=True)
+        self.worker_thread.start()
+
+    def _run(self) -> None:
+        try:
+            self.worker.run()
+        except RuntimeError as cause:
+            self._is_dead, _WatchedWorker.killed_by = True, str(cause)
+            # Another bundle may still be given to the dead worker before the job has ended.
+            while not self._closing.wait(_ASK_EVERY_S):
+                for name, future in list(self.control_conn._futures_by_id.items()):
+                    future.set(
+                        beam_fn_api_pb2.InstructionResponse(instruction_id=name, error=str(cause))
+                    )
+
+    def close(self) -> None:
+        """Ends the process; a dead one is only forgotten, because Beam waits for its last words."""
+        self._closing.set()
+        if self._is_dead:
+            self.control_conn.push(worker_handlers.BeamFnControlServicer._DONE_MARKER)
+        else:
+            super().close()
+
+
+worker_handlers.WorkerHandler.register_environment(python_urns.SUBPROCESS_SDK, bytes)(
+    _WatchedWorker
+)
 
 
 class _ReadRecords:
@@ -117,16 +185,18 @@ def run_pipeline(
 
     Raises:
         TwoTowerError: a worker raised this error; its type and message are kept.
+        SystemFailure: a worker process was killed.
         ConfigError: an option or the runner is unknown to Beam.
     """
     pipeline = _make_pipeline(beam_options)
+    _WatchedWorker.killed_by = ""
     with _quiet_beam(), _progress(reporter, description):
         try:
             build(pipeline)
             result = pipeline.run()
             result.wait_until_finish()
         except Exception as cause:
-            own_error = _find_own_error(cause)
+            own_error = _find_own_error(cause) or _killed_worker(description)
             if own_error is None:
                 raise
             raise own_error from cause
@@ -161,6 +231,16 @@ def _find_own_error(cause: BaseException) -> errors.TwoTowerError | None:
     return None
 
 
+def _killed_worker(description: str) -> errors.SystemFailure | None:
+    if not _WatchedWorker.killed_by:
+        return None
+    return errors.SystemFailure(
+        f"{description}: a worker process was killed ({_WatchedWorker.killed_by}), and with it the "
+        "job. If the system's log says that memory was short, lower --direct_num_workers. Nothing "
+        "was written that counts; run the same command again."
+    )
+
+
 def _counters(result: Any) -> dict[str, int]:
     # A runner may lack metrics in any way: no method, one that raises, one whose tables are None.
     # The job is finished by then, and nothing is decided by its counters.
@@ -174,14 +254,22 @@ def _counters(result: Any) -> dict[str, int]:
 @contextmanager
 def _quiet_beam() -> Iterator[None]:
     # Beam logs its internals through its own loggers and through the root logger.
-    before = logging.root.manager.disable
+    before, hook = logging.root.manager.disable, threading.excepthook
     logging.disable(max(before, logging.ERROR))
+
+    def ignore_ends(failure: threading.ExceptHookArgs) -> None:
+        # A worker that is killed breaks off the streams that threads of Beam read.
+        if not isinstance(failure.exc_value, grpc.RpcError):
+            hook(failure)
+
+    threading.excepthook = ignore_ends
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"apache_beam\..*")
             yield
     finally:
         logging.disable(before)
+        threading.excepthook = hook
 
 
 @contextmanager

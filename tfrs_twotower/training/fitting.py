@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tfrs_twotower.config import FittingConfig
 from tfrs_twotower.errors import TrainingError
 from tfrs_twotower.keras_api import keras
-from tfrs_twotower.training import averaging, checkpoints, replicas, reports
+from tfrs_twotower.training import averaging, checkpoints, replicas, reports, workers
 from tfrs_twotower.training.plan import BatchOrder, Plan, learning_rate_schedule
 
 _MOST_LOGGED_STEPS = 2000
@@ -111,6 +111,7 @@ class Fitting:
         self._validator = validator
         self._log_path = log_path
         self._strategy = strategy
+        self._team = workers.Team(strategy)
         self._report = report
         self._learning_rate = learning_rate_schedule(config.optimizer, plan.horizon)
         self._order = BatchOrder(
@@ -145,7 +146,11 @@ class Fitting:
         Raises:
             TrainingError: the loss or the gradient is not finite.
         """
-        facts = self._checkpoints.restore()
+        facts = self._checkpoints.restore() if self._team.keeps else None
+        facts = self._team.facts_of_chief(facts)
+        averaged = () if self._average is None else self._average.variables
+        weights, slots = self._model.variables, self._model.optimizer.variables
+        self._team.take_from_chief([*weights, *slots, *averaged])
         if facts is not None:
             self._progress = Progress(**facts)
             self._best = (
@@ -153,7 +158,9 @@ class Fitting:
             )
         progress = self._progress
         if not progress.finished:
-            log = reports.TrainingLog(self._log_path, progress.log_position)
+            log = reports.TrainingLog(
+                self._log_path, progress.log_position if self._team.keeps else 0
+            )
             try:
                 while progress.step < self._plan.last_step and not self._best.exhausted:
                     self._advance(log)
@@ -164,7 +171,9 @@ class Fitting:
             finally:
                 log.close()
         if self._metric is not None:
-            self._checkpoints.load_best(progress.best_step, self._model.variables)
+            if self._team.keeps:
+                self._checkpoints.load_best(progress.best_step, weights)
+            self._team.take_from_chief(weights)
         elif self._average is not None:
             self._average.take_over()
         return progress
@@ -219,7 +228,7 @@ class Fitting:
         )
 
     def _losses(self, step: int, rate: float) -> dict[str, float]:
-        positions = self._order.batch(step - 1)
+        positions = self._team.own_part(self._order.batch(step - 1))
         batch = self._examples.batch(positions, step)
         self._model.optimizer.learning_rate = rate
         values = {name: float(value) for name, value in self._run_step(batch).items()}
@@ -238,11 +247,13 @@ class Fitting:
         started = time.perf_counter()
         progress = self._progress
         with self._average.in_place() if self._average else contextlib.nullcontext():
-            values = self._validator.measure()
+            # All processes decide alike, even if their machines round differently.
+            values = self._team.facts_of_chief(self._validator.measure())
             if self._metric is None:
                 progress.validation = values
             elif self._best.record(step, values[self._metric]):
-                self._checkpoints.save_best(step, self._model.variables)
+                if self._team.keeps:
+                    self._checkpoints.save_best(step, self._model.variables)
                 progress.best_step, progress.validation = step, values
         progress.seconds += time.perf_counter() - started
         return values
@@ -251,7 +262,8 @@ class Fitting:
         progress = self._progress
         progress.log_position = log.position()
         progress.best = asdict(self._best)
-        self._checkpoints.save(progress.step, asdict(progress), progress.best_step)
+        if self._team.keeps:
+            self._checkpoints.save(progress.step, asdict(progress), progress.best_step)
 
     def _build_average(self) -> averaging.WeightAverage | None:
         if not self._config.average_weights:

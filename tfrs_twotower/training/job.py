@@ -103,7 +103,6 @@ class Job:
         """
         self.spec = spec
         self.model_config = model_config
-        self.config = config
         self.data = data
         self._assets = assets
         self.seed = seed
@@ -113,6 +112,7 @@ class Job:
         self._checkpoint_root = checkpoint_root
         self.messages: list[str] = []
         self._strategy = replicas.make_strategy(config.replicas)
+        self.config = replicas.with_all_replicas(config, self._strategy)
         keras.utils.set_random_seed(seed)
         if config.deterministic:
             tf.config.experimental.enable_op_determinism()

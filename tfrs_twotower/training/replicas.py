@@ -5,21 +5,28 @@ back through the gathering: the gradient of another replica's loss with respect 
 reaches the replica that embedded it.
 """
 
-from typing import Any
+from typing import Any, TypeVar
 
 import tensorflow as tf
 
+from tfrs_twotower.config import FittingConfig
 from tfrs_twotower.errors import TrainingError
+from tfrs_twotower.training import workers
+
+_Config = TypeVar("_Config", bound=FittingConfig)
 
 
 def make_strategy(replicas: int) -> tf.distribute.Strategy | None:
     """Makes a MirroredStrategy over `replicas` devices; None for one replica.
 
-    It uses GPUs if there are enough; otherwise it divides the CPU into logical devices.
+    It uses GPUs if there are enough; otherwise it divides the CPU into logical devices. A process
+    of a cluster (`workers`) has the cluster's strategy.
 
     Raises:
         TrainingError: there are fewer devices.
     """
+    if (strategy := workers.join()) is not None:
+        return strategy
     if replicas == 1:
         return None
     reserve_devices(replicas)
@@ -36,11 +43,13 @@ def reserve_devices(replicas: int) -> None:
 
     TensorFlow divides it only before its first tensor is made in a process. Whatever trains in a
     process that has other things to do first, such as reading the corpus, therefore asks for its
-    devices at the start.
+    devices, or joins its cluster, at the start.
 
     Raises:
         TrainingError: TensorFlow is already in use, and there are fewer devices.
     """
+    if workers.join() is not None:
+        return
     if len(tf.config.list_physical_devices("GPU")) >= replicas or replicas == 1:
         return
     cpu = tf.config.list_physical_devices("CPU")[0]
@@ -56,6 +65,23 @@ def reserve_devices(replicas: int) -> None:
             "divided, because TensorFlow is already in use in this process. Train in a process of "
             "its own, or with fewer replicas."
         ) from cause
+
+
+def with_all_replicas(config: _Config, strategy: tf.distribute.Strategy | None) -> _Config:
+    """The config with as many replicas as the strategy has, those of other processes among them.
+
+    Raises:
+        TrainingError: they cannot divide a batch among them.
+    """
+    if strategy is None:
+        return config
+    replicas = strategy.num_replicas_in_sync
+    if config.batch_size % replicas:
+        raise TrainingError(
+            f"training.batch_size is {config.batch_size}, which {replicas} replicas cannot divide "
+            "among them. Set it to a multiple of their number."
+        )
+    return config.model_copy(update={"replicas": replicas})
 
 
 def num_replicas() -> int:
@@ -75,7 +101,8 @@ def all_gather(values: tf.Tensor) -> tf.Tensor:
     """Joins the tensors of all replicas along their first axis, in the order of the replicas."""
     if num_replicas() == 1:
         return values
-    return tf.distribute.get_replica_context().all_gather(values, axis=0)
+    # What a step is given is on no device yet, and a strategy of several processes asks for one.
+    return tf.distribute.get_replica_context().all_gather(tf.identity(values), axis=0)
 
 
 def sum_over_replicas(values: tf.Tensor) -> tf.Tensor:
@@ -96,11 +123,11 @@ def own_share(values: tf.Tensor) -> tf.Tensor:
 
 
 def spread(strategy: tf.distribute.Strategy, batch: dict[str, Any]) -> dict[str, Any]:
-    """Cuts a global batch of arrays along the first axis into one batch for each replica."""
-    replicas = strategy.num_replicas_in_sync
+    """Cuts this process's batch of arrays along the first axis into one for each replica in it."""
+    replicas = len(strategy.extended.worker_devices)
 
     def part(context: Any) -> Any:
-        index = context.replica_id_in_sync_group
+        index = context.replica_id_in_sync_group % replicas
 
         def cut(values: Any) -> Any:
             size = len(values) // replicas

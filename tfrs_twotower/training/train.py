@@ -12,7 +12,7 @@ from tfrs_twotower.data.assets import load_assets
 from tfrs_twotower.specs import FeatureSpec
 from tfrs_twotower.tasks.retrieval import RetrievalTask
 from tfrs_twotower.towers import protocol, storage
-from tfrs_twotower.training import dataset_fitting, replicas, reports, training_data
+from tfrs_twotower.training import dataset_fitting, replicas, reports, training_data, workers
 from tfrs_twotower.training.retrieval_job import RetrievalJob
 
 
@@ -77,6 +77,9 @@ def train_on_artifact(
     the weights of the first fit are kept beside the final ones: whatever is later fitted on
     validation queries needs towers that have not learned from them.
 
+    With `TF_CONFIG` (see `workers`) each process of the cluster calls this with a directory of its
+    own; what the chief writes counts, and it alone has checkpoints.
+
     Args:
         data: a finished preprocessed artifact.
         spec: the feature spec.
@@ -87,22 +90,24 @@ def train_on_artifact(
 
     Raises:
         TrainingError: training diverged, or cannot start.
+        WorkerLost: another process of the cluster has ended.
         ArtifactError: the preprocessed artifact cannot be read, or does not fit the spec.
     """
     replicas.reserve_devices(config.training.replicas)
-    assets = load_assets(data)
-    job = RetrievalJob(
-        spec,
-        config.model,
-        config.training,
-        training_data.open_training_data(data, spec, config.training, assets),
-        assets,
-        seed=config.seed,
-        refit=config.training.refit,
-        output_dir=output_dir,
-        report=report,
-        checkpoint_root=checkpoint_root,
-    )
-    result = job.run()
-    storage.save_towers(job.finished_towers(), spec, config.model, job.assets, output_dir)
+    with workers.watched():
+        assets = load_assets(data)
+        job = RetrievalJob(
+            spec,
+            config.model,
+            config.training,
+            training_data.open_training_data(data, spec, config.training, assets),
+            assets,
+            seed=config.seed,
+            refit=config.training.refit,
+            output_dir=output_dir,
+            report=report,
+            checkpoint_root=checkpoint_root,
+        )
+        result = job.run()
+        storage.save_towers(job.finished_towers(), spec, config.model, job.assets, output_dir)
     return replace(result, wide=job.wide_facts)

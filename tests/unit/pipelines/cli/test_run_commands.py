@@ -1,7 +1,9 @@
 """What `run` and the stages' commands pass on and print, with the stages replaced."""
 
 import json
+import os
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ import typer
 from pipelines.cli import run_commands
 from pipelines.stages import sequence
 from tests.unit.evaluation.documents import evaluation_document
+from tfrs_twotower.errors import WorkerLost
 from tfrs_twotower.evaluation.systems import label
 from tfrs_twotower.evaluation.written_documents import write_json
 
@@ -151,3 +154,15 @@ def test_a_stage_with_what_it_needs_excludes_a_range(call, tmp_path):
     assert "cannot be given with --from or --to" in result.err
     misspelt = call("run", "a.yaml", "-w", tmp_path, "--for", "evalute")
     assert "did you mean 'evaluate'?" in misspelt.err
+
+
+def test_a_training_whose_worker_is_lost_starts_again_as_it_was(call, own, tmp_path, monkeypatch):
+    def lose(*_, **__):
+        raise WorkerLost("training: a process has ended.")
+
+    started = []
+    monkeypatch.setattr(sequence, "run_stages", lose)
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "pipelines", "train"])
+    monkeypatch.setattr(os, "execv", lambda *command: started.append(command) or sys.exit(7))
+    assert call("train", own.run, "-w", tmp_path / "w").code == 7
+    assert started == [(sys.executable, [sys.executable, "-m", "pipelines", "train"])]

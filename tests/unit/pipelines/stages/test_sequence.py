@@ -10,7 +10,6 @@ from pipelines.stages.context import StageContext, only_run_in
 from pipelines.stages.sequence import (
     STAGES,
     Stage,
-    _reserve_devices,
     all_up_to_date,
     part_of_run,
     run_stages,
@@ -22,7 +21,6 @@ from tests.fixtures.tiny import tiny_run_config, tiny_spec
 from tfrs_twotower.artifacts import Layout, commit, read_manifest, staging_directory
 from tfrs_twotower.artifacts.writing import ManifestFields
 from tfrs_twotower.errors import ConfigError, SystemFailure, WorkdirError
-from tfrs_twotower.training import replicas
 
 
 def context_of(root, **changes):
@@ -174,20 +172,3 @@ def test_a_failure_of_the_system_names_the_stages_directory(tmp_path, stages, mo
     with pytest.raises(SystemFailure, match=f"^{tmp_path}/model: No space left on device. Free"):
         run_stages(context_of(tmp_path), stages, force=True)
     assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == kept
-
-
-@pytest.mark.parametrize(
-    ("changes", "reserved"),
-    [
-        ({}, []),
-        ({"training": {"replicas": 2, "batch_size": 8}}, [2]),
-        ({"pre_ranking": {"replicas": 4}, "training": {"replicas": 2, "batch_size": 8}}, [4]),
-    ],
-)
-def test_replicas_get_their_devices_before_any_stage_runs(tmp_path, monkeypatch, changes, reserved):
-    asked = []
-    monkeypatch.setattr(replicas, "reserve_devices", asked.append)
-    _reserve_devices(context_of(tmp_path, **changes).config, STAGES)
-    assert asked == reserved
-    _reserve_devices(context_of(tmp_path, **changes).config, stages_for("preprocess"))
-    assert asked == reserved

@@ -1,7 +1,10 @@
 import apache_beam as beam
 import pytest
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.portability.api import beam_fn_api_pb2
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner, worker_handlers
+from apache_beam.runners.portability.fn_api_runner.fn_runner import ExtendedProvisionInfo
 
+from pipelines.transforms import beam_job
 from pipelines.transforms.beam_job import parse_beam_options, run_pipeline
 from tfrs_twotower.errors import ConfigError, EmbeddingError
 
@@ -85,6 +88,10 @@ def test_an_unknown_runner():
         (["--direct_num_workers=a"], "--direct_num_workers: invalid int value: 'a'. Allowed are"),
         (["--runner"], "--runner: expected one argument"),
         (["--runner=FlinkRunner", "--paralelism=2"], "did you mean '--parallelism'"),
+        *[
+            ([f"--runner={name}"], rf"'--runner={name}': {name} is refused: it drops .* Leave")
+            for name in ("DaskRunner", "dask", "apache_beam.runners.dask.dask_runner.DaskRunner")
+        ],
     ],
 )
 def test_options_that_nobody_would_read(options, message, capfd):
@@ -97,3 +104,27 @@ def test_a_job_server_may_know_more_options():
     options = parse_beam_options(["--runner=FlinkRunner", "--checkpointing_interval=60000"])
     kept = options.get_all_options(retain_unknown_options=True)
     assert kept["checkpointing_interval"] == "60000"
+
+
+def test_what_a_dead_worker_is_asked_is_answered_with_its_end(monkeypatch):
+    monkeypatch.setattr(beam_job._WatchedWorker, "killed_by", "")
+    worker = object.__new__(beam_job._WatchedWorker)
+    worker._worker_command_line, worker.worker_id = b"kill -9 $$", "w"
+    worker.control_address, worker.provision_info = "localhost:1", ExtendedProvisionInfo()
+    worker.control_conn = worker_handlers.ControlConnection()
+    worker.start_worker()
+    answer = worker.control_conn.push(
+        beam_fn_api_pb2.InstructionRequest(instruction_id="bundle")
+    ).get(timeout=30)
+    assert answer.error == "Worker subprocess exited with return code -9"
+    later = worker.control_conn.push(
+        beam_fn_api_pb2.InstructionRequest(instruction_id="another")
+    ).get(timeout=30)
+    assert later.error == answer.error
+    worker.close()
+    worker.worker_thread.join(timeout=30)
+    assert not worker.worker_thread.is_alive()
+    failure = beam_job._killed_worker("embedding")
+    assert str(failure).startswith("embedding: a worker process was killed (Worker subprocess exit")
+    with pytest.raises(ZeroDivisionError):  # in a later run nothing was killed
+        beam_job.run_pipeline(lambda _: 1 / 0, (), Silent(), "x")
