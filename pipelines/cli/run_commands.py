@@ -259,7 +259,7 @@ def compare(
     paths = [find_run_config(run) for run in runs]
     arguments.expect_files(*paths)
     require_extra("pipelines", "apache_beam", "jinja2", needed_by="a comparison of runs")
-    from pipelines.cli.printing import comparison_as_json, print_comparison
+    from pipelines.cli.comparison_printing import comparison_as_json, print_comparison
     from pipelines.cli.reporting import make_reporter
     from pipelines.comparing.comparing import compare as run_comparison
     from pipelines.comparing.planned_runs import load_plan

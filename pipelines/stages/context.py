@@ -8,15 +8,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipelines.progress import Reporter
 from tfrs_twotower import artifacts
 from tfrs_twotower.artifacts.manifest import Kind, rerun_hint
 from tfrs_twotower.config import RunConfig, searches_words
-from tfrs_twotower.data.postings import Lexical, load_lexical
 from tfrs_twotower.documents import explain_pattern
 from tfrs_twotower.errors import StaleArtifact, WorkdirError
 from tfrs_twotower.specs import FeatureSpec
+
+if TYPE_CHECKING:
+    from tfrs_twotower.data.postings import Lexical
 
 LOCK_NAME = ".lock"
 TIMINGS_NAME = "timings.json"
@@ -95,7 +98,7 @@ def open_lineage(
     return lineage, parents
 
 
-def search_of_words(context: StageContext, num_candidates: int) -> Lexical | None:
+def search_of_words(context: StageContext, num_candidates: int) -> "Lexical | None":
     """What the first stage searches words with; None if it searches vectors alone.
 
     Raises:
@@ -103,6 +106,8 @@ def search_of_words(context: StageContext, num_candidates: int) -> Lexical | Non
     """
     if not searches_words(context.config):
         return None
+    from tfrs_twotower.data.postings import load_lexical
+
     return load_lexical(context.layout.index, num_candidates, rerun_hint("index"))
 
 

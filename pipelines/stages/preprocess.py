@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipelines.stages import table_checks, unmatched_ids
+from pipelines.stages import fingerprints, table_checks, unmatched_ids
 from pipelines.stages.context import StageContext
 from pipelines.stages.element_counts import check_counts, preprocessing_counts
 from pipelines.transforms import (
@@ -18,24 +18,13 @@ from pipelines.transforms import (
     table_sources,
     vocabularies,
 )
-from tfrs_twotower.artifacts import Manifest, commit, fingerprint, sha256_file, staging_directory
+from tfrs_twotower.artifacts import Manifest, commit, fingerprint, staging_directory
 from tfrs_twotower.artifacts.layout import QUARANTINE, STATISTICS, VOCABULARIES
-from tfrs_twotower.documents import user_path
 from tfrs_twotower.errors import DataError
 from tfrs_twotower.features.wordpiece_list import learn_wordpieces, read_wordpieces
-from tfrs_twotower.specs import FeatureSpec, TemporalSplit
+from tfrs_twotower.specs import TemporalSplit
 
-
-def config_fingerprint(context: StageContext) -> str:
-    """Hash of `preprocess` in the run config, of the tables' files and of given vocabularies.
-
-    A local file is identified by its content, a remote one by its path, size and time of change.
-
-    Raises:
-        DataError: a table's file cannot be found, or a column is missing.
-    """
-    sources = find_sources(context)
-    return _fingerprint(context, sources)
+config_fingerprint = fingerprints.preprocess
 
 
 def run(context: StageContext) -> Manifest:
@@ -52,6 +41,7 @@ def run(context: StageContext) -> Manifest:
     if isinstance(context.spec.split, TemporalSplit):
         splits.given_cutoffs(context.spec.split)
     given = _given_wordpieces(context)
+    settings = config_fingerprint(context)
     sources = find_sources(context)
     for source in sources.values():
         for sentence in source.said():
@@ -94,7 +84,7 @@ def run(context: StageContext) -> Manifest:
         destination,
         kind="preprocessed",
         spec_fingerprint=fingerprint(context.spec),
-        config_fingerprint=_fingerprint(context, sources),
+        config_fingerprint=settings,
         parents={},
         counts=summary.manifest_counts(tuple(sources)),
         details={
@@ -139,25 +129,8 @@ def find_sources(context: StageContext) -> dict[str, table_sources.Source]:
     }
 
 
-def _fingerprint(context: StageContext, sources: Mapping[str, table_sources.Source]) -> str:
-    files = [
-        table_sources.content_identity(path) for source in sources.values() for path in source.files
-    ]
-    files.extend(sha256_file(path) for path in _vocabulary_files(context.spec, context).values())
-    config = context.config.preprocess.model_dump(mode="json")
-    return fingerprint({"preprocess": config, "files": files})
-
-
-def _vocabulary_files(spec: FeatureSpec, context: StageContext) -> dict[str, Path]:
-    return {
-        name: user_path(feature.given_vocabulary, context.data_root)
-        for name, feature in vocabularies.text_vocabularies(spec).items()
-        if feature.given_vocabulary is not None
-    }
-
-
 def _given_wordpieces(context: StageContext) -> dict[str, list[str]]:
-    files = _vocabulary_files(context.spec, context)
+    files = fingerprints.vocabulary_files(context)
     return {name: read_wordpieces(path) for name, path in files.items()}
 
 

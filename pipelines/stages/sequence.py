@@ -4,6 +4,7 @@ A stage is skipped if its artifact is there and was made from the same spec, set
 The stages of the pre-ranker are part of a run only if its config has a `pre_ranking` section.
 """
 
+import functools
 import importlib
 import logging
 import time
@@ -12,17 +13,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
-from pipelines.stages import later_needs
+from pipelines.stages import later_needs, up_to_date
 from pipelines.stages.context import StageContext, only_run_in, record_duration
-from tfrs_twotower.artifacts import Manifest, fingerprint, read_manifest, verify_files
+from tfrs_twotower.artifacts import Manifest
 from tfrs_twotower.artifacts.manifest import Kind
 from tfrs_twotower.config import FittingConfig, RunConfig, pre_ranking_of, searches_words
-from tfrs_twotower.errors import (
-    ArtifactError,
-    ConfigError,
-    CorruptArtifact,
-    as_system_failure,
-)
+from tfrs_twotower.errors import ConfigError, as_system_failure
 
 
 @dataclass(frozen=True)
@@ -32,7 +28,7 @@ class Stage:
     name: str
     """Name on the command line."""
     module: str
-    """Module with `run(context)` and `config_fingerprint(context)`; imported to run it."""
+    """Module with `run(context)`; imported to run it."""
     kind: Kind
     """Kind of the artifact that it writes, and name of its directory."""
     needs: tuple[Kind, ...] = ()
@@ -184,10 +180,16 @@ def run_stages(
     """
     stages = part_of_run(stages, context.config)
     with only_run_in(context.layout.root):
-        _reserve_devices(context.config, stages)
-        if any(stage.kind in ("preprocessed", "model", "pre_ranker") for stage in stages):
-            later_needs.check_checkpoints(context)
         return _run_stages(context, stages, force=force)
+
+
+def _prepare(context: StageContext, stages: Sequence[Stage]) -> None:
+    """Checks what can be checked before the first stage that runs."""
+    _reserve_devices(context.config, stages)
+    if any(stage.kind in ("preprocessed", "model", "pre_ranker") for stage in stages):
+        later_needs.check_checkpoints(context)
+    if any(stage.kind == "index" for stage in stages):
+        later_needs.check_packages(context.config)
 
 
 def _reserve_devices(config: RunConfig, stages: Sequence[Stage]) -> None:
@@ -207,7 +209,7 @@ def _reserve_devices(config: RunConfig, stages: Sequence[Stage]) -> None:
 def all_up_to_date(context: StageContext, stages: Sequence[Stage]) -> bool:
     """Whether `run_stages` would skip all of the stages."""
     return all(
-        _up_to_date(context, stage, stage.load()) is not None
+        not up_to_date.check(context, stage.kind).reason
         for stage in part_of_run(stages, context.config)
     )
 
@@ -216,33 +218,35 @@ def _run_stages(
     context: StageContext, stages: Sequence[Stage], *, force: bool
 ) -> list[StageOutcome]:
     outcomes: list[StageOutcome] = []
-    needs_are_checked = False
+    prepare = functools.cache(lambda: _prepare(context, stages))
+    names = [stage.name for stage in stages]
+    check_data = functools.cache(lambda: later_needs.check_data(context, names))
     for position, stage in enumerate(stages, 1):
         title = f"[{position}/{len(stages)}] {stage.name}"
-        module = stage.load()
-        if position == 1 and any(later.kind == "index" for later in stages):
-            later_needs.check_packages(context.config)
-        if stage.kind != "preprocessed" and not needs_are_checked:
-            no_report = later_needs.check_data(context, [later.name for later in stages])
-            needs_are_checked = True
-        if stage.kind == "report" and no_report and len(stages) > 1:
+        no_report = later_needs.check_data(context, ()) if stage.kind == "report" else ""
+        if no_report and len(stages) > 1:
             context.reporter.message(f"{title} is left out: {no_report}")
             break
-        current = None if force else _up_to_date(context, stage, module)
+        found = up_to_date.check(context, stage.kind)
         started = time.monotonic()
-        if current is None:
+        if force or found.reason or found.manifest is None:
+            if found.is_damage:
+                context.reporter.message(f"{found.reason}, so {stage.name} runs again")
+            prepare()
+            if stage.kind != "preprocessed":
+                check_data()
             context.reporter.message(title)
-            manifest = _run_stage(context, stage, module)
+            manifest = _run_stage(context, stage)
             seconds = time.monotonic() - started
             record_duration(context.layout.root, stage.name, seconds)
             context.reporter.message(f"{title} done in {seconds:.1f} s")
         else:
-            manifest, seconds = current, 0.0
+            manifest, seconds = found.manifest, 0.0
             context.reporter.message(f"{title} is up to date, skipped")
         outcomes.append(
             StageOutcome(
                 stage.name,
-                current is not None,
+                manifest is found.manifest,
                 seconds,
                 manifest.fingerprint,
                 context.layout.root / stage.kind,
@@ -251,7 +255,8 @@ def _run_stages(
     return outcomes
 
 
-def _run_stage(context: StageContext, stage: Stage, module: ModuleType) -> Manifest:
+def _run_stage(context: StageContext, stage: Stage) -> Manifest:
+    module = stage.load()
     try:
         manifest: Manifest = module.run(context)
     except Exception as error:
@@ -259,42 +264,4 @@ def _run_stage(context: StageContext, stage: Stage, module: ModuleType) -> Manif
         if failure is None:
             raise
         raise failure from error
-    return manifest
-
-
-def would_fit(context: StageContext, stage: Stage, directory: Path) -> bool:
-    """Whether the artifact in any directory is the one that the stage would write in this run."""
-    return _read_fitting(context, stage, stage.load(), directory) is not None
-
-
-def _read_fitting(
-    context: StageContext, stage: Stage, module: ModuleType, directory: Path
-) -> Manifest | None:
-    try:
-        manifest = read_manifest(directory, stage.kind)
-        parents = {
-            kind: read_manifest(context.layout.root / kind, kind).fingerprint
-            for kind in manifest.parents
-        }
-    except ArtifactError:
-        return None
-    fits = (
-        manifest.spec_fingerprint == fingerprint(context.spec)
-        and manifest.parents == parents
-        and manifest.config_fingerprint == module.config_fingerprint(context)
-    )
-    return manifest if fits else None
-
-
-def _up_to_date(context: StageContext, stage: Stage, module: ModuleType) -> Manifest | None:
-    directory = context.layout.root / stage.kind
-    manifest = _read_fitting(context, stage, module, directory)
-    if manifest is None:
-        return None
-    try:
-        verify_files(directory, manifest, contents=False)
-    except CorruptArtifact as damage:
-        problem = str(damage).partition(". Run the stage")[0]
-        context.reporter.message(f"{problem}, so {stage.name} runs again")
-        return None
     return manifest

@@ -1,26 +1,13 @@
 """Stage `train`: from preprocessed examples to trained towers."""
 
-from pipelines.stages import training_runs
+from pipelines.stages import fingerprints, training_runs
 from pipelines.stages.context import StageContext, open_lineage
 from pipelines.stages.element_counts import check_counts, compare_examples
 from tfrs_twotower import train
-from tfrs_twotower.artifacts import Manifest, commit, fingerprint, sha256_file
+from tfrs_twotower.artifacts import Manifest, commit
 from tfrs_twotower.artifacts.layout import TRAINING_LOG
-from tfrs_twotower.layers.checkpoint import checkpoint_files
 
-
-def config_fingerprint(context: StageContext) -> str:
-    """Hash of the config sections that training reads, and of pretrained weights."""
-    config = context.config
-    settings = {
-        "seed": config.seed,
-        "model": config.model.model_dump(mode="json"),
-        "training": config.training.model_dump(mode="json"),
-    }
-    weights = checkpoint_files(context.spec, context.data_root)
-    if weights:
-        settings["checkpoints"] = [sha256_file(path) for path in weights]
-    return fingerprint(settings)
+config_fingerprint = fingerprints.train
 
 
 def run(context: StageContext) -> Manifest:
