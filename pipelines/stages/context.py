@@ -42,6 +42,8 @@ class StageContext:
     """The command that runs the stages, as a line for a shell; the report shows it."""
     documents: Mapping[str, str] = field(default_factory=dict)
     """Files of the run config and of the feature spec; the report shows them."""
+    since: str | None = None
+    """First day (UTC, ISO) that a daily run reads; None reads and trains all."""
     watch: Callable[[Mapping[str, float]], None] | None = None
     """Receives the validation metrics of each evaluation in a training. What it raises ends the
     training."""

@@ -4,8 +4,15 @@ from pipelines.stages import fingerprints, training_runs
 from pipelines.stages.context import StageContext, open_lineage
 from pipelines.stages.element_counts import check_counts, compare_examples
 from tfrs_twotower import train
-from tfrs_twotower.artifacts import Manifest, commit
+from tfrs_twotower.artifacts import Lineage, Manifest, commit, read_manifest, verify_files
 from tfrs_twotower.artifacts.layout import TRAINING_LOG
+from tfrs_twotower.errors import ArtifactError
+from tfrs_twotower.training import warm_start
+
+WENT_ON_FROM = "went_on_from"
+"""Key in the details of the manifest: fingerprint of the model that a daily training began with."""
+FROZEN = "frozen_candidate_tower"
+"""Key beside it: whether the candidate tower is still that model's."""
 
 config_fingerprint = fingerprints.train
 
@@ -18,7 +25,14 @@ def run(context: StageContext) -> Manifest:
         ArtifactError: the preprocessed artifact is missing, damaged or outdated.
     """
     lineage, parents = open_lineage(context, ["preprocessed"], config_fingerprint(context))
-    staging = training_runs.open_training(context, context.layout.model, lineage)
+    start = _start(context, lineage) if context.since is not None else None
+    before = None if start is None else read_manifest(start.directory, "model").fingerprint
+    origin = (
+        lineage
+        if before is None
+        else lineage._replace(parents={**lineage.parents, "model": before})
+    )
+    staging = training_runs.open_training(context, context.layout.model, origin)
     result = train(
         context.layout.preprocessed,
         spec=context.spec,
@@ -26,6 +40,7 @@ def run(context: StageContext) -> Manifest:
         output_dir=staging.directory,
         report=training_runs.TrainingProgress(context),
         checkpoint_root=context.data_root,
+        start=start,
     )
     what, preprocessed = "training examples that were learned from", parents["preprocessed"]
     check_counts(
@@ -33,11 +48,41 @@ def run(context: StageContext) -> Manifest:
     )
     staging.close()
     training_runs.report_result(context, result)
+    fields = training_runs.training_details(result)
+    if start is not None and before is not None:
+        fields["details"][WENT_ON_FROM] = before
+        fields["details"][FROZEN] = start.config.freeze_candidate_tower
     return commit(
         staging.directory,
         context.layout.model,
         kind="model",
         **lineage._asdict(),
         measurements=(TRAINING_LOG,),
-        **training_runs.training_details(result),
+        **fields,
     )
+
+
+def _start(context: StageContext, lineage: Lineage) -> warm_start.WarmStart | None:
+    """The model that a daily run goes on from; None, and why, where it has to train from the start.
+
+    The checkpoints of an interrupted daily training are of another origin than those of a full one.
+    """
+    directory = context.layout.model
+    try:
+        model = read_manifest(directory, "model")
+        verify_files(directory, model)
+    except ArtifactError as problem:
+        reason = str(problem).partition(". Run")[0]
+    else:
+        same = (model.spec_fingerprint, model.config_fingerprint)
+        if same != (lineage.spec_fingerprint, lineage.config_fingerprint):
+            reason = "the model before was trained with other settings or features"
+        elif not (directory / warm_start.LEARNED).exists():
+            reason = "the model before does not say what it has learned"
+        elif context.config.training.epochs == 0:
+            reason = "training.epochs is 0"
+        else:
+            refitted = bool(model.details.get("refitted"))
+            return warm_start.WarmStart(directory, context.config.daily, refitted)
+    context.reporter.message(f"--since {context.since}: trains from the start: {reason}")
+    return None
