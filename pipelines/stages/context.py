@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipelines.progress import Reporter
+from pipelines.stages.run_events import Listener
 from tfrs_twotower import artifacts
 from tfrs_twotower.artifacts.manifest import Kind, rerun_hint
 from tfrs_twotower.config import RunConfig, searches_words
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 LOCK_NAME = ".lock"
 TIMINGS_NAME = "timings.json"
+COUNTERS_NAME = "beam_counters.json"
 _SECONDS_BETWEEN_TRIES = 0.5
 
 
@@ -44,6 +46,8 @@ class StageContext:
     """Files of the run config and of the feature spec; the report shows them."""
     since: str | None = None
     """First day (UTC, ISO) that a daily run reads; None reads and trains all."""
+    listeners: tuple[Listener, ...] = ()
+    """Hear of every stage that starts, ends, fails or is left out."""
     watch: Callable[[Mapping[str, float]], None] | None = None
     """Receives the validation metrics of each evaluation in a training. What it raises ends the
     training."""
@@ -184,17 +188,31 @@ def wait_until_free(root: Path, reporter: Reporter) -> None:
 
 def record_duration(root: Path, stage: str, seconds: float) -> None:
     """Writes the duration of one stage; it replaces an earlier one."""
-    timings = read_durations(root)
-    timings[stage] = round(seconds, 3)
-    temporary = root / f".{TIMINGS_NAME}.partial"
-    temporary.write_text(json.dumps(timings, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(root / TIMINGS_NAME)
+    _record(root, TIMINGS_NAME, {**read_durations(root), stage: round(seconds, 3)})
+
+
+def record_counters(root: Path, stage: str, counters: Mapping[str, int]) -> None:
+    """Writes the counters of a stage's Beam job; they replace those of an earlier one."""
+    _record(root, COUNTERS_NAME, {**read_counters(root), stage: dict(counters)})
+
+
+def _record(root: Path, name: str, values: Mapping[str, object]) -> None:
+    artifacts.replace_file(root / name, json.dumps(values, indent=2) + "\n")
 
 
 def read_durations(root: Path) -> dict[str, float]:
     """The duration of each stage that has run, in seconds, by the stage's name."""
+    return {name: float(seconds) for name, seconds in _recorded(root, TIMINGS_NAME).items()}
+
+
+def read_counters(root: Path) -> dict[str, dict[str, int]]:
+    """The counters of each stage's last Beam job, by the stage's name."""
+    return _recorded(root, COUNTERS_NAME)
+
+
+def _recorded(root: Path, name: str) -> dict[str, Any]:
     try:
-        timings = json.loads((root / TIMINGS_NAME).read_text(encoding="utf-8"))
+        values: dict[str, Any] = json.loads((root / name).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return {}
-    return {str(name): float(seconds) for name, seconds in timings.items()}
+    return values

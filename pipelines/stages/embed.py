@@ -5,7 +5,7 @@ import functools
 import pyarrow.parquet as pq
 
 from pipelines.stages import fingerprints, measured_queries
-from pipelines.stages.context import StageContext, open_lineage
+from pipelines.stages.context import StageContext, open_lineage, record_counters
 from pipelines.stages.element_counts import check_counts, compare_with_parent
 from pipelines.transforms import beam_job, embedding
 from tfrs_twotower.artifacts import Manifest, commit, layout, staging_directory
@@ -67,12 +67,13 @@ def run(context: StageContext) -> Manifest:
         )
         for name, side, pattern, weights in records
     ]
-    beam_job.run_pipeline(
+    counters = beam_job.run_pipeline(
         functools.partial(embedding.embed_all, jobs=jobs),
         context.beam_options,
         context.reporter,
         "embedding",
     )
+    record_counters(run_layout.root, "embed", counters)
     counts = {
         job.name: sum(
             pq.read_metadata(path).num_rows for path in staging.glob(f"{job.name}-*.parquet")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.stages import fingerprints, table_checks, unmatched_ids
-from pipelines.stages.context import StageContext
+from pipelines.stages.context import StageContext, record_counters
 from pipelines.stages.element_counts import check_counts, preprocessing_counts
 from pipelines.transforms import (
     beam_job,
@@ -49,9 +49,10 @@ def run(context: StageContext) -> Manifest:
     destination = context.layout.preprocessed
     staging = staging_directory(destination)
     job = preprocessing.Preprocess(context.spec, context.config.preprocess, sources, str(staging))
-    beam_job.run_pipeline(
+    counters = beam_job.run_pipeline(
         lambda pipeline: pipeline | job, context.beam_options, context.reporter, "preprocess"
     )
+    record_counters(context.layout.root, "preprocess", counters)
     summary = job_summary.read_job_summary(staging / preprocessing.SUMMARY)
     kept = context.layout.root / QUARANTINE / "preprocess"
     shutil.rmtree(kept, ignore_errors=True)

@@ -8,13 +8,15 @@ import functools
 import importlib
 import logging
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from pipelines.stages import later_needs, up_to_date
-from pipelines.stages.context import StageContext, only_run_in, record_duration
+from pipelines.stages.context import StageContext, only_run_in, read_counters, record_duration
+from pipelines.stages.run_events import StageEvent, State, tell
 from tfrs_twotower.artifacts import Manifest
 from tfrs_twotower.artifacts.manifest import Kind
 from tfrs_twotower.config import FittingConfig, RunConfig, pre_ranking_of, searches_words
@@ -98,6 +100,8 @@ class StageOutcome:
     seconds: float
     fingerprint: str
     directory: Path
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """Counts of the artifact's manifest."""
 
 
 def select_stages(first: str | None, last: str | None) -> tuple[Stage, ...]:
@@ -223,9 +227,11 @@ def _run_stages(
     check_data = functools.cache(lambda: later_needs.check_data(context, names))
     for position, stage in enumerate(stages, 1):
         title = f"[{position}/{len(stages)}] {stage.name}"
+        say = functools.partial(_tell, context, stage, position, len(stages))
         no_report = later_needs.check_data(context, ()) if stage.kind == "report" else ""
         if no_report and len(stages) > 1:
             context.reporter.message(f"{title} is left out: {no_report}")
+            say("left out", reason=no_report)
             break
         found = up_to_date.check(context, stage.kind)
         started = time.monotonic()
@@ -236,13 +242,20 @@ def _run_stages(
             if stage.kind != "preprocessed":
                 check_data()
             context.reporter.message(title)
-            manifest = _run_stage(context, stage)
+            say("started", reason=found.reason)
+            try:
+                manifest = _run_stage(context, stage)
+            except BaseException as failure:
+                say("failed", seconds=time.monotonic() - started, reason=str(failure))
+                raise
             seconds = time.monotonic() - started
             record_duration(context.layout.root, stage.name, seconds)
             context.reporter.message(f"{title} done in {seconds:.1f} s")
+            say("finished", manifest, seconds=seconds)
         else:
             manifest, seconds = found.manifest, 0.0
             context.reporter.message(f"{title} is up to date, skipped")
+            say("skipped", manifest)
         outcomes.append(
             StageOutcome(
                 stage.name,
@@ -250,9 +263,27 @@ def _run_stages(
                 seconds,
                 manifest.fingerprint,
                 context.layout.root / stage.kind,
+                manifest.counts,
             )
         )
     return outcomes
+
+
+def _tell(
+    context: StageContext,
+    stage: Stage,
+    position: int,
+    of: int,
+    state: State,
+    manifest: Manifest | None = None,
+    **more: Any,
+) -> None:
+    if manifest is not None:
+        counters = read_counters(context.layout.root).get(stage.name, {})
+        more |= {"counts": manifest.counts, "counters": counters}
+        more["fingerprint"] = manifest.fingerprint
+    event = StageEvent(context.config.name, stage.name, state, position, of, **more)
+    tell(context.listeners, event)
 
 
 def _run_stage(context: StageContext, stage: Stage) -> Manifest:

@@ -1,10 +1,12 @@
 """Whether an artifact is the one that a stage would write in this run, and if not, why not."""
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from pipelines.stages import fingerprints
-from pipelines.stages.context import StageContext
+from pipelines.stages.context import StageContext, read_durations
 from tfrs_twotower.artifacts import Manifest, fingerprint, read_manifest, verify_files
 from tfrs_twotower.artifacts.manifest import Kind
 from tfrs_twotower.errors import ArtifactError, CorruptArtifact, MissingArtifact
@@ -53,3 +55,57 @@ def check(context: StageContext, kind: Kind, directory: Path | None = None) -> F
     except CorruptArtifact as damage:
         return Found(manifest, str(damage).partition(". Run the stage")[0], is_damage=True)
     return Found(manifest, "")
+
+
+class PlannedStage(NamedTuple):
+    """What a run would do with a stage."""
+
+    stage: str
+    reason: str
+    """Why it would run; "" if it would be skipped."""
+    size_bytes: int
+    """Of the artifact that is there now."""
+    seconds: float | None
+    """How long the stage took when it last ran here; None if it never did."""
+    counts: dict[str, int]
+    """Of the artifact that is there now."""
+
+
+def plan(context: StageContext, stages: Sequence[tuple[str, Kind]]) -> list[PlannedStage]:
+    """What a run would do, without doing it: nothing is loaded, made or locked.
+
+    A stage after one that runs is expected to run: only then is known whether its inputs changed.
+
+    Args:
+        context: the run.
+        stages: name and kind of each, in order.
+
+    Raises:
+        DataError: a table's file cannot be found.
+    """
+    durations = read_durations(context.layout.root)
+    planned: list[PlannedStage] = []
+    runs: dict[Kind, str] = {}
+    for name, kind in stages:
+        found = check(context, kind)
+        manifest, reason = found.manifest, found.reason
+        parents = [] if manifest is None else [k for k in runs if k in manifest.parents]
+        if not reason and parents:
+            reason = f"{runs[parents[0]]} runs before it"
+        if reason:
+            runs[kind] = name
+        size = 0 if manifest is None else sum(one.size_bytes for one in manifest.files.values())
+        counts = {} if manifest is None else manifest.counts
+        planned.append(PlannedStage(name, reason, size, durations.get(name), counts))
+    return planned
+
+
+def table_sizes(context: StageContext) -> dict[str, tuple[int, int | None]]:
+    """Number of files and bytes of each table; the bytes of remote files are not asked for."""
+    return {
+        name: (
+            len(paths),
+            None if any("://" in path for path in paths) else sum(map(os.path.getsize, paths)),
+        )
+        for name, paths in fingerprints.table_files(context).items()
+    }

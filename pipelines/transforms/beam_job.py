@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import apache_beam as beam
-from apache_beam.metrics import MetricsFilter
+from apache_beam.metrics import Metrics, MetricsFilter
 from apache_beam.options.pipeline_options import (
     PipelineOptions,
     StandardOptions,
@@ -92,8 +92,9 @@ class _ReadRecords:
 
 
 def count_records(number: int) -> None:
-    """Adds to the number of records that the progress display shows."""
+    """Adds to the number of records that the progress display shows, and to Beam's counter."""
     _ReadRecords.count += number
+    Metrics.counter("twotower", "records").inc(number)
 
 
 def run_pipeline(

@@ -31,6 +31,7 @@ def test_overrides_and_beam_options_reach_the_run(call, own, tmp_path, stages_ru
         "seconds": 1.235,
         "fingerprint": "f",
         "directory": str(tmp_path / "w" / "model"),
+        "counts": {},
     }
 
 
@@ -151,3 +152,30 @@ def test_a_stage_with_what_it_needs_excludes_a_range(call, tmp_path):
     assert "cannot be given with --from or --to" in result.err
     misspelt = call("run", "a.yaml", "-w", tmp_path, "--for", "evalute")
     assert "did you mean 'evaluate'?" in misspelt.err
+
+
+def test_the_options_of_a_daily_job_reach_the_run(call, own, tmp_path, stages_run):
+    metrics = tmp_path / "twotower.prom"
+    call(
+        *("run", own.run, "-w", tmp_path / "w", "--to", "train", "--since", "2026-11-20"),
+        *("--log-format", "json", "--metrics-file", metrics),
+    )
+    ((context, _, _),) = stages_run
+    assert context.since == "2026-11-20"
+    assert [type(one).__name__ for one in context.listeners] == ["JsonReporter", "MetricsFile"]
+    assert context.reporter is context.listeners[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--since", "20.11.2026"], "found '20.11.2026'; expected a UTC day such as 2026-11-20."),
+        (["--since", "2026-11-20T00:00:00"], "expected a UTC day such as 2026-11-20."),
+        (["--log-format", "xml"], "'xml' is neither text nor json."),
+    ],
+)
+def test_wrong_options_are_named(call, own, tmp_path, stages_run, options, message):
+    result = call("run", own.run, "-w", tmp_path / "w", *options)
+    assert result.code == 2
+    assert message in " ".join(result.err.split())
+    assert stages_run == []

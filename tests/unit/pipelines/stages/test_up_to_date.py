@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.cli.arguments import make_context
+from pipelines.cli.plan_printing import print_plan
 from pipelines.stages import fingerprints, up_to_date
 from pipelines.stages.sequence import STAGES, part_of_run
 from tfrs_twotower.artifacts import commit, fingerprint, read_manifest, staging_directory
@@ -138,3 +139,29 @@ def test_an_unchanged_run_loads_nothing_heavy_and_answers_fast(run):
     heavy = {"tensorflow", "apache_beam", "scipy", "pandas", "matplotlib"}
     assert heavy & set(ended.stdout.split()) == set()
     assert min(spent) < 1.0
+
+
+def test_a_dry_run_says_what_would_run_and_makes_nothing(run, capsys):
+    context = context_of(run)
+    finish(context)
+    (run.parent / "loans-2.csv").write_text("reader,book,day\nr1,b1,2026-11-20\n")
+    there = sorted(run.parent.rglob("*"))
+    print_plan(context, STAGES)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "interactions: 2 files, 0.0 MB"
+    assert lines[2] == "preprocess: runs: the settings or the tables changed (0.0 MB)"
+    assert lines[3] == "train: runs: preprocess runs before it (0.0 MB)"
+    assert lines[5] == "build-index: runs: embed runs before it (0.0 MB)"
+    print_plan(context, STAGES, json_output=True)
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["tables"]["interactions"] == {"files": 2, "bytes": 66}
+    assert [one["runs"] for one in answer["stages"]] == [True] * 6
+    assert answer["stages"][0]["size_bytes"] == len("preprocessed")
+    (run.parent / "loans-2.csv").unlink()
+    print_plan(context, STAGES)
+    assert capsys.readouterr().out.count(": up to date (") == 6
+    there.remove(run.parent / "loans-2.csv")
+    assert [one for one in run.parent.rglob("*") if one not in there] in (
+        [],
+        [run.parent / "work" / fingerprints.HASHED],
+    )
