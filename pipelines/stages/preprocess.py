@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipelines.stages import fingerprints, table_checks, unmatched_ids
+from pipelines.stages import daily, fingerprints, table_checks, unmatched_ids
 from pipelines.stages.context import StageContext, record_counters
 from pipelines.stages.element_counts import check_counts, preprocessing_counts
 from pipelines.transforms import (
@@ -48,6 +48,13 @@ def run(context: StageContext) -> Manifest:
             context.reporter.message(sentence)
     destination = context.layout.preprocessed
     staging = staging_directory(destination)
+    spec, hashed = context.spec, fingerprints.HashedFiles(context.layout.root)
+    identities = [hashed.identity(path) for path in sources["interactions"].files]
+    day = _open_day(context, sources["interactions"], staging)
+    if day is not None:
+        context = day.context
+        sources = find_sources(context)
+        given = _texts_of(context, destination) | given
     job = preprocessing.Preprocess(context.spec, context.config.preprocess, sources, str(staging))
     counters = beam_job.run_pipeline(
         lambda pipeline: pipeline | job, context.beam_options, context.reporter, "preprocess"
@@ -80,15 +87,25 @@ def run(context: StageContext) -> Manifest:
     if without_record:
         context.reporter.message(without_record)
     _report(context, summary, sources)
+    counts, details = summary.manifest_counts(tuple(sources)), {}
+    if day is not None:
+        daily.keep_numbers(destination, staging)
+        day.events.unlink()
+        details[daily.DAILY] = day.facts
+        counts["quarantined_interactions"] += day.bad_records
+        if day.facts["late_events_waiting"]:
+            settings = fingerprint({"settings": settings, "late": day.facts})
     return commit(
         staging,
         destination,
         kind="preprocessed",
-        spec_fingerprint=fingerprint(context.spec),
+        spec_fingerprint=fingerprint(spec),
         config_fingerprint=settings,
         parents={},
-        counts=summary.manifest_counts(tuple(sources)),
+        counts=counts,
         details={
+            daily.FILES: sorted(identities),
+            **details,
             "quarantine_reasons": {
                 table: [
                     words
@@ -96,9 +113,29 @@ def run(context: StageContext) -> Manifest:
                     for words in summary.reasons_in_words(source, column)
                 ]
                 for table, source in sources.items()
-            }
+            },
         },
     )
+
+
+def _open_day(
+    context: StageContext, source: table_sources.Source, staging: Path
+) -> daily.Day | None:
+    if context.since is None:
+        return None
+    day, reason = daily.open_day(context, source, staging)
+    if day is None:
+        context.reporter.message(f"--since {context.since}: reads all tables: {reason}")
+        return None
+    for sentence in daily.said(day):
+        context.reporter.message(sentence)
+    return day
+
+
+def _texts_of(context: StageContext, base: Path) -> dict[str, list[str]]:
+    """The WordPieces of the artifact before, which weights were made for."""
+    names = vocabularies.text_vocabularies(context.spec)
+    return {name: read_wordpieces(base / VOCABULARIES / f"{name}.txt") for name in names}
 
 
 def find_sources(context: StageContext) -> dict[str, table_sources.Source]:

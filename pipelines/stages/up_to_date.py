@@ -47,7 +47,8 @@ def check(context: StageContext, kind: Kind, directory: Path | None = None) -> F
             return Found(manifest, f"{parent}/ is missing or damaged")
         if present != made_from:
             return Found(manifest, f"{parent}/ was made again")
-    if manifest.config_fingerprint != fingerprints.OF[kind](context):
+    settings = fingerprints.OF[kind](context)
+    if manifest.config_fingerprint != settings and not _is_of_day(context, manifest, settings):
         tables = " or the tables" if kind == "preprocessed" else ""
         return Found(manifest, f"the settings{tables} changed")
     try:
@@ -55,6 +56,14 @@ def check(context: StageContext, kind: Kind, directory: Path | None = None) -> F
     except CorruptArtifact as damage:
         return Found(manifest, str(damage).partition(". Run the stage")[0], is_damage=True)
     return Found(manifest, "")
+
+
+def _is_of_day(context: StageContext, manifest: Manifest, settings: str) -> bool:
+    """Whether a daily run with these tables has left out only what this one would leave out."""
+    of_day = manifest.details.get("daily", {})
+    if context.since is None or of_day.get("settings") != settings:
+        return False
+    return str(of_day["since"]) <= context.since
 
 
 class PlannedStage(NamedTuple):
