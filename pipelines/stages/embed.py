@@ -4,7 +4,7 @@ import functools
 
 import pyarrow.parquet as pq
 
-from pipelines.stages import fingerprints, measured_queries
+from pipelines.stages import fingerprints, measured_queries, unchanged_candidates
 from pipelines.stages.context import StageContext, open_lineage, record_counters
 from pipelines.stages.element_counts import check_counts, compare_with_parent
 from pipelines.transforms import beam_job, embedding
@@ -67,6 +67,10 @@ def run(context: StageContext) -> Manifest:
         )
         for name, side, pattern, weights in records
     ]
+    before = unchanged_candidates.embeddings_before(run_layout.embeddings, model)
+    kept = None
+    if before is not None:
+        jobs[0], kept = unchanged_candidates.only_changed(jobs[0], before)
     counters = beam_job.run_pipeline(
         functools.partial(embedding.embed_all, jobs=jobs),
         context.beam_options,
@@ -74,6 +78,12 @@ def run(context: StageContext) -> Manifest:
         "embedding",
     )
     record_counters(run_layout.root, "embed", counters)
+    if kept is not None:
+        unchanged_candidates.join(jobs[0], kept)
+        context.reporter.message(f"{kept.num_rows:,} unchanged candidates keep their vectors")
+    if context.config.daily.freeze_candidate_tower:
+        corpus = find_shards(run_layout.preprocessed, layout.CORPUS_GLOB)
+        unchanged_candidates.write_hashes(corpus, staging)
     counts = {
         job.name: sum(
             pq.read_metadata(path).num_rows for path in staging.glob(f"{job.name}-*.parquet")

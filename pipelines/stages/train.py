@@ -9,11 +9,6 @@ from tfrs_twotower.artifacts.layout import TRAINING_LOG
 from tfrs_twotower.errors import ArtifactError
 from tfrs_twotower.training import warm_start
 
-WENT_ON_FROM = "went_on_from"
-"""Key in the details of the manifest: fingerprint of the model that a daily training began with."""
-FROZEN = "frozen_candidate_tower"
-"""Key beside it: whether the candidate tower is still that model's."""
-
 config_fingerprint = fingerprints.train
 
 
@@ -50,8 +45,8 @@ def run(context: StageContext) -> Manifest:
     training_runs.report_result(context, result)
     fields = training_runs.training_details(result)
     if start is not None and before is not None:
-        fields["details"][WENT_ON_FROM] = before
-        fields["details"][FROZEN] = start.config.freeze_candidate_tower
+        fields["details"][training_runs.WENT_ON_FROM] = before
+        fields["details"][training_runs.FROZEN] = start.config.freeze_candidate_tower
     return commit(
         staging.directory,
         context.layout.model,
