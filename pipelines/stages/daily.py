@@ -30,6 +30,7 @@ from pipelines.stages.context import StageContext
 from pipelines.transforms import reading, records, table_sources, watched_cells
 from tfrs_twotower import specs
 from tfrs_twotower.artifacts import Manifest, fingerprint, layout, read_manifest, verify_files
+from tfrs_twotower.data.assets import read_lines, write_lines
 from tfrs_twotower.data.shards import find_shards
 from tfrs_twotower.errors import ArtifactError, DataError
 from tfrs_twotower.tables.delimited import FileNotes
@@ -167,23 +168,16 @@ def keep_numbers(base: Path, staging: Path) -> None:
         staging: the new one; its vocabularies and statistics are written again.
     """
     for path in sorted((staging / layout.VOCABULARIES).glob("*.txt")):
-        before = _lines(base / layout.VOCABULARIES / path.name)
+        before = read_lines(base / layout.VOCABULARIES / path.name)
         fresh = staging / layout.FRESH_IDS / path.name
         kept = set(before)
-        now = before + [value for value in _lines(path) if value not in kept]
-        _write_lines(now, path)
+        now = before + [value for value in read_lines(path) if value not in kept]
+        write_lines(now, path)
         if fresh.exists():
-            _write_lines([value for value in _lines(fresh) if value not in set(now)], fresh)
+            kept.update(now)
+            write_lines([value for value in read_lines(fresh) if value not in kept], fresh)
     path = staging / layout.STATISTICS
     statistics = json.loads(path.read_text(encoding="utf-8"))
     earlier = json.loads((base / layout.STATISTICS).read_text(encoding="utf-8"))
     statistics["numeric"] = earlier["numeric"]
     path.write_text(json.dumps(statistics, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def _lines(path: Path) -> list[str]:
-    return path.read_bytes().decode("utf-8").split("\n")[:-1]
-
-
-def _write_lines(values: list[str], path: Path) -> None:
-    path.write_bytes("".join(f"{value}\n" for value in values).encode("utf-8"))

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import IO, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -34,7 +35,7 @@ def records_of(path: Path) -> Iterator[tuple[str, bytes, bytes]]:
         CorruptArtifact: a record does not match its checksum.
     """
     with gzip.open(path) as stream:
-        for payload in sharded_output.read_frames(stream):
+        for payload in sharded_output.read_frames(cast(IO[bytes], stream)):
             if payload is None:
                 raise CorruptArtifact(f"{path}: a record is damaged. Run preprocess again.")
             features = sharded_output.Example.FromString(payload).features.feature

@@ -22,6 +22,7 @@ from tests.integration.preprocess_world import (
 )
 from tfrs_twotower.artifacts import read_manifest
 
+pytestmark = pytest.mark.integration
 SINCE_S = START_S // DAY_S * DAY_S + 26 * DAY_S
 SINCE = "2011-04-08"
 PER_QUERY = {"kind": "per_query_last", "test": 0.2, "validation": 0.2}
