@@ -9,6 +9,7 @@ import typer
 
 from pipelines.cli import (
     bundle_commands,
+    compare_command,
     endpoint_commands,
     installation_commands,
     run_commands,
@@ -72,6 +73,7 @@ for _commands in (
     start_commands,
     installation_commands,
     run_commands,
+    compare_command,
     tune_command,
     bundle_commands,
     version_commands,

@@ -82,9 +82,15 @@ def expect_files(*paths: Path | None) -> None:
 
 
 def make_context(
-    run: Path, workdir: Path, overrides: Sequence[str] = (), beam_options: Sequence[str] = ()
+    run: Path,
+    workdir: Path,
+    overrides: Sequence[str] = (),
+    beam_options: Sequence[str] = (),
+    **more: Any,
 ) -> "StageContext":
     """Reads the run config and the feature spec, checks them together, and prepares the run.
+
+    Further keywords are fields of `StageContext`, such as the reporter.
 
     Raises:
         ConfigError: the run config is wrong, or does not fit the spec.
@@ -104,12 +110,13 @@ def make_context(
     spec = load_spec(spec_path(config, run))
     check_run(spec, config)
     return StageContext(
-        layout=Layout(open_workdir(workdir)),
+        layout=more.pop("layout", None) or Layout(open_workdir(workdir)),
         spec=spec,
         config=config,
         data_root=data_root(config, run),
-        reporter=make_reporter(),
+        reporter=more.pop("reporter", None) or make_reporter(),
         beam_options=tuple(beam_options),
+        **more,
         command=command_line(),
         documents={"run config": str(run), "feature spec": os.path.relpath(spec_path(config, run))},
     )
@@ -158,6 +165,7 @@ def outcomes_as_json(outcomes: Sequence["StageOutcome"]) -> dict[str, Any]:
                 "seconds": round(outcome.seconds, 3),
                 "fingerprint": outcome.fingerprint,
                 "directory": str(outcome.directory),
+                "counts": dict(outcome.counts),
             }
             for outcome in outcomes
         ]

@@ -1,25 +1,22 @@
-"""Prints results: leaderboards, comparisons, recommendations."""
+"""Prints the results of a run: its leaderboard, recommendations of its bundles."""
 
 from collections.abc import Sequence
 from itertools import zip_longest
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 from rich.console import Console
 from rich.table import Table
 
 from pipelines.cli.arguments import output_console
-from pipelines.comparing.comparing import DOCUMENT, MARKDOWN, PAGE
-from pipelines.stages.context import StageContext
 from tfrs_twotower.artifacts import Layout
 from tfrs_twotower.data.lines import shown
-from tfrs_twotower.evaluation.comparison import comparison_document, comparison_tables
 from tfrs_twotower.evaluation.report import report_files
 from tfrs_twotower.evaluation.report.leaderboard import leaderboard
-from tfrs_twotower.evaluation.systems import label
 from tfrs_twotower.evaluation.verdict import against_each, badge, verdict_of
 
-_MARKS = {"ahead": "+", "behind": "-", "level": "=", "untested": " "}
+if TYPE_CHECKING:
+    from pipelines.stages.context import StageContext
 
 
 def print_leaderboard(layout: Layout) -> None:
@@ -50,10 +47,11 @@ def print_leaderboard(layout: Layout) -> None:
     console.print(f"Leakage check: {document.leakage_check.verdict}.")
     for finding in document.leakage_check.findings:
         console.print(f"  {finding.count} {finding.message}")
-    _print_advice(console, verdict.advice)
+    print_advice(console, verdict.advice)
 
 
-def _print_advice(console: Console, advice: Sequence[str]) -> None:
+def print_advice(console: Console, advice: Sequence[str]) -> None:
+    """Prints settings that would mend what the model is behind in."""
     if advice:
         console.print("What to try next:")
     for step in advice:
@@ -65,80 +63,7 @@ def verdict_as_json(layout: Layout) -> JsonValue:
     return verdict_of(report_files.read_evaluation(layout.report)).as_json()
 
 
-def comparison_as_json(
-    document: comparison_document.ComparisonDocument, root: Path
-) -> dict[str, object]:
-    """What `compare --json` prints: where the files are, and the leaderboards, best first."""
-    return {
-        "comparison": str(root / DOCUMENT),
-        "markdown": str(root / MARKDOWN),
-        "page": str(root / PAGE),
-        "seeds": document.seeds,
-        "leaderboards": [
-            {
-                "dataset": table.dataset,
-                "reference": table.reference,
-                "verdicts": {run: one.as_json() for run, one in table.verdicts.items()},
-                "systems": [
-                    _row_as_json(row)
-                    for row in comparison_tables.best_first(
-                        comparison_tables.comparison_rows(table)
-                    )
-                ],
-            }
-            for table in document.tables
-        ],
-    }
-
-
-def _row_as_json(row: comparison_tables.ComparisonRow) -> dict[str, object]:
-    return {
-        "run": row.run,
-        "system": row.system,
-        "metrics": {
-            metric: {"mean": figure.mean, "sd": figure.sd} for metric, figure in row.figures.items()
-        },
-        "p_holm": {metric: test.both.p_holm for metric, test in row.tests.items()},
-    }
-
-
-def print_comparison(document: comparison_document.ComparisonDocument, root: Path) -> None:
-    """Prints each leaderboard with deviations and marks, and where the page is."""
-    console = output_console()
-    num_seeds = len(document.seeds)
-    for table in document.tables:
-        rows = comparison_tables.best_first(comparison_tables.comparison_rows(table))
-        seeds = "one seed" if num_seeds == 1 else f"{num_seeds} seeds"
-        shown = Table(title=f"{table.dataset}: test queries, full catalogue, {seeds}", box=None)
-        for column in ("run", "system"):
-            shown.add_column(column)
-        for metric in table.metrics:
-            shown.add_column(metric, justify="right")
-        for row in rows:
-            cells = []
-            for metric, figure in row.figures.items():
-                sd = "        " if figure.sd is None else f" ±{figure.sd:.4f}"
-                mark = _MARKS[row.standings.get(metric, "untested")]
-                cells.append(f"{figure.mean:.4f}{sd} {mark}")
-            style = "bold" if row.is_reference else None
-            shown.add_row(row.label, label(row.system), *cells, style=style)
-        console.print()
-        console.print(shown)
-        console.print("± is the standard deviation over seeds.")
-        if table.tests.runs and num_seeds > 1:
-            console.print(
-                "+ significantly better than "
-                f"{comparison_tables.label_of(table, table.reference)}, - worse, = neither "
-                "(paired tests over queries\nand over seeds, Holm's correction)."
-            )
-        console.print("Against the leading baselines:")
-        for line in comparison_tables.verdict_lines(table):
-            console.print(f"  {line}", soft_wrap=True)
-        _print_advice(console, comparison_tables.advice(table))
-    console.print(f"\nReport: {root / PAGE}")
-
-
-def print_recommendations(context: StageContext) -> None:
+def print_recommendations(context: "StageContext") -> None:
     """Prints ten recommendations of the first bundle to one query, beside its history."""
     from pipelines.stages.demonstration import recommend_to_one_query
 
@@ -167,7 +92,7 @@ def print_recommendations(context: StageContext) -> None:
     console.print(f"answered by bundle {bundle}, version {recommended.model_version}")
 
 
-def print_bundle_agreement(context: StageContext) -> None:
+def print_bundle_agreement(context: "StageContext") -> None:
     """Prints which share of each further bundle's answers equals the first bundle's."""
     from pipelines.stages.demonstration import agreement_of_bundles
 

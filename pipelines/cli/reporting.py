@@ -1,7 +1,11 @@
-"""Reporters: progress bars on a terminal, plain lines elsewhere. Both write to standard error."""
+"""Reporters: progress bars on a terminal, plain lines elsewhere, or JSON; all on standard error."""
 
+import json
 import sys
 import time
+from dataclasses import asdict
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import (
@@ -16,6 +20,9 @@ from rich.progress import (
 )
 
 from tfrs_twotower.data.lines import shown
+
+if TYPE_CHECKING:
+    from pipelines.stages.run_events import StageEvent
 
 _SECONDS_BETWEEN_LINES = 5.0
 
@@ -105,6 +112,46 @@ class LineReporter:
         if detail:
             parts.append(detail)
         self.message(", ".join(parts))
+
+
+class JsonReporter:
+    """Writes one JSON object on a line for each message, stage and, every few seconds, progress.
+
+    Every line has `time` (UTC), `event` and, inside of a stage, `stage`. It is a listener of the
+    run's stages as well.
+    """
+
+    def __init__(self) -> None:
+        self._stage = ""
+        self._last: dict[str, float] = {}
+
+    def message(self, text: str) -> None:
+        """Writes a line of the event `message`."""
+        self._write("message", text=text)
+
+    def progress(
+        self, description: str, done: float, total: float | None, detail: str = ""
+    ) -> None:
+        """Writes a line of the event `progress`, at most every 5 s for a task, and at its end."""
+        now = time.monotonic()
+        finished = total is not None and done >= total
+        if finished or now - self._last.get(description, now - 60) >= _SECONDS_BETWEEN_LINES:
+            self._last[description] = now
+            self._write("progress", task=description, done=done, total=total, detail=detail)
+
+    def __call__(self, event: "StageEvent") -> None:
+        """Writes a line of the event `stage`."""
+        self._stage = event.stage
+        facts = {name: value for name, value in asdict(event).items() if name != "stage" and value}
+        self._write("stage", **facts)
+        if event.state != "started":
+            self._stage = ""
+
+    def _write(self, event: str, **facts: Any) -> None:
+        at = datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        stage = {"stage": self._stage} if self._stage else {}
+        sys.stderr.write(json.dumps({"time": at, "event": event, **stage, **facts}) + "\n")
+        sys.stderr.flush()
 
 
 def make_reporter() -> TerminalReporter | LineReporter:

@@ -1,15 +1,16 @@
-"""`twotower run`, one command for each stage, and `twotower compare`."""
+"""`twotower run`, and one command for each stage."""
 
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pipelines.cli import arguments
-from tfrs_twotower.environment import require_extra
 from tfrs_twotower.errors import ConfigError, WorkerLost, did_you_mean
 
 _STAGES = {
@@ -65,6 +66,40 @@ _For = Annotated[
 ]
 
 
+_DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Say what would run and why, with sizes and earlier durations; run nothing.",
+    ),
+]
+_Since = Annotated[
+    str | None,
+    typer.Option(
+        "--since",
+        metavar="DATE",
+        help="A daily run: events from this UTC day on (2026-11-20) are new. Training goes on from "
+        "the model before (`daily` in the run config).",
+    ),
+]
+_LogFormat = Annotated[
+    str,
+    typer.Option(
+        "--log-format",
+        metavar="text|json",
+        help="json: one object on a line of standard error for each message, stage and progress.",
+    ),
+]
+_MetricsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--metrics-file",
+        metavar="FILE.prom",
+        help="Write the metrics of each stage for Prometheus' node exporter (its textfile "
+        "collector).",
+    ),
+]
+
 if TYPE_CHECKING:
     from pipelines.stages.sequence import Stage
 
@@ -77,6 +112,10 @@ def run(
     last: _To = None,
     target: _For = None,
     overrides: _Set = None,
+    since: _Since = None,
+    dry_run: _DryRun = False,
+    log_format: _LogFormat = "text",
+    metrics_file: _MetricsFile = None,
     json_output: _Json = False,
 ) -> None:
     """Run all stages, skipping those whose inputs and settings are unchanged.
@@ -90,10 +129,44 @@ def run(
       twotower run mine/mine_run.yaml --workdir build/mine --set training.epochs=5
       twotower run mine/mine_run.yaml --workdir build/mine --to train
       twotower run mine/mine_run.yaml --workdir build/mine --for evaluate
+      twotower run mine/mine_run.yaml --workdir build/mine --dry-run
+      twotower run mine/mine_run.yaml --workdir build/mine --since 2026-11-20
       twotower run movielens_100k --workdir build/movielens_100k
     """  # noqa: D301  (click reads the control character)
     stages = _select(first, last, target)
-    _run(run_config, workdir, stages, overrides, beam_options, json_output=json_output)
+    more: dict[str, Any] = {"since": _day(since)}
+    if log_format not in ("text", "json"):
+        raise typer.BadParameter(
+            f"'{log_format}' is neither text nor json.", param_hint="--log-format"
+        )
+    if dry_run:
+        from pipelines.cli.plan_printing import print_plan
+        from tfrs_twotower.artifacts import Layout
+
+        more["layout"] = Layout(workdir.resolve())
+        context = arguments.make_context(run_config, workdir, overrides or (), **more)
+        print_plan(context, stages, json_output=json_output)
+        return
+    listeners: list[Any] = []
+    if log_format == "json":
+        from pipelines.cli.reporting import JsonReporter
+
+        more["reporter"] = reporter = JsonReporter()
+        listeners.append(reporter)
+    if metrics_file is not None:
+        from pipelines.stages.metrics_file import MetricsFile
+
+        listeners.append(MetricsFile(metrics_file, workdir))
+    more["listeners"] = tuple(listeners)
+    _run(run_config, workdir, stages, overrides, beam_options, json_output=json_output, **more)
+
+
+def _day(since: str | None) -> str | None:
+    with suppress(ValueError):
+        if since is None or date.fromisoformat(since).isoformat() == since:
+            return since
+    expected = f"found '{since}'; expected a UTC day such as 2026-11-20."
+    raise typer.BadParameter(expected, param_hint="--since")
 
 
 def _run(
@@ -105,10 +178,13 @@ def _run(
     *,
     json_output: bool,
     force: bool = False,
+    **more: Any,
 ) -> None:
     from pipelines.stages.sequence import run_stages
 
-    context = arguments.make_context(run_config, workdir, overrides or (), beam_options or ())
+    context = arguments.make_context(
+        run_config, workdir, overrides or (), beam_options or (), **more
+    )
     try:
         outcomes = run_stages(context, stages, force=force)
     except WorkerLost as lost:
@@ -221,66 +297,6 @@ def _help_of(name: str) -> str:
     )
 
 
-def compare(
-    runs: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="RUN_OR_GRID...",
-            show_default=False,
-            help="Run configs (files, or names as for `run`), or grid files with many variants of "
-            "one. The first run is the reference that the others are tested against.",
-        ),
-    ],
-    workdir: Annotated[Path, arguments.WORKDIR_OPTION],
-    seeds: Annotated[
-        int,
-        typer.Option(
-            "--seeds", min=1, help="Number of seeds; each run is trained with seeds 0 to N - 1."
-        ),
-    ] = 5,
-    overrides: Annotated[list[str] | None, arguments.SET_OPTION] = None,
-    json_output: Annotated[bool, arguments.JSON_OPTION] = False,
-) -> None:
-    """Train several runs with several seeds; one leaderboard with paired tests.
-
-    Writes WORKDIR/index.html, comparison.json and comparison.md. Each seed of each run has an
-    ordinary working directory, WORKDIR/runs/NAME/seed-N; runs of the same data share one
-    preprocessing. The same command again computes what is missing: after a kill, with more seeds,
-    or with more runs. --set applies to all runs.
-
-    \b
-      twotower compare mine/mine_run.yaml mine/wide_run.yaml --workdir build/compare --seeds 5
-      twotower compare mine/grid.yaml --workdir build/grid --seeds 5
-    \b
-    A grid file names a run config and what each row changes in it:
-    \b
-      base: mine_run.yaml          # or a list: every row for each of them
-      rows:
-        unchanged: {}
-        no_logq: {set: {training.softmax.logq: none}}
-        wide: {set: {model.embedding_dim: 128}}
-        with_titles: {spec: mine_titles.yaml}
-    """  # noqa: D301  (click reads the control character)
-    from pipelines.shipped_files import find_run_config
-
-    paths = [find_run_config(run) for run in runs]
-    arguments.expect_files(*paths)
-    require_extra("pipelines", "apache_beam", "jinja2", needed_by="a comparison of runs")
-    from pipelines.cli.printing import comparison_as_json, print_comparison
-    from pipelines.cli.reporting import make_reporter
-    from pipelines.comparing.comparing import compare as run_comparison
-    from pipelines.comparing.planned_runs import load_plan
-    from pipelines.stages.context import open_workdir
-
-    plan = load_plan(paths, overrides or ())
-    root = open_workdir(workdir)
-    document = run_comparison(plan, seeds, root, make_reporter(), arguments.command_line())
-    if json_output:
-        arguments.print_json(comparison_as_json(document, root))
-    else:
-        print_comparison(document, root)
-
-
 def add_to(app: typer.Typer) -> None:
     """Adds the commands."""
     app.command(short_help="Run all stages that are not up to date.")(run)
@@ -288,4 +304,3 @@ def add_to(app: typer.Typer) -> None:
     for name, (short_help, _) in _STAGES.items():
         command = _export if name == "export" else _stage_command(name)
         app.command(name, short_help=short_help)(command)
-    app.command(short_help="Train several runs over seeds; one tested leaderboard.")(compare)

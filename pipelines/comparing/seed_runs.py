@@ -18,8 +18,9 @@ import yaml
 
 from pipelines.comparing.planned_runs import PlannedRun
 from pipelines.progress import SilentReporter
+from pipelines.stages import up_to_date
 from pipelines.stages.context import StageContext, read_durations, record_duration
-from pipelines.stages.sequence import Stage, all_up_to_date, part_of_run, stages_for, would_fit
+from pipelines.stages.sequence import Stage, all_up_to_date, part_of_run, stages_for
 from tfrs_twotower.artifacts import (
     MANIFEST_NAME,
     Layout,
@@ -195,7 +196,7 @@ def reuse_artifacts(
             source = other / stage.kind
             if other == root or not (source / MANIFEST_NAME).exists():
                 continue
-            if not would_fit(context, stage, source):
+            if up_to_date.check(context, stage.kind, source).reason:
                 continue
             staging = staging_directory(destination)
             shutil.copytree(source, staging, copy_function=link_or_copy, dirs_exist_ok=True)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.stages import fingerprints
 from pipelines.stages.context import StageContext, open_lineage
 from pipelines.stages.element_counts import check_counts, compare_with_parent
 from pipelines.stages.measured_queries import read_measured
@@ -14,7 +15,6 @@ from tfrs_twotower.artifacts import (
     Lineage,
     Manifest,
     commit,
-    fingerprint,
     read_manifest,
     staging_directory,
 )
@@ -43,14 +43,9 @@ WEIGHT_METRIC = "ndcg@10"
 UNTUNED_WEIGHT = 0.3
 """Weight of the towers' score as far as no queries tell otherwise: towers without enough questions
 to tell have few to learn from, and BM25 needs none."""
-_WITH_WORDS = ("lexical", "hybrid")
 
 
-def config_fingerprint(context: StageContext) -> str:
-    """Hash of the settings that the stage reads."""
-    settings = context.config.index
-    unread = set() if settings.kind in _WITH_WORDS else {"lexical"}
-    return fingerprint({"index": settings.model_dump(mode="json", exclude=unread)})
+config_fingerprint = fingerprints.build_index
 
 
 def run(context: StageContext) -> Manifest:
@@ -65,7 +60,7 @@ def run(context: StageContext) -> Manifest:
         UnsupportedEnvironment: the config asks for ScaNN, which cannot be loaded.
     """
     layout, reporter = context.layout, context.reporter
-    with_words = context.config.index.kind in _WITH_WORDS
+    with_words = context.config.index.kind in fingerprints.WITH_WORDS
     kinds: list[Kind] = ["preprocessed", "embeddings"] if with_words else ["embeddings"]
     lineage, parents = open_lineage(context, kinds, config_fingerprint(context))
     candidates = read_candidate_embeddings(layout.embeddings)

@@ -8,18 +8,23 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pipelines.progress import Reporter
+from pipelines.stages.run_events import Listener
 from tfrs_twotower import artifacts
 from tfrs_twotower.artifacts.manifest import Kind, rerun_hint
 from tfrs_twotower.config import RunConfig, searches_words
-from tfrs_twotower.data.postings import Lexical, load_lexical
 from tfrs_twotower.documents import explain_pattern
 from tfrs_twotower.errors import StaleArtifact, WorkdirError
 from tfrs_twotower.specs import FeatureSpec
 
+if TYPE_CHECKING:
+    from tfrs_twotower.data.postings import Lexical
+
 LOCK_NAME = ".lock"
 TIMINGS_NAME = "timings.json"
+COUNTERS_NAME = "beam_counters.json"
 _SECONDS_BETWEEN_TRIES = 0.5
 
 
@@ -39,6 +44,10 @@ class StageContext:
     """The command that runs the stages, as a line for a shell; the report shows it."""
     documents: Mapping[str, str] = field(default_factory=dict)
     """Files of the run config and of the feature spec; the report shows them."""
+    since: str | None = None
+    """First day (UTC, ISO) that a daily run reads; None reads and trains all."""
+    listeners: tuple[Listener, ...] = ()
+    """Hear of every stage that starts, ends, fails or is left out."""
     watch: Callable[[Mapping[str, float]], None] | None = None
     """Receives the validation metrics of each evaluation in a training. What it raises ends the
     training."""
@@ -95,7 +104,7 @@ def open_lineage(
     return lineage, parents
 
 
-def search_of_words(context: StageContext, num_candidates: int) -> Lexical | None:
+def search_of_words(context: StageContext, num_candidates: int) -> "Lexical | None":
     """What the first stage searches words with; None if it searches vectors alone.
 
     Raises:
@@ -103,6 +112,8 @@ def search_of_words(context: StageContext, num_candidates: int) -> Lexical | Non
     """
     if not searches_words(context.config):
         return None
+    from tfrs_twotower.data.postings import load_lexical
+
     return load_lexical(context.layout.index, num_candidates, rerun_hint("index"))
 
 
@@ -177,17 +188,31 @@ def wait_until_free(root: Path, reporter: Reporter) -> None:
 
 def record_duration(root: Path, stage: str, seconds: float) -> None:
     """Writes the duration of one stage; it replaces an earlier one."""
-    timings = read_durations(root)
-    timings[stage] = round(seconds, 3)
-    temporary = root / f".{TIMINGS_NAME}.partial"
-    temporary.write_text(json.dumps(timings, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(root / TIMINGS_NAME)
+    _record(root, TIMINGS_NAME, {**read_durations(root), stage: round(seconds, 3)})
+
+
+def record_counters(root: Path, stage: str, counters: Mapping[str, int]) -> None:
+    """Writes the counters of a stage's Beam job; they replace those of an earlier one."""
+    _record(root, COUNTERS_NAME, {**read_counters(root), stage: dict(counters)})
+
+
+def _record(root: Path, name: str, values: Mapping[str, object]) -> None:
+    artifacts.replace_file(root / name, json.dumps(values, indent=2) + "\n")
 
 
 def read_durations(root: Path) -> dict[str, float]:
     """The duration of each stage that has run, in seconds, by the stage's name."""
+    return {name: float(seconds) for name, seconds in _recorded(root, TIMINGS_NAME).items()}
+
+
+def read_counters(root: Path) -> dict[str, dict[str, int]]:
+    """The counters of each stage's last Beam job, by the stage's name."""
+    return _recorded(root, COUNTERS_NAME)
+
+
+def _recorded(root: Path, name: str) -> dict[str, Any]:
     try:
-        timings = json.loads((root / TIMINGS_NAME).read_text(encoding="utf-8"))
+        values: dict[str, Any] = json.loads((root / name).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return {}
-    return {str(name): float(seconds) for name, seconds in timings.items()}
+    return values

@@ -4,11 +4,11 @@ import functools
 
 import pyarrow.parquet as pq
 
-from pipelines.stages import measured_queries
-from pipelines.stages.context import StageContext, open_lineage
+from pipelines.stages import fingerprints, measured_queries, unchanged_candidates
+from pipelines.stages.context import StageContext, open_lineage, record_counters
 from pipelines.stages.element_counts import check_counts, compare_with_parent
 from pipelines.transforms import beam_job, embedding
-from tfrs_twotower.artifacts import Manifest, commit, fingerprint, layout, staging_directory
+from tfrs_twotower.artifacts import Manifest, commit, layout, staging_directory
 from tfrs_twotower.data.shards import find_shards
 from tfrs_twotower.specs import FeatureSpec, TextFeature
 
@@ -21,13 +21,9 @@ _FIRST_FIT_RECORDS = (
     (layout.FIRST_FIT_CANDIDATES, "candidate", layout.CORPUS_GLOB, layout.FIRST_FIT_WEIGHTS),
     (layout.FIRST_FIT_VALIDATION, "query", layout.VALIDATION_GLOB, layout.FIRST_FIT_WEIGHTS),
 )
-_OUTPUT = "with perturbed queries, and the first fit where texts meet"
 
 
-def config_fingerprint(context: StageContext) -> str:
-    """Hash of the settings that the stage reads, and of what it writes."""
-    settings = context.config.embed.model_dump(mode="json")
-    return fingerprint({"embed": settings, "output": _OUTPUT})
+config_fingerprint = fingerprints.embed
 
 
 def texts_meet(spec: FeatureSpec) -> bool:
@@ -71,12 +67,23 @@ def run(context: StageContext) -> Manifest:
         )
         for name, side, pattern, weights in records
     ]
-    beam_job.run_pipeline(
+    before = unchanged_candidates.embeddings_before(run_layout.embeddings, model)
+    kept = None
+    if before is not None:
+        jobs[0], kept = unchanged_candidates.only_changed(jobs[0], before)
+    counters = beam_job.run_pipeline(
         functools.partial(embedding.embed_all, jobs=jobs),
         context.beam_options,
         context.reporter,
         "embedding",
     )
+    record_counters(run_layout.root, "embed", counters)
+    if kept is not None:
+        unchanged_candidates.join(jobs[0], kept)
+        context.reporter.message(f"{kept.num_rows:,} unchanged candidates keep their vectors")
+    if context.config.daily.freeze_candidate_tower:
+        corpus = find_shards(run_layout.preprocessed, layout.CORPUS_GLOB)
+        unchanged_candidates.write_hashes(corpus, staging)
     counts = {
         job.name: sum(
             pq.read_metadata(path).num_rows for path in staging.glob(f"{job.name}-*.parquet")

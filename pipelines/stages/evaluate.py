@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 
 from pipelines.progress import Reporter
+from pipelines.stages import fingerprints
 from pipelines.stages.context import StageContext, open_lineage, read_durations
 from pipelines.stages.element_counts import check_counts, compare_with_parent
 from tfrs_twotower import artifacts
@@ -19,20 +20,7 @@ from tfrs_twotower.evaluation import (
 )
 from tfrs_twotower.evaluation.report import rendering, report_files, report_page
 
-
-def config_fingerprint(context: StageContext) -> str:
-    """Hash of the settings that the stage reads."""
-    config = context.config
-    return artifacts.fingerprint(
-        {
-            "evaluate": config.evaluate.model_dump(mode="json"),
-            "seed": config.seed,
-            "refit": config.training.refit,
-            "recent_days": config.preprocess.recent_days,
-            "index_k": config.index.k,
-            "pre_ranking": config.pre_ranking is not None,
-        }
-    )
+config_fingerprint = fingerprints.evaluate
 
 
 def run(context: StageContext) -> artifacts.Manifest:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from typing import Any
 
+from pipelines.stages import fingerprints
 from pipelines.stages.context import StageContext, open_lineage
 from pipelines.stages.element_counts import Compared, check_counts, compare_with_parent
 from pipelines.stages.releases import BundleChecks, read_release, releases_of_bundle
@@ -13,38 +14,9 @@ from serving.graph.since_export import SinceExport
 from serving.refresh import undone
 from tfrs_twotower import artifacts
 from tfrs_twotower.artifacts.manifest import FileEntry, Kind, package_versions
-from tfrs_twotower.config import BundleConfig
 from tfrs_twotower.data.loading import load_corpus
-from tfrs_twotower.errors import BundleError
 
-
-def bundle_configs(context: StageContext) -> tuple[BundleConfig, ...]:
-    """The bundles to write: those of the config, by default one with the name of the run.
-
-    Raises:
-        BundleError: two bundles have the same name.
-    """
-    config = context.config
-    bundles = config.export.bundles or (BundleConfig(name=config.name),)
-    names = [bundle.name for bundle in bundles]
-    if len(set(names)) != len(names):
-        raise BundleError(
-            f"export.bundles: found the names {', '.join(names)}; each must be different."
-        )
-    return bundles
-
-
-def config_fingerprint(context: StageContext) -> str:
-    """Hash of the settings that the stage reads."""
-    bundles = [bundle.model_dump(mode="json") for bundle in bundle_configs(context)]
-    # The answer of one day to what becomes of refreshed candidates makes no bundle outdated.
-    export = context.config.export.model_dump(mode="json", exclude={"refreshed"})
-    return artifacts.fingerprint(
-        {
-            "export": {**export, "bundles": bundles},
-            "pre_ranking": context.config.pre_ranking is not None,
-        }
-    )
+config_fingerprint = fingerprints.export
 
 
 def run(context: StageContext) -> artifacts.Manifest:
@@ -74,7 +46,7 @@ def run(context: StageContext) -> artifacts.Manifest:
     refreshed, shards = context.config.export.refreshed, context.config.export.shards
     bundles = {
         bundle: [layout.bundle / name for name in versions.bundle_names(bundle.name, shards)]
-        for bundle in bundle_configs(context)
+        for bundle in fingerprints.bundle_configs(context)
     }
     version = max(versions.next_version(path) for paths in bundles.values() for path in paths)
     with ExitStack() as stack:

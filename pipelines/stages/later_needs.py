@@ -30,21 +30,27 @@ def check_data(context: StageContext, stages: Collection[str]) -> str:
 
 
 def check_packages(config: RunConfig) -> None:
-    """Checks what a config needs beyond the core's packages, before tables are read.
+    """Checks the packages of the index that the config names, before tables are read.
 
     Raises:
         MissingExtra: ScaNN is not installed.
-        UnsupportedEnvironment, CorruptArtifact: the fused operations cannot be loaded; see
-            `serving.ops.library.load`.
+    """
+    if config.index.kind == "scann" and not is_importable("scann"):
+        from tfrs_twotower.index.scann_search import load_scann
+
+        load_scann()
+
+
+def check_operations(config: RunConfig) -> None:
+    """Checks that the operations that a bundle is to have can be loaded, before tables are read.
+
+    Raises:
+        UnsupportedEnvironment, CorruptArtifact: see `serving.ops.library.load`.
     """
     if config.export.fused_ops:
         from serving.ops import library
 
         library.load()
-    if config.index.kind == "scann" and not is_importable("scann"):
-        from tfrs_twotower.index.scann_search import load_scann
-
-        load_scann()
 
 
 def check_checkpoints(context: StageContext) -> None:

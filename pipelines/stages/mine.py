@@ -4,9 +4,10 @@ import time
 from dataclasses import asdict
 
 from pipelines.progress import Reporter
+from pipelines.stages import fingerprints
 from pipelines.stages.context import StageContext, open_lineage, search_of_words
 from pipelines.stages.element_counts import check_counts, compare_examples
-from tfrs_twotower.artifacts import Manifest, commit, fingerprint, staging_directory
+from tfrs_twotower.artifacts import Manifest, commit, staging_directory
 from tfrs_twotower.artifacts.manifest import Kind
 from tfrs_twotower.config import pre_ranking_of, searches_words
 from tfrs_twotower.mining.mine import mine
@@ -14,19 +15,7 @@ from tfrs_twotower.mining.mine import mine
 _REPORT_EVERY_S = 0.2
 
 
-def config_fingerprint(context: StageContext) -> str:
-    """Hash of the settings that the stage reads."""
-    config = context.config
-    mining = pre_ranking_of(config).mining
-    settings: dict[str, object] = {
-        "mining": mining.model_dump(mode="json"),
-        "refit": config.training.refit,
-    }
-    if mining.teacher == "bm25":
-        settings |= {"k1": config.evaluate.bm25_k1, "b": config.evaluate.bm25_b}
-    if searches_words(config):
-        settings["words"] = True
-    return fingerprint(settings)
+config_fingerprint = fingerprints.mine
 
 
 def run(context: StageContext) -> Manifest:

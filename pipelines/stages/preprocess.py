@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipelines.stages import table_checks, unmatched_ids
-from pipelines.stages.context import StageContext
+from pipelines.stages import daily, fingerprints, table_checks, unmatched_ids
+from pipelines.stages.context import StageContext, record_counters
 from pipelines.stages.element_counts import check_counts, preprocessing_counts
 from pipelines.transforms import (
     beam_job,
@@ -18,24 +18,13 @@ from pipelines.transforms import (
     table_sources,
     vocabularies,
 )
-from tfrs_twotower.artifacts import Manifest, commit, fingerprint, sha256_file, staging_directory
+from tfrs_twotower.artifacts import Manifest, commit, fingerprint, staging_directory
 from tfrs_twotower.artifacts.layout import QUARANTINE, STATISTICS, VOCABULARIES
-from tfrs_twotower.documents import user_path
 from tfrs_twotower.errors import DataError
 from tfrs_twotower.features.wordpiece_list import learn_wordpieces, read_wordpieces
-from tfrs_twotower.specs import FeatureSpec, TemporalSplit
+from tfrs_twotower.specs import TemporalSplit
 
-
-def config_fingerprint(context: StageContext) -> str:
-    """Hash of `preprocess` in the run config, of the tables' files and of given vocabularies.
-
-    A local file is identified by its content, a remote one by its path, size and time of change.
-
-    Raises:
-        DataError: a table's file cannot be found, or a column is missing.
-    """
-    sources = find_sources(context)
-    return _fingerprint(context, sources)
+config_fingerprint = fingerprints.preprocess
 
 
 def run(context: StageContext) -> Manifest:
@@ -52,16 +41,25 @@ def run(context: StageContext) -> Manifest:
     if isinstance(context.spec.split, TemporalSplit):
         splits.given_cutoffs(context.spec.split)
     given = _given_wordpieces(context)
+    settings = config_fingerprint(context)
     sources = find_sources(context)
     for source in sources.values():
         for sentence in source.said():
             context.reporter.message(sentence)
     destination = context.layout.preprocessed
     staging = staging_directory(destination)
+    spec, hashed = context.spec, fingerprints.HashedFiles(context.layout.root)
+    identities = [hashed.identity(path) for path in sources["interactions"].files]
+    day = _open_day(context, sources["interactions"], staging)
+    if day is not None:
+        context = day.context
+        sources = find_sources(context)
+        given = _texts_of(context, destination) | given
     job = preprocessing.Preprocess(context.spec, context.config.preprocess, sources, str(staging))
-    beam_job.run_pipeline(
+    counters = beam_job.run_pipeline(
         lambda pipeline: pipeline | job, context.beam_options, context.reporter, "preprocess"
     )
+    record_counters(context.layout.root, "preprocess", counters)
     summary = job_summary.read_job_summary(staging / preprocessing.SUMMARY)
     kept = context.layout.root / QUARANTINE / "preprocess"
     shutil.rmtree(kept, ignore_errors=True)
@@ -89,15 +87,25 @@ def run(context: StageContext) -> Manifest:
     if without_record:
         context.reporter.message(without_record)
     _report(context, summary, sources)
+    counts, details = summary.manifest_counts(tuple(sources)), {}
+    if day is not None:
+        daily.keep_numbers(destination, staging)
+        day.events.unlink()
+        details[daily.DAILY] = day.facts
+        counts["quarantined_interactions"] += day.bad_records
+        if day.facts["late_events_waiting"]:
+            settings = fingerprint({"settings": settings, "late": day.facts})
     return commit(
         staging,
         destination,
         kind="preprocessed",
-        spec_fingerprint=fingerprint(context.spec),
-        config_fingerprint=_fingerprint(context, sources),
+        spec_fingerprint=fingerprint(spec),
+        config_fingerprint=settings,
         parents={},
-        counts=summary.manifest_counts(tuple(sources)),
+        counts=counts,
         details={
+            daily.FILES: sorted(identities),
+            **details,
             "quarantine_reasons": {
                 table: [
                     words
@@ -105,9 +113,29 @@ def run(context: StageContext) -> Manifest:
                     for words in summary.reasons_in_words(source, column)
                 ]
                 for table, source in sources.items()
-            }
+            },
         },
     )
+
+
+def _open_day(
+    context: StageContext, source: table_sources.Source, staging: Path
+) -> daily.Day | None:
+    if context.since is None:
+        return None
+    day, reason = daily.open_day(context, source, staging)
+    if day is None:
+        context.reporter.message(f"--since {context.since}: reads all tables: {reason}")
+        return None
+    for sentence in daily.said(day):
+        context.reporter.message(sentence)
+    return day
+
+
+def _texts_of(context: StageContext, base: Path) -> dict[str, list[str]]:
+    """The WordPieces of the artifact before, which weights were made for."""
+    names = vocabularies.text_vocabularies(context.spec)
+    return {name: read_wordpieces(base / VOCABULARIES / f"{name}.txt") for name in names}
 
 
 def find_sources(context: StageContext) -> dict[str, table_sources.Source]:
@@ -139,25 +167,8 @@ def find_sources(context: StageContext) -> dict[str, table_sources.Source]:
     }
 
 
-def _fingerprint(context: StageContext, sources: Mapping[str, table_sources.Source]) -> str:
-    files = [
-        table_sources.content_identity(path) for source in sources.values() for path in source.files
-    ]
-    files.extend(sha256_file(path) for path in _vocabulary_files(context.spec, context).values())
-    config = context.config.preprocess.model_dump(mode="json")
-    return fingerprint({"preprocess": config, "files": files})
-
-
-def _vocabulary_files(spec: FeatureSpec, context: StageContext) -> dict[str, Path]:
-    return {
-        name: user_path(feature.given_vocabulary, context.data_root)
-        for name, feature in vocabularies.text_vocabularies(spec).items()
-        if feature.given_vocabulary is not None
-    }
-
-
 def _given_wordpieces(context: StageContext) -> dict[str, list[str]]:
-    files = _vocabulary_files(context.spec, context)
+    files = fingerprints.vocabulary_files(context)
     return {name: read_wordpieces(path) for name, path in files.items()}
 
 

@@ -18,26 +18,18 @@ if TYPE_CHECKING:
 _TRAINED: tuple[Kind, ...] = ("model", "pre_ranker")
 
 
-def prepare(context: StageContext, stages: Sequence["Stage"]) -> bool:
-    """Refuses what would fail later, and asks TensorFlow for devices before it is used.
-
-    With `TF_CONFIG` this waits for the other processes of the cluster.
+def join_cluster(context: StageContext, stages: Sequence["Stage"]) -> bool:
+    """Joins the cluster of `TF_CONFIG`, if it names one; waits for its other processes.
 
     Returns:
         Whether this process keeps what it makes. A worker that is not the chief does not: it only
         helps to train, see `help_to_train`.
 
     Raises:
-        ConfigError: Beam would not take its options, or a cluster cannot run these stages.
-        TrainingError: the devices or the cluster cannot be had.
+        ConfigError: a cluster cannot run these stages.
+        TrainingError: the cluster cannot be had.
     """
-    if context.beam_options:
-        from pipelines.transforms.beam_job import parse_beam_options
-
-        parse_beam_options(context.beam_options)
-    if not any(stage.kind in _TRAINED for stage in stages):
-        return True
-    if os.environ.get("TF_CONFIG"):
+    if os.environ.get("TF_CONFIG") and any(stage.kind in _TRAINED for stage in stages):
         from tfrs_twotower.training import workers
 
         cluster = workers.find_cluster()
@@ -45,8 +37,21 @@ def prepare(context: StageContext, stages: Sequence["Stage"]) -> bool:
             _check_cluster(context.config, [stage.name for stage in stages])
             workers.join()
             return cluster.is_chief
-    reserve_devices(context.config, stages)
     return True
+
+
+def prepare(context: StageContext, stages: Sequence["Stage"]) -> None:
+    """Refuses what would fail later, and asks TensorFlow for devices before it is used.
+
+    Raises:
+        ConfigError: Beam would not take its options.
+        TrainingError: the devices cannot be had.
+    """
+    if context.beam_options:
+        from pipelines.transforms.beam_job import parse_beam_options
+
+        parse_beam_options(context.beam_options)
+    reserve_devices(context.config, stages)
 
 
 def _check_cluster(config: RunConfig, stages: Sequence[str]) -> None:

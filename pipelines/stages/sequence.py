@@ -4,25 +4,23 @@ A stage is skipped if its artifact is there and was made from the same spec, set
 The stages of the pre-ranker are part of a run only if its config has a `pre_ranking` section.
 """
 
+import functools
 import importlib
 import logging
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
-from pipelines.stages import later_needs, processes
-from pipelines.stages.context import StageContext, only_run_in, record_duration
-from tfrs_twotower.artifacts import Manifest, fingerprint, read_manifest, verify_files
+from pipelines.stages import later_needs, processes, up_to_date
+from pipelines.stages.context import StageContext, only_run_in, read_counters, record_duration
+from pipelines.stages.run_events import StageEvent, State, tell
+from tfrs_twotower.artifacts import Manifest
 from tfrs_twotower.artifacts.manifest import Kind
 from tfrs_twotower.config import RunConfig, pre_ranking_of, searches_words
-from tfrs_twotower.errors import (
-    ArtifactError,
-    ConfigError,
-    CorruptArtifact,
-    as_system_failure,
-)
+from tfrs_twotower.errors import ConfigError, as_system_failure
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,7 @@ class Stage:
     name: str
     """Name on the command line."""
     module: str
-    """Module with `run(context)` and `config_fingerprint(context)`; imported to run it."""
+    """Module with `run(context)`; imported to run it."""
     kind: Kind
     """Kind of the artifact that it writes, and name of its directory."""
     needs: tuple[Kind, ...] = ()
@@ -103,6 +101,8 @@ class StageOutcome:
     fingerprint: str
     """Of its artifact; empty in a process that only helped to train."""
     directory: Path
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """Counts of the artifact's manifest."""
 
 
 def select_stages(first: str | None, last: str | None) -> tuple[Stage, ...]:
@@ -186,20 +186,29 @@ def run_stages(
         TwoTowerError: a stage failed; earlier artifacts stay.
     """
     stages = part_of_run(stages, context.config)
-    if not processes.prepare(context, stages):
+    if not processes.join_cluster(context, stages):
         directory = context.layout.root / stages[0].kind
         seconds = processes.help_to_train(context)
         return [StageOutcome(stages[0].name, False, seconds, "", directory)]
     with only_run_in(context.layout.root):
-        if any(stage.kind in ("preprocessed", "model", "pre_ranker") for stage in stages):
-            later_needs.check_checkpoints(context)
         return _run_stages(context, stages, force=force)
+
+
+def _prepare(context: StageContext, stages: Sequence[Stage]) -> None:
+    """Checks what can be checked before the first stage that runs."""
+    processes.prepare(context, stages)
+    if any(stage.kind in ("preprocessed", "model", "pre_ranker") for stage in stages):
+        later_needs.check_checkpoints(context)
+    if any(stage.kind == "index" for stage in stages):
+        later_needs.check_packages(context.config)
+    if any(stage.kind == "bundle" for stage in stages):
+        later_needs.check_operations(context.config)
 
 
 def all_up_to_date(context: StageContext, stages: Sequence[Stage]) -> bool:
     """Whether `run_stages` would skip all of the stages."""
     return all(
-        _up_to_date(context, stage, stage.load()) is not None
+        not up_to_date.check(context, stage.kind).reason
         for stage in part_of_run(stages, context.config)
     )
 
@@ -208,42 +217,72 @@ def _run_stages(
     context: StageContext, stages: Sequence[Stage], *, force: bool
 ) -> list[StageOutcome]:
     outcomes: list[StageOutcome] = []
-    needs_are_checked = False
+    prepare = functools.cache(lambda: _prepare(context, stages))
+    names = [stage.name for stage in stages]
+    check_data = functools.cache(lambda: later_needs.check_data(context, names))
     for position, stage in enumerate(stages, 1):
         title = f"[{position}/{len(stages)}] {stage.name}"
-        module = stage.load()
-        if position == 1 and any(later.kind == "index" for later in stages):
-            later_needs.check_packages(context.config)
-        if stage.kind != "preprocessed" and not needs_are_checked:
-            no_report = later_needs.check_data(context, [later.name for later in stages])
-            needs_are_checked = True
-        if stage.kind == "report" and no_report and len(stages) > 1:
+        say = functools.partial(_tell, context, stage, position, len(stages))
+        no_report = later_needs.check_data(context, ()) if stage.kind == "report" else ""
+        if no_report and len(stages) > 1:
             context.reporter.message(f"{title} is left out: {no_report}")
+            say("left out", reason=no_report)
             break
-        current = None if force else _up_to_date(context, stage, module)
+        found = up_to_date.check(context, stage.kind)
         started = time.monotonic()
-        if current is None:
+        if force or found.reason or found.manifest is None:
+            if found.is_damage:
+                context.reporter.message(f"{found.reason}, so {stage.name} runs again")
+            prepare()
+            if stage.kind != "preprocessed":
+                check_data()
             context.reporter.message(title)
-            manifest = _run_stage(context, stage, module)
+            say("started", reason=found.reason)
+            try:
+                manifest = _run_stage(context, stage)
+            except BaseException as failure:
+                say("failed", seconds=time.monotonic() - started, reason=str(failure))
+                raise
             seconds = time.monotonic() - started
             record_duration(context.layout.root, stage.name, seconds)
             context.reporter.message(f"{title} done in {seconds:.1f} s")
+            say("finished", manifest, seconds=seconds)
         else:
-            manifest, seconds = current, 0.0
+            manifest, seconds = found.manifest, 0.0
             context.reporter.message(f"{title} is up to date, skipped")
+            say("skipped", manifest)
         outcomes.append(
             StageOutcome(
                 stage.name,
-                current is not None,
+                manifest is found.manifest,
                 seconds,
                 manifest.fingerprint,
                 context.layout.root / stage.kind,
+                manifest.counts,
             )
         )
     return outcomes
 
 
-def _run_stage(context: StageContext, stage: Stage, module: ModuleType) -> Manifest:
+def _tell(
+    context: StageContext,
+    stage: Stage,
+    position: int,
+    of: int,
+    state: State,
+    manifest: Manifest | None = None,
+    **more: Any,
+) -> None:
+    if manifest is not None:
+        counters = read_counters(context.layout.root).get(stage.name, {})
+        more |= {"counts": manifest.counts, "counters": counters}
+        more["fingerprint"] = manifest.fingerprint
+    event = StageEvent(context.config.name, stage.name, state, position, of, **more)
+    tell(context.listeners, event)
+
+
+def _run_stage(context: StageContext, stage: Stage) -> Manifest:
+    module = stage.load()
     try:
         manifest: Manifest = module.run(context)
     except Exception as error:
@@ -251,42 +290,4 @@ def _run_stage(context: StageContext, stage: Stage, module: ModuleType) -> Manif
         if failure is None:
             raise
         raise failure from error
-    return manifest
-
-
-def would_fit(context: StageContext, stage: Stage, directory: Path) -> bool:
-    """Whether the artifact in any directory is the one that the stage would write in this run."""
-    return _read_fitting(context, stage, stage.load(), directory) is not None
-
-
-def _read_fitting(
-    context: StageContext, stage: Stage, module: ModuleType, directory: Path
-) -> Manifest | None:
-    try:
-        manifest = read_manifest(directory, stage.kind)
-        parents = {
-            kind: read_manifest(context.layout.root / kind, kind).fingerprint
-            for kind in manifest.parents
-        }
-    except ArtifactError:
-        return None
-    fits = (
-        manifest.spec_fingerprint == fingerprint(context.spec)
-        and manifest.parents == parents
-        and manifest.config_fingerprint == module.config_fingerprint(context)
-    )
-    return manifest if fits else None
-
-
-def _up_to_date(context: StageContext, stage: Stage, module: ModuleType) -> Manifest | None:
-    directory = context.layout.root / stage.kind
-    manifest = _read_fitting(context, stage, module, directory)
-    if manifest is None:
-        return None
-    try:
-        verify_files(directory, manifest, contents=False)
-    except CorruptArtifact as damage:
-        problem = str(damage).partition(". Run the stage")[0]
-        context.reporter.message(f"{problem}, so {stage.name} runs again")
-        return None
     return manifest

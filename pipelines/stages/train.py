@@ -2,34 +2,25 @@
 
 from pathlib import Path
 
-from pipelines.stages import training_runs
+from pipelines.stages import fingerprints, training_runs
 from pipelines.stages.context import StageContext, open_lineage
 from pipelines.stages.element_counts import check_counts, compare_examples
 from tfrs_twotower import train
-from tfrs_twotower.artifacts import Manifest, commit, fingerprint, sha256_file
+from tfrs_twotower.artifacts import Lineage, Manifest, commit, read_manifest, verify_files
 from tfrs_twotower.artifacts.layout import TRAINING_LOG
-from tfrs_twotower.layers.checkpoint import checkpoint_files
-from tfrs_twotower.training import reports
+from tfrs_twotower.errors import ArtifactError
+from tfrs_twotower.training import reports, warm_start
 
-
-def config_fingerprint(context: StageContext) -> str:
-    """Hash of the config sections that training reads, and of pretrained weights."""
-    config = context.config
-    settings = {
-        "seed": config.seed,
-        "model": config.model.model_dump(mode="json"),
-        "training": config.training.model_dump(mode="json"),
-    }
-    weights = checkpoint_files(context.spec, context.data_root)
-    if weights:
-        settings["checkpoints"] = [sha256_file(path) for path in weights]
-    return fingerprint(settings)
+config_fingerprint = fingerprints.train
 
 
 def train_towers(
-    context: StageContext, directory: Path, report: reports.Report = reports.ignore_report
+    context: StageContext,
+    directory: Path,
+    report: reports.Report = reports.ignore_report,
+    start: warm_start.WarmStart | None = None,
 ) -> reports.TrainingResult:
-    """Trains the run's towers and writes them into the directory."""
+    """Trains the run's towers, from a model before if there is one, and writes them."""
     return train(
         context.layout.preprocessed,
         spec=context.spec,
@@ -37,6 +28,7 @@ def train_towers(
         output_dir=directory,
         report=report,
         checkpoint_root=context.data_root,
+        start=start,
     )
 
 
@@ -48,19 +40,58 @@ def run(context: StageContext) -> Manifest:
         ArtifactError: the preprocessed artifact is missing, damaged or outdated.
     """
     lineage, parents = open_lineage(context, ["preprocessed"], config_fingerprint(context))
-    staging = training_runs.open_training(context, context.layout.model, lineage)
-    result = train_towers(context, staging.directory, training_runs.TrainingProgress(context))
+    start = _start(context, lineage) if context.since is not None else None
+    before = None if start is None else read_manifest(start.directory, "model").fingerprint
+    origin = (
+        lineage
+        if before is None
+        else lineage._replace(parents={**lineage.parents, "model": before})
+    )
+    staging = training_runs.open_training(context, context.layout.model, origin)
+    result = train_towers(
+        context, staging.directory, training_runs.TrainingProgress(context), start
+    )
     what, preprocessed = "training examples that were learned from", parents["preprocessed"]
     check_counts(
         "train", compare_examples(what, result.num_examples, preprocessed, refit=result.refitted)
     )
     staging.close()
     training_runs.report_result(context, result)
+    fields = training_runs.training_details(result)
+    if start is not None and before is not None:
+        fields["details"][training_runs.WENT_ON_FROM] = before
+        fields["details"][training_runs.FROZEN] = start.config.freeze_candidate_tower
     return commit(
         staging.directory,
         context.layout.model,
         kind="model",
         **lineage._asdict(),
         measurements=(TRAINING_LOG,),
-        **training_runs.training_details(result),
+        **fields,
     )
+
+
+def _start(context: StageContext, lineage: Lineage) -> warm_start.WarmStart | None:
+    """The model that a daily run goes on from; None, and why, where it has to train from the start.
+
+    The checkpoints of an interrupted daily training are of another origin than those of a full one.
+    """
+    directory = context.layout.model
+    try:
+        model = read_manifest(directory, "model")
+        verify_files(directory, model)
+    except ArtifactError as problem:
+        reason = str(problem).partition(". Run")[0]
+    else:
+        same = (model.spec_fingerprint, model.config_fingerprint)
+        if same != (lineage.spec_fingerprint, lineage.config_fingerprint):
+            reason = "the model before was trained with other settings or features"
+        elif not (directory / warm_start.LEARNED).exists():
+            reason = "the model before does not say what it has learned"
+        elif context.config.training.epochs == 0:
+            reason = "training.epochs is 0"
+        else:
+            refitted = bool(model.details.get("refitted"))
+            return warm_start.WarmStart(directory, context.config.daily, refitted)
+    context.reporter.message(f"--since {context.since}: trains from the start: {reason}")
+    return None

@@ -1,27 +1,15 @@
 """Stage `train-pre-ranker`: from mined lists to the second stage of the cascade."""
 
-from pipelines.stages import training_runs
+from pipelines.stages import fingerprints, training_runs
 from pipelines.stages.context import StageContext, open_lineage, search_of_words
 from pipelines.stages.element_counts import check_counts, compare_examples
-from tfrs_twotower.artifacts import Manifest, commit, fingerprint
+from tfrs_twotower.artifacts import Manifest, commit
 from tfrs_twotower.artifacts.layout import TRAINING_LOG
 from tfrs_twotower.artifacts.manifest import Kind
 from tfrs_twotower.config import pre_ranking_of, searches_words
 from tfrs_twotower.training.pre_ranker_job import PreRankerResult, train_pre_ranker
 
-
-def config_fingerprint(context: StageContext) -> str:
-    """Hash of the config sections that the training reads."""
-    config = context.config
-    settings = {
-        "seed": config.seed,
-        "pre_ranking": pre_ranking_of(config).model_dump(mode="json"),
-        "time_decay_half_life_days": config.training.time_decay_half_life_days,
-        "refit": config.training.refit,
-    }
-    if searches_words(config):
-        settings["words"] = True
-    return fingerprint(settings)
+config_fingerprint = fingerprints.train_pre_ranker
 
 
 def run(context: StageContext) -> Manifest:

@@ -11,6 +11,10 @@ from pipelines.stages.context import StageContext
 from tfrs_twotower.artifacts import Lineage, replace_file, staging_directory
 from tfrs_twotower.training.reports import StepReport, TrainingResult
 
+WENT_ON_FROM = "went_on_from"
+"""Key in the details of a model: fingerprint of the model that a daily training began with."""
+FROZEN = "frozen_candidate_tower"
+"""Key beside it: whether the candidate tower is still that model's."""
 _ORIGIN_NAME = "resumable.json"
 _REPORT_EVERY_S = 0.2
 

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import apache_beam as beam
 import grpc
-from apache_beam.metrics import MetricsFilter
+from apache_beam.metrics import Metrics, MetricsFilter
 from apache_beam.options.pipeline_options import (
     PipelineOptions,
     StandardOptions,
@@ -160,8 +160,9 @@ class _ReadRecords:
 
 
 def count_records(number: int) -> None:
-    """Adds to the number of records that the progress display shows."""
+    """Adds to the number of records that the progress display shows, and to Beam's counter."""
     _ReadRecords.count += number
+    Metrics.counter("twotower", "records").inc(number)
 
 
 def run_pipeline(

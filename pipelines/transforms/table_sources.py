@@ -12,7 +12,6 @@ import pyarrow.parquet as pq
 from apache_beam.io.filesystems import FileSystems
 
 from pipelines.transforms import sharded_output, table_files
-from tfrs_twotower.artifacts import sha256_file
 from tfrs_twotower.documents import user_path
 from tfrs_twotower.errors import DataError, did_you_mean
 from tfrs_twotower.specs.tables import EntityTable, InteractionTable, Table, TableFormat
@@ -174,14 +173,6 @@ def _ids_of(described: Table) -> tuple[str, ...]:
         session = () if described.session is None else (described.session,)
         return described.query_id, described.candidate_id, *session
     return (described.id,) if isinstance(described, EntityTable) else ()
-
-
-def content_identity(path: str) -> str:
-    """Identifies a file's content: its SHA-256; for a remote file its path, size and time."""
-    if "://" not in path:
-        return sha256_file(Path(path))
-    metadata = FileSystems.match([path])[0].metadata_list[0]
-    return f"{path} {metadata.size_in_bytes} {metadata.last_updated_in_seconds}"
 
 
 def find_files(table: str, pattern: str, data_root: Path) -> tuple[str, ...]:

@@ -5,8 +5,8 @@ import shutil
 import numpy as np
 import pytest
 
-from pipelines.stages import export
-from pipelines.stages.sequence import STAGES, would_fit
+from pipelines.stages import export, up_to_date
+from pipelines.stages.sequence import STAGES
 from serving.bundle.loading import load_bundle
 from serving.bundle.query import ask
 from serving.bundle.server_ops import check_bundle
@@ -58,9 +58,9 @@ def test_the_pre_ranker_is_a_parent(context, bundle):
     fingerprint = read_manifest(context.layout.pre_ranker, "pre_ranker").fingerprint
     assert bundle.manifest.parents["pre_ranker"] == fingerprint
     stage = next(stage for stage in STAGES if stage.name == "export")
-    assert would_fit(context, stage, context.layout.bundle)
+    assert not up_to_date.check(context, stage.kind).reason
     without = tiny_context(context.layout.root, export=CASCADE_EXPORT)
-    assert not would_fit(without, stage, context.layout.bundle)
+    assert up_to_date.check(without, stage.kind).reason
 
 
 def test_a_stock_server_loads_the_whole_cascade(bundle):

@@ -30,6 +30,7 @@ from .run_config import (
 )
 from .stage_configs import (
     BundleConfig,
+    DailyConfig,
     EmbedConfig,
     EvaluateConfig,
     ExportConfig,
@@ -58,6 +59,7 @@ __all__ = [
     "BundleConfig",
     "CategoryAlignmentConfig",
     "ContrastiveInteractionConfig",
+    "DailyConfig",
     "DatConfig",
     "DualConfig",
     "EarlyStoppingConfig",

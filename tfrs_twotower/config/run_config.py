@@ -33,6 +33,8 @@ class RunConfig(Document):
     """The towers."""
     training: training_config.TrainingConfig = training_config.TrainingConfig()
     """How the towers are trained."""
+    daily: stage_configs.DailyConfig = stage_configs.DailyConfig()
+    """The training of `twotower run --since`."""
     embed: stage_configs.EmbedConfig = stage_configs.EmbedConfig()
     """How the corpus and the evaluated queries are embedded."""
     index: stage_configs.IndexConfig = stage_configs.IndexConfig()

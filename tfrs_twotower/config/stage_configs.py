@@ -32,6 +32,20 @@ class PreprocessConfig(Document):
         return bad <= max(few, self.max_bad_fraction * total) and not 0 < bad == total
 
 
+class DailyConfig(Document):
+    """How `twotower run --since` trains: from the model before, on what is new and a sample."""
+
+    epochs: PositiveFloat = 2.0
+    """Passes over the new examples and the sample of others."""
+    replay: NonNegativeFloat = 4.0
+    """Number of examples, for each new one, that the model before has learned and that are learned
+    again, so that they are not forgotten."""
+    freeze_candidate_tower: bool = False
+    """Leaves the candidate tower as it is, with the tables that histories share with it, so that
+    only new and changed candidates are embedded. New ids then count as unknown until a full
+    training."""
+
+
 class EmbedConfig(Document):
     """How the corpus and the evaluated queries are embedded."""
 

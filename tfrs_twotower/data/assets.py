@@ -75,9 +75,9 @@ def load_assets(directory: Path) -> Assets:
     try:
         statistics = json.loads(path.read_text(encoding="utf-8"))
         for path in sorted((directory / VOCABULARIES).glob("*.txt")):
-            vocabularies[path.stem] = _read_lines(path)
+            vocabularies[path.stem] = read_lines(path)
         for path in sorted((directory / FRESH_IDS).glob("*.txt")):
-            fresh = _read_lines(path)
+            fresh = read_lines(path)
             vocabularies[path.stem] += fresh
             num_fresh[path.stem] = len(fresh)
     except FileNotFoundError:
@@ -87,7 +87,8 @@ def load_assets(directory: Path) -> Assets:
     return Assets(vocabularies, statistics, {name: n for name, n in num_fresh.items() if n})
 
 
-def _read_lines(path: Path) -> list[str]:
+def read_lines(path: Path) -> list[str]:
+    """The values of a vocabulary's file."""
     # Only "\n" ends a value: splitlines() would also cut at U+2028 and its kind.
     return path.read_bytes().decode("utf-8").split("\n")[:-1]
 
@@ -105,11 +106,12 @@ def write_assets(assets: Assets, directory: Path) -> None:
     (directory / STATISTICS).write_text(text + "\n", encoding="utf-8")
     (directory / VOCABULARIES).mkdir(exist_ok=True)
     for name, values in assets.of_first_fit().vocabularies.items():
-        _write_lines(values, directory / VOCABULARIES / f"{name}.txt")
+        write_lines(values, directory / VOCABULARIES / f"{name}.txt")
     for name, number in assets.num_fresh.items():
         (directory / FRESH_IDS).mkdir(exist_ok=True)
-        _write_lines(assets.vocabularies[name][-number:], directory / FRESH_IDS / f"{name}.txt")
+        write_lines(assets.vocabularies[name][-number:], directory / FRESH_IDS / f"{name}.txt")
 
 
-def _write_lines(values: list[str], path: Path) -> None:
+def write_lines(values: list[str], path: Path) -> None:
+    """Writes a vocabulary's file."""
     path.write_bytes("".join(f"{value}\n" for value in values).encode("utf-8"))

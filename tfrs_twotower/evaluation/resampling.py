@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
+import scipy  # its parts are loaded when they are first used
 from numpy.typing import NDArray
-from scipy import optimize, stats
 
 LEVEL = 0.95
 """Coverage of the intervals."""
@@ -108,7 +108,7 @@ def paired_t_test(differences: NDArray[np.float64]) -> NDArray[np.float64]:
     with warnings.catch_warnings():
         # SciPy warns about differences that hardly vary; their p, close to 0, is right.
         warnings.simplefilter("ignore", RuntimeWarning)
-        p = stats.ttest_1samp(differences, 0.0).pvalue
+        p = scipy.stats.ttest_1samp(differences, 0.0).pvalue
     return np.where(np.isnan(p), 1.0, p)
 
 
@@ -161,7 +161,7 @@ def _upper_tail(size: NDArray[np.float64], observed: float, step: float) -> floa
 
     while slope(high) < target:
         high *= 2.0
-    t = optimize.brentq(lambda t: slope(t) - target, low, high, xtol=1e-14, rtol=1e-12)
+    t = scipy.optimize.brentq(lambda t: slope(t) - target, low, high, xtol=1e-14, rtol=1e-12)
     scaled = t * size
     cumulant = (np.logaddexp(scaled, -scaled) - np.log(2.0)).sum()
     spread = np.sqrt((size**2 / np.cosh(np.minimum(scaled, 300.0)) ** 2).sum())
@@ -170,7 +170,7 @@ def _upper_tail(size: NDArray[np.float64], observed: float, step: float) -> floa
     if w < 1e-4:
         return 0.5
     density = np.exp(-0.5 * w * w) / np.sqrt(2.0 * np.pi)
-    tail = stats.norm.sf(w) + density * (1.0 / u - 1.0 / w)
+    tail = scipy.stats.norm.sf(w) + density * (1.0 / u - 1.0 / w)
     return float(max(tail, 0.5 ** len(size)))
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import tensorflow as tf
@@ -64,6 +65,8 @@ class Job:
         towers: the towers of the current phase; at the end, the trained towers.
         corpus_tokens: `[num_candidates, ...]` by name, for these towers.
         table: the examples of the current phase.
+        part: those of them that are trained on: all, but in a daily training.
+        frozen: weights of the towers that the training leaves as they are.
         messages: messages for the user so far.
     """
 
@@ -71,6 +74,8 @@ class Job:
     towers: tower.Towers
     corpus_tokens: dict[str, tf.Tensor]
     table: training_examples.ExampleTable
+    part: training_examples.ExampleTable
+    frozen: Sequence[tf.Variable] = ()
     _task: RetrievalTask
 
     def __init__(
@@ -124,10 +129,9 @@ class Job:
             TrainingError: training diverged, or cannot start.
         """
         self.begin(with_validation_window=False)
-        batch_size, message = fit_batch_size(len(self.table), self.config)
-        if message:
-            self.say(message)
-        plan = plan_fit(len(self.table), batch_size, self.config)
+        batch_size, message = fit_batch_size(len(self.part), self.config)
+        self.say(message)
+        plan = plan_fit(len(self.part), batch_size, self.config)
         fitting, first = self._fit(plan, log_position=0)
         last = first
         if self.refit:
@@ -139,7 +143,7 @@ class Job:
             self.refresh_derived_state()
             self.finish_first_fit()
             self.begin(with_validation_window=True)
-            refit_plan = plan_refit(plan, first.best_step, len(self.table))
+            refit_plan = plan_refit(plan, first.best_step, len(self.part))
             fitting, last = self._fit(refit_plan, log_position=first.log_position)
         self.refresh_derived_state()
         if not self.refit:
@@ -161,7 +165,7 @@ class Job:
 
     def say(self, message: str) -> None:
         """Reports a message for the user now, and repeats it in the result; each only once."""
-        if message not in self.messages:
+        if message and message not in self.messages:
             self.messages.append(message)
             self._report(reports.message_report(message))
 
@@ -170,6 +174,7 @@ class Job:
         self.assets = self._assets if with_validation_window else self._assets.of_first_fit()
         self.towers = self.build()
         self.table, self.corpus_tokens = self.read_window(with_validation_window)
+        self.part = self.table
 
     def read_window(self, with_validation_window: bool) -> training_data.Window:
         """Reads the examples of a phase, and the candidates as its towers know them."""
@@ -180,8 +185,8 @@ class Job:
         del phase
         histories = tuple(feature.name for feature in self.spec.histories)
         if self.model_config.history_encoder == "mean" or self._strategy is not None:
-            return self.table
-        return PackedExamples.of(self.table, histories) if histories else self.table
+            return self.part
+        return PackedExamples.of(self.part, histories) if histories else self.part
 
     def terms(self, retrieval: RetrievalTask) -> list[objective.Term]:
         """Builds the terms beside the retrieval softmax."""
@@ -228,11 +233,9 @@ class Job:
 
     def _fit(self, plan: Plan, *, log_position: int) -> tuple[Fitting, Progress]:
         log_position = self.start(log_position)
-        validator = None
-        if plan.phase == "fit":
-            validator = self.validator()
-            if validator is None and self.config.early_stopping is not None:
-                self.say("the split has no validation queries: training runs to its end")
+        validator = self.validator() if plan.phase == "fit" else None
+        if plan.phase == "fit" and validator is None and self.config.early_stopping is not None:
+            self.say("the split has no validation queries: training runs to its end")
         examples = self.examples("fit" if plan.phase == "fit" else "refit")
         fitting = self.fitting(plan, self.config, self.table, examples, log_position, validator)
         return fitting, fitting.run()
@@ -243,15 +246,14 @@ class Job:
         Returns:
             Size of the training log in bytes after this has written to it, at `log_position`.
         """
-        messages = first_weights.set_first_weights(
+        for message in first_weights.set_first_weights(
             self.towers,
             self.model_config,
             self.config,
             self.corpus_tokens,
             self.table.tokens,
             seed=self.seed,
-        )
-        for message in messages:
+        ):
             self.say(message)
         return log_position
 
@@ -265,12 +267,11 @@ class Job:
         validator: Measure | None = None,
     ) -> Fitting:
         """Builds the model that trains the towers on a table, and its training by a plan."""
-        softmax = config.softmax
         # Towers that know more ids cannot take the weights of others.
         name = f"{plan.phase}_fresh" if self.assets.num_fresh else plan.phase
         with self._scope():
             sampling = negatives.build_sampling(
-                softmax,
+                config.softmax,
                 table,
                 self.corpus_tokens,
                 self.data.counts(table),
@@ -278,10 +279,10 @@ class Job:
                 embedding_dim=self.model_config.embedding_dim,
                 seed=self.seed,
             )
-            self._task = build.build_retrieval_task(softmax)
+            self._task = build.build_retrieval_task(config.softmax)
             terms = self.terms(self._task)
             model = two_tower_model.compiled_model(
-                self.towers, self._task, terms, sampling, config.optimizer
+                self.towers, self._task, terms, sampling, config.optimizer, self.frozen
             )
         return Fitting(
             model,

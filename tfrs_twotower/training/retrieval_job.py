@@ -4,12 +4,15 @@ import shutil
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tfrs_twotower.artifacts.layout import FIRST_FIT_WEIGHTS
 from tfrs_twotower.config import TrainingConfig, WideConfig
 from tfrs_twotower.data import first_fit
 from tfrs_twotower.errors import TrainingError
 from tfrs_twotower.towers import storage, tower, wide
-from tfrs_twotower.training import reports, wide_tables, wide_weights
+from tfrs_twotower.training import reports, warm_start, wide_tables, wide_weights
 from tfrs_twotower.training.fitting import Measure
 from tfrs_twotower.training.job import CHECKPOINTS, Job
 from tfrs_twotower.training.plan import fit_batch_size, plan_fit
@@ -25,8 +28,37 @@ class RetrievalJob(Job):
     _validator: Measure | None = None
     _weights: wide_weights.WideWeights | None = None
     _tables: wide_tables.WideTables | None = None
+    _refits = False
     wide_facts: dict[str, Any] | None = None
     """What `model.wide` came to, for the manifest; None without it."""
+
+    def __init__(
+        self, *arguments: Any, start: warm_start.WarmStart | None = None, **options: Any
+    ) -> None:
+        """Sets up the job; with `start` it is a daily training."""
+        self._start = start
+        super().__init__(*arguments, **options)
+
+    def begin(self, *, with_validation_window: bool) -> None:
+        """Builds the towers of a phase; a daily training learns a part of the window."""
+        super().begin(with_validation_window=with_validation_window)
+        self._refits = with_validation_window
+        if self._start is None:
+            return
+        positions, num_new = self._start.choose(
+            self._keys(), refit=self._refits, least=2 * self.config.batch_size, seed=self.seed
+        )
+        self.part = warm_start.take(self.table, positions)
+        if self._start.config.freeze_candidate_tower:  # tables of histories included
+            self.frozen = self.towers.candidate.variables
+        self.say(
+            f"goes on from the model before: {num_new:,} of {len(self.table):,} examples are new, "
+            f"and {len(positions) - num_new:,} are learned again"
+            + (" (refit)" if self._refits else "")
+        )
+
+    def _keys(self) -> NDArray[np.uint64]:
+        return warm_start.example_keys(self.table, self.data.corpus.ids)
 
     def run(self) -> reports.TrainingResult:
         """Trains to the end; without epochs, the towers stay as they start, and are measured."""
@@ -63,7 +95,13 @@ class RetrievalJob(Job):
         return self.start(log_position)
 
     def start(self, log_position: int = 0) -> int:
-        """Trains on pseudo-questions, if the config asks for them, and then sets the query map."""
+        """Trains on pseudo-questions, if the config asks for them, and then sets the query map.
+
+        A daily training takes the weights of the model before instead.
+        """
+        if self._start is not None:
+            self._start.assign(self.towers, self.assets, refit=self._refits)
+            return log_position
         super().start()
         log_position = max(log_position, self._warm_up(log_position))
         if self.model_config.query_map == "ridge":
@@ -105,6 +143,8 @@ class RetrievalJob(Job):
         weights be fitted on them.
         """
         validator, self._validator = self._validator, None
+        if self.refit:
+            warm_start.write_keys(self._keys(), self.output_dir / warm_start.FIRST_FIT_LEARNED)
         if self.model_config.wide is not None:
             self._fit_wide_part(self.model_config.wide)
         if self.refit and isinstance(validator, Validator):
@@ -121,6 +161,7 @@ class RetrievalJob(Job):
 
     def finished_towers(self) -> tower.Towers:
         """The trained towers, with the wide part of the window that they have learned."""
+        warm_start.write_keys(self._keys(), self.output_dir / warm_start.LEARNED)
         config = self.model_config.wide
         if self._weights is not None and self.refit and config is not None:
             return self._with_wide_part(self._fit_tables(config))

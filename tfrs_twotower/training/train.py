@@ -14,6 +14,7 @@ from tfrs_twotower.tasks.retrieval import RetrievalTask
 from tfrs_twotower.towers import protocol, storage
 from tfrs_twotower.training import dataset_fitting, replicas, reports, training_data, workers
 from tfrs_twotower.training.retrieval_job import RetrievalJob
+from tfrs_twotower.training.warm_start import WarmStart
 
 
 @overload
@@ -25,6 +26,7 @@ def train(
     output_dir: Path,
     report: reports.Report = ...,
     checkpoint_root: Path = ...,
+    start: WarmStart | None = ...,
 ) -> reports.TrainingResult: ...
 
 
@@ -69,6 +71,7 @@ def train_on_artifact(
     output_dir: Path,
     report: reports.Report = reports.ignore_report,
     checkpoint_root: Path = Path(),
+    start: WarmStart | None = None,
 ) -> reports.TrainingResult:
     """Trains both towers and writes them; resumes a killed run from its last checkpoint.
 
@@ -87,26 +90,29 @@ def train_on_artifact(
         output_dir: an existing directory; the towers, their assets and the log are written here.
         report: receives a report of every step.
         checkpoint_root: directory to which `checkpoint` paths of the spec are relative.
+        start: the model that a daily training goes on from; None trains from the start.
 
     Raises:
         TrainingError: training diverged, or cannot start.
         WorkerLost: another process of the cluster has ended.
         ArtifactError: the preprocessed artifact cannot be read, or does not fit the spec.
     """
+    training = config.training if start is None else start.training(config.training)
     replicas.reserve_devices(config.training.replicas)
     with workers.watched():
         assets = load_assets(data)
         job = RetrievalJob(
             spec,
             config.model,
-            config.training,
-            training_data.open_training_data(data, spec, config.training, assets),
+            training,
+            training_data.open_training_data(data, spec, training, assets),
             assets,
             seed=config.seed,
             refit=config.training.refit,
             output_dir=output_dir,
             report=report,
             checkpoint_root=checkpoint_root,
+            start=start,
         )
         result = job.run()
         storage.save_towers(job.finished_towers(), spec, config.model, job.assets, output_dir)

@@ -18,13 +18,19 @@ def compiled_model(
     terms: Sequence[objective.Term],
     sampling: negatives.NegativeSampling,
     optimizer: OptimizerConfig,
+    frozen: Sequence[tf.Variable] = (),
 ) -> "TwoTowerModel":
     """Builds a model with its optimiser, whose state exists before the first step."""
     model = TwoTowerModel(
-        towers, task=task, terms=terms, sampling=sampling, clip_norm=optimizer.clip_norm
+        towers,
+        task=task,
+        terms=terms,
+        sampling=sampling,
+        clip_norm=optimizer.clip_norm,
+        frozen=frozen,
     )
     model.compile(optimizer=optimizers.make_optimizer(optimizer))
-    model.optimizer.build(model.trainable_variables)
+    model.optimizer.build(model.learning_variables)
     return model
 
 
@@ -64,6 +70,7 @@ class TwoTowerModel(tfrs.Model):
         sampling: negatives.NegativeSampling | in_batch_negatives.InBatchNegatives,
         terms: Sequence[objective.Term] = (),
         clip_norm: float | None = None,
+        frozen: Sequence[tf.Variable] = (),
     ) -> None:
         """Puts the parts together.
 
@@ -73,6 +80,7 @@ class TwoTowerModel(tfrs.Model):
             sampling: the negatives, and with them the form of a batch.
             terms: the terms beside the retrieval task.
             clip_norm: largest global norm of the gradient; None does not clip.
+            frozen: variables that training leaves as they are.
 
         Raises:
             ValueError: the towers do not embed into one space.
@@ -86,6 +94,12 @@ class TwoTowerModel(tfrs.Model):
         self._sampling = sampling
         self._state = sampling.state
         self._clip_norm = clip_norm
+        self._frozen = frozenset(variable.ref() for variable in frozen)
+
+    @property
+    def learning_variables(self) -> list[tf.Variable]:
+        """The variables that training changes."""
+        return [v for v in self.trainable_variables if v.ref() not in self._frozen]
 
     def compute_loss(self, inputs: dict[str, Any], training: bool = False) -> tf.Tensor:
         """Returns the objective of a batch, a scalar; of several replicas, this one's share."""
@@ -132,7 +146,7 @@ class TwoTowerModel(tfrs.Model):
         with tf.GradientTape() as tape:
             total, means = self.terms(inputs, training=True)
         norm = apply_gradients(
-            tape, total, self.trainable_variables, self.optimizer, self._clip_norm
+            tape, total, self.learning_variables, self.optimizer, self._clip_norm
         )
         return {"loss": total, **means, "gradient_norm": norm}
 

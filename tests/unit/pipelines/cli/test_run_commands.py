@@ -34,6 +34,7 @@ def test_overrides_and_beam_options_reach_the_run(call, own, tmp_path, stages_ru
         "seconds": 1.235,
         "fingerprint": "f",
         "directory": str(tmp_path / "w" / "model"),
+        "counts": {},
     }
 
 
@@ -166,3 +167,30 @@ def test_a_training_whose_worker_is_lost_starts_again_as_it_was(call, own, tmp_p
     monkeypatch.setattr(os, "execv", lambda *command: started.append(command) or sys.exit(7))
     assert call("train", own.run, "-w", tmp_path / "w").code == 7
     assert started == [(sys.executable, [sys.executable, "-m", "pipelines", "train"])]
+
+
+def test_the_options_of_a_daily_job_reach_the_run(call, own, tmp_path, stages_run):
+    metrics = tmp_path / "twotower.prom"
+    call(
+        *("run", own.run, "-w", tmp_path / "w", "--to", "train", "--since", "2026-11-20"),
+        *("--log-format", "json", "--metrics-file", metrics),
+    )
+    ((context, _, _),) = stages_run
+    assert context.since == "2026-11-20"
+    assert [type(one).__name__ for one in context.listeners] == ["JsonReporter", "MetricsFile"]
+    assert context.reporter is context.listeners[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--since", "20.11.2026"], "found '20.11.2026'; expected a UTC day such as 2026-11-20."),
+        (["--since", "2026-11-20T00:00:00"], "expected a UTC day such as 2026-11-20."),
+        (["--log-format", "xml"], "'xml' is neither text nor json."),
+    ],
+)
+def test_wrong_options_are_named(call, own, tmp_path, stages_run, options, message):
+    result = call("run", own.run, "-w", tmp_path / "w", *options)
+    assert result.code == 2
+    assert message in " ".join(result.err.split())
+    assert stages_run == []
