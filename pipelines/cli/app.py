@@ -13,6 +13,7 @@ from pipelines.cli import (
     installation_commands,
     run_commands,
     start_commands,
+    tfx_commands,
     tune_command,
     version_commands,
 )
@@ -76,6 +77,7 @@ for _commands in (
     bundle_commands,
     version_commands,
     endpoint_commands,
+    tfx_commands,
 ):
     _commands.add_to(app)
 

@@ -245,7 +245,7 @@ def _run_stages(
                 current is not None,
                 seconds,
                 manifest.fingerprint,
-                context.layout.root / stage.kind,
+                context.layout.of(stage.kind),
             )
         )
     return outcomes
@@ -255,7 +255,7 @@ def _run_stage(context: StageContext, stage: Stage, module: ModuleType) -> Manif
     try:
         manifest: Manifest = module.run(context)
     except Exception as error:
-        failure = as_system_failure(error, str(context.layout.root / stage.kind))
+        failure = as_system_failure(error, str(context.layout.of(stage.kind)))
         if failure is None:
             raise
         raise failure from error
@@ -273,7 +273,7 @@ def _read_fitting(
     try:
         manifest = read_manifest(directory, stage.kind)
         parents = {
-            kind: read_manifest(context.layout.root / kind, kind).fingerprint
+            kind: read_manifest(context.layout.of(kind), kind).fingerprint
             for kind in manifest.parents
         }
     except ArtifactError:
@@ -287,7 +287,7 @@ def _read_fitting(
 
 
 def _up_to_date(context: StageContext, stage: Stage, module: ModuleType) -> Manifest | None:
-    directory = context.layout.root / stage.kind
+    directory = context.layout.of(stage.kind)
     manifest = _read_fitting(context, stage, module, directory)
     if manifest is None:
         return None
