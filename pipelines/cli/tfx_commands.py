@@ -1,6 +1,7 @@
 """`twotower tfx`: the stages as a TFX pipeline, run here or compiled for Kubeflow and Vertex."""
 
 import logging
+import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -201,7 +202,10 @@ def _typed_floors(texts: Iterable[str]) -> dict[str, float]:
 
 
 def _show_messages() -> None:
-    """Shows what the stages say on standard error, without the log of TFX."""
+    """Shows what the stages say on standard error, without what TFX and Beam log."""
+    if "--debug" not in sys.argv:
+        logging.getLogger().setLevel(logging.ERROR)
+        logging.getLogger("absl").setLevel(logging.CRITICAL)  # a failure is an exception as well
     logger = logging.getLogger("pipelines.tfx_dag")
     logger.setLevel(logging.INFO)
     logger.propagate = False

@@ -1,6 +1,8 @@
 """The types of artifacts in ML Metadata: what the stages write, and the tables that they read.
 
-Beside its own properties each artifact of a stage has `manifest_fingerprint`.
+Custom properties say what they are: `manifest_fingerprint` of an artifact of a stage, `table` and
+`content` of a table. A component on Kubeflow imports a type by its name, which may have one dot:
+`pipelines.NAME` (its `__getattr__`); there a type of its own has no declared properties.
 """
 
 from tfx.types import artifact, standard_artifacts, system_artifacts
@@ -11,60 +13,56 @@ from tfrs_twotower.artifacts.manifest import Kind
 class Table(artifact.Artifact):
     """A table of the feature spec, as it lies outside of the pipeline."""
 
-    TYPE_NAME = "TwoTowerTable"
+    TYPE_NAME = "pipelines.Table"
     TYPE_ANNOTATION = system_artifacts.Dataset
-    PROPERTIES = {
-        "table": artifact.Property(type=artifact.PropertyType.STRING),
-        "content": artifact.Property(type=artifact.PropertyType.STRING),
-    }
 
 
 class Preprocessed(artifact.Artifact):
     """Examples, corpus, vocabularies, statistics."""
 
-    TYPE_NAME = "TwoTowerPreprocessed"
+    TYPE_NAME = "pipelines.Preprocessed"
     TYPE_ANNOTATION = system_artifacts.Dataset
 
 
 class Towers(artifact.Artifact):
     """Trained towers."""
 
-    TYPE_NAME = "TwoTowerTowers"
+    TYPE_NAME = "pipelines.Towers"
     TYPE_ANNOTATION = system_artifacts.Model
 
 
 class Embeddings(artifact.Artifact):
     """Embeddings of the corpus and of the evaluated queries."""
 
-    TYPE_NAME = "TwoTowerEmbeddings"
+    TYPE_NAME = "pipelines.Embeddings"
     TYPE_ANNOTATION = system_artifacts.Dataset
 
 
 class Index(artifact.Artifact):
     """The candidate index and its measured quality."""
 
-    TYPE_NAME = "TwoTowerIndex"
+    TYPE_NAME = "pipelines.Index"
     TYPE_ANNOTATION = system_artifacts.Model
 
 
 class Negatives(artifact.Artifact):
     """The candidates that retrieval returns for the training examples."""
 
-    TYPE_NAME = "TwoTowerNegatives"
+    TYPE_NAME = "pipelines.Negatives"
     TYPE_ANNOTATION = system_artifacts.Dataset
 
 
 class PreRanker(artifact.Artifact):
     """The second stage of the cascade."""
 
-    TYPE_NAME = "TwoTowerPreRanker"
+    TYPE_NAME = "pipelines.PreRanker"
     TYPE_ANNOTATION = system_artifacts.Model
 
 
 class Report(artifact.Artifact):
     """The evaluation, as JSON and as a page."""
 
-    TYPE_NAME = "TwoTowerReport"
+    TYPE_NAME = "pipelines.Report"
     TYPE_ANNOTATION = system_artifacts.Metrics
 
 

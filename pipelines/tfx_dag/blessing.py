@@ -1,7 +1,8 @@
 """Whether a new version may be pushed: the release gate, and what the evaluation found.
 
 The stages' own gate compares a version with those beside it. In a TFX pipeline each export has a
-directory of its own, so the version is compared with what the Pusher has pushed before. The
+directory of its own, so the version is compared with what the Pusher has pushed before, also on
+the test queries of this run (`same_queries`). The
 judgement is data, so that a version that is refused ends as `NOT_BLESSED` and not as a failure.
 Nothing here imports TFX.
 """
@@ -12,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipelines.stages.context import StageContext
+from pipelines.tfx_dag import same_queries
 from serving.bundle import gate, integrity, versions
 from tfrs_twotower.artifacts.layout import EVALUATION
-from tfrs_twotower.config import GateConfig
 from tfrs_twotower.errors import BundleError, ConfigError, did_you_mean
 
 
@@ -39,19 +41,19 @@ class Judgement:
 
 
 def judge(
+    context: StageContext,
     version_dir: Path,
     pushed: Path,
-    limits: GateConfig,
     report: Path | None,
     floors: Mapping[str, float],
 ) -> Judgement:
     """Judges a new version.
 
     Args:
+        context: the run: `export.gate` says how far the version may fall behind the newest pushed
+            one, and the preprocessed data has the queries.
         version_dir: directory of the new version.
         pushed: the directory that the Pusher pushes into; it need not exist.
-        limits: `export.gate` of the run config: how far the version may fall behind the newest
-            pushed one.
         report: directory of the evaluation's report; None where the run has no test query.
         floors: least values of metrics of the served system, such as `{"recall@20": 0.1}`.
 
@@ -66,9 +68,13 @@ def judge(
         manifest.counts["candidates"], manifest.counts["k"], manifest.details[gate.MEASURES]
     )
     try:
-        gate.check_release([pushed], manifest.counts["version"], figures, limits)
+        gate.check_release(
+            [pushed], manifest.counts["version"], figures, context.config.export.gate
+        )
     except BundleError as refusal:
         reasons.append(str(refusal))
+    if report is not None and numbers:
+        reasons += same_queries.falls(context, version_dir, pushed / str(numbers[-1]))
     if report is not None:
         document = json.loads((report / EVALUATION).read_text(encoding="utf-8"))
         reasons += _below_popularity(document)

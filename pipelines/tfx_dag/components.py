@@ -48,8 +48,10 @@ def _spec_of(
 ) -> type[component_spec.ComponentSpec]:
     """The interface of a stage's component; which inputs there are depends on the run."""
     stage = _STAGES[stage_name]
-    read = {kind: artifact_types.BY_KIND[kind] for kind in prepared_run.parents_of(stage)}
-    written = {stage.kind: artifact_types.BY_KIND[stage.kind]}
+    read: dict[str, type[Any]] = {
+        kind: artifact_types.BY_KIND[kind] for kind in prepared_run.parents_of(stage)
+    }
+    written: dict[str, type[Any]] = {stage.kind: artifact_types.BY_KIND[stage.kind]}
     names = ("stage", "documents", "spec_fingerprint", "config_fingerprint", *parameters)
     return type(
         f"{stage_name.title().replace('-', '')}Spec",

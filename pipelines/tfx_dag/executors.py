@@ -75,9 +75,9 @@ class EvaluateExecutor(base_executor.BaseExecutor):
             tempfile.TemporaryDirectory() as scratch,
         ):
             judgement = blessing.judge(
+                context,
                 Path(path_utils.serving_model_path(str(context.layout.bundle))),
                 _pushed(exec_properties["push_destination"], Path(scratch)),
-                context.config.export.gate,
                 report,
                 json.loads(exec_properties["floors"]),
             )
@@ -210,13 +210,17 @@ def _local(uri: str, copy: Path) -> Path:
 
 
 def _pushed(destination: str, copies: Path) -> Path:
-    """What was pushed before: the directory, or the files of it that the gate reads."""
+    """What was pushed before; of what is not on this machine, the newest version and manifests."""
     if not _is_remote(destination):
         return Path(destination)
-    numbers = fileio.listdir(destination) if fileio.exists(destination) else []
-    for number in (name.rstrip("/") for name in numbers):
+    found = fileio.listdir(destination) if fileio.exists(destination) else []
+    numbers = sorted(int(name.rstrip("/")) for name in found if name.rstrip("/").isdigit())
+    for number in numbers:
+        place, copy = f"{destination}/{number}", copies / str(number)
+        if number == numbers[-1]:
+            io_utils.copy_dir(place, str(copy))
+            continue
         for name in _GATED_FILES:
-            source = f"{destination}/{number}/{name}"
-            if number.isdigit() and fileio.exists(source):
-                io_utils.copy_file(source, str(copies / number / name), overwrite=True)
+            if fileio.exists(f"{place}/{name}"):
+                io_utils.copy_file(f"{place}/{name}", str(copy / name), overwrite=True)
     return copies

@@ -22,7 +22,7 @@ class Origin:
     number: int
     """Id in ML Metadata."""
     kind: str
-    """Type, such as `TwoTowerPreprocessed`."""
+    """Type, such as `pipelines.Preprocessed`."""
     uri: str
     properties: dict[str, Any]
     """Fingerprints and decisions, by name."""

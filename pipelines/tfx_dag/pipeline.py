@@ -41,7 +41,7 @@ def stage_components(run: own.PreparedRun) -> dict[str, Any]:
         found[name] = importer.Importer(
             source_uri=table.path,
             artifact_type=artifact_types.Table,
-            properties={"table": name, "content": table.content},
+            custom_properties={"table": name, "content": table.content},
         ).with_id(f"Table.{name}")
     by_kind: dict[str, Channel] = {name: node.outputs["result"] for name, node in found.items()}
     for stage in prepared_run.stages_of(config):

@@ -6,6 +6,7 @@ documents themselves from a file whose name stays. Nothing here imports TFX.
 """
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -160,7 +161,9 @@ def tables_of(context: StageContext, data_version: str = "") -> dict[str, RawTab
     found = {}
     for name, table in described.items():
         remote = "://" in table.path
-        path = table.path if remote else str(user_path(table.path, context.data_root))
+        path = table.path
+        if not remote:
+            path = os.path.normpath(user_path(path, context.data_root))
         identity = data_version or fingerprint([content_identity(f) for f in sources[name].files])
         found[name] = RawTable(path, identity)
     return found
