@@ -1,5 +1,6 @@
 """What the components do: a stage with a place for each artifact, and a blessing of its bundle."""
 
+import itertools
 import json
 import logging
 import shutil
@@ -55,8 +56,9 @@ class BeamStageExecutor(base_beam_executor.BaseBeamExecutor):
 
     def Do(self, input_dict: _Artifacts, output_dict: _Artifacts, exec_properties: Any) -> None:
         """Runs the stage; see `_run_stage`."""
-        options = self._beam_pipeline_args
-        with _run_stage(input_dict, output_dict, exec_properties, options):
+        # Kubeflow's entry point passes the name of its program on, before the first option.
+        options = itertools.dropwhile(lambda one: one[:1] != "-", self._beam_pipeline_args)
+        with _run_stage(input_dict, output_dict, exec_properties, tuple(options)):
             pass
 
 

@@ -15,6 +15,7 @@ pytest.importorskip(
     "tfx", reason="needs the environment with TFX: make test-tfx", exc_type=ImportError
 )
 pytestmark = pytest.mark.filterwarnings("ignore")  # what TFX and its libraries warn of
+ROOT = Path(__file__).parents[2]
 NUM_READERS = 120
 OWN = {
     "Preprocess", "Train", "Embed", "BuildIndex", "Mine", "TrainPreRanker", "Export", "Evaluate",
@@ -198,10 +199,47 @@ def test_the_specification_for_kubeflow_names_every_stage(pipeline, tmp_path):
     assert documents["run_config"]["name"] == "library"
 
 
+def test_kubeflows_entry_point_runs_a_component_of_the_specification(pipeline, tmp_path):
+    out, root = tmp_path / "library.json", tmp_path / "root"
+    compiled = ("--image", "registry/image:1", "--push-to", tmp_path / "served", "--out", out)
+    twotower("tfx", "compile", pipeline.config, "--root", root, *compiled)
+    root.mkdir()
+    shutil.move(tmp_path / "library.documents.json", root / "documents.json")
+    spec = json.loads(out.read_text())["pipelineSpec"]
+    [executor] = [
+        one["container"]
+        for name, one in spec["deploymentSpec"]["executors"].items()
+        if name == "Preprocess_executor"
+    ]
+    schema = spec["components"]["Preprocess"]["outputDefinitions"]["artifacts"]["preprocessed"]
+    place = {"name": "1", "uri": str(root / "p" / "1"), "type": schema["artifactType"]}
+    parameters = {
+        name: value["runtimeValue"]["constantValue"]
+        for name, value in spec["root"]["dag"]["tasks"]["Preprocess"]["inputs"][
+            "parameters"
+        ].items()
+    }
+    invocation = {
+        "inputs": {"parameters": parameters},
+        "outputs": {
+            "artifacts": {"preprocessed": {"artifacts": [place]}},
+            "outputFile": str(root / "task" / "output.json"),
+        },
+    }
+    arguments = [json.dumps(invocation) if one == "{{$}}" else one for one in executor["args"]]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-W", "ignore", *executor["command"][1:], *arguments]
+    subprocess.run(command, check=True, env=environment)
+    assert (root / "p" / "1" / "manifest.json").is_file()
+    written = json.loads((root / "task" / "output.json").read_text())
+    [artifact] = written["artifacts"]["preprocessed"]["artifacts"]
+    assert len(artifact["customProperties"]["manifest_fingerprint"]["stringValue"]) == 16
+
+
 def test_the_stock_trainer_trains_from_examples(tmp_path):
     config = write_library(tmp_path)
     program = "tests.tfx.trainer_pipeline"
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-W", "ignore", "-m", program, tmp_path / "root", config]
     subprocess.run(command, check=True, env=environment)
     served = tmp_path / "root" / "served"
