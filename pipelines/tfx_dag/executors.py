@@ -5,7 +5,7 @@ import json
 import logging
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -56,9 +56,8 @@ class BeamStageExecutor(base_beam_executor.BaseBeamExecutor):
 
     def Do(self, input_dict: _Artifacts, output_dict: _Artifacts, exec_properties: Any) -> None:
         """Runs the stage; see `_run_stage`."""
-        # Kubeflow's entry point passes the name of its program on, before the first option.
-        options = itertools.dropwhile(lambda one: one[:1] != "-", self._beam_pipeline_args)
-        with _run_stage(input_dict, output_dict, exec_properties, tuple(options)):
+        options = _options(self._beam_pipeline_args)
+        with _run_stage(input_dict, output_dict, exec_properties, options):
             pass
 
 
@@ -116,7 +115,7 @@ class RequestExamplesExecutor(base_beam_executor.BaseBeamExecutor):
                 where,
                 Layout(Path(scratch), {"preprocessed": _local(uri, Path(scratch) / "p")}),
                 LoggedMessages(),
-                self._beam_pipeline_args,
+                _options(self._beam_pipeline_args),
             )
             request_examples.write(context, f"{output.uri}/Split-{request_examples.SPLIT}")
 
@@ -168,6 +167,11 @@ def _run_stage(
         yield context, made
         if made is not None:
             _deliver(made, output.uri)
+
+
+def _options(arguments: Iterable[str]) -> tuple[str, ...]:
+    """Beam's options; Kubeflow's entry point passes its program's name on, before the first."""
+    return tuple(itertools.dropwhile(lambda argument: not argument.startswith("-"), arguments))
 
 
 def _no_report(context: StageContext) -> str:
