@@ -8,7 +8,8 @@ def __getattr__(name: str) -> Any:
     """The types of TFX artifacts, whose names in ML Metadata are `pipelines.NAME`."""
     if name[:1].isupper():
         try:
-            return getattr(importlib.import_module("pipelines.tfx_dag.artifact_types"), name)
-        except ImportError:  # there is no TFX
+            types = importlib.import_module("pipelines.tfx_dag.artifact_types")
+            return types.BY_NAME[name]
+        except (ImportError, KeyError):  # there is no TFX, or no such type
             pass
     raise AttributeError(f"module 'pipelines' has no attribute '{name}'")

@@ -10,69 +10,21 @@ from tfx.types import artifact, standard_artifacts, system_artifacts
 from tfrs_twotower.artifacts.manifest import Kind
 
 
-class Table(artifact.Artifact):
-    """A table of the feature spec, as it lies outside of the pipeline."""
-
-    TYPE_NAME = "pipelines.Table"
-    TYPE_ANNOTATION = system_artifacts.Dataset
+def _type(name: str, annotation: type[system_artifacts.SystemArtifact]) -> type[artifact.Artifact]:
+    fields = {"TYPE_NAME": f"pipelines.{name}", "TYPE_ANNOTATION": annotation}
+    return type(name, (artifact.Artifact,), {**fields, "__module__": "pipelines"})
 
 
-class Preprocessed(artifact.Artifact):
-    """Examples, corpus, vocabularies, statistics."""
-
-    TYPE_NAME = "pipelines.Preprocessed"
-    TYPE_ANNOTATION = system_artifacts.Dataset
-
-
-class Towers(artifact.Artifact):
-    """Trained towers."""
-
-    TYPE_NAME = "pipelines.Towers"
-    TYPE_ANNOTATION = system_artifacts.Model
-
-
-class Embeddings(artifact.Artifact):
-    """Embeddings of the corpus and of the evaluated queries."""
-
-    TYPE_NAME = "pipelines.Embeddings"
-    TYPE_ANNOTATION = system_artifacts.Dataset
-
-
-class Index(artifact.Artifact):
-    """The candidate index and its measured quality."""
-
-    TYPE_NAME = "pipelines.Index"
-    TYPE_ANNOTATION = system_artifacts.Model
-
-
-class Negatives(artifact.Artifact):
-    """The candidates that retrieval returns for the training examples."""
-
-    TYPE_NAME = "pipelines.Negatives"
-    TYPE_ANNOTATION = system_artifacts.Dataset
-
-
-class PreRanker(artifact.Artifact):
-    """The second stage of the cascade."""
-
-    TYPE_NAME = "pipelines.PreRanker"
-    TYPE_ANNOTATION = system_artifacts.Model
-
-
-class Report(artifact.Artifact):
-    """The evaluation, as JSON and as a page."""
-
-    TYPE_NAME = "pipelines.Report"
-    TYPE_ANNOTATION = system_artifacts.Metrics
-
-
+TABLE = _type("Table", system_artifacts.Dataset)
+"""A table of the feature spec, as it lies outside of the pipeline."""
 BY_KIND: dict[Kind, type[artifact.Artifact]] = {
-    "preprocessed": Preprocessed,
-    "model": Towers,
-    "embeddings": Embeddings,
-    "index": Index,
-    "negatives": Negatives,
-    "pre_ranker": PreRanker,
+    "preprocessed": _type("Preprocessed", system_artifacts.Dataset),
+    "model": _type("Towers", system_artifacts.Model),
+    "embeddings": _type("Embeddings", system_artifacts.Dataset),
+    "index": _type("Index", system_artifacts.Model),
+    "negatives": _type("Negatives", system_artifacts.Dataset),
+    "pre_ranker": _type("PreRanker", system_artifacts.Model),
     "bundle": standard_artifacts.Model,  # so that the stock Pusher and BulkInferrer take it
-    "report": Report,
+    "report": _type("Report", system_artifacts.Metrics),
 }
+BY_NAME = {kind.__name__: kind for kind in (TABLE, *BY_KIND.values())}

@@ -19,7 +19,6 @@ from pipelines.tfx_dag import artifact_types, executors, prepared_run
 from tfrs_twotower.artifacts import fingerprint
 
 TABLES = ("interactions", "candidates", "queries")
-_STAGES = {stage.name: stage for stage in sequence.STAGES}
 _TEXT = component_spec.ExecutionParameter(type=str)
 _EXAMPLES = component_spec.ChannelParameter(type=standard_artifacts.Examples)
 
@@ -40,40 +39,37 @@ class PreparedRun:
     """Stands for the content of the tables, where they cannot be read while a pipeline is made."""
 
 
-def _spec_of(
-    stage_name: str,
-    inputs: Mapping[str, type[Any]] | None = None,
-    outputs: Mapping[str, type[Any]] | None = None,
-    parameters: tuple[str, ...] = (),
-) -> type[component_spec.ComponentSpec]:
+def _spec_of(stage: sequence.Stage) -> type[component_spec.ComponentSpec]:
     """The interface of a stage's component; which inputs there are depends on the run."""
-    stage = _STAGES[stage_name]
-    read: dict[str, type[Any]] = {
-        kind: artifact_types.BY_KIND[kind] for kind in prepared_run.parents_of(stage)
-    }
-    written: dict[str, type[Any]] = {stage.kind: artifact_types.BY_KIND[stage.kind]}
-    names = ("stage", "documents", "spec_fingerprint", "config_fingerprint", *parameters)
+    kinds = (*prepared_run.parents_of(stage), stage.kind)
+    read: dict[str, Any] = {kind: artifact_types.BY_KIND[kind] for kind in kinds}
+    written: dict[str, Any] = {stage.kind: read.pop(stage.kind)}
+    names = ["stage", "documents", "spec_fingerprint", "config_fingerprint"]
+    if stage.kind == "preprocessed":
+        read = dict.fromkeys(TABLES, artifact_types.TABLE)
+    if stage.kind == "report":
+        written["blessing"] = standard_artifacts.ModelBlessing
+        names += ["push_destination", "floors"]
+    channel = component_spec.ChannelParameter
     return type(
-        f"{stage_name.title().replace('-', '')}Spec",
+        f"{_class_name(stage)}Spec",
         (component_spec.ComponentSpec,),
         {
             "PARAMETERS": dict.fromkeys(names, _TEXT),
-            "INPUTS": {
-                name: component_spec.ChannelParameter(type=kind, optional=True)
-                for name, kind in {**read, **(inputs or {})}.items()
-            },
-            "OUTPUTS": {
-                name: component_spec.ChannelParameter(type=kind)
-                for name, kind in {**written, **(outputs or {})}.items()
-            },
+            "INPUTS": {name: channel(type=kind, optional=True) for name, kind in read.items()},
+            "OUTPUTS": {name: channel(type=kind) for name, kind in written.items()},
         },
     )
 
 
-class StageComponent(base_component.BaseComponent):
-    """A stage as a component; its class names the stage's interface and executor."""
+def _class_name(stage: sequence.Stage) -> str:
+    return stage.name.title().replace("-", "")
 
-    STAGE: ClassVar[str]
+
+class StageComponent(base_component.BaseComponent):
+    """A stage as a component."""
+
+    STAGE: ClassVar[sequence.Stage]
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executors.StageExecutor)
 
     def __init__(self, run: PreparedRun, **channels: types.BaseChannel) -> None:
@@ -86,7 +82,7 @@ class StageComponent(base_component.BaseComponent):
         Raises:
             DataError: (of Preprocess) a table cannot be found.
         """
-        stage, interface = _STAGES[self.STAGE], self.SPEC_CLASS
+        stage, interface = self.STAGE, self.SPEC_CLASS
         properties = {
             "stage": stage.name,
             "documents": run.documents,
@@ -110,86 +106,28 @@ class _BeamStageComponent(StageComponent, base_beam_component.BaseBeamComponent)
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(executors.BeamStageExecutor)
 
 
-class Preprocess(_BeamStageComponent):
-    """From the tables to examples, corpus, vocabularies and statistics (Beam)."""
-
-    STAGE = "preprocess"
-    SPEC_CLASS = _spec_of(STAGE, inputs=dict.fromkeys(TABLES, artifact_types.Table))
-
-
-class Train(StageComponent):
-    """Trains both towers."""
-
-    STAGE = "train"
-    SPEC_CLASS = _spec_of(STAGE)
-
-
-class Embed(_BeamStageComponent):
-    """Embeds the corpus and the evaluated queries (Beam)."""
-
-    STAGE = "embed"
-    SPEC_CLASS = _spec_of(STAGE)
-
-
-class BuildIndex(StageComponent):
-    """Builds and measures the candidate index."""
-
-    STAGE = "build-index"
-    SPEC_CLASS = _spec_of(STAGE)
-
-
-class Mine(StageComponent):
-    """Mines negatives from what retrieval returns."""
-
-    STAGE = "mine"
-    SPEC_CLASS = _spec_of(STAGE)
-
-
-class TrainPreRanker(StageComponent):
-    """Trains the second stage of the cascade."""
-
-    STAGE = "train-pre-ranker"
-    SPEC_CLASS = _spec_of(STAGE)
-
-
-class Export(StageComponent):
-    """Writes a version of the run's bundle as a stock `Model`, which a Pusher can push."""
-
-    STAGE = "export"
-    SPEC_CLASS = _spec_of(STAGE)
-
-
-class Evaluate(StageComponent):
-    """Compares with the baselines, writes the report, and blesses the exported model or not."""
-
-    STAGE = "evaluate"
-    SPEC_CLASS = _spec_of(
-        STAGE,
-        outputs={"blessing": standard_artifacts.ModelBlessing},
-        parameters=("push_destination", "floors"),
-    )
+class _EvaluateComponent(StageComponent):
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executors.EvaluateExecutor)
 
 
-BY_STAGE: dict[str, type[StageComponent]] = {
-    component.STAGE: component
-    for component in (
-        Preprocess,
-        Train,
-        Embed,
-        BuildIndex,
-        Mine,
-        TrainPreRanker,
-        Export,
-        Evaluate,
-    )
-}
+def _component_of(stage: sequence.Stage) -> type[StageComponent]:
+    bases: dict[str, type[StageComponent]] = {
+        "preprocessed": _BeamStageComponent,
+        "embeddings": _BeamStageComponent,
+        "report": _EvaluateComponent,
+    }
+    fields = {"STAGE": stage, "SPEC_CLASS": _spec_of(stage), "__module__": __name__}
+    return type(_class_name(stage), (bases.get(stage.kind, StageComponent),), fields)
+
+
+BY_STAGE = {stage.name: _component_of(stage) for stage in sequence.STAGES}
+"""`Preprocess`, `Train` and so on by the name of the stage."""
 
 
 class _RequestExamplesSpec(component_spec.ComponentSpec):
     PARAMETERS: ClassVar = {"documents": _TEXT}
     INPUTS: ClassVar = {
-        "preprocessed": component_spec.ChannelParameter(type=artifact_types.Preprocessed)
+        "preprocessed": component_spec.ChannelParameter(type=artifact_types.BY_KIND["preprocessed"])
     }
     OUTPUTS: ClassVar = {"examples": _EXAMPLES}
 

@@ -40,7 +40,7 @@ def stage_components(run: own.PreparedRun) -> dict[str, Any]:
     for name, table in prepared_run.tables_of(run.context, run.data_version).items():
         found[name] = importer.Importer(
             source_uri=table.path,
-            artifact_type=artifact_types.Table,
+            artifact_type=artifact_types.TABLE,
             custom_properties={"table": name, "content": table.content},
         ).with_id(f"Table.{name}")
     by_kind: dict[str, Channel] = {name: node.outputs["result"] for name, node in found.items()}
