@@ -1,7 +1,8 @@
 # The one door: people, hooks and CI call the same targets.
 #   make demo    the whole path on MovieLens-100k, from a fresh clone
 #   make test    bootstrap, lint, default test suite
-# Both need only Python 3.10 to 3.13 and a package registry.
+#   make test-tfx  the second environment, which has TFX, and its tests
+# They need only Python 3.10 to 3.13 (TFX: 3.11 and a C++ compiler) and a package registry.
 
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.10 python3; do \
 	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
@@ -13,8 +14,21 @@ DEMO_OPTIONS ?=
 # A worker that crashes ends the run. Tests of the local server have processes of their own.
 PYTEST_OPTIONS ?= --numprocesses 2 --dist loadfile --max-worker-restart 0
 
+# The environment with TFX: what it has is in the lock, which names no registry.
+PYTHON_TFX ?= $(shell python3.11 -c 'import sys; print(sys.executable)' 2>/dev/null)
+TFX_LOCK := pipelines/tfx_dag/environment.lock
+TFX_EXTRAS := cli client pipelines report scann serve signing
+UV := UV_PYTHON_DOWNLOADS=never UV_COMPILE_BYTECODE=1 .boot/bin/uv
+# google.api_core, which Beam imports there, says of every Python that it will end some day.
+TFX_WARNINGS := -W 'ignore:You are using a Python version:FutureWarning'
+# What the components run; the rooms of the command line have their tests in the first environment.
+TFX_ROOMS := $(addprefix tests/unit/,artifacts closed_form config data evaluation features index layers \
+	losses mining preflight ranking specs tables tasks towers training pipelines/stages \
+	pipelines/tfx_dag pipelines/transforms serving/bundle serving/graph)
+
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-all sabotage lint format docs benchmark clean
+.PHONY: install-tfx test-tfx lock-tfx
 
 help:  ## Show this list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -39,6 +53,28 @@ test-all: install lint  ## Also the slow tests.
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS) -m 'not gpu and not local_server'
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS) -m 'not gpu and local_server'
 
+install-tfx: .venv-tfx/installed  ## Create .venv-tfx, the environment with TFX (a minute, 3.6 GB).
+
+.venv-tfx/installed: pyproject.toml $(TFX_LOCK) | .boot/bin/uv
+	$(UV) venv --quiet --clear --python $(PYTHON_TFX) .venv-tfx
+	$(UV) pip sync --quiet --require-hashes --python .venv-tfx/bin/python $(TFX_LOCK)
+	$(UV) pip install --quiet --no-deps --no-build-isolation --python .venv-tfx/bin/python --editable .
+	@touch $@
+
+.boot/bin/uv:
+	@test -n "$(PYTHON_TFX)" || { echo "TFX needs Python 3.11, and none was found. Install it, or say: make PYTHON_TFX=/path/to/python3.11 $(MAKECMDGOALS)"; exit 2; }
+	$(PYTHON_TFX) -m venv .boot
+	.boot/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.8
+
+test-tfx: install-tfx  ## In that environment: the tests of the TFX pipeline, and of what it runs.
+	.venv-tfx/bin/python -m pytest $(TFX_WARNINGS) tests/tfx
+	.venv-tfx/bin/python -m pytest $(TFX_WARNINGS) $(PYTEST_OPTIONS) -m 'not slow and not gpu and not local_server' $(TFX_ROOMS)
+
+lock-tfx: .boot/bin/uv  ## Write the lock of that environment anew, after a dependency changed.
+	$(UV) pip compile --quiet --generate-hashes --no-annotate --no-header --no-emit-index-url \
+		--python $(PYTHON_TFX) $(addprefix --extra ,$(TFX_EXTRAS)) --output-file $(TFX_LOCK) \
+		pyproject.toml pipelines/tfx_dag/environment.in
+
 sabotage: install  ## Put each known fault into a copy; a test must notice it (half an hour).
 	$(BIN)/python -m tests.sabotage --jobs 2
 
@@ -60,4 +96,4 @@ benchmark: install  ## Quality of MovieLens-100k over five seeds (data as `twoto
 	$(BIN)/twotower compare pipelines/configs/movielens_100k.yaml --workdir build/benchmark --seeds 5
 
 clean:  ## Remove build output, caches and the virtual environment.
-	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-tfx .boot build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

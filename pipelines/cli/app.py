@@ -14,6 +14,7 @@ from pipelines.cli import (
     installation_commands,
     run_commands,
     start_commands,
+    tfx_commands,
     tune_command,
     version_commands,
 )
@@ -78,6 +79,7 @@ for _commands in (
     bundle_commands,
     version_commands,
     endpoint_commands,
+    tfx_commands,
 ):
     _commands.add_to(app)
 

@@ -62,7 +62,7 @@ def open_parent(context: StageContext, kind: Kind) -> artifacts.Manifest:
         StaleArtifact: the artifact was made from another feature spec, or from a parent that has
             been replaced since.
     """
-    directory = context.layout.root / kind
+    directory = context.layout.of(kind)
     manifest = artifacts.read_manifest(directory, kind)
     spec_fingerprint = artifacts.fingerprint(context.spec)
     if manifest.spec_fingerprint != spec_fingerprint:
@@ -71,7 +71,7 @@ def open_parent(context: StageContext, kind: Kind) -> artifacts.Manifest:
             f"spec '{context.spec.name}' is {spec_fingerprint}. {rerun_hint(kind)}"
         )
     for parent_kind, parent_fingerprint in manifest.parents.items():
-        parent = artifacts.read_manifest(context.layout.root / parent_kind, parent_kind)
+        parent = artifacts.read_manifest(context.layout.of(parent_kind), parent_kind)
         if parent.fingerprint != parent_fingerprint:
             raise StaleArtifact(
                 f"{directory}: was made from '{parent_kind}' {parent_fingerprint}, which has been "

@@ -187,7 +187,7 @@ def run_stages(
     """
     stages = part_of_run(stages, context.config)
     if not processes.join_cluster(context, stages):
-        directory = context.layout.root / stages[0].kind
+        directory = context.layout.of(stages[0].kind)
         seconds = processes.help_to_train(context)
         return [StageOutcome(stages[0].name, False, seconds, "", directory)]
     with only_run_in(context.layout.root):
@@ -257,7 +257,7 @@ def _run_stages(
                 manifest is found.manifest,
                 seconds,
                 manifest.fingerprint,
-                context.layout.root / stage.kind,
+                context.layout.of(stage.kind),
                 manifest.counts,
             )
         )
@@ -286,7 +286,7 @@ def _run_stage(context: StageContext, stage: Stage) -> Manifest:
     try:
         manifest: Manifest = module.run(context)
     except Exception as error:
-        failure = as_system_failure(error, str(context.layout.root / stage.kind))
+        failure = as_system_failure(error, str(context.layout.of(stage.kind)))
         if failure is None:
             raise
         raise failure from error

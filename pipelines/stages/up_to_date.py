@@ -31,7 +31,7 @@ def check(context: StageContext, kind: Kind, directory: Path | None = None) -> F
         kind: of the artifact.
         directory: where it lies; by default its place in the working directory.
     """
-    place = directory or context.layout.root / kind
+    place = directory or context.layout.of(kind)
     try:
         manifest = read_manifest(place, kind)
     except MissingArtifact:
@@ -42,7 +42,7 @@ def check(context: StageContext, kind: Kind, directory: Path | None = None) -> F
         return Found(manifest, "the feature spec changed")
     for parent, made_from in manifest.parents.items():
         try:
-            present = read_manifest(context.layout.root / parent, parent).fingerprint
+            present = read_manifest(context.layout.of(parent), parent).fingerprint
         except ArtifactError:
             return Found(manifest, f"{parent}/ is missing or damaged")
         if present != made_from:

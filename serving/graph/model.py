@@ -123,7 +123,9 @@ class ServingModel(tf.Module):
             name: tf.pad(values.to_tensor(""), [[0, 0], [1, 0]], constant_values="")
             for name, values in tf.io.parse_example(examples, ragged).items()
         }
-        return self._list(self.cascade, {**raw, **lists})
+        answer = self._list(self.cascade, {**raw, **lists})
+        # TFX's BulkInferrer takes rows apart, and cannot tell the type of a row that is one string.
+        return {**answer, names.MODEL_VERSION: answer[names.MODEL_VERSION][:, tf.newaxis]}
 
     def _version_of(self, batch: tf.Tensor) -> tf.Tensor:
         return tf.fill(tf.shape(batch)[:1], self._model_version)

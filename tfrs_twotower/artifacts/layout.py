@@ -1,55 +1,62 @@
 """Where each artifact lies under the working directory, and the names of the files inside."""
 
 import zlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Paths under one `--workdir`."""
+    """Paths under one `--workdir`, apart from artifacts that lie in a place of their own."""
 
     root: Path
+    places: Mapping[str, Path] = field(default_factory=dict)
+    """Directories of such artifacts by kind; an orchestrator gives each artifact its own."""
+
+    def of(self, kind: str) -> Path:
+        """The directory of the artifact of a kind."""
+        return self.places.get(kind, self.root / kind)
 
     @property
     def preprocessed(self) -> Path:
         """Examples, corpus, vocabularies, statistics."""
-        return self.root / "preprocessed"
+        return self.of("preprocessed")
 
     @property
     def model(self) -> Path:
         """Trained towers."""
-        return self.root / "model"
+        return self.of("model")
 
     @property
     def embeddings(self) -> Path:
         """Embeddings of the corpus and of the evaluated queries."""
-        return self.root / "embeddings"
+        return self.of("embeddings")
 
     @property
     def index(self) -> Path:
         """The candidate index and its measured quality."""
-        return self.root / "index"
+        return self.of("index")
 
     @property
     def negatives(self) -> Path:
         """The candidates that retrieval returns for the training examples."""
-        return self.root / "negatives"
+        return self.of("negatives")
 
     @property
     def pre_ranker(self) -> Path:
         """The second stage of the cascade."""
-        return self.root / "pre_ranker"
+        return self.of("pre_ranker")
 
     @property
     def bundle(self) -> Path:
         """Bundles for TF Serving: `<name>/<version>/`."""
-        return self.root / "bundle"
+        return self.of("bundle")
 
     @property
     def report(self) -> Path:
         """The evaluation, as JSON and as a page."""
-        return self.root / "report"
+        return self.of("report")
 
 
 def shard_of(key: str, num_shards: int) -> int:

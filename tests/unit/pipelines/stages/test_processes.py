@@ -79,5 +79,5 @@ def test_a_cluster_trains_the_towers_and_nothing_else(tmp_path, second_worker):
     several = context_of(tmp_path, training={"replicas": 2, "batch_size": 8})
     with pytest.raises(ConfigError, match=r"^training\.replicas is 2, and TF_CONFIG names several"):
         join_cluster(several, TRAIN)
-    assert join_cluster(context, stages_for("preprocess")), "a stage that trains nothing has no cluster"
+    assert join_cluster(context, stages_for("preprocess"))
     assert second_worker == []

@@ -1,12 +1,13 @@
 """Which stages run, with stages that only write a file."""
 
+import dataclasses
 import errno
 import logging
 import sys
 
 import pytest
 
-from pipelines.stages.context import StageContext, only_run_in
+from pipelines.stages.context import StageContext, only_run_in, open_parent
 from pipelines.stages.sequence import (
     STAGES,
     Stage,
@@ -29,6 +30,24 @@ def context_of(root, **changes):
 
 def ran(outcomes):
     return [outcome.name for outcome in outcomes if not outcome.skipped]
+
+
+def test_an_artifact_may_lie_in_a_place_of_its_own(tmp_path, stages):
+    """As an orchestrator has it, which gives every artifact a directory."""
+    elsewhere = tmp_path / "elsewhere" / "7"
+    alone = dataclasses.replace(
+        context_of(tmp_path / "w"), layout=Layout(tmp_path / "w", {"preprocessed": elsewhere})
+    )
+    (tmp_path / "w").mkdir()
+    outcomes = run_stages(alone, stages)
+    assert [outcome.directory for outcome in outcomes] == [elsewhere, tmp_path / "w" / "model"]
+    assert sorted(path.name for path in (tmp_path / "w").glob("[a-z]*")) == [
+        "model",
+        "timings.json",
+    ]
+    assert ran(run_stages(alone, stages)) == []
+    assert open_parent(alone, "model").parents == {"preprocessed": outcomes[0].fingerprint}
+    assert alone.layout.preprocessed == elsewhere
 
 
 def test_what_is_up_to_date_is_skipped(tmp_path, stages):

@@ -209,5 +209,7 @@ def test_serialized_examples_carry_restricts(restricted):
     answer = ask(restricted, "serving_examples", {"examples": examples})
     assert len(rows_of(answer["candidate_ids"][0])) == K
     assert set(rows_of(answer["candidate_ids"][1])) <= {8, 12, 16, 20, 24}
+    # Row by row, as TFX's BulkInferrer takes answers apart: a row of strings is an array.
+    assert answer["model_version"].tolist() == [[b"v"], [b"v"]]
     alone = ask(restricted, "serving_examples", {"examples": examples[:1]})
     np.testing.assert_array_equal(alone["candidate_ids"][0], answer["candidate_ids"][0])

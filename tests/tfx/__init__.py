@@ -1,0 +1,1 @@
+"""Tests of the TFX pipeline, in the environment that has TFX: `make test-tfx`."""
