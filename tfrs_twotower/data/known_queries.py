@@ -27,7 +27,7 @@ from tfrs_twotower.specs import (
     TimestampFeature,
 )
 
-_ID, _SEEN = "_query_id", "_seen"
+_ID, SEEN = "_query_id", "_seen"
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def schema_of(features: Sequence[Feature]) -> pa.Schema:
     return pa.schema(
         [
             (_ID, pa.string()),
-            (_SEEN, texts),
+            (SEEN, texts),
             *((feature.name, _type_of(feature, texts)) for feature in features),
         ]
     )
@@ -104,7 +104,7 @@ def read_known_query(workdir: Path, query_id: str) -> KnownQuery:
             f"{len(ids):,}. Give an id of the tables, or the features of a new query with --set."
         )
     values = found[0]
-    return KnownQuery(values.pop(_ID), values, values.pop(_SEEN))
+    return KnownQuery(values.pop(_ID), values, values.pop(SEEN))
 
 
 def _ids_of(path: Path) -> list[str]:
