@@ -26,7 +26,7 @@ from tfrs_twotower.data.loading import joined_texts, known_candidates, load_corp
 from tfrs_twotower.data.postings import LEAST_DEPTH, Lexical, Postings
 from tfrs_twotower.data.query_set import QuerySet
 from tfrs_twotower.data.stored_embeddings import read_candidate_embeddings, vectors_of
-from tfrs_twotower.data.training_examples import read_training_examples
+from tfrs_twotower.data.stored_examples import read_training_examples
 from tfrs_twotower.evaluation import loading_evaluated_data
 from tfrs_twotower.evaluation.baselines import text_baselines
 from tfrs_twotower.evaluation.baselines.tuned_baselines import tuning_queries
@@ -185,9 +185,8 @@ def _training_questions(
     """Texts of the training queries by the row of a candidate that answers them, each once."""
     questions: dict[int, dict[str, None]] = {}
     for batch in read_training_examples(preprocessed, spec):
-        raw = {name: values.numpy() for name, values in batch["query"].items()}
-        texts = joined_texts(raw, spec.query.features) or []
-        rows = corpus.row_of(batch["candidate_id"].numpy().tolist())
+        texts = joined_texts(batch["query"], spec.query.features) or []
+        rows = corpus.row_of(batch["candidate_id"])
         for row, text in zip(rows.tolist(), texts, strict=True):
             if row >= 0:
                 questions.setdefault(row, {})[text] = None

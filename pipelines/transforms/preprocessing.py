@@ -34,14 +34,14 @@ from pipelines.transforms.vocabularies import CountWords
 from tfrs_twotower.artifacts.layout import FRESH_IDS
 from tfrs_twotower.config import PreprocessConfig
 from tfrs_twotower.features.wordpiece_list import MOST_WORDS
-from tfrs_twotower.specs import FeatureSpec, NumericFeature, TemporalSplit
+from tfrs_twotower.specs import TRAIN, VALIDATION, FeatureSpec, NumericFeature, TemporalSplit
 
 SUMMARY = ".summary"
 """Directory of the job's summary, which the stage reads and removes."""
 NUMBERS = f"{SUMMARY}/numbers"
 """Directory of the numbers of items that were written."""
 _LABEL = records.Event._fields.index("label")
-_EXAMPLES = ("train", REFIT_OUTPUT, "validation", "test", "corpus")
+_EXAMPLES = ("validation", "test", "corpus")
 _SUMMARY_FILES = ("counts", "reasons", "forms", "windows", "cutoffs", "numeric")
 
 
@@ -218,6 +218,10 @@ class Preprocess(beam.PTransform):
     def _outputs(self) -> dict[str, sharded_output.Output]:
         shards = self._config.num_shards
         formats: list[tuple[str, Any, str, int]] = [
+            *(
+                (name, partial(sharded_output.write_training, self._spec, split), ".arrow", shards)
+                for name, split in (("train", TRAIN), (REFIT_OUTPUT, VALIDATION))
+            ),
             *((name, sharded_output.write_tfrecords, ".tfrecord.gz", shards) for name in _EXAMPLES),
             ("interactions", sharded_output.write_interactions, ".parquet", shards),
             ("queries", self._write_queries, ".parquet", shards),

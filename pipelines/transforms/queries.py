@@ -1,6 +1,5 @@
 """Groups events and records by query; makes each query's examples, interactions and counts."""
 
-import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -200,7 +199,7 @@ class _BuildQuery(beam.DoFn):
         shard = shard_of(query_id, self._num_shards)
         dropped = 0
         for split, name in ((specs.TRAIN, "train"), (specs.VALIDATION, REFIT_OUTPUT)):
-            examples = self._builder.interactions(query_id, values, events, split)
+            older: Iterable[query_events.QueryEvent] = ()
             if events.splits[split].beyond_limit:
                 if split == specs.TRAIN and not self._builder.needs_order:
                     older = (
@@ -210,15 +209,13 @@ class _BuildQuery(beam.DoFn):
                         and event.positive
                         and not events.is_kept(specs.TRAIN, event)
                     )
-                    older_examples = self._builder.older_training(query_id, values, events, older)
-                    examples = itertools.chain(examples, older_examples)
                 else:
                     dropped += events.splits[split].beyond_limit
-            number = 0
-            for item in examples:
-                number += 1
+            made = self._builder.training_item(query_id, values, events, split, older)
+            if made is not None:
+                item, number = made
                 yield (name, shard), item
-            yield pvalue.TaggedOutput(reading.COUNTS, (f"{name}_examples", number))
+                yield pvalue.TaggedOutput(reading.COUNTS, (f"{name}_examples", number))
         if dropped:
             yield pvalue.TaggedOutput(reading.COUNTS, ("events_without_example", dropped))
 

@@ -1,4 +1,4 @@
-"""Sharded output files, byte for byte the same in every run: TFRecord examples, Parquet, text."""
+"""Sharded output files, byte for byte the same in every run: TFRecord, Arrow, Parquet, text."""
 
 import gzip
 import json
@@ -11,6 +11,7 @@ from typing import IO, Any
 
 import apache_beam as beam
 import google_crc32c
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam.io.filesystem import CompressionTypes
@@ -18,8 +19,9 @@ from apache_beam.io.filesystems import FileSystems
 from tensorflow.core.example import example_pb2
 
 from pipelines.transforms.records import Value
-from tfrs_twotower.data import known_queries
-from tfrs_twotower.specs import SPLITS, Feature, NumericFeature, TimestampFeature
+from tfrs_twotower.data import example_shards, known_queries
+from tfrs_twotower.data.example_shards import EVENT_COLUMNS
+from tfrs_twotower.specs import SPLITS, Feature, FeatureSpec, NumericFeature, TimestampFeature
 
 ITEMS = "items"
 """Tag of the outputs that hold elements for `WriteShards`."""
@@ -49,8 +51,8 @@ _NUMBER = ".number"
 class Output:
     """A set of files with one name and format."""
 
-    write: Callable[[IO[bytes], list[Any]], None]
-    """Writes the sorted items of a shard."""
+    write: Callable[[IO[bytes], list[Any]], int | None]
+    """Writes the sorted items of a shard; returns how many it wrote if an item becomes several."""
     suffix: str
     """End of the file names, such as `.parquet`."""
     num_shards: int
@@ -105,10 +107,11 @@ class _WriteFile(beam.DoFn):
         number = f"-{shard:05d}-of-{output.num_shards:05d}" if output.num_shards else ""
         path = self._path(f"{name}{number}{output.suffix}")
         with FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
-            output.write(stream, items)
+            number_written = output.write(stream, items)
         beside = self._path(f"{self._numbers}/{name}{number}{_NUMBER}")
         with FileSystems.create(beside, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
-            stream.write(json.dumps([name, len(items)]).encode())
+            written = len(items) if number_written is None else number_written
+            stream.write(json.dumps([name, written]).encode())
         yield path
 
     def _path(self, name: str) -> str:
@@ -234,6 +237,19 @@ def write_interactions(stream: IO[bytes], items: list[Any]) -> None:
     )
 
 
+def write_training(spec: FeatureSpec, split: int, stream: IO[bytes], items: list[Any]) -> int:
+    """Writes the examples of `query_examples.TrainingItem`s; returns their number."""
+    schema = example_shards.queries_schema(spec.query.features)
+    ids, values, events = _columns(items, 3)
+    queries = _table(schema, [ids, *_columns(values, len(schema) - 1)])
+    numbers = np.array([len(own) for own in events], np.int64)
+    owners = np.repeat(np.arange(len(items)), numbers)
+    of_events = _columns([cells for own in events for cells in own], len(EVENT_COLUMNS) - 1)
+    return example_shards.write_examples(
+        stream, spec, split, queries, _table(EVENT_COLUMNS, [owners, *of_events])
+    )
+
+
 def write_queries(features: Sequence[Feature], stream: IO[bytes], items: list[Any]) -> None:
     """Writes `(query id, seen candidate ids, value of each feature)`."""
     schema = known_queries.schema_of(features)
@@ -249,7 +265,11 @@ def _columns(items: list[Any], width: int) -> list[list[Any]]:
     return [list(column) for column in zip(*items, strict=True)] or [[] for _ in range(width)]
 
 
-def _write_table(stream: IO[bytes], schema: pa.Schema, columns: list[list[Any]]) -> None:
+def _table(schema: pa.Schema, columns: list[Any]) -> pa.Table:
     arrays = [pa.array(c, type=field.type) for c, field in zip(columns, schema, strict=True)]
-    table = pa.Table.from_arrays(arrays, schema=schema)
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _write_table(stream: IO[bytes], schema: pa.Schema, columns: list[list[Any]]) -> None:
+    table = _table(schema, columns)
     pq.write_table(table, stream, row_group_size=_ROW_GROUP, compression="zstd")

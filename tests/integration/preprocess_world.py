@@ -13,6 +13,7 @@ from pipelines.progress import SilentReporter
 from pipelines.stages import preprocess
 from pipelines.stages.context import StageContext
 from pipelines.transforms.sharded_output import read_frames
+from tests.unit.pipelines.transforms.event_tables import read_raw_examples
 from tfrs_twotower.artifacts import Layout
 from tfrs_twotower.config import PreprocessConfig, RunConfig
 from tfrs_twotower.specs import FeatureSpec
@@ -110,8 +111,11 @@ def run(directory, **options):
     return preprocess.run(context_of(directory, **options))
 
 
-def examples(artifact, name):
+def examples(artifact, name, spec=SPEC):
     """All examples of one output, as dicts of lists, in file order."""
+    if name in ("train", "fresh"):
+        parsed = FeatureSpec.model_validate(spec)
+        return read_raw_examples(artifact, parsed, f"{name}-*.arrow")
     records = []
     for path in sorted(artifact.glob(f"{name}-*.tfrecord.gz")):
         with gzip.open(path) as stream:

@@ -11,10 +11,9 @@ from pipelines.stages import build_index, embed, evaluate
 from pipelines.stages.context import record_duration
 from tests.fixtures.tiny_model import tiny_context, write_tiny_model
 from tfrs_twotower.artifacts import read_manifest
-from tfrs_twotower.artifacts.layout import STATISTICS, TRAIN_GLOB, TRAINING_LOG
+from tfrs_twotower.artifacts.layout import STATISTICS, TRAINING_LOG
 from tfrs_twotower.config import EvaluateConfig
 from tfrs_twotower.data.loading import load_corpus
-from tfrs_twotower.data.raw_inputs import read_records
 from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
 from tfrs_twotower.evaluation.evaluated_data import LogLine
 from tfrs_twotower.evaluation.loading_evaluated_data import load_inputs, load_training_facts
@@ -158,8 +157,8 @@ def test_texts_of_training_queries_without_a_history(context):
     features = tuple(feature for feature in side.features if feature.kind != "history")
     spec = context.spec.model_copy(update={"query": side.model_copy(update={"features": features})})
     texts = load_training_facts(context.layout.preprocessed, spec).query_texts
-    records = read_records(context.layout.preprocessed, TRAIN_GLOB)
-    assert len(texts) == sum(1 for _ in records)
+    manifest = read_manifest(context.layout.preprocessed, "preprocessed")
+    assert len(texts) == manifest.counts["train_examples"]
     assert all(isinstance(text, str) for text in texts)
 
 

@@ -207,7 +207,7 @@ def test_a_given_split(tmp_path):
     }
     run(tmp_path, spec=spec)
     artifact = tmp_path / "work" / "preprocessed"
-    assert {one["_candidate_id"][0] for one in examples(artifact, "train")} == set("01234")
+    assert {one["_candidate_id"][0] for one in examples(artifact, "train", spec)} == set("01234")
     (test,) = examples(artifact, "test")
     assert (test["_query_id"], test["_relevant"], test["_gain"]) == (["q6"], ["6"], [1.0])
     assert (test["_timestamp"], test["_seen"], test["_num_events"]) == ([0], [], [0])

@@ -205,7 +205,7 @@ def test_without_times_the_order_of_the_file_counts(tmp_path):
     write_tables(tmp_path, events)
     run(tmp_path, spec=spec)
     artifact = tmp_path / "work" / "preprocessed"
-    train = {one["_candidate_id"][0]: one["before"] for one in examples(artifact, "train")}
+    train = {one["_candidate_id"][0]: one["before"] for one in examples(artifact, "train", spec)}
     assert train == {"c7": [], "c3": ["c7"], "c9": ["c3", "c7"], "c5": []}
     (validation,) = examples(artifact, "validation")
     assert (validation["_relevant"], validation["before"]) == (["c1"], ["c9", "c3", "c7"])

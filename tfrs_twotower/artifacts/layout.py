@@ -64,8 +64,8 @@ def shard_of(key: str, num_shards: int) -> int:
     return zlib.crc32(key.encode("utf-8")) % num_shards
 
 
-TRAIN_GLOB = "train-*.tfrecord.gz"
-REFIT_GLOB = "fresh-*.tfrecord.gz"
+TRAIN_GLOB = "train-*.arrow"
+REFIT_GLOB = "fresh-*.arrow"
 """Examples of the validation window, which only a refit trains on."""
 VALIDATION_GLOB = "validation-*.tfrecord.gz"
 TEST_GLOB = "test-*.tfrecord.gz"

@@ -36,6 +36,8 @@ WRITTEN_BY: dict[str, str] = {
     "report": "evaluate",
 }
 """The stage, and command, that writes each kind."""
+SCHEMA_VERSIONS: dict[str, int] = {"preprocessed": 2}
+"""Format of the files of each kind; 1 if it is not named."""
 _RECORDED_PACKAGES = (
     "apache-beam",
     "numpy",
@@ -192,4 +194,10 @@ def read_manifest(directory: Path, kind: str) -> Manifest:
         ) from cause
     if manifest.kind != kind:
         raise CorruptArtifact(f"{path}: found a '{manifest.kind}' artifact, expected '{kind}'.")
+    expected = SCHEMA_VERSIONS.get(kind, 1)
+    if manifest.schema_version != expected:
+        raise CorruptArtifact(
+            f"{path}: found a '{kind}' artifact of format {manifest.schema_version}, which another "
+            f"version of the package wrote; this one reads format {expected}. {rerun_hint(kind)}"
+        )
     return manifest

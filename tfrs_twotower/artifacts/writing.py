@@ -14,6 +14,7 @@ from typing_extensions import NotRequired, Unpack
 
 from tfrs_twotower.artifacts.manifest import (
     MANIFEST_NAME,
+    SCHEMA_VERSIONS,
     FileEntry,
     Kind,
     Manifest,
@@ -86,6 +87,7 @@ def seal(staging: Path, **fields: Unpack[ManifestFields]) -> Manifest:
     measurements = fields.get("measurements", ())
     manifest = Manifest(
         kind=fields["kind"],
+        schema_version=SCHEMA_VERSIONS.get(fields["kind"], 1),
         spec_fingerprint=fields["spec_fingerprint"],
         config_fingerprint=fields["config_fingerprint"],
         parents=dict(fields["parents"]),

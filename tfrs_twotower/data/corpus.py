@@ -6,10 +6,17 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
 
 from tfrs_twotower.errors import DataError
 from tfrs_twotower.ranking import FloatArray
+
+_UNDECODED = "surrogateescape"
+"""Bytes that are no UTF-8 are no id, and must not become one."""
+_SEARCHES_PER_HASH = 32
+"""Ids of the corpus that are hashed in the time of one binary search."""
 
 
 @dataclass(frozen=True)
@@ -89,14 +96,25 @@ class Corpus:
         return replace(self, _vectors=vectors)
 
     @cached_property
-    def _rows(self) -> dict[bytes, int]:
-        return {candidate_id.encode(): row for row, candidate_id in enumerate(self.ids)}
+    def _is_sorted(self) -> bool:
+        return bool((self.ids[1:] > self.ids[:-1]).all())
 
-    def row_of(self, ids: Iterable[bytes | str]) -> NDArray[np.int32]:
+    @cached_property
+    def _encoded_ids(self) -> pa.Array:
+        return pa.array(self.ids, pa.string(), from_pandas=False).cast(pa.binary())
+
+    def row_of(self, ids: Iterable[bytes | str] | pa.Array) -> NDArray[np.int32]:
         """Rows of candidate ids, text or as TensorFlow gives them; -1 for an unknown id."""
-        row = self._rows.get
-        known = [row(id_.encode() if isinstance(id_, str) else id_, -1) for id_ in ids]
-        return np.array(known, np.int32)
+        if not isinstance(ids, pa.Array):
+            texts = [id_ if isinstance(id_, str) else id_.decode(errors=_UNDECODED) for id_ in ids]
+            if len(texts) * _SEARCHES_PER_HASH < len(self) and self._is_sorted:
+                asked = strings(texts)
+                rows = np.minimum(np.searchsorted(self.ids, asked), len(self) - 1)
+                return np.where(self.ids[rows] == asked, rows, -1).astype(np.int32)
+            ids = pa.array([text.encode(errors=_UNDECODED) for text in texts], pa.binary())
+        # Hashes all ids, which is worth it for many.
+        found = pc.index_in(ids.cast(pa.binary()), value_set=self._encoded_ids)
+        return np.asarray(found.fill_null(-1).to_numpy(zero_copy_only=False), np.int32)
 
     def take(self, rows: NDArray[np.integer]) -> "Corpus":
         """Some candidates; the rows must ascend."""

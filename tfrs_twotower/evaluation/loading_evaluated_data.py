@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import tensorflow as tf
 from numpy.typing import NDArray
 
 from tfrs_twotower.artifacts import Layout, read_manifest
@@ -18,12 +17,11 @@ from tfrs_twotower.artifacts.layout import (
     FRESH_IDS,
     INTERACTIONS_GLOB,
     STATISTICS,
-    TRAIN_GLOB,
     TRAINING_LOG,
     VOCABULARIES,
 )
 from tfrs_twotower.config import EvaluateConfig
-from tfrs_twotower.data import loading, query_set, raw_inputs, stored_embeddings
+from tfrs_twotower.data import loading, query_set, stored_embeddings, stored_examples
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.data.postings import load_lexical
 from tfrs_twotower.errors import CorruptArtifact
@@ -35,10 +33,9 @@ from tfrs_twotower.evaluation import (
 )
 from tfrs_twotower.index.quality import QUALITY_NAME, read_quality
 from tfrs_twotower.ranking import FloatArray
-from tfrs_twotower.specs import SPLITS, FeatureSpec, IdFeature, Side, TextFeature
+from tfrs_twotower.specs import SPLITS, FeatureSpec, IdFeature, Side
 from tfrs_twotower.towers.pre_ranker import load_pre_ranker
 
-_BATCH_SIZE = 4096
 _CODED = ("query_id", "candidate_id", "split")
 """Columns of the interactions that are never text: each distinct value is read once."""
 
@@ -263,15 +260,11 @@ def _places(column: pa.DictionaryArray, values: list[str]) -> NDArray[np.int64]:
 
 
 def _training_texts(preprocessed: Path, spec: FeatureSpec) -> list[str] | None:
-    features = tuple(feature for feature in spec.query.features if isinstance(feature, TextFeature))
-    if not features:
+    if not loading.text_inputs(spec.query.features):
         return None
-    parse = raw_inputs.parse_spec(features)
     texts: list[str] = []
-    for serialized in raw_inputs.read_records(preprocessed, TRAIN_GLOB).batch(_BATCH_SIZE):
-        parsed = tf.io.parse_example(serialized, parse)
-        raw = {name: values.numpy() for name, values in parsed.items()}
-        texts.extend(loading.joined_texts(raw, features) or ())
+    for batch in stored_examples.read_training_examples(preprocessed, spec):
+        texts.extend(loading.joined_texts(batch["query"], spec.query.features) or ())
     return texts
 
 

@@ -78,7 +78,7 @@ class TowerInputs(tf.Module):
                 f"{', '.join(sorted(raw))}. Give every feature of the spec."
             )
         return {
-            feature.name: self._tokenise(feature, tf.convert_to_tensor(raw[feature.name]))
+            feature.name: self.tokenise(feature, tf.convert_to_tensor(raw[feature.name]))
             for feature in self.features
         }
 
@@ -91,7 +91,8 @@ class TowerInputs(tf.Module):
         return self._word_pieces[feature.vocabulary_name].pieces
 
     @tf.autograph.experimental.do_not_convert  # AutoGraph cannot read class patterns
-    def _tokenise(self, feature: specs.Feature, values: tf.Tensor) -> tf.Tensor:
+    def tokenise(self, feature: specs.Feature, values: tf.Tensor) -> tf.Tensor:
+        """Returns the tokens of the raw values `[batch, ...]` of one feature."""
         match feature:
             case specs.IdFeature() | specs.CategoricalFeature():
                 return self._lookups[feature.vocabulary_name](values)

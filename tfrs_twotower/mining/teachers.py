@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tfrs_twotower.artifacts.layout import REFIT_GLOB, TRAIN_GLOB
 from tfrs_twotower.closed_form import bm25, ease
 from tfrs_twotower.config import MiningConfig, RunConfig
-from tfrs_twotower.data import loading, negative_lists, training_examples
+from tfrs_twotower.data import loading, negative_lists, stored_examples, training_examples
 from tfrs_twotower.data.assets import Assets
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.errors import ConfigError
@@ -168,7 +168,6 @@ def query_texts(directory: Path, spec: FeatureSpec, phase: negative_lists.Phase)
     patterns = (TRAIN_GLOB,) if phase == "fit" else (TRAIN_GLOB, REFIT_GLOB)
     texts: list[str] = []
     for pattern in patterns:
-        batches = training_examples.read_training_examples(directory, spec, pattern)
-        for batch in batches.as_numpy_iterator():
+        for batch in stored_examples.read_training_examples(directory, spec, pattern):
             texts += loading.joined_texts(batch["query"], spec.query.features) or []
     return texts

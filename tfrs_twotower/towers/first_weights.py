@@ -42,7 +42,7 @@ def set_first_weights(
     config: ModelConfig,
     fitting: FittingConfig,
     corpus_tokens: tower_inputs.Tokens,
-    query_tokens: Mapping[str, npt.NDArray[Any]],
+    query_tokens: Mapping[str, npt.ArrayLike],
     *,
     seed: int,
 ) -> list[str]:

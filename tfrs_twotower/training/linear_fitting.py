@@ -12,7 +12,7 @@ from tfrs_twotower.closed_form.neighbours import cosine_neighbours
 from tfrs_twotower.config import ItemKnnMemberConfig, LinearModelConfig, PreRankingConfig
 from tfrs_twotower.data.assets import Assets
 from tfrs_twotower.data.corpus import Corpus
-from tfrs_twotower.data.training_examples import ExampleTable
+from tfrs_twotower.data.training_examples import ExampleTable, Tokens
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.features.lookup import build_lookups, by_token, row_of_token
 from tfrs_twotower.specs import NUM_SPECIAL_ROWS, FeatureSpec, taste_features
@@ -22,6 +22,7 @@ from tfrs_twotower.towers.tastes import fit_tastes
 
 _FOLLOWED = 5
 """Events before a choice that count as followed by it."""
+_CHUNK = 1 << 16
 
 
 def linear_factors(
@@ -136,6 +137,12 @@ def taste_tokens(
     return tokens
 
 
+def latest(histories: Tokens) -> NDArray[np.int32]:
+    """`[num_examples, at most _FOLLOWED]` the most recent events of the histories of a table."""
+    starts = range(0, len(histories), _CHUNK)
+    return np.concatenate([histories[at : at + _CHUNK][:, :_FOLLOWED] for at in starts])
+
+
 def next_choices(
     histories: Sequence[NDArray[np.int32]],
     chosen_rows: NDArray[np.integer],
@@ -180,7 +187,7 @@ def fit_item_knn_member(
     rows = row_of_token(spec, assets, corpus)
     matrix, before = chosen_matrix(table, len(corpus)), None
     if config.pairs == "next":
-        histories = [table.tokens[feature.name] for feature in spec.histories]
+        histories = [latest(table.tokens[feature.name]) for feature in spec.histories]
         matrix, before = next_choices(histories, table.candidate_rows, rows, len(corpus))
     similar = cosine_neighbours(matrix, number, shrink=config.shrink, before=before)
     return ItemKnnMember(

@@ -1,15 +1,17 @@
 """Training examples of a transformer over histories, where one history serves many examples."""
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tfrs_twotower.data.training_examples import ExampleTable
+from tfrs_twotower.data.training_examples import ExampleTable, Tokens
 from tfrs_twotower.layers.history_transformer import PACKED, PackedHistories
 
 _LEAST_CONTEXT = 0.5
+_CHUNK = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -83,15 +85,18 @@ def shared_histories(
         the number of more recent events that these histories have.
     """
     histories = table.tokens[feature]
-    lengths = (histories > 0).sum(axis=1)
+    chunks = range(0, len(table), _CHUNK)
+    lengths = np.concatenate([(histories[at : at + _CHUNK] > 0).sum(axis=1) for at in chunks])
     sources = np.arange(len(table))
     offsets = np.zeros(len(table), np.int32)
-    in_file = np.arange(len(table))
-    newest_first = np.lexsort((-in_file, -lengths, -table.timestamps, table.query_rows))
+    newest_first = np.lexsort((-sources, -lengths, -table.timestamps, table.query_rows))
     query, source, begin = -1, -1, 0
     held: list[int] = []
-    for example in newest_first.tolist():
-        own = histories[example, : lengths[example]].tolist()
+    # Only the histories of one chunk are written out at a time.
+    parts = (newest_first[at : at + _CHUNK] for at in chunks)
+    pairs = (zip(part.tolist(), histories[part], strict=True) for part in parts)
+    for example, written in chain.from_iterable(pairs):
+        own = written[: lengths[example]].tolist()
         if table.query_rows[example] == query:
             offset = _find(own, held, begin, least=_LEAST_CONTEXT * histories.shape[1])
             if offset is not None:
@@ -116,7 +121,7 @@ def _find(own: list[int], held: list[int], begin: int, *, least: float) -> int |
 
 
 def pack(
-    histories: NDArray[np.int32], sources: NDArray[np.integer], offsets: NDArray[np.integer]
+    histories: Tokens, sources: NDArray[np.integer], offsets: NDArray[np.integer]
 ) -> PackedHistories:
     """Writes the histories that some examples use into rows, one after the other.
 
@@ -127,7 +132,8 @@ def pack(
     """
     width = histories.shape[1]
     used, which = np.unique(sources, return_inverse=True)
-    lengths = (histories[used] > 0).sum(axis=1)
+    written = histories[used]
+    lengths = (written > 0).sum(axis=1)
     starts = np.zeros(len(used), np.int64)
     row, filled = 0, 0
     for number, length in enumerate(lengths.tolist()):
@@ -140,7 +146,7 @@ def pack(
     owner = np.repeat(np.arange(len(used)), lengths)
     column = np.arange(len(owner)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     places = starts[owner] + column
-    events[places] = histories[used[owner], column]
+    events[places] = written[owner, column]
     segments[places] = owner + 1
     found = starts[which] + offsets
     return PackedHistories(

@@ -1,5 +1,6 @@
 """The plan of a training: number of steps, batch size, learning rate, and order of examples."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -63,6 +64,9 @@ class BatchOrder:
     Epoch e is a permutation of all examples drawn from (seed, e). Epochs follow each other without
     a gap, and batch s (from 0) holds positions [s * batch, (s + 1) * batch) of that sequence. Every
     batch is full, no example is dropped, and training resumes at any step without replaying.
+
+    Without groups one block of `buffer` examples is in memory, whatever their number: the blocks of
+    an epoch are drawn one after the other as they are needed, and drawn again for an earlier one.
     """
 
     def __init__(
@@ -98,7 +102,9 @@ class BatchOrder:
         self._seed = seed
         self._buffer = buffer
         self._groups = groups
-        self._cached: dict[int, NDArray[np.int64]] = {}
+        self._blocks: Iterator[NDArray[np.int64]] = iter(())
+        self._epoch, self._begin = -1, 0
+        self._block = np.zeros(0, np.int64)
 
     def batch(self, step: int) -> NDArray[np.int64]:
         """Returns the positions of the examples of a batch.
@@ -110,34 +116,32 @@ class BatchOrder:
             `[batch_size]`.
         """
         first = step * self._batch_size
-        epoch, offset = divmod(first, self._num_examples)
-        positions = self._epoch(epoch)[offset : offset + self._batch_size]
-        missing = self._batch_size - len(positions)
-        if missing:
-            positions = np.concatenate([positions, self._epoch(epoch + 1)[:missing]])
-        return positions
+        parts: list[NDArray[np.int64]] = []
+        while (missing := self._batch_size - sum(map(len, parts))) > 0:
+            epoch, offset = divmod(first + self._batch_size - missing, self._num_examples)
+            self._go_to(epoch, offset)
+            parts.append(self._block[offset - self._begin :][:missing])
+        return np.concatenate(parts)
 
-    def _epoch(self, epoch: int) -> NDArray[np.int64]:
-        if epoch not in self._cached:
-            for old in [e for e in self._cached if e < epoch - 1]:
-                del self._cached[old]
-            self._cached[epoch] = self._permutation(epoch)
-        return self._cached[epoch]
+    def _go_to(self, epoch: int, offset: int) -> None:
+        """Makes the block current that holds a position of an epoch."""
+        if epoch != self._epoch or offset < self._begin:
+            self._blocks = self._permutation(epoch)
+            self._epoch, self._begin, self._block = epoch, 0, next(self._blocks)
+        while offset >= self._begin + len(self._block):
+            self._begin += len(self._block)
+            self._block = next(self._blocks)
 
-    def _permutation(self, epoch: int) -> NDArray[np.int64]:
+    def _permutation(self, epoch: int) -> Iterator[NDArray[np.int64]]:
         random = np.random.Generator(np.random.Philox(key=[self._seed, _ORDER_STREAM + epoch]))
         if self._groups is not None:
             places = random.permutation(int(self._groups.max()) + 1)
-            return np.argsort(places[self._groups], kind="stable")
-        if self._num_examples <= self._buffer:
-            return random.permutation(self._num_examples)
-        starts = random.permutation(np.arange(0, self._num_examples, self._buffer))
-        return np.concatenate(
-            [
-                start + random.permutation(min(self._buffer, self._num_examples - start))
-                for start in starts.tolist()
-            ]
-        )
+            yield np.argsort(places[self._groups], kind="stable")
+        elif self._num_examples <= self._buffer:
+            yield random.permutation(self._num_examples)
+        else:
+            for start in random.permutation(np.arange(0, self._num_examples, self._buffer)).tolist():
+                yield start + random.permutation(min(self._buffer, self._num_examples - start))
 
 
 @dataclass(frozen=True)

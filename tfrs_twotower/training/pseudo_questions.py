@@ -92,7 +92,6 @@ def make_examples(
         query_rows=np.arange(size, dtype=np.int32),
         candidate_rows=rows,
         timestamps=np.full(size, _NO_TIME, np.int64),
-        labels=np.ones(size, np.float32),
         weights=np.ones(size, np.float32),
     )
 

@@ -97,7 +97,6 @@ def make_world(
         query_rows=query_rows,
         candidate_rows=candidate_rows,
         timestamps=np.zeros(size.num_examples, np.int64),
-        labels=np.ones(size.num_examples, np.float32),
         weights=np.ones(size.num_examples, np.float32),
     )
     counts = np.bincount(candidate_rows, minlength=size.num_candidates)

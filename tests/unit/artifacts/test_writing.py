@@ -51,6 +51,16 @@ def test_fingerprint_follows_content_and_nothing_else(tmp_path):
     assert len({one.fingerprint, *(other.fingerprint for other in others)}) == 5
 
 
+def test_the_format_of_another_version_is_refused_and_the_way_out_is_named(tmp_path):
+    written = write_model(tmp_path / "preprocessed", kind="preprocessed")
+    assert written.schema_version == 2
+    path = tmp_path / "preprocessed" / MANIFEST_NAME
+    path.write_text(path.read_text().replace('"schema_version": 2', '"schema_version": 1'))
+    message = "found a 'preprocessed' artifact of format 1.*reads format 2. .*`twotower preprocess`"
+    with pytest.raises(CorruptArtifact, match=message):
+        read_manifest(tmp_path / "preprocessed", "preprocessed")
+
+
 def test_a_killed_run_leaves_nothing_finished(tmp_path):
     destination = tmp_path / "model"
     staging = staging_directory(destination)

@@ -9,14 +9,11 @@ import pytest
 
 from tests.fixtures.tiny import tiny_run_config
 from tests.reference import mining as oracle
-from tfrs_twotower.artifacts.layout import FIRST_FIT_WEIGHTS, REFIT_GLOB, WEIGHTS
+from tfrs_twotower.artifacts.layout import FIRST_FIT_WEIGHTS, REFIT_GLOB, TRAIN_GLOB, WEIGHTS
 from tfrs_twotower.config import MiningConfig
 from tfrs_twotower.data.negative_lists import load_negative_lists
-from tfrs_twotower.data.training_examples import (
-    concatenate,
-    load_example_table,
-    read_training_examples,
-)
+from tfrs_twotower.data.stored_examples import read_training_examples
+from tfrs_twotower.data.training_examples import concatenate, load_example_table
 from tfrs_twotower.errors import ConfigError, EmbeddingError
 from tfrs_twotower.mining import mine as module
 from tfrs_twotower.mining.mine import mine
@@ -84,11 +81,14 @@ def tables(spec, preprocessed, corpus, model):
         else:
             added = load_example_table(preprocessed, spec, corpus, tokenise, REFIT_GLOB)
             table = concatenate(table, added)
-        products = (
-            towers.query.embed_tokens(table.tokens).numpy() @ towers.candidate(corpus.raw).numpy().T
-        )
+        queries = towers.query.embed_tokens(written_out(table.tokens)).numpy()
+        products = queries @ towers.candidate(corpus.raw).numpy().T
         data[phase] = SimpleNamespace(table=table, products=products)
     return data
+
+
+def written_out(tokens):
+    return {name: np.asarray(values) for name, values in tokens.items()}
 
 
 def positives_of(table):
@@ -156,8 +156,8 @@ def test_ease_teaches_from_the_positives_of_its_phase(
 ):
     raw = [
         history
-        for pattern in ("train-*.tfrecord.gz", REFIT_GLOB)
-        for batch in read_training_examples(preprocessed, spec, pattern).as_numpy_iterator()
+        for pattern in (TRAIN_GLOB, REFIT_GLOB)
+        for batch in read_training_examples(preprocessed, spec, pattern)
         for history in batch["query"]["history"]
     ]
     for phase, phase_data in tables.items():

@@ -23,7 +23,6 @@ def table():
         query_rows=random.integers(0, NUM_QUERIES, NUM_EXAMPLES).astype(np.int32),
         candidate_rows=random.integers(0, NUM_CANDIDATES, NUM_EXAMPLES).astype(np.int32),
         timestamps=np.zeros(NUM_EXAMPLES, np.int64),
-        labels=np.ones(NUM_EXAMPLES, np.float32),
         weights=np.ones(NUM_EXAMPLES, np.float32),
     )
 

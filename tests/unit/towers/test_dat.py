@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.transforms.query_examples import Past, histories_before, latest_candidates, without
 from tests.contracts.tower_contract import TowerContract, tensors
 from tests.fixtures.tiny import tiny_run_config
 from tests.reference import dat as reference
@@ -204,15 +203,12 @@ def test_a_history_mean_never_contains_the_target(build, test_queries, candidate
     towers = build(query_augmentation="history_mean")
     towers.refresh_derived_state(candidates)
     memory = towers.named_variables()["query.augmentation.memory"]
-    events = [Past(second, f"item_{second:02d}", True) for second in range(6)]
-    if window == "before":
-        histories = list(histories_before(events, 6))
-    else:
-        every = latest_candidates(events)
-        histories = [without(every, event.candidate_id, 6) for event in events]
-    for event, history in zip(events, histories, strict=True):
-        tokens = towers.query.inputs(a_query(test_queries.inputs, history=list(history)))
-        target = towers.query.inputs(a_query(test_queries.inputs, history=[event.candidate_id]))
+    chosen = [f"item_{second:02d}" for second in range(6)]
+    for second, candidate_id in enumerate(chosen):
+        later = chosen[second + 1 :] if window == "leave_one_out" else []
+        history = [*reversed(later), *reversed(chosen[:second])]
+        tokens = towers.query.inputs(a_query(test_queries.inputs, history=history))
+        target = towers.query.inputs(a_query(test_queries.inputs, history=[candidate_id]))
         row = int(target["history"][0, 0])
         embedding, kept = towers.query.embed_tokens(tokens), memory[row]
         memory.scatter_update(tf.IndexedSlices(-5.0 * kept[tf.newaxis], [row]))

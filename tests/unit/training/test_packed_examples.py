@@ -22,7 +22,6 @@ def table(*examples):
         query_rows=np.array([query for query, _, _ in examples], np.int32),
         candidate_rows=np.arange(count, dtype=np.int32),
         timestamps=np.array([time for _, time, _ in examples], np.int64),
-        labels=np.ones(count, np.float32),
         weights=np.ones(count, np.float32),
     )
 

@@ -80,6 +80,24 @@ def test_a_batch_depends_on_the_seed_and_the_step_only():
     assert any((order(seed=2).batch(s) != batches[s]).any() for s in range(3))
 
 
+@pytest.mark.parametrize(("buffer", "num_examples"), [(7, 40), (100, 40), (40, 40)])
+def test_the_order_is_that_of_the_whole_permutation_and_only_a_block_is_held(buffer, num_examples):
+    """The definition, with the whole epoch in memory; batches span blocks and epochs."""
+    whole = []
+    for epoch in range(3):
+        random = np.random.Generator(np.random.Philox(key=[1, 1 + epoch]))
+        if num_examples <= buffer:
+            whole.append(random.permutation(num_examples))
+            continue
+        for start in random.permutation(np.arange(0, num_examples, buffer)).tolist():
+            whole.append(start + random.permutation(min(buffer, num_examples - start)))
+    wanted = np.concatenate(whole)[: 3 * 36].reshape(-1, 9)
+    some = order(buffer=buffer, num_examples=num_examples, batch_size=9)
+    for step in (*range(12), 2, 11, 0):
+        assert some.batch(step).tolist() == wanted[step].tolist()
+        assert len(some._block) <= buffer
+
+
 def test_epochs_differ_in_their_order():
     batches = order(num_examples=100, batch_size=100)
     assert (batches.batch(0) != batches.batch(1)).any()

@@ -65,7 +65,6 @@ def toy_table(repeats=8):
         query_rows=rows,
         candidate_rows=rows,
         timestamps=np.arange(len(rows), dtype=np.int64),
-        labels=np.ones(len(rows), np.float32),
         weights=np.ones(len(rows), np.float32),
     )
 

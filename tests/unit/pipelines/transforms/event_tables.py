@@ -4,9 +4,12 @@ A table's first line names its columns; `-` is an empty cell. Times are small in
 history can be read off the table. Every other name of the transforms stands here once.
 """
 
+import tempfile
 import textwrap
 from collections import defaultdict
+from pathlib import Path
 
+import numpy as np
 from apache_beam import Create, Map
 from tensorflow.core.example.example_pb2 import Example
 
@@ -18,7 +21,9 @@ from pipelines.transforms.queries import BuildQueries
 from pipelines.transforms.query_events import QueryEvent, QueryEvents
 from pipelines.transforms.query_examples import QueryExampleBuilder, finish_evaluation
 from pipelines.transforms.records import EntityParser, Event, entity_columns
-from tfrs_twotower.specs import SPLITS, FeatureSpec
+from pipelines.transforms.sharded_output import write_training
+from tfrs_twotower.data.stored_examples import read_training_examples
+from tfrs_twotower.specs import SPLITS, TRAIN, VALIDATION, FeatureSpec
 
 POSITIVE = 3
 """Events with a smaller label are not positive."""
@@ -92,11 +97,44 @@ def event_at(time, position, candidate, label=5.0, weight=1.0):
     return QueryEvent(time, position, candidate, label, weight, label >= POSITIVE)
 
 
-def built(events, spec, split, values=None):
-    """Serialised training (or later) examples of a query's events in a split, as they come."""
+def built(events, spec, split, values=None, older=()):
+    """The training (or refit) examples of a query's events, as they are read again."""
     values = [None] * len(spec.query.features) if values is None else values
-    builder = QueryExampleBuilder(spec)
-    return [item[-1] for item in builder.interactions("q", values, events, SPLITS.index(split))]
+    number = SPLITS.index(split)
+    made = QueryExampleBuilder(spec).training_item("q", values, events, number, older)
+    examples = written(spec, number, [] if made is None else [made[0]])
+    assert len(examples) == (0 if made is None else made[1])
+    return examples
+
+
+def written(spec, split, items):
+    """Writes the shard of some queries, and reads its examples as dicts of lists."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "train-00000-of-00001.arrow"
+        with path.open("wb") as stream:
+            number = write_training(spec, split, stream, sorted(items))
+        examples = read_raw_examples(Path(directory), spec)
+    assert len(examples) == number
+    return examples
+
+
+def read_raw_examples(directory, spec, pattern="train-*.arrow"):
+    """All examples of a directory as dicts of lists, in their order."""
+    examples = []
+    for batch in read_training_examples(directory, spec, pattern):
+        columns = batch["query"] | {
+            f"_{name}": values for name, values in batch.items() if name != "query"
+        }
+        for row in zip(*columns.values(), strict=True):
+            examples.append(dict(zip(columns, map(_as_list, row), strict=True)))
+    return examples
+
+
+def _as_list(cell):
+    """A cell as a list of values, without padding."""
+    if isinstance(cell, np.ndarray):
+        return [one.decode() for one in cell if one]
+    return [cell.decode() if isinstance(cell, bytes) else cell.item()]
 
 
 def asked(events, spec, split, *, cutoffs=None, relevant=(), seen=()):
@@ -118,12 +156,15 @@ def read_example(serialised):
 
 
 def check(serialised, expected):
-    """Compares examples with a table of some of their features; the order does not matter."""
+    """Compares examples, as dicts or serialised, with a table of some of their features.
+
+    The order does not matter.
+    """
     wanted = read_table(expected)
     names = expected.strip().splitlines()[0].split()
     found = [
         {name: _as_cell(example[_KEYS.get(name, name)]) for name in names}
-        for example in map(read_example, serialised)
+        for example in (one if isinstance(one, dict) else read_example(one) for one in serialised)
     ]
     check_rows(found, wanted)
 
@@ -198,7 +239,7 @@ _OUTPUTS = ("items", "evaluations", "trained", "bad", "counts")
 def run_queries(spec, events, *, queries=None, cutoffs=None, limit=100, recent_days=1.0):
     """What the job makes of events and queries, from the split time to the evaluated queries.
 
-    `train`, `fresh`, `validation` and `test` are serialised examples.
+    `train` and `fresh` are examples as they are read again, `validation` and `test` serialised.
     """
 
     def build(root):
@@ -222,7 +263,9 @@ def run_queries(spec, events, *, queries=None, cutoffs=None, limit=100, recent_d
 
     found = run_beam(build)
     for (name, _), item in found["items"] + found["evaluated"]:
-        found[name].append(item if name in ("interactions", "queries") else item[-1])
+        found[name].append(item[-1] if name in ("validation", "test") else item)
+    for name, split in (("train", TRAIN), ("fresh", VALIDATION)):
+        found[name] = written(spec, split, found[name])
     counts = defaultdict(int)
     for name, number in found["counts"] + found["evaluated_counts"]:
         counts[name] += number

@@ -13,6 +13,7 @@ from tests.unit.pipelines.transforms.event_tables import (
     gather,
     read_example,
     spec_of,
+    written,
 )
 from tfrs_twotower.specs import TRAIN
 
@@ -224,9 +225,9 @@ def older_of(events, spec, *, limit=3, order=range(7)):
         for at in order
         if everything[at].positive and not kept.is_kept(TRAIN, everything[at])
     ]
-    builder = QueryExampleBuilder(spec)
-    values = [None] * len(spec.query.features)
-    return [item[-1] for item in builder.older_training("q", values, kept, older)]
+    kept_times = {event.timestamp for event in kept.splits[TRAIN].kept}
+    examples = built(kept, spec, "train", older=older)
+    return [one for one in examples if one["_timestamp"][0] not in kept_times]
 
 
 def test_events_beyond_the_limit_are_examples_that_see_the_kept_ones():
@@ -279,9 +280,17 @@ def test_a_split_without_positive_events_has_no_example():
     assert built(only_train, spec_of(), "validation") == []
 
 
-def test_the_key_of_an_example_is_its_time_query_and_candidate():
-    (item,) = QueryExampleBuilder(spec_of()).interactions(
-        "q", [None], gather("split time candidate\ntrain 7 a"), TRAIN
-    )
-    assert item[:-1] == (7, "q", "a")
+def test_examples_are_trained_in_the_order_of_time_query_and_candidate():
+    spec = spec_of()
+    builder = QueryExampleBuilder(spec)
+    texts = {"p": "train 8 a", "q": "train 7 b", "r": "train 7 c\ntrain 7 a"}
+    made = [
+        builder.training_item(query, [None], gather(f"split time candidate\n{text}"), TRAIN)
+        for query, text in texts.items()
+    ]
+    found = [
+        (*one["_timestamp"], *one["_query_id"], *one["_candidate_id"])
+        for one in written(spec, TRAIN, [item for item, _ in made])
+    ]
+    assert found == [(7, "q", "b"), (7, "r", "a"), (7, "r", "c"), (8, "p", "a")]
     assert event_at(7, 1, "a") < event_at(7, 2, "a") < event_at(8, 1, "a")
