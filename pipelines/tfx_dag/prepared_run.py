@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipelines.progress import Reporter
-from pipelines.stages import preprocess, sequence
+from pipelines.stages import fingerprints, preprocess, sequence
 from pipelines.stages.context import StageContext
-from pipelines.transforms.table_sources import content_identity
 from tfrs_twotower.artifacts import Layout, fingerprint
 from tfrs_twotower.artifacts.manifest import Kind
 from tfrs_twotower.config import RunConfig
@@ -158,12 +157,13 @@ def tables_of(context: StageContext, data_version: str = "") -> dict[str, RawTab
     if spec.queries is not None:
         described["queries"] = spec.queries
     sources = {} if data_version else preprocess.find_sources(context)
+    hashed = fingerprints.HashedFiles(context.layout.root)
     found = {}
     for name, table in described.items():
         remote = "://" in table.path
         path = table.path
         if not remote:
             path = os.path.normpath(user_path(path, context.data_root))
-        identity = data_version or fingerprint([content_identity(f) for f in sources[name].files])
+        identity = data_version or fingerprint([hashed.identity(f) for f in sources[name].files])
         found[name] = RawTable(path, identity)
     return found

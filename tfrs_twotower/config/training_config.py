@@ -195,7 +195,7 @@ class FittingConfig(Document):
     checkpoint_every_steps: PositiveInt = 200
     """Steps between checkpoints, from which a killed training resumes."""
     shuffle_buffer: PositiveInt = 1_000_000
-    """Largest number of examples that are shuffled together."""
+    """Largest number of examples that are shuffled together; no more of the order is in memory."""
     replicas: PositiveInt = 1
     """Replicas of a MirroredStrategy; negatives are shared across them."""
     deterministic: bool = True

@@ -74,19 +74,19 @@ class KnownPositives(tf.Module):
             distinct_queries,
         ).to_sparse()
         distinct, candidate_of_column = tf.unique(column_rows)
-        num_distinct = tf.size(distinct, tf.int64)
+        num_distinct = tf.size(distinct)
         # Positives that are in no column share one additional position, after the others.
         positions = tf.tensor_scatter_nd_update(
             tf.fill([self._num_candidates], num_distinct),
             distinct[:, tf.newaxis],
             tf.range(num_distinct),
         )
-        positions = tf.gather(positions, positives.values)
+        positions = tf.cast(tf.gather(positions, positives.values), tf.int64)
         # Candidates come first, because gathering whole rows is fast; the result is transposed.
         matches = tf.SparseTensor(
             tf.stack([positions, positives.indices[:, 0]], axis=1),
             tf.fill(tf.shape(positions), True),
-            tf.stack([num_distinct + 1, tf.size(distinct_queries, tf.int64)]),
+            tf.cast(tf.stack([num_distinct + 1, tf.size(distinct_queries)]), tf.int64),
         )
         # Not validated: the additional position occurs many times, and the cells are not in order.
         matches = tf.sparse.to_dense(matches, validate_indices=False)

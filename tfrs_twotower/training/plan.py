@@ -140,7 +140,9 @@ class BatchOrder:
         elif self._num_examples <= self._buffer:
             yield random.permutation(self._num_examples)
         else:
-            for start in random.permutation(np.arange(0, self._num_examples, self._buffer)).tolist():
+            for start in random.permutation(
+                np.arange(0, self._num_examples, self._buffer)
+            ).tolist():
                 yield start + random.permutation(min(self._buffer, self._num_examples - start))
 
 

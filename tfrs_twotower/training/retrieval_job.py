@@ -48,7 +48,7 @@ class RetrievalJob(Job):
         positions, num_new = self._start.choose(
             self._keys(), refit=self._refits, least=2 * self.config.batch_size, seed=self.seed
         )
-        self.part = warm_start.take(self.table, positions)
+        self.part = self.table.take(positions)
         if self._start.config.freeze_candidate_tower:  # tables of histories included
             self.frozen = self.towers.candidate.variables
         self.say(

@@ -12,7 +12,7 @@ frozen, from the row of unknown values, as a refreshed bundle would embed it.
 
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -177,16 +177,3 @@ def _rows_before(before: list[str], now: list[str]) -> NDArray[np.int64]:
     row_of = {value: NUM_SPECIAL_ROWS + at for at, value in enumerate(before)}
     rows = [row_of.get(value, UNKNOWN_ROW) for value in now]
     return np.array([*range(NUM_SPECIAL_ROWS), *rows], np.int64)
-
-
-def take(table: ExampleTable, positions: NDArray[np.int64]) -> ExampleTable:
-    """The examples at these positions; the numbers of their queries stay."""
-    return replace(
-        table,
-        tokens={name: values[positions] for name, values in table.tokens.items()},
-        query_rows=table.query_rows[positions],
-        candidate_rows=table.candidate_rows[positions],
-        timestamps=table.timestamps[positions],
-        labels=table.labels[positions],
-        weights=table.weights[positions],
-    )

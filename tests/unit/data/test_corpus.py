@@ -1,17 +1,18 @@
 import shutil
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from tfrs_twotower.data.corpus import Corpus, sample_rows
+from tfrs_twotower.data.corpus import Corpus, sample_rows, strings
 from tfrs_twotower.data.loading import joined_texts, load_corpus
 from tfrs_twotower.errors import CorruptArtifact, DataError
 
 VECTORS = np.arange(6, dtype=np.float64).reshape(3, 2)
 
 
-def encoded(strings):
-    return np.array([value.encode() for value in strings], object)
+def encoded(texts):
+    return np.array([value.encode() for value in texts], object)
 
 
 def test_rows_are_positions_in_byte_order(corpus):
@@ -108,3 +109,24 @@ def test_sampled_rows_show_every_feature_present_and_missing():
     rows = sample_rows({"number": number, "words": words, "time": time_s}, 3)
     assert {0, 99, 13, 41, 77} <= set(rows.tolist())
     assert len(rows) <= 3 + 2 * 3
+
+
+@pytest.mark.parametrize("number", [1, 3, 2500], ids=["one", "few, by search", "many, by hash"])
+@pytest.mark.parametrize("shuffled", [False, True], ids=["sorted", "in another order"])
+def test_rows_are_those_of_a_dictionary(number, shuffled):
+    dice = np.random.default_rng(number)
+    names = {
+        f"{letter}{value}" for letter in "aé\U0001f600" for value in dice.integers(0, 10**6, 700)
+    }
+    ids = sorted(names)
+    if shuffled:
+        dice.shuffle(ids)
+    corpus = Corpus(strings(ids), strings([""] * len(ids)))
+    row_of = {id_.encode(): row for row, id_ in enumerate(ids)}
+    asked = [ids[at].encode() for at in dice.integers(0, len(ids), number)]
+    asked += [b"", b"nowhere", b"\xff\xfe", asked[0] + b"\0", b"zzz", ids[0].encode()][:number]
+    expected = [row_of.get(one, -1) for one in asked]
+    assert corpus.row_of(asked).tolist() == expected
+    assert corpus.row_of(pa.array(asked, pa.binary())).tolist() == expected
+    assert corpus.row_of([ids[5], "nowhere"]).tolist() == [5, -1]
+    assert corpus.row_of(asked).dtype == np.int32

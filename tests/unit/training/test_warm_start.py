@@ -70,7 +70,7 @@ def test_what_is_new_is_learned_with_a_sample_of_the_rest(tmp_path):
 
 def test_a_part_of_a_table_keeps_the_numbers_of_its_queries():
     table = table_of([b"q", b"r", b"q"], [0, 1, 1], [1, 2, 3])
-    part = warm_start.take(table, np.array([1, 2]))
+    part = table.take(np.array([1, 2]))
     assert part.query_rows.tolist() == table.query_rows[1:].tolist()
     assert part.tokens["position"].tolist() == [1, 2]
     assert (len(part), part.query_ids.tolist()) == (2, [b"q", b"r"])
