@@ -43,15 +43,14 @@ def example_keys(table: ExampleTable, candidate_ids: NDArray[np.object_]) -> NDA
         table: the examples.
         candidate_ids: `[num_candidates]`, the ids of the corpus.
     """
-    queries, candidates = _hashes(table.query_ids), _hashes(candidate_ids)
+    queries, candidates = _hashes(table.query_ids.to_pylist()), _hashes(candidate_ids)
     keys = queries[table.query_rows] << np.uint64(32) | candidates[table.candidate_rows]
     times = table.timestamps.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     return keys ^ (times ^ times >> np.uint64(29))
 
 
-def _hashes(ids: Iterable[bytes | str]) -> NDArray[np.uint64]:
-    encoded = (one.encode() if isinstance(one, str) else one for one in ids)
-    return np.array([zlib.crc32(one) for one in encoded], np.uint64)
+def _hashes(ids: Iterable[str]) -> NDArray[np.uint64]:
+    return np.array([zlib.crc32(one.encode()) for one in ids], np.uint64)
 
 
 def write_keys(keys: NDArray[np.uint64], path: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import shutil
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from pipelines.stages import train as stage
@@ -23,15 +24,14 @@ from tfrs_twotower.training.warm_start import WarmStart
 
 
 def table_of(queries, candidates, times):
-    ids, rows = np.unique(np.array(queries, object), return_inverse=True)
+    ids, rows = np.unique(np.array(queries), return_inverse=True)
     ones = np.ones(len(times), np.float32)
     return ExampleTable(
         tokens={"position": np.arange(len(times), dtype=np.int32)},
-        query_ids=ids,
+        query_ids=pa.array(ids.tolist()),
         query_rows=rows.astype(np.int32),
         candidate_rows=np.array(candidates, np.int32),
         timestamps=np.array(times, np.int64),
-        labels=ones,
         weights=ones,
     )
 
@@ -39,13 +39,13 @@ def table_of(queries, candidates, times):
 def test_a_key_is_of_the_ids_and_the_time_and_of_nothing_else():
     corpus = np.array(["a", "b"], object)
     keys = warm_start.example_keys(
-        table_of([b"q", b"q", b"r", b"q"], [0, 1, 0, 0], [7, 7, 7, 8]), corpus
+        table_of(["q", "q", "r", "q"], [0, 1, 0, 0], [7, 7, 7, 8]), corpus
     )
     assert len(set(keys.tolist())) == 4
-    other = warm_start.example_keys(table_of([b"r", b"q"], [1, 0], [7, 8]), corpus[::-1])
+    other = warm_start.example_keys(table_of(["r", "q"], [1, 0], [7, 8]), corpus[::-1])
     assert other[0] == keys[2]
     assert other[1] not in keys.tolist()
-    again = warm_start.example_keys(table_of([b"z", b"r"], [0, 0], [1, 7]), corpus)
+    again = warm_start.example_keys(table_of(["z", "r"], [0, 0], [1, 7]), corpus)
     assert again[1] == keys[2]
 
 
@@ -69,11 +69,11 @@ def test_what_is_new_is_learned_with_a_sample_of_the_rest(tmp_path):
 
 
 def test_a_part_of_a_table_keeps_the_numbers_of_its_queries():
-    table = table_of([b"q", b"r", b"q"], [0, 1, 1], [1, 2, 3])
+    table = table_of(["q", "r", "q"], [0, 1, 1], [1, 2, 3])
     part = table.take(np.array([1, 2]))
     assert part.query_rows.tolist() == table.query_rows[1:].tolist()
     assert part.tokens["position"].tolist() == [1, 2]
-    assert (len(part), part.query_ids.tolist()) == (2, [b"q", b"r"])
+    assert (len(part), part.query_ids.to_pylist()) == (2, ["q", "r"])
 
 
 def context_of(root, since=None, reporter=None, **training):
