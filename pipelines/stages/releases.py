@@ -210,7 +210,7 @@ def _asked_queries(context: StageContext, corpus: Corpus) -> _Asked:
     split, learned = chosen_split(layout)
     if split is None:
         return _Asked(None, False, "no queries")
-    most = context.config.index.num_measured_queries
+    most = context.config.index.most_measured(len(corpus))
     queries = load_spread(layout.preprocessed, split, context.spec, corpus, most)
     queries = with_embeddings(queries, layout.embeddings, split)
     described = f"{len(queries):,} {split} queries"

@@ -141,7 +141,7 @@ class Release:
     @property
     def measured_on(self) -> sweep.MeasuredQueries:
         """The embeddings that retrieval is measured on."""
-        limit = self.settings.index.num_measured_queries
+        limit = self.settings.index.most_measured(len(self.corpus))
         return sweep.MeasuredQueries.of(self.queries, self.perturbed, limit)
 
     @property

@@ -7,6 +7,8 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from tfrs_twotower.documents import Document
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+_FEWEST_MEASURED = 500
+_MEASURED_SCORES = 1_000_000_000
 FEW_BAD_RECORDS = 10
 """This many bad records of a table do not fail preprocessing, unless they are more than a tenth
 (and more than one)."""
@@ -101,7 +103,15 @@ class IndexConfig(Document):
     mean square length."""
     num_measured_queries: PositiveInt = 2000
     """Largest number of queries, real ones and as many perturbed ones, that overlap is measured
-    on."""
+    on; half as many on a million candidates, and 500 on more than two million."""
+
+    def most_measured(self, num_candidates: int) -> int:
+        """The largest number of queries of each kind that a corpus of this size is measured on.
+
+        Queries times candidates stay below a billion, down to 500 queries.
+        """
+        affordable = max(_FEWEST_MEASURED, _MEASURED_SCORES // max(num_candidates, 1))
+        return min(self.num_measured_queries, affordable)
 
 
 class BundleConfig(Document):

@@ -132,7 +132,7 @@ def build_index(
     kind = resolve_kind(config, len(vectors))
     vectors = np.ascontiguousarray(vectors, np.float32)
     measured_on = MeasuredQueries.of(
-        np.ascontiguousarray(queries, np.float32), perturbed, config.num_measured_queries
+        np.ascontiguousarray(queries, np.float32), perturbed, config.most_measured(len(vectors))
     )
     sample = measured_on.real
     k = min(config.k, len(vectors))

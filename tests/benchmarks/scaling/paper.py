@@ -64,26 +64,31 @@ def render(measured: table.Measured, served: dict[str, Served]) -> str:
 
 def _stages(measured: table.Measured) -> list[str]:
     head = (
-        "stage", "CPU hours = measured x factor", "with the growth measured", "spread over",
-        "for one hour", "writes",
+        "stage", "CPU seconds for one more million", "CPU hours for a billion",
+        "with the growth measured", "spread over", "for one hour", "writes",
     )  # fmt: skip
-    lines = [_row(head), _row(["---", "---:", "---:", "---", "---:", "---:"])]
+    lines = [_row(head), _row(["---", *["---:"] * 3, "---", "---:", "---:"])]
     for stage in table.STAGES:
         sizes = [size for size in measured if stage in measured[size]]
-        if not sizes:
+        if len(sizes) < 2:
             continue
-        largest, ratio = sizes[-1], table.per_doubling(measured, stage)
-        taken, factor = measured[largest][stage], INTERACTIONS / largest.interactions
-        hours = taken.cpu_s * factor / 3600
-        grown = taken.cpu_s * (ratio or 2.0) ** math.log2(factor) / 3600
+        first, second = sizes[-2:]
+        low, high = (measured[size][stage].cpu_s for size in (first, second))
+        millions = (second.interactions - first.interactions) / 1e6
+        rate = (high - low) / millions
+        hours = rate * INTERACTIONS / 1e6 / 3600
+        factor = INTERACTIONS / second.interactions
+        beyond = max((table.per_doubling(measured, stage) or 2.0) / 2.0, 1.0)
+        grown = hours * beyond ** math.log2(factor)
         lines.append(
             _row([
                 stage,
-                f"{taken.cpu_s:,.0f} s x {factor:,.0f} = {hours:,.1f}",
+                f"({high:,.1f} - {low:,.1f}) / {millions:g} = {rate:,.1f}",
+                f"{rate:,.1f} x 1,000 / 3,600 = {hours:,.1f}",
                 f"{grown:,.1f}",
                 _SPREAD.get(stage, "nothing: one process"),
-                f"{math.ceil(max(hours, grown)):,} cores" if stage in _SPREAD else "",
-                _bytes(taken.written_bytes * factor),
+                f"{math.ceil(grown):,} cores" if stage in _SPREAD else "",
+                _bytes(measured[second][stage].written_bytes * factor),
             ])
         )  # fmt: skip
     return lines

@@ -1,3 +1,4 @@
+import math
 import sys
 
 import pytest
@@ -66,18 +67,26 @@ def test_a_stage_that_failed_is_named():
 
 
 def test_a_billion_by_hand():
-    """40 s at 400,000: x 2,500 = 100,000 s = 27.8 h. 1 GB more for 300,000 interactions."""
+    """30 s for 300,000 more: 100 for a million, 27.8 h for a billion. 1 GB more for as many."""
     measured = {SMALL: whole(10, 1.0), LARGE: whole(40, 2.0, 4 * 10**6)}
     served = {"scann": paper.Served(1.0, 0.5, 200, 800)}
     text = paper.render(measured, served)
-    train = "| train | 40 s x 2,500 = 27.8 | 27.8 | data-parallel workers | 28 cores | 10.0 GB |"
-    assert train in text
+    train = "| train | (40.0 - 10.0) / 0.3 = 100.0 | 100.0 x 1,000 / 3,600 = 27.8 | 27.8 | "
+    assert f"{train}data-parallel workers | 28 cores | 10.0 GB |" in text
     slope = f"(2.0 GB - 1.0 GB) / 300,000 = {1e9 / 300_000:,.0f}"
     full = (400_000 + 62 * 300_000) / 1e6
     assert f"| train | {slope} | {full:,.0f}M |" in text
     # S = 1 + (5 - 1) / .5 = 9 million: 12 shards of 9 x 1,000 MB, 1 + .5 x 8 = 5 ms.
     assert "| scann | 1.00 + 0.50 (S - 1) ms | 9 | 12 | 9 x (200 + 800) MB = 9.0 GB |" in text
     assert "10,000 x 5.00 ms x 12 = 600" in text
+
+
+def test_growth_beyond_the_double_is_carried_on():
+    """Eight times the time for four times the data is 8 ** .5 for twice."""
+    measured = {SMALL: whole(10), LARGE: whole(80)}
+    hours = 70 / 0.3 * 1000 / 3600
+    grown = hours * (8**0.5 / 2) ** math.log2(2500)
+    assert f"= {hours:,.1f} | {grown:,.1f} |" in paper.render(measured, {})
 
 
 def test_latencies_come_from_the_measured_tables():

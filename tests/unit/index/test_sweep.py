@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tests.contracts.searcher_contract import unit_vectors
-from tfrs_twotower.config import IndexConfig
+from tfrs_twotower.config import IndexConfig, stage_configs
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.errors import IndexQualityError
 from tfrs_twotower.index import sweep as sweep_module
@@ -87,3 +87,21 @@ def test_the_target_is_refused_just_above_the_overlap_and_accepted_at_it():
     assert overlap(reached) == reached
     with pytest.raises(IndexQualityError, match=rf"at most {reached:.4f} .*the target is"):
         overlap(reached + 0.01)
+
+
+@pytest.mark.parametrize(
+    ("num_candidates", "most"), [(10, 2000), (500_000, 2000), (1_000_000, 1000), (10**7, 500)]
+)
+def test_a_large_corpus_is_measured_on_fewer_queries(num_candidates, most):
+    assert IndexConfig().most_measured(num_candidates) == most
+    assert IndexConfig(num_measured_queries=70).most_measured(num_candidates) == 70
+
+
+def test_an_index_is_measured_on_as_many_queries_as_its_corpus_allows(monkeypatch):
+    """400 candidates: 8,000 scores are 20 queries of each kind; without the limit all 30."""
+    vectors, queries = unit_vectors(400, 16, 2), unit_vectors(30, 16, 3)
+    config = IndexConfig(kind="ivf", k=10, num_leaves=20, target_overlap=0.1)
+    assert build_index(vectors, queries, config).quality.num_queries == 30
+    monkeypatch.setattr(stage_configs, "_MEASURED_SCORES", 8_000)
+    monkeypatch.setattr(stage_configs, "_FEWEST_MEASURED", 5)
+    assert build_index(vectors, queries, config).quality.num_queries == 20
