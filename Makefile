@@ -12,9 +12,10 @@ DEMO_OPTIONS ?=
 # A worker takes 1 to 2 GB; the files of the suite stay whole, because their fixtures are shared.
 # A worker that crashes ends the run. Tests of the local server have processes of their own.
 PYTEST_OPTIONS ?= --numprocesses 2 --dist loadfile --max-worker-restart 0
+BEAM_VERSION := $(shell sed -n 's/^apache-beam==//p' constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all sabotage lint format docs benchmark clean
+.PHONY: help install demo test test-all test-runners sabotage lint format docs benchmark clean
 
 help:  ## Show this list.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -32,12 +33,21 @@ demo: install  ## Prepare, train, index, export and evaluate MovieLens-100k; ans
 	$(BIN)/twotower demo --workdir $(WORKDIR) $(DEMO_OPTIONS)
 
 test: install lint  ## Lint, then run the default suite.
-	$(BIN)/python -m pytest $(PYTEST_OPTIONS) -m 'not slow and not gpu and not local_server'
+	$(BIN)/python -m pytest $(PYTEST_OPTIONS) -m 'not slow and not gpu and not runners and not local_server'
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS) -m 'not slow and not gpu and local_server'
 
 test-all: install lint  ## Also the slow tests.
-	$(BIN)/python -m pytest $(PYTEST_OPTIONS) -m 'not gpu and not local_server'
+	$(BIN)/python -m pytest $(PYTEST_OPTIONS) -m 'not gpu and not runners and not local_server'
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS) -m 'not gpu and local_server'
+
+test-runners: install build/engines/prism  ## Compare the artifacts of every Beam engine, byte for byte (needs Go).
+	$(BIN)/python -m pytest tests/integration/test_runners.py
+
+# Prism, Beam's Go engine, at the version of the Python package.
+build/engines/prism: constraints.txt
+	@command -v go > /dev/null || { echo "Prism is built from Beam's Go module, and there is no 'go' on the PATH. Install Go (1.21 or later fetches the version that Beam asks for), or put a prism of Beam $(BEAM_VERSION) at $@."; exit 2; }
+	GOBIN='$(CURDIR)/build/engines' go install github.com/apache/beam/sdks/v2/go/cmd/prism@v$(BEAM_VERSION)
+	@touch $@
 
 sabotage: install  ## Put each known fault into a copy; a test must notice it (half an hour).
 	$(BIN)/python -m tests.sabotage --jobs 2
