@@ -13,6 +13,7 @@ DEMO_OPTIONS ?=
 # A worker takes 1 to 2 GB; the files of the suite stay whole, because their fixtures are shared.
 # A worker that crashes ends the run. Tests of the local server have processes of their own.
 PYTEST_OPTIONS ?= --numprocesses 2 --dist loadfile --max-worker-restart 0
+BEAM_VERSION := $(shell sed -n 's/^apache-beam==//p' constraints.txt)
 
 # The environment with TFX: what it has is in the lock, which names no registry.
 PYTHON_TFX ?= $(shell python3.11 -c 'import sys; print(sys.executable)' 2>/dev/null)
@@ -27,7 +28,7 @@ TFX_ROOMS := $(addprefix tests/unit/,artifacts closed_form config data evaluatio
 	pipelines/tfx_dag pipelines/transforms serving/bundle serving/graph)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all sabotage lint format docs benchmark clean
+.PHONY: help install demo test test-all test-runners sabotage lint format docs benchmark clean
 .PHONY: install-tfx test-tfx lock-tfx
 
 help:  ## Show this list.
@@ -46,11 +47,11 @@ demo: install  ## Prepare, train, index, export and evaluate MovieLens-100k; ans
 	$(BIN)/twotower demo --workdir $(WORKDIR) $(DEMO_OPTIONS)
 
 test: install lint  ## Lint, then run the default suite.
-	$(BIN)/python -m pytest $(PYTEST_OPTIONS) -m 'not slow and not gpu and not local_server'
+	$(BIN)/python -m pytest $(PYTEST_OPTIONS) -m 'not slow and not gpu and not runners and not local_server'
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS) -m 'not slow and not gpu and local_server'
 
 test-all: install lint  ## Also the slow tests.
-	$(BIN)/python -m pytest $(PYTEST_OPTIONS) -m 'not gpu and not local_server'
+	$(BIN)/python -m pytest $(PYTEST_OPTIONS) -m 'not gpu and not runners and not local_server'
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS) -m 'not gpu and local_server'
 
 install-tfx: .venv-tfx/installed  ## Create .venv-tfx, the environment with TFX (a minute, 3.6 GB).
@@ -74,6 +75,15 @@ lock-tfx: .boot/bin/uv  ## Write the lock of that environment anew, after a depe
 	$(UV) pip compile --quiet --generate-hashes --no-annotate --no-header --no-emit-index-url \
 		--python $(PYTHON_TFX) $(addprefix --extra ,$(TFX_EXTRAS)) --output-file $(TFX_LOCK) \
 		pyproject.toml pipelines/tfx_dag/environment.in
+
+test-runners: install build/engines/prism  ## Compare the artifacts of every Beam engine, byte for byte (needs Go).
+	$(BIN)/python -m pytest tests/integration/test_runners.py
+
+# Prism, Beam's Go engine, at the version of the Python package.
+build/engines/prism: constraints.txt
+	@command -v go > /dev/null || { echo "Prism is built from Beam's Go module, and there is no 'go' on the PATH. Install Go (1.21 or later fetches the version that Beam asks for), or put a prism of Beam $(BEAM_VERSION) at $@."; exit 2; }
+	GOBIN='$(CURDIR)/build/engines' go install github.com/apache/beam/sdks/v2/go/cmd/prism@v$(BEAM_VERSION)
+	@touch $@
 
 sabotage: install  ## Put each known fault into a copy; a test must notice it (half an hour).
 	$(BIN)/python -m tests.sabotage --jobs 2

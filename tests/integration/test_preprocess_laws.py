@@ -125,12 +125,3 @@ def test_what_a_busy_query_keeps_is_what_an_unbounded_one_has(tmp_path, window):
     for name in ("validation", "test"):
         files = [bytes_of(tmp_path / run / "preprocessed", f"{name}-*") for run in ("all", "some")]
         assert files[0] == files[1]
-
-
-@pytest.mark.slow
-def test_two_worker_processes_write_the_same_bytes(tmp_path):
-    write_tables(tmp_path, random_events(9))
-    options = ("--direct_running_mode=multi_processing", "--direct_num_workers=2")
-    one = run(tmp_path, spec=with_text(), workdir="one")
-    two = run(tmp_path, spec=with_text(), workdir="two", beam_options=options)
-    assert one.fingerprint == two.fingerprint

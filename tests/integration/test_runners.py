@@ -1,7 +1,7 @@
 """The same bytes from every Beam engine, and a complete artifact after one that failed midway.
 
 `make test-runners` runs all of it; the default suite leaves out the engines that it would have to
-fetch or start.
+fetch or start, and of the tests with several processes all but one.
 """
 
 import os
@@ -35,14 +35,10 @@ KILLED = "KILLED_ONCE"
 STARTS_IN_S = 60
 
 
-@pytest.fixture(
-    scope="module",
-    params=[
-        "multi_process",
-        pytest.param("prism", marks=pytest.mark.runners),
-        pytest.param("portable", marks=pytest.mark.runners),
-    ],
-)
+FETCHED = [pytest.param(name, marks=pytest.mark.runners) for name in ("prism", "portable")]
+
+
+@pytest.fixture(scope="module")
 def engine(request, tmp_path_factory):
     """Beam options of an engine that is ready."""
     if request.param == "multi_process":
@@ -109,6 +105,9 @@ def embedded(tmp_path_factory):
     return context
 
 
+@pytest.mark.parametrize(
+    "engine", [pytest.param("multi_process", marks=pytest.mark.slow), *FETCHED], indirect=True
+)
 def test_preprocess_writes_the_same_bytes(engine, tables, tmp_path):
     manifest = world.run(tables, workdir=tmp_path, beam_options=engine)
     expected = tables / "in_memory" / "preprocessed"
@@ -116,6 +115,7 @@ def test_preprocess_writes_the_same_bytes(engine, tables, tmp_path):
     assert manifest.fingerprint == read_manifest(expected, "preprocessed").fingerprint
 
 
+@pytest.mark.parametrize("engine", ["multi_process", *FETCHED], indirect=True)
 def test_embed_writes_the_same_bytes(engine, embedded, tmp_path):
     again = tiny_context(tmp_path, engine, **OF_EMBED)
     write_tiny_model(again)
@@ -154,13 +154,10 @@ def die_writing(job, shard, parts):
 WRITE = embedding._write_shard
 
 
+@pytest.mark.runners
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
-    ("where", "replacement"),
-    [
-        pytest.param("_EmbedShard", DiesEmbedding, marks=pytest.mark.runners),
-        pytest.param("_write_shard", die_writing, marks=pytest.mark.runners),
-    ],
+    ("where", "replacement"), [("_EmbedShard", DiesEmbedding), ("_write_shard", die_writing)]
 )
 def test_a_killed_worker_ends_the_stage_and_the_next_run_is_complete(
     embedded, tmp_path, monkeypatch, where, replacement

@@ -92,17 +92,6 @@ def test_the_same_run_gives_the_same_embeddings_and_index(context, tmp_path):
     )
 
 
-@pytest.mark.slow
-def test_two_worker_processes_give_the_same_embeddings(context, tmp_path):
-    options = ("--direct_running_mode=multi_processing", "--direct_num_workers=2")
-    again = tiny_context(tmp_path, options, **SECTIONS)
-    write_tiny_model(again)
-    assert (
-        embed.run(again).fingerprint
-        == read_manifest(context.layout.embeddings, "embeddings").fingerprint
-    )
-
-
 def test_bad_embeddings_stop_the_stage_and_are_named(tmp_path):
     context = tiny_context(tmp_path)
     write_tiny_model(context, broken_brands=True)

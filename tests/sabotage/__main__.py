@@ -151,7 +151,7 @@ def _pytest(copy: Path, tests: Sequence[str]) -> Outcome:
     started = time.monotonic()
     try:
         done = subprocess.run(
-            [*command, "not slow and not gpu", *tests],
+            [*command, "not slow and not gpu and not runners", *tests],
             cwd=copy,
             env={**os.environ, "PYTHONPATH": str(copy)},
             capture_output=True,

@@ -197,7 +197,8 @@ class FittingConfig(Document):
     shuffle_buffer: PositiveInt = 1_000_000
     """Largest number of examples that are shuffled together; no more of the order is in memory."""
     replicas: PositiveInt = 1
-    """Replicas of a MirroredStrategy; negatives are shared across them."""
+    """Replicas of a MirroredStrategy in one process; negatives are shared across them. Processes of
+    `TF_CONFIG` have one each."""
     deterministic: bool = True
     """Bit-for-bit repeatable under the seed (TensorFlow's op determinism)."""
 

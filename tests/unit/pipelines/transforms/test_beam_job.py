@@ -115,7 +115,7 @@ def test_what_a_dead_worker_is_asked_is_answered_with_its_end(monkeypatch):
     worker.start_worker()
     answer = worker.control_conn.push(
         beam_fn_api_pb2.InstructionRequest(instruction_id="bundle")
-    ).get(timeout=30)
+    ).get(timeout=10)
     assert answer.error == "Worker subprocess exited with return code -9"
     later = worker.control_conn.push(
         beam_fn_api_pb2.InstructionRequest(instruction_id="another")
