@@ -67,8 +67,8 @@ install-tfx: .venv-tfx/installed  ## Create .venv-tfx, the environment with TFX 
 	$(PYTHON_TFX) -m venv .boot
 	.boot/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.8
 
-test-tfx: install-tfx  ## In that environment: the tests of the TFX pipeline, and of what it runs.
-	.venv-tfx/bin/python -m pytest $(TFX_WARNINGS) tests/tfx
+test-tfx: install install-tfx  ## In that environment: the tests of the TFX pipeline, and of what it runs.
+	TWOTOWER_OTHER_PYTHON=$(abspath $(BIN))/python .venv-tfx/bin/python -m pytest $(TFX_WARNINGS) tests/tfx
 	.venv-tfx/bin/python -m pytest $(TFX_WARNINGS) $(PYTEST_OPTIONS) -m 'not slow and not gpu and not local_server' $(TFX_ROOMS)
 
 lock-tfx: .boot/bin/uv  ## Write the lock of that environment anew, after a dependency changed.
