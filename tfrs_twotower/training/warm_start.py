@@ -11,9 +11,9 @@ frozen, from the row of unknown values, as a refreshed bundle would embed it.
 """
 
 import zlib
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ from tfrs_twotower.errors import CorruptArtifact
 from tfrs_twotower.specs import NUM_SPECIAL_ROWS, UNKNOWN_ROW
 from tfrs_twotower.towers import storage
 from tfrs_twotower.towers.tower import Towers
+from tfrs_twotower.training.fitting import Examples
 
 LEARNED = "learned.npy"
 """Keys of the examples that the final weights have learned, sorted; in the model's directory."""
@@ -49,8 +50,10 @@ def example_keys(table: ExampleTable, candidate_ids: NDArray[np.object_]) -> NDA
     return keys ^ (times ^ times >> np.uint64(29))
 
 
-def _hashes(ids: Iterable[bytes | str]) -> NDArray[np.uint64]:
-    encoded = (one.encode() if isinstance(one, str) else one for one in ids)
+def _hashes(ids: Any) -> NDArray[np.uint64]:
+    """Of an array of ids, NumPy's or Arrow's, of bytes or of texts."""
+    listed = ids.to_pylist() if hasattr(ids, "to_pylist") else ids.tolist()
+    encoded = (one.encode() if isinstance(one, str) else one for one in listed)
     return np.array([zlib.crc32(one) for one in encoded], np.uint64)
 
 
@@ -179,14 +182,22 @@ def _rows_before(before: list[str], now: list[str]) -> NDArray[np.int64]:
     return np.array([*range(NUM_SPECIAL_ROWS), *rows], np.int64)
 
 
-def take(table: ExampleTable, positions: NDArray[np.int64]) -> ExampleTable:
-    """The examples at these positions; the numbers of their queries stay."""
-    return replace(
-        table,
-        tokens={name: values[positions] for name, values in table.tokens.items()},
-        query_rows=table.query_rows[positions],
-        candidate_rows=table.candidate_rows[positions],
-        timestamps=table.timestamps[positions],
-        labels=table.labels[positions],
-        weights=table.weights[positions],
-    )
+@dataclass(frozen=True)
+class Part:
+    """Some of the examples of a training, by their positions."""
+
+    examples: Examples
+    positions: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    @property
+    def groups(self) -> NDArray[np.integer] | None:
+        """Groups of these examples, as of all."""
+        groups = self.examples.groups
+        return None if groups is None else groups[self.positions]
+
+    def batch(self, positions: NDArray[np.integer], step: int) -> dict[str, Any]:
+        """The batch of all examples at these of the chosen positions."""
+        return self.examples.batch(self.positions[positions], step)
