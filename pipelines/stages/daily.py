@@ -140,7 +140,7 @@ def said(day: Day) -> Iterator[str]:
 
 def _read(
     source: table_sources.Source, numbers: list[int], spec: specs.FeatureSpec
-) -> tuple[list[records.Event], list[reading.BadRecord]]:
+) -> tuple[list[daily_events.NewEvent], list[reading.BadRecord]]:
     parse = records.EventParser(spec)
     watch = watched_cells.CellWatch(parse.watched, source.columns)
     dropped = spec.relevance.min_label if spec.relevance.drop_others else None
@@ -149,7 +149,10 @@ def _read(
         for record, problems in reading.read_records(source, number, parse, watch, FileNotes()):
             bad += problems
             if record is not None:
-                event = records.Event(*record)
+                fields = records.Event(*record)._asdict()
+                event = daily_events.NewEvent(
+                    **{name: fields[name] for name in daily_events.NewEvent._fields}
+                )
                 if dropped is None or event.label >= dropped:
                     events.append(event)
     return events, bad

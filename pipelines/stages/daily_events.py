@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipelines.transforms import records, splits
+from pipelines.transforms import splits
 from tfrs_twotower import specs
 from tfrs_twotower.artifacts import layout
 from tfrs_twotower.data.shards import find_shards
@@ -21,6 +21,20 @@ from tfrs_twotower.data.shards import find_shards
 _WINDOW = "_window"
 _ROUNDING = 1e-9
 _SHARED = {"new_pairs_only", "known_queries_only", "known_candidates_only"}
+
+
+class NewEvent(NamedTuple):
+    """An event that was read from a table; sorts by time and then by place in the files."""
+
+    timestamp: int
+    """Epoch seconds."""
+    position: int
+    query_id: str
+    candidate_id: str
+    split: str
+    """Value of the split column, or ""."""
+    label: float
+    weight: float
 
 
 @dataclass(frozen=True)
@@ -52,7 +66,7 @@ class Events:
             [specs.SPLITS[code] for code in codes.to_pylist()],
         )
 
-    def not_in(self, found: list[records.Event], corpus: set[str]) -> list[records.Event]:
+    def not_in(self, found: list[NewEvent], corpus: set[str]) -> list[NewEvent]:
         """Of some events of known candidates those that are not here, as often as they are not."""
         queries = {event.query_id for event in found}
         here = Counter(
@@ -71,9 +85,9 @@ class Events:
                 missing.append(event)
         return missing
 
-    def with_new(self, new: list[records.Event]) -> "Events":
+    def with_new(self, new: list[NewEvent]) -> "Events":
         """These events and new ones."""
-        new = sorted(new, key=lambda event: (event.timestamp, event.position))
+        new = sorted(new)
         return Events(
             self.query_ids + [event.query_id for event in new],
             self.candidate_ids + [event.candidate_id for event in new],

@@ -15,6 +15,7 @@ from typing import IO, cast
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from tensorflow.core.example import example_pb2
 
 from pipelines.stages.training_runs import FROZEN, WENT_ON_FROM
 from pipelines.transforms import embedding, sharded_output
@@ -38,7 +39,7 @@ def records_of(path: Path) -> Iterator[tuple[str, bytes, bytes]]:
         for payload in sharded_output.read_frames(cast(IO[bytes], stream)):
             if payload is None:
                 raise CorruptArtifact(f"{path}: a record is damaged. Run preprocess again.")
-            features = sharded_output.Example.FromString(payload).features.feature
+            features = example_pb2.Example.FromString(payload).features.feature
             candidate_id = features["_candidate_id"].bytes_list.value[0].decode()
             yield candidate_id, hashlib.blake2b(payload, digest_size=16).digest(), payload
 
@@ -88,9 +89,9 @@ def only_changed(
             if known.get(candidate_id) == digest:
                 unchanged.append(candidate_id)
             else:
-                changed.append((candidate_id, payload))
-    with path.open("wb") as stream:
-        sharded_output.write_tfrecords(stream, changed)
+                changed.append(payload)
+    with gzip.open(path, "wb") as stream:
+        stream.writelines(sharded_output.frame(payload) for payload in changed)
     rows = pq.read_table(find_shards(before, layout.CANDIDATE_EMBEDDINGS_GLOB))
     kept = rows.filter(pc.is_in(rows["candidate_id"], pa.array(unchanged, pa.string())))
     return replace(job, inputs=(str(path),)), kept

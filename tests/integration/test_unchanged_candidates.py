@@ -5,6 +5,7 @@ import gzip
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from tensorflow.core.example.example_pb2 import Example
 
 from pipelines.stages import embed, unchanged_candidates
 from pipelines.transforms import embedding, sharded_output
@@ -34,17 +35,15 @@ def change_corpus(directory):
     """Changes the first candidate's title and adds a candidate; returns both ids."""
     path = sorted(directory.glob("corpus-*.tfrecord.gz"))[0]
     with gzip.open(path) as stream:
-        records = [
-            sharded_output.Example.FromString(one) for one in sharded_output.read_frames(stream)
-        ]
+        records = [Example.FromString(one) for one in sharded_output.read_frames(stream)]
     changed = records[0]
-    added = sharded_output.Example.FromString(records[1].SerializeToString())
+    added = Example.FromString(records[1].SerializeToString())
     changed.features.feature["title"].bytes_list.value[:] = [b"another title"]
     added.features.feature["_candidate_id"].bytes_list.value[:] = [b"new"]
     added.features.feature["item_id"].bytes_list.value[:] = [b"new"]
-    items = [(sharded_output.serialise(one),) for one in [*records, added]]
-    with path.open("wb") as stream:
-        sharded_output.write_tfrecords(stream, items)
+    with gzip.open(path, "wb") as stream:
+        for one in [*records, added]:
+            stream.write(sharded_output.frame(one.SerializeToString(deterministic=True)))
     counts = dict(read_manifest(directory, "preprocessed").counts)
     finish_again(directory, counts={**counts, "candidates": counts["candidates"] + 1})
     return changed.features.feature["_candidate_id"].bytes_list.value[0].decode(), "new"
@@ -83,7 +82,7 @@ def test_only_new_and_changed_candidates_are_embedded(context, monkeypatch):
     )
     manifest = embed.run(context)
     ids = [
-        sharded_output.Example.FromString(one).features.feature["_candidate_id"].bytes_list.value[0]
+        Example.FromString(one).features.feature["_candidate_id"].bytes_list.value[0]
         for path, one in embedded
         if "corpus-" in path
     ]

@@ -1,6 +1,6 @@
 """Histories as pointers into the events of queries; only those of a batch are written out."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -135,15 +135,6 @@ class Histories:
         written = np.zeros((len(ends), self.width), np.int32)
         written[owners[shown], place[shown]] = self.tokens[rows[shown]]
         return written
-
-    def take(self, positions: NDArray[np.integer]) -> "Histories":
-        """The histories of these examples."""
-        return replace(
-            self,
-            ends=self.ends[positions],
-            lengths=self.lengths[positions],
-            left_out=None if self.left_out is None else self.left_out[positions],
-        )
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[np.int32]:
         """Tokens of all examples, written out."""

@@ -98,24 +98,6 @@ class ExampleTable:
     def __len__(self) -> int:
         return len(self.candidate_rows)
 
-    def take(self, positions: npt.NDArray[np.integer]) -> "ExampleTable":
-        """The examples at these positions; the numbers of their queries stay."""
-        query_rows = self.query_rows[positions]
-
-        def part(tokens: Tokens) -> Tokens:
-            if isinstance(tokens, OfQueries):
-                return OfQueries(tokens.values, query_rows)
-            return tokens.take(positions) if isinstance(tokens, Histories) else tokens[positions]
-
-        return ExampleTable(
-            {name: part(values) for name, values in self.tokens.items()},
-            self.query_ids,
-            query_rows,
-            self.candidate_rows[positions],
-            self.timestamps[positions],
-            self.weights[positions],
-        )
-
     @property
     def groups(self) -> None:
         """The examples share no work, so that their order is free."""

@@ -65,7 +65,7 @@ class Job:
         towers: the towers of the current phase; at the end, the trained towers.
         corpus_tokens: `[num_candidates, ...]` by name, for these towers.
         table: the examples of the current phase.
-        part: those of them that are trained on: all, but in a daily training.
+        num_learned: number of those that an epoch passes over.
         frozen: weights of the towers that the training leaves as they are.
         messages: messages for the user so far.
     """
@@ -74,7 +74,7 @@ class Job:
     towers: tower.Towers
     corpus_tokens: dict[str, tf.Tensor]
     table: training_examples.ExampleTable
-    part: training_examples.ExampleTable
+    num_learned: int
     frozen: Sequence[tf.Variable] = ()
     _task: RetrievalTask
 
@@ -129,9 +129,9 @@ class Job:
             TrainingError: training diverged, or cannot start.
         """
         self.begin(with_validation_window=False)
-        batch_size, message = fit_batch_size(len(self.part), self.config)
+        batch_size, message = fit_batch_size(self.num_learned, self.config)
         self.say(message)
-        plan = plan_fit(len(self.part), batch_size, self.config)
+        plan = plan_fit(self.num_learned, batch_size, self.config)
         fitting, first = self._fit(plan, log_position=0)
         last = first
         if self.refit:
@@ -143,7 +143,7 @@ class Job:
             self.refresh_derived_state()
             self.finish_first_fit()
             self.begin(with_validation_window=True)
-            refit_plan = plan_refit(plan, first.best_step, len(self.part))
+            refit_plan = plan_refit(plan, first.best_step, self.num_learned)
             fitting, last = self._fit(refit_plan, log_position=first.log_position)
         self.refresh_derived_state()
         if not self.refit:
@@ -174,7 +174,7 @@ class Job:
         self.assets = self._assets if with_validation_window else self._assets.of_first_fit()
         self.towers = self.build()
         self.table, self.corpus_tokens = self.read_window(with_validation_window)
-        self.part = self.table
+        self.num_learned = len(self.table)
 
     def read_window(self, with_validation_window: bool) -> training_data.Window:
         """Reads the examples of a phase, and the candidates as its towers know them."""
@@ -185,8 +185,8 @@ class Job:
         del phase
         histories = tuple(feature.name for feature in self.spec.histories)
         if self.model_config.history_encoder == "mean" or self._strategy is not None:
-            return self.part
-        return PackedExamples.of(self.part, histories) if histories else self.part
+            return self.table
+        return PackedExamples.of(self.table, histories) if histories else self.table
 
     def terms(self, retrieval: RetrievalTask) -> list[objective.Term]:
         """Builds the terms beside the retrieval softmax."""

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from tfrs_twotower.artifacts.layout import FIRST_FIT_WEIGHTS
 from tfrs_twotower.config import TrainingConfig, WideConfig
 from tfrs_twotower.data import first_fit
+from tfrs_twotower.data.negative_lists import Phase
 from tfrs_twotower.errors import TrainingError
 from tfrs_twotower.towers import storage, tower, wide
 from tfrs_twotower.training import reports, warm_start, wide_tables, wide_weights
-from tfrs_twotower.training.fitting import Measure
+from tfrs_twotower.training.fitting import Examples, Measure
 from tfrs_twotower.training.job import CHECKPOINTS, Job
 from tfrs_twotower.training.plan import fit_batch_size, plan_fit
 from tfrs_twotower.training.pseudo_questions import make_examples
@@ -29,6 +30,7 @@ class RetrievalJob(Job):
     _weights: wide_weights.WideWeights | None = None
     _tables: wide_tables.WideTables | None = None
     _refits = False
+    _chosen: NDArray[np.int64] | None = None
     wide_facts: dict[str, Any] | None = None
     """What `model.wide` came to, for the manifest; None without it."""
 
@@ -48,7 +50,7 @@ class RetrievalJob(Job):
         positions, num_new = self._start.choose(
             self._keys(), refit=self._refits, least=2 * self.config.batch_size, seed=self.seed
         )
-        self.part = self.table.take(positions)
+        self._chosen, self.num_learned = positions, len(positions)
         if self._start.config.freeze_candidate_tower:  # tables of histories included
             self.frozen = self.towers.candidate.variables
         self.say(
@@ -56,6 +58,11 @@ class RetrievalJob(Job):
             f"and {len(positions) - num_new:,} are learned again"
             + (" (refit)" if self._refits else "")
         )
+
+    def examples(self, phase: Phase) -> Examples:
+        """Returns what a phase is trained on."""
+        examples = super().examples(phase)
+        return examples if self._chosen is None else warm_start.Part(examples, self._chosen)
 
     def _keys(self) -> NDArray[np.uint64]:
         return warm_start.example_keys(self.table, self.data.corpus.ids)

@@ -11,9 +11,9 @@ frozen, from the row of unknown values, as a refreshed bundle would embed it.
 """
 
 import zlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ from tfrs_twotower.errors import CorruptArtifact
 from tfrs_twotower.specs import NUM_SPECIAL_ROWS, UNKNOWN_ROW
 from tfrs_twotower.towers import storage
 from tfrs_twotower.towers.tower import Towers
+from tfrs_twotower.training.fitting import Examples
 
 LEARNED = "learned.npy"
 """Keys of the examples that the final weights have learned, sorted; in the model's directory."""
@@ -43,14 +44,17 @@ def example_keys(table: ExampleTable, candidate_ids: NDArray[np.object_]) -> NDA
         table: the examples.
         candidate_ids: `[num_candidates]`, the ids of the corpus.
     """
-    queries, candidates = _hashes(table.query_ids.to_pylist()), _hashes(candidate_ids)
+    queries, candidates = _hashes(table.query_ids), _hashes(candidate_ids)
     keys = queries[table.query_rows] << np.uint64(32) | candidates[table.candidate_rows]
     times = table.timestamps.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     return keys ^ (times ^ times >> np.uint64(29))
 
 
-def _hashes(ids: Iterable[str]) -> NDArray[np.uint64]:
-    return np.array([zlib.crc32(one.encode()) for one in ids], np.uint64)
+def _hashes(ids: Any) -> NDArray[np.uint64]:
+    """Of an array of ids, NumPy's or Arrow's, of bytes or of texts."""
+    listed = ids.to_pylist() if hasattr(ids, "to_pylist") else ids.tolist()
+    encoded = (one.encode() if isinstance(one, str) else one for one in listed)
+    return np.array([zlib.crc32(one) for one in encoded], np.uint64)
 
 
 def write_keys(keys: NDArray[np.uint64], path: Path) -> None:
@@ -176,3 +180,24 @@ def _rows_before(before: list[str], now: list[str]) -> NDArray[np.int64]:
     row_of = {value: NUM_SPECIAL_ROWS + at for at, value in enumerate(before)}
     rows = [row_of.get(value, UNKNOWN_ROW) for value in now]
     return np.array([*range(NUM_SPECIAL_ROWS), *rows], np.int64)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some of the examples of a training, by their positions."""
+
+    examples: Examples
+    positions: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    @property
+    def groups(self) -> NDArray[np.integer] | None:
+        """Groups of these examples, as of all."""
+        groups = self.examples.groups
+        return None if groups is None else groups[self.positions]
+
+    def batch(self, positions: NDArray[np.integer], step: int) -> dict[str, Any]:
+        """The batch of all examples at these of the chosen positions."""
+        return self.examples.batch(self.positions[positions], step)

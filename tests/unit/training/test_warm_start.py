@@ -4,7 +4,6 @@ import json
 import shutil
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from pipelines.stages import train as stage
@@ -16,6 +15,7 @@ from tfrs_twotower.artifacts.writing import ManifestFields
 from tfrs_twotower.config import DailyConfig
 from tfrs_twotower.data.assets import Assets, load_assets
 from tfrs_twotower.data.training_examples import ExampleTable
+from tfrs_twotower.errors import CorruptArtifact
 from tfrs_twotower.specs import NUM_SPECIAL_ROWS
 from tfrs_twotower.towers import storage
 from tfrs_twotower.towers.build import build_towers
@@ -24,14 +24,15 @@ from tfrs_twotower.training.warm_start import WarmStart
 
 
 def table_of(queries, candidates, times):
-    ids, rows = np.unique(np.array(queries), return_inverse=True)
+    ids, rows = np.unique(np.array(queries, object), return_inverse=True)
     ones = np.ones(len(times), np.float32)
     return ExampleTable(
         tokens={"position": np.arange(len(times), dtype=np.int32)},
-        query_ids=pa.array(ids.tolist()),
+        query_ids=ids,
         query_rows=rows.astype(np.int32),
         candidate_rows=np.array(candidates, np.int32),
         timestamps=np.array(times, np.int64),
+        labels=ones,
         weights=ones,
     )
 
@@ -39,13 +40,13 @@ def table_of(queries, candidates, times):
 def test_a_key_is_of_the_ids_and_the_time_and_of_nothing_else():
     corpus = np.array(["a", "b"], object)
     keys = warm_start.example_keys(
-        table_of(["q", "q", "r", "q"], [0, 1, 0, 0], [7, 7, 7, 8]), corpus
+        table_of([b"q", b"q", b"r", b"q"], [0, 1, 0, 0], [7, 7, 7, 8]), corpus
     )
     assert len(set(keys.tolist())) == 4
-    other = warm_start.example_keys(table_of(["r", "q"], [1, 0], [7, 8]), corpus[::-1])
+    other = warm_start.example_keys(table_of([b"r", b"q"], [1, 0], [7, 8]), corpus[::-1])
     assert other[0] == keys[2]
     assert other[1] not in keys.tolist()
-    again = warm_start.example_keys(table_of(["z", "r"], [0, 0], [1, 7]), corpus)
+    again = warm_start.example_keys(table_of([b"z", b"r"], [0, 0], [1, 7]), corpus)
     assert again[1] == keys[2]
 
 
@@ -68,12 +69,24 @@ def test_what_is_new_is_learned_with_a_sample_of_the_rest(tmp_path):
     assert (len(none[0]), none[1]) == (8, 0)  # a batch has to be full
 
 
-def test_a_part_of_a_table_keeps_the_numbers_of_its_queries():
-    table = table_of(["q", "r", "q"], [0, 1, 1], [1, 2, 3])
-    part = table.take(np.array([1, 2]))
-    assert part.query_rows.tolist() == table.query_rows[1:].tolist()
-    assert part.tokens["position"].tolist() == [1, 2]
-    assert (len(part), part.query_ids.to_pylist()) == (2, ["q", "r"])
+class Groups:
+    """Examples whose groups are tens, and whose batches are their positions."""
+
+    groups = np.array([0, 10, 20, 30])
+
+    def __len__(self):
+        return 4
+
+    def batch(self, positions, step):
+        return {"positions": positions.tolist(), "step": step}
+
+
+def test_a_part_has_the_examples_at_its_positions():
+    part = warm_start.Part(Groups(), np.array([1, 3]))
+    assert (len(part), part.groups.tolist()) == (2, [10, 30])
+    assert part.batch(np.array([1, 0]), 7) == {"positions": [3, 1], "step": 7}
+    whole = warm_start.Part(table_of([b"q"], [0], [1]), np.array([0]))
+    assert whole.groups is None
 
 
 def context_of(root, since=None, reporter=None, **training):
@@ -98,17 +111,34 @@ def weights_of(root, name):
     return storage.read_weights(root / "model" / name)
 
 
-def test_rows_are_carried_over_by_their_value(refitted):
-    before = load_assets(refitted / "model")
-    items = before.vocabularies["item_id"]
-    turned = Assets(
-        {**before.vocabularies, "item_id": ["new", *reversed(items)]}, before.statistics
-    )
-    model = context_of(refitted).config.model
-    towers = build_towers(tiny_spec(), model, turned, seed=99)
+@pytest.fixture(scope="module")
+def before(tmp_path_factory):
+    """The model before, untrained: the refit knows two ids that the first fit does not."""
+    root = tmp_path_factory.mktemp("before")
+    write_tiny_preprocessed(root / "preprocessed")
+    assets = load_assets(root / "preprocessed")
+    items = [*assets.vocabularies["item_id"], "late-1", "late-2"]
+    assets = Assets({**assets.vocabularies, "item_id": items}, assets.statistics, {"item_id": 2})
+    model = context_of(root).config.model
+    (root / "model").mkdir()
+    towers = build_towers(tiny_spec(), model, assets, seed=1)
+    storage.save_towers(towers, tiny_spec(), model, assets, root / "model")
+    first = build_towers(tiny_spec(), model, assets.of_first_fit(), seed=2)
+    storage.write_weights(first.named_variables(), root / "model" / "first_fit.npz")
+    for name, keys in ((warm_start.LEARNED, [1, 2, 3]), (warm_start.FIRST_FIT_LEARNED, [1, 2])):
+        warm_start.write_keys(np.array(keys, np.uint64), root / "model" / name)
+    return root
+
+
+def test_rows_are_carried_over_by_their_value(before):
+    was = load_assets(before / "model")
+    items = was.vocabularies["item_id"]
+    turned = Assets({**was.vocabularies, "item_id": ["new", *reversed(items)]}, was.statistics)
+    towers = build_towers(tiny_spec(), context_of(before).config.model, turned, seed=99)
     fresh = towers.named_variables()["tables.item_id"].numpy()
-    WarmStart(refitted / "model", DailyConfig(), refitted=True).assign(towers, turned, refit=True)
-    saved = weights_of(refitted, "weights.npz")
+    start = WarmStart(before / "model", DailyConfig(), refitted=True)
+    start.assign(towers, turned, refit=True)
+    saved = weights_of(before, "weights.npz")
     now = {name: variable.numpy() for name, variable in towers.named_variables().items()}
     table, first = now.pop("tables.item_id"), NUM_SPECIAL_ROWS
     np.testing.assert_array_equal(table[first + 1 :], saved["tables.item_id"][first:][::-1])
@@ -116,27 +146,34 @@ def test_rows_are_carried_over_by_their_value(refitted):
     for name, values in now.items():
         np.testing.assert_array_equal(values, saved[name], name)
     frozen = DailyConfig(freeze_candidate_tower=True)
-    WarmStart(refitted / "model", frozen, refitted=True).assign(towers, turned, refit=True)
+    WarmStart(before / "model", frozen, refitted=True).assign(towers, turned, refit=True)
     row = towers.named_variables()["tables.item_id"].numpy()[first]
     np.testing.assert_array_equal(row, saved["tables.item_id"][1])
 
 
-def test_the_first_fit_goes_on_from_weights_that_know_no_validation_query(refitted):
-    assets = load_assets(refitted / "model").of_first_fit()
-    towers = build_towers(tiny_spec(), context_of(refitted).config.model, assets, seed=99)
-    start = WarmStart(refitted / "model", DailyConfig(), refitted=True)
+def test_the_first_fit_goes_on_from_weights_that_know_no_validation_query(before):
+    assets = load_assets(before / "model").of_first_fit()
+    towers = build_towers(tiny_spec(), context_of(before).config.model, assets, seed=99)
+    start = WarmStart(before / "model", DailyConfig(), refitted=True)
     start.assign(towers, assets, refit=False)
-    first_fit = weights_of(refitted, "first_fit.npz")
+    first_fit = weights_of(before, "first_fit.npz")
     for name, variable in towers.named_variables().items():
         np.testing.assert_array_equal(variable.numpy(), first_fit[name], name)
-    keys = np.load(refitted / "model" / warm_start.LEARNED)
-    of_first = np.load(refitted / "model" / warm_start.FIRST_FIT_LEARNED)
-    assert set(of_first.tolist()) < set(keys.tolist())
-    newly = np.setdiff1d(keys, of_first)
-    assert start.choose(newly, refit=False, least=0, seed=1)[1] == len(newly)
-    assert start.choose(newly, refit=True, least=0, seed=1)[1] == 0
+    of_validation = np.array([3], np.uint64)
+    assert start.choose(of_validation, refit=False, least=0, seed=1)[1] == 1
+    assert start.choose(of_validation, refit=True, least=0, seed=1)[1] == 0
 
 
+def test_a_weight_that_is_missing_or_of_another_shape_is_named(before):
+    other = context_of(before).config.model.model_copy(update={"embedding_dim": 8})
+    assets = load_assets(before / "model")
+    towers = build_towers(tiny_spec(), other, assets, seed=1)
+    start = WarmStart(before / "model", DailyConfig(), refitted=True)
+    with pytest.raises(CorruptArtifact, match=r"the weight '.*' is of shape .*Train again"):
+        start.assign(towers, assets, refit=True)
+
+
+@pytest.mark.slow
 def test_a_daily_training_goes_on_and_leaves_a_frozen_tower_alone(refitted, tmp_path):
     root = tmp_path / "daily"
     shutil.copytree(refitted, root)
@@ -182,6 +219,7 @@ def seal_again(directory, before):
     commit(staging, directory, **fields, measurements=("training_log.jsonl",))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
