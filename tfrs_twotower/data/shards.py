@@ -1,7 +1,8 @@
 """Shards of an artifact, and the tf.Examples in them, read without TensorFlow.
 
-Training reads its examples with `tf.data` (see `raw_inputs`). A client that replays some queries
-over REST has no other use for TensorFlow, whose import takes seconds.
+The corpus is read with `tf.data` (see `raw_inputs`), training examples as Arrow files (see
+`stored_examples`). A client that replays some queries over REST has no other use for TensorFlow,
+whose import takes seconds.
 """
 
 import gzip
