@@ -32,7 +32,6 @@ def table_of(queries, candidates, times):
         query_rows=rows.astype(np.int32),
         candidate_rows=np.array(candidates, np.int32),
         timestamps=np.array(times, np.int64),
-        labels=ones,
         weights=ones,
     )
 
