@@ -1,7 +1,7 @@
 import pytest
 import yaml
 
-from pipelines.cli.run_commands import compare
+from pipelines.cli.compare_command import compare
 from pipelines.comparing.planned_runs import load_plan
 from pipelines.comparing.seed_runs import SeedRun
 from tests.fixtures.tiny import tiny_spec
