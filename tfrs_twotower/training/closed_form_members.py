@@ -80,7 +80,7 @@ def make_lexical_member(
     history = None
     if not text_inputs(spec.query.features):
         rows = row_of_token(spec, assets, corpus)
-        terms = lexical_member.heaviest_terms(postings, config.history_terms)
+        terms = postings.heaviest_terms(config.history_terms)
         history = lexical_member.HistoryTerms(
             history_inputs(spec, assets),
             by_token(terms, rows, missing=lexical_member.NO_TERM),
