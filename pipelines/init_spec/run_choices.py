@@ -8,6 +8,7 @@ write another setting, add its line here; nothing else has to know it.
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
+from pipelines.init_spec import text_choices
 from pipelines.init_spec.seen import ORDER_TELLS_MUCH, Seen
 
 
@@ -149,7 +150,7 @@ def _training(seen: Seen) -> Iterator[Choice]:
     first = seen.is_search or seen.is_sequence
     if seen.has_few_questions:
         reason = "spans of passages are questions, too"
-        yield Choice("training.pseudo_questions", {"per_candidate": 4, "epochs": 2}, reason)
+        yield Choice("training.pseudo_questions", text_choices.pseudo_questions(seen), reason)
     metric, why = ("ndcg@10", "the first places count") if first else ("recall@100", "")
     if seen.is_small_corpus:
         metric, why = "recall@10", "the corpus is small"
@@ -220,7 +221,10 @@ def _second_stage(seen: Seen) -> Iterator[Choice]:
     size = 256 if seen.is_search else min(1024, 128 if seen.num_examples < 20_000 else 1024)
     yield Choice(f"{room}batch_size", size)
     most = 6 if seen.is_search else 12
-    epochs = seen.epochs(most, cost=_COST_OF_MEMBER * len(members))
+    least = 1 if seen.is_search else 2
+    epochs = max(
+        least, min(most, int(seen.affordable(seen.num_examples, _COST_OF_MEMBER * len(members))))
+    )
     yield Choice(f"{room}epochs", epochs, "at most, for each member")
     yield Choice(f"{room}optimizer", _optimizer(seen, 0.002, size))
     yield Choice(f"{room}softmax", _softmax(seen))
@@ -230,6 +234,8 @@ def _second_stage(seen: Seen) -> Iterator[Choice]:
 
 
 def _why_members(seen: Seen, members: list[dict[str, Any]]) -> str:
+    if seen.is_search and not members:
+        return f"{seen.num_queries:,} questions are too few for further towers"
     if seen.is_search:
         return "two readings of each passage"
     if seen.is_small_corpus:
@@ -247,18 +253,7 @@ def _members(seen: Seen) -> Iterable[dict[str, Any]]:
     """The trained towers of the second stage."""
     one_head = {"num_query_heads": 1, "num_candidate_heads": 1, "cosine_heads": True}
     if seen.is_search:
-        member = {
-            "kind": "inttower",
-            "embedding_dim": 128,
-            "num_residual_layers": 0,
-            "token_dropout": 0.1,
-            "bag_positions": True,
-            "candidate_views": 2,
-            "head_dim": 128,
-            "field_gate": "none",
-            **one_head,
-        }
-        return [member] * 2
+        return text_choices.members(seen, one_head, _COST_OF_MEMBER)
     if not seen.has_history or seen.is_short or seen.is_small_corpus or seen.is_sequence:
         return []
     member = {
@@ -273,6 +268,9 @@ def _members(seen: Seen) -> Iterable[dict[str, Any]]:
 
 
 def _signals(seen: Seen) -> Choice:
+    if seen.is_search and seen.answers_return:
+        reason = "a passage that answered many questions answers more of them"
+        return Choice("pre_ranking.popularity_days", [None], reason)
     if seen.is_search:
         reason = "that a passage answered a question says nothing of the next one"
         return Choice("pre_ranking.popularity_days", [], reason)
@@ -283,6 +281,9 @@ def _signals(seen: Seen) -> Choice:
 def _index(seen: Seen) -> Iterator[Choice]:
     if seen.is_search:
         yield Choice("index.kind", "hybrid", "words that occur in both, beside learned vectors")
+        lexical, reason = text_choices.words(seen)
+        if lexical:
+            yield Choice("index.lexical", lexical, reason)
     yield Choice("index.server", "stock", "TensorFlow Serving as it is published")
 
 

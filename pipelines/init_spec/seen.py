@@ -8,6 +8,7 @@ _FEW_CANDIDATES = 500
 _MANY_CANDIDATES = 2000
 _SEVERAL_EVENTS = 4
 _MANY_QUESTIONS = 3000
+_MOST_ARE_NEW = 0.9
 ORDER_TELLS_MUCH = 1.4
 """See `event_patterns.recency`."""
 _BUDGET_S = 900.0
@@ -109,6 +110,11 @@ class Seen:
         """Whether lists of a hundred would hold a good part of the corpus."""
         return self.num_candidates < _FEW_CANDIDATES
 
+    @property
+    def answers_return(self) -> bool:
+        """Whether passages that answered one question often answer another."""
+        return self.unknown_candidates < _MOST_ARE_NEW
+
     def epochs(self, most: int, cost: float = 1.0) -> int:
         """As many passes as the budget has time for, 2 to `most`.
 
@@ -116,6 +122,10 @@ class Seen:
             most: passes that are more than enough.
             cost: of an example, in multiples of one of the first stage.
         """
+        return max(2, min(most, int(self.affordable(self.num_examples, cost))))
+
+    def affordable(self, num_examples: int, cost: float = 1.0) -> float:
+        """Passes over so many examples that the budget has time for; see `epochs`."""
         of_example = 15e-6  # CPU seconds, as measured
         if self.has_history:
             of_event = 2e-6 if self.has_content else 1e-6
@@ -124,5 +134,5 @@ class Seen:
             of_example += 25e-6
         if self.is_search:
             of_example += 3e-6 * self.text_width
-        affordable = _BUDGET_S * _TRAINING_SHARE / _PASSES / max(self.num_examples, 1)
-        return max(2, min(most, int(affordable / of_example / cost)))
+        budget = _BUDGET_S * _TRAINING_SHARE / _PASSES
+        return budget / max(num_examples, 1) / of_example / cost

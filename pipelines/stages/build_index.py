@@ -1,5 +1,6 @@
 """Stage `build-index`: the candidate index, with its overlap with exact search."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,7 +35,7 @@ from tfrs_twotower.evaluation.corpus_ranking import EmbeddingScorer, rank_corpus
 from tfrs_twotower.evaluation.text_retrieval import TextRetrieval, WordScorer
 from tfrs_twotower.index import build, storage
 from tfrs_twotower.index.quality import QUALITY_NAME, IndexQuality
-from tfrs_twotower.ranking import FloatArray
+from tfrs_twotower.ranking import FloatArray, GroundTruth, Ragged
 from tfrs_twotower.specs import FeatureSpec
 from tfrs_twotower.training.validation import recall_by_length
 
@@ -43,6 +44,10 @@ WEIGHT_METRIC = "ndcg@10"
 UNTUNED_WEIGHT = 0.3
 """Weight of the towers' score as far as no queries tell otherwise: towers without enough questions
 to tell have few to learn from, and BM25 needs none."""
+UNTUNED_FEEDBACK = 0.3
+"""Share of the first passages' words in a query as far as no queries tell otherwise."""
+_ASKED_FOR_FEEDBACK = 500
+"""Training questions, and validation queries, that choose this share."""
 
 
 config_fingerprint = fingerprints.build_index
@@ -98,14 +103,21 @@ class _Words(NamedTuple):
 def _search_of_words(context: StageContext) -> _Words:
     layout, spec, settings = context.layout, context.spec, context.config.index
     corpus = load_corpus(layout.preprocessed, spec)
-    weight = settings.lexical.question_weight
-    postings = build_postings(
-        joined_texts(corpus.raw, spec.candidate.features) or [""] * len(corpus),
-        k1=settings.lexical.k1,
-        b=settings.lexical.b,
-        others=_training_questions(layout.preprocessed, spec, corpus) if weight else {},
-        other_weight=weight,
-    )
+    weight, with_feedback = settings.lexical.question_weight, settings.lexical.feedback
+    questions: dict[int, list[str]] = {}
+    if weight or with_feedback:
+        questions = _training_questions(layout.preprocessed, spec, corpus)
+
+    def indexed(other_weight: float) -> Postings:
+        return build_postings(
+            joined_texts(corpus.raw, spec.candidate.features) or [""] * len(corpus),
+            k1=settings.lexical.k1,
+            b=settings.lexical.b,
+            others=questions,
+            other_weight=other_weight,
+        )
+
+    postings = indexed(weight)
     lexical = Lexical(postings, text_inputs(spec.query.features))
     parameters = {
         **settings.lexical.model_dump(mode="json"),
@@ -114,8 +126,24 @@ def _search_of_words(context: StageContext) -> _Words:
         "postings": len(postings.rows),
     }
     validation = _Validation.of(context, corpus)
+    if with_feedback:
+        asked = [_question_set(questions).sample(_ASKED_FOR_FEEDBACK, seed=0)]
+        if validation is not None:
+            asked.append(validation.queries.sample(_ASKED_FOR_FEEDBACK, seed=0))
+        # A passage must not hold the question that it is to be found by.
+        plain = indexed(0.0) if weight else postings
+        eligible = _eligible(context, corpus)
+        share, means = text_baselines.tune_feedback(
+            plain, asked, eligible, WEIGHT_METRIC, UNTUNED_FEEDBACK
+        )
+        parameters |= {"feedback": share, "feedback_on_questions": means}
+        context.reporter.message(
+            f"the words of a query's first passages have weight {share:g}, chosen for "
+            f"{WEIGHT_METRIC} on {sum(map(len, asked)):,} training and validation questions"
+        )
+        lexical = replace(lexical, feedback=share)
     if settings.kind == "hybrid":
-        tuned = None if validation is None else validation.tuned_weight(postings)
+        tuned = None if validation is None else validation.tuned_weight(lexical)
         chosen = UNTUNED_WEIGHT
         if tuned is not None:
             chosen = tuned.cautious(WEIGHT_METRIC, towards=UNTUNED_WEIGHT)
@@ -152,17 +180,14 @@ class _Validation:
         if vectors is None:
             ids, where = corpus.ids.tolist(), f"{layout.embeddings}, candidates"
             vectors = vectors_of(read_candidate_embeddings(layout.embeddings), ids, where)
-        eligible = np.ones(len(corpus), bool)
-        if spec.split.known_candidates_only:
-            eligible = known_candidates(layout.preprocessed, corpus)
-        return cls(queries, vectors, eligible)
+        return cls(queries, vectors, _eligible(context, corpus))
 
-    def tuned_weight(self, postings: Postings) -> text_baselines.TunedWeight:
+    def tuned_weight(self, lexical: Lexical) -> text_baselines.TunedWeight:
         """The weight of the towers' score in a hybrid."""
         queries = tuning_queries(self.queries, len(self.vectors))
         return text_baselines.tune_weight(
             EmbeddingScorer(queries.embeddings, self.vectors),
-            WordScorer(postings, queries.texts or []),
+            WordScorer(lexical.postings, queries.texts or [], lexical.feedback),
             queries,
             self.eligible,
             (WEIGHT_METRIC,),
@@ -177,6 +202,23 @@ class _Validation:
         k = min(LONGEST, len(self.vectors))
         ranked = rank_corpus(search, queries, self.eligible, k)
         return FirstFitRecall(len(queries), tuple(recall_by_length(ranked, queries)))
+
+
+def _eligible(context: StageContext, corpus: Corpus) -> NDArray[np.bool_]:
+    """`[num_candidates]` candidates that are ranked."""
+    if context.spec.split.known_candidates_only:
+        return known_candidates(context.layout.preprocessed, corpus)
+    return np.ones(len(corpus), bool)
+
+
+def _question_set(questions: Mapping[int, Sequence[str]]) -> QuerySet:
+    """The questions that `_training_questions` reads, each with all rows that answer it."""
+    answers: dict[str, list[int]] = {}
+    for row, texts in questions.items():
+        for text in texts:
+            answers.setdefault(text, []).append(row)
+    truth = GroundTruth.from_lists([np.array(rows) for rows in answers.values()])
+    return QuerySet(truth, Ragged.from_lists([[]] * len(answers)), texts=list(answers))
 
 
 def _training_questions(

@@ -7,6 +7,7 @@ import numpy as np
 from serving.bundle import loading, refresh_files
 from serving.graph import names
 from tfrs_twotower.artifacts import Manifest
+from tfrs_twotower.data.feedback import scores_with_feedback
 from tfrs_twotower.data.postings import COSINE_MINIMUM, Lexical, Postings
 from tfrs_twotower.errors import BundleError
 from tfrs_twotower.ranking import FloatArray
@@ -88,7 +89,7 @@ def _some_words(postings: Postings) -> list[str]:
 
 def _with_words(lexical: Lexical, words: list[str], cosines: FloatArray) -> FloatArray:
     """Scores `[num_candidates]` of one query by words, or by words and cosines."""
-    of_words = lexical.postings.scores(lexical.postings.terms_of(words))
+    of_words = scores_with_feedback(lexical, lexical.postings.terms_of(words))
     weight = lexical.dense_weight
     if weight is None:
         return of_words

@@ -36,7 +36,8 @@ TWIN = pytest.mark.slow(reason="a second run; the hybrid has the search of words
 
 @pytest.fixture(scope="module", params=[pytest.param("lexical", marks=TWIN), "hybrid"])
 def context(request, tmp_path_factory):
-    index = {"kind": request.param, "k": K, "lexical": {"k1": 0.9, "question_weight": 0.25}}
+    words = {"k1": 0.9, "question_weight": 0.25, "feedback": True}
+    index = {"kind": request.param, "k": K, "lexical": words}
     root = tmp_path_factory.mktemp(request.param)
     context = tiny_context(root, index=index, export=EXPORT, evaluate=EVALUATE)
     write_tiny_model(context)
@@ -61,10 +62,13 @@ def test_the_index_says_how_it_was_made(context):
     assert read_manifest(context.layout.index, "index").details["kind"] == kind
     assert quality.parameters["vectors"] == "brute_force"
     assert quality.parameters["k1"] == 0.9
+    assert 0 < quality.parameters["feedback"] < 1
+    assert len(quality.parameters["feedback_on_questions"]) == 6
     assert ("dense_weight" in quality.parameters) == (kind == "hybrid")
     corpus = load_corpus(context.layout.preprocessed, context.spec)
     lexical = load_lexical(context.layout.index, len(corpus), "")
     assert lexical.inputs == ("bio",)
+    assert lexical.feedback == quality.parameters["feedback"]
     texts = joined_texts(corpus.raw, context.spec.candidate.features)
     without = build_postings(texts, k1=0.9, b=0.75)
     assert lexical.postings.counts.sum() > without.counts.sum(), "training questions count too"

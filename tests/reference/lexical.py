@@ -42,3 +42,30 @@ def hybrid(
         for row in pool
     }
     return sorted(scores.items(), key=lambda item: (-item[1], item[0]))
+
+
+def feedback(
+    texts: list[list[str]],
+    query: list[str],
+    scores: list[float],
+    *,
+    share: float,
+    passages: int,
+    most: int,
+) -> dict[str, float]:
+    """Rocchio's weights of a query's terms and of those of its first passages, from scores."""
+    first = sorted(
+        (row for row in range(len(texts)) if scores[row] > 0), key=lambda row: (-scores[row], row)
+    )[:passages]
+    fed: dict[str, float] = {}
+    for row in first:
+        impacts = {term: bm25(texts, [term], 1.2, 0.75)[row] for term in set(texts[row])}
+        for term in sorted(impacts, key=lambda term: (-impacts[term], term))[:most]:
+            frequency = sum(term in other for other in texts)
+            rarity = math.log(1 + (len(texts) - frequency + 0.5) / (frequency + 0.5))
+            fed[term] = fed.get(term, 0.0) + rarity * scores[row]
+    total = sum(fed.values())
+    weights = {term: share * len(query) * weight / total for term, weight in fed.items()}
+    for term in query:
+        weights[term] = weights.get(term, 0.0) + (1 - share if first else 1.0)
+    return weights

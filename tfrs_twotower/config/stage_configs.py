@@ -67,6 +67,10 @@ class LexicalConfig(Document):
     question_weight: Fraction = 0.0
     """Training questions are appended to the texts of the candidates that answer them, and each of
     their words counts as this much of a word; 0 appends none."""
+    feedback: bool = False
+    """Whether the words of a query's first five passages are asked, too (pseudo relevance
+    feedback), which finds relevant passages that say it in other words. How much they count is
+    chosen on training and validation queries; where they do not help, nothing."""
 
 
 class IndexConfig(Document):

@@ -23,6 +23,10 @@ LEAST_DEPTH = 256
 hybrid is the beginning of a longer one."""
 COSINE_MINIMUM = -1.0
 """From which the towers' scores are normalised."""
+NO_TERM = -1
+"""Fills the places of a list of terms that has fewer."""
+SLOTS = 16
+"""Terms that are scored by one addition; those of a longer query are added sum by sum."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +68,20 @@ class Postings:
         """`[num_postings]`: what a term in the query adds to the candidate's score."""
         lengths = np.bincount(self.rows, weights=self.counts, minlength=self.num_candidates)
         average = max(float(lengths.mean()) if len(lengths) else 0.0, np.finfo(np.float64).tiny)
-        frequencies = self.frequencies
-        rarity = np.log1p((self.num_candidates - frequencies + 0.5) / (frequencies + 0.5))
         saturation = self.k1 * (1.0 - self.b + self.b * lengths / average)
         of_rows = self.counts + saturation[self.rows]
-        return (np.repeat(rarity, frequencies) * self.counts / of_rows).astype(np.float32)
+        rarity = np.repeat(self._rarities, self.frequencies)
+        return (rarity * self.counts / of_rows).astype(np.float32)
+
+    @property
+    def rarities(self) -> NDArray[np.float32]:
+        """`[num_terms]`: idf, the first factor of a term's score."""
+        return self._rarities.astype(np.float32)
+
+    @cached_property
+    def _rarities(self) -> NDArray[np.float64]:
+        frequencies = self.frequencies
+        return np.log1p((self.num_candidates - frequencies + 0.5) / (frequencies + 0.5))
 
     @cached_property
     def _place_of_word(self) -> dict[str, int]:
@@ -79,13 +92,44 @@ class Postings:
         found = map(self._place_of_word.get, words)
         return np.array([term for term in found if term is not None], np.int32)
 
-    def scores(self, query_terms: NDArray[np.integer]) -> NDArray[np.float32]:
-        """BM25 of every candidate, `[num_candidates]`; a repeated term counts each time."""
+    def scores(
+        self, query_terms: NDArray[np.integer], weights: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]:
+        """BM25 of every candidate, `[num_candidates]`; a repeated term counts each time.
+
+        Args:
+            query_terms: `[n]`.
+            weights: `[n]` of these; None weighs all alike.
+        """
         scores = np.zeros(self.num_candidates, np.float32)
-        for term in query_terms:
-            own = slice(self.starts[term], self.starts[term + 1])
-            scores[self.rows[own]] += self.impacts[own]
+        for at in range(0, len(query_terms), SLOTS):
+            part = np.zeros_like(scores)
+            for place, term in enumerate(query_terms[at : at + SLOTS], at):
+                own = slice(self.starts[term], self.starts[term + 1])
+                weight = np.float32(1.0) if weights is None else weights[place]
+                part[self.rows[own]] += weight * self.impacts[own]
+            scores += part
         return scores
+
+    def heaviest_terms(self, most: int) -> NDArray[np.int32]:
+        """The terms that weigh most in each candidate's text.
+
+        Args:
+            most: number of terms.
+
+        Returns:
+            `[num_candidates, most]` terms, the largest impact first, then in their order; -1 at the
+            end of a shorter text.
+        """
+        of_posting = np.repeat(np.arange(len(self.terms), dtype=np.int32), self.frequencies)
+        order = np.lexsort((of_posting, -self.impacts, self.rows))
+        rows = self.rows[order]
+        lengths = np.bincount(rows, minlength=self.num_candidates)
+        rank = np.arange(len(rows)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        heavy = rank < most
+        terms = np.full((self.num_candidates, most), NO_TERM, np.int32)
+        terms[rows[heavy], rank[heavy]] = of_posting[order][heavy]
+        return terms
 
     def take(self, kept: NDArray[np.integer]) -> "Postings":
         """The postings of some candidates, numbered anew in the order of `kept`; all terms stay."""
@@ -126,6 +170,8 @@ class Lexical:
     """Raw inputs of the query tower that together hold the query's text, `[batch]` each."""
     dense_weight: float | None = None
     """Share of the towers' score in that of a hybrid; None searches words alone."""
+    feedback: float = 0.0
+    """Share of the first passages' words in a query (`data.feedback`)."""
 
     @property
     def kind(self) -> Literal["lexical", "hybrid"]:
@@ -138,7 +184,7 @@ class Lexical:
 
     def save(self, directory: Path) -> None:
         """Writes `lexical.json` and `postings.npz`."""
-        described = {"inputs": self.inputs, "dense_weight": self.dense_weight}
+        described = {name: getattr(self, name) for name in ("inputs", "dense_weight", "feedback")}
         text = json.dumps(described, indent=2) + "\n"
         (directory / LEXICAL_NAME).write_text(text, encoding="utf-8")
         self.postings.save(directory)
@@ -163,6 +209,7 @@ def load_lexical(directory: Path, num_candidates: int, advice: str) -> Lexical |
         described = json.loads(path.read_text(encoding="utf-8"))
         inputs, weight = tuple(map(str, described["inputs"])), described["dense_weight"]
         weight = None if weight is None else float(weight)
+        feedback = float(described.get("feedback", 0.0))  # 0: before there was one
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, OSError) as cause:
@@ -173,7 +220,7 @@ def load_lexical(directory: Path, num_candidates: int, advice: str) -> Lexical |
             f"{directory / POSTINGS_NAME}: has {postings.num_candidates} candidates, the corpus "
             f"{num_candidates}. {advice}"
         )
-    return Lexical(postings, inputs, weight)
+    return Lexical(postings, inputs, weight, feedback)
 
 
 def posted(

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfrs_twotower.closed_form.bm25 import words_of
+from tfrs_twotower.data.feedback import PASSAGES, Feedback
 from tfrs_twotower.data.postings import COSINE_MINIMUM, LEAST_DEPTH, Lexical, Postings
 from tfrs_twotower.evaluation.corpus_ranking import EmbeddingScorer, PooledScorer, Scorer
 from tfrs_twotower.evaluation.evaluated_data import EvaluationInputs
@@ -19,14 +20,20 @@ Mask = Callable[[NDArray[np.floating]], NDArray[np.floating]]
 class WordScorer:
     """BM25 of each query's text by the postings and the table of words that are served."""
 
-    def __init__(self, postings: Postings, texts: Sequence[str]) -> None:
-        """Analyses the texts of all queries."""
+    def __init__(self, postings: Postings, texts: Sequence[str], feedback: float = 0.0) -> None:
+        """Analyses the texts of all queries; see `Lexical` for the feedback."""
         self._postings = postings
         self._terms = [postings.terms_of(words_of(text)) for text in texts]
+        self._feedback = Feedback(postings, feedback) if feedback else None
 
     def __call__(self, queries: NDArray[np.int64]) -> NDArray[np.floating]:
         """Scores, `[len(queries), num_candidates]` float32."""
-        return np.stack([self._postings.scores(self._terms[query]) for query in queries])
+        return np.stack([self._of_query(self._terms[query]) for query in queries])
+
+    def _of_query(self, terms: NDArray[np.int32]) -> NDArray[np.float32]:
+        if self._feedback is None:
+            return self._postings.scores(terms)
+        return self._postings.scores(*self._feedback(terms))
 
 
 def normalised(
@@ -51,7 +58,7 @@ class TextRetrieval:
         """
         self._weight = lexical.dense_weight
         self._dense = dense
-        self._words = WordScorer(lexical.postings, texts)
+        self._words = WordScorer(lexical.postings, texts, lexical.feedback)
 
     def pooled(self, queries: NDArray[np.int64], mask: Mask, depth: int) -> NDArray[np.floating]:
         """Scores of the candidates that are proposed to lists of this length; -inf elsewhere.
@@ -93,6 +100,8 @@ def in_words(lexical: Lexical | None) -> str:
     if lexical is None:
         return "inner product of the towers' vectors, all candidates"
     words = f"BM25 (k1 {lexical.postings.k1:g}, b {lexical.postings.b:g})"
+    if lexical.feedback:
+        words += f" of the query and, at {lexical.feedback:g}, of its first {PASSAGES} passages"
     if lexical.dense_weight is None:
         return f"{words}; a candidate without a word of the query is left out"
     return (

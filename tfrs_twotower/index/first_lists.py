@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tfrs_twotower.data.postings import Lexical
 from tfrs_twotower.index.exact_search import ExactSearch
-from tfrs_twotower.index.lexical import Asked, first_stage
+from tfrs_twotower.index.lexical import first_stage
 from tfrs_twotower.ranking.order import MISSING_ROW, FloatArray
 from tfrs_twotower.ranking.ragged import Ragged
 
@@ -51,7 +51,7 @@ class WordLists:
         def find(
             embeddings: tf.Tensor, texts: tf.Tensor, excluded: tf.Tensor, listed: tf.Tensor
         ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            asked = Asked(embeddings, search.terms(texts))
+            asked = search.asked_terms(embeddings, search.terms(texts))
             return *search.search(asked, depth, excluded), search.score(asked, listed)
 
         self._find = tf.function(

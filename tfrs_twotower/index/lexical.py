@@ -15,7 +15,8 @@ from tfrs_twotower.data.raw_inputs import RawBatch
 from tfrs_twotower.index import answers
 from tfrs_twotower.index.exact_search import ExactSearch
 from tfrs_twotower.index.restricts import Permits
-from tfrs_twotower.layers.lexical import LexicalScores, Permitted, Terms
+from tfrs_twotower.layers.feedback import Feedback
+from tfrs_twotower.layers.lexical import LexicalScores, Permitted, Scored, Terms
 from tfrs_twotower.ranking.order import LOWEST_SCORE, MISSING_ROW, FloatArray, RowArray, overlaps
 
 
@@ -26,6 +27,8 @@ class Asked(NamedTuple):
     """`[batch, embedding_dim]` float32."""
     terms: tf.Tensor
     """`[batch, n]` int32; see `layers.lexical.Terms`."""
+    weights: tf.Tensor | None
+    """`[batch, n]` float32 of the terms; None weighs all alike."""
 
 
 class LexicalSearch(tf.Module):
@@ -36,6 +39,9 @@ class LexicalSearch(tf.Module):
         super().__init__(name="lexical_search")
         self.terms = Terms(lexical.postings, words_file)
         self.words = LexicalScores(lexical.postings)
+        self._feedback: Feedback | None = None
+        if lexical.feedback:
+            self._feedback = Feedback(lexical.postings, lexical.feedback)
         self._inputs = lexical.inputs
 
     @property
@@ -45,7 +51,13 @@ class LexicalSearch(tf.Module):
 
     def asked(self, embeddings: tf.Tensor, raw: RawBatch) -> Asked:
         """What the search takes of queries: embeddings, and raw features of the same queries."""
-        return Asked(embeddings, self.terms.of_inputs(raw, self._inputs))
+        return self.asked_terms(embeddings, self.terms.of_inputs(raw, self._inputs))
+
+    def asked_terms(self, embeddings: tf.Tensor, terms: tf.Tensor) -> Asked:
+        """The same from terms, as `layers.lexical.Terms` gives them."""
+        if self._feedback is None:
+            return Asked(embeddings, terms, None)
+        return Asked(embeddings, *self._feedback(self.words, terms))
 
     def search(
         self,
@@ -62,21 +74,29 @@ class LexicalSearch(tf.Module):
 
     def score(self, asked: Asked, rows: tf.Tensor) -> tf.Tensor:
         """See `answers.Search.score`; 0 for a candidate that shares no term."""
-        return self.words.score(asked.terms, rows)
+        return self._search_words(asked, 1, listed=rows).listed
 
     def _found(
         self, asked: Asked, k: int, excluded: tf.Tensor | None, permits: Permits | None
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        found = self.words.search(asked.terms, k, excluded, self._permitted(permits))
+        found = self._search_words(asked, k, excluded, permits)
         return found.scores, found.rows
 
-    def _permitted(self, permits: Permits | None) -> Permitted | None:
-        if permits is None:
-            return None
-        return Permitted(
-            permits.restricts,
-            lambda place: permits.of_queries(place[None]).of_range(0, self.num_candidates)[0],
-        )
+    def _search_words(
+        self,
+        asked: Asked,
+        k: int,
+        excluded: tf.Tensor | None = None,
+        permits: Permits | None = None,
+        listed: tf.Tensor | None = None,
+    ) -> Scored:
+        permitted = None
+        if permits is not None:
+            permitted = Permitted(
+                permits.restricts,
+                lambda place: permits.of_queries(place[None]).of_range(0, self.num_candidates)[0],
+            )
+        return self.words.search(asked.terms, k, excluded, permitted, listed, asked.weights)
 
 
 class HybridSearch(LexicalSearch):
@@ -103,7 +123,7 @@ class HybridSearch(LexicalSearch):
         near, near_rows = self.dense.search(
             asked.embeddings, depth, excluded, permits, ordered=False
         )
-        found = self.words.search(asked.terms, depth, excluded, self._permitted(permits), near_rows)
+        found = self._search_words(asked, depth, excluded, permits, near_rows)
         again = answers.contains(tf.sort(near_rows, axis=1), found.rows)
         found_rows = tf.where(again, MISSING_ROW, found.rows)
         rows = tf.concat([near_rows, found_rows], axis=1)
@@ -115,7 +135,7 @@ class HybridSearch(LexicalSearch):
 
     def score(self, asked: Asked, rows: tf.Tensor) -> tf.Tensor:
         """See `answers.Search.score`."""
-        found = self.words.search(asked.terms, 1, listed=rows)
+        found = self._search_words(asked, 1, listed=rows)
         nearest = self.dense.search(asked.embeddings, 1)[0][:, 0]
         return self._sum(self._near(asked, rows), nearest, found.listed, found.best)
 

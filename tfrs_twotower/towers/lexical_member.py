@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tfrs_twotower.closed_form import bm25
 from tfrs_twotower.data import loading
-from tfrs_twotower.data.postings import Postings
+from tfrs_twotower.data.postings import NO_TERM, Postings
 from tfrs_twotower.data.raw_inputs import RawBatch
 from tfrs_twotower.features.tower_inputs import Tokens, TowerInputs
 from tfrs_twotower.layers.lexical import LexicalScores, Terms
@@ -19,8 +19,6 @@ from tfrs_twotower.ranking import RowArray
 from tfrs_twotower.specs import FeatureSpec
 
 FEATURES = ("bm25_log", "bm25_share")
-NO_TERM = -1
-"""Fills the places of a list of terms that has fewer."""
 
 
 @dataclass(frozen=True)
@@ -205,25 +203,3 @@ def _are_equal(first: Postings, second: Postings) -> bool:
         np.array_equal(getattr(first, field.name), getattr(second, field.name))
         for field in fields(Postings)
     )
-
-
-def heaviest_terms(postings: Postings, most: int) -> NDArray[np.int32]:
-    """The terms that weigh most in each candidate's text.
-
-    Args:
-        postings: of the corpus.
-        most: number of terms.
-
-    Returns:
-        `[num_candidates, most]` terms, the largest impact first, then in their order; -1 at the
-        end of a shorter text.
-    """
-    of_posting = np.repeat(np.arange(len(postings.terms)), postings.frequencies)
-    order = np.lexsort((of_posting, -postings.impacts, postings.rows))
-    rows = postings.rows[order]
-    lengths = np.bincount(rows, minlength=postings.num_candidates)
-    rank = np.arange(len(rows)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    heavy = rank < most
-    terms = np.full((postings.num_candidates, most), NO_TERM, np.int32)
-    terms[rows[heavy], rank[heavy]] = of_posting[order][heavy]
-    return terms

@@ -20,12 +20,12 @@ from pydantic import ValidationError
 
 from tfrs_twotower.artifacts import layout
 from tfrs_twotower.data.assets import Assets, load_assets
-from tfrs_twotower.data.postings import POSTINGS_NAME, load_postings
+from tfrs_twotower.data.postings import NO_TERM, POSTINGS_NAME, load_postings
 from tfrs_twotower.data.stored_arrays import load_array
 from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
 from tfrs_twotower.specs import NUM_SPECIAL_ROWS, FeatureSpec
 from tfrs_twotower.towers import linear_member
-from tfrs_twotower.towers.lexical_member import NO_TERM, HistoryTerms, LexicalMember
+from tfrs_twotower.towers.lexical_member import HistoryTerms, LexicalMember
 
 
 def save_lexical_member(member: LexicalMember, assets: Assets, directory: Path) -> None:

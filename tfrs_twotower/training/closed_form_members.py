@@ -14,6 +14,7 @@ from tfrs_twotower.config import Bm25MemberConfig, PreRankingConfig
 from tfrs_twotower.data.assets import Assets
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.data.loading import joined_texts, text_inputs
+from tfrs_twotower.data.postings import NO_TERM
 from tfrs_twotower.data.training_examples import ExampleTable
 from tfrs_twotower.features.lookup import by_token, row_of_token
 from tfrs_twotower.specs import FeatureSpec
@@ -80,10 +81,10 @@ def make_lexical_member(
     history = None
     if not text_inputs(spec.query.features):
         rows = row_of_token(spec, assets, corpus)
-        terms = lexical_member.heaviest_terms(postings, config.history_terms)
+        terms = postings.heaviest_terms(config.history_terms)
         history = lexical_member.HistoryTerms(
             history_inputs(spec, assets),
-            by_token(terms, rows, missing=lexical_member.NO_TERM),
+            by_token(terms, rows, missing=NO_TERM),
             config.history_length,
         )
     return lexical_member.LexicalMember(spec, postings, history)

@@ -153,10 +153,12 @@ def test_weights_of_0_and_1_are_the_sides_themselves():
     np.testing.assert_array_equal(np.where(only >= 0, hybrid_rows, -1), only)
 
 
-@pytest.mark.parametrize("weight", [None, 0.35])
-def test_the_evaluation_ranks_as_the_graph_does(weight):
+@pytest.mark.parametrize(
+    ("weight", "feedback"), [(None, 0.0), (0.35, 0.0), (None, 0.4), (0.35, 0.4)]
+)
+def test_the_evaluation_ranks_as_the_graph_does(weight, feedback):
     """The same lists from NumPy, with candidates that the query has seen."""
-    lexical = replace(HYBRID, dense_weight=weight)
+    lexical = replace(HYBRID, dense_weight=weight, feedback=feedback)
     seen = [list(range(query, query + 3)) for query in range(NUM_QUERIES)]
     queries = QuerySet(
         GroundTruth.from_lists([np.array([0])] * NUM_QUERIES), Ragged.from_lists(seen)
@@ -167,6 +169,28 @@ def test_the_evaluation_ranks_as_the_graph_does(weight):
     ((_, rows, scores),) = ranked_chunks(scorer, queries, np.ones(NUM_CANDIDATES, bool), K)
     np.testing.assert_array_equal(rows, served[1])
     np.testing.assert_allclose(scores[rows >= 0], served[0][rows >= 0], rtol=1e-5)
+
+
+def test_the_words_of_first_passages_are_asked_whatever_a_query_may_get():
+    """Exclusions change no score, and one query is answered as it is among others."""
+    words = LexicalSearch(replace(HYBRID, dense_weight=None, feedback=0.4))
+    plain = searched(LexicalSearch(replace(HYBRID, dense_weight=None)))[1]
+    scores, rows = searched(words)
+    assert ((rows >= 0).sum(axis=1) >= (plain >= 0).sum(axis=1)).all()
+    assert (rows != plain).any()
+    gone = tf.constant(plain[:, :5])
+    found = searched(words, excluded=gone)
+    for query in range(NUM_QUERIES):
+        kept = [row for row in rows[query] if row not in plain[query, :5]]
+        assert found[1][query, : len(kept)].tolist() == kept
+        before = dict(zip(rows[query], scores[query], strict=True))
+        np.testing.assert_allclose(found[0][query, : len(kept)], [before[row] for row in kept])
+        alone = asked(
+            words,
+            tf.constant(EMBEDDINGS[query : query + 1]),
+            {name: values[query : query + 1] for name, values in RAW.items()},
+        )
+        assert words.search(alone, K)[1].numpy()[0].tolist() == rows[query].tolist()
 
 
 def test_overlap_with_the_exact_lists_is_1_for_the_search_itself():

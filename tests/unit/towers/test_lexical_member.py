@@ -13,7 +13,6 @@ from tfrs_twotower.data.assets import Assets
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
 from tfrs_twotower.specs import FeatureSpec
-from tfrs_twotower.towers.lexical_member import heaviest_terms
 from tfrs_twotower.towers.saved_lexical_member import (
     copy_lexical_member,
     load_lexical_member,
@@ -120,7 +119,7 @@ def test_heaviest_terms_come_in_the_order_of_their_impact():
     texts = [" ".join(words) for words in WORDS]
     postings = build_postings(texts, k1=1.2, b=0.75)
     named = [
-        [postings.terms[term] for term in row if term >= 0] for row in heaviest_terms(postings, 9)
+        [postings.terms[term] for term in row if term >= 0] for row in postings.heaviest_terms(9)
     ]
     impacts = {
         (postings.terms[term], row): impact
@@ -136,7 +135,7 @@ def test_heaviest_terms_come_in_the_order_of_their_impact():
         assert own == sorted(own)
         assert set(terms) == {term for term, at in impacts if at == row}
     assert named[3] == []
-    np.testing.assert_array_equal(heaviest_terms(postings, 2), heaviest_terms(postings, 9)[:, :2])
+    np.testing.assert_array_equal(postings.heaviest_terms(2), postings.heaviest_terms(9)[:, :2])
 
 
 def histories(views, buys):
@@ -148,7 +147,7 @@ def histories(views, buys):
 
 def test_the_terms_of_a_history_are_those_of_its_latest_candidates(buying, asking):
     """Two of the views and the buy, two terms of each; a candidate that left has none."""
-    heavy = heaviest_terms(buying.postings, 2)
+    heavy = buying.postings.heaviest_terms(2)
     terms = buying.query_heads(
         histories([["b", "c", "a"], ["gone", "a"], [], ["?"]], [["a"], [], [], ["?"]])
     )

@@ -12,14 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfrs_twotower.closed_form.bm25 import Bm25Index
-from tfrs_twotower.data.postings import COSINE_MINIMUM
+from tfrs_twotower.data.postings import COSINE_MINIMUM, Postings
 from tfrs_twotower.data.query_set import QuerySet
-from tfrs_twotower.evaluation.corpus_ranking import Scorer, chunks_of, mask_scores
-from tfrs_twotower.evaluation.text_retrieval import BM25_MINIMUM, normalised
+from tfrs_twotower.evaluation.corpus_ranking import Scorer, chunks_of, mask_scores, rank_corpus
+from tfrs_twotower.evaluation.text_retrieval import BM25_MINIMUM, WordScorer, normalised
 from tfrs_twotower.metrics import judge, per_query
 from tfrs_twotower.ranking.order import top_k_rows
 
 WEIGHTS = tuple(round(0.05 * step, 2) for step in range(21))
+FEEDBACK_SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
 
 
 class Bm25Scorer:
@@ -66,19 +67,68 @@ class TunedWeight:
     """`[num_weights, num_queries]` of each metric, from which `curve` has the means."""
 
     def cautious(self, metric: str, towards: float) -> float:
-        """The weight nearest to `towards` that is not clearly worse than the best one.
+        """The weight nearest to `towards` that is not clearly worse than the best one."""
+        return cautious(self.per_query[metric], WEIGHTS, WEIGHTS.index(self.best[metric]), towards)
 
-        Few queries choose among many weights by luck. A weight is kept where its paired difference
-        to the best one is within one standard error (the rule of Breiman et al. 1984).
-        """
-        values = self.per_query[metric]
-        behind = values[WEIGHTS.index(self.best[metric])] - values
-        num_queries = behind.shape[1]
-        if num_queries < 2:
-            return towards
-        error = behind.std(axis=1, ddof=1) / np.sqrt(num_queries)
-        kept = np.flatnonzero(behind.mean(axis=1) <= error)
-        return min((WEIGHTS[place] for place in kept), key=lambda one: abs(one - towards))
+
+def cautious(
+    values: NDArray[np.float64], settings: Sequence[float], best: int, towards: float
+) -> float:
+    """The setting nearest to `towards` that is not clearly worse than the best one.
+
+    Few queries choose among many settings by luck. A setting is kept where its paired difference
+    to the best one is within one standard error (the rule of Breiman et al. 1984).
+
+    Args:
+        values: `[num_settings, num_queries]` of a metric.
+        settings: what was tried.
+        best: place of the best setting.
+        towards: taken with fewer than two queries.
+    """
+    behind = values[best] - values
+    num_queries = behind.shape[1]
+    if num_queries < 2:
+        return towards
+    error = behind.std(axis=1, ddof=1) / np.sqrt(num_queries)
+    kept = np.flatnonzero(behind.mean(axis=1) <= error).tolist()
+    return min((settings[place] for place in kept), key=lambda one: abs(one - towards))
+
+
+def tune_feedback(
+    postings: Postings,
+    query_sets: Sequence[QuerySet],
+    eligible: NDArray[np.bool_],
+    metric: str,
+    towards: float,
+) -> tuple[float, dict[float, float]]:
+    """The share of the first passages' words in a query (`data.feedback`), by words alone.
+
+    Args:
+        postings: of texts that hold none of the queries.
+        query_sets: the queries, with texts.
+        eligible: `[num_candidates]` whether the candidate may be ranked.
+        metric: such as `ndcg@10`.
+        towards: see `cautious`.
+
+    Returns:
+        The share, and the mean of the metric with each share that was tried.
+    """
+    k = int(metric.partition("@")[2])
+    if not any(map(len, query_sets)):
+        return towards, {}
+
+    def values(share: float) -> NDArray[np.float64]:
+        parts = [
+            per_query(metric, judge(rank_corpus(scorer, queries, eligible, k), queries.truth))
+            for queries in query_sets
+            for scorer in [WordScorer(postings, queries.texts or [], share)]
+        ]
+        return np.concatenate(parts)
+
+    found = np.stack([values(share) for share in FEEDBACK_SHARES])
+    means = found.mean(axis=1)
+    share = cautious(found, FEEDBACK_SHARES, int(means.argmax()), towards)
+    return share, dict(zip(FEEDBACK_SHARES, means.tolist(), strict=True))
 
 
 def tune_weight(

@@ -12,9 +12,10 @@ from tests.unit.evaluation.world import (
 )
 from tfrs_twotower.closed_form import linear_models
 from tfrs_twotower.closed_form import neighbours as closed_form_neighbours
-from tfrs_twotower.closed_form.bm25 import Bm25Index
+from tfrs_twotower.closed_form.bm25 import Bm25Index, build_postings
 from tfrs_twotower.closed_form.neighbours import cosine_neighbours, nearest
 from tfrs_twotower.config import EvaluateConfig
+from tfrs_twotower.data.query_set import QuerySet
 from tfrs_twotower.evaluation import budget
 from tfrs_twotower.evaluation.baselines import collaborative, profile_models, selection
 from tfrs_twotower.evaluation.baselines.collaborative import (
@@ -29,12 +30,13 @@ from tfrs_twotower.evaluation.baselines.text_baselines import (
     Bm25Scorer,
     HybridScorer,
     TunedWeight,
+    tune_feedback,
     tune_weight,
 )
 from tfrs_twotower.evaluation.baselines.tuned_baselines import Asked, LearnedFrom
 from tfrs_twotower.evaluation.corpus_ranking import EmbeddingScorer, rank_corpus
 from tfrs_twotower.evaluation.text_retrieval import normalised
-from tfrs_twotower.ranking import GroundTruth
+from tfrs_twotower.ranking import GroundTruth, Ragged
 from tfrs_twotower.specs import TEST, TRAIN, VALIDATION
 
 COLLABORATIVE = {"popularity", "recent_popularity", "item_knn", "ease", "rdlae", "recent_ease"}
@@ -475,3 +477,22 @@ def test_what_a_linear_model_prepares_ahead_changes_no_score(monkeypatch):
     scorer = ProfileScorer(positions, model, lambda queries: np.zeros((len(queries), 90)))
     for queries in (np.arange(3), np.arange(3, 12), np.arange(12, 50), np.array([7, 2])):
         np.testing.assert_allclose(scorer(queries), expected[queries], atol=1e-6)
+
+
+def test_feedback_is_chosen_where_answers_use_other_words():
+    """The passage on pills has no word of the question; the first passage leads to it."""
+    postings = build_postings(["fever cough", "other", "cough pills"], k1=1.2, b=0.75)
+    asked = [
+        QuerySet(
+            GroundTruth.from_lists([[2]] * 2), Ragged.from_lists([[], []]), texts=["fever"] * 2
+        )
+    ]
+    everyone = np.ones(3, bool)
+    share, means = tune_feedback(postings, asked, everyone, "ndcg@2", 0.3)
+    assert share == 0.3
+    assert means[0.0] == 0
+    assert means[0.3] == pytest.approx(1 / np.log2(3))
+    hidden = np.array([True, True, False])
+    assert tune_feedback(postings, asked, hidden, "ndcg@2", 0.3)[1][0.3] == 0
+    nobody = [asked[0].take(np.zeros(0, np.int64))]
+    assert tune_feedback(postings, nobody, everyone, "ndcg@2", 0.3) == (0.3, {})

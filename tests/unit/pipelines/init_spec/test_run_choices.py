@@ -32,7 +32,8 @@ FILMS = Seen(
 )
 PASSAGES = replace(
     FILMS, has_history=False, has_texts=True, text_width=256, examples_per_candidate=1.1,
-    has_time=False, span_days=0.0, drift=None, recency=None,
+    has_time=False, span_days=0.0, drift=None, recency=None, unknown_candidates=1.0,
+    num_examples=6000,
 )  # fmt: skip
 
 
@@ -97,6 +98,8 @@ def test_texts_alone_are_read_by_wide_bags_with_a_sharp_softmax():
     assert config.pre_ranking.ease is None
     assert config.pre_ranking.bm25 is not None
     assert config.index.kind == "hybrid"
+    assert (config.index.lexical.question_weight, config.index.lexical.feedback) == (0.0, False)
+    assert len(config.pre_ranking.models) == 2
     often = config_of(replace(PASSAGES, examples_per_candidate=4.0))
     assert often.training.softmax.logq == "counted"  # passages with many questions are drawn often
 
@@ -107,7 +110,28 @@ def test_few_questions_start_from_the_corpus():
     assert few.training.pseudo_questions is not None
     assert few.index.kind == "hybrid"
     assert few.pre_ranking is None  # nineteen queries are too few to fit its weights on
+    spans = few.training.pseudo_questions
+    assert (spans.per_candidate, spans.epochs) == (4, 2)
+    assert (few.index.lexical.question_weight, few.index.lexical.feedback) == (0.0, True)
     assert config_of(PASSAGES).model.token_table == "random"
+
+
+def test_passages_that_are_asked_again_keep_their_questions():
+    again = config_of(replace(PASSAGES, num_queries=60, unknown_candidates=0.5))
+    assert again.index.lexical.question_weight == 0.25
+    assert again.pre_ranking.popularity_days == (None,)
+
+
+def test_what_texts_cost_stays_within_the_budget():
+    """A hundred thousand pairs of 256 words: one tower in one pass; without many questions none."""
+    many = replace(PASSAGES, num_queries=2500, num_examples=110_000, num_candidates=60_000)
+    stage = config_of(many).pre_ranking
+    assert (len(stage.models), stage.epochs) == (1, 1)
+    spans = config_of(many).training.pseudo_questions
+    assert spans.per_candidate * spans.epochs == 2
+    few = config_of(replace(PASSAGES, num_queries=60)).pre_ranking
+    assert few.models == ()
+    assert few.bm25 is not None
 
 
 def test_a_large_corpus_is_not_inverted_and_a_small_one_needs_no_members():
