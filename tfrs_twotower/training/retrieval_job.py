@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from tfrs_twotower.artifacts.layout import FIRST_FIT_WEIGHTS
@@ -123,12 +124,20 @@ class RetrievalJob(Job):
         """The trained towers, with the wide part of the window that they have learned."""
         config = self.model_config.wide
         if self._weights is not None and self.refit and config is not None:
-            return self._with_wide_part(self._fit_tables(config))
+            return self._with_wide_part(self._fit_tables(config, with_validation_window=True))
         return self._with_wide_part(self._tables)
 
-    def _fit_tables(self, config: WideConfig) -> wide_tables.WideTables:
+    def _fit_tables(
+        self, config: WideConfig, *, with_validation_window: bool
+    ) -> wide_tables.WideTables:
         return wide_tables.fit_tables(
-            self.spec, config, self.assets, self.data.corpus, self.table, seed=self.seed
+            self.spec,
+            config,
+            self.assets,
+            self.data.corpus,
+            self.table,
+            partial(self.data.all_pairs, with_validation_window=with_validation_window),
+            seed=self.seed,
         )
 
     def _fit_wide_part(self, config: WideConfig) -> None:
@@ -138,7 +147,7 @@ class RetrievalJob(Job):
                 "model.wide fits its weights on validation queries, and the split has none. Widen "
                 "the validation window, or leave model.wide out."
             )
-        self._tables = self._fit_tables(config)
+        self._tables = self._fit_tables(config, with_validation_window=False)
         self._weights = wide_weights.fit_weights(
             self.towers,
             self._tables,
