@@ -118,16 +118,14 @@ def truncated_factors(chosen: sparse.csr_matrix, *, l2: float, rank: int) -> Lin
         l2: weight of the penalty, > 0.
         rank: dimension of the vectors; at most the smaller side of X.
     """
-    num_candidates = chosen.shape[1]
-    smaller = min(chosen.shape)
-    rank = min(rank, smaller)
+    num_candidates, rank = chosen.shape[1], min(rank, *chosen.shape)
     if not chosen.nnz:
         nothing = np.zeros((num_candidates, rank), np.float32)
         return LinearFactors(nothing, nothing)
-    if 2 * rank >= smaller:  # Lanczos needs more dimensions than vectors
+    if 2 * rank >= min(chosen.shape):  # Lanczos needs more dimensions than vectors
         _, values, rows = np.linalg.svd(chosen.toarray().astype(np.float64), full_matrices=False)
     else:
-        start = np.random.default_rng(0).random(smaller)
+        start = np.random.default_rng(0).random(min(chosen.shape))
         _, values, rows = svds(chosen.astype(np.float64), k=rank, v0=start)
     first = np.argsort(-values, kind="stable")[:rank]
     values, vectors = values[first], rows[first].T
