@@ -22,8 +22,9 @@ class Choice(NamedTuple):
 
 _ENOUGH_VALIDATION = 30
 """Validation queries from which the weights of a second stage can be fitted."""
-_EASE_CANDIDATES = 12_000
-"""Largest corpus whose matrix EASE inverts within minutes."""
+_EASE_CANDIDATES = 6_000
+"""Largest corpus whose matrix EASE inverts within seconds: it does so for the first stage, for the
+second, and again for both with the validation window."""
 _DRIFTS = 1.1
 _ORDER_TELLS = 1.05
 _COST_OF_MEMBER = 2.0
@@ -81,19 +82,28 @@ def _wide(seen: Seen) -> Iterator[Choice]:
     """What stands beside the trained vectors; its weights are fitted on validation queries."""
     if seen.num_validation < _ENOUGH_VALIDATION:
         return
-    wide: dict[str, Any] = {"kind": "ease" if _can_invert(seen) else "none"}
-    if _can_invert(seen):
-        wide["half_lives"] = _decays(seen)
-    wide["popularity_days"] = _windows(seen)
+    wide: dict[str, Any] = {"kind": "none"}
     reason = "popularity for queries without a history"
-    if _can_invert(seen):
+    if _has_linear_model(seen):
+        wide = {**_linear_model(seen), "half_lives": _decays(seen)}
         reason = f"what was chosen together, and {reason}"
+        if seen.has_low_labels:
+            wide["events"] = "all"
+            reason += "; a low label still says that the query chose the candidate"
+    wide["popularity_days"] = _windows(seen)
     yield Choice("model.wide", wide, reason)
 
 
-def _can_invert(seen: Seen) -> bool:
-    """Whether a linear model of the histories is worth the inversion of its matrix."""
-    return not seen.is_short and seen.has_history and seen.num_candidates <= _EASE_CANDIDATES
+def _has_linear_model(seen: Seen) -> bool:
+    """Whether histories are long enough to say what was chosen together."""
+    return seen.has_history and not seen.is_short
+
+
+def _linear_model(seen: Seen) -> dict[str, Any]:
+    """Its kind and penalty: a large corpus is cut to its leading directions before it is solved."""
+    if seen.num_candidates <= _EASE_CANDIDATES:
+        return {"kind": "ease", "l2": 200}
+    return {"kind": "truncated", "l2": 1000}
 
 
 def _decays(seen: Seen) -> list[int | None]:
@@ -194,12 +204,11 @@ def _second_stage(seen: Seen) -> Iterator[Choice]:
         return
     room = "pre_ranking."
     yield Choice(f"{room}num_candidates", 100 if seen.is_search else 300, "are scored again")
-    has_ease = _can_invert(seen)
     has_tastes = seen.has_history and seen.has_categories
     members = list(_members(seen))
     yield Choice(f"{room}models", members, _why_members(seen, members))
-    if has_ease:
-        ease = {"l2": 200, "half_lives": _decays(seen)}
+    if _has_linear_model(seen):
+        ease = {**_linear_model(seen), "half_lives": _decays(seen)}
         yield Choice(f"{room}ease", ease, "what was chosen together, in closed form")
     if seen.is_sequence:
         followers = {"pairs": "next", "neighbours": 200, "half_lives": [1, 3]}

@@ -40,6 +40,8 @@ class Seen:
     unknown_candidates: float
     """Share of the candidates to be found in the test that have no training event, 0 to 1."""
     has_history: bool
+    has_low_labels: bool
+    """Whether there are events whose label is too low to be positive."""
     has_time: bool
     span_days: float
     """From the first event to the last; 0 without times."""
@@ -73,6 +75,7 @@ class Seen:
             events_per_query=draft.split.events_per_query,
             unknown_candidates=held_out.unknown_candidates,
             has_history="history" in query,
+            has_low_labels=draft.roles.label is not None and draft.smallest_positive[0] is not None,
             has_time=has_time,
             span_days=draft.events.span_days if has_time else 0.0,
             drift=draft.split.drift,

@@ -125,7 +125,7 @@ def _wide_needs(config: RunConfig, counts: Mapping[str, int]) -> Iterator[str]:
         yield (
             f"model.wide.kind is {wide.kind}, but the corpus has {num_candidates:,} candidates, "
             f"more than model.wide.max_candidates {wide.max_candidates:,}: it inverts a matrix of "
-            "that order. Set model.wide.kind: elsa, or raise the limit."
+            "that order. Set model.wide.kind: truncated, or raise the limit."
         )
 
 
@@ -140,7 +140,7 @@ def _pre_ranker_needs(config: RunConfig, counts: Mapping[str, int]) -> Iterator[
         )
     num_candidates = counts.get("candidates", 0)
     limits = []
-    if section.ease is not None:
+    if section.ease is not None and section.ease.kind != "truncated":
         limits.append(
             ("ease is set", "pre_ranking.ease.max_candidates", section.ease.max_candidates)
         )

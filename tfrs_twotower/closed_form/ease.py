@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.sparse.linalg import LinearOperator, eigsh
+from scipy.sparse.linalg import LinearOperator, eigsh, svds
 
 from tfrs_twotower.closed_form.linear_models import inverse_of, solve
 
@@ -103,6 +103,39 @@ def ease_factors(
     vectors[:, values <= _MIN_EIGENVALUE_SHARE * values.max()] = 0.0
     vectors[np.asarray(chosen.sum(axis=0)).ravel() == 0] = 0.0
     return LinearFactors((weights @ vectors).astype(np.float32), vectors.astype(np.float32))
+
+
+def truncated_factors(chosen: sparse.csr_matrix, *, l2: float, rank: int) -> LinearFactors:
+    """EASE on the leading singular directions of the interactions, which inverts no matrix.
+
+    With X cut to U diag(s) V' of a rank, P = (X'X + l2 I)^-1 is (I - V diag(g) V') / l2 with
+    g = s^2 / (s^2 + l2), so that B_ij = -P_ij / P_jj is row i of V diag(g) times row j of V / p,
+    p_j = 1 - sum_r g_r V_jr^2. Time and memory grow with the interactions and the rank only. A
+    candidate has a weight for itself, which matters where repeats are ranked.
+
+    Args:
+        chosen: `[num_queries, num_candidates]` of zeros and ones, X.
+        l2: weight of the penalty, > 0.
+        rank: dimension of the vectors; at most the smaller side of X.
+    """
+    num_candidates, rank = chosen.shape[1], min(rank, *chosen.shape)
+    if not chosen.nnz:
+        nothing = np.zeros((num_candidates, rank), np.float32)
+        return LinearFactors(nothing, nothing)
+    if 2 * rank >= min(chosen.shape):  # Lanczos needs more dimensions than vectors
+        _, values, rows = np.linalg.svd(chosen.toarray().astype(np.float64), full_matrices=False)
+    else:
+        start = np.random.default_rng(0).random(min(chosen.shape))
+        _, values, rows = svds(chosen.astype(np.float64), k=rank, v0=start)
+    first = np.argsort(-values, kind="stable")[:rank]
+    values, vectors = values[first], rows[first].T
+    largest = np.abs(vectors).argmax(axis=0)
+    vectors *= np.sign(vectors[largest, np.arange(rank)])  # a singular vector may have either sign
+    vectors[np.asarray(chosen.sum(axis=0)).ravel() == 0] = 0.0
+    kept = values**2 / (values**2 + l2)
+    own = 1.0 - np.square(vectors) @ kept
+    candidates = vectors / own[:, None]
+    return LinearFactors((vectors * kept).astype(np.float32), candidates.astype(np.float32))
 
 
 def _first_eigenvectors(

@@ -36,6 +36,9 @@ class LinearModelConfig(Document):
     """Half-lives in events, one score for each: an event counts half as much as an event that is
     this many events more recent; with null all events count alike. Of repeated events with one
     candidate the latest counts."""
+    events: Literal["positive", "all"] = "positive"
+    """Which events it learns from. `all`: those whose label is below `relevance.min_label`, too; a
+    low rating still says that the query chose the candidate."""
     max_candidates: PositiveInt = 20_000
     """Largest corpus that EASE and RDLAE accept: they invert a matrix of this order."""
 
@@ -50,10 +53,12 @@ class WideConfig(LinearModelConfig):
     left out, and costs nothing.
     """
 
-    kind: Literal["ease", "rdlae", "elsa", "none"] = "ease"
+    kind: Literal["ease", "rdlae", "truncated", "elsa", "none"] = "ease"
     """`ease`: Steck 2019. `rdlae`: EASE with dropout and a diagonal of at most `diagonal` (Moon et
-    al. 2023). `elsa`: A A' - I with unit rows of A, trained by gradient, for corpora that are too
-    large to invert (Vancura et al. 2022). `none`: popularity alone."""
+    al. 2023). `truncated`: EASE on the leading singular directions of the interactions, for corpora
+    that are too large to invert; takes seconds, and asks for a larger l2. `elsa`: A A' - I with
+    unit rows of A, trained by gradient, for such corpora, too (Vancura et al. 2022). `none`:
+    popularity alone."""
     rank: Annotated[int, Field(ge=1, le=4096)] = 64
     """Dimensions of the linear model. EASE and RDLAE are cut to the directions that matter most to
     the scores of the training queries; a rank of the number of candidates is exact."""

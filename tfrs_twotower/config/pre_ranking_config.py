@@ -43,8 +43,9 @@ class EaseMemberConfig(model_config.LinearModelConfig):
     and a candidate vector.
     """
 
-    kind: Literal["ease", "rdlae"] = "ease"
-    """RDLAE is EASE with dropout and a diagonal of at most `diagonal`."""
+    kind: Literal["ease", "rdlae", "truncated"] = "ease"
+    """RDLAE is EASE with dropout and a diagonal of at most `diagonal`; `truncated` is EASE on the
+    leading singular directions of the interactions, for corpora that are too large to invert."""
     rank: PositiveInt = 128
     """Dimension of the vectors."""
 
@@ -59,6 +60,9 @@ class ItemKnnMemberConfig(Document):
     """`together`: how many queries chose both candidates, in whatever order. `next`: how often the
     one was chosen soon after the other, which counts half as much for each choice between them;
     for sequences, where what comes next depends on what came last."""
+    events: Literal["positive", "all"] = "positive"
+    """Which events `together` counts. `all`: those whose label is below `relevance.min_label`,
+    too."""
     neighbours: PositiveInt = 100
     """Neighbours of a candidate that are kept, the nearest ones."""
     shrink: NonNegativeFloat = 0.0

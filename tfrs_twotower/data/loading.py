@@ -281,6 +281,29 @@ def known_candidates(directory: Path, corpus: Corpus) -> NDArray[np.bool_]:
     return known
 
 
+def event_pairs(
+    directory: Path, corpus: Corpus, splits: Sequence[int]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The query, by a number, and the candidate, by its row, of every event of some splits.
+
+    Args:
+        directory: directory of a preprocessed artifact.
+        corpus: the artifact's corpus; events with other candidates are left out.
+        splits: positions in `SPLITS`.
+
+    Raises:
+        MissingArtifact: there are no shards of interactions.
+    """
+    table = read_table(directory, layout.INTERACTIONS_GLOB)
+    names = pa.array([SPLITS[split] for split in splits])
+    table = table.filter(pc.is_in(table["split"].cast(pa.string()), names))
+    ids = table["candidate_id"].combine_chunks().cast(pa.string()).dictionary_encode()
+    rows = corpus.row_of(ids.dictionary.to_pylist())[ids.indices.to_numpy(zero_copy_only=False)]
+    queries = table["query_id"].combine_chunks().dictionary_encode().indices
+    kept = rows >= 0
+    return queries.to_numpy(zero_copy_only=False)[kept].astype(np.int64), rows[kept]
+
+
 def sorted_ids(ids: NDArray[np.object_]) -> tuple[NDArray[np.intp], str | None]:
     """The order that sorts the ids, and an id that occurs twice, if there is one."""
     order = np.argsort(ids, kind="stable")

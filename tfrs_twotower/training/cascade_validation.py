@@ -1,6 +1,7 @@
 """The pools of the validation queries, on which the cascade is fitted and measured out of fold."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from tfrs_twotower.towers.item_knn_member import ItemKnnMember
 from tfrs_twotower.towers.lexical_member import LexicalMember
 from tfrs_twotower.towers.linear_member import LinearMember
 from tfrs_twotower.towers.tower import Tower, Towers
-from tfrs_twotower.training import combination
+from tfrs_twotower.training import combination, discounting
 from tfrs_twotower.training.validation import in_chunks, rank, recall_by_length, relevant_places
 
 _PAIRS_AT_ONCE = 16_384
@@ -88,7 +89,7 @@ class Pools:
     def combine(
         self, interactions: Sequence[NDArray[np.floating]], metric: str
     ) -> combination.Combined:
-        """Fits the weights of the features, see `combination.combine`.
+        """Fits the weights of the features, see `combination.combine` and `discounting.refine`.
 
         The features are the retrieval score, the interactions `[num_queries, pool]` of the trained
         members, the scores of those in closed form, and the signals.
@@ -101,12 +102,9 @@ class Pools:
         size = self.rows.shape[1]
         if parse_metric(metric)[1] >= size:
             metric = f"ndcg@{size}"
-        return combination.combine(
-            self._features(interactions),
-            self._relevant,
-            self.present,
-            lambda scores: self._per_query(metric, scores),
-        )
+        lists = (self._features(interactions), self._relevant, self.present)
+        measure = partial(self._per_query, metric)
+        return discounting.refine(combination.combine(*lists, measure), *lists, measure)
 
     def out_of_fold(self, metric: str, interactions: Sequence[NDArray[np.floating]]) -> float:
         """Returns the mean metric with weights that are fitted on the other folds.

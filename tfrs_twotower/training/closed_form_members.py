@@ -22,7 +22,7 @@ from tfrs_twotower.towers import lexical_member
 from tfrs_twotower.towers.item_knn_member import ItemKnnMember, save_item_knn_member
 from tfrs_twotower.towers.linear_member import LinearMember, history_inputs, save_linear_member
 from tfrs_twotower.towers.saved_lexical_member import save_lexical_member
-from tfrs_twotower.training.linear_fitting import fit_item_knn_member, fit_linear_member
+from tfrs_twotower.training import linear_fitting
 from tfrs_twotower.training.plan import DAY_S
 
 
@@ -137,18 +137,21 @@ def fit_closed_form(
     corpus: Corpus,
     table: ExampleTable,
     lexical: lexical_member.LexicalMember | None,
+    all_pairs: linear_fitting.AllPairs | None = None,
 ) -> ClosedForm:
     """Fits EASE, tastes and the neighbours, if they are members, and the signals on a window.
 
-    `assets` and `lexical` know the ids of this window.
+    `assets` and `lexical` know the ids of this window; for `all_pairs` see
+    `linear_fitting.chosen_pairs`.
 
     Raises:
         ConfigError: the corpus is too large for EASE.
         DataError: the matrix of EASE cannot be inverted.
     """
-    linear = fit_linear_member(spec, pre_ranking, assets, corpus, table)
+    window = (assets, corpus, table, all_pairs)
+    linear = linear_fitting.fit_linear_member(spec, pre_ranking, *window)
     item_knn = None
     if pre_ranking.item_knn is not None:
-        item_knn = fit_item_knn_member(spec, pre_ranking.item_knn, assets, corpus, table)
+        item_knn = linear_fitting.fit_item_knn_member(spec, pre_ranking.item_knn, *window)
     signals = candidate_signals(pre_ranking.popularity_days, table, len(corpus))
     return ClosedForm(linear, item_knn, lexical, signals)

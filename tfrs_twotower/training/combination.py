@@ -103,6 +103,7 @@ class Lists:
         towards: NDArray[np.float64],
         start: NDArray[np.float64],
         retrieval: Bounds = _FREE,
+        discounts: NDArray[np.float64] | None = None,
     ) -> NDArray[np.float64]:
         """Minimises the mean loss plus penalty * |w - towards|^2 (L-BFGS finds the only minimum).
 
@@ -111,6 +112,8 @@ class Lists:
             towards: `[num_features]` weights, like the result of standardised features.
             start: `[num_features]` where the search starts.
             retrieval: bounds of the first weight.
+            discounts: `[num_queries, pool]` weights of the relevant candidates; None weighs all
+                alike.
         """
         if not self.usable.any():
             return towards
@@ -118,6 +121,9 @@ class Lists:
         irrelevant = self.present[self.usable] & ~relevant
         query, position = np.nonzero(relevant)
         share = 1.0 / relevant.sum(axis=1)[query] / len(x)
+        if discounts is not None:
+            share *= discounts[self.usable][relevant]
+            share /= share.sum()
 
         def loss(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
             scores = x @ weights
@@ -241,10 +247,10 @@ def combine(
     penalty, bounds, scores, of_folds = _choose(lists, folds)
     own = np.where(present, features[:, :, 0], 0.0)
     differences = per_query(scores) - per_query(own)
-    gain, error = float(differences.mean()), _standard_error(differences)
+    gain, error = float(differences.mean()), standard_error(differences)
     alone, _ = cross_fitted(lists, _RETRIEVAL_ALONE, folds)
     less = lists.losses(alone) - lists.losses(scores)
-    less_loss, loss_error = float(less.mean()), _standard_error(less)
+    less_loss, loss_error = float(less.mean()), standard_error(less)
     facts: dict[str, float | str] = {
         "folds": min(NUM_FOLDS, num_usable),
         "penalty": penalty,
@@ -279,11 +285,11 @@ def _choose(lists: Lists, folds: NDArray[np.int64]) -> _Choice:
             choices.append((penalty, _FREE, scores, start))
     losses = np.stack([lists.losses(scores) for _, _, scores, _ in choices])
     excess = losses - losses[losses.mean(axis=1).argmin()]
-    allowed = [own.mean() <= _standard_error(own) for own in excess]
+    allowed = [own.mean() <= standard_error(own) for own in excess]
     return choices[allowed.index(True)]
 
 
-def _standard_error(values: NDArray[np.float64]) -> float:
+def standard_error(values: NDArray[np.float64]) -> float:
     """Standard error of the mean; infinite for a single value."""
     if len(values) < 2:
         return np.inf

@@ -1,13 +1,13 @@
 """Fits what is linear in a history on the examples of a window: EASE, tastes, neighbours."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 from scipy import sparse
 
-from tfrs_twotower.closed_form.ease import LinearFactors, binary_matrix, ease_factors
+from tfrs_twotower.closed_form import ease
 from tfrs_twotower.closed_form.neighbours import cosine_neighbours
 from tfrs_twotower.config import ItemKnnMemberConfig, LinearModelConfig, PreRankingConfig
 from tfrs_twotower.data.assets import Assets
@@ -20,6 +20,8 @@ from tfrs_twotower.towers.item_knn_member import ItemKnnMember, neighbours_by_to
 from tfrs_twotower.towers.linear_member import LinearMember, history_inputs
 from tfrs_twotower.towers.tastes import fit_tastes
 
+AllPairs = Callable[[], tuple[NDArray[np.integer], NDArray[np.integer]]]
+"""Reads the query and the candidate of every event of a window, `[num_events]` each."""
 _FOLLOWED = 5
 """Events before a choice that count as followed by it."""
 _CHUNK = 1 << 16
@@ -29,35 +31,35 @@ def linear_factors(
     config: LinearModelConfig,
     kind: str,
     rank: int,
-    table: ExampleTable,
-    num_candidates: int,
+    chosen: sparse.csr_matrix,
     *,
     section: str,
-) -> LinearFactors:
-    """Fits EASE or RDLAE on the pairs of queries and candidates in the examples.
+) -> ease.LinearFactors:
+    """Fits EASE or RDLAE on pairs of queries and candidates.
 
     Args:
         config: penalty and limits.
-        kind: `ease` or `rdlae`.
+        kind: `ease`, `rdlae` or `truncated`.
         rank: dimension of the vectors.
-        table: the examples of the window that may be learned from; repeats count once.
-        num_candidates: size of the corpus.
+        chosen: `chosen_pairs` of the window that may be learned from.
         section: of the config, for the message.
 
     Raises:
         ConfigError: the corpus is too large.
         DataError: the matrix cannot be inverted.
     """
+    if kind == "truncated":
+        return ease.truncated_factors(chosen, l2=config.l2, rank=rank)
+    num_candidates = chosen.shape[1]
     if num_candidates > config.max_candidates:
-        way_out = "set kind: elsa" if section == "model.wide" else "leave it out"
         raise ConfigError(
             f"{section}: the corpus has {num_candidates:,} candidates, more than "
             f"{section}.max_candidates {config.max_candidates:,}: {kind.upper()} inverts a matrix "
-            f"of that order. Raise the limit, or {way_out}."
+            "of that order. Raise the limit, or set kind: truncated."
         )
     is_rdlae = kind == "rdlae"
-    return ease_factors(
-        chosen_matrix(table, num_candidates),
+    return ease.ease_factors(
+        chosen,
         l2=config.l2,
         rank=rank,
         dropout=config.dropout if is_rdlae else 0.0,
@@ -65,9 +67,25 @@ def linear_factors(
     )
 
 
-def chosen_matrix(table: ExampleTable, num_candidates: int) -> sparse.csr_matrix:
-    """`[num_queries, num_candidates]` of zeros and ones; repeats count once."""
-    return binary_matrix(
+def chosen_pairs(
+    config: LinearModelConfig | ItemKnnMemberConfig,
+    table: ExampleTable,
+    num_candidates: int,
+    all_pairs: AllPairs | None = None,
+) -> sparse.csr_matrix:
+    """`[num_queries, num_candidates]` of zeros and ones; repeats count once.
+
+    Args:
+        config: says whether only the positive events count.
+        table: the examples of the window that may be learned from: its positive events.
+        num_candidates: size of the corpus.
+        all_pairs: gives the pairs of all events of this window, for a config that asks for them.
+    """
+    if config.events == "all" and all_pairs is not None:
+        queries, candidates = all_pairs()
+        size = int(queries.max(initial=-1)) + 1
+        return ease.binary_matrix(queries, candidates, size, num_candidates)
+    return ease.binary_matrix(
         table.query_rows, table.candidate_rows, len(table.query_ids), num_candidates
     )
 
@@ -78,6 +96,7 @@ def fit_linear_member(
     assets: Assets,
     corpus: Corpus,
     table: ExampleTable,
+    all_pairs: AllPairs | None = None,
 ) -> LinearMember | None:
     """Fits EASE (or RDLAE) and tastes on the pairs of queries and candidates in the examples.
 
@@ -87,6 +106,7 @@ def fit_linear_member(
         assets: the vocabularies of the candidates' ids and features.
         corpus: the candidates.
         table: the examples of the window that may be learned from; repeats count once for EASE.
+        all_pairs: see `chosen_pairs`.
 
     Returns:
         The member, or None if neither is one.
@@ -98,11 +118,12 @@ def fit_linear_member(
     history = candidates = np.zeros((len(corpus), 0), np.float32)
     half_lives: tuple[float | None, ...] = ()
     if pre_ranking.ease is not None:
-        ease = pre_ranking.ease
+        config = pre_ranking.ease
+        chosen = chosen_pairs(config, table, len(corpus), all_pairs)
         history, candidates = linear_factors(
-            ease, ease.kind, ease.rank, table, len(corpus), section="pre_ranking.ease"
+            config, config.kind, config.rank, chosen, section="pre_ranking.ease"
         )
-        half_lives = ease.half_lives
+        half_lives = config.half_lives
     tastes = None
     tokens = taste_tokens(spec, pre_ranking, assets, corpus)
     if pre_ranking.tastes is not None and tokens:
@@ -181,11 +202,12 @@ def fit_item_knn_member(
     assets: Assets,
     corpus: Corpus,
     table: ExampleTable,
+    all_pairs: AllPairs | None = None,
 ) -> ItemKnnMember:
-    """Finds the neighbours of every candidate, by the examples of a window."""
+    """Finds the neighbours of every candidate, by the events of a window; see `chosen_pairs`."""
     number = min(config.neighbours, max(1, len(corpus) - 1))
     rows = row_of_token(spec, assets, corpus)
-    matrix, before = chosen_matrix(table, len(corpus)), None
+    matrix, before = chosen_pairs(config, table, len(corpus), all_pairs), None
     if config.pairs == "next":
         histories = [latest(table.tokens[feature.name]) for feature in spec.histories]
         matrix, before = next_choices(histories, table.candidate_rows, rows, len(corpus))

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import tensorflow as tf
@@ -108,9 +108,9 @@ def train_pre_ranker(
         lexical = closed_form_members.make_lexical_member(
             spec, pre_ranking.bm25, known, data.corpus
         )
-    closed_form = closed_form_members.fit_closed_form(
-        spec, pre_ranking, known, data.corpus, table, lexical
-    )
+    fit_closed_form = partial(closed_form_members.fit_closed_form, spec, pre_ranking)
+    all_pairs = partial(data.all_pairs, with_validation_window=False)
+    closed_form = fit_closed_form(known, data.corpus, table, lexical, all_pairs)
     pools = _pools(data, retrieval, corpus_tokens, closed_form, pre_ranking, config.seed, words)
     messages = _missing_days(closed_form.signals, pre_ranking)
     for message in messages:
@@ -155,9 +155,8 @@ def train_pre_ranker(
             lexical = closed_form_members.make_lexical_member(
                 spec, pre_ranking.bm25, known, data.corpus
             )
-        closed_form = closed_form_members.fit_closed_form(
-            spec, pre_ranking, known, data.corpus, table, lexical
-        )
+        all_pairs = partial(data.all_pairs, with_validation_window=True)
+        closed_form = fit_closed_form(known, data.corpus, table, lexical, all_pairs)
     combination = pre_ranker.Combination(
         pre_ranking.num_candidates,
         (

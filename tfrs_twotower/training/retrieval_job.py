@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -146,8 +147,7 @@ class RetrievalJob(Job):
     def finish_first_fit(self) -> None:
         """Fits the wide part, and writes what the first fit is and is worth if a second follows.
 
-        The second learns the validation queries, so that it cannot be measured on them, nor can
-        weights be fitted on them.
+        The second learns the validation queries, which then can measure and fit nothing more.
         """
         validator, self._validator = self._validator, None
         if self.refit:
@@ -171,12 +171,13 @@ class RetrievalJob(Job):
         warm_start.write_keys(self._keys(), self.output_dir / warm_start.LEARNED)
         config = self.model_config.wide
         if self._weights is not None and self.refit and config is not None:
-            return self._with_wide_part(self._fit_tables(config))
+            return self._with_wide_part(self._fit_tables(config, refit=True))
         return self._with_wide_part(self._tables)
 
-    def _fit_tables(self, config: WideConfig) -> wide_tables.WideTables:
+    def _fit_tables(self, config: WideConfig, *, refit: bool) -> wide_tables.WideTables:
+        all_pairs = partial(self.data.all_pairs, with_validation_window=refit)
         return wide_tables.fit_tables(
-            self.spec, config, self.assets, self.data.corpus, self.table, seed=self.seed
+            self.spec, config, self.assets, self.data.corpus, self.table, all_pairs, seed=self.seed
         )
 
     def _fit_wide_part(self, config: WideConfig) -> None:
@@ -186,7 +187,7 @@ class RetrievalJob(Job):
                 "model.wide fits its weights on validation queries, and the split has none. Widen "
                 "the validation window, or leave model.wide out."
             )
-        self._tables = self._fit_tables(config)
+        self._tables = self._fit_tables(config, refit=False)
         self._weights = wide_weights.fit_weights(
             self.towers,
             self._tables,

@@ -16,7 +16,7 @@ from tfrs_twotower.data import loading, negative_lists, query_set, training_exam
 from tfrs_twotower.data.assets import Assets
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.errors import CorruptArtifact
-from tfrs_twotower.specs import FeatureSpec
+from tfrs_twotower.specs import TRAIN, VALIDATION, FeatureSpec
 from tfrs_twotower.towers.tower import Tower, Towers
 from tfrs_twotower.training.plan import time_decay
 
@@ -74,6 +74,16 @@ class TrainingData:
         """Reads the examples of a window and the candidates, as these towers know them."""
         table = self.examples(towers.query, with_validation_window=with_validation_window)
         return Window(table, self.corpus_tokens(towers.candidate))
+
+    def all_pairs(
+        self, *, with_validation_window: bool
+    ) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
+        """Query and candidate row of every event of a window, whatever its label: `[num_events]`.
+
+        The numbers of the queries are not those of `examples`.
+        """
+        windows = (TRAIN, VALIDATION) if with_validation_window else (TRAIN,)
+        return loading.event_pairs(self.directory, self.corpus, windows)
 
     def corpus_tokens(self, candidate_tower: Tower) -> dict[str, tf.Tensor]:
         """Returns tokens `[num_candidates, ...]` of the candidate tower, by name."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from tfrs_twotower.config import WideConfig
 from tfrs_twotower.data.assets import Assets
@@ -11,9 +12,9 @@ from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.data.training_examples import ExampleTable
 from tfrs_twotower.features.lookup import by_token, row_of_token
 from tfrs_twotower.specs import FeatureSpec
+from tfrs_twotower.training import linear_fitting
 from tfrs_twotower.training.closed_form_members import candidate_signals
 from tfrs_twotower.training.elsa import elsa_vectors
-from tfrs_twotower.training.linear_fitting import chosen_matrix, linear_factors
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ def fit_tables(
     assets: Assets,
     corpus: Corpus,
     table: ExampleTable,
+    all_pairs: linear_fitting.AllPairs | None = None,
     *,
     seed: int,
 ) -> WideTables:
@@ -51,6 +53,7 @@ def fit_tables(
         assets: the vocabulary of the candidate ids.
         corpus: the candidates.
         table: the examples of the window.
+        all_pairs: see `linear_fitting.chosen_pairs`.
         seed: of `elsa`.
 
     Raises:
@@ -63,20 +66,20 @@ def fit_tables(
     if config.kind == "none":
         none = np.zeros((len(rows), 0), np.float32)
         return WideTables((), none, none, centred)
-    history, vectors = _linear_vectors(config, table, len(corpus), seed)
+    chosen = linear_fitting.chosen_pairs(config, table, len(corpus), all_pairs)
+    history, vectors = _linear_vectors(config, chosen, seed)
     return WideTables(config.half_lives, by_token(history, rows), by_token(vectors, rows), centred)
 
 
 def _linear_vectors(
-    config: WideConfig, table: ExampleTable, num_candidates: int, seed: int
+    config: WideConfig, chosen: sparse.csr_matrix, seed: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """F and H of every candidate, `[num_candidates, rank]`."""
     if config.kind == "elsa":
-        chosen = chosen_matrix(table, num_candidates)
-        rank = min(config.rank, num_candidates)
+        rank = min(config.rank, chosen.shape[1])
         vectors = elsa_vectors(chosen, rank=rank, epochs=config.epochs, seed=seed)
         return vectors, vectors
-    factors = linear_factors(
-        config, config.kind, config.rank, table, num_candidates, section="model.wide"
+    factors = linear_fitting.linear_factors(
+        config, config.kind, config.rank, chosen, section="model.wide"
     )
     return factors.history, factors.candidates

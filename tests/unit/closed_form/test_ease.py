@@ -3,7 +3,13 @@ import pytest
 from scipy import sparse
 
 from tests.reference import linear_member as oracle
-from tfrs_twotower.closed_form.ease import binary_matrix, co_occurrences, ease_factors, ease_weights
+from tfrs_twotower.closed_form.ease import (
+    binary_matrix,
+    co_occurrences,
+    ease_factors,
+    ease_weights,
+    truncated_factors,
+)
 from tfrs_twotower.errors import DataError
 
 
@@ -120,3 +126,33 @@ def test_factors_of_a_matrix_that_cannot_be_inverted_are_refused():
     same = sparse.csr_matrix(np.ones((3, 3), np.float32))
     with pytest.raises(DataError, match=r"cannot be inverted .*raise this L2 weight"):
         ease_factors(same, l2=1e-300, rank=1)
+
+
+def test_truncated_factors_of_full_rank_are_the_weights_of_ease(x):
+    """Apart from the diagonal, which EASE sets to 0."""
+    full = truncated_factors(sparse.csr_matrix(x), l2=5.0, rank=1000)
+    assert full.history.shape == (40, 40)
+    weights = full.history @ full.candidates.T
+    exact = ease_weights(co_occurrences(sparse.csr_matrix(x)), 5.0)
+    np.testing.assert_allclose(
+        weights - np.diag(np.diag(weights)), exact, atol=1e-5 * np.abs(exact).max()
+    )
+
+
+@pytest.mark.parametrize("rank", [3, 10, 25])
+def test_truncated_factors_equal_a_dense_oracle(x, rank):
+    """P = (X'X + l2 I)^-1 of X cut to a rank, and B_ij = -P_ij / P_jj off the diagonal."""
+    left, values, right = np.linalg.svd(x.astype(float), full_matrices=False)
+    cut = (left[:, :rank] * values[:rank]) @ right[:rank]
+    inverse = np.linalg.inv(cut.T @ cut + 5.0 * np.eye(40))
+    expected = -inverse / np.diag(inverse)[None, :]
+    factors = truncated_factors(sparse.csr_matrix(x), l2=5.0, rank=rank)
+    off = ~np.eye(40, dtype=bool)
+    actual = factors.history @ factors.candidates.T
+    np.testing.assert_allclose(actual[off], expected[off], atol=1e-5)
+    assert not factors.candidates[38:].any()
+
+
+def test_nothing_chosen_has_no_truncated_vector():
+    nothing = truncated_factors(sparse.csr_matrix((4, 6)), l2=1.0, rank=3)
+    assert (nothing.history.shape, nothing.candidates.any()) == ((6, 3), False)

@@ -1,7 +1,9 @@
 import itertools
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
@@ -9,7 +11,12 @@ from tests.fixtures.tiny import tiny_spec, write_tiny_preprocessed
 from tests.reference import linear_member as oracle
 from tests.unit.training.toy import toy_table
 from tfrs_twotower.closed_form.neighbours import cosine_neighbours
-from tfrs_twotower.config import EaseMemberConfig, PreRankingConfig
+from tfrs_twotower.config import (
+    EaseMemberConfig,
+    ItemKnnMemberConfig,
+    PreRankingConfig,
+    TrainingConfig,
+)
 from tfrs_twotower.data.assets import load_assets
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.data.loading import load_corpus
@@ -17,7 +24,8 @@ from tfrs_twotower.data.training_examples import load_example_table
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.towers.linear_member import history_inputs
 from tfrs_twotower.training.closed_form_members import candidate_signals
-from tfrs_twotower.training.linear_fitting import fit_linear_member, next_choices
+from tfrs_twotower.training.linear_fitting import chosen_pairs, fit_linear_member, next_choices
+from tfrs_twotower.training.training_data import open_training_data
 
 DAY_S = 86_400
 
@@ -191,3 +199,49 @@ def test_what_follows_has_a_direction_and_what_is_together_has_none():
     for earlier, later in itertools.combinations(sequence, 2):
         assert similar[later, earlier] == 0.0
     assert [similar[a, b] for a, b in itertools.pairwise(sequence)] == [1.0] * 7
+
+
+@pytest.fixture(scope="module")
+def training(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("tiny") / "preprocessed"
+    write_tiny_preprocessed(directory)
+    return open_training_data(directory, SPEC, TrainingConfig(), load_assets(directory))
+
+
+def test_all_pairs_have_the_low_labels_of_their_window(training):
+    """Every query has seven positive events and a low one to learn from, and one to validate."""
+    queries, rows = training.all_pairs(with_validation_window=False)
+    assert len(queries) == len(rows) == 60 * 8
+    assert len(training.all_pairs(with_validation_window=True)[0]) == 60 * 9
+    log = pq.read_table(training.directory / "interactions-00000-of-00001.parquet").to_pylist()
+    expected = {(e["query_id"], e["candidate_id"]) for e in log if e["split"] == "train"}
+    ids = sorted({query for query, _ in expected})
+    profiles = {frozenset(own for query, own in expected if query == name) for name in ids}
+    names = training.corpus.ids
+    assert profiles == {frozenset(names[rows[queries == query]]) for query in np.unique(queries)}
+
+
+def test_a_linear_model_of_all_events_is_that_of_their_matrix(data, training):
+    assets, corpus, table = data
+    all_pairs = partial(training.all_pairs, with_validation_window=False)
+    config = EaseMemberConfig(rank=40, l2=4.0, half_lives=(None,), events="all")
+    member = fit_linear_member(SPEC, PreRankingConfig(ease=config), *data, all_pairs)
+    pairs = set(zip(*(numbers.tolist() for numbers in all_pairs()), strict=True))
+    assert len(pairs) > len(set(zip(table.query_rows, table.candidate_rows, strict=True)))
+    weights = oracle.ease(oracle.chosen_matrix(pairs, 60, len(corpus)), 4.0)
+    history = np.zeros((40, 1), np.int32)
+    rows = corpus.row_of(assets.vocabulary("item_id"))
+    history[: len(rows), 0] = 2 + np.arange(len(rows))
+    actual = scores(member, history[: len(rows)], len(corpus))[:, 0]
+    np.testing.assert_allclose(actual, weights[rows], atol=1e-4)
+    of_positives = scores(fit(data, 40), history[: len(rows)], len(corpus))[:, 0]
+    assert np.abs(of_positives - actual).max() > 0.01
+
+
+@pytest.mark.parametrize("events", ["positive", "all"])
+def test_neighbours_are_counted_in_the_events_that_the_config_names(data, training, events):
+    _, corpus, table = data
+    all_pairs = partial(training.all_pairs, with_validation_window=False)
+    config = ItemKnnMemberConfig(events=events)
+    matrix = chosen_pairs(config, table, len(corpus), all_pairs)
+    assert matrix.nnz == {"positive": 420, "all": 480}[events]

@@ -21,6 +21,7 @@ FILMS = Seen(
     events_per_query=30.0,
     unknown_candidates=0.0,
     has_history=True,
+    has_low_labels=False,
     has_time=True,
     span_days=300.0,
     drift=1.0,
@@ -135,20 +136,31 @@ def test_what_texts_cost_stays_within_the_budget():
 
 
 def test_a_large_corpus_is_not_inverted_and_a_small_one_needs_no_members():
-    assert config_of(replace(FILMS, num_candidates=60_000)).pre_ranking.ease is None
+    large = config_of(replace(FILMS, num_candidates=60_000))
+    assert (large.model.wide.kind, large.pre_ranking.ease.kind) == ("truncated", "truncated")
+    assert (config_of(FILMS).model.wide.kind, config_of(FILMS).pre_ranking.ease.kind) == (
+        "ease",
+    ) * 2
     small = config_of(replace(FILMS, num_candidates=80))
     assert (small.pre_ranking.models, small.pre_ranking.ease.half_lives) == ((), (None, 8))
     assert small.evaluate.ks == (5, 10, 20)
     assert small.training.early_stopping.metric == "recall@10"
 
 
-def test_neighbours_and_popularity_score_again_where_no_matrix_can_be_inverted():
-    bare = replace(FILMS, recency=1.0, num_candidates=60_000, has_categories=False)
+def test_the_first_stage_learns_from_low_labels_too_where_there_are_any():
+    assert config_of(FILMS).model.wide.events == "positive"
+    rated = replace(FILMS, has_low_labels=True)
+    assert config_of(rated).model.wide.events == "all"
+    assert config_of(rated).pre_ranking.ease.events == "positive"  # the other half of the picture
+    assert "low label" in reasons_of(rated)["model.wide"]
+
+
+def test_neighbours_and_popularity_score_again_where_order_tells_nothing():
+    bare = replace(FILMS, recency=1.0, has_categories=False)
     config = config_of(bare)
     stage = config.pre_ranking
-    assert (stage.models, stage.ease, stage.tastes) == ((), None, None)
+    assert (stage.models, stage.tastes) == ((), None)
     assert stage.item_knn is not None
-    assert config.model.wide.kind == "none"
     assert config_of(FILMS).model.wide.half_lives == (None, 8)
     assert config_of(replace(FILMS, recency=1.5)).model.wide.half_lives == (None, 4, 1)
     assert config_of(replace(FILMS, recency=1.5)).pre_ranking.ease.half_lives == (None, 4, 1)

@@ -33,6 +33,15 @@ def test_what_the_data_lacks_for_a_stage(sections, counts, stage, message):
     check_needs(config, {}, STAGE_NAMES)
 
 
+def test_a_corpus_that_is_too_large_to_invert_may_be_truncated():
+    wide = {"kind": "ease", "max_candidates": 7}
+    with pytest.raises(ConfigError, match=r"Set model\.wide\.kind: truncated, or raise"):
+        check_needs(tiny_run_config(model={"wide": wide}), ENOUGH, ["train"])
+    stage = {"models": [], "ease": {"max_candidates": 7, "kind": "truncated"}}
+    truncated = {"model": {"wide": {**wide, "kind": "truncated"}}, "pre_ranking": stage}
+    check_needs(tiny_run_config(**truncated), ENOUGH, STAGE_NAMES)
+
+
 def test_every_lack_is_one_line():
     config = tiny_run_config(training={"refit": True}, export={"shards": 9})
     with pytest.raises(ConfigError) as caught:
