@@ -54,11 +54,10 @@ def lengths_to_scan(
         `[n]`; all events of the query if they have no more than `most` candidates.
     """
     available = ends - begins
-    lengths = np.minimum(available, most)
+    lengths, window = np.minimum(available, most), most
     repeats_before = np.concatenate([[0], np.cumsum(until_repeat > 0)])
     has_repeats = repeats_before[ends] > repeats_before[begins]
     left = np.flatnonzero((available > most) & has_repeats)
-    window = most
     while len(left):
         window *= 2
         found = []
@@ -69,9 +68,8 @@ def lengths_to_scan(
             last = np.flatnonzero(shown & (_rank(shown, ages) == most - 1))
             lengths[rows] = scanned
             lengths[rows[owners[last]]] = ages[last] + 1
-            is_done = scanned == available[rows]
-            is_done[owners[last]] = True
-            found.append(rows[~is_done])
+            longer = rows[scanned < available[rows]]
+            found.append(np.setdiff1d(longer, rows[owners[last]]))
         left = np.concatenate(found)
     return lengths.astype(np.int32)
 
