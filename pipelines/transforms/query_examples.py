@@ -1,261 +1,195 @@
-"""Turns the events of one query into its histories and examples. Plain functions; no Beam."""
+"""What is written of a shard's queries: examples, interactions, evaluated and known queries.
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
-from typing import Any, NamedTuple
+Tables with a row for each, whose columns are named as the features of a `tf.train.Example`, or as
+the columns of a Parquet file. Plain functions; no Beam.
+"""
 
-from pipelines.transforms import query_events, records, splits
-from pipelines.transforms import sharded_output as tfrecords
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipelines.transforms import batches, example_columns, query_partition, records
 from tfrs_twotower import specs
 
-ExampleItem = tuple[int, str, str, bytes]
+_Numbers = NDArray[np.int64]
 
 
-class Past(NamedTuple):
-    """An event as histories use it; sequences of them are in the order of (timestamp, position)."""
+def examples(partition: query_partition.Partition, split: int) -> tuple[pa.Table, int]:
+    """Examples of the positive events of the training or validation window.
 
-    moment: int
-    """The timestamp or the number of the order, or the position in data without either."""
-    candidate_id: str
-    counts: bool
-    """Whether histories include it (`positives_only`)."""
+    With `leave_one_out` a training example sees all other training events, and an example of a
+    later split the events before it; both without their own candidate.
 
+    Where only new pairs count (`split.new_pairs_only`), only the first positive event of a pair
+    (the first kept one, if one is kept) is an example, so that training has the task of evaluation.
 
-def histories_before(events: Iterable[Past], max_length: int) -> Iterator[tuple[str, ...]]:
-    """For each event, the candidates of strictly earlier events, most recent first.
-
-    Events of the same second do not see each other; without times, earlier is earlier in the files.
+    Returns:
+        The examples, sorted by time, query and candidate, and the number of events that are too old
+        to be kept and have no example.
     """
-    recent: dict[str, None] = {}
-    now: int | None = None
-    same_time: list[str] = []
-    history: tuple[str, ...] = ()
-    for event in events:
-        if event.moment != now:
-            _move_to_end(recent, same_time)
-            same_time.clear()
-            now = event.moment
-            history = tuple(islice(reversed(recent), max_length))
-        yield history
-        if event.counts:
-            same_time.append(event.candidate_id)
+    new_pairs_only = partition.spec.split.new_pairs_only
+    shown = partition.shown(split + 1)
+    own = np.flatnonzero(shown.events.positive)
+    if new_pairs_only:
+        own = own[_first_of_pairs(shown.events.of(own))]
+    own = own[shown.events.split[own] == split]
+    events = shown.events.of(own)
+    dropped = partition.beyond_limit(split)
+    older: tuple[_Numbers, ...] = ()
+    if split == specs.TRAIN and dropped and not needs_order(partition.spec):
+        dropped = 0
+        old = _older(partition, shown, new_pairs_only=new_pairs_only)
+        older = (old.query, old.candidate)
+        both = (vars(events), vars(old))
+        events = query_partition.Events(
+            **{name: np.concatenate([part[name] for part in both]) for name in both[0]}
+        )
+    columns = _static(partition, events.query)
+    for feature in partition.spec.histories:
+        columns[feature.name] = shown.of_examples(feature, split, own, older)
+    columns |= _times(partition.spec, events.time)
+    columns["_candidate_id"] = partition.texts(events.candidate)
+    columns["_timestamp"] = pa.array(events.time)
+    columns["_label"] = pa.array(events.label.astype(np.float32))
+    columns["_weight"] = pa.array(events.weight.astype(np.float32))
+    table = pa.table(columns)
+    order = np.lexsort((events.candidate, events.query, events.time))
+    sorted_events = events.of(order)
+    return table.take(pa.array(_by_bytes(table, order, sorted_events))), dropped
 
 
-def latest_candidates(events: Iterable[Past], max_length: int | None = None) -> tuple[str, ...]:
-    """The candidates of all events, most recent first."""
-    recent: dict[str, None] = {}
-    _move_to_end(recent, [event.candidate_id for event in events if event.counts])
-    return tuple(islice(reversed(recent), max_length))
+def needs_order(spec: specs.FeatureSpec) -> bool:
+    """Whether the history of a training example depends on the events before it."""
+    return any(feature.window == "before" for feature in spec.histories)
 
 
-def without(history: Sequence[str], candidate_id: str, max_length: int) -> tuple[str, ...]:
-    """The history without one candidate, cut to its length."""
-    return tuple(islice((other for other in history if other != candidate_id), max_length))
+def _older(
+    partition: query_partition.Partition, shown: query_partition.Shown, *, new_pairs_only: bool
+) -> query_partition.Events:
+    """The training events that are examples although they are too old for histories."""
+    events = partition.events
+    old = events.of((events.split == specs.TRAIN) & events.positive & ~partition.kept)
+    if not new_pairs_only:
+        return old
+    kept = shown.events.of(shown.events.positive)
+    old = old.of(_first_of_pairs(old))
+    return old.of(~np.isin(_pairs(old), _pairs(kept)))
 
 
-def _move_to_end(recent: dict[str, None], candidate_ids: Iterable[str]) -> None:
-    for candidate_id in candidate_ids:
-        recent.pop(candidate_id, None)
-        recent[candidate_id] = None
+def _pairs(events: query_partition.Events) -> _Numbers:
+    return events.query << 32 | events.candidate
 
 
-class QueryExampleBuilder:
-    """Builds the training examples, refit examples and evaluated queries of a query."""
-
-    def __init__(self, spec: specs.FeatureSpec) -> None:
-        self._features: tuple[specs.Feature, ...] = spec.query.features
-        self._histories = spec.histories
-        self._event_times = [
-            f
-            for f in spec.query.features
-            if records.from_event(f) and not isinstance(f, specs.HistoryFeature)
-        ]
-        self._new_pairs_only = spec.split.new_pairs_only
-        self._has_time = spec.interactions.has_times
-        self._has_order = spec.interactions.timestamp is not None
-        self.needs_order = any(feature.window == "before" for feature in self._histories)
-        """Whether the history of a training example depends on the events before it."""
-
-    def interactions(
-        self,
-        query_id: str,
-        values: Sequence[records.Value],
-        events: query_events.QueryEvents,
-        split: int,
-    ) -> Iterator[ExampleItem]:
-        """Examples of the split's positive events, `(timestamp, query id, candidate id, bytes)`.
-
-        With `leave_one_out` a training example sees all other training events, and an example of a
-        later split the events before it; both without their own candidate.
-
-        Where only new pairs count (`split.new_pairs_only`), only the first positive event of a pair
-        (among those that are kept) is an example, so that training has the task of evaluation.
-        """
-        own = events.splits[split].kept
-        if not any(event.positive for event in own):
-            return
-        shown = events.before(split + 1)
-        is_own = [True] * len(shown)
-        if split != specs.TRAIN:
-            members = set(own)
-            is_own = [event in members for event in shown]
-        histories = [self._histories_of(feature, shown, split) for feature in self._histories]
-        static = self._static(query_id, values)
-        met: set[str] = set()
-        for place, event in enumerate(shown):
-            if not event.positive:
-                continue
-            is_repeat = event.candidate_id in met
-            met.add(event.candidate_id)
-            if is_own[place] and not (is_repeat and self._new_pairs_only):
-                own_histories = [of_events[place] for of_events in histories]
-                yield self._example(static, query_id, event, own_histories)
-
-    def older_training(
-        self,
-        query_id: str,
-        values: Sequence[records.Value],
-        events: query_events.QueryEvents,
-        older: Iterable[query_events.QueryEvent],
-    ) -> Iterator[ExampleItem]:
-        """Examples of training events beyond those that are kept; not if `needs_order`.
-
-        The older events may come in any order. Where only new pairs count, the first one in time
-        of each pair that has no kept positive event is an example.
-        """
-        kept = events.splits[specs.TRAIN].kept
-        others = [
-            (latest_candidates(self._as_past(kept, feature), feature.max_length + 1), feature)
-            for feature in self._histories
-        ]
-        static = self._static(query_id, values)
-        if self._new_pairs_only:
-            met = {event.candidate_id for event in kept if event.positive}
-            older = _first_of_pairs(event for event in older if event.candidate_id not in met)
-        for event in older:
-            histories = [
-                without(history, event.candidate_id, feature.max_length)
-                for history, feature in others
-            ]
-            yield self._example(static, query_id, event, histories)
-
-    def _static(self, query_id: str, values: Sequence[records.Value]) -> Any:
-        static = tfrecords.Example()
-        tfrecords.put_values(static, self._features, values)
-        tfrecords.put_texts(static, "_query_id", (query_id,))
-        return static
-
-    def _example(
-        self,
-        static: Any,
-        query_id: str,
-        event: query_events.QueryEvent,
-        histories: Sequence[tuple[str, ...]],
-    ) -> ExampleItem:
-        example = tfrecords.Example()
-        example.CopyFrom(static)
-        for feature, history in zip(self._histories, histories, strict=True):
-            tfrecords.put_value(example, feature, history)
-        self._put_time(example, event.timestamp)
-        tfrecords.put_texts(example, "_candidate_id", (event.candidate_id,))
-        tfrecords.put_number(example, "_timestamp", event.timestamp)
-        tfrecords.put_floats(example, "_label", (event.label,))
-        tfrecords.put_floats(example, "_weight", (event.weight,))
-        return event.timestamp, query_id, event.candidate_id, tfrecords.serialise(example)
-
-    def evaluation(
-        self,
-        query_id: str,
-        values: Sequence[records.Value],
-        events: query_events.QueryEvents,
-        split: int,
-        *,
-        cutoffs: splits.Cutoffs | None,
-        seen: Sequence[str],
-    ) -> bytes:
-        """The evaluated query at the cut-off of a split, without its relevant candidates.
-
-        Its time is the cut-off of a temporal split, otherwise the time of its first event.
-        """
-        past = events.before(split)
-        example = tfrecords.Example()
-        tfrecords.put_values(example, self._features, values)
-        for feature in self._histories:
-            history = latest_candidates(self._as_past(past, feature), feature.max_length)
-            tfrecords.put_value(example, feature, history)
-        time = events.splits[split].first_s or 0
-        if cutoffs is not None:
-            time = cutoffs.validation_from if split == specs.VALIDATION else cutoffs.test_from
-        self._put_time(example, time)
-        tfrecords.put_texts(example, "_query_id", (query_id,))
-        tfrecords.put_number(example, "_timestamp", time)
-        tfrecords.put_texts(example, "_seen", seen)
-        tfrecords.put_number(example, "_num_events", events.count_before(split))
-        return tfrecords.serialise(example)
-
-    def known(
-        self, query_id: str, values: Sequence[records.Value], events: query_events.QueryEvents
-    ) -> tuple[Any, ...]:
-        """The query as a server should be asked for it after all its events.
-
-        Returns:
-            Its id, the candidates that its answer leaves out, and a value of each feature; None
-            where a request brings the value, its own time.
-        """
-        now = len(specs.SPLITS)
-        past = events.before(now)
-        current = list(values)
-        for place, feature in enumerate(self._features):
-            if isinstance(feature, specs.HistoryFeature):
-                current[place] = latest_candidates(self._as_past(past, feature), feature.max_length)
-        seen = sorted(events.seen_before(now)) if self._new_pairs_only else []
-        return query_id, tuple(seen), *current
-
-    def _histories_of(
-        self, feature: specs.HistoryFeature, shown: Sequence[query_events.QueryEvent], split: int
-    ) -> list[tuple[str, ...]]:
-        """A history for each event; one more is kept where the own candidate is left out."""
-        past = self._as_past(shown, feature)
-        length = feature.max_length
-        if feature.window == "before":
-            return list(histories_before(past, length))
-        if split == specs.TRAIN:
-            all_others = latest_candidates(past, length + 1)
-            return [without(all_others, event.candidate_id, length) for event in shown]
-        earlier = histories_before(past, length + 1)
-        return [
-            without(history, event.candidate_id, length)
-            for history, event in zip(earlier, shown, strict=True)
-        ]
-
-    def _as_past(
-        self, events: Sequence[query_events.QueryEvent], feature: specs.HistoryFeature
-    ) -> list[Past]:
-        return [
-            Past(
-                event.timestamp if self._has_order else event.position,
-                event.candidate_id,
-                event.positive or not feature.positives_only,
-            )
-            for event in events
-        ]
-
-    def _put_time(self, example: Any, time: int) -> None:
-        for feature in self._event_times:
-            tfrecords.put_value(example, feature, time if self._has_time else specs.MISSING_TIME)
+def _first_of_pairs(events: query_partition.Events) -> _Numbers:
+    """The places of the first event of each pair of query and candidate, ascending."""
+    return np.sort(np.unique(_pairs(events), return_index=True)[1])
 
 
-def finish_evaluation(draft: bytes, gains: Sequence[tuple[str, float]]) -> bytes:
-    """Adds the relevant candidates and their gains to an evaluated query."""
-    example = tfrecords.Example.FromString(draft)
-    tfrecords.put_texts(example, "_relevant", [candidate_id for candidate_id, _ in gains])
-    tfrecords.put_floats(example, "_gain", [gain for _, gain in gains])
-    return tfrecords.serialise(example)
+def _by_bytes(table: pa.Table, order: _Numbers, events: query_partition.Events) -> _Numbers:
+    """The order, in which examples of one time, query and candidate are sorted by their bytes."""
+    is_next = np.zeros(len(order), bool)
+    same = (events.time[1:] == events.time[:-1]) & (events.query[1:] == events.query[:-1])
+    is_next[1:] = same & (events.candidate[1:] == events.candidate[:-1])
+    if not is_next.any():
+        return order
+    tied = is_next | np.append(is_next[1:], False)
+    run = np.cumsum(~is_next)[tied]
+    places = order[tied]
+    encoded = example_columns.encode_examples(table.take(pa.array(places)))
+    payloads = [payload for part in encoded for payload in part.to_pylist()]
+    within = sorted(range(len(places)), key=lambda at: (run[at], payloads[at]))
+    order = order.copy()
+    order[tied] = places[within]
+    return order
 
 
-def _first_of_pairs(events: Iterable[query_events.QueryEvent]) -> Iterable[query_events.QueryEvent]:
-    """The first event in time of each candidate, for events in any order."""
-    first: dict[str, query_events.QueryEvent] = {}
-    for event in events:
-        first[event.candidate_id] = min(event, first.get(event.candidate_id, event))
-    return first.values()
+def _static(partition: query_partition.Partition, queries: _Numbers) -> dict[str, Any]:
+    """The values of the queries that do not come from events, and their ids."""
+    take = pa.array(queries)
+    columns = {name: values.take(take) for name, values in partition.values.items()}
+    columns["_query_id"] = partition.ids.take(take)
+    return columns
+
+
+def _times(spec: specs.FeatureSpec, times: Any) -> dict[str, Any]:
+    """The features that are the time of the event."""
+    if not spec.interactions.has_times:
+        times = np.full(len(times), specs.MISSING_TIME)
+    return {
+        feature.name: pa.array(times, pa.int64())
+        for feature in spec.query.features
+        if isinstance(feature, specs.TimestampFeature) and records.from_event(feature)
+    }
+
+
+def evaluated(
+    partition: query_partition.Partition, split: int, asked: NDArray[np.bool_]
+) -> pa.Table:
+    """The evaluated queries of a split at its cut-off: those asked that have a relevant candidate.
+
+    A query's time is the cut-off of a temporal split, otherwise the time of its first event. Its
+    row has `split` beside the features of the example.
+    """
+    spec = partition.spec
+    query, candidate, gain = partition.gains(split)
+    is_asked = asked[query]
+    query, candidate, gain = query[is_asked], candidate[is_asked], gain[is_asked]
+    own, number = np.unique(query, return_counts=True)
+    take, offsets = pa.array(own), np.concatenate([[0], np.cumsum(number)])
+    shown = partition.shown(split)
+    columns = _static(partition, own)
+    for feature in spec.histories:
+        columns[feature.name] = shown.latest(feature, own)
+    times = partition.first_time(split)[own]
+    if partition.cutoffs is not None:
+        is_validation = split == specs.VALIDATION
+        cutoffs = partition.cutoffs
+        times[:] = cutoffs.validation_from if is_validation else cutoffs.test_from
+    columns |= _times(spec, times)
+    columns["_timestamp"] = pa.array(times)
+    seen = pa.array([[]] * len(own), pa.list_(pa.string()))
+    if spec.split.new_pairs_only:
+        seen = partition.seen_before(split).take(take)
+    columns["_seen"] = seen
+    columns["_num_events"] = pa.array(partition.count[:split].sum(0)[own])
+    columns["_relevant"] = batches.lists_of(offsets, partition.texts(candidate))
+    columns["_gain"] = batches.lists_of(offsets, pa.array(gain.astype(np.float32)))
+    columns["split"] = pa.array(np.full(len(own), split))
+    return pa.table(columns)
+
+
+def known(partition: query_partition.Partition, queries: _Numbers) -> pa.Table:
+    """Queries as a server should be asked for them after all their events, sorted by id.
+
+    Their own time, which a request brings, is null, and `_seen` has the candidates that an answer
+    leaves out.
+    """
+    spec, now = partition.spec, len(specs.SPLITS)
+    shown, take = partition.shown(now), pa.array(queries)
+    columns = _static(partition, queries)
+    seen = pa.array([[]] * len(queries), pa.list_(pa.string()))
+    columns["_seen"] = partition.seen_before(now).take(take) if spec.split.new_pairs_only else seen
+    for feature in spec.query.features:
+        if isinstance(feature, specs.HistoryFeature):
+            columns[feature.name] = shown.latest(feature, queries)
+        elif feature.name not in columns:
+            columns[feature.name] = pa.nulls(len(queries), pa.int64())
+    return pa.table(columns)
+
+
+def interactions(partition: query_partition.Partition, events: query_partition.Events) -> pa.Table:
+    """Events with the names of their splits."""
+    names = pa.array(specs.SPLITS, pa.string())
+    return pa.table(
+        {
+            "query_id": partition.ids.take(pa.array(events.query)),
+            "candidate_id": partition.texts(events.candidate),
+            "timestamp": pa.array(events.time),
+            "label": pa.array(events.label.astype(np.float32)),
+            "weight": pa.array(events.weight.astype(np.float32)),
+            "split": names.take(pa.array(events.split)),
+            "positive": pa.array(events.positive),
+        }
+    )

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.transforms.query_examples import Past, histories_before, latest_candidates, without
+from pipelines.transforms.histories import Stream
 from tests.contracts.tower_contract import TowerContract, tensors
 from tests.fixtures.tiny import tiny_run_config
 from tests.reference import dat as reference
@@ -204,15 +204,15 @@ def test_a_history_mean_never_contains_the_target(build, test_queries, candidate
     towers = build(query_augmentation="history_mean")
     towers.refresh_derived_state(candidates)
     memory = towers.named_variables()["query.augmentation.memory"]
-    events = [Past(second, f"item_{second:02d}", True) for second in range(6)]
-    if window == "before":
-        histories = list(histories_before(events, 6))
-    else:
-        every = latest_candidates(events)
-        histories = [without(every, event.candidate_id, 6) for event in events]
-    for event, history in zip(events, histories, strict=True):
-        tokens = towers.query.inputs(a_query(test_queries.inputs, history=list(history)))
-        target = towers.query.inputs(a_query(test_queries.inputs, history=[event.candidate_id]))
+    items = [f"item_{second:02d}" for second in range(6)]
+    codes, starts = np.arange(6), np.zeros(6, np.int64)
+    ends, own = (codes, None) if window == "before" else (np.full(6, 6), codes)
+    stream = Stream(starts, codes, 1)
+    offsets, found = stream.histories(starts, ends, 6, own)
+    for item, history in zip(items, np.split(found, offsets[1:-1]), strict=True):
+        history = [items[code] for code in history]
+        tokens = towers.query.inputs(a_query(test_queries.inputs, history=history))
+        target = towers.query.inputs(a_query(test_queries.inputs, history=[item]))
         row = int(target["history"][0, 0])
         embedding, kept = towers.query.embed_tokens(tokens), memory[row]
         memory.scatter_update(tf.IndexedSlices(-5.0 * kept[tf.newaxis], [row]))
