@@ -27,13 +27,12 @@ import pyarrow.parquet as pq
 
 from pipelines.stages import daily_events, fingerprints
 from pipelines.stages.context import StageContext
-from pipelines.transforms import reading, records, table_sources, watched_cells
+from pipelines.transforms import event_records, reading, table_parts, table_sources
 from tfrs_twotower import specs
 from tfrs_twotower.artifacts import Manifest, fingerprint, layout, read_manifest, verify_files
 from tfrs_twotower.data.assets import read_lines, write_lines
 from tfrs_twotower.data.shards import find_shards
 from tfrs_twotower.errors import ArtifactError, DataError
-from tfrs_twotower.tables.delimited import FileNotes
 
 FILES = "interaction_files"
 """Key in the details of `preprocessed/manifest.json`: the identity of each file of interactions."""
@@ -141,20 +140,17 @@ def said(day: Day) -> Iterator[str]:
 def _read(
     source: table_sources.Source, numbers: list[int], spec: specs.FeatureSpec
 ) -> tuple[list[daily_events.NewEvent], list[reading.BadRecord]]:
-    parse = records.EventParser(spec)
-    watch = watched_cells.CellWatch(parse.watched, source.columns)
+    reader = reading.Reading(source, event_records.EventParser(spec))
     dropped = spec.relevance.min_label if spec.relevance.drop_others else None
     events, bad = [], []
-    for number in numbers:
-        for record, problems in reading.read_records(source, number, parse, watch, FileNotes()):
+    for part in table_parts.parts_of(source):
+        if part.file_number not in numbers:
+            continue
+        for table, problems in reader.tables(part):
             bad += problems
-            if record is not None:
-                fields = records.Event(*record)._asdict()
-                event = daily_events.NewEvent(
-                    **{name: fields[name] for name in daily_events.NewEvent._fields}
-                )
-                if dropped is None or event.label >= dropped:
-                    events.append(event)
+            columns = [table[name].to_pylist() for name in daily_events.NewEvent._fields]
+            read = map(daily_events.NewEvent._make, zip(*columns, strict=True))
+            events += [one for one in read if dropped is None or one.label >= dropped]
     return events, bad
 
 

@@ -92,6 +92,9 @@ def preprocessing_counts(summary: JobSummary, num_files: Mapping[str, int]) -> l
             "events counted for popularity", count("tallied_events"), events["train"], "train has"
         )
     )
+    for split in ("validation", "test"):
+        finished, drafts = count(f"{split}_finished"), count(f"{split}_drafts")
+        pairs.append(Compared(f"{split} queries finished", finished, drafts, "the job drafted"))
     expected = {
         "interactions": num_events,
         "queries": count("known_queries"),

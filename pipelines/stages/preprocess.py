@@ -11,6 +11,7 @@ from pipelines.stages.context import StageContext, record_counters
 from pipelines.stages.element_counts import check_counts, preprocessing_counts
 from pipelines.transforms import (
     beam_job,
+    event_records,
     job_summary,
     preprocessing,
     records,
@@ -149,7 +150,7 @@ def find_sources(context: StageContext) -> dict[str, table_sources.Source]:
     tables: dict[str, tuple[Any, list[str], list[str]]] = {
         "interactions": (
             events,
-            records.interaction_columns(events),
+            event_records.interaction_columns(events),
             records.number_columns(events),
         )
     }
@@ -206,7 +207,7 @@ def _report(
     for table, source in sources.items():
         where = f"all are in {context.layout.preprocessed / QUARANTINE}/{table}-*.jsonl"
         reasons = summary.reasons_in_words(source)
-        for sentence in summary.said(table):
+        for sentence in summary.said(source):
             say(f"{table}: {sentence}")
         if summary.count(f"left_out_{table}"):
             say(

@@ -56,6 +56,14 @@ def as_text(cell: Any) -> str:
     return str(cell)
 
 
+def bare_text(cell: Any) -> str:
+    """Text of any cell without blanks around it, as keys and `leave_out` have it."""
+    try:
+        return as_text(cell).strip()
+    except BadCell:
+        return str(cell)
+
+
 def _number_as_text(cell: int | float) -> str:
     if isinstance(cell, bool):
         return "true" if cell else "false"

@@ -4,46 +4,65 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from apache_beam import pvalue
 
 from pipelines.transforms import (
+    batches,
     cutoffs,
+    example_columns,
+    queries,
     reading,
     records,
     sharded_output,
+    table_parts,
     table_sources,
-    watched_cells,
 )
 from tfrs_twotower.artifacts import shard_of
 from tfrs_twotower.specs import FeatureSpec
-from tfrs_twotower.tables.delimited import FileNotes
+from tfrs_twotower.tables import delimited
 
 EVENTS = "events"
 CANDIDATES = "candidates"
 UNKNOWN_CANDIDATE = "unknown candidate"
 BAD_CANDIDATE = "its candidate's own record is bad"
+DUPLICATE = "duplicate candidate id"
 _ENTITY, _EVENT, _TALLY, _BAD, _FRESH = 0, 1, 2, 3, 4
-_EVENT_CANDIDATE_ID = records.Event._fields.index("candidate_id")
-_EVENT_POSITION = records.Event._fields.index("position")
-_ENTITY_POSITION = records.Entity._fields.index("position")
-Tally = tuple[int, int, int]
+_TALLIES = pa.schema(
+    [
+        ("candidate_id", pa.string()),
+        ("events", pa.int64()),
+        ("positives", pa.int64()),
+        ("recent", pa.int64()),
+    ]
+)
 """Numbers of a candidate's training events, of the positive ones, of the recent positive ones."""
+_CHOICES = pa.schema([("candidate_id", pa.string()), ("events", pa.int64())])
 
 
 class MatchCandidates(beam.PTransform):
     """Turns `(candidates, events, bad)` into known `events`, distinct `candidates`, and `bad`.
 
-    The bad candidates are given, so that their events are not called unknown.
+    Tables are packed; those of candidates come with their shard. The bad candidates are given, so
+    that their events are not called unknown. Hot candidates do no harm, because the events of a
+    shard's candidates are never grouped any further.
     """
 
+    def __init__(self, num_shards: int) -> None:
+        super().__init__()
+        self._num_shards = num_shards
+
     def expand(self, tables: Any) -> Any:
-        """Groups the inputs by candidate id."""
+        """Groups the inputs by the shard of the candidate id."""
         candidates, events, bad = tables
+        by_shard, shards = queries.by_shard, self._num_shards
         return (
             (
-                candidates | "CandidateKey" >> beam.Map(lambda c: (c[0], (_ENTITY, c))),
-                events | "EventKey" >> beam.Map(lambda e: (e[_EVENT_CANDIDATE_ID], (_EVENT, e))),
-                bad | "BadKey" >> beam.FlatMap(_left_out),
+                candidates | "CandidateKey" >> beam.FlatMap(by_shard, _ENTITY, "entity_id", shards),
+                events | "EventKey" >> beam.FlatMap(by_shard, _EVENT, "candidate_id", shards),
+                bad | "BadKey" >> beam.FlatMap(_left_out, shards),
             )
             | beam.Flatten()
             | beam.GroupByKey()
@@ -51,48 +70,42 @@ class MatchCandidates(beam.PTransform):
         )
 
 
-def first_of(entities: Iterable[tuple[Any, ...]]) -> tuple[tuple[Any, ...] | None, list[int]]:
-    """The entity that comes first in the files, and the sorted positions of the others."""
-    first = None
-    others = []
-    for entity in entities:
-        if first is None:
-            first = entity
-        elif entity[_ENTITY_POSITION] < first[_ENTITY_POSITION]:
-            others.append(first[_ENTITY_POSITION])
-            first = entity
-        else:
-            others.append(entity[_ENTITY_POSITION])
-    return first, sorted(others)
-
-
-def _match(group: tuple[str, Iterable[tuple[int, tuple[Any, ...]]]]) -> Iterable[Any]:
-    candidate_id, members = group
-    known, repeats = first_of(record for kind, record in members if kind == _ENTITY)
-    unknown = BAD_CANDIDATE if any(kind == _BAD for kind, _ in members) else UNKNOWN_CANDIDATE
-    if known is not None:
-        yield pvalue.TaggedOutput(CANDIDATES, known)
-    for position in repeats:
-        record = reading.bad_record("candidates", position, candidate_id, "duplicate candidate id")
-        yield pvalue.TaggedOutput(reading.BAD, record)
-    for kind, event in members:
-        if kind == _EVENT and known is not None:
-            yield event
-        elif kind == _EVENT:
-            record = reading.bad_record(
-                "interactions", event[_EVENT_POSITION], candidate_id, unknown
+def _match(group: tuple[int, Iterable[tuple[int, bytes]]]) -> Iterable[Any]:
+    shard, members = group
+    entities = [part for kind, part in members if kind == _ENTITY]
+    known = pa.array([], pa.string())
+    if entities:
+        first, repeats = batches.first_of_each(batches.unpacked(entities))
+        known = batches.flat(first["entity_id"])
+        yield pvalue.TaggedOutput(CANDIDATES, (shard, batches.packed(first)))
+        for record in repeats.select(["position", "entity_id"]).to_pylist():
+            repeated = reading.bad_record(
+                "candidates", record["position"], record["entity_id"], DUPLICATE
             )
-            yield pvalue.TaggedOutput(reading.BAD, record)
+            yield pvalue.TaggedOutput(reading.BAD, repeated)
+    bad_ids = {part.decode("utf-8") for kind, part in members if kind == _BAD}
+    tables = (batches.unpacked([part]) for kind, part in members if kind == _EVENT)
+    for table in batches.gathered(tables):
+        is_known = pc.is_in(table["candidate_id"], value_set=known)
+        matched = table.filter(is_known)
+        if matched.num_rows:
+            yield batches.packed(matched)
+        unknown = table.filter(pc.invert(is_known)).select(["position", "candidate_id"])
+        for record in unknown.to_pylist():
+            id_ = record["candidate_id"]
+            reason = BAD_CANDIDATE if id_ in bad_ids else UNKNOWN_CANDIDATE
+            missed = reading.bad_record("interactions", record["position"], id_, reason)
+            yield pvalue.TaggedOutput(reading.BAD, missed)
 
 
-def _left_out(bad: reading.BadRecord) -> Iterator[tuple[str, tuple[int, Any]]]:
+def _left_out(bad: reading.BadRecord, num_shards: int) -> Iterator[tuple[int, tuple[int, bytes]]]:
     _, _, key, _, _, column = bad
     if key and not column:
-        yield key, (_BAD, ())
+        yield shard_of(key, num_shards), (_BAD, key.encode("utf-8"))
 
 
 class CountCandidates(beam.PTransform):
-    """Counts training events `(candidate id, (timestamp, positive))`: `(candidate id, tally)`."""
+    """Turns training events, `(shard, packed candidate_id, time, positive)`, into tallies."""
 
     def __init__(self, recent_days: float) -> None:
         super().__init__()
@@ -103,92 +116,112 @@ class CountCandidates(beam.PTransform):
         events, train_end = tables
         return (
             events
-            | "One" >> beam.Map(_tally, pvalue.AsSingleton(train_end), self._recent_s)
-            | "Add" >> beam.CombinePerKey(add_tallies)
+            | "Some" >> beam.Map(_tally, pvalue.AsSingleton(train_end), self._recent_s)
+            | "Add" >> beam.GroupByKey()
+            | "All" >> beam.MapTuple(lambda shard, parts: (shard, add_tallies(parts)))
         )
 
 
-def _tally(
-    event: tuple[str, tuple[int, bool]], train_end: int, recent_s: float
-) -> tuple[str, Tally]:
-    candidate_id, (time, positive) = event
-    return candidate_id, (1, int(positive), int(positive and time >= train_end - recent_s))
+def _tally(part: tuple[int, bytes], train_end: int, recent_s: float) -> tuple[int, bytes]:
+    shard, rows = part
+    table = batches.unpacked([rows])
+    positive = batches.numbers(table, "positive")
+    recent = positive & (batches.numbers(table, "time") >= train_end - recent_s)
+    counts = [np.ones(len(positive), np.int64), positive, recent]
+    columns = [batches.flat(table["candidate_id"]), *(pa.array(one, pa.int64()) for one in counts)]
+    return shard, add_tallies([batches.packed(pa.Table.from_arrays(columns, schema=_TALLIES))])
 
 
-def add_tallies(tallies: Iterable[Tally]) -> Tally:
-    """Adds up tallies, number by number."""
-    events = positives = recent = 0
-    for more_events, more_positives, more_recent in tallies:
-        events += more_events
-        positives += more_positives
-        recent += more_recent
-    return events, positives, recent
+def add_tallies(parts: Iterable[bytes]) -> bytes:
+    """Adds up packed tallies, number by number, for each candidate."""
+    return batches.packed(_added(parts, _TALLIES))
+
+
+def _added(parts: Iterable[bytes], schema: pa.Schema) -> pa.Table:
+    table = batches.unpacked(parts, schema)
+    names = schema.names[1:]
+    added = table.group_by(schema.names[0]).aggregate([(name, "sum") for name in names])
+    sums = [added[f"{name}_sum"] for name in names]
+    return pa.Table.from_arrays([added[schema.names[0]], *sums], schema=schema)
 
 
 class BuildCorpus(beam.PTransform):
-    """Turns `(candidates, tallies, fresh choices)` into output items, entities and counts.
+    """Turns `(candidates, tallies, fresh choices)`, each by shard, into files and entities.
 
-    The entities are `trained` and `fresh` candidates: `Trained`, by the events of either window.
+    Writes `corpus` and `frequencies`, and gives the paths as `written`. The entities are `trained`
+    and `fresh` candidates, by the events of either window. Candidates are counted.
     """
 
-    def __init__(self, spec: FeatureSpec, num_shards: int) -> None:
+    def __init__(
+        self, spec: FeatureSpec, num_shards: int, files: sharded_output.ShardFiles
+    ) -> None:
         super().__init__()
         self._spec = spec
         self._num_shards = num_shards
+        self._files = files
 
     def expand(self, tables: Any) -> Any:
-        """Groups both inputs by candidate id."""
-        candidates, tallies, fresh = tables
+        """Groups the inputs by shard."""
+        keyed = [
+            part | f"Kind{kind}" >> beam.Map(_of_kind, kind)
+            for kind, part in zip((_ENTITY, _TALLY, _FRESH), tables, strict=True)
+        ]
         return (
-            (
-                candidates | "CandidateKey" >> beam.Map(lambda c: (c[0], (_ENTITY, c))),
-                tallies | "TallyKey" >> beam.Map(lambda t: (t[0], (_TALLY, t[1]))),
-                fresh
-                | "CountFresh" >> beam.combiners.Count.PerElement()
-                | "FreshKey" >> beam.Map(lambda f: (f[0], (_FRESH, f[1]))),
-            )
+            [*keyed, sharded_output.every_shard(tables[0].pipeline, self._num_shards)]
             | beam.Flatten()
             | beam.GroupByKey()
-            | beam.FlatMap(_build, self._spec, self._num_shards).with_outputs(
-                records.TRAINED, records.FRESH, reading.COUNTS, main=sharded_output.ITEMS
+            | beam.FlatMap(_build, self._spec, self._files).with_outputs(
+                records.TRAINED, records.FRESH, reading.COUNTS, main="written"
             )
         )
 
 
-def candidate_example(entity: records.Entity, spec: FeatureSpec) -> bytes:
-    """The serialized `tf.train.Example` of a candidate."""
-    example = sharded_output.Example()
-    sharded_output.put_values(example, spec.candidate.features, entity.values)
-    sharded_output.put_texts(example, "_candidate_id", (entity.entity_id,))
-    sharded_output.put_texts(example, "_title", (entity.title,))
-    return sharded_output.serialise(example)
+def _of_kind(part: tuple[int, bytes], kind: int) -> tuple[int, tuple[int, bytes]]:
+    return part[0], (kind, part[1])
+
+
+def corpus_examples(entities: pa.Table, spec: FeatureSpec) -> pa.Table:
+    """Candidates as examples: the columns are named as the features."""
+    columns = {
+        feature.name: entities[batches.value_column(feature)] for feature in spec.candidate.features
+    }
+    columns["_candidate_id"] = entities["entity_id"]
+    columns["_title"] = entities["title"]
+    return pa.table(columns)
 
 
 def _build(
-    group: tuple[str, Iterable[tuple[int, Any]]], spec: FeatureSpec, num_shards: int
+    group: tuple[int, Iterable[tuple[int, bytes]]],
+    spec: FeatureSpec,
+    files: sharded_output.ShardFiles,
 ) -> Iterator[Any]:
-    candidate_id, members = group
-    entity: records.Entity | None = None
-    tally: Tally = (0, 0, 0)
-    fresh = 0
-    for kind, value in members:
-        if kind == _ENTITY:
-            entity = records.Entity(*value)
-        elif kind == _TALLY:
-            tally = value
-        else:
-            fresh = value
-    assert entity is not None, "only known candidates are counted"
-    shard = shard_of(candidate_id, num_shards)
-    events, positives, recent = tally
-    yield ("corpus", shard), (candidate_id, candidate_example(entity, spec))
-    yield ("frequencies", shard), (candidate_id, positives, recent)
-    yield pvalue.TaggedOutput(reading.COUNTS, ("candidates", 1))
-    if events:
-        yield pvalue.TaggedOutput(reading.COUNTS, ("tallied_events", events))
-        yield pvalue.TaggedOutput(records.TRAINED, (events, entity.values, candidate_id))
-    if fresh:
-        yield pvalue.TaggedOutput(records.FRESH, (fresh, entity.values, candidate_id))
+    shard, members = group
+    parts: dict[int, list[bytes]] = {_ENTITY: [], _TALLY: [], _FRESH: []}
+    for kind, part in members:
+        if kind in parts:
+            parts[kind].append(part)
+    entities = batches.unpacked(parts[_ENTITY], batches.entities_schema(spec.candidate.features))
+    ids = batches.flat(entities["entity_id"])
+    frequencies = {"candidate_id": ids}
+    for kind, schema in ((_TALLY, _TALLIES), (_FRESH, _CHOICES)):
+        counted = _added(parts[kind], schema)
+        at = pc.index_in(ids, value_set=batches.flat(counted["candidate_id"]))
+        found = {
+            name: pc.fill_null(batches.flat(counted[name]).take(at), 0) for name in schema.names[1:]
+        }
+        events = found["events"]
+        own = entities.drop_columns(["position", "title", "split"]).append_column("events", events)
+        own = own.filter(pc.greater(events, 0))
+        if own.num_rows:
+            tag = records.TRAINED if kind == _TALLY else records.FRESH
+            yield pvalue.TaggedOutput(tag, batches.packed(own))
+        if kind == _TALLY:
+            frequencies |= {"count": found["positives"], "recent_count": found["recent"]}
+            number = ("tallied_events", pc.sum(events).as_py() or 0)
+            yield pvalue.TaggedOutput(reading.COUNTS, number)
+    yield files.write("corpus", shard, corpus_examples(entities, spec))
+    yield files.write("frequencies", shard, pa.table(frequencies))
+    yield pvalue.TaggedOutput(reading.COUNTS, ("candidates", entities.num_rows))
 
 
 class CandidateTable(NamedTuple):
@@ -216,30 +249,34 @@ def read_candidate_table(source: table_sources.Source, spec: FeatureSpec) -> Can
     Raises:
         DataError: a file cannot be read to its end.
     """
-    features = spec.candidate.features
-    parse = records.EntityParser(spec.candidates, features, "candidate")
-    watch = watched_cells.CellWatch(parse.watched, source.columns)
-    examples: dict[str, bytes] = {}
+    parse = records.EntityParser(spec.candidates, spec.candidate.features, "candidate")
+    reader = reading.Reading(source, parse)
     found: list[reading.BadRecord] = []
-    said: list[str] = []
-    for file_number in range(len(source.files)):
-        notes = FileNotes()
-        for record, bad in reading.read_records(source, file_number, parse, watch, notes):
+    tables, said = [parse.schema.empty_table()], []
+    for part in table_parts.parts_of(source):
+        if part.opens_file:
+            said += reader.notes.said()
+            reader.notes = delimited.FileNotes()
+        for table, bad in reader.tables(part):
+            tables.append(table)
             found += bad
-            if record is None:
-                continue
-            entity = records.Entity(*record)
-            if entity.entity_id in examples:
-                reason = "duplicate candidate id"
-                found.append(
-                    reading.bad_record(source.table, entity.position, entity.entity_id, reason)
-                )
-            else:
-                examples[entity.entity_id] = candidate_example(entity, spec)
-        said.extend(notes.said())
+    first, repeats = batches.first_of_each(pa.concat_tables(tables))
+    first = first.take(pc.sort_indices(first["position"]))
+    for record in repeats.select(["position", "entity_id"]).to_pylist():
+        found.append(
+            reading.bad_record(source.table, record["position"], record["entity_id"], DUPLICATE)
+        )
+    encoded = example_columns.encode_examples(corpus_examples(first, spec))
+    examples = [example for part in encoded for example in part.to_pylist()]
     described: dict[str, list[str]] = {"": []}
-    for _, position, _, reason, value, column in found:
+    for _, position, _, reason, value, column in sorted(found):
         shown = f"{reason} (found {value})" if value else reason
         described.setdefault(column, []).append(f"{source.describe(position)}: {shown}")
     bad_records = described.pop("")
-    return CandidateTable(list(examples.values()), bad_records, said, described, dict(watch.seen()))
+    return CandidateTable(
+        examples,
+        bad_records,
+        said + reader.notes.said(),
+        described,
+        dict(reader.watch.seen()),
+    )

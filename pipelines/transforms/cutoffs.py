@@ -5,9 +5,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import apache_beam as beam
+import numpy as np
+import pyarrow as pa
 from apache_beam import pvalue
 
-from pipelines.transforms import records, splits
+from pipelines.transforms import batches, splits
 from tfrs_twotower.specs import TEST, TRAIN, VALIDATION, TemporalSplit
 
 DAY_S = 86_400
@@ -15,74 +17,93 @@ CutDays = list[tuple[int, int]]
 """For validation and test: the day that the cut-off falls in, and the cut-off's place in it."""
 Window = tuple[int, int, int, int]
 """Events, positives, first and last second."""
-_TIME = records.Event._fields.index("timestamp")
-_SESSION = records.Event._fields.index("session")
 _ROUNDING = 1e-9
 
 
 class AddSplitTime(beam.PTransform):
-    """Turns events into `(split time, event)`; the split time decides on the split.
+    """Adds `split_time` to packed events; the split time decides on the split.
 
     The split time, in epoch seconds, is that of the session's first event, so that no cut-off
     divides a session; an event without a session has its own. A session id means the same session
     for all queries.
     """
 
-    def __init__(self, by_session: bool) -> None:
+    def __init__(self, by_session: bool, num_shards: int) -> None:
         super().__init__()
         self._by_session = by_session
+        self._num_shards = num_shards
 
     def expand(self, events: beam.PCollection) -> beam.PCollection:
-        """Groups by session if the table has sessions."""
+        """Brings the sessions of a shard together if the table has sessions."""
         if not self._by_session:
-            return events | "OwnTime" >> beam.Map(lambda event: (event[_TIME], event))
-        without_session = (
+            return events | "OwnTime" >> beam.Map(_with_own_time)
+        return (
             events
-            | "WithoutSession" >> beam.Filter(lambda event: not event[_SESSION])
-            | "OwnTime" >> beam.Map(lambda event: (event[_TIME], event))
-        )
-        by_session = (
-            events
-            | "WithSession" >> beam.Filter(lambda event: bool(event[_SESSION]))
-            | "SessionKey" >> beam.Map(lambda event: (event[_SESSION], event))
+            | "SessionKey" >> beam.FlatMap(_by_session, self._num_shards)
             | beam.GroupByKey()
             | "SessionStart" >> beam.FlatMap(_at_session_start)
         )
-        return (without_session, by_session) | beam.Flatten()
 
 
-def _at_session_start(
-    group: tuple[str, Iterable[tuple[Any, ...]]],
-) -> Iterable[tuple[int, tuple[Any, ...]]]:
-    _, events = group
-    start = min(event[_TIME] for event in events)
-    for event in events:
-        yield start, event
+def _with_own_time(part: bytes) -> bytes:
+    table = batches.unpacked([part])
+    return batches.packed(table.append_column(batches.SPLIT_TIME, table["timestamp"]))
+
+
+def _by_session(part: bytes, num_shards: int) -> Iterable[tuple[int, bytes]]:
+    return batches.divided(batches.unpacked([part]), "session", num_shards)
+
+
+def _at_session_start(group: tuple[int, Iterable[bytes]]) -> Iterable[bytes]:
+    table = batches.unpacked(group[1])
+    sessions, (session,) = batches.ranked(table["session"])
+    times = batches.numbers(table, "timestamp")
+    starts = np.full(len(sessions), np.iinfo(np.int64).max)
+    np.minimum.at(starts, session, times)
+    without = np.asarray(sessions.to_numpy(zero_copy_only=False) == "")[session]
+    split_times = np.where(without, times, starts[session])
+    table = table.append_column(batches.SPLIT_TIME, pa.array(split_times))
+    for rows in table.to_batches(batches.ROWS):
+        yield batches.packed(pa.Table.from_batches([rows]))
 
 
 class FindCutoffs(beam.PTransform):
-    """Turns the split times of all events, epoch seconds, into one `Cutoffs`."""
+    """Turns the split times of packed events into one `Cutoffs`."""
 
     def __init__(self, split: TemporalSplit) -> None:
         super().__init__()
         self._shares = (split.test_fraction + split.validation_fraction, split.test_fraction)
 
-    def expand(self, times: beam.PCollection) -> beam.PCollection:
+    def expand(self, events: beam.PCollection) -> beam.PCollection:
         """Counts the events of each day, then those of each second of the cut-offs' days."""
         cut_days = (
-            times
-            | "Day" >> beam.Map(lambda time: (time // DAY_S, 1))
+            events
+            | "Days" >> beam.FlatMap(_count_days)
             | "CountDays" >> beam.CombinePerKey(sum)
-            | "Days" >> beam.CombineGlobally(AsDict())
+            | "AllDays" >> beam.CombineGlobally(AsDict())
             | "CutDays" >> beam.Map(find_cut_days, self._shares)
         )
         return (
-            times
-            | "OfCutDays" >> beam.FlatMap(_in_days, pvalue.AsSingleton(cut_days))
+            events
+            | "OfCutDays" >> beam.FlatMap(_count_seconds, pvalue.AsSingleton(cut_days))
             | "CountSeconds" >> beam.CombinePerKey(sum)
             | "Seconds" >> beam.CombineGlobally(AsDict())
             | "CutSeconds" >> beam.Map(find_cut_seconds, pvalue.AsSingleton(cut_days))
         )
+
+
+def _count_days(part: bytes) -> Iterable[tuple[int, int]]:
+    return _counted(batches.numbers(batches.unpacked([part]), batches.SPLIT_TIME) // DAY_S)
+
+
+def _count_seconds(part: bytes, cut_days: CutDays) -> Iterable[tuple[int, int]]:
+    times = batches.numbers(batches.unpacked([part]), batches.SPLIT_TIME)
+    return _counted(times[np.isin(times // DAY_S, [day for day, _ in cut_days])])
+
+
+def _counted(values: Any) -> Iterable[tuple[int, int]]:
+    distinct, number = np.unique(values, return_counts=True)
+    return zip(distinct.tolist(), number.tolist(), strict=True)
 
 
 def find_cut_days(days: Mapping[int, int], shares: Iterable[float]) -> CutDays:
@@ -128,11 +149,6 @@ def _locate(counts: Mapping[int, int], place: int) -> tuple[int, int]:
             return key, place
         place -= counts[key]
     raise IndexError(place)
-
-
-def _in_days(time: int, cut_days: CutDays) -> Iterable[tuple[int, int]]:
-    if any(time // DAY_S == day for day, _ in cut_days):
-        yield time, 1
 
 
 class SummariseWindows(beam.PTransform):

@@ -1,13 +1,17 @@
 """The ids that the validation window adds to vocabularies, which only a refit knows."""
 
-import heapq
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from pipelines.transforms.vocabularies import Settings, value_vocabularies
+from pipelines.transforms import batches, sharded_output
+from pipelines.transforms.vocabularies import Counted, Settings, added_up, value_vocabularies
 from tfrs_twotower import specs
+
+_WINDOWS = ("first", "second")
 
 
 def id_vocabularies(spec: specs.FeatureSpec) -> dict[str, Settings]:
@@ -38,45 +42,37 @@ class SelectFreshIds(beam.PTransform):
 
     def expand(self, windows: tuple[beam.PCollection, beam.PCollection]) -> beam.PCollection:
         """Adds up the counts, and selects the ids."""
-        first, second = windows
         return (
-            (
-                first | "First" >> beam.Map(lambda item: (item[0], (item[1], 0))),
-                second | "Second" >> beam.Map(lambda item: (item[0], (0, item[1]))),
+            tuple(
+                counted | name >> beam.FlatMap(_of_window, name, set(self._settings))
+                for name, counted in zip(_WINDOWS, windows, strict=True)
             )
             | "Windows" >> beam.Flatten()
-            | "Ids" >> beam.Filter(lambda item, names: item[0][0] in names, set(self._settings))
-            | "AddUp" >> beam.CombinePerKey(beam.combiners.TupleCombineFn(sum, sum))
-            | "ByVocabulary" >> beam.Map(_by_vocabulary)
             | "Group" >> beam.GroupByKey()
-            | "Added" >> beam.FlatMap(_added, self._settings, self._prefix)
+            | "Added" >> beam.Map(_added, self._settings, self._prefix)
         )
 
 
-def _by_vocabulary(
-    counted: tuple[tuple[str, str], tuple[int, int]],
-) -> tuple[str, tuple[int, int, str]]:
-    (vocabulary, value), (first, second) = counted
-    return vocabulary, (first, second, value)
+def _of_window(counted: Counted, name: str, names: set[str]) -> Iterator[Counted]:
+    vocabulary, part = counted
+    if vocabulary in names:
+        table = batches.unpacked([part])
+        nothing = pa.array(np.zeros(table.num_rows, np.int64))
+        columns = {"value": table["value"], **dict.fromkeys(_WINDOWS, nothing)}
+        yield vocabulary, batches.packed(pa.table(columns | {name: table["count"]}))
 
 
 def _added(
-    group: tuple[str, Iterable[tuple[int, int, str]]], settings: dict[str, Settings], prefix: str
-) -> Iterator[Any]:
-    vocabulary, members = group
+    group: tuple[str, Iterable[bytes]], settings: dict[str, Settings], prefix: str
+) -> tuple[tuple[str, int], bytes]:
+    vocabulary, parts = group
     min_count, max_size = settings[vocabulary]
-    counted = list(members)
-    known = {
-        value
-        for _, value in _largest(
-            max_size, [(-n, value) for n, _, value in counted if n >= min_count]
-        )
-    }
-    both = [(-n - more, value) for n, more, value in counted if n + more >= min_count]
-    for item in _largest(max_size, both):
-        if item[1] not in known:
-            yield (f"{prefix}/{vocabulary}", 0), item
-
-
-def _largest(max_size: int | None, counted: list[tuple[int, str]]) -> list[tuple[int, str]]:
-    return counted if max_size is None else heapq.nsmallest(max_size, counted)
+    counts = added_up(batches.unpacked(parts))
+    first = counts["first"]
+    known, both = (
+        sharded_output.most_frequent(table.filter(pc.greater_equal(count, min_count)), max_size)
+        for count in (first, pc.add(first, counts["second"]))
+        for table in [pa.table({"value": counts["value"], "count": count})]
+    )
+    is_known = pc.is_in(both["value"], value_set=batches.flat(known["value"]))
+    return (f"{prefix}/{vocabulary}", 0), batches.packed(both.filter(pc.invert(is_known)))

@@ -12,6 +12,7 @@ from typing import Any
 from pipelines.transforms import reading, sharded_output, splits, table_sources
 from pipelines.transforms.cutoffs import Window, window_times
 from tfrs_twotower.specs import SPLITS
+from tfrs_twotower.tables import delimited
 
 _MANIFEST_COUNTS = (
     "candidates",
@@ -83,10 +84,14 @@ class JobSummary:
             words.append(f"{reason}{found}, {times} ({such_as}{examples})")
         return words
 
-    def said(self, table: str) -> list[str]:
+    def said(self, source: table_sources.Source) -> list[str]:
         """Sentences about the files of a table, sorted."""
-        mark = reading.said_of(table)
-        return sorted(name.removeprefix(mark) for name in self.counts if name.startswith(mark))
+        mark = reading.said_of(source.table)
+        said = [name.removeprefix(mark) for name in self.counts if name.startswith(mark)]
+        for (table, _, form), (number, first) in self.forms.items():
+            if table == source.table and form.startswith(reading.PADDED):
+                said.append(delimited.padded_ids(number, source.describe(first[0][0])))
+        return sorted(said)
 
     def events(self) -> dict[str, int]:
         """Number of events of each split."""

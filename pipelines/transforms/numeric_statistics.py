@@ -9,43 +9,47 @@ from fractions import Fraction
 from typing import Any
 
 import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 
-from pipelines.transforms.records import Trained
+from pipelines.transforms import batches
 from tfrs_twotower.features.learning import quantile_boundaries
 from tfrs_twotower.specs import Feature, NumericFeature
 
 _SPLITTER = 134217729.0  # 2^27 + 1
+_BITS, _HALF = 53, 27
 SAMPLE_SIZE = 16_384
 """Values that quantiles are computed from: those of the entities with the smallest hashes."""
 
 
-def add_exactly(partials: list[float], number: float) -> None:
-    """Adds a number in place to a sum that is kept as exact partial sums (Shewchuk 1997)."""
-    kept = 0
-    for partial in partials:
-        if abs(number) < abs(partial):
-            number, partial = partial, number
-        high = number + partial
-        low = partial - (high - number)
-        if low:
-            partials[kept] = low
-            kept += 1
-        number = high
-    partials[kept:] = [number]
-
-
-def exact_square(number: float) -> tuple[float, float]:
-    """The square of a number as its rounded value and the rounding error (Dekker 1971)."""
-    product = number * number
-    scaled = _SPLITTER * number
-    high = scaled - (scaled - number)
-    low = number - high
+def exact_square(numbers: Any) -> tuple[Any, Any]:
+    """The squares of numbers as their rounded values and the rounding errors (Dekker 1971)."""
+    product = numbers * numbers
+    scaled = _SPLITTER * numbers
+    high = scaled - (scaled - numbers)
+    low = numbers - high
     return product, ((high * high - product) + 2.0 * high * low) + low * low
 
 
-def total(partials: Iterable[float]) -> Fraction:
-    """The exact sum of the partial sums."""
-    return sum((Fraction(partial) for partial in partials), Fraction(0))
+def exact_sum(numbers: NDArray[np.float64]) -> Fraction:
+    """The exact sum of finite numbers.
+
+    A number is an integer of 53 bits times a power of two. The integers of each power are added in
+    two halves of their bits, which 2^36 numbers do not overflow.
+    """
+    mantissas, powers = np.frexp(numbers)
+    integers = np.ldexp(mantissas, _BITS).astype(np.int64)
+    order = np.argsort(powers, kind="stable")
+    powers, first = np.unique(powers[order], return_index=True)
+    if not len(first):
+        return Fraction(0)
+    halves = (integers[order] >> _HALF, integers[order] & ((1 << _HALF) - 1))
+    sums = [np.add.reduceat(half, first).tolist() for half in halves]
+    whole = Fraction(0)
+    for high, low, power in zip(*sums, powers.tolist(), strict=True):
+        whole += Fraction((high << _HALF) + low) * Fraction(2) ** (power - _BITS)
+    return whole
 
 
 @dataclass
@@ -54,42 +58,39 @@ class Accumulator:
 
     count: int = 0
     missing: int = 0
-    sums: list[float] = field(default_factory=list)
-    squares: list[float] = field(default_factory=list)
+    sum: Fraction = Fraction(0)
+    squares: Fraction = Fraction(0)
     smallest: float = math.inf
     largest: float = -math.inf
     sample: list[tuple[int, float]] = field(default_factory=list)
-    """Heap of (negative hash, value); its first pair has the largest hash."""
+    """Negative hashes and values, those of the smallest hashes."""
 
 
 class ExtractNumbers(beam.PTransform):
-    """Turns `Trained` entities of one side into `(side.feature, (hash, value))`."""
+    """Turns trained entities of one side into `(side.feature, packed hash and value)`."""
 
     def __init__(self, side: str, features: Sequence[Feature]) -> None:
         super().__init__()
         self._numeric = [
-            (place, f"{side}.{feature.name}")
-            for place, feature in enumerate(features)
+            (batches.value_column(feature), f"{side}.{feature.name}")
+            for feature in features
             if isinstance(feature, NumericFeature)
         ]
 
     def expand(self, trained: beam.PCollection) -> beam.PCollection:
-        """Makes one element for each numeric feature of an entity."""
+        """Makes one element for each numeric feature of a table."""
         return trained | beam.FlatMap(_numbers, self._numeric)
 
 
-def _numbers(
-    trained: Trained, numeric: Sequence[tuple[int, str]]
-) -> Iterator[tuple[str, tuple[int, Any]]]:
-    _, values, entity_id = trained
-    if numeric:
-        record_hash = zlib.crc32(entity_id.encode("utf-8"))
-        for place, name in numeric:
-            yield name, (record_hash, values[place])
+def _numbers(part: bytes, numeric: Sequence[tuple[str, str]]) -> Iterator[tuple[str, bytes]]:
+    table = batches.unpacked([part])
+    hashes = [zlib.crc32(one) for one in table["entity_id"].cast(pa.binary()).to_pylist()]
+    for column, name in numeric:
+        yield name, batches.packed(pa.table({"hash": hashes, "value": table[column]}))
 
 
 class NumericStatistics(beam.CombineFn):
-    """Combines `(hash, value)` pairs of one feature into a dict of statistics; NaN is missing."""
+    """Combines hashes and values of one feature into a dict of statistics; NaN is missing."""
 
     def __init__(self, feature: NumericFeature) -> None:
         self._feature = feature
@@ -98,22 +99,25 @@ class NumericStatistics(beam.CombineFn):
         """An accumulator of no value."""
         return Accumulator()
 
-    def add_input(self, accumulator: Accumulator, element: tuple[int, float]) -> Accumulator:
-        """Adds one value."""
-        record_hash, value = element
-        if math.isnan(value):
-            accumulator.missing += 1
-            return accumulator
-        accumulator.count += 1
-        accumulator.smallest = min(accumulator.smallest, value)
-        accumulator.largest = max(accumulator.largest, value)
-        scaled = math.log1p(max(value, 0.0)) if self._feature.transform == "log" else value
-        add_exactly(accumulator.sums, scaled)
-        for part in exact_square(scaled):
-            add_exactly(accumulator.squares, part)
+    def add_input(self, accumulator: Accumulator, element: bytes) -> Accumulator:
+        """Adds the values of a table."""
+        table = batches.unpacked([element])
+        values = batches.numbers(table, "value")
+        is_known = ~np.isnan(values)
+        hashes, known = batches.numbers(table, "hash")[is_known], values[is_known]
+        own = Accumulator(count=len(known), missing=len(values) - len(known))
+        if len(known):
+            own.smallest, own.largest = float(known.min()), float(known.max())
+        scaled = known
+        if self._feature.transform == "log":
+            # NumPy's own logarithm depends on the processor in its last bit.
+            scaled = np.array([math.log1p(one) for one in np.maximum(known, 0.0).tolist()])
+        own.sum = exact_sum(scaled)
+        own.squares = sum(map(exact_sum, exact_square(scaled)), Fraction(0))
         if self._feature.transform == "bucketise":
-            _offer(accumulator.sample, (-record_hash, value))
-        return accumulator
+            order = np.lexsort((-known, hashes))[:SAMPLE_SIZE]
+            own.sample = list(zip((-hashes[order]).tolist(), known[order].tolist(), strict=True))
+        return self.merge_accumulators([accumulator, own])
 
     def merge_accumulators(self, accumulators: Iterable[Accumulator]) -> Accumulator:
         """Merges the accumulators of several workers."""
@@ -123,12 +127,10 @@ class NumericStatistics(beam.CombineFn):
             merged.missing += one.missing
             merged.smallest = min(merged.smallest, one.smallest)
             merged.largest = max(merged.largest, one.largest)
-            for part in one.sums:
-                add_exactly(merged.sums, part)
-            for part in one.squares:
-                add_exactly(merged.squares, part)
-            for item in one.sample:
-                _offer(merged.sample, item)
+            merged.sum += one.sum
+            merged.squares += one.squares
+            merged.sample += one.sample
+        merged.sample = heapq.nlargest(SAMPLE_SIZE, merged.sample)
         return merged
 
     def extract_output(self, accumulator: Accumulator) -> dict[str, Any]:
@@ -137,8 +139,8 @@ class NumericStatistics(beam.CombineFn):
         if not count:
             mean, std, low, high = 0.0, 0.0, 0.0, 0.0
         else:
-            exact_mean = total(accumulator.sums) / count
-            variance = total(accumulator.squares) / count - exact_mean * exact_mean
+            exact_mean = accumulator.sum / count
+            variance = accumulator.squares / count - exact_mean * exact_mean
             mean, std = float(exact_mean), math.sqrt(max(variance, Fraction(0)))
             low, high = accumulator.smallest, accumulator.largest
         statistics: dict[str, Any] = {
@@ -154,10 +156,3 @@ class NumericStatistics(beam.CombineFn):
                 [value for _, value in accumulator.sample], self._feature.num_buckets
             )
         return statistics
-
-
-def _offer(sample: list[tuple[int, float]], item: tuple[int, float]) -> None:
-    if len(sample) < SAMPLE_SIZE:
-        heapq.heappush(sample, item)
-    else:
-        heapq.heappushpop(sample, item)

@@ -9,21 +9,26 @@ queries ------------> group by query -------------+-> train, fresh (refit), inte
                             +-> evaluated queries (validation, test)
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
 import apache_beam as beam
+import pyarrow.compute as pc
 from apache_beam import pvalue
 
 from pipelines.transforms import (
+    batches,
     evaluated_queries,
+    event_records,
     fresh_ids,
     numeric_statistics,
+    query_examples,
     reading,
     records,
     sharded_output,
     splits,
+    table_parts,
     table_sources,
     vocabularies,
 )
@@ -33,6 +38,7 @@ from pipelines.transforms.queries import REFIT_OUTPUT, BuildQueries
 from pipelines.transforms.vocabularies import CountWords
 from tfrs_twotower.artifacts.layout import FRESH_IDS
 from tfrs_twotower.config import PreprocessConfig
+from tfrs_twotower.data import known_queries
 from tfrs_twotower.features.wordpiece_list import MOST_WORDS
 from tfrs_twotower.specs import TRAIN, VALIDATION, FeatureSpec, NumericFeature, TemporalSplit
 
@@ -40,7 +46,8 @@ SUMMARY = ".summary"
 """Directory of the job's summary, which the stage reads and removes."""
 NUMBERS = f"{SUMMARY}/numbers"
 """Directory of the numbers of items that were written."""
-_LABEL = records.Event._fields.index("label")
+_RECORDS_OF_A_SHARD = 1_000_000
+"""A worker sorts the records of a shard in memory: about 200 bytes of an event."""
 _EXAMPLES = ("validation", "test", "corpus")
 _SUMMARY_FILES = ("counts", "reasons", "forms", "windows", "cutoffs", "numeric")
 
@@ -61,12 +68,12 @@ class Preprocess(beam.PTransform):
         self._sources = dict(sources)
         self._directory = directory
         self._fresh_ids = fresh_ids.id_vocabularies(spec)
-        self._write_queries = partial(sharded_output.write_queries, spec.query.features)
+        self._num_shards = num_shards_of(config, sources)
 
     def expand(self, root: beam.Pipeline) -> beam.PCollection:
         """Builds the graph; its output is the paths that were written."""
-        spec, config = self._spec, self._config
-        shards = config.num_shards
+        spec, config, shards = self._spec, self._config, self._num_shards
+        files = sharded_output.ShardFiles(self._directory, self._outputs(), NUMBERS)
         tables = self._read(root)
         events, more_counts = tables["interactions"].records, []
         if spec.relevance.drop_others:
@@ -75,23 +82,24 @@ class Preprocess(beam.PTransform):
             ).with_outputs(reading.COUNTS, main=reading.RECORDS)
             events, more_counts = split[reading.RECORDS], [split[reading.COUNTS]]
         listed = tables["candidates"]
-        matched = (listed.records, events, listed.bad) | MatchCandidates()
+        matched = (listed.records, events, listed.bad) | MatchCandidates(shards)
         by_session = spec.interactions.session is not None
         temporal = isinstance(spec.split, TemporalSplit)
-        timed = matched.events | AddSplitTime(by_session and temporal)
+        timed = matched.events | AddSplitTime(by_session and temporal, shards)
         cutoffs = self._cutoffs(root, timed)
         grouped: dict[str, Any] = {"events": timed}
         if "queries" in tables:
             grouped["queries"] = tables["queries"].records
         if cutoffs is not None:
             grouped["cutoffs"] = cutoffs
-        queries: Any = grouped | BuildQueries(spec, shards, config.max_history_events)
+        queries: Any = grouped | BuildQueries(spec, shards, config.max_history_events, files)
         windows = queries.windows | SummariseWindows()
         train_end = _train_end(windows, cutoffs)
         tallies = (queries.tallies, train_end) | CountCandidates(config.recent_days)
-        corpus = (matched.candidates, tallies, queries.fresh_choices) | BuildCorpus(spec, shards)
+        of_corpus = (matched.candidates, tallies, queries.fresh_choices)
+        corpus = of_corpus | BuildCorpus(spec, shards, files)
         evaluated = (queries.evaluations, tallies) | evaluated_queries.FinishEvaluations(
-            spec.split.known_candidates_only, shards
+            spec.split.known_candidates_only, shards, files
         )
         numeric = self._numeric(queries.trained, corpus.trained)
         bad = [table.bad for table in tables.values()] + [matched.bad, queries.bad]
@@ -102,9 +110,8 @@ class Preprocess(beam.PTransform):
             | "AllCounts" >> beam.Flatten()
             | "AddCounts" >> beam.CombinePerKey(sum)
         )
-        items = [queries.items, corpus.items, evaluated.items]
-        items.extend(self._vocabularies(queries, corpus))
-        items.append(bad_records | reading.ReportQuarantine(self._sources, shards))
+        items = self._vocabularies(queries, corpus)
+        items.append(bad_records | reading.ReportQuarantine(self._sources, config.num_shards))
         items.append(counts | "Counts" >> _to_summary("counts"))
         items.append(bad_records | reading.SummariseReasons() | "Reasons" >> _to_summary("reasons"))
         forms = [table.forms for table in tables.values()] + [queries.forms] | beam.Flatten()
@@ -122,16 +129,23 @@ class Preprocess(beam.PTransform):
             )
         if numeric is not None:
             items.append(numeric | "Numeric" >> _to_summary("numeric"))
-        return (
+        of_shards = {*_EXAMPLES, "interactions", "queries", "frequencies"}
+        written = (
             items
             | "AllItems" >> beam.Flatten()
-            | sharded_output.WriteShards(self._directory, self._outputs(), NUMBERS)
+            | sharded_output.WriteShards(files, set(files.outputs) - of_shards)
         )
+        return (
+            written,
+            queries.written,
+            corpus.written,
+            evaluated.written,
+        ) | "AllWritten" >> beam.Flatten()
 
     def _read(self, root: beam.Pipeline) -> dict[str, Any]:
         spec = self._spec
         parsers: dict[str, Any] = {
-            "interactions": records.EventParser(spec),
+            "interactions": event_records.EventParser(spec),
             "candidates": records.EntityParser(
                 spec.candidates, spec.candidate.features, "candidate"
             ),
@@ -150,7 +164,7 @@ class Preprocess(beam.PTransform):
         given = splits.given_cutoffs(split)
         if given is not None:
             return root | "GivenCutoffs" >> beam.Create([given])
-        return timed | "Times" >> beam.Map(lambda event: event[0]) | FindCutoffs(split)
+        return timed | FindCutoffs(split)
 
     def _numeric(
         self, queries: beam.PCollection, candidates: beam.PCollection
@@ -196,7 +210,9 @@ class Preprocess(beam.PTransform):
                     for side, entities, features in sides
                 ] | f"{name}_both" >> beam.Flatten()
                 selected.append(
-                    counted | f"{name}_select" >> vocabularies.SelectValues(settings, prefix)
+                    counted
+                    | f"{name}_select"
+                    >> vocabularies.SelectValues(settings, prefix, self._num_shards)
                 )
                 if count is vocabularies.CountValues and self._fresh_ids:
                     fresh = [
@@ -216,37 +232,58 @@ class Preprocess(beam.PTransform):
         ]
 
     def _outputs(self) -> dict[str, sharded_output.Output]:
-        shards = self._config.num_shards
-        formats: list[tuple[str, Any, str, int]] = [
+        shards, features = self._num_shards, self._spec.query.features
+        as_parquet = sharded_output.write_parquet
+        schemas = {
+            "interactions": sharded_output.INTERACTIONS_SCHEMA,
+            "queries": known_queries.schema_of(features),
+            "frequencies": sharded_output.FREQUENCIES_SCHEMA,
+        }
+        tables: list[tuple[str, Any, str, int]] = [
             *(
-                (name, partial(sharded_output.write_training, self._spec, split), ".arrow", shards)
+                (name, partial(query_examples.write_training, self._spec, split), ".arrow", shards)
                 for name, split in (("train", TRAIN), (REFIT_OUTPUT, VALIDATION))
             ),
             *((name, sharded_output.write_tfrecords, ".tfrecord.gz", shards) for name in _EXAMPLES),
-            ("interactions", sharded_output.write_interactions, ".parquet", shards),
-            ("queries", self._write_queries, ".parquet", shards),
-            ("frequencies", sharded_output.write_frequencies, ".parquet", shards),
+            *(
+                (name, partial(as_parquet, own), ".parquet", shards)
+                for name, own in schemas.items()
+            ),
         ]
-        for table in self._sources:
-            formats.append((f"quarantine/{table}", sharded_output.write_lines, ".jsonl", shards))
         for name in vocabularies.value_vocabularies(self._spec):
-            formats.append((f"vocabularies/{name}", sharded_output.write_lines, ".txt", 0))
+            tables.append((f"vocabularies/{name}", sharded_output.write_values, ".txt", 0))
         for name in self._fresh_ids:
-            formats.append((f"{FRESH_IDS}/{name}", sharded_output.write_lines, ".txt", 0))
-        summary = [f"words/{name}" for name in self._learned_texts()] + [*_SUMMARY_FILES]
-        for name in summary:
-            formats.append((f"{SUMMARY}/{name}", sharded_output.write_json_lines, ".jsonl", 0))
+            tables.append((f"{FRESH_IDS}/{name}", sharded_output.write_values, ".txt", 0))
+        for name in self._learned_texts():
+            tables.append((f"{SUMMARY}/words/{name}", sharded_output.write_counts, ".jsonl", 0))
+        lines = [
+            (f"quarantine/{table}", sharded_output.write_lines, ".jsonl", self._config.num_shards)
+            for table in self._sources
+        ]
+        lines += [
+            (f"{SUMMARY}/{name}", sharded_output.write_json_lines, ".jsonl", 0)
+            for name in _SUMMARY_FILES
+        ]
         return {
-            name: sharded_output.Output(write, suffix, num_shards)
-            for name, write, suffix, num_shards in formats
+            name: sharded_output.Output(write, suffix, number, of_table)
+            for formats, of_table in ((tables, True), (lines, False))
+            for name, write, suffix, number in formats
         }
 
 
-def _drop_others(event: Sequence[Any], min_label: float) -> Iterator[Any]:
-    if event[_LABEL] >= min_label:
-        yield event
-    else:
-        yield pvalue.TaggedOutput(reading.COUNTS, ("dropped_interactions", 1))
+def num_shards_of(config: PreprocessConfig, sources: Mapping[str, table_sources.Source]) -> int:
+    """The shards of each output: as configured, and more for tables with many records."""
+    most = max(table_parts.most_records(source) for source in sources.values())
+    return max(config.num_shards, -(-most // _RECORDS_OF_A_SHARD))
+
+
+def _drop_others(part: bytes, min_label: float) -> Iterator[Any]:
+    table = batches.unpacked([part])
+    kept = table.filter(pc.greater_equal(table["label"], min_label))
+    if kept.num_rows:
+        yield batches.packed(kept)
+    dropped = ("dropped_interactions", table.num_rows - kept.num_rows)
+    yield pvalue.TaggedOutput(reading.COUNTS, dropped)
 
 
 def _to_summary(name: str) -> beam.PTransform:

@@ -1,160 +1,156 @@
-"""Turns the events of one query into what is written of it. Plain functions; no Beam."""
+"""What is written of a shard's queries: examples, interactions, evaluated and known queries.
 
-from collections.abc import Iterable, Sequence
-from itertools import compress, islice
-from typing import Any, NamedTuple
+Tables with a row for each, whose columns are named as the features of a `tf.train.Example`, or as
+the columns of a Parquet file. Plain functions; no Beam.
+"""
 
-from pipelines.transforms import query_events, records, splits
-from pipelines.transforms import sharded_output as tfrecords
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipelines.transforms import batches, query_partition, records
 from tfrs_twotower import specs
 from tfrs_twotower.data import example_shards
 
-TrainingItem = tuple[str, tuple[records.Value, ...], tuple[tuple[Any, ...], ...]]
-"""Id and own values of a query, and its events as columns of `example_shards.EVENT_COLUMNS`."""
+_Numbers = NDArray[np.int64]
 
 
-class Past(NamedTuple):
-    """An event as histories use it; sequences of them are in the order of (timestamp, position)."""
+class Training(NamedTuple):
+    """What the examples of a shard in one window are made of; see `example_shards`."""
 
-    moment: int
-    """The timestamp or the number of the order, or the position in data without either."""
-    candidate_id: str
-    counts: bool
-    """Whether histories include it (`positives_only`)."""
-
-
-def latest_candidates(events: Iterable[Past], max_length: int | None = None) -> tuple[str, ...]:
-    """The candidates of all events, most recent first."""
-    recent: dict[str, None] = {}
-    for event in events:
-        if event.counts:
-            recent.pop(event.candidate_id, None)
-            recent[event.candidate_id] = None
-    return tuple(islice(reversed(recent), max_length))
+    queries: pa.Table
+    events: pa.Table
+    dropped: int
+    """Events of the window that are too old to be kept and have no example."""
 
 
-class QueryExampleBuilder:
-    """Builds what a query is in training, and its evaluated queries."""
+def training(partition: query_partition.Partition, split: int) -> Training:
+    """The events that histories see up to a window, and those of the window itself.
 
-    def __init__(self, spec: specs.FeatureSpec) -> None:
-        self._features: tuple[specs.Feature, ...] = spec.query.features
-        self._histories = spec.histories
-        static = example_shards.static_features(self._features)
-        self._is_static = [feature in static for feature in self._features]
-        self._event_times = [f for f in self._features if example_shards.has_time_of_event(f)]
-        self._new_pairs_only = spec.split.new_pairs_only
-        self._has_time = spec.interactions.has_times
-        self._has_order = spec.interactions.timestamp is not None
-        self.needs_order = any(feature.window == "before" for feature in self._histories)
-        """Whether the history of a training example depends on the events before it."""
-
-    def training_item(
-        self,
-        query_id: str,
-        values: Sequence[records.Value],
-        events: query_events.QueryEvents,
-        split: int,
-        older: Iterable[query_events.QueryEvent] = (),
-    ) -> tuple[TrainingItem, int] | None:
-        """The events that training examples of a window are cut from, and their number.
-
-        Args:
-            query_id: id of the query.
-            values: of its features.
-            events: its events.
-            split: whose positive events are examples; those of earlier splits are histories.
-            older: positive training events beyond those that are kept, in any order.
-
-        Returns:
-            None if there is no example.
-        """
-        own = set(events.splits[split].kept)
-        rows = [(event, True, False) for event in sorted(older)]
-        rows += [(event, event in own, True) for event in events.before(split + 1)]
-        met, number = set[str](), 0
-        for event, is_own, _ in sorted(rows, key=lambda row: not row[2]):
-            if event.positive:
-                is_repeat = event.candidate_id in met
-                number += is_own and not (is_repeat and self._new_pairs_only)
-                met.add(event.candidate_id)
-        if not number:
-            return None
-        cells = tuple(self._cells(*row) for row in rows)
-        return (query_id, tuple(compress(values, self._is_static)), cells), number
-
-    def _cells(self, event: query_events.QueryEvent, own: bool, kept: bool) -> tuple[Any, ...]:
-        moment = event.timestamp if self._has_order else event.position
-        cells = (event.candidate_id, moment, event.timestamp, event.label, event.weight)
-        return *cells, event.positive, own, kept
-
-    def evaluation(
-        self,
-        query_id: str,
-        values: Sequence[records.Value],
-        events: query_events.QueryEvents,
-        split: int,
-        *,
-        cutoffs: splits.Cutoffs | None,
-        seen: Sequence[str],
-    ) -> bytes:
-        """The evaluated query at the cut-off of a split, without its relevant candidates.
-
-        Its time is the cut-off of a temporal split, otherwise the time of its first event.
-        """
-        past = events.before(split)
-        example = tfrecords.Example()
-        tfrecords.put_values(example, self._features, values)
-        for feature in self._histories:
-            history = latest_candidates(self._as_past(past, feature), feature.max_length)
-            tfrecords.put_value(example, feature, history)
-        time = events.splits[split].first_s or 0
-        if cutoffs is not None:
-            time = cutoffs.validation_from if split == specs.VALIDATION else cutoffs.test_from
-        self._put_time(example, time)
-        tfrecords.put_texts(example, "_query_id", (query_id,))
-        tfrecords.put_number(example, "_timestamp", time)
-        tfrecords.put_texts(example, "_seen", seen)
-        tfrecords.put_number(example, "_num_events", events.count_before(split))
-        return tfrecords.serialise(example)
-
-    def known(
-        self, query_id: str, values: Sequence[records.Value], events: query_events.QueryEvents
-    ) -> tuple[Any, ...]:
-        """The query as a server should be asked for it after all its events.
-
-        Returns:
-            Its id, the candidates that its answer leaves out, and a value of each feature; None
-            where a request brings the value, its own time.
-        """
-        now = len(specs.SPLITS)
-        past = events.before(now)
-        current = list(values)
-        for place, feature in enumerate(self._features):
-            if isinstance(feature, specs.HistoryFeature):
-                current[place] = latest_candidates(self._as_past(past, feature), feature.max_length)
-        seen = sorted(events.seen_before(now)) if self._new_pairs_only else []
-        return query_id, tuple(seen), *current
-
-    def _as_past(
-        self, events: Sequence[query_events.QueryEvent], feature: specs.HistoryFeature
-    ) -> list[Past]:
-        return [
-            Past(
-                event.timestamp if self._has_order else event.position,
-                event.candidate_id,
-                event.positive or not feature.positives_only,
-            )
-            for event in events
-        ]
-
-    def _put_time(self, example: Any, time: int) -> None:
-        for feature in self._event_times:
-            tfrecords.put_value(example, feature, time if self._has_time else specs.MISSING_TIME)
+    Events beyond the limit are examples of the training window, too, where their histories do not
+    depend on the events before them.
+    """
+    spec, events = partition.spec, partition.events
+    chosen = partition.kept & (events.split <= split)
+    dropped = partition.beyond_limit(split)
+    if split == specs.TRAIN and not needs_order(spec):
+        chosen |= events.positive & (events.split == split)
+        dropped = 0
+    own, kept = events.of(chosen), partition.kept[chosen]
+    columns = {
+        "query": own.query,
+        "candidate_id": partition.texts(own.candidate),
+        "moment": own.time if spec.interactions.timestamp is not None else own.position,
+        "timestamp": own.time,
+        "label": own.label,
+        "weight": own.weight,
+        "positive": own.positive,
+        "own": own.split == split,
+        "kept": kept,
+    }
+    queries = {example_shards.QUERY_ID: partition.ids, **partition.values}
+    return Training(pa.table(queries), pa.table(columns), dropped)
 
 
-def finish_evaluation(draft: bytes, gains: Sequence[tuple[str, float]]) -> bytes:
-    """Adds the relevant candidates and their gains to an evaluated query."""
-    example = tfrecords.Example.FromString(draft)
-    tfrecords.put_texts(example, "_relevant", [candidate_id for candidate_id, _ in gains])
-    tfrecords.put_floats(example, "_gain", [gain for _, gain in gains])
-    return tfrecords.serialise(example)
+def write_training(
+    spec: specs.FeatureSpec, split: int, stream: IO[bytes], training: Training
+) -> int:
+    """Writes the examples of a shard; returns their number."""
+    return example_shards.write_examples(stream, spec, split, training.queries, training.events)
+
+
+def needs_order(spec: specs.FeatureSpec) -> bool:
+    """Whether the history of a training example depends on the events before it."""
+    return any(feature.window == "before" for feature in spec.histories)
+
+
+def _static(partition: query_partition.Partition, queries: _Numbers) -> dict[str, Any]:
+    """The values of the queries that do not come from events, and their ids."""
+    take = pa.array(queries)
+    columns = {name: values.take(take) for name, values in partition.values.items()}
+    columns["_query_id"] = partition.ids.take(take)
+    return columns
+
+
+def _times(spec: specs.FeatureSpec, times: Any) -> dict[str, Any]:
+    """The features that are the time of the event."""
+    if not spec.interactions.has_times:
+        times = np.full(len(times), specs.MISSING_TIME)
+    return {
+        feature.name: pa.array(times, pa.int64())
+        for feature in spec.query.features
+        if isinstance(feature, specs.TimestampFeature) and records.from_event(feature)
+    }
+
+
+def evaluated(
+    partition: query_partition.Partition, split: int, asked: NDArray[np.bool_]
+) -> pa.Table:
+    """The evaluated queries of a split at its cut-off: those asked that have a relevant candidate.
+
+    A query's time is the cut-off of a temporal split, otherwise the time of its first event. Its
+    row has `split` beside the features of the example.
+    """
+    spec = partition.spec
+    query, candidate, gain = partition.gains(split)
+    is_asked = asked[query]
+    query, candidate, gain = query[is_asked], candidate[is_asked], gain[is_asked]
+    own, number = np.unique(query, return_counts=True)
+    take, offsets = pa.array(own), np.concatenate([[0], np.cumsum(number)])
+    shown = partition.shown(split)
+    columns = _static(partition, own)
+    for feature in spec.histories:
+        columns[feature.name] = shown.latest(feature, own)
+    times = partition.first_time(split)[own]
+    if partition.cutoffs is not None:
+        is_validation = split == specs.VALIDATION
+        cutoffs = partition.cutoffs
+        times[:] = cutoffs.validation_from if is_validation else cutoffs.test_from
+    columns |= _times(spec, times)
+    columns["_timestamp"] = pa.array(times)
+    seen = pa.array([[]] * len(own), pa.list_(pa.string()))
+    if spec.split.new_pairs_only:
+        seen = partition.seen_before(split).take(take)
+    columns["_seen"] = seen
+    columns["_num_events"] = pa.array(partition.count[:split].sum(0)[own])
+    columns["_relevant"] = batches.lists_of(offsets, partition.texts(candidate))
+    columns["_gain"] = batches.lists_of(offsets, pa.array(gain.astype(np.float32)))
+    columns["split"] = pa.array(np.full(len(own), split))
+    return pa.table(columns)
+
+
+def known(partition: query_partition.Partition, queries: _Numbers) -> pa.Table:
+    """Queries as a server should be asked for them after all their events, sorted by id.
+
+    Their own time, which a request brings, is null, and `_seen` has the candidates that an answer
+    leaves out.
+    """
+    spec, now = partition.spec, len(specs.SPLITS)
+    shown, take = partition.shown(now), pa.array(queries)
+    columns = _static(partition, queries)
+    seen = pa.array([[]] * len(queries), pa.list_(pa.string()))
+    columns["_seen"] = partition.seen_before(now).take(take) if spec.split.new_pairs_only else seen
+    for feature in spec.query.features:
+        if isinstance(feature, specs.HistoryFeature):
+            columns[feature.name] = shown.latest(feature, queries)
+        elif feature.name not in columns:
+            columns[feature.name] = pa.nulls(len(queries), pa.int64())
+    return pa.table(columns)
+
+
+def interactions(partition: query_partition.Partition, events: query_partition.Events) -> pa.Table:
+    """Events with the names of their splits."""
+    names = pa.array(specs.SPLITS, pa.string())
+    return pa.table(
+        {
+            "query_id": partition.ids.take(pa.array(events.query)),
+            "candidate_id": partition.texts(events.candidate),
+            "timestamp": pa.array(events.time),
+            "label": pa.array(events.label.astype(np.float32)),
+            "weight": pa.array(events.weight.astype(np.float32)),
+            "split": names.take(pa.array(events.split)),
+            "positive": pa.array(events.positive),
+        }
+    )

@@ -1,29 +1,33 @@
-"""Reads a table: good records as plain tuples, bad records into quarantine, reasons summed up."""
+"""Reads a table: good records as batches, bad records into quarantine, reasons summed up."""
 
 import heapq
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import apache_beam as beam
+import numpy as np
+import pyarrow as pa
 from apache_beam import pvalue
 
-from pipelines.transforms import beam_job, table_sources
-from pipelines.transforms.cells import BadCell, as_text
+from pipelines.transforms import batches, beam_job, column_cells, table_parts, table_sources
+from pipelines.transforms.cells import BadCell, bare_text
 from pipelines.transforms.watched_cells import CellWatch, Watched
 from tfrs_twotower.artifacts import shard_of
 from tfrs_twotower.data.lines import json_line
-from tfrs_twotower.tables.delimited import FileNotes
+from tfrs_twotower.tables.delimited import FileNotes, Record
 
 STAGE = "preprocess"
 _NUM_EXAMPLES = 3
 _LONGEST_VALUE = 200
 _LONGEST_KEY = 60
-_REPORT_EVERY = 10_000
 BadRecord = tuple[str, int, str, str, str, str]
 """Table, position, key, reason, the value that was refused, and the column of a cell that counts as
 missing; "" where the record is left out."""
 ReasonSummary = tuple[int, list[tuple[int, str, str]]]
 """The number of records, and the positions, keys and values of the first of them."""
+PADDED = "padded:"
+"""Beginning of the form that counts the ids of a file, by its number, with blanks around them."""
 RECORDS, BAD, COUNTS, FORMS = "records", "bad", "counts", "forms"
 """Tags of outputs: good records, bad records and cells, `(name, number)` pairs that are added up,
 and `((table, column, form), summary)` of the cells' forms."""
@@ -36,14 +40,18 @@ class Parser(Protocol):
     """Texts that mean no value."""
     watched: list[Watched]
     """Columns whose forms are counted."""
-
     leave_out: list[tuple[int, frozenset[str]]]
     """Places of cells, and the texts there with which a record is not read."""
+    schema: pa.Schema
+    """Columns of the table that good records make."""
+    rules: list[column_cells.Rule]
+    """How each of them, but `position`, comes from cells that are good."""
 
-    def __call__(
-        self, position: int, cells: Sequence[Any], bad_cells: list[BadCell]
-    ) -> tuple[Any, ...]:
+    def __call__(self, position: int, values: Any, bad_cells: list[BadCell], /) -> tuple[Any, ...]:
         """Returns the record, and adds the cells that count as missing; raises `BadCell`."""
+
+    def row_of(self, record: Any) -> Sequence[Any]:
+        """The record's values in the order of the schema."""
 
 
 def said_of(table: str) -> str:
@@ -52,9 +60,9 @@ def said_of(table: str) -> str:
 
 
 class ReadTable(beam.PTransform):
-    """Reads all files of a table, each file from start to end by one worker.
+    """Reads all files of a table; a worker reads a row group of Parquet, or another file.
 
-    Outputs `records` (the parser's results as plain tuples), `bad`, `forms`, and `counts`: the
+    Outputs `records` (packed tables of what the parser makes), `bad`, `forms`, and `counts`: the
     numbers of records that were read, `read_<table>`, of those that the spec leaves out,
     `left_out_<table>`, and of files, `files_<table>`.
     """
@@ -65,97 +73,124 @@ class ReadTable(beam.PTransform):
         self._parse = parse
 
     def expand(self, root: beam.Pipeline) -> Any:
-        """Distributes the numbers of the files over the workers."""
+        """Distributes the parts over the workers."""
         return (
             root
-            | beam.Create(list(range(len(self._source.files))), reshuffle=True)
-            | beam.ParDo(_ReadFile(self._source, self._parse)).with_outputs(
+            | beam.Create(
+                [tuple(part) for part in table_parts.parts_of(self._source)], reshuffle=True
+            )
+            | beam.ParDo(_ReadPart(self._source, self._parse)).with_outputs(
                 BAD, COUNTS, FORMS, main=RECORDS
             )
         )
 
 
-class _ReadFile(beam.DoFn):
+class _ReadPart(beam.DoFn):
     def __init__(self, source: table_sources.Source, parse: Parser) -> None:
         self._source = source
         self._parse = parse
 
-    def process(self, file_number: int) -> Iterable[Any]:
-        source = self._source
-        watch = CellWatch(self._parse.watched, source.columns)
-        notes = FileNotes()
-        number_read = unreported = left_out = 0
-        for record, bad in read_records(source, file_number, self._parse, watch, notes):
-            number_read += 1
-            unreported += 1
-            if unreported == _REPORT_EVERY:
-                beam_job.count_records(unreported)
-                unreported = 0
+    def process(self, part: tuple[int, int | None, bool]) -> Iterable[Any]:
+        table, reading = self._source.table, Reading(self._source, self._parse)
+        reported = 0
+        for records, bad in reading.tables(table_parts.Part(*part)):
+            beam_job.count_records(reading.number_read - reported)
+            reported = reading.number_read
             for one in bad:
                 yield pvalue.TaggedOutput(BAD, one)
-            if record is not None:
-                yield tuple(record)
-            elif not bad:
-                left_out += 1
-        beam_job.count_records(unreported)
-        yield pvalue.TaggedOutput(COUNTS, (f"read_{source.table}", number_read))
-        yield pvalue.TaggedOutput(COUNTS, (f"files_{source.table}", 1))
-        yield pvalue.TaggedOutput(COUNTS, (f"left_out_{source.table}", left_out))
+            if records.num_rows:
+                yield batches.packed(records)
+        yield pvalue.TaggedOutput(COUNTS, (f"read_{table}", reading.number_read))
+        yield pvalue.TaggedOutput(COUNTS, (f"files_{table}", int(part[2])))
+        yield pvalue.TaggedOutput(COUNTS, (f"left_out_{table}", reading.left_out))
+        notes = reading.notes
+        if notes.padded_ids:  # a file may have several parts, and one sentence
+            seen = (notes.padded_ids, [(notes.first_padded[0], "", "")])
+            yield pvalue.TaggedOutput(FORMS, ((table, "", f"{PADDED}{part[0]}"), seen))
+            notes.padded_ids = 0
         for sentence in notes.said():
-            yield pvalue.TaggedOutput(COUNTS, (f"{said_of(source.table)}{sentence}", 1))
-        for (column, form), seen in watch.seen():
-            yield pvalue.TaggedOutput(FORMS, ((source.table, column, form), seen))
+            yield pvalue.TaggedOutput(COUNTS, (f"{said_of(table)}{sentence}", 1))
+        for (column, form), seen in reading.watch.seen():
+            yield pvalue.TaggedOutput(FORMS, ((table, column, form), seen))
 
 
-def read_records(
-    source: table_sources.Source,
-    file_number: int,
-    parse: Parser,
-    watch: CellWatch,
-    notes: FileNotes,
-) -> Iterator[tuple[tuple[Any, ...] | None, list[BadRecord]]]:
-    """Reads one file of a table: each record, and what is bad about it.
+class Reading:
+    """Reads parts of a table, and counts what is in them."""
 
-    The record is None if it is bad, or, with nothing bad about it, if the spec leaves it out.
+    def __init__(self, source: table_sources.Source, parse: Parser) -> None:
+        self._source = source
+        self._parse = parse
+        self.watch = CellWatch(parse.watched, source.columns)
+        self.notes = FileNotes()
+        self.number_read = 0
+        self.left_out = 0
 
-    Raises:
-        DataError: the rest of the file cannot be read.
-    """
-    table, missing = source.table, parse.missing
-    for position, cells, reason in source.records(file_number, notes):
+    def tables(self, part: table_parts.Part) -> Iterator[tuple[pa.Table, list[BadRecord]]]:
+        """The good records of a part as tables, and what is bad about the others.
+
+        Raises:
+            DataError: the rest of the file cannot be read.
+        """
+        reader = table_parts.PartReader(self._source, part, self._parse.missing, self.notes)
+        by_columns = reader.columns()
+        if by_columns is None:
+            records = reader.records()
+            while some := list(itertools.islice(records, batches.ROWS)):
+                yield self._judged(some)
+            return
+        for columns in by_columns:
+            yield self._of_columns(reader, columns)
+
+    def _of_columns(
+        self, reader: table_parts.PartReader, columns: table_parts.Columns
+    ) -> tuple[pa.Table, list[BadRecord]]:
+        parse = self._parse
+        table, good = column_cells.read_table(columns.cells, parse.rules, columns.positions)
+        out = np.zeros(len(good), bool)
+        for place, texts in parse.leave_out:
+            out |= good & columns.cells[place].matches(texts)
+        plain = good & ~out
+        self.watch.look_at(columns.cells, plain, columns.positions)
+        self.left_out += int(out.sum())
+        self.number_read += int(good.sum())
+        table = table.select(parse.schema.names)
+        if plain.all():
+            return table, []
+        others, bad = self._judged(reader.chosen(columns, np.flatnonzero(~good)))
+        return pa.concat_tables([table.filter(pa.array(plain)), others]), bad
+
+    def _judged(self, records: Iterable[Record]) -> tuple[pa.Table, list[BadRecord]]:
+        """Reads records one by one."""
+        rows, bad_records = [], []
+        for position, cells, reason in records:
+            self.number_read += 1
+            record, bad = self._judge(position, cells, reason)
+            bad_records += bad
+            if record is not None:
+                rows.append(self._parse.row_of(record))
+            elif not bad:
+                self.left_out += 1
+        return column_cells.rows_as_table(rows, self._parse.schema), bad_records
+
+    def _judge(
+        self, position: int, cells: Sequence[Any] | None, reason: str
+    ) -> tuple[tuple[Any, ...] | None, list[BadRecord]]:
+        """A record, and what is bad about it; None and nothing if the spec leaves it out."""
+        table = self._source.table
         if cells is None:
-            yield None, [bad_record(table, position, "", reason)]
-            continue
-        if missing:
-            cells = tuple([None if isinstance(c, str) and c in missing else c for c in cells])
-        if any(_text(cells[place]) in texts for place, texts in parse.leave_out):
-            yield None, []
-            continue
-        watch.look(position, cells)
+            return None, [bad_record(table, position, "", reason)]
+        if any(bare_text(cells[place]) in texts for place, texts in self._parse.leave_out):
+            return None, []
+        self.watch.look(position, cells)
         bad_cells: list[BadCell] = []
+        key = bare_text(cells[0])[:_LONGEST_VALUE]
         try:
-            record = parse(position, cells, bad_cells)
+            record = self._parse(position, cells, bad_cells)
         except BadCell as bad:
-            yield None, [bad_record(table, position, _key(cells), bad.reason, bad.value)]
-            continue
-        yield (
-            record,
-            [
-                bad_record(table, position, _key(cells), bad.reason, bad.value, bad.column)
-                for bad in bad_cells
-            ],
-        )
-
-
-def _key(cells: Sequence[Any]) -> str:
-    return _text(cells[0])[:_LONGEST_VALUE]
-
-
-def _text(cell: Any) -> str:
-    try:
-        return as_text(cell).strip()
-    except BadCell:
-        return str(cell)
+            return None, [bad_record(table, position, key, bad.reason, bad.value)]
+        return record, [
+            bad_record(table, position, key, bad.reason, bad.value, bad.column) for bad in bad_cells
+        ]
 
 
 def bad_record(

@@ -1,16 +1,15 @@
-"""Parses the cells of a record into an event, a query or a candidate. Plain functions; no Beam."""
+"""Parses the cells of a record into a query or a candidate. Plain functions; no Beam."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
-from pipelines.transforms import cell_forms, watched_cells
+from pipelines.transforms import batches, cell_forms, column_cells, watched_cells
 from pipelines.transforms.cells import (
     BadCell,
     as_calendar_time,
-    as_finite,
     as_id,
     as_line,
-    as_moment,
     as_number,
     as_text,
     as_values,
@@ -21,28 +20,11 @@ from tfrs_twotower.tables import times
 
 Value = str | float | int | tuple[str, ...] | None
 
-Trained = tuple[int, tuple[Value, ...], str]
-"""An entity with training interactions: their number, its feature values, its id."""
 TRAINED = "trained"
-"""Tag of the outputs that hold `Trained` entities."""
+"""Tag of the outputs that hold entities with training events: tables of their number, `events`,
+their ids and their values."""
 FRESH = "fresh"
 """Tag of the outputs that hold the same of the validation window, which only a refit learns."""
-
-
-class Event(NamedTuple):
-    """One interaction. A plain tuple of plain values, so that Beam moves it fast."""
-
-    query_id: str
-    candidate_id: str
-    timestamp: int
-    """Seconds since 1970, or the number of the order; 0 if the table has neither."""
-    label: float
-    weight: float
-    split: str
-    """Value of the split column, or ""."""
-    session: str
-    """Value of the session column, or ""."""
-    position: int
 
 
 class Entity(NamedTuple):
@@ -54,13 +36,6 @@ class Entity(NamedTuple):
     split: str
     values: tuple[Value, ...]
     """One for each feature of the side, in the spec's order; None if events give the value."""
-
-
-def interaction_columns(table: specs.InteractionTable) -> list[str]:
-    """The columns that interactions are read from."""
-    time = table.timestamp.column if table.timestamp else None
-    named = (table.query_id, table.candidate_id, time, table.label, table.weight)
-    return [c for c in (*named, table.split, table.session, *table.leave_out) if c is not None]
 
 
 def entity_columns(
@@ -115,56 +90,6 @@ def query_features(spec: specs.FeatureSpec) -> tuple[specs.Feature, ...]:
     return spec.query.features
 
 
-class EventParser:
-    """Parses the cells of an interaction into an event.
-
-    Args:
-        spec: the feature spec, whose tables of queries and candidates say how ids are read.
-    """
-
-    def __init__(self, spec: specs.FeatureSpec) -> None:
-        table = spec.interactions
-        self._table = table
-        self._whole_queries = spec.queries is not None and spec.queries.whole_number_ids
-        self._whole_candidates = spec.candidates.whole_number_ids
-        columns = list(dict.fromkeys(interaction_columns(table)))
-        self._at = {column: place for place, column in enumerate(columns)}
-        self.missing = frozenset(table.missing)
-        self.watched = watched_cells.watched_interactions(table)
-        self.leave_out = [(self._at[c], frozenset(v)) for c, v in table.leave_out.items()]
-
-    def __call__(self, position: int, cells: Sequence[Any], bad_cells: list[BadCell]) -> Event:
-        """Parses one record; the cells are in the order of `interaction_columns`.
-
-        A bad cell always makes an event bad: `bad_cells` stays empty.
-
-        Raises:
-            BadCell: the reason names the column.
-        """
-        table, at = self._table, self._at
-        query, candidate = table.query_id, table.candidate_id
-        query_id = _required(cells[at[query]], query, "query id", self._whole_queries)
-        candidate_id = _required(
-            cells[at[candidate]], candidate, "candidate id", self._whole_candidates
-        )
-        timestamp, label, weight = 0, 1.0, 1.0
-        if table.timestamp:
-            column = table.timestamp.column
-            try:
-                timestamp = as_moment(cells[at[column]], table.timestamp.unit)
-            except BadCell as bad:
-                raise _in_column("timestamp", column, bad) from None
-        if table.label:
-            label = _finite("label", table.label, cells[at[table.label]])
-        if table.weight:
-            weight = _finite("weight", table.weight, cells[at[table.weight]])
-            if weight < 0:
-                raise BadCell(f"negative weight in column '{table.weight}'", weight)
-        split = as_text(cells[at[table.split]]) if table.split else ""
-        session = as_text(cells[at[table.session]]) if table.session else ""
-        return Event(query_id, candidate_id, timestamp, label, weight, split, session, position)
-
-
 class EntityParser:
     """Parses the cells of a query or candidate into an entity."""
 
@@ -184,6 +109,9 @@ class EntityParser:
             for f in features
         )
         self.leave_out: list[tuple[int, frozenset[str]]] = []
+        self._read = read
+        self.schema = batches.entities_schema(read)
+        self.rules = self._rules()
 
     def __call__(self, position: int, cells: Sequence[Any], bad_cells: list[BadCell]) -> Entity:
         """Parses one record; the cells are in the order of `entity_columns`.
@@ -195,9 +123,7 @@ class EntityParser:
             BadCell: the record cannot be used; the reason names the column.
         """
         table, at = self._table, self._at
-        entity_id = _required(
-            cells[at[table.id]], table.id, f"{self._side} id", table.whole_number_ids
-        )
+        entity_id = self._id(cells[at[table.id]])
         title = self._title(cells[at[table.title]], bad_cells) if table.title else ""
         split = as_text(cells[at[table.split]]) if table.split else ""
         values = tuple(
@@ -208,6 +134,46 @@ class EntityParser:
         )
         return Entity(entity_id, position, title, split, values)
 
+    def row_of(self, entity: Entity) -> tuple[Any, ...]:
+        """The fields of an entity in the order of the schema."""
+        values = zip(self._features, entity.values, strict=True)
+        own = [value for feature, value in values if feature is not None]
+        return (entity.entity_id, entity.position, entity.title, entity.split, *own)
+
+    def _rules(self) -> list[column_cells.Rule]:
+        """How columns are read where every cell is good."""
+        table, at, text = self._table, self._at, self.schema.field("title").type
+        quick_id = None if table.whole_number_ids else column_cells.quick_id
+        title = None if self._title_is_html else column_cells.quick_text
+        title_at, split_at = (
+            None if column is None else at[column] for column in (table.title, table.split)
+        )
+        return [
+            column_cells.Rule("entity_id", at[table.id], self._id, text, "", quick_id),
+            column_cells.Rule("title", title_at, self._plain_title, text, "", title),
+            column_cells.Rule("split", split_at, as_text, text, "", column_cells.quick_text),
+            *[
+                column_cells.Rule(
+                    batches.value_column(feature),
+                    at[feature.source],
+                    partial(self._of_feature, feature),
+                    batches.type_of(feature),
+                    None,
+                    quick_id if feature.source == table.id else _quick(feature),
+                )
+                for feature in self._read
+            ],
+        ]
+
+    def _id(self, cell: Any) -> str:
+        table = self._table
+        return required_id(table.id, f"{self._side} id", table.whole_number_ids, cell)
+
+    def _of_feature(self, feature: specs.Feature, cell: Any) -> Value:
+        if feature.source == self._table.id and isinstance(cell, str):
+            cell = self._id(cell)  # written as interactions and histories have it
+        return _feature_value(feature, cell)
+
     def _value(
         self,
         feature: specs.Feature,
@@ -217,7 +183,7 @@ class EntityParser:
     ) -> Value:
         cell = cells[self._at[feature.source]]
         if feature.source == self._table.id and isinstance(cell, str):
-            cell = entity_id  # written as interactions and histories have it
+            cell = entity_id
         try:
             return _feature_value(feature, cell)
         except BadCell as bad:
@@ -226,16 +192,30 @@ class EntityParser:
             _report_once(bad, bad_cells)
             return _feature_value(feature, None)
 
-    def _title(self, cell: Any, bad_cells: list[BadCell]) -> str:
+    def _plain_title(self, cell: Any) -> str:
         try:
             return cell_forms.plain_text(as_text(cell)) if self._title_is_html else as_text(cell)
         except BadCell as bad:
             column = str(self._table.title)
-            located = BadCell(f"column '{column}': {bad.reason}", bad.value, column)
+            raise BadCell(f"column '{column}': {bad.reason}", bad.value, column) from None
+
+    def _title(self, cell: Any, bad_cells: list[BadCell]) -> str:
+        try:
+            return self._plain_title(cell)
+        except BadCell as located:
             if self._table.bad_cells == "quarantine":
-                raise located from None
+                raise
             _report_once(located, bad_cells)
             return ""
+
+
+def _quick(feature: specs.Feature) -> column_cells.Quick | None:
+    if isinstance(feature, specs.NumericFeature):
+        return column_cells.quick_number
+    if isinstance(feature, specs.TextFeature):
+        return None if feature.format == "html" else column_cells.quick_text
+    is_line = isinstance(feature, specs.IdFeature | specs.CategoricalFeature)
+    return column_cells.quick_line if is_line else None
 
 
 def _report_once(bad: BadCell, bad_cells: list[BadCell]) -> None:
@@ -278,21 +258,20 @@ def _feature_value(feature: specs.Feature, cell: Any) -> Value:
         raise BadCell(f"column '{column}': {bad.reason}", bad.value, column) from None
 
 
-def _required(cell: Any, column: str, what: str, whole_numbers: bool) -> str:
+def required_id(column: str, what: str, whole_numbers: bool, cell: Any) -> str:
+    """The id in a cell.
+
+    Raises:
+        BadCell: the reason names the column.
+    """
     try:
         return as_id(cell, whole_numbers)
     except BadCell as bad:
         if bad.reason == "missing":
             raise BadCell(f"missing {what} in column '{column}'") from None
-        raise _in_column(what, column, bad) from None
+        raise in_column(what, column, bad) from None
 
 
-def _finite(what: str, column: str, cell: Any) -> float:
-    try:
-        return as_finite(cell)
-    except BadCell as bad:
-        raise _in_column(what, column, bad) from None
-
-
-def _in_column(what: str, column: str, bad: BadCell) -> BadCell:
+def in_column(what: str, column: str, bad: BadCell) -> BadCell:
+    """What is wrong with a cell, with its column."""
     return BadCell(f"{what} in column '{column}': {bad.reason}", bad.value)

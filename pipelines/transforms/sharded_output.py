@@ -4,28 +4,22 @@ import gzip
 import json
 import struct
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import apache_beam as beam
-import google_crc32c
-import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
-from tensorflow.core.example import example_pb2
 
-from pipelines.transforms.records import Value
-from tfrs_twotower.data import example_shards, known_queries
-from tfrs_twotower.data.example_shards import EVENT_COLUMNS
-from tfrs_twotower.specs import SPLITS, Feature, FeatureSpec, NumericFeature, TimestampFeature
+from pipelines.transforms import batches, example_columns
 
 ITEMS = "items"
 """Tag of the outputs that hold elements for `WriteShards`."""
-Example = example_pb2.Example
 INTERACTIONS_SCHEMA = pa.schema(
     [
         ("query_id", pa.string()),
@@ -45,77 +39,99 @@ _CRC = struct.Struct("<I")
 _GZIP_LEVEL = 6
 _ROW_GROUP = 1 << 18
 _NUMBER = ".number"
+COUNTS_SCHEMA = pa.schema([("value", pa.string()), ("count", pa.int64())])
+"""Columns of counts, the tables of vocabularies."""
 
 
 @dataclass(frozen=True)
 class Output:
     """A set of files with one name and format."""
 
-    write: Callable[[IO[bytes], list[Any]], int | None]
-    """Writes the sorted items of a shard; returns how many it wrote if an item becomes several."""
+    write: Callable[[IO[bytes], Any], int | None]
+    """Writes a table, or the sorted items of a shard; returns how many it wrote if not all."""
     suffix: str
     """End of the file names, such as `.parquet`."""
     num_shards: int
     """Number of files; 0 is one file without a shard number."""
+    of_table: bool = False
+    """Whether a shard is a table, which comes in packed parts."""
 
 
-class WriteShards(beam.PTransform):
-    """Writes `((name, shard), item)` to `<directory>/<name>-SSSSS-of-NNNNN<suffix>`.
+class ShardFiles:
+    """The files of all outputs; the number of items of each is written beside it.
 
-    A shard without items is written as well, so that a lost shard shows as a missing file. The
-    number of items of each file is written beside them, past the engine, whose losses it shows.
+    The numbers are written past the engine, whose losses they show.
+
+    Args:
+        directory: where all files are written.
+        outputs: how each output is written, by name.
+        numbers: directory in it for the numbers of items; `read_numbers` reads them.
     """
 
     def __init__(self, directory: str, outputs: Mapping[str, Output], numbers: str) -> None:
-        """Takes the outputs.
-
-        Args:
-            directory: where all files are written.
-            outputs: how each output is written, by name.
-            numbers: directory in it for the numbers of items; `read_numbers` reads them.
-        """
-        super().__init__()
+        self.outputs = dict(outputs)
         self._directory = directory
-        self._outputs = dict(outputs)
         self._numbers = numbers
 
+    def write(self, name: str, shard: int, items: Any) -> tuple[str, int]:
+        """Writes one file, `<directory>/<name>-SSSSS-of-NNNNN<suffix>`.
+
+        Returns:
+            Its path, and the number of items.
+        """
+        output = self.outputs[name]
+        number = f"-{shard:05d}-of-{output.num_shards:05d}" if output.num_shards else ""
+        path = self._path(f"{name}{number}{output.suffix}")
+        with FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
+            written = output.write(stream, items)
+        number_written = len(items) if written is None else written
+        beside = self._path(f"{self._numbers}/{name}{number}{_NUMBER}")
+        with FileSystems.create(beside, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
+            stream.write(json.dumps([name, number_written]).encode())
+        return path, number_written
+
+    def _path(self, name: str) -> str:
+        return FileSystems.join(self._directory, *name.split("/"))
+
+
+class WriteShards(beam.PTransform):
+    """Writes `((name, shard), item)` to the files of some outputs.
+
+    An item is sorted among the others of its file, or a packed part of a table. A shard without
+    items is written as well, so that a lost shard shows as a missing file.
+    """
+
+    def __init__(self, files: ShardFiles, names: Iterable[str]) -> None:
+        super().__init__()
+        self._files = files
+        self._names = list(names)
+
     def expand(self, items: beam.PCollection) -> beam.PCollection:
-        """Groups by file, sorts and writes."""
+        """Groups by file, sorts and writes; gives the paths."""
         every_file = [
             ((name, shard), None)
-            for name, output in self._outputs.items()
-            for shard in range(max(output.num_shards, 1))
+            for name in self._names
+            for shard in range(max(self._files.outputs[name].num_shards, 1))
         ]
         return (
             (items, items.pipeline | "EveryFile" >> beam.Create(every_file))
             | beam.Flatten()
             | beam.GroupByKey()
-            | beam.ParDo(_WriteFile(self._directory, self._outputs, self._numbers))
+            | beam.Map(_write_file, self._files)
         )
 
 
-class _WriteFile(beam.DoFn):
-    def __init__(self, directory: str, outputs: Mapping[str, Output], numbers: str) -> None:
-        self._directory = directory
-        self._outputs = outputs
-        self._numbers = numbers
+def _write_file(element: tuple[tuple[str, int], Iterable[Any]], files: ShardFiles) -> str:
+    (name, shard), values = element
+    items = [value for value in values if value is not None]
+    if files.outputs[name].of_table:
+        return files.write(name, shard, batches.unpacked(items, COUNTS_SCHEMA))[0]
+    return files.write(name, shard, sorted(items))[0]
 
-    def process(self, element: tuple[tuple[str, int], Iterable[Any]]) -> Iterable[str]:
-        (name, shard), values = element
-        output = self._outputs[name]
-        items = sorted(value for value in values if value is not None)
-        number = f"-{shard:05d}-of-{output.num_shards:05d}" if output.num_shards else ""
-        path = self._path(f"{name}{number}{output.suffix}")
-        with FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
-            number_written = output.write(stream, items)
-        beside = self._path(f"{self._numbers}/{name}{number}{_NUMBER}")
-        with FileSystems.create(beside, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
-            written = len(items) if number_written is None else number_written
-            stream.write(json.dumps([name, written]).encode())
-        yield path
 
-    def _path(self, name: str) -> str:
-        return FileSystems.join(self._directory, *name.split("/"))
+def every_shard(root: Any, num_shards: int) -> beam.PCollection:
+    """A key for each shard, so that one without anything is written as well."""
+    return root | "EveryShard" >> beam.Create([(shard, (-1, b"")) for shard in range(num_shards)])
 
 
 def read_numbers(directory: Path) -> Counter[str]:
@@ -127,56 +143,16 @@ def read_numbers(directory: Path) -> Counter[str]:
     return numbers
 
 
-def put_values(example: Any, features: Sequence[Feature], values: Sequence[Value]) -> None:
-    """Sets the features whose value is not None; values of the others come from events."""
-    for feature, value in zip(features, values, strict=True):
-        if value is not None:
-            put_value(example, feature, value)
-
-
-def put_value(example: Any, feature: Feature, value: Value) -> None:
-    """Sets one feature of an example to a value as in `Entity.values`, or to a history."""
-    slot = example.features.feature[feature.name]
-    if isinstance(feature, NumericFeature):
-        slot.float_list.value.append(value)
-    elif isinstance(feature, TimestampFeature):
-        slot.int64_list.value.append(value)
-    elif isinstance(value, str):
-        slot.bytes_list.value.append(value.encode("utf-8"))
-    else:
-        slot.bytes_list.value.extend([part.encode("utf-8") for part in value])  # type: ignore[union-attr]
-        slot.bytes_list.SetInParent()
-
-
-def put_texts(example: Any, key: str, texts: Iterable[str]) -> None:
-    """Sets a list of strings, possibly empty."""
-    slot = example.features.feature[key].bytes_list
-    slot.SetInParent()
-    slot.value.extend([text.encode("utf-8") for text in texts])
-
-
-def put_number(example: Any, key: str, number: int) -> None:
-    """Sets one integer."""
-    example.features.feature[key].int64_list.value.append(number)
-
-
-def put_floats(example: Any, key: str, numbers: Iterable[float]) -> None:
-    """Sets a list of floats, possibly empty."""
-    slot = example.features.feature[key].float_list
-    slot.SetInParent()
-    slot.value.extend(numbers)
-
-
-def serialise(example: Any) -> bytes:
-    """The bytes of an example, with its features in the order of their names."""
-    return example.SerializeToString(deterministic=True)
-
-
 def frame(payload: bytes) -> bytes:
     """The bytes of one record in a TFRecord file."""
     length = struct.pack("<Q", len(payload))
     return b"".join(
-        (length, _CRC.pack(_masked_crc(length)), payload, _CRC.pack(_masked_crc(payload)))
+        (
+            length,
+            _CRC.pack(example_columns.masked_crc(length)),
+            payload,
+            _CRC.pack(example_columns.masked_crc(payload)),
+        )
     )
 
 
@@ -191,27 +167,21 @@ def read_frames(stream: IO[bytes]) -> Iterator[bytes | None]:
         if len(head) < _LENGTH.size:
             raise ValueError("the file ends inside a record")
         length, length_crc = _LENGTH.unpack(head)
-        if _masked_crc(head[:8]) != length_crc:
+        if example_columns.masked_crc(head[:8]) != length_crc:
             raise ValueError("a record's length does not match its checksum")
         payload = stream.read(length)
         tail = stream.read(_CRC.size)
         if len(payload) < length or len(tail) < _CRC.size:
             raise ValueError("the file ends inside a record")
-        yield payload if _CRC.unpack(tail)[0] == _masked_crc(payload) else None
+        yield payload if _CRC.unpack(tail)[0] == example_columns.masked_crc(payload) else None
 
 
-def _masked_crc(data: bytes) -> int:
-    crc = google_crc32c.value(data)
-    return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
-
-
-def write_tfrecords(stream: IO[bytes], items: list[Any]) -> None:
-    """Writes the last part of each item as a record; gzip without a time stamp."""
+def write_tfrecords(stream: IO[bytes], table: pa.Table) -> None:
+    """Writes each row as an example; gzip without a time stamp."""
     with gzip.GzipFile(
         filename="", mode="wb", compresslevel=_GZIP_LEVEL, fileobj=stream, mtime=0
     ) as zipped:
-        for item in items:
-            zipped.write(frame(item[-1]))
+        example_columns.write_examples(table, zipped.write)
 
 
 def write_lines(stream: IO[bytes], items: list[Any]) -> None:
@@ -226,50 +196,27 @@ def write_json_lines(stream: IO[bytes], items: list[Any]) -> None:
         stream.write(f"{json.dumps(item)}\n".encode())
 
 
-def write_interactions(stream: IO[bytes], items: list[Any]) -> None:
-    """Writes `(query id, timestamp, candidate id, position, label, weight, split, positive)`."""
-    query_ids, times, candidate_ids, _, labels, weights, splits, positives = _columns(items, 8)
-    names = [SPLITS[code] for code in splits]
-    _write_table(
-        stream,
-        INTERACTIONS_SCHEMA,
-        [query_ids, candidate_ids, times, labels, weights, names, positives],
-    )
+def write_parquet(schema: pa.Schema, stream: IO[bytes], table: pa.Table) -> None:
+    """Writes the columns of a schema, in its types."""
+    own = table.select(schema.names).cast(schema)
+    pq.write_table(own, stream, row_group_size=_ROW_GROUP, compression="zstd")
 
 
-def write_training(spec: FeatureSpec, split: int, stream: IO[bytes], items: list[Any]) -> int:
-    """Writes the examples of `query_examples.TrainingItem`s; returns their number."""
-    schema = example_shards.queries_schema(spec.query.features)
-    ids, values, events = _columns(items, 3)
-    queries = _table(schema, [ids, *_columns(values, len(schema) - 1)])
-    numbers = np.array([len(own) for own in events], np.int64)
-    owners = np.repeat(np.arange(len(items)), numbers)
-    of_events = _columns([cells for own in events for cells in own], len(EVENT_COLUMNS) - 1)
-    return example_shards.write_examples(
-        stream, spec, split, queries, _table(EVENT_COLUMNS, [owners, *of_events])
-    )
+def write_values(stream: IO[bytes], table: pa.Table) -> None:
+    """Writes the values of counts, the most frequent first, of equals the first by name."""
+    for value in most_frequent(table)["value"].to_pylist():
+        stream.write(f"{value}\n".encode())
 
 
-def write_queries(features: Sequence[Feature], stream: IO[bytes], items: list[Any]) -> None:
-    """Writes `(query id, seen candidate ids, value of each feature)`."""
-    schema = known_queries.schema_of(features)
-    _write_table(stream, schema, _columns(items, len(schema)))
+def write_counts(stream: IO[bytes], table: pa.Table) -> None:
+    """Writes the negative counts and the values, in the same order, as lines of JSON."""
+    for row in most_frequent(table).select(["count", "value"]).to_pylist():
+        stream.write(f"{json.dumps([-row['count'], row['value']])}\n".encode())
 
 
-def write_frequencies(stream: IO[bytes], items: list[Any]) -> None:
-    """Writes `(candidate id, count, recent count)`."""
-    _write_table(stream, FREQUENCIES_SCHEMA, _columns(items, 3))
-
-
-def _columns(items: list[Any], width: int) -> list[list[Any]]:
-    return [list(column) for column in zip(*items, strict=True)] or [[] for _ in range(width)]
-
-
-def _table(schema: pa.Schema, columns: list[Any]) -> pa.Table:
-    arrays = [pa.array(c, type=field.type) for c, field in zip(columns, schema, strict=True)]
-    return pa.Table.from_arrays(arrays, schema=schema)
-
-
-def _write_table(stream: IO[bytes], schema: pa.Schema, columns: list[list[Any]]) -> None:
-    table = _table(schema, columns)
-    pq.write_table(table, stream, row_group_size=_ROW_GROUP, compression="zstd")
+def most_frequent(table: pa.Table, number: int | None = None) -> pa.Table:
+    """The largest counts (all of them by default), of equal ones the first values by name."""
+    if not table.num_rows:
+        return table
+    order = [("count", "descending"), ("value", "ascending")]
+    return table.take(pc.sort_indices(table, sort_keys=order)).slice(0, number)

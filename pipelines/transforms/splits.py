@@ -6,12 +6,11 @@ share f means floor(f n) events, and a query that would keep no training event s
 `given`: by the split column of the interactions, else by that of the queries.
 """
 
-import math
-from array import array
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipelines.transforms.cells import BadCell, as_event_time
 from tfrs_twotower import specs
@@ -27,11 +26,9 @@ class Cutoffs:
     validation_from: int
     test_from: int
 
-    def split_at(self, time: int) -> int:
-        """The split of an event at this time."""
-        if time < self.validation_from:
-            return specs.TRAIN
-        return specs.VALIDATION if time < self.test_from else specs.TEST
+    def split_at(self, times: Any) -> Any:
+        """The splits of events at these times."""
+        return np.searchsorted([self.validation_from, self.test_from], times, side="right")
 
 
 def given_cutoffs(split: specs.TemporalSplit) -> Cutoffs | None:
@@ -59,52 +56,36 @@ def given_cutoffs(split: specs.TemporalSplit) -> Cutoffs | None:
     return Cutoffs(*times)
 
 
-def last_counts(split: specs.PerQueryLastSplit, num_events: int) -> tuple[int, int]:
-    """Number of validation and of test events of a query; (0, 0) if it stays in train."""
-    test = _share(split.test, num_events)
-    validation = _share(split.validation, num_events)
-    if num_events - test - validation < 1:
-        return 0, 0
-    return validation, test
+def last_counts(split: specs.PerQueryLastSplit, num_events: Any) -> tuple[Any, Any]:
+    """Number of validation and of test events of queries; (0, 0) if one stays in train."""
+    test, validation = (_share(wanted, num_events) for wanted in (split.test, split.validation))
+    is_parted = num_events - test - validation >= 1
+    return np.where(is_parted, validation, 0), np.where(is_parted, test, 0)
 
 
-def _share(wanted: int | float, num_events: int) -> int:
+def _share(wanted: int | float, num_events: Any) -> Any:
     if isinstance(wanted, int):
         return wanted
-    return math.floor(wanted * num_events + _ROUNDING)
+    return np.floor(wanted * np.asarray(num_events) + _ROUNDING).astype(np.int64)
 
 
-def split_by_order(
-    split: specs.PerQueryLastSplit, order: Iterable[tuple[int, int]]
-) -> Callable[[int, int], int]:
-    """Makes the function from an event's (timestamp, position) to its split, for one query.
+def split_by_order(split: specs.PerQueryLastSplit, starts: NDArray[np.int64]) -> Any:
+    """The split of each event, for events by query and then in the order of (time, position).
 
     Args:
         split: numbers or shares of the last events.
-        order: (timestamp, position) of all events of the query; takes 16 bytes for each.
+        starts: where the events of each query begin, and their end: `[num_queries + 1]`.
+
+    Returns:
+        `[num_events]` codes of splits.
     """
-    times, positions = array("q"), array("q")
-    for time, position in order:
-        times.append(time)
-        positions.append(position)
-    num_events = len(times)
-    validation, test = last_counts(split, num_events)
-    by_time = np.lexsort((np.frombuffer(positions, np.int64), np.frombuffer(times, np.int64)))
-
-    def key_at(rank: int) -> tuple[float, int]:
-        if rank >= num_events:
-            return math.inf, 0
-        return times[by_time[rank]], positions[by_time[rank]]
-
-    first_validation = key_at(num_events - test - validation)
-    first_test = key_at(num_events - test)
-
-    def split_of(time: int, position: int) -> int:
-        if (time, position) < first_validation:
-            return specs.TRAIN
-        return specs.VALIDATION if (time, position) < first_test else specs.TEST
-
-    return split_of
+    number = np.diff(starts)
+    validation, test = last_counts(split, number)
+    from_end = np.repeat(starts[1:], number) - np.arange(starts[-1])
+    test, later = np.repeat(test, number), np.repeat(validation + test, number)
+    return np.where(
+        from_end <= test, specs.TEST, np.where(from_end <= later, specs.VALIDATION, specs.TRAIN)
+    )
 
 
 def split_by_name(split: specs.GivenSplit, name: str) -> int | None:

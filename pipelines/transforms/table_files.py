@@ -27,7 +27,7 @@ _FILE_SHIFT = 44
 _GROUP_SHIFT = 24
 _PARQUET_ROW_MASK = (1 << _GROUP_SHIFT) - 1
 _IN_FILE_MASK = (1 << _FILE_SHIFT) - 1
-_PARQUET_BATCH = 4096
+_PARQUET_BATCH = 1 << 16
 
 
 def position_of(file_number: int, number_in_file: int) -> int:
@@ -175,18 +175,52 @@ def example_values(payload: bytes) -> dict[str, Any]:
 
 def _read_parquet(stream: IO[bytes], columns: Sequence[str]) -> Iterator[Record]:
     table = pq.ParquetFile(stream)
-    present = [column for column in columns if column in table.schema_arrow.names]
     for group in range(table.num_row_groups):
-        row = 0
-        for batch in table.iter_batches(_PARQUET_BATCH, row_groups=[group], columns=present):
-            by_name = {name: _python_values(batch.column(name)) for name in present}
-            nothing = [None] * batch.num_rows
-            for values in zip(*[by_name.get(column, nothing) for column in columns], strict=True):
+        for first, arrays in _group_columns(table, group, columns):
+            lists = [python_values(array) for array in arrays]
+            for row, values in enumerate(zip(*lists, strict=True), start=first):
                 yield parquet_number(group, row), values, ""
-                row += 1
 
 
-def _python_values(column: pa.Array) -> list[Any]:
+def _group_columns(
+    table: pq.ParquetFile, group: int, columns: Sequence[str]
+) -> Iterator[tuple[int, list[pa.Array]]]:
+    """The first row, and the columns, of each batch of a row group."""
+    present = [column for column in columns if column in table.schema_arrow.names]
+    row = 0
+    for batch in table.iter_batches(_PARQUET_BATCH, row_groups=[group], columns=present):
+        yield (
+            row,
+            [
+                batch.column(name) if name in present else pa.nulls(batch.num_rows)
+                for name in columns
+            ],
+        )
+        row += batch.num_rows
+
+
+def read_row_group(
+    path: str, group: int, columns: Sequence[str]
+) -> Iterator[tuple[int, list[pa.Array]]]:
+    """The number in the file of the first row, and the columns, of each batch of a row group.
+
+    Raises:
+        UnreadableFile: the rest of the file cannot be read.
+    """
+    with unreadable_as_such(path, pa.ArrowException), opener_of(path)() as stream:
+        for row, arrays in _group_columns(pq.ParquetFile(stream), group, columns):
+            yield parquet_number(group, row), arrays
+
+
+def row_groups(path: str) -> list[int]:
+    """The numbers of rows of the row groups of a Parquet file."""
+    with unreadable_as_such(path, pa.ArrowException), opener_of(path)() as stream:
+        metadata = pq.ParquetFile(stream).metadata
+        return [metadata.row_group(at).num_rows for at in range(metadata.num_row_groups)]
+
+
+def python_values(column: pa.Array) -> list[Any]:
+    """The cells of a column of Parquet; times in microseconds."""
     if pa.types.is_timestamp(column.type):
         column = column.cast(pa.timestamp("us", tz=column.type.tz), safe=False)
     return column.to_pylist()

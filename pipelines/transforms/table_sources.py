@@ -2,10 +2,9 @@
 
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,8 +14,7 @@ from pipelines.transforms import sharded_output, table_files
 from tfrs_twotower.documents import user_path
 from tfrs_twotower.errors import DataError, did_you_mean
 from tfrs_twotower.specs.tables import EntityTable, InteractionTable, Table, TableFormat
-from tfrs_twotower.tables import delimited, files, json_records, text_forms
-from tfrs_twotower.tables.decimals import from_decimal_comma
+from tfrs_twotower.tables import files, json_records, text_forms
 
 _CHECKED_RECORDS = 100
 _MOST_SAID = 3
@@ -48,67 +46,6 @@ class Source:
         return table_files.describe_position(
             position, self.files, self.file_format, is_array=is_array
         )
-
-    def records(self, file_number: int, notes: delimited.FileNotes) -> Iterator[delimited.Record]:
-        """Reads one file; the number in a record is its position.
-
-        Raises:
-            DataError: the rest of the file cannot be read.
-        """
-        path, num_read = self.files[file_number], 0
-        form = self.forms[file_number] if self.forms else None
-        raw = table_files.read_table_file(
-            path, self.file_format, self.columns, form, notes, self.ids
-        )
-        finish = self._finisher(path, form)
-        try:
-            for number, values, reason in raw:
-                num_read += 1
-                position = table_files.position_of(file_number, number)
-                if values is not None:
-                    try:
-                        values = finish(values, position, notes)
-                    except ValueError as cause:
-                        values, reason = None, str(cause)
-                yield position, values, reason
-        except files.UnreadableFile as cause:
-            after = f", after {num_read} records. {cause.remedy}" if cause.remedy else ""
-            raise DataError(f"{self.table}: {cause}{after}") from cause
-
-    def _finisher(self, path: str, form: table_files.FileForm | None) -> Any:
-        places = {column: at for at, column in enumerate(self.columns)}
-        ids = [places[column] for column in self.ids if column in places]
-        in_path = files.partition_values(path)
-        given = [(at, in_path[name]) for name, at in places.items() if in_path.get(name)]
-        found = form.text.decimal if form is not None and form.text is not None else None
-        commas = (self.decimal or found) == ","
-        numbers = [(c, places[c]) for c in self.numbers if c in places] if commas else []
-
-        def finish(
-            values: tuple[Any, ...], position: int, notes: delimited.FileNotes
-        ) -> tuple[Any, ...]:
-            changed: list[Any] | None = None
-            for at in ids:
-                cell = values[at]
-                if isinstance(cell, str) and cell != (bare := cell.strip()):
-                    changed = changed or list(values)
-                    changed[at] = bare
-                    notes.padded_ids += 1
-                    notes.first_padded = notes.first_padded or self.describe(position)
-            if not given and not numbers:
-                return values if changed is None else tuple(changed)
-            changed = changed or list(values)
-            for at, value in given:
-                changed[at] = value if changed[at] is None else changed[at]
-            for column, at in numbers:
-                if isinstance(changed[at], str):
-                    try:
-                        changed[at] = from_decimal_comma(changed[at])
-                    except ValueError as cause:
-                        raise ValueError(f"column '{column}': {cause}") from None
-            return tuple(changed)
-
-        return finish
 
     def said(self) -> list[str]:
         """Sentences on how files are written where it is not what their suffix promises."""

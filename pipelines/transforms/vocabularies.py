@@ -1,25 +1,22 @@
 """Vocabularies: values, and words for WordPiece, ordered by their counts in training."""
 
-import heapq
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 import apache_beam as beam
-from apache_beam.transforms.window import GlobalWindow
-from apache_beam.utils.windowed_value import WindowedValue
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from pipelines.transforms.records import Trained
+from pipelines.transforms import batches, sharded_output
 from tfrs_twotower import specs
 from tfrs_twotower.features.wordpiece_list import Letters, count_words
 
-_TEXTS_AT_ONCE = 512
-_MAX_WORDS_HELD = 100_000
+_TEXTS_AT_ONCE = 4096
 _LOOKED_UP = (specs.IdFeature, specs.CategoricalFeature, specs.MultiCategoricalFeature)
 Settings = tuple[int, int | None]
 """`min_count` and `max_size` of a vocabulary."""
-Counted = tuple[tuple[str, str], int]
-"""`(vocabulary, value or word)` and a count."""
+Counted = tuple[str, bytes]
+"""A vocabulary, and a packed table of `value` (or word) and `count`."""
 
 
 def value_vocabularies(spec: specs.FeatureSpec) -> dict[str, Settings]:
@@ -41,118 +38,121 @@ def text_vocabularies(spec: specs.FeatureSpec) -> dict[str, specs.TextFeature]:
 
 
 class CountValues(beam.PTransform):
-    """Turns `Trained` entities of one side into `((vocabulary, value), events)`."""
+    """Turns trained entities of one side into counts of events, `(vocabulary, counts)`."""
 
     def __init__(self, features: Sequence[specs.Feature]) -> None:
         super().__init__()
         self._counted = [
-            (place, feature.vocabulary_name)
-            for place, feature in enumerate(features)
+            (batches.value_column(feature), feature.vocabulary_name)
+            for feature in features
             if isinstance(feature, _LOOKED_UP) and feature.hash_buckets is None
         ]
 
     def expand(self, trained: beam.PCollection) -> beam.PCollection:
-        """Makes one element for each value of an entity."""
-        return trained | beam.FlatMap(_values, self._counted)
+        """Adds up the events of each value, table by table."""
+        return trained | beam.FlatMap(_count_values, self._counted)
 
 
-def _values(trained: Trained, counted: Sequence[tuple[int, str]]) -> Iterator[Counted]:
-    events, values, _ = trained
-    for place, vocabulary in counted:
-        value = values[place]
-        for part in (value,) if isinstance(value, str) else value or ():  # type: ignore[union-attr]
-            if part:
-                yield (vocabulary, str(part)), events
+def _count_values(part: bytes, counted: Sequence[tuple[str, str]]) -> Iterator[Counted]:
+    table = batches.unpacked([part])
+    events = batches.flat(table["events"])
+    for column, vocabulary in counted:
+        values, number = batches.flat(table[column]), events
+        if pa.types.is_list(values.type):
+            number, values = number.take(pc.list_parent_indices(values)), values.flatten()
+        counts = pa.table({"value": values, "count": number})
+        counts = added_up(counts.filter(pc.greater(pc.binary_length(values), 0)))
+        if counts.num_rows:
+            yield vocabulary, batches.packed(counts)
+
+
+def added_up(counts: pa.Table) -> pa.Table:
+    """Counts in which every value stands once."""
+    columns = [name for name in counts.column_names if name != "value"]
+    added = counts.group_by("value").aggregate([(name, "sum") for name in columns])
+    return added.rename_columns([name.removesuffix("_sum") for name in added.column_names])
 
 
 class CountWords(beam.PTransform):
-    """Turns `Trained` entities of one side into `((vocabulary, word), count)`."""
+    """Turns trained entities of one side into counts of words, `(vocabulary, counts)`."""
 
     def __init__(self, features: Sequence[specs.Feature]) -> None:
         super().__init__()
         self._texts = [
-            (place, feature.vocabulary_name, Letters.of(feature))
-            for place, feature in enumerate(features)
+            (batches.value_column(feature), feature.vocabulary_name, Letters.of(feature))
+            for feature in features
             if isinstance(feature, specs.TextFeature) and feature.given_vocabulary is None
         ]
 
     def expand(self, trained: beam.PCollection) -> beam.PCollection:
-        """Counts words in each worker first, so that less is sent between workers."""
-        return trained | beam.ParDo(_CountBatches(self._texts))
+        """Counts the words of each table."""
+        return trained | beam.FlatMap(_count_words, self._texts)
 
 
-class _CountBatches(beam.DoFn):
-    def __init__(self, texts: Sequence[tuple[int, str, Letters]]) -> None:
-        self._texts = texts
-
-    def start_bundle(self) -> None:
-        self._waiting: dict[tuple[str, Letters], list[str]] = {}
-        self._counts: Counter[tuple[str, str]] = Counter()
-
-    def process(self, trained: Trained) -> Iterator[Counted]:
-        for place, vocabulary, letters in self._texts:
-            waiting = self._waiting.setdefault((vocabulary, letters), [])
-            waiting.append(str(trained[1][place]))
-            if len(waiting) >= _TEXTS_AT_ONCE:
-                self._count(vocabulary, letters)
-        if len(self._counts) >= _MAX_WORDS_HELD:
-            yield from self._counts.items()
-            self._counts = Counter()
-
-    def finish_bundle(self) -> Iterable[Any]:
-        for vocabulary, letters in self._waiting:
-            self._count(vocabulary, letters)
-        window = GlobalWindow()
-        for item in self._counts.items():
-            yield WindowedValue(item, window.max_timestamp(), [window])
-
-    def _count(self, vocabulary: str, letters: Letters) -> None:
-        waiting = self._waiting[vocabulary, letters]
-        if waiting:
-            counted = count_words(waiting, letters)
-            self._counts.update({(vocabulary, word): n for word, n in counted.items()})
-        waiting.clear()
+def _count_words(part: bytes, texts: Sequence[tuple[str, str, Letters]]) -> Iterator[Counted]:
+    table = batches.unpacked([part])
+    for column, vocabulary, letters in texts:
+        counts: Counter[str] = Counter()
+        for start in range(0, table.num_rows, _TEXTS_AT_ONCE):
+            some = table[column].slice(start, _TEXTS_AT_ONCE).to_pylist()
+            counts.update(count_words(some, letters))
+        if counts:
+            columns = {"value": list(counts), "count": list(counts.values())}
+            yield vocabulary, batches.packed(pa.table(columns))
 
 
 class SelectValues(beam.PTransform):
-    """Turns `((vocabulary, value), count)` into output items, most frequent first, ties by value.
+    """Turns counts into the output items of vocabularies, `((name, 0), counts)`.
 
-    One worker sorts a vocabulary in memory; the model has to hold it in memory as well.
+    A vocabulary is counted and cut in shards of its values; one worker orders what is left, which
+    the model has to hold in memory as well.
 
     Args:
         settings: `min_count` and `max_size` of each vocabulary.
         prefix: directory of the output names.
+        num_shards: shards of the values of a vocabulary.
     """
 
-    def __init__(self, settings: dict[str, Settings], prefix: str) -> None:
+    def __init__(self, settings: dict[str, Settings], prefix: str, num_shards: int) -> None:
         super().__init__()
         self._settings = settings
         self._prefix = prefix
+        self._num_shards = num_shards
 
     def expand(self, counted: beam.PCollection) -> beam.PCollection:
-        """Adds up the counts, and selects and orders the values."""
+        """Adds up the counts, and selects the values."""
         return (
             counted
-            | "AddUp" >> beam.CombinePerKey(sum)
+            | "Divide" >> beam.FlatMap(_by_value, self._num_shards)
+            | "AddUp" >> beam.GroupByKey()
             | "Frequent" >> beam.FlatMap(_frequent, self._settings)
             | "Group" >> beam.GroupByKey()
-            | "Largest" >> beam.FlatMap(_largest, self._settings, self._prefix)
+            | "Largest" >> beam.Map(_largest, self._settings, self._prefix)
         )
 
 
+def _by_value(counted: Counted, num_shards: int) -> Iterator[tuple[tuple[str, int], bytes]]:
+    vocabulary, part = counted
+    for shard, rows in batches.divided(batches.unpacked([part]), "value", num_shards):
+        yield (vocabulary, shard), rows
+
+
 def _frequent(
-    counted: Counted, settings: dict[str, Settings]
-) -> Iterator[tuple[str, tuple[int, str]]]:
-    (vocabulary, value), count = counted
-    if count >= settings[vocabulary][0]:
-        yield vocabulary, (-count, value)
+    group: tuple[tuple[str, int], Iterable[bytes]], settings: dict[str, Settings]
+) -> Iterator[Counted]:
+    (vocabulary, _), parts = group
+    min_count, max_size = settings[vocabulary]
+    counts = added_up(batches.unpacked(parts))
+    frequent = counts.filter(pc.greater_equal(counts["count"], min_count))
+    if frequent.num_rows:
+        if max_size is not None and frequent.num_rows > max_size:
+            frequent = sharded_output.most_frequent(frequent, max_size)
+        yield vocabulary, batches.packed(frequent)
 
 
 def _largest(
-    group: tuple[str, Iterable[tuple[int, str]]], settings: dict[str, Settings], prefix: str
-) -> Iterator[Any]:
-    vocabulary, counted = group
-    max_size = settings[vocabulary][1]
-    selected = counted if max_size is None else heapq.nsmallest(max_size, counted)
-    for item in selected:
-        yield (f"{prefix}/{vocabulary}", 0), item
+    group: tuple[str, Iterable[bytes]], settings: dict[str, Settings], prefix: str
+) -> tuple[tuple[str, int], bytes]:
+    vocabulary, parts = group
+    selected = sharded_output.most_frequent(batches.unpacked(parts), settings[vocabulary][1])
+    return (f"{prefix}/{vocabulary}", 0), batches.packed(selected)

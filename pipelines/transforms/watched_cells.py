@@ -7,7 +7,10 @@ do about it is for the stage to say.
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
-from pipelines.transforms import cell_forms
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.transforms import cell_forms, column_cells
 from tfrs_twotower import specs
 
 PRESENT = "present"
@@ -101,9 +104,40 @@ class CellWatch:
             self._present[number] += 1
             if isinstance(cell, str):
                 for form in _forms(cell, watched):
-                    count, first = self._seen.get((watched.column, form), (0, []))
-                    first = first or [(position, str(cells[0])[:_MAX_SHOWN], cell[:_MAX_SHOWN])]
-                    self._seen[watched.column, form] = (count + 1, first)
+                    self._add(watched.column, form, 1, (position, cells[0], cell))
+
+    def look_at(
+        self,
+        columns: Sequence[column_cells.CellColumn],
+        rows: NDArray[np.bool_],
+        positions: NDArray[np.int64],
+    ) -> None:
+        """Counts the cells of the chosen rows of some columns, of which the first is the key."""
+        keys, key_of = None, None
+        for number, (place, watched) in enumerate(self._watched):
+            column = columns[place]
+            self._present[number] += int(np.count_nonzero(column.present() & rows))
+            if watched.role == "other" or column.is_plain:
+                continue
+            distinct, places = column.distinct()
+            chosen, first = np.unique(places[rows], return_index=True)
+            counts = np.bincount(places[rows], minlength=len(distinct))
+            for at, row in zip(chosen.tolist(), np.flatnonzero(rows)[first].tolist(), strict=True):
+                cell = column.repaired(distinct[at])
+                if isinstance(cell, str) and cell:
+                    for form in _forms(cell, watched):
+                        if keys is None:
+                            keys, key_of = columns[0].distinct()
+                        key = columns[0].repaired(keys[key_of[row]])  # type: ignore[index]
+                        place_of = (int(positions[row]), key, cell)
+                        self._add(watched.column, form, int(counts[at]), place_of)
+
+    def _add(self, column: str, form: str, number: int, seen: tuple[int, Any, str]) -> None:
+        position, key, cell = seen
+        count, first = self._seen.get((column, form), (0, []))
+        if not first or position < first[0][0]:
+            first = [(position, str(key)[:_MAX_SHOWN], cell[:_MAX_SHOWN])]
+        self._seen[column, form] = (count + number, first)
 
     def seen(self) -> Iterator[tuple[tuple[str, str], Seen]]:
         """`(column, form)` and its count with the first cell."""

@@ -58,6 +58,7 @@ def lose(monkeypatch):
             "BuildCorpus/GroupByKey", "candidates kept or left out", marks=pytest.mark.slow
         ),
         ("CountCandidates/Add", "events counted for popularity"),
+        pytest.param("FinishEvaluations/GroupByQuery", "queries finished", marks=pytest.mark.slow),
         pytest.param("AllBad", "left out", marks=pytest.mark.slow),
         pytest.param("AllItems", "elements in the shards of", marks=pytest.mark.slow),
         ("WriteShards/GroupByKey", "elements in the shards of"),

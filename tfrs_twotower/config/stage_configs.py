@@ -22,7 +22,8 @@ class PreprocessConfig(Document):
     fails above it, if these are also more than 10 (`FEW_BAD_RECORDS`) or more than a tenth. A table
     without a usable record and a column without a usable cell always fail."""
     num_shards: PositiveInt = 4
-    """Shards of each output; a worker sorts a shard in memory (aim at 64 MB or less)."""
+    """Least number of shards of each output; there is one for each million records of the largest
+    table where that is more. A worker sorts a shard in memory."""
     recent_days: PositiveFloat = 28.0
     """Window of recent popularity, counted back from the end of the training window."""
     max_history_events: PositiveInt = 2000

@@ -39,9 +39,15 @@ class FileNotes:
     longest: tuple[int, str] = (0, "")
     """Number of lines, and the place."""
     padded_ids: int = 0
-    first_padded: str = ""
+    first_padded: tuple[int, str] = (0, "")
+    """Position and place."""
     repaired: int = 0
     first_repaired: str = ""
+
+    def note_padded(self, position: int, place: str) -> None:
+        """Notes an id with blanks around it."""
+        self.first_padded = self.first_padded if self.padded_ids else (position, place)
+        self.padded_ids += 1
 
     def note_repaired(self, place: str) -> None:
         """Notes a record whose text had half of a surrogate pair."""
@@ -59,16 +65,18 @@ class FileNotes:
                 + ": is a quote missing?"
             )
         if self.padded_ids:
-            sentences.append(
-                f"{self.padded_ids:,} ids have blanks around them, the first in "
-                f"{self.first_padded}; they are read without"
-            )
+            sentences.append(padded_ids(self.padded_ids, self.first_padded[1]))
         if self.repaired:
             sentences.append(
                 f"{self.repaired:,} records have text with half of a surrogate pair, the first in "
                 f"{self.first_repaired}; it is read as U+FFFD"
             )
         return sentences
+
+
+def padded_ids(number: int, place: str) -> str:
+    """The sentence on ids with blanks around them, the first of them at a place."""
+    return f"{number:,} ids have blanks around them, the first in {place}; they are read without"
 
 
 @contextmanager

@@ -2,14 +2,14 @@
 
 import io
 import math
-from functools import partial
 
 import pytest
 
-from pipelines.transforms.sharded_output import write_queries
+from pipelines.transforms.column_cells import rows_as_table
+from pipelines.transforms.sharded_output import write_parquet
 from tests.fixtures.tiny import tiny_spec
 from tfrs_twotower.artifacts import seal, shard_of
-from tfrs_twotower.data.known_queries import KnownQuery, read_known_query
+from tfrs_twotower.data.known_queries import KnownQuery, read_known_query, schema_of
 from tfrs_twotower.documents import parse
 from tfrs_twotower.errors import DataError, FeatureSpecError, MissingArtifact
 from tfrs_twotower.specs import FeatureSpec
@@ -39,10 +39,11 @@ def spec():
 def workdir(tmp_path, spec):
     directory = tmp_path / "preprocessed"
     directory.mkdir()
-    write = partial(write_queries, spec.query.features)
+    schema = schema_of(spec.query.features)
     for shard in range(NUM_SHARDS):
         stream = io.BytesIO()
-        write(stream, [row for row in ROWS if shard_of(row[0], NUM_SHARDS) == shard])
+        rows = [row for row in ROWS if shard_of(row[0], NUM_SHARDS) == shard]
+        write_parquet(schema, stream, rows_as_table(rows, schema))
         path = directory / f"queries-{shard:05d}-of-{NUM_SHARDS:05d}.parquet"
         path.write_bytes(stream.getvalue())
     seal(

@@ -4,24 +4,29 @@ A table's first line names its columns; `-` is an empty cell. Times are small in
 history can be read off the table. Every other name of the transforms stands here once.
 """
 
+import gzip
 import tempfile
 import textwrap
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 from apache_beam import Create, Map
 from tensorflow.core.example.example_pb2 import Example
 
+from pipelines.transforms import batches, column_cells, query_examples, query_partition
+from pipelines.transforms import sharded_output as output
 from pipelines.transforms.beam_job import run_pipeline
 from pipelines.transforms.corpus import CountCandidates
 from pipelines.transforms.cutoffs import AddSplitTime, SummariseWindows, training_end
 from pipelines.transforms.evaluated_queries import FinishEvaluations
+from pipelines.transforms.event_records import Event
+from pipelines.transforms.example_columns import encode_examples
 from pipelines.transforms.queries import BuildQueries
-from pipelines.transforms.query_events import QueryEvent, QueryEvents
-from pipelines.transforms.query_examples import QueryExampleBuilder, finish_evaluation
-from pipelines.transforms.records import EntityParser, Event, entity_columns
-from pipelines.transforms.sharded_output import write_training
+from pipelines.transforms.records import EntityParser, entity_columns, from_event
+from tfrs_twotower.data import known_queries
 from tfrs_twotower.data.stored_examples import read_training_examples
 from tfrs_twotower.specs import SPLITS, TRAIN, VALIDATION, FeatureSpec
 
@@ -67,22 +72,36 @@ def read_table(text):
     return [dict(zip(names, line, strict=True)) for line in lines]
 
 
-def gather(text, *, limit=100, order=None):
-    """The events of one query; the columns are split, time, candidate and perhaps label, weight."""
+class Placed(query_partition.Partition):
+    """Events of one query whose splits are given, and whose records may give it values."""
+
+    def __init__(self, spec, limit, placed, values=None, cutoffs=None):
+        self._placed = {event.position: split for split, event in placed}
+        events = events_table([event for _, event in placed])
+        events = events.append_column(batches.SPLIT_TIME, events["timestamp"])
+        own = [one for one in spec.query.features if not from_event(one)]
+        schema = batches.entities_schema(own)
+        given = () if values is None else [value for value in values if value is not None]
+        rows = [("q", 0, "", "", *given)] if values is not None else []
+        records = column_cells.rows_as_table(rows, schema)
+        super().__init__(spec, limit, events, records, cutoffs)
+
+    def _split(self, events, table):
+        return np.array([self._placed[at] for at in events.position.tolist()], np.int64), []
+
+
+def gather(text, *, order=None):
+    """`(split, event)` from the columns split, time, candidate and perhaps label, weight."""
     placed = [
         (SPLITS.index(row["split"]), _placed(position, row))
         for position, row in enumerate(read_table(text), start=1)
     ]
-    return collect(placed if order is None else [placed[at] for at in order], limit=limit)
+    return placed if order is None else [placed[at] for at in order]
 
 
-def collect(placed, *, limit=100):
-    """The events of one query from `(split, event)` in any order."""
-    events = QueryEvents(limit)
-    for split, event in placed:
-        events.add(split, event)
-    events.sort()
-    return events
+def partition_of(placed, spec=None, *, limit=100, values=None, cutoffs=None):
+    """The partition of the events of one query, in any order."""
+    return Placed(spec or spec_of(), limit, placed, values, cutoffs)
 
 
 def _placed(position, row):
@@ -94,28 +113,7 @@ def _placed(position, row):
 
 def event_at(time, position, candidate, label=5.0, weight=1.0):
     """One event of a query."""
-    return QueryEvent(time, position, candidate, label, weight, label >= POSITIVE)
-
-
-def built(events, spec, split, values=None, older=()):
-    """The training (or refit) examples of a query's events, as they are read again."""
-    values = [None] * len(spec.query.features) if values is None else values
-    number = SPLITS.index(split)
-    made = QueryExampleBuilder(spec).training_item("q", values, events, number, older)
-    examples = written(spec, number, [] if made is None else [made[0]])
-    assert len(examples) == (0 if made is None else made[1])
-    return examples
-
-
-def written(spec, split, items):
-    """Writes the shard of some queries, and reads its examples as dicts of lists."""
-    with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory) / "train-00000-of-00001.arrow"
-        with path.open("wb") as stream:
-            number = write_training(spec, split, stream, sorted(items))
-        examples = read_raw_examples(Path(directory), spec)
-    assert len(examples) == number
-    return examples
+    return Event("q", candidate, time, label, weight, "", "", position)
 
 
 def read_raw_examples(directory, spec, pattern="train-*.arrow"):
@@ -137,13 +135,35 @@ def _as_list(cell):
     return [cell.decode() if isinstance(cell, bytes) else cell.item()]
 
 
-def asked(events, spec, split, *, cutoffs=None, relevant=(), seen=()):
-    """The serialised evaluated query of a split."""
-    values = [None] * len(spec.query.features)
-    draft = QueryExampleBuilder(spec).evaluation(
-        "q", values, events, SPLITS.index(split), cutoffs=cutoffs, seen=seen
-    )
-    return finish_evaluation(draft, [(candidate_id, 1.0) for candidate_id in relevant])
+def encoded(table):
+    """The serialised examples of a table."""
+    return [example for part in encode_examples(table) for example in part.to_pylist()]
+
+
+def built(placed, spec, split, values=None, *, limit=100):
+    """The training (or refit) examples of a query's events, as they are read again."""
+    number = SPLITS.index(split)
+    partition = partition_of(placed, spec, limit=limit, values=values)
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "train-00000-of-00001.arrow"
+        with path.open("wb") as stream:
+            training = query_examples.training(partition, number)
+            written = query_examples.write_training(spec, number, stream, training)
+        examples = read_raw_examples(Path(directory), spec)
+    assert len(examples) == written
+    return examples
+
+
+def asked(placed, spec, split, *, cutoffs=None, limit=100, values=None):
+    """The serialised evaluated query of a split, which has a relevant candidate of its own."""
+    number = SPLITS.index(split)
+    own = event_at(0, 10**6, "relevant")
+    if any(of == number for of, _ in placed):
+        own = own._replace(timestamp=max(event.timestamp for of, event in placed if of == number))
+    partition = partition_of([*placed, (number, own)], spec, limit=limit, values=values)
+    partition.cutoffs = cutoffs
+    drafts = query_examples.evaluated(partition, number, np.ones(len(partition.ids), bool))
+    return encoded(drafts.drop_columns(["split"]))[0]
 
 
 def read_example(serialised):
@@ -197,6 +217,23 @@ def read_events(text):
     return events
 
 
+def events_table(events):
+    """Events as a table."""
+    return column_cells.rows_as_table(events, batches.EVENTS)
+
+
+def entities_table(spec, entities, side="query"):
+    """Records as a table."""
+    described = spec.queries if side == "query" else spec.candidates
+    parse = EntityParser(described, getattr(spec, side).features, side)
+    return column_cells.rows_as_table(list(map(parse.row_of, entities)), parse.schema)
+
+
+def rows_of(parts):
+    """The rows of packed tables."""
+    return [row for part in parts for row in batches.unpacked([part]).to_pylist()]
+
+
 def read_queries(spec, text):
     """Records of the queries table; `-` is an empty cell."""
     parse = EntityParser(spec.queries, spec.query.features, "query")
@@ -233,50 +270,96 @@ def run_beam(build):
     return defaultdict(list, _ELEMENTS)
 
 
-_OUTPUTS = ("items", "evaluations", "trained", "bad", "counts")
+def files_in(directory, spec):
+    """The files of all outputs about queries, in one shard."""
+    schemas = {
+        "interactions": output.INTERACTIONS_SCHEMA,
+        "queries": known_queries.schema_of(spec.query.features),
+    }
+    outputs = {
+        name: output.Output(partial(output.write_parquet, schema), ".parquet", 1, of_table=True)
+        for name, schema in schemas.items()
+    }
+    for name in ("validation", "test"):
+        outputs[name] = output.Output(output.write_tfrecords, ".tfrecord.gz", 1, of_table=True)
+    for name, split in (("train", TRAIN), ("fresh", VALIDATION)):
+        write = partial(query_examples.write_training, spec, split)
+        outputs[name] = output.Output(write, ".arrow", 1)
+    return output.ShardFiles(str(directory), outputs, "numbers")
+
+
+def read_files(directory, spec):
+    """What `files_in` wrote: examples and rows of tables, by the outputs' names."""
+    found = {}
+    for path in Path(directory).glob("*-00000-of-00001.*"):
+        name = path.name.split("-")[0]
+        if path.suffix == ".parquet":
+            found[name] = pq.read_table(path).to_pylist()
+        elif path.suffix == ".arrow":
+            found[name] = read_raw_examples(Path(directory), spec, f"{name}-*.arrow")
+        else:
+            with gzip.open(path) as stream:
+                found[name] = list(output.read_frames(stream))
+    return found
+
+
+_OUTPUTS = ("evaluations", "trained", "bad", "counts")
 
 
 def run_queries(spec, events, *, queries=None, cutoffs=None, limit=100, recent_days=1.0):
     """What the job makes of events and queries, from the split time to the evaluated queries.
 
-    `train` and `fresh` are examples as they are read again, `validation` and `test` serialised.
+    `train` and `fresh` are examples as they are read again, `validation` and `test` serialised
+    ones, and the other files rows.
     """
+    # Some batches, as if several workers had read them.
+    parts = [batches.packed(events_table(events[at::3])) for at in range(3) if events[at::3]]
 
-    def build(root):
-        plain = [tuple(event) for event in events]
-        timed = root | "Events" >> Create(plain) | AddSplitTime(bool(spec.interactions.session))
+    def build(root, directory):
+        files = files_in(directory, spec)
+        timed = root | "Events" >> Create(parts) | AddSplitTime(bool(spec.interactions.session), 1)
         tables = {"events": timed}
         if queries is not None:
-            tables["queries"] = root | "Queries" >> Create([tuple(query) for query in queries])
+            own = batches.packed(entities_table(spec, queries))
+            tables["queries"] = root | "Queries" >> Create([own])
         if cutoffs is not None:
             tables["cutoffs"] = root | "Cutoffs" >> Create([cutoffs])
-        found = tables | BuildQueries(spec, 1, limit)
+        found = tables | BuildQueries(spec, 1, limit, files)
         windows = found.windows | SummariseWindows()
         cutoff = None if cutoffs is None else cutoffs.validation_from
         train_end = windows | "TrainEnd" >> Map(training_end, cutoff)
         tallies = (found.tallies, train_end) | CountCandidates(recent_days)
         known_only = spec.split.known_candidates_only
-        evaluated = (found.evaluations, tallies) | FinishEvaluations(known_only, 1)
+        evaluated = (found.evaluations, tallies) | FinishEvaluations(known_only, 1, files)
         outputs = {name: getattr(found, name) for name in _OUTPUTS}
-        more = {"evaluated": evaluated.items, "evaluated_counts": evaluated.counts}
+        more = {"evaluated_counts": evaluated.counts, "written": evaluated.written}
         return outputs | more | {"windows": windows, "tallies": tallies}
 
-    found = run_beam(build)
-    for (name, _), item in found["items"] + found["evaluated"]:
-        found[name].append(item[-1] if name in ("validation", "test") else item)
-    for name, split in (("train", TRAIN), ("fresh", VALIDATION)):
-        found[name] = written(spec, split, found[name])
+    with tempfile.TemporaryDirectory() as directory:
+        found = run_beam(partial(build, directory=directory))
+        found |= read_files(directory, spec)
     counts = defaultdict(int)
     for name, number in found["counts"] + found["evaluated_counts"]:
         counts[name] += number
-    return found | {"counts": dict(counts), "tallies": dict(found["tallies"])}
+    found["trained"] = rows_of(found["trained"])
+    tallies = rows_of(part for _, part in found["tallies"])
+    names = ("events", "positives", "recent")
+    return found | {
+        "counts": {name: number for name, number in counts.items() if number},
+        "tallies": {row["candidate_id"]: tuple(row[name] for name in names) for row in tallies},
+    }
 
 
 def check_splits(found, expected):
     """Compares the split of every event with a table of query, candidate, time and split."""
     rows = [
-        {"query": query, "candidate": candidate, "time": str(time), "split": SPLITS[split]}
-        for query, time, candidate, _, _, _, split, _ in found["interactions"]
+        {
+            "query": row["query_id"],
+            "candidate": row["candidate_id"],
+            "time": str(row["timestamp"]),
+            "split": row["split"],
+        }
+        for row in found["interactions"]
     ]
     names = expected.strip().splitlines()[0].split()
     check_rows([{name: row[name] for name in names} for row in rows], read_table(expected))

@@ -1,8 +1,10 @@
 """Global cut-offs by share, worked out by hand."""
 
+import pyarrow as pa
 import pytest
 from apache_beam import Create
 
+from pipelines.transforms import batches
 from pipelines.transforms.cutoffs import (
     DAY_S,
     AddSplitTime,
@@ -15,8 +17,10 @@ from pipelines.transforms.cutoffs import (
 from pipelines.transforms.splits import Cutoffs
 from tests.unit.pipelines.transforms.event_tables import (
     check_rows,
+    events_table,
     read_events,
     read_table,
+    rows_of,
     run_beam,
 )
 from tfrs_twotower.specs import SPLITS, TemporalSplit
@@ -24,7 +28,11 @@ from tfrs_twotower.specs import SPLITS, TemporalSplit
 
 def found_for(times, **shares):
     split = TemporalSplit(kind="temporal", **shares)
-    (cutoffs,) = run_beam(lambda root: {"cut": root | Create(times) | FindCutoffs(split)})["cut"]
+    parts = [
+        batches.packed(pa.table({batches.SPLIT_TIME: pa.array(some, pa.int64())}))
+        for some in (times[::2], times[1::2])
+    ]
+    (cutoffs,) = run_beam(lambda root: {"cut": root | Create(parts) | FindCutoffs(split)})["cut"]
     return cutoffs
 
 
@@ -116,16 +124,21 @@ EVENTS = """
     [(True, (9, 9, 9, 7, 20, 8, 8)), (False, (12, 9, 30, 7, 20, 8, 8))],
 )
 def test_events_of_a_session_share_the_time_of_its_first_over_all_queries(by_session, split_times):
-    events = [tuple(event) for event in read_events(EVENTS)]
+    events = read_events(EVENTS)
+    parts = [batches.packed(events_table(some)) for some in (events[:3], events[3:])]
     found = run_beam(
-        lambda root: {"timed": root | "Events" >> Create(events) | AddSplitTime(by_session)}
+        lambda root: {"timed": root | "Events" >> Create(parts) | AddSplitTime(by_session, 2)}
     )
     expected = [
         {"candidate": row["candidate"], "time": row["time"], "split_time": str(split_time)}
         for row, split_time in zip(read_table(EVENTS), split_times, strict=True)
     ]
     rows = [
-        {"candidate": event[1], "time": str(event[2]), "split_time": str(split_time)}
-        for split_time, event in found["timed"]
+        {
+            "candidate": row["candidate_id"],
+            "time": str(row["timestamp"]),
+            "split_time": str(row["split_time"]),
+        }
+        for row in rows_of(found["timed"])
     ]
     check_rows(rows, expected)

@@ -1,13 +1,18 @@
 """Relevant, seen and known candidates of evaluated queries, worked out by hand."""
 
+import pyarrow as pa
 import pytest
 from apache_beam import Create
 
+from pipelines.transforms import batches
 from pipelines.transforms.evaluated_queries import FinishEvaluations
 from pipelines.transforms.splits import Cutoffs
 from tests.unit.pipelines.transforms.event_tables import (
     check,
+    files_in,
     read_events,
+    read_files,
+    rows_of,
     run_beam,
     run_queries,
     spec_of,
@@ -60,7 +65,8 @@ def test_relevant_are_new_positive_candidates_and_seen_are_all_earlier_ones():
     check(found["test"], test)
     assert found["counts"]["test_queries_empty"] == 2  # only_bad and repeats
     assert found["counts"]["test_queries"] == 2
-    assert len(found["evaluations"]) == 3  # no draft is carried on for a query that is empty
+    # No draft is carried on for a query that is empty.
+    assert len(rows_of(part for _, part in found["evaluations"])) == 3
     assert found["counts"]["validation_queries"] == 1
     assert found["counts"]["train_queries"] == 4
     assert "validation_queries_empty" not in found["counts"]
@@ -133,36 +139,40 @@ def test_what_is_learned_from_data_comes_from_training_events():
     )
     # Events, positive ones, positive ones in the last six seconds before the cut-off.
     assert found["tallies"] == {"a": (2, 2, 1), "b": (1, 0, 0)}
-    assert sorted((query, number) for number, _, query in found["trained"]) == [("q", 2), ("r", 1)]
+    assert {row["entity_id"]: row["events"] for row in found["trained"]} == {"q": 2, "r": 1}
     assert found["windows"] == [{0: (3, 2, 1, 9), 1: (2, 2, 10, 12), 2: (2, 2, 20, 25)}]
     assert found["counts"]["train_queries"] == 2
 
 
 @pytest.mark.parametrize("known_only", [False, True])
-def test_only_candidates_with_a_training_event_stay_where_the_split_says_so(known_only):
-    gains = [("a", 5.0), ("new", 4.0), ("b", 3.0)]
+def test_only_candidates_with_a_training_event_stay_where_the_split_says_so(known_only, tmp_path):
+    def draft(split, query, relevant, gains):
+        columns = {"_query_id": [query], "_relevant": [relevant], "split": [split]}
+        gain = pa.array([gains], pa.list_(pa.float32()))
+        return pa.table(columns).append_column("_gain", gain)
+
+    everything = (["a", "new", "b"], [5.0, 4.0, 3.0])
     drafts = [
-        ((VALIDATION, "q"), (b"", gains)),
-        ((TEST, "q"), (b"", gains[1:2])),  # its draft stays apart from that of validation
-        ((TEST, "r"), (b"", gains)),
+        draft(VALIDATION, "q", *everything),
+        # Its draft stays apart from that of validation.
+        pa.concat_tables([draft(TEST, "q", ["new"], [4.0]), draft(TEST, "r", *everything)]),
     ]
 
     def build(root):
-        tallies = root | "Tallies" >> Create([("a", (1, 0, 0)), ("b", (2, 2, 2))])
-        tables = (root | "Drafts" >> Create(drafts), tallies)
-        finished = tables | FinishEvaluations(known_only, 1)
-        return {"items": finished.items, "counts": finished.counts}
+        part = batches.packed(pa.table({"candidate_id": ["a", "b"]}))
+        tallies = root | "Tallies" >> Create([(0, part)])
+        parts = root | "Drafts" >> Create([(0, batches.packed(one)) for one in drafts])
+        files = files_in(tmp_path, spec_of())
+        finished = (parts, tallies) | FinishEvaluations(known_only, 1, files)
+        return {"counts": finished.counts, "written": finished.written}
 
     found = run_beam(build)
-    columns = "relevant gain"
+    written = read_files(tmp_path)
     kept = "a,b 5,3" if known_only else "a,new,b 5,4,3"
-    of_test_q = [] if known_only else ["new 4"]
-    by_name = {(name, query_id): example for (name, _), (query_id, example) in found["items"]}
-    check([by_name["validation", "q"]], f"{columns}\n{kept}")
-    check([by_name["test", "r"]], f"{columns}\n{kept}")
-    of_q = [by_name[key] for key in by_name if key == ("test", "q")]
-    check(of_q, "\n".join([columns, *of_test_q]))
-    empty = [("test_queries_empty", 1)] if known_only else [("test_queries", 1)]
-    assert sorted(found["counts"]) == sorted(
-        [("validation_queries", 1), ("test_queries", 1), *empty]
-    )
+    check(written["validation"], f"query relevant gain\nq {kept}")
+    of_test_q = [] if known_only else ["q new 4"]
+    check(written["test"], "\n".join(["query relevant gain", f"r {kept}", *of_test_q]))
+    counts = {name: number for name, number in found["counts"] if number}
+    empty = {"test_queries_empty": 1, "test_queries": 1} if known_only else {"test_queries": 2}
+    finished = {"validation_finished": 1, "test_finished": 2}
+    assert counts == {"validation_queries": 1, **finished, **empty}

@@ -99,10 +99,10 @@ def test_the_history_of_an_evaluated_query_is_cut_like_any_other():
 def test_a_query_without_earlier_events_is_asked_with_an_empty_history():
     events = gather("split time candidate\ntest 7 t\ntest 8 u")
     expected = """
-        query  time  history  events  relevant  seen
-        q      7     -        0       t,u       -
+        query  time  history  events  relevant      seen
+        q      7     -        0       relevant,t,u  -
     """
-    check([asked(events, spec_of(), "test", relevant=["t", "u"])], expected)
+    check([asked(events, spec_of(), "test")], expected)
 
 
 def test_the_time_of_an_evaluated_query_is_the_cutoff_and_else_its_first_event():

@@ -1,15 +1,16 @@
 import math
-import random
+from fractions import Fraction
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from pipelines.transforms import batches
 from pipelines.transforms.numeric_statistics import (
     SAMPLE_SIZE,
     NumericStatistics,
-    add_exactly,
     exact_square,
-    total,
+    exact_sum,
 )
 from tfrs_twotower.features.learning import quantile_boundaries
 from tfrs_twotower.specs import NumericFeature
@@ -18,9 +19,10 @@ from tfrs_twotower.specs import NumericFeature
 def statistics_of(values, parts=1, **settings):
     combine = NumericStatistics(NumericFeature(name="x", kind="numeric", **settings))
     accumulators = [combine.create_accumulator() for _ in range(parts)]
-    for place, value in enumerate(values):
-        at = place % parts
-        accumulators[at] = combine.add_input(accumulators[at], (place * 7919 % 1_000_003, value))
+    for at in range(parts):
+        places = np.arange(len(values))[at::parts]
+        table = pa.table({"hash": places * 7919 % 1_000_003, "value": np.array(values)[places]})
+        accumulators[at] = combine.add_input(accumulators[at], batches.packed(table))
     return combine.extract_output(combine.merge_accumulators(accumulators))
 
 
@@ -65,16 +67,17 @@ def test_boundaries_of_two_buckets_is_the_median():
     assert quantile_boundaries([3.0, 1.0, 2.0], 2) == [2.0]
 
 
-def test_sums_are_exact_in_any_order():
-    numbers = [1e16, 1.0, -1e16, 1e-3, 1e100, -1e100]
-    for seed in range(5):
-        random.Random(seed).shuffle(numbers)
-        partials = []
-        for number in numbers:
-            add_exactly(partials, number)
-        assert float(total(partials)) == math.fsum(numbers)
+@pytest.mark.parametrize("seed", range(5))
+def test_sums_are_exact(seed):
+    random = np.random.default_rng(seed)
+    numbers = random.normal(size=1000) * 10.0 ** random.integers(-20, 20, 1000)
+    numbers = np.concatenate([numbers, -numbers[:500], [1e16, 1.0, -1e16, 1e-3, 0.0, 5e-324]])
+    random.shuffle(numbers)
+    assert exact_sum(numbers) == sum(map(Fraction, numbers.tolist()), Fraction(0))
+    assert exact_sum(np.zeros(0)) == 0
 
 
 def test_a_square_is_exact():
-    product, error = exact_square(1.0 + 2**-40)
-    assert total([product, error]) == total([1.0 + 2**-40]) ** 2
+    product, error = exact_square(np.array([1.0 + 2**-40, -3.7]))
+    for number, *parts in zip((1.0 + 2**-40, -3.7), product.tolist(), error.tolist(), strict=True):
+        assert sum(map(Fraction, parts)) == Fraction(number) ** 2

@@ -9,8 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.transforms.beam_job import run_pipeline
+from pipelines.transforms.event_records import interaction_columns
 from pipelines.transforms.preprocessing import SUMMARY, Preprocess
-from pipelines.transforms.records import entity_columns, interaction_columns
+from pipelines.transforms.records import entity_columns
 from pipelines.transforms.sharded_output import read_frames
 from pipelines.transforms.table_sources import find_source
 from tests.unit.pipelines.transforms.event_tables import BEFORE, OTHERS, Silent, check, spec_of

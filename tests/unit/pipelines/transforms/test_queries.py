@@ -64,7 +64,7 @@ def test_only_training_events_are_counted_and_only_their_queries_are_learned_fro
     )
     # Events, positives, and positives of the last day, which holds them all.
     assert found["tallies"] == {"a": (2, 1, 1), "b": (1, 0, 0)}
-    assert [(count, query_id) for count, _, query_id in found["trained"]] == [(3, "q")]
+    assert [(row["events"], row["entity_id"]) for row in found["trained"]] == [(3, "q")]
     assert found["counts"]["train_queries"] == 1
 
 
@@ -173,7 +173,7 @@ def test_a_column_of_the_queries_says_the_split():
     }
     check(found["train"], "query age\nq 1")
     check(found["test"], "query age history\nt 2 -")
-    assert [(number, query) for number, _, query in found["trained"]] == [(1, "q")]
+    assert [(row["events"], row["entity_id"]) for row in found["trained"]] == [(1, "q")]
 
 
 def test_a_session_that_straddles_the_cutoff_is_of_the_split_where_it_began():
@@ -239,7 +239,7 @@ def test_features_are_joined_by_the_id_of_the_query():
     assert found["bad"] == [("queries", 3, "q", "duplicate query id", "", "")]
     assert found["counts"]["interactions_without_query_record"] == 2
     assert found["counts"]["queries_without_interactions"] == 1
-    trained = {query: (number, values[1]) for number, values, query in found["trained"]}
+    trained = {row["entity_id"]: (row["events"], row["value:colour"]) for row in found["trained"]}
     assert trained == {"q": (1, "red"), "r": (1, ""), "none": (1, "")}
 
 
@@ -330,10 +330,10 @@ def test_a_server_is_asked_with_the_events_of_all_windows():
         odd    t          1     5
     """
     found = run(spec, text, queries=queries)
-    assert sorted(found["queries"]) == [
-        ("new", (), "red", (), (), None),
-        ("odd", ("t",), "", ("t",), ("t",), None),
-        ("q", ("a", "b", "bad", "t"), "blue", ("t", "a", "bad", "b"), ("t", "a"), None),
+    assert [tuple(row.values()) for row in found["queries"]] == [
+        ("new", [], "red", [], [], None),
+        ("odd", ["t"], "", ["t"], ["t"], None),
+        ("q", ["a", "b", "bad", "t"], "blue", ["t", "a", "bad", "b"], ["t", "a"], None),
     ]
     assert found["counts"]["known_queries"] == 3
     assert found["counts"]["queries_without_interactions"] == 1
@@ -342,4 +342,4 @@ def test_a_server_is_asked_with_the_events_of_all_windows():
 def test_without_times_a_server_is_asked_in_the_order_of_the_files():
     spec = spec_of(LAST | {"new_pairs_only": False}, timestamp=None)
     found = run(spec, "query candidate time\nq z 0\nq a 0\nq m 0\nq b 0")
-    assert found["queries"] == [("q", (), ("b", "m", "a", "z"))]
+    assert found["queries"] == [{"_query_id": "q", "_seen": [], "history": ["b", "m", "a", "z"]}]

@@ -2,20 +2,19 @@
 
 import pytest
 
-from pipelines.transforms.query_examples import QueryExampleBuilder
+from pipelines.transforms.query_examples import needs_order
 from tests.unit.pipelines.transforms.event_tables import (
     BEFORE,
     HOUR,
     OTHERS,
+    asked,
     built,
     check,
-    event_at,
     gather,
+    partition_of,
     read_example,
     spec_of,
-    written,
 )
-from tfrs_twotower.specs import TRAIN
 
 EVERY_PAIR = {"kind": "temporal", "new_pairs_only": False}
 EVENTS = """
@@ -197,10 +196,8 @@ def test_features_of_the_query_stand_in_every_example_and_in_the_evaluated_query
         b          red     a        x,y   30.5
     """
     check(built(events, spec, "train", values), expected)
-    draft = QueryExampleBuilder(spec).evaluation("q", values, events, 2, cutoffs=None, seen=["a"])
-    found = read_example(draft)
+    found = read_example(asked(events, spec, "test", values=values))
     assert (found["colour"], found["tags"], found["age"]) == (["red"], ["x", "y"], [30.5])
-    assert "_relevant" not in found
     assert found["history"] == ["b", "a"]
 
 
@@ -216,18 +213,13 @@ BUSY = """
 """
 
 
-def older_of(events, spec, *, limit=3, order=range(7)):
-    """Examples of the events beyond the limit, shown in an order."""
-    everything = gather(events).splits[TRAIN].kept
-    kept = gather(events, limit=limit)
-    older = [
-        everything[at]
-        for at in order
-        if everything[at].positive and not kept.is_kept(TRAIN, everything[at])
-    ]
-    kept_times = {event.timestamp for event in kept.splits[TRAIN].kept}
-    examples = built(kept, spec, "train", older=older)
-    return [one for one in examples if one["_timestamp"][0] not in kept_times]
+def older_of(text, spec, *, limit=3, order=None):
+    """Examples of the events beyond the limit, which come in an order."""
+    placed = gather(text, order=order)
+    partition = partition_of(placed, spec, limit=limit)
+    old = set(partition.events.time[~partition.kept].tolist())
+    found = built(placed, spec, "train", limit=limit)
+    return [one for one in found if one["_timestamp"][0] in old]
 
 
 def test_events_beyond_the_limit_are_examples_that_see_the_kept_ones():
@@ -258,7 +250,7 @@ def test_a_pair_whose_kept_events_are_not_positive_has_its_example_from_an_older
         train  4     b          5
     """
     expected = "time candidate history\n1 a b"
-    check(older_of(text, spec_of(features=[OTHERS]), limit=2, order=range(4)), expected)
+    check(older_of(text, spec_of(features=[OTHERS]), limit=2), expected)
 
 
 def test_which_event_of_a_pair_is_an_example_does_not_depend_on_the_order_they_come_in():
@@ -269,9 +261,9 @@ def test_which_event_of_a_pair_is_an_example_does_not_depend_on_the_order_they_c
 
 
 def test_only_a_history_before_the_event_needs_every_event_in_order():
-    assert QueryExampleBuilder(spec_of(features=[OTHERS, BEFORE | {"name": "b"}])).needs_order
-    assert not QueryExampleBuilder(spec_of(features=[OTHERS])).needs_order
-    assert not QueryExampleBuilder(spec_of(features=[HOUR])).needs_order
+    assert needs_order(spec_of(features=[OTHERS, BEFORE | {"name": "b"}]))
+    assert not needs_order(spec_of(features=[OTHERS]))
+    assert not needs_order(spec_of(features=[HOUR]))
 
 
 def test_a_split_without_positive_events_has_no_example():
@@ -280,17 +272,14 @@ def test_a_split_without_positive_events_has_no_example():
     assert built(only_train, spec_of(), "validation") == []
 
 
-def test_examples_are_trained_in_the_order_of_time_query_and_candidate():
-    spec = spec_of()
-    builder = QueryExampleBuilder(spec)
-    texts = {"p": "train 8 a", "q": "train 7 b", "r": "train 7 c\ntrain 7 a"}
-    made = [
-        builder.training_item(query, [None], gather(f"split time candidate\n{text}"), TRAIN)
-        for query, text in texts.items()
-    ]
-    found = [
-        (*one["_timestamp"], *one["_query_id"], *one["_candidate_id"])
-        for one in written(spec, TRAIN, [item for item, _ in made])
-    ]
-    assert found == [(7, "q", "b"), (7, "r", "a"), (7, "r", "c"), (8, "p", "a")]
-    assert event_at(7, 1, "a") < event_at(7, 2, "a") < event_at(8, 1, "a")
+def test_examples_are_trained_in_the_order_of_time_and_candidate():
+    text = """
+        split  time  candidate  label
+        train  7     b          5
+        train  7     a          4
+        train  7     b          3
+        train  6     c          5
+    """
+    found = built(gather(text), shorter(BEFORE), "train")
+    keys = [(*one["_timestamp"], *one["_candidate_id"], *one["_label"]) for one in found]
+    assert keys == [(6, "c", 5), (7, "a", 4), (7, "b", 3), (7, "b", 5)]

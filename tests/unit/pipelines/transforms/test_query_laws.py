@@ -12,7 +12,6 @@ from tests.unit.pipelines.transforms.event_tables import (
     OTHERS,
     asked,
     built,
-    collect,
     event_at,
     read_example,
     spec_of,
@@ -48,6 +47,11 @@ def events_of(*splits, max_size=12):
     )
 
 
+def in_order(event):
+    """The order of examples."""
+    return event.timestamp, event.candidate_id, event.position
+
+
 def moved(placed, places):
     """The same events from other places in the source."""
     return [(of, event._replace(position=event.position + places)) for of, event in placed]
@@ -55,9 +59,8 @@ def moved(placed, places):
 
 def outputs(placed, spec, split, **options):
     """Everything that is made of a query for one split: examples and, but for train, the query."""
-    events = collect(placed, **options)
-    made = built(events, spec, SPLITS[split]) if split != TEST else []
-    return made if split == TRAIN else [*made, asked(events, spec, SPLITS[split])]
+    made = built(placed, spec, SPLITS[split], **options) if split != TEST else []
+    return made if split == TRAIN else [*made, asked(placed, spec, SPLITS[split], **options)]
 
 
 @either
@@ -78,13 +81,13 @@ def test_events_of_later_splits_change_nothing_whenever_they_happened(
 @laws
 def test_a_history_does_not_change_when_the_same_second_and_the_future_are_taken_away(placed):
     for split in (0, 1):
-        shown = sorted(event for of, event in placed if of == split and event.positive)
-        examples = built(collect(placed), EVERY_PAIR, SPLITS[split])
+        shown = sorted((one for of, one in placed if of == split and one.label >= 3), key=in_order)
+        examples = built(placed, EVERY_PAIR, SPLITS[split])
         assert len(examples) == len(shown)
         for own, example in zip(shown, examples, strict=True):
             past = [(of, event) for of, event in placed if event.timestamp < own.timestamp]
-            (*_, alone) = built(collect([*past, (split, own)]), EVERY_PAIR, SPLITS[split])
-            assert read_example(alone)["history"] == read_example(example)["history"]
+            (*_, alone) = built([*past, (split, own)], EVERY_PAIR, SPLITS[split])
+            assert alone["history"] == example["history"]
             if split == 1:
                 assert alone == example  # leave-one-out, too: it saw only what came before
 
@@ -92,18 +95,17 @@ def test_a_history_does_not_change_when_the_same_second_and_the_future_are_taken
 @given(placed=events_of(0))
 @laws
 def test_leave_one_out_is_as_if_the_own_candidate_had_never_been_met(placed):
-    shown = sorted(event for _, event in placed if event.positive)
-    for own, example in zip(shown, built(collect(placed), EVERY_PAIR, "train"), strict=True):
+    shown = sorted((event for _, event in placed if event.label >= 3), key=in_order)
+    for own, example in zip(shown, built(placed, EVERY_PAIR, "train"), strict=True):
         others = [(0, event) for _, event in placed if event.candidate_id != own.candidate_id]
         alone = [
             found
-            for found in map(read_example, built(collect([*others, (0, own)]), EVERY_PAIR, "train"))
+            for found in built([*others, (0, own)], EVERY_PAIR, "train")
             if found["_candidate_id"] == [own.candidate_id]
         ]
-        found = read_example(example)
         for name in ("others", "positive_others"):
-            assert found[name] == alone[0][name]
-            assert own.candidate_id not in found[name]
+            assert example[name] == alone[0][name]
+            assert own.candidate_id not in example[name]
 
 
 @either
@@ -121,8 +123,7 @@ def test_the_order_in_which_events_come_changes_nothing(spec, placed, limit, see
 @given(placed=events_of(0, 1, 2))
 @laws
 def test_an_evaluated_query_knows_seen_candidates_only(spec, placed):
-    events = collect(placed)
     for split in (1, 2):
-        (*_, query) = map(read_example, outputs(placed, spec, split))
+        query = read_example(outputs(placed, spec, split)[-1])
         for name in ("history", "others", "positive_others"):
-            assert set(query[name]) <= events.seen_before(split)
+            assert set(query[name]) <= {event.candidate_id for of, event in placed if of < split}

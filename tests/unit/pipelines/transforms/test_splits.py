@@ -1,5 +1,6 @@
 import random
 
+import numpy as np
 import pytest
 
 from pipelines.transforms.cutoffs import DAY_S, find_cut_days, find_cut_seconds
@@ -35,8 +36,11 @@ def test_the_last_events_agree_with_the_definition(seed, shares):
     dice = random.Random(seed)
     order = [(dice.randrange(20), position) for position in range(dice.randrange(1, 40))]
     dice.shuffle(order)
-    split_of = split_by_order(last(*shares), order)
-    assert [SPLITS[split_of(*key)] for key in order] == per_query_last(order, *shares)
+    order.sort()
+    # Another query before it, which stays in train.
+    codes = split_by_order(last(*shares), np.array([0, 1, 1 + len(order)]))
+    expected = per_query_last([(0, 0)], *shares) + per_query_last(order, *shares)
+    assert [SPLITS[code] for code in codes] == expected
 
 
 @pytest.mark.parametrize("seed", range(5))

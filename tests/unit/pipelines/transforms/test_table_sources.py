@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipelines.transforms.table_parts import Part, PartReader
 from pipelines.transforms.table_sources import find_source
 from tests.fixtures.spark_directory import write_as_spark
 from tfrs_twotower.errors import DataError
@@ -45,7 +46,8 @@ def read(source):
     records = []
     for number in range(len(source.files)):
         notes = FileNotes()
-        records += [cells or reason for _, cells, reason in source.records(number, notes)]
+        reader = PartReader(source, Part(number, None, True), frozenset(), notes)
+        records += [cells or reason for _, cells, reason in reader.records()]
         said += notes.said()
     return records, said
 
@@ -179,6 +181,7 @@ def test_an_array_and_lines_of_json(tmp_path):
         assert "12 ids have blanks around them" in said
     (tmp_path / "t.json").write_text(f"[{objects}, 7]")
     source = find(tmp_path, "t.json")
-    *_, (position, _, reason) = source.records(0, FileNotes())
+    reader = PartReader(source, Part(0, None, True), frozenset(), FileNotes())
+    *_, (position, _, reason) = reader.records()
     assert source.describe(position).endswith("t.json: element 13")
     assert reason == "not a JSON object"
