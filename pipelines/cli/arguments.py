@@ -28,6 +28,26 @@ SET_OPTION = typer.Option(
     metavar="A.B=C",
     help="Override a key of the run config, such as training.epochs=5; repeatable.",
 )
+DRY_RUN_OPTION = typer.Option(
+    "--dry-run",
+    help="Say what would run and why, with sizes and earlier durations; run nothing.",
+)
+SINCE_OPTION = typer.Option(
+    "--since",
+    metavar="DATE",
+    help="A daily run: events from this UTC day on (2026-11-20) are new. Training goes on from "
+    "the model before (`daily` in the run config).",
+)
+LOG_FORMAT_OPTION = typer.Option(
+    "--log-format",
+    metavar="text|json",
+    help="json: one object on a line of standard error for each message, stage and progress.",
+)
+METRICS_FILE_OPTION = typer.Option(
+    "--metrics-file",
+    metavar="FILE.prom",
+    help="Write the metrics of each stage for Prometheus' node exporter (its textfile collector).",
+)
 BUNDLE_ARGUMENT = typer.Argument(
     metavar="BUNDLE",
     show_default=False,

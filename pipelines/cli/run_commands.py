@@ -65,40 +65,10 @@ _For = Annotated[
     typer.Option("--for", metavar="STAGE", help="This stage, and only the stages it needs."),
 ]
 
-
-_DryRun = Annotated[
-    bool,
-    typer.Option(
-        "--dry-run",
-        help="Say what would run and why, with sizes and earlier durations; run nothing.",
-    ),
-]
-_Since = Annotated[
-    str | None,
-    typer.Option(
-        "--since",
-        metavar="DATE",
-        help="A daily run: events from this UTC day on (2026-11-20) are new. Training goes on from "
-        "the model before (`daily` in the run config).",
-    ),
-]
-_LogFormat = Annotated[
-    str,
-    typer.Option(
-        "--log-format",
-        metavar="text|json",
-        help="json: one object on a line of standard error for each message, stage and progress.",
-    ),
-]
-_MetricsFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--metrics-file",
-        metavar="FILE.prom",
-        help="Write the metrics of each stage for Prometheus' node exporter (its textfile "
-        "collector).",
-    ),
-]
+_DryRun = Annotated[bool, arguments.DRY_RUN_OPTION]
+_Since = Annotated[str | None, arguments.SINCE_OPTION]
+_LogFormat = Annotated[str, arguments.LOG_FORMAT_OPTION]
+_MetricsFile = Annotated[Path | None, arguments.METRICS_FILE_OPTION]
 
 if TYPE_CHECKING:
     from pipelines.stages.sequence import Stage

@@ -23,11 +23,12 @@ from tfrs_twotower.artifacts.manifest import Kind
 from tfrs_twotower.closed_form.bm25 import build_postings
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.data.first_fit import LONGEST, FirstFitRecall
-from tfrs_twotower.data.loading import joined_texts, known_candidates, load_corpus, text_inputs
+from tfrs_twotower.data.loading import joined_texts, load_corpus, text_inputs
 from tfrs_twotower.data.postings import LEAST_DEPTH, Lexical, Postings
 from tfrs_twotower.data.query_set import QuerySet
 from tfrs_twotower.data.stored_embeddings import read_candidate_embeddings, vectors_of
 from tfrs_twotower.data.stored_examples import read_training_examples
+from tfrs_twotower.data.stored_tables import known_candidates
 from tfrs_twotower.evaluation import loading_evaluated_data
 from tfrs_twotower.evaluation.baselines import text_baselines
 from tfrs_twotower.evaluation.baselines.tuned_baselines import tuning_queries

@@ -48,6 +48,7 @@ NUMBERS = f"{SUMMARY}/numbers"
 """Directory of the numbers of items that were written."""
 _RECORDS_OF_A_SHARD = 1_000_000
 """A worker sorts the records of a shard in memory: about 200 bytes of an event."""
+_TRAINING = {"train": TRAIN, REFIT_OUTPUT: VALIDATION}
 _EXAMPLES = ("validation", "test", "corpus")
 _SUMMARY_FILES = ("counts", "reasons", "forms", "windows", "cutoffs", "numeric")
 
@@ -129,7 +130,7 @@ class Preprocess(beam.PTransform):
             )
         if numeric is not None:
             items.append(numeric | "Numeric" >> _to_summary("numeric"))
-        of_shards = {*_EXAMPLES, "interactions", "queries", "frequencies"}
+        of_shards = {*_TRAINING, *_EXAMPLES, "interactions", "queries", "frequencies"}
         written = (
             items
             | "AllItems" >> beam.Flatten()
@@ -242,7 +243,7 @@ class Preprocess(beam.PTransform):
         tables: list[tuple[str, Any, str, int]] = [
             *(
                 (name, partial(query_examples.write_training, self._spec, split), ".arrow", shards)
-                for name, split in (("train", TRAIN), (REFIT_OUTPUT, VALIDATION))
+                for name, split in _TRAINING.items()
             ),
             *((name, sharded_output.write_tfrecords, ".tfrecord.gz", shards) for name in _EXAMPLES),
             *(

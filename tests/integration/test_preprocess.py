@@ -21,7 +21,8 @@ from tests.integration.preprocess_world import (
 )
 from tests.reference import splits
 from tests.reference.preprocessing import evaluated_queries, training_examples
-from tfrs_twotower.data.loading import known_candidates, load_corpus
+from tfrs_twotower.data.loading import load_corpus
+from tfrs_twotower.data.stored_tables import known_candidates
 from tfrs_twotower.specs import FeatureSpec
 
 pytestmark = pytest.mark.integration

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tfrs_twotower.artifacts import layout
-from tfrs_twotower.data import loading, query_set
+from tfrs_twotower.data import loading, query_set, stored_tables
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.errors import CorruptArtifact
 from tfrs_twotower.ranking import FloatArray
@@ -118,7 +118,7 @@ def _read_embeddings(
 ) -> dict[str, NDArray[Any]]:
     """The columns of all shards, or of some ids, in the order of the ids."""
     keep = None if ids is None else pc.field(id_column).isin(pa.array(ids, pa.string()))
-    table = loading.read_table(directory, pattern, keep)
+    table = stored_tables.read_table(directory, pattern, keep)
     columns: dict[str, NDArray[Any]] = {
         name: table[name].to_numpy() for name in table.column_names if name != "embedding"
     }

@@ -21,7 +21,13 @@ from tfrs_twotower.artifacts.layout import (
     VOCABULARIES,
 )
 from tfrs_twotower.config import EvaluateConfig
-from tfrs_twotower.data import loading, query_set, stored_embeddings, stored_examples
+from tfrs_twotower.data import (
+    loading,
+    query_set,
+    stored_embeddings,
+    stored_examples,
+    stored_tables,
+)
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.data.postings import load_lexical
 from tfrs_twotower.errors import CorruptArtifact
@@ -94,7 +100,7 @@ def load_inputs(
         ),
         validation=unlearned and unlearned.queries,
         eligible=(
-            loading.known_candidates(source, corpus)
+            stored_tables.known_candidates(source, corpus)
             if spec.split.known_candidates_only
             else np.ones(len(ids), bool)
         ),
@@ -216,7 +222,7 @@ def _with_texts(queries: query_set.QuerySet, spec: FeatureSpec) -> query_set.Que
 
 
 def _frequencies(directory: Path, ids: list[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    table = loading.read_table(directory, FREQUENCIES_GLOB)
+    table = stored_tables.read_table(directory, FREQUENCIES_GLOB)
     places = pc.index_in(
         pa.array(ids, pa.string()), table["candidate_id"].combine_chunks().cast(pa.string())
     )
@@ -230,7 +236,7 @@ def _frequencies(directory: Path, ids: list[str]) -> tuple[NDArray[np.int64], ND
 
 
 def _interactions(directory: Path, ids: list[str]) -> evaluated_data.InteractionLog:
-    table = loading.read_table(directory, INTERACTIONS_GLOB, codes=_CODED)
+    table = stored_tables.read_table(directory, INTERACTIONS_GLOB, codes=_CODED)
     query, candidate, split = (table[name].unify_dictionaries().combine_chunks() for name in _CODED)
     rows = _places(candidate, ids)
     splits = _places(split, list(SPLITS))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tfrs_twotower.artifacts import layout
 from tfrs_twotower.config import MiningConfig, RunConfig
-from tfrs_twotower.data import assets, loading, negative_lists, training_examples
+from tfrs_twotower.data import assets, loading, negative_lists, stored_tables, training_examples
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.data.postings import Lexical
 from tfrs_twotower.errors import EmbeddingError
@@ -223,7 +223,7 @@ def mine(
     mined: list[MinedPhase] = []
     rankable = np.ones(len(corpus), bool)
     if spec.split.known_candidates_only:
-        rankable = loading.known_candidates(preprocessed_dir, corpus)
+        rankable = stored_tables.known_candidates(preprocessed_dir, corpus)
     phases: tuple[negative_lists.Phase, ...] = (
         ("fit", "refit") if config.training.refit else ("fit",)
     )

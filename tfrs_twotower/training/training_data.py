@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 from tfrs_twotower.artifacts import read_manifest
 from tfrs_twotower.artifacts.layout import REFIT_GLOB, TRAIN_GLOB
 from tfrs_twotower.config import TrainingConfig
-from tfrs_twotower.data import loading, negative_lists, query_set, training_examples
+from tfrs_twotower.data import (
+    loading,
+    negative_lists,
+    query_set,
+    stored_tables,
+    training_examples,
+)
 from tfrs_twotower.data.assets import Assets
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.errors import CorruptArtifact
@@ -83,7 +89,7 @@ class TrainingData:
         The numbers of the queries are not those of `examples`.
         """
         windows = (TRAIN, VALIDATION) if with_validation_window else (TRAIN,)
-        return loading.event_pairs(self.directory, self.corpus, windows)
+        return stored_tables.event_pairs(self.directory, self.corpus, windows)
 
     def corpus_tokens(self, candidate_tower: Tower) -> dict[str, tf.Tensor]:
         """Returns tokens `[num_candidates, ...]` of the candidate tower, by name."""
@@ -104,7 +110,7 @@ class TrainingData:
             return None
         queries = loading.load_query_set(self.directory, "validation", self.spec, self.corpus)
         if self.spec.split.known_candidates_only:
-            known = loading.known_candidates(self.directory, self.corpus)
+            known = stored_tables.known_candidates(self.directory, self.corpus)
             queries = replace(queries, rankable=known)
         queries = queries.sample(most, seed=seed)
         texts = loading.joined_texts(queries.inputs, self.spec.query.features)

@@ -145,9 +145,9 @@ def test_every_candidate_is_in_the_corpus_and_only_trained_ones_are_learned_from
         return {name: getattr(found, name) for name in ("written", "trained", "fresh", "counts")}
 
     found = run_beam(build)
-    frequencies = read_files(tmp_path)["frequencies"]
+    frequencies = read_files(tmp_path, spec)["frequencies"]
     assert [tuple(row.values()) for row in frequencies] == [("a", 2, 1), ("b", 0, 0), ("new", 0, 0)]
-    check(read_files(tmp_path)["corpus"], "candidate\na\nb\nnew")
+    check(read_files(tmp_path, spec)["corpus"], "candidate\na\nb\nnew")
     for name, expected in (("trained", {"b": 1, "a": 3}), ("fresh", {"b": 1, "new": 2})):
         rows = rows_of(found[name])  # their events count, whatever the label
         assert {row["entity_id"]: row["events"] for row in rows} == expected

@@ -167,7 +167,7 @@ def test_only_candidates_with_a_training_event_stay_where_the_split_says_so(know
         return {"counts": finished.counts, "written": finished.written}
 
     found = run_beam(build)
-    written = read_files(tmp_path)
+    written = read_files(tmp_path, spec_of())
     kept = "a,b 5,3" if known_only else "a,new,b 5,4,3"
     check(written["validation"], f"query relevant gain\nq {kept}")
     of_test_q = [] if known_only else ["q new 4"]

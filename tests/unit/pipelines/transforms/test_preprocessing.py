@@ -14,7 +14,14 @@ from pipelines.transforms.preprocessing import SUMMARY, Preprocess
 from pipelines.transforms.records import entity_columns
 from pipelines.transforms.sharded_output import read_frames
 from pipelines.transforms.table_sources import find_source
-from tests.unit.pipelines.transforms.event_tables import BEFORE, OTHERS, Silent, check, spec_of
+from tests.unit.pipelines.transforms.event_tables import (
+    BEFORE,
+    OTHERS,
+    Silent,
+    check,
+    read_raw_examples,
+    spec_of,
+)
 from tfrs_twotower.config import PreprocessConfig
 from tfrs_twotower.specs import FeatureSpec
 
@@ -98,6 +105,11 @@ def contents(files, prefixes):
     return chosen
 
 
+def trained_on(files, spec):
+    """The training examples, as they are read again."""
+    return read_raw_examples(files["train-00000-of-00001.arrow"].parent, spec)
+
+
 def examples_of(files, name):
     """The serialised examples of an output."""
     with gzip.open(files[f"{name}-00000-of-00001.tfrecord.gz"]) as stream:
@@ -161,8 +173,9 @@ def test_events_that_are_dropped_are_neither_seen_nor_history_nor_counted(prepro
         ("q1", "d", day(4), 5, ""),
         ("q1", "e", day(5), 1, ""),
     ]
-    files = preprocess(FeatureSpec.model_validate(document), rows)
-    check(examples_of(files, "train"), "candidate history\na -")
+    spec = FeatureSpec.model_validate(document)
+    files = preprocess(spec, rows)
+    check(trained_on(files, spec), "candidate history\na -")
     check(examples_of(files, "validation"), "relevant history seen events\nc a a 1")
     check(examples_of(files, "test"), "relevant history seen events\nd c,a a,c 2")
 
@@ -183,7 +196,7 @@ def test_a_column_of_positions_is_followed_and_is_no_time(preprocess):
     rows = [in_order[at] for at in (7, 3, 1, 9, 0, 4, 8, 2, 5, 6)]
     files = preprocess(spec_of_numbers(), rows)
     check(
-        examples_of(files, "train"),
+        trained_on(files, spec_of_numbers()),
         """
         query candidate history
         q1    a         -
@@ -202,7 +215,7 @@ def test_events_of_one_number_do_not_precede_each_other(preprocess):
     numbers = {"a": 0, "b": 1, "c": 1, "d": 2, "e": 3}
     rows = [("q1", name, number, 5, "") for name, number in numbers.items()]
     files = preprocess(spec_of_numbers(), rows)
-    check(examples_of(files, "train"), "candidate history\na -\nb a\nc a")
+    check(trained_on(files, spec_of_numbers()), "candidate history\na -\nb a\nc a")
 
 
 def random_rows(seed, number=40):
