@@ -1,7 +1,7 @@
 """The table of choices: what `init` sees in tables, and the lines of the run config that it gives.
 
-Each function yields the lines of one section with their reasons, which rest on configs tuned by hand
-and on runs of `init` untouched. Another setting is another line here; nothing else has to know it.
+Each function yields the lines of one section with their reasons, which rest on configs that were
+tuned by hand and on runs of `init` untouched. Another setting is another line here.
 """
 
 from collections.abc import Iterable, Iterator
