@@ -11,8 +11,8 @@ MOST_PER_DOUBLING = 2.2
 MOST_BYTES = 6 * 10**9
 _TELLING = 10**6
 _TOO_SMALL = (
-    "These sizes are small: they differ by little more than the start of Python varies, so that what "
-    "is computed from them says little. Measure a million interactions and more."
+    "These sizes are small: they differ by little more than the start of Python varies, so that "
+    "what is computed from them says little. Measure a million interactions and more."
 )
 
 
