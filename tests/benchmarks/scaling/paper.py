@@ -76,6 +76,10 @@ def _stages(measured: table.Measured) -> list[str]:
         low, high = (measured[size][stage].cpu_s for size in (first, second))
         millions = (second.interactions - first.interactions) / 1e6
         rate = (high - low) / millions
+        difference = f"({high:,.1f} - {low:,.1f}) / {millions:g}"
+        if rate <= 0:
+            lines.append(_row([stage, f"{difference}: lost in the start of Python", *[""] * 5]))
+            continue
         hours = rate * INTERACTIONS / 1e6 / 3600
         factor = INTERACTIONS / second.interactions
         beyond = max((table.per_doubling(measured, stage) or 2.0) / 2.0, 1.0)
@@ -83,7 +87,7 @@ def _stages(measured: table.Measured) -> list[str]:
         lines.append(
             _row([
                 stage,
-                f"({high:,.1f} - {low:,.1f}) / {millions:g} = {rate:,.1f}",
+                f"{difference} = {rate:,.1f}",
                 f"{rate:,.1f} x 1,000 / 3,600 = {hours:,.1f}",
                 f"{grown:,.1f}",
                 _SPREAD.get(stage, "nothing: one process"),

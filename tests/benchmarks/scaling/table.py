@@ -9,6 +9,11 @@ from tests.benchmarks.scaling.measuring import Taken
 STAGES = ("preprocess", "train", "embed", "build-index", "export", "evaluate")
 MOST_PER_DOUBLING = 2.2
 MOST_BYTES = 6 * 10**9
+_TELLING = 10**6
+_TOO_SMALL = (
+    "These sizes are small: they differ by little more than the start of Python varies, so that "
+    "what is computed from them says little. Measure a million interactions and more."
+)
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,8 @@ def render(measured: Measured) -> str:
         lines.append(_row([stage, *cells, "" if ratio is None else _ratio(ratio)]))
     sums = [_sum(measured[size]) for size in measured]
     lines.append(_row(["sum, and the largest", *sums, ""]))
+    if max(size.interactions for size in measured) < _TELLING:
+        lines += ["", _TOO_SMALL]
     return "\n".join(lines) + "\n"
 
 

@@ -57,13 +57,15 @@ def test_the_table_marks_what_misses_its_bound():
     assert lines[0] == "| stage | 100k / 10k: CPU s, GB | 400k / 40k: CPU s, GB | twice the data |"
     assert "| train | 10, 1.0 | 40, 1.0 | 2.00 |" in lines
     assert "| embed | 10, 1.0 | 60, **6.5** | **2.45** |" in lines
-    assert lines[-1] == "| sum, and the largest | 60, 1.0 | 260, 6.5 |  |"
+    assert "| sum, and the largest | 60, 1.0 | 260, 6.5 |  |" in lines
+    assert lines[-1].startswith("These sizes are small")
+    assert "small" not in table.render(measured | {Size(10**6, 10**5): whole(90)})
 
 
 def test_a_stage_that_failed_is_named():
     lines = table.render({SMALL: {"preprocess": taken(1)}}).splitlines()
     assert "| train | failed |  |" in lines
-    assert "not whole" in lines[-1]
+    assert "| sum, and the largest | not whole |  |" in lines
 
 
 def test_a_billion_by_hand():
@@ -87,6 +89,11 @@ def test_growth_beyond_the_double_is_carried_on():
     hours = 70 / 0.3 * 1000 / 3600
     grown = hours * (8**0.5 / 2) ** math.log2(2500)
     assert f"= {hours:,.1f} | {grown:,.1f} |" in paper.render(measured, {})
+
+
+def test_sizes_that_are_too_small_tell_no_rate():
+    text = paper.render({SMALL: whole(10), LARGE: whole(9)}, {})
+    assert "| train | (9.0 - 10.0) / 0.3: lost in the start of Python |" in text
 
 
 def test_latencies_come_from_the_measured_tables():
