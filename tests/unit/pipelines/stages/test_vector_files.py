@@ -75,7 +75,7 @@ def test_files_that_are_no_parquet(tmp_path):
 
 def twice(columns):
     """A file with two columns of one name."""
-    arrays = [pa.array(values) for values in columns.values()]
+    arrays = pa.table(columns).columns
     return pa.table([*arrays, arrays[0]], names=[*columns, next(iter(columns))])
 
 
