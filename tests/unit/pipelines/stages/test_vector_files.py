@@ -54,7 +54,7 @@ VECTORS = {
     "text": (table(vectors=["[1]", "[2]"], kind=pa.string()), "'embedding' is of type string"),
     "titles": (table(title=[1, 2]), "'title' is of type int64, expected string"),
     "no vectors": (pa.table({"id": ["a"]}), "there is no column 'embedding'; it has id"),
-    "no ids": (table().drop_columns(["id"]), "there is no column 'id'; it has embedding"),
+    "no ids": (table().drop(["id"]), "there is no column 'id'; it has embedding"),
     "no records": (table(ids=(), vectors=[]).cast(table().schema), "has no record"),
 }
 
@@ -75,7 +75,7 @@ def test_files_that_are_no_parquet(tmp_path):
 
 def twice(columns):
     """A file with two columns of one name."""
-    arrays = [pa.array(values) for values in columns.values()]
+    arrays = pa.table(columns).columns
     return pa.table([*arrays, arrays[0]], names=[*columns, next(iter(columns))])
 
 
