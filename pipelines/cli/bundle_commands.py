@@ -6,20 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.cli.arguments import (
-    BUNDLE_ARGUMENT,
-    JSON_OPTION,
-    expect_bundle,
-    output_console,
-    print_json,
-    typed_texts,
-)
+from pipelines.cli import arguments
 
 if TYPE_CHECKING:
     from serving.bundle.query import Answer
     from tfrs_twotower.data.known_queries import KnownQuery
 
-_Bundle = Annotated[Path, BUNDLE_ARGUMENT]
+_Bundle = Annotated[Path, arguments.BUNDLE_ARGUMENT]
 
 
 def query(
@@ -84,7 +77,7 @@ def query(
             "--deny", metavar="FEATURE=VALUE", help="No candidates with this value; repeatable."
         ),
     ] = None,
-    json_output: Annotated[bool, JSON_OPTION] = False,
+    json_output: Annotated[bool, arguments.JSON_OPTION] = False,
 ) -> None:
     """Answer one query from an exported bundle, or list the neighbours of a candidate.
 
@@ -106,18 +99,20 @@ def query(
     if workdir is not None and query_id is None:
         raise typer.BadParameter("is only for --query-id.", param_hint="--workdir")
     features = _features(values)
-    excluded = [one.strip() for one in typed_texts(exclude, "--exclude")]
-    restricts = typed_texts(allow, "--allow"), typed_texts(deny, "--deny")
-    expect_bundle(bundle)
+    excluded = [one.strip() for one in arguments.typed_texts(exclude, "--exclude")]
+    restricts = arguments.typed_texts(allow, "--allow"), arguments.typed_texts(deny, "--deny")
+    arguments.expect_bundle(bundle)
     if similar is not None:
         from serving.bundle.similar import similar_candidates
 
-        (candidate_id,) = typed_texts([similar], "--similar")
+        (candidate_id,) = arguments.typed_texts([similar], "--similar")
         response = similar_candidates(bundle, candidate_id.strip(), k, excluded)
     else:
         known = None
         if query_id is not None:
-            known = _read_known_query(bundle, workdir, *typed_texts([query_id], "--query-id"))
+            known = _read_known_query(
+                bundle, workdir, *arguments.typed_texts([query_id], "--query-id")
+            )
         from serving import load_bundle
         from serving.bundle.query import ask
 
@@ -140,7 +135,7 @@ def _refuse_beside_similar(options: Mapping[str, object]) -> None:
 
 def _features(values: list[str] | None) -> dict[str, str]:
     features = {}
-    for value in typed_texts(values, "--set"):
+    for value in arguments.typed_texts(values, "--set"):
         name, equals, content = value.partition("=")
         if not equals:
             raise typer.BadParameter(f"'{value}': expected feature=value", param_hint="--set")
@@ -158,7 +153,9 @@ def _print_answer(answer: "Answer", *, json_output: bool) -> None:
         typer.echo(f"twotower: {shown(warning)}", err=True)
     if json_output:
         fields = asdict(answer)
-        print_json({key: fields[key] for key in ("candidate_ids", "scores", "model_version")})
+        arguments.print_json(
+            {key: fields[key] for key in ("candidate_ids", "scores", "model_version")}
+        )
         return
     from rich.table import Table
 
@@ -170,7 +167,7 @@ def _print_answer(answer: "Answer", *, json_output: bool) -> None:
     rows = zip(answer.candidate_ids, answer.scores, answer.titles, strict=True)
     for rank, (candidate_id, score, title) in enumerate(rows, 1):
         table.add_row(str(rank), shown(candidate_id), f"{score:.4f}", shown(title))
-    console = output_console()
+    console = arguments.output_console()
     console.print(table)
     console.print(f"model version {answer.model_version}")
 
@@ -184,7 +181,7 @@ def preflight(
             "only TensorFlow (`tensorflow`)."
         ),
     ] = "stock",
-    json_output: Annotated[bool, JSON_OPTION] = False,
+    json_output: Annotated[bool, arguments.JSON_OPTION] = False,
 ) -> None:
     """Check from the operations in its graph whether a server can load a bundle, and safely.
 
@@ -196,7 +193,7 @@ def preflight(
       twotower preflight build/mine/bundle/mine --server stock
       twotower preflight build/mine/bundle/mine --server tensorflow
     """  # noqa: D301  (click reads the control character)
-    expect_bundle(bundle)
+    arguments.expect_bundle(bundle)
     from serving.bundle.file_ops import file_access
     from serving.bundle.server_ops import SERVERS, check_bundle, python_imports, way_out
     from tfrs_twotower.data.lines import shown
@@ -210,7 +207,7 @@ def preflight(
     accesses = [str(access) for access in file_access(bundle)]
     loader = "TensorFlow alone" if server == "tensorflow" else f"a {server} TF Serving"
     if json_output:
-        print_json(
+        arguments.print_json(
             {
                 "server": server,
                 "loads": not missing,

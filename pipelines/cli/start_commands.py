@@ -7,15 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from pipelines.cli.arguments import (
-    BEAM_ARGUMENT,
-    JSON_OPTION,
-    SET_OPTION,
-    WORKDIR_OPTION,
-    command_line,
-    expect_files,
-    print_json,
-)
+from pipelines.cli import arguments
 from tfrs_twotower.environment import require_extra
 
 _DATASET = "movielens-100k"
@@ -35,7 +27,7 @@ def demo(
             help="MovieLens-100k, instead of a download: GroupLens' archive, or its directory.",
         ),
     ] = None,
-    overrides: Annotated[list[str] | None, SET_OPTION] = None,
+    overrides: Annotated[list[str] | None, arguments.SET_OPTION] = None,
 ) -> None:
     """Train, index, export and evaluate MovieLens-100k; then recommend ten films to one user."""
     require_extra("pipelines", "apache_beam", "jinja2", "pandas", needed_by="the demo")
@@ -85,7 +77,7 @@ def init(
             "tables do not show it."
         ),
     ] = None,
-    json_output: Annotated[bool, JSON_OPTION] = False,
+    json_output: Annotated[bool, arguments.JSON_OPTION] = False,
 ) -> None:
     """Write a first feature spec and run config from your tables; read them, then run.
 
@@ -98,12 +90,12 @@ def init(
       twotower init --interactions loans.csv --candidates books.csv \\
           --queries readers.csv --out mine --name library
     """  # noqa: D301  (click reads the control character)
-    expect_files(interactions, candidates, queries)
+    arguments.expect_files(interactions, candidates, queries)
     from pipelines.init_spec.first_spec import write_first_spec
 
     spec, run = write_first_spec(interactions, candidates, queries, out, name, date_order)
     if json_output:
-        print_json({"spec": str(spec), "run": str(run)})
+        arguments.print_json({"spec": str(spec), "run": str(run)})
     else:
         typer.echo(f"Feature spec: {spec}\nRun config:   {run}")
         workdir = Path("build") / run.stem.removesuffix("_run")
@@ -117,7 +109,7 @@ def dataset(
             metavar="NAME", help="Name of the data set; `list` shows all names.", show_default=False
         ),
     ],
-    beam_options: Annotated[list[str] | None, BEAM_ARGUMENT] = None,
+    beam_options: Annotated[list[str] | None, arguments.BEAM_ARGUMENT] = None,
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Data root, in which the data set gets a directory.")
     ] = Path("data"),
@@ -143,7 +135,7 @@ def dataset(
     seed: Annotated[
         int | None, typer.Option(help="Of `synthetic`: seed of all draws; by default 0.")
     ] = None,
-    json_output: Annotated[bool, JSON_OPTION] = False,
+    json_output: Annotated[bool, arguments.JSON_OPTION] = False,
 ) -> None:
     """Fetch a public data set and convert it to the tables of its feature spec, or make one up.
 
@@ -193,7 +185,7 @@ def dataset(
                 raise typer.BadParameter("is only for the data set synthetic.", param_hint=option)
         directory = prepare(name, out, source, make_reporter())
     if json_output:
-        print_json({"dataset": name, "directory": str(directory)})
+        arguments.print_json({"dataset": name, "directory": str(directory)})
     else:
         typer.echo(f"{name} is in {directory}")
 
@@ -207,7 +199,7 @@ def import_embeddings(
             "title.",
         ),
     ],
-    workdir: Annotated[Path, WORKDIR_OPTION],
+    workdir: Annotated[Path, arguments.WORKDIR_OPTION],
     name: Annotated[str, typer.Option(help="Name of the bundle.")],
     queries: Annotated[
         Path | None,
@@ -224,8 +216,8 @@ def import_embeddings(
             "is a report.",
         ),
     ] = None,
-    overrides: Annotated[list[str] | None, SET_OPTION] = None,
-    json_output: Annotated[bool, JSON_OPTION] = False,
+    overrides: Annotated[list[str] | None, arguments.SET_OPTION] = None,
+    json_output: Annotated[bool, arguments.JSON_OPTION] = False,
 ) -> None:
     """Turn vectors made elsewhere into an index, an evaluation and a bundle.
 
@@ -240,7 +232,7 @@ def import_embeddings(
     """  # noqa: D301  (click reads the control character)
     if judgements is not None and queries is None:
         raise typer.BadParameter("needs --queries.", param_hint="--judgements")
-    expect_files(candidates, queries, judgements)
+    arguments.expect_files(candidates, queries, judgements)
     from pipelines.cli.reporting import make_reporter
     from pipelines.stages.import_embeddings import load_import_config, run
 
@@ -253,13 +245,13 @@ def import_embeddings(
         name=name,
         config=config,
         reporter=make_reporter(),
-        command=command_line(),
+        command=arguments.command_line(),
     )
     bundle = imported.bundle
     if json_output:
         report = None if imported.report is None else str(imported.report)
         shown = {"bundle": str(bundle.directory), "version": bundle.version}
-        print_json({**shown, "index": str(imported.index), "report": report})
+        arguments.print_json({**shown, "index": str(imported.index), "report": report})
     elif imported.report is not None:
         from pipelines.cli.printing import print_leaderboard
         from tfrs_twotower.artifacts import Layout

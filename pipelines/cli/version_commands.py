@@ -5,18 +5,11 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.arguments import (
-    JSON_OPTION,
-    SHARDED_BUNDLE_ARGUMENT,
-    expect_files,
-    expect_versions,
-    output_console,
-    print_json,
-)
+from pipelines.cli import arguments
 
 
 def refresh(
-    bundle: Annotated[Path, SHARDED_BUNDLE_ARGUMENT],
+    bundle: Annotated[Path, arguments.SHARDED_BUNDLE_ARGUMENT],
     candidates: Annotated[
         Path | None,
         typer.Option(
@@ -50,7 +43,7 @@ def refresh(
             "export.gate.max_shrink=0.5, or null to switch the check off; repeatable.",
         ),
     ] = None,
-    json_output: Annotated[bool, JSON_OPTION] = False,
+    json_output: Annotated[bool, arguments.JSON_OPTION] = False,
 ) -> None:
     """Publish a new version of a bundle with other candidates, without training.
 
@@ -71,8 +64,8 @@ def refresh(
         raise typer.BadParameter("give --candidates, --withdraw, or both.")
     if replace and candidates is None:
         raise typer.BadParameter("needs --candidates, the whole corpus.", param_hint="--replace")
-    expect_versions(bundle)
-    expect_files(candidates, withdraw)
+    arguments.expect_versions(bundle)
+    arguments.expect_files(candidates, withdraw)
     from pipelines.cli.reporting import make_reporter
     from pipelines.stages.refresh import run
 
@@ -85,7 +78,7 @@ def refresh(
         overrides=overrides or (),
     )
     if json_output:
-        print_json(
+        arguments.print_json(
             {
                 "published": any(outcome.written for outcome in refreshed),
                 "bundles": [
@@ -105,7 +98,7 @@ def refresh(
 
 
 def rollback(
-    bundle: Annotated[Path, SHARDED_BUNDLE_ARGUMENT],
+    bundle: Annotated[Path, arguments.SHARDED_BUNDLE_ARGUMENT],
     version: Annotated[
         int | None,
         typer.Option(
@@ -113,7 +106,7 @@ def rollback(
         ),
     ] = None,
     undo: Annotated[bool, typer.Option("--undo", help="Serve the newest version again.")] = False,
-    json_output: Annotated[bool, JSON_OPTION] = False,
+    json_output: Annotated[bool, arguments.JSON_OPTION] = False,
 ) -> None:
     """Serve an earlier version of a bundle, or the newest again.
 
@@ -134,14 +127,14 @@ def rollback(
         raise typer.BadParameter("cannot be given with --to.", param_hint="--undo")
     served = undo_rollback(bundle) if undo else roll_back(bundle, version)
     if json_output:
-        print_json({"bundle": str(bundle), "served_version": served})
+        arguments.print_json({"bundle": str(bundle), "served_version": served})
     else:
         typer.echo(f"{bundle}: models.config serves version {served}.")
 
 
 def versions(
-    bundle: Annotated[Path, SHARDED_BUNDLE_ARGUMENT],
-    json_output: Annotated[bool, JSON_OPTION] = False,
+    bundle: Annotated[Path, arguments.SHARDED_BUNDLE_ARGUMENT],
+    json_output: Annotated[bool, arguments.JSON_OPTION] = False,
 ) -> None:
     """List the versions of a bundle: what made each and when, its size, and which one is served.
 
@@ -156,11 +149,11 @@ def versions(
 
     histories = read_history(bundle)
     if json_output:
-        print_json({"bundles": [history.as_json() for history in histories]})
+        arguments.print_json({"bundles": [history.as_json() for history in histories]})
         return
     from rich.table import Table
 
-    console = output_console()
+    console = arguments.output_console()
     for history in histories:
         table = Table(box=None, header_style="bold")
         for title in ("version", "made by", "when (UTC)", "candidates", "k", "MB", ""):
@@ -191,7 +184,7 @@ def verify(
             "$TWOTOWER_VERIFY_KEY, if it is set.",
         ),
     ] = None,
-    json_output: Annotated[bool, JSON_OPTION] = False,
+    json_output: Annotated[bool, arguments.JSON_OPTION] = False,
 ) -> None:
     """Check that versions are, file for file, what was published.
 
@@ -232,7 +225,7 @@ def verify(
             line = verified.line(is_verified=public is not None)
             typer.echo(shown(line), err=not verified.has_checksums)
     if json_output:
-        print_json({"ok": not failed, "versions": found})
+        arguments.print_json({"ok": not failed, "versions": found})
     if failed:
         raise typer.Exit(1)
 

@@ -21,13 +21,7 @@ from pipelines.progress import SilentReporter
 from pipelines.stages import up_to_date
 from pipelines.stages.context import StageContext, read_durations, record_duration
 from pipelines.stages.sequence import Stage, all_up_to_date, part_of_run, stages_for
-from tfrs_twotower.artifacts import (
-    MANIFEST_NAME,
-    Layout,
-    link_or_copy,
-    replace_directory,
-    staging_directory,
-)
+from tfrs_twotower import artifacts
 from tfrs_twotower.config import data_root, load_run_config, spec_path
 from tfrs_twotower.environment import own_python, run_module
 from tfrs_twotower.specs import load_spec
@@ -86,7 +80,7 @@ class SeedRun:
         """The context that its stages get."""
         config = load_run_config(self.config_path, self.overrides)
         return StageContext(
-            layout=Layout(self.workdir),
+            layout=artifacts.Layout(self.workdir),
             spec=load_spec(spec_path(config, self.config_path)),
             config=config,
             data_root=data_root(config, self.config_path),
@@ -107,7 +101,7 @@ class SeedRun:
 
         This process checks it, because a new process takes seconds to start.
         """
-        if not (Layout(self.workdir).report / MANIFEST_NAME).exists():
+        if not (artifacts.Layout(self.workdir).report / artifacts.MANIFEST_NAME).exists():
             return False
         return all_up_to_date(self.context, stages_for(_TARGET))
 
@@ -190,17 +184,19 @@ def reuse_artifacts(
     reused = []
     for stage in stages:
         destination = root / stage.kind
-        if (destination / MANIFEST_NAME).exists():
+        if (destination / artifacts.MANIFEST_NAME).exists():
             continue
         for other in directories:
             source = other / stage.kind
-            if other == root or not (source / MANIFEST_NAME).exists():
+            if other == root or not (source / artifacts.MANIFEST_NAME).exists():
                 continue
             if up_to_date.check(context, stage.kind, source).reason:
                 continue
-            staging = staging_directory(destination)
-            shutil.copytree(source, staging, copy_function=link_or_copy, dirs_exist_ok=True)
-            replace_directory(staging, destination)
+            staging = artifacts.staging_directory(destination)
+            shutil.copytree(
+                source, staging, copy_function=artifacts.link_or_copy, dirs_exist_ok=True
+            )
+            artifacts.replace_directory(staging, destination)
             seconds = read_durations(other).get(stage.name)
             if seconds is not None:
                 record_duration(root, stage.name, seconds)

@@ -12,13 +12,7 @@ from pipelines.stages import fingerprints
 from pipelines.stages.context import StageContext, open_lineage
 from pipelines.stages.element_counts import check_counts, compare_with_parent
 from pipelines.stages.measured_queries import read_measured
-from tfrs_twotower.artifacts import (
-    Lineage,
-    Manifest,
-    commit,
-    read_manifest,
-    staging_directory,
-)
+from tfrs_twotower import artifacts
 from tfrs_twotower.artifacts.manifest import Kind
 from tfrs_twotower.closed_form.bm25 import build_postings
 from tfrs_twotower.data.corpus import Corpus
@@ -54,7 +48,7 @@ _ASKED_FOR_FEEDBACK = 500
 config_fingerprint = fingerprints.build_index
 
 
-def run(context: StageContext) -> Manifest:
+def run(context: StageContext) -> artifacts.Manifest:
     """Builds the index, measures it on real and perturbed queries, and writes `index/`.
 
     An index that searches words reads the texts of the corpus too, and a hybrid the validation
@@ -153,7 +147,9 @@ def _search_of_words(context: StageContext) -> _Words:
         how = "the default" if tuned is None else f"chosen for {WEIGHT_METRIC} on validation"
         context.reporter.message(f"hybrid: the towers' score has weight {chosen:g}, {how}")
         lexical = replace(lexical, dense_weight=chosen)
-    refitted = read_manifest(layout.embeddings, "embeddings").details.get("refitted", False)
+    refitted = artifacts.read_manifest(layout.embeddings, "embeddings").details.get(
+        "refitted", False
+    )
     first_fit = validation.recall(lexical) if validation is not None and refitted else None
     return _Words(lexical, parameters, first_fit)
 
@@ -172,7 +168,7 @@ class _Validation:
     def of(cls, context: StageContext, corpus: Corpus) -> "_Validation | None":
         """Reads them; None if there are none, or only towers that learned them embedded them."""
         layout, spec = context.layout, context.spec
-        manifest = read_manifest(layout.preprocessed, "preprocessed")
+        manifest = artifacts.read_manifest(layout.preprocessed, "preprocessed")
         if not manifest.counts.get("validation_queries", 0):
             return None
         queries, vectors = loading_evaluated_data.load_unlearned(layout, spec, corpus)
@@ -250,16 +246,16 @@ def write_index(
     directory: Path,
     index: storage.Index,
     quality: IndexQuality,
-    lineage: Lineage,
+    lineage: artifacts.Lineage,
     first_fit: FirstFitRecall | None = None,
-) -> Manifest:
+) -> artifacts.Manifest:
     """Writes an `index` artifact; it replaces an earlier one."""
-    staging = staging_directory(directory)
+    staging = artifacts.staging_directory(directory)
     storage.save_index(staging, index)
     if first_fit is not None:
         first_fit.write(staging)
     quality.write(staging)
-    return commit(
+    return artifacts.commit(
         staging,
         directory,
         kind="index",

@@ -6,13 +6,7 @@ from typing import Any, NamedTuple
 
 from pipelines.stages.context import StageContext
 from pipelines.stages.measured_queries import chosen_split, load_spread, read_measured
-from serving.bundle import gate, loading, measures, parity, versions
-from serving.bundle.shards_together import (
-    AGAINST_UNSHARDED,
-    ShardModels,
-    ShardReleases,
-    compare_with_unsharded,
-)
+from serving.bundle import gate, loading, measures, parity, shards_together, versions
 from serving.graph.names import CANDIDATE_EMBEDDING, QUERY_EMBEDDING
 from serving.graph.release import Probe, RefreshParts, Release, ReleaseSettings, content_hashes
 from serving.graph.signatures import trained_towers
@@ -148,12 +142,12 @@ class BundleChecks:
                 parity.check_lists(model, raw, release)
             if len(models) == 1:
                 return self._measured(models[0], asked, releases[0])
-            together = ShardModels(models)
-            details = self._measured(together, asked, ShardReleases(releases))
+            together = shards_together.ShardModels(models)
+            details = self._measured(together, asked, shards_together.ShardReleases(releases))
             if asked:
                 settings = whole.settings.model_copy(update={"exact": releases[0].settings.exact})
                 unsharded = replace(whole, settings=settings)
-                details[AGAINST_UNSHARDED] = compare_with_unsharded(
+                details[shards_together.AGAINST_UNSHARDED] = shards_together.compare_with_unsharded(
                     together, unsharded, asked, judge=self._judges
                 )
             return details
@@ -167,9 +161,9 @@ class BundleChecks:
 
     def _measured(
         self,
-        model: loading.LoadedModel | ShardModels,
+        model: loading.LoadedModel | shards_together.ShardModels,
         asked: QuerySet | None,
-        release: Release | ShardReleases,
+        release: Release | shards_together.ShardReleases,
     ) -> dict[str, Any]:
         """The details of the manifest: what was measured, and on what."""
         first = self._first_fit

@@ -4,15 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from tfrs_twotower import specs
 from tfrs_twotower.config import RunConfig
-from tfrs_twotower.specs import (
-    CategoricalFeature,
-    FeatureSpec,
-    IdFeature,
-    MultiCategoricalFeature,
-    TextFeature,
-    taste_features,
-)
 
 Part = Literal["retrieval", "pre_ranking"]
 """The two parts of the search: the towers, and then the second stage behind the best towers."""
@@ -22,7 +15,7 @@ Part = Literal["retrieval", "pre_ranking"]
 class Facts:
     """What rows depend on: the feature spec, the run config as it is, and the data's sizes."""
 
-    spec: FeatureSpec
+    spec: specs.FeatureSpec
     config: RunConfig
     counts: Mapping[str, int]
     """Of the preprocessed artifact."""
@@ -42,18 +35,20 @@ class Facts:
     def texts(self) -> bool:
         """Whether there is a text that the towers learn to read."""
         return any(
-            isinstance(one, TextFeature) and one.checkpoint is None for one in self._features
+            isinstance(one, specs.TextFeature) and one.checkpoint is None for one in self._features
         )
 
     @property
     def bags(self) -> bool:
         """Whether there is a text that is read as a bag of tokens."""
-        return any(isinstance(one, TextFeature) and one.encoder == "bag" for one in self._features)
+        return any(
+            isinstance(one, specs.TextFeature) and one.encoder == "bag" for one in self._features
+        )
 
     @property
     def looked_up(self) -> bool:
         """Whether there are ids or categories, whose unknown row `id_dropout` trains."""
-        kinds = (IdFeature, CategoricalFeature, MultiCategoricalFeature)
+        kinds = (specs.IdFeature, specs.CategoricalFeature, specs.MultiCategoricalFeature)
         return any(isinstance(one, kinds) for one in self._features)
 
     @property
@@ -81,13 +76,13 @@ class Facts:
     @property
     def tastes(self) -> bool:
         """Whether candidates have values that a history can prefer."""
-        return self.ease and bool(taste_features(self.spec))
+        return self.ease and bool(specs.taste_features(self.spec))
 
     @property
     def reads(self) -> bool:
         """Whether both sides have texts, so that words can be compared."""
         sides = (self.spec.query.features, self.spec.candidate.features)
-        return all(any(isinstance(one, TextFeature) for one in side) for side in sides)
+        return all(any(isinstance(one, specs.TextFeature) for one in side) for side in sides)
 
     @property
     def _features(self) -> Sequence[object]:

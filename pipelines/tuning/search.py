@@ -13,14 +13,8 @@ from typing import Any
 
 import optuna
 
+from pipelines.tuning import space
 from pipelines.tuning.rows import Facts, Part, Prior, Setting
-from pipelines.tuning.space import (
-    FIRST_SECOND_STAGE,
-    SETTINGS,
-    effective_changes,
-    priors_for,
-    settings_for,
-)
 from pipelines.tuning.tuning_document import Trial, best_first
 from tfrs_twotower.config import PreRankingConfig
 from tfrs_twotower.metrics import parse_metric
@@ -141,7 +135,7 @@ class Space:
         return {key: round(float(share), 4) for key, share in found.items()}
 
     def _proposal(self, places: dict[str, int], why: str) -> Proposal:
-        changes = effective_changes(self.rows, places, self.unchanged)
+        changes = space.effective_changes(self.rows, places, self.unchanged)
         return Proposal(places, {**self.start, **changes}, why)
 
     def _distributions(self) -> dict[str, optuna.distributions.BaseDistribution]:
@@ -206,7 +200,7 @@ class Choices:
         """What makes a run config without a second stage one with it."""
         if self.facts.config.pre_ranking is not None or not self.may_have_second_stage:
             return {}
-        return {"pre_ranking": dict(FIRST_SECOND_STAGE)}
+        return {"pre_ranking": dict(space.FIRST_SECOND_STAGE)}
 
     def unchanged(self, key: str) -> Any:
         """The value of a key in the run config, with the second stage that it may get."""
@@ -222,15 +216,15 @@ class Choices:
         config = self.facts.config
         lists = (*config.evaluate.ks, config.export.k)
         longest = max(*lists, *(parse_metric(name)[1] for name in self.metrics))
-        rows = settings_for(part, self.facts, self.unchanged, longest)
-        priors = tuple(priors_for(part, self.facts, rows))
+        rows = space.settings_for(part, self.facts, self.unchanged, longest)
+        priors = tuple(space.priors_for(part, self.facts, rows))
         start = self.starting_section if part == "pre_ranking" else {}
         return Space(rows, priors, self.unchanged, self.seed, start)
 
     @property
     def identity(self) -> dict[str, Any]:
         """What makes searches different, for a fingerprint."""
-        spaces = {part: self.of(part) for part in SETTINGS}
+        spaces = {part: self.of(part) for part in space.SETTINGS}
         return {
             part: {
                 "rows": [[row.key, row.values] for row in one.rows],

@@ -14,18 +14,12 @@ from pathlib import Path
 from pipelines.progress import Reporter
 from pipelines.stages.context import StageContext, only_run_in
 from pipelines.stages.sequence import STAGES, run_stages
-from pipelines.tuning import estimate
+from pipelines.tuning import estimate, tuning_document
 from pipelines.tuning.rows import Facts, Part
 from pipelines.tuning.search import Choices, Proposal, best_of
 from pipelines.tuning.space import SETTINGS
 from pipelines.tuning.trials import Trials
 from pipelines.tuning.tuned_config import write_tuned
-from pipelines.tuning.tuning_document import (
-    Trial,
-    TuningDocument,
-    read_tuning,
-    write_tuning,
-)
 from pipelines.tuning.tuning_page import render_tuning
 from pipelines.tuning.validation_halves import write_halves
 from tfrs_twotower.artifacts import Manifest, fingerprint, replace_file
@@ -53,7 +47,7 @@ class Plan:
     minutes: float | None = None
 
 
-def tune(context: StageContext, plan: Plan) -> TuningDocument:
+def tune(context: StageContext, plan: Plan) -> tuning_document.TuningDocument:
     """Searches, or continues a search, and writes the tuned run config.
 
     Args:
@@ -77,7 +71,7 @@ def tune(context: StageContext, plan: Plan) -> TuningDocument:
     return search(context, plan, started)
 
 
-def search(context: StageContext, plan: Plan, started: float) -> TuningDocument:
+def search(context: StageContext, plan: Plan, started: float) -> tuning_document.TuningDocument:
     """Does the same where the tables are preprocessed.
 
     Args:
@@ -99,7 +93,7 @@ class _Search:
     directory: Path
     halves: Manifest
     started: float
-    document: TuningDocument = field(init=False)
+    document: tuning_document.TuningDocument = field(init=False)
 
     def __post_init__(self) -> None:
         plan, counts = self.plan, self.halves.counts
@@ -111,9 +105,9 @@ class _Search:
             "seed": plan.seed,
             "choices": self.choices.identity,
         }
-        self.document = read_tuning(
+        self.document = tuning_document.read_tuning(
             self.directory,
-            TuningDocument(
+            tuning_document.TuningDocument(
                 search=fingerprint(depends_on),
                 run=self.context.config.name,
                 metrics=plan.metrics,
@@ -123,7 +117,7 @@ class _Search:
             ),
         )
 
-    def run(self) -> TuningDocument:
+    def run(self) -> tuning_document.TuningDocument:
         """Runs the trials that are missing and concludes."""
         say = self.reporter.message
         if self.document.trials:
@@ -173,12 +167,14 @@ class _Search:
             plan.metrics, self.reporter,
         )  # fmt: skip
 
-    def _trials(self, part: Part, behind: Trial | None = None) -> list[Trial]:
+    def _trials(
+        self, part: Part, behind: tuning_document.Trial | None = None
+    ) -> list[tuning_document.Trial]:
         """The trials of a part, in their order."""
         number = None if behind is None else behind.number
         return [one for one in self.document.trials if one.part == part and one.behind == number]
 
-    def _first_trial(self) -> Trial:
+    def _first_trial(self) -> tuning_document.Trial:
         """The config as it is: its towers, its second stage if it has one, its held-out figures."""
         if not self._trials("retrieval"):
             self._run_next("retrieval", None, self.choices.of("retrieval").as_it_is)
@@ -206,7 +202,7 @@ class _Search:
             trials = self._trials("pre_ranking", trials[0])
         return trials[0].metrics if trials else None
 
-    def _search(self, part: Part, behind: Trial | None, most: int | None) -> None:
+    def _search(self, part: Part, behind: tuning_document.Trial | None, most: int | None) -> None:
         """Runs trials of a part until there are enough, or the time is over."""
         choices = self.choices.of(part)
         until = None if self.plan.minutes is None else 60.0 * self.plan.minutes
@@ -230,14 +226,16 @@ class _Search:
             last = self._trials(part, behind)[-1]
             untrained = 0 if last.trained else untrained + 1
 
-    def _has_time(self, trials: Sequence[Trial], until: float | None) -> bool:
+    def _has_time(self, trials: Sequence[tuning_document.Trial], until: float | None) -> bool:
         """Whether a trial of usual length fits, with the estimate after it."""
         if until is None:
             return True
         usual = statistics.median([one.seconds for one in trials if one.trained] or [0.0])
         return time.monotonic() - self.started + usual + self.document.estimate_seconds <= until
 
-    def _run_next(self, part: Part, behind: Trial | None, proposal: Proposal) -> None:
+    def _run_next(
+        self, part: Part, behind: tuning_document.Trial | None, proposal: Proposal
+    ) -> None:
         trials = self._trials(part, behind)
         reference, judge = self.reference, None
         if part == "retrieval" and trials:
@@ -251,7 +249,7 @@ class _Search:
         )
         self._record(trial)
 
-    def _record(self, trial: Trial) -> None:
+    def _record(self, trial: tuning_document.Trial) -> None:
         self._keep(trials=(*self.document.trials, trial), outcome=None)
         if trial.trained:
             self.reporter.message(
@@ -262,7 +260,7 @@ class _Search:
 
     def _keep(self, **changed: object) -> None:
         self.document = self.document.model_copy(update=changed)
-        write_tuning(self.directory, self.document)
+        tuning_document.write_tuning(self.directory, self.document)
 
     def _needed(self) -> list[Path]:
         """Directories of the first trial and of the best ones."""
@@ -278,7 +276,7 @@ class _Search:
                     needed.append(self.runner.directory_of("pre_ranking", one.number, towers))
         return needed
 
-    def _conclude(self, towers: Trial) -> None:
+    def _conclude(self, towers: tuning_document.Trial) -> None:
         """Chooses the winner, measures it on the held-out queries, writes what was found."""
         plan, first = self.plan, self._trials("retrieval")[0]
         served = best_of(self._trials("pre_ranking", towers))

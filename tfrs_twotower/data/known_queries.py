@@ -14,18 +14,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from tfrs_twotower import specs
 from tfrs_twotower.artifacts import Layout, read_manifest, shard_of
 from tfrs_twotower.artifacts.layout import QUERIES_GLOB
 from tfrs_twotower.data.ids import did_you_mean_id
 from tfrs_twotower.data.shards import find_shards
 from tfrs_twotower.errors import CorruptArtifact, DataError, MissingArtifact
-from tfrs_twotower.specs import (
-    Feature,
-    HistoryFeature,
-    MultiCategoricalFeature,
-    NumericFeature,
-    TimestampFeature,
-)
 
 _ID, SEEN = "_query_id", "_seen"
 
@@ -42,7 +36,7 @@ class KnownQuery:
     """Candidates that an answer leaves out where only new ones count (`split.new_pairs_only`)."""
 
 
-def schema_of(features: Sequence[Feature]) -> pa.Schema:
+def schema_of(features: Sequence[specs.Feature]) -> pa.Schema:
     """Columns of `queries-*.parquet`: the id, the seen candidates, the features in their order."""
     texts = pa.list_(pa.string())
     return pa.schema(
@@ -54,12 +48,12 @@ def schema_of(features: Sequence[Feature]) -> pa.Schema:
     )
 
 
-def _type_of(feature: Feature, texts: pa.DataType) -> pa.DataType:
-    if isinstance(feature, HistoryFeature | MultiCategoricalFeature):
+def _type_of(feature: specs.Feature, texts: pa.DataType) -> pa.DataType:
+    if isinstance(feature, specs.HistoryFeature | specs.MultiCategoricalFeature):
         return texts
-    if isinstance(feature, NumericFeature):
+    if isinstance(feature, specs.NumericFeature):
         return pa.float32()
-    return pa.int64() if isinstance(feature, TimestampFeature) else pa.string()
+    return pa.int64() if isinstance(feature, specs.TimestampFeature) else pa.string()
 
 
 def read_known_query(workdir: Path, query_id: str) -> KnownQuery:

@@ -4,14 +4,8 @@ from typing import Protocol
 
 import tensorflow as tf
 
+from tfrs_twotower.layers import embedding_tables
 from tfrs_twotower.layers.candidate_memory import CandidateContent, event_vectors
-from tfrs_twotower.layers.embedding_tables import (
-    MAIN_STDDEV,
-    SIDE_STDDEV,
-    mean_by_id,
-    mean_of_rows,
-    row_or_zero,
-)
 from tfrs_twotower.layers.seeded import TrainingDropout, WeightMaker
 
 
@@ -32,7 +26,7 @@ class NumberField(tf.Module):
 
     def __init__(self, weights: WeightMaker, dim: int, name: str) -> None:
         super().__init__(name=name)
-        self._kernel = weights.normal("kernel", [2, dim], SIDE_STDDEV)
+        self._kernel = weights.normal("kernel", [2, dim], embedding_tables.SIDE_STDDEV)
 
     def __call__(self, tokens: tf.Tensor, dropout: TrainingDropout | None) -> tf.Tensor:
         """Returns vectors for tokens `[batch, 2]`: scaled value, missing indicator."""
@@ -51,7 +45,7 @@ class RowField(tf.Module):
         """Returns the rows of tokens `[batch]`."""
         if dropout is not None and self._id_dropout:
             tokens = dropout.drop_ids(tokens, self._id_dropout)
-        return row_or_zero(self._table, tokens)
+        return embedding_tables.row_or_zero(self._table, tokens)
 
 
 class SetField(tf.Module):
@@ -63,7 +57,7 @@ class SetField(tf.Module):
 
     def __call__(self, tokens: tf.Tensor, dropout: TrainingDropout | None) -> tf.Tensor:
         """Returns means over tokens `[batch, max_values]`."""
-        return mean_of_rows(self._table, tokens)[0]
+        return embedding_tables.mean_of_rows(self._table, tokens)[0]
 
 
 class BucketField(tf.Module):
@@ -71,7 +65,7 @@ class BucketField(tf.Module):
 
     def __init__(self, weights: WeightMaker, num_rows: int, dim: int, name: str) -> None:
         super().__init__(name=name)
-        self._table = weights.normal("buckets", [num_rows, dim], SIDE_STDDEV)
+        self._table = weights.normal("buckets", [num_rows, dim], embedding_tables.SIDE_STDDEV)
 
     def __call__(self, tokens: tf.Tensor, dropout: TrainingDropout | None) -> tf.Tensor:
         """Returns rows of tokens `[batch]`; row 0 is learned: a missing number is information."""
@@ -86,14 +80,17 @@ class CalendarField(tf.Module):
     ) -> None:
         super().__init__(name=name)
         self._tables = [
-            weights.normal(part, [1 + count, dim], SIDE_STDDEV, zero_rows=1)
+            weights.normal(part, [1 + count, dim], embedding_tables.SIDE_STDDEV, zero_rows=1)
             for part, count in num_values.items()
         ]
 
     def __call__(self, tokens: tf.Tensor, dropout: TrainingDropout | None) -> tf.Tensor:
         """Returns sums over tokens `[batch, num_parts]`; a missing time gives zero."""
         parts = tf.unstack(tokens, num=len(self._tables), axis=1)
-        rows = [row_or_zero(table, ids) for table, ids in zip(self._tables, parts, strict=True)]
+        rows = [
+            embedding_tables.row_or_zero(table, ids)
+            for table, ids in zip(self._tables, parts, strict=True)
+        ]
         return tf.add_n(rows)
 
 
@@ -121,14 +118,14 @@ class HistoryField(tf.Module):
         self.content = content
         self._history_dropout = history_dropout
         self._half_life = half_life
-        self._empty = weights.normal("empty", [dim], MAIN_STDDEV)
+        self._empty = weights.normal("empty", [dim], embedding_tables.MAIN_STDDEV)
 
     def __call__(self, tokens: tf.Tensor, dropout: TrainingDropout | None) -> tf.Tensor:
         """Returns means over tokens `[batch, max_length]`, most recent event first."""
         if dropout is not None and self._history_dropout:
             tokens = dropout.drop_entries(tokens, self._history_dropout)
 
-        means, has_events = mean_by_id(
+        means, has_events = embedding_tables.mean_by_id(
             lambda ids: event_vectors(self._table, self.content, ids, dropout),
             self._table.shape[1],
             tokens,

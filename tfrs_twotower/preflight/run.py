@@ -2,25 +2,18 @@
 
 from collections.abc import Callable, Iterator
 
+from tfrs_twotower import specs
 from tfrs_twotower.config import FittingConfig, PreRankingConfig, RunConfig
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.preflight.closed_forms import check_bm25, check_linear, sides_without_text
 from tfrs_twotower.preflight.model_section import check_terms, check_towers
-from tfrs_twotower.specs import (
-    CategoricalFeature,
-    FeatureSpec,
-    GivenSplit,
-    IdFeature,
-    MultiCategoricalFeature,
-    taste_features,
-)
 
-_WITH_VALUES = (IdFeature, CategoricalFeature, MultiCategoricalFeature)
-Check = Callable[[FeatureSpec, RunConfig], Iterator[str]]
+_WITH_VALUES = (specs.IdFeature, specs.CategoricalFeature, specs.MultiCategoricalFeature)
+Check = Callable[[specs.FeatureSpec, RunConfig], Iterator[str]]
 """Yields the mistakes of a run config, without the name of the run."""
 
 
-def check_data_needs(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
+def check_data_needs(spec: specs.FeatureSpec, config: RunConfig) -> Iterator[str]:
     """Yields mistakes of the training and evaluation sections."""
     yield from _check_time(spec, config)
     yield from _check_validation(spec, config)
@@ -34,7 +27,7 @@ def _fittings(config: RunConfig) -> Iterator[tuple[str, FittingConfig]]:
         yield "pre_ranking", config.pre_ranking
 
 
-def _check_time(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
+def _check_time(spec: specs.FeatureSpec, config: RunConfig) -> Iterator[str]:
     half_life = config.training.time_decay_half_life_days
     if half_life is not None and not spec.interactions.has_times:
         yield (
@@ -44,9 +37,9 @@ def _check_time(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
         )
 
 
-def _check_validation(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
+def _check_validation(spec: specs.FeatureSpec, config: RunConfig) -> Iterator[str]:
     split = spec.split
-    if not isinstance(split, GivenSplit) or split.validation not in (split.train, split.test):
+    if not isinstance(split, specs.GivenSplit) or split.validation not in (split.train, split.test):
         return
     other = "train" if split.validation == split.train else "test"
     for section, fitting in _fittings(config):
@@ -58,7 +51,7 @@ def _check_validation(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
             )
 
 
-def _check_negatives(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
+def _check_negatives(spec: specs.FeatureSpec, config: RunConfig) -> Iterator[str]:
     for section, fitting in _fittings(config):
         softmax = fitting.softmax
         if softmax.logq == "none" and softmax.logq_strength != 1.0:
@@ -69,7 +62,7 @@ def _check_negatives(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
             )
 
 
-def _check_baselines(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
+def _check_baselines(spec: specs.FeatureSpec, config: RunConfig) -> Iterator[str]:
     baselines = config.evaluate.baselines
     if baselines is None:
         return
@@ -91,7 +84,7 @@ def _check_baselines(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
                 f"'{spec.name}' has no interactions.timestamp with times. Remove it, or name the "
                 "column."
             )
-    if isinstance(spec.split, GivenSplit) and spec.interactions.split is None:
+    if isinstance(spec.split, specs.GivenSplit) and spec.interactions.split is None:
         for name in ("item_knn", "ease", "rdlae", "recent_ease", "ials"):
             if name in baselines:
                 yield (
@@ -101,7 +94,7 @@ def _check_baselines(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
                 )
 
 
-def check_list_lengths(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
+def check_list_lengths(spec: specs.FeatureSpec, config: RunConfig) -> Iterator[str]:
     """Yields mistakes of the index and export sections."""
     yield from _check_index(config)
     yield from _check_words(spec, config)
@@ -154,7 +147,7 @@ def _check_index(config: RunConfig) -> Iterator[str]:
         )
 
 
-def _check_words(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
+def _check_words(spec: specs.FeatureSpec, config: RunConfig) -> Iterator[str]:
     kind = config.index.kind
     if kind not in ("lexical", "hybrid"):
         return
@@ -178,7 +171,7 @@ def _check_words(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
         )
 
 
-def _check_export(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
+def _check_export(spec: specs.FeatureSpec, config: RunConfig) -> Iterator[str]:
     features = spec.candidate.features
     allowed = [feature.name for feature in features if isinstance(feature, _WITH_VALUES)]
     for name in config.export.restricts:
@@ -196,7 +189,7 @@ def _check_export(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
         )
 
 
-def check_pre_ranking(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
+def check_pre_ranking(spec: specs.FeatureSpec, config: RunConfig) -> Iterator[str]:
     """Yields mistakes of the pre_ranking section, if there is one."""
     section = config.pre_ranking
     if section is None:
@@ -206,7 +199,7 @@ def check_pre_ranking(spec: FeatureSpec, config: RunConfig) -> Iterator[str]:
     for name in ("ease", "tastes", "item_knn"):
         if getattr(section, name) is not None:
             yield from check_linear(spec, f"pre_ranking.{name} is set", f"set {name}: null")
-    if section.tastes is not None and not taste_features(spec):
+    if section.tastes is not None and not specs.taste_features(spec):
         yield (
             "pre_ranking.tastes is set, which scores the values that a history prefers; the spec "
             f"'{spec.name}' has no feature of kind categorical or multi_categorical without "
@@ -241,7 +234,7 @@ def _check_lengths(section: PreRankingConfig, config: RunConfig) -> Iterator[str
         )
 
 
-def _check_teacher(spec: FeatureSpec, section: PreRankingConfig) -> Iterator[str]:
+def _check_teacher(spec: specs.FeatureSpec, section: PreRankingConfig) -> Iterator[str]:
     teacher, terms = section.mining.teacher, section.list_terms
     for name, weight in (("listwise_kl", terms.listwise_kl), ("margin_mse", terms.margin_mse)):
         if weight > 0 and teacher == "none":
@@ -270,7 +263,7 @@ CHECKS: tuple[Check, ...] = (
 )
 
 
-def check_run(spec: FeatureSpec, config: RunConfig) -> None:
+def check_run(spec: specs.FeatureSpec, config: RunConfig) -> None:
     """Checks that the run config fits the spec, and its sections each other.
 
     Raises:

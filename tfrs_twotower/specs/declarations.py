@@ -11,14 +11,7 @@ from typing import Annotated, Protocol
 from pydantic import Field, model_validator
 
 from tfrs_twotower.documents import Document
-from tfrs_twotower.specs.features import (
-    Feature,
-    HistoryFeature,
-    IdFeature,
-    Name,
-    TextFeature,
-    TimestampFeature,
-)
+from tfrs_twotower.specs import features as kinds
 
 RESERVED_NAMES = frozenset({"exclude_ids", "candidate_ids", "examples", "allow", "deny"})
 
@@ -26,7 +19,7 @@ RESERVED_NAMES = frozenset({"exclude_ids", "candidate_ids", "examples", "allow",
 class Side(Document):
     """The features of one tower."""
 
-    features: Annotated[tuple[Feature, ...], Field(min_length=1)]
+    features: Annotated[tuple[kinds.Feature, ...], Field(min_length=1)]
     """Inputs of the tower, in any order."""
 
 
@@ -42,11 +35,11 @@ class FeatureDeclarations(Protocol):
         """The candidate tower's inputs."""
 
     @property
-    def candidate_id_feature(self) -> IdFeature | None:
+    def candidate_id_feature(self) -> kinds.IdFeature | None:
         """The candidate's id feature, which histories are looked up with; None without ids."""
 
     @property
-    def histories(self) -> tuple[HistoryFeature, ...]:
+    def histories(self) -> tuple[kinds.HistoryFeature, ...]:
         """The query's history features."""
 
 
@@ -57,7 +50,7 @@ class TowerFeatures(Document):
     """The query tower's inputs."""
     candidate: Side
     """The candidate tower's inputs."""
-    candidate_id: Name | None = None
+    candidate_id: kinds.Name | None = None
     """Name of the id feature that is the candidate's identity, which histories are looked up with;
     by default the only id feature of the candidate."""
 
@@ -73,11 +66,11 @@ class TowerFeatures(Document):
         return self
 
     @property
-    def _candidate_ids(self) -> dict[str, IdFeature]:
-        return {f.name: f for f in self.candidate.features if isinstance(f, IdFeature)}
+    def _candidate_ids(self) -> dict[str, kinds.IdFeature]:
+        return {f.name: f for f in self.candidate.features if isinstance(f, kinds.IdFeature)}
 
     @property
-    def candidate_id_feature(self) -> IdFeature | None:
+    def candidate_id_feature(self) -> kinds.IdFeature | None:
         """The candidate's id feature; None without one, or without a choice among several."""
         ids = self._candidate_ids
         if self.candidate_id is not None:
@@ -85,13 +78,16 @@ class TowerFeatures(Document):
         return next(iter(ids.values())) if len(ids) == 1 else None
 
     @property
-    def histories(self) -> tuple[HistoryFeature, ...]:
+    def histories(self) -> tuple[kinds.HistoryFeature, ...]:
         """The query's history features."""
         return histories_of(self.query)
 
 
 def declare_features(
-    query: Sequence[Feature], candidate: Sequence[Feature], *, candidate_id: str | None = None
+    query: Sequence[kinds.Feature],
+    candidate: Sequence[kinds.Feature],
+    *,
+    candidate_id: str | None = None,
 ) -> TowerFeatures:
     """Declares the features of two towers.
 
@@ -111,9 +107,9 @@ def declare_features(
     )
 
 
-def histories_of(query: Side) -> tuple[HistoryFeature, ...]:
+def histories_of(query: Side) -> tuple[kinds.HistoryFeature, ...]:
     """The history features of the query side."""
-    return tuple(f for f in query.features if isinstance(f, HistoryFeature))
+    return tuple(f for f in query.features if isinstance(f, kinds.HistoryFeature))
 
 
 def check_sides(declared: FeatureDeclarations) -> None:
@@ -130,7 +126,7 @@ def check_sides(declared: FeatureDeclarations) -> None:
                 raise ValueError(f"{side_name}.features: '{name}' is declared {count} times")
             if name in RESERVED_NAMES:
                 raise ValueError(f"{side_name}.features: '{name}' is a reserved input name")
-    if any(isinstance(f, HistoryFeature) for f in declared.candidate.features):
+    if any(isinstance(f, kinds.HistoryFeature) for f in declared.candidate.features):
         raise ValueError("candidate.features: a history belongs to the query side")
     if declared.histories and declared.candidate_id_feature is None:
         raise ValueError(
@@ -143,9 +139,12 @@ def check_sides(declared: FeatureDeclarations) -> None:
 def _check_shared_vocabularies(declared: FeatureDeclarations) -> None:
     owners: dict[str, tuple[str, object]] = {}
     for feature in (*declared.query.features, *declared.candidate.features):
-        if isinstance(feature, HistoryFeature | TimestampFeature) or feature.kind == "numeric":
+        if (
+            isinstance(feature, kinds.HistoryFeature | kinds.TimestampFeature)
+            or feature.kind == "numeric"
+        ):
             continue
-        if isinstance(feature, TextFeature):
+        if isinstance(feature, kinds.TextFeature):
             form: tuple[str, object] = (
                 "text",
                 (

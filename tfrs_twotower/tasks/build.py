@@ -10,17 +10,9 @@ from tfrs_twotower.config import (
     PreRankingConfig,
     SoftmaxConfig,
 )
+from tfrs_twotower.tasks import terms as term_kinds
 from tfrs_twotower.tasks.objective import Term
 from tfrs_twotower.tasks.retrieval import RetrievalTask
-from tfrs_twotower.tasks.terms import (
-    CategoryAlignmentTerm,
-    ContrastiveInteractionTerm,
-    DualTerm,
-    InteractionTerm,
-    ListLoss,
-    MimicTerm,
-    PreRankingTask,
-)
 from tfrs_twotower.towers.tower import Towers
 
 
@@ -49,36 +41,40 @@ def build_terms(
     config = fitting.terms
     terms: list[Term] = []
     if config.dual is not None:
-        terms.append(DualTerm(config.dual.weight, retrieval))
+        terms.append(term_kinds.DualTerm(config.dual.weight, retrieval))
     if config.category_alignment is not None:
-        terms.append(CategoryAlignmentTerm(config.category_alignment))
+        terms.append(term_kinds.CategoryAlignmentTerm(config.category_alignment))
     if isinstance(model, DatConfig):
         mimic = config.mimic or MimicConfig()
         if towers.query.has_augmented:
-            terms.append(MimicTerm("query", mimic.query_weight))
+            terms.append(term_kinds.MimicTerm("query", mimic.query_weight))
         if towers.candidate.has_augmented:
-            terms.append(MimicTerm("candidate", mimic.candidate_weight))
+            terms.append(term_kinds.MimicTerm("candidate", mimic.candidate_weight))
     if isinstance(model, IntTowerConfig):
         interaction = config.interaction or InteractionConfig()
         terms.append(
-            InteractionTerm(interaction.weight, towers.scorer, fitting.softmax.logq_strength)
+            term_kinds.InteractionTerm(
+                interaction.weight, towers.scorer, fitting.softmax.logq_strength
+            )
         )
         if config.contrastive_interaction is not None:
-            terms.append(ContrastiveInteractionTerm(config.contrastive_interaction))
+            terms.append(term_kinds.ContrastiveInteractionTerm(config.contrastive_interaction))
     return [term for term in terms if term.weight > 0.0]
 
 
 def build_list_terms(config: PreRankingConfig) -> list[Term]:
     """Builds the terms over mined lists."""
     terms = config.list_terms
-    weights: dict[ListLoss, float] = {
+    weights: dict[term_kinds.ListLoss, float] = {
         "list_softmax": terms.list_softmax,
         "pointwise": terms.pointwise,
         "listwise_kl": terms.listwise_kl,
         "margin_mse": terms.margin_mse,
     }
     return [
-        PreRankingTask(kind, weight=weight, teacher_temperature=terms.teacher_temperature)
+        term_kinds.PreRankingTask(
+            kind, weight=weight, teacher_temperature=terms.teacher_temperature
+        )
         for kind, weight in weights.items()
         if weight > 0.0
     ]
