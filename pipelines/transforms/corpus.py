@@ -210,7 +210,7 @@ def _build(
             name: pc.fill_null(batches.flat(counted[name]).take(at), 0) for name in schema.names[1:]
         }
         events = found["events"]
-        own = entities.drop_columns(["position", "title", "split"]).append_column("events", events)
+        own = entities.drop(["position", "title", "split"]).append_column("events", events)
         own = own.filter(pc.greater(events, 0))
         if own.num_rows:
             tag = records.TRAINED if kind == _TALLY else records.FRESH

@@ -105,7 +105,7 @@ def _finish(
         table = drafts.get(split)
         finished = pa.table({})
         if table is not None:
-            finished = table.drop_columns(["split"])
+            finished = table.drop(["split"])
             if known_only:
                 finished = _only_known(finished, batches.flat(known["candidate_id"]))
         number = 0 if table is None else table.num_rows

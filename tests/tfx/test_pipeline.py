@@ -233,7 +233,7 @@ def test_kubeflows_entry_point_runs_a_component_of_the_specification(pipeline, t
     assert (root / "p" / "1" / "manifest.json").is_file()
     written = json.loads((root / "task" / "output.json").read_text())
     [artifact] = written["artifacts"]["preprocessed"]["artifacts"]
-    assert len(artifact["customProperties"]["manifest_fingerprint"]["stringValue"]) == 16
+    assert len(artifact["metadata"]["manifest_fingerprint"]) == 16
 
 
 def test_the_stock_trainer_trains_from_examples(tmp_path):

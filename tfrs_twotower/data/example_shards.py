@@ -254,6 +254,6 @@ def _lists(owners: NDArray[np.int32], num_owners: int, columns: Mapping[str, Any
     """A list for each owner of the rows of some columns; the owners ascend."""
     ends = np.cumsum(np.bincount(owners, minlength=num_owners))
     offsets = np.concatenate([[0], ends]).astype(np.int32)
-    arrays = [pa.array(values) for values in columns.values()]
+    arrays = pa.RecordBatch.from_pydict(columns).columns
     rows = pa.StructArray.from_arrays(arrays, names=list(columns))
     return pa.ListArray.from_arrays(pa.array(offsets), rows)

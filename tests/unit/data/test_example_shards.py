@@ -210,7 +210,7 @@ def test_a_file_that_is_no_shard_of_the_spec_is_named(tmp_path, damage):
     if damage == "other":
         sink = io.BytesIO()
         with pa.ipc.new_file(sink, pa.schema([("a", pa.int32())])) as writer:
-            writer.write_batch(pa.record_batch({"a": pa.array([1], pa.int32())}))
+            writer.write_batch(pa.RecordBatch.from_pydict({"a": pa.array([1], pa.int32())}))
         content = sink.getvalue()
     path.write_bytes({"cut": content[:-200], "nothing": b""}.get(damage, content))
     if damage == "renamed":

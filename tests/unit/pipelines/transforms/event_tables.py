@@ -163,7 +163,7 @@ def asked(placed, spec, split, *, cutoffs=None, limit=100, values=None):
     partition = partition_of([*placed, (number, own)], spec, limit=limit, values=values)
     partition.cutoffs = cutoffs
     drafts = query_examples.evaluated(partition, number, np.ones(len(partition.ids), bool))
-    return encoded(drafts.drop_columns(["split"]))[0]
+    return encoded(drafts.drop(["split"]))[0]
 
 
 def read_example(serialised):
