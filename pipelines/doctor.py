@@ -81,7 +81,7 @@ def examine() -> Iterator[Finding]:
     yield from _requirements()
     for subject, (code, fix) in libraries.items():
         yield _loads(subject, code, fix)
-    if _version("tensorflow"):
+    if _version("tensorflow") and not find_hidden(["serving"]):
         yield _fused_ops()
 
 

@@ -233,6 +233,7 @@ def _run_stages(
         if force or found.reason or found.manifest is None:
             if found.is_damage:
                 context.reporter.message(f"{found.reason}, so {stage.name} runs again")
+            stage.load()  # without the extra, that is what is said
             prepare()
             if stage.kind != "preprocessed":
                 check_data()

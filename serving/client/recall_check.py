@@ -6,7 +6,7 @@ running is said at once.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
@@ -17,9 +17,11 @@ from serving.client.client import Client
 from serving.client.tls import Tls
 from serving.graph import names
 from tfrs_twotower.artifacts import Layout, read_manifest
-from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.errors import BundleError, DataError
 from tfrs_twotower.ranking.order import MISSING_ROW, Overlap, RowArray
+
+if TYPE_CHECKING:
+    from tfrs_twotower.data.corpus import Corpus
 
 _TIMEOUT_S = 10.0
 
@@ -163,7 +165,7 @@ def _served_version_dir(path: Path, served: str) -> Path:
 def _answered_rows(
     client: Client,
     columns: dict[str, list[Any]],
-    corpus: Corpus,
+    corpus: "Corpus",
     shape: tuple[int, int],
     batch_size: int,
 ) -> RowArray:

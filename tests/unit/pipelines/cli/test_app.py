@@ -8,16 +8,16 @@ from pipelines.cli import arguments
 from tfrs_twotower.errors import ConfigError, UnsupportedEnvironment, WorkdirError
 
 COMMANDS = (
-    *("demo", "init", "dataset", "import-embeddings", "files", "doctor"),
+    *("demo", "init", "dataset", "import-embeddings", "files", "doctor", "build-ops"),
     *("run", "preprocess", "train", "embed", "build-index"),
     *("mine", "train-pre-ranker", "export", "evaluate", "compare", "tune"),
     *("query", "preflight", "refresh", "rollback", "versions", "verify"),
-    *("serve", "recall-check", "load-test"),
+    *("serve", "recall-check", "load-test", "tfx"),
 )
 
 
 def failing(error):
-    def make_context(*_):
+    def make_context(*_, **__):
         raise error
 
     return make_context
@@ -51,7 +51,7 @@ def test_an_error_is_one_line_and_an_exit_code(monkeypatch, call, error, code, l
 def test_debug_after_two_dashes_is_beams(monkeypatch, call):
     given = []
 
-    def make_context(run, workdir, overrides, beam_options):
+    def make_context(run, workdir, overrides, beam_options, **_):
         given.extend(beam_options)
         raise ConfigError("enough")
 
@@ -64,7 +64,7 @@ def test_debug_after_two_dashes_is_beams(monkeypatch, call):
 def test_a_home_directory_that_no_shell_replaced(monkeypatch, call):
     given = []
 
-    def make_context(run, workdir, overrides, beam_options):
+    def make_context(run, workdir, overrides, beam_options, **_):
         given.extend([str(run), str(workdir), *overrides, *beam_options])
         raise ConfigError("enough")
 

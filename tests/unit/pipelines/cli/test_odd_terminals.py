@@ -19,9 +19,9 @@ def ask(bundle, features, k, exclude, allow, deny, known):
     return Answer([*features.values(), *exclude], [1.0, 0.5], ["TITLE"] * 2, "7", [])
 serving.load_bundle = lambda path: path
 sys.modules["serving.bundle.query"] = types.SimpleNamespace(ask=ask)
-from pipelines.cli import bundle_commands
+from pipelines.cli import arguments
 from pipelines.cli.app import main
-bundle_commands.expect_bundle = lambda path: None
+arguments.expect_bundle = lambda path: None
 history, broken = sys.argv[1:]
 for arguments in (["--set", history, "--exclude", " c1 "],
                   ["--set", history, "--exclude", " c1 ", "--json"], ["--set", broken]):
