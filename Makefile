@@ -25,7 +25,7 @@ TFX_WARNINGS := -W 'ignore:You are using a Python version:FutureWarning'
 # What the components run; the rooms of the command line have their tests in the first environment.
 TFX_ROOMS := $(addprefix tests/unit/,artifacts closed_form config data evaluation features index layers \
 	losses mining preflight ranking specs tables tasks towers training pipelines/stages \
-	pipelines/tfx_dag pipelines/transforms serving/bundle serving/graph)
+	pipelines/tfx_dag pipelines/transforms serving/bundle serving/graph serving/ops)
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-all test-runners sabotage lint format docs benchmark clean
