@@ -106,7 +106,8 @@ class _Fitting:
         if name == "item_knn":
             return profile_models.item_knn(config.item_knn_neighbours, len(self.inputs.corpus))
         if name == "ials":
-            return profile_models.ials(len(self.inputs.log))
+            vectors = len(self.inputs.log.query_ids) + len(self.inputs.corpus)
+            return profile_models.ials(len(self.inputs.log), vectors)
         order = selection.matrix_order(self.inputs, self.learn_from)
         if name == "rdlae":
             return profile_models.linear(penalties, order, dropouts=_DROPOUTS, diagonals=_DIAGONALS)

@@ -3,6 +3,7 @@
 Each function gives a `Method`: what is tuned, and how it is fitted on given interactions.
 """
 
+import math
 from collections.abc import Callable
 from functools import cache, partial
 
@@ -25,6 +26,8 @@ _DEAR = {"most_tries": 6, "most_chosen": 2}
 _DEAREST = {"most_tries": 4, "most_chosen": 2}
 """And where it takes more than that."""
 _MANY_FACTORS = 32
+_PRODUCTS_OF_A_SWEEP = 600_000_000
+"""About three seconds of one iteration of iALS."""
 _NEIGHBOUR_FITS = 4
 """For validation and for test, with positive interactions and with all."""
 _PRODUCTS_PER_PAIR = 20
@@ -179,7 +182,16 @@ def _cached(
     return cached
 
 
-def ials(num_interactions: int) -> tuned_baselines.Method:
+def most_factors(num_vectors: int) -> int:
+    """The largest number of factors that iALS tries, a power of two from 64 to 512.
+
+    An iteration multiplies the square of that number for each vector, of a query or a candidate.
+    """
+    affordable = math.sqrt(_PRODUCTS_OF_A_SWEEP / max(num_vectors, 1))
+    return int(min(512, max(64, 2 ** math.floor(math.log2(affordable)))))
+
+
+def ials(num_interactions: int, num_vectors: int) -> tuned_baselines.Method:
     """Factorisation of the implicit matrix by alternating least squares (Hu et al. 2008).
 
     The library `implicit` fits it. A profile's factors are computed from the profile, so a query
@@ -193,7 +205,7 @@ def ials(num_interactions: int) -> tuned_baselines.Method:
 
     many = num_interactions > _MANY_INTERACTIONS
     axes = (
-        Axis("factors", (_MANY_FACTORS if many else 64,), 2.0, 4, 512),
+        Axis("factors", (_MANY_FACTORS if many else 64,), 2.0, 4, most_factors(num_vectors)),
         Axis("regularization", (20.0,), 2.0, 1e-3, 1e5),
         Axis("alpha", (4.0,), 2.0, 1.0, 1e4),
     )
