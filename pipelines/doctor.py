@@ -81,8 +81,9 @@ def examine() -> Iterator[Finding]:
     yield from _requirements()
     for subject, (code, fix) in libraries.items():
         yield _loads(subject, code, fix)
-    if _version("tensorflow") and not find_hidden(["serving"]):
-        yield _fused_ops()
+    tensorflow = _version("tensorflow")
+    if tensorflow and not find_hidden(["serving"]):
+        yield _fused_ops(tensorflow)
 
 
 def _own_packages() -> Iterator[Finding]:
@@ -212,12 +213,12 @@ def _versions() -> list[Finding]:
     return findings
 
 
-def _fused_ops() -> Finding:
+def _fused_ops(tensorflow: str) -> Finding:
     """Whether the project's own operations are compiled, or can be; none is needed by default."""
     from serving.ops import library
 
     subject = "fused operations, for export.fused_ops"
-    if library.find() is not None:
+    if library.find(tensorflow) is not None:
         code = "import tfrs_twotower; from serving.ops import library; library.load()"
         return _loads(subject, code, "run `twotower build-ops`")
     try:

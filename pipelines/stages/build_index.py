@@ -15,6 +15,7 @@ from pipelines.stages.measured_queries import read_measured
 from tfrs_twotower import artifacts
 from tfrs_twotower.artifacts.manifest import Kind
 from tfrs_twotower.closed_form.bm25 import build_postings
+from tfrs_twotower.config import searches_words
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.data.first_fit import LONGEST, FirstFitRecall
 from tfrs_twotower.data.loading import joined_texts, load_corpus, text_inputs
@@ -60,7 +61,7 @@ def run(context: StageContext) -> artifacts.Manifest:
         UnsupportedEnvironment: the config asks for ScaNN, which cannot be loaded.
     """
     layout, reporter = context.layout, context.reporter
-    with_words = context.config.index.kind in fingerprints.WITH_WORDS
+    with_words = searches_words(context.config)
     kinds: list[Kind] = ["preprocessed", "embeddings"] if with_words else ["embeddings"]
     lineage, parents = open_lineage(context, kinds, config_fingerprint(context))
     candidates = read_candidate_embeddings(layout.embeddings)

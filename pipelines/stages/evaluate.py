@@ -10,7 +10,7 @@ from pipelines.stages.element_counts import check_counts, compare_with_parent
 from tfrs_twotower import artifacts
 from tfrs_twotower.artifacts.layout import EVALUATION, REPORT_PAGE
 from tfrs_twotower.artifacts.manifest import Kind
-from tfrs_twotower.config import EvaluateConfig
+from tfrs_twotower.config import EvaluateConfig, searches_words
 from tfrs_twotower.evaluation import (
     evaluated_data,
     evaluating,
@@ -37,8 +37,7 @@ def run(context: StageContext) -> artifacts.Manifest:
     layout, config, reporter = context.layout, context.config, context.reporter
     with_pre_ranker = config.pre_ranking is not None
     kinds: list[Kind] = ["preprocessed", "embeddings"]
-    searches_words = config.index.kind in ("lexical", "hybrid")
-    if searches_words or (layout.index / artifacts.MANIFEST_NAME).exists():
+    if searches_words(config) or (layout.index / artifacts.MANIFEST_NAME).exists():
         kinds.append("index")
     if with_pre_ranker:
         kinds.append("pre_ranker")

@@ -21,8 +21,6 @@ from tfrs_twotower.errors import BundleError
 from tfrs_twotower.specs import TextFeature
 from tfrs_twotower.tables.files import find_local_files
 
-WITH_WORDS = ("lexical", "hybrid")
-"""Kinds of index that search words."""
 HASHED = ".hashed.json"
 """Name of the file in the working directory that remembers hashes of tables."""
 _EMBEDDED = "with perturbed queries, and the first fit where texts meet"
@@ -145,9 +143,8 @@ def embed(context: StageContext) -> str:
 
 def build_index(context: StageContext) -> str:
     """Hash of the settings that the stage reads."""
-    settings = context.config.index
-    unread = set() if settings.kind in WITH_WORDS else {"lexical"}
-    return fingerprint({"index": settings.model_dump(mode="json", exclude=unread)})
+    unread = set() if searches_words(context.config) else {"lexical"}
+    return fingerprint({"index": context.config.index.model_dump(mode="json", exclude=unread)})
 
 
 def mine(context: StageContext) -> str:

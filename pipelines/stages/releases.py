@@ -11,7 +11,7 @@ from serving.graph.names import CANDIDATE_EMBEDDING, QUERY_EMBEDDING
 from serving.graph.release import Probe, RefreshParts, Release, ReleaseSettings, content_hashes
 from serving.graph.signatures import trained_towers
 from tfrs_twotower.artifacts import Lineage
-from tfrs_twotower.config import BundleConfig
+from tfrs_twotower.config import BundleConfig, searches_words
 from tfrs_twotower.data.corpus import Corpus, sample_rows
 from tfrs_twotower.data.first_fit import FirstFitRecall
 from tfrs_twotower.data.query_set import QuerySet
@@ -218,5 +218,4 @@ def _first_fit_recall(context: StageContext) -> FirstFitRecall | None:
     layout, config = context.layout, context.config
     if config.pre_ranking is not None:
         return FirstFitRecall.read(layout.pre_ranker)
-    searches_words = config.index.kind in ("lexical", "hybrid")
-    return FirstFitRecall.read(layout.index if searches_words else layout.model)
+    return FirstFitRecall.read(layout.index if searches_words(config) else layout.model)

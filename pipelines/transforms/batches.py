@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tfrs_twotower import specs
+from tfrs_twotower.data import example_shards
 
 EVENTS = pa.schema(
     [
@@ -122,14 +122,7 @@ def flat(values: Any) -> pa.Array:
 
 def ranked(*columns: Any) -> tuple[pa.Array, list[NDArray[np.int64]]]:
     """The distinct texts of some columns, sorted, and the places of each column's texts in them."""
-    arrays = [flat(column) for column in columns]
-    encoded = pa.concat_arrays(arrays).dictionary_encode()
-    order = pc.sort_indices(encoded.dictionary).to_numpy()
-    rank = np.empty(len(order), np.int64)
-    rank[order] = np.arange(len(order))
-    places = rank[encoded.indices.to_numpy()]
-    ends = np.cumsum([len(array) for array in arrays])[:-1]
-    return encoded.dictionary.take(pa.array(order)), np.split(places, ends)
+    return example_shards.ranked(*map(flat, columns))
 
 
 def numbers(table: pa.Table, column: str) -> NDArray[Any]:

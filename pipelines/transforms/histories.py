@@ -4,10 +4,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.transforms import batches
+from tfrs_twotower.data.histories import until_repeat, visible
 
 Numbers = NDArray[np.int64]
 _AT_ONCE = 1 << 16
-_NEVER = np.iinfo(np.int64).max
 
 
 class Stream:
@@ -20,14 +20,9 @@ class Stream:
     """
 
     def __init__(self, query: Numbers, candidate: Numbers, num_queries: int) -> None:
-        self._candidate = candidate
+        self._candidate, self._until_repeat = candidate, until_repeat(query, candidate)
         self.starts = batches.starts_of(query, num_queries)
         """First event of each query, `[num_queries + 1]`."""
-        pairs = np.lexsort((candidate, query))
-        again = query[pairs[1:]] == query[pairs[:-1]]
-        again &= candidate[pairs[1:]] == candidate[pairs[:-1]]
-        self._next = np.full(len(query), _NEVER)
-        self._next[pairs[:-1][again]] = pairs[1:][again]
 
     def histories(self, starts: Numbers, ends: Numbers, length: int) -> tuple[Numbers, Numbers]:
         """The candidates between starts and ends, most recent first, at most `length` of each.
@@ -56,7 +51,7 @@ class Stream:
         at = ends[active] - 1
         while len(active):
             candidate = self._candidate[at]
-            shown = self._next[at] >= ends[active]
+            shown = visible(self._until_repeat, at, ends[active])
             owners.append(active[shown])
             found.append(candidate[shown])
             size[active[shown]] += 1

@@ -50,20 +50,26 @@ def compiler() -> str:
     return found
 
 
-def directory() -> Path:
-    """Where the library for the installed TensorFlow and the present sources lies."""
-    import tensorflow as tf
+def directory(tensorflow: str | None = None) -> Path:
+    """Where the library for a version of TensorFlow and the present sources lies.
 
+    Args:
+        tensorflow: the version; by default that of the TensorFlow that is imported here.
+    """
+    if tensorflow is None:
+        import tensorflow as tf
+
+        tensorflow = tf.__version__
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     texts = [(_HERE / name).read_bytes() for name in (*_HEADERS, *_SOURCES)]
     sources = hashlib.sha256(b"".join(texts))
-    key = f"tensorflow-{tf.__version__}-{sources.hexdigest()[:16]}"
+    key = f"tensorflow-{tensorflow}-{sources.hexdigest()[:16]}"
     return home / "tfrs_twotower" / "ops" / key
 
 
-def find() -> Path | None:
-    """The library that was compiled before, unverified; None if there is none."""
-    return next(iter(sorted(directory().glob("*.so"))), None)
+def find(tensorflow: str | None = None) -> Path | None:
+    """The library that was compiled before, unverified; None if there is none; see `directory`."""
+    return next(iter(sorted(directory(tensorflow).glob("*.so"))), None)
 
 
 def build() -> Path:

@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 
 from tfrs_twotower import specs
 from tfrs_twotower.data import known_queries
-from tfrs_twotower.data.histories import lengths_to_scan
+from tfrs_twotower.data.histories import lengths_to_scan, until_repeat
 
 QUERY_ID, EVENTS, EXAMPLES = "_query_id", "_events:", "_examples"
 EVENT_COLUMNS = pa.schema(
@@ -127,9 +127,11 @@ def write_examples(
     rank[by_id] = np.arange(len(by_id), dtype=np.int32)
     of_query = rank[_numpy(events, "query")]
     in_order = np.argsort(of_query, kind="stable")
-    codes, dictionary = _encoded(events["candidate_id"])
+    texts = events["candidate_id"].cast(pa.string())
+    chunks = texts.chunks or [pa.array([], pa.string())]
+    dictionary, [codes] = ranked(pa.concat_arrays(chunks))
     columns = {name: _numpy(events, name)[in_order] for name in EVENT_COLUMNS.names[2:]}
-    partition = _Partition(of_query[in_order], codes[in_order], **columns)
+    partition = _Partition(of_query[in_order], codes.astype(np.int32)[in_order], **columns)
     chosen = partition.examples(new_pairs_only=spec.split.new_pairs_only)
     with_example = np.zeros(len(queries), bool)
     with_example[partition.query[chosen]] = True
@@ -147,11 +149,11 @@ def write_examples(
     num_queries = len(kept_queries)
     for name, histories in rules(features).items():
         longest = max(feature.max_length for feature in histories)
-        stream_of, ends, lengths = partition.pointers(histories[0], longest, split, chosen)
+        stream_of, until, ends, lengths = partition.pointers(histories[0], longest, split, chosen)
         shown = partition.candidate[stream_of]
         lists = {
             "candidate": pa.DictionaryArray.from_arrays(shown, dictionary),
-            "until_repeat": partition.until_repeat(stream_of),
+            "until_repeat": until,
         }
         table[EVENTS + name] = _lists(partition.query[stream_of], num_queries, lists)
         examples |= {f"end:{name}": ends, f"length:{name}": lengths}
@@ -203,8 +205,11 @@ class _Partition(NamedTuple):
 
     def pointers(
         self, feature: specs.HistoryFeature, longest: int, split: int, examples: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]:
-        """The events that a history is cut from, and the `end` and `length` of the examples."""
+    ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
+        """What a history is cut from, and the `end` and `length` of the examples.
+
+        That is events, and for each how many follow until its candidate comes again.
+        """
         shown = self.kept & self.positive if feature.positives_only else self.kept
         stream = np.flatnonzero(shown)
         before = np.concatenate([[0], np.cumsum(shown)])
@@ -218,20 +223,9 @@ class _Partition(NamedTuple):
         if leave_one_out and split == specs.TRAIN:
             bounds = np.append(np.flatnonzero(new_query), len(self.query))
             ends = before[bounds[self.query[examples] + 1]]
-        lengths = lengths_to_scan(
-            self.until_repeat(stream), begin, ends, longest + int(leave_one_out)
-        )
-        return stream, (ends - begin).astype(np.int32), lengths
-
-    def until_repeat(self, stream: NDArray[np.int64]) -> NDArray[np.int32]:
-        """Events of a stream until the same query has the same candidate again, 0 for never."""
-        query, candidate = self.query[stream], self.candidate[stream]
-        pairs = np.lexsort((candidate, query))
-        again = query[pairs[1:]] == query[pairs[:-1]]
-        again &= candidate[pairs[1:]] == candidate[pairs[:-1]]
-        until = np.zeros(len(stream), np.int32)
-        until[pairs[:-1][again]] = (pairs[1:] - pairs[:-1])[again]
-        return until
+        until = until_repeat(self.query[stream], self.candidate[stream])
+        lengths = lengths_to_scan(until, begin, ends, longest + int(leave_one_out))
+        return stream, until, (ends - begin).astype(np.int32), lengths
 
 
 def _numpy(table: pa.Table, name: str) -> NDArray[Any]:
@@ -239,15 +233,15 @@ def _numpy(table: pa.Table, name: str) -> NDArray[Any]:
     return np.asarray(values.to_numpy())
 
 
-def _encoded(texts: pa.ChunkedArray) -> tuple[NDArray[np.int32], pa.Array]:
-    """Positions of the texts in the sorted list of the distinct ones, and that list."""
-    encoded = texts.cast(pa.string()).combine_chunks().dictionary_encode()
-    if isinstance(encoded, pa.ChunkedArray):  # of an empty table
-        encoded = pa.array([], pa.string()).dictionary_encode()
+def ranked(*columns: pa.Array) -> tuple[pa.Array, list[NDArray[np.int64]]]:
+    """The distinct texts of some columns, sorted, and the places of each column's texts in them."""
+    encoded = pa.concat_arrays(columns).dictionary_encode()
     order = pc.sort_indices(encoded.dictionary).to_numpy()
-    rank = np.empty(len(order), np.int32)
-    rank[order] = np.arange(len(order), dtype=np.int32)
-    return rank[encoded.indices.to_numpy()], encoded.dictionary.take(order)
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    places = rank[encoded.indices.to_numpy()]
+    ends = np.cumsum([len(column) for column in columns])[:-1]
+    return encoded.dictionary.take(pa.array(order)), np.split(places, ends)
 
 
 def _lists(owners: NDArray[np.int32], num_owners: int, columns: Mapping[str, Any]) -> pa.ListArray:

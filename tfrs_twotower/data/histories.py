@@ -22,7 +22,22 @@ def backwards(
     return ends[owners] - 1 - ages, owners, ages
 
 
-def _visible(
+def until_repeat(query: NDArray[np.integer], candidate: NDArray[np.integer]) -> NDArray[np.int32]:
+    """Events until the same query has the same candidate again, 0 for never.
+
+    Args:
+        query: `[num_events]`, ascending.
+        candidate: `[num_events]`, in the order of time within a query.
+    """
+    pairs = np.lexsort((candidate, query))
+    again = query[pairs[1:]] == query[pairs[:-1]]
+    again &= candidate[pairs[1:]] == candidate[pairs[:-1]]
+    until = np.zeros(len(query), np.int32)
+    until[pairs[:-1][again]] = (pairs[1:] - pairs[:-1])[again]
+    return until
+
+
+def visible(
     until_repeat: NDArray[np.integer], events: NDArray[np.int64], ends: NDArray[np.integer]
 ) -> NDArray[np.bool_]:
     """Whether no later event before the end has the same candidate."""
@@ -64,7 +79,7 @@ def lengths_to_scan(
         for rows in np.array_split(left, len(left) * window // _MOST_AT_ONCE + 1):
             scanned = np.minimum(available[rows], window)
             events, owners, ages = backwards(ends[rows], scanned)
-            shown = _visible(until_repeat, events, ends[rows][owners])
+            shown = visible(until_repeat, events, ends[rows][owners])
             last = np.flatnonzero(shown & (_rank(shown, ages) == most - 1))
             lengths[rows] = scanned
             lengths[rows[owners[last]]] = ages[last] + 1
@@ -125,7 +140,7 @@ class Histories:
         rows = self.events[events]
         shown = np.ones(len(events), bool)
         if self.until_repeat is not None:
-            shown = _visible(self.until_repeat, events, ends[owners])
+            shown = visible(self.until_repeat, events, ends[owners])
         if self.left_out is not None:
             shown &= rows != self.left_out[positions][owners]
         place = _rank(shown, ages)

@@ -12,7 +12,6 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import tensorflow as tf
 
 from tfrs_twotower import specs
@@ -151,7 +150,8 @@ def load_example_table(
             f"{directory}: {pattern} has no training example; preprocess found no positive "
             "interaction in the training window. Look at relevance.min_label and split."
         )
-    query_ids, query_rows = _numbered([shard.ids for shard in found])
+    query_ids, rows_of_shards = example_shards.ranked(*(shard.ids for shard in found))
+    query_rows = np.concatenate(rows_of_shards).astype(np.int32)
     columns = _Columns(int(bounds[-1]))
     rules = example_shards.rules(spec.query.features)
     events: dict[str, list[npt.NDArray[Any]]] = {name: [] for name in rules}
@@ -228,15 +228,6 @@ def _known_rows(
     return rows[codes]
 
 
-def _numbered(ids: Sequence[pa.Array]) -> tuple[pa.Array, npt.NDArray[np.int32]]:
-    """The distinct ids, sorted, and the position of each id in them."""
-    encoded = pa.concat_arrays(list(ids)).dictionary_encode()
-    order = pc.sort_indices(encoded.dictionary).to_numpy()
-    rank = np.empty(len(order), np.int32)
-    rank[order] = np.arange(len(order), dtype=np.int32)
-    return encoded.dictionary.take(pa.array(order)), rank[encoded.indices.to_numpy()]
-
-
 def _narrow(values: npt.NDArray[Any], smallest: type[np.integer]) -> npt.NDArray[Any]:
     """The same numbers, of 0 and more, in fewer bytes where they fit."""
     kinds = (smallest, np.uint16, np.int32) if smallest is np.uint8 else (smallest,)
@@ -261,8 +252,8 @@ def _tokens(tokeniser: Tokeniser, feature: specs.Feature, values: Any) -> npt.ND
 
 def concatenate(first: ExampleTable, second: ExampleTable) -> ExampleTable:
     """Appends the second table's examples to the first's, as a refit does with two windows."""
-    query_ids, numbers = _numbered([first.query_ids, second.query_ids])
-    of_first, of_second = np.split(numbers, [len(first.query_ids)])
+    query_ids, rows = example_shards.ranked(first.query_ids, second.query_ids)
+    of_first, of_second = (one.astype(np.int32) for one in rows)
     query_rows = np.concatenate([of_first[first.query_rows], of_second[second.query_rows]])
     tokens: dict[str, Tokens] = {}
     for name, values in first.tokens.items():

@@ -11,15 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tfrs_twotower.artifacts import Layout, read_manifest
-from tfrs_twotower.artifacts.layout import (
-    FIRST_FIT_CANDIDATES,
-    FREQUENCIES_GLOB,
-    FRESH_IDS,
-    INTERACTIONS_GLOB,
-    STATISTICS,
-    TRAINING_LOG,
-    VOCABULARIES,
-)
+from tfrs_twotower.artifacts import layout as files
 from tfrs_twotower.config import EvaluateConfig
 from tfrs_twotower.data import (
     loading,
@@ -127,14 +119,16 @@ def load_training_facts(preprocessed: Path, spec: FeatureSpec) -> evaluated_data
         query_texts=_training_texts(preprocessed, spec) if not spec.histories else None,
         candidate_vocabulary=_vocabulary(preprocessed, spec.candidate, spec.candidates.id),
         query_vocabulary=_vocabulary(preprocessed, spec.query, query_column),
-        fresh_candidates=_vocabulary(preprocessed, spec.candidate, spec.candidates.id, FRESH_IDS)
+        fresh_candidates=_vocabulary(
+            preprocessed, spec.candidate, spec.candidates.id, files.FRESH_IDS
+        )
         or (),
-        fresh_queries=_vocabulary(preprocessed, spec.query, query_column, FRESH_IDS) or (),
+        fresh_queries=_vocabulary(preprocessed, spec.query, query_column, files.FRESH_IDS) or (),
     )
 
 
 def _split_facts(preprocessed: Path, spec: FeatureSpec) -> evaluated_data.SplitFacts:
-    path = preprocessed / STATISTICS
+    path = preprocessed / files.STATISTICS
     try:
         statistics = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         window = statistics.get("window")
@@ -197,7 +191,7 @@ def load_unlearned(
     """
     directory = layout.embeddings
     refitted = bool(read_manifest(directory, "embeddings").details.get("refitted", False))
-    has_first_fit = refitted and any(directory.glob(f"{FIRST_FIT_CANDIDATES}-*"))
+    has_first_fit = refitted and any(directory.glob(f"{files.FIRST_FIT_CANDIDATES}-*"))
     queries = _with_texts(
         loading.load_sample(
             layout.preprocessed, "validation", spec, corpus, most, budget.SAMPLE_SEED
@@ -222,7 +216,7 @@ def _with_texts(queries: query_set.QuerySet, spec: FeatureSpec) -> query_set.Que
 
 
 def _frequencies(directory: Path, ids: list[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    table = stored_tables.read_table(directory, FREQUENCIES_GLOB)
+    table = stored_tables.read_table(directory, files.FREQUENCIES_GLOB)
     places = pc.index_in(
         pa.array(ids, pa.string()), table["candidate_id"].combine_chunks().cast(pa.string())
     )
@@ -236,14 +230,14 @@ def _frequencies(directory: Path, ids: list[str]) -> tuple[NDArray[np.int64], ND
 
 
 def _interactions(directory: Path, ids: list[str]) -> evaluated_data.InteractionLog:
-    table = stored_tables.read_table(directory, INTERACTIONS_GLOB, codes=_CODED)
+    table = stored_tables.read_table(directory, files.INTERACTIONS_GLOB, codes=_CODED)
     query, candidate, split = (table[name].unify_dictionaries().combine_chunks() for name in _CODED)
     rows = _places(candidate, ids)
     splits = _places(split, list(SPLITS))
     if (splits < 0).any():
         raise CorruptArtifact(
-            f"{directory}/{INTERACTIONS_GLOB}: a split is not one of {', '.join(SPLITS)}. "
-            "Run preprocess again."
+            f"{directory}/{files.INTERACTIONS_GLOB}: a split is not one of "
+            f"{', '.join(SPLITS)}. Run preprocess again."
         )
     kept = rows >= 0
     queries = query.indices.to_numpy()[kept]
@@ -275,7 +269,7 @@ def _training_texts(preprocessed: Path, spec: FeatureSpec) -> list[str] | None:
 
 
 def _vocabulary(
-    preprocessed: Path, side: Side, id_column: str, directory: str = VOCABULARIES
+    preprocessed: Path, side: Side, id_column: str, directory: str = files.VOCABULARIES
 ) -> list[str] | None:
     for feature in side.features:
         if isinstance(feature, IdFeature) and feature.source == id_column:
@@ -286,7 +280,7 @@ def _vocabulary(
 
 
 def _training_log(directory: Path) -> list[evaluated_data.LogLine]:
-    path = directory / TRAINING_LOG
+    path = directory / files.TRAINING_LOG
     if not path.exists():
         return []
     lines = path.read_text(encoding="utf-8").splitlines()
