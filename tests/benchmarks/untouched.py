@@ -3,9 +3,11 @@
     TWOTOWER_DATA=data python -m tests.benchmarks.untouched --workdir build/untouched
 
 Each set is given to `init` as its tables are; the served system is compared with every baseline of
-the report in three metrics. Processor seconds and memory are those of the processes, imports and
-Beam's workers included. With --config, a run config of the repository is measured the same way.
-What was measured is kept in the working directory: the same command measures only what is missing.
+the report in three metrics. Several seeds end in rows of their means, whose p is that of the paired
+test over queries, corrected by Holm over all baselines and metrics of the set. Processor seconds
+and memory are those of the processes, imports and Beam's workers included. With --config, a run
+config of the repository is measured the same way. What was measured is kept in the working
+directory: the same command measures only what is missing.
 """
 
 import argparse
@@ -20,6 +22,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from tfrs_twotower.evaluation.comparison.across_seeds import SystemSeeds, paired_tests
+from tfrs_twotower.evaluation.report.report_files import PER_QUERY, PerQuery, read_per_query
+
+OWN = ("retrieval", "cascade", "hybrid")
 METRICS = ("ndcg@10", "recall@20", "recall@100")
 SETS: Mapping[str, Mapping[str, str]] = {
     "movielens_100k": {
@@ -80,9 +88,11 @@ def timed(arguments: Sequence[str]) -> Cost:
 
 def run_config(name: str, data: Path, workdir: Path) -> Path:
     """The run config that `init` writes for a set."""
-    tables = [f"--{table}={data / name / file}" for table, file in SETS[name].items()]
-    timed(["init", *tables, f"--out={workdir}", f"--name={name}"])
-    return workdir / f"{name}_run.yaml"
+    config = workdir / f"{name}_run.yaml"
+    if not config.exists():
+        tables = [f"--{table}={data / name / file}" for table, file in SETS[name].items()]
+        timed(["init", *tables, f"--out={workdir}", f"--name={name}"])
+    return config
 
 
 def measure(config: Path, workdir: Path, seed: int) -> dict[str, Any]:
@@ -108,16 +118,13 @@ def lines_of(name: str, measured: Mapping[str, Any]) -> list[str]:
     compared = {entry["a"] for entry in report["comparisons"]}
     served = "cascade" if "cascade" in compared else "retrieval"
     own = systems[served]["metrics"]
-    cost = ", ".join(
-        f"{part} {measured[part]['cpu_s']:.0f} CPU s, {measured[part]['peak_gib']:.1f} GiB"
-        for part in ("bundle", "evaluation")
-    )
+    cost = cost_of([measured])
     rows = []
     for metric in METRICS:
         others = {
             system: found["metrics"][metric]["mean"]
             for system, found in systems.items()
-            if system not in ("retrieval", "cascade", "hybrid")
+            if system not in OWN
         }
         best = max(others, key=lambda system: others[system])
         (test,) = (
@@ -131,6 +138,50 @@ def lines_of(name: str, measured: Mapping[str, Any]) -> list[str]:
             f"{own[metric]['queries']:,} | {cost} |"
         )
     return rows
+
+
+def mean_lines_of(
+    name: str, measured: Sequence[Mapping[str, Any]], seeds: Sequence[PerQuery]
+) -> list[str]:
+    """Rows of the means over seeds, as `lines_of` has them for one.
+
+    Args:
+        name: the set.
+        measured: what `measure` returned for each seed.
+        seeds: the values of each seed's test queries.
+    """
+    first = seeds[0]
+    values = {
+        system: SystemSeeds(name, system, np.stack([seed.values[system] for seed in seeds]))
+        for system in first.values
+    }
+    served = values["cascade" if "cascade" in values else "retrieval"]
+    baselines = [own for system, own in values.items() if system not in OWN]
+    tests = paired_tests([(served, baseline) for baseline in baselines], first.metrics)
+    rows = []
+    for place, metric in enumerate(first.metrics):
+
+        def mean(system: SystemSeeds, place: int = place) -> float:
+            return float(system.values[:, place].mean())
+
+        best = max(baselines, key=mean)
+        (test,) = (test for test in tests if (test.b.system, test.metric) == (best.system, metric))
+        rows.append(
+            f"| {name}, mean of {len(seeds)} seeds | {served.system} | {metric} | "
+            f"{mean(served):.4f} | {best.system} {mean(best):.4f} | "
+            f"{test.difference:+.4f} ({test.over_queries.p_holm:.3f}) | "
+            f"{len(first.query_ids):,} | {cost_of(measured)} |"
+        )
+    return rows
+
+
+def cost_of(measured: Sequence[Mapping[str, Any]]) -> str:
+    """Mean processor seconds of the seeds, and the largest memory."""
+    return ", ".join(
+        f"{part} {np.mean([seed[part]['cpu_s'] for seed in measured]):.0f} CPU s, "
+        f"{max(seed[part]['peak_gib'] for seed in measured):.1f} GiB"
+        for part in ("bundle", "evaluation")
+    )
 
 
 def say(line: str) -> None:
@@ -159,9 +210,15 @@ def main() -> None:
             config = Path("pipelines/configs").resolve() / f"{name}.yaml"
         else:
             config = run_config(name, data, workdir)
+        measured, by_query = [], []
         for seed in arguments.seed or [42]:
-            result = measure(config, workdir / f"seed-{seed}", seed)
-            for line in lines_of(name, result):
+            seed_dir = workdir / f"seed-{seed}"
+            measured.append(measure(config, seed_dir, seed))
+            by_query.append(read_per_query(seed_dir / "report" / PER_QUERY))
+            for line in lines_of(name, measured[-1]):
+                say(line)
+        if len(measured) > 1:
+            for line in mean_lines_of(name, measured, by_query):
                 say(line)
 
 
