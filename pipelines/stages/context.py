@@ -112,7 +112,7 @@ def search_of_words(context: StageContext, num_candidates: int) -> "Lexical | No
     """
     if not searches_words(context.config):
         return None
-    from tfrs_twotower.data.postings import load_lexical
+    from tfrs_twotower.data.stored_postings import load_lexical
 
     return load_lexical(context.layout.index, num_candidates, rerun_hint("index"))
 

@@ -14,6 +14,7 @@ from tfrs_twotower.artifacts import Lineage
 from tfrs_twotower.config import BundleConfig, searches_words
 from tfrs_twotower.data.corpus import Corpus, sample_rows
 from tfrs_twotower.data.first_fit import FirstFitRecall
+from tfrs_twotower.data.postings import Lexical
 from tfrs_twotower.data.query_set import QuerySet
 from tfrs_twotower.data.stored_embeddings import with_embeddings
 from tfrs_twotower.errors import BundleError
@@ -140,10 +141,12 @@ class BundleChecks:
                     model, CANDIDATE_EMBEDDING, candidates.raw, candidates.vectors
                 )
                 parity.check_lists(model, raw, release)
+            words = whole.index.lexical
             if len(models) == 1:
-                return self._measured(models[0], asked, releases[0])
+                return self._measured(models[0], asked, releases[0], words)
             together = shards_together.ShardModels(models)
-            details = self._measured(together, asked, shards_together.ShardReleases(releases))
+            merged = shards_together.ShardReleases(releases)
+            details = self._measured(together, asked, merged, words)
             if asked:
                 settings = whole.settings.model_copy(update={"exact": releases[0].settings.exact})
                 unsharded = replace(whole, settings=settings)
@@ -164,6 +167,7 @@ class BundleChecks:
         model: loading.LoadedModel | shards_together.ShardModels,
         asked: QuerySet | None,
         release: Release | shards_together.ShardReleases,
+        lexical: Lexical | None,
     ) -> dict[str, Any]:
         """The details of the manifest: what was measured, and on what."""
         first = self._first_fit
@@ -177,7 +181,6 @@ class BundleChecks:
                 "learned them"
             )
         measured_on["answers"] = self._asked.description
-        lexical = release.index.lexical if isinstance(release, Release) else None
         found |= measures.measure_model(model, asked, release.corpus, lexical, judge=self._judges)
         found |= measures.measure_perturbed(release)
         return {

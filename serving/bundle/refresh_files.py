@@ -40,8 +40,9 @@ from serving.graph.release import (
 )
 from serving.graph.since_export import SinceExport
 from tfrs_twotower.data.corpus import Corpus
-from tfrs_twotower.data.postings import Lexical, load_lexical
+from tfrs_twotower.data.postings import Lexical
 from tfrs_twotower.data.stored_arrays import load_array, load_arrays
+from tfrs_twotower.data.stored_postings import load_lexical, save_lexical
 from tfrs_twotower.errors import ArtifactError, BundleError, CorruptArtifact
 from tfrs_twotower.index.restricts import CandidateAttributes
 from tfrs_twotower.ranking import FloatArray
@@ -189,7 +190,7 @@ class RefreshFiles:
         if release.attributes is not None:
             _save_features(self.directory / _ATTRIBUTES, release.attributes.values)
         if release.index.lexical is not None:
-            release.index.lexical.save(self.directory)
+            save_lexical(release.index.lexical, self.directory)
         # Sorted by value, so that their order does not tell whose queries they are.
         for name, queries in zip((_QUERIES, _PERTURBED), release.measured_on, strict=True):
             in_order = queries[np.lexsort(queries.T[::-1])]

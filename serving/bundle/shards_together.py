@@ -1,7 +1,7 @@
 """All shards of a version as the one that a client sees: their lists merged by score."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +16,9 @@ from serving.graph import names
 from serving.graph.model import ServingModel
 from serving.graph.release import Release
 from tfrs_twotower.data.corpus import Corpus
+from tfrs_twotower.data.postings import as_shards
 from tfrs_twotower.data.query_set import QuerySet
+from tfrs_twotower.errors import BundleError
 from tfrs_twotower.index.sweep import MeasuredQueries
 from tfrs_twotower.ranking import MISSING_ROW, FloatArray, RowArray, overlaps
 
@@ -85,12 +87,37 @@ class ShardReleases:
 
     @property
     def searches_words(self) -> bool:
-        """Whether requests are answered by their words; never of shards."""
-        return False
+        """See `Release.searches_words`."""
+        return self.releases[0].searches_words
 
     def search_of_vectors(self) -> "MergedSearch":
         """The searchers of all shards."""
         return MergedSearch(self)
+
+
+def with_joint_statistics(releases: Sequence[Release]) -> list[Release]:
+    """The releases of all shards, whose words are as rare as they are in all of them together.
+
+    A release of a whole corpus, or without a search of words, stays as it is.
+
+    Raises:
+        BundleError: a shard is missing.
+    """
+    words = [release.index.lexical for release in releases if release.index.lexical is not None]
+    settings = releases[0].settings
+    if settings.shard is None or not words:
+        return list(releases)
+    if len(releases) < settings.export.shards:
+        raise BundleError(
+            f"{settings.name}: found {len(releases)} of {settings.export.shards} shards, but how "
+            "rare a word is follows from the texts of all of them. Refresh all shards in one call; "
+            "`twotower refresh` with the name of the bundle without -shard-... does."
+        )
+    postings = as_shards([one.postings for one in words])
+    return [
+        replace(release, index=replace(release.index, lexical=one.with_postings(own)))
+        for release, one, own in zip(releases, words, postings, strict=True)
+    ]
 
 
 class MergedSearch:

@@ -226,7 +226,7 @@ class Release:
         return self.index.search(max_excluded=max_excluded)
 
     def shard(self, number: int, rows: RowArray, probe: Probe) -> "Release":
-        """The release of one shard, with its own index.
+        """The release of one shard, with its own index; its words are as rare as in all shards.
 
         Args:
             number: of the shard, below `settings.export.shards`.
@@ -237,11 +237,12 @@ class Release:
             IndexQualityError: the shard's index misses the target overlap.
         """
         settings = self.settings.model_copy(update={"shard": number})
-        parts = self.refresh
+        parts, words = self.refresh, self.index.lexical
+        words = words and words.with_postings(words.postings.shard(rows))
         return replace(
             self,
             settings=settings,
-            index=settings.index_of(self.corpus.take(rows), self.queries, self.perturbed),
+            index=settings.index_of(self.corpus.take(rows), self.queries, self.perturbed, words),
             pre_ranker=self.pre_ranker and select_candidates(self.pre_ranker, rows),
             attributes=self.attributes and self.attributes.rows(rows),
             refresh=parts

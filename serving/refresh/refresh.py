@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from serving.bundle import gate, history, integrity, measures, publishing, versions, writing
-from serving.bundle.shards_together import ShardReleases
+from serving.bundle.shards_together import ShardReleases, with_joint_statistics
 from serving.graph.release import Release
 from serving.refresh.changes import CorpusChanges, encode_candidates
 from serving.refresh.refreshed_release import (
@@ -86,7 +86,7 @@ def refresh_bundles(
         k = min(export.k, *sizes)
         # Before anything is embedded: what a tiny corpus breaks later is only a consequence.
         gate.check_release(bundles, version, gate.Figures(sum(sizes), k), limits)
-        releases = [refreshed_release(plan, encode) for plan in plans]
+        releases = with_joint_statistics([refreshed_release(plan, encode) for plan in plans])
         finished = writing.write_releases(
             list(zip(staged, releases, strict=True)),
             lambda _: _measured(releases, before),

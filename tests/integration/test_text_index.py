@@ -19,7 +19,7 @@ from tests.integration.cpp.loader import answer_in_cpp
 from tfrs_twotower.artifacts import read_manifest
 from tfrs_twotower.closed_form.bm25 import build_postings, words_of
 from tfrs_twotower.data.loading import joined_texts, load_corpus
-from tfrs_twotower.data.postings import load_lexical
+from tfrs_twotower.data.stored_postings import load_lexical, save_lexical
 from tfrs_twotower.errors import BundleError
 from tfrs_twotower.evaluation.corpus_ranking import ranked_chunks
 from tfrs_twotower.evaluation.loading_evaluated_data import load_inputs
@@ -135,7 +135,7 @@ def test_postings_of_another_corpus_beside_the_model_are_noticed(bundle, tmp_pat
     version = shutil.copytree(bundle.directory, tmp_path / "tiny" / bundle.directory.name)
     lexical = load_lexical(version / "refresh", 40, "")
     texts = [f"{lexical.postings.words[row % 9]} other" for row in range(40)]
-    lexical.with_postings(build_postings(texts, k1=9, b=0.1)).save(version / "refresh")
+    save_lexical(lexical.with_postings(build_postings(texts, k1=9, b=0.1)), version / "refresh")
     model = load_model(version)
     with pytest.raises(BundleError, match="the index was built from other vectors or postings"):
         parts.check_parts(model, bundle.manifest, int(version.name))

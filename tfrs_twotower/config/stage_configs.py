@@ -187,7 +187,8 @@ class ExportConfig(Document):
     them; `keep` refreshes the new version with them; `drop` lets the tables win."""
     shards: PositiveInt = 1
     """Bundles that the corpus is split into, all with the same towers; a client queries all of them
-    and merges the answers. Several are named NAME-shard-00000-of-00002 and so on."""
+    and merges the answers. Several are named NAME-shard-00000-of-00002 and so on. An index of kind
+    hybrid, or with feedback, has none."""
 
 
 class EvaluateConfig(Document):

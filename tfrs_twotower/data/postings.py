@@ -5,19 +5,14 @@ go without their texts. Terms, and the words that stand for them, are made in
 `closed_form.word_forms`; the graph looks up words in the same table.
 """
 
-import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tfrs_twotower.data.stored_arrays import load_arrays
-from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
-
-LEXICAL_NAME, POSTINGS_NAME = "lexical.json", "postings.npz"
 LEAST_DEPTH = 256
 """Candidates that each side of a hybrid proposes at least. Up to this length, a shorter list of a
 hybrid is the beginning of a longer one."""
@@ -29,9 +24,29 @@ SLOTS = 16
 """Terms that are scored by one addition; those of a longer query are added sum by sum."""
 
 
+@dataclass(frozen=True, eq=False)
+class Statistics:
+    """What BM25 takes from a whole corpus: how rare its terms are, and how long its texts."""
+
+    num_candidates: int
+    total_length: float
+    """Sum of all counts."""
+    frequencies: NDArray[np.int64]
+    """`[num_terms]` candidates that have the term."""
+
+    def include(self, other: "Statistics") -> bool:
+        """Whether `other`, of the same terms, can be those of a part of this corpus."""
+        return (
+            self.num_candidates >= other.num_candidates
+            and len(self.frequencies) == len(other.frequencies)
+            and bool((self.frequencies >= other.frequencies).all())
+            and bool((self.frequencies <= self.num_candidates).all())
+        )
+
+
 @dataclass(frozen=True)
 class Postings:
-    """The inverted index of a corpus.
+    """The inverted index of a corpus, or of a shard of one.
 
     BM25 in the form of Lucene (Robertson): a term t adds to the score of a candidate d
 
@@ -57,17 +72,31 @@ class Postings:
     """Saturation of a term's count."""
     b: float = 0.75
     """Normalisation by the length of the text."""
+    whole: Statistics | None = None
+    """Of the corpus that these candidates are a shard of, by the same terms; None: they are all."""
 
     @property
     def frequencies(self) -> NDArray[np.int64]:
-        """`[num_terms]` candidates that have the term."""
+        """`[num_terms]` of these candidates, how many have the term."""
         return np.diff(self.starts)
+
+    @property
+    def statistics_of_own(self) -> Statistics:
+        """Those of these candidates alone."""
+        total = float(self.counts.sum(dtype=np.float64))
+        return Statistics(self.num_candidates, total, self.frequencies)
+
+    @cached_property
+    def statistics(self) -> Statistics:
+        """Those that scores are computed with."""
+        return self.statistics_of_own if self.whole is None else self.whole
 
     @cached_property
     def impacts(self) -> NDArray[np.float32]:
         """`[num_postings]`: what a term in the query adds to the candidate's score."""
         lengths = np.bincount(self.rows, weights=self.counts, minlength=self.num_candidates)
-        average = max(float(lengths.mean()) if len(lengths) else 0.0, np.finfo(np.float64).tiny)
+        average = self.statistics.total_length / max(1, self.statistics.num_candidates)
+        average = max(average, np.finfo(np.float64).tiny)
         saturation = self.k1 * (1.0 - self.b + self.b * lengths / average)
         of_rows = self.counts + saturation[self.rows]
         rarity = np.repeat(self._rarities, self.frequencies)
@@ -80,8 +109,8 @@ class Postings:
 
     @cached_property
     def _rarities(self) -> NDArray[np.float64]:
-        frequencies = self.frequencies
-        return np.log1p((self.num_candidates - frequencies + 0.5) / (frequencies + 0.5))
+        size, frequencies = self.statistics.num_candidates, self.statistics.frequencies
+        return np.log1p((size - frequencies + 0.5) / (frequencies + 0.5))
 
     @cached_property
     def _place_of_word(self) -> dict[str, int]:
@@ -132,7 +161,10 @@ class Postings:
         return terms
 
     def take(self, kept: NDArray[np.integer]) -> "Postings":
-        """The postings of some candidates, numbered anew in the order of `kept`; all terms stay."""
+        """The postings of some candidates, numbered anew in the order of `kept`; all terms stay.
+
+        They are a corpus of their own; see `shard`.
+        """
         row_in_part = np.full(self.num_candidates, -1, np.int32)
         row_in_part[kept] = np.arange(len(kept), dtype=np.int32)
         terms = np.repeat(np.arange(len(self.terms)), self.frequencies)
@@ -142,23 +174,12 @@ class Postings:
             self,
             **posted(terms[found], rows[found], self.counts[found], len(self.terms)),
             num_candidates=len(kept),
+            whole=None,
         )
 
-    def save(self, directory: Path) -> None:
-        """Writes `postings.npz`; the same postings give the same bytes."""
-        strings: dict[str, Any] = {
-            name: np.frombuffer("\n".join(values).encode(), np.uint8)
-            for name, values in (("terms", self.terms), ("words", self.words))
-        }
-        np.savez(
-            directory / POSTINGS_NAME,
-            **strings,
-            term_of_word=self.term_of_word,
-            starts=self.starts,
-            rows=self.rows,
-            counts=self.counts,
-            settings=np.array([self.num_candidates, self.k1, self.b], np.float64),
-        )
+    def shard(self, rows: NDArray[np.integer]) -> "Postings":
+        """As `take`, but candidates keep the scores that they have in this corpus."""
+        return replace(self.take(rows), whole=self.statistics)
 
 
 @dataclass(frozen=True)
@@ -182,45 +203,20 @@ class Lexical:
         """The same search over other candidates."""
         return replace(self, postings=postings)
 
-    def save(self, directory: Path) -> None:
-        """Writes `lexical.json` and `postings.npz`."""
-        described = {name: getattr(self, name) for name in ("inputs", "dense_weight", "feedback")}
-        text = json.dumps(described, indent=2) + "\n"
-        (directory / LEXICAL_NAME).write_text(text, encoding="utf-8")
-        self.postings.save(directory)
 
-
-def load_lexical(directory: Path, num_candidates: int, advice: str) -> Lexical | None:
-    """Reads the search of words of a directory; None if it has none.
-
-    Checksums are the caller's to verify.
-
-    Args:
-        directory: of an index, or `refresh/` of a version.
-        num_candidates: size of the corpus.
-        advice: what to do about a file that is missing or damaged, for messages.
-
-    Raises:
-        MissingArtifact: the postings are not there.
-        CorruptArtifact: a file cannot be read, or the postings are of another corpus.
-    """
-    path = directory / LEXICAL_NAME
-    try:
-        described = json.loads(path.read_text(encoding="utf-8"))
-        inputs, weight = tuple(map(str, described["inputs"])), described["dense_weight"]
-        weight = None if weight is None else float(weight)
-        feedback = float(described.get("feedback", 0.0))  # 0: before there was one
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError, TypeError, OSError) as cause:
-        raise CorruptArtifact(f"{path}: cannot be read: {cause}. {advice}") from cause
-    postings = load_postings(directory, advice)
-    if postings.num_candidates != num_candidates:
-        raise CorruptArtifact(
-            f"{directory / POSTINGS_NAME}: has {postings.num_candidates} candidates, the corpus "
-            f"{num_candidates}. {advice}"
-        )
-    return Lexical(postings, inputs, weight, feedback)
+def as_shards(parts: Sequence[Postings]) -> list[Postings]:
+    """All shards of a corpus, each with the statistics of all of them together."""
+    own = [part.statistics_of_own for part in parts]
+    names = np.concatenate([np.array(part.terms, object) for part in parts])
+    terms, places = np.unique(names, return_inverse=True)
+    frequencies = np.zeros(len(terms), np.int64)
+    np.add.at(frequencies, places, np.concatenate([one.frequencies for one in own]))
+    size, length = sum(one.num_candidates for one in own), sum(one.total_length for one in own)
+    of_parts = np.split(places, np.cumsum([len(part.terms) for part in parts])[:-1])
+    return [
+        replace(part, whole=Statistics(size, length, frequencies[place]))
+        for part, place in zip(parts, of_parts, strict=True)
+    ]
 
 
 def posted(
@@ -238,57 +234,3 @@ def posted(
         "rows": rows[order].astype(np.int32),
         "counts": counts[order].astype(np.float32),
     }
-
-
-def load_postings(directory: Path, advice: str) -> Postings:
-    """Reads `postings.npz`; see `load_lexical`.
-
-    Raises:
-        MissingArtifact: it is not there.
-        CorruptArtifact: it cannot be read, or its arrays do not fit together.
-    """
-    path = directory / POSTINGS_NAME
-    try:
-        arrays = load_arrays(path)
-        terms, words = (
-            text.split("\n") if (text := arrays[name].tobytes().decode()) else []
-            for name in ("terms", "words")
-        )
-        num_candidates, k1, b = arrays["settings"].tolist()
-        postings = Postings(
-            terms,
-            words,
-            **{name: arrays[name] for name in ("term_of_word", "starts", "rows", "counts")},
-            num_candidates=int(num_candidates),
-            k1=k1,
-            b=b,
-        )
-    except FileNotFoundError:
-        raise MissingArtifact(f"{path}: is missing. {advice}") from None
-    except (ValueError, KeyError, TypeError, OSError) as cause:
-        raise CorruptArtifact(f"{path}: cannot be read: {cause}. {advice}") from cause
-    if not _fits(postings):
-        raise CorruptArtifact(
-            f"{path}: its {len(terms)} terms, {len(words)} words and {len(postings.rows)} postings "
-            "do not fit together: a place lies outside of its list, or an order is broken. "
-            f"{advice}"
-        )
-    return postings
-
-
-def _fits(postings: Postings) -> bool:
-    starts, rows, words = postings.starts, postings.rows, postings.words
-    return bool(
-        len(starts) == len(postings.terms) + 1
-        and starts[0] == 0
-        and starts[-1] == len(rows) == len(postings.counts)
-        and (np.diff(starts) >= 0).all()
-        and len(postings.term_of_word) == len(words) == len(set(words))
-        and _all_below(postings.term_of_word, len(postings.terms))
-        and _all_below(rows, postings.num_candidates)
-        and (postings.counts > 0).all()
-    )
-
-
-def _all_below(values: NDArray[np.integer], limit: int) -> bool:
-    return not len(values) or (values.min() >= 0 and int(values.max()) < limit)

@@ -21,7 +21,7 @@ from tfrs_twotower.data import (
     stored_tables,
 )
 from tfrs_twotower.data.corpus import Corpus
-from tfrs_twotower.data.postings import load_lexical
+from tfrs_twotower.data.stored_postings import load_lexical
 from tfrs_twotower.errors import CorruptArtifact
 from tfrs_twotower.evaluation import (
     budget,

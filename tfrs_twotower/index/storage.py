@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tfrs_twotower.data.corpus import Corpus
-from tfrs_twotower.data.postings import Lexical, load_lexical
+from tfrs_twotower.data.postings import Lexical
 from tfrs_twotower.data.stored_arrays import load_array, load_arrays
+from tfrs_twotower.data.stored_postings import load_lexical, save_lexical
 from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
 from tfrs_twotower.index import answers, build, quality
 from tfrs_twotower.index.exact_search import ExactSearch, to_int8
@@ -98,7 +99,7 @@ def save_index(directory: Path, index: Index) -> None:
         arrays: dict[str, Any] = dict(index.trained)
         np.savez(directory / f"{index.kind}.npz", **arrays)
     if index.lexical is not None:
-        index.lexical.save(directory)
+        save_lexical(index.lexical, directory)
 
 
 def load_index(directory: Path) -> Index:

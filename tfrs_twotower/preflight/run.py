@@ -163,11 +163,18 @@ def _check_words(spec: specs.FeatureSpec, config: RunConfig) -> Iterator[str]:
             "index.kind is hybrid, which joins words with cosines, and with model.wide the scores "
             "are none. Set model.wide: null, or another kind."
         )
-    if config.export.shards > 1:
+    shards = config.export.shards
+    if shards > 1 and kind == "hybrid":
         yield (
-            f"export.shards is {config.export.shards}, but index.kind is {kind}, whose scores "
-            "depend on the whole corpus (how rare a word is, the best score of a query), so that "
-            "lists of several shards could not be merged. Set export.shards: 1, or another kind."
+            f"export.shards is {shards}, but index.kind is hybrid, whose scores are shares of the "
+            "query's best ones in the whole corpus, which no shard knows, so that lists of several "
+            "shards could not be merged. Set export.shards: 1, or index.kind: lexical."
+        )
+    elif shards > 1 and config.index.lexical.feedback:
+        yield (
+            f"export.shards is {shards}, but index.lexical.feedback is true, which asks words of "
+            "the query's first passages in the whole corpus; a shard has only its own. Set "
+            "export.shards: 1, or feedback: false."
         )
 
 

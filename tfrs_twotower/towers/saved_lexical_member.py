@@ -20,8 +20,9 @@ from pydantic import ValidationError
 
 from tfrs_twotower.artifacts import layout
 from tfrs_twotower.data.assets import Assets, load_assets
-from tfrs_twotower.data.postings import NO_TERM, POSTINGS_NAME, load_postings
+from tfrs_twotower.data.postings import NO_TERM
 from tfrs_twotower.data.stored_arrays import load_array
+from tfrs_twotower.data.stored_postings import POSTINGS_NAME, load_postings, save_postings
 from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
 from tfrs_twotower.specs import NUM_SPECIAL_ROWS, FeatureSpec
 from tfrs_twotower.towers import linear_member
@@ -39,7 +40,7 @@ def save_lexical_member(member: LexicalMember, assets: Assets, directory: Path) 
 
 
 def _save_candidates(member: LexicalMember, directory: Path) -> None:
-    member.postings.save(directory)
+    save_postings(member.postings, directory)
     if member.text_rows is not None:
         np.save(directory / layout.TEXT_ROWS, member.text_rows, allow_pickle=False)
     if member.history is not None:

@@ -3,7 +3,8 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from tfrs_twotower.data.postings import POSTINGS_NAME, Postings, load_postings
+from tfrs_twotower.data.postings import Postings, Statistics, as_shards
+from tfrs_twotower.data.stored_postings import POSTINGS_NAME, load_postings, save_postings
 from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
 
 POSTINGS = Postings(
@@ -18,12 +19,12 @@ POSTINGS = Postings(
 
 
 def test_postings_come_back(tmp_path):
-    POSTINGS.save(tmp_path)
+    save_postings(POSTINGS, tmp_path)
     again = load_postings(tmp_path, "Do it again.")
     for field in fields(Postings):
         np.testing.assert_array_equal(getattr(again, field.name), getattr(POSTINGS, field.name))
     first = (tmp_path / POSTINGS_NAME).read_bytes()
-    again.save(tmp_path)
+    save_postings(again, tmp_path)
     assert (tmp_path / POSTINGS_NAME).read_bytes() == first
 
 
@@ -33,6 +34,32 @@ def test_part_of_the_candidates_keeps_their_counts():
     assert part.counts.tolist() == [1, 3]
     assert part.frequencies.tolist() == [1, 1]
     assert part.num_candidates == 2
+
+
+def test_shards_know_the_whole_corpus(tmp_path):
+    """Of three candidates two have a cat; four counts of six in all are those of row 2."""
+    parts = [POSTINGS.shard(np.array([0, 1])), POSTINGS.shard(np.array([2]))]
+    for part, impacts in zip(parts, ([POSTINGS.impacts[0]], POSTINGS.impacts[1:]), strict=True):
+        np.testing.assert_allclose(part.impacts, impacts, rtol=1e-6)
+        np.testing.assert_allclose(part.rarities, np.log1p([1.5 / 2.5, 2.5 / 1.5]), rtol=1e-6)
+    joined = as_shards([replace(part, whole=None) for part in parts])
+    for part, again in zip(parts, joined, strict=True):
+        assert again.whole.num_candidates == 3
+        assert again.whole.total_length == 6
+        assert again.whole.frequencies.tolist() == [2, 1]
+        np.testing.assert_array_equal(again.impacts, part.impacts)
+    save_postings(parts[1], tmp_path)
+    loaded = load_postings(tmp_path, "Do it again.")
+    np.testing.assert_array_equal(loaded.impacts, parts[1].impacts)
+    assert loaded.take(np.array([0])).whole is None
+
+
+def test_terms_of_one_shard_only_are_counted():
+    other = replace(POSTINGS, terms=["ape", "dog"])
+    first, second = as_shards([POSTINGS, other])
+    assert (first.whole.num_candidates, first.whole.total_length) == (6, 12)
+    assert first.whole.frequencies.tolist() == [2, 2], "cat, dog"
+    assert second.whole.frequencies.tolist() == [2, 2], "ape, dog"
 
 
 @pytest.mark.parametrize(
@@ -48,11 +75,15 @@ def test_part_of_the_candidates_keeps_their_counts():
         {"term_of_word": np.array([0, 0, 2], np.int32)},
         {"words": ["cat", "dogs"]},
         {"words": ["cat", "cat", "dogs"]},
+        {"whole": Statistics(2, 6.0, np.array([2, 1]))},
+        {"whole": Statistics(3, 6.0, np.array([1, 1]))},
+        {"whole": Statistics(3, 6.0, np.array([4, 1]))},
+        {"whole": Statistics(3, 6.0, np.array([2, 1, 1]))},
     ],
     ids=str,
 )
 def test_postings_that_do_not_fit_together_are_refused(change, tmp_path):
-    replace(POSTINGS, **change).save(tmp_path)
+    save_postings(replace(POSTINGS, **change), tmp_path)
     with pytest.raises(CorruptArtifact, match=r"postings\.npz: its .* do not fit together"):
         load_postings(tmp_path, "Do it again.")
 

@@ -109,8 +109,13 @@ def test_defaults_fit():
         ),
         (
             SEARCH,
-            {"index": {"kind": "lexical"}, "export": {"shards": 2}},
-            r"export\.shards is 2, but index\.kind is lexical, .* Set export\.shards: 1",
+            {"index": {"kind": "hybrid"}, "export": {"shards": 2}},
+            r"export\.shards is 2, but index\.kind is hybrid, .* or index\.kind: lexical",
+        ),
+        (
+            SEARCH,
+            {"index": {"kind": "lexical", "lexical": {"feedback": True}}, "export": {"shards": 2}},
+            r"export\.shards is 2, but index\.lexical\.feedback is true, .* or feedback: false",
         ),
         (
             SEARCH,
@@ -166,6 +171,11 @@ def test_settings_that_the_data_allow_are_accepted():
         index={"k": 200},
     )
     check({}, evaluate={"baselines": ["popularity", "recent_popularity", "item_knn", "ease"]})
+
+
+def test_an_index_of_words_alone_has_shards():
+    check(SEARCH, index={"kind": "lexical"}, export={"shards": 2})
+    check(SEARCH, index={"lexical": {"feedback": True}}, export={"shards": 2})
 
 
 @pytest.mark.parametrize("kind", ["lexical", "hybrid"])
