@@ -13,6 +13,8 @@ from tfrs_twotower.data.ids import plain_id
 
 _FEW_VALUES = 20
 _MANY_VALUES = 1000
+_COMES_AGAIN = 0.1
+"""Distinct values divided by all: short texts of which each occurs ten times are categories."""
 _NEARLY_EMPTY = 0.95
 _FLAG_GAPS = 0.05
 _LONGEST_TITLE = 120
@@ -200,7 +202,8 @@ def _words(
 ) -> tuple[str | None, str, dict[str, Any]]:
     words = profile.words
     typical, long = words[len(words) // 2], words[math.ceil(0.95 * len(words)) - 1]
-    various = profile.distinct > (_FEW_VALUES if profile.uniqueness > 0.5 else _MANY_VALUES)
+    many = profile.distinct > (_FEW_VALUES if profile.uniqueness > 0.5 else _MANY_VALUES)
+    various = many and profile.uniqueness > _COMES_AGAIN
     if profile.is_code:
         return _code(profile, gaps)
     named = column_names.mentions(profile.name, column_names.TEXT_WORDS)

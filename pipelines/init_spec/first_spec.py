@@ -252,7 +252,9 @@ def _split(draft: spec_draft.SpecDraft) -> Iterable[str]:
     for key, value in split.values.items():
         yield f"  {key}: {scalar(value)}{said}"
         said = "  # those just before them" if said else ""
-    yield "  new_pairs_only: true  # false to predict repeats as well"
+    repeats = 1.0 - float(draft.events.first_of_pair.mean())
+    are = f", which {repeats:.0%} of the events are" if repeats >= 0.01 else ""
+    yield f"  new_pairs_only: true  # false to predict repeats as well{are}"
 
 
 def write_first_spec(

@@ -7,8 +7,8 @@ tuned by hand and on runs of `init` untouched. Another setting is another line h
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from pipelines.init_spec import text_choices
-from pipelines.init_spec.seen import ORDER_TELLS_MUCH, Seen
+from pipelines.init_spec import history_choices, text_choices
+from pipelines.init_spec.seen import ENOUGH_VALIDATION, Seen
 
 
 class Choice(NamedTuple):
@@ -19,30 +19,15 @@ class Choice(NamedTuple):
     reason: str = ""
 
 
-_ENOUGH_VALIDATION = 30
-"""Validation queries from which the weights of a second stage can be fitted."""
-_EASE_CANDIDATES = 6_000
-"""Largest corpus whose matrix EASE inverts within seconds: it does so for the first stage, for the
-second, and again for both with the validation window."""
+_UNWATCHED_STEPS = 100
 _DRIFTS = 1.1
-_ORDER_TELLS = 1.05
-_COST_OF_MEMBER = 2.0
-"""A member's example has a list of negatives, too."""
+_COST_OF_MEMBER = 2.0  # a member's example has a list of negatives, too
 
 
 def choose(seen: Seen) -> Iterator[Choice]:
     """All lines of the run config below its name and paths."""
     for section in (_model, _training, _second_stage, _index, _evaluation):
         yield from section(seen)
-
-
-def _history(seen: Seen) -> Iterator[tuple[str, Any, str]]:
-    """Settings of every tower that reads a history."""
-    if seen.has_history:
-        yield "history_dropout", 0.2, "a query should not depend on single events"
-        if seen.has_content:
-            reason = "categories and words of what a query had count, too"
-            yield "history_content", "learned", reason
 
 
 def _model(seen: Seen) -> Iterator[Choice]:
@@ -62,7 +47,7 @@ def _model(seen: Seen) -> Iterator[Choice]:
     if not seen.has_history:
         yield Choice("model.num_residual_layers", 0)
         return
-    half_life, _, why = _half_lives(seen)
+    half_life, _, why = history_choices.half_lives(seen)
     if seen.is_sequence:
         yield Choice("model.num_residual_layers", 0)
         yield Choice("model.history_encoder", "transformer", "the order of a history says much")
@@ -70,7 +55,7 @@ def _model(seen: Seen) -> Iterator[Choice]:
         yield Choice("model.history_dropout", 0.3)
     else:
         yield Choice("model.num_residual_layers", 1)
-    for key, value, reason in _history(seen):
+    for key, value, reason in history_choices.history(seen):
         if not (seen.is_sequence and key == "history_dropout"):
             yield Choice(f"model.{key}", value, reason)
     yield Choice("model.history_half_life", half_life, why)
@@ -79,59 +64,18 @@ def _model(seen: Seen) -> Iterator[Choice]:
 
 def _wide(seen: Seen) -> Iterator[Choice]:
     """What stands beside the trained vectors; its weights are fitted on validation queries."""
-    if seen.num_validation < _ENOUGH_VALIDATION:
+    if seen.num_validation < ENOUGH_VALIDATION:
         return
     wide: dict[str, Any] = {"kind": "none"}
     reason = "popularity for queries without a history"
-    if _has_linear_model(seen):
-        wide = {**_linear_model(seen), "half_lives": _decays(seen)}
+    if history_choices.has_linear_model(seen):
+        wide = {**history_choices.linear_model(seen), "half_lives": history_choices.decays(seen)}
         reason = f"what was chosen together, and {reason}"
         if seen.has_low_labels:
             wide["events"] = "all"
             reason += "; a low label still says that the query chose the candidate"
-    wide["popularity_days"] = _windows(seen)
+    wide["popularity_days"] = history_choices.windows(seen)
     yield Choice("model.wide", wide, reason)
-
-
-def _has_linear_model(seen: Seen) -> bool:
-    """Whether histories are long enough to say what was chosen together."""
-    return seen.has_history and not seen.is_short
-
-
-def _linear_model(seen: Seen) -> dict[str, Any]:
-    """Its kind and penalty: a large corpus is cut to its leading directions before it is solved."""
-    if seen.num_candidates <= _EASE_CANDIDATES:
-        return {"kind": "ease", "l2": 200}
-    return {"kind": "truncated", "l2": 1000}
-
-
-def _decays(seen: Seen) -> list[int | None]:
-    """Half-lives of a linear model, one score for each."""
-    if seen.recency is not None and seen.recency >= ORDER_TELLS_MUCH:
-        return [None, 4, 1]
-    return [None, 8]
-
-
-def _windows(seen: Seen) -> list[int | None]:
-    """Days of popularity: all, and windows that fit several times into the time that is known."""
-    return [None, *(days for days in (30, 7) if seen.has_time and days <= seen.span_days / 4)]
-
-
-def _half_lives(seen: Seen) -> tuple[int | None, tuple[int | None, ...], str]:
-    """Half-lives in events of the first stage and of each member of the second; the reason."""
-    if seen.recency is None:
-        return 8, (4, 16), "recent events often say more than old ones"
-    measured = (
-        f"candidates are {seen.recency:.2f} times as near to the one that the query had before as "
-        "to its old ones"
-    )
-    if seen.recency < _ORDER_TELLS:
-        return None, (), f"{measured}: all events of a history count alike"
-    if seen.recency < ORDER_TELLS_MUCH:
-        return 8, (4, 16), f"{measured}: an event counts half as much as one eight later"
-    if seen.is_sequence:
-        return 2, (), f"{measured}: beside attention, the last two events count most"
-    return 4, (2, 8), f"{measured}: an event counts half as much as one four later"
 
 
 def _training(seen: Seen) -> Iterator[Choice]:
@@ -140,7 +84,12 @@ def _training(seen: Seen) -> Iterator[Choice]:
     what = "passages" if seen.is_search else "events"
     yield Choice("training.batch_size", size, f"the other {what} of a batch are its negatives")
     epochs = seen.epochs(30)
-    yield Choice("training.epochs", epochs, "at most: early stopping may end training before")
+    if seen.is_unwatched:
+        few = "validation queries are too few to end training by, or to fit a second stage"
+        yield Choice("training.early_stopping", None, f"{seen.num_validation:,} {few}")
+        epochs = min(epochs, max(5, _UNWATCHED_STEPS * size // max(seen.num_examples, 1)))
+    reason = "" if seen.is_unwatched else "at most: early stopping may end training before"
+    yield Choice("training.epochs", epochs, reason)
     if epochs < 10:
         yield Choice("training.evaluate_every_epochs", 0.5, "an epoch is long")
     elif seen.is_sequence:
@@ -156,18 +105,23 @@ def _training(seen: Seen) -> Iterator[Choice]:
             f"demand moves: what was popular in the last four weeks tells {seen.drift:.2f} times "
             "as much of the next events as what was popular before",
         )
-    first = seen.is_search or seen.is_sequence
     if seen.has_few_questions:
         reason = "spans of passages are questions, too"
         yield Choice("training.pseudo_questions", text_choices.pseudo_questions(seen), reason)
-    metric, why = ("ndcg@10", "the first places count") if first else ("recall@100", "")
+    if not seen.is_unwatched:
+        yield _stopping(seen)
+    if seen.num_validation and not seen.is_unwatched:
+        yield Choice("training.refit", True, "at last the validation events are learned, too")
+
+
+def _stopping(seen: Seen) -> Choice:
+    """What decides on validation queries when training ends."""
+    metric, why = "recall@100", "the second stage orders what is found"
+    if seen.is_search or seen.is_sequence:
+        metric, why = "ndcg@10", "the first places count"
     if seen.is_small_corpus:
         metric, why = "recall@10", "the corpus is small"
-    elif not first:
-        why = "the second stage orders what is found"
-    yield Choice("training.early_stopping", {"metric": metric, "patience": 3}, why)
-    if seen.num_validation:
-        yield Choice("training.refit", True, "at last the validation events are learned, too")
+    return Choice("training.early_stopping", {"metric": metric, "patience": 3}, why)
 
 
 def _optimizer(seen: Seen, rate: float, batch_size: int) -> dict[str, Any]:
@@ -199,15 +153,15 @@ def _softmax_reason(seen: Seen) -> str:
 
 
 def _second_stage(seen: Seen) -> Iterator[Choice]:
-    if seen.num_validation < _ENOUGH_VALIDATION:
+    if seen.num_validation < ENOUGH_VALIDATION:
         return
     room = "pre_ranking."
     yield Choice(f"{room}num_candidates", 100 if seen.is_search else 300, "are scored again")
     has_tastes = seen.has_history and seen.has_categories
     members = list(_members(seen))
     yield Choice(f"{room}models", members, _why_members(seen, members))
-    if _has_linear_model(seen):
-        ease = {**_linear_model(seen), "half_lives": _decays(seen)}
+    if history_choices.has_linear_model(seen):
+        ease = {**history_choices.linear_model(seen), "half_lives": history_choices.decays(seen)}
         yield Choice(f"{room}ease", ease, "what was chosen together, in closed form")
     if seen.is_sequence:
         followers = {"pairs": "next", "neighbours": 200, "half_lives": [1, 3]}
@@ -267,12 +221,15 @@ def _members(seen: Seen) -> Iterable[dict[str, Any]]:
     member = {
         "kind": "inttower",
         "embedding_dim": 32,
-        **{key: value for key, value, _ in _history(seen)},
+        **{key: value for key, value, _ in history_choices.history(seen)},
         "interaction_layers": "last",
         "head_dim": 32,
         **one_head,
     }
-    return [{**member, "history_half_life": half_life} for half_life in _half_lives(seen)[1]]
+    return [
+        {**member, "history_half_life": half_life}
+        for half_life in history_choices.half_lives(seen)[1]
+    ]
 
 
 def _signals(seen: Seen) -> Choice:
@@ -283,7 +240,7 @@ def _signals(seen: Seen) -> Choice:
         reason = "that a passage answered a question says nothing of the next one"
         return Choice("pre_ranking.popularity_days", [], reason)
     reason = "all time, and what many chose in the last days" if seen.has_time else "no times"
-    return Choice("pre_ranking.popularity_days", _windows(seen), reason)
+    return Choice("pre_ranking.popularity_days", history_choices.windows(seen), reason)
 
 
 def _index(seen: Seen) -> Iterator[Choice]:

@@ -9,6 +9,8 @@ _MANY_CANDIDATES = 2000
 _SEVERAL_EVENTS = 4
 _MANY_QUESTIONS = 3000
 _MOST_ARE_NEW = 0.9
+ENOUGH_VALIDATION = 30
+"""Validation queries from which the weights of a second stage can be fitted."""
 ORDER_TELLS_MUCH = 1.4
 """See `event_patterns.recency`."""
 _BUDGET_S = 900.0
@@ -107,6 +109,14 @@ class Seen:
     def has_few_questions(self) -> bool:
         """Whether texts have too few questions for towers that start at random."""
         return self.is_search and self.num_queries < _MANY_QUESTIONS
+
+    @property
+    def is_unwatched(self) -> bool:
+        """Whether validation would end the training of towers by chance.
+
+        On a planted set with 26 validation queries it ended after 3 of 99 steps.
+        """
+        return self.num_validation < ENOUGH_VALIDATION and not self.is_search
 
     @property
     def is_small_corpus(self) -> bool:

@@ -3,7 +3,6 @@
 import logging
 import re
 import threading
-import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -276,14 +275,11 @@ def _quiet_beam() -> Iterator[None]:
 @contextmanager
 def _progress(reporter: Reporter, description: str) -> Iterator[None]:
     finished = threading.Event()
-    started = time.monotonic()
     count_before = _ReadRecords.count
 
     def report() -> None:
-        elapsed_s = time.monotonic() - started
         count = _ReadRecords.count - count_before
-        detail = f"{elapsed_s:.0f} s" + (f", {count:,} records" if count else "")
-        reporter.progress(description, float(count), None, detail)
+        reporter.progress(description, float(count), None, "records read" if count else "")
 
     def watch() -> None:
         while not finished.wait(_REPORT_EVERY_S):

@@ -25,12 +25,13 @@ class PreRanking(tf.Module):
 
     The final score is a weighted sum. The terms that depend on the candidate alone (signals, the
     members' biases) are added up to one constant per candidate. EASE has one query vector for each
-    half-life, tastes have one for each feature, and both a single candidate vector, so their
-    weighted scores are one product of two vectors; the neighbours' half-lives make one weight for
-    each place of the history.
+    half-life and a single candidate vector, so that its weighted scores are one product of two
+    vectors; the neighbours' half-lives make one weight for each place of the history, and tastes
+    have one for each value of a candidate.
 
         score = w_0 retrieval + sum_m w_m a_m sum_r max_h <U_mr, V_mh> + <sum_l w_l q_l, v>
-                + sum_p w_p similarity_p + w_b log(1 + bm25) + w_s bm25 / best + c
+                + sum_v w_v lift_v + sum_p w_p similarity_p + w_b log(1 + bm25) + w_s bm25 / best
+                + c
     """
 
     def __init__(
@@ -56,7 +57,12 @@ class PreRanking(tf.Module):
         combination, members = pre_ranker.combination, pre_ranker.members
         self.num_candidates = combination.num_candidates
         self.query_towers = [member.towers.query for member in members]
-        closed_forms = (pre_ranker.linear, pre_ranker.item_knn, pre_ranker.lexical)
+        closed_forms = (
+            pre_ranker.linear,
+            pre_ranker.tastes,
+            pre_ranker.item_knn,
+            pre_ranker.lexical,
+        )
         numbers = [0 if member is None else len(member.features) for member in closed_forms]
         sizes = [1, len(members), *numbers]
         weights = np.split(np.array(combination.weights, np.float32), np.cumsum(sizes))
@@ -72,9 +78,10 @@ class PreRanking(tf.Module):
             self._linear_weights = weights[2]
             self._factors.append(1.0)
             heads.append(pre_ranker.linear.candidate_vectors.numpy()[:, np.newaxis])
-        self.item_knn, self._item_knn_weights = pre_ranker.item_knn, weights[3]
-        self.lexical, self._lexical_weights = lexical or pre_ranker.lexical, weights[4]
-        constants = pre_ranker.candidate_signals.numpy() @ weights[5] + sum(
+        self.tastes, self._taste_weights = pre_ranker.tastes, weights[3]
+        self.item_knn, self._item_knn_weights = pre_ranker.item_knn, weights[4]
+        self.lexical, self._lexical_weights = lexical or pre_ranker.lexical, weights[5]
+        constants = pre_ranker.candidate_signals.numpy() @ weights[6] + sum(
             float(weight * scorer.bias) for weight, scorer in zip(weights[1], scorers, strict=True)
         )
         kept = PackedHeads if fused else CandidateHeads
@@ -118,6 +125,9 @@ class PreRanking(tf.Module):
     ) -> list[tf.Tensor]:
         """The terms of the score, `[batch, n]` each, that need no heads of candidates."""
         terms = [self._retrieval_weight * retrieval_scores]
+        if self.tastes is not None:
+            chosen = self.tastes.query_heads(raw)
+            terms.append(self.tastes.weighted(chosen, valid_rows, self._taste_weights))
         if self.item_knn is not None:
             latest = self.item_knn.query_heads(raw)
             terms.append(self.item_knn.weighted(latest, valid_rows, self._item_knn_weights))
@@ -158,10 +168,12 @@ def select_candidates(pre_ranker: PreRanker, rows: RowArray) -> PreRanker:
         rows: `[n]` rows of that corpus; -1 stands for an unknown candidate, whose heads, signals
             and vectors are zeros. With BM25, all candidates must be known.
     """
-    linear, item_knn = pre_ranker.linear, pre_ranker.item_knn
+    linear, tastes, item_knn = pre_ranker.linear, pre_ranker.tastes, pre_ranker.item_knn
     lexical = pre_ranker.lexical
     if item_knn is not None:
         item_knn = item_knn.with_candidates(pick_rows(item_knn.candidate_tokens.numpy(), rows))
+    if tastes is not None:
+        tastes = tastes.with_candidates(pick_rows(tastes.candidate_values.numpy(), rows))
     if linear is not None:
         linear = linear.with_candidates(pick_rows(linear.candidate_vectors.numpy(), rows))
     return PreRanker(
@@ -172,6 +184,7 @@ def select_candidates(pre_ranker: PreRanker, rows: RowArray) -> PreRanker:
         pre_ranker.combination,
         tf.constant(pick_rows(pre_ranker.candidate_signals.numpy(), rows)),
         linear,
+        tastes,
         item_knn,
         None if lexical is None else lexical.at(rows),
     )

@@ -105,9 +105,8 @@ class TasteMemberConfig(Document):
 
     strength: PositiveFloat = 5.0
     """s: number of events from which a history says as much as all queries together."""
-    max_values: Annotated[int, Field(ge=2, le=4096)] = 256
-    """Features with more values than this are left out: serving stores a number for each value of
-    each candidate."""
+    max_values: Annotated[int, Field(ge=2, le=100_000)] = 10_000
+    """Features with more values than this are left out: a request counts all values once."""
 
 
 class PreRankingConfig(training_config.FittingConfig):

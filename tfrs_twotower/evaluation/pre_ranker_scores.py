@@ -74,18 +74,20 @@ class PreRankerScores:
     def _numbers_of_a_pair(self, heads: Sequence[tf.Tensor]) -> int:
         """Numbers of a pair in the largest member.
 
-        Of towers and EASE these are the gathered heads and all products of heads, of item kNN the
-        neighbours of all of the history's latest candidates.
+        Of towers and EASE these are the gathered heads and all products of heads, of tastes the
+        candidate's values, of item kNN the neighbours of all of the history's latest candidates.
         """
         pre_ranker = self._pre_ranker
         candidate_heads = [member.candidate_heads.shape[1] for member in pre_ranker.members]
         if pre_ranker.linear is not None:
             candidate_heads.append(1)
-        # Tokens of the neighbours and terms of the lexical member, which come last, have no heads.
+        # The others' tokens and terms, which come last, have no heads.
         numbers = [
             num_heads * (of_member.shape[1] + of_member.shape[2])
             for num_heads, of_member in zip(candidate_heads, heads, strict=False)
         ]
+        if pre_ranker.tastes is not None:
+            numbers.append(pre_ranker.tastes.candidate_values.shape[1])
         if pre_ranker.item_knn is not None:
             numbers.append(pre_ranker.item_knn.last * pre_ranker.item_knn.neighbours.shape[1])
         return max(numbers, default=1)

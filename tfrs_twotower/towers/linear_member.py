@@ -1,16 +1,15 @@
-"""A member of the pre-ranker that sums up the history: EASE and tastes in the form that is served.
+"""A member of the pre-ranker that sums up the history: EASE in the form that is served.
 
 ease/
-    architecture.json       feature spec, half-lives, tastes
-    history_vectors.npy     [2 + vocabulary size, rank + num_values] float32, by token
-    candidate_vectors.npy   [num_candidates, rank + num_values] float32, in row order
+    architecture.json       feature spec, half-lives
+    history_vectors.npy     [2 + vocabulary size, rank] float32, by token
+    candidate_vectors.npy   [num_candidates, rank] float32, in row order
     vocabularies/  statistics.json
 """
 
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,21 +27,16 @@ from tfrs_twotower.features.tower_inputs import Tokens, TowerInputs
 from tfrs_twotower.layers.history_sum import HistorySum
 from tfrs_twotower.specs import NUM_SPECIAL_ROWS, FeatureSpec
 from tfrs_twotower.towers.storage import read_array
-from tfrs_twotower.towers.tastes import Tastes
 
 
 class LinearMember(tf.Module):
     """Scores a candidate's vector against the weighted sum of the history's vectors.
 
-    The last `tastes.num_values` entries of the vectors say which values of its features a candidate
-    has, and are scored by `tastes`; with half-lives, the entries before them are those of EASE.
-
     Attributes:
         inputs: turns raw features into the tokens of the histories.
         half_lives: of EASE's scores, in events; None weighs all events alike.
         history: the query side.
-        candidate_vectors: `[num_candidates, rank + num_values]`, in row order.
-        tastes: the values of the candidates' features, if they are scored.
+        candidate_vectors: `[num_candidates, rank]`, in row order.
     """
 
     def __init__(
@@ -51,16 +45,13 @@ class LinearMember(tf.Module):
         half_lives: Sequence[float | None],
         history_vectors: npt.NDArray[np.float32],
         candidate_vectors: npt.NDArray[np.float32],
-        tastes: Tastes | None = None,
     ) -> None:
-        """Joins the parts; `history_vectors` are `[2 + vocabulary size, rank + num_values]`."""
+        """Joins the parts; `history_vectors` are `[2 + vocabulary size, rank]`."""
         super().__init__(name="ease")
         self.inputs = inputs
         names = [feature.name for feature in inputs.features]
-        self.half_lives, self.tastes = tuple(half_lives), tastes
-        # Tastes weigh all events alike.
-        summed = (*half_lives, None) if tastes else half_lives
-        self.history = HistorySum(names, summed, history_vectors)
+        self.half_lives = tuple(half_lives)
+        self.history = HistorySum(names, half_lives, history_vectors)
         self.candidate_vectors = tf.Variable(candidate_vectors, trainable=False, name="candidates")
 
     @property
@@ -70,34 +61,25 @@ class LinearMember(tf.Module):
 
     @property
     def features(self) -> tuple[str, ...]:
-        """Names of the scores: `ease_all`, `ease_8` and so on, `taste_brand` and so on."""
-        lives = ("ease_all" if life is None else f"ease_{life:g}" for life in self.half_lives)
-        return (
-            *lives,
-            *(f"taste_{name}" for name in (self.tastes.features if self.tastes else ())),
-        )
+        """Names of the scores: `ease_all`, `ease_8` and so on."""
+        lives = ("all" if life is None else f"{life:g}" for life in self.half_lives)
+        return tuple(f"ease_{life}" for life in lives)
 
     def with_candidates(self, vectors: npt.NDArray[np.float32]) -> "LinearMember":
         """The same query side with other candidates' vectors."""
         history = self.history_vectors.numpy()
-        return LinearMember(self.inputs, self.half_lives, history, vectors, self.tastes)
+        return LinearMember(self.inputs, self.half_lives, history, vectors)
 
     def query_heads(self, raw: RawBatch) -> tf.Tensor:
-        """Returns `[batch, num_features, rank + num_values]` for raw query features."""
+        """Returns `[batch, num_half_lives, rank]` for raw query features."""
         return self.encode(self.inputs(raw))
 
     def encode(self, tokens: Tokens) -> tf.Tensor:
-        """Returns `[batch, num_features, rank + num_values]` for tokens of the histories."""
-        sums = self.history(tokens)
-        if self.tastes is None:
-            return sums
-        rank = sums.shape[2] - self.tastes.num_values
-        heads = self.tastes.query_heads(sums[:, -1, rank:])
-        own = tf.pad(sums[:, :-1, :rank], [[0, 0], [0, 0], [0, self.tastes.num_values]])
-        return tf.concat([own, tf.pad(heads, [[0, 0], [0, 0], [rank, 0]])], axis=1)
+        """Returns `[batch, num_half_lives, rank]` for tokens of the histories."""
+        return self.history(tokens)
 
     def scores(self, query_heads: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-        """Returns `[batch, num_features, n]` for candidates at rows `[batch, n]`, all >= 0."""
+        """Returns `[batch, num_half_lives, n]` for candidates at rows `[batch, n]`, all >= 0."""
         vectors = tf.gather(self.candidate_vectors, rows)
         return tf.einsum("bhr,bnr->bhn", query_heads, vectors)
 
@@ -140,10 +122,7 @@ def save_linear_member(
     member: LinearMember, spec: FeatureSpec, assets: Assets, directory: Path
 ) -> None:
     """Writes everything that `load_linear_member` needs into an existing directory."""
-    tastes = None if member.tastes is None else asdict(member.tastes)
-    save_history_side(
-        {"half_lives": list(member.half_lives), "tastes": tastes}, spec, assets, directory
-    )
+    save_history_side({"half_lives": list(member.half_lives)}, spec, assets, directory)
     np.save(directory / layout.HISTORY_VECTORS, member.history_vectors.numpy(), allow_pickle=False)
     np.save(
         directory / layout.CANDIDATE_VECTORS, member.candidate_vectors.numpy(), allow_pickle=False
@@ -162,7 +141,6 @@ def load_linear_member(directory: Path) -> LinearMember:
         architecture = json.loads(path.read_text(encoding="utf-8"))
         spec = FeatureSpec.model_validate(architecture["spec"])
         half_lives = [None if life is None else float(life) for life in architecture["half_lives"]]
-        tastes = _read_tastes(architecture.get("tastes"))
     except FileNotFoundError:
         raise MissingArtifact(f"{path}: is missing; train the pre-ranker first.") from None
     except (OSError, ValueError, KeyError, TypeError, ValidationError) as cause:
@@ -171,20 +149,7 @@ def load_linear_member(directory: Path) -> LinearMember:
     num_tokens = NUM_SPECIAL_ROWS + len(assets.vocabulary(vocabulary_of(spec)))
     history = read_array(directory / layout.HISTORY_VECTORS, (num_tokens, None))
     candidates = read_array(directory / layout.CANDIDATE_VECTORS, (None, history.shape[1]))
-    if tastes is not None and tastes.num_values > history.shape[1]:
-        raise CorruptArtifact(
-            f"{path}: names {tastes.num_values} values, and the vectors beside it have "
-            f"{history.shape[1]} entries. Train it again."
-        )
-    return LinearMember(history_inputs(spec, assets), half_lives, history, candidates, tastes)
-
-
-def _read_tastes(written: dict[str, Any] | None) -> Tastes | None:
-    if written is None:
-        return None
-    priors = tuple(tuple(float(share) for share in prior) for prior in written["priors"])
-    names = tuple(str(name) for name in written["features"])
-    return Tastes(names, priors, float(written["strength"]), float(written["scale"]))
+    return LinearMember(history_inputs(spec, assets), half_lives, history, candidates)
 
 
 def vocabulary_of(spec: FeatureSpec) -> str:

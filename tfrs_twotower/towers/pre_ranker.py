@@ -5,6 +5,7 @@ pre_ranker/
         architecture.json  weights.npz  vocabularies/  statistics.json    its towers
         candidate_heads.npy  [num_candidates, num_candidate_heads, head_dim] float32, in row order
     ease/                    `tfrs_twotower.towers.linear_member`, if there is one
+    tastes/                  `tfrs_twotower.towers.taste_member`, if there is one
     item_knn/                `tfrs_twotower.towers.item_knn_member`, if there is one
     bm25/                    `tfrs_twotower.towers.saved_lexical_member`, if there is one
     combination.json         `Combination`
@@ -30,6 +31,7 @@ from tfrs_twotower.towers import (
     linear_member,
     saved_lexical_member,
     storage,
+    taste_member,
     tower,
 )
 
@@ -43,7 +45,7 @@ class Combination:
     Attributes:
         num_candidates: how many retrieved candidates are scored again.
         features: `retrieval`, `interaction_0` and so on, the scores of the linear member, of the
-            neighbours and of the lexical member, then the names of the signals.
+            tastes, of the neighbours and of the lexical member, then the names of the signals.
         weights: one weight for each feature.
     """
 
@@ -106,6 +108,7 @@ class PreRanker:
         combination: the weighted sum of the scores.
         candidate_signals: `[num_candidates, num_signals]`, in row order.
         linear: EASE, if it is a member.
+        tastes: the values that a history prefers, if they are a member.
         item_knn: the neighbours, if they are a member.
         lexical: BM25, if it is a member.
     """
@@ -114,14 +117,15 @@ class PreRanker:
     combination: Combination
     candidate_signals: tf.Tensor
     linear: linear_member.LinearMember | None = None
+    tastes: taste_member.TasteMember | None = None
     item_knn: item_knn_member.ItemKnnMember | None = None
     lexical: lexical_member.LexicalMember | None = None
 
     def query_heads(self, raw: RawBatch) -> list[tf.Tensor]:
         """Returns the query side of each member, those in closed form behind the others.
 
-        It is `[batch, num_heads, head_dim]`; of the neighbours tokens `[batch, n]`, and of the
-        lexical member terms `[batch, n]`.
+        It is `[batch, num_heads, head_dim]`; of tastes and neighbours tokens `[batch, n]`, and of
+        the lexical member terms `[batch, n]`.
         """
         return [member.query_heads(raw) for member in (*self.members, *self._closed_forms)]
 
@@ -156,7 +160,7 @@ class PreRanker:
 
     @property
     def _closed_forms(self) -> list[Any]:
-        members = (self.linear, self.item_knn, self.lexical)
+        members = (self.linear, self.tastes, self.item_knn, self.lexical)
         return [member for member in members if member is not None]
 
 
@@ -174,6 +178,11 @@ def load_pre_ranker(directory: Path) -> PreRanker:
         linear = linear_member.load_linear_member(directory / layout.EASE_MEMBER)
         num_vectors = int(linear.candidate_vectors.shape[0])
         _check_size(directory / layout.EASE_MEMBER, "vectors", num_vectors, len(signals))
+    tastes = None
+    if (directory / layout.TASTE_MEMBER).exists():
+        tastes = taste_member.load_taste_member(directory / layout.TASTE_MEMBER)
+        num_candidates = int(tastes.candidate_values.shape[0])
+        _check_size(directory / layout.TASTE_MEMBER, "values", num_candidates, len(signals))
     item_knn = None
     if (directory / layout.ITEM_KNN_MEMBER).exists():
         item_knn = item_knn_member.load_item_knn_member(directory / layout.ITEM_KNN_MEMBER)
@@ -185,7 +194,7 @@ def load_pre_ranker(directory: Path) -> PreRanker:
         num_texts = lexical.num_candidates
         _check_size(directory / layout.BM25_MEMBER, "texts", num_texts, len(signals))
     num_members = sum(name.startswith(f"{INTERACTION}_") for name in combination.features)
-    closed_forms = [member for member in (linear, item_knn, lexical) if member is not None]
+    closed_forms = [one for one in (linear, tastes, item_knn, lexical) if one is not None]
     num_scores = 1 + num_members + sum(len(member.features) for member in closed_forms)
     if num_scores + signals.shape[1] != len(combination.features):
         raise CorruptArtifact(
@@ -199,7 +208,9 @@ def load_pre_ranker(directory: Path) -> PreRanker:
         heads = storage.read_array(member_dir / layout.CANDIDATE_HEADS, (None, None, None))
         _check_size(member_dir, "heads", len(heads), len(signals))
         members.append(Member(storage.load_towers(member_dir), tf.constant(heads)))
-    return PreRanker(tuple(members), combination, tf.constant(signals), linear, item_knn, lexical)
+    return PreRanker(
+        tuple(members), combination, tf.constant(signals), linear, tastes, item_knn, lexical
+    )
 
 
 def save_pre_ranker(pre_ranker: PreRanker, source: Path, destination: Path) -> None:
@@ -227,6 +238,10 @@ def save_pre_ranker(pre_ranker: PreRanker, source: Path, destination: Path) -> N
         shutil.copy2(old_ease / layout.HISTORY_VECTORS, new_ease / layout.HISTORY_VECTORS)
         vectors = pre_ranker.linear.candidate_vectors.numpy()
         np.save(new_ease / layout.CANDIDATE_VECTORS, vectors, allow_pickle=False)
+    if pre_ranker.tastes is not None:
+        taste_member.copy_taste_member(
+            pre_ranker.tastes, source / layout.TASTE_MEMBER, destination / layout.TASTE_MEMBER
+        )
     if pre_ranker.lexical is not None:
         saved_lexical_member.copy_lexical_member(
             pre_ranker.lexical, source / layout.BM25_MEMBER, destination / layout.BM25_MEMBER

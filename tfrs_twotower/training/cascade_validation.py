@@ -16,6 +16,7 @@ from tfrs_twotower.ranking.order import re_rank
 from tfrs_twotower.towers.item_knn_member import ItemKnnMember
 from tfrs_twotower.towers.lexical_member import LexicalMember
 from tfrs_twotower.towers.linear_member import LinearMember
+from tfrs_twotower.towers.taste_member import TasteMember
 from tfrs_twotower.towers.tower import Tower, Towers
 from tfrs_twotower.training import combination, discounting
 from tfrs_twotower.training.validation import in_chunks, rank, recall_by_length, relevant_places
@@ -41,6 +42,7 @@ class Pools:
         num_candidates: int,
         signals: NDArray[np.float32],
         linear: LinearMember | None = None,
+        tastes: TasteMember | None = None,
         item_knn: ItemKnnMember | None = None,
         lexical: LexicalMember | None = None,
         words: Lexical | None = None,
@@ -54,6 +56,7 @@ class Pools:
             num_candidates: size of a pool.
             signals: `[corpus size, num_signals]`.
             linear: EASE, if it is a member; fitted, like the towers, in the first fit.
+            tastes: the values that histories prefer, if they are a member; of the same window.
             item_knn: the neighbours, if they are a member; of the same window.
             lexical: BM25, if it is a member.
             words: what retrieval searches words with, if it does.
@@ -77,7 +80,7 @@ class Pools:
             self._retrieval = found.scores
         scores = [
             self._closed_form_scores(member, in_chunks(member.encode, queries.inputs))
-            for member in (linear, item_knn)
+            for member in (linear, tastes, item_knn)
             if member is not None
         ]
         if lexical is not None:
@@ -144,7 +147,9 @@ class Pools:
         return np.concatenate([*parts, self._fixed], axis=2).astype(np.float64)
 
     def _closed_form_scores(
-        self, member: LinearMember | ItemKnnMember | LexicalMember, heads: NDArray[np.generic]
+        self,
+        member: LinearMember | TasteMember | ItemKnnMember | LexicalMember,
+        heads: NDArray[np.generic],
     ) -> NDArray[np.float32]:
         """`[num_queries, pool, num_features]` of a member, from the query side of its scores."""
         size = max(1, _PAIRS_AT_ONCE // self.rows.shape[1])

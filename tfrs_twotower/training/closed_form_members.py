@@ -22,8 +22,10 @@ from tfrs_twotower.towers import lexical_member
 from tfrs_twotower.towers.item_knn_member import ItemKnnMember, save_item_knn_member
 from tfrs_twotower.towers.linear_member import LinearMember, history_inputs, save_linear_member
 from tfrs_twotower.towers.saved_lexical_member import save_lexical_member
+from tfrs_twotower.towers.taste_member import TasteMember, save_taste_member
 from tfrs_twotower.training import linear_fitting
 from tfrs_twotower.training.plan import DAY_S
+from tfrs_twotower.training.taste_fitting import fit_taste_member
 
 
 class CandidateSignals(NamedTuple):
@@ -95,13 +97,15 @@ class ClosedForm:
     """The closed-form parts of the pre-ranker, fitted on one window.
 
     Attributes:
-        linear: EASE and tastes, if they are members.
+        linear: EASE, if it is a member.
+        tastes: the values that a history prefers, if they are a member.
         item_knn: the neighbours, if they are a member.
         lexical: BM25, if it is a member.
         signals: the signals of every candidate.
     """
 
     linear: LinearMember | None
+    tastes: TasteMember | None
     item_knn: ItemKnnMember | None
     lexical: lexical_member.LexicalMember | None
     signals: CandidateSignals
@@ -111,6 +115,7 @@ class ClosedForm:
         """Names of the scores in the weighted sum."""
         return (
             *(self.linear.features if self.linear else ()),
+            *(self.tastes.features if self.tastes else ()),
             *(self.item_knn.features if self.item_knn else ()),
             *(self.lexical.features if self.lexical else ()),
             *self.signals.names,
@@ -122,6 +127,9 @@ class ClosedForm:
         if self.linear is not None:
             (directory / layout.EASE_MEMBER).mkdir(exist_ok=True)
             save_linear_member(self.linear, spec, assets, directory / layout.EASE_MEMBER)
+        if self.tastes is not None:
+            (directory / layout.TASTE_MEMBER).mkdir(exist_ok=True)
+            save_taste_member(self.tastes, spec, assets, directory / layout.TASTE_MEMBER)
         if self.lexical is not None:
             (directory / layout.BM25_MEMBER).mkdir(exist_ok=True)
             save_lexical_member(self.lexical, assets, directory / layout.BM25_MEMBER)
@@ -149,9 +157,12 @@ def fit_closed_form(
         DataError: the matrix of EASE cannot be inverted.
     """
     window = (assets, corpus, table, all_pairs)
-    linear = linear_fitting.fit_linear_member(spec, pre_ranking, *window)
-    item_knn = None
+    linear = tastes = item_knn = None
+    if pre_ranking.ease is not None:
+        linear = linear_fitting.fit_linear_member(spec, pre_ranking.ease, *window)
+    if pre_ranking.tastes is not None:
+        tastes = fit_taste_member(spec, pre_ranking.tastes, assets, corpus, table.candidate_rows)
     if pre_ranking.item_knn is not None:
         item_knn = linear_fitting.fit_item_knn_member(spec, pre_ranking.item_knn, *window)
     signals = candidate_signals(pre_ranking.popularity_days, table, len(corpus))
-    return ClosedForm(linear, item_knn, lexical, signals)
+    return ClosedForm(linear, tastes, item_knn, lexical, signals)

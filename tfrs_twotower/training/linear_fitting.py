@@ -1,24 +1,22 @@
-"""Fits what is linear in a history on the examples of a window: EASE, tastes, neighbours."""
+"""Fits what is linear in a history on the examples of a window: EASE, neighbours."""
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 from scipy import sparse
 
 from tfrs_twotower.closed_form import ease
 from tfrs_twotower.closed_form.neighbours import cosine_neighbours
-from tfrs_twotower.config import ItemKnnMemberConfig, LinearModelConfig, PreRankingConfig
+from tfrs_twotower.config import EaseMemberConfig, ItemKnnMemberConfig, LinearModelConfig
 from tfrs_twotower.data.assets import Assets
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.data.training_examples import ExampleTable, Tokens
 from tfrs_twotower.errors import ConfigError
-from tfrs_twotower.features.lookup import build_lookups, by_token, row_of_token
-from tfrs_twotower.specs import NUM_SPECIAL_ROWS, FeatureSpec, taste_features
+from tfrs_twotower.features.lookup import by_token, row_of_token
+from tfrs_twotower.specs import FeatureSpec
 from tfrs_twotower.towers.item_knn_member import ItemKnnMember, neighbours_by_token
 from tfrs_twotower.towers.linear_member import LinearMember, history_inputs
-from tfrs_twotower.towers.tastes import fit_tastes
 
 AllPairs = Callable[[], tuple[NDArray[np.integer], NDArray[np.integer]]]
 """Reads the query and the candidate of every event of a window, `[num_events]` each."""
@@ -92,70 +90,32 @@ def chosen_pairs(
 
 def fit_linear_member(
     spec: FeatureSpec,
-    pre_ranking: PreRankingConfig,
+    config: EaseMemberConfig,
     assets: Assets,
     corpus: Corpus,
     table: ExampleTable,
     all_pairs: AllPairs | None = None,
-) -> LinearMember | None:
-    """Fits EASE (or RDLAE) and tastes on the pairs of queries and candidates in the examples.
+) -> LinearMember:
+    """Fits EASE (or RDLAE) on the pairs of queries and candidates in the examples.
 
     Args:
         spec: the feature spec; it must have a history.
-        pre_ranking: what is fitted, and how.
-        assets: the vocabularies of the candidates' ids and features.
+        config: what is fitted, and how.
+        assets: the vocabulary of the candidates' ids.
         corpus: the candidates.
-        table: the examples of the window that may be learned from; repeats count once for EASE.
+        table: the examples of the window that may be learned from; repeats count once.
         all_pairs: see `chosen_pairs`.
-
-    Returns:
-        The member, or None if neither is one.
 
     Raises:
         ConfigError: the corpus is too large for EASE.
         DataError: the matrix cannot be inverted.
     """
-    history = candidates = np.zeros((len(corpus), 0), np.float32)
-    half_lives: tuple[float | None, ...] = ()
-    if pre_ranking.ease is not None:
-        config = pre_ranking.ease
-        chosen = chosen_pairs(config, table, len(corpus), all_pairs)
-        history, candidates = linear_factors(
-            config, config.kind, config.rank, chosen, section="pre_ranking.ease"
-        )
-        half_lives = config.half_lives
-    tastes = None
-    tokens = taste_tokens(spec, pre_ranking, assets, corpus)
-    if pre_ranking.tastes is not None and tokens:
-        tastes, values = fit_tastes(
-            tokens,
-            table.candidate_rows,
-            strength=pre_ranking.tastes.strength,
-            scale=float(np.abs(candidates).max(initial=0.0)) or 1.0,
-        )
-        history = np.concatenate([history, values], axis=1)
-        candidates = np.concatenate([candidates, values], axis=1)
-    if not half_lives and tastes is None:
-        return None
+    chosen = chosen_pairs(config, table, len(corpus), all_pairs)
+    history, candidates = linear_factors(
+        config, config.kind, config.rank, chosen, section="pre_ranking.ease"
+    )
     of_tokens = by_token(history, row_of_token(spec, assets, corpus))
-    return LinearMember(history_inputs(spec, assets), half_lives, of_tokens, candidates, tastes)
-
-
-def taste_tokens(
-    spec: FeatureSpec, pre_ranking: PreRankingConfig, assets: Assets, corpus: Corpus
-) -> list[tuple[str, NDArray[np.int64], int]]:
-    """The categorical features whose tastes are scored, as `fit_tastes` takes them."""
-    if pre_ranking.tastes is None:
-        return []
-    lookups = build_lookups(spec, assets)
-    tokens = []
-    for feature in taste_features(spec):
-        number = len(assets.vocabulary(feature.vocabulary_name))
-        if 2 <= number <= pre_ranking.tastes.max_values:
-            raw = tf.constant(corpus.raw[feature.name])
-            values = lookups[feature.vocabulary_name](raw).numpy() - NUM_SPECIAL_ROWS
-            tokens.append((feature.name, values.reshape(len(corpus), -1), number))
-    return tokens
+    return LinearMember(history_inputs(spec, assets), config.half_lives, of_tokens, candidates)
 
 
 def latest(histories: Tokens) -> NDArray[np.int32]:

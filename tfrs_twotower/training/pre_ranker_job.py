@@ -220,6 +220,7 @@ def _pools(
         num_candidates=pre_ranking.num_candidates,
         signals=closed_form.signals.values,
         linear=closed_form.linear,
+        tastes=closed_form.tastes,
         item_knn=closed_form.item_knn,
         lexical=closed_form.lexical,
         words=words,

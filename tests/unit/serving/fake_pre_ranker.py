@@ -14,13 +14,14 @@ from tfrs_twotower.specs import FeatureSpec
 from tfrs_twotower.towers.lexical_member import FEATURES, LexicalMember
 from tfrs_twotower.towers.linear_member import LinearMember
 from tfrs_twotower.towers.pre_ranker import Combination, Member, PreRanker
+from tfrs_twotower.towers.taste_member import TasteMember
 from tfrs_twotower.towers.tower import PairScorer, TowerOutput
 
 NUM_CANDIDATES = len(fakes.IDS)
 WEIGHTS = (0.5, 1.0, -0.7, 0.3, -0.2, 0.1, -0.4)
 """Of retrieval, two members, two half-lives, two signals."""
-LEXICAL_WEIGHTS = (*WEIGHTS[:5], 0.6, 0.8, *WEIGHTS[5:])
-"""With both scores of BM25."""
+LEXICAL_WEIGHTS = (*WEIGHTS[:5], 0.9, -0.5, 0.6, 0.8, *WEIGHTS[5:])
+"""With two tastes and both scores of BM25."""
 COLOURS = ("red", "green", "blue", "red red")
 
 
@@ -82,8 +83,21 @@ def fake_lexical():
     )
 
 
+def fake_tastes():
+    """Of two features: one of four values, of which a candidate has up to two, and one of 30."""
+    random = np.random.default_rng(10)
+    values = random.integers(0, 5, (2 + NUM_CANDIDATES, 3)).astype(np.int32)
+    values[:, 2] = random.integers(5, 35, len(values))
+    values[:2] = 0
+    priors = random.uniform(0.1, 1.0, 35).astype(np.float32)
+    columns = np.array([0, 0, 1])
+    return TasteMember(
+        FakeHistory(), ("colour", "brand"), 3.0, values, columns, priors, values[2:][::-1]
+    )
+
+
 def fake_pre_ranker(num_candidates=12, weights=WEIGHTS, linear=True, lexical=False):
-    """Two members, two signals, EASE with two half-lives if `linear`, and BM25 if `lexical`."""
+    """Members, signals, EASE of two half-lives if `linear`, tastes and BM25 if `lexical`."""
     ease = None
     if lexical and weights is WEIGHTS:
         weights = LEXICAL_WEIGHTS
@@ -93,12 +107,14 @@ def fake_pre_ranker(num_candidates=12, weights=WEIGHTS, linear=True, lexical=Fal
         ease = LinearMember(FakeHistory(), (None, 2.0), history, candidates)
     else:
         weights = (*weights[:3], *weights[5:])
-    bm25 = FEATURES if lexical else ()
+    tastes = fake_tastes() if lexical else None
+    others = (*tastes.features, *FEATURES) if lexical else ()
     names = ("retrieval", "interaction_0", "interaction_1", *(ease.features if ease else ()))
     return PreRanker(
         (fake_member(1, 2, 3, 4), fake_member(2, 1, 1, 6)),
-        Combination(num_candidates, (*names, *bm25, "log_count", "log_count_7d"), weights),
+        Combination(num_candidates, (*names, *others, "log_count", "log_count_7d"), weights),
         tf.constant(normal(9, NUM_CANDIDATES, 2)),
         ease,
+        tastes,
         lexical=fake_lexical() if lexical else None,
     )

@@ -14,7 +14,6 @@ from tfrs_twotower.closed_form.neighbours import cosine_neighbours
 from tfrs_twotower.config import (
     EaseMemberConfig,
     ItemKnnMemberConfig,
-    PreRankingConfig,
     TrainingConfig,
 )
 from tfrs_twotower.data.assets import load_assets
@@ -79,7 +78,7 @@ def data(tmp_path_factory):
 
 def fit(data, rank=8, **settings):
     config = EaseMemberConfig(rank=rank, l2=4.0, half_lives=HALF_LIVES, **settings)
-    return fit_linear_member(SPEC, PreRankingConfig(ease=config), *data)
+    return fit_linear_member(SPEC, config, *data)
 
 
 def chosen(table, num_candidates):
@@ -225,7 +224,7 @@ def test_a_linear_model_of_all_events_is_that_of_their_matrix(data, training):
     assets, corpus, table = data
     all_pairs = partial(training.all_pairs, with_validation_window=False)
     config = EaseMemberConfig(rank=40, l2=4.0, half_lives=(None,), events="all")
-    member = fit_linear_member(SPEC, PreRankingConfig(ease=config), *data, all_pairs)
+    member = fit_linear_member(SPEC, config, *data, all_pairs)
     pairs = set(zip(*(numbers.tolist() for numbers in all_pairs()), strict=True))
     assert len(pairs) > len(set(zip(table.query_rows, table.candidate_rows, strict=True)))
     weights = oracle.ease(oracle.chosen_matrix(pairs, 60, len(corpus)), 4.0)

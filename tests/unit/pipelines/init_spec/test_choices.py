@@ -53,6 +53,8 @@ def test_times(name, cells, unit):
         ("price", [f"1 {i:03},5" for i in range(40)], "numeric"),
         ("share", [f"{i} %" for i in range(40)], "numeric"),
         ("sku", [f"ABC{i:03}" for i in range(40)], None),  # no currency
+        ("type", [f"kind {i % 1100} of food" for i in range(11_000)], "categorical"),
+        ("note", [f"kind {i % 1100} of food" for i in range(3000)], "text"),
         ("question", ["パンダ", "ハンダ", "かぎ"], "text"),
     ],
 )

@@ -101,6 +101,8 @@ def test_without_times_or_splits_the_last_events_of_the_file_are_held_out(tmp_pa
     assert (spec.split.kind, spec.interactions.timestamp) == ("per_query_last", None)
     assert by_name(spec.query).keys() == {"history"}
     assert "# per_query_last: no column has times, so a query's last events" in path.read_text()
+    # User 0 stands for nobody; the other two have 13 events with five candidates.
+    assert "predict repeats as well, which 23% of the events are" in path.read_text()
 
 
 def test_positions_of_each_query_are_an_order_and_no_time(tmp_path):

@@ -185,10 +185,16 @@ def test_histories_whose_order_tells_much_are_read_by_a_transformer():
         assert config_of(replace(toys, **other)).model.history_encoder == "mean"
 
 
-def test_without_validation_queries_nothing_is_fitted_on_them():
-    config = config_of(replace(FILMS, num_validation=0))
+@pytest.mark.parametrize("number", [0, 26])
+def test_with_hardly_any_validation_query_nothing_depends_on_them(number):
+    few = replace(FILMS, num_validation=number)
+    config = config_of(few)
     assert config.pre_ranking is None
     assert not config.training.refit
+    assert config.training.early_stopping is None
+    assert reasons_of(few)["training.early_stopping"].startswith(f"{number} validation queries")
+    assert config.training.epochs == 5  # of 59 steps
+    assert config_of(replace(few, num_examples=400)).training.epochs == 30
 
 
 def test_windows_of_popularity_are_shorter_than_the_time_that_is_known():

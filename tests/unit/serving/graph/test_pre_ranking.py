@@ -54,7 +54,7 @@ def test_each_weight_meets_its_own_feature(request_inputs, number):
 
 
 @pytest.mark.parametrize("number", range(len(LEXICAL_WEIGHTS)))
-def test_each_weight_meets_its_own_feature_beside_bm25(request_inputs, number):
+def test_each_weight_meets_its_own_feature_beside_tastes_and_bm25(request_inputs, number):
     weights = tuple(2.0 * float(place == number) for place in range(len(LEXICAL_WEIGHTS)))
     pre_ranker = fake_pre_ranker(weights=weights, lexical=True)
     np.testing.assert_allclose(
@@ -68,7 +68,12 @@ def test_bm25_alone(request_inputs):
     combination = replace(pre_ranker.combination, weights=(0.0, 1.0, 0.0))
     nothing = tf.zeros([25, 0])
     alone = replace(
-        pre_ranker, members=(), linear=None, combination=combination, candidate_signals=nothing
+        pre_ranker,
+        members=(),
+        linear=None,
+        tastes=None,
+        combination=combination,
+        candidate_signals=nothing,
     )
     queries = {**request_inputs[0], "color": tf.constant(["red", "a hat", ""])}
     inputs = (queries, *request_inputs[1:])

@@ -1,4 +1,4 @@
-"""A bundle with a wide part and item kNN: it answers as offline, and a refresh keeps both."""
+"""A bundle with a wide part, tastes and item kNN: it answers as offline, a refresh keeps them."""
 
 import numpy as np
 import pytest
@@ -61,7 +61,7 @@ def test_retrieval_is_served_as_offline(whole, whole_release):
     np.testing.assert_allclose(served["scores"], best, atol=1e-5)
 
 
-def test_the_cascade_with_item_knn_is_served_as_offline(whole, whole_release):
+def test_the_cascade_with_tastes_and_item_knn_is_served_as_offline(whole, whole_release):
     release = whole_release
     towers, vectors = load_towers(release.refresh.towers_dir), release.corpus.vectors
     retrieval = towers.query(RAW).numpy() @ vectors.T

@@ -1,0 +1,88 @@
+"""Fits tastes on the examples of a window: how often each value of a feature is chosen."""
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from tfrs_twotower.config import TasteMemberConfig
+from tfrs_twotower.data.assets import Assets
+from tfrs_twotower.data.corpus import Corpus
+from tfrs_twotower.features.lookup import build_lookups, by_token, row_of_token
+from tfrs_twotower.specs import NUM_SPECIAL_ROWS, FeatureSpec, taste_features
+from tfrs_twotower.towers.linear_member import history_inputs
+from tfrs_twotower.towers.taste_member import TasteMember
+
+
+def fit_taste_member(
+    spec: FeatureSpec,
+    config: TasteMemberConfig,
+    assets: Assets,
+    corpus: Corpus,
+    chosen: NDArray[np.integer],
+) -> TasteMember | None:
+    """Counts the values of the candidates' categorical features.
+
+    Args:
+        spec: the feature spec; it must have a history.
+        config: strength, and the largest number of values.
+        assets: the vocabularies of the candidates' ids and features.
+        corpus: the candidates.
+        chosen: `[num_examples]` rows of the candidates of the examples that may be learned from.
+
+    Returns:
+        The member, or None if no feature has two values, and no more than the largest number.
+    """
+    lookups = build_lookups(spec, assets)
+    names, values, priors = [], [], [np.ones(1, np.float32)]
+    for feature in taste_features(spec):
+        number = len(assets.vocabulary(feature.vocabulary_name))
+        if not 2 <= number <= config.max_values:
+            continue
+        tokens = lookups[feature.vocabulary_name](tf.constant(corpus.raw[feature.name])).numpy()
+        of_feature = distinct_values(tokens.reshape(len(corpus), -1))
+        priors.append(shares_of_values(of_feature, chosen, number))
+        already = sum(map(len, priors[:-1])) - 1
+        values.append(np.where(of_feature > 0, of_feature + already, 0))
+        names.append(feature.name)
+    if not names:
+        return None
+    columns = np.repeat(np.arange(len(values)), [of_feature.shape[1] for of_feature in values])
+    table = np.concatenate(values, axis=1).astype(np.int32)
+    return TasteMember(
+        history_inputs(spec, assets),
+        names,
+        config.strength,
+        by_token(table, row_of_token(spec, assets, corpus)),
+        columns,
+        np.concatenate(priors),
+        table,
+    )
+
+
+def distinct_values(tokens: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Numbers of the values from 1 on, each once in a row; 0 for none.
+
+    Args:
+        tokens: `[num_candidates, width]` tokens of the values.
+    """
+    ordered = np.sort(np.maximum(tokens.astype(np.int64) - (NUM_SPECIAL_ROWS - 1), 0), axis=1)
+    repeats = ordered[:, 1:] == ordered[:, :-1]
+    ordered[:, 1:][repeats] = 0
+    return ordered
+
+
+def shares_of_values(
+    values: NDArray[np.integer], chosen: NDArray[np.integer], number: int
+) -> NDArray[np.float32]:
+    """`[number]` share of the examples that have each value, with one more example of each.
+
+    Args:
+        values: `[num_candidates, width]` as `distinct_values` gives them.
+        chosen: `[num_examples]` rows of the candidates.
+        number: of values.
+    """
+    times_chosen = np.bincount(chosen, minlength=len(values))
+    row, column = np.nonzero(values)
+    weights = times_chosen[row] / np.count_nonzero(values, axis=1)[row]
+    counts = 1.0 + np.bincount(values[row, column] - 1, weights, minlength=number)
+    return (counts / counts.sum()).astype(np.float32)
