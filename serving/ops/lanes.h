@@ -22,12 +22,16 @@ namespace twotower {
 // Sixteen numbers that the compiler keeps in one register, or in several of a smaller processor.
 typedef float Lanes __attribute__((vector_size(64), aligned(4), may_alias));
 typedef int32_t Integers __attribute__((vector_size(64)));
+typedef uint32_t Words __attribute__((vector_size(64), aligned(4), may_alias));
 constexpr int64_t kLanes = 16;
 constexpr int32_t kMissingRow = -1;
 
 // By reference: a function that returns so wide a vector has another ABI on each processor.
 TWOTOWER_INLINE void Load(const float* entries, Lanes& into) {
   into = *reinterpret_cast<const Lanes*>(entries);
+}
+TWOTOWER_INLINE void Store(const Lanes& entries, float* into) {
+  *reinterpret_cast<Lanes*>(into) = entries;
 }
 
 // The sum over the lanes of each of sixteen vectors, in their order. Every step adds neighbouring

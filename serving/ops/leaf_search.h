@@ -1,7 +1,8 @@
-// Exact scores of the vectors in the leaves whose centroids are nearest to a query.
+// Exact scores of the best vectors in the leaves whose centroids are nearest to a query.
 //
-// A leaf is one stretch of memory, so that nothing is copied before it is multiplied, as core
-// operations do. Nothing here knows TensorFlow; see second_stage.h.
+// Centroids and vectors are read in eight bits, which tells of nearly all that they are not among the
+// best; the few that may be are read whole. So the lists are those of exact scores of everything in
+// the same leaves. Nothing here knows TensorFlow; see second_stage.h.
 
 #ifndef TWOTOWER_LEAF_SEARCH_H_
 #define TWOTOWER_LEAF_SEARCH_H_
@@ -9,45 +10,59 @@
 #include <limits>
 #include <vector>
 
+#include "codes.h"
 #include "lanes.h"
 
 namespace twotower {
 
 constexpr float kNoNeighbour = -std::numeric_limits<float>::infinity();
+constexpr int64_t kVectorsAhead = 16;
 
 struct Leaves {
-  const float* centroids;  // [num_leaves, dim]
-  const float* vectors;    // [num_leaves, leaf_size, dim]
-  const int32_t* rows;     // [num_leaves, leaf_size], kMissingRow without a candidate
+  const float* centroids;         // [num_leaves, dim]
+  const uint8_t* centroid_codes;  // [BlocksOf(num_leaves), BlockBytes(dim)]
+  const uint8_t* codes;           // [num_leaves, BlocksOf(leaf_size), BlockBytes(dim)], less centroids
+  const int32_t* rows;            // [num_leaves, leaf_size], kMissingRow without a candidate
+  const float* vectors;           // [num_rows, dim]
   int64_t num_leaves;
   int64_t leaf_size;
+  int64_t num_rows;
   int64_t dim;
 };
 
-// Inner products of consecutive vectors with a query, [count].
-TWOTOWER_INLINE void Products(const float* vectors, int64_t count, int64_t dim, const float* query,
-                              float* products) {
-  const int64_t whole = dim - dim % kLanes;
-  for (int64_t first = 0; first < count; first += kLanes) {
+// Ranks rows of a matrix by their exact products with a query.
+TWOTOWER_INLINE void Rank(const float* vectors, const std::vector<int32_t>& rows, const Query& query,
+                          std::vector<Ranked>& ranked) {
+  const int64_t count = rows.size(), dim = query.dim, whole = dim - dim % kLanes;
+  ranked.clear();
+  ranked.reserve(count);
+  // Rows lie anywhere in memory, so that sixteen are asked for while sixteen are multiplied.
+  for (int64_t first = -kVectorsAhead; first < count; first += kVectorsAhead) {
+    const int64_t end = std::min(count, first + 2 * kVectorsAhead);
+    for (int64_t at = first + kVectorsAhead; at < end; ++at) {
+      const float* vector = vectors + rows[at] * dim;
+      for (int64_t d = 0; d < dim; d += kLanes) __builtin_prefetch(vector + d);
+    }
+    if (first < 0) continue;
     const int64_t present = std::min(kLanes, count - first);
     Lanes parts[kLanes] = {};
     for (int64_t d = 0; d < whole; d += kLanes) {
       Lanes wanted;
-      Load(query + d, wanted);
+      Load(query.entries + d, wanted);
 #pragma GCC unroll 16
       for (int64_t at = 0; at < kLanes; ++at) {
         // The last vector stands in for those behind it.
         Lanes own;
-        Load(vectors + (first + std::min(at, present - 1)) * dim + d, own);
+        Load(vectors + rows[first + std::min(at, present - 1)] * dim + d, own);
         parts[at] += own * wanted;
       }
     }
     SumOfEach(parts);
-    std::memcpy(products + first, &parts[0], present * sizeof(float));
     for (int64_t at = 0; at < present; ++at) {
-      for (int64_t d = whole; d < dim; ++d) {
-        products[first + at] += vectors[(first + at) * dim + d] * query[d];
-      }
+      float product = parts[0][at];
+      const int32_t row = rows[first + at];
+      for (int64_t d = whole; d < dim; ++d) product += vectors[row * dim + d] * query.entries[d];
+      ranked.emplace_back(product, row);
     }
   }
 }
@@ -55,25 +70,43 @@ TWOTOWER_INLINE void Products(const float* vectors, int64_t count, int64_t dim, 
 // The `depth` candidates with the largest products among those of `num_chosen` leaves, in any order;
 // kNoNeighbour and kMissingRow where there are fewer.
 TWOTOWER_EACH_PROCESSOR
-inline void SearchLeaves(const Leaves& leaves, const float* query, int64_t num_chosen, int64_t depth,
-                         float* scores, int32_t* rows) {
-  std::vector<float> products(std::max(leaves.num_leaves, leaves.leaf_size));
-  Products(leaves.centroids, leaves.num_leaves, leaves.dim, query, products.data());
+inline void SearchLeaves(const Leaves& leaves, const float* embedding, int64_t num_chosen,
+                         int64_t depth, float* scores, int32_t* rows) {
+  const Query query(embedding, leaves.dim);
+  const int64_t block_bytes = BlockBytes(leaves.dim);
+  Bounds of_leaves(BlocksOf(leaves.num_leaves));
+  for (int64_t block = 0; block < BlocksOf(leaves.num_leaves); ++block) {
+    BoundBlock(leaves.centroid_codes + block * block_bytes, query, 0.0f,
+               &of_leaves.least[block * kLanes], &of_leaves.most[block * kLanes]);
+  }
+  std::vector<int32_t> possible;
+  KeepPossible(of_leaves, num_chosen, possible);
+  while (!possible.empty() && possible.back() >= leaves.num_leaves) possible.pop_back();
   std::vector<Ranked> chosen, found;
-  chosen.reserve(leaves.num_leaves);
-  for (int64_t leaf = 0; leaf < leaves.num_leaves; ++leaf) {
-    chosen.emplace_back(products[leaf], leaf);
-  }
-  chosen.resize(KeepFirst(chosen, num_chosen), chosen.front());
-  found.reserve(num_chosen * leaves.leaf_size);
+  Rank(leaves.centroids, possible, query, chosen);
+  chosen.resize(KeepFirst(chosen, num_chosen), Ranked(kNoNeighbour, kMissingRow));
+
+  const int64_t blocks_of_leaf = BlocksOf(leaves.leaf_size);
+  Bounds of_vectors(chosen.size() * blocks_of_leaf);
+  int64_t next = 0;
   for (const Ranked& leaf : chosen) {
-    const int32_t* own = leaves.rows + leaf.row * leaves.leaf_size;
-    const float* vectors = leaves.vectors + leaf.row * leaves.leaf_size * leaves.dim;
-    // Rows without a candidate are the last of their leaf.
-    const int64_t count = std::find(own, own + leaves.leaf_size, kMissingRow) - own;
-    Products(vectors, count, leaves.dim, query, products.data());
-    for (int64_t at = 0; at < count; ++at) found.emplace_back(products[at], own[at]);
+    const uint8_t* own = leaves.codes + leaf.row * blocks_of_leaf * block_bytes;
+    for (int64_t block = 0; block < blocks_of_leaf; ++block, next += kLanes) {
+      BoundBlock(own + block * block_bytes, query, leaf.score, &of_vectors.least[next],
+                 &of_vectors.most[next]);
+    }
   }
+  KeepPossible(of_vectors, depth, possible);
+  int64_t num_rows = 0;
+  for (const int32_t place : possible) {
+    const int64_t in_leaf = place % (blocks_of_leaf * kLanes);
+    const int32_t leaf = chosen[place / (blocks_of_leaf * kLanes)].row;
+    if (in_leaf >= leaves.leaf_size) continue;
+    const int32_t row = leaves.rows[leaf * leaves.leaf_size + in_leaf];
+    if (row >= 0 && row < leaves.num_rows) possible[num_rows++] = row;
+  }
+  possible.resize(num_rows);
+  Rank(leaves.vectors, possible, query, found);
   const int64_t kept = KeepFirst(found, depth);
   for (int64_t place = 0; place < depth; ++place) {
     scores[place] = place < kept ? found[place].score : kNoNeighbour;

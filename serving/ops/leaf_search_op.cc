@@ -13,12 +13,16 @@
 namespace {
 
 using tensorflow::errors::InvalidArgument;
+using Shape = tensorflow::TensorShape;
 using Variable = tensorflow::core::RefCountPtr<tensorflow::Var>;
+constexpr int kVariables = 5;
 
 REGISTER_OP("Twotower>LeafSearch")
     .Input("centroids: resource")
-    .Input("vectors: resource")
+    .Input("centroid_codes: resource")
+    .Input("leaves: resource")
     .Input("rows: resource")
+    .Input("vectors: resource")
     .Input("embeddings: float")
     .Input("num_leaves: int32")
     .Input("depth: int32")
@@ -26,9 +30,9 @@ REGISTER_OP("Twotower>LeafSearch")
     .Output("found: int32")
     .SetShapeFn([](tensorflow::shape_inference::InferenceContext* context) {
       tensorflow::shape_inference::ShapeHandle embeddings, scalar;
-      TF_RETURN_IF_ERROR(context->WithRank(context->input(3), 2, &embeddings));
-      TF_RETURN_IF_ERROR(context->WithRank(context->input(4), 0, &scalar));
-      TF_RETURN_IF_ERROR(context->WithRank(context->input(5), 0, &scalar));
+      TF_RETURN_IF_ERROR(context->WithRank(context->input(5), 2, &embeddings));
+      TF_RETURN_IF_ERROR(context->WithRank(context->input(6), 0, &scalar));
+      TF_RETURN_IF_ERROR(context->WithRank(context->input(7), 0, &scalar));
       const auto lists = context->Matrix(context->Dim(embeddings, 0), context->UnknownDim());
       context->set_output(0, lists);
       context->set_output(1, lists);
@@ -37,7 +41,8 @@ REGISTER_OP("Twotower>LeafSearch")
     .Doc(R"doc(
 Finds the candidates nearest to each query in the leaves whose centroids are nearest.
 
-centroids, vectors, rows: variables of a partitioned index; see leaf_search.h.
+centroids, centroid_codes, leaves, rows, vectors: variables of a partitioned index; see
+  leaf_search.h, where leaves are codes.
 embeddings: [batch, dim], all finite.
 num_leaves: leaves to look at.
 depth: length of a list.
@@ -50,37 +55,53 @@ class LeafSearch : public tensorflow::OpKernel {
   using OpKernel::OpKernel;
 
   void Compute(tensorflow::OpKernelContext* context) override {
-    Variable variables[3];
-    for (int input = 0; input < 3; ++input) {
+    Variable variables[kVariables];
+    for (int input = 0; input < kVariables; ++input) {
       OP_REQUIRES_OK(context, LookupResource(context, HandleFromInput(context, input),
                                              &variables[input]));
     }
     tensorflow::tf_shared_lock first(*variables[0]->mu());
     tensorflow::tf_shared_lock second(*variables[1]->mu());
     tensorflow::tf_shared_lock third(*variables[2]->mu());
+    tensorflow::tf_shared_lock fourth(*variables[3]->mu());
+    tensorflow::tf_shared_lock fifth(*variables[4]->mu());
     const tensorflow::Tensor& centroids = *variables[0]->tensor();
-    const tensorflow::Tensor& vectors = *variables[1]->tensor();
-    const tensorflow::Tensor& rows = *variables[2]->tensor();
-    const tensorflow::Tensor& embeddings = context->input(3);
+    const tensorflow::Tensor& centroid_codes = *variables[1]->tensor();
+    const tensorflow::Tensor& codes = *variables[2]->tensor();
+    const tensorflow::Tensor& rows = *variables[3]->tensor();
+    const tensorflow::Tensor& vectors = *variables[4]->tensor();
+    const tensorflow::Tensor& embeddings = context->input(kVariables);
     OP_REQUIRES(context,
                 centroids.dtype() == tensorflow::DT_FLOAT && centroids.dims() == 2 &&
-                    vectors.dtype() == tensorflow::DT_FLOAT && vectors.dims() == 3 &&
-                    rows.dtype() == tensorflow::DT_INT32 && rows.dims() == 2,
-                InvalidArgument("centroids, vectors and rows are not those of an index"));
-    const twotower::Leaves leaves{centroids.flat<float>().data(), vectors.flat<float>().data(),
-                                  rows.flat<int32_t>().data(),    vectors.dim_size(0),
-                                  vectors.dim_size(1),            vectors.dim_size(2)};
+                    centroid_codes.dtype() == tensorflow::DT_UINT8 && centroid_codes.dims() == 2 &&
+                    codes.dtype() == tensorflow::DT_UINT8 && codes.dims() == 3 &&
+                    rows.dtype() == tensorflow::DT_INT32 && rows.dims() == 2 &&
+                    vectors.dtype() == tensorflow::DT_FLOAT && vectors.dims() == 2,
+                InvalidArgument("the variables are not those of an index"));
+    const twotower::Leaves leaves{
+        centroids.flat<float>().data(), centroid_codes.flat<uint8_t>().data(),
+        codes.flat<uint8_t>().data(),   rows.flat<int32_t>().data(),
+        vectors.flat<float>().data(),   rows.dim_size(0),
+        rows.dim_size(1),               vectors.dim_size(0),
+        vectors.dim_size(1)};
+    const int64_t block_bytes = twotower::BlockBytes(leaves.dim);
     OP_REQUIRES(context,
-                centroids.dim_size(0) == leaves.num_leaves && rows.dim_size(0) == leaves.num_leaves &&
-                    rows.dim_size(1) == leaves.leaf_size && centroids.dim_size(1) == leaves.dim &&
-                    leaves.num_leaves > 0 && leaves.leaf_size > 0 && leaves.dim > 0,
-                InvalidArgument("centroids ", centroids.shape().DebugString(), ", vectors ",
-                                vectors.shape().DebugString(), " and rows ",
-                                rows.shape().DebugString(), " do not fit together"));
+                leaves.num_leaves > 0 && leaves.leaf_size > 0 && leaves.dim > 0 &&
+                    centroids.shape() == Shape({leaves.num_leaves, leaves.dim}) &&
+                    centroid_codes.shape() ==
+                        Shape({twotower::BlocksOf(leaves.num_leaves), block_bytes}) &&
+                    codes.shape() == Shape({leaves.num_leaves, twotower::BlocksOf(leaves.leaf_size),
+                                            block_bytes}),
+                InvalidArgument("centroids ", centroids.shape().DebugString(), ", their codes ",
+                                centroid_codes.shape().DebugString(), ", leaves ",
+                                codes.shape().DebugString(), ", rows ", rows.shape().DebugString(),
+                                " and vectors ", vectors.shape().DebugString(),
+                                " do not fit together"));
     OP_REQUIRES(context, embeddings.dims() == 2 && embeddings.dim_size(1) == leaves.dim,
                 InvalidArgument("embeddings are ", embeddings.shape().DebugString(), ", not [batch, ",
                                 leaves.dim, "]"));
-    const tensorflow::Tensor &wanted = context->input(4), &length = context->input(5);
+    const tensorflow::Tensor& wanted = context->input(kVariables + 1);
+    const tensorflow::Tensor& length = context->input(kVariables + 2);
     OP_REQUIRES(context, wanted.dims() == 0 && length.dims() == 0,
                 InvalidArgument("num_leaves and depth must be scalars"));
     const int64_t num_leaves = wanted.scalar<int32_t>()(), depth = length.scalar<int32_t>()();

@@ -173,11 +173,17 @@ class IvfSearch(partial_search.PartialSearch):
         super().__init__("ivf_search", exact_search.ExactSearch(vectors), parameters, max_excluded)
         rows, centroids = trained["rows"], trained["centroids"]
         self._num_leaves, self._leaf_size = rows.shape
-        real = (rows != MISSING_ROW)[:, :, None]
-        leaves = np.where(real, vectors[np.maximum(rows, 0)], np.float32(0.0))
-        self.leaves = tf.Variable(leaves, trainable=False, name="leaves")
+        self.leaves = tf.Variable(self.stored(vectors, trained), trainable=False, name="leaves")
         self.rows = tf.Variable(rows, trainable=False, name="rows")
         self.centroids = tf.Variable(centroids, trainable=False, name="centroids")
+
+    def stored(
+        self, vectors: FloatArray, trained: Mapping[str, npt.NDArray[Any]]
+    ) -> npt.NDArray[Any]:
+        """The vectors by leaf, `[num_leaves, leaf_size, embedding_dim]`; zeros where there is none."""
+        rows = trained["rows"]
+        real = (rows != MISSING_ROW)[:, :, None]
+        return np.where(real, vectors[np.maximum(rows, 0)], np.float32(0.0))
 
     def near(
         self, embeddings: tf.Tensor, depth: tf.Tensor | int, parameters: quality.SearchParameters

@@ -1,5 +1,5 @@
-// Runs second_stage.h and leaf_search.h under the sanitizers: every buffer is exactly as long as it
-// has to be.
+// Runs second_stage.h and leaf_search.h on ten thousand inputs under the sanitizers: every buffer is
+// exactly as long as it has to be.
 
 #include <cstdio>
 #include <memory>
@@ -43,24 +43,44 @@ int main() {
       ++checked;
     }
   }
-  for (int round = 0; round < 1000; ++round) {
-    const int64_t num_leaves = 1 + below(20), leaf_size = 1 + below(40), dim = 1 + below(70);
-    std::unique_ptr<float[]> centroids(new float[num_leaves * dim]), query(new float[dim]);
-    std::unique_ptr<float[]> vectors(new float[num_leaves * leaf_size * dim]);
+  for (int round = 0; round < 8000; ++round) {
+    const int64_t num_leaves = 1 + below(40), leaf_size = 1 + below(40), dim = 1 + below(70);
+    const int64_t num_rows = 1 + below(50), block_bytes = twotower::BlockBytes(dim);
+    const int64_t blocks_of_leaf = twotower::BlocksOf(leaf_size);
+    const auto numbers = [&](int64_t count) {
+      std::unique_ptr<float[]> made(new float[count]);
+      for (int64_t at = 0; at < count; ++at) made[at] = below(9) - 4;
+      return made;
+    };
+    // Of any bytes, as no packing made them: NaN, infinity, places that should be empty.
+    const auto blocks = [&](int64_t count) {
+      std::unique_ptr<float[]> made(new float[count * block_bytes / 4]);
+      auto* raw = reinterpret_cast<uint8_t*>(made.get());
+      for (int64_t at = 0; at < count * block_bytes; ++at) raw[at] = random();
+      for (int64_t at = 0; at < count && round % 2 == 0; ++at) {
+        for (int64_t number = 0; number < twotower::kNumbersOfBlock; ++number) {
+          made[at * block_bytes / 4 + number] = 0.01f * below(9);
+        }
+      }
+      return made;
+    };
+    const auto centroids = numbers(num_leaves * dim), vectors = numbers(num_rows * dim);
+    const auto query = numbers(dim);
+    const auto centroid_codes = blocks(twotower::BlocksOf(num_leaves));
+    const auto codes = blocks(num_leaves * blocks_of_leaf);
     std::unique_ptr<int32_t[]> rows(new int32_t[num_leaves * leaf_size]);
-    for (int64_t at = 0; at < num_leaves * dim; ++at) centroids[at] = below(9) - 4;
-    for (int64_t at = 0; at < dim; ++at) query[at] = below(9) - 4;
-    for (int64_t at = 0; at < num_leaves * leaf_size * dim; ++at) vectors[at] = below(9) - 4;
     for (int64_t at = 0; at < num_leaves * leaf_size; ++at) {
-      rows[at] = at % leaf_size < leaf_size / 2 + below(2) ? at : -1;
+      rows[at] = below(4) == 0 ? static_cast<int32_t>(random()) : below(num_rows + 2) - 1;
     }
     const int64_t chosen = 1 + below(num_leaves), depth = 1 + below(num_leaves * leaf_size);
     std::unique_ptr<float[]> scores(new float[depth]);
     std::unique_ptr<int32_t[]> found(new int32_t[depth]);
-    twotower::SearchLeaves({centroids.get(), vectors.get(), rows.get(), num_leaves, leaf_size, dim},
+    twotower::SearchLeaves({centroids.get(), reinterpret_cast<uint8_t*>(centroid_codes.get()),
+                            reinterpret_cast<uint8_t*>(codes.get()), rows.get(), vectors.get(),
+                            num_leaves, leaf_size, num_rows, dim},
                            query.get(), chosen, depth, scores.get(), found.get());
     for (int64_t at = 0; at < depth; ++at) {
-      if (found[at] < -1 || found[at] >= num_leaves * leaf_size || std::isnan(scores[at])) return 1;
+      if (found[at] < -1 || found[at] >= num_rows || std::isnan(scores[at])) return 1;
       ++checked;
     }
   }
