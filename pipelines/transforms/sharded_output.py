@@ -36,7 +36,7 @@ FREQUENCIES_SCHEMA = pa.schema(
 )
 _LENGTH = struct.Struct("<QI")
 _CRC = struct.Struct("<I")
-_GZIP_LEVEL = 6
+_GZIP_LEVEL = 1
 _ROW_GROUP = 1 << 18
 _NUMBER = ".number"
 COUNTS_SCHEMA = pa.schema([("value", pa.string()), ("count", pa.int64())])
