@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tfrs_twotower import specs
 from tfrs_twotower.data import example_shards
+from tfrs_twotower.ranking.sorting import is_first, order_by
 
 EVENTS = pa.schema(
     [
@@ -143,7 +144,6 @@ def lists_of(offsets: NDArray[np.integer], values: pa.Array) -> pa.ListArray:
 def first_of_each(table: pa.Table) -> tuple[pa.Table, pa.Table]:
     """The record of each id that comes first in the files, sorted by id, and the other records."""
     _, (places,) = ranked(table["entity_id"])
-    order = np.lexsort((numbers(table, "position"), places))
-    is_first = np.ones(len(order), bool)
-    is_first[1:] = places[order][1:] != places[order][:-1]
-    return table.take(pa.array(order[is_first])), table.take(pa.array(order[~is_first]))
+    order = order_by(places, numbers(table, "position"))
+    first = is_first(places[order])
+    return table.take(pa.array(order[first])), table.take(pa.array(order[~first]))

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
+
 from pipelines.transforms import reading, sharded_output, splits, table_sources
 from pipelines.transforms.cutoffs import Window, window_times
 from tfrs_twotower.specs import SPLITS
@@ -99,8 +101,8 @@ class JobSummary:
 
     def words(self, vocabulary: str) -> list[tuple[str, int]]:
         """The words of a text vocabulary and their counts, most frequent first."""
-        lines = _lines(self.directory / "words" / f"{vocabulary}.jsonl")
-        return [(word, -negative) for negative, word in lines]
+        counts = pq.read_table(self.directory / "words" / f"{vocabulary}.parquet")
+        return list(zip(*(column.to_pylist() for column in counts.columns), strict=True))
 
     def manifest_counts(self, tables: Iterable[str]) -> dict[str, int]:
         """The counts for the manifest."""

@@ -256,7 +256,7 @@ class Preprocess(beam.PTransform):
         for name in self._fresh_ids:
             tables.append((f"{FRESH_IDS}/{name}", sharded_output.write_values, ".txt", 0))
         for name in self._learned_texts():
-            tables.append((f"{SUMMARY}/words/{name}", sharded_output.write_counts, ".jsonl", 0))
+            tables.append((f"{SUMMARY}/words/{name}", sharded_output.write_counts, ".parquet", 0))
         lines = [
             (f"quarantine/{table}", sharded_output.write_lines, ".jsonl", self._config.num_shards)
             for table in self._sources

@@ -19,6 +19,7 @@ from pipelines.transforms import (
     watched_cells,
 )
 from tfrs_twotower import specs
+from tfrs_twotower.ranking.sorting import order_by
 
 REFIT_OUTPUT = "fresh"
 """Name on disk of the examples of the validation window, which only a refit trains on."""
@@ -165,7 +166,7 @@ class _BuildShard(beam.DoFn):
         validation = events.candidate[events.split == specs.VALIDATION]
         candidates, number = np.unique(validation, return_counts=True)
         yield from self._of_candidates(FRESH_CHOICES, partition, candidates, {"events": number})
-        order = np.lexsort((events.position, events.candidate, events.time, events.query))
+        order = order_by(events.query, events.time, events.candidate, events.position)
         table = query_examples.interactions(partition, events.of(order))
         yield self._files.write("interactions", shard, table)[0]
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pipelines.transforms import batches, histories, records, splits
 from tfrs_twotower import specs
+from tfrs_twotower.ranking.sorting import contains, distinct, is_first, order_by
 
 Bools = NDArray[np.bool_]
 Numbers = NDArray[np.int64]
@@ -76,7 +77,7 @@ class Partition:
         self._record_of[of_record] = np.arange(len(of_record))
         self._queries = queries
         time, position = (batches.numbers(events, name) for name in ("timestamp", "position"))
-        order = np.lexsort((position, time, of_event))
+        order = order_by(of_event, time, position)
         label = batches.numbers(events, "label")[order]
         least = spec.relevance.min_label
         everything = Events(
@@ -198,7 +199,7 @@ class Partition:
 
     def pairs(self, chosen: Bools) -> tuple[Numbers, Numbers]:
         """The distinct pairs of query and candidate among some events, sorted."""
-        keys = np.unique(self._pair_keys(self.events.of(chosen)))
+        keys = distinct(self._pair_keys(self.events.of(chosen)))
         width = max(len(self.candidate_ids), 1)
         return keys // width, keys % width
 
@@ -216,13 +217,13 @@ class Partition:
         events = self.events
         own = events.of((events.split == split) & events.positive)
         keys = self._pair_keys(own)
-        order = np.lexsort((-own.label, keys))
-        pairs, first = np.unique(keys[order], return_index=True)
-        gain = own.label[order][first]
+        order = order_by(keys, -own.label)
+        order = order[is_first(keys[order])]
+        pairs, gain = keys[order], own.label[order]
         if self.spec.interactions.label is None:
             gain = np.ones_like(gain)
         if self.spec.split.new_pairs_only:
-            new = ~np.isin(pairs, self._pair_keys(events.of(events.split < split)))
+            new = ~contains(distinct(self._pair_keys(events.of(events.split < split))), pairs)
             pairs, gain = pairs[new], gain[new]
         width = max(len(self.candidate_ids), 1)
         return pairs // width, pairs % width, gain

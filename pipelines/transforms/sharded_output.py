@@ -36,7 +36,7 @@ FREQUENCIES_SCHEMA = pa.schema(
 )
 _LENGTH = struct.Struct("<QI")
 _CRC = struct.Struct("<I")
-_GZIP_LEVEL = 6
+_GZIP_LEVEL = 1
 _ROW_GROUP = 1 << 18
 _NUMBER = ".number"
 COUNTS_SCHEMA = pa.schema([("value", pa.string()), ("count", pa.int64())])
@@ -209,9 +209,8 @@ def write_values(stream: IO[bytes], table: pa.Table) -> None:
 
 
 def write_counts(stream: IO[bytes], table: pa.Table) -> None:
-    """Writes the negative counts and the values, in the same order, as lines of JSON."""
-    for row in most_frequent(table).select(["count", "value"]).to_pylist():
-        stream.write(f"{json.dumps([-row['count'], row['value']])}\n".encode())
+    """Writes values and counts, in the same order, as Parquet."""
+    write_parquet(COUNTS_SCHEMA, stream, most_frequent(table))
 
 
 def most_frequent(table: pa.Table, number: int | None = None) -> pa.Table:

@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 from tfrs_twotower import specs
 from tfrs_twotower.data import known_queries
 from tfrs_twotower.data.histories import lengths_to_scan, until_repeat
+from tfrs_twotower.ranking.sorting import order_by
 
 QUERY_ID, EVENTS, EXAMPLES = "_query_id", "_events:", "_examples"
 EVENT_COLUMNS = pa.schema(
@@ -140,7 +141,7 @@ def write_examples(
     label, weight = partition.label[chosen], partition.weight[chosen]
     timestamp = partition.timestamp[chosen]
     place = np.empty(len(chosen), np.int32)
-    order = np.lexsort((weight, label, candidate, query, timestamp))
+    order = order_by(timestamp, query, candidate, label, weight)
     place[order] = np.arange(len(chosen), dtype=np.int32)
     examples: dict[str, Any] = {"candidate": pa.DictionaryArray.from_arrays(candidate, dictionary)}
     examples |= {"timestamp": timestamp, "label": label, "weight": weight, "place": place}
@@ -186,7 +187,7 @@ class _Partition(NamedTuple):
             return np.flatnonzero(self.positive & self.own)
         positives = np.flatnonzero(self.positive)
         query, candidate = self.query[positives], self.candidate[positives]
-        pairs = np.lexsort((~self.kept[positives], candidate, query))
+        pairs = order_by(query, candidate, ~self.kept[positives])
         first = np.ones(len(pairs), bool)
         repeated = query[pairs[1:]] == query[pairs[:-1]]
         first[1:] = ~(repeated & (candidate[pairs[1:]] == candidate[pairs[:-1]]))

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tfrs_twotower.ranking.sorting import order_by
+
 _MOST_AT_ONCE = 1 << 22  # events that one step looks at, which bounds its memory
 
 
@@ -29,7 +31,7 @@ def until_repeat(query: NDArray[np.integer], candidate: NDArray[np.integer]) -> 
         query: `[num_events]`, ascending.
         candidate: `[num_events]`, in the order of time within a query.
     """
-    pairs = np.lexsort((candidate, query))
+    pairs = order_by(query, candidate)
     again = query[pairs[1:]] == query[pairs[:-1]]
     again &= candidate[pairs[1:]] == candidate[pairs[:-1]]
     until = np.zeros(len(query), np.int32)

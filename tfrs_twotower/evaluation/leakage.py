@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from tfrs_twotower.evaluation.evaluated_data import EvaluationInputs
 from tfrs_twotower.evaluation.evaluation_document import LeakageCheck, LeakFinding
-from tfrs_twotower.ranking.ragged import Ragged, distinct
+from tfrs_twotower.ranking.ragged import Ragged
+from tfrs_twotower.ranking.sorting import distinct
 from tfrs_twotower.specs import TEST, TRAIN
 
 

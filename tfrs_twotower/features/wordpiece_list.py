@@ -96,6 +96,8 @@ def largest_that_fits(
 
     The size of the list falls about in proportion to 1 / threshold. So the next guess is where this
     law, taken through the last pass, meets the size, within the bounds that are still possible.
+    Where a smaller threshold gave no more pieces, as among words that are rare alike, it goes on to
+    the smallest one.
 
     Args:
         learn: from a threshold to its list; a larger threshold does not give a longer list.
@@ -108,14 +110,16 @@ def largest_that_fits(
     while low <= high:
         threshold = min(max(guess, low), high)
         pieces = learn(threshold)
+        guess = round(threshold * len(pieces) / (0.98 * size))
         if len(pieces) <= size:
+            if best is not None and len(pieces) == len(best):
+                guess = low
             best = pieces
             if len(pieces) >= _FULL_ENOUGH * size:
                 break
             high = threshold - 1
         else:
             low = threshold + 1
-        guess = round(threshold * len(pieces) / (0.98 * size))
         if not low <= guess <= high:
             guess = (low + high) // 2
     return best if best is not None else learn(thresholds[1])

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tfrs_twotower.ranking.ragged import GroundTruth, Ragged, distinct
+from tfrs_twotower.ranking.ragged import GroundTruth, Ragged
+from tfrs_twotower.ranking.sorting import distinct
 
 _COMPARED_AT_ONCE = 1 << 20
 """Ranked candidates that are compared with relevant ones at once."""

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tfrs_twotower.ranking.sorting import distinct
 
 
 @dataclass(frozen=True)
@@ -130,18 +131,6 @@ class GroundTruth:
     def where(self, keep: NDArray[np.bool_]) -> "GroundTruth":
         """Leaves out the relevant candidates where `keep`, `[len(gains)]`, is false."""
         return GroundTruth(self.relevant.where(keep), self.gains[keep])
-
-
-def distinct(numbers: NDArray[Any]) -> NDArray[Any]:
-    """Each number once, ascending.
-
-    `np.unique` looks each up in a hash table, which takes a hundred times as long as to sort
-    millions of them.
-    """
-    ordered = np.sort(numbers, axis=None)
-    new = np.ones(len(ordered), bool)
-    np.not_equal(ordered[1:], ordered[:-1], out=new[1:])
-    return ordered[new]
 
 
 def distinct_pairs(

@@ -37,6 +37,17 @@ def test_the_search_finds_the_fullest_list_in_few_passes(guess):
     assert len(thresholds) <= 8
 
 
+def test_the_search_passes_over_thresholds_that_change_nothing():
+    thresholds = []
+
+    def learn(threshold):
+        thresholds.append(threshold)
+        return ["x"] * (5_000 if threshold == 1 else 400)
+
+    assert len(largest_that_fits(learn, 700, (1, 1000), 1000)) == 400
+    assert thresholds == [1000, 583, 1, 7, 2]
+
+
 def test_nothing_fits():
     assert len(largest_that_fits(lambda threshold: ["x"] * 99, 70, (1, 4), 2)) == 99
 

@@ -1,6 +1,6 @@
 import numpy as np
 
-from tfrs_twotower.ranking.ragged import Ragged, distinct, distinct_pairs
+from tfrs_twotower.ranking.ragged import Ragged, distinct_pairs
 
 
 def test_distinct_pairs_by_hand():
@@ -25,9 +25,3 @@ def test_parts_are_joined_in_their_order():
         [],
         [7],
     ]
-
-
-def test_distinct_numbers_are_those_of_numpy():
-    numbers = np.random.default_rng(0).integers(-3, 9, size=(7, 5))
-    assert distinct(numbers).tolist() == np.unique(numbers).tolist()
-    assert distinct(np.zeros(0, np.int64)).tolist() == []

@@ -155,8 +155,8 @@ def test_statistics_vocabularies_and_frequencies_come_from_the_training_window(p
     windows = json.loads(files[f"{SUMMARY}/windows.jsonl"].read_text())[0]
     assert windows["0"] == [4, 2, day(1), day(7)]
     assert windows["1"] == [2, 2, day(7), day(8)]
-    words = [json.loads(line) for line in lines(f"{SUMMARY}/words/title.jsonl")]
-    assert words == [[-1, "alpha"], [-1, "beta"]]
+    words = pq.read_table(files[f"{SUMMARY}/words/title.parquet"]).to_pydict()
+    assert words == {"value": ["alpha", "beta"], "count": [1, 1]}
     numeric = dict(json.loads(line)[0] for line in lines(f"{SUMMARY}/numeric.jsonl"))
     assert numeric["query.age"] | {"count": 2, "mean": 15, "max": 20} == numeric["query.age"]
     price = numeric["candidate.price"]
