@@ -130,16 +130,28 @@ def build_towers(
             stop_gradient=model_config.history_content == "fixed",
         )
     query = build("query", content)
-    if isinstance(model_config, IntTowerConfig):
-        return inttower.IntTowers(
-            query, candidate, pretrained, tower.PairScorer(weights.under("scorer"))
-        )
-    if isinstance(model_config, MolConfig):
-        scorer = mol.MolScorer(weights.under("scorer"), model_config)
-        return inttower.IntTowers(query, candidate, pretrained, scorer)
-    if isinstance(model_config, DatConfig):
-        return dat.DatTowers(query, candidate, pretrained)
-    return tower.Towers(query, candidate, pretrained)
+    return _joined(model_config, query, candidate, pretrained, weights.under("scorer"))
+
+
+def _joined(
+    model_config: ModelConfig,
+    query: tower.Tower,
+    candidate: tower.Tower,
+    pretrained: Mapping[str, bert.BertEncoder],
+    weights: seeded.WeightMaker,
+) -> tower.Towers:
+    """Both towers with what a pair of this kind has beside them; `weights` makes its scorer."""
+    match model_config:
+        case IntTowerConfig():
+            scorer = tower.PairScorer(weights)
+            return inttower.IntTowers(query, candidate, pretrained, scorer)
+        case MolConfig():
+            scorer = mol.MolScorer(weights, model_config)
+            return inttower.IntTowers(query, candidate, pretrained, scorer)
+        case DatConfig():
+            return dat.DatTowers(query, candidate, pretrained)
+        case _:
+            return tower.Towers(query, candidate, pretrained)
 
 
 def _word_pieces(

@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from tests.contracts.tower_contract import TowerContract, tensors
 from tests.fixtures.planted_inttower import both_facets
+from tests.fixtures.tiny import tiny_run_config
 from tests.reference import mol as reference
 from tests.unit.towers.test_inttower import (
     DENSE,
@@ -13,7 +14,6 @@ from tests.unit.towers.test_inttower import (
     encode,
     joint_objective,
 )
-from tests.fixtures.tiny import tiny_run_config
 from tfrs_twotower.towers.build import build_towers
 
 MOL = {
@@ -61,9 +61,7 @@ def test_scores_are_the_oracles(spec, assets, test_queries, corpus):
     weights = [named[f"scorer.mixture.{part}"] for part in parts]
     expected = [
         [
-            reference.mixture(
-                u[:4], u[4:].reshape(-1)[:12], v[:3], v[3:].reshape(-1)[:12], weights
-            )
+            reference.mixture(u[:4], u[4:].reshape(-1)[:12], v[:3], v[3:].reshape(-1)[:12], weights)
             for v in candidates
         ]
         for u in query
