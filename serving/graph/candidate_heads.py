@@ -26,6 +26,12 @@ class Heads(NamedTuple):
     scales: tf.Tensor | None
     """`[batch, n, num_heads]`; None if the heads are stored as float32, without scales."""
 
+    def scaled(self, head_dim: int) -> tf.Tensor:
+        """`[batch, n, num_heads, head_dim]` multiplied by the scales."""
+        batch, n = tf.unstack(tf.shape(self.vectors)[:2])
+        heads = tf.reshape(self.vectors, [batch, n, self.vectors.shape[2] // head_dim, head_dim])
+        return heads if self.scales is None else heads * self.scales[..., tf.newaxis]
+
 
 class CandidateHeads(tf.Module):
     """Heads of every candidate, and the constant part of its score, which no query changes."""

@@ -8,13 +8,14 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from serving.graph.candidate_heads import CandidateHeads, HeadStorage, best_matches, rounded
+from serving.graph.candidate_heads import CandidateHeads, Heads, HeadStorage, best_matches, rounded
 from serving.graph.packed_heads import PackedHeads
 from tfrs_twotower.data.raw_inputs import RawBatch
 from tfrs_twotower.index import answers
 from tfrs_twotower.ranking import LOWEST_SCORE, RowArray
 from tfrs_twotower.towers import lexical_member
 from tfrs_twotower.towers.linear_member import LinearMember
+from tfrs_twotower.towers.mol import MolScorer
 from tfrs_twotower.towers.pre_ranker import Member, PreRanker
 
 _Number = TypeVar("_Number", np.float32, np.int32)
@@ -32,6 +33,8 @@ class PreRanking(tf.Module):
         score = w_0 retrieval + sum_m w_m a_m sum_r max_h <U_mr, V_mh> + <sum_l w_l q_l, v>
                 + sum_v w_v lift_v + sum_p w_p similarity_p + w_b log(1 + bm25) + w_s bm25 / best
                 + c
+
+    A member that is a mixture of logits has its mixture in place of the sum of maxima.
     """
 
     def __init__(
@@ -48,7 +51,7 @@ class PreRanking(tf.Module):
             pre_ranker: the loaded pre-ranker.
             storage: type of the stored candidate heads.
             lexical: the lexical member in the form for this graph; by default as it is.
-            fused: whether `best` is one operation of `serving.ops`.
+            fused: whether `best` is one operation of `serving.ops`, which knows no mixtures.
 
         Raises:
             UnsupportedEnvironment, CorruptArtifact: see `serving.ops.library.load`.
@@ -68,6 +71,11 @@ class PreRanking(tf.Module):
         weights = np.split(np.array(combination.weights, np.float32), np.cumsum(sizes))
         (self._retrieval_weight,) = weights[0].tolist()
         scorers = [member.towers.scorer for member in members]
+        self._mixtures = {
+            str(number): scorer
+            for number, scorer in enumerate(scorers)
+            if isinstance(scorer, MolScorer)
+        }
         self._factors = [
             float(weight * scorer.scale) for weight, scorer in zip(weights[1], scorers, strict=True)
         ]
@@ -101,15 +109,22 @@ class PreRanking(tf.Module):
         valid_rows = tf.maximum(rows, 0)
         heads, constants = self.candidate_heads.of_rows(valid_rows)
         matches = [
-            factor * best_matches(query_heads, of_candidates)
-            for factor, query_heads, of_candidates in zip(
-                self._factors, self._query_heads(raw), heads, strict=True
+            factor * self._match(number, query_heads, of_candidates)
+            for number, (factor, query_heads, of_candidates) in enumerate(
+                zip(self._factors, self._query_heads(raw), heads, strict=True)
             )
         ]
         others = self._without_heads(raw, valid_rows, retrieval_scores)
         scores = tf.add_n([*others, constants, *matches])
         is_valid = tf.logical_and(rows >= 0, tf.math.is_finite(scores))
         return tf.where(is_valid, scores, LOWEST_SCORE)
+
+    def _match(self, number: int, query_heads: tf.Tensor, candidates: Heads) -> tf.Tensor:
+        """`[batch, n]` scores of one member, or of EASE behind them, without its factor."""
+        mixture = self._mixtures.get(str(number))
+        if mixture is None:
+            return best_matches(query_heads, candidates)
+        return mixture.of_lists(query_heads, candidates.scaled(query_heads.shape[2]))
 
     def best(
         self, raw: RawBatch, rows: tf.Tensor, retrieval_scores: tf.Tensor, k: int

@@ -31,7 +31,7 @@ MEMBER = {
     "head_dim": 4,
     "id_dropout": 0.1,
 }
-MEMBERS = [MEMBER, {**MEMBER, "head_dim": 6, "history_half_life": 2.0}]
+MEMBERS = [MEMBER, {**MEMBER, "kind": "mol", "head_dim": 6, "history_half_life": 2.0}]
 PRE_RANKING = {
     "num_candidates": 20,
     "mining": {"depth": 10, "teacher": "ease"},
@@ -126,7 +126,7 @@ def test_what_it_writes(with_refit):
     assert len(pre_ranker.members) == 2
     assert [member.candidate_heads.shape[1:].as_list() for member in pre_ranker.members] == [
         [2, 4],
-        [2, 6],
+        [2 + 2, 6],  # 2 layers x 2 query heads x 2 heads: 8 gates in two rows
     ]
     combination = pre_ranker.combination
     assert combination.num_candidates == 20

@@ -164,15 +164,9 @@ class DatConfig(FieldsConfig):
     """Categorical candidate feature: the same for unknown candidates."""
 
 
-class IntTowerConfig(FieldsConfig):
-    """IntTower (Li et al., CIKM 2022): Light-SE, FE-Block, and a retrieval head beside it.
+class HeadsConfig(FieldsConfig):
+    """Settings of towers with heads: gated fields, a body, and several vectors for pair scores."""
 
-    The outputs of the query tower's layers, and of the candidate tower's last one, are projected to
-    heads. The score of a pair is the sum over query heads of the largest inner product with a
-    candidate head.
-    """
-
-    kind: Literal["inttower"]
     field_gate: Literal["light_se", "se", "none"] = "light_se"
     """How the fields are weighted: Light-SE, SENet as in FiBiNET (`se`), or all alike (`none`)."""
     body: Literal["residual", "dense"] = "residual"
@@ -185,10 +179,28 @@ class IntTowerConfig(FieldsConfig):
     num_query_heads: Annotated[int, Field(ge=1, le=64)] = 4
     """Heads of each participating query layer."""
     num_candidate_heads: Annotated[int, Field(ge=1, le=64)] = 4
-    """Heads of a candidate; with 1 the interaction is an inner product."""
+    """Heads of a candidate; with 1 the interaction of an IntTower is an inner product."""
     head_dim: Annotated[int, Field(ge=1, le=1024)] = 32
     """Dimension of a head. Serving stores candidate_views x num_candidate_heads x head_dim numbers
     for each candidate."""
+
+    @property
+    def num_query_layers(self) -> int:
+        """Number of query layers that have heads."""
+        if self.interaction_layers == "last":
+            return 1
+        return len(self.hidden_dims) if self.body == "dense" else 1 + self.num_residual_layers
+
+
+class IntTowerConfig(HeadsConfig):
+    """IntTower (Li et al., CIKM 2022): Light-SE, FE-Block, and a retrieval head beside it.
+
+    The outputs of the query tower's layers, and of the candidate tower's last one, are projected to
+    heads. The score of a pair is the sum over query heads of the largest inner product with a
+    candidate head.
+    """
+
+    kind: Literal["inttower"]
     candidate_views: Annotated[int, Field(ge=1, le=16)] = 1
     """Views of a candidate, each with token weights for `bag` texts and heads of its own: a query
     head is compared with the view that suits it best."""
@@ -196,6 +208,25 @@ class IntTowerConfig(FieldsConfig):
     """L2-normalises the heads, as ColBERT does and the paper does not. Their projections start at
     the identity and the learned scale at the inverse of `softmax.temperature`, so that the score
     starts as an inner product of small towers."""
+
+
+class MolConfig(HeadsConfig):
+    """Mixture of logits (Zhai et al., KDD 2023), beside a retrieval head.
+
+    The heads are those of an IntTower with `cosine_heads`. The score of a pair is a weighted mean
+    of all its cosines of a query head and a candidate head; the weights depend on the query, on the
+    candidate and on the cosines. Serving stores the candidate's share of the weights with its
+    heads: one number for each pair of heads, in further rows of `head_dim` numbers.
+    """
+
+    kind: Literal["mol"]
+    gate_dim: Annotated[int, Field(ge=1, le=1024)] = 16
+    """Width of the hidden layer of each of the three networks that make the weights."""
+
+    @property
+    def num_pairs(self) -> int:
+        """Pairs of a query head and a candidate head."""
+        return self.num_query_layers * self.num_query_heads * self.num_candidate_heads
 
 
 def _kind_of(value: Any) -> str:
@@ -206,11 +237,12 @@ def _kind_of(value: Any) -> str:
 ModelConfig = Annotated[
     Annotated[PlainTowerConfig, Tag("plain")]
     | Annotated[DatConfig, Tag("dat")]
-    | Annotated[IntTowerConfig, Tag("inttower")],
+    | Annotated[IntTowerConfig, Tag("inttower")]
+    | Annotated[MolConfig, Tag("mol")],
     Discriminator(
         _kind_of,
         custom_error_type="unknown_model_kind",
-        custom_error_message="model.kind must be one of plain, dat, inttower",
+        custom_error_message="model.kind must be one of plain, dat, inttower, mol",
     ),
 ]
 """The towers that a run trains."""

@@ -109,8 +109,14 @@ class TasteMemberConfig(Document):
     """Features with more values than this are left out: a request counts all values once."""
 
 
+MemberConfig = Annotated[
+    model_config.IntTowerConfig | model_config.MolConfig, Field(discriminator="kind")
+]
+"""The towers of a trained member."""
+
+
 class PreRankingConfig(training_config.FittingConfig):
-    """A second stage, of one IntTower or several, that re-scores retrieved candidates.
+    """A second stage, of one member or several, that re-scores retrieved candidates.
 
     Its members learn from the candidates that retrieval returns as well as from the interactions,
     so that training shows them what serving will. Their scores, the retrieval score and a few
@@ -120,7 +126,7 @@ class PreRankingConfig(training_config.FittingConfig):
 
     num_candidates: PositiveInt = 200
     """Retrieved candidates that are re-scored for each request."""
-    models: Annotated[tuple[model_config.IntTowerConfig, ...], Field(max_length=16)] = (
+    models: Annotated[tuple[MemberConfig, ...], Field(max_length=16)] = (
         model_config.IntTowerConfig(kind="inttower"),
     )
     """The towers of each member, trained one after the other. Members that differ, for example in

@@ -161,12 +161,24 @@ def _check(config: RunConfig, where: str) -> None:
         )
     if len(set(config.evaluate.ks)) != len(config.evaluate.ks):
         raise ConfigError(f"{where}: evaluate.ks has repeated values: {config.evaluate.ks}")
-    if config.export.fused_ops and config.export.candidate_heads == "float16":
+    _check_export(config, where)
+
+
+def _check_export(config: RunConfig, where: str) -> None:
+    export = config.export
+    if export.fused_ops and export.candidate_heads == "float16":
         raise ConfigError(
             f"{where}: export.candidate_heads is float16, and fused_ops takes float32 or int8; "
             "choose int8, or leave fused_ops out"
         )
-    names = [bundle.name for bundle in config.export.bundles]
+    if export.fused_ops and config.pre_ranking is not None:
+        for number, member in enumerate(config.pre_ranking.models):
+            if member.kind == "mol":
+                raise ConfigError(
+                    f"{where}: pre_ranking.models.{number}.kind is mol, and export.fused_ops "
+                    "scores members of kind inttower only; leave fused_ops out, or change the kind"
+                )
+    names = [bundle.name for bundle in export.bundles]
     if len(set(names)) != len(names):
         raise ConfigError(f"{where}: export.bundles: two bundles have the same name: {names}")
 

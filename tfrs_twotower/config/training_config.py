@@ -107,7 +107,7 @@ class ContrastiveInteractionConfig(Document):
 
 
 class InteractionConfig(Document):
-    """Softmax of the FE-Block's score over the candidates of the batch (`kind: inttower`)."""
+    """Softmax of the score of heads over the candidates of the batch (`kind: inttower`, `mol`)."""
 
     weight: PositiveFloat = 1.0
     """Weight of the term."""
@@ -128,7 +128,8 @@ class TermsConfig(Document):
     contrastive_interaction: ContrastiveInteractionConfig | None = None
     """For `kind: inttower`."""
     interaction: InteractionConfig | None = None
-    """For `kind: inttower`; these towers get it with its default weight if it is not mentioned."""
+    """For `kind: inttower` and `mol`; these towers get it with its default weight if it is not
+    mentioned."""
 
 
 ValidationMetric = Annotated[str, Field(pattern=r"^(recall|hit_rate|ndcg|mrr)@[1-9][0-9]*$")]

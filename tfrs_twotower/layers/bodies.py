@@ -5,7 +5,7 @@ from typing import Protocol
 
 import tensorflow as tf
 
-from tfrs_twotower.config import IntTowerConfig
+from tfrs_twotower.config import HeadsConfig
 from tfrs_twotower.layers.seeded import TrainingDropout, WeightMaker
 
 _MIN_SQUARED_NORM = 1e-12
@@ -156,7 +156,7 @@ class ResidualBody(tf.Module):
     The sum is the first output, and the last output is the embedding itself.
     """
 
-    def __init__(self, weights: WeightMaker, config: IntTowerConfig) -> None:
+    def __init__(self, weights: WeightMaker, config: HeadsConfig) -> None:
         super().__init__(name="body")
         dim = config.embedding_dim
         self.layer_dims = (dim,) * (1 + config.num_residual_layers)
@@ -182,7 +182,7 @@ class ResidualBody(tf.Module):
 class DenseBody(tf.Module):
     """Concatenated fields, then dense layers; a linear map of the last makes the embedding."""
 
-    def __init__(self, weights: WeightMaker, config: IntTowerConfig, num_fields: int) -> None:
+    def __init__(self, weights: WeightMaker, config: HeadsConfig, num_fields: int) -> None:
         super().__init__(name="body")
         self.layer_dims = config.hidden_dims
         input_dims = (num_fields * config.embedding_dim, *config.hidden_dims[:-1])

@@ -215,32 +215,39 @@ def _check_augmentation(spec: specs.FeatureSpec, config: RunConfig) -> Iterator[
 
 def check_terms(spec: specs.FeatureSpec, config: RunConfig) -> Iterator[str]:
     """Yields mistakes of the `terms` of the towers and of the pre-ranker."""
-    yield from _check_kind(spec, "training", config.training, config.model.kind)
+    yield from _check_kind("training", config.training, config.model.kind)
+    yield from _check_alignment(spec, "training", config.training)
     yield from _check_flat_heads("training", config.training, "model", config.model)
     if config.pre_ranking is not None:
-        yield from _check_kind(spec, "pre_ranking", config.pre_ranking, "inttower")
+        kinds = [model.kind for model in config.pre_ranking.models] or ["inttower"]
+        for kind in dict.fromkeys(kinds):
+            yield from _check_kind("pre_ranking", config.pre_ranking, kind)
+        yield from _check_alignment(spec, "pre_ranking", config.pre_ranking)
         for number, model in enumerate(config.pre_ranking.models):
             section = f"pre_ranking.models.{number}"
             yield from _check_flat_heads("pre_ranking", config.pre_ranking, section, model)
 
 
-def _check_kind(
-    spec: specs.FeatureSpec, section: str, fitting: FittingConfig, kind: str
-) -> Iterator[str]:
+def _check_kind(section: str, fitting: FittingConfig, kind: str) -> Iterator[str]:
     terms = fitting.terms
     needs = (
-        ("mimic", terms.mimic, "dat"),
-        ("contrastive_interaction", terms.contrastive_interaction, "inttower"),
-        ("interaction", terms.interaction, "inttower"),
+        ("mimic", terms.mimic, ("dat",)),
+        ("contrastive_interaction", terms.contrastive_interaction, ("inttower",)),
+        ("interaction", terms.interaction, ("inttower", "mol")),
     )
     for name, term, needed in needs:
-        if term is not None and kind != needed:
+        if term is not None and kind not in needed:
             yield (
                 f"{section}.terms.{name} is set, but the towers are of kind {kind}; the term is "
-                f"for kind {needed}. Remove it"
-                + (f", or set model.kind: {needed}." if section == "training" else ".")
+                f"for kind {' or '.join(needed)}. Remove it"
+                + (f", or set model.kind: {needed[0]}." if section == "training" else ".")
             )
-    alignment = terms.category_alignment
+
+
+def _check_alignment(
+    spec: specs.FeatureSpec, section: str, fitting: FittingConfig
+) -> Iterator[str]:
+    alignment = fitting.terms.category_alignment
     if alignment is None:
         return
     features = spec.candidate.features

@@ -3,8 +3,8 @@
 from tfrs_twotower.config import (
     DatConfig,
     FittingConfig,
+    HeadsConfig,
     InteractionConfig,
-    IntTowerConfig,
     MimicConfig,
     ModelConfig,
     PreRankingConfig,
@@ -35,8 +35,8 @@ def build_terms(
 ) -> list[Term]:
     """Builds the terms besides the retrieval softmax.
 
-    DAT gets its mimic terms, and IntTower its interaction term, with default weights if the config
-    does not mention them.
+    DAT gets its mimic terms, and towers with heads their interaction term, with default weights if
+    the config does not mention them.
     """
     config = fitting.terms
     terms: list[Term] = []
@@ -50,7 +50,7 @@ def build_terms(
             terms.append(term_kinds.MimicTerm("query", mimic.query_weight))
         if towers.candidate.has_augmented:
             terms.append(term_kinds.MimicTerm("candidate", mimic.candidate_weight))
-    if isinstance(model, IntTowerConfig):
+    if isinstance(model, HeadsConfig):
         interaction = config.interaction or InteractionConfig()
         terms.append(
             term_kinds.InteractionTerm(

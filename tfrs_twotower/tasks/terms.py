@@ -107,7 +107,7 @@ class ContrastiveInteractionTerm:
 
 
 class InteractionTerm:
-    """Softmax of FE scores over the batch's candidates, drawn candidates, and all mined lists.
+    """Softmax of pair scores over the batch's candidates, drawn candidates, and all mined lists.
 
     The logQ correction applies to sampled candidates only; mined candidates were chosen for their
     high scores, and get no correction.

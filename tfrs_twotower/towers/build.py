@@ -5,7 +5,13 @@ from pathlib import Path
 
 from typing_extensions import assert_never
 
-from tfrs_twotower.config import DatConfig, IntTowerConfig, ModelConfig, PlainTowerConfig
+from tfrs_twotower.config import (
+    DatConfig,
+    IntTowerConfig,
+    ModelConfig,
+    MolConfig,
+    PlainTowerConfig,
+)
 from tfrs_twotower.data.assets import Assets
 from tfrs_twotower.documents import user_path
 from tfrs_twotower.errors import ConfigError, FeatureSpecError
@@ -17,7 +23,7 @@ from tfrs_twotower.layers.checkpoint import read_bert, read_shape
 from tfrs_twotower.layers.embedding_tables import TableSet
 from tfrs_twotower.specs import FeatureDeclarations, TextFeature
 from tfrs_twotower.specs.features import CHECKPOINT_VOCABULARY
-from tfrs_twotower.towers import augmentation_plan, dat, inttower, plain, tower
+from tfrs_twotower.towers import augmentation_plan, dat, inttower, mol, plain, tower
 from tfrs_twotower.towers.fields import FieldBuilder, build_content, table_shapes
 
 PRETRAINED = "pretrained."
@@ -106,7 +112,10 @@ def build_towers(
                     weights.under(side),
                     side,
                     more_views=[fields.build_view(n, encoders) for n in range(1, num_views)],
+                    cosine_heads=model_config.cosine_heads,
                 )
+            case MolConfig():
+                return mol.MolTower(inputs, encoders, model_config, weights.under(side), side)
             case _:
                 assert_never(model_config)
 
@@ -121,13 +130,28 @@ def build_towers(
             stop_gradient=model_config.history_content == "fixed",
         )
     query = build("query", content)
-    if isinstance(model_config, IntTowerConfig):
-        return inttower.IntTowers(
-            query, candidate, pretrained, tower.PairScorer(weights.under("scorer"))
-        )
-    if isinstance(model_config, DatConfig):
-        return dat.DatTowers(query, candidate, pretrained)
-    return tower.Towers(query, candidate, pretrained)
+    return _joined(model_config, query, candidate, pretrained, weights.under("scorer"))
+
+
+def _joined(
+    model_config: ModelConfig,
+    query: tower.Tower,
+    candidate: tower.Tower,
+    pretrained: Mapping[str, bert.BertEncoder],
+    weights: seeded.WeightMaker,
+) -> tower.Towers:
+    """Both towers with what a pair of this kind has beside them; `weights` makes its scorer."""
+    match model_config:
+        case IntTowerConfig():
+            scorer = tower.PairScorer(weights)
+            return inttower.IntTowers(query, candidate, pretrained, scorer)
+        case MolConfig():
+            scorer = mol.MolScorer(weights, model_config)
+            return inttower.IntTowers(query, candidate, pretrained, scorer)
+        case DatConfig():
+            return dat.DatTowers(query, candidate, pretrained)
+        case _:
+            return tower.Towers(query, candidate, pretrained)
 
 
 def _word_pieces(

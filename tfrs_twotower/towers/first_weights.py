@@ -18,7 +18,7 @@ from scipy import sparse
 
 from tfrs_twotower import specs
 from tfrs_twotower.closed_form.latent_semantics import leading_directions
-from tfrs_twotower.config import FittingConfig, IntTowerConfig, ModelConfig
+from tfrs_twotower.config import FittingConfig, IntTowerConfig, ModelConfig, MolConfig
 from tfrs_twotower.errors import TrainingError
 from tfrs_twotower.features import tower_inputs
 from tfrs_twotower.features.wordpiece_list import number_stems
@@ -72,7 +72,9 @@ def set_first_weights(
         keep_only_texts(towers, from_corpus=config.token_table == "svd")
     elif config.token_table == "svd" or towers.pretrained_shapes:
         calm_random_layers(towers)
-    if isinstance(config, IntTowerConfig) and config.cosine_heads:
+    if isinstance(config, MolConfig) or (
+        isinstance(config, IntTowerConfig) and config.cosine_heads
+    ):
         towers.scorer.set_scale(1.0 / fitting.softmax.temperature)
     towers.adapt(query_tokens, corpus_tokens)
     return messages

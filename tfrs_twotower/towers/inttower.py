@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
-from tfrs_twotower.config import IntTowerConfig
+from tfrs_twotower.config import HeadsConfig
 from tfrs_twotower.features.tower_inputs import Tokens, TowerInputs
 from tfrs_twotower.layers import bert, bodies, fe_block, field_encoders, seeded
 from tfrs_twotower.layers.history_transformer import field_tokens
@@ -22,11 +22,12 @@ class IntTower(Tower):
         self,
         inputs: TowerInputs,
         fields: Sequence[field_encoders.FieldEncoder],
-        config: IntTowerConfig,
+        config: HeadsConfig,
         weights: seeded.WeightMaker,
         name: str,
         *,
         more_views: Sequence[Sequence[field_encoders.FieldEncoder]] = (),
+        cosine_heads: bool = False,
     ) -> None:
         """Builds a tower.
 
@@ -37,6 +38,7 @@ class IntTower(Tower):
             weights: makes the tower's own weights.
             name: `query` or `candidate`.
             more_views: further views, each with one encoder for each feature.
+            cosine_heads: whether heads have unit length.
         """
         super().__init__(name=name)
         self.inputs = inputs
@@ -51,16 +53,16 @@ class IntTower(Tower):
             else bodies.DenseBody(weights, config, self.num_fields)
         )
         dims = self._body.layer_dims
-        num_layers = len(dims) if config.interaction_layers == "all" else 1
+        self.last_dim = dims[-1]
         is_query = name == "query"
-        self._num_participating = num_layers if is_query else 1
+        self._num_participating = config.num_query_layers if is_query else 1
         self._head_maps = fe_block.HeadMaps(
             weights.under("heads"),
             dims[-self._num_participating :],
             num_heads=config.num_query_heads if is_query else config.num_candidate_heads,
             head_dim=config.head_dim,
-            num_summands=num_layers * config.num_query_heads,
-            cosine=config.cosine_heads,
+            num_summands=config.num_query_layers * config.num_query_heads,
+            cosine=cosine_heads,
         )
         self.make_map(weights, config)
 
@@ -81,10 +83,12 @@ class IntTower(Tower):
         views = [self._layers_of(view, tokens, training) for view in self._views]
         return TowerOutput(
             self.normalise(self._body.embed(views[0][-1])),
-            heads=tf.concat(
-                [self._head_maps(layers[-self._num_participating :]) for layers in views], axis=1
-            ),
+            heads=tf.concat([self.heads_of(layers) for layers in views], axis=1),
         )
+
+    def heads_of(self, layers: Sequence[tf.Tensor]) -> tf.Tensor:
+        """Returns `[batch, num_heads, head_dim]` of one view, whose body gave these layers."""
+        return self._head_maps(layers[-self._num_participating :])
 
     def _layers_of(
         self, view: Sequence[field_encoders.FieldEncoder], tokens: Tokens, training: bool
@@ -106,7 +110,7 @@ class IntTower(Tower):
 
 
 class IntTowers(Towers):
-    """Two IntTowers and the scorer of their heads."""
+    """Two towers with heads, and the scorer of these."""
 
     def __init__(
         self,
@@ -121,7 +125,7 @@ class IntTowers(Towers):
 
 
 def _gate(
-    config: IntTowerConfig, weights: seeded.WeightMaker, num_fields: int
+    config: HeadsConfig, weights: seeded.WeightMaker, num_fields: int
 ) -> bodies.LightSE | bodies.SqueezeExcitation | None:
     if num_fields == 1 or config.field_gate == "none":
         return None

@@ -23,6 +23,8 @@ QUERY_MAP = "query.map"
 class PairScorer(tf.Module):
     """`exp(a) s + b`, where s is the FE score of a query's and a candidate's heads.
 
+    Subclasses compute another s.
+
     Training and serving use the same object: in-batch pairs and listed candidates differ only in
     which pairs are scored. The scale is positive, so the order is that of s. The bias starts at 0;
     it changes a sigmoid of the score, but not a softmax over candidates.
@@ -58,7 +60,7 @@ class PairScorer(tf.Module):
         Returns:
             `[batch, n]`.
         """
-        return self._calibrate(fe_block.interaction_scores(query_heads, candidate_heads))
+        return self._calibrate(self.of_lists(query_heads, candidate_heads))
 
     def all_pairs(self, query_heads: tf.Tensor, candidate_heads: tf.Tensor) -> tf.Tensor:
         """Scores every query with every candidate.
@@ -70,7 +72,15 @@ class PairScorer(tf.Module):
         Returns:
             `[batch, columns]`.
         """
-        return self._calibrate(fe_block.all_pairs(query_heads, candidate_heads))
+        return self._calibrate(self.of_all_pairs(query_heads, candidate_heads))
+
+    def of_lists(self, query_heads: tf.Tensor, candidate_heads: tf.Tensor) -> tf.Tensor:
+        """Returns s of `__call__`, without scale and bias."""
+        return fe_block.interaction_scores(query_heads, candidate_heads)
+
+    def of_all_pairs(self, query_heads: tf.Tensor, candidate_heads: tf.Tensor) -> tf.Tensor:
+        """Returns s of `all_pairs`, without scale and bias."""
+        return fe_block.all_pairs(query_heads, candidate_heads)
 
     def _calibrate(self, scores: tf.Tensor) -> tf.Tensor:
         return tf.exp(self._log_scale) * scores + self._bias
@@ -83,7 +93,8 @@ class TowerOutput(NamedTuple):
     """`[batch, embedding_dim]` float32, L2-normalised but for a wide part; retrieval compares
     these."""
     heads: tf.Tensor = None
-    """`[batch, num_heads, head_dim]` of an IntTower, for the FE-Block; otherwise None."""
+    """`[batch, num_heads, head_dim]` of an IntTower, for the FE-Block, or of a mixture of logits,
+    with gates in further rows; otherwise None."""
     augmented: tf.Tensor = None
     """`[batch, embedding_dim]` of a DAT side that trains augmented vectors; otherwise None."""
 
@@ -148,7 +159,7 @@ class Towers(tf.Module):
     """A query tower and a candidate tower that share tables and lookups."""
 
     scorer: PairScorer
-    """Scores pairs of heads; only IntTowers have one."""
+    """Scores pairs of heads; only towers with heads have one."""
 
     def __init__(
         self,

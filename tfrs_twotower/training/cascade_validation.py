@@ -167,7 +167,7 @@ class MemberValidator:
     """Measures the cascade with one member; each measurement fits the weighted sum out of fold."""
 
     def __init__(self, towers: Towers, pools: Pools, metric: str) -> None:
-        """Prepares the measurement of a member's towers, which are of kind `inttower`."""
+        """Prepares the measurement of a member's towers, which have heads."""
         self._scorer = towers.scorer
         self._pools = pools
         self._metric = metric

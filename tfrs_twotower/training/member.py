@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from typing_extensions import Unpack
 
 from tfrs_twotower.artifacts.layout import CANDIDATE_HEADS, TRAINING_LOG
-from tfrs_twotower.config import IntTowerConfig, PreRankingConfig
+from tfrs_twotower.config import MemberConfig, PreRankingConfig
 from tfrs_twotower.data import negative_lists
 from tfrs_twotower.data.assets import Assets
 from tfrs_twotower.specs import FeatureSpec
@@ -31,7 +31,7 @@ _INTERACTION = "validation_interaction.npy"
 
 
 class MemberJob(job.Job):
-    """Trains an IntTower on mined lists and the in-batch terms.
+    """Trains towers with heads on mined lists and the in-batch terms.
 
     Its directory holds the towers and the heads of every candidate. Until `clear_member` is called
     it also holds the result of the job, so that a run that is killed during a later member does
@@ -41,7 +41,7 @@ class MemberJob(job.Job):
     def __init__(
         self,
         spec: FeatureSpec,
-        model_config: IntTowerConfig,
+        model_config: MemberConfig,
         pre_ranking: PreRankingConfig,
         data: training_data.TrainingData,
         assets: Assets,

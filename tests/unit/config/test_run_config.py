@@ -207,6 +207,14 @@ def test_mistakes_of_a_section_are_explained(cascade_file, override, message):
         load_run_config(cascade_file, (override,))
 
 
+def test_a_mixture_of_logits_is_not_for_the_fused_operation(cascade_file):
+    overrides = ("export.fused_ops=true", "pre_ranking.models=[{kind: inttower}, {kind: mol}]")
+    with pytest.raises(ConfigError, match=r"models\.1\.kind is mol, and export\.fused_ops"):
+        load_run_config(cascade_file, overrides)
+    for override in overrides:
+        load_run_config(cascade_file, (override,))
+
+
 def test_paths_of_documents_may_start_at_home(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv(DATA_VARIABLE, "~/data")

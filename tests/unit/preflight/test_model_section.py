@@ -11,19 +11,21 @@ WITH_GENRE = {"candidate": {"features": [ITEM, GENRE]}}
 @pytest.mark.parametrize(
     ("term", "kind", "fitting"),
     [
-        ("mimic", "plain", "dat"),
-        ("mimic", "inttower", "dat"),
-        ("interaction", "plain", "inttower"),
-        ("contrastive_interaction", "dat", "inttower"),
+        ("mimic", "plain", ["dat"]),
+        ("mimic", "inttower", ["dat"]),
+        ("interaction", "plain", ["inttower", "mol"]),
+        ("contrastive_interaction", "dat", ["inttower"]),
+        ("contrastive_interaction", "mol", ["inttower"]),
     ],
 )
 def test_a_term_of_other_towers_is_refused(term, kind, fitting):
     sections = {"model": {"kind": kind}, "training": {"terms": {term: {}}}}
     assert mistake({}, **sections) == (
         f"run 'toy': training.terms.{term} is set, but the towers are of kind {kind}; the "
-        f"term is for kind {fitting}. Remove it, or set model.kind: {fitting}."
+        f"term is for kind {' or '.join(fitting)}. Remove it, or set model.kind: {fitting[0]}."
     )
-    check({}, **{**sections, "model": {"kind": fitting}})
+    for other in fitting:
+        check({}, **{**sections, "model": {"kind": other}})
 
 
 def test_terms_of_the_pre_ranker_are_checked_too():
@@ -32,6 +34,12 @@ def test_terms_of_the_pre_ranker_are_checked_too():
         "is for kind dat. Remove it."
     )
     check({}, pre_ranking={"terms": {"contrastive_interaction": {}}})
+    members = {"models": [{"kind": "inttower"}, {"kind": "mol"}]}
+    check({}, pre_ranking=members)
+    assert mistake({}, pre_ranking={"terms": {"contrastive_interaction": {}}, **members}) == (
+        "run 'toy': pre_ranking.terms.contrastive_interaction is set, but the towers are of kind "
+        "mol; the term is for kind inttower. Remove it."
+    )
 
 
 def test_categories_to_align_are_a_categorical_candidate_feature():

@@ -7,12 +7,14 @@ import tensorflow as tf
 
 from tests.unit.serving import fakes
 from tfrs_twotower.closed_form.bm25 import build_postings
+from tfrs_twotower.config import MolConfig
 from tfrs_twotower.documents import parse
 from tfrs_twotower.errors import FeatureSpecError
 from tfrs_twotower.layers.seeded import WeightMaker
 from tfrs_twotower.specs import FeatureSpec
 from tfrs_twotower.towers.lexical_member import FEATURES, LexicalMember
 from tfrs_twotower.towers.linear_member import LinearMember
+from tfrs_twotower.towers.mol import MolScorer
 from tfrs_twotower.towers.pre_ranker import Combination, Member, PreRanker
 from tfrs_twotower.towers.taste_member import TasteMember
 from tfrs_twotower.towers.tower import PairScorer, TowerOutput
@@ -56,11 +58,11 @@ class FakeHistory(tf.Module):
         return {"recent": tf.strings.to_number(tf.strings.substr(names, 1, 9), tf.int32) + 2}
 
 
-def fake_member(seed, num_heads, num_candidate_heads, dim):
-    scorer = PairScorer(WeightMaker(0))
+def fake_member(seed, num_heads, num_candidate_heads, dim, scorer=None):
+    scorer = scorer or PairScorer(WeightMaker(0))
     scorer.set_scale(1.0 + 0.1 * seed)
     for variable in scorer.variables:
-        if "bias" in variable.name:
+        if variable.name == "bias:0":
             variable.assign(0.25 * seed)
     towers = SimpleNamespace(query=FakeHeadTower(seed, num_heads, dim), scorer=scorer)
     heads = normal(100 + seed, NUM_CANDIDATES, num_candidate_heads, dim)
@@ -96,8 +98,18 @@ def fake_tastes():
     )
 
 
-def fake_pre_ranker(num_candidates=12, weights=WEIGHTS, linear=True, lexical=False):
-    """Members, signals, EASE of two half-lives if `linear`, tastes and BM25 if `lexical`."""
+def fake_mixture(seed):
+    """Two query heads, three candidate heads, and six gates in two rows of four."""
+    heads = {"num_residual_layers": 0, "num_query_heads": 2, "num_candidate_heads": 3}
+    config = MolConfig(kind="mol", head_dim=4, **heads)
+    return fake_member(seed, 2 + 2, 3 + 2, 4, MolScorer(WeightMaker(0), config))
+
+
+def fake_pre_ranker(num_candidates=12, weights=WEIGHTS, linear=True, lexical=False, mixture=False):
+    """Members, signals, EASE of two half-lives if `linear`, tastes and BM25 if `lexical`.
+
+    The first member is a mixture of logits if `mixture`.
+    """
     ease = None
     if lexical and weights is WEIGHTS:
         weights = LEXICAL_WEIGHTS
@@ -111,7 +123,7 @@ def fake_pre_ranker(num_candidates=12, weights=WEIGHTS, linear=True, lexical=Fal
     others = (*tastes.features, *FEATURES) if lexical else ()
     names = ("retrieval", "interaction_0", "interaction_1", *(ease.features if ease else ()))
     return PreRanker(
-        (fake_member(1, 2, 3, 4), fake_member(2, 1, 1, 6)),
+        (fake_mixture(1) if mixture else fake_member(1, 2, 3, 4), fake_member(2, 1, 1, 6)),
         Combination(num_candidates, (*names, *others, "log_count", "log_count_7d"), weights),
         tf.constant(normal(9, NUM_CANDIDATES, 2)),
         ease,

@@ -32,10 +32,12 @@ def offline(pre_ranker, request_inputs):
     return pre_ranker.scores(pre_ranker.query_heads(queries), rows, scores)
 
 
-@pytest.mark.parametrize("closed_forms", [{}, {"linear": False}, {"lexical": True}], ids=str)
+@pytest.mark.parametrize(
+    "members", [{}, {"linear": False}, {"lexical": True}, {"mixture": True}], ids=str
+)
 @pytest.mark.parametrize("storage", ["float32", "float16", "int8"])
-def test_scores_are_those_of_the_evaluation(request_inputs, storage, closed_forms):
-    pre_ranker = fake_pre_ranker(**closed_forms)
+def test_scores_are_those_of_the_evaluation(request_inputs, storage, members):
+    pre_ranker = fake_pre_ranker(**members)
     scores = PreRanking(pre_ranker, storage)(*request_inputs)
     np.testing.assert_allclose(
         scores, offline(as_kept(pre_ranker, storage), request_inputs), atol=1e-5

@@ -1,4 +1,4 @@
-"""A bundle with a wide part, tastes and item kNN: it answers as offline, a refresh keeps them."""
+"""A bundle with a wide part and all members: it answers as offline, and a refresh keeps them."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ RAW = {"history": tf.constant(QUERIES["history"])}
 @pytest.fixture(scope="module")
 def whole_release(tmp_path_factory):
     root = tmp_path_factory.mktemp("wide")
-    return small_release(root, small_corpus(), wide_part=True)
+    return small_release(root, small_corpus(), num_members=2, wide_part=True)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,9 @@ def refreshed(tmp_path_factory):
     """Exported without three candidates and with another price of one, then given the others."""
     root = tmp_path_factory.mktemp("refreshed")
     corpus = small_corpus(range(NUM_CANDIDATES - 3), c04=99.0)
-    exported = publish_release(root / "small", small_release(root, corpus, wide_part=True))
+    exported = publish_release(
+        root / "small", small_release(root, corpus, num_members=2, wide_part=True)
+    )
     request = RefreshRequest(small_corpus())
     return refresh_bundles([exported.directory.parent], request)[0].written.directory
 
@@ -61,7 +63,7 @@ def test_retrieval_is_served_as_offline(whole, whole_release):
     np.testing.assert_allclose(served["scores"], best, atol=1e-5)
 
 
-def test_the_cascade_with_tastes_and_item_knn_is_served_as_offline(whole, whole_release):
+def test_the_cascade_with_all_members_is_served_as_offline(whole, whole_release):
     release = whole_release
     towers, vectors = load_towers(release.refresh.towers_dir), release.corpus.vectors
     retrieval = towers.query(RAW).numpy() @ vectors.T
