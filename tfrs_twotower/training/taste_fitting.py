@@ -40,20 +40,19 @@ def fit_taste_member(
             continue
         tokens = lookups[feature.vocabulary_name](tf.constant(corpus.raw[feature.name])).numpy()
         of_feature = distinct_values(tokens.reshape(len(corpus), -1))
+        values.append(np.where(of_feature > 0, of_feature + sum(map(len, priors)) - 1, 0))
         priors.append(shares_of_values(of_feature, chosen, number))
-        already = sum(map(len, priors[:-1])) - 1
-        values.append(np.where(of_feature > 0, of_feature + already, 0))
         names.append(feature.name)
     if not names:
         return None
-    columns = np.repeat(np.arange(len(values)), [of_feature.shape[1] for of_feature in values])
+    widths = [of_feature.shape[1] for of_feature in values]
     table = np.concatenate(values, axis=1).astype(np.int32)
     return TasteMember(
         history_inputs(spec, assets),
         names,
         config.strength,
         by_token(table, row_of_token(spec, assets, corpus)),
-        columns,
+        np.repeat(np.arange(len(names), dtype=np.int32), widths),
         np.concatenate(priors),
         table,
     )
