@@ -17,13 +17,13 @@ import apache_beam as beam
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.utils.shared import Shared
 
-from pipelines.transforms import beam_job, sharded_output
-from tfrs_twotower.artifacts import shard_of
+from pipelines.transforms import batches, beam_job, sharded_output
 from tfrs_twotower.artifacts.layout import WEIGHTS
 from tfrs_twotower.errors import CorruptArtifact, EmbeddingError
 from tfrs_twotower.specs import FeatureSpec
@@ -31,9 +31,6 @@ from tfrs_twotower.specs import FeatureSpec
 BAD = "bad"
 _AS_IT_IS = CompressionTypes.UNCOMPRESSED
 _NAMED_IDS = 10
-
-Embedded = tuple[list[bytes], list[bytes], npt.NDArray[np.float32]]
-"""Ids, titles (of candidates) and `[batch, embedding_dim]` vectors."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +55,11 @@ class EmbeddingJob:
     def id_column(self) -> str:
         """Name of the id's column in the output."""
         return f"{self.side}_id"
+
+    def columns(self, ids: pa.Array, titles: pa.Array, vectors: pa.Array) -> dict[str, pa.Array]:
+        """The columns of the output."""
+        titled = {"title": titles} if self.side == "candidate" else {}
+        return {self.id_column: ids, **titled, "embedding": vectors}
 
 
 class EmbedRecords(beam.PTransform):
@@ -139,13 +141,15 @@ class _Embedder:
             parse, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False
         )
         self._embed = BatchEmbedder(tower, raw_signature(features))
+        self._job = job
 
-    def __call__(self, serialized: list[bytes]) -> tuple[Embedded, npt.NDArray[np.bool_]]:
-        """Embeds a batch; returns its vectors, and which of them are unusable, `[batch]`."""
+    def __call__(self, serialized: list[bytes]) -> tuple[pa.Table, npt.NDArray[np.bool_]]:
+        """Embeds a batch; returns its rows, and which vectors are unusable, `[batch]`."""
         ids, titles, raw = self._parse(serialized)
         vectors = self._embed(raw)
-        embedded = (ids.numpy().tolist(), titles.numpy().tolist(), vectors)
-        return embedded, self._embed.unusable(vectors)
+        rows = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1])
+        columns = self._job.columns(_texts(ids), _texts(titles), rows)
+        return pa.table(columns), self._embed.unusable(vectors)
 
 
 class _EmbedShard(beam.DoFn):
@@ -159,43 +163,46 @@ class _EmbedShard(beam.DoFn):
         self._embedder = self._towers.acquire(lambda: _Embedder(self._job))
 
     def process(self, element: tuple[str, Any]) -> Iterator[Any]:
+        job, unusable = self._job, list[str]()
+        for table in batches.gathered(self._embedded(element[0], unusable)):
+            yield from batches.divided(table, job.id_column, job.num_shards)
+        for name in unusable:
+            yield beam.pvalue.TaggedOutput(BAD, name)
+
+    def _embedded(self, path: str, unusable: list[str]) -> Iterator[pa.Table]:
+        """The rows of each batch; adds the ids of unusable vectors."""
         if self._embedder is None:
             raise RuntimeError("setup was not called")
-        records = _read_records(element[0])
+        records = _read_records(path)
         while batch := list(itertools.islice(records, self._job.batch_size)):
-            (ids, titles, vectors), unusable = self._embedder(batch)
+            table, bad = self._embedder(batch)
             beam_job.count_records(len(batch))
-            for row in np.flatnonzero(unusable):
-                yield beam.pvalue.TaggedOutput(BAD, ids[row])
-            shards = np.array([shard_of(name.decode(), self._job.num_shards) for name in ids])
-            for shard in np.unique(shards).tolist():
-                rows = np.flatnonzero(shards == shard).tolist()
-                part = ([ids[row] for row in rows], [titles[row] for row in rows], vectors[rows])
-                yield shard, part
+            unusable += table[self._job.id_column].filter(pa.array(bad)).to_pylist()
+            yield table
 
 
 class _FirstIds(beam.CombineFn):
     """The number of ids, and the first few of them in order."""
 
-    def create_accumulator(self) -> tuple[int, list[bytes]]:
+    def create_accumulator(self) -> tuple[int, list[str]]:
         return 0, []
 
-    def add_input(self, accumulator: tuple[int, list[bytes]], element: bytes) -> Any:
+    def add_input(self, accumulator: tuple[int, list[str]], element: str) -> Any:
         return accumulator[0] + 1, sorted([*accumulator[1], element])[:_NAMED_IDS]
 
-    def merge_accumulators(self, accumulators: Iterable[tuple[int, list[bytes]]]) -> Any:
+    def merge_accumulators(self, accumulators: Iterable[tuple[int, list[str]]]) -> Any:
         parts = list(accumulators)
         names = sorted(name for part in parts for name in part[1])
         return sum(part[0] for part in parts), names[:_NAMED_IDS]
 
-    def extract_output(self, accumulator: tuple[int, list[bytes]]) -> Any:
+    def extract_output(self, accumulator: tuple[int, list[str]]) -> Any:
         return accumulator
 
 
-def _refuse(unusable: tuple[int, list[bytes]], job: EmbeddingJob) -> None:
+def _refuse(unusable: tuple[int, list[str]], job: EmbeddingJob) -> None:
     count, names = unusable
     if count:
-        shown = ", ".join(repr(name.decode(errors="replace")) for name in names)
+        shown = ", ".join(repr(name) for name in names)
         raise EmbeddingError(
             f"embed: {job.name}: found {count} embeddings that are NaN, infinite or of norm zero: "
             f"{shown}{', ...' if count > len(names) else ''}. Every embedding must have a "
@@ -214,34 +221,22 @@ def _read_records(path: str) -> Iterator[bytes]:
             yield record
 
 
-def _write_shard(job: EmbeddingJob, shard: int, parts: Iterable[Embedded | None]) -> str:
+def _write_shard(job: EmbeddingJob, shard: int, parts: Iterable[bytes | None]) -> str:
     filled = [part for part in parts if part is not None]
-    ids = [name for part in filled for name in part[0]]
-    titles = [title for part in filled for title in part[1]]
-    order = sorted(range(len(ids)), key=ids.__getitem__)
-    vectors = (
-        np.concatenate([part[2] for part in filled])[order]
-        if filled
-        else np.zeros((0, _embedding_dim(job)), np.float32)
-    )
-    columns: dict[str, Any] = {job.id_column: _strings([ids[row] for row in order])}
-    if job.side == "candidate":
-        columns["title"] = _strings([titles[row] for row in order])
-    columns["embedding"] = pa.FixedSizeListArray.from_arrays(
-        pa.array(vectors.reshape(-1)), vectors.shape[1]
-    )
+    rows = batches.unpacked(filled) if filled else _no_rows(job)
     path = job.output_dir / f"{job.name}-{shard:05d}-of-{job.num_shards:05d}.parquet"
     partial = path.with_name(f".{path.name}.partial")
-    pq.write_table(pa.table(columns), partial)
+    pq.write_table(rows.take(pc.sort_indices(rows[job.id_column])), partial)
     partial.replace(path)
     return str(path)
 
 
-def _embedding_dim(job: EmbeddingJob) -> int:
+def _no_rows(job: EmbeddingJob) -> pa.Table:
     from tfrs_twotower.towers.storage import embedding_dim_of
 
-    return embedding_dim_of(job.model_dir)
+    text, dim = pa.array([], pa.string()), embedding_dim_of(job.model_dir)
+    return pa.table(job.columns(text, text, pa.array([], pa.list_(pa.float32(), dim))))
 
 
-def _strings(values: Sequence[bytes]) -> pa.Array:
-    return pa.array([value.decode("utf-8") for value in values], pa.string())
+def _texts(tensor: Any) -> pa.Array:
+    return pa.array(tensor.numpy(), pa.binary()).cast(pa.string())

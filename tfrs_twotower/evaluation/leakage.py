@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from tfrs_twotower.evaluation.evaluated_data import EvaluationInputs
 from tfrs_twotower.evaluation.evaluation_document import LeakageCheck, LeakFinding
 from tfrs_twotower.ranking.ragged import Ragged
-from tfrs_twotower.ranking.sorting import distinct
+from tfrs_twotower.ranking.sorting import contains, distinct
 from tfrs_twotower.specs import TEST, TRAIN
 
 
@@ -45,7 +45,7 @@ def _time(inputs: EvaluationInputs) -> Iterator[LeakFinding]:
     late = earlier & (log.timestamp > first_test[log.query])
     yield LeakFinding(
         check="query_order",
-        count=len(np.unique(log.query[late])),
+        count=len(distinct(log.query[late])),
         leak=kind in ("temporal", "per_query_last") and not inputs.split.sessions,
         message="queries have training or validation interactions after their own test "
         "interactions",
@@ -56,10 +56,10 @@ def _pairs(inputs: EvaluationInputs) -> Iterator[LeakFinding]:
     log, test = inputs.log, inputs.test
     span = len(inputs.corpus)
     relevant = _keys(test.truth.relevant, span)
-    seen = _keys(test.seen, span)
+    seen = distinct(_keys(test.seen, span))
     yield LeakFinding(
         check="relevant_is_left_out",
-        count=int(np.isin(relevant, seen).sum()),
+        count=int(contains(seen, relevant).sum()),
         leak=True,
         message="relevant test pairs are among the seen ones that rankings leave out",
     )
@@ -79,7 +79,7 @@ def _pairs(inputs: EvaluationInputs) -> Iterator[LeakFinding]:
     pairs = distinct(place[log.query[earlier]] * span + log.candidate[earlier])
     yield LeakFinding(
         check="pair_in_training_and_test",
-        count=int(np.isin(relevant, pairs).sum()),
+        count=int(contains(pairs, relevant).sum()),
         leak=True,
         message="relevant test pairs are also training or validation interactions, although "
         "split.new_pairs_only is true",
@@ -87,7 +87,7 @@ def _pairs(inputs: EvaluationInputs) -> Iterator[LeakFinding]:
     if inputs.split.kind != "given":
         yield LeakFinding(
             check="seen_pair_is_ranked",
-            count=int((~np.isin(pairs, seen)).sum()),
+            count=int((~contains(seen, pairs)).sum()),
             leak=False,
             message="earlier pairs of the test queries are not left out of their rankings",
         )
@@ -125,7 +125,7 @@ def _learned(inputs: EvaluationInputs) -> Iterator[LeakFinding]:
         message="candidates have a higher training popularity than the training split holds",
     )
     if training.candidate_vocabulary is not None:
-        known = _named(inputs.corpus.ids.tolist(), np.unique(log.candidate[in_train]))
+        known = _named(inputs.corpus.ids.tolist(), distinct(log.candidate[in_train]))
         yield LeakFinding(
             check="candidate_vocabulary_outside_training",
             count=_unknown(training.candidate_vocabulary, known),
@@ -133,7 +133,7 @@ def _learned(inputs: EvaluationInputs) -> Iterator[LeakFinding]:
             message="candidate ids of the vocabulary have no training interaction",
         )
     if training.query_vocabulary is not None:
-        known = _named(log.query_ids, np.unique(log.query[in_train]))
+        known = _named(log.query_ids, distinct(log.query[in_train]))
         yield LeakFinding(
             check="query_vocabulary_outside_training",
             count=_unknown(training.query_vocabulary, known),
@@ -142,8 +142,8 @@ def _learned(inputs: EvaluationInputs) -> Iterator[LeakFinding]:
         )
     if training.fresh_candidates or training.fresh_queries:
         learned = log.split != TEST
-        candidates = _named(inputs.corpus.ids.tolist(), np.unique(log.candidate[learned]))
-        queries = _named(log.query_ids, np.unique(log.query[learned]))
+        candidates = _named(inputs.corpus.ids.tolist(), distinct(log.candidate[learned]))
+        queries = _named(log.query_ids, distinct(log.query[learned]))
         yield LeakFinding(
             check="refit_vocabulary_outside_training_and_validation",
             count=_unknown(training.fresh_candidates, candidates)

@@ -24,6 +24,7 @@ from tfrs_twotower.data.assets import Assets, load_assets
 from tfrs_twotower.data.stored_arrays import load_array
 from tfrs_twotower.data.training_examples import ExampleTable
 from tfrs_twotower.errors import CorruptArtifact
+from tfrs_twotower.ranking.sorting import contains, distinct
 from tfrs_twotower.specs import NUM_SPECIAL_ROWS, UNKNOWN_ROW
 from tfrs_twotower.towers import storage
 from tfrs_twotower.towers.tower import Towers
@@ -59,7 +60,7 @@ def _hashes(ids: Any) -> NDArray[np.uint64]:
 
 def write_keys(keys: NDArray[np.uint64], path: Path) -> None:
     """Writes the keys of learned examples."""
-    np.save(path, np.unique(keys), allow_pickle=False)
+    np.save(path, distinct(keys), allow_pickle=False)
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ class WarmStart:
             Positions, ascending: those that were not learned, and a sample of the others; and how
             many of them were not learned.
         """
-        is_new = ~np.isin(keys, self._learned(refit))
+        is_new = ~contains(self._learned(refit), keys)
         new, old = np.flatnonzero(is_new), np.flatnonzero(~is_new)
         wanted = max(round(self.config.replay * len(new)), least - len(new))
         random = np.random.Generator(np.random.Philox(key=[seed, _SAMPLE_STREAM + int(refit)]))

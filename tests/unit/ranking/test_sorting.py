@@ -5,6 +5,8 @@ import pytest
 
 from tfrs_twotower.ranking.sorting import contains, distinct, is_first, order_by
 
+_FLOATS = [0.0, -0.0, 1.5, -2.0, -7.5, 7e30]
+
 
 def _keys(rng, kind, number):
     match kind:
@@ -13,9 +15,9 @@ def _keys(rng, kind, number):
         case "bool":
             return rng.integers(0, 2, number).astype(bool)
         case "float64":
-            return rng.choice([0.0, -0.0, 1.5, -2.0, 7e30], number)
+            return rng.choice(_FLOATS, number)
         case "float32":
-            return rng.choice([0.0, -0.0, 1.5, -2.0, 7e30], number).astype(np.float32)
+            return rng.choice(_FLOATS, number).astype(np.float32)
         case "wide":
             return rng.integers(-(1 << 62), 1 << 62, number)
         case _:

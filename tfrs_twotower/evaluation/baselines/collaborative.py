@@ -16,6 +16,7 @@ from tfrs_twotower.closed_form.linear_models import LinearModel
 from tfrs_twotower.closed_form.neighbours import row_starts
 from tfrs_twotower.data.query_set import QuerySet
 from tfrs_twotower.evaluation import corpus_ranking, evaluated_data
+from tfrs_twotower.ranking.sorting import order_by
 
 _SECONDS_PER_DAY = 86_400
 _QUERIES_AHEAD = 1_024
@@ -57,7 +58,7 @@ def profile_positions(
     place[codes[known]] = np.flatnonzero(known)
     events = np.flatnonzero(chosen & (place[log.query] >= 0))
     owners = place[log.query[events]]
-    order = np.lexsort((-events, -log.timestamp[events], owners))
+    order = order_by(owners, -log.timestamp[events], -events)
     owners, rows = owners[order], log.candidate[events[order]]
     _, latest = np.unique(owners * num_candidates + rows, return_index=True)
     latest.sort()
