@@ -53,6 +53,8 @@ class EmbeddingJob:
     spec: FeatureSpec
     weights: str = WEIGHTS
     """Name of the weights file in the model's directory."""
+    width: int | None = None
+    """Number of first entries of each vector that are kept; None keeps all."""
 
     @property
     def id_column(self) -> str:
@@ -126,7 +128,7 @@ class _Embedder:
         from tfrs_twotower.towers.embedding import BatchEmbedder
         from tfrs_twotower.towers.storage import load_towers
 
-        tower = getattr(load_towers(job.model_dir, job.weights), job.side)
+        tower = getattr(load_towers(job.model_dir, job.weights, width=job.width), job.side)
         features = getattr(job.spec, job.side).features
         text = tf.io.FixedLenFeature([], tf.string, "")
         spec = {**parse_spec(features), f"_{job.id_column}": text, "_title": text}
@@ -240,7 +242,7 @@ def _write_shard(job: EmbeddingJob, shard: int, parts: Iterable[Embedded | None]
 def _embedding_dim(job: EmbeddingJob) -> int:
     from tfrs_twotower.towers.storage import embedding_dim_of
 
-    return embedding_dim_of(job.model_dir)
+    return job.width or embedding_dim_of(job.model_dir)
 
 
 def _strings(values: Sequence[bytes]) -> pa.Array:
