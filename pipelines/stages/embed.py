@@ -64,6 +64,7 @@ def run(context: StageContext) -> Manifest:
             model_dir=run_layout.model.resolve(),
             spec=context.spec,
             weights=weights,
+            width=settings.width,
         )
         for name, side, pattern, weights in records
     ]
@@ -100,7 +101,9 @@ def run(context: StageContext) -> Manifest:
     }
     check_counts("embed", compare_with_parent(found, preprocessed))
     if (split := measured[measured_queries.MEASURED_SPLIT]) is not None:
-        measured_queries.write_perturbed_of_run(run_layout, staging, context.spec, split)
+        measured_queries.write_perturbed_of_run(
+            run_layout, staging, context.spec, split, width=settings.width
+        )
     return commit(
         staging,
         run_layout.embeddings,

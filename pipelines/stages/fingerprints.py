@@ -137,7 +137,7 @@ def train(context: StageContext) -> str:
 
 def embed(context: StageContext) -> str:
     """Hash of the settings that the stage reads, and of what it writes."""
-    settings = context.config.embed.model_dump(mode="json")
+    settings = context.config.embed.model_dump(mode="json", exclude_none=True)
     return fingerprint({"embed": settings, "output": _EMBEDDED})
 
 
@@ -159,6 +159,8 @@ def mine(context: StageContext) -> str:
         settings |= {"k1": config.evaluate.bm25_k1, "b": config.evaluate.bm25_b}
     if searches_words(config):
         settings["words"] = True
+    if config.embed.width is not None:
+        settings["width"] = config.embed.width
     return fingerprint(settings)
 
 
@@ -173,6 +175,8 @@ def train_pre_ranker(context: StageContext) -> str:
     }
     if searches_words(config):
         settings["words"] = True
+    if config.embed.width is not None:
+        settings["width"] = config.embed.width
     return fingerprint(settings)
 
 

@@ -54,7 +54,13 @@ def split_to_measure(preprocessed: Manifest, model: Manifest) -> dict[str, Any]:
 
 
 def write_perturbed(
-    path: Path, queries: QuerySet, corpus: Corpus, spec: FeatureSpec, model_dir: Path
+    path: Path,
+    queries: QuerySet,
+    corpus: Corpus,
+    spec: FeatureSpec,
+    model_dir: Path,
+    *,
+    width: int | None = None,
 ) -> None:
     """Embeds perturbed queries and writes them like the real ones.
 
@@ -67,10 +73,12 @@ def write_perturbed(
         corpus: its ids replace those of histories.
         spec: the feature spec.
         model_dir: the model that embeds.
+        width: number of first entries of each vector that are kept; by default all.
     """
     some = queries.spread(_MOST_PERTURBED)
     raw = perturbed_inputs(some.inputs, spec.query.features, corpus.ids)
-    embedder = BatchEmbedder(load_towers(model_dir).query, raw_signature(spec.query.features))
+    tower = load_towers(model_dir, width=width).query
+    embedder = BatchEmbedder(tower, raw_signature(spec.query.features))
     parts = []
     for start in range(0, len(some), _BATCH_SIZE):
         part = slice(start, start + _BATCH_SIZE)
@@ -82,12 +90,14 @@ def write_perturbed(
     pq.write_table(pa.table({"query_id": pa.array(ids, pa.string()), "embedding": column}), path)
 
 
-def write_perturbed_of_run(run: Layout, embeddings: Path, spec: FeatureSpec, split: Split) -> None:
+def write_perturbed_of_run(
+    run: Layout, embeddings: Path, spec: FeatureSpec, split: Split, *, width: int | None = None
+) -> None:
     """Does so for the queries of a split, into a directory with the candidates' embeddings."""
     corpus = read_candidate_embeddings(embeddings)
     queries = load_spread(run.preprocessed, split, spec, corpus, _MOST_PERTURBED)
     path = embeddings / layout.PERTURBED_EMBEDDINGS
-    write_perturbed(path, queries, corpus, spec, run.model)
+    write_perturbed(path, queries, corpus, spec, run.model, width=width)
 
 
 def load_spread(

@@ -53,7 +53,7 @@ def read_release(context: StageContext, corpus: Corpus, lineage: Lineage) -> Rel
         )
     return Release(
         settings=ReleaseSettings.of(config.name, config.export, config.index, index),
-        towers=trained_towers(load_towers(layout.model), spec),
+        towers=trained_towers(load_towers(layout.model, width=config.embed.width), spec),
         index=index,
         queries=queries.real,
         lineage=lineage,

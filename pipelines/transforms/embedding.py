@@ -50,6 +50,8 @@ class EmbeddingJob:
     spec: FeatureSpec
     weights: str = WEIGHTS
     """Name of the weights file in the model's directory."""
+    width: int | None = None
+    """Number of first entries of each vector that are kept; None keeps all."""
 
     @property
     def id_column(self) -> str:
@@ -128,7 +130,7 @@ class _Embedder:
         from tfrs_twotower.towers.embedding import BatchEmbedder
         from tfrs_twotower.towers.storage import load_towers
 
-        tower = getattr(load_towers(job.model_dir, job.weights), job.side)
+        tower = getattr(load_towers(job.model_dir, job.weights, width=job.width), job.side)
         features = getattr(job.spec, job.side).features
         text = tf.io.FixedLenFeature([], tf.string, "")
         spec = {**parse_spec(features), f"_{job.id_column}": text, "_title": text}
@@ -234,7 +236,7 @@ def _write_shard(job: EmbeddingJob, shard: int, parts: Iterable[bytes | None]) -
 def _no_rows(job: EmbeddingJob) -> pa.Table:
     from tfrs_twotower.towers.storage import embedding_dim_of
 
-    text, dim = pa.array([], pa.string()), embedding_dim_of(job.model_dir)
+    text, dim = pa.array([], pa.string()), job.width or embedding_dim_of(job.model_dir)
     return pa.table(job.columns(text, text, pa.array([], pa.list_(pa.float32(), dim))))
 
 

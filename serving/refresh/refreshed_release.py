@@ -178,8 +178,9 @@ def refreshed_release(plan: PlannedRefresh, encode: CandidateEncoder) -> Release
     """
     kept, changes, candidates, parts = plan.kept, plan.changes, plan.candidates, plan.kept.parts
     embedded = candidates.take(changes.given_rows[changes.to_embed])
-    towers, spec = storage.load_towers(parts.towers_dir), storage.load_spec_of(parts.towers_dir)[0]
     vectors = pre_ranking.pick_rows(kept.corpus.vectors, changes.kept_rows)
+    towers = storage.load_towers(parts.towers_dir, width=vectors.shape[1])
+    spec = storage.load_spec_of(parts.towers_dir)[0]
     if len(embedded):
         vectors[changes.to_embed] = encode(towers.candidate, embedded.raw).vectors
     pre_ranker = None

@@ -6,6 +6,7 @@ import time
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import tensorflow as tf
 
 from pipelines.stages import build_index, embed, export
 from pipelines.stages.context import open_parent
@@ -24,11 +25,14 @@ from tfrs_twotower.data.stored_embeddings import (
 from tfrs_twotower.errors import BundleError, EmbeddingError, IndexQualityError, StaleArtifact
 from tfrs_twotower.index.quality import read_quality
 from tfrs_twotower.index.storage import load_index
+from tfrs_twotower.towers.storage import load_towers
 
 pytestmark = pytest.mark.integration
+WIDTH = 12
+"""Of the sixteen entries of the towers' vectors."""
 SECTIONS = {
     "index": {"kind": "scann", "k": 10, "num_reordering_candidates": 40},
-    "embed": {"batch_size": 7, "num_shards": 3},
+    "embed": {"batch_size": 7, "num_shards": 3, "width": WIDTH},
     "export": {
         "k": 10,
         "max_excluded": 20,
@@ -76,6 +80,10 @@ def test_embeddings_are_sorted_unit_vectors_in_shards(context, corpus, queries):
     np.testing.assert_array_equal(candidates.ids, corpus.ids)
     np.testing.assert_array_equal(candidates.titles, corpus.titles)
     np.testing.assert_allclose(np.linalg.norm(candidates.vectors, axis=1), 1.0, rtol=1e-5)
+    raw = {name: tf.constant(values) for name, values in corpus.raw.items()}
+    whole = load_towers(context.layout.model).candidate(raw).numpy()[:, :WIDTH]
+    expected = whole / np.linalg.norm(whole, axis=1, keepdims=True)
+    np.testing.assert_allclose(candidates.vectors, expected, atol=1e-6)
     assert read_query_embeddings(directory, "test").ids.tolist() == queries.ids.tolist()
 
 

@@ -56,6 +56,11 @@ class EmbedConfig(Document):
     """Largest number of records in one forward pass."""
     num_shards: PositiveInt = 2
     """Parquet shards of each side."""
+    width: PositiveInt | None = None
+    """Number of first entries of each vector that are kept and L2-normalised, one of
+    `training.terms.matryoshka.widths`: index, pre-ranker, bundle and evaluation then have these
+    narrower vectors, and nothing is trained again. null keeps all. After a refit without a
+    pre-ranker the export's gate still compares the recall of whole vectors."""
 
 
 class LexicalConfig(Document):

@@ -74,6 +74,20 @@ class DualConfig(Document):
     """Weight of the term."""
 
 
+class MatryoshkaConfig(Document):
+    """The softmax of shorter vectors, too (Matryoshka: Kusupati et al., NeurIPS 2022).
+
+    The first entries of a vector, L2-normalised, then rank by themselves, and `embed.width` chooses
+    how many are served without another training.
+    """
+
+    widths: Annotated[tuple[PositiveInt, ...], Field(min_length=1, max_length=8)]
+    """Numbers of first entries, each less than `model.embedding_dim`, whose own softmax is always
+    trained."""
+    weight: PositiveFloat = 1.0
+    """Weight of the mean of their losses; the loss of the whole vectors is the softmax's own."""
+
+
 class MimicConfig(Document):
     """Augmented vectors imitate the other tower's output for positives (DAT; `kind: dat`)."""
 
@@ -121,6 +135,8 @@ class TermsConfig(Document):
 
     dual: DualConfig | None = None
     """Candidate to query."""
+    matryoshka: MatryoshkaConfig | None = None
+    """Shorter vectors that rank by themselves; of the first stage."""
     mimic: MimicConfig | None = None
     """For `kind: dat`; these towers get it with its default weights if it is not mentioned."""
     category_alignment: CategoryAlignmentConfig | None = None
@@ -193,6 +209,10 @@ class FittingConfig(Document):
     the refit too, and not the weights of one step: less depends on which evaluation was the
     luckiest, and the mean is usually better than each of them. The mean follows the weights with a
     delay, so that the best epoch may be a later one."""
+    cached_chunks: PositiveInt = 1
+    """Chunks in which a batch is embedded (gradient caching: Gao et al. 2021). Gradients are those
+    of the undivided batch, memory for the towers is that of one chunk, and a step takes about half
+    as long again: for batches whose texts do not fit into memory. 1 divides nothing."""
     checkpoint_every_steps: PositiveInt = 200
     """Steps between checkpoints, from which a killed training resumes."""
     shuffle_buffer: PositiveInt = 1_000_000

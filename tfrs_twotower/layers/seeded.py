@@ -1,7 +1,8 @@
 """Random numbers of the towers, from the seed of the run: initial weights and training dropout."""
 
+import contextlib
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import tensorflow as tf
@@ -71,10 +72,34 @@ class TrainingDropout(tf.Module):
         """
         super().__init__(name="dropout")
         self._random = tf.random.Generator.from_seed([*_key(seed, name), 0], alg="philox")
+        self._rows: tuple[slice, tf.Tensor] | None = None
+
+    @property
+    def state(self) -> tf.Tensor:
+        """The state from which the next numbers are drawn."""
+        return tf.identity(self._random.state)
+
+    @contextlib.contextmanager
+    def for_rows(self, rows: slice, total: tf.Tensor, state: tf.Tensor) -> Iterator[None]:
+        """Draws for some rows of a batch what the whole batch would draw for them.
+
+        All values must have a row for each row of the batch on their first axis.
+
+        Args:
+            rows: the rows.
+            total: number of rows of the whole batch.
+            state: the state before the batch.
+        """
+        self._random.state.assign(state)
+        self._rows = (rows, total)
+        try:
+            yield
+        finally:
+            self._rows = None
 
     def keep_mask(self, values: tf.Tensor, rate: float) -> tf.Tensor:
         """Boolean mask of the values' shape; each entry is False with probability `rate`."""
-        return self._random.uniform(tf.shape(values)) >= rate
+        return self._draw(self._random.uniform, tf.shape(values)) >= rate
 
     def drop_ids(self, ids: tf.Tensor, rate: float) -> tf.Tensor:
         """Replaces each known id by the unknown row with probability `rate`."""
@@ -91,4 +116,10 @@ class TrainingDropout(tf.Module):
 
     def noise(self, shape: Sequence[int | tf.Tensor]) -> tf.Tensor:
         """Standard normal values, drawn anew at each call."""
-        return self._random.normal(shape)
+        return self._draw(self._random.normal, tf.stack(shape))
+
+    def _draw(self, draw: Callable[[tf.Tensor], tf.Tensor], shape: tf.Tensor) -> tf.Tensor:
+        if self._rows is None:
+            return draw(shape)
+        rows, total = self._rows
+        return draw(tf.concat([[total], shape[1:]], axis=0))[rows]

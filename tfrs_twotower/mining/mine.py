@@ -204,7 +204,8 @@ def mine(
 
     Args:
         spec: the feature spec.
-        config: the run config; `training.refit` and the baselines' settings are read.
+        config: the run config; `training.refit`, `embed.width` and the baselines' settings are
+            read.
         mining: length of the lists, and the teacher.
         preprocessed_dir: a finished preprocessed artifact.
         model_dir: the towers that were trained on it.
@@ -229,7 +230,7 @@ def mine(
     )
     for phase in phases:
         weights = layout.FIRST_FIT_WEIGHTS if phase != phases[-1] else layout.WEIGHTS
-        towers = storage.load_towers(model_dir, weights)
+        towers = storage.load_towers(model_dir, weights, width=config.embed.width)
         read = partial(
             training_examples.load_example_table,
             preprocessed_dir,

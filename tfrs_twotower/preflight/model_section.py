@@ -1,9 +1,9 @@
-"""Checks that model sections and terms of the objective fit the features and each other."""
+"""Checks that model sections fit the features and each other."""
 
 from collections.abc import Iterator
 
 from tfrs_twotower import specs
-from tfrs_twotower.config import DatConfig, FittingConfig, IntTowerConfig, ModelConfig, RunConfig
+from tfrs_twotower.config import DatConfig, ModelConfig, RunConfig
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.preflight.closed_forms import check_linear
 from tfrs_twotower.towers.augmentation_plan import plan_augmentation
@@ -40,10 +40,27 @@ def check_towers(spec: specs.FeatureSpec, config: RunConfig) -> Iterator[str]:
                 "map does not reach. Remove the key; it belongs to the section model."
             )
     yield from _check_augmentation(spec, config)
+    yield from _check_chunks(config, models)
     yield from _check_wide(spec, config)
     yield from _check_warm_up(spec, config)
     if config.training.epochs == 0:
         yield from _check_zero_shot(spec, config)
+
+
+def _check_chunks(config: RunConfig, models: list[tuple[str, ModelConfig]]) -> Iterator[str]:
+    """Refuses gradient caching for towers that compute a part once for a whole batch."""
+    for section, model in models:
+        fitting = config.training if section == "model" else config.pre_ranking
+        if fitting is None or fitting.cached_chunks == 1:
+            continue
+        settings = (("history_encoder", "mean"), ("history_content", "none"))
+        for key, needed in settings:
+            if (found := getattr(model, key)) != needed:
+                yield (
+                    f"{'training' if section == 'model' else 'pre_ranking'}.cached_chunks is "
+                    f"{fitting.cached_chunks}, but {section}.{key} is {found}, which is computed "
+                    f"for the histories of a whole batch. Set cached_chunks: 1, or {key}: {needed}."
+                )
 
 
 def _check_wide(spec: specs.FeatureSpec, config: RunConfig) -> Iterator[str]:
@@ -211,66 +228,3 @@ def _check_augmentation(spec: specs.FeatureSpec, config: RunConfig) -> Iterator[
             plan_augmentation(spec, config.model)
         except ConfigError as mistake:
             yield str(mistake)
-
-
-def check_terms(spec: specs.FeatureSpec, config: RunConfig) -> Iterator[str]:
-    """Yields mistakes of the `terms` of the towers and of the pre-ranker."""
-    yield from _check_kind("training", config.training, config.model.kind)
-    yield from _check_alignment(spec, "training", config.training)
-    yield from _check_flat_heads("training", config.training, "model", config.model)
-    if config.pre_ranking is not None:
-        kinds = [model.kind for model in config.pre_ranking.models] or ["inttower"]
-        for kind in dict.fromkeys(kinds):
-            yield from _check_kind("pre_ranking", config.pre_ranking, kind)
-        yield from _check_alignment(spec, "pre_ranking", config.pre_ranking)
-        for number, model in enumerate(config.pre_ranking.models):
-            section = f"pre_ranking.models.{number}"
-            yield from _check_flat_heads("pre_ranking", config.pre_ranking, section, model)
-
-
-def _check_kind(section: str, fitting: FittingConfig, kind: str) -> Iterator[str]:
-    terms = fitting.terms
-    needs = (
-        ("mimic", terms.mimic, ("dat",)),
-        ("contrastive_interaction", terms.contrastive_interaction, ("inttower",)),
-        ("interaction", terms.interaction, ("inttower", "mol")),
-    )
-    for name, term, needed in needs:
-        if term is not None and kind not in needed:
-            yield (
-                f"{section}.terms.{name} is set, but the towers are of kind {kind}; the term is "
-                f"for kind {' or '.join(needed)}. Remove it"
-                + (f", or set model.kind: {needed[0]}." if section == "training" else ".")
-            )
-
-
-def _check_alignment(
-    spec: specs.FeatureSpec, section: str, fitting: FittingConfig
-) -> Iterator[str]:
-    alignment = fitting.terms.category_alignment
-    if alignment is None:
-        return
-    features = spec.candidate.features
-    names = [feature.name for feature in features if isinstance(feature, specs.CategoricalFeature)]
-    if alignment.feature not in names:
-        yield (
-            f"{section}.terms.category_alignment.feature is {alignment.feature!r}, which is not a "
-            f"categorical feature of the candidates; the spec '{spec.name}' has "
-            f"{', '.join(names) or 'none'}. Name one of kind categorical, or remove the term."
-        )
-
-
-def _check_flat_heads(
-    section: str, fitting: FittingConfig, model_section: str, model: ModelConfig
-) -> Iterator[str]:
-    """CIR compares the flattened heads of the last query layer and of a candidate."""
-    if fitting.terms.contrastive_interaction is None or not isinstance(model, IntTowerConfig):
-        return
-    of_candidate = model.candidate_views * model.num_candidate_heads
-    if model.num_query_heads != of_candidate:
-        yield (
-            f"{section}.terms.contrastive_interaction compares all heads of a query layer with "
-            f"those of a candidate, but {model_section} has {model.num_query_heads} "
-            f"(num_query_heads) and {of_candidate} (candidate_views x num_candidate_heads). Make "
-            "them equal, or remove the term."
-        )

@@ -6,7 +6,8 @@ from tfrs_twotower import specs
 from tfrs_twotower.config import FittingConfig, PreRankingConfig, RunConfig
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.preflight.closed_forms import check_bm25, check_linear, sides_without_text
-from tfrs_twotower.preflight.model_section import check_terms, check_towers
+from tfrs_twotower.preflight.model_section import check_towers
+from tfrs_twotower.preflight.terms import check_terms
 
 _WITH_VALUES = (specs.IdFeature, specs.CategoricalFeature, specs.MultiCategoricalFeature)
 Check = Callable[[specs.FeatureSpec, RunConfig], Iterator[str]]

@@ -42,6 +42,8 @@ def build_terms(
     terms: list[Term] = []
     if config.dual is not None:
         terms.append(term_kinds.DualTerm(config.dual.weight, retrieval))
+    if config.matryoshka is not None:
+        terms.append(term_kinds.MatryoshkaTerm(config.matryoshka, retrieval))
     if config.category_alignment is not None:
         terms.append(term_kinds.CategoryAlignmentTerm(config.category_alignment))
     if isinstance(model, DatConfig):

@@ -1,12 +1,13 @@
 """The objective: an embedded batch, the terms that read it, and their weighted sum."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import tensorflow as tf
 
 from tfrs_twotower.features.tower_inputs import Tokens
+from tfrs_twotower.towers.narrow import narrowed
 from tfrs_twotower.towers.tower import TowerOutput
 
 
@@ -80,6 +81,21 @@ class EmbeddedBatch:
     def in_batch_columns(self, values: tf.Tensor) -> tf.Tensor:
         """Returns the part `[..., all]` of `[..., columns]` that belongs to `all_candidate`."""
         return values[..., : tf.shape(self.all_candidate_rows)[0]]
+
+    def narrowed(self, width: int) -> "EmbeddedBatch":
+        """The batch with the first entries of all embeddings, L2-normalised."""
+
+        def narrow(output: TowerOutput) -> TowerOutput:
+            return output._replace(embedding=narrowed(output.embedding, width))
+
+        return replace(
+            self,
+            query=narrow(self.query),
+            candidate=narrow(self.candidate),
+            all_query=narrow(self.all_query),
+            all_candidate=narrow(self.all_candidate),
+            columns=narrowed(self.columns, width),
+        )
 
     @property
     def same_query_or_positive(self) -> tf.Tensor:

@@ -6,7 +6,11 @@ import tensorflow as tf
 import tensorflow_recommenders as tfrs
 from typing_extensions import assert_never
 
-from tfrs_twotower.config import CategoryAlignmentConfig, ContrastiveInteractionConfig
+from tfrs_twotower.config import (
+    CategoryAlignmentConfig,
+    ContrastiveInteractionConfig,
+    MatryoshkaConfig,
+)
 from tfrs_twotower.keras_api import keras
 from tfrs_twotower.losses import list_losses
 from tfrs_twotower.losses.in_batch_softmax import in_batch_softmax
@@ -40,6 +44,23 @@ class DualTerm:
             hidden=batch.reverse_hidden,
             positive_columns=batch.positive_columns,
         )
+
+
+class MatryoshkaTerm:
+    """The retrieval softmax of the vectors' first entries (Kusupati et al., NeurIPS 2022)."""
+
+    name = "matryoshka"
+
+    def __init__(self, config: MatryoshkaConfig, retrieval: RetrievalTask) -> None:
+        """Makes the term; it has temperature and corrections of the retrieval term."""
+        self.weight = config.weight
+        self._widths = config.widths
+        self._retrieval = retrieval
+
+    def losses_of(self, batch: EmbeddedBatch) -> tf.Tensor:
+        """Returns `[batch]`: the mean of the widths' losses of each query."""
+        losses = [self._retrieval.losses_of(batch.narrowed(width)) for width in self._widths]
+        return tf.add_n(losses) / len(losses)
 
 
 class MimicTerm:

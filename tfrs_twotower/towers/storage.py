@@ -26,7 +26,7 @@ from tfrs_twotower.data.stored_arrays import load_array, load_arrays
 from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
 from tfrs_twotower.layers.bert import BertShape
 from tfrs_twotower.specs import FeatureDeclarations, FeatureSpec, TowerFeatures
-from tfrs_twotower.towers import build, tower, wide
+from tfrs_twotower.towers import build, narrow, tower, wide
 
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 _SEED_OF_REPLACED_WEIGHTS = 0
@@ -52,13 +52,16 @@ def save_towers(
     write_weights(towers.named_variables(), directory / layout.WEIGHTS)
 
 
-def load_towers(directory: Path, weights: str = layout.WEIGHTS) -> tower.Towers:
+def load_towers(
+    directory: Path, weights: str = layout.WEIGHTS, *, width: int | None = None
+) -> tower.Towers:
     """Rebuilds saved towers with their weights.
 
     Args:
         directory: where they were saved.
         weights: name of the weights file; towers with the weights of the first fit know its ids
             only.
+        width: number of first entries that embeddings keep (`NarrowTowers`); by default all.
 
     Raises:
         MissingArtifact: a file is missing.
@@ -89,6 +92,8 @@ def load_towers(directory: Path, weights: str = layout.WEIGHTS) -> tower.Towers:
         empty = wide.WidePart.empty(wide_shape, wide.num_tokens(spec, assets))
         towers = wide.WideTowers(towers, empty, spec)
     assign_weights(towers, read_weights(directory / weights), str(directory / weights))
+    if width is not None and width < towers.embedding_dim:
+        return narrow.NarrowTowers(towers, width)
     return towers
 
 

@@ -1,7 +1,7 @@
 """Optimisers (AdamW with lazy rows, Adagrad), and what is done to gradients before them."""
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import tensorflow as tf
 
@@ -65,6 +65,30 @@ def clip(
         return gradients, norm
     clipped, _ = tf.clip_by_global_norm(gradients, clip_norm, use_norm=norm)
     return clipped, norm
+
+
+def apply_gradients(
+    gradients: Sequence[Gradient | None],
+    variables: Sequence[tf.Variable],
+    optimizer: Any,
+    clip_norm: float | None,
+) -> tf.Tensor:
+    """Updates the variables by their gradients; those without one do not change.
+
+    Returns:
+        The global norm of the gradient before clipping; with several replicas, this one's share.
+    """
+    updates = [
+        (aggregate_gradient(gradient, variable), variable)
+        for gradient, variable in zip(gradients, variables, strict=True)
+        if gradient is not None
+    ]
+    clipped, norm = clip([gradient for gradient, _ in updates], clip_norm)
+    optimizer.apply_gradients(
+        [(gradient, variable) for gradient, (_, variable) in zip(clipped, updates, strict=True)],
+        skip_gradients_aggregation=True,
+    )
+    return norm / num_replicas()
 
 
 class RowAdamW(keras.optimizers.AdamW):

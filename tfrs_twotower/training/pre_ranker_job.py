@@ -93,7 +93,9 @@ def train_pre_ranker(
     refit = config.training.refit
     data = training_data.open_training_data(preprocessed_dir, spec, config.training, assets)
     retrieval = storage.load_towers(
-        model_dir, layout.FIRST_FIT_WEIGHTS if refit else layout.WEIGHTS
+        model_dir,
+        layout.FIRST_FIT_WEIGHTS if refit else layout.WEIGHTS,
+        width=config.embed.width,
     )
 
     @cache

@@ -9,7 +9,13 @@ import tensorflow_recommenders as tfrs
 from tfrs_twotower.config import OptimizerConfig
 from tfrs_twotower.tasks import objective, retrieval
 from tfrs_twotower.towers import protocol, tower
-from tfrs_twotower.training import in_batch_negatives, negatives, optimizers, replicas
+from tfrs_twotower.training import (
+    gradient_caching,
+    in_batch_negatives,
+    negatives,
+    optimizers,
+    replicas,
+)
 
 
 def compiled_model(
@@ -19,6 +25,7 @@ def compiled_model(
     sampling: negatives.NegativeSampling,
     optimizer: OptimizerConfig,
     frozen: Sequence[tf.Variable] = (),
+    cached_chunks: int = 1,
 ) -> "TwoTowerModel":
     """Builds a model with its optimiser, whose state exists before the first step."""
     model = TwoTowerModel(
@@ -28,6 +35,7 @@ def compiled_model(
         sampling=sampling,
         clip_norm=optimizer.clip_norm,
         frozen=frozen,
+        cached_chunks=cached_chunks,
     )
     model.compile(optimizer=optimizers.make_optimizer(optimizer))
     model.optimizer.build(model.learning_variables)
@@ -71,6 +79,7 @@ class TwoTowerModel(tfrs.Model):
         terms: Sequence[objective.Term] = (),
         clip_norm: float | None = None,
         frozen: Sequence[tf.Variable] = (),
+        cached_chunks: int = 1,
     ) -> None:
         """Puts the parts together.
 
@@ -81,6 +90,8 @@ class TwoTowerModel(tfrs.Model):
             terms: the terms beside the retrieval task.
             clip_norm: largest global norm of the gradient; None does not clip.
             frozen: variables that training leaves as they are.
+            cached_chunks: chunks in which a step embeds its batch (`CachedEncodings`); with
+                `NegativeSampling` only.
 
         Raises:
             ValueError: the towers do not embed into one space.
@@ -95,6 +106,7 @@ class TwoTowerModel(tfrs.Model):
         self._state = sampling.state
         self._clip_norm = clip_norm
         self._frozen = frozenset(variable.ref() for variable in frozen)
+        self._cached_chunks = cached_chunks
 
     @property
     def learning_variables(self) -> list[tf.Variable]:
@@ -106,18 +118,22 @@ class TwoTowerModel(tfrs.Model):
         return self.terms(inputs, training=training)[0]
 
     def terms(
-        self, inputs: dict[str, Any], training: bool = False
+        self,
+        inputs: dict[str, Any],
+        training: bool = False,
+        encode: gradient_caching.Encode | None = None,
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """Returns the objective and the mean of each of its terms.
 
         Args:
             inputs: a batch.
             training: whether dropout acts and the memories are updated.
+            encode: embeds tokens with a tower; by default the tower does.
 
         Returns:
             A scalar, and scalars by name.
         """
-        batch = self._embed(inputs, training)
+        batch = self._embed(inputs, training, encode)
         weights = (
             tf.ones(tf.shape(batch.query_rows), tf.float32)
             if isinstance(self._sampling, in_batch_negatives.InBatchNegatives)
@@ -143,20 +159,44 @@ class TwoTowerModel(tfrs.Model):
             `loss`, each term by name, and `gradient_norm` before clipping; all of them are this
             replica's shares.
         """
-        with tf.GradientTape() as tape:
-            total, means = self.terms(inputs, training=True)
-        norm = apply_gradients(
-            tape, total, self.learning_variables, self.optimizer, self._clip_norm
+        total, means, gradients = self.gradients(inputs)
+        norm = optimizers.apply_gradients(
+            gradients, self.learning_variables, self.optimizer, self._clip_norm
         )
         return {"loss": total, **means, "gradient_norm": norm}
 
-    def _embed(self, inputs: dict[str, Any], training: bool) -> objective.EmbeddedBatch:
+    def gradients(
+        self, inputs: dict[str, Any]
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor], list[optimizers.Gradient | None]]:
+        """Returns the objective, its terms, and its gradient by each of `learning_variables`."""
+        variables = self.learning_variables
+        with tf.GradientTape() as tape:
+            if self._cached_chunks == 1:
+                total, means = self.terms(inputs, training=True)
+            else:
+                cached = gradient_caching.CachedEncodings(tape, self._cached_chunks)
+                total, means = self.terms(inputs, training=True, encode=cached.encode)
+        if self._cached_chunks == 1:
+            return total, means, tape.gradient(total, variables)
+        return total, means, cached.gradients(total, variables)
+
+    def _embed(
+        self, inputs: dict[str, Any], training: bool, encode: gradient_caching.Encode | None
+    ) -> objective.EmbeddedBatch:
         if isinstance(self._sampling, in_batch_negatives.InBatchNegatives):
             return self._sampling.embed(self.towers, inputs, training)
-        return self._embed_rows(self._sampling, inputs, training)
+        if encode is None:
+            return self._embed_rows(
+                self._sampling, inputs, training, lambda side, x: side.encode(x, training=training)
+            )
+        return self._embed_rows(self._sampling, inputs, training, encode)
 
     def _embed_rows(
-        self, sampling: negatives.NegativeSampling, inputs: dict[str, Any], training: bool
+        self,
+        sampling: negatives.NegativeSampling,
+        inputs: dict[str, Any],
+        training: bool,
+        encode: gradient_caching.Encode,
     ) -> objective.EmbeddedBatch:
         step = inputs["step"][0]
         query_rows, rows = inputs["query_rows"], inputs["candidate_rows"]
@@ -164,8 +204,8 @@ class TwoTowerModel(tfrs.Model):
         drawn = sampling.draw(step)
         own_drawn = replicas.own_share(drawn)
         tokens = sampling.tokens_of(tf.concat([rows, own_drawn], axis=0))
-        query = self.towers.query.encode(inputs["tokens"], training=training)
-        embedded = self.towers.candidate.encode(tokens, training=training)
+        query = encode(self.towers.query, inputs["tokens"])
+        embedded = encode(self.towers.candidate, tokens)
         candidate = _first(embedded, local)
         all_query, all_candidate = (
             in_batch_negatives.gather_output(query),
@@ -203,7 +243,7 @@ class TwoTowerModel(tfrs.Model):
             sampled_expected=sampling.expected(sampled_rows, tf.shape(all_rows)[0]),
             hidden=sampling.hidden(query_rows, rows, column_rows),
             reverse_hidden=tf.transpose(sampling.hidden(all_query_rows, all_rows, rows)),
-            mined=self._embed_lists(sampling, inputs, query, candidate, training),
+            mined=self._embed_lists(sampling, inputs, query, candidate, encode),
         )
 
     def _embed_lists(
@@ -212,7 +252,7 @@ class TwoTowerModel(tfrs.Model):
         inputs: dict[str, Any],
         query: tower.TowerOutput,
         positive: tower.TowerOutput,
-        training: bool,
+        encode: gradient_caching.Encode,
     ) -> objective.MinedLists | None:
         if "listed_rows" not in inputs:
             return None
@@ -221,7 +261,7 @@ class TwoTowerModel(tfrs.Model):
         distinct, positions = tf.unique(tf.reshape(rows, [-1]))
         positions = tf.reshape(positions, tf.shape(rows))
         tokens = sampling.tokens_of(tf.maximum(distinct, 0))
-        candidates = self.towers.candidate.encode(tokens, training=training)
+        candidates = encode(self.towers.candidate, tokens)
         heads = tf.concat(
             [positive.heads[:, tf.newaxis], tf.gather(candidates.heads, positions)], axis=1
         )
@@ -233,32 +273,6 @@ class TwoTowerModel(tfrs.Model):
             logits=self.towers.scorer(query.heads, heads),
             teacher=inputs.get("teacher"),
         )
-
-
-def apply_gradients(
-    tape: tf.GradientTape,
-    loss: tf.Tensor,
-    variables: Sequence[tf.Variable],
-    optimizer: Any,
-    clip_norm: float | None,
-) -> tf.Tensor:
-    """Updates the variables with the gradient of the loss; those without a gradient do not change.
-
-    Returns:
-        The global norm of the gradient before clipping; with several replicas, this one's share.
-    """
-    gradients = tape.gradient(loss, variables)
-    updates = [
-        (optimizers.aggregate_gradient(gradient, variable), variable)
-        for gradient, variable in zip(gradients, variables, strict=True)
-        if gradient is not None
-    ]
-    clipped, norm = optimizers.clip([gradient for gradient, _ in updates], clip_norm)
-    optimizer.apply_gradients(
-        [(gradient, variable) for gradient, (_, variable) in zip(clipped, updates, strict=True)],
-        skip_gradients_aggregation=True,
-    )
-    return norm / replicas.num_replicas()
 
 
 def _first(output: tower.TowerOutput, count: tf.Tensor) -> tower.TowerOutput:

@@ -67,3 +67,19 @@ def test_a_checkpoint_continues_the_sequence(tmp_path):
     again = TrainingDropout(6, "query")
     tf.train.Checkpoint(dropout=again).read(path).assert_consumed()
     np.testing.assert_array_equal(again.keep_mask(tf.zeros([64]), 0.5), expected)
+
+
+def test_rows_get_the_masks_that_the_whole_batch_would_give_them():
+    dropout, values = TrainingDropout(1, "query"), tf.zeros([10, 6])
+    state = dropout.state
+    whole = [dropout.keep_mask(values, 0.5), dropout.noise([10, 3])]
+    after = dropout.keep_mask(values, 0.5)
+    parts = []
+    for rows in (slice(0, 3), slice(3, 7), slice(7, 10)):
+        with dropout.for_rows(rows, tf.constant(10), state):
+            size = rows.stop - rows.start
+            parts.append([dropout.keep_mask(values[rows], 0.5), dropout.noise([size, 3])])
+    for place in (0, 1):
+        joined = np.concatenate([part[place] for part in parts])
+        np.testing.assert_array_equal(joined, whole[place])
+    np.testing.assert_array_equal(dropout.keep_mask(values, 0.5), after)

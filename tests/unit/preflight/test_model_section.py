@@ -6,74 +6,7 @@ from tests.unit.specs.documents import spec_data
 GENRE = {"name": "genre", "kind": "categorical"}
 ITEM = {"name": "item", "kind": "id"}
 WITH_GENRE = {"candidate": {"features": [ITEM, GENRE]}}
-
-
-@pytest.mark.parametrize(
-    ("term", "kind", "fitting"),
-    [
-        ("mimic", "plain", ["dat"]),
-        ("mimic", "inttower", ["dat"]),
-        ("interaction", "plain", ["inttower", "mol"]),
-        ("contrastive_interaction", "dat", ["inttower"]),
-        ("contrastive_interaction", "mol", ["inttower"]),
-    ],
-)
-def test_a_term_of_other_towers_is_refused(term, kind, fitting):
-    sections = {"model": {"kind": kind}, "training": {"terms": {term: {}}}}
-    assert mistake({}, **sections) == (
-        f"run 'toy': training.terms.{term} is set, but the towers are of kind {kind}; the "
-        f"term is for kind {' or '.join(fitting)}. Remove it, or set model.kind: {fitting[0]}."
-    )
-    for other in fitting:
-        check({}, **{**sections, "model": {"kind": other}})
-
-
-def test_terms_of_the_pre_ranker_are_checked_too():
-    assert mistake({}, pre_ranking={"terms": {"mimic": {}}}) == (
-        "run 'toy': pre_ranking.terms.mimic is set, but the towers are of kind inttower; the term "
-        "is for kind dat. Remove it."
-    )
-    check({}, pre_ranking={"terms": {"contrastive_interaction": {}}})
-    members = {"models": [{"kind": "inttower"}, {"kind": "mol"}]}
-    check({}, pre_ranking=members)
-    assert mistake({}, pre_ranking={"terms": {"contrastive_interaction": {}}, **members}) == (
-        "run 'toy': pre_ranking.terms.contrastive_interaction is set, but the towers are of kind "
-        "mol; the term is for kind inttower. Remove it."
-    )
-
-
-def test_categories_to_align_are_a_categorical_candidate_feature():
-    def terms(feature):
-        return {"training": {"terms": {"category_alignment": {"feature": feature}}}}
-
-    check(WITH_GENRE, **terms("genre"))
-    assert mistake(WITH_GENRE, **terms("item")) == (
-        "run 'toy': training.terms.category_alignment.feature is 'item', which is not a "
-        "categorical feature of the candidates; the spec 'toy' has genre. Name one of kind "
-        "categorical, or remove the term."
-    )
-    query_side = {"query": {"features": [*spec_data()["query"]["features"], GENRE]}}
-    assert "the spec 'toy' has none." in mistake(query_side, **terms("genre"))
-
-
-@pytest.mark.parametrize("section", ["training", "pre_ranking"])
-def test_contrastive_interaction_needs_equal_numbers_of_heads(section):
-    def sections(**heads):
-        model = {"kind": "inttower", **heads}
-        terms = {"terms": {"contrastive_interaction": {}}}
-        if section == "training":
-            return {"model": model, "training": terms}
-        return {"pre_ranking": {"models": [{"kind": "inttower"}, model], **terms}}
-
-    where = "model" if section == "training" else "pre_ranking.models.1"
-    assert mistake({}, **sections(num_query_heads=2, num_candidate_heads=3)) == (
-        f"run 'toy': {section}.terms.contrastive_interaction compares all heads of a query layer "
-        f"with those of a candidate, but {where} has 2 (num_query_heads) and 3 (candidate_views x "
-        "num_candidate_heads). Make them equal, or remove the term."
-    )
-    check({}, **sections(num_query_heads=6, num_candidate_heads=3, candidate_views=2))
-    # Without the term the numbers may differ.
-    check({}, model={"kind": "inttower", "num_query_heads": 2, "num_candidate_heads": 3})
+HISTORIES = {"query": {"features": [{"name": "history", "kind": "history"}]}, **WITH_GENRE}
 
 
 def test_an_augmentation_that_does_not_fit_the_spec_is_refused():
@@ -134,3 +67,24 @@ def test_towers_without_training_need_pretrained_texts():
     assert "training.refit is set: there is nothing to repeat" in mistake(
         BOTH_PRETRAINED, training={"epochs": 0, "refit": True}
     )
+
+
+@pytest.mark.parametrize("section", ["training", "pre_ranking"])
+@pytest.mark.parametrize(
+    ("key", "found", "needed"),
+    [("history_encoder", "transformer", "mean"), ("history_content", "learned", "none")],
+)
+def test_parts_of_a_whole_batch_cannot_be_cached_in_chunks(section, key, found, needed):
+    changes, plain, special = HISTORIES, {"kind": "inttower"}, {"kind": "inttower", key: found}
+    if section == "training":
+        sections = {"model": special, "training": {"cached_chunks": 4}}
+        where = "model"
+    else:
+        sections = {"pre_ranking": {"models": [plain, special], "cached_chunks": 4}}
+        where = "pre_ranking.models.1"
+    assert mistake(changes, **sections) == (
+        f"run 'toy': {section}.cached_chunks is 4, but {where}.{key} is {found}, which is computed "
+        f"for the histories of a whole batch. Set cached_chunks: 1, or {key}: {needed}."
+    )
+    if section == "training":
+        check(changes, **{**sections, "training": {}})

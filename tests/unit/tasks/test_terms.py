@@ -8,7 +8,11 @@ from tests.contracts.gradients import gradient_of
 from tests.reference import dat, inttower
 from tests.reference import losses as reference
 from tests.unit.tasks.batches import HEADS, batch_of, second_share
-from tfrs_twotower.config import CategoryAlignmentConfig, ContrastiveInteractionConfig
+from tfrs_twotower.config import (
+    CategoryAlignmentConfig,
+    ContrastiveInteractionConfig,
+    MatryoshkaConfig,
+)
 from tfrs_twotower.layers.seeded import WeightMaker
 from tfrs_twotower.losses.negative_columns import KnownPositives
 from tfrs_twotower.tasks.objective import Objective, weighted_mean
@@ -18,6 +22,7 @@ from tfrs_twotower.tasks.terms import (
     ContrastiveInteractionTerm,
     DualTerm,
     InteractionTerm,
+    MatryoshkaTerm,
     MimicTerm,
 )
 from tfrs_twotower.towers.tower import PairScorer, TowerOutput
@@ -28,6 +33,39 @@ def scorer(scale=1.0):
     (log_scale,) = [v for v in made.trainable_variables if "log_scale" in v.name]
     log_scale.assign(np.log(scale))
     return made
+
+
+def test_matryoshka_by_hand():
+    """The first entries of (3, 4) and (-3, 4) are 1 and -1 when they have unit length."""
+    batch = batch_of([[0.6, 0.8], [-0.6, 0.8]], [[0.6, 0.8], [-0.6, 0.8]])
+    term = MatryoshkaTerm(MatryoshkaConfig(widths=[1]), RetrievalTask())
+    np.testing.assert_allclose(term.losses_of(batch), 2 * [np.log(np.e + 1 / np.e) - 1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("same_tower", ["none", "query", "both"])
+def test_matryoshka_is_the_mean_of_the_softmaxes_of_shorter_vectors(same_tower):
+    batch = second_share(4)
+    task = RetrievalTask(temperature=0.2, same_tower=same_tower)
+
+    def cut(values, width):
+        values = values.numpy()[:, :width]
+        return tf.constant(values / np.linalg.norm(values, axis=1, keepdims=True))
+
+    expected = []
+    for width in (2, 5):
+        sides = {
+            name: getattr(batch, name)._replace(
+                embedding=cut(getattr(batch, name).embedding, width)
+            )
+            for name in ("query", "candidate", "all_query", "all_candidate")
+        }
+        short = type(batch)(**{**vars(batch), **sides, "columns": cut(batch.columns, width)})
+        expected.append(task.losses_of(short))
+    term = MatryoshkaTerm(MatryoshkaConfig(widths=[2, 5], weight=0.5), task)
+    assert term.weight == 0.5
+    np.testing.assert_allclose(term.losses_of(batch), np.mean(expected, axis=0), rtol=1e-5)
+    whole = MatryoshkaTerm(MatryoshkaConfig(widths=[8]), task)
+    np.testing.assert_allclose(whole.losses_of(batch), task.losses_of(batch), rtol=1e-5)
 
 
 def test_interaction_by_hand():

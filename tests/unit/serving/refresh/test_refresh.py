@@ -29,6 +29,7 @@ from tfrs_twotower.config import GateConfig
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.errors import BundleError, CorruptArtifact
 from tfrs_twotower.towers.pre_ranker import load_pre_ranker
+from tfrs_twotower.towers.storage import load_towers
 
 QUERIES = small_queries(20)
 NOTHING = Corpus(np.array([], object), np.array([], object))
@@ -142,12 +143,16 @@ def test_a_new_candidate_has_heads_and_no_popularity(exported):
     assert pre_ranker.members[0].candidate_heads.numpy().any(axis=(1, 2)).all()
 
 
-def test_every_member_gets_new_heads_of_its_own_tower(tmp_path):
+def test_every_tower_embeds_what_is_new_at_the_width_that_is_served(tmp_path):
     before = small_corpus(range(NUM_CANDIDATES - 3), c04=99.0)
-    release = small_release(tmp_path / "parts", before, num_members=2)
+    release = small_release(tmp_path / "parts", before, num_members=2, width=5)
     version = publish_release(tmp_path / "bundle" / "small", release)
     plan = Refreshable.of_version(version.directory).plan(RefreshRequest(small_corpus()))
-    members = refreshed_release(plan, encode_candidates).pre_ranker.members
+    refreshed = refreshed_release(plan, encode_candidates)
+    towers = load_towers(tmp_path / "parts" / "towers", width=5)
+    expected = encode_candidates(towers.candidate, small_corpus().raw).vectors
+    np.testing.assert_allclose(refreshed.corpus.vectors, expected, atol=1e-6)
+    members = refreshed.pre_ranker.members
     assert len(members) == 2
     for member in members:
         expected = encode_candidates(member.towers.candidate, small_corpus().raw).heads
