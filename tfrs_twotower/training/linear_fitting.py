@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 from scipy import sparse
 
@@ -14,11 +13,12 @@ from tfrs_twotower.data.assets import Assets
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.data.training_examples import ExampleTable, Tokens
 from tfrs_twotower.errors import ConfigError
-from tfrs_twotower.features.lookup import build_lookups, by_token, row_of_token
-from tfrs_twotower.specs import NUM_SPECIAL_ROWS, FeatureSpec, taste_features
+from tfrs_twotower.features.lookup import by_token, row_of_token
+from tfrs_twotower.specs import FeatureSpec
 from tfrs_twotower.towers.item_knn_member import ItemKnnMember, neighbours_by_token
 from tfrs_twotower.towers.linear_member import LinearMember, history_inputs
 from tfrs_twotower.towers.tastes import fit_tastes
+from tfrs_twotower.training.taste_values import taste_values
 
 AllPairs = Callable[[], tuple[NDArray[np.integer], NDArray[np.integer]]]
 """Reads the query and the candidate of every event of a window, `[num_events]` each."""
@@ -125,12 +125,13 @@ def fit_linear_member(
         )
         half_lives = config.half_lives
     tastes = None
-    tokens = taste_tokens(spec, pre_ranking, assets, corpus)
-    if pre_ranking.tastes is not None and tokens:
+    of_tastes = pre_ranking.tastes
+    found = taste_values(spec, of_tastes, assets, corpus) if of_tastes is not None else []
+    if of_tastes is not None and found:
         tastes, values = fit_tastes(
-            tokens,
+            found,
             table.candidate_rows,
-            strength=pre_ranking.tastes.strength,
+            strength=of_tastes.strength,
             scale=float(np.abs(candidates).max(initial=0.0)) or 1.0,
         )
         history = np.concatenate([history, values], axis=1)
@@ -139,23 +140,6 @@ def fit_linear_member(
         return None
     of_tokens = by_token(history, row_of_token(spec, assets, corpus))
     return LinearMember(history_inputs(spec, assets), half_lives, of_tokens, candidates, tastes)
-
-
-def taste_tokens(
-    spec: FeatureSpec, pre_ranking: PreRankingConfig, assets: Assets, corpus: Corpus
-) -> list[tuple[str, NDArray[np.int64], int]]:
-    """The categorical features whose tastes are scored, as `fit_tastes` takes them."""
-    if pre_ranking.tastes is None:
-        return []
-    lookups = build_lookups(spec, assets)
-    tokens = []
-    for feature in taste_features(spec):
-        number = len(assets.vocabulary(feature.vocabulary_name))
-        if 2 <= number <= pre_ranking.tastes.max_values:
-            raw = tf.constant(corpus.raw[feature.name])
-            values = lookups[feature.vocabulary_name](raw).numpy() - NUM_SPECIAL_ROWS
-            tokens.append((feature.name, values.reshape(len(corpus), -1), number))
-    return tokens
 
 
 def latest(histories: Tokens) -> NDArray[np.int32]:
