@@ -1,16 +1,16 @@
 """Fits tastes on the examples of a window: how often each value of a feature is chosen."""
 
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 
 from tfrs_twotower.config import TasteMemberConfig
 from tfrs_twotower.data.assets import Assets
 from tfrs_twotower.data.corpus import Corpus
-from tfrs_twotower.features.lookup import build_lookups, by_token, row_of_token
-from tfrs_twotower.specs import NUM_SPECIAL_ROWS, FeatureSpec, taste_features
+from tfrs_twotower.features.lookup import by_token, row_of_token
+from tfrs_twotower.specs import FeatureSpec
 from tfrs_twotower.towers.linear_member import history_inputs
 from tfrs_twotower.towers.taste_member import TasteMember
+from tfrs_twotower.training.taste_values import taste_values
 
 
 def fit_taste_member(
@@ -20,11 +20,11 @@ def fit_taste_member(
     corpus: Corpus,
     chosen: NDArray[np.integer],
 ) -> TasteMember | None:
-    """Counts the values of the candidates' categorical features.
+    """Counts the values of the candidates' categorical features, and words of their texts.
 
     Args:
         spec: the feature spec; it must have a history.
-        config: strength, and the largest number of values.
+        config: strength, the largest number of values, and the number of words.
         assets: the vocabularies of the candidates' ids and features.
         corpus: the candidates.
         chosen: `[num_examples]` rows of the candidates of the examples that may be learned from.
@@ -32,42 +32,26 @@ def fit_taste_member(
     Returns:
         The member, or None if no feature has two values, and no more than the largest number.
     """
-    lookups = build_lookups(spec, assets)
-    names, values, priors = [], [], [np.ones(1, np.float32)]
-    for feature in taste_features(spec):
-        number = len(assets.vocabulary(feature.vocabulary_name))
-        if not 2 <= number <= config.max_values:
-            continue
-        tokens = lookups[feature.vocabulary_name](tf.constant(corpus.raw[feature.name])).numpy()
-        of_feature = distinct_values(tokens.reshape(len(corpus), -1))
-        values.append(np.where(of_feature > 0, of_feature + sum(map(len, priors)) - 1, 0))
-        priors.append(shares_of_values(of_feature, chosen, number))
-        names.append(feature.name)
-    if not names:
+    found = taste_values(spec, config, assets, corpus)
+    if not found:
         return None
-    widths = [of_feature.shape[1] for of_feature in values]
-    table = np.concatenate(values, axis=1).astype(np.int32)
+    shares = [shares_of_values(feature.of_candidates, chosen, feature.number) for feature in found]
+    firsts = np.cumsum([0, *(feature.number for feature in found)])
+    numbered = [
+        np.where(feature.of_candidates > 0, feature.of_candidates + first, 0)
+        for feature, first in zip(found, firsts, strict=False)
+    ]
+    widths = [feature.of_candidates.shape[1] for feature in found]
+    table = np.concatenate(numbered, axis=1).astype(np.int32)
     return TasteMember(
         history_inputs(spec, assets),
-        names,
+        [feature.feature for feature in found],
         config.strength,
         by_token(table, row_of_token(spec, assets, corpus)),
-        np.repeat(np.arange(len(names), dtype=np.int32), widths),
-        np.concatenate(priors),
+        np.repeat(np.arange(len(found), dtype=np.int32), widths),
+        np.concatenate([np.ones(1, np.float32), *shares]),
         table,
     )
-
-
-def distinct_values(tokens: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Numbers of the values from 1 on, each once in a row; 0 for none.
-
-    Args:
-        tokens: `[num_candidates, width]` tokens of the values.
-    """
-    ordered = np.sort(np.maximum(tokens.astype(np.int64) - (NUM_SPECIAL_ROWS - 1), 0), axis=1)
-    repeats = ordered[:, 1:] == ordered[:, :-1]
-    ordered[:, 1:][repeats] = 0
-    return ordered
 
 
 def shares_of_values(
@@ -76,7 +60,7 @@ def shares_of_values(
     """`[number]` share of the examples that have each value, with one more example of each.
 
     Args:
-        values: `[num_candidates, width]` as `distinct_values` gives them.
+        values: `[num_candidates, width]` as `taste_values` gives them.
         chosen: `[num_examples]` rows of the candidates.
         number: of values.
     """

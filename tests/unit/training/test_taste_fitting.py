@@ -5,18 +5,7 @@ from tfrs_twotower.config import TasteMemberConfig
 from tfrs_twotower.data.assets import load_assets
 from tfrs_twotower.data.loading import load_corpus
 from tfrs_twotower.specs import taste_features
-from tfrs_twotower.training.taste_fitting import (
-    distinct_values,
-    fit_taste_member,
-    shares_of_values,
-)
-
-
-def test_values_are_numbered_from_one_and_counted_once():
-    """Tokens 0 and 1 are padding and an unknown value."""
-    tokens = np.array([[2, 3], [4, 0], [3, 3], [1, 2], [0, 1]])
-    expected = [[1, 2], [0, 3], [2, 0], [0, 1], [0, 0]]
-    np.testing.assert_array_equal(distinct_values(tokens), expected)
+from tfrs_twotower.training.taste_fitting import fit_taste_member, shares_of_values
 
 
 def test_shares_by_hand():
