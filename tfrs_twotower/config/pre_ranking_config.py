@@ -97,16 +97,19 @@ class Bm25MemberConfig(Document):
 class TasteMemberConfig(Document):
     """A member in closed form: how much more often a query's history has a candidate's values.
 
-    For each categorical feature of the candidates, the score is the mean over the candidate's
-    values v of log( (n_v + s p_v) / ((n + s) p_v) ), with n_v of the n candidates in the history
-    that have the value, the share p_v of the training examples whose candidates have it, and the
-    strength s of that prior (Dirichlet smoothing).
+    For each categorical feature of the candidates and, with `words`, each text, the score is the
+    mean over the candidate's values v of log( (n_v + s p_v) / ((n + s) p_v) ), with n_v of the n
+    candidates in the history that have the value, the share p_v of the training examples whose
+    candidates have it, and the strength s of that prior (Dirichlet smoothing).
     """
 
     strength: PositiveFloat = 5.0
     """s: number of events from which a history says as much as all queries together."""
     max_values: Annotated[int, Field(ge=2, le=100_000)] = 10_000
     """Features with more values than this are left out: a request counts all values once."""
+    words: Annotated[int, Field(ge=0, le=100_000)] = 0
+    """Words of each text feature of the candidates that count as values, those that most candidates
+    have (stems, as in BM25, of two candidates at least). 0 leaves texts out."""
 
 
 class PreRankingConfig(training_config.FittingConfig):
@@ -130,7 +133,7 @@ class PreRankingConfig(training_config.FittingConfig):
     """A further member in closed form; needs a history and an id that is not hashed."""
     tastes: TasteMemberConfig | None = None
     """A further member in closed form; needs the same, and candidates with categorical features
-    that are not hashed."""
+    that are not hashed, or with text for `tastes.words`."""
     item_knn: ItemKnnMemberConfig | None = None
     """A further member in closed form; needs a history and an id that is not hashed."""
     bm25: Bm25MemberConfig | None = None

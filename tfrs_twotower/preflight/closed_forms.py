@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from tfrs_twotower.specs import FeatureSpec, TextFeature
+from tfrs_twotower.config import TasteMemberConfig
+from tfrs_twotower.specs import FeatureSpec, TextFeature, taste_features
 
 
 def sides_without_text(spec: FeatureSpec) -> list[str]:
@@ -30,6 +31,23 @@ def _check_hashed_ids(spec: FeatureSpec, setting: str, way_out: str) -> Iterator
         yield (
             f"{setting}, but candidate.features.{identity.name} is hashed (hash_buckets), so a "
             f"history does not say which candidates it holds. Remove hash_buckets, or {way_out}."
+        )
+
+
+def check_tastes(spec: FeatureSpec, section: TasteMemberConfig) -> Iterator[str]:
+    """Yields what tastes lack: categories that are not hashed, or texts for words."""
+    has_text = "candidate.features" not in sides_without_text(spec)
+    if section.words and not has_text:
+        yield (
+            f"pre_ranking.tastes.words is {section.words}, but the spec '{spec.name}' has no "
+            "feature of kind text in candidate.features. Add one, or set words to 0."
+        )
+    elif not section.words and not taste_features(spec):
+        or_words = ", set tastes.words" if has_text else ""
+        yield (
+            "pre_ranking.tastes is set, which scores the values that a history prefers; the spec "
+            f"'{spec.name}' has no feature of kind categorical or multi_categorical without "
+            f"hash_buckets in candidate.features. Add one{or_words}, or set tastes: null."
         )
 
 

@@ -5,7 +5,12 @@ from collections.abc import Callable, Iterator
 from tfrs_twotower import specs
 from tfrs_twotower.config import FittingConfig, PreRankingConfig, RunConfig
 from tfrs_twotower.errors import ConfigError
-from tfrs_twotower.preflight.closed_forms import check_bm25, check_linear, sides_without_text
+from tfrs_twotower.preflight.closed_forms import (
+    check_bm25,
+    check_linear,
+    check_tastes,
+    sides_without_text,
+)
 from tfrs_twotower.preflight.model_section import check_terms, check_towers
 
 _WITH_VALUES = (specs.IdFeature, specs.CategoricalFeature, specs.MultiCategoricalFeature)
@@ -199,12 +204,8 @@ def check_pre_ranking(spec: specs.FeatureSpec, config: RunConfig) -> Iterator[st
     for name in ("ease", "tastes", "item_knn"):
         if getattr(section, name) is not None:
             yield from check_linear(spec, f"pre_ranking.{name} is set", f"set {name}: null")
-    if section.tastes is not None and not specs.taste_features(spec):
-        yield (
-            "pre_ranking.tastes is set, which scores the values that a history prefers; the spec "
-            f"'{spec.name}' has no feature of kind categorical or multi_categorical without "
-            "hash_buckets in candidate.features. Add one, or set tastes: null."
-        )
+    if section.tastes is not None:
+        yield from check_tastes(spec, section.tastes)
     if section.bm25 is not None:
         yield from check_bm25(spec)
 

@@ -1,16 +1,16 @@
 """Fits tastes on the examples of a window: how often each value of a feature is chosen."""
 
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 
 from tfrs_twotower.config import TasteMemberConfig
 from tfrs_twotower.data.assets import Assets
 from tfrs_twotower.data.corpus import Corpus
-from tfrs_twotower.features.lookup import build_lookups, by_token, row_of_token
-from tfrs_twotower.specs import NUM_SPECIAL_ROWS, FeatureSpec, taste_features
+from tfrs_twotower.features.lookup import by_token, row_of_token
+from tfrs_twotower.specs import FeatureSpec
 from tfrs_twotower.towers.linear_member import history_inputs
 from tfrs_twotower.towers.taste_member import TasteMember
+from tfrs_twotower.training.taste_values import taste_values
 
 
 def fit_taste_member(
@@ -20,29 +20,24 @@ def fit_taste_member(
     corpus: Corpus,
     chosen: NDArray[np.integer],
 ) -> TasteMember | None:
-    """Counts the values of the candidates' categorical features.
+    """Counts the values of the candidates' features.
 
     Args:
         spec: the feature spec; it must have a history.
-        config: strength, and the largest number of values.
+        config: strength, and which values count.
         assets: the vocabularies of the candidates' ids and features.
         corpus: the candidates.
         chosen: `[num_examples]` rows of the candidates of the examples that may be learned from.
 
     Returns:
-        The member, or None if no feature has two values, and no more than the largest number.
+        The member, or None if no feature has values that count.
     """
-    lookups = build_lookups(spec, assets)
     names, values, priors = [], [], [np.ones(1, np.float32)]
-    for feature in taste_features(spec):
-        number = len(assets.vocabulary(feature.vocabulary_name))
-        if not 2 <= number <= config.max_values:
-            continue
-        tokens = lookups[feature.vocabulary_name](tf.constant(corpus.raw[feature.name])).numpy()
-        of_feature = distinct_values(tokens.reshape(len(corpus), -1))
+    for name, of_candidates, number in taste_values(spec, config, assets, corpus):
+        of_feature = distinct_values(of_candidates)
         values.append(np.where(of_feature > 0, of_feature + sum(map(len, priors)) - 1, 0))
         priors.append(shares_of_values(of_feature, chosen, number))
-        names.append(feature.name)
+        names.append(name)
     if not names:
         return None
     widths = [of_feature.shape[1] for of_feature in values]
@@ -58,13 +53,13 @@ def fit_taste_member(
     )
 
 
-def distinct_values(tokens: NDArray[np.integer]) -> NDArray[np.int64]:
+def distinct_values(of_candidates: NDArray[np.integer]) -> NDArray[np.int64]:
     """Numbers of the values from 1 on, each once in a row; 0 for none.
 
     Args:
-        tokens: `[num_candidates, width]` tokens of the values.
+        of_candidates: `[num_candidates, width]` see `Values`.
     """
-    ordered = np.sort(np.maximum(tokens.astype(np.int64) - (NUM_SPECIAL_ROWS - 1), 0), axis=1)
+    ordered = np.sort(np.maximum(of_candidates.astype(np.int64) + 1, 0), axis=1)
     repeats = ordered[:, 1:] == ordered[:, :-1]
     ordered[:, 1:][repeats] = 0
     return ordered

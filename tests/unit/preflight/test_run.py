@@ -200,6 +200,12 @@ def test_bm25_gets_what_it_needs():
     check({**SEARCH, **hashed}, pre_ranking={"bm25": {}, "models": []})
 
 
+def test_tastes_get_what_they_need():
+    colour = {"name": "colour", "kind": "categorical"}
+    check({"candidate": {"features": [ITEM, colour]}}, pre_ranking={"tastes": {}})
+    check({"candidate": {"features": [ITEM, TEXT]}}, pre_ranking={"tastes": {"words": 100}})
+
+
 def test_a_wide_part_gets_what_it_needs():
     check({}, model={"wide": {}})
     check({}, model={"wide": {"kind": "none"}})
@@ -261,6 +267,19 @@ def test_teachers_get_what_they_need():
             "pre_ranking.ease is set, but candidate.features.item is hashed (hash_buckets), so a "
             "history does not say which candidates it holds. Remove hash_buckets, or set ease: "
             "null.",
+        ),
+        (
+            {"candidate": {"features": [ITEM, TEXT]}},
+            {"tastes": {}},
+            "pre_ranking.tastes is set, which scores the values that a history prefers; the spec "
+            "'toy' has no feature of kind categorical or multi_categorical without hash_buckets in "
+            "candidate.features. Add one, set tastes.words, or set tastes: null.",
+        ),
+        (
+            {},
+            {"tastes": {"words": 100}},
+            "pre_ranking.tastes.words is 100, but the spec 'toy' has no feature of kind text in "
+            "candidate.features. Add one, or set words to 0.",
         ),
         (
             {"query": {"features": [HISTORY, TEXT]}},

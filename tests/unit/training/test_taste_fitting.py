@@ -13,10 +13,10 @@ from tfrs_twotower.training.taste_fitting import (
 
 
 def test_values_are_numbered_from_one_and_counted_once():
-    """Tokens 0 and 1 are padding and an unknown value."""
-    tokens = np.array([[2, 3], [4, 0], [3, 3], [1, 2], [0, 1]])
+    """Values below 0 are none."""
+    values = np.array([[0, 1], [2, -2], [1, 1], [-1, 0], [-2, -1]])
     expected = [[1, 2], [0, 3], [2, 0], [0, 1], [0, 0]]
-    np.testing.assert_array_equal(distinct_values(tokens), expected)
+    np.testing.assert_array_equal(distinct_values(values), expected)
 
 
 def test_shares_by_hand():
