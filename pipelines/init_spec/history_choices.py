@@ -9,6 +9,7 @@ _EASE_CANDIDATES = 6_000
 """Largest corpus whose matrix EASE inverts within seconds: it does so for the first stage, for the
 second, and again for both with the validation window."""
 _ORDER_TELLS = 1.05
+_WORDS = 1500
 
 
 def history(seen: Seen) -> Iterator[tuple[str, Any, str]]:
@@ -59,3 +60,13 @@ def half_lives(seen: Seen) -> tuple[int | None, tuple[int | None, ...], str]:
     if seen.is_sequence:
         return 2, (), f"{measured}: beside attention, the last two events count most"
     return 4, (2, 8), f"{measured}: an event counts half as much as one four later"
+
+
+def tastes(seen: Seen) -> tuple[dict[str, Any], str]:
+    """Settings of what a query prefers, and why; nothing where candidates have no such features."""
+    has = {"categories": seen.has_categories, "words": seen.text_width > 0}
+    named = " and ".join(name for name, there in has.items() if there)
+    if not seen.has_history or not named:
+        return {}, ""
+    words = {"words": _WORDS} if has["words"] else {}
+    return {"strength": 5, **words}, f"{named} that a query chose more often than others do"

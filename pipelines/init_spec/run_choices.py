@@ -157,7 +157,6 @@ def _second_stage(seen: Seen) -> Iterator[Choice]:
         return
     room = "pre_ranking."
     yield Choice(f"{room}num_candidates", 100 if seen.is_search else 300, "are scored again")
-    has_tastes = seen.has_history and seen.has_categories
     members = list(_members(seen))
     yield Choice(f"{room}models", members, _why_members(seen, members))
     if history_choices.has_linear_model(seen):
@@ -171,9 +170,9 @@ def _second_stage(seen: Seen) -> Iterator[Choice]:
         yield Choice(f"{room}item_knn", {"neighbours": 100}, reason)
     if seen.is_search:
         yield Choice(f"{room}bm25", {"k1": 1.2}, "words that occur in both")
-    if has_tastes:
-        reason = "categories that a query chose more often than others do"
-        yield Choice(f"{room}tastes", {"strength": 5}, reason)
+    tastes, reason = history_choices.tastes(seen)
+    if tastes:
+        yield Choice(f"{room}tastes", tastes, reason)
     yield _signals(seen)
     if not members:
         return

@@ -107,9 +107,9 @@ class TasteMemberConfig(Document):
     """s: number of events from which a history says as much as all queries together."""
     max_values: Annotated[int, Field(ge=2, le=100_000)] = 10_000
     """Features with more values than this are left out: a request counts all values once."""
-    words: Annotated[int, Field(ge=0, le=4096)] = 0
+    words: Annotated[int, Field(ge=0, le=100_000)] = 0
     """Words of each text feature of the candidates that count as values, those that most candidates
-    have (stems, as in BM25, of two candidates at least); 0 leaves texts out."""
+    have (stems, as in BM25, of two candidates at least). 0 leaves texts out."""
 
 
 MemberConfig = Annotated[

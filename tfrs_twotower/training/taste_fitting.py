@@ -20,38 +20,49 @@ def fit_taste_member(
     corpus: Corpus,
     chosen: NDArray[np.integer],
 ) -> TasteMember | None:
-    """Counts the values of the candidates' categorical features, and words of their texts.
+    """Counts the values of the candidates' features.
 
     Args:
         spec: the feature spec; it must have a history.
-        config: strength, the largest number of values, and the number of words.
+        config: strength, and which values count.
         assets: the vocabularies of the candidates' ids and features.
         corpus: the candidates.
         chosen: `[num_examples]` rows of the candidates of the examples that may be learned from.
 
     Returns:
-        The member, or None if no feature has two values, and no more than the largest number.
+        The member, or None if no feature has values that count.
     """
-    found = taste_values(spec, config, assets, corpus)
-    if not found:
+    names, values, priors = [], [], [np.ones(1, np.float32)]
+    for name, of_candidates, number in taste_values(spec, config, assets, corpus):
+        of_feature = distinct_values(of_candidates)
+        values.append(np.where(of_feature > 0, of_feature + sum(map(len, priors)) - 1, 0))
+        priors.append(shares_of_values(of_feature, chosen, number))
+        names.append(name)
+    if not names:
         return None
-    shares = [shares_of_values(feature.of_candidates, chosen, feature.number) for feature in found]
-    firsts = np.cumsum([0, *(feature.number for feature in found)])
-    numbered = [
-        np.where(feature.of_candidates > 0, feature.of_candidates + first, 0)
-        for feature, first in zip(found, firsts, strict=False)
-    ]
-    widths = [feature.of_candidates.shape[1] for feature in found]
-    table = np.concatenate(numbered, axis=1).astype(np.int32)
+    widths = [of_feature.shape[1] for of_feature in values]
+    table = np.concatenate(values, axis=1).astype(np.int32)
     return TasteMember(
         history_inputs(spec, assets),
-        [feature.feature for feature in found],
+        names,
         config.strength,
         by_token(table, row_of_token(spec, assets, corpus)),
-        np.repeat(np.arange(len(found), dtype=np.int32), widths),
-        np.concatenate([np.ones(1, np.float32), *shares]),
+        np.repeat(np.arange(len(names), dtype=np.int32), widths),
+        np.concatenate(priors),
         table,
     )
+
+
+def distinct_values(of_candidates: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Numbers of the values from 1 on, each once in a row; 0 for none.
+
+    Args:
+        of_candidates: `[num_candidates, width]` see `Values`.
+    """
+    ordered = np.sort(np.maximum(of_candidates.astype(np.int64) + 1, 0), axis=1)
+    repeats = ordered[:, 1:] == ordered[:, :-1]
+    ordered[:, 1:][repeats] = 0
+    return ordered
 
 
 def shares_of_values(
@@ -60,7 +71,7 @@ def shares_of_values(
     """`[number]` share of the examples that have each value, with one more example of each.
 
     Args:
-        values: `[num_candidates, width]` as `taste_values` gives them.
+        values: `[num_candidates, width]` as `distinct_values` gives them.
         chosen: `[num_examples]` rows of the candidates.
         number: of values.
     """

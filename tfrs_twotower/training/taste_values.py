@@ -21,7 +21,7 @@ class Values(NamedTuple):
 
     feature: str
     of_candidates: NDArray[np.int64]
-    """`[num_candidates, width]` values of each candidate from 1 on, each once; 0 for none."""
+    """`[num_candidates, width]` values of each candidate, negative for none."""
     number: int
     """How many values there are."""
 
@@ -35,31 +35,19 @@ def taste_values(
     for feature in taste_features(spec):
         number = len(assets.vocabulary(feature.vocabulary_name))
         if 2 <= number <= config.max_values:
-            tokens = lookups[feature.vocabulary_name](tf.constant(corpus.raw[feature.name])).numpy()
-            of_candidates = distinct_values(tokens.reshape(len(corpus), -1))
-            found.append(Values(feature.name, of_candidates, number))
+            raw = tf.constant(corpus.raw[feature.name])
+            values = lookups[feature.vocabulary_name](raw).numpy() - NUM_SPECIAL_ROWS
+            found.append(Values(feature.name, values.reshape(len(corpus), -1), number))
     for text in spec.candidate.features:
         if isinstance(text, TextFeature) and config.words:
             texts = joined_texts(corpus.raw, (text,)) or []
-            words, number = words_of_texts(texts, config.words)
+            places, number = word_places(texts, config.words)
             if number >= 2:
-                found.append(Values(text.name, words, number))
+                found.append(Values(text.name, places, number))
     return found
 
 
-def distinct_values(tokens: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Numbers of the values from 1 on, each once in a row; 0 for none.
-
-    Args:
-        tokens: `[num_candidates, width]` tokens of the values.
-    """
-    ordered = np.sort(np.maximum(tokens.astype(np.int64) - (NUM_SPECIAL_ROWS - 1), 0), axis=1)
-    repeats = ordered[:, 1:] == ordered[:, :-1]
-    ordered[:, 1:][repeats] = 0
-    return ordered
-
-
-def words_of_texts(texts: Sequence[str], most: int) -> tuple[NDArray[np.int64], int]:
+def word_places(texts: Sequence[str], most: int) -> tuple[NDArray[np.int64], int]:
     """Which of the words that most texts have each text has, without stop words.
 
     Words are those of BM25: lower-case stems. A word of a single text says nothing of others.
@@ -69,20 +57,20 @@ def words_of_texts(texts: Sequence[str], most: int) -> tuple[NDArray[np.int64], 
         most: largest number of words.
 
     Returns:
-        `[num_texts, width]` numbers of the words from 1 on, ascending, 0 at the end; and how many
-        words are kept.
+        `[num_texts, width]` places of the words among those that are kept, ascending, -1 at the
+        end; and how many are kept.
     """
     postings = build_postings(texts, k1=1.0, b=0.0)
     frequencies = postings.frequencies
     shared = np.flatnonzero(frequencies >= 2)
     kept = np.sort(shared[np.argsort(-frequencies[shared], kind="stable")[:most]])
-    number_of_term = np.zeros(len(frequencies), np.int64)
-    number_of_term[kept] = np.arange(1, len(kept) + 1)
-    numbers = np.repeat(number_of_term, frequencies)
-    rows, numbers = postings.rows[numbers > 0], numbers[numbers > 0]
-    order = np.lexsort((numbers, rows))
-    rows, numbers = rows[order], numbers[order]
+    place_of_term = np.full(len(frequencies), -1)
+    place_of_term[kept] = np.arange(len(kept))
+    places = np.repeat(place_of_term, frequencies)
+    rows, places = postings.rows[places >= 0], places[places >= 0]
+    order = np.lexsort((places, rows))
+    rows, places = rows[order], places[order]
     counts = np.bincount(rows, minlength=len(texts))
-    table = np.zeros((len(texts), int(counts.max(initial=0))), np.int64)
-    table[rows, np.arange(len(rows)) - (np.cumsum(counts) - counts)[rows]] = numbers
+    table = np.full((len(texts), int(counts.max(initial=0))), -1)
+    table[rows, np.arange(len(rows)) - (np.cumsum(counts) - counts)[rows]] = places
     return table, len(kept)

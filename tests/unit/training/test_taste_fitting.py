@@ -5,7 +5,18 @@ from tfrs_twotower.config import TasteMemberConfig
 from tfrs_twotower.data.assets import load_assets
 from tfrs_twotower.data.loading import load_corpus
 from tfrs_twotower.specs import taste_features
-from tfrs_twotower.training.taste_fitting import fit_taste_member, shares_of_values
+from tfrs_twotower.training.taste_fitting import (
+    distinct_values,
+    fit_taste_member,
+    shares_of_values,
+)
+
+
+def test_values_are_numbered_from_one_and_counted_once():
+    """Values below 0 are none."""
+    values = np.array([[0, 1], [2, -2], [1, 1], [-1, 0], [-2, -1]])
+    expected = [[1, 2], [0, 3], [2, 0], [0, 1], [0, 0]]
+    np.testing.assert_array_equal(distinct_values(values), expected)
 
 
 def test_shares_by_hand():

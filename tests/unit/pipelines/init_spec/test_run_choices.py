@@ -59,7 +59,11 @@ def test_histories_get_a_second_stage_of_members_ease_and_popularity():
     assert {member.history_content for member in stage.models} == {"learned"}
     assert stage.ease is not None
     assert stage.tastes is not None
-    assert config_of(replace(FILMS, has_categories=False)).pre_ranking.tastes is None
+    bare = replace(FILMS, has_categories=False)
+    assert config_of(bare).pre_ranking.tastes is None
+    assert config_of(replace(bare, text_width=16)).pre_ranking.tastes.words > 0
+    words = reasons_of(replace(FILMS, text_width=16))["pre_ranking.tastes"]
+    assert words == "categories and words that a query chose more often than others do"
     assert stage.popularity_days == (None, 30, 7)
     assert config.training.refit
     assert config.model.history_half_life == 8
