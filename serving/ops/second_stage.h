@@ -25,7 +25,7 @@
 namespace twotower {
 
 constexpr float kLowestScore = std::numeric_limits<float>::lowest();
-constexpr int64_t kRowsAhead = 4;
+constexpr int64_t kRowsAhead = 8;
 constexpr int64_t kCacheLine = 64;
 constexpr int64_t kTile = 4;
 

@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 
 import tfrs_twotower  # noqa: F401  (before TensorFlow)
 from tests.benchmarks.million_candidates.cascades import Own
-from tests.benchmarks.million_candidates.measuring import Times, measure, shared
+from tests.benchmarks.million_candidates.measuring import CLOCKS, Clock, Times, measure, shared
 from tests.benchmarks.million_candidates.parts import measure_parts
 from tests.benchmarks.million_candidates.peers import PEERS
 from tests.benchmarks.million_candidates.re_scoring import re_score
@@ -25,7 +25,8 @@ from tfrs_twotower.ranking.order import exact_top_k
 
 _DESCRIPTION = """\
 The whole cascade over a million candidates, as it is served, against libraries for nearest
-neighbours that are each followed by the same re-scoring in NumPy.
+neighbours that are each followed by the same re-scoring: compiled by Numba from heads in int8, and
+in NumPy from float32 (one column; all of it without Numba).
 
 Candidates and queries are planted: unit vectors of 64 dimensions in clusters of uneven size, 4
 heads of 64 for each. Every system retrieves --depth candidates, re-scores them by the heads
@@ -49,6 +50,7 @@ NumPy asks for them by itself.
 Peers that are not installed are left out: pip install -e '.[benchmarks]' -c constraints.txt. They
 come to about 15 GB of memory, and 20 minutes to build; --workdir keeps what was built.
 """
+_IN_NUMPY = "{}, re-scored in NumPy"
 _OWN = (
     "scann",
     "scann, int8 heads",
@@ -85,14 +87,15 @@ def _measure(options: argparse.Namespace, workdir: Path) -> dict[str, Any]:
     scores, rows = exact_top_k(world.queries, world.vectors, options.depth)
     numbers = np.arange(2 * count)
     samples = [Sample(part, rows[part, :LISTED]) for part in (numbers[:count], numbers[count:])]
-    bench = Bench(world, lists, *samples, workdir, _threads(options))
+    clock = CLOCKS[options.clock]
+    bench = Bench(world, lists, *samples, workdir, _threads(options), clock)
     measured = numbers[count:]
     wanted = re_score(world, measured, rows[measured], scores[measured], options.k)
     systems = _systems(bench, options.systems)
     for system in systems.values():
         found = np.concatenate([system.rows(measured[at : at + 32]) for at in range(0, count, 32)])
         system.facts["final_overlap"] = shared(found, wanted)
-    times = _times(systems, measured, options.rounds)
+    times = _times(systems, measured, options.rounds, clock)
     best = _report(systems, times)
     parts = {name: _parts(world, system, measured, options) for name, system in systems.items()}
     return {
@@ -100,7 +103,7 @@ def _measure(options: argparse.Namespace, workdir: Path) -> dict[str, Any]:
         "systems": {name: system.facts for name, system in systems.items()},
         "best_peer": best,
         "parts": parts,
-        "targets": _targets(systems, times[1], parts),
+        "targets": _targets(systems, times, parts),
     }
 
 
@@ -127,24 +130,32 @@ def _systems(bench: Bench, names: Sequence[str]) -> dict[str, System]:
 
 
 def _times(
-    systems: dict[str, System], measured: np.ndarray[Any, Any], rounds: int
+    systems: dict[str, System], measured: np.ndarray[Any, Any], rounds: int, clock: Clock
 ) -> dict[int, dict[str, Times]]:
     """By batch size."""
     found = {}
     for size in (1, 32):
         requests = [measured[at : at + size] for at in range(0, len(measured) - size + 1, size)]
         asked = {
-            name: lambda number, system=system, requests=requests: system.ask(requests[number])
-            for name, system in systems.items()
+            name: lambda number, ask=ask, requests=requests: ask(requests[number])
+            for name, ask in _asked(systems, in_numpy=size == 1).items()
         }
-        found[size] = measure(asked, num_queries=len(requests), rounds=rounds)
+        found[size] = measure(asked, num_queries=len(requests), rounds=rounds, clock=clock)
     return found
+
+
+def _asked(systems: dict[str, System], *, in_numpy: bool) -> dict[str, Callable[..., Any]]:
+    asked = {name: system.ask for name, system in systems.items()}
+    if in_numpy:
+        for name, system in systems.items():
+            if system.in_numpy is not None:
+                asked[_IN_NUMPY.format(name)] = system.in_numpy
+    return asked
 
 
 def _report(systems: dict[str, System], times: dict[int, dict[str, Times]]) -> str | None:
     """Adds what was timed to the facts; the quickest peer's name."""
-    peers = [name for name in systems if name in PEERS]
-    best = min(peers, key=lambda name: times[1][name].quantile(0.5), default=None)
+    best, best_batch = (_quickest(PEERS, times[size]) for size in (1, 32))
     for name, system in systems.items():
         one, batch = times[1][name], times[32][name]
         system.facts.update(
@@ -154,7 +165,10 @@ def _report(systems: dict[str, System], times: dict[int, dict[str, Times]]) -> s
             batch_p50_ms=batch.quantile(0.5),
             batch_per_second=32 * batch.per_second(),
             of_best_peer=one.ratio(times[1][best]) if best else None,
+            batch_of_best_peer=batch.ratio(times[32][best_batch]) if best_batch else None,
         )
+        if system.in_numpy is not None:
+            system.facts["numpy_p50_ms"] = times[1][_IN_NUMPY.format(name)].quantile(0.5)
     return best
 
 
@@ -166,7 +180,9 @@ def _parts(
             name: lambda turn, part=part: part(measured[turn : turn + 1])
             for name, part in system.parts.items()
         }
-        times = measure(asked, num_queries=len(measured), rounds=options.rounds)
+        times = measure(
+            asked, num_queries=len(measured), rounds=options.rounds, clock=CLOCKS[options.clock]
+        )
     else:
         times = measure_parts(
             world,
@@ -177,26 +193,43 @@ def _parts(
             k=options.k,
             rounds=options.rounds,
             threads=_threads(options),
+            clock=CLOCKS[options.clock],
         )
     return {name: of.quantile(0.5) for name, of in times.items()}
 
 
 def _targets(
-    systems: dict[str, System], times: dict[str, Times], parts: dict[str, dict[str, float]]
+    systems: dict[str, System], times: dict[int, dict[str, Times]], parts: dict[str, dict[str, float]]
 ) -> dict[str, tuple[float | None, float]]:
     """What was asked of the cascade, where it was measured: found, and at most."""
     found: dict[str, tuple[float | None, float]] = {}
-    if "scann" in systems:
-        of_best = systems["scann"].facts["of_best_peer"]
-        pre_ranking = parts["scann"]["pre-ranking"] - parts["scann"]["empty call"]
-        found["scann cascade of the best peer's p50"] = (of_best, 0.5)
-        found["pre-ranking of it, ms"] = (pre_ranking, 0.6)
+    one, batch = times[1], times[32]
+    own, best, best_batch = _quickest(_OWN, one), _quickest(PEERS, one), _quickest(PEERS, batch)
+    if own is not None:
+        stages = {name: ms - parts[own]["empty call"] for name, ms in parts[own].items()}
+        found[f"{own}: p50, ms"] = (one[own].quantile(0.5), 0.6)
+        found[f"{own}: retrieval, ms"] = (stages["retrieval"], 0.4)
+        found[f"{own}: pre-ranking, ms"] = (stages["pre-ranking"], 0.15)
+        if best is not None and best_batch is not None:
+            found[f"{own}: of the best peer, {best}"] = (one[own].ratio(one[best]), 0.7)
+            of_batch = batch[own].ratio(batch[best_batch])
+            found[f"{own}: batch of 32, of the best, {best_batch}"] = (of_batch, 1.0)
+    without_scann = _quickest([name for name in PEERS if not name.startswith("ScaNN")], one)
+    fused = _quickest([name for name in _OWN if name.startswith("ivf, fused")], one)
+    if fused is not None and without_scann is not None:
+        found[f"{fused}: of the best without ScaNN, {without_scann}"] = (one[fused].ratio(one[without_scann]), 1.0)
     for other, limit in (("brute_force", 1 / 3), ("scann", 4.0)):
         if {"ivf", other} <= systems.keys():
-            found[f"ivf cascade of {other}'s"] = (times["ivf"].ratio(times[other]), limit)
+            found[f"ivf: of {other}"] = (one["ivf"].ratio(one[other]), limit)
     loads = [system.facts["load_s"] for system in systems.values() if system.own is not None]
     found["slowest load of a bundle, s"] = (max(loads, default=None), 5.0)
     return found
+
+
+def _quickest(names: Iterable[str], times: dict[str, Times]) -> str | None:
+    """Of the systems with these names that were timed."""
+    timed = [name for name in names if name in times]
+    return min(timed, key=lambda name: times[name].quantile(0.5), default=None)
 
 
 def _threads(options: argparse.Namespace) -> Threads:
@@ -228,6 +261,13 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         type=int,
         default=1,
         help="our sessions' threads inside an operation: 0 one a core (1)",
+    )
+    add(
+        "--clock",
+        choices=[*CLOCKS],
+        default="wall",
+        help="what is read: the clock on the wall, or seconds of processors, which are the same on "
+        "an idle machine where everything has one thread (wall)",
     )
     add("--workdir", type=Path, help="keeps indexes and bundles here; else they are removed")
     add("--json", type=Path, help="also writes the figures to this file")

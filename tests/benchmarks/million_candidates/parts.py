@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from serving.graph.pre_ranking import PreRanking
 from tests.benchmarks.million_candidates.cascades import NUMBER, Heads, LookupTower, Own, pre_ranker
-from tests.benchmarks.million_candidates.measuring import Times, measure
+from tests.benchmarks.million_candidates.measuring import Clock, Times, measure
 from tests.benchmarks.million_candidates.served import Session, Threads
 from tests.benchmarks.million_candidates.world import World
 from tfrs_twotower.index.partial_search import PartialSearch
@@ -63,6 +63,7 @@ def measure_parts(
     k: int,
     rounds: int,
     threads: Threads,
+    clock: Clock,
 ) -> dict[str, Times]:
     """Times of single queries: an empty signature, retrieval of `depth`, pre-ranking of that."""
     parts = _Parts(world, own, heads, depth, k)
@@ -104,6 +105,6 @@ def measure_parts(
     if own.parameters is not None:
         near = session.function("near", [NUMBER], _LIST)
         asked["search alone"] = lambda turn: near(numbers[turn])
-    times = measure(asked, num_queries=len(queries), rounds=rounds)
+    times = measure(asked, num_queries=len(queries), rounds=rounds, clock=clock)
     session.close()
     return times

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from tests.benchmarks.million_candidates import partitioned_peers as partitioned
 from tests.benchmarks.million_candidates.re_scoring import Rows
-from tests.benchmarks.million_candidates.tuning import Retriever
+from tests.benchmarks.million_candidates.tuning import THREADS, Retriever
 from tests.benchmarks.million_candidates.world import Floats
 
-THREADS = 2
 _PROBES = (2, 4, 8, 12, 16, 24, 32, 48, 64, 80, 96, 128)
 _EXPANSIONS = (1000, 1400, 2000, 3000)
 
@@ -65,10 +65,8 @@ def _build_faiss(kind: str, factor: int) -> Callable[[Floats], Retriever]:
         import faiss
 
         faiss.omp_set_num_threads(THREADS)
-        leaves = max(1, min(round(factor * len(vectors) ** 0.5), len(vectors) // 40))
-        index = faiss.index_factory(
-            vectors.shape[1], kind.format(leaves=leaves), faiss.METRIC_INNER_PRODUCT
-        )
+        kind_of_index = kind.format(leaves=partitioned.leaves_of(vectors, factor))
+        index = faiss.index_factory(vectors.shape[1], kind_of_index, faiss.METRIC_INNER_PRODUCT)
         index.train(vectors)
         index.add(vectors)
         return _Faiss(index)
@@ -154,6 +152,14 @@ def _load_voyager(path: Path) -> Retriever:
 _FLAT, _HASHED = "IVF{leaves},Flat", "IVF{leaves},PQ32x4fs,RFlat"
 _PLAIN_EFFORTS = [(probes, 0) for probes in _PROBES]
 _REFINED_EFFORTS = [(probes, factor) for probes in _PROBES for factor in (1, 2, 4)]
+_SCANN_LEAVES = (20, 30, 40, 60, 80, 100, 120, 160, 200)
+_SCANN_EFFORTS = [(leaves, depth) for leaves in _SCANN_LEAVES for depth in (1000, 1500, 2000)]
+
+
+def _scann(factor: int, *, soar: bool) -> Peer:
+    build = partitioned.build_scann(factor, soar)
+    return Peer("scann", build, partitioned.load_scann, _SCANN_EFFORTS)
+
 
 PEERS = {
     "faiss IVF-Flat": Peer("faiss", _build_faiss(_FLAT, 1), _load_faiss, _PLAIN_EFFORTS),
@@ -164,6 +170,11 @@ PEERS = {
     "faiss IVF-PQ, twice the leaves": Peer(
         "faiss", _build_faiss(_HASHED, 2), _load_faiss, _REFINED_EFFORTS
     ),
+    "ScaNN": _scann(2, soar=False),
+    "ScaNN, SOAR": _scann(2, soar=True),
+    "ScaNN, SOAR, twice the leaves": _scann(4, soar=True),
+    "SVS IVF": Peer("svs", partitioned.build_svs, partitioned.load_svs, _PROBES),
+    "RaBitQ IVF": Peer("rabitqlib", partitioned.build_rabitq, partitioned.load_rabitq, _PROBES),
     "usearch": Peer("usearch", _build_usearch, _load_usearch, _EXPANSIONS),
     "voyager": Peer("voyager", _build_voyager, _load_voyager, _EXPANSIONS),
 }

@@ -1,6 +1,8 @@
-"""Re-scoring in NumPy: what a peer's list goes through after retrieval."""
+"""Re-scoring: what a peer's list goes through after retrieval."""
 
 import functools
+import importlib.util
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -8,6 +10,18 @@ import numpy.typing as npt
 from tests.benchmarks.million_candidates.world import Floats, World
 
 Rows = npt.NDArray[np.int64]
+ReScore = Callable[[npt.NDArray[np.int64], Rows, Floats, int], Rows]
+"""`re_score` of one world."""
+
+
+def compiled(world: World) -> ReScore | None:
+    """Compiled re-scoring from heads in int8; None without Numba."""
+    if importlib.util.find_spec("numba") is None:
+        return None
+    from tests.benchmarks.million_candidates.compiled import CompiledReScoring
+
+    return CompiledReScoring(world).re_score
+
 
 
 def re_score(

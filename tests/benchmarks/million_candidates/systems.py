@@ -1,9 +1,10 @@
 """Every system under one face: numbers of queries in, final rows out."""
 
+import functools
 import gc
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,11 +12,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tests.benchmarks.million_candidates.cascades import Heads, Own, rows_of, write_cascade
+from tests.benchmarks.million_candidates.measuring import Clock
 from tests.benchmarks.million_candidates.own_index import OwnIndex, efforts_of, train_own
-from tests.benchmarks.million_candidates.peers import PEERS, THREADS
-from tests.benchmarks.million_candidates.re_scoring import Rows, re_score
+from tests.benchmarks.million_candidates.peers import PEERS
+from tests.benchmarks.million_candidates.re_scoring import ReScore, Rows, compiled, re_score
 from tests.benchmarks.million_candidates.served import Served, Threads
-from tests.benchmarks.million_candidates.tuning import Retriever, overlap, tune
+from tests.benchmarks.million_candidates.tuning import THREADS, Retriever, overlap, tune
 from tests.benchmarks.million_candidates.world import Floats, World
 from tfrs_twotower.index.quality import Kind
 from tfrs_twotower.index.scann_search import load_scann
@@ -52,6 +54,8 @@ class System:
     facts: dict[str, Any]
     parts: dict[str, Callable[[Numbers], Any]] = field(default_factory=dict)
     """Of a peer, each alone."""
+    in_numpy: Callable[[Numbers], Any] | None = None
+    """Of a peer that is re-scored by compiled code, the same request re-scored in NumPy."""
     own: Own | None = None
     heads: Heads = Heads()  # noqa: RUF009  (immutable)
 
@@ -67,6 +71,7 @@ class Bench:
         measured: Sample,
         workdir: Path,
         threads: Threads,
+        clock: Clock,
     ) -> None:
         """Nothing is built yet.
 
@@ -77,31 +82,39 @@ class Bench:
             measured: others, that everything is reported on.
             workdir: where indexes and bundles are kept; what lies there is not built again.
             threads: of our sessions.
+            clock: what tuning reads costs from.
         """
         self.world, self.lists, self.tuning, self.measured = world, lists, tuning, measured
-        self._workdir, self._session_threads = workdir, threads
+        self._workdir, self._session_threads, self._clock = workdir, threads, clock
+        self._compiled: ReScore | None = None
 
     def peer(self, name: str) -> System:
-        """A library's index, followed by re-scoring in NumPy."""
+        """A library's index, followed by re-scoring: compiled where Numba is, and in NumPy."""
+        if self._compiled is None:
+            self._compiled = compiled(self.world)
+        quickest = self._compiled or functools.partial(re_score, self.world)
         peer = PEERS[name]
         path = self._workdir / name.replace(" ", "_").replace(",", "")
         build_s = self._built(path, lambda: peer.build(self.world.vectors).save(path))
         started = time.perf_counter()
         index = peer.load(path)
         load_s = time.perf_counter() - started
-        reached, chosen, threads = self._tuned(index, peer.efforts, (1, THREADS))
+        reached, chosen, threads = self._tuned(index, peer.efforts, sorted({1, THREADS}))
 
         def retrieve(numbers: Numbers) -> tuple[Rows, Floats]:
             index.set(chosen, threads if len(numbers) == 1 else THREADS)
             return index.find(self.world.queries[numbers], self.lists.depth)
 
         def ask(numbers: Numbers) -> Rows:
+            return quickest(numbers, *retrieve(numbers), self.lists.k)
+
+        def ask_in_numpy(numbers: Numbers) -> Rows:
             return re_score(self.world, numbers, *retrieve(numbers), self.lists.k)
 
         lists = {number: retrieve(np.array([number])) for number in self.measured.numbers.tolist()}
 
         def again(numbers: Numbers) -> Rows:
-            return re_score(self.world, numbers, *lists[int(numbers[0])], self.lists.k)
+            return quickest(numbers, *lists[int(numbers[0])], self.lists.k)
 
         facts = {
             "effort": chosen,
@@ -109,10 +122,11 @@ class Bench:
             "overlap": reached,
             "build_s": build_s,
             "load_s": load_s,
-            "index_mb": path.stat().st_size / 1e6,
-            "heads_mb": self.world.candidate_heads.nbytes / 1e6,
+            "index_mb": sum(of.stat().st_size for of in (path, *path.rglob("*"))) / 1e6,
+            "heads_mb": self.world.candidate_heads.nbytes / (4e6 if self._compiled else 1e6),
         }
-        return System(ask, ask, facts, {"retrieval": retrieve, "pre-ranking": again})
+        parts = {"retrieval": retrieve, "pre-ranking": again}
+        return System(ask, ask, facts, parts, ask_in_numpy if self._compiled else None)
 
     def approximate(self, kind: Kind) -> tuple[Own, dict[str, Any]]:
         """An approximate index of the project, tuned, and what is to be said of it."""
@@ -157,7 +171,7 @@ class Bench:
         )
 
     def _tuned(
-        self, index: Retriever, efforts: Any, threads: tuple[int, ...]
+        self, index: Retriever, efforts: Any, threads: Sequence[int]
     ) -> tuple[float, Any, int]:
         depth, vectors = self.lists.depth, self.world.queries
         tuned = tune(
@@ -168,6 +182,7 @@ class Bench:
             depth=depth,
             target=self.lists.target,
             threads=threads,
+            clock=self._clock,
         )
         index.set(tuned.effort, max(threads))
         reached = overlap(index, vectors[self.measured.numbers], self.measured.exact, depth)

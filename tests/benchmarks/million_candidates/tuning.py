@@ -1,7 +1,7 @@
 """The least effort that finds enough: the same rule for every index."""
 
+import os
 import statistics
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +9,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from tests.benchmarks.million_candidates.measuring import shared
+from tests.benchmarks.million_candidates.measuring import Clock, shared
 from tests.benchmarks.million_candidates.re_scoring import Rows
 from tests.benchmarks.million_candidates.world import Floats
 
 LISTED = 100
 """Overlap is measured on the first so many of a retrieved list."""
+THREADS = min(2, len(os.sched_getaffinity(0)))
+"""Of a peer, while it is built and while it answers a batch; one, where there is one core."""
 _QUERIES_AT_ONCE = 50
 _TIMED = 40
 _ROUNDS = 5
@@ -66,6 +68,7 @@ def tune(
     depth: int,
     target: float,
     threads: Sequence[int],
+    clock: Clock,
 ) -> Tuned:
     """The least effort of the quickest whose overlap reaches the target; the best where none does.
 
@@ -81,6 +84,7 @@ def tune(
         depth: length of the retrieved lists.
         target: least overlap.
         threads: numbers of threads to try.
+        clock: what costs are read from.
     """
     tried = []
     for effort in efforts:
@@ -94,17 +98,17 @@ def tune(
     for _ in range(_ROUNDS):
         for place, (effort, number) in enumerate(choices):
             index.set(effort, number)
-            times[place].append(_ms(index, queries, depth))
+            times[place].append(_ms(index, queries, depth, clock))
     costs = [statistics.median(times[place]) for place in range(len(choices))]
     return Tuned(
         *next(one for one, ms in zip(choices, costs, strict=True) if ms <= _NEAR * min(costs))
     )
 
 
-def _ms(index: Retriever, queries: Floats, depth: int) -> float:
+def _ms(index: Retriever, queries: Floats, depth: int, clock: Clock) -> float:
     durations = []
     for place in range(min(_TIMED, len(queries))):
-        started = time.perf_counter()
+        started = clock()
         index.find(queries[place : place + 1], depth)
-        durations.append(time.perf_counter() - started)
+        durations.append(clock() - started)
     return 1e3 * float(np.quantile(durations, 0.25))
