@@ -1,6 +1,6 @@
 """WordPiece lists: learned from the words of texts, or given in a file."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +17,7 @@ PADDING_PIECE = "[PAD]"
 UNKNOWN_PIECE = "[UNK]"
 MOST_WORDS = 200_000
 _FULL_ENOUGH = 0.95
+_JOINER, _ITERATIONS, _LONGEST_PIECE, _MOST_LETTERS = "##", 4, 50, 1000  # tf-text's defaults
 _ANY_PIECE = "a"
 """The one piece of a list that was learned from no text; tf-text builds no tokeniser without."""
 
@@ -64,8 +65,9 @@ def count_words(texts: Sequence[str], letters: Letters) -> Counter[str]:
 def learn_wordpieces(word_counts: Sequence[tuple[str, int]], size: int) -> list[str]:
     """Learns the largest WordPiece list that fits a size (to 5 %), `[PAD]` and `[UNK]` first.
 
-    tf-text's learner (top-down, as for BERT) keeps the pieces whose count reaches a threshold; this
-    function searches for the threshold. It passes words in a fixed order, so that results repeat.
+    The lists are those of tf-text's learner (top-down, as for BERT), which keeps the pieces whose
+    count reaches a threshold; this function searches for the threshold. Words are taken in a fixed
+    order, so that results repeat.
 
     Args:
         word_counts: words and their counts; the `MOST_WORDS` most frequent ones are used.
@@ -77,16 +79,42 @@ def learn_wordpieces(word_counts: Sequence[tuple[str, int]], size: int) -> list[
     words = sorted(word_counts, key=lambda counted: (-counted[1], counted[0]))[:MOST_WORDS]
     if not words:
         return [*reserved, _ANY_PIECE]
-
-    def learn(threshold: int) -> list[str]:
-        # An equal upper and lower bound is one pass of the learner at that threshold.
-        pieces = learner.learn(
-            words, size, reserved, upper_thresh=threshold, lower_thresh=threshold
-        )
-        return [str(piece) for piece in pieces]
-
+    taken = learner.get_input_words(words, reserved, _LONGEST_PIECE)
+    letters = learner.get_allowed_chars(taken, _MOST_LETTERS)
+    taken = learner.filter_input_words(taken, letters, -1)
     guess = words[min(size, len(words)) - 1][1]
-    return largest_that_fits(learn, size, (words[-1][1], words[0][1]), guess)
+    bounds = words[-1][1], words[0][1]
+    return largest_that_fits(lambda least: pieces_that_reach(least, taken), size, bounds, guess)
+
+
+def pieces_that_reach(threshold: int, words: Sequence[tuple[str, int]]) -> list[str]:
+    """The list of tf-text's learner at one threshold.
+
+    The learner counts all pieces of words, and takes from the count of each piece those of the
+    longer ones that begin with it. What is left is how often the piece ends a word, which is
+    counted here at once, in a third of the time.
+
+    Args:
+        threshold: least count of a piece that is longer than a character.
+        words: distinct words and their counts.
+    """
+    from tensorflow_text.tools.wordpiece_vocab import wordpiece_tokenizer_learner_lib as learner
+
+    letters = learner.extract_char_tokens(words)
+    pieces = learner.ensure_all_tokens_exist(letters, {}, True, _JOINER)
+    for iteration in range(_ITERATIONS):
+        counts: defaultdict[str, int] = defaultdict(int)
+        for word, count in words:
+            ends = range(1, len(word) + 1)
+            if iteration:
+                ends = learner.get_split_indices(word, pieces, True, _JOINER)
+            counts[word] += count
+            for start in ends[:-1]:
+                counts[_JOINER + word[start:]] += count
+        frequent = {piece: count for piece, count in counts.items() if count >= threshold}
+        pieces = learner.ensure_all_tokens_exist(letters, frequent, True, _JOINER)
+    listed = learner.generate_final_vocabulary([PADDING_PIECE, UNKNOWN_PIECE], letters, pieces)
+    return [str(piece) for piece in listed]
 
 
 def largest_that_fits(

@@ -1,10 +1,13 @@
+import numpy as np
 import pytest
+from tensorflow_text.tools.wordpiece_vocab import wordpiece_tokenizer_learner_lib
 
 from tfrs_twotower.errors import FeatureSpecError
 from tfrs_twotower.features.wordpiece_list import (
     largest_that_fits,
     learn_wordpieces,
     number_stems,
+    pieces_that_reach,
     read_wordpieces,
 )
 
@@ -17,6 +20,29 @@ def test_learned_pieces_spell_every_word_and_fit():
     assert {"w", "##g"} <= set(pieces)
     assert {"walking", "walked"} <= set(pieces)  # rare words fit, so they are in
     assert learn_wordpieces(list(reversed(words)), 64) == pieces
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_list_is_that_of_the_learner_of_tf_text(seed):
+    rng = np.random.default_rng(seed)
+    spelled = {
+        "".join(rng.choice(list("abcé"), rng.integers(1, 9))): int(rng.zipf(1.5))
+        for _ in range(200)
+    }
+    words = sorted(spelled.items(), key=lambda counted: (-counted[1], counted[0]))
+    for threshold in {count for _, count in words}:
+        expected = wordpiece_tokenizer_learner_lib.learn(
+            words, 1, ["[PAD]", "[UNK]"], upper_thresh=threshold, lower_thresh=threshold
+        )
+        assert pieces_that_reach(threshold, words) == expected
+
+
+def test_long_words_and_rare_letters_are_left_out():
+    letters = [(chr(0x4E00 + number), 2) for number in range(1001)]
+    pieces = learn_wordpieces([("a", 9), ("b" * 50, 8), ("c" * 51, 8), *letters], 4000)
+    assert {"a", "b" * 50} <= set(pieces)
+    assert "c" not in pieces
+    assert sum(len(piece) == 1 for piece in pieces) == 1000, "the rarest letters are left out"
 
 
 def test_no_words():
