@@ -276,7 +276,7 @@ class Job:
                 self.corpus_tokens,
                 self.data.counts(table),
                 batch_size=plan.batch_size,
-                embedding_dim=self.model_config.embedding_dim,
+                embedding_dim=self.model_config.vector_dim,
                 seed=self.seed,
             )
             self._task = build.build_retrieval_task(config.softmax)
