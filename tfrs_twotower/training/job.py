@@ -282,13 +282,7 @@ class Job:
             self._task = build.build_retrieval_task(config.softmax)
             terms = self.terms(self._task)
             model = two_tower_model.compiled_model(
-                self.towers,
-                self._task,
-                terms,
-                sampling,
-                config.optimizer,
-                self.frozen,
-                cached_chunks=config.cached_chunks,
+                self.towers, self._task, terms, sampling, config, self.frozen
             )
         return Fitting(
             model,
