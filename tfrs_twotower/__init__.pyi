@@ -1,4 +1,5 @@
 from .config import (
+    ColbertConfig,
     DatConfig,
     IndexConfig,
     IntTowerConfig,
@@ -60,6 +61,7 @@ __version__: str
 __all__ = [
     "Assets",
     "CategoricalFeature",
+    "ColbertConfig",
     "Corpus",
     "CountedFrequency",
     "CrossBatchMemory",

@@ -16,6 +16,7 @@ import tensorflow as tf
 HeadStorage = Literal["float32", "float16", "int8"]
 _LARGEST = {"float16": 1.0, "int8": 127.0}
 _ROWS_AT_ONCE = 1 << 16
+_FEW_HEADS = 16
 
 
 class Heads(NamedTuple):
@@ -99,8 +100,11 @@ def _best_matches_of_one(query_heads: tf.Tensor, candidates: Heads) -> tf.Tensor
     products = tf.matmul(query_heads[0], flat, transpose_b=True)
     if candidates.scales is not None:
         products *= tf.reshape(candidates.scales, [1, -1])
+    products = tf.reshape(products, [num_query_heads, -1, num_heads])
+    if num_heads > _FEW_HEADS:
+        return tf.reduce_sum(tf.reduce_max(products, axis=2), axis=0, keepdims=True)
     # A maximum over an innermost axis of a few heads runs far slower.
-    of_heads = tf.unstack(tf.reshape(products, [num_query_heads, -1, num_heads]), axis=2)
+    of_heads = tf.unstack(products, axis=2)
     return tf.reduce_sum(functools.reduce(tf.maximum, of_heads), axis=0, keepdims=True)
 
 

@@ -128,6 +128,11 @@ class FieldsConfig(Document):
     queries closest to their candidates (least squares, shrunk to the identity as far as
     cross-validation over these queries asks for), and is trained further: for few queries."""
 
+    @property
+    def vector_dim(self) -> int:
+        """Dimension of the vectors that retrieval compares, without a wide part."""
+        return self.embedding_dim
+
 
 class PlainTowerConfig(FieldsConfig):
     """Two plain towers.
@@ -229,6 +234,48 @@ class MolConfig(HeadsConfig):
         return self.num_query_layers * self.num_query_heads * self.num_candidate_heads
 
 
+class MuveraConfig(Document):
+    """Fixed dimensional encodings of tokens (MUVERA: Dhulipala et al., NeurIPS 2024).
+
+    The vectors of the first stage estimate the score of late interaction by their inner product, so
+    that an ordinary index finds its candidates. They have repetitions x 2^bits x head_dim + 1
+    entries.
+    """
+
+    repetitions: Annotated[int, Field(ge=1, le=64)] = 8
+    """Estimates that are averaged, each with hyperplanes of its own."""
+    bits: Annotated[int, Field(ge=0, le=8)] = 3
+    """Hyperplanes of each, which cut the space into 2^bits buckets."""
+
+
+class ColbertConfig(FieldsConfig):
+    """Late interaction (ColBERT: Khattab and Zaharia, SIGIR 2020), beside a retrieval head.
+
+    The score of a pair is the mean over the query's tokens of the largest cosine with a token of
+    the candidate. Tokens are those of all `text` features of a side; those of a `bag` are weighted
+    on the query's side as the bag weights them.
+    """
+
+    kind: Literal["colbert"]
+    head_dim: Annotated[int, Field(ge=1, le=1024)] = 32
+    """Dimension of a token's vector."""
+    max_query_tokens: Annotated[int, Field(ge=1, le=512)] = 32
+    """Tokens of a query that are compared, the first ones."""
+    max_candidate_tokens: Annotated[int, Field(ge=1, le=512)] = 64
+    """Tokens of a candidate that are compared, the first ones. Serving stores max_candidate_tokens
+    x head_dim numbers for each candidate (`export.candidate_heads: int8` takes a quarter)."""
+    muvera: MuveraConfig | None = None
+    """Vectors of the first stage that are made of the tokens alone; not for the members of a
+    pre-ranker. null: those of a plain tower, of all features."""
+
+    @property
+    def vector_dim(self) -> int:
+        """See `FieldsConfig`."""
+        if self.muvera is None:
+            return self.embedding_dim
+        return self.muvera.repetitions * 2**self.muvera.bits * self.head_dim + 1
+
+
 def _kind_of(value: Any) -> str:
     kind = value.get("kind", "plain") if isinstance(value, dict) else value.kind
     return str(kind)
@@ -238,11 +285,12 @@ ModelConfig = Annotated[
     Annotated[PlainTowerConfig, Tag("plain")]
     | Annotated[DatConfig, Tag("dat")]
     | Annotated[IntTowerConfig, Tag("inttower")]
-    | Annotated[MolConfig, Tag("mol")],
+    | Annotated[MolConfig, Tag("mol")]
+    | Annotated[ColbertConfig, Tag("colbert")],
     Discriminator(
         _kind_of,
         custom_error_type="unknown_model_kind",
-        custom_error_message="model.kind must be one of plain, dat, inttower, mol",
+        custom_error_message="model.kind must be one of plain, dat, inttower, mol, colbert",
     ),
 ]
 """The towers that a run trains."""

@@ -113,7 +113,8 @@ class TasteMemberConfig(Document):
 
 
 MemberConfig = Annotated[
-    model_config.IntTowerConfig | model_config.MolConfig, Field(discriminator="kind")
+    model_config.IntTowerConfig | model_config.MolConfig | model_config.ColbertConfig,
+    Field(discriminator="kind"),
 ]
 """The towers of a trained member."""
 

@@ -121,7 +121,7 @@ class ContrastiveInteractionConfig(Document):
 
 
 class InteractionConfig(Document):
-    """Softmax of the score of heads over the candidates of the batch (`kind: inttower`, `mol`)."""
+    """Softmax of the heads' score over the candidates of the batch (for towers with heads)."""
 
     weight: PositiveFloat = 1.0
     """Weight of the term."""
@@ -144,8 +144,8 @@ class TermsConfig(Document):
     contrastive_interaction: ContrastiveInteractionConfig | None = None
     """For `kind: inttower`."""
     interaction: InteractionConfig | None = None
-    """For `kind: inttower` and `mol`; these towers get it with its default weight if it is not
-    mentioned."""
+    """For `kind: inttower`, `mol` and `colbert`; these towers get it with its default weight if it
+    is not mentioned."""
 
 
 ValidationMetric = Annotated[str, Field(pattern=r"^(recall|hit_rate|ndcg|mrr)@[1-9][0-9]*$")]

@@ -36,6 +36,12 @@ class WeightMaker:
             value *= tf.cast(tf.range(shape[0]) >= zero_rows, value.dtype)[:, tf.newaxis]
         return tf.Variable(value, name=path)
 
+    def fixed_normal(self, name: str, shape: Sequence[int]) -> tf.Variable:
+        """A float32 variable of standard normal values that is saved and not trained."""
+        path = self.prefix + name
+        value = tf.random.stateless_normal(shape, _key(self.seed, path))
+        return tf.Variable(value, trainable=False, name=path)
+
     def constant(self, name: str, shape: Sequence[int], value: float) -> tf.Variable:
         """A float32 variable of one value."""
         return tf.Variable(tf.fill(shape, float(value)), name=self.prefix + name)

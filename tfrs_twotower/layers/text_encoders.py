@@ -1,16 +1,44 @@
 """Text encoders: a weighted bag, a transformer, and a pretrained BERT-type encoder."""
 
+from abc import abstractmethod
+
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
 from tfrs_twotower.config import TransformerConfig
-from tfrs_twotower.layers import bert, embedding_tables, seeded, transformer
+from tfrs_twotower.layers import (
+    bert,
+    embedding_tables,
+    late_interaction,
+    seeded,
+    transformer,
+)
 
 _NUM_POSITION_BUCKETS = 8
 
 
-class BagField(tf.Module):
+class TextField(tf.Module):
+    """An encoder of texts, which makes one vector of a text, and may give those of its tokens."""
+
+    def __init__(self, name: str, token_dropout: float) -> None:
+        super().__init__(name=name)
+        self._token_dropout = token_dropout
+
+    def kept(self, tokens: tf.Tensor, dropout: seeded.TrainingDropout | None) -> tf.Tensor:
+        """Returns the tokens without those that training hides."""
+        if dropout is not None and self._token_dropout:
+            return dropout.drop_entries(tokens, self._token_dropout)
+        return tokens
+
+    @abstractmethod
+    def token_vectors(
+        self, tokens: tf.Tensor, dropout: seeded.TrainingDropout | None
+    ) -> late_interaction.TokenVectors:
+        """Returns the vector of each of the tokens `[batch, max_tokens]`."""
+
+
+class BagField(TextField):
     """The weighted mean of the token rows; each token has a learned weight exp(w), at first 1.
 
     With `positions`, the weight is exp(w + p), where p is learned for a bucket of positions in the
@@ -29,9 +57,8 @@ class BagField(tf.Module):
         positions: bool = False,
         spread: float = 0.0,
     ) -> None:
-        super().__init__(name=name)
+        super().__init__(name, token_dropout)
         self.table = table
-        self._token_dropout = token_dropout
         self._log_weight = weights.normal("log_weight", [table.shape[0]], spread)
         self._position = (
             weights.normal("position", [_NUM_POSITION_BUCKETS], spread) if positions else None
@@ -54,12 +81,22 @@ class BagField(tf.Module):
 
     def __call__(self, tokens: tf.Tensor, dropout: seeded.TrainingDropout | None) -> tf.Tensor:
         """Returns means over tokens `[batch, max_tokens]`."""
-        if dropout is not None and self._token_dropout:
-            tokens = dropout.drop_entries(tokens, self._token_dropout)
+        tokens = self.kept(tokens, dropout)
+        return embedding_tables.mean_of_rows(self.table, tokens, self._weights_of(tokens))[0]
+
+    def token_vectors(
+        self, tokens: tf.Tensor, dropout: seeded.TrainingDropout | None
+    ) -> late_interaction.TokenVectors:
+        """Returns the rows and the weights of the tokens."""
+        tokens = self.kept(tokens, dropout)
+        weights = tf.where(tokens > 0, self._weights_of(tokens), 0.0)
+        return late_interaction.TokenVectors(tf.gather(self.table, tokens), weights)
+
+    def _weights_of(self, tokens: tf.Tensor) -> tf.Tensor:
         log_weights = tf.gather(self._log_weight, tokens)
         if self._position is not None:
             log_weights += tf.gather(self._position, _position_buckets(tokens.shape[1]))
-        return embedding_tables.mean_of_rows(self.table, tokens, tf.exp(log_weights))[0]
+        return tf.exp(log_weights)
 
 
 def _position_buckets(width: int) -> npt.NDArray[np.int32]:
@@ -67,7 +104,7 @@ def _position_buckets(width: int) -> npt.NDArray[np.int32]:
     return np.minimum(buckets, _NUM_POSITION_BUCKETS - 1)
 
 
-class TransformerField(tf.Module):
+class TransformerField(TextField):
     """A pre-LN transformer over token rows and learned positions, then the mean over tokens."""
 
     def __init__(
@@ -80,10 +117,9 @@ class TransformerField(tf.Module):
         *,
         token_dropout: float = 0.0,
     ) -> None:
-        super().__init__(name=name)
+        super().__init__(name, token_dropout)
         dim = table.shape[1]
         self._table = table
-        self._token_dropout = token_dropout
         self._positions = weights.normal(
             "positions", [max_tokens, dim], embedding_tables.MAIN_STDDEV
         )
@@ -92,16 +128,22 @@ class TransformerField(tf.Module):
 
     def __call__(self, tokens: tf.Tensor, dropout: seeded.TrainingDropout | None) -> tf.Tensor:
         """Returns vectors for tokens `[batch, max_tokens]`; an empty text gives zero."""
-        if dropout is not None and self._token_dropout:
-            tokens = dropout.drop_entries(tokens, self._token_dropout)
+        vectors, weights = self.token_vectors(tokens, dropout)
+        return embedding_tables.mean_of_vectors(vectors, weights > 0.0)
+
+    def token_vectors(
+        self, tokens: tf.Tensor, dropout: seeded.TrainingDropout | None
+    ) -> late_interaction.TokenVectors:
+        """Returns the transformer's output for each token; all have the weight 1."""
+        tokens = self.kept(tokens, dropout)
         present = tokens > 0
         vectors = tf.gather(self._table, tokens) + self._positions
         for layer in self._layers:
             vectors = layer(vectors, present)
-        return embedding_tables.mean_of_vectors(self._norm(vectors), present)
+        return late_interaction.TokenVectors(self._norm(vectors), tf.cast(present, tf.float32))
 
 
-class PretrainedField(tf.Module):
+class PretrainedField(TextField):
     """The mean of a pretrained encoder's vectors, projected if its dimension differs.
 
     Features with the same checkpoint share the encoder, in both towers.
@@ -116,9 +158,8 @@ class PretrainedField(tf.Module):
         *,
         token_dropout: float = 0.0,
     ) -> None:
-        super().__init__(name=name)
+        super().__init__(name, token_dropout)
         self._encoder = encoder
-        self._token_dropout = token_dropout
         hidden = encoder.shape.hidden_dim
         self._projection = (
             None if hidden == dim else weights.normal("projection", [hidden, dim], hidden**-0.5)
@@ -126,7 +167,16 @@ class PretrainedField(tf.Module):
 
     def __call__(self, tokens: tf.Tensor, dropout: seeded.TrainingDropout | None) -> tf.Tensor:
         """Returns vectors for tokens `[batch, max_tokens]`; an empty text gives zero."""
-        if dropout is not None and self._token_dropout:
-            tokens = dropout.drop_entries(tokens, self._token_dropout)
+        tokens = self.kept(tokens, dropout)
         mean = embedding_tables.mean_of_vectors(self._encoder(tokens), tokens > 0)
         return mean if self._projection is None else tf.matmul(mean, self._projection)
+
+    def token_vectors(
+        self, tokens: tf.Tensor, dropout: seeded.TrainingDropout | None
+    ) -> late_interaction.TokenVectors:
+        """Returns the projected output of the encoder for each token; all have the weight 1."""
+        tokens = self.kept(tokens, dropout)
+        vectors = self._encoder(tokens)
+        if self._projection is not None:
+            vectors = tf.einsum("bwh,hd->bwd", vectors, self._projection)
+        return late_interaction.TokenVectors(vectors, tf.cast(tokens > 0, tf.float32))

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from tfrs_twotower import specs
-from tfrs_twotower.config import DatConfig, ModelConfig, RunConfig
+from tfrs_twotower.config import ColbertConfig, DatConfig, ModelConfig, RunConfig
 from tfrs_twotower.errors import ConfigError
-from tfrs_twotower.preflight.closed_forms import check_linear
+from tfrs_twotower.preflight.closed_forms import check_linear, sides_without_text
 from tfrs_twotower.towers.augmentation_plan import plan_augmentation
 
 _LOOKED_UP = (specs.IdFeature, specs.CategoricalFeature, specs.MultiCategoricalFeature)
@@ -39,12 +39,41 @@ def check_towers(spec: specs.FeatureSpec, config: RunConfig) -> Iterator[str]:
                 f"{section}.query_map is {model.query_map}, but a member compares heads, which the "
                 "map does not reach. Remove the key; it belongs to the section model."
             )
+        if model.kind == "colbert" and (lacking := sides_without_text(spec)):
+            yield (
+                f"{section}.kind is colbert, which compares the tokens of texts, but the spec "
+                f"'{spec.name}' has no text feature in {' and '.join(lacking)}. Choose another "
+                "kind, or add one."
+            )
+        if isinstance(model, ColbertConfig) and model.muvera is not None:
+            yield from _check_muvera(section, model, config)
     yield from _check_augmentation(spec, config)
     yield from _check_chunks(config, models)
     yield from _check_wide(spec, config)
     yield from _check_warm_up(spec, config)
     if config.training.epochs == 0:
         yield from _check_zero_shot(spec, config)
+
+
+def _check_muvera(section: str, model: ColbertConfig, config: RunConfig) -> Iterator[str]:
+    """Refuses what is made for the vectors of a plain tower."""
+    if section != "model":
+        yield (
+            f"{section}.muvera is set, but a member compares the tokens themselves. Remove the "
+            "key; it belongs to the section model."
+        )
+        return
+    others = {
+        "model.wide": model.wide is not None,
+        "model.query_map": model.query_map != "none",
+        "training.terms.matryoshka": config.training.terms.matryoshka is not None,
+        "training.softmax.same_tower": config.training.softmax.same_tower != "none",
+    }
+    for key in (key for key, is_set in others.items() if is_set):
+        yield (
+            f"model.muvera is set, and so is {key}, which is made for vectors of cosines and not "
+            "for encodings of tokens. Remove one of them."
+        )
 
 
 def _check_chunks(config: RunConfig, models: list[tuple[str, ModelConfig]]) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """Builds the terms of the objective that a training config names."""
 
 from tfrs_twotower.config import (
+    ColbertConfig,
     DatConfig,
     FittingConfig,
     HeadsConfig,
@@ -52,7 +53,7 @@ def build_terms(
             terms.append(term_kinds.MimicTerm("query", mimic.query_weight))
         if towers.candidate.has_augmented:
             terms.append(term_kinds.MimicTerm("candidate", mimic.candidate_weight))
-    if isinstance(model, HeadsConfig):
+    if isinstance(model, HeadsConfig | ColbertConfig):
         interaction = config.interaction or InteractionConfig()
         terms.append(
             term_kinds.InteractionTerm(

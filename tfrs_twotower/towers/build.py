@@ -6,6 +6,7 @@ from pathlib import Path
 from typing_extensions import assert_never
 
 from tfrs_twotower.config import (
+    ColbertConfig,
     DatConfig,
     IntTowerConfig,
     ModelConfig,
@@ -23,7 +24,7 @@ from tfrs_twotower.layers.checkpoint import read_bert, read_shape
 from tfrs_twotower.layers.embedding_tables import TableSet
 from tfrs_twotower.specs import FeatureDeclarations, TextFeature
 from tfrs_twotower.specs.features import CHECKPOINT_VOCABULARY
-from tfrs_twotower.towers import augmentation_plan, dat, inttower, mol, plain, tower
+from tfrs_twotower.towers import augmentation_plan, colbert, dat, inttower, mol, plain, tower
 from tfrs_twotower.towers.fields import FieldBuilder, build_content, table_shapes
 
 PRETRAINED = "pretrained."
@@ -66,6 +67,7 @@ def build_towers(
         model_config.embedding_dim,
     )
     pretrained = _pretrained(spec, weights, checkpoint_root, pretrained_shapes)
+    buckets = colbert.buckets_of(model_config, weights.under("muvera"))
     id_feature = spec.candidate_id_feature
     history_vocabulary = id_feature.vocabulary_name if id_feature else None
 
@@ -116,6 +118,10 @@ def build_towers(
                 )
             case MolConfig():
                 return mol.MolTower(inputs, encoders, model_config, weights.under(side), side)
+            case ColbertConfig():
+                return colbert.ColbertTower(
+                    inputs, encoders, model_config, weights.under(side), side, buckets
+                )
             case _:
                 assert_never(model_config)
 
@@ -127,6 +133,7 @@ def build_towers(
             candidate,
             id_feature,
             lookups[id_feature.vocabulary_name].num_rows,
+            model_config.embedding_dim,
             stop_gradient=model_config.history_content == "fixed",
         )
     query = build("query", content)
@@ -142,7 +149,7 @@ def _joined(
 ) -> tower.Towers:
     """Both towers with what a pair of this kind has beside them; `weights` makes its scorer."""
     match model_config:
-        case IntTowerConfig():
+        case IntTowerConfig() | ColbertConfig():
             scorer = tower.PairScorer(weights)
             return inttower.IntTowers(query, candidate, pretrained, scorer)
         case MolConfig():

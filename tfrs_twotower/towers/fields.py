@@ -141,6 +141,7 @@ def build_content(
     candidate: Tower,
     id_feature: specs.IdFeature,
     num_rows: int,
+    dim: int,
     *,
     stop_gradient: bool,
 ) -> CandidateContent | None:
@@ -151,6 +152,7 @@ def build_content(
         candidate: the candidate tower, whose field encoders are used.
         id_feature: the feature that histories consist of, which has a vector of its own.
         num_rows: number of rows of its lookup.
+        dim: dimension of the field vectors.
         stop_gradient: whether histories leave the candidate's fields as they are.
 
     Returns:
@@ -170,7 +172,7 @@ def build_content(
     ) -> tf.Tensor:
         return tf.add_n([encoder(tokens[name], dropout) for name, encoder in encoders.items()])
 
-    memory = CandidateMemory(weights, id_feature.name, num_rows, candidate.embedding_dim)
+    memory = CandidateMemory(weights, id_feature.name, num_rows, dim)
     return CandidateContent(memory, encode, stop_gradient=stop_gradient)
 
 

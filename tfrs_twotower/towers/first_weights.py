@@ -18,7 +18,13 @@ from scipy import sparse
 
 from tfrs_twotower import specs
 from tfrs_twotower.closed_form.latent_semantics import leading_directions
-from tfrs_twotower.config import FittingConfig, IntTowerConfig, ModelConfig, MolConfig
+from tfrs_twotower.config import (
+    ColbertConfig,
+    FittingConfig,
+    IntTowerConfig,
+    ModelConfig,
+    MolConfig,
+)
 from tfrs_twotower.errors import TrainingError
 from tfrs_twotower.features import tower_inputs
 from tfrs_twotower.features.wordpiece_list import number_stems
@@ -72,7 +78,7 @@ def set_first_weights(
         keep_only_texts(towers, from_corpus=config.token_table == "svd")
     elif config.token_table == "svd" or towers.pretrained_shapes:
         calm_random_layers(towers)
-    if isinstance(config, MolConfig) or (
+    if isinstance(config, MolConfig | ColbertConfig) or (
         isinstance(config, IntTowerConfig) and config.cosine_heads
     ):
         towers.scorer.set_scale(1.0 / fitting.softmax.temperature)
@@ -169,7 +175,7 @@ def start_token_table_at_svd(towers: Towers, corpus: CorpusTokens, *, seed: int)
         )
     norms = sparse.linalg.norm(rows, axis=1)
     units = sparse.diags(1.0 / np.where(norms > 0.0, norms, 1.0)) @ rows
-    dim = towers.embedding_dim
+    dim = next(iter(tables.values()))[0].shape[1]
     directions = leading_directions(units.tocsr(), dim, seed=seed)
     squares = np.square(rows[norms > 0.0] @ directions).sum(axis=1)
     vectors = np.zeros((rows.shape[1], dim), np.float32)

@@ -133,7 +133,8 @@ def embedding_dim_of(directory: Path) -> int:
     """The dimension of saved towers' vectors, a wide part included."""
     architecture = json.loads((directory / layout.ARCHITECTURE).read_text(encoding="utf-8"))
     shape = _wide_shape(architecture)
-    return int(architecture["model"]["embedding_dim"]) + (0 if shape is None else shape.dim)
+    model_config: ModelConfig = TypeAdapter(ModelConfig).validate_python(architecture["model"])
+    return model_config.vector_dim + (0 if shape is None else shape.dim)
 
 
 def write_weights(weights: Mapping[str, Any], path: Path) -> None:

@@ -93,8 +93,8 @@ class TowerOutput(NamedTuple):
     """`[batch, embedding_dim]` float32, L2-normalised but for a wide part; retrieval compares
     these."""
     heads: tf.Tensor = None
-    """`[batch, num_heads, head_dim]` of an IntTower, for the FE-Block, or of a mixture of logits,
-    with gates in further rows; otherwise None."""
+    """`[batch, num_heads, head_dim]` of an IntTower, for the FE-Block, of a mixture of logits, with
+    gates in further rows, or of late interaction, the tokens; otherwise None."""
     augmented: tf.Tensor = None
     """`[batch, embedding_dim]` of a DAT side that trains augmented vectors; otherwise None."""
 

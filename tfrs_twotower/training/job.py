@@ -276,19 +276,13 @@ class Job:
                 self.corpus_tokens,
                 self.data.counts(table),
                 batch_size=plan.batch_size,
-                embedding_dim=self.model_config.embedding_dim,
+                embedding_dim=self.model_config.vector_dim,
                 seed=self.seed,
             )
             self._task = build.build_retrieval_task(config.softmax)
             terms = self.terms(self._task)
             model = two_tower_model.compiled_model(
-                self.towers,
-                self._task,
-                terms,
-                sampling,
-                config.optimizer,
-                self.frozen,
-                cached_chunks=config.cached_chunks,
+                self.towers, self._task, terms, sampling, config, self.frozen
             )
         return Fitting(
             model,

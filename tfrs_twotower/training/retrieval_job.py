@@ -198,7 +198,7 @@ class RetrievalJob(Job):
             first_fit.LONGEST,
         )
         self.wide_facts, message = wide_weights.describe(
-            self._weights, self._tables, self.model_config.embedding_dim, self.metric
+            self._weights, self._tables, self.model_config.vector_dim, self.metric
         )
         self.say(message)
 

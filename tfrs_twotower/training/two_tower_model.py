@@ -6,7 +6,7 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
-from tfrs_twotower.config import OptimizerConfig
+from tfrs_twotower.config import FittingConfig
 from tfrs_twotower.tasks import objective, retrieval
 from tfrs_twotower.towers import protocol, tower
 from tfrs_twotower.training import (
@@ -23,9 +23,8 @@ def compiled_model(
     task: retrieval.RetrievalTask,
     terms: Sequence[objective.Term],
     sampling: negatives.NegativeSampling,
-    optimizer: OptimizerConfig,
+    config: FittingConfig,
     frozen: Sequence[tf.Variable] = (),
-    cached_chunks: int = 1,
 ) -> "TwoTowerModel":
     """Builds a model with its optimiser, whose state exists before the first step."""
     model = TwoTowerModel(
@@ -33,11 +32,11 @@ def compiled_model(
         task=task,
         terms=terms,
         sampling=sampling,
-        clip_norm=optimizer.clip_norm,
+        clip_norm=config.optimizer.clip_norm,
         frozen=frozen,
-        cached_chunks=cached_chunks,
+        cached_chunks=config.cached_chunks,
     )
-    model.compile(optimizer=optimizers.make_optimizer(optimizer))
+    model.compile(optimizer=optimizers.make_optimizer(config.optimizer))
     model.optimizer.build(model.learning_variables)
     return model
 

@@ -88,3 +88,42 @@ def test_parts_of_a_whole_batch_cannot_be_cached_in_chunks(section, key, found, 
     )
     if section == "training":
         check(changes, **{**sections, "training": {}})
+
+
+def test_late_interaction_needs_texts_on_both_sides():
+    member = {"pre_ranking": {"models": [{"kind": "inttower"}, {"kind": "colbert"}]}}
+    check(TEXTS, **member)
+    one_side = {**TEXTS, "candidate": WITH_GENRE["candidate"]}
+    assert mistake(one_side, **member) == (
+        "run 'toy': pre_ranking.models.1.kind is colbert, which compares the tokens of texts, but "
+        "the spec 'toy' has no text feature in candidate.features. Choose another kind, or add one."
+    )
+
+
+TEXT = {"name": "text", "kind": "text", "vocabulary": "words"}
+TEXTS = {"query": {"features": [TEXT]}, "candidate": {"features": [ITEM, TEXT]}}
+MUVERA = {"kind": "colbert", "muvera": {}}
+
+
+def test_a_member_has_no_encodings_of_its_tokens():
+    check(TEXTS, model=MUVERA)
+    assert mistake(TEXTS, pre_ranking={"models": [MUVERA]}) == (
+        "run 'toy': pre_ranking.models.0.muvera is set, but a member compares the tokens "
+        "themselves. Remove the key; it belongs to the section model."
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "model", "training"),
+    [
+        ("model.wide", {"wide": {"kind": "none", "popularity_days": [None]}}, {}),
+        ("model.query_map", {"query_map": "ridge"}, {}),
+        ("training.terms.matryoshka", {}, {"terms": {"matryoshka": {"widths": [8]}}}),
+        ("training.softmax.same_tower", {}, {"softmax": {"same_tower": "query"}}),
+    ],
+)
+def test_encodings_of_tokens_are_no_plain_vectors(key, model, training):
+    assert mistake(TEXTS, model={**MUVERA, **model}, training=training) == (
+        f"run 'toy': model.muvera is set, and so is {key}, which is made for vectors of cosines "
+        "and not for encodings of tokens. Remove one of them."
+    )

@@ -19,13 +19,11 @@ DROPOUT = {
     "dropout": 0.2,
     "transformer": {"num_layers": 1, "num_heads": 2, "feed_forward_dim": 16},
 }
-MOL = {"num_query_heads": 2, "num_candidate_heads": 2, "head_dim": 6}
 BATCH = 11
 
 
 def model_of(spec, assets, corpus, kind, *, cached_chunks, mined):
-    heads = MOL if kind == "mol" else {}
-    config = tiny_run_config(model={"kind": kind, **DROPOUT, **heads})
+    config = tiny_run_config(model={"kind": kind, **DROPOUT})
     towers = build_towers(spec, config.model, assets, seed=3)
     tokens = towers.candidate.inputs(tensors(corpus.raw))
     retrieval = build.build_retrieval_task(config.training.softmax)
@@ -58,7 +56,7 @@ def batch_of(model, queries, step, mined):
 
 @pytest.mark.parametrize(
     ("kind", "mined", "in_graph"),
-    [("plain", False, True), ("dat", False, False), ("mol", True, False)],
+    [("plain", False, True), ("dat", False, False), ("colbert", True, False)],
 )
 def test_gradients_are_those_of_the_undivided_batch(
     spec, assets, corpus, test_queries, kind, mined, in_graph

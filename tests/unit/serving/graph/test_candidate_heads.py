@@ -42,7 +42,7 @@ def test_int8_by_hand():
 
 
 @pytest.mark.parametrize("storage", STORAGES)
-@pytest.mark.parametrize("num_heads", [1, 3])
+@pytest.mark.parametrize("num_heads", [1, 3, 20])
 @pytest.mark.parametrize("batch", [1, 4])
 def test_scores_are_the_oracles_of_what_is_kept(storage, num_heads, batch):
     query, candidates = random_heads(batch, 2, 5), random_heads(30, num_heads, 5, seed=1)
