@@ -46,7 +46,7 @@ def print_leaderboard(layout: Layout) -> None:
     console.print(against_each(verdict), soft_wrap=True)
     console.print(f"Leakage check: {document.leakage_check.verdict}.")
     for finding in document.leakage_check.findings:
-        console.print(f"  {finding.count} {finding.message}")
+        console.print(f"  {finding.count:,} {finding.message}")
     print_advice(console, verdict.advice)
 
 

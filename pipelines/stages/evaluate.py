@@ -113,7 +113,7 @@ def write_report(
         )
     leakage = evaluation.document.leakage_check
     for finding in leakage.findings:
-        reporter.message(f"leakage check: {finding.count:,} x {finding.message}")
+        reporter.message(f"leakage check: {finding.count:,} {finding.message}")
     reporter.progress("draw the page", 0, None)
     staging = artifacts.staging_directory(directory)
     written_documents.write_json(staging / EVALUATION, evaluation.document)

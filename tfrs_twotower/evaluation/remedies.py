@@ -119,7 +119,8 @@ def advice(
     elif any("level" in metrics.values() for metrics in against.values()):
         steps.append(
             "Level means that these test queries show no significant difference: evaluate more of "
-            "them (`evaluate.max_queries`), or train several seeds with `twotower compare`."
+            "them (`evaluate.max_queries`, or a larger test share in the spec's `split`), or train "
+            "several seeds with `twotower compare`."
         )
     return tuple(steps)
 
