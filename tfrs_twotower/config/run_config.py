@@ -223,6 +223,11 @@ def _check_fitting(fitting: training_config.FittingConfig, where: str) -> None:
             f"{where}.batch_size {fitting.batch_size} is not a multiple of "
             f"{where.rpartition(' ')[2]}.replicas {fitting.replicas}"
         )
+    if fitting.cached_chunks > 1 and fitting.replicas > 1:
+        raise ConfigError(
+            f"{where}: cached_chunks is {fitting.cached_chunks} and replicas {fitting.replicas}; "
+            "gradients are cached in one replica only. Set one of them to 1"
+        )
     softmax = fitting.softmax
     forms = {
         "refined_logq": softmax.refined_logq,

@@ -59,7 +59,11 @@ class CachedEncodings:
         """Returns `tower.encode(tokens, training=True)`; the tape does not see the tower inside."""
         with self._tape.stop_recording():
             chunks = list(self._chunks(tower, tokens))
-            parts = [chunk.encode() for chunk in chunks]
+            parts: list[TowerOutput] = []
+            for chunk in chunks:
+                # One after the other, or all chunks would be in memory together.
+                with tf.control_dependencies(_parts(parts[-1]) if parts else []):
+                    parts.append(chunk.encode())
             output = TowerOutput(
                 *(
                     None if of_part[0] is None else tf.concat(of_part, axis=0)
@@ -78,8 +82,7 @@ class CachedEncodings:
         done: list[Any] = [loss]
         for (chunks, _), of_output in zip(self._encoded, upstream, strict=True):
             for chunk in chunks:
-                # One after the other, or all chunks would be in memory together.
-                with tf.control_dependencies(done):
+                with tf.control_dependencies(done):  # as above
                     found = _of_chunk(chunk, of_output, variables)
                 for own, gradient in zip(sums, found, strict=True):
                     own.extend([] if gradient is None else [gradient])

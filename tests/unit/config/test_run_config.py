@@ -190,6 +190,10 @@ def test_two_forms_of_the_softmax_are_refused(cascade_file, section, left_out):
             "pre_ranking.replicas=3",
             r"pre_ranking\.batch_size 512 is not a multiple of pre_ranking\.replicas 3",
         ),
+        (
+            "pre_ranking={replicas: 2, cached_chunks: 4}",
+            r"pre_ranking: cached_chunks is 4 and replicas 2; gradients are cached in one replica",
+        ),
         ("pre_ranking.max_steps=3", r"pre_ranking: set exactly one of epochs and max_steps"),
         ("pre_ranking.models=[{kind: plain}]", r"pre_ranking\.models\.0"),
         ("pre_ranking.models=[{kind: inttower, heads: 3}]", "unknown key 'heads'"),
