@@ -109,7 +109,8 @@ class PackedHeads(tf.Module):
 
 
 def _padded(heads: FloatArray) -> FloatArray:
-    return np.pad(heads, [(0, 0), (0, 0), (0, -heads.shape[2] % _LANES)])
+    lacking = -heads.shape[2] % _LANES
+    return np.pad(heads, [(0, 0), (0, 0), (0, lacking)]) if lacking else heads
 
 
 def _rows(numbers: FloatArray, entries: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:

@@ -134,7 +134,8 @@ class _Rabitq:
         rows, distances = self._index.search(
             queries, k, nprobe=self._effort, num_threads=self._threads
         )
-        return rows.astype(np.int64), 1.0 - distances
+        # The number that stands for nobody is the largest of uint32.
+        return rows.astype(np.int32).astype(np.int64), 1.0 - distances
 
     def save(self, path: Path) -> None:
         self._index.save(str(path))
