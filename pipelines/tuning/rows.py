@@ -69,20 +69,32 @@ class Facts:
     @property
     def ease(self) -> bool:
         """Whether EASE can be a member: its matrix has the order of the corpus."""
-        identity = self.spec.candidate_id_feature
-        looked_up = identity is not None and identity.hash_buckets is None
-        return self.histories and looked_up and self.counts.get("candidates", 0) <= 20_000
+        return self._known_histories and self.counts.get("candidates", 0) <= 20_000
 
     @property
-    def tastes(self) -> bool:
+    def categories(self) -> bool:
         """Whether candidates have values that a history can prefer."""
-        return self.ease and bool(specs.taste_features(self.spec))
+        return self._known_histories and bool(specs.taste_features(self.spec))
+
+    @property
+    def titles(self) -> bool:
+        """Whether candidates have words that a history can prefer."""
+        of_candidates = self.spec.candidate.features
+        return self._known_histories and any(
+            isinstance(one, specs.TextFeature) for one in of_candidates
+        )
 
     @property
     def reads(self) -> bool:
         """Whether both sides have texts, so that words can be compared."""
         sides = (self.spec.query.features, self.spec.candidate.features)
         return all(any(isinstance(one, specs.TextFeature) for one in side) for side in sides)
+
+    @property
+    def _known_histories(self) -> bool:
+        """Whether histories name candidates by tokens of their own."""
+        identity = self.spec.candidate_id_feature
+        return self.histories and identity is not None and identity.hash_buckets is None
 
     @property
     def _features(self) -> Sequence[object]:

@@ -21,6 +21,8 @@ def _is(value: Any) -> Callable[[Any], bool]:
 _SEQUENCE = ("model.history_encoder", _is("transformer"))
 _EASE = ("pre_ranking.ease", lambda ease: ease is not None)
 _MEMBERS = ("pre_ranking.models", bool)
+_WORDS = {"words": 1500}
+_WINDOWS = [None, 180, 60, 20, 7, 3]
 _READER = {"kind": "inttower", "cosine_heads": True, "num_query_heads": 1, "num_candidate_heads": 1}
 _SMALL = {**_READER, "embedding_dim": 32, "head_dim": 32, "interaction_layers": "last"}
 _TWO_LOOKS = tuple({**_SMALL, "history_half_life": events} for events in (4, 16))
@@ -94,7 +96,10 @@ SETTINGS: Mapping[Part, tuple[Setting, ...]] = {
                 "how far back EASE looks, one score for each", lambda f: f.ease, _EASE),
         Setting("pre_ranking.tastes", (None, {}),
                 "values of candidates that a query chose more often than others do",
-                lambda f: f.tastes),
+                lambda f: f.categories and not f.titles),
+        Setting("pre_ranking.tastes", (None, _WORDS),
+                "values and words of candidates that a query chose more often than others do",
+                lambda f: f.titles),
         Setting("pre_ranking.item_knn", (None, {}, {"pairs": "next"}),
                 "neighbours of the latest candidates", lambda f: f.ease),
         Setting("pre_ranking.bm25", (None, {}),
@@ -112,7 +117,7 @@ SETTINGS: Mapping[Part, tuple[Setting, ...]] = {
                 only_with=_MEMBERS),
         Setting("pre_ranking.optimizer.learning_rate", (0.001, 0.002, 0.003),
                 "the step of the members' optimiser", only_with=_MEMBERS),
-        Setting("pre_ranking.popularity_days", ([], [None], [None, 30, 7]),
+        Setting("pre_ranking.popularity_days", ([], [None], [None, 30, 7], _WINDOWS),
                 "what sold lately, which retrieval cannot know", lambda f: f.times),
     ),
 }  # fmt: skip
@@ -161,7 +166,10 @@ PRIORS: Mapping[Part, tuple[Prior, ...]] = {
     "pre_ranking": (
         Prior({"pre_ranking.ease": {}}, "EASE beside retrieval", lambda f: f.ease),
         Prior({"pre_ranking.bm25": {}}, "words that occur in both", lambda f: f.reads),
-        Prior({"pre_ranking.tastes": {}}, "what a history prefers", lambda f: f.tastes),
+        Prior({"pre_ranking.tastes": {}}, "what a history prefers",
+              lambda f: f.categories and not f.titles),
+        Prior({"pre_ranking.tastes": _WORDS}, "values and words that a history prefers",
+              lambda f: f.titles),
         Prior({"pre_ranking.item_knn": {}}, "neighbours beside EASE", lambda f: f.ease),
         Prior({"pre_ranking.ease.l2": 500}, "a smoother EASE", lambda f: f.ease),
         Prior({"pre_ranking.ease.half_lives": [4, 16]}, "recent events", lambda f: f.ease),
