@@ -227,9 +227,9 @@ def combine(
     within that of the best one, the most cautious is taken (the one-standard-error rule of Breiman
     et al. 1984). Other weights may have any sign, because differences of two members can say what
     neither says. The result is used by the same rule: if its out-of-fold loss is below that of
-    retrieval's own order by more than a standard error, and its out-of-fold metric above. The
-    metric alone is too noisy: it looks at the first places only, and with a hundred queries misses
-    a member that is far better than retrieval in a quarter of all cases.
+    retrieval's own order by more than a standard error, and its out-of-fold metric is not below by
+    as much. The metric is too noisy to decide alone: it looks at the first places only, and with a
+    hundred queries misses a member that is far better than retrieval in a quarter of all cases.
 
     Args:
         features: `[num_queries, pool, num_features]`, the retrieval score first.
@@ -259,7 +259,7 @@ def combine(
         "loss_gain": round(less_loss, 6),
         "loss_gain_standard_error": round(loss_error, 6),
     }
-    if not (less_loss > loss_error and gain > 0.0):
+    if not (less_loss > loss_error and gain >= -error):
         reason = "the combination is not better out of fold"
         return Combined(retrieval, None, {"order": "retrieval", "reason": reason, **facts})
     anchor = lists.retrieval_alone()

@@ -276,6 +276,19 @@ def test_a_clearly_better_member_is_not_missed_with_a_hundred_queries():
     assert np.mean(clear) <= 0.8, "the metric alone would have missed these"
 
 
+@pytest.mark.parametrize(("below", "order"), [(0.5, "combination"), (1.5, "retrieval")])
+def test_a_metric_within_its_error_does_not_outvote_the_loss(below, order):
+    features, relevant, present = planted_pools(0, weights=(1.0, 2.0))
+    own = np.where(present, features[:, :, 0], 0.0)
+    noise = np.random.default_rng(1).normal(size=len(relevant))
+    lower = noise - noise.mean() - below * noise.std(ddof=1) / np.sqrt(len(noise))
+
+    def metric(scores):
+        return np.zeros(len(scores)) if np.array_equal(scores, own) else lower
+
+    assert combine(features, relevant, present, metric).facts["order"] == order
+
+
 def test_retrieval_keeps_a_weight_of_its_sign_unless_the_other_is_clearly_better():
     for seed in range(10):
         features, relevant, present = planted_pools(seed, weights=(0.0, 1.0), queries=40, pool=10)
