@@ -21,6 +21,7 @@ _LARGEST = 127
 _ZERO_CODE = 128
 _NUMBERS_OF_BLOCK = 2
 _ULP = 2.0**-23
+_OTHER_STEPS = 4  # of a product, beside the additions: two factors, the base, codes of zero
 _LEAVES_AT_ONCE = 512
 
 
@@ -98,7 +99,8 @@ def _blocks(
     codes = np.rint(vectors / scales[:, :, None])
     lost = np.linalg.norm(vectors - codes * scales[:, :, None], axis=2)
     codes_length = 2 * _ZERO_CODE * np.sqrt(dim)
-    errors = lost * (1 + dim * _ULP) + dim * _ULP * (norms + codes_length * scales)
+    rounding = (dim + _OTHER_STEPS) * _ULP
+    errors = lost * (1 + rounding) + rounding * (norms + codes_length * scales)
     if is_missing is not None:
         scales = np.where(is_missing, np.nan, scales)
     more = -count % _LANES

@@ -180,7 +180,7 @@ class IvfSearch(partial_search.PartialSearch):
     def stored(
         self, vectors: FloatArray, trained: Mapping[str, npt.NDArray[Any]]
     ) -> npt.NDArray[Any]:
-        """The vectors by leaf, `[num_leaves, leaf_size, embedding_dim]`; zeros where there is none."""
+        """The vectors by leaf, `[num_leaves, leaf_size, embedding_dim]`; zeros where one lacks."""
         rows = trained["rows"]
         real = (rows != MISSING_ROW)[:, :, None]
         return np.where(real, vectors[np.maximum(rows, 0)], np.float32(0.0))

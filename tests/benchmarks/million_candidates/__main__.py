@@ -199,7 +199,9 @@ def _parts(
 
 
 def _targets(
-    systems: dict[str, System], times: dict[int, dict[str, Times]], parts: dict[str, dict[str, float]]
+    systems: dict[str, System],
+    times: dict[int, dict[str, Times]],
+    parts: dict[str, dict[str, float]],
 ) -> dict[str, tuple[float | None, float]]:
     """What was asked of the cascade, where it was measured: found, and at most."""
     found: dict[str, tuple[float | None, float]] = {}
@@ -217,7 +219,8 @@ def _targets(
     without_scann = _quickest([name for name in PEERS if not name.startswith("ScaNN")], one)
     fused = _quickest([name for name in _OWN if name.startswith("ivf, fused")], one)
     if fused is not None and without_scann is not None:
-        found[f"{fused}: of the best without ScaNN, {without_scann}"] = (one[fused].ratio(one[without_scann]), 1.0)
+        of_other = one[fused].ratio(one[without_scann])
+        found[f"{fused}: of the best without ScaNN, {without_scann}"] = (of_other, 1.0)
     for other, limit in (("brute_force", 1 / 3), ("scann", 4.0)):
         if {"ivf", other} <= systems.keys():
             found[f"ivf: of {other}"] = (one["ivf"].ratio(one[other]), limit)

@@ -68,36 +68,39 @@ def _prefetch(typing: Any, address: Any) -> Any:
 
 
 @njit(fastmath=True)  # type: ignore[untyped-decorator]
-def _final_scores(  # type: ignore[no-untyped-def]  # noqa: ANN202, PLR0913
+def _best_matches(codes, scales, query, heads):  # type: ignore[no-untyped-def]
+    """The interaction of one candidate; `heads` is room for its entries."""
+    num_heads, dim = query.shape
+    for head in range(num_heads):
+        for d in range(dim):
+            heads[head, d] = codes[head * dim + d]
+    total = np.float32(0.0)
+    for r in range(num_heads):
+        best = np.float32(-np.inf)
+        for head in range(num_heads):
+            product = np.float32(0.0)
+            for d in range(dim):
+                product += heads[head, d] * query[r, d]
+            best = max(best, product * scales[head])
+        total += best
+    return total
+
+
+@njit(fastmath=True)  # type: ignore[untyped-decorator]
+def _final_scores(  # type: ignore[no-untyped-def]
     entries, numbers, first, query, rows, scores, retrieval_weight, interaction_weight
 ):
-    num_heads, dim = query.shape
-    final = np.empty(len(rows), np.float32)
-    heads = np.empty((num_heads, dim), np.float32)
+    final = np.full(len(rows), np.float32(-np.inf))
+    heads = np.empty(query.shape, np.float32)
     row_bytes = entries.shape[1]
     for ahead in range(len(rows) + _ROWS_AHEAD):
         if ahead < len(rows):
             for at in range(0, row_bytes, _CACHE_LINE):
                 _prefetch(entries.ctypes.data + rows[ahead] * row_bytes + at)
         place = ahead - _ROWS_AHEAD
-        if place < 0:
-            continue
-        row = rows[place]
-        if row < 0:
-            final[place] = -np.inf
-            continue
-        for head in range(num_heads):
-            for d in range(dim):
-                heads[head, d] = entries[row, first + head * dim + d]
-        total = np.float32(0.0)
-        for r in range(num_heads):
-            best = np.float32(-np.inf)
-            for head in range(num_heads):
-                product = np.float32(0.0)
-                for d in range(dim):
-                    product += heads[head, d] * query[r, d]
-                best = max(best, product * numbers[row, 1 + head])
-            total += best
-        own = retrieval_weight * scores[place] + numbers[row, 0]
-        final[place] = own + interaction_weight * total
+        if place >= 0 and rows[place] >= 0:
+            row = rows[place]
+            matches = _best_matches(entries[row, first:], numbers[row, 1:], query, heads)
+            own = retrieval_weight * scores[place] + numbers[row, 0]
+            final[place] = own + interaction_weight * matches
     return final

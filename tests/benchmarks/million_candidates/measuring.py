@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 Clock = Callable[[], float]
 CLOCKS: dict[str, Clock] = {"wall": time.perf_counter, "processor": time.process_time}
-"""The second is the seconds of all threads of the process, which other processes do not lengthen."""
+"""The second is seconds of all threads of this process, to which others hardly add."""
 _UNTIMED = 3
 _CALLS = 20
 

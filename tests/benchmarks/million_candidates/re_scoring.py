@@ -23,7 +23,6 @@ def compiled(world: World) -> ReScore | None:
     return CompiledReScoring(world).re_score
 
 
-
 def re_score(
     world: World, queries: npt.NDArray[np.int64], rows: Rows, scores: Floats, k: int
 ) -> Rows:

@@ -34,6 +34,49 @@ def test_it_finds_what_core_operations_find(searched):
     np.testing.assert_allclose(scores, wanted_scores, rtol=1e-5)
 
 
+def test_candidates_that_eight_bits_cannot_tell_apart_are_told_apart():
+    """All of a leaf lie within a step of the codes: only a bound that is large enough shows it."""
+    random = np.random.default_rng(5)
+    centres = unit_vectors(6, 24, 3)
+    vectors = np.repeat(centres, 50, axis=0)
+    vectors[:, 0] += random.normal(size=300, scale=0.5)  # the codes' steps are about .01
+    vectors[:, 1:] += random.normal(size=(300, 23), scale=1e-3)
+    queries = unit_vectors(9, 24, 6)
+    queries[:, 0] = 0.0
+    vectors = vectors.astype(np.float32)
+    for kind in (FusedLeafSearch, IvfSearch):
+        rows = make(vectors, 6, 400, kind, leaf_size=48).search(tf.constant(queries), 20)[1]
+        wanted = exact_top_k(queries, vectors, 20)[1]
+        np.testing.assert_array_equal(np.sort(rows), np.sort(wanted))
+
+
+@pytest.mark.parametrize("dim", [1, 6, 64])
+def test_products_of_codes_are_as_near_as_their_errors_say(dim):
+    """The blocks read as `serving/ops/codes.h` describes them."""
+    random = np.random.default_rng(dim)
+    vectors = random.normal(size=(100, dim)) * random.lognormal(size=(100, 1), sigma=3.0)
+    vectors = vectors.astype(np.float32)
+    search = make(vectors, 10, 4, leaf_size=20)
+    leaves, rows = search.leaves.numpy(), search.rows.numpy()
+    numbers = leaves[..., :128].copy().view(np.float32)
+    words = leaves[..., 128:].reshape(*leaves.shape[:2], -1, 16, 4)
+    codes = words.swapaxes(2, 3).reshape(*leaves.shape[:2], 16, -1)[..., :dim] - 128.0
+    queries = unit_vectors(7, dim, 1).astype(np.float64)
+    seen = 0
+    for leaf, row_of in enumerate(rows):
+        for place, row in enumerate(row_of):
+            block, lane = divmod(place, 16)
+            scale, error = numbers[leaf, block, [lane, 16 + lane]]
+            if row < 0:
+                assert np.isnan(scale)
+                continue
+            near = queries @ (search.centroids.numpy()[leaf] + scale * codes[leaf, block, lane])
+            lost = np.abs(queries @ vectors[row].astype(np.float64) - near)
+            assert (lost <= error).all()
+            seen += 1
+    assert seen == 100
+
+
 def test_all_leaves_is_exact_search():
     vectors, queries = unit_vectors(400, 16, 1), unit_vectors(20, 16, 2)
     rows = make(vectors, 20, 400).search(tf.constant(queries), 10)[1]
@@ -53,9 +96,15 @@ def test_what_does_not_fit_is_refused():
     ):
         with pytest.raises((tf.errors.InvalidArgumentError, ValueError)):
             search.look_at(embeddings, num_leaves, depth)
-    search.rows = tf.Variable(search.rows[:-1])
-    with pytest.raises(tf.errors.InvalidArgumentError, match="do not fit together"):
-        search.look_at(queries, 1, 1)
+    whole = {name: getattr(search, name) for name in ("rows", "leaves", "centroid_codes")}
+    for name, variable in whole.items():
+        setattr(search, name, tf.Variable(variable[:-1]))
+        with pytest.raises(tf.errors.InvalidArgumentError, match="do not fit together"):
+            search.look_at(queries, 1, 1)
+        setattr(search, name, tf.Variable(tf.cast(variable, tf.int64)))
+        with pytest.raises(tf.errors.InvalidArgumentError, match="not those of an index"):
+            search.look_at(queries, 1, 1)
+        setattr(search, name, variable)
 
 
 @pytest.mark.parametrize("fused", [False, True])
