@@ -1,5 +1,6 @@
 """WordPiece lists: learned from the words of texts, or given in a file."""
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ PADDING_PIECE = "[PAD]"
 UNKNOWN_PIECE = "[UNK]"
 MOST_WORDS = 200_000
 _FULL_ENOUGH = 0.95
+_PASSES_BY_THE_LAW, _LARGEST_POWER = 3, 50.0
 _JOINER, _ITERATIONS, _LONGEST_PIECE, _MOST_LETTERS = "##", 4, 50, 1000  # tf-text's defaults
 _ANY_PIECE = "a"
 """The one piece of a list that was learned from no text; tf-text builds no tokeniser without."""
@@ -124,8 +126,7 @@ def largest_that_fits(
 
     The size of the list falls about in proportion to 1 / threshold. So the next guess is where this
     law, taken through the last pass, meets the size, within the bounds that are still possible.
-    Where a smaller threshold gave no more pieces, as among words that are rare alike, it goes on to
-    the smallest one.
+    After three passes on one side of the size the power of the law is that of the last two.
 
     Args:
         learn: from a threshold to its list; a larger threshold does not give a longer list.
@@ -135,22 +136,34 @@ def largest_that_fits(
     """
     low, high = thresholds
     best: list[str] | None = None
+    passes: list[tuple[int, int]] = []  # those on one side of the size
     while low <= high:
         threshold = min(max(guess, low), high)
         pieces = learn(threshold)
-        guess = round(threshold * len(pieces) / (0.98 * size))
+        if passes and (passes[-1][1] <= size) != (len(pieces) <= size):
+            passes.clear()
+        passes.append((threshold, len(pieces)))
         if len(pieces) <= size:
-            if best is not None and len(pieces) == len(best):
-                guess = low
             best = pieces
             if len(pieces) >= _FULL_ENOUGH * size:
                 break
             high = threshold - 1
         else:
             low = threshold + 1
-        if not low <= guess <= high:
+        power = _power(passes) if len(passes) >= _PASSES_BY_THE_LAW else 1.0
+        guess = round(threshold * (len(pieces) / (0.98 * size)) ** power)
+        if power == 1.0 and not low <= guess <= high:
             guess = (low + high) // 2
     return best if best is not None else learn(thresholds[1])
+
+
+def _power(passes: Sequence[tuple[int, int]]) -> float:
+    """By which power of the shrinking of a list the threshold grew between the last two passes."""
+    (threshold, length), (later_threshold, later_length) = passes[-2:]
+    if length == later_length:
+        return _LARGEST_POWER
+    power = math.log(later_threshold / threshold) / math.log(length / later_length)
+    return min(max(power, 1.0), _LARGEST_POWER)
 
 
 def number_stems(pieces: Sequence[str]) -> NDArray[np.int64]:

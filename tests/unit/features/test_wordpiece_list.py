@@ -71,7 +71,7 @@ def test_the_search_passes_over_thresholds_that_change_nothing():
         return ["x"] * (5_000 if threshold == 1 else 400)
 
     assert len(largest_that_fits(learn, 700, (1, 1000), 1000)) == 400
-    assert thresholds == [1000, 583, 1, 7, 2]
+    assert thresholds == [1000, 583, 340, 1, 7, 4, 2]
 
 
 def test_nothing_fits():
