@@ -76,6 +76,11 @@ class Events:
         """`[num_queries]` events of each query."""
         return np.bincount(self.queries)
 
+    @cached_property
+    def candidates_per_query(self) -> NDArray[np.int64]:
+        """`[num_queries]` different candidates of each query."""
+        return np.bincount(self.queries[self.first_of_pair])
+
     @property
     def queries_with_positive(self) -> float:
         """Share of the queries that have a positive event, 0 to 1."""

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipelines.init_spec.seen import ORDER_TELLS_MUCH, Seen
+from pipelines.init_spec.spec_draft import TOWERS_READ
 
 _EASE_CANDIDATES = 6_000
 """Largest corpus whose matrix EASE inverts within seconds: it does so for the first stage, for the
@@ -14,6 +15,9 @@ _WORDS = 1500
 
 def history(seen: Seen) -> Iterator[tuple[str, Any, str]]:
     """Settings of every tower that reads a history."""
+    if seen.has_long_histories:
+        reason = "more events cost training time and help linear models alone, which read all"
+        yield "history_length", TOWERS_READ, reason
     if seen.has_history:
         yield "history_dropout", 0.2, "a query should not depend on single events"
         if seen.has_content:

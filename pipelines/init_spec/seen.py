@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from pipelines.init_spec.spec_draft import SpecDraft
+from pipelines.init_spec.spec_draft import TOWERS_READ, SpecDraft
 
 _FEW_CANDIDATES = 500
 _MANY_CANDIDATES = 2000
@@ -18,7 +18,6 @@ _BUDGET_S = 900.0
 _TRAINING_SHARE = 0.35
 """Of the budget for the first stage, and the same for all members of the second; the rest is for
 preprocessing, mining, embedding and the bundle."""
-_LONGEST_HISTORY = 50
 _PASSES = 2.0
 """A training and its repetition with the validation window."""
 
@@ -42,6 +41,8 @@ class Seen:
     unknown_candidates: float
     """Share of the candidates to be found in the test that have no training event, 0 to 1."""
     has_history: bool
+    has_long_histories: bool
+    """Whether histories keep more events than towers read."""
     has_low_labels: bool
     """Whether there are events whose label is too low to be positive."""
     has_time: bool
@@ -67,6 +68,7 @@ class Seen:
         sides = (draft.query_features.features, draft.candidate_features.features)
         query, candidate = ({feature.kind for feature in features} for features in sides)
         widths = [f.options.get("max_tokens", 0) for f in sides[1] if f.kind == "text"]
+        lengths = [f.options["max_length"] for f in sides[0] if f.kind == "history"]
         has_time = draft.roles.timestamp is not None
         return cls(
             num_candidates=draft.candidates.num_records,
@@ -76,7 +78,8 @@ class Seen:
             examples_per_candidate=held_out.questions_per_candidate,
             events_per_query=draft.split.events_per_query,
             unknown_candidates=held_out.unknown_candidates,
-            has_history="history" in query,
+            has_history=bool(lengths),
+            has_long_histories=max(lengths, default=0) > TOWERS_READ,
             has_low_labels=draft.roles.label is not None and draft.smallest_positive[0] is not None,
             has_time=has_time,
             span_days=draft.events.span_days if has_time else 0.0,
@@ -142,7 +145,7 @@ class Seen:
         of_example = 15e-6  # CPU seconds, as measured
         if self.has_history:
             of_event = 2e-6 if self.has_content else 1e-6
-            of_example += of_event * min(self.events_per_query, _LONGEST_HISTORY)
+            of_example += of_event * min(self.events_per_query, TOWERS_READ)
         if self.is_sequence:
             of_example += 25e-6
         if self.is_search:

@@ -28,6 +28,10 @@ from tfrs_twotower.errors import DataError
 
 _LEAST_COMING_BACK = 0.1
 """Share of the queries with several events from which histories are worth their place."""
+TOWERS_READ, LINEAR_MODELS_READ = 50, 200
+"""Events of a history that towers and linear models read."""
+_LEAST_WITH_MORE = 0.1
+"""Share of the queries with more candidates than towers read from which histories keep more."""
 
 
 @dataclass(frozen=True)
@@ -164,6 +168,7 @@ def draft_spec(
     # A split by query leaves nothing of an evaluated query's past. Without times or numbers, events
     # are in the order of the file.
     has_order = query_split is None and _come_back(counted)
+    longest_history = _longest_history(counted) if has_order else 0
     title = feature_choices.find_title(corpus_profiles, entity)
     query_title = feature_choices.find_title(query_profiles, query_id.entity_column)
     return SpecDraft(
@@ -180,7 +185,7 @@ def draft_spec(
         smallest_positive=positive,
         events=counted,
         query_features=_query_features(
-            query_profiles, query_id, query_split, has_order, query_title
+            query_profiles, query_id, query_split, longest_history, query_title
         ),
         candidate_features=_candidate_features(corpus_profiles, entity, has_order, title),
         candidate_title=title,
@@ -207,6 +212,12 @@ def _profiles(sample: samples.Sample | None, of: Records) -> Profiles:
 def _come_back(events: event_counts.Events) -> bool:
     """Whether queries have several events, so that the earlier ones say something of the later."""
     return bool((events.per_query > 1).mean() >= _LEAST_COMING_BACK) if events.num_events else False
+
+
+def _longest_history(events: event_counts.Events) -> int:
+    """Events that histories keep: as many as towers read, or more for linear models."""
+    has_more = (events.candidates_per_query > TOWERS_READ).mean()
+    return LINEAR_MODELS_READ if has_more >= _LEAST_WITH_MORE else TOWERS_READ
 
 
 def _split(
@@ -264,15 +275,14 @@ def _query_features(
     profiles: Profiles,
     match: identifiers.IdMatch,
     split: str | None,
-    has_order: bool,
+    longest_history: int,
     title: str | None,
 ) -> feature_choices.FeatureDrafts:
     features: list[feature_choices.FeatureDraft] = []
-    if has_order:
+    if longest_history:
         reason = "the query's earlier candidates, known from the interactions"
-        features.append(
-            feature_choices.FeatureDraft("history", "", "history", reason, {"max_length": 50})
-        )
+        length = {"max_length": longest_history}
+        features.append(feature_choices.FeatureDraft("history", "", "history", reason, length))
     skip = () if split is None else (split,)
     rest = feature_choices.draft_features(profiles, match.entity_column, skip, {"history"}, title)
     features += rest.features

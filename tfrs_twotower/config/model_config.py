@@ -92,6 +92,10 @@ class FieldsConfig(Document):
         num_layers=1, num_heads=1, feed_forward_dim=128
     )
     """Sizes of that transformer."""
+    history_length: PositiveInt | None = None
+    """Most recent events of a history that these towers read; null reads all that the spec keeps
+    (`max_length`). Linear models and neighbours always read all: more events help them long after
+    they have stopped to help a mean."""
     history_dropout: Rate = 0.0
     """Share of a history's events that are hidden in each training step; of a transformer's, the
     share of the entries of their vectors."""

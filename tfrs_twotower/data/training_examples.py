@@ -5,7 +5,7 @@ each event of a history, whatever the width of its tokens.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -110,6 +110,18 @@ class ExampleTable:
             "weights": self.weights[positions],
             "step": np.full(len(positions), step, np.int64),
         }
+
+    def with_histories_of(self, longest: int | None) -> "ExampleTable":
+        """The same examples, their histories of at most so many events; None changes nothing."""
+        if longest is None:
+            return self
+        tokens = {
+            name: replace(values, width=min(values.width, longest))
+            if isinstance(values, Histories)
+            else values
+            for name, values in self.tokens.items()
+        }
+        return replace(self, tokens=tokens)
 
     @property
     def bytes_per_example(self) -> float:

@@ -24,7 +24,15 @@ class CandidateMemory(tf.Module):
     Rows that were never written are zero and are left out of every mean.
     """
 
-    def __init__(self, weights: seeded.WeightMaker, feature: str, num_rows: int, dim: int) -> None:
+    def __init__(
+        self,
+        weights: seeded.WeightMaker,
+        feature: str,
+        num_rows: int,
+        dim: int,
+        *,
+        longest: int | None = None,
+    ) -> None:
         """Makes an empty memory.
 
         Args:
@@ -32,9 +40,11 @@ class CandidateMemory(tf.Module):
             feature: name of the candidate's id feature.
             num_rows: number of rows of the lookup of the ids.
             dim: dimension of the embeddings.
+            longest: most recent events of a history that are averaged; None for all.
         """
         super().__init__(name="memory")
         self._feature = feature
+        self._longest = longest
         self._rows = weights.state("memory", [num_rows, dim])
 
     @property
@@ -50,12 +60,14 @@ class CandidateMemory(tf.Module):
         """Averages the memory over histories of candidate ids.
 
         Args:
-            history: `[batch, max_length]` int32; events that the memory does not know are left out.
+            history: `[batch, max_length]` int32, most recent event first; events that the memory
+                does not know are left out.
 
         Returns:
             Means `[batch, dim]`, zero for a history without a known event, and boolean `[batch]`:
             whether the history has a known event.
         """
+        history = history[:, : self._longest]
         ids, position = tf.unique(tf.reshape(history, [-1]))
         written = tf.reduce_any(tf.gather(self._rows, ids) != 0.0, axis=1)
         known = tf.reshape(tf.gather(written, position), tf.shape(history))

@@ -109,6 +109,7 @@ class HistoryField(tf.Module):
         dim: int,
         name: str,
         *,
+        longest: int | None = None,
         history_dropout: float = 0.0,
         half_life: float | None = None,
         content: CandidateContent | None = None,
@@ -116,12 +117,17 @@ class HistoryField(tf.Module):
         super().__init__(name=name)
         self._table = table
         self.content = content
+        self._longest = longest
         self._history_dropout = history_dropout
         self._half_life = half_life
         self._empty = weights.normal("empty", [dim], embedding_tables.MAIN_STDDEV)
 
     def __call__(self, tokens: tf.Tensor, dropout: TrainingDropout | None) -> tf.Tensor:
-        """Returns means over tokens `[batch, max_length]`, most recent event first."""
+        """Returns means over the `longest` first tokens of `[batch, max_length]`.
+
+        The most recent event comes first.
+        """
+        tokens = tokens[:, : self._longest]
         if dropout is not None and self._history_dropout:
             tokens = dropout.drop_entries(tokens, self._history_dropout)
 

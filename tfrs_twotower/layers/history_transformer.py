@@ -81,7 +81,7 @@ class HistoryTransformerField(tf.Module):
             weights: makes the field's weights.
             table: `[num_rows, dim]`, the candidate tower's table of ids.
             config: sizes of the layers; the number of heads divides dim.
-            max_length: largest number of events.
+            max_length: largest number of events, the most recent ones.
             name: of the feature.
             history_dropout: share of the entries of the events' vectors that training hides.
             dropout: the same for what each layer adds.
@@ -110,11 +110,14 @@ class HistoryTransformerField(tf.Module):
         """Returns vectors `[batch, dim]`.
 
         Args:
-            tokens: histories `[batch, max_length]`, most recent event first, or packed ones.
+            tokens: histories, most recent event first, of which `max_length` events are read;
+                or packed ones.
             dropout: source of random masks in training; None outside training.
         """
         histories = (
-            tokens if isinstance(tokens, PackedHistories) else PackedHistories.unpacked(tokens)
+            tokens
+            if isinstance(tokens, PackedHistories)
+            else PackedHistories.unpacked(tokens[:, : self._max_length])
         )
         vectors = tf.reshape(self.outputs(histories, dropout), [-1, self._table.shape[1]])
         chosen = tf.gather(vectors, tf.maximum(histories.places, 0))

@@ -121,7 +121,9 @@ def build_augmentation(
     memory = None
     if plan.history is not None and candidate_id is not None:
         num_rows = lookups[candidate_id.vocabulary_name].num_rows
-        memory = candidate_memory.CandidateMemory(weights, candidate_id.name, num_rows, dim)
+        memory = candidate_memory.CandidateMemory(
+            weights, candidate_id.name, num_rows, dim, longest=config.history_length
+        )
     if plan.id_feature is not None:
         return _learned(plan, plan.id_feature, config, weights, lookups, memory)
     if plan.history is not None and memory is not None:

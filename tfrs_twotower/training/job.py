@@ -174,6 +174,7 @@ class Job:
         self.assets = self._assets if with_validation_window else self._assets.of_first_fit()
         self.towers = self.build()
         self.table, self.corpus_tokens = self.read_window(with_validation_window)
+        self.table = self.table.with_histories_of(self.model_config.history_length)
         self.num_learned = len(self.table)
 
     def read_window(self, with_validation_window: bool) -> training_data.Window:

@@ -12,6 +12,7 @@ from tests.reference.preprocessing import training_examples
 from tfrs_twotower.data.example_shards import EVENT_COLUMNS, queries_schema, write_examples
 from tfrs_twotower.data.histories import Histories, backwards, lengths_to_scan
 from tfrs_twotower.data.stored_examples import ExampleShard, open_shards, read_training_examples
+from tfrs_twotower.data.training_examples import ExampleTable
 from tfrs_twotower.errors import CorruptArtifact
 from tfrs_twotower.specs import SPLITS, TRAIN, VALIDATION, FeatureSpec
 
@@ -199,6 +200,24 @@ def test_tokens_without_repeats_equal_those_of_the_general_way():
     expected = tokens[events[max(ends[0] - 5, 0) : ends[0]]][::-1]
     assert first[: len(expected)].tolist() == expected.tolist()
     assert not first[len(expected) :].any()
+
+
+@pytest.mark.parametrize("repeats", [True, False])
+def test_narrower_histories_are_the_most_recent_events(repeats):
+    dice = np.random.default_rng(1)
+    events, ends = dice.integers(0, 9, 30), dice.integers(0, 31, 12)
+    lengths = np.minimum(ends, 5).astype(np.uint8)
+    until = np.zeros(30, np.int32) if repeats else None
+    history = Histories(events, until, ends, lengths, None, np.arange(2, 11, dtype=np.int32), 5)
+    columns = {"query_ids": ["a"], "query_rows": ends, "candidate_rows": ends}
+    table = ExampleTable(
+        {"history": history, "age": ends}, **columns, timestamps=ends, weights=ends
+    )
+    narrow = table.with_histories_of(3).tokens
+    np.testing.assert_array_equal(narrow["history"][:], history[:][:, :3])
+    assert narrow["age"] is ends
+    assert table.with_histories_of(None) is table
+    assert table.with_histories_of(9).tokens["history"].shape == (12, 5)
 
 
 @pytest.mark.parametrize("damage", ["cut", "nothing", "other", "renamed"])

@@ -12,6 +12,7 @@ from tfrs_twotower.specs import FeatureSpec
 from tfrs_twotower.towers.build import build_towers
 from tfrs_twotower.towers.storage import load_towers, save_towers
 
+TRANSFORMER = {"num_layers": 1, "num_heads": 2, "feed_forward_dim": 16}
 MODEL = {"embedding_dim": HIDDEN, "num_residual_layers": 0}
 
 
@@ -105,3 +106,29 @@ def test_history_and_candidate_share_their_table(spec, assets, test_queries):
     table.assign(-table)
     assert not np.allclose(towers.query(raw), before)
     assert table.ref() in {v.ref() for v in towers.candidate.variables}
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {},
+        {"history_half_life": 1.0, "history_content": "learned"},
+        {"history_encoder": "transformer", "history_transformer": TRANSFORMER},
+        {"kind": "dat", "query_augmentation": "history_mean"},
+    ],
+)
+def test_towers_read_the_most_recent_events_only(spec, assets, corpus, test_queries, model):
+    config = tiny_run_config(model={"embedding_dim": 16, "history_length": 2, **model}).model
+    towers = build_towers(spec, config, assets, seed=0)
+    whole = {name: values[:4].copy() for name, values in test_queries.inputs.items()}
+    ids = corpus.ids.astype(bytes)
+    whole["history"][:, :4] = [ids[:4], ids[1:5], ids[2:6], ids[3:7]]
+    tokens = towers.candidate.inputs(tensors(corpus.raw))
+    towers.adapt(towers.query.inputs(tensors(whole)), tokens)
+    towers.refresh_derived_state(tokens)
+    recent = {**whole, "history": whole["history"].copy()}
+    recent["history"][:, 2:] = b""
+    vectors = towers.query(tensors(whole)).numpy()
+    np.testing.assert_allclose(vectors, towers.query(tensors(recent)).numpy(), atol=1e-6)
+    recent["history"][:, 1:] = b""
+    assert np.abs(vectors - towers.query(tensors(recent)).numpy()).max() > 1e-3

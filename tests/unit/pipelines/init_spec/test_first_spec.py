@@ -105,6 +105,19 @@ def test_without_times_or_splits_the_last_events_of_the_file_are_held_out(tmp_pa
     assert "predict repeats as well, which 23% of the events are" in path.read_text()
 
 
+@pytest.mark.parametrize(("many", "length"), [(1, 50), (2, 200)])
+def test_histories_are_as_long_as_a_tenth_of_the_queries_fill(tmp_path, many, length):
+    """Of twenty users, `many` have 51 candidates, and the others thirty twice over."""
+    events = [
+        (user, item % (51 if user <= many else 30)) for user in range(1, 21) for item in range(60)
+    ]
+    table = write_csv(tmp_path / "events.csv", ("user_id", "item_id"), events)
+    items = write_csv(tmp_path / "items.csv", ("item_id",), [(i,) for i in range(60)])
+    path, run = write_first_spec(table, items, None, tmp_path, "long")
+    assert by_name(load_spec(path).query)["history"].max_length == length
+    assert load_run_config(run).model.history_length == (50 if length == 200 else None)
+
+
 def test_positions_of_each_query_are_an_order_and_no_time(tmp_path):
     events = write_csv(
         tmp_path / "events.csv",

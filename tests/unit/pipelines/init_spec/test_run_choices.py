@@ -21,6 +21,7 @@ FILMS = Seen(
     events_per_query=30.0,
     unknown_candidates=0.0,
     has_history=True,
+    has_long_histories=False,
     has_low_labels=False,
     has_time=True,
     span_days=300.0,
@@ -85,6 +86,13 @@ def test_half_lives_follow_what_recent_events_tell(recency, first, members):
     assert [member.history_half_life for member in config.pre_ranking.models] == members
     said = reasons_of(replace(FILMS, recency=recency))["model.history_half_life"]
     assert recency is None or f"{recency:.2f} times as near" in said
+
+
+def test_towers_read_less_of_long_histories_than_linear_models():
+    assert config_of(FILMS).model.history_length is None
+    long = config_of(replace(FILMS, has_long_histories=True))
+    assert long.model.history_length == 50
+    assert {member.history_length for member in long.pre_ranking.models} == {50}
 
 
 def test_examples_fade_where_demand_moves():
