@@ -4,10 +4,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from serving.bundle.loading import load_bundle
 from serving.bundle.server_ops import check_bundle
 from serving.graph.fused_leaf_search import FusedLeafSearch
+from serving.ops import library
 from tests.contracts.searcher_contract import SearcherContract, unit_vectors
+from tests.integration.cpp import loader
 from tests.unit.serving import fakes
+from tests.unit.serving.bundle.test_cascade_bundle import RAW
 from tfrs_twotower.index.ivf import IvfSearch, train_ivf
 from tfrs_twotower.index.quality import SearchParameters
 from tfrs_twotower.ranking.order import exact_top_k
@@ -112,3 +116,13 @@ def test_a_bundle_has_it_where_it_is_wanted(tmp_path, fused):
     written = fakes.write_fake_bundle(tmp_path / "shop", "ivf", fused_ops=fused)
     missing = ("Twotower>LeafSearch",) if fused else ()
     assert check_bundle(written.directory, "stock") == missing
+
+
+def test_the_cpp_loader_gives_the_same_ids(tmp_path):
+    written = fakes.write_fake_bundle(tmp_path / "shop", "ivf", fused_ops=True)
+    asked = {**RAW, "exclude_ids": np.array([[b"c03"], [b""]], object)}
+    (answer,) = loader.answer_in_cpp(
+        written.directory, [("serving_default", asked)], [library.find()]
+    )
+    wanted = load_bundle(written.directory).call("serving_default", asked)
+    assert answer["candidate_ids"].tolist() == wanted["candidate_ids"].tolist()
