@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -86,10 +86,15 @@ def learn_wordpieces(word_counts: Sequence[tuple[str, int]], size: int) -> list[
     taken = learner.filter_input_words(taken, letters, -1)
     guess = words[min(size, len(words)) - 1][1]
     bounds = words[-1][1], words[0][1]
-    return largest_that_fits(lambda least: pieces_that_reach(least, taken), size, bounds, guess)
+    ends = count_ends(taken)
+    return largest_that_fits(
+        lambda least: pieces_that_reach(least, taken, ends), size, bounds, guess
+    )
 
 
-def pieces_that_reach(threshold: int, words: Sequence[tuple[str, int]]) -> list[str]:
+def pieces_that_reach(
+    threshold: int, words: Sequence[tuple[str, int]], ends: Mapping[str, int]
+) -> list[str]:
     """The list of tf-text's learner at one threshold.
 
     The learner counts all pieces of words, and takes from the count of each piece those of the
@@ -99,24 +104,40 @@ def pieces_that_reach(threshold: int, words: Sequence[tuple[str, int]]) -> list[
     Args:
         threshold: least count of a piece that is longer than a character.
         words: distinct words and their counts.
+        ends: what `count_ends` says of them.
     """
     from tensorflow_text.tools.wordpiece_vocab import wordpiece_tokenizer_learner_lib as learner
 
     letters = learner.extract_char_tokens(words)
     pieces = learner.ensure_all_tokens_exist(letters, {}, True, _JOINER)
     for iteration in range(_ITERATIONS):
-        counts: defaultdict[str, int] = defaultdict(int)
-        for word, count in words:
-            ends = range(1, len(word) + 1)
-            if iteration:
-                ends = learner.get_split_indices(word, pieces, True, _JOINER)
-            counts[word] += count
-            for start in ends[:-1]:
-                counts[_JOINER + word[start:]] += count
+        counts = count_ends(words, pieces) if iteration else ends
         frequent = {piece: count for piece, count in counts.items() if count >= threshold}
         pieces = learner.ensure_all_tokens_exist(letters, frequent, True, _JOINER)
     listed = learner.generate_final_vocabulary([PADDING_PIECE, UNKNOWN_PIECE], letters, pieces)
     return [str(piece) for piece in listed]
+
+
+def count_ends(
+    words: Sequence[tuple[str, int]], pieces: Mapping[str, int] | None = None
+) -> Mapping[str, int]:
+    """How often each end of a word occurs that begins where a piece begins.
+
+    Args:
+        words: distinct words and their counts.
+        pieces: what words are split into, the longest first; single characters by default.
+    """
+    from tensorflow_text.tools.wordpiece_vocab import wordpiece_tokenizer_learner_lib as learner
+
+    counts: defaultdict[str, int] = defaultdict(int)
+    for word, count in words:
+        splits = range(1, len(word) + 1)
+        if pieces is not None:
+            splits = learner.get_split_indices(word, pieces, True, _JOINER)
+        counts[word] += count
+        for start in splits[:-1]:
+            counts[_JOINER + word[start:]] += count
+    return counts
 
 
 def largest_that_fits(

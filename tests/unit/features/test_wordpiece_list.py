@@ -4,6 +4,7 @@ from tensorflow_text.tools.wordpiece_vocab import wordpiece_tokenizer_learner_li
 
 from tfrs_twotower.errors import FeatureSpecError
 from tfrs_twotower.features.wordpiece_list import (
+    count_ends,
     largest_that_fits,
     learn_wordpieces,
     number_stems,
@@ -34,7 +35,7 @@ def test_a_list_is_that_of_the_learner_of_tf_text(seed):
         expected = wordpiece_tokenizer_learner_lib.learn(
             words, 1, ["[PAD]", "[UNK]"], upper_thresh=threshold, lower_thresh=threshold
         )
-        assert pieces_that_reach(threshold, words) == expected
+        assert pieces_that_reach(threshold, words, count_ends(words)) == expected
 
 
 def test_long_words_and_rare_letters_are_left_out():
