@@ -22,8 +22,8 @@ NAMESPACE = "Twotower>"
 """Beginning of the names of the operations."""
 LEAST_GCC = 12
 _HERE = Path(__file__).parent
-_HEADERS = ("lanes.h", "codes.h", "second_stage.h", "leaf_search.h")
-_SOURCES = ("second_stage_op.cc", "leaf_search_op.cc")
+HEADERS = ("lanes.h", "codes.h", "second_stage.h", "leaf_search.h")
+SOURCES = ("second_stage_op.cc", "leaf_search_op.cc")
 _FLAGS = ("-O3", "-fPIC", "-shared", "-Wall", "-Werror=return-type", "-Wno-psabi", "-DNDEBUG")
 _BUILD = "Run `twotower build-ops`, or set export.fused_ops: false."
 
@@ -61,7 +61,7 @@ def directory(tensorflow: str | None = None) -> Path:
 
         tensorflow = tf.__version__
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    texts = [(_HERE / name).read_bytes() for name in (*_HEADERS, *_SOURCES)]
+    texts = [(_HERE / name).read_bytes() for name in (*HEADERS, *SOURCES)]
     sources = hashlib.sha256(b"".join(texts))
     key = f"tensorflow-{tensorflow}-{sources.hexdigest()[:16]}"
     return home / "tfrs_twotower" / "ops" / key
@@ -90,7 +90,7 @@ def build() -> Path:
     place.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=place) as scratch:
         library = Path(scratch) / "library.so"
-        sources = [str(_HERE / name) for name in _SOURCES]
+        sources = [str(_HERE / name) for name in SOURCES]
         command = [cxx, *_FLAGS, *tf.sysconfig.get_compile_flags(), *sources]
         done = _run([*command, "-o", str(library), *tf.sysconfig.get_link_flags()])
         if done.returncode:

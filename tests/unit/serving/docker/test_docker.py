@@ -16,6 +16,7 @@ from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
 from serving.bundle.server_files import BATCHING_NAME, models_config, read_batching_parameters
+from serving.ops import library
 
 DOCKER = Path(__file__).parents[4] / "serving" / "docker"
 IMAGE = "tensorflow/serving:2.20.0"
@@ -194,6 +195,22 @@ def test_what_no_server_reads_is_not_in_the_image(whole_bundle):
         r"^COPY --\S+ (.*) /models", (DOCKER / "Dockerfile").read_text(), re.MULTILINE
     )
     assert copied == ["models.config monitoring.config", "${VERSION}"], "no earlier version"
+
+
+def test_a_server_is_built_with_all_sources_of_the_operations(tmp_path):
+    """The server itself is not built here; the edit of its list of operations is."""
+    text = (DOCKER / "Dockerfile.fused").read_text(encoding="utf-8")
+    (patterns,) = re.findall(r"^COPY ((?:serving/ops/\S+ )+)", text, re.MULTILINE)
+    root = DOCKER.parents[1]
+    copied = {path.name for pattern in patterns.split() for path in root.glob(pattern)}
+    assert copied == {*library.HEADERS, *library.SOURCES}
+    assert f"ARG RELEASE={IMAGE.partition(':')[2]}\n" in text
+    expression = re.search(r"sed -i '([^']*)'", text)[1]
+    listed = tmp_path / "BUILD"
+    listed.write_text('SUPPORTED_TENSORFLOW_OPS = if_v2([]) + [\n    "text",\n]\n')
+    subprocess.run(["sed", "-i", expression, listed], check=True)
+    (value,) = re.findall(r"= (.*) \+ if_v2", listed.read_text())
+    assert value == '["//tensorflow_serving/twotower_ops"]'
 
 
 @pytest.mark.parametrize("name", ["Dockerfile", "compose.yaml", "kubernetes.yaml", "kserve.yaml"])

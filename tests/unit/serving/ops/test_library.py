@@ -88,7 +88,7 @@ def test_other_sources_or_another_tensorflow_have_their_own_library(fresh, monke
     assert library.directory().name.startswith("tensorflow-2.99.0-")
     monkeypatch.undo()
     monkeypatch.setenv("XDG_CACHE_HOME", str(fresh))
-    for name in (*library._HEADERS, *library._SOURCES):
+    for name in (*library.HEADERS, *library.SOURCES):
         shutil.copy(library._HERE / name, tmp_path)
     with (tmp_path / "second_stage.h").open("a", encoding="utf-8") as header:
         header.write("\n")
