@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -10,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from serving.bundle.writing import write_bundle
 from serving.graph.candidate_heads import HeadStorage
 from serving.graph.release import Release, ReleaseSettings
 from tests.benchmarks.million_candidates.world import Floats, World
@@ -43,12 +41,6 @@ class Own:
         ids = np.array([f"c{row:07d}" for row in range(count)], object)
         corpus = Corpus(ids, np.full(count, "", object), {}, world.vectors)
         return Index(corpus, self.kind, self.arrays, self.parameters, self.int8)
-
-    def bytes(self, world: World) -> int:
-        """What its search keeps in memory."""
-        module = self.index(world).search()
-        variables = module.variables  # type: ignore[attr-defined]
-        return sum(np.asarray(variable.numpy()).nbytes for variable in variables)
 
 
 class Heads(NamedTuple):
@@ -101,10 +93,8 @@ def rows_of(ids: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     return np.array([[int(one[1:] or b"-1") for one in line] for line in ids], np.int64)
 
 
-def write_cascade(
-    bundle: Path, world: World, own: Own, heads: Heads, *, depth: int, k: int
-) -> Path:
-    """Exports a cascade; the directory of its version."""
+def release_of(name: str, world: World, own: Own, heads: Heads, *, depth: int, k: int) -> Release:
+    """What the bundle of a cascade is made from."""
     taken = {NUMBER: tf.TensorSpec([None], tf.float32, name=NUMBER)}
     towers = TowerPair(
         LookupTower(world.queries, world.query_heads),
@@ -120,12 +110,16 @@ def write_cascade(
         candidate_heads=heads.storage,
         fused_ops=heads.fused,
     )
-    release = Release(
-        ReleaseSettings(name=bundle.name, exact=False, export=export, index=IndexConfig()),
+    return Release(
+        ReleaseSettings(name=name, exact=False, export=export, index=IndexConfig()),
         towers,
         own.index(world),
         world.queries[:0],
         Lineage("0" * 16, "0" * 16, {"model": "0" * 16, "index": "0" * 16}),
         pre_ranker(world, depth),
     )
-    return write_bundle(bundle, release).directory
+
+
+def bytes_of(search: tf.Module) -> int:
+    """What a search keeps in memory."""
+    return sum(int(np.prod(one.shape)) * one.dtype.size for one in search.variables)

@@ -13,7 +13,14 @@ import numpy as np
 import tensorflow as tf
 
 from serving.graph.pre_ranking import PreRanking
-from tests.benchmarks.million_candidates.cascades import NUMBER, Heads, LookupTower, Own, pre_ranker
+from tests.benchmarks.million_candidates.cascades import (
+    NUMBER,
+    Heads,
+    LookupTower,
+    Own,
+    pre_ranker,
+    release_of,
+)
 from tests.benchmarks.million_candidates.measuring import Clock, Times, measure
 from tests.benchmarks.million_candidates.served import Session, Threads
 from tests.benchmarks.million_candidates.world import World
@@ -26,7 +33,7 @@ class _Parts(tf.Module):
     def __init__(self, world: World, own: Own, heads: Heads, depth: int, k: int) -> None:
         super().__init__(name="parts")
         self.tower = LookupTower(world.queries, world.query_heads)
-        self.search = own.index(world).search()
+        self.search = release_of("parts", world, own, heads, depth=depth, k=k).search()
         self.pre_ranking = PreRanking(pre_ranker(world, depth), heads.storage, fused=heads.fused)
         self._depth, self._k, self._parameters = depth, k, own.parameters
 

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tests.benchmarks.million_candidates.cascades import Heads, Own, rows_of, write_cascade
+from serving.bundle.writing import write_bundle
+from tests.benchmarks.million_candidates.cascades import Heads, Own, bytes_of, release_of, rows_of
 from tests.benchmarks.million_candidates.measuring import Clock
 from tests.benchmarks.million_candidates.own_index import OwnIndex, efforts_of, train_own
 from tests.benchmarks.million_candidates.peers import PEERS
@@ -144,9 +145,12 @@ class Bench:
         bundle = self._workdir / name.replace(" ", "_").replace(",", "")
         heads = Heads.of(name)
         started = time.perf_counter()
-        version = write_cascade(
-            bundle, self.world, own, heads, depth=self.lists.depth, k=self.lists.k
+        release = release_of(
+            bundle.name, self.world, own, heads, depth=self.lists.depth, k=self.lists.k
         )
+        version = write_bundle(bundle, release).directory
+        index_mb = bytes_of(release.search()) / 1e6
+        del release
         export_s = time.perf_counter() - started
         if own.kind == "scann":
             load_scann()
@@ -158,7 +162,7 @@ class Bench:
             **facts,
             "load_s": time.perf_counter() - started,
             "export_s": export_s,
-            "index_mb": own.bytes(self.world) / 1e6,
+            "index_mb": index_mb,
             "heads_mb": heads.bytes(self.world) / 1e6,
         }
         gc.collect()

@@ -40,16 +40,21 @@ def read_served(results: Path) -> dict[str, Served]:
     """
     text = results.read_text(encoding="utf-8")
     part = text.partition("<!-- million_candidates: begin -->")[2]
-    rows: dict[str, list[list[str]]] = {"scann": [], "ivf": []}
+    rows: dict[str, list[dict[str, str]]] = {"scann": [], "ivf": []}
+    heading: list[str] = []
     for line in part.partition("<!-- million_candidates: end -->")[0].splitlines():
-        cells = [cell.strip() for cell in line.strip("| ").split(" | ")]
-        if cells[0] in rows:
-            rows[cells[0]].append(cells)
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+        if not cells[0] or "p50" in cells[0]:
+            heading = cells
+        elif cells[0] in rows:
+            rows[cells[0]].append(dict(zip(heading, cells, strict=True)))
     if any(len(found) != 2 for found in rows.values()):
         raise ValueError(f"{results}: expected scann and ivf in the first two tables of a million")
     return {
         name: Served(
-            float(whole[3]), float(parts[2]), *(float(whole[at].replace(",", "")) for at in (9, 10))
+            float(whole["p50 ms"]),
+            float(parts["search alone"]),
+            *(float(whole[size].replace(",", "")) for size in ("index MB", "heads MB")),
         )
         for name, (whole, parts) in rows.items()
     }
