@@ -15,16 +15,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
-from pydantic import ValidationError
 from scipy import sparse
 
 from tfrs_twotower.artifacts import layout
 from tfrs_twotower.data.assets import Assets, load_assets
 from tfrs_twotower.data.raw_inputs import RawBatch
 from tfrs_twotower.data.stored_arrays import load_array, load_arrays
-from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
 from tfrs_twotower.features.tower_inputs import Tokens, TowerInputs
-from tfrs_twotower.specs import NUM_SPECIAL_ROWS, PADDING_ROW, UNKNOWN_ROW, FeatureSpec
+from tfrs_twotower.specs import PADDING_ROW, UNKNOWN_ROW, FeatureSpec
 from tfrs_twotower.towers import linear_member
 
 _NO_TOKEN = -1
@@ -191,7 +189,7 @@ def load_item_knn_member(directory: Path) -> ItemKnnMember:
         MissingArtifact: a file is not there.
         CorruptArtifact: a file cannot be read, or the parts do not fit.
     """
-    try:
+    with linear_member.told_what_to_train(directory):
         architecture = json.loads((directory / layout.ARCHITECTURE).read_text(encoding="utf-8"))
         spec = FeatureSpec.model_validate(architecture["spec"])
         half_lives = [None if life is None else float(life) for life in architecture["half_lives"]]
@@ -200,17 +198,11 @@ def load_item_knn_member(directory: Path) -> ItemKnnMember:
         neighbours, similarities = tables["tokens"], tables["similarities"]
         tokens = load_array(directory / layout.CANDIDATE_TOKENS)
         assets = load_assets(directory)
-        num_tokens = NUM_SPECIAL_ROWS + len(assets.vocabulary(linear_member.vocabulary_of(spec)))
+        num_tokens = linear_member.num_tokens_of(spec, assets)
         if len(neighbours) != num_tokens or similarities.shape != neighbours.shape:
             raise ValueError(
                 f"{layout.NEIGHBOURS} is of shape {neighbours.shape} and {similarities.shape}, the "
                 f"vocabulary has {num_tokens} rows"
             )
-    except FileNotFoundError as cause:
-        raise MissingArtifact(
-            f"{cause.filename}: is missing; train the pre-ranker first."
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError, ValidationError) as cause:
-        raise CorruptArtifact(f"{directory}: cannot be read: {cause}. Train it again.") from cause
     inputs = linear_member.history_inputs(spec, assets)
     return ItemKnnMember(inputs, last, half_lives, neighbours, similarities, tokens)

@@ -9,7 +9,8 @@ ease/
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -137,19 +138,41 @@ def load_linear_member(directory: Path) -> LinearMember:
         CorruptArtifact: a file cannot be read, or the parts do not fit.
     """
     path = directory / layout.ARCHITECTURE
-    try:
+    with told_what_to_train(path):
         architecture = json.loads(path.read_text(encoding="utf-8"))
         spec = FeatureSpec.model_validate(architecture["spec"])
         half_lives = [None if life is None else float(life) for life in architecture["half_lives"]]
-    except FileNotFoundError:
-        raise MissingArtifact(f"{path}: is missing; train the pre-ranker first.") from None
-    except (OSError, ValueError, KeyError, TypeError, ValidationError) as cause:
-        raise CorruptArtifact(f"{path}: cannot be read: {cause}. Train it again.") from cause
     assets = load_assets(directory)
-    num_tokens = NUM_SPECIAL_ROWS + len(assets.vocabulary(vocabulary_of(spec)))
+    num_tokens = num_tokens_of(spec, assets)
     history = read_array(directory / layout.HISTORY_VECTORS, (num_tokens, None))
     candidates = read_array(directory / layout.CANDIDATE_VECTORS, (None, history.shape[1]))
     return LinearMember(history_inputs(spec, assets), half_lives, history, candidates)
+
+
+@contextmanager
+def told_what_to_train(place: Path) -> Iterator[None]:
+    """Turns what goes wrong inside, while a member is read, into what a user can do about it.
+
+    Args:
+        place: what is read; the message about damage names it.
+
+    Raises:
+        MissingArtifact: a file is not there.
+        CorruptArtifact: a file cannot be read, or the parts do not fit.
+    """
+    try:
+        yield
+    except FileNotFoundError as cause:
+        raise MissingArtifact(
+            f"{cause.filename}: is missing; train the pre-ranker first."
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError, ValidationError) as cause:
+        raise CorruptArtifact(f"{place}: cannot be read: {cause}. Train it again.") from cause
+
+
+def num_tokens_of(spec: FeatureSpec, assets: Assets) -> int:
+    """Number of the tokens that a history of this spec may hold."""
+    return NUM_SPECIAL_ROWS + len(assets.vocabulary(vocabulary_of(spec)))
 
 
 def vocabulary_of(spec: FeatureSpec) -> str:

@@ -24,7 +24,7 @@ import tensorflow as tf
 
 from tfrs_twotower.artifacts import layout
 from tfrs_twotower.data.raw_inputs import RawBatch
-from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
+from tfrs_twotower.errors import CorruptArtifact
 from tfrs_twotower.towers import (
     item_knn_member,
     lexical_member,
@@ -263,14 +263,10 @@ def _check_size(directory: Path, what: str, num_candidates: int, expected: int) 
 
 
 def _load_combination(path: Path) -> Combination:
-    try:
+    with linear_member.told_what_to_train(path):
         document = json.loads(path.read_text(encoding="utf-8"))
         features = tuple(str(name) for name in document["features"])
         weights = tuple(float(weight) for weight in document["weights"])
         if len(features) != len(weights):
             raise ValueError(f"it has {len(features)} features and {len(weights)} weights")
         return Combination(int(document["num_candidates"]), features, weights)
-    except FileNotFoundError:
-        raise MissingArtifact(f"{path}: is missing; train the pre-ranker first.") from None
-    except (OSError, ValueError, KeyError, TypeError) as cause:
-        raise CorruptArtifact(f"{path}: cannot be read: {cause}. Train it again.") from cause

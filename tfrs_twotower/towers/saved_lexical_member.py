@@ -16,15 +16,14 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from tfrs_twotower.artifacts import layout
 from tfrs_twotower.data.assets import Assets, load_assets
 from tfrs_twotower.data.postings import NO_TERM
 from tfrs_twotower.data.stored_arrays import load_array
 from tfrs_twotower.data.stored_postings import POSTINGS_NAME, load_postings, save_postings
-from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
-from tfrs_twotower.specs import NUM_SPECIAL_ROWS, FeatureSpec
+from tfrs_twotower.errors import CorruptArtifact
+from tfrs_twotower.specs import FeatureSpec
 from tfrs_twotower.towers import linear_member
 from tfrs_twotower.towers.lexical_member import HistoryTerms, LexicalMember
 
@@ -55,7 +54,7 @@ def load_lexical_member(directory: Path) -> LexicalMember:
         CorruptArtifact: a file cannot be read, or the parts do not fit.
     """
     path = directory / layout.ARCHITECTURE
-    try:
+    with linear_member.told_what_to_train(path):
         architecture = json.loads(path.read_text(encoding="utf-8"))
         spec = FeatureSpec.model_validate(architecture["spec"])
         length = architecture["history_length"]
@@ -73,19 +72,13 @@ def load_lexical_member(directory: Path) -> LexicalMember:
                 directory / layout.HISTORY_TERMS, spec, assets, len(postings.terms)
             )
             history = HistoryTerms(linear_member.history_inputs(spec, assets), terms, int(length))
-    except FileNotFoundError as cause:
-        raise MissingArtifact(
-            f"{cause.filename}: is missing; train the pre-ranker first."
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError, ValidationError) as cause:
-        raise CorruptArtifact(f"{path}: cannot be read: {cause}. Train it again.") from cause
     return LexicalMember(spec, postings, history, text_rows=text_rows)
 
 
 def _history_terms(
     path: Path, spec: FeatureSpec, assets: Assets, num_terms: int
 ) -> NDArray[np.int32]:
-    num_tokens = NUM_SPECIAL_ROWS + len(assets.vocabulary(linear_member.vocabulary_of(spec)))
+    num_tokens = linear_member.num_tokens_of(spec, assets)
     terms = load_array(path)
     fits = terms.dtype == np.int32 and terms.ndim == 2 and len(terms) == num_tokens
     if not fits or not ((terms >= NO_TERM) & (terms < num_terms)).all():

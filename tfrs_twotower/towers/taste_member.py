@@ -20,15 +20,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
-from pydantic import ValidationError
 
 from tfrs_twotower.artifacts import layout
 from tfrs_twotower.data.assets import Assets, load_assets
 from tfrs_twotower.data.raw_inputs import RawBatch
 from tfrs_twotower.data.stored_arrays import load_array, load_arrays
-from tfrs_twotower.errors import CorruptArtifact, MissingArtifact
 from tfrs_twotower.features.tower_inputs import Tokens, TowerInputs
-from tfrs_twotower.specs import NUM_SPECIAL_ROWS, PADDING_ROW, UNKNOWN_ROW, FeatureSpec
+from tfrs_twotower.specs import PADDING_ROW, UNKNOWN_ROW, FeatureSpec
 from tfrs_twotower.towers import linear_member
 
 IntArray = npt.NDArray[np.int32]
@@ -178,7 +176,7 @@ def load_taste_member(directory: Path) -> TasteMember:
         MissingArtifact: a file is not there.
         CorruptArtifact: a file cannot be read, or the parts do not fit.
     """
-    try:
+    with linear_member.told_what_to_train(directory):
         architecture = json.loads((directory / layout.ARCHITECTURE).read_text(encoding="utf-8"))
         spec = FeatureSpec.model_validate(architecture["spec"])
         names = tuple(str(name) for name in architecture["features"])
@@ -187,7 +185,7 @@ def load_taste_member(directory: Path) -> TasteMember:
         of_tokens, columns, priors = tables["of_tokens"], tables["columns"], tables["priors"]
         candidate_values = load_array(directory / layout.CANDIDATE_VALUES)
         assets = load_assets(directory)
-        num_tokens = NUM_SPECIAL_ROWS + len(assets.vocabulary(linear_member.vocabulary_of(spec)))
+        num_tokens = linear_member.num_tokens_of(spec, assets)
         width = len(columns)
         if of_tokens.shape != (num_tokens, width) or candidate_values.shape[1:] != (width,):
             raise ValueError(
@@ -197,11 +195,5 @@ def load_taste_member(directory: Path) -> TasteMember:
         largest = max(of_tokens.max(initial=0), candidate_values.max(initial=0))
         if largest >= len(priors):
             raise ValueError(f"{largest} values are in use, {len(priors) - 1} are known")
-    except FileNotFoundError as cause:
-        raise MissingArtifact(
-            f"{cause.filename}: is missing; train the pre-ranker first."
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError, ValidationError) as cause:
-        raise CorruptArtifact(f"{directory}: cannot be read: {cause}. Train it again.") from cause
     inputs = linear_member.history_inputs(spec, assets)
     return TasteMember(inputs, names, strength, of_tokens, columns, priors, candidate_values)

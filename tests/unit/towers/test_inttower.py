@@ -148,14 +148,11 @@ class Server(tf.Module):
         return self.scorer(heads, tf.gather(self.candidate_heads, rows))
 
 
-@pytest.mark.parametrize("body", ["residual", "dense"])
-def test_the_served_score_equals_that_of_the_joint_graph(
-    spec, assets, test_queries, corpus, tmp_path, body
-):
-    towers = build(spec, assets, **DROPOUT, **(DENSE if body == "dense" else {}))
+def check_that_served_scores_are_those_of_the_joint_graph(towers, corpus, test_queries, directory):
+    """A model that was saved with cached heads, against both towers in one graph."""
     cached = encode(towers.candidate, corpus.raw).heads.numpy()
-    tf.saved_model.save(Server(towers, cached), str(tmp_path))
-    server = tf.saved_model.load(str(tmp_path))
+    tf.saved_model.save(Server(towers, cached), str(directory))
+    server = tf.saved_model.load(str(directory))
     raw = tensors(test_queries.inputs)
     rows = np.random.default_rng(0).integers(len(cached), size=(60, 9)).astype(np.int32)
 
@@ -167,6 +164,14 @@ def test_the_served_score_equals_that_of_the_joint_graph(
 
     expected = np.take_along_axis(joint(raw, tensors(corpus.raw)).numpy(), rows, axis=1)
     np.testing.assert_allclose(server.score(raw, rows), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("body", ["residual", "dense"])
+def test_the_served_score_equals_that_of_the_joint_graph(
+    spec, assets, test_queries, corpus, tmp_path, body
+):
+    towers = build(spec, assets, **DROPOUT, **(DENSE if body == "dense" else {}))
+    check_that_served_scores_are_those_of_the_joint_graph(towers, corpus, test_queries, tmp_path)
 
 
 @pytest.mark.parametrize("gate", ["light_se", "none"])

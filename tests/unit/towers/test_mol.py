@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.contracts.tower_contract import TowerContract, tensors
+from tests.contracts.tower_contract import TowerContract
 from tests.fixtures.planted_inttower import both_facets
 from tests.fixtures.tiny import tiny_run_config
 from tests.reference import mol as reference
@@ -10,7 +10,7 @@ from tests.unit.towers.test_inttower import (
     DENSE,
     DROPOUT,
     TRANSFORMER,
-    Server,
+    check_that_served_scores_are_those_of_the_joint_graph,
     encode,
     joint_objective,
 )
@@ -75,20 +75,7 @@ def test_the_served_score_equals_that_of_the_joint_graph(
     spec, assets, test_queries, corpus, tmp_path, body
 ):
     towers = build(spec, assets, **DROPOUT, **(DENSE if body == "dense" else {}))
-    cached = encode(towers.candidate, corpus.raw).heads.numpy()
-    tf.saved_model.save(Server(towers, cached), str(tmp_path))
-    server = tf.saved_model.load(str(tmp_path))
-    raw = tensors(test_queries.inputs)
-    rows = np.random.default_rng(0).integers(len(cached), size=(60, 9)).astype(np.int32)
-
-    @tf.function
-    def joint(query_raw, candidate_raw):
-        query = towers.query.encode(towers.query.inputs(query_raw))
-        candidate = towers.candidate.encode(towers.candidate.inputs(candidate_raw))
-        return towers.scorer.all_pairs(query.heads, candidate.heads)
-
-    expected = np.take_along_axis(joint(raw, tensors(corpus.raw)).numpy(), rows, axis=1)
-    np.testing.assert_allclose(server.score(raw, rows), expected, rtol=1e-5, atol=1e-5)
+    check_that_served_scores_are_those_of_the_joint_graph(towers, corpus, test_queries, tmp_path)
 
 
 def test_one_step_moves_every_weight():
