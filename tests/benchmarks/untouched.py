@@ -4,10 +4,11 @@
 
 Each set is given to `init` as its tables are; the served system is compared with every baseline of
 the report in three metrics. Several seeds end in rows of their means, whose p is that of the paired
-test over queries, corrected by Holm over all baselines and metrics of the set. Processor seconds
-and memory are those of the processes, imports and Beam's workers included. With --config, a run
-config of the repository is measured the same way. What was measured is kept in the working
-directory: the same command measures only what is missing.
+test over queries, corrected by Holm over all baselines and metrics of the set. Neither the prepared
+tables nor the baselines depend on the seed: later seeds take them from the first one, whose
+processor seconds and memory are those of the row (imports and Beam's workers included). With
+--config, a run config of the repository is measured the same way. What was measured is kept in the
+working directory: the same command measures only what is missing.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from tfrs_twotower.artifacts import Layout
 from tfrs_twotower.evaluation.comparison.across_seeds import SystemSeeds, paired_tests
 from tfrs_twotower.evaluation.report.report_files import PER_QUERY, PerQuery, read_per_query
 
@@ -95,12 +97,24 @@ def run_config(name: str, data: Path, workdir: Path) -> Path:
     return config
 
 
-def measure(config: Path, workdir: Path, seed: int) -> dict[str, Any]:
-    """Runs a config, and returns its evaluation and its costs."""
+def measure(config: Path, workdir: Path, seed: int, first: Path | None = None) -> dict[str, Any]:
+    """Runs a config, and returns its evaluation and its costs.
+
+    Args:
+        config: the run config.
+        workdir: directory of the run.
+        seed: its seed.
+        first: directory of another seed, whose prepared tables are taken and whose baselines are
+            not ranked again.
+    """
     result_file = workdir / "measured.json"
     if not result_file.exists():
         shutil.rmtree(workdir, ignore_errors=True)
         common = ["run", str(config), f"--workdir={workdir}", f"--set=seed={seed}"]
+        if first is not None:
+            prepared = Layout(first).preprocessed
+            shutil.copytree(prepared, Layout(workdir).preprocessed, copy_function=os.link)
+            common.append("--set=evaluate.baselines=[]")
         bundle = timed([*common, "--to=export"])
         evaluation = timed(common)
         report = json.loads((workdir / "report" / "evaluation.json").read_text("utf-8"))
@@ -118,7 +132,7 @@ def lines_of(name: str, measured: Mapping[str, Any]) -> list[str]:
     compared = {entry["a"] for entry in report["comparisons"]}
     served = "cascade" if "cascade" in compared else "retrieval"
     own = systems[served]["metrics"]
-    cost = cost_of([measured])
+    cost = cost_of(measured)
     rows = []
     for metric in METRICS:
         others = {
@@ -140,20 +154,20 @@ def lines_of(name: str, measured: Mapping[str, Any]) -> list[str]:
     return rows
 
 
-def mean_lines_of(
-    name: str, measured: Sequence[Mapping[str, Any]], seeds: Sequence[PerQuery]
-) -> list[str]:
+def mean_lines_of(name: str, first_seed: Mapping[str, Any], seeds: Sequence[PerQuery]) -> list[str]:
     """Rows of the means over seeds, as `lines_of` has them for one.
 
     Args:
         name: the set.
-        measured: what `measure` returned for each seed.
-        seeds: the values of each seed's test queries.
+        first_seed: what `measure` returned for the first seed.
+        seeds: the values of each seed's test queries; those of the baselines are the first one's.
     """
     first = seeds[0]
     values = {
-        system: SystemSeeds(name, system, np.stack([seed.values[system] for seed in seeds]))
-        for system in first.values
+        system: SystemSeeds(
+            name, system, np.stack([seed.values.get(system, of_first) for seed in seeds])
+        )
+        for system, of_first in first.values.items()
     }
     served = values["cascade" if "cascade" in values else "retrieval"]
     baselines = [own for system, own in values.items() if system not in OWN]
@@ -170,16 +184,15 @@ def mean_lines_of(
             f"| {name}, mean of {len(seeds)} seeds | {served.system} | {metric} | "
             f"{mean(served):.4f} | {best.system} {mean(best):.4f} | "
             f"{test.difference:+.4f} ({test.over_queries.p_holm:.3f}) | "
-            f"{len(first.query_ids):,} | {cost_of(measured)} |"
+            f"{len(first.query_ids):,} | {cost_of(first_seed)} |"
         )
     return rows
 
 
-def cost_of(measured: Sequence[Mapping[str, Any]]) -> str:
-    """Mean processor seconds of the seeds, and the largest memory."""
+def cost_of(measured: Mapping[str, Any]) -> str:
+    """Processor seconds and memory of a run, to the bundle and of the evaluation."""
     return ", ".join(
-        f"{part} {np.mean([seed[part]['cpu_s'] for seed in measured]):.0f} CPU s, "
-        f"{max(seed[part]['peak_gib'] for seed in measured):.1f} GiB"
+        f"{part} {measured[part]['cpu_s']:.0f} CPU s, {measured[part]['peak_gib']:.1f} GiB"
         for part in ("bundle", "evaluation")
     )
 
@@ -210,14 +223,17 @@ def main() -> None:
             config = Path("pipelines/configs").resolve() / f"{name}.yaml"
         else:
             config = run_config(name, data, workdir)
-        measured, by_query = [], []
-        for seed in arguments.seed or [42]:
-            seed_dir = workdir / f"seed-{seed}"
-            measured.append(measure(config, seed_dir, seed))
-            by_query.append(read_per_query(seed_dir / "report" / PER_QUERY))
-            for line in lines_of(name, measured[-1]):
-                say(line)
-        if len(measured) > 1:
+        seed_dirs = {seed: workdir / f"seed-{seed}" for seed in arguments.seed or [42]}
+        (first_seed, first_dir), *others = seed_dirs.items()
+        measured = measure(config, first_dir, first_seed)
+        for line in lines_of(name, measured):
+            say(line)
+        for seed, seed_dir in others:
+            measure(config, seed_dir, seed, first_dir)
+        if others:
+            by_query = [
+                read_per_query(place / "report" / PER_QUERY) for place in seed_dirs.values()
+            ]
             for line in mean_lines_of(name, measured, by_query):
                 say(line)
 
