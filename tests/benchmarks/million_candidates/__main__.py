@@ -67,8 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _parse(arguments)
     use_threads(_threads(options))
     with tempfile.TemporaryDirectory() as scratch:
-        workdir = options.workdir or Path(scratch)
-        workdir = workdir / f"{options.candidates}"
+        # ScaNN reads the paths in its files as they stand, and takes relative ones for its own.
+        workdir = (options.workdir or Path(scratch)).resolve() / f"{options.candidates}"
         workdir.mkdir(parents=True, exist_ok=True)
         found = _measure(options, workdir)
     if options.json:
