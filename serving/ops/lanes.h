@@ -1,4 +1,4 @@
-// Sums of products, sixteen at a time, for each kind of processor; and the order of answers.
+// Sums of products, as many at a time as a register holds; and the order of answers.
 
 #ifndef TWOTOWER_LANES_H_
 #define TWOTOWER_LANES_H_
@@ -6,56 +6,97 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
-// One compiled version for each kind of processor; the loader takes the best that the machine runs.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(TWOTOWER_ONE_TARGET)
-#define TWOTOWER_EACH_PROCESSOR \
-  __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define TWOTOWER_EACH_PROCESSOR
-#endif
 #define TWOTOWER_INLINE inline __attribute__((always_inline))
 
 namespace twotower {
 
-// Sixteen numbers that the compiler keeps in one register, or in several of a smaller processor.
-typedef float Lanes __attribute__((vector_size(64), aligned(4), may_alias));
-typedef int32_t Integers __attribute__((vector_size(64)));
-typedef uint32_t Words __attribute__((vector_size(64), aligned(4), may_alias));
-constexpr int64_t kLanes = 16;
+// Numbers that lie side by side in the tables: they fill one register, or several smaller ones.
+constexpr int64_t kBlock = 16;
 constexpr int32_t kMissingRow = -1;
 
-// By reference: a function that returns so wide a vector has another ABI on each processor.
-TWOTOWER_INLINE void Load(const float* entries, Lanes& into) {
-  into = *reinterpret_cast<const Lanes*>(entries);
+// What a register of `W` numbers holds. A vector that is wider than the processor's registers would
+// be shuffled and converted number by number, which costs several times as much.
+template <int W>
+struct Register {
+  typedef float Floats __attribute__((vector_size(4 * W), aligned(4), may_alias));
+  typedef int32_t Signed __attribute__((vector_size(4 * W)));
+  typedef uint32_t Unsigned __attribute__((vector_size(4 * W), aligned(4), may_alias));
+};
+template <int W>
+using Lanes = typename Register<W>::Floats;
+
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+template <class Work>
+__attribute__((target("arch=x86-64-v4"))) inline void RunWithSixteen(const Work& work) {
+  work(std::integral_constant<int, 16>());
 }
-TWOTOWER_INLINE void Store(const Lanes& entries, float* into) {
-  *reinterpret_cast<Lanes*>(into) = entries;
+template <class Work>
+__attribute__((target("arch=x86-64-v3"))) inline void RunWithEight(const Work& work) {
+  work(std::integral_constant<int, 8>());
+}
+#endif
+
+// Calls `work` with the number of lanes of this processor, compiled for it: 16 (AVX-512), 8 (AVX2)
+// or 4. `work` must be TWOTOWER_KERNEL, and so must be what it calls.
+#define TWOTOWER_KERNEL __attribute__((always_inline))
+template <class Work>
+inline void ForThisProcessor(const Work& work) {
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+  if (__builtin_cpu_supports("x86-64-v4")) return RunWithSixteen(work);
+  if (__builtin_cpu_supports("x86-64-v3")) return RunWithEight(work);
+#endif
+  work(std::integral_constant<int, 4>());
 }
 
-// The sum over the lanes of each of sixteen vectors, in their order. Every step adds neighbouring
-// lanes of two vectors, which leaves half as many.
-TWOTOWER_INLINE void SumOfEach(Lanes (&parts)[kLanes]) {
-  constexpr Integers even = {0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30};
-  constexpr Integers odd = {1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31};
+// By reference: a function that returns a wide vector has another ABI on each processor.
+template <int W>
+TWOTOWER_INLINE void Load(const float* entries, Lanes<W>& into) {
+  into = *reinterpret_cast<const Lanes<W>*>(entries);
+}
+template <int W>
+TWOTOWER_INLINE void Store(const Lanes<W>& entries, float* into) {
+  *reinterpret_cast<Lanes<W>*>(into) = entries;
+}
+
+// Where a lane of the sum of neighbours in two vectors, one behind the other, takes its first
+// (odd = 0) or its second number from. Neighbours are single lanes of a quarter of four, so that no
+// number crosses to another quarter, or whole quarters.
+constexpr int NeighbouringLane(int width, int lane, int odd) {
+  return lane / 4 * 4 + lane % 2 * 2 + odd + lane % 4 / 2 * width;
+}
+constexpr int NeighbouringQuarter(int width, int lane, int odd) {
+  const int quarter = lane / 4, in_each = width / 8;
+  return (quarter % in_each * 2 + odd) * 4 + lane % 4 + quarter / in_each * width;
+}
+
+template <int W, bool kQuarters, int... kLane>
+TWOTOWER_INLINE void AddNeighbours(const Lanes<W>& a, const Lanes<W>& b, Lanes<W>& sum,
+                                   std::integer_sequence<int, kLane...>) {
+  if constexpr (kQuarters) {
+    sum = __builtin_shufflevector(a, b, NeighbouringQuarter(W, kLane, 0)...) +
+          __builtin_shufflevector(a, b, NeighbouringQuarter(W, kLane, 1)...);
+  } else {
+    sum = __builtin_shufflevector(a, b, NeighbouringLane(W, kLane, 0)...) +
+          __builtin_shufflevector(a, b, NeighbouringLane(W, kLane, 1)...);
+  }
+}
+
+// The sum over the lanes of each of W vectors, in their order, in the first of them. Every step adds
+// neighbours in two vectors, which leaves half as many.
+template <int W, int kCount = W>
+TWOTOWER_INLINE void SumOfEach(Lanes<W>* parts) {
+  if constexpr (kCount > 1) {
+    constexpr auto lanes = std::make_integer_sequence<int, W>();
 #pragma GCC unroll 8
-  for (int at = 0; at < 8; ++at) {
-    parts[at] = __builtin_shuffle(parts[2 * at], parts[2 * at + 1], even) +
-                __builtin_shuffle(parts[2 * at], parts[2 * at + 1], odd);
+    for (int at = 0; at < kCount / 2; ++at) {
+      AddNeighbours<W, (kCount <= W / 4)>(parts[2 * at], parts[2 * at + 1], parts[at], lanes);
+    }
+    SumOfEach<W, kCount / 2>(parts);
   }
-#pragma GCC unroll 4
-  for (int at = 0; at < 4; ++at) {
-    parts[at] = __builtin_shuffle(parts[2 * at], parts[2 * at + 1], even) +
-                __builtin_shuffle(parts[2 * at], parts[2 * at + 1], odd);
-  }
-#pragma GCC unroll 2
-  for (int at = 0; at < 2; ++at) {
-    parts[at] = __builtin_shuffle(parts[2 * at], parts[2 * at + 1], even) +
-                __builtin_shuffle(parts[2 * at], parts[2 * at + 1], odd);
-  }
-  parts[0] = __builtin_shuffle(parts[0], parts[1], even) +
-             __builtin_shuffle(parts[0], parts[1], odd);
 }
 
 // A candidate in the order of answers: score descending, then row ascending; -0 equals 0.

@@ -31,33 +31,34 @@ struct Leaves {
 };
 
 // Ranks rows of a matrix by their exact products with a query.
+template <int W>
 TWOTOWER_INLINE void Rank(const float* vectors, const std::vector<int32_t>& rows, const Query& query,
                           std::vector<Ranked>& ranked) {
-  const int64_t count = rows.size(), dim = query.dim, whole = dim - dim % kLanes;
+  const int64_t count = rows.size(), dim = query.dim, whole = dim - dim % W;
   ranked.clear();
   ranked.reserve(count);
-  // Rows lie anywhere in memory, so that sixteen are asked for while sixteen are multiplied.
-  for (int64_t first = -kVectorsAhead; first < count; first += kVectorsAhead) {
-    const int64_t end = std::min(count, first + 2 * kVectorsAhead);
+  // Rows lie anywhere in memory, so that each is asked for long before it is multiplied.
+  for (int64_t first = -kVectorsAhead; first < count; first += W) {
+    const int64_t end = std::min(count, first + kVectorsAhead + W);
     for (int64_t at = first + kVectorsAhead; at < end; ++at) {
       const float* vector = vectors + rows[at] * dim;
-      for (int64_t d = 0; d < dim; d += kLanes) __builtin_prefetch(vector + d);
+      for (int64_t d = 0; d < dim; d += kBlock) __builtin_prefetch(vector + d);
     }
     if (first < 0) continue;
-    const int64_t present = std::min(kLanes, count - first);
-    Lanes parts[kLanes] = {};
-    for (int64_t d = 0; d < whole; d += kLanes) {
-      Lanes wanted;
-      Load(query.entries + d, wanted);
+    const int64_t present = std::min<int64_t>(W, count - first);
+    Lanes<W> parts[W] = {};
+    for (int64_t d = 0; d < whole; d += W) {
+      Lanes<W> wanted;
+      Load<W>(query.entries + d, wanted);
 #pragma GCC unroll 16
-      for (int64_t at = 0; at < kLanes; ++at) {
+      for (int64_t at = 0; at < W; ++at) {
         // The last vector stands in for those behind it.
-        Lanes own;
-        Load(vectors + rows[first + std::min(at, present - 1)] * dim + d, own);
+        Lanes<W> own;
+        Load<W>(vectors + rows[first + std::min(at, present - 1)] * dim + d, own);
         parts[at] += own * wanted;
       }
     }
-    SumOfEach(parts);
+    SumOfEach<W>(parts);
     for (int64_t at = 0; at < present; ++at) {
       float product = parts[0][at];
       const int32_t row = rows[first + at];
@@ -67,23 +68,23 @@ TWOTOWER_INLINE void Rank(const float* vectors, const std::vector<int32_t>& rows
   }
 }
 
-// The `depth` candidates with the largest products among those of `num_chosen` leaves, in any order;
-// kNoNeighbour and kMissingRow where there are fewer.
-TWOTOWER_EACH_PROCESSOR
-inline void SearchLeaves(const Leaves& leaves, const float* embedding, int64_t num_chosen,
-                         int64_t depth, float* scores, int32_t* rows) {
+// `SearchLeaves` with registers of W numbers.
+template <int W>
+TWOTOWER_INLINE void SearchLeavesWith(const Leaves& leaves, const float* embedding,
+                                      int64_t num_chosen, int64_t depth, float* scores,
+                                      int32_t* rows) {
   const Query query(embedding, leaves.dim);
   const int64_t block_bytes = BlockBytes(leaves.dim);
   Bounds of_leaves(BlocksOf(leaves.num_leaves));
   for (int64_t block = 0; block < BlocksOf(leaves.num_leaves); ++block) {
-    BoundBlock(leaves.centroid_codes + block * block_bytes, query, 0.0f,
-               &of_leaves.least[block * kLanes], &of_leaves.most[block * kLanes]);
+    BoundBlock<W>(leaves.centroid_codes + block * block_bytes, query, 0.0f,
+               &of_leaves.least[block * kBlock], &of_leaves.most[block * kBlock]);
   }
   std::vector<int32_t> possible;
-  KeepPossible(of_leaves, num_chosen, possible);
+  KeepPossible<W>(of_leaves, num_chosen, possible);
   while (!possible.empty() && possible.back() >= leaves.num_leaves) possible.pop_back();
   std::vector<Ranked> chosen, found;
-  Rank(leaves.centroids, possible, query, chosen);
+  Rank<W>(leaves.centroids, possible, query, chosen);
   chosen.resize(KeepFirst(chosen, num_chosen), Ranked(kNoNeighbour, kMissingRow));
 
   const int64_t blocks_of_leaf = BlocksOf(leaves.leaf_size);
@@ -91,27 +92,36 @@ inline void SearchLeaves(const Leaves& leaves, const float* embedding, int64_t n
   int64_t next = 0;
   for (const Ranked& leaf : chosen) {
     const uint8_t* own = leaves.codes + leaf.row * blocks_of_leaf * block_bytes;
-    for (int64_t block = 0; block < blocks_of_leaf; ++block, next += kLanes) {
-      BoundBlock(own + block * block_bytes, query, leaf.score, &of_vectors.least[next],
+    for (int64_t block = 0; block < blocks_of_leaf; ++block, next += kBlock) {
+      BoundBlock<W>(own + block * block_bytes, query, leaf.score, &of_vectors.least[next],
                  &of_vectors.most[next]);
     }
   }
-  KeepPossible(of_vectors, depth, possible);
+  KeepPossible<W>(of_vectors, depth, possible);
   int64_t num_rows = 0;
   for (const int32_t place : possible) {
-    const int64_t in_leaf = place % (blocks_of_leaf * kLanes);
-    const int32_t leaf = chosen[place / (blocks_of_leaf * kLanes)].row;
+    const int64_t in_leaf = place % (blocks_of_leaf * kBlock);
+    const int32_t leaf = chosen[place / (blocks_of_leaf * kBlock)].row;
     if (in_leaf >= leaves.leaf_size) continue;
     const int32_t row = leaves.rows[leaf * leaves.leaf_size + in_leaf];
     if (row >= 0 && row < leaves.num_rows) possible[num_rows++] = row;
   }
   possible.resize(num_rows);
-  Rank(leaves.vectors, possible, query, found);
+  Rank<W>(leaves.vectors, possible, query, found);
   const int64_t kept = KeepFirst(found, depth);
   for (int64_t place = 0; place < depth; ++place) {
     scores[place] = place < kept ? found[place].score : kNoNeighbour;
     rows[place] = place < kept ? found[place].row : kMissingRow;
   }
+}
+
+// The `depth` candidates with the largest products among those of `num_chosen` leaves, in any order;
+// kNoNeighbour and kMissingRow where there are fewer.
+inline void SearchLeaves(const Leaves& leaves, const float* embedding, int64_t num_chosen,
+                         int64_t depth, float* scores, int32_t* rows) {
+  ForThisProcessor([&](auto lanes) TWOTOWER_KERNEL {
+    SearchLeavesWith<lanes>(leaves, embedding, num_chosen, depth, scores, rows);
+  });
 }
 
 }  // namespace twotower

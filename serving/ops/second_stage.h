@@ -25,7 +25,7 @@
 namespace twotower {
 
 constexpr float kLowestScore = std::numeric_limits<float>::lowest();
-constexpr int64_t kRowsAhead = 8;
+constexpr int64_t kRowsAhead = 32;
 constexpr int64_t kCacheLine = 64;
 constexpr int64_t kTile = 4;
 
@@ -61,28 +61,39 @@ inline int64_t UsedBytes(const std::vector<Member>& members, bool int8) {
   return bytes;
 }
 
-// The best products of four query heads with four candidate heads, of which the last ones may be
+// Query heads that are compared at a time with kTile candidate heads, so that all sums of products
+// have registers: 32 with AVX-512, else 16.
+template <int W>
+constexpr int64_t kQueryTile = W == 16 ? 4 : 2;
+
+// The best products of a few query heads with a few candidate heads, of which the last ones may be
 // the same head again.
+template <int W>
 TWOTOWER_INLINE void Tile(const float* const (&candidate)[kTile], const float (&scales)[kTile],
-                          const float* const (&query)[kTile], int64_t dim, float (&best)[kTile]) {
-  Lanes parts[kTile * kTile] = {};
-  for (int64_t d = 0; d < dim; d += kLanes) {
-    Lanes own[kTile];
+                          const float* const (&query)[kQueryTile<W>], int64_t dim,
+                          float (&best)[kQueryTile<W>]) {
+  constexpr int64_t num_products = kQueryTile<W> * kTile;
+  Lanes<W> parts[num_products] = {};
+  for (int64_t d = 0; d < dim; d += W) {
+    Lanes<W> own[kTile];
 #pragma GCC unroll 4
-    for (int h = 0; h < kTile; ++h) Load(candidate[h] + d, own[h]);
+    for (int h = 0; h < kTile; ++h) Load<W>(candidate[h] + d, own[h]);
 #pragma GCC unroll 4
-    for (int r = 0; r < kTile; ++r) {
-      Lanes wanted;
-      Load(query[r] + d, wanted);
+    for (int r = 0; r < kQueryTile<W>; ++r) {
+      Lanes<W> wanted;
+      Load<W>(query[r] + d, wanted);
 #pragma GCC unroll 4
       for (int h = 0; h < kTile; ++h) parts[r * kTile + h] += own[h] * wanted;
     }
   }
-  SumOfEach(parts);
-  float products[kLanes];
-  std::memcpy(products, &parts[0], sizeof(products));
+  float products[num_products];
 #pragma GCC unroll 4
-  for (int r = 0; r < kTile; ++r) {
+  for (int64_t at = 0; at < num_products; at += W) {
+    SumOfEach<W>(parts + at);
+    Store<W>(parts[at], products + at);
+  }
+#pragma GCC unroll 4
+  for (int r = 0; r < kQueryTile<W>; ++r) {
 #pragma GCC unroll 4
     for (int h = 0; h < kTile; ++h) {
       best[r] = std::max(best[r], scales[h] * products[r * kTile + h]);
@@ -91,13 +102,14 @@ TWOTOWER_INLINE void Tile(const float* const (&candidate)[kTile], const float (&
 }
 
 // The sum over query heads of the best product with one of the candidate's heads.
+template <int W>
 TWOTOWER_INLINE float BestMatches(const float* entries, const float* scales, const float* query,
                                   const Member& member) {
   float sum = 0.0f;
-  for (int64_t r = 0; r < member.query_heads; r += kTile) {
-    const float* of_query[kTile];
-    float best[kTile];
-    for (int64_t at = 0; at < kTile; ++at) {
+  for (int64_t r = 0; r < member.query_heads; r += kQueryTile<W>) {
+    const float* of_query[kQueryTile<W>];
+    float best[kQueryTile<W>];
+    for (int64_t at = 0; at < kQueryTile<W>; ++at) {
       of_query[at] = query + std::min(r + at, member.query_heads - 1) * member.dim;
       best[at] = -std::numeric_limits<float>::infinity();
     }
@@ -109,19 +121,19 @@ TWOTOWER_INLINE float BestMatches(const float* entries, const float* scales, con
         of_candidate[at] = entries + head * member.dim;
         own_scales[at] = scales == nullptr ? 1.0f : scales[head];
       }
-      Tile(of_candidate, own_scales, of_query, member.dim, best);
+      Tile<W>(of_candidate, own_scales, of_query, member.dim, best);
     }
-    for (int64_t at = 0; at < std::min(kTile, member.query_heads - r); ++at) sum += best[at];
+    const int64_t present = std::min(kQueryTile<W>, member.query_heads - r);
+    for (int64_t at = 0; at < present; ++at) sum += best[at];
   }
   return sum;
 }
 
-// Adds to each given score what the members and the constant of its row say.
-//
-// `rows` are below the table's number of rows, negative without a candidate, whose score stays.
-TWOTOWER_EACH_PROCESSOR
-inline void ScoreRows(const Table& table, const std::vector<Member>& members, const float* query,
-                      const int32_t* rows, int64_t num_listed, float* scores) {
+// `ScoreRows` with registers of W numbers.
+template <int W>
+TWOTOWER_INLINE void ScoreRowsWith(const Table& table, const std::vector<Member>& members,
+                                   const float* query, const int32_t* rows, int64_t num_listed,
+                                   float* scores) {
   int64_t num_scales = 0, num_entries = 0;
   for (const Member& member : members) {
     num_scales += table.int8 ? member.candidate_heads : 0;
@@ -148,13 +160,23 @@ inline void ScoreRows(const Table& table, const std::vector<Member>& members, co
     float score = scores[place] + numbers[0];
     const float* of_member = query;
     for (const Member& member : members) {
-      score += member.factor * BestMatches(entries, scales, of_member, member);
+      score += member.factor * BestMatches<W>(entries, scales, of_member, member);
       entries += member.candidate_heads * member.dim;
       of_member += member.query_heads * member.dim;
       if (scales != nullptr) scales += member.candidate_heads;
     }
     scores[place] = score;
   }
+}
+
+// Adds to each given score what the members and the constant of its row say.
+//
+// `rows` are below the table's number of rows, negative without a candidate, whose score stays.
+inline void ScoreRows(const Table& table, const std::vector<Member>& members, const float* query,
+                      const int32_t* rows, int64_t num_listed, float* scores) {
+  ForThisProcessor([&](auto lanes) TWOTOWER_KERNEL {
+    ScoreRowsWith<lanes>(table, members, query, rows, num_listed, scores);
+  });
 }
 
 // The best k, best first; the lowest float32 and row -1 where there are fewer. A candidate without

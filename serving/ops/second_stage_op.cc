@@ -79,9 +79,9 @@ class SecondStage : public tensorflow::OpKernel {
                     InvalidArgument("a number of heads or a dimension is ", number,
                                     ", allowed are 1 to ", kLargestNumber));
       }
-      OP_REQUIRES(context, dims[at] % twotower::kLanes == 0,
+      OP_REQUIRES(context, dims[at] % twotower::kBlock == 0,
                   InvalidArgument("a dimension is ", dims[at], ", not a multiple of ",
-                                  twotower::kLanes));
+                                  twotower::kBlock));
       members_.push_back({query_heads[at], candidate_heads[at], dims[at], factors[at]});
     }
   }

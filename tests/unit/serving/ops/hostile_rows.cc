@@ -1,5 +1,6 @@
-// Runs second_stage.h and leaf_search.h on ten thousand inputs under the sanitizers: every buffer is
-// exactly as long as it has to be.
+// Runs second_stage.h and leaf_search.h on ten thousand inputs under the sanitizers, with registers
+// of every kind: every buffer is exactly as long as it has to be. Half of the inputs have products
+// that float32 holds exactly, so that every kind must give the same numbers.
 
 #include <cstdio>
 #include <memory>
@@ -7,6 +8,21 @@
 
 #include "leaf_search.h"
 #include "second_stage.h"
+
+constexpr std::integer_sequence<int, 4, 8, 16> kWidths;
+
+template <class Work, int... kWidth>
+void ForEach(const Work& work, std::integer_sequence<int, kWidth...>) {
+  (work(std::integral_constant<int, kWidth>()), ...);
+}
+
+// Whether both hold the same; `earlier` is empty before the first comparison.
+template <class Number>
+bool Same(std::vector<Number>& earlier, const std::unique_ptr<Number[]>& found, int64_t count) {
+  const std::vector<Number> now(found.get(), found.get() + count);
+  if (earlier.empty()) earlier = now;
+  return earlier == now;
+}
 
 int main() {
   std::mt19937 random(7);
@@ -25,23 +41,35 @@ int main() {
     // Of float, so that it is aligned as a tensor is.
     std::unique_ptr<float[]> bytes(new float[num_rows * row_bytes / 4]);
     auto* raw = reinterpret_cast<uint8_t*>(bytes.get());
+    const bool exact = round % 2 == 0;
     for (int64_t at = 0; at < num_rows * row_bytes; ++at) raw[at] = random();
+    for (int64_t at = 0; exact && at < num_rows * row_bytes / 4; ++at) {
+      const int64_t number = at % (row_bytes / 4);
+      int64_t num_numbers = 1;
+      for (const auto& member : members) num_numbers += member.candidate_heads;
+      if (!int8 || number < num_numbers) bytes[at] = below(9) - 4;
+    }
     std::unique_ptr<float[]> query(new float[twotower::QueryWidth(members)]);
     for (int64_t at = 0; at < twotower::QueryWidth(members); ++at) query[at] = below(9) - 4;
     std::unique_ptr<int32_t[]> rows(new int32_t[listed]), best_rows(new int32_t[k]);
     std::unique_ptr<float[]> scores(new float[listed]), best_scores(new float[k]);
-    for (int64_t at = 0; at < listed; ++at) {
-      rows[at] = below(num_rows + 1) - 1;
-      scores[at] = below(5);
-    }
-    twotower::ScoreRows({raw, num_rows, row_bytes, int8}, members, query.get(), rows.get(), listed,
-                        scores.get());
-    twotower::KeepBest(scores.get(), rows.get(), listed, k, best_scores.get(), best_rows.get());
-    for (int64_t at = 0; at < k; ++at) {
-      if (best_rows[at] < -1 || best_rows[at] >= num_rows || std::isnan(best_scores[at])) return 1;
-      if (at > 0 && best_scores[at] > best_scores[at - 1]) return 1;
-      ++checked;
-    }
+    for (int64_t at = 0; at < listed; ++at) rows[at] = below(num_rows + 1) - 1;
+    std::vector<float> same_scores;
+    std::vector<int32_t> same_rows;
+    bool sound = true;
+    ForEach([&](auto width) {
+      for (int64_t at = 0; at < listed; ++at) scores[at] = at % 5;
+      twotower::ScoreRowsWith<width>({raw, num_rows, row_bytes, int8}, members, query.get(),
+                                     rows.get(), listed, scores.get());
+      twotower::KeepBest(scores.get(), rows.get(), listed, k, best_scores.get(), best_rows.get());
+      for (int64_t at = 0; at < k; ++at) {
+        sound &= best_rows[at] >= -1 && best_rows[at] < num_rows && !std::isnan(best_scores[at]);
+        sound &= at == 0 || best_scores[at] <= best_scores[at - 1];
+        ++checked;
+      }
+      if (exact) sound &= Same(same_scores, best_scores, k) && Same(same_rows, best_rows, k);
+    }, kWidths);
+    if (!sound) return 1;
   }
   for (int round = 0; round < 8000; ++round) {
     const int64_t num_leaves = 1 + below(40), leaf_size = 1 + below(40), dim = 1 + below(70);
@@ -75,14 +103,22 @@ int main() {
     const int64_t chosen = 1 + below(num_leaves), depth = 1 + below(num_leaves * leaf_size);
     std::unique_ptr<float[]> scores(new float[depth]);
     std::unique_ptr<int32_t[]> found(new int32_t[depth]);
-    twotower::SearchLeaves({centroids.get(), reinterpret_cast<uint8_t*>(centroid_codes.get()),
-                            reinterpret_cast<uint8_t*>(codes.get()), rows.get(), vectors.get(),
-                            num_leaves, leaf_size, num_rows, dim},
-                           query.get(), chosen, depth, scores.get(), found.get());
-    for (int64_t at = 0; at < depth; ++at) {
-      if (found[at] < -1 || found[at] >= num_rows || std::isnan(scores[at])) return 1;
-      ++checked;
-    }
+    std::vector<float> same_scores;
+    std::vector<int32_t> same_found;
+    bool sound = true;
+    ForEach([&](auto width) {
+      twotower::SearchLeavesWith<width>(
+          {centroids.get(), reinterpret_cast<uint8_t*>(centroid_codes.get()),
+           reinterpret_cast<uint8_t*>(codes.get()), rows.get(), vectors.get(), num_leaves, leaf_size,
+           num_rows, dim},
+          query.get(), chosen, depth, scores.get(), found.get());
+      for (int64_t at = 0; at < depth; ++at) {
+        sound &= found[at] >= -1 && found[at] < num_rows && !std::isnan(scores[at]);
+        ++checked;
+      }
+      if (round % 2 == 0) sound &= Same(same_scores, scores, depth) && Same(same_found, found, depth);
+    }, kWidths);
+    if (!sound) return 1;
   }
   std::printf("%ld\n", static_cast<long>(checked));
   return 0;
