@@ -23,7 +23,7 @@ from tfrs_twotower.features.lookup import VocabularyLookup
 from tfrs_twotower.features.numbers import ScaledNumber
 from tfrs_twotower.keras_api import keras
 from tfrs_twotower.layers.seeded import WeightMaker
-from tfrs_twotower.layers.transformer import LayerNorm, SelfAttention
+from tfrs_twotower.layers.transformer import Attention, LayerNorm
 from tfrs_twotower.specs import NumericFeature
 
 _SEEDS = 5
@@ -103,7 +103,7 @@ def _layer_norm() -> Pair:
 
 
 def _attention(num_heads: int) -> Pair:
-    own = SelfAttention(WeightMaker(0), _DIM, num_heads)
+    own = Attention(WeightMaker(0), _DIM, num_heads)
     layer = keras.layers.MultiHeadAttention(num_heads, _DIM // num_heads)
 
     def library(vectors: tf.Tensor, present: tf.Tensor) -> tf.Tensor:

@@ -4,13 +4,12 @@ from .model_config import (
     FieldsConfig,
     HeadsConfig,
     IntTowerConfig,
-    LinearModelConfig,
     ModelConfig,
     MolConfig,
     MuveraConfig,
     PlainTowerConfig,
+    QuerySlotsConfig,
     TransformerConfig,
-    WideConfig,
 )
 from .pre_ranking_config import (
     Bm25MemberConfig,
@@ -54,10 +53,12 @@ from .training_config import (
     MimicConfig,
     OptimizerConfig,
     PseudoQuestionsConfig,
+    QueryReconstructionConfig,
     SoftmaxConfig,
     TermsConfig,
     TrainingConfig,
 )
+from .wide_config import LinearModelConfig, WideConfig
 
 __all__ = [
     "DATA_VARIABLE",
@@ -96,6 +97,8 @@ __all__ = [
     "PreRankingConfig",
     "PreprocessConfig",
     "PseudoQuestionsConfig",
+    "QueryReconstructionConfig",
+    "QuerySlotsConfig",
     "RunConfig",
     "SoftmaxConfig",
     "TasteMemberConfig",

@@ -127,6 +127,38 @@ class InteractionConfig(Document):
     """Weight of the term."""
 
 
+class QueryReconstructionConfig(Document):
+    """Cross entropy of the query's tokens, which its positive's slots predict (`query_slots`).
+
+    The paper gives its weight lambda = 0.8 and not its formula, which has two readings.
+    """
+
+    balance: Annotated[float, Field(ge=0.0, le=1.0)] = 0.8
+    """The paper's lambda. Other terms of the objective keep their weights."""
+    reading: Literal["shares", "sum"] = "shares"
+    """`shares`: lambda x softmax + (1 - lambda) x reconstruction, so that ranking comes first; 1
+    leaves the reconstruction out. `sum`: softmax + lambda x reconstruction; 0 leaves it out."""
+
+    @property
+    def softmax_share(self) -> float:
+        """Factor of the weight of the retrieval softmax."""
+        return self.balance if self.reading == "shares" else 1.0
+
+    @property
+    def weight(self) -> float:
+        """Weight of the reconstruction."""
+        return 1.0 - self.balance if self.reading == "shares" else self.balance
+
+    @model_validator(mode="after")
+    def _ranks(self) -> "QueryReconstructionConfig":
+        if self.softmax_share == 0.0:
+            raise ValueError(
+                "balance: found 0 with reading: shares, which leaves the retrieval softmax out. "
+                "Set it above 0, or reading: sum."
+            )
+        return self
+
+
 class TermsConfig(Document):
     """Terms of the objective beside the retrieval softmax; null leaves one out.
 
@@ -141,6 +173,9 @@ class TermsConfig(Document):
     """For `kind: dat`; these towers get it with its default weights if it is not mentioned."""
     category_alignment: CategoryAlignmentConfig | None = None
     """For towers whose candidates have a categorical feature."""
+    query_reconstruction: QueryReconstructionConfig | None = None
+    """For towers with `model.query_slots`; these get it with its defaults if it is not
+    mentioned."""
     contrastive_interaction: ContrastiveInteractionConfig | None = None
     """For `kind: inttower`."""
     interaction: InteractionConfig | None = None

@@ -34,7 +34,7 @@ class BertEncoder(tf.Module):
         super().__init__(name="bert")
         self.shape = shape
         dim = shape.hidden_dim
-        self._pieces = weights.normal("pieces", [shape.num_pieces, dim], _STDDEV)
+        self.pieces = weights.normal("pieces", [shape.num_pieces, dim], _STDDEV)
         self._positions = weights.normal("positions", [shape.num_positions, dim], _STDDEV)
         self._segment = weights.normal("segment", [dim], _STDDEV)
         self._norm = transformer.LayerNorm(weights.under("norm"), dim, shape.epsilon)
@@ -46,7 +46,7 @@ class BertEncoder(tf.Module):
     def __call__(self, tokens: tf.Tensor) -> tf.Tensor:
         """Returns vectors `[batch, width, hidden_dim]` of tokens `[batch, width]`; 0 is padding."""
         width = tf.shape(tokens)[1]
-        vectors = tf.gather(self._pieces, tokens) + self._positions[:width] + self._segment
+        vectors = tf.gather(self.pieces, tokens) + self._positions[:width] + self._segment
         vectors = self._norm(vectors)
         for layer in self._layers:
             vectors = layer(vectors, tokens > 0)
@@ -59,7 +59,7 @@ class BertEncoder(tf.Module):
             KeyError: a tensor is missing.
             ValueError: a tensor has another shape.
         """
-        self._pieces.assign(tensors["embeddings.word_embeddings.weight"])
+        self.pieces.assign(tensors["embeddings.word_embeddings.weight"])
         self._positions.assign(tensors["embeddings.position_embeddings.weight"])
         self._segment.assign(tensors["embeddings.token_type_embeddings.weight"][0])
         self._norm.assign(
@@ -75,9 +75,7 @@ class PostNormLayer(tf.Module):
     def __init__(self, weights: seeded.WeightMaker, shape: BertShape, name: str) -> None:
         super().__init__(name=name)
         dim = shape.hidden_dim
-        self._attention = transformer.SelfAttention(
-            weights.under("attention"), dim, shape.num_heads
-        )
+        self._attention = transformer.Attention(weights.under("attention"), dim, shape.num_heads)
         self._attention_norm = transformer.LayerNorm(
             weights.under("attention_norm"), dim, shape.epsilon
         )

@@ -37,6 +37,11 @@ class TextField(tf.Module):
     ) -> late_interaction.TokenVectors:
         """Returns the vector of each of the tokens `[batch, max_tokens]`."""
 
+    @property
+    @abstractmethod
+    def token_table(self) -> tf.Tensor:
+        """`[num_pieces, dim]`: the vector of each word piece by itself."""
+
 
 class BagField(TextField):
     """The weighted mean of the token rows; each token has a learned weight exp(w), at first 1.
@@ -63,6 +68,11 @@ class BagField(TextField):
         self._position = (
             weights.normal("position", [_NUM_POSITION_BUCKETS], spread) if positions else None
         )
+
+    @property
+    def token_table(self) -> tf.Tensor:
+        """The rows."""
+        return self.table
 
     @property
     def num_pieces(self) -> int:
@@ -126,6 +136,11 @@ class TransformerField(TextField):
         self._layers = transformer.pre_norm_layers(weights, dim, config)
         self._norm = transformer.LayerNorm(weights.under("norm"), dim)
 
+    @property
+    def token_table(self) -> tf.Tensor:
+        """The rows."""
+        return self._table
+
     def __call__(self, tokens: tf.Tensor, dropout: seeded.TrainingDropout | None) -> tf.Tensor:
         """Returns vectors for tokens `[batch, max_tokens]`; an empty text gives zero."""
         vectors, weights = self.token_vectors(tokens, dropout)
@@ -164,6 +179,12 @@ class PretrainedField(TextField):
         self._projection = (
             None if hidden == dim else weights.normal("projection", [hidden, dim], hidden**-0.5)
         )
+
+    @property
+    def token_table(self) -> tf.Tensor:
+        """The projected rows of the encoder."""
+        rows = self._encoder.pieces
+        return rows if self._projection is None else tf.matmul(rows, self._projection)
 
     def __call__(self, tokens: tf.Tensor, dropout: seeded.TrainingDropout | None) -> tf.Tensor:
         """Returns vectors for tokens `[batch, max_tokens]`; an empty text gives zero."""

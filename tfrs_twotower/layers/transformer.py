@@ -1,4 +1,4 @@
-"""Layer normalisation, multi-head self-attention, and the pre-LN transformer layer made of them."""
+"""Layer normalisation, multi-head attention, and the pre-LN transformer layer made of them."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -32,7 +32,7 @@ class LayerNorm(tf.Module):
         self._offset.assign(offset)
 
 
-class SelfAttention(tf.Module):
+class Attention(tf.Module):
     """Scaled dot-product attention (Vaswani et al. 2017, section 3.2), with biases as in BERT."""
 
     def __init__(self, weights: WeightMaker, dim: int, num_heads: int) -> None:
@@ -51,25 +51,33 @@ class SelfAttention(tf.Module):
         # No bias for keys: it would add the same to every score of a row, and softmax cancels it.
 
     def __call__(
-        self, vectors: tf.Tensor, present: tf.Tensor, bias: tf.Tensor | None = None
+        self,
+        vectors: tf.Tensor,
+        present: tf.Tensor,
+        bias: tf.Tensor | None = None,
+        source: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """Attends from every entry to the present ones.
+        """Attends from every entry to the present ones, or to those of `source`.
 
         Args:
             vectors: `[batch, width, dim]`.
             present: boolean: `[batch, width]`, or `[batch, width, width]` for which entry (second
-                axis) may look at which (third axis).
+                axis) may look at which (third axis). With a source, of its entries.
             bias: `[num_heads, width, width]`, added to the scores.
+            source: `[batch, source_width, dim]`, whose keys and values are read (cross-attention);
+                by default the vectors read each other.
 
         Returns:
             `[batch, width, dim]`.
         """
-        # One product in place of three takes half the time.
-        kernels = tf.concat([self._kernels[part] for part in ("query", "key", "value")], axis=1)
-        projected = tf.split(tf.einsum("bwi,io->bwo", vectors, kernels), 3, axis=2)
-        query = self._heads(projected[0] + self._biases["query"])
-        key = self._heads(projected[1])
-        value = self._heads(projected[2] + self._biases["value"])
+        if source is None:
+            query, key, value = self._projected(vectors, "query", "key", "value")
+        else:
+            (query,) = self._projected(vectors, "query")
+            key, value = self._projected(source, "key", "value")
+        query = self._heads(query + self._biases["query"])
+        key = self._heads(key)
+        value = self._heads(value + self._biases["value"])
         scores = tf.einsum("bqhd,bkhd->bhqk", query, key) * self._head_dim**-0.5
         if bias is not None:
             scores += bias
@@ -86,6 +94,14 @@ class SelfAttention(tf.Module):
             kernel.assign(kernels[part])
         for part, bias in self._biases.items():
             bias.assign(biases[part])
+
+    def _projected(self, vectors: tf.Tensor, *parts: str) -> list[tf.Tensor]:
+        # One product in place of three takes half the time.
+        kernels = tf.concat([self._kernels[part] for part in parts], axis=1)
+        projected: list[tf.Tensor] = tf.split(
+            tf.einsum("bwi,io->bwo", vectors, kernels), len(parts), axis=2
+        )
+        return projected
 
     def _heads(self, vectors: tf.Tensor) -> tf.Tensor:
         shape = tf.shape(vectors)
@@ -125,7 +141,7 @@ class PreNormLayer(tf.Module):
     ) -> None:
         super().__init__(name=name)
         self._attention_norm = LayerNorm(weights.under("attention_norm"), dim)
-        self._attention = SelfAttention(weights.under("attention"), dim, num_heads)
+        self._attention = Attention(weights.under("attention"), dim, num_heads)
         self._feed_forward_norm = LayerNorm(weights.under("feed_forward_norm"), dim)
         self._feed_forward = FeedForward(weights.under("feed_forward"), dim, feed_forward_dim)
 
@@ -136,7 +152,7 @@ class PreNormLayer(tf.Module):
         bias: tf.Tensor | None = None,
         drop: Callable[[tf.Tensor], tf.Tensor] = lambda vectors: vectors,
     ) -> tf.Tensor:
-        """Transforms `[batch, width, dim]`; `present` and `bias` as in `SelfAttention`.
+        """Transforms `[batch, width, dim]`; `present` and `bias` as in `Attention`.
 
         `drop` hides entries of what attention and feed-forward layers add, in training.
         """

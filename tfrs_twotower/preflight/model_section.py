@@ -187,16 +187,16 @@ def _features(spec: specs.FeatureSpec) -> Iterator[tuple[str, object]]:
 
 def _check_heads(spec: specs.FeatureSpec, model: ModelConfig, section: str) -> Iterator[str]:
     users = [
-        where
+        f"{where} has encoder: {feature.encoder}"
         for where, feature in _features(spec)
-        if isinstance(feature, specs.TextFeature) and feature.encoder == "transformer"
+        if isinstance(feature, specs.TextFeature)
+        and (feature.encoder == "transformer" or (model.query_slots and feature.contextual))
     ]
     if users and model.embedding_dim % model.transformer.num_heads:
         allowed = [n for n in (1, 2, 4, 8, 16) if model.embedding_dim % n == 0]
         yield (
             f"{section}.transformer.num_heads is {model.transformer.num_heads}, which does not "
-            f"divide {section}.embedding_dim {model.embedding_dim} ({users[0]} has encoder: "
-            "transformer). "
+            f"divide {section}.embedding_dim {model.embedding_dim} ({users[0]}). "
             f"Set num_heads to one of {', '.join(map(str, allowed))}, or change embedding_dim."
         )
 

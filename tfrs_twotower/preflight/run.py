@@ -12,6 +12,7 @@ from tfrs_twotower.preflight.closed_forms import (
     sides_without_text,
 )
 from tfrs_twotower.preflight.model_section import check_towers
+from tfrs_twotower.preflight.query_slots import check_query_slots
 from tfrs_twotower.preflight.terms import check_terms
 
 _WITH_VALUES = (specs.IdFeature, specs.CategoricalFeature, specs.MultiCategoricalFeature)
@@ -265,6 +266,7 @@ def _check_teacher(spec: specs.FeatureSpec, section: PreRankingConfig) -> Iterat
 
 CHECKS: tuple[Check, ...] = (
     check_towers,
+    check_query_slots,
     check_terms,
     check_data_needs,
     check_list_lengths,

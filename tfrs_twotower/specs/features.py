@@ -164,6 +164,11 @@ class TextFeature(_Feature):
             return self.vocabulary_file
         return f"{self.checkpoint}/{CHECKPOINT_VOCABULARY}"
 
+    @property
+    def contextual(self) -> bool:
+        """Whether the vector of a token depends on the text around it, which a bag's does not."""
+        return self.encoder != "bag"
+
     @model_validator(mode="after")
     def _checkpoint_goes_with_pretrained(self) -> "TextFeature":
         if (self.encoder == "pretrained") != (self.checkpoint is not None):

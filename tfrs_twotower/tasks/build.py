@@ -9,18 +9,30 @@ from tfrs_twotower.config import (
     MimicConfig,
     ModelConfig,
     PreRankingConfig,
-    SoftmaxConfig,
+    QueryReconstructionConfig,
 )
+from tfrs_twotower.layers.text_encoders import TextField
 from tfrs_twotower.tasks import terms as term_kinds
 from tfrs_twotower.tasks.objective import Term
 from tfrs_twotower.tasks.retrieval import RetrievalTask
 from tfrs_twotower.towers.tower import Towers
 
 
-def build_retrieval_task(softmax: SoftmaxConfig) -> RetrievalTask:
-    """Builds the retrieval task: the in-batch softmax."""
+def reconstruction_of(
+    fitting: FittingConfig, model: ModelConfig
+) -> QueryReconstructionConfig | None:
+    """The section of the reconstruction: its defaults where towers have slots, None elsewhere."""
+    if model.query_slots is None:
+        return None
+    return fitting.terms.query_reconstruction or QueryReconstructionConfig()
+
+
+def build_retrieval_task(fitting: FittingConfig, model: ModelConfig) -> RetrievalTask:
+    """Builds the retrieval task, the in-batch softmax; a reconstruction takes a share of it."""
+    softmax, reconstruction = fitting.softmax, reconstruction_of(fitting, model)
+    share = 1.0 if reconstruction is None else reconstruction.softmax_share
     return RetrievalTask(
-        weight=softmax.weight,
+        weight=share * softmax.weight,
         temperature=softmax.temperature,
         learn_temperature=softmax.learn_temperature,
         logq_strength=softmax.logq_strength,
@@ -36,8 +48,8 @@ def build_terms(
 ) -> list[Term]:
     """Builds the terms besides the retrieval softmax.
 
-    DAT gets its mimic terms, and towers with heads their interaction term, with default weights if
-    the config does not mention them.
+    DAT gets its mimic terms, towers with heads their interaction term, and towers with query slots
+    the reconstruction of queries, with default weights if the config does not mention them.
     """
     config = fitting.terms
     terms: list[Term] = []
@@ -47,6 +59,16 @@ def build_terms(
         terms.append(term_kinds.MatryoshkaTerm(config.matryoshka, retrieval))
     if config.category_alignment is not None:
         terms.append(term_kinds.CategoryAlignmentTerm(config.category_alignment))
+    reconstruction = reconstruction_of(fitting, model)
+    if reconstruction is not None:
+        texts = {
+            feature.name: field
+            for feature, field in zip(
+                towers.query.inputs.features, towers.query.fields, strict=True
+            )
+            if isinstance(field, TextField)
+        }
+        terms.append(term_kinds.QueryReconstructionTerm(reconstruction.weight, texts))
     if isinstance(model, DatConfig):
         mimic = config.mimic or MimicConfig()
         if towers.query.has_augmented:

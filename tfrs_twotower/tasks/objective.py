@@ -40,6 +40,7 @@ class EmbeddedBatch:
     Attributes:
         query: the query tower's output, `[batch, ...]`.
         candidate: the candidate tower's output for the positives, `[batch, ...]`.
+        query_tokens: tokens of the queries by name, `[batch, ...]`.
         query_rows: `[batch]` int32.
         candidate_rows: `[batch]` int32, rows of the positives.
         all_query: the query tower's output, `[all, ...]`.
@@ -62,6 +63,7 @@ class EmbeddedBatch:
 
     query: TowerOutput
     candidate: TowerOutput
+    query_tokens: Tokens
     query_rows: tf.Tensor
     candidate_rows: tf.Tensor
     all_query: TowerOutput

@@ -1,5 +1,6 @@
 """Terms of the objective besides retrieval (DANCE, DAT, CIR, FE-Block), and of mined lists."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 import tensorflow as tf
@@ -12,8 +13,10 @@ from tfrs_twotower.config import (
     MatryoshkaConfig,
 )
 from tfrs_twotower.keras_api import keras
+from tfrs_twotower.layers.text_encoders import TextField
 from tfrs_twotower.losses import list_losses
 from tfrs_twotower.losses.in_batch_softmax import in_batch_softmax
+from tfrs_twotower.losses.query_reconstruction import joined_tokens, query_reconstruction
 from tfrs_twotower.tasks.objective import EmbeddedBatch, weighted_mean
 from tfrs_twotower.tasks.retrieval import RetrievalTask
 from tfrs_twotower.towers.tower import PairScorer
@@ -103,6 +106,34 @@ class CategoryAlignmentTerm:
             stop_major_gradient=self._config.stop_major_gradient,
         )
         return tf.fill(tf.shape(batch.query_rows), value)
+
+
+class QueryReconstructionTerm:
+    """The query's tokens, predicted by the slots of its positive (Duan, Xie, Du 2025).
+
+    The true query enters here and nowhere on the candidate's side. Of a candidate with several
+    texts each predicts the query, and their losses are averaged.
+    """
+
+    name = "query_reconstruction"
+
+    def __init__(self, weight: float, texts: Mapping[str, TextField]) -> None:
+        """Makes the term; `texts` are the encoders of the query's texts, of one vocabulary.
+
+        The output layer of the slots is the table of the first one.
+        """
+        self.weight = weight
+        self._texts = dict(texts)
+
+    def losses_of(self, batch: EmbeddedBatch) -> tf.Tensor:
+        """Returns `[batch]` losses; all rows are positive pairs."""
+        tokens = joined_tokens([batch.query_tokens[name] for name in self._texts])
+        table = next(iter(self._texts.values())).token_table
+        of_texts = [
+            query_reconstruction(states, table, tokens)
+            for states in tf.unstack(batch.candidate.slots, axis=1)
+        ]
+        return tf.add_n(of_texts) / len(of_texts)
 
 
 class ContrastiveInteractionTerm:

@@ -78,6 +78,7 @@ def build_towers(
             side, features, assets, lookups, word_pieces, history_lookup
         )
         fields = FieldBuilder(
+            side,
             weights.under(side),
             model_config,
             inputs,

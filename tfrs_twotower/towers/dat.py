@@ -52,9 +52,10 @@ class DatTower(plain.PlainTower):
     def encode(self, tokens: tower_inputs.Tokens, training: bool = False) -> TowerOutput:
         """Returns the embedding, and the augmented vectors that the mimic loss trains."""
         augmented = self.augmentation(tokens, self._augmentation_dropout if training else None)
-        vectors = self._sum_of_fields(tokens, training)
+        vectors, slots = self._sum_of_fields(tokens, training)
         vectors += tf.matmul(augmented.vectors, self._kernel)
-        return TowerOutput(self._finish(vectors, training), augmented=augmented.trained)
+        embedding = self._finish(vectors, training)
+        return TowerOutput(embedding, augmented=augmented.trained, slots=slots)
 
 
 class DatTowers(Towers):

@@ -17,6 +17,7 @@ from tfrs_twotower.layers.candidate_memory import CandidateContent, CandidateMem
 from tfrs_twotower.layers.embedding_tables import MAIN_STDDEV, SIDE_STDDEV, TableSet, TableShape
 from tfrs_twotower.layers.field_encoders import FieldEncoder
 from tfrs_twotower.layers.history_transformer import HistoryTransformerField
+from tfrs_twotower.layers.query_decoder import QuerySlotsField
 from tfrs_twotower.towers.tower import Tower
 
 _VIEW_SPREAD = 0.3
@@ -24,8 +25,9 @@ _VIEW_SPREAD = 0.3
 
 @dataclass(frozen=True)
 class FieldBuilder:
-    """Builds the field encoders of one side."""
+    """Builds the field encoders of one side, `query` or `candidate`."""
 
+    side: str
     weights: seeded.WeightMaker
     config: FieldsConfig
     inputs: tower_inputs.TowerInputs
@@ -71,7 +73,12 @@ class FieldBuilder:
                 parts: dict[str, int] = {part: numbers.NUM_VALUES[part] for part in feature.parts}
                 return field_encoders.CalendarField(weights, parts, dim, name)
             case specs.TextFeature():
-                return self._build_text(feature, weights)
+                text = self._build_text(feature, weights)
+                slots = config.query_slots
+                if slots is None or self.side == "query" or not feature.contextual:
+                    return text
+                check_heads(config)
+                return QuerySlotsField(weights, text, dim, config.transformer, slots, name)
             case _:
                 assert_never(feature)
 
@@ -106,7 +113,9 @@ class FieldBuilder:
             content=self.content,
         )
 
-    def _build_text(self, feature: specs.TextFeature, weights: seeded.WeightMaker) -> FieldEncoder:
+    def _build_text(
+        self, feature: specs.TextFeature, weights: seeded.WeightMaker
+    ) -> text_encoders.TextField:
         dropout = self.config.token_dropout
         if feature.checkpoint is not None:
             return text_encoders.PretrainedField(
@@ -130,7 +139,7 @@ class FieldBuilder:
         return text_encoders.TransformerField(
             weights,
             table,
-            self.config.transformer,
+            self.config.transformer_of(self.side),
             feature.max_tokens,
             feature.name,
             token_dropout=dropout,
@@ -163,7 +172,7 @@ def build_content(
     encoders = {
         feature.name: encoder
         for feature, encoder in zip(candidate.inputs.features, candidate.fields, strict=True)
-        if feature != id_feature and not isinstance(encoder, text_encoders.PretrainedField)
+        if feature != id_feature and getattr(feature, "checkpoint", None) is None
     }
     if not encoders:
         return None

@@ -8,6 +8,7 @@ from tfrs_twotower.config import FieldsConfig
 from tfrs_twotower.features.tower_inputs import Tokens, TowerInputs
 from tfrs_twotower.layers import bodies, field_encoders, seeded
 from tfrs_twotower.layers.history_transformer import field_tokens
+from tfrs_twotower.layers.query_decoder import QuerySlotsField
 from tfrs_twotower.towers.tower import Tower, TowerOutput
 
 
@@ -52,14 +53,16 @@ class PlainTower(Tower):
 
     def encode_fields(self, tokens: Tokens, training: bool = False) -> tf.Tensor:
         """Returns field vectors `[batch, num_fields, embedding_dim]`, in the order of the spec."""
-        return tf.stack(self._field_vectors(tokens, training), axis=1)
+        return tf.stack(self._field_vectors(tokens, training)[0], axis=1)
 
     def encode(self, tokens: Tokens, training: bool = False) -> TowerOutput:
-        """Returns only an embedding, `[batch, embedding_dim]` float32, L2-normalised."""
-        return TowerOutput(self._finish(self._sum_of_fields(tokens, training), training))
+        """Returns an embedding `[batch, embedding_dim]` float32, L2-normalised, and query slots."""
+        vectors, slots = self._sum_of_fields(tokens, training)
+        return TowerOutput(self._finish(vectors, training), slots=slots)
 
-    def _sum_of_fields(self, tokens: Tokens, training: bool) -> tf.Tensor:
-        return tf.add_n(self._field_vectors(tokens, training)) + self._bias
+    def _sum_of_fields(self, tokens: Tokens, training: bool) -> tuple[tf.Tensor, tf.Tensor | None]:
+        vectors, slots = self._field_vectors(tokens, training)
+        return tf.add_n(vectors) + self._bias, slots
 
     def _finish(self, vectors: tf.Tensor, training: bool) -> tf.Tensor:
         dropout = self._dropout if training else None
@@ -67,9 +70,18 @@ class PlainTower(Tower):
             vectors = layer(vectors, dropout)
         return self.normalise(vectors)
 
-    def _field_vectors(self, tokens: Tokens, training: bool) -> list[tf.Tensor]:
+    def _field_vectors(
+        self, tokens: Tokens, training: bool
+    ) -> tuple[list[tf.Tensor], tf.Tensor | None]:
+        """The vector of each field, and the slots of the texts that have some (`TowerOutput`)."""
         dropout = self._dropout if training else None
-        return [
-            field(field_tokens(tokens, feature.name), dropout)
-            for feature, field in zip(self.inputs.features, self.fields, strict=True)
-        ]
+        vectors, slots = [], []
+        for feature, field in zip(self.inputs.features, self.fields, strict=True):
+            own = field_tokens(tokens, feature.name)
+            if isinstance(field, QuerySlotsField):
+                vector, states = field.encode(own, dropout)
+                slots.append(states)
+            else:
+                vector = field(own, dropout)
+            vectors.append(vector)
+        return vectors, tf.stack(slots, axis=1) if slots else None

@@ -97,6 +97,9 @@ class TowerOutput(NamedTuple):
     gates in further rows, or of late interaction, the tokens; otherwise None."""
     augmented: tf.Tensor = None
     """`[batch, embedding_dim]` of a DAT side that trains augmented vectors; otherwise None."""
+    slots: tf.Tensor = None
+    """`[batch, num_texts, num_slots, embedding_dim]` of candidates whose texts have query slots;
+    otherwise None."""
 
 
 class Tower(tf.Module):

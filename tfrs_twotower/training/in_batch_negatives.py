@@ -91,7 +91,8 @@ class InBatchNegatives(tf.Module):
             ValueError: (while tracing) a named id is not in the batch, or is not an id.
         """
         query_features, candidate_features = _sides(batch)
-        query = towers.query.encode(towers.query.inputs(query_features), training)
+        query_tokens = towers.query.inputs(query_features)
+        query = towers.query.encode(query_tokens, training)
         tokens = towers.candidate.inputs(candidate_features)
         candidate = towers.candidate.encode(tokens, training)
         size = tf.shape(query.embedding)[0]
@@ -115,6 +116,7 @@ class InBatchNegatives(tf.Module):
             sampled_expected=expected,
             drawn=None,
             query=query,
+            query_tokens=query_tokens,
             query_rows=query_rows,
             all_query=all_query,
             all_query_rows=all_query_rows,

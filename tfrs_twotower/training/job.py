@@ -280,7 +280,7 @@ class Job:
                 embedding_dim=self.model_config.vector_dim,
                 seed=self.seed,
             )
-            self._task = build.build_retrieval_task(config.softmax)
+            self._task = build.build_retrieval_task(config, self.model_config)
             terms = self.terms(self._task)
             model = two_tower_model.compiled_model(
                 self.towers, self._task, terms, sampling, config, self.frozen

@@ -226,6 +226,7 @@ class TwoTowerModel(tfrs.Model):
         return objective.EmbeddedBatch(
             query=query,
             candidate=candidate,
+            query_tokens=inputs["tokens"],
             query_rows=query_rows,
             candidate_rows=rows,
             all_query=all_query,

@@ -58,10 +58,11 @@ def project_model(
             num_queries=len(world.table.query_ids),
             num_candidates=len(world.counts),
         )
-    task = build_retrieval_task(config.softmax)
+    model_config = IntTowerConfig(kind="inttower")
+    task = build_retrieval_task(config, model_config)
     terms = []
     if objective == "joint":
-        terms = build_terms(config, IntTowerConfig(kind="inttower"), world.towers, task)
+        terms = build_terms(config, model_config, world.towers, task)
     model = TwoTowerModel(
         world.towers,
         task=task,

@@ -3,8 +3,9 @@ import pytest
 import tensorflow as tf
 
 from tests.reference import bert as reference
+from tests.reference import query_slots as slots_reference
 from tfrs_twotower.layers.seeded import WeightMaker
-from tfrs_twotower.layers.transformer import FeedForward, LayerNorm, PreNormLayer, SelfAttention
+from tfrs_twotower.layers.transformer import Attention, FeedForward, LayerNorm, PreNormLayer
 
 
 def named(layer):
@@ -59,7 +60,7 @@ def test_pre_norm_layer_matches_reference():
 
 @pytest.mark.parametrize("num_heads", [1, 2, 4])
 def test_attention_matches_reference_and_ignores_padding(num_heads):
-    layer = SelfAttention(WeightMaker(3), 8, num_heads)
+    layer = Attention(WeightMaker(3), 8, num_heads)
     random = np.random.default_rng(num_heads)
     for variable in layer.variables:
         variable.assign(random.normal(size=variable.shape))
@@ -76,6 +77,19 @@ def test_attention_matches_reference_and_ignores_padding(num_heads):
     np.testing.assert_allclose(actual[0, :3], expected, rtol=1e-4, atol=1e-5)
 
 
+def test_attention_over_a_source_matches_reference_and_ignores_padding():
+    layer = Attention(WeightMaker(3), 8, 2)
+    shake(layer)
+    random = np.random.default_rng(4)
+    vectors, source = random.normal(size=(1, 3, 8)), random.normal(size=(1, 5, 8))
+    present = tf.constant([[True, False, True, True, False]])
+    expected = slots_reference.attend(vectors[0], source[0, [0, 2, 3]], named(layer), "", 2)
+    actual = layer(
+        tf.constant(vectors, tf.float32), present, source=tf.constant(source, tf.float32)
+    )
+    np.testing.assert_allclose(actual[0], expected, rtol=1e-4, atol=1e-5)
+
+
 def test_attention_to_nothing_is_finite():
-    layer = SelfAttention(WeightMaker(3), 4, 2)
+    layer = Attention(WeightMaker(3), 4, 2)
     assert np.isfinite(layer(tf.ones([2, 3, 4]), tf.zeros([2, 3], tf.bool))).all()

@@ -18,6 +18,7 @@ def batch_of(queries, candidates, *, hidden=None, **others):
     values = {
         "query": queries,
         "candidate": candidates,
+        "query_tokens": {},
         "query_rows": rows,
         "candidate_rows": rows,
         "all_query": queries,
@@ -67,6 +68,7 @@ def second_share(seed):
     return EmbeddedBatch(
         query=_rows(query, 3),
         candidate=_rows(candidate, 3),
+        query_tokens={},
         query_rows=tf.constant(query_rows[3:]),
         candidate_rows=tf.constant(candidate_rows[3:]),
         all_query=query,
@@ -92,4 +94,4 @@ def second_share(seed):
 
 
 def _rows(output, start):
-    return TowerOutput(*(part[start:] for part in output))
+    return TowerOutput(*(None if part is None else part[start:] for part in output))

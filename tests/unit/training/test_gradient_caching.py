@@ -23,10 +23,11 @@ BATCH = 11
 
 
 def model_of(spec, assets, corpus, kind, *, cached_chunks, mined):
-    config = tiny_run_config(model={"kind": kind, **DROPOUT})
+    slots = {"query_slots": {"num_slots": 4}} if kind == "plain" else {}
+    config = tiny_run_config(model={"kind": kind, **DROPOUT, **slots})
     towers = build_towers(spec, config.model, assets, seed=3)
     tokens = towers.candidate.inputs(tensors(corpus.raw))
-    retrieval = build.build_retrieval_task(config.training.softmax)
+    retrieval = build.build_retrieval_task(config.training, config.model)
     terms = build.build_terms(config.training, config.model, towers, retrieval)
     if mined:
         terms += build.build_list_terms(tiny_run_config(pre_ranking={}).pre_ranking)
