@@ -1,4 +1,4 @@
-"""A cross-encoder through the stages: it teaches, it is a system of the report, nothing serves it."""
+"""A cross-encoder through the stages: it teaches, and is a system of the report; none is served."""
 
 import json
 
