@@ -2,9 +2,9 @@
 
     python -m tests.benchmarks.member_costs
 
-Heads are random: time does not depend on their values. One query at a time, in the core operations of
-an exported graph, on one core, without retrieval, of a corpus of 100,000 candidates. Multiplications
-are those of one candidate's score.
+Heads are random: time does not depend on their values. One query at a time, in the core operations
+of an exported graph, on one core, without retrieval, of a corpus of 100,000 candidates. The
+multiplications are those of one candidate's score.
 """
 
 import argparse
