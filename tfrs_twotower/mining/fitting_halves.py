@@ -163,7 +163,7 @@ def _fit(
         with tf.GradientTape() as tape:
             logits = model(
                 tf.repeat(queries, size, axis=0),
-                tf.reshape(candidates, [-1, candidates.shape[2]]),
+                tf.reshape(candidates, [-1, tf.shape(candidates)[2]]),
                 lambda vectors: dropout.drop_activations(vectors, _DROPOUT),
             )
             loss = weighted_mean(list_softmax(tf.reshape(logits, [-1, size]), present), weights)
@@ -171,7 +171,13 @@ def _fit(
         optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
         return loss
 
-    compiled = tf.function(step, autograph=False, reduce_retracing=True)
+    signature = [
+        tf.TensorSpec([None, None], tf.int32),
+        tf.TensorSpec([None, None, None], tf.int32),
+        tf.TensorSpec([None, None], tf.bool),
+        tf.TensorSpec([None], tf.float32),
+    ]
+    compiled = tf.function(step, input_signature=signature, autograph=False)
     for number in range(total):
         epoch, place = divmod(number, per_epoch)
         if place == 0:
@@ -201,7 +207,10 @@ def list_softmax(logits: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
 def _optimizer(config: CrossEncoderConfig, steps: int) -> keras.optimizers.Optimizer:
     warm_up = max(1, round(_WARM_UP * steps))
     rate = keras.optimizers.schedules.CosineDecay(
-        0.0, max(1, steps - warm_up), warmup_target=config.learning_rate, warmup_steps=warm_up
+        config.learning_rate / (1 + warm_up),
+        max(1, steps - warm_up),
+        warmup_target=config.learning_rate,
+        warmup_steps=warm_up,
     )
     return keras.optimizers.Adam(rate, global_clipnorm=_CLIP_NORM, jit_compile=False)
 

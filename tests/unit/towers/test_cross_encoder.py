@@ -126,7 +126,9 @@ def test_damaged_files_are_named(texts, tmp_path):
     with pytest.raises(MissingArtifact, match="has no weights; run `twotower mine`"):
         module.load_cross_encoders(tmp_path, WORLD.spec)
     (tmp_path / "settings.json").write_text(json.dumps({"config": {"dim": 0}}))
-    with pytest.raises(CorruptArtifact, match=r"settings.json: cannot be read: .*Run `twotower"):
+    with pytest.raises(
+        CorruptArtifact, match=r"(?s)settings.json: cannot be read: .*Run `twotower"
+    ):
         module.load_cross_encoders(tmp_path, WORLD.spec)
 
 
