@@ -1,5 +1,6 @@
 from .config import (
     ColbertConfig,
+    ColdConfig,
     DatConfig,
     IndexConfig,
     IntTowerConfig,
@@ -62,6 +63,7 @@ __all__ = [
     "Assets",
     "CategoricalFeature",
     "ColbertConfig",
+    "ColdConfig",
     "Corpus",
     "CountedFrequency",
     "CrossBatchMemory",

@@ -10,7 +10,7 @@ from pipelines.stages.element_counts import check_counts, compare_with_parent
 from tfrs_twotower import artifacts
 from tfrs_twotower.artifacts.layout import EVALUATION, REPORT_PAGE
 from tfrs_twotower.artifacts.manifest import Kind
-from tfrs_twotower.config import EvaluateConfig, searches_words
+from tfrs_twotower.config import EvaluateConfig, has_cross_encoder, searches_words
 from tfrs_twotower.evaluation import (
     evaluated_data,
     evaluating,
@@ -27,7 +27,8 @@ def run(context: StageContext) -> artifacts.Manifest:
     """Ranks the full corpus with the model and the baselines and writes `report/`.
 
     The report shows the index and the training logs if they exist. If the run config has
-    `pre_ranking`, the cascade is retrieval and the pre-ranker, otherwise only retrieval.
+    `pre_ranking`, the cascade is retrieval and the pre-ranker, otherwise only retrieval. A
+    cross-encoder that taught the pre-ranker is a further system.
 
     Raises:
         LostElements: the data is not that of every candidate and every test query.
@@ -41,6 +42,8 @@ def run(context: StageContext) -> artifacts.Manifest:
         kinds.append("index")
     if with_pre_ranker:
         kinds.append("pre_ranker")
+    if has_cross_encoder(config):
+        kinds.append("negatives")
     lineage, parents = open_lineage(context, kinds, config_fingerprint(context))
     reporter.progress("read artifacts", 0, None)
     seconds = read_durations(layout.root)
@@ -50,6 +53,7 @@ def run(context: StageContext) -> artifacts.Manifest:
         context.spec,
         seconds,
         with_pre_ranker=with_pre_ranker,
+        with_cross_encoder=has_cross_encoder(config),
         config=config.evaluate,
     )
     num_queries = inputs.all_test_queries or len(inputs.test)  # before they are sampled

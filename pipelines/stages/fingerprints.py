@@ -15,7 +15,7 @@ from pathlib import Path
 from pipelines.stages.context import StageContext
 from tfrs_twotower.artifacts import fingerprint, sha256_file
 from tfrs_twotower.artifacts.manifest import Kind
-from tfrs_twotower.config import BundleConfig, pre_ranking_of, searches_words
+from tfrs_twotower.config import BundleConfig, has_cross_encoder, pre_ranking_of, searches_words
 from tfrs_twotower.documents import user_path
 from tfrs_twotower.errors import BundleError
 from tfrs_twotower.specs import TextFeature
@@ -128,11 +128,14 @@ def train(context: StageContext) -> str:
     }
     features = (*spec.query.features, *spec.candidate.features)
     if any(isinstance(feature, TextFeature) and feature.checkpoint for feature in features):
-        from tfrs_twotower.layers.checkpoint import checkpoint_files
-
-        weights = checkpoint_files(spec, context.data_root)
-        settings["checkpoints"] = [sha256_file(path) for path in weights]
+        settings["checkpoints"] = _pretrained_weights(context)
     return fingerprint(settings)
+
+
+def _pretrained_weights(context: StageContext) -> list[str]:
+    from tfrs_twotower.layers.checkpoint import checkpoint_files
+
+    return [sha256_file(path) for path in checkpoint_files(context.spec, context.data_root)]
 
 
 def embed(context: StageContext) -> str:
@@ -151,10 +154,16 @@ def mine(context: StageContext) -> str:
     """Hash of the settings that the stage reads."""
     config = context.config
     mining = pre_ranking_of(config).mining
+    by_cross_encoder = mining.teacher == "cross_encoder"
+    unread = set() if by_cross_encoder else {"cross_encoder"}
     settings: dict[str, object] = {
-        "mining": mining.model_dump(mode="json"),
+        "mining": mining.model_dump(mode="json", exclude=unread),
         "refit": config.training.refit,
     }
+    if by_cross_encoder:
+        settings |= {"seed": config.seed, "deterministic": pre_ranking_of(config).deterministic}
+        if mining.cross_encoder.encoder == "pretrained":
+            settings["checkpoints"] = _pretrained_weights(context)
     if mining.teacher == "bm25":
         settings |= {"k1": config.evaluate.bm25_k1, "b": config.evaluate.bm25_b}
     if searches_words(config):
@@ -169,7 +178,10 @@ def train_pre_ranker(context: StageContext) -> str:
     config = context.config
     settings = {
         "seed": config.seed,
-        "pre_ranking": pre_ranking_of(config).model_dump(mode="json"),
+        # The negatives, its parent, depend on it.
+        "pre_ranking": pre_ranking_of(config).model_dump(
+            mode="json", exclude={"mining": {"cross_encoder"}}
+        ),
         "time_decay_half_life_days": config.training.time_decay_half_life_days,
         "refit": config.training.refit,
     }
@@ -220,6 +232,7 @@ def evaluate(context: StageContext) -> str:
             "recent_days": config.preprocess.recent_days,
             "index_k": config.index.k,
             "pre_ranking": config.pre_ranking is not None,
+            **({"cross_encoder": True} if has_cross_encoder(config) else {}),
         }
     )
 

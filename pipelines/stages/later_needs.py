@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 from pipelines.stages.context import StageContext
 from tfrs_twotower.artifacts import read_manifest
-from tfrs_twotower.config import RunConfig
+from tfrs_twotower.config import RunConfig, has_cross_encoder, pre_ranking_of
 from tfrs_twotower.environment import is_importable
 from tfrs_twotower.errors import ArtifactError, ConfigError
 
@@ -66,6 +66,11 @@ def check_checkpoints(context: StageContext) -> None:
 
         dim = config.model.embedding_dim if config.training.epochs == 0 else None
         build.check_checkpoints(spec, context.data_root, zero_shot_dim=dim)
+    if has_cross_encoder(config):
+        from tfrs_twotower.towers import cross_encoder
+
+        settings = pre_ranking_of(config).mining.cross_encoder
+        cross_encoder.check_checkpoint(spec, settings, context.data_root)
 
 
 def check_needs(config: RunConfig, counts: Mapping[str, int], stages: Collection[str]) -> None:

@@ -23,6 +23,7 @@ def run(context: StageContext) -> Manifest:
 
     Raises:
         ConfigError: the run has no pre-ranking section, or the corpus is too large for the teacher.
+        TrainingError: the training of a cross-encoder diverged.
         EmbeddingError: an embedding is not finite; nothing is written then.
         LostElements: there is not one list for each example.
         ArtifactError: the examples or the model are missing, outdated or damaged.
@@ -43,6 +44,7 @@ def run(context: StageContext) -> Manifest:
         staging,
         _Progress(context.reporter),
         words=search_of_words(context, parents["preprocessed"].counts["candidates"]),
+        checkpoint_root=context.data_root,
     )
     seconds = time.monotonic() - started
     for phase in phases:

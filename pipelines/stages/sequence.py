@@ -197,7 +197,7 @@ def run_stages(
 def _prepare(context: StageContext, stages: Sequence[Stage]) -> None:
     """Checks what can be checked before the first stage that runs."""
     processes.prepare(context, stages)
-    if any(stage.kind in ("preprocessed", "model", "pre_ranker") for stage in stages):
+    if any(stage.kind in ("preprocessed", "model", "negatives", "pre_ranker") for stage in stages):
         later_needs.check_checkpoints(context)
     if any(stage.kind == "index" for stage in stages):
         later_needs.check_packages(context.config)

@@ -15,7 +15,6 @@ from tfrs_twotower.index import answers
 from tfrs_twotower.ranking import LOWEST_SCORE, RowArray
 from tfrs_twotower.towers import lexical_member
 from tfrs_twotower.towers.linear_member import LinearMember
-from tfrs_twotower.towers.mol import MolScorer
 from tfrs_twotower.towers.pre_ranker import Member, PreRanker
 
 _Number = TypeVar("_Number", np.float32, np.int32)
@@ -34,7 +33,7 @@ class PreRanking(tf.Module):
                 + sum_v w_v lift_v + sum_p w_p similarity_p + w_b log(1 + bm25) + w_s bm25 / best
                 + c
 
-    A member that is a mixture of logits has its mixture in place of the sum of maxima.
+    A mixture of logits, or a network over heads, has its score in place of the sum of maxima.
     """
 
     def __init__(
@@ -51,7 +50,7 @@ class PreRanking(tf.Module):
             pre_ranker: the loaded pre-ranker.
             storage: type of the stored candidate heads.
             lexical: the lexical member in the form for this graph; by default as it is.
-            fused: whether `best` is one operation of `serving.ops`, which knows no mixtures.
+            fused: whether `best` is one operation of `serving.ops`, for sums of maxima only.
 
         Raises:
             UnsupportedEnvironment, CorruptArtifact: see `serving.ops.library.load`.
@@ -71,10 +70,8 @@ class PreRanking(tf.Module):
         weights = np.split(np.array(combination.weights, np.float32), np.cumsum(sizes))
         (self._retrieval_weight,) = weights[0].tolist()
         scorers = [member.towers.scorer for member in members]
-        self._mixtures = {
-            str(number): scorer
-            for number, scorer in enumerate(scorers)
-            if isinstance(scorer, MolScorer)
+        self._own_scorers = {
+            str(number): scorer for number, scorer in enumerate(scorers) if not scorer.sums_maxima
         }
         self._factors = [
             float(weight * scorer.scale) for weight, scorer in zip(weights[1], scorers, strict=True)
@@ -121,10 +118,10 @@ class PreRanking(tf.Module):
 
     def _match(self, number: int, query_heads: tf.Tensor, candidates: Heads) -> tf.Tensor:
         """`[batch, n]` scores of one member, or of EASE behind them, without its factor."""
-        mixture = self._mixtures.get(str(number))
-        if mixture is None:
+        scorer = self._own_scorers.get(str(number))
+        if scorer is None:
             return best_matches(query_heads, candidates)
-        return mixture.of_lists(query_heads, candidates.scaled(query_heads.shape[2]))
+        return scorer.of_lists(query_heads, candidates.scaled(query_heads.shape[2]))
 
     def best(
         self, raw: RawBatch, rows: tf.Tensor, retrieval_scores: tf.Tensor, k: int

@@ -4,8 +4,41 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
-from tfrs_twotower.config import model_config, training_config, wide_config
+from tfrs_twotower.config import fields_config, model_config, training_config, wide_config
 from tfrs_twotower.documents import Document
+
+
+class CrossEncoderConfig(fields_config.TransformerConfig):
+    """A transformer that reads the texts of a query and of a candidate together (cross-encoder).
+
+    Its score is a linear function of the output at the first place of `[CLS] query [SEP] candidate
+    [SEP]`. It is trained on the mined lists, in two halves: each half of the queries is scored by
+    the model that has not learned them. Nothing of a candidate can be computed before the query is
+    known, so it is a teacher, and a system of the report, and is never exported.
+    """
+
+    encoder: Literal["transformer", "pretrained"] = "transformer"
+    """`transformer`: of the sizes given here, from random weights. `pretrained`: the encoder of the
+    text features, which must all have the same `checkpoint`; then num_layers, num_heads,
+    feed_forward_dim and dim are those of the checkpoint."""
+    dim: Annotated[int, Field(ge=2, le=1024)] = 64
+    """Dimension of a token's vector."""
+    num_heads: PositiveInt = 4
+    """Attention heads; must divide dim."""
+    feed_forward_dim: PositiveInt = 128
+    """Width of the inner layer of each block."""
+    max_query_tokens: Annotated[int, Field(ge=1, le=512)] = 32
+    """Tokens of a query that are read, the first ones of all its texts."""
+    max_candidate_tokens: Annotated[int, Field(ge=1, le=512)] = 64
+    """Tokens of a candidate that are read, the first ones of all its texts."""
+    negatives: Annotated[int, Field(ge=1, le=1000)] = 7
+    """Mined candidates of an example in one step, drawn anew in each step."""
+    batch_size: Annotated[int, Field(ge=1)] = 32
+    """Examples of one step, each with its list."""
+    epochs: PositiveInt = 3
+    """Passes over the training examples."""
+    learning_rate: PositiveFloat = 0.001
+    """Peak rate; it rises in the first tenth of the steps and then falls to zero (cosine)."""
 
 
 class MiningConfig(Document):
@@ -14,11 +47,14 @@ class MiningConfig(Document):
     depth: PositiveInt = 50
     """Retrieved candidates that are kept for each example, after the query's known positives are
     left out."""
-    teacher: Literal["none", "ease", "bm25"] = "none"
+    teacher: Literal["none", "ease", "bm25", "cross_encoder"] = "none"
     """Model that scores the lists for distillation: `ease` from the history, `bm25` from the
-    texts."""
+    texts, `cross_encoder` from both texts read together, which takes minutes to train and is a
+    system of the report, too."""
     ease_lambda: PositiveFloat = 200.0
     """L2 weight of EASE."""
+    cross_encoder: CrossEncoderConfig = CrossEncoderConfig()
+    """Settings of the cross-encoder."""
 
 
 class ListTermsConfig(Document):
@@ -113,7 +149,10 @@ class TasteMemberConfig(Document):
 
 
 MemberConfig = Annotated[
-    model_config.IntTowerConfig | model_config.MolConfig | model_config.ColbertConfig,
+    model_config.IntTowerConfig
+    | model_config.MolConfig
+    | model_config.ColdConfig
+    | model_config.ColbertConfig,
     Field(discriminator="kind"),
 ]
 """The towers of a trained member."""

@@ -87,6 +87,14 @@ def searches_words(config: RunConfig) -> bool:
     return config.index.kind in ("lexical", "hybrid")
 
 
+def has_cross_encoder(config: RunConfig) -> bool:
+    """Whether a cross-encoder is trained, to teach trained members of the pre-ranker."""
+    section = config.pre_ranking
+    return (
+        section is not None and bool(section.models) and section.mining.teacher == "cross_encoder"
+    )
+
+
 def spec_path(config: RunConfig, config_path: Path) -> Path:
     """The feature spec's path: `spec`, relative to the run config's directory."""
     return user_path(config.spec, config_path.parent).resolve()
@@ -173,10 +181,11 @@ def _check_export(config: RunConfig, where: str) -> None:
         )
     if export.fused_ops and config.pre_ranking is not None:
         for number, member in enumerate(config.pre_ranking.models):
-            if member.kind == "mol":
+            if member.kind in ("mol", "cold"):
                 raise ConfigError(
-                    f"{where}: pre_ranking.models.{number}.kind is mol, and export.fused_ops "
-                    "scores members of kind inttower only; leave fused_ops out, or change the kind"
+                    f"{where}: pre_ranking.models.{number}.kind is {member.kind}, and "
+                    "export.fused_ops scores members of kind inttower and colbert only; leave "
+                    "fused_ops out, or change the kind"
                 )
     names = [bundle.name for bundle in export.bundles]
     if len(set(names)) != len(names):

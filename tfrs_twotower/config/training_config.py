@@ -179,8 +179,8 @@ class TermsConfig(Document):
     contrastive_interaction: ContrastiveInteractionConfig | None = None
     """For `kind: inttower`."""
     interaction: InteractionConfig | None = None
-    """For `kind: inttower`, `mol` and `colbert`; these towers get it with its default weight if it
-    is not mentioned."""
+    """For `kind: inttower`, `mol`, `cold` and `colbert`; these towers get it with its default
+    weight if it is not mentioned."""
 
 
 ValidationMetric = Annotated[str, Field(pattern=r"^(recall|hit_rate|ndcg|mrr)@[1-9][0-9]*$")]

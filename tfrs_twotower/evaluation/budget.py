@@ -19,6 +19,8 @@ SAMPLE_SEED = 0
 _MOST_TUNING_QUERIES = 2_000
 _FEWEST_TUNING_QUERIES = 500
 _TUNING_SCORES = 1 << 26
+_MOST_PAIRS = 1_000_000
+_FEWEST_READ = 20
 
 
 class Cost(NamedTuple):
@@ -48,6 +50,14 @@ def most_tuning_queries(num_candidates: int) -> int:
     """
     affordable = max(_FEWEST_TUNING_QUERIES, _TUNING_SCORES // max(num_candidates, 1))
     return min(_MOST_TUNING_QUERIES, affordable)
+
+
+def most_read(num_queries: int, num_candidates: int) -> int:
+    """How many of a pool of so many candidates a cross-encoder ranks for each query.
+
+    All, or as many as make a million pairs, but 20 at least.
+    """
+    return min(num_candidates, max(_FEWEST_READ, _MOST_PAIRS // max(num_queries, 1)))
 
 
 def reason_against(cost: Cost) -> str | None:

@@ -235,6 +235,17 @@ def rank_cascade(
     if second_stage is None:
         retrieved = rank_corpus(scorer, query_set, eligible, k)
         return CascadeRanking(retrieved, retrieved, None, served)
+    return rank_again(scorer, query_set, eligible, second_stage, k)._replace(served=served)
+
+
+def rank_again(
+    scorer: Scorer | PooledScorer,
+    query_set: QuerySet,
+    eligible: NDArray[np.bool_],
+    second_stage: SecondStage,
+    k: int,
+) -> CascadeRanking:
+    """The lists of `rank_cascade` for a second stage, without `served`."""
     size = second_stage.num_candidates
     retrieved, ranked = (np.full((len(query_set), k), -1, np.int64) for _ in range(2))
     pool_recall = np.zeros(len(query_set))
@@ -244,4 +255,4 @@ def rank_cascade(
         retrieved[queries] = rows[:, :k]
         ranked[queries, :size] = re_rank(pool, final)[:, :k]
         pool_recall[queries] = recall(judge(pool, query_set.truth.take(queries)), size)
-    return CascadeRanking(retrieved, ranked, pool_recall, served)
+    return CascadeRanking(retrieved, ranked, pool_recall, None)

@@ -204,6 +204,7 @@ class EvaluationInputs:
         training_log: log of the model.
         timings: seconds of each stage that recorded them.
         second_stage: the pre-ranker; None where nothing ranks after retrieval.
+        reference: a cross-encoder that ranks the same pool and is never served; None without one.
         first_fit_vectors: `[num_candidates, embedding_dim]` by the towers that embedded the
             validation queries, where these are not the final ones (`training.refit`).
         lexical: the index's search of words; None where only vectors are searched.
@@ -223,6 +224,7 @@ class EvaluationInputs:
     training_log: list[LogLine] = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)
     second_stage: SecondStage | None = None
+    reference: SecondStage | None = None
     first_fit_vectors: FloatArray | None = None
     lexical: Lexical | None = None
     all_test_queries: int | None = None
@@ -257,4 +259,14 @@ def sampling_in_words(inputs: EvaluationInputs) -> str:
     return (
         f"the queries are a random sample of {inputs.all_test_queries:,}, drawn without "
         "replacement, and the intervals are for the mean over all of these; "
+    )
+
+
+def reference_in_words(inputs: EvaluationInputs) -> str | None:
+    """What the cross-encoder ranks; None without one."""
+    if inputs.reference is None:
+        return None
+    return (
+        f"the first {inputs.reference.num_candidates} of exact retrieval, ranked by a transformer "
+        "that reads the texts of the query and the candidate together; never served"
     )

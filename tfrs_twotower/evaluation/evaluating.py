@@ -77,6 +77,12 @@ def evaluate(
         "retrieval": SystemRun("retrieval", Ranking.of(cascade.retrieved, truth)),
         "cascade": SystemRun("cascade", Ranking.of(cascade.ranked, truth)),
     }
+    if inputs.reference is not None:
+        progress("rank cross_encoder", 0, steps)
+        again = corpus_ranking.rank_again(
+            scorer, inputs.test, inputs.eligible, inputs.reference, max(ks)
+        )
+        runs["cross_encoder"] = SystemRun("cross_encoder", Ranking.of(again.ranked, truth))
     settings: dict[str, protocol_document.BaselineSettings] = {}
     for baseline in fit_baselines(
         selection.names,
@@ -158,7 +164,7 @@ class _Measuring:
             ),
             comparisons=compare(
                 self.stages,
-                [self.runs[name] for name in settings],
+                [run for name, run in self.runs.items() if name not in ("retrieval", "cascade")],
                 key_metrics(self.ks),
                 num_resamples=self.config.num_bootstrap,
                 seed=seed,
@@ -288,5 +294,6 @@ def describe_protocol(
             else f"the first {second_stage.num_candidates} of exact retrieval, scored again "
             "by the pre-ranker; score descending, then candidate id ascending"
         ),
+        cross_encoder=evaluated_data.reference_in_words(inputs),
         seed=seed,
     )

@@ -1,4 +1,4 @@
-"""Reads the data of an evaluation from artifacts on disk; no other module of the room does."""
+"""Reads the data of an evaluation from artifacts on disk."""
 
 import json
 from dataclasses import replace
@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tfrs_twotower.artifacts import Layout, read_manifest
@@ -25,17 +23,17 @@ from tfrs_twotower.data.stored_postings import load_lexical
 from tfrs_twotower.errors import CorruptArtifact
 from tfrs_twotower.evaluation import (
     budget,
+    cross_encoder_scores,
     evaluated_data,
+    loading_interactions,
     pre_ranker_scores,
     protocol_document,
 )
 from tfrs_twotower.index.quality import QUALITY_NAME, read_quality
 from tfrs_twotower.ranking import FloatArray
-from tfrs_twotower.specs import SPLITS, FeatureSpec, IdFeature, Side
+from tfrs_twotower.specs import FeatureSpec, IdFeature, Side
+from tfrs_twotower.towers.cross_encoder import load_cross_encoders
 from tfrs_twotower.towers.pre_ranker import load_pre_ranker
-
-_CODED = ("query_id", "candidate_id", "split")
-"""Columns of the interactions that are never text: each distinct value is read once."""
 
 
 def load_inputs(
@@ -44,6 +42,7 @@ def load_inputs(
     timings: dict[str, float] | None = None,
     *,
     with_pre_ranker: bool = False,
+    with_cross_encoder: bool = False,
     config: EvaluateConfig | None = None,
 ) -> evaluated_data.EvaluationInputs:
     """Reads the preprocessed data, the embeddings, and the index's quality if there is one.
@@ -53,6 +52,8 @@ def load_inputs(
         spec: the feature spec.
         timings: seconds of earlier stages.
         with_pre_ranker: reads the pre-ranker too; without it the cascade is retrieval only.
+        with_cross_encoder: reads the cross-encoder beside the mined lists, too; needs a pre-ranker,
+            whose pool it ranks.
         config: says how many test queries are read at most; a sample is drawn from more, the same
             for every seed of training, so that runs are compared on the same queries. None reads
             all.
@@ -63,7 +64,7 @@ def load_inputs(
     source = layout.preprocessed
     corpus = loading.load_corpus(source, spec)
     ids = corpus.ids.tolist()
-    counts, recent_counts = _frequencies(source, ids)
+    counts, recent_counts = loading_interactions.read_frequencies(source, ids)
     has_validation = read_manifest(source, "preprocessed").counts.get("validation_queries", 0) > 0
     most = None if config is None else budget.most_queries(config, len(corpus))
     test_queries, num_test_queries = loading.load_sample(
@@ -78,6 +79,17 @@ def load_inputs(
     has_index = (layout.index / QUALITY_NAME).exists()
     most_unlearned = budget.most_tuning_queries(len(corpus))
     unlearned = load_unlearned(layout, spec, corpus, most_unlearned) if has_validation else None
+    second_stage = reference = None
+    if with_pre_ranker:
+        second_stage = _second_stage(layout, len(ids), test_queries.inputs)
+        if with_cross_encoder:
+            texts, models = load_cross_encoders(layout.negatives / files.CROSS_ENCODER, spec)
+            reference = evaluated_data.SecondStage(
+                budget.most_read(len(test_queries), second_stage.num_candidates),
+                cross_encoder_scores.CrossEncoderScores(
+                    texts, models, test_queries.inputs, corpus.raw
+                ),
+            )
     return evaluated_data.EvaluationInputs(
         dataset=spec.name,
         corpus=replace(
@@ -86,7 +98,7 @@ def load_inputs(
         ),
         counts=counts,
         recent_counts=recent_counts,
-        log=_interactions(source, ids),
+        log=loading_interactions.read_interactions(source, ids),
         test=_with_texts(
             stored_embeddings.with_embeddings(test_queries, layout.embeddings, "test"), spec
         ),
@@ -101,9 +113,8 @@ def load_inputs(
         index_quality=read_quality(layout.index) if has_index else None,
         training_log=_training_log(layout.model),
         timings=dict(timings or {}),
-        second_stage=_second_stage(layout, len(ids), test_queries.inputs)
-        if with_pre_ranker
-        else None,
+        second_stage=second_stage,
+        reference=reference,
         all_test_queries=num_test_queries if len(test_queries) < num_test_queries else None,
         first_fit_vectors=unlearned and unlearned.candidate_vectors,
         lexical=load_lexical(layout.index, len(ids), "Run build-index again.")
@@ -213,50 +224,6 @@ def load_unlearned(
 
 def _with_texts(queries: query_set.QuerySet, spec: FeatureSpec) -> query_set.QuerySet:
     return replace(queries, texts=loading.joined_texts(queries.inputs, spec.query.features))
-
-
-def _frequencies(directory: Path, ids: list[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    table = stored_tables.read_table(directory, files.FREQUENCIES_GLOB)
-    places = pc.index_in(
-        pa.array(ids, pa.string()), table["candidate_id"].combine_chunks().cast(pa.string())
-    )
-    known = places.is_valid().to_numpy(zero_copy_only=False)
-    order = pc.fill_null(places, 0).to_numpy(zero_copy_only=False)
-    counts, recent_counts = (
-        np.where(known, table[name].to_numpy()[order], 0).astype(np.int64)
-        for name in ("count", "recent_count")
-    )
-    return counts, recent_counts
-
-
-def _interactions(directory: Path, ids: list[str]) -> evaluated_data.InteractionLog:
-    table = stored_tables.read_table(directory, files.INTERACTIONS_GLOB, codes=_CODED)
-    query, candidate, split = (table[name].unify_dictionaries().combine_chunks() for name in _CODED)
-    rows = _places(candidate, ids)
-    splits = _places(split, list(SPLITS))
-    if (splits < 0).any():
-        raise CorruptArtifact(
-            f"{directory}/{files.INTERACTIONS_GLOB}: a split is not one of "
-            f"{', '.join(SPLITS)}. Run preprocess again."
-        )
-    kept = rows >= 0
-    queries = query.indices.to_numpy()[kept]
-    in_use = np.bincount(queries, minlength=len(query.dictionary)) > 0
-    return evaluated_data.InteractionLog(
-        query_ids=query.dictionary.filter(pa.array(in_use)).to_pylist(),
-        query=(np.cumsum(in_use) - 1)[queries],
-        candidate=rows[kept],
-        timestamp=table["timestamp"].to_numpy()[kept].astype(np.int64, copy=False),
-        positive=table["positive"].to_numpy()[kept].astype(bool, copy=False),
-        split=splits[kept],
-    )
-
-
-def _places(column: pa.DictionaryArray, values: list[str]) -> NDArray[np.int64]:
-    """The place of each cell among the values, -1 for a cell that is none of them."""
-    places = pc.index_in(column.dictionary.cast(pa.string()), pa.array(values, pa.string()))
-    known = pc.fill_null(places, -1).to_numpy(zero_copy_only=False).astype(np.int64)
-    return known[column.indices.to_numpy()]
 
 
 def _training_texts(preprocessed: Path, spec: FeatureSpec) -> list[str] | None:

@@ -131,5 +131,7 @@ class Protocol(Part):
     """What the first stage scores by."""
     cascade: str
     """What the cascade is."""
+    cross_encoder: str | None = None
+    """What the system `cross_encoder` ranks, and by what; null without it."""
     seed: int
     """Seed of the resamples."""

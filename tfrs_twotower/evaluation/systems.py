@@ -19,7 +19,7 @@ from tfrs_twotower.ranking import GroundTruth
 
 ALPHA = 0.05
 """A corrected p below this is significant."""
-MODEL_SYSTEMS = ("retrieval", "cascade", "hybrid")
+MODEL_SYSTEMS = ("retrieval", "cascade", "hybrid", "cross_encoder")
 """Systems that depend on the trained towers; the others are baselines."""
 _LABELS = {
     "ease": "EASE",
@@ -28,6 +28,7 @@ _LABELS = {
     "ials": "iALS",
     "item_knn": "item kNN",
     "bm25": "BM25",
+    "cross_encoder": "cross-encoder",
 }
 
 

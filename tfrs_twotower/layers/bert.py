@@ -28,25 +28,34 @@ class BertShape:
 
 
 class BertEncoder(tf.Module):
-    """Maps token ids to contextual vectors; every token belongs to segment 0."""
+    """Maps token ids to contextual vectors; without pairs every token belongs to segment 0."""
 
-    def __init__(self, weights: seeded.WeightMaker, shape: BertShape) -> None:
+    def __init__(
+        self, weights: seeded.WeightMaker, shape: BertShape, *, with_pairs: bool = False
+    ) -> None:
         super().__init__(name="bert")
         self.shape = shape
         dim = shape.hidden_dim
         self.pieces = weights.normal("pieces", [shape.num_pieces, dim], _STDDEV)
         self._positions = weights.normal("positions", [shape.num_positions, dim], _STDDEV)
         self._segment = weights.normal("segment", [dim], _STDDEV)
+        self._second = weights.normal("second_segment", [dim], _STDDEV) if with_pairs else None
         self._norm = transformer.LayerNorm(weights.under("norm"), dim, shape.epsilon)
         self._layers = [
             PostNormLayer(weights.under(f"layer_{number}"), shape, f"layer_{number}")
             for number in range(shape.num_layers)
         ]
 
-    def __call__(self, tokens: tf.Tensor) -> tf.Tensor:
-        """Returns vectors `[batch, width, hidden_dim]` of tokens `[batch, width]`; 0 is padding."""
+    def __call__(self, tokens: tf.Tensor, segments: tf.Tensor | None = None) -> tf.Tensor:
+        """Returns vectors `[batch, width, hidden_dim]` of tokens `[batch, width]`; 0 is padding.
+
+        `segments`, `[batch, width]` of 0 and 1, is for an encoder with pairs.
+        """
         width = tf.shape(tokens)[1]
-        vectors = tf.gather(self.pieces, tokens) + self._positions[:width] + self._segment
+        segment = self._segment
+        if segments is not None:
+            segment = tf.gather(tf.stack([self._segment, self._second]), segments)
+        vectors = tf.gather(self.pieces, tokens) + self._positions[:width] + segment
         vectors = self._norm(vectors)
         for layer in self._layers:
             vectors = layer(vectors, tokens > 0)
@@ -62,6 +71,8 @@ class BertEncoder(tf.Module):
         self.pieces.assign(tensors["embeddings.word_embeddings.weight"])
         self._positions.assign(tensors["embeddings.position_embeddings.weight"])
         self._segment.assign(tensors["embeddings.token_type_embeddings.weight"][0])
+        if self._second is not None:
+            self._second.assign(tensors["embeddings.token_type_embeddings.weight"][1])
         self._norm.assign(
             tensors["embeddings.LayerNorm.weight"], tensors["embeddings.LayerNorm.bias"]
         )

@@ -8,10 +8,11 @@ a, b and c are small networks. g and b need no query, so serving stores them: b'
 in rows of the same width (`with_gates`), and are stored, scaled and refreshed like heads.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import tensorflow as tf
 
+from tfrs_twotower.layers import all_pairs
 from tfrs_twotower.layers.seeded import WeightMaker
 
 _FIRST_WEIGHTS = 0.1
@@ -104,9 +105,6 @@ def all_mixtures(
 ) -> tf.Tensor:
     """Scores every query with every candidate.
 
-    The queries are processed in chunks, and the gradient recomputes each chunk, so that memory does
-    not grow with the batch.
-
     Args:
         query: heads `[batch, R, head_dim]`, and a, `[batch, num_pairs]`.
         candidates: heads `[columns, H, head_dim]`, and b, `[columns, num_pairs]`.
@@ -115,40 +113,14 @@ def all_mixtures(
     Returns:
         `[batch, columns]`.
     """
-    heads, gates = query
-    batch, columns = tf.shape(heads)[0], tf.shape(candidates[0])[0]
-    numbers_of_a_pair = weights[0].shape[0] + weights[0].shape[1]
-    rows = tf.maximum(1, _MOST_NUMBERS // tf.maximum(1, columns * numbers_of_a_pair))
-    rows = tf.maximum(1, tf.minimum(batch, rows))
-    num_chunks = tf.maximum(1, -(-batch // rows))
-    more = num_chunks * rows - batch
-    kernels = [tf.convert_to_tensor(weight) for weight in weights]
-    scores = tf.map_fn(
-        lambda chunk: _all_mixtures_of_chunk(*chunk, *candidates, *kernels),
-        (
-            tf.reshape(
-                tf.pad(heads, [[0, more], [0, 0], [0, 0]]), [num_chunks, rows, *heads.shape[1:]]
-            ),
-            tf.reshape(tf.pad(gates, [[0, more], [0, 0]]), [num_chunks, rows, gates.shape[1]]),
-        ),
-        parallel_iterations=1,
-        fn_output_signature=tf.TensorSpec([None, None], heads.dtype),
+    return all_pairs.in_chunks(
+        _dense_mixtures,
+        query,
+        [*candidates, *weights],
+        num_columns=tf.shape(candidates[0])[0],
+        numbers_of_a_pair=weights[0].shape[0] + weights[0].shape[1],
+        most_numbers=_MOST_NUMBERS,
     )
-    return tf.reshape(scores, [num_chunks * rows, columns])[:batch]
-
-
-@tf.custom_gradient
-def _all_mixtures_of_chunk(
-    *inputs: tf.Tensor,
-) -> tuple[tf.Tensor, Callable[[tf.Tensor], list[tf.Tensor]]]:
-    def gradient(upstream: tf.Tensor) -> list[tf.Tensor]:
-        with tf.GradientTape() as tape:
-            tape.watch(inputs)
-            scores = _dense_mixtures(*inputs)
-        gradients: list[tf.Tensor] = tape.gradient(scores, inputs, upstream)
-        return gradients
-
-    return _dense_mixtures(*inputs), gradient
 
 
 def _dense_mixtures(

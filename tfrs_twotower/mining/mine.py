@@ -1,6 +1,6 @@
 """Mining: writes what retrieval returns for each training example, without known positives."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,9 +15,7 @@ from tfrs_twotower.data import assets, loading, negative_lists, stored_tables, t
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.data.postings import Lexical
 from tfrs_twotower.errors import EmbeddingError
-from tfrs_twotower.features.tower_inputs import Tokens
-from tfrs_twotower.index.exact_search import ExactSearch
-from tfrs_twotower.index.first_lists import WordLists
+from tfrs_twotower.mining.positive_free import PositiveFreeRetrieval, PositiveFreeWords
 from tfrs_twotower.mining.teachers import Teacher, TeacherBuilder, query_texts
 from tfrs_twotower.ranking.ragged import Ragged, distinct_pairs
 from tfrs_twotower.specs import FeatureSpec
@@ -27,112 +25,6 @@ CHUNK = 512
 """Number of records in one forward pass."""
 Progress = Callable[[str, int, int | None], None]
 """Receives what is being done, the amount done, and the total amount (None if unknown)."""
-
-
-class PositiveFreeRetrieval:
-    """Exact search over the rankable candidates, without known positives."""
-
-    def __init__(
-        self,
-        towers: tower.Towers,
-        vectors: NDArray[np.float32],
-        rankable: NDArray[np.bool_],
-        depth: int,
-    ) -> None:
-        """Prepares the search.
-
-        Args:
-            towers: the query tower embeds the queries.
-            vectors: `[num_candidates, embedding_dim]`, in row order.
-            rankable: `[num_candidates]` bool, candidates that may be ranked; at least one.
-            depth: length of the lists.
-        """
-        self._rows = np.flatnonzero(rankable).astype(np.int32)
-        self._position_of_row = np.full(len(rankable), -1, np.int64)
-        self._position_of_row[self._rows] = np.arange(len(self._rows))
-        search = ExactSearch(vectors[self._rows])
-        corpus = tf.constant(vectors)
-
-        def retrieve(
-            tokens: Tokens, positives: tf.Tensor, excluded: tf.Tensor
-        ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            embeddings = towers.query.embed_tokens(tokens, training=False)
-            positive_scores = tf.reduce_sum(embeddings * tf.gather(corpus, positives), axis=1)
-            return positive_scores, *search.search(embeddings, depth, excluded)
-
-        self._retrieve = tf.function(retrieve, autograph=False, reduce_retracing=True)
-
-    def lists(
-        self,
-        tokens: dict[str, NDArray[np.generic]],
-        positives: NDArray[np.integer],
-        known_positives: Ragged,
-        examples: slice = slice(0),
-    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """Retrieves the lists of some examples.
-
-        Args:
-            tokens: `[batch, ...]` inputs of the query tower, by name.
-            positives: `[batch]` corpus row of each example's positive.
-            known_positives: one list of rows for each example; these rows are left out.
-            examples: positions in the example table, which only a search of words reads.
-
-        Returns:
-            Rows `[batch, depth]`, by score descending, then row ascending, -1 at the end of a short
-            list; scores `[batch, 1 + depth]` of the positive and of the rows, 0 at missing rows.
-        """
-        del examples
-        places = self._position_of_row[known_positives.values].astype(np.int64)
-        positions = Ragged(known_positives.offsets, places)
-        positive_scores, scores, found = self._retrieve(
-            {name: tf.constant(values) for name, values in tokens.items()},
-            tf.constant(positives, tf.int32),
-            tf.constant(positions.padded()),
-        )
-        found = found.numpy()
-        present = found >= 0
-        rows = np.where(present, self._rows[np.maximum(found, 0)], np.int32(-1))
-        scores = np.where(present, scores.numpy(), np.float32(0.0))
-        return rows, np.concatenate([positive_scores.numpy()[:, None], scores], axis=1)
-
-
-class PositiveFreeWords:
-    """Retrieval by a first stage that searches words, without known positives."""
-
-    def __init__(
-        self,
-        words: Lexical,
-        towers: tower.Towers,
-        vectors: NDArray[np.float32],
-        rankable: NDArray[np.bool_],
-        depth: int,
-        texts: Sequence[str],
-    ) -> None:
-        """Prepares the search; see `PositiveFreeRetrieval`.
-
-        `words` is what is searched with, and `texts` the text of each training example's query.
-        """
-        self._lists = WordLists(words, vectors, depth, rankable)
-        self._texts = texts
-        self._embed = tf.function(
-            lambda tokens: towers.query.embed_tokens(tokens, training=False),
-            autograph=False,
-            reduce_retracing=True,
-        )
-
-    def lists(
-        self,
-        tokens: dict[str, NDArray[np.generic]],
-        positives: NDArray[np.integer],
-        known_positives: Ragged,
-        examples: slice,
-    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """Retrieves the lists of some examples; see `PositiveFreeRetrieval.lists`."""
-        embeddings = self._embed({name: tf.constant(values) for name, values in tokens.items()})
-        found = self._lists.find(
-            embeddings.numpy(), self._texts[examples], known_positives, positives[:, None]
-        )
-        return found.rows, np.concatenate([found.listed, found.scores], axis=1)
 
 
 def embed_corpus(
@@ -195,6 +87,7 @@ def mine(
     progress: Progress,
     *,
     words: Lexical | None = None,
+    checkpoint_root: Path = Path(),
 ) -> list[MinedPhase]:
     """Writes the lists of every phase, in the format of `tfrs_twotower.data.negative_lists`.
 
@@ -204,22 +97,26 @@ def mine(
 
     Args:
         spec: the feature spec.
-        config: the run config; `training.refit`, `embed.width` and the baselines' settings are
-            read.
+        config: the run config; `seed`, `training.refit`, `pre_ranking.deterministic`,
+            `embed.width` and the baselines' settings are read.
         mining: length of the lists, and the teacher.
         preprocessed_dir: a finished preprocessed artifact.
         model_dir: the towers that were trained on it.
         output_dir: an existing directory.
         progress: receives the progress after each chunk.
         words: what retrieval searches words with, if it does.
+        checkpoint_root: directory to which `checkpoint` paths of the spec are relative.
 
     Raises:
-        ConfigError: the corpus is too large for the teacher.
+        ConfigError: the corpus is too large for the teacher, or texts for its checkpoint.
+        TrainingError: the training of the teacher diverged.
         EmbeddingError: an embedding is not finite.
         ArtifactError: an artifact cannot be read, or does not fit the spec.
     """
     corpus = loading.load_corpus(preprocessed_dir, spec)
-    teachers = TeacherBuilder(spec, config, mining, preprocessed_dir, corpus)
+    teachers = TeacherBuilder(
+        spec, config, mining, preprocessed_dir, corpus, output_dir, progress, checkpoint_root
+    )
     every_id = assets.load_assets(model_dir)
     mined: list[MinedPhase] = []
     rankable = np.ones(len(corpus), bool)
@@ -252,9 +149,11 @@ def mine(
         lists = negative_lists.create_negative_lists(
             output_dir, phase, len(table), mining.depth, with_teacher=mining.teacher != "none"
         )
-        teacher = teachers.build(phase, table, known)
         report = partial(progress, f"mine ({phase})")
-        mined.append(_fill(lists, phase, table, len(corpus), retrieval, teacher, report))
+        mined.append(_fill(lists, phase, table, len(corpus), retrieval, report))
+        teacher = teachers.build(phase, table, known, lists)
+        if teacher is not None:
+            _ask(teacher, lists, table, partial(progress, f"ask the teacher ({phase})"))
     return mined
 
 
@@ -264,7 +163,6 @@ def _fill(
     table: training_examples.ExampleTable,
     num_candidates: int,
     retrieval: PositiveFreeRetrieval | PositiveFreeWords,
-    teacher: Teacher | None,
     progress: Callable[[int, int], None],
 ) -> MinedPhase:
     known = Ragged(
@@ -286,9 +184,21 @@ def _fill(
             part,
         )
         lists.rows[part], lists.scores[part] = rows, scores
-        if teacher is not None and lists.teacher is not None:
-            scored = np.concatenate([positives[:, None], rows], axis=1)
-            lists.teacher[part] = np.where(scored >= 0, teacher(part, scored), 0.0)
         num_short += int((rows[:, -1] < 0).sum())
         progress(part.stop, len(table))
     return MinedPhase(phase, len(table), num_short)
+
+
+def _ask(
+    teacher: Teacher,
+    lists: negative_lists.NegativeLists,
+    table: training_examples.ExampleTable,
+    progress: Callable[[int, int], None],
+) -> None:
+    """Writes the teacher's scores of the lists and their positives."""
+    assert lists.teacher is not None
+    for start in range(0, len(table), CHUNK):
+        part = slice(start, min(start + CHUNK, len(table)))
+        scored = np.concatenate([table.candidate_rows[part][:, None], lists.rows[part]], axis=1)
+        lists.teacher[part] = np.where(scored >= 0, teacher(part, scored), 0.0)
+        progress(part.stop, len(table))

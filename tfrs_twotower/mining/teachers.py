@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import tensorflow as tf
 from numpy.typing import NDArray
 
-from tfrs_twotower.artifacts.layout import REFIT_GLOB, TRAIN_GLOB
+from tfrs_twotower.artifacts.layout import CROSS_ENCODER, REFIT_GLOB, TRAIN_GLOB
 from tfrs_twotower.closed_form import bm25, ease
 from tfrs_twotower.config import MiningConfig, RunConfig
 from tfrs_twotower.data import loading, negative_lists, stored_examples, training_examples
@@ -17,7 +18,9 @@ from tfrs_twotower.data.assets import Assets
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.features.lookup import row_of_token
+from tfrs_twotower.mining import fitting_halves
 from tfrs_twotower.specs import FeatureSpec
+from tfrs_twotower.towers.cross_encoder import PairTexts
 
 
 class Teacher(Protocol):
@@ -110,6 +113,9 @@ class TeacherBuilder:
         mining: the mining section, which names the teacher.
         directory: directory of the preprocessed artifact.
         corpus: the candidates.
+        output_dir: directory of the lists; a cross-encoder is written there, too.
+        progress: receives what is being done, the amount done, and the total amount.
+        checkpoint_root: where relative `checkpoint` directories start.
     """
 
     spec: FeatureSpec
@@ -117,22 +123,56 @@ class TeacherBuilder:
     mining: MiningConfig
     directory: Path
     corpus: Corpus
+    output_dir: Path
+    progress: fitting_halves.Progress
+    checkpoint_root: Path = Path()
 
     def build(
-        self, phase: negative_lists.Phase, table: training_examples.ExampleTable, assets: Assets
+        self,
+        phase: negative_lists.Phase,
+        table: training_examples.ExampleTable,
+        assets: Assets,
+        lists: negative_lists.NegativeLists,
     ) -> Teacher | None:
         """Builds the teacher for the examples of a phase; None if the config names none.
 
-        `assets` are those of the towers that the examples were read for.
+        `assets` are those of the towers that the examples were read for, and `lists` what these
+        towers retrieve.
 
         Raises:
-            ConfigError: the corpus is too large for the teacher.
+            ConfigError: the corpus is too large for the teacher, or texts for its checkpoint.
+            TrainingError: the training of the teacher diverged.
         """
         if self.mining.teacher == "ease":
             return self._ease(table, assets)
         if self.mining.teacher == "bm25":
             return Bm25Teacher(self._text_index, query_texts(self.directory, self.spec, phase))
+        if self.mining.teacher == "cross_encoder":
+            return self._cross_encoder(phase, table, assets, lists)
         return None
+
+    def _cross_encoder(
+        self,
+        phase: negative_lists.Phase,
+        table: training_examples.ExampleTable,
+        assets: Assets,
+        lists: negative_lists.NegativeLists,
+    ) -> fitting_halves.FittedHalves:
+        """A cross-encoder that is trained on the lists; that of the last phase stays on disk."""
+        settings, pre_ranking = self.mining.cross_encoder, self.config.pre_ranking
+        if pre_ranking is not None and pre_ranking.deterministic:
+            tf.config.experimental.enable_op_determinism()
+        texts = PairTexts(self.spec, assets, settings, self.checkpoint_root)
+        candidates = texts.read("candidate", self.corpus.raw)
+        return fitting_halves.fit_halves(
+            self.spec,
+            settings,
+            fitting_halves.PairExamples(texts, table, lists, candidates),
+            seed=self.config.seed,
+            directory=self.output_dir / CROSS_ENCODER,
+            checkpoint_root=self.checkpoint_root,
+            progress=lambda what, done, total: self.progress(f"{what} ({phase})", done, total),
+        )
 
     def _ease(self, table: training_examples.ExampleTable, assets: Assets) -> EaseTeacher:
         num_candidates, limit = len(self.corpus), self.config.evaluate.ease_max_candidates

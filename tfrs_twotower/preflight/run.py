@@ -13,6 +13,7 @@ from tfrs_twotower.preflight.closed_forms import (
 )
 from tfrs_twotower.preflight.model_section import check_towers
 from tfrs_twotower.preflight.query_slots import check_query_slots
+from tfrs_twotower.preflight.teachers import check_teacher
 from tfrs_twotower.preflight.terms import check_terms
 
 _WITH_VALUES = (specs.IdFeature, specs.CategoricalFeature, specs.MultiCategoricalFeature)
@@ -209,7 +210,7 @@ def check_pre_ranking(spec: specs.FeatureSpec, config: RunConfig) -> Iterator[st
     if section is None:
         return
     yield from _check_lengths(section, config)
-    yield from _check_teacher(spec, section)
+    yield from check_teacher(spec, section)
     for name in ("ease", "tastes", "item_knn"):
         if getattr(section, name) is not None:
             yield from check_linear(spec, f"pre_ranking.{name} is set", f"set {name}: null")
@@ -241,26 +242,6 @@ def _check_lengths(section: PreRankingConfig, config: RunConfig) -> Iterator[str
             f"pre_ranking.list_size is {section.list_size}, more than pre_ranking.mining.depth "
             f"{section.mining.depth}, from which the lists are drawn. Set list_size to "
             f"{section.mining.depth} or less, or raise the depth."
-        )
-
-
-def _check_teacher(spec: specs.FeatureSpec, section: PreRankingConfig) -> Iterator[str]:
-    teacher, terms = section.mining.teacher, section.list_terms
-    for name, weight in (("listwise_kl", terms.listwise_kl), ("margin_mse", terms.margin_mse)):
-        if weight > 0 and teacher == "none":
-            yield (
-                f"pre_ranking.list_terms.{name} is {weight}, but pre_ranking.mining.teacher is "
-                "none: there is nothing to distill. Choose a teacher, or set the weight to 0."
-            )
-    if teacher == "ease":
-        yield from check_linear(
-            spec, "pre_ranking.mining.teacher is ease", "choose another teacher"
-        )
-    lacking = sides_without_text(spec)
-    if teacher == "bm25" and lacking:
-        yield (
-            "pre_ranking.mining.teacher is bm25, which needs a text feature on both sides; the "
-            f"spec '{spec.name}' has none in {' and '.join(lacking)}. Choose another teacher."
         )
 
 

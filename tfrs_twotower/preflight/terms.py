@@ -27,7 +27,7 @@ def _check_kind(section: str, fitting: FittingConfig, kind: str) -> Iterator[str
     needs = (
         ("mimic", terms.mimic, ("dat",)),
         ("contrastive_interaction", terms.contrastive_interaction, ("inttower",)),
-        ("interaction", terms.interaction, ("inttower", "mol", "colbert")),
+        ("interaction", terms.interaction, ("inttower", "mol", "cold", "colbert")),
     )
     for name, term, needed in needs:
         if term is not None and kind not in needed:

@@ -7,6 +7,7 @@ from typing_extensions import assert_never
 
 from tfrs_twotower.config import (
     ColbertConfig,
+    ColdConfig,
     DatConfig,
     IntTowerConfig,
     ModelConfig,
@@ -24,7 +25,7 @@ from tfrs_twotower.layers.checkpoint import read_bert, read_shape
 from tfrs_twotower.layers.embedding_tables import TableSet
 from tfrs_twotower.specs import FeatureDeclarations, TextFeature
 from tfrs_twotower.specs.features import CHECKPOINT_VOCABULARY
-from tfrs_twotower.towers import augmentation_plan, colbert, dat, inttower, mol, plain, tower
+from tfrs_twotower.towers import augmentation_plan, colbert, cold, dat, inttower, mol, plain, tower
 from tfrs_twotower.towers.fields import FieldBuilder, build_content, table_shapes
 
 PRETRAINED = "pretrained."
@@ -60,10 +61,10 @@ def build_towers(
     """
     weights = seeded.WeightMaker(seed)
     lookups = lookup.build_lookups(spec, assets)
-    word_pieces = _word_pieces(spec, assets, checkpoint_root)
+    pieces = word_pieces(spec, assets, checkpoint_root)
     tables = TableSet(
         weights.under("tables"),
-        table_shapes(spec, lookups, word_pieces),
+        table_shapes(spec, lookups, pieces),
         model_config.embedding_dim,
     )
     pretrained = _pretrained(spec, weights, checkpoint_root, pretrained_shapes)
@@ -74,9 +75,7 @@ def build_towers(
     def build(side: str, content: CandidateContent | None = None) -> tower.Tower:
         features = getattr(spec, side).features
         history_lookup = lookups[history_vocabulary] if history_vocabulary else None
-        inputs = tower_inputs.TowerInputs(
-            side, features, assets, lookups, word_pieces, history_lookup
-        )
+        inputs = tower_inputs.TowerInputs(side, features, assets, lookups, pieces, history_lookup)
         fields = FieldBuilder(
             side,
             weights.under(side),
@@ -117,6 +116,10 @@ def build_towers(
                     more_views=[fields.build_view(n, encoders) for n in range(1, num_views)],
                     cosine_heads=model_config.cosine_heads,
                 )
+            case ColdConfig():
+                return inttower.IntTower(
+                    inputs, encoders, model_config, weights.under(side), side, cosine_heads=True
+                )
             case MolConfig():
                 return mol.MolTower(inputs, encoders, model_config, weights.under(side), side)
             case ColbertConfig():
@@ -156,15 +159,22 @@ def _joined(
         case MolConfig():
             scorer = mol.MolScorer(weights, model_config)
             return inttower.IntTowers(query, candidate, pretrained, scorer)
+        case ColdConfig():
+            scorer = cold.ColdScorer(weights, model_config)
+            return inttower.IntTowers(query, candidate, pretrained, scorer)
         case DatConfig():
             return dat.DatTowers(query, candidate, pretrained)
         case _:
             return tower.Towers(query, candidate, pretrained)
 
 
-def _word_pieces(
+def word_pieces(
     spec: FeatureDeclarations, assets: Assets, root: Path
 ) -> dict[str, wordpiece.WordPiece]:
+    """The tokenisers of the text features, by vocabulary.
+
+    A checkpoint's own vocabulary, relative to `root`, is added to the assets where they lack it.
+    """
     pieces: dict[str, wordpiece.WordPiece] = {}
     for feature in (*spec.query.features, *spec.candidate.features):
         if isinstance(feature, TextFeature) and feature.vocabulary_name not in pieces:

@@ -20,6 +20,7 @@ from tfrs_twotower import specs
 from tfrs_twotower.closed_form.latent_semantics import leading_directions
 from tfrs_twotower.config import (
     ColbertConfig,
+    ColdConfig,
     FittingConfig,
     IntTowerConfig,
     ModelConfig,
@@ -78,7 +79,7 @@ def set_first_weights(
         keep_only_texts(towers, from_corpus=config.token_table == "svd")
     elif config.token_table == "svd" or towers.pretrained_shapes:
         calm_random_layers(towers)
-    if isinstance(config, MolConfig | ColbertConfig) or (
+    if isinstance(config, MolConfig | ColdConfig | ColbertConfig) or (
         isinstance(config, IntTowerConfig) and config.cosine_heads
     ):
         towers.scorer.set_scale(1.0 / fitting.softmax.temperature)

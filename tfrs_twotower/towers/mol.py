@@ -1,6 +1,7 @@
 """The towers of a mixture of logits (Zhai et al., KDD 2023): those of an IntTower, with gates."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import tensorflow as tf
 
@@ -39,6 +40,8 @@ class MolTower(inttower.IntTower):
 
 class MolScorer(PairScorer):
     """`exp(a) phi + b` for the mixture phi of a query's and a candidate's heads."""
+
+    sums_maxima: ClassVar[bool] = False
 
     def __init__(self, weights: seeded.WeightMaker, config: MolConfig) -> None:
         """Makes the network that weighs products by themselves; see `PairScorer`."""

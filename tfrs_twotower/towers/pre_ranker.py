@@ -82,7 +82,7 @@ class Member:
     """Towers with heads for pair scores, and the cached heads of every candidate.
 
     Attributes:
-        towers: of kind `inttower`, `mol` or `colbert`.
+        towers: of kind `inttower`, `mol`, `cold` or `colbert`.
         candidate_heads: `[num_candidates, num_candidate_heads, head_dim]`, in row order.
     """
 

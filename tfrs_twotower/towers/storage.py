@@ -13,10 +13,11 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import tensorflow as tf
 from pydantic import TypeAdapter, ValidationError
 
 from tfrs_twotower.artifacts import layout
@@ -190,19 +191,26 @@ def read_array(path: Path, shape: tuple[int | None, ...]) -> npt.NDArray[np.floa
     return array
 
 
-def assign_weights(towers: tower.Towers, weights: dict[str, npt.NDArray[Any]], where: str) -> None:
-    """Sets every weight of the towers.
+class NamedWeights(Protocol):
+    """Towers, or another model that names its weights."""
+
+    def named_variables(self) -> dict[str, tf.Variable]:
+        """Returns every weight by its dotted name."""
+
+
+def assign_weights(model: NamedWeights, weights: dict[str, npt.NDArray[Any]], where: str) -> None:
+    """Sets every weight of towers, or of another model.
 
     Raises:
         CorruptArtifact: a weight is missing, surplus, or of another shape; then no weight is set.
     """
-    variables = towers.named_variables()
+    variables = model.named_variables()
     for name in sorted(variables.keys() | weights.keys()):
         if name not in weights:
             raise CorruptArtifact(f"{where}: the weight '{name}' is missing. Train again.")
         if name not in variables:
             raise CorruptArtifact(
-                f"{where}: the weight '{name}' belongs to no part of the towers. Train again."
+                f"{where}: the weight '{name}' belongs to no part of the model. Train again."
             )
         expected, shape = tuple(variables[name].shape), weights[name].shape
         if expected != shape or weights[name].dtype != np.float32:

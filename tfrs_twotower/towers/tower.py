@@ -3,7 +3,7 @@
 import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import tensorflow as tf
 from numpy.typing import ArrayLike
@@ -29,6 +29,9 @@ class PairScorer(tf.Module):
     which pairs are scored. The scale is positive, so the order is that of s. The bias starts at 0;
     it changes a sigmoid of the score, but not a softmax over candidates.
     """
+
+    sums_maxima: ClassVar[bool] = True
+    """Whether s is the FE score, which serving has operations for."""
 
     def __init__(self, weights: seeded.WeightMaker) -> None:
         """Makes the scale, at first 1, and the bias, at first 0."""

@@ -211,9 +211,11 @@ def test_mistakes_of_a_section_are_explained(cascade_file, override, message):
         load_run_config(cascade_file, (override,))
 
 
-def test_a_mixture_of_logits_is_not_for_the_fused_operation(cascade_file):
-    overrides = ("export.fused_ops=true", "pre_ranking.models=[{kind: inttower}, {kind: mol}]")
-    with pytest.raises(ConfigError, match=r"models\.1\.kind is mol, and export\.fused_ops"):
+@pytest.mark.parametrize("kind", ["mol", "cold"])
+def test_a_score_of_its_own_is_not_for_the_fused_operation(cascade_file, kind):
+    members = f"pre_ranking.models=[{{kind: inttower}}, {{kind: {kind}}}]"
+    overrides = ("export.fused_ops=true", members)
+    with pytest.raises(ConfigError, match=rf"models\.1\.kind is {kind}, and export\.fused_ops"):
         load_run_config(cascade_file, overrides)
     for override in overrides:
         load_run_config(cascade_file, (override,))

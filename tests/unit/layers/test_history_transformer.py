@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tests.reference import bert as reference
-from tfrs_twotower.config.model_config import TransformerConfig
+from tfrs_twotower.config import TransformerConfig
 from tfrs_twotower.layers.history_transformer import HistoryTransformerField, PackedHistories
 from tfrs_twotower.layers.seeded import TrainingDropout, WeightMaker
 

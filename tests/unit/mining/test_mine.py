@@ -9,12 +9,19 @@ import pytest
 
 from tests.fixtures.tiny import tiny_run_config
 from tests.reference import mining as oracle
-from tfrs_twotower.artifacts.layout import FIRST_FIT_WEIGHTS, REFIT_GLOB, TRAIN_GLOB, WEIGHTS
+from tfrs_twotower.artifacts.layout import (
+    CROSS_ENCODER,
+    FIRST_FIT_WEIGHTS,
+    REFIT_GLOB,
+    TRAIN_GLOB,
+    WEIGHTS,
+)
 from tfrs_twotower.config import MiningConfig
 from tfrs_twotower.data.negative_lists import load_negative_lists
 from tfrs_twotower.data.stored_examples import read_training_examples
 from tfrs_twotower.data.training_examples import concatenate, load_example_table
 from tfrs_twotower.errors import ConfigError, EmbeddingError
+from tfrs_twotower.mining import fitting_halves
 from tfrs_twotower.mining import mine as module
 from tfrs_twotower.mining.mine import mine
 from tfrs_twotower.towers.build import build_towers
@@ -180,6 +187,52 @@ def test_bm25_teaches_from_the_texts_of_both_sides(run, tables):
     assert (lists.teacher >= 0).all()
     own, others = lists.teacher[:, 0], lists.teacher[:, 1:]
     assert own.mean() > others.mean(), "queries share words with their positives"
+
+
+SMALL = {"dim": 8, "num_heads": 2, "feed_forward_dim": 8, "num_layers": 1, "negatives": 3}
+
+
+@pytest.fixture(scope="module")
+def with_cross_encoder(run):
+    """A run, and what each phase was fitted on."""
+    learned = []
+    real = fitting_halves.fit_halves
+
+    def watched(spec, config, examples, **options):
+        learned.append(examples)
+        return real(spec, config, examples, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fitting_halves, "fit_halves", watched)
+        result = run(teacher="cross_encoder", cross_encoder={**SMALL, "epochs": 1})
+    return SimpleNamespace(learned=learned, **vars(result))
+
+
+def test_a_cross_encoder_teaches_in_every_phase(with_cross_encoder, tables):
+    directory = with_cross_encoder.directory
+    for phase, phase_data in tables.items():
+        lists = load_negative_lists(directory, phase)
+        assert lists.teacher.shape == (len(phase_data.table), 13)
+        assert np.isfinite(lists.teacher).all()
+        assert (np.ptp(lists.teacher, axis=1) > 0.0).all()
+    names = {path.name for path in (directory / CROSS_ENCODER).iterdir()}
+    assert names == {"settings.json", "statistics.json", "vocabularies"} | {
+        "weights-0.npz", "weights-1.npz"
+    }  # fmt: skip
+    descriptions = {description for description, _, _ in with_cross_encoder.reports}
+    assert {"train cross-encoder 1 of 2 (fit)", "ask the teacher (refit)"} <= descriptions
+
+
+def test_the_cross_encoder_of_the_first_fit_has_not_seen_validation(with_cross_encoder, tables):
+    learned = with_cross_encoder.learned
+    for examples, phase in zip(learned, ("fit", "refit"), strict=True):
+        expected = tables[phase].table
+        assert len(examples.lists) == len(examples.table) == len(expected)
+        for name in ("timestamps", "candidate_rows", "query_rows"):
+            np.testing.assert_array_equal(
+                getattr(examples.table, name), getattr(expected, name), err_msg=name
+            )
+    assert learned[0].table.timestamps.max() < learned[1].table.timestamps.max()
 
 
 def test_padding_has_score_zero(run):

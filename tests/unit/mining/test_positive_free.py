@@ -7,7 +7,7 @@ import tensorflow as tf
 from tests.reference.mining import mined_list
 from tfrs_twotower.closed_form.bm25 import build_postings
 from tfrs_twotower.data.postings import Lexical
-from tfrs_twotower.mining.mine import PositiveFreeRetrieval, PositiveFreeWords
+from tfrs_twotower.mining.positive_free import PositiveFreeRetrieval, PositiveFreeWords
 from tfrs_twotower.ranking.ragged import Ragged
 from tfrs_twotower.towers.tower import Tower, TowerOutput, Towers
 

@@ -243,9 +243,16 @@ def test_a_wide_part_that_lacks_something_is_refused(spec_changes, wide, message
     assert message in mistake(spec_changes, model={"wide": wide})
 
 
+CHECKPOINT = {**TEXT, "encoder": "pretrained", "checkpoint": "bert"}
+BERTS = {"query": {"features": [CHECKPOINT]}, "candidate": {"features": [ITEM, CHECKPOINT]}}
+PRETRAINED = {"teacher": "cross_encoder", "cross_encoder": {"encoder": "pretrained"}}
+
+
 def test_teachers_get_what_they_need():
     check({}, pre_ranking={"mining": {"teacher": "ease"}, "list_terms": {"margin_mse": 1}})
     check(SEARCH, pre_ranking={"mining": {"teacher": "bm25"}, "list_terms": {"listwise_kl": 1}})
+    check(SEARCH, pre_ranking={"mining": {"teacher": "cross_encoder"}})
+    check(BERTS, pre_ranking={"mining": PRETRAINED})
 
 
 @pytest.mark.parametrize(
@@ -319,6 +326,40 @@ def test_teachers_get_what_they_need():
             {"mining": {"teacher": "bm25"}},
             "pre_ranking.mining.teacher is bm25, which needs a text feature on both sides; the "
             "spec 'toy' has none in candidate.features. Choose another teacher.",
+        ),
+        (
+            {"query": {"features": [HISTORY, TEXT]}},
+            {"mining": {"teacher": "cross_encoder"}},
+            "pre_ranking.mining.teacher is cross_encoder, which needs a text feature on both "
+            "sides; the spec 'toy' has none in candidate.features. Choose another teacher.",
+        ),
+        (
+            SEARCH,
+            {"mining": {"teacher": "cross_encoder"}, "models": [], "bm25": {}},
+            "pre_ranking.mining.teacher is cross_encoder, but pre_ranking.models is empty, so that "
+            "nothing is mined and nothing would learn from it. Name a model, or set teacher: none.",
+        ),
+        (
+            SEARCH,
+            {
+                "mining": {"teacher": "cross_encoder", "depth": 5, "cross_encoder": {}},
+                "list_size": 5,
+            },
+            "pre_ranking.mining.cross_encoder.negatives is 7, more than pre_ranking.mining.depth "
+            "5, from which they are drawn. Set negatives to 5 or less, or raise the depth.",
+        ),
+        (
+            SEARCH,
+            {"mining": {"teacher": "cross_encoder", "cross_encoder": {"num_heads": 3}}},
+            "pre_ranking.mining.cross_encoder.num_heads is 3, which does not divide "
+            "pre_ranking.mining.cross_encoder.dim 64. Set num_heads to a divisor of it.",
+        ),
+        (
+            {**BERTS, "query": {"features": [TEXT]}},
+            {"mining": PRETRAINED},
+            "pre_ranking.mining.cross_encoder.encoder is pretrained, which reads all texts with "
+            "one encoder; the text features of the spec 'toy' have bert, no checkpoint. Give all "
+            "of them encoder: pretrained and the same checkpoint, or set encoder: transformer.",
         ),
         (
             {},

@@ -13,7 +13,7 @@ WITH_GENRE = {"candidate": {"features": [ITEM, GENRE]}}
     [
         ("mimic", "plain", ["dat"]),
         ("mimic", "inttower", ["dat"]),
-        ("interaction", "plain", ["inttower", "mol", "colbert"]),
+        ("interaction", "plain", ["inttower", "mol", "cold", "colbert"]),
         ("contrastive_interaction", "dat", ["inttower"]),
         ("contrastive_interaction", "mol", ["inttower"]),
     ],

@@ -7,11 +7,12 @@ import tensorflow as tf
 
 from tests.unit.serving import fakes
 from tfrs_twotower.closed_form.bm25 import build_postings
-from tfrs_twotower.config import MolConfig
+from tfrs_twotower.config import ColdConfig, MolConfig
 from tfrs_twotower.documents import parse
 from tfrs_twotower.errors import FeatureSpecError
 from tfrs_twotower.layers.seeded import WeightMaker
 from tfrs_twotower.specs import FeatureSpec
+from tfrs_twotower.towers.cold import ColdScorer
 from tfrs_twotower.towers.lexical_member import FEATURES, LexicalMember
 from tfrs_twotower.towers.linear_member import LinearMember
 from tfrs_twotower.towers.mol import MolScorer
@@ -105,10 +106,30 @@ def fake_mixture(seed):
     return fake_member(seed, 2 + 2, 3 + 2, 4, MolScorer(WeightMaker(0), config))
 
 
-def fake_pre_ranker(num_candidates=12, weights=WEIGHTS, linear=True, lexical=False, mixture=False):
+def fake_network(seed):
+    """Two query heads, three candidate heads, and a network over them."""
+    heads = {"num_residual_layers": 0, "num_query_heads": 2, "num_candidate_heads": 3}
+    config = ColdConfig(kind="cold", head_dim=4, cross_dims=(5, 3), **heads)
+    scorer = ColdScorer(WeightMaker(0), config)
+    for number, variable in enumerate(scorer.variables):
+        if variable.shape.rank:
+            variable.assign(normal(number, *variable.shape))
+    return fake_member(seed, 2, 3, 4, scorer)
+
+
+FIRST_MEMBERS = {
+    "inttower": lambda: fake_member(1, 2, 3, 4),
+    "mol": lambda: fake_mixture(1),
+    "cold": lambda: fake_network(1),
+}
+
+
+def fake_pre_ranker(
+    num_candidates=12, weights=WEIGHTS, linear=True, lexical=False, first="inttower"
+):
     """Members, signals, EASE of two half-lives if `linear`, tastes and BM25 if `lexical`.
 
-    The first member is a mixture of logits if `mixture`.
+    `first` is the kind of the first member.
     """
     ease = None
     if lexical and weights is WEIGHTS:
@@ -123,7 +144,7 @@ def fake_pre_ranker(num_candidates=12, weights=WEIGHTS, linear=True, lexical=Fal
     others = (*tastes.features, *FEATURES) if lexical else ()
     names = ("retrieval", "interaction_0", "interaction_1", *(ease.features if ease else ()))
     return PreRanker(
-        (fake_mixture(1) if mixture else fake_member(1, 2, 3, 4), fake_member(2, 1, 1, 6)),
+        (FIRST_MEMBERS[first](), fake_member(2, 1, 1, 6)),
         Combination(num_candidates, (*names, *others, "log_count", "log_count_7d"), weights),
         tf.constant(normal(9, NUM_CANDIDATES, 2)),
         ease,

@@ -86,7 +86,7 @@ class FamiliesOfTests(Part):
     """Every further run's systems against the reference's; a cascade is tested against the
     reference's retrieval if the reference has no cascade."""
     stages: tuple[SeedTest, ...]
-    """`cascade` and `hybrid` against `retrieval` of the same run."""
+    """`cascade`, `hybrid` and `cross_encoder` against `retrieval` of the same run."""
     baselines: tuple[SeedTest, ...]
     """Every run's systems against the baselines that lead in some metric."""
 

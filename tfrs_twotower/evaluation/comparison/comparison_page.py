@@ -27,7 +27,7 @@ from tfrs_twotower.evaluation.systems import label
 _TEMPLATE = Path(__file__).with_name("comparison.html")
 _UNKNOWN = Origin()
 _PANELS_IN_A_ROW = 3
-_MARKERS = {"retrieval": "o", "cascade": "D", "hybrid": "s"}
+_MARKERS = {"retrieval": "o", "cascade": "D", "hybrid": "s", "cross_encoder": "^"}
 _FAMILIES = {
     "runs": "Further runs against the reference",
     "stages": "Within a run, against retrieval",

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tfrs_twotower.evaluation import evaluation_document
-from tfrs_twotower.evaluation.systems import key_metrics, label
+from tfrs_twotower.evaluation.systems import MODEL_SYSTEMS, key_metrics, label
 from tfrs_twotower.evaluation.verdict import served_stage, standing_of, verdict_of
 
 _SERVED_ALONE = "two towers, dot product, exact search; nothing ranks after it"
@@ -20,6 +20,7 @@ DESCRIPTIONS = {
     "ials": "matrix factorisation by alternating least squares",
     "bm25": "weighted words in common",
     "hybrid": "BM25 and retrieval, weighed",
+    "cross_encoder": "the first of retrieval, both texts read together; never served",
 }
 
 
@@ -140,7 +141,9 @@ def headline(
         for entry in document.comparisons
         if entry.metric == metric and entry.a == "retrieval"
     }
-    entries = [compared[name] for name in baselines if name in compared and name != "hybrid"]
+    entries = [
+        compared[name] for name in baselines if name in compared and name not in MODEL_SYSTEMS
+    ]
     text += _against_the_best(entries, recall.mean)
     if "hybrid" in compared:
         fused = document.systems["hybrid"].metrics[metric].mean

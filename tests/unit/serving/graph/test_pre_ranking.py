@@ -33,7 +33,9 @@ def offline(pre_ranker, request_inputs):
 
 
 @pytest.mark.parametrize(
-    "members", [{}, {"linear": False}, {"lexical": True}, {"mixture": True}], ids=str
+    "members",
+    [{}, {"linear": False}, {"lexical": True}, {"first": "mol"}, {"first": "cold"}],
+    ids=str,
 )
 @pytest.mark.parametrize("storage", ["float32", "float16", "int8"])
 def test_scores_are_those_of_the_evaluation(request_inputs, storage, members):

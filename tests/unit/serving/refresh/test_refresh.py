@@ -145,7 +145,7 @@ def test_a_new_candidate_has_heads_and_no_popularity(exported):
 
 def test_every_tower_embeds_what_is_new_at_the_width_that_is_served(tmp_path):
     before = small_corpus(range(NUM_CANDIDATES - 3), c04=99.0)
-    release = small_release(tmp_path / "parts", before, num_members=2, width=5)
+    release = small_release(tmp_path / "parts", before, num_members=3, width=5)
     version = publish_release(tmp_path / "bundle" / "small", release)
     plan = Refreshable.of_version(version.directory).plan(RefreshRequest(small_corpus()))
     refreshed = refreshed_release(plan, encode_candidates)
@@ -153,7 +153,7 @@ def test_every_tower_embeds_what_is_new_at_the_width_that_is_served(tmp_path):
     expected = encode_candidates(towers.candidate, small_corpus().raw).vectors
     np.testing.assert_allclose(refreshed.corpus.vectors, expected, atol=1e-6)
     members = refreshed.pre_ranker.members
-    assert len(members) == 2
+    assert len(members) == 3
     for member in members:
         expected = encode_candidates(member.towers.candidate, small_corpus().raw).heads
         np.testing.assert_allclose(member.candidate_heads.numpy(), expected, atol=1e-6)

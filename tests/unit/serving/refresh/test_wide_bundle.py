@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from serving.bundle.loading import load_bundle
 from serving.bundle.refresh_files import RefreshFiles
+from serving.bundle.server_ops import check_bundle
 from serving.refresh.refresh import refresh_bundles
 from serving.refresh.refreshed_release import RefreshRequest
 from tests.fixtures.asking import answers
@@ -31,7 +32,7 @@ RAW = {"history": tf.constant(QUERIES["history"])}
 @pytest.fixture(scope="module")
 def whole_release(tmp_path_factory):
     root = tmp_path_factory.mktemp("wide")
-    return small_release(root, small_corpus(), num_members=2, wide_part=True)
+    return small_release(root, small_corpus(), num_members=3, wide_part=True)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ def refreshed(tmp_path_factory):
     root = tmp_path_factory.mktemp("refreshed")
     corpus = small_corpus(range(NUM_CANDIDATES - 3), c04=99.0)
     exported = publish_release(
-        root / "small", small_release(root, corpus, num_members=2, wide_part=True)
+        root / "small", small_release(root, corpus, num_members=3, wide_part=True)
     )
     request = RefreshRequest(small_corpus())
     return refresh_bundles([exported.directory.parent], request)[0].written.directory
@@ -49,6 +50,10 @@ def refreshed(tmp_path_factory):
 @pytest.fixture(scope="module")
 def whole(whole_release, tmp_path_factory):
     return publish_release(tmp_path_factory.mktemp("whole") / "small", whole_release).directory
+
+
+def test_a_stock_server_loads_it(whole):
+    assert check_bundle(whole, "stock") == ()
 
 
 def test_retrieval_is_served_as_offline(whole, whole_release):
