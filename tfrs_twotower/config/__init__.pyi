@@ -4,13 +4,11 @@ from .model_config import (
     FieldsConfig,
     HeadsConfig,
     IntTowerConfig,
-    LinearModelConfig,
     ModelConfig,
     MolConfig,
     MuveraConfig,
     PlainTowerConfig,
     TransformerConfig,
-    WideConfig,
 )
 from .pre_ranking_config import (
     Bm25MemberConfig,
@@ -58,6 +56,7 @@ from .training_config import (
     TermsConfig,
     TrainingConfig,
 )
+from .wide_config import LinearModelConfig, WideConfig
 
 __all__ = [
     "DATA_VARIABLE",

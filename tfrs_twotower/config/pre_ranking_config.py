@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
-from tfrs_twotower.config import model_config, training_config
+from tfrs_twotower.config import model_config, training_config, wide_config
 from tfrs_twotower.documents import Document
 
 
@@ -36,7 +36,7 @@ class ListTermsConfig(Document):
     """Divisor of the teacher's scores in both distillation terms."""
 
 
-class EaseMemberConfig(model_config.LinearModelConfig):
+class EaseMemberConfig(wide_config.LinearModelConfig):
     """A member in closed form: EASE (Steck 2019) or RDLAE (Moon et al. 2023) on the history.
 
     The model's matrix is cut to a low rank, so that the score is an inner product of a query vector

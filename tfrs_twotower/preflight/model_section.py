@@ -6,6 +6,7 @@ from tfrs_twotower import specs
 from tfrs_twotower.config import ColbertConfig, DatConfig, ModelConfig, RunConfig
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.preflight.closed_forms import check_linear, sides_without_text
+from tfrs_twotower.preflight.text_sharing import check_text_sharing
 from tfrs_twotower.towers.augmentation_plan import plan_augmentation
 
 _LOOKED_UP = (specs.IdFeature, specs.CategoricalFeature, specs.MultiCategoricalFeature)
@@ -45,6 +46,7 @@ def check_towers(spec: specs.FeatureSpec, config: RunConfig) -> Iterator[str]:
                 f"'{spec.name}' has no text feature in {' and '.join(lacking)}. Choose another "
                 "kind, or add one."
             )
+        yield from check_text_sharing(spec, model, section)
         if isinstance(model, ColbertConfig) and model.muvera is not None:
             yield from _check_muvera(section, model, config)
     yield from _check_augmentation(spec, config)

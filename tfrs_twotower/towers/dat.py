@@ -7,7 +7,14 @@ from numpy.typing import ArrayLike
 
 from tfrs_twotower.config import DatConfig
 from tfrs_twotower.features import lookup, tower_inputs
-from tfrs_twotower.layers import bert, candidate_memory, embedding_tables, field_encoders, seeded
+from tfrs_twotower.layers import (
+    bert,
+    bodies,
+    candidate_memory,
+    embedding_tables,
+    field_encoders,
+    seeded,
+)
 from tfrs_twotower.specs import NUM_SPECIAL_ROWS, IdFeature
 from tfrs_twotower.towers import augmentation_plan, plain
 from tfrs_twotower.towers.augmentation import (
@@ -38,9 +45,10 @@ class DatTower(plain.PlainTower):
         weights: seeded.WeightMaker,
         name: str,
         augmentation: Augmentation,
+        body: bodies.ResidualBody | None = None,
     ) -> None:
         """Builds a plain tower that adds the vectors of `augmentation`."""
-        super().__init__(inputs, fields, config, weights, name)
+        super().__init__(inputs, fields, config, weights, name, body)
         self.augmentation = augmentation
         self.has_augmented = augmentation.learned
         # The identity, because a is in the space of this tower's output. With a random start, a

@@ -28,6 +28,7 @@ class IntTower(Tower):
         *,
         more_views: Sequence[Sequence[field_encoders.FieldEncoder]] = (),
         cosine_heads: bool = False,
+        body: bodies.Body | None = None,
     ) -> None:
         """Builds a tower.
 
@@ -39,6 +40,7 @@ class IntTower(Tower):
             name: `query` or `candidate`.
             more_views: further views, each with one encoder for each feature.
             cosine_heads: whether heads have unit length.
+            body: the body, if the other tower has the same; by default its own.
         """
         super().__init__(name=name)
         self.inputs = inputs
@@ -47,7 +49,7 @@ class IntTower(Tower):
         self._views = [self.fields, *(list(view) for view in more_views)]
         self._dropout = seeded.TrainingDropout(weights.seed, name)
         self._gate = _gate(config, weights.under("gate"), self.num_fields)
-        self._body: bodies.Body = (
+        self._body: bodies.Body = body or (
             bodies.ResidualBody(weights, config)
             if config.body == "residual"
             else bodies.DenseBody(weights, config, self.num_fields)
