@@ -1,4 +1,5 @@
 from .model_config import (
+    AugmentedConfig,
     ColbertConfig,
     DatConfig,
     FieldsConfig,
@@ -60,6 +61,7 @@ from .wide_config import LinearModelConfig, WideConfig
 
 __all__ = [
     "DATA_VARIABLE",
+    "AugmentedConfig",
     "Bm25MemberConfig",
     "BundleConfig",
     "CategoryAlignmentConfig",

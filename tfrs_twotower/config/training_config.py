@@ -138,7 +138,8 @@ class TermsConfig(Document):
     matryoshka: MatryoshkaConfig | None = None
     """Shorter vectors that rank by themselves; of the first stage."""
     mimic: MimicConfig | None = None
-    """For `kind: dat`; these towers get it with its default weights if it is not mentioned."""
+    """For `kind: dat`, and `inttower` with augmented vectors; these towers get it with its default
+    weights if it is not mentioned."""
     category_alignment: CategoryAlignmentConfig | None = None
     """For towers whose candidates have a categorical feature."""
     contrastive_interaction: ContrastiveInteractionConfig | None = None

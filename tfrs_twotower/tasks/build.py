@@ -1,8 +1,8 @@
 """Builds the terms of the objective that a training config names."""
 
 from tfrs_twotower.config import (
+    AugmentedConfig,
     ColbertConfig,
-    DatConfig,
     FittingConfig,
     HeadsConfig,
     InteractionConfig,
@@ -36,8 +36,8 @@ def build_terms(
 ) -> list[Term]:
     """Builds the terms besides the retrieval softmax.
 
-    DAT gets its mimic terms, and towers with heads their interaction term, with default weights if
-    the config does not mention them.
+    Augmented sides get their mimic terms, and towers with heads their interaction term, with
+    default weights if the config does not mention them.
     """
     config = fitting.terms
     terms: list[Term] = []
@@ -47,7 +47,7 @@ def build_terms(
         terms.append(term_kinds.MatryoshkaTerm(config.matryoshka, retrieval))
     if config.category_alignment is not None:
         terms.append(term_kinds.CategoryAlignmentTerm(config.category_alignment))
-    if isinstance(model, DatConfig):
+    if isinstance(model, AugmentedConfig):
         mimic = config.mimic or MimicConfig()
         if towers.query.has_augmented:
             terms.append(term_kinds.MimicTerm("query", mimic.query_weight))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing_extensions import assert_never
 
 from tfrs_twotower.config import (
+    AugmentedConfig,
     ColbertConfig,
     DatConfig,
     IntTowerConfig,
@@ -85,25 +86,23 @@ def build_towers(
             content=content,
         )
         encoders = [fields.build(feature) for feature in features]
+        augmentation = None
+        if isinstance(model_config, AugmentedConfig):
+            augmentation = dat.build_augmentation(
+                augmentation_plan.plan_augmentation(spec, model_config)[side],
+                model_config,
+                weights.under(f"{side}.augmentation"),
+                lookups,
+                id_feature,
+            )
         match model_config:
-            case PlainTowerConfig():
-                return plain.PlainTower(
-                    inputs, encoders, model_config, weights.under(side), side, body
-                )
-            case DatConfig():
-                augmentation = dat.build_augmentation(
-                    augmentation_plan.plan_augmentation(spec, model_config)[side],
-                    model_config,
-                    weights.under(f"{side}.augmentation"),
-                    lookups,
-                    id_feature,
-                )
-                if augmentation is None:
-                    return plain.PlainTower(
-                        inputs, encoders, model_config, weights.under(side), side, body
-                    )
+            case DatConfig() if augmentation is not None:
                 return dat.DatTower(
                     inputs, encoders, model_config, weights.under(side), side, augmentation, body
+                )
+            case PlainTowerConfig() | DatConfig():
+                return plain.PlainTower(
+                    inputs, encoders, model_config, weights.under(side), side, body
                 )
             case IntTowerConfig():
                 num_views = model_config.candidate_views if side == "candidate" else 1
@@ -116,6 +115,7 @@ def build_towers(
                     more_views=[fields.build_view(n, encoders) for n in range(1, num_views)],
                     cosine_heads=model_config.cosine_heads,
                     body=body,
+                    augmentation=augmentation,
                 )
             case MolConfig():
                 return mol.MolTower(inputs, encoders, model_config, weights.under(side), side, body)
@@ -164,8 +164,6 @@ def _joined(
         case MolConfig():
             scorer = mol.MolScorer(weights, model_config)
             return inttower.IntTowers(query, candidate, pretrained, scorer)
-        case DatConfig():
-            return dat.DatTowers(query, candidate, pretrained)
         case _:
             return tower.Towers(query, candidate, pretrained)
 

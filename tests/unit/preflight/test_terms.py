@@ -42,6 +42,15 @@ def test_terms_of_the_pre_ranker_are_checked_too():
     )
 
 
+def test_augmented_vectors_of_an_inttower_learn_to_mimic():
+    augmented = {"kind": "inttower", "candidate_augmentation": "auto"}
+    check(WITH_GENRE, model=augmented, training={"terms": {"mimic": {}}})
+    members = {"models": [augmented], "terms": {"mimic": {}}}
+    check(WITH_GENRE, pre_ranking=members)
+    members["models"].append({"kind": "inttower"})
+    assert "the term is for kind dat. Remove it." in mistake(WITH_GENRE, pre_ranking=members)
+
+
 def test_categories_to_align_are_a_categorical_candidate_feature():
     def terms(feature):
         return {"training": {"terms": {"category_alignment": {"feature": feature}}}}
