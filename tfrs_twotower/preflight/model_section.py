@@ -22,7 +22,8 @@ def check_towers(spec: specs.FeatureSpec, config: RunConfig) -> Iterator[str]:
         yield from _check_heads(spec, model, section)
         yield from _check_dropouts(spec, model, section)
         yield from _check_parts(spec, model, section)
-        yield from check_text_sharing(spec, model, section)
+        frozen = config.daily.freeze_candidate_tower and section == "model"
+        yield from check_text_sharing(spec, model, section, frozen=frozen)
         if isinstance(model, AugmentedConfig):
             try:
                 plan_augmentation(spec, model, section)

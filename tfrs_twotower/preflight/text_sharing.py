@@ -6,13 +6,16 @@ from tfrs_twotower import specs
 from tfrs_twotower.config import ModelConfig
 
 
-def check_text_sharing(spec: specs.FeatureSpec, model: ModelConfig, section: str) -> Iterator[str]:
+def check_text_sharing(
+    spec: specs.FeatureSpec, model: ModelConfig, section: str, *, frozen: bool
+) -> Iterator[str]:
     """Refuses a sharing of texts that would have no effect, or that the layers do not allow.
 
     Args:
         spec: the features of both sides.
         model: a model section.
         section: its place in the run config.
+        frozen: whether a daily training leaves the candidate tower as it is.
     """
     if model.text_sharing == "vocabulary":
         return
@@ -33,6 +36,11 @@ def check_text_sharing(spec: specs.FeatureSpec, model: ModelConfig, section: str
             f"{found}, but no text of the query has the encoder and the vocabulary (or the "
             f"checkpoint) of a text of the candidate; found {_named(of_query)} and "
             f"{_named(of_candidate)}. Give both the same, or set text_sharing: projection."
+        )
+    if model.text_sharing == "siamese" and frozen:
+        yield (
+            f"{found}, and daily.freeze_candidate_tower is set: the encoder of the queries would "
+            "be frozen with that of the candidates. Set one of them otherwise."
         )
     names = [{name for _, name in sources} for sources in (of_query, of_candidate)]
     if model.text_sharing == "asymmetric" and not names[0] & names[1]:

@@ -12,6 +12,7 @@ from tfrs_twotower.config import (
     SoftmaxConfig,
 )
 from tfrs_twotower.tasks import terms as term_kinds
+from tfrs_twotower.tasks.multi_view import MultiViewTerm
 from tfrs_twotower.tasks.objective import Term
 from tfrs_twotower.tasks.retrieval import RetrievalTask
 from tfrs_twotower.towers.tower import Towers
@@ -32,9 +33,13 @@ def build_retrieval_task(softmax: SoftmaxConfig) -> RetrievalTask:
 
 
 def build_terms(
-    fitting: FittingConfig, model: ModelConfig, towers: Towers, retrieval: RetrievalTask
+    fitting: FittingConfig,
+    model: ModelConfig,
+    towers: Towers,
+    retrieval: RetrievalTask,
+    seed: int = 0,
 ) -> list[Term]:
-    """Builds the terms besides the retrieval softmax.
+    """Builds the terms besides the retrieval softmax; `seed` is of what they draw at random.
 
     Augmented sides get their mimic terms, and towers with heads their interaction term, with
     default weights if the config does not mention them.
@@ -45,6 +50,8 @@ def build_terms(
         terms.append(term_kinds.DualTerm(config.dual.weight, retrieval))
     if config.matryoshka is not None:
         terms.append(term_kinds.MatryoshkaTerm(config.matryoshka, retrieval))
+    if config.multi_view is not None:
+        terms.append(MultiViewTerm(config.multi_view, retrieval, seed))
     if config.category_alignment is not None:
         terms.append(term_kinds.CategoryAlignmentTerm(config.category_alignment))
     if isinstance(model, AugmentedConfig):

@@ -57,6 +57,16 @@ def test_a_shared_projection_must_exist():
     check(sides(), **section("projection", num_residual_layers=0, kind="colbert"))
 
 
+def test_a_frozen_candidate_tower_is_not_also_the_query_tower():
+    frozen = {"daily": {"freeze_candidate_tower": True}}
+    assert mistake(sides(), **section("siamese"), **frozen) == (
+        "run 'toy': model.text_sharing is siamese, and daily.freeze_candidate_tower is set: the "
+        "encoder of the queries would be frozen with that of the candidates. Set one of them "
+        "otherwise."
+    )
+    check(sides(), **section("projection"), **frozen)
+
+
 def test_members_are_checked_too_and_dense_layers_cannot_be_shared():
     member = {"kind": "inttower", "body": "dense", "text_sharing": "siamese"}
     assert mistake(sides(), pre_ranking={"models": [member], "popularity_days": []}) == (

@@ -45,6 +45,7 @@ def test_weights_come_from_the_config_and_zero_leaves_a_term_out():
     }
     terms = {
         "dual": {"weight": 0.3},
+        "multi_view": {"weight": 0.2},
         "category_alignment": {"feature": "genre", "weight": 0.4},
         "interaction": {"weight": 0.5},
         "contrastive_interaction": {"weight": 0.6},

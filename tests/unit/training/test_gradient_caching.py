@@ -23,7 +23,9 @@ BATCH = 11
 
 
 def model_of(spec, assets, corpus, kind, *, cached_chunks, mined):
-    config = tiny_run_config(model={"kind": kind, **DROPOUT})
+    config = tiny_run_config(
+        model={"kind": kind, **DROPOUT}, training={"terms": {"multi_view": {}}}
+    )
     towers = build_towers(spec, config.model, assets, seed=3)
     tokens = towers.candidate.inputs(tensors(corpus.raw))
     retrieval = build.build_retrieval_task(config.training.softmax)
