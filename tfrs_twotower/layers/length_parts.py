@@ -30,6 +30,9 @@ def in_parts_of_similar_length(
     Returns:
         `[batch, ...]`, the rows in the order of the batch.
     """
+    if not tf.executing_eagerly():  # traced once, whatever the number of parts
+        given = tf.TensorSpec([None, None], tokens.dtype)
+        encode = tf.function(encode, input_signature=[given], autograph=False)
     ends = tf.range(1, tf.shape(tokens)[1] + 1)
     lengths = tf.reduce_max(tf.where(tokens > 0, ends, 0), axis=1)
 

@@ -182,7 +182,6 @@ class PretrainedField(ContextualField):
 
     def __init__(
         self,
-        weights: seeded.WeightMaker,
         encoder: bert.BertEncoder,
         projection: tf.Variable | None,
         name: str,
