@@ -1,5 +1,6 @@
 from .fields_config import FieldsConfig, QuerySlotsConfig, TransformerConfig
 from .model_config import (
+    AugmentedConfig,
     ColbertConfig,
     ColdConfig,
     DatConfig,
@@ -52,6 +53,7 @@ from .training_config import (
     InteractionConfig,
     MatryoshkaConfig,
     MimicConfig,
+    MultiViewConfig,
     OptimizerConfig,
     PseudoQuestionsConfig,
     QueryReconstructionConfig,
@@ -63,6 +65,7 @@ from .wide_config import LinearModelConfig, WideConfig
 
 __all__ = [
     "DATA_VARIABLE",
+    "AugmentedConfig",
     "Bm25MemberConfig",
     "BundleConfig",
     "CategoryAlignmentConfig",
@@ -94,6 +97,7 @@ __all__ = [
     "MiningConfig",
     "ModelConfig",
     "MolConfig",
+    "MultiViewConfig",
     "MuveraConfig",
     "OptimizerConfig",
     "PlainTowerConfig",

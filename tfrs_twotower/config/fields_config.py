@@ -86,6 +86,13 @@ class FieldsConfig(Document):
     a passage often names its subject at its beginning."""
     transformer: TransformerConfig = TransformerConfig()
     """Settings of transformer text encoders."""
+    text_sharing: Literal["vocabulary", "siamese", "asymmetric", "projection"] = "vocabulary"
+    """What the texts of both sides share (Dong et al., EMNLP 2022). `vocabulary`: texts of one
+    vocabulary the token vectors, texts of one checkpoint the encoder; token weights, transformer
+    layers, projections and residual layers are apart. `siamese` (SDE): texts of one vocabulary or
+    checkpoint the whole encoder, and all of them the projection and the residual layers.
+    `asymmetric` (ADE): nothing; both sides start from the same checkpoint or corpus. `projection`
+    (ADE-SPL): the projection and the residual layers, and nothing before them."""
     query_transformer_layers: Annotated[int, Field(ge=1, le=24)] | None = None
     """Layers of the transformers over the query's texts; null takes `transformer.num_layers`. A
     request waits for those of the query, and for none of the candidates'."""

@@ -19,20 +19,22 @@ class PlainTowerConfig(FieldsConfig):
     kind: Literal["plain"] = "plain"
 
 
-class DatConfig(FieldsConfig):
-    """Dual augmented two-tower (Yu et al., DLP-KDD 2021).
+QueryAugmentation = Literal["auto", "learned", "history_mean", "random", "none"]
+CandidateAugmentation = Literal["auto", "learned", "random", "none"]
 
-    Plain towers with one more field on each side: an augmented vector, which learns to imitate the
-    other tower's output for positive pairs (`training.terms.mimic`).
+
+class AugmentedConfig(FieldsConfig):
+    """Settings of towers that may have one more field on each side, an augmented vector.
+
+    It learns to imitate the other tower's output for positive pairs (`training.terms.mimic`).
     """
 
-    kind: Literal["dat"]
-    query_augmentation: Literal["auto", "learned", "history_mean", "random", "none"] = "auto"
+    query_augmentation: QueryAugmentation = "auto"
     """`learned`: a vector for each value of the query's id feature. `history_mean`: the mean of
     the candidate tower's output over the history. `auto`: learned where there is an id feature,
     else the history's mean. `random`: drawn anew each time, a control that must not help.
     `none`: no augmented vector."""
-    candidate_augmentation: Literal["auto", "learned", "random", "none"] = "auto"
+    candidate_augmentation: CandidateAugmentation = "auto"
     """`learned`: a vector for each candidate id. `auto`: learned where there is an id feature."""
     augmentation_dropout: Rate = 0.05
     """Share of learned vectors that training replaces with the unknown id's vector, so that this
@@ -42,6 +44,12 @@ class DatConfig(FieldsConfig):
     queries with the same value."""
     candidate_segment: str | None = None
     """Categorical candidate feature: the same for unknown candidates."""
+
+
+class DatConfig(AugmentedConfig):
+    """Dual augmented two-tower (Yu et al., DLP-KDD 2021): plain towers with augmented vectors."""
+
+    kind: Literal["dat"]
 
 
 class HeadsConfig(FieldsConfig):
@@ -72,7 +80,7 @@ class HeadsConfig(FieldsConfig):
         return len(self.hidden_dims) if self.body == "dense" else 1 + self.num_residual_layers
 
 
-class IntTowerConfig(HeadsConfig):
+class IntTowerConfig(AugmentedConfig, HeadsConfig):
     """IntTower (Li et al., CIKM 2022): Light-SE, FE-Block, and a retrieval head beside it.
 
     The outputs of the query tower's layers, and of the candidate tower's last one, are projected to
@@ -81,6 +89,11 @@ class IntTowerConfig(HeadsConfig):
     """
 
     kind: Literal["inttower"]
+    query_augmentation: QueryAugmentation = "none"
+    """As for `kind: dat`: the augmented vector is a field of the query, which the gate weighs as it
+    does the others."""
+    candidate_augmentation: CandidateAugmentation = "none"
+    """The same for candidates. `auto` on both sides gives DAT, Light-SE and FE-Block in one."""
     candidate_views: Annotated[int, Field(ge=1, le=16)] = 1
     """Views of a candidate, each with token weights for `bag` texts and heads of its own: a query
     head is compared with the view that suits it best."""

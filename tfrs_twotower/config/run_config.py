@@ -110,26 +110,43 @@ def data_root(config: RunConfig, config_path: Path) -> Path:
 def apply_override(data: dict[str, Any], override: str) -> None:
     """Sets a key of a document's content as `--set` says: `a.b=value`, the value YAML.
 
+    The entries of a list are counted from 0: `pre_ranking.models.0.dropout=0.1`.
+
     Raises:
-        ConfigError: it is not of that form.
+        ConfigError: it is not of that form, or names an entry that a list does not have.
     """
     keys, equals, value = override.partition("=")
     if not equals or not keys:
         raise ConfigError(f"--set {override}: expected a.b=value, such as training.batch_size=512")
     *parents, last = keys.split(".")
-    section = data
+    section: Any = data
     for key in parents:
-        inner = section.setdefault(key, {})
-        if not isinstance(inner, dict):
+        place = _place(section, key, override)
+        inner = section.setdefault(key, {}) if isinstance(section, dict) else section[place]
+        if not isinstance(inner, dict | list):
             raise ConfigError(f"--set {override}: '{key}' is a value, not a section")
-        section = inner
+        # A copy, because other sections may be aliases of the same YAML node.
+        section[place] = inner.copy()
+        section = section[place]
     try:
-        section[last] = yaml.safe_load(value)
+        section[_place(section, last, override)] = yaml.safe_load(value)
     except yaml.YAMLError as cause:
         raise ConfigError(
             f"--set {override}: the value is not YAML: "
             f"{_problem(cause)}. Quote it for YAML, as in --set \"name='a: b'\"."
         ) from cause
+
+
+def _place(section: Any, key: str, override: str) -> Any:
+    """A key of a section, or the number of an entry of a list."""
+    if isinstance(section, dict):
+        return key
+    if not (key.isdecimal() and int(key) < len(section)):
+        raise ConfigError(
+            f"--set {override}: '{key}' is not the number of an entry of the list before it, which "
+            f"has {len(section)}; they are counted from 0"
+        )
+    return int(key)
 
 
 def as_override(key: str, value: Any) -> str:

@@ -159,6 +159,17 @@ class QueryReconstructionConfig(Document):
         return self
 
 
+class MultiViewConfig(Document):
+    """Further views of texts as further positives: some tokens are hidden, anew in each step."""
+
+    side: Literal["query", "candidate", "both"] = "both"
+    """Whose texts are seen twice. Each side costs another pass of its tower."""
+    token_dropout: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.3
+    """Share of a text's tokens that a view lacks; `model.token_dropout` acts on what is left."""
+    weight: PositiveFloat = 0.5
+    """Weight of the term."""
+
+
 class TermsConfig(Document):
     """Terms of the objective beside the retrieval softmax; null leaves one out.
 
@@ -169,8 +180,11 @@ class TermsConfig(Document):
     """Candidate to query."""
     matryoshka: MatryoshkaConfig | None = None
     """Shorter vectors that rank by themselves; of the first stage."""
+    multi_view: MultiViewConfig | None = None
+    """For towers with text."""
     mimic: MimicConfig | None = None
-    """For `kind: dat`; these towers get it with its default weights if it is not mentioned."""
+    """For `kind: dat`, and `inttower` with augmented vectors; these towers get it with its default
+    weights if it is not mentioned."""
     category_alignment: CategoryAlignmentConfig | None = None
     """For towers whose candidates have a categorical feature."""
     query_reconstruction: QueryReconstructionConfig | None = None

@@ -5,7 +5,7 @@ from typing import Protocol
 
 import tensorflow as tf
 
-from tfrs_twotower.config import HeadsConfig
+from tfrs_twotower.config import FieldsConfig, HeadsConfig
 from tfrs_twotower.layers.seeded import TrainingDropout, WeightMaker
 
 _MIN_SQUARED_NORM = 1e-12
@@ -153,15 +153,16 @@ class Body(Protocol):
 class ResidualBody(tf.Module):
     """The body of a plain tower: the sum of the fields plus a bias, then residual layers.
 
-    The sum is the first output, and the last output is the embedding itself.
+    The sum is the first output, and the last output is the embedding itself. Both towers may have
+    the same body, because it does not depend on the number of fields.
     """
 
-    def __init__(self, weights: WeightMaker, config: HeadsConfig) -> None:
+    def __init__(self, weights: WeightMaker, config: FieldsConfig) -> None:
         super().__init__(name="body")
         dim = config.embedding_dim
         self.layer_dims = (dim,) * (1 + config.num_residual_layers)
         # Not zero, because a row whose fields are all missing must still have a direction.
-        self._bias = weights.normal("bias", [dim], BIAS_STDDEV)
+        self.bias = weights.normal("bias", [dim], BIAS_STDDEV)
         self._layers = [
             ResidualLayer(weights.under(name), dim, config.activation, config.dropout, name)
             for name in (f"residual_{number}" for number in range(config.num_residual_layers))
@@ -169,7 +170,11 @@ class ResidualBody(tf.Module):
 
     def __call__(self, fields: tf.Tensor, dropout: TrainingDropout | None) -> list[tf.Tensor]:
         """Returns outputs `[batch, dim]` for fields `[batch, num_fields, dim]`."""
-        outputs = [tf.reduce_sum(fields, axis=1) + self._bias]
+        return self.after(tf.reduce_sum(fields, axis=1) + self.bias, dropout)
+
+    def after(self, first: tf.Tensor, dropout: TrainingDropout | None) -> list[tf.Tensor]:
+        """Returns outputs `[batch, dim]` from the first one, which is given."""
+        outputs = [first]
         for layer in self._layers:
             outputs.append(layer(outputs[-1], dropout))
         return outputs

@@ -137,6 +137,9 @@ class QuerySlotsField(TextField):
         self, tokens: tf.Tensor, dropout: seeded.TrainingDropout | None
     ) -> tuple[late_interaction.TokenVectors, tf.Tensor]:
         found = self._text.token_vectors(tokens, dropout)
-        states = self._decoder(found.vectors, found.weights > 0.0)
+        present = found.weights > 0.0
+        # What an encoder gives behind a text depends on the batch, and an empty text would read it.
+        found = found._replace(vectors=tf.where(present[..., tf.newaxis], found.vectors, 0.0))
+        states = self._decoder(found.vectors, present)
         everywhere = tf.ones(tf.shape(states)[:2], tf.bool)
         return found._replace(vectors=self._interaction(found.vectors, states, everywhere)), states

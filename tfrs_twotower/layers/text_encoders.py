@@ -14,6 +14,7 @@ from tfrs_twotower.layers import (
     seeded,
     transformer,
 )
+from tfrs_twotower.layers.length_parts import in_parts_of_similar_length
 
 _NUM_POSITION_BUCKETS = 8
 
@@ -114,7 +115,41 @@ def _position_buckets(width: int) -> npt.NDArray[np.int32]:
     return np.minimum(buckets, _NUM_POSITION_BUCKETS - 1)
 
 
-class TransformerField(TextField):
+class ContextualField(TextField):
+    """An encoder whose vector of a token depends on the text around it.
+
+    It encodes a batch in parts of texts of similar length; see `layers.length_parts`.
+    """
+
+    @abstractmethod
+    def contextual(self, tokens: tf.Tensor) -> tf.Tensor:
+        """Returns vectors `[n, width, dim]` of tokens `[n, width]`, width at most `max_tokens`."""
+
+    def means(self, tokens: tf.Tensor, dropout: seeded.TrainingDropout | None) -> tf.Tensor:
+        """Returns the mean over the tokens of each text, `[batch, dim]`."""
+        return in_parts_of_similar_length(
+            lambda part: embedding_tables.mean_of_vectors(self.contextual(part), part > 0),
+            self.kept(tokens, dropout),
+            training=dropout is not None,
+        )
+
+    def token_vectors(
+        self, tokens: tf.Tensor, dropout: seeded.TrainingDropout | None
+    ) -> late_interaction.TokenVectors:
+        """Returns the contextual vector of each token, as wide as the input; all weigh 1."""
+        tokens = self.kept(tokens, dropout)
+        width = tf.shape(tokens)[1]
+
+        def encode(part: tf.Tensor) -> tf.Tensor:
+            behind = width - tf.shape(part)[1]
+            return tf.pad(self.contextual(part), [[0, 0], [0, behind], [0, 0]])
+
+        vectors = in_parts_of_similar_length(encode, tokens, training=dropout is not None)
+        vectors = tf.ensure_shape(vectors, [None, tokens.shape[1], None])
+        return late_interaction.TokenVectors(vectors, tf.cast(tokens > 0, tf.float32))
+
+
+class TransformerField(ContextualField):
     """A pre-LN transformer over token rows and learned positions, then the mean over tokens."""
 
     def __init__(
@@ -143,22 +178,18 @@ class TransformerField(TextField):
 
     def __call__(self, tokens: tf.Tensor, dropout: seeded.TrainingDropout | None) -> tf.Tensor:
         """Returns vectors for tokens `[batch, max_tokens]`; an empty text gives zero."""
-        vectors, weights = self.token_vectors(tokens, dropout)
-        return embedding_tables.mean_of_vectors(vectors, weights > 0.0)
+        return self.means(tokens, dropout)
 
-    def token_vectors(
-        self, tokens: tf.Tensor, dropout: seeded.TrainingDropout | None
-    ) -> late_interaction.TokenVectors:
-        """Returns the transformer's output for each token; all have the weight 1."""
-        tokens = self.kept(tokens, dropout)
+    def contextual(self, tokens: tf.Tensor) -> tf.Tensor:
+        """Returns the output of the last layer."""
         present = tokens > 0
-        vectors = tf.gather(self._table, tokens) + self._positions
+        vectors = tf.gather(self._table, tokens) + self._positions[: tf.shape(tokens)[1]]
         for layer in self._layers:
             vectors = layer(vectors, present)
-        return late_interaction.TokenVectors(self._norm(vectors), tf.cast(present, tf.float32))
+        return self._norm(vectors)
 
 
-class PretrainedField(TextField):
+class PretrainedField(ContextualField):
     """The mean of a pretrained encoder's vectors, projected if its dimension differs.
 
     Features with the same checkpoint share the encoder, in both towers.
@@ -166,19 +197,15 @@ class PretrainedField(TextField):
 
     def __init__(
         self,
-        weights: seeded.WeightMaker,
         encoder: bert.BertEncoder,
-        dim: int,
+        projection: tf.Variable | None,
         name: str,
         *,
         token_dropout: float = 0.0,
     ) -> None:
         super().__init__(name, token_dropout)
         self._encoder = encoder
-        hidden = encoder.shape.hidden_dim
-        self._projection = (
-            None if hidden == dim else weights.normal("projection", [hidden, dim], hidden**-0.5)
-        )
+        self._projection = projection
 
     @property
     def token_table(self) -> tf.Tensor:
@@ -188,16 +215,28 @@ class PretrainedField(TextField):
 
     def __call__(self, tokens: tf.Tensor, dropout: seeded.TrainingDropout | None) -> tf.Tensor:
         """Returns vectors for tokens `[batch, max_tokens]`; an empty text gives zero."""
-        tokens = self.kept(tokens, dropout)
-        mean = embedding_tables.mean_of_vectors(self._encoder(tokens), tokens > 0)
+        # The projection of a mean is the mean of the projections, and cheaper.
+        mean = self.means(tokens, dropout)
         return mean if self._projection is None else tf.matmul(mean, self._projection)
+
+    def contextual(self, tokens: tf.Tensor) -> tf.Tensor:
+        """Returns the encoder's output, not projected."""
+        return self._encoder(tokens)
 
     def token_vectors(
         self, tokens: tf.Tensor, dropout: seeded.TrainingDropout | None
     ) -> late_interaction.TokenVectors:
         """Returns the projected output of the encoder for each token; all have the weight 1."""
-        tokens = self.kept(tokens, dropout)
-        vectors = self._encoder(tokens)
-        if self._projection is not None:
-            vectors = tf.einsum("bwh,hd->bwd", vectors, self._projection)
-        return late_interaction.TokenVectors(vectors, tf.cast(tokens > 0, tf.float32))
+        found = super().token_vectors(tokens, dropout)
+        if self._projection is None:
+            return found
+        projected = tf.einsum("bwh,hd->bwd", found.vectors, self._projection)
+        return found._replace(vectors=projected)
+
+
+def projection_of(
+    weights: seeded.WeightMaker, encoder: bert.BertEncoder, dim: int
+) -> tf.Variable | None:
+    """Makes the projection `[hidden_dim, dim]` of a pretrained encoder; None for equal sizes."""
+    hidden = encoder.shape.hidden_dim
+    return None if hidden == dim else weights.normal("projection", [hidden, dim], hidden**-0.5)

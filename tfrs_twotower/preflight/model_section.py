@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 
 from tfrs_twotower import specs
-from tfrs_twotower.config import ColbertConfig, DatConfig, ModelConfig, RunConfig
+from tfrs_twotower.config import AugmentedConfig, ColbertConfig, ModelConfig, RunConfig
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.preflight.closed_forms import check_linear, sides_without_text
+from tfrs_twotower.preflight.text_sharing import check_text_sharing
 from tfrs_twotower.towers.augmentation_plan import plan_augmentation
 
 _LOOKED_UP = (specs.IdFeature, specs.CategoricalFeature, specs.MultiCategoricalFeature)
@@ -20,39 +21,50 @@ def check_towers(spec: specs.FeatureSpec, config: RunConfig) -> Iterator[str]:
     for section, model in models:
         yield from _check_heads(spec, model, section)
         yield from _check_dropouts(spec, model, section)
-        if model.history_encoder == "transformer":
-            yield from _check_sequence(spec, model, section)
-        if model.history_content != "none" and not _has_content(spec):
-            yield (
-                f"{section}.history_content is {model.history_content}, but the spec '{spec.name}' "
-                "does not have a history feature and a candidate feature beside the id that "
-                "histories could take it from. Remove the key, or add the features to the spec."
-            )
-        if model.token_table == "svd" and not _bags(spec.candidate):
-            yield (
-                f"{section}.token_table is svd, but the spec '{spec.name}' has no text feature "
-                "with encoder: bag in candidate.features, whose words it could start from. Remove "
-                "the key, or add such a feature to the spec."
-            )
-        if model.query_map != "none" and section != "model":
-            yield (
-                f"{section}.query_map is {model.query_map}, but a member compares heads, which the "
-                "map does not reach. Remove the key; it belongs to the section model."
-            )
-        if model.kind == "colbert" and (lacking := sides_without_text(spec)):
-            yield (
-                f"{section}.kind is colbert, which compares the tokens of texts, but the spec "
-                f"'{spec.name}' has no text feature in {' and '.join(lacking)}. Choose another "
-                "kind, or add one."
-            )
+        yield from _check_parts(spec, model, section)
+        frozen = config.daily.freeze_candidate_tower and section == "model"
+        yield from check_text_sharing(spec, model, section, frozen=frozen)
+        if isinstance(model, AugmentedConfig):
+            try:
+                plan_augmentation(spec, model, section)
+            except ConfigError as mistake:
+                yield str(mistake)
         if isinstance(model, ColbertConfig) and model.muvera is not None:
             yield from _check_muvera(section, model, config)
-    yield from _check_augmentation(spec, config)
     yield from _check_chunks(config, models)
     yield from _check_wide(spec, config)
     yield from _check_warm_up(spec, config)
     if config.training.epochs == 0:
         yield from _check_zero_shot(spec, config)
+
+
+def _check_parts(spec: specs.FeatureSpec, model: ModelConfig, section: str) -> Iterator[str]:
+    """Refuses parts of towers that the features do not allow, or that a member has no use for."""
+    if model.history_encoder == "transformer":
+        yield from _check_sequence(spec, model, section)
+    if model.history_content != "none" and not _has_content(spec):
+        yield (
+            f"{section}.history_content is {model.history_content}, but the spec '{spec.name}' "
+            "does not have a history feature and a candidate feature beside the id that "
+            "histories could take it from. Remove the key, or add the features to the spec."
+        )
+    if model.token_table == "svd" and not _bags(spec.candidate):
+        yield (
+            f"{section}.token_table is svd, but the spec '{spec.name}' has no text feature "
+            "with encoder: bag in candidate.features, whose words it could start from. Remove "
+            "the key, or add such a feature to the spec."
+        )
+    if model.query_map != "none" and section != "model":
+        yield (
+            f"{section}.query_map is {model.query_map}, but a member compares heads, which the "
+            "map does not reach. Remove the key; it belongs to the section model."
+        )
+    if model.kind == "colbert" and (lacking := sides_without_text(spec)):
+        yield (
+            f"{section}.kind is colbert, which compares the tokens of texts, but the spec "
+            f"'{spec.name}' has no text feature in {' and '.join(lacking)}. Choose another "
+            "kind, or add one."
+        )
 
 
 def _check_muvera(section: str, model: ColbertConfig, config: RunConfig) -> Iterator[str]:
@@ -249,11 +261,3 @@ def _check_dropouts(spec: specs.FeatureSpec, model: ModelConfig, section: str) -
                 f"{section}.{key} is {value}, but the spec '{spec.name}' does not have {what}. "
                 f"Remove the key, or add {what} to the spec."
             )
-
-
-def _check_augmentation(spec: specs.FeatureSpec, config: RunConfig) -> Iterator[str]:
-    if isinstance(config.model, DatConfig):
-        try:
-            plan_augmentation(spec, config.model)
-        except ConfigError as mistake:
-            yield str(mistake)

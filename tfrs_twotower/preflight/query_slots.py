@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from tfrs_twotower import specs
-from tfrs_twotower.config import ModelConfig, RunConfig
+from tfrs_twotower.config import HeadsConfig, ModelConfig, RunConfig
 
 
 def check_query_slots(spec: specs.FeatureSpec, config: RunConfig) -> Iterator[str]:
@@ -41,11 +41,16 @@ def _check_query_layers(spec: specs.FeatureSpec, section: str, model: ModelConfi
             f"'{spec.name}' has no text feature with encoder: transformer in query.features. "
             "Remove the key, or set the encoder of one."
         )
+    if model.text_sharing == "siamese":
+        yield (
+            f"{section}.query_transformer_layers is {model.query_transformer_layers}, but "
+            f"{section}.text_sharing is siamese: both sides have the same layers. Remove one key."
+        )
 
 
 def _check_slots(spec: specs.FeatureSpec, config: RunConfig, num_slots: int) -> Iterator[str]:
     kind = config.model.kind
-    if kind in ("inttower", "mol"):
+    if isinstance(config.model, HeadsConfig):
         yield (
             f"model.query_slots is set, but model.kind is {kind}; slots are for kind plain, dat or "
             "colbert. Remove the key, or set model.kind: plain."

@@ -3,29 +3,38 @@
 from collections.abc import Iterator
 
 from tfrs_twotower import specs
-from tfrs_twotower.config import FittingConfig, IntTowerConfig, ModelConfig, RunConfig
+from tfrs_twotower.config import (
+    AugmentedConfig,
+    FittingConfig,
+    IntTowerConfig,
+    ModelConfig,
+    RunConfig,
+)
+from tfrs_twotower.preflight.closed_forms import sides_without_text
 
 
 def check_terms(spec: specs.FeatureSpec, config: RunConfig) -> Iterator[str]:
     """Yields mistakes of the `terms` of the towers and of the pre-ranker."""
-    yield from _check_kind("training", config.training, config.model.kind)
+    yield from _check_kind("training", config.training, config.model)
     yield from _check_alignment(spec, "training", config.training)
     yield from _check_flat_heads("training", config.training, "model", config.model)
     yield from _check_widths(config)
+    yield from _check_views(spec, "training", config.training)
     if config.pre_ranking is not None:
-        kinds = [model.kind for model in config.pre_ranking.models] or ["inttower"]
-        for kind in dict.fromkeys(kinds):
-            yield from _check_kind("pre_ranking", config.pre_ranking, kind)
+        models = config.pre_ranking.models or (IntTowerConfig(kind="inttower"),)
+        for model in {(one.kind, _augmented(one)): one for one in models}.values():
+            yield from _check_kind("pre_ranking", config.pre_ranking, model)
         yield from _check_alignment(spec, "pre_ranking", config.pre_ranking)
+        yield from _check_views(spec, "pre_ranking", config.pre_ranking)
         for number, model in enumerate(config.pre_ranking.models):
             section = f"pre_ranking.models.{number}"
             yield from _check_flat_heads("pre_ranking", config.pre_ranking, section, model)
 
 
-def _check_kind(section: str, fitting: FittingConfig, kind: str) -> Iterator[str]:
-    terms = fitting.terms
+def _check_kind(section: str, fitting: FittingConfig, model: ModelConfig) -> Iterator[str]:
+    terms, kind = fitting.terms, model.kind
     needs = (
-        ("mimic", terms.mimic, ("dat",)),
+        ("mimic", terms.mimic, ("dat", "inttower") if _augmented(model) else ("dat",)),
         ("contrastive_interaction", terms.contrastive_interaction, ("inttower",)),
         ("interaction", terms.interaction, ("inttower", "mol", "cold", "colbert")),
     )
@@ -36,6 +45,13 @@ def _check_kind(section: str, fitting: FittingConfig, kind: str) -> Iterator[str
                 f"for kind {' or '.join(needed)}. Remove it"
                 + (f", or set model.kind: {needed[0]}." if section == "training" else ".")
             )
+
+
+def _augmented(model: ModelConfig) -> bool:
+    """Whether the towers have augmented vectors, which the mimic loss trains."""
+    return isinstance(model, AugmentedConfig) and (
+        model.query_augmentation != "none" or model.candidate_augmentation != "none"
+    )
 
 
 def _check_alignment(
@@ -52,6 +68,22 @@ def _check_alignment(
             f"categorical feature of the candidates; the spec '{spec.name}' has "
             f"{', '.join(names) or 'none'}. Name one of kind categorical, or remove the term."
         )
+
+
+def _check_views(spec: specs.FeatureSpec, section: str, fitting: FittingConfig) -> Iterator[str]:
+    """Refuses views of a side that has no text: they would be what the side is."""
+    views = fitting.terms.multi_view
+    if views is None:
+        return
+    lacking = sides_without_text(spec)
+    for side in ("query", "candidate"):
+        if views.side in (side, "both") and f"{side}.features" in lacking:
+            other = "candidate" if side == "query" else "query"
+            yield (
+                f"{section}.terms.multi_view.side is {views.side}, but the spec '{spec.name}' has "
+                f"no text feature in {side}.features. Set side: {other} if that one has text, or "
+                "remove the term."
+            )
 
 
 def _check_flat_heads(

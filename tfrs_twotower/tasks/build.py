@@ -1,8 +1,10 @@
 """Builds the terms of the objective that a training config names."""
 
+from collections.abc import Iterator
+
 from tfrs_twotower.config import (
+    AugmentedConfig,
     ColbertConfig,
-    DatConfig,
     FittingConfig,
     HeadsConfig,
     InteractionConfig,
@@ -13,6 +15,7 @@ from tfrs_twotower.config import (
 )
 from tfrs_twotower.layers.text_encoders import TextField
 from tfrs_twotower.tasks import terms as term_kinds
+from tfrs_twotower.tasks.multi_view import MultiViewTerm
 from tfrs_twotower.tasks.objective import Term
 from tfrs_twotower.tasks.retrieval import RetrievalTask
 from tfrs_twotower.towers.tower import Towers
@@ -44,12 +47,17 @@ def build_retrieval_task(fitting: FittingConfig, model: ModelConfig) -> Retrieva
 
 
 def build_terms(
-    fitting: FittingConfig, model: ModelConfig, towers: Towers, retrieval: RetrievalTask
+    fitting: FittingConfig,
+    model: ModelConfig,
+    towers: Towers,
+    retrieval: RetrievalTask,
+    seed: int = 0,
 ) -> list[Term]:
-    """Builds the terms besides the retrieval softmax.
+    """Builds the terms besides the retrieval softmax; `seed` is of what they draw at random.
 
-    DAT gets its mimic terms, towers with heads their interaction term, and towers with query slots
-    the reconstruction of queries, with default weights if the config does not mention them.
+    Augmented sides get their mimic terms, towers with heads their interaction term, and towers with
+    query slots the reconstruction of queries, with default weights if the config does not mention
+    them.
     """
     config = fitting.terms
     terms: list[Term] = []
@@ -57,24 +65,15 @@ def build_terms(
         terms.append(term_kinds.DualTerm(config.dual.weight, retrieval))
     if config.matryoshka is not None:
         terms.append(term_kinds.MatryoshkaTerm(config.matryoshka, retrieval))
+    if config.multi_view is not None:
+        terms.append(MultiViewTerm(config.multi_view, retrieval, seed))
     if config.category_alignment is not None:
         terms.append(term_kinds.CategoryAlignmentTerm(config.category_alignment))
     reconstruction = reconstruction_of(fitting, model)
     if reconstruction is not None:
-        texts = {
-            feature.name: field
-            for feature, field in zip(
-                towers.query.inputs.features, towers.query.fields, strict=True
-            )
-            if isinstance(field, TextField)
-        }
-        terms.append(term_kinds.QueryReconstructionTerm(reconstruction.weight, texts))
-    if isinstance(model, DatConfig):
-        mimic = config.mimic or MimicConfig()
-        if towers.query.has_augmented:
-            terms.append(term_kinds.MimicTerm("query", mimic.query_weight))
-        if towers.candidate.has_augmented:
-            terms.append(term_kinds.MimicTerm("candidate", mimic.candidate_weight))
+        terms.append(_reconstruction_term(reconstruction, towers))
+    if isinstance(model, AugmentedConfig):
+        terms.extend(_mimic_terms(config.mimic or MimicConfig(), towers))
     if isinstance(model, HeadsConfig | ColbertConfig):
         interaction = config.interaction or InteractionConfig()
         terms.append(
@@ -85,6 +84,19 @@ def build_terms(
         if config.contrastive_interaction is not None:
             terms.append(term_kinds.ContrastiveInteractionTerm(config.contrastive_interaction))
     return [term for term in terms if term.weight > 0.0]
+
+
+def _reconstruction_term(config: QueryReconstructionConfig, towers: Towers) -> Term:
+    fields = zip(towers.query.inputs.features, towers.query.fields, strict=True)
+    texts = {feature.name: field for feature, field in fields if isinstance(field, TextField)}
+    return term_kinds.QueryReconstructionTerm(config.weight, texts)
+
+
+def _mimic_terms(config: MimicConfig, towers: Towers) -> Iterator[Term]:
+    if towers.query.has_augmented:
+        yield term_kinds.MimicTerm("query", config.query_weight)
+    if towers.candidate.has_augmented:
+        yield term_kinds.MimicTerm("candidate", config.candidate_weight)
 
 
 def build_list_terms(config: PreRankingConfig) -> list[Term]:

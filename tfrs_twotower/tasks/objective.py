@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import tensorflow as tf
 
@@ -28,6 +28,15 @@ class MinedLists:
     present: tf.Tensor
     logits: tf.Tensor
     teacher: tf.Tensor | None = None
+
+
+class Views(NamedTuple):
+    """Embeddings of the further views of a batch; None for a side without any."""
+
+    query: tf.Tensor | None
+    """`[batch, embedding_dim]`, of this replica's rows."""
+    all_candidate: tf.Tensor | None
+    """`[all, embedding_dim]`, of the positives of all replicas."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +68,7 @@ class EmbeddedBatch:
         reverse_hidden: `[batch, all]` bool: mask of queries that must not count as negatives of
             the candidate.
         mined: mined candidates; None if none were mined.
+        views: further views of the texts; None without the term that reads them.
     """
 
     query: TowerOutput
@@ -79,6 +89,7 @@ class EmbeddedBatch:
     hidden: tf.Tensor
     reverse_hidden: tf.Tensor
     mined: MinedLists | None = None
+    views: Views | None = None
 
     def in_batch_columns(self, values: tf.Tensor) -> tf.Tensor:
         """Returns the part `[..., all]` of `[..., columns]` that belongs to `all_candidate`."""

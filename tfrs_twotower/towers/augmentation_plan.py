@@ -1,16 +1,16 @@
-"""Decides which augmented vectors the two sides of a DAT have, and from which features."""
+"""Decides which augmented vectors the two sides have, and from which features."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tfrs_twotower import specs
-from tfrs_twotower.config import DatConfig
+from tfrs_twotower.config import AugmentedConfig, DatConfig
 from tfrs_twotower.errors import ConfigError
 
 
 @dataclass(frozen=True)
 class AugmentationPlan:
-    """The augmented vectors of one side of a DAT."""
+    """The augmented vectors of one side."""
 
     mode: str
     """`learned`, `history_mean`, `random` or `none`."""
@@ -24,36 +24,46 @@ class AugmentationPlan:
 
 
 def plan_augmentation(
-    spec: specs.FeatureDeclarations, config: DatConfig
+    spec: specs.FeatureDeclarations, config: AugmentedConfig, section: str = "model"
 ) -> dict[str, AugmentationPlan]:
     """Plans the augmented vectors of `query` and `candidate`.
 
+    Args:
+        spec: the features of both sides.
+        config: a model section.
+        section: its place in the run config.
+
     Raises:
-        ConfigError: a feature that the config needs is not in the spec, or nothing is augmented.
+        ConfigError: a feature that the config needs is not in the spec, or nothing is augmented
+            although it should be.
     """
-    plans = {
-        "query": _plan(
-            "query", spec.query.features, config.query_augmentation, config.query_segment
-        ),
-        "candidate": _plan(
-            "candidate",
-            spec.candidate.features,
-            config.candidate_augmentation,
-            config.candidate_segment,
-        ),
+    settings = {
+        "query": (config.query_augmentation, config.query_segment),
+        "candidate": (config.candidate_augmentation, config.candidate_segment),
     }
-    if all(plan.mode == "none" for plan in plans.values()):
+    plans = {
+        side: _plan(section, side, getattr(spec, side).features, *asked)
+        for side, asked in settings.items()
+    }
+    is_dat = isinstance(config, DatConfig)
+    wanted = is_dat or any(setting != "none" for setting, _ in settings.values())
+    if wanted and all(plan.mode == "none" for plan in plans.values()):
         raise ConfigError(
-            "model.kind is dat, but with the features of this spec query_augmentation is "
-            f"{config.query_augmentation} and candidate_augmentation "
+            f"{section}.kind is {'dat' if is_dat else 'inttower'}, but with the features of this "
+            f"spec query_augmentation is {config.query_augmentation} and candidate_augmentation "
             f"{config.candidate_augmentation}, so neither side is augmented. Add a feature of kind "
-            "id (with a vocabulary) to either side or a history to the query's, or set kind: plain."
+            "id (with a vocabulary) to either side or a history to the query's, or "
+            f"{'set kind: plain' if is_dat else 'remove both keys'}."
         )
     return plans
 
 
 def _plan(
-    side: str, features: Sequence[specs.Feature], setting: str, segment: str | None
+    section: str,
+    side: str,
+    features: Sequence[specs.Feature],
+    setting: str,
+    segment: str | None,
 ) -> AugmentationPlan:
     identity = next(
         # Hashing would silently give an unseen id the vector of another id.
@@ -71,22 +81,21 @@ def _plan(
             "history_mean": "feature of kind history",
         }[mode]
         raise ConfigError(
-            f"model.{side}_augmentation is {mode}, but {side}.features of the spec has no {what}; "
-            f"found {_names(features)}. Add one, or set {side}_augmentation: auto."
+            f"{section}.{side}_augmentation is {mode}, but {side}.features of the spec has no "
+            f"{what}; found {_names(features)}. Add one, or set {side}_augmentation: auto."
         )
     if segment is not None and mode != "learned":
         raise ConfigError(
-            f"model.{side}_segment is {segment!r}, but {side}_augmentation is {mode}; segments are "
-            "means of learned vectors. Remove it, or set "
-            f"{side}_augmentation: learned."
+            f"{section}.{side}_segment is {segment!r}, but {side}_augmentation is {mode}; segments "
+            f"are means of learned vectors. Remove it, or set {side}_augmentation: learned."
         )
     if mode == "learned":
-        return AugmentationPlan(mode, identity, history, _segment(side, features, segment))
+        return AugmentationPlan(mode, identity, history, _segment(section, side, features, segment))
     return AugmentationPlan(mode, history=history if mode == "history_mean" else None)
 
 
 def _segment(
-    side: str, features: Sequence[specs.Feature], name: str | None
+    section: str, side: str, features: Sequence[specs.Feature], name: str | None
 ) -> specs.CategoricalFeature | None:
     if name is None:
         return None
@@ -94,7 +103,7 @@ def _segment(
         if feature.name == name and isinstance(feature, specs.CategoricalFeature):
             return feature
     raise ConfigError(
-        f"model.{side}_segment is {name!r}, which is not a categorical feature of the {side}; "
+        f"{section}.{side}_segment is {name!r}, which is not a categorical feature of the {side}; "
         f"found {_names(f for f in features if isinstance(f, specs.CategoricalFeature))}. Name one "
         "of kind categorical."
     )

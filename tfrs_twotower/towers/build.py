@@ -6,6 +6,7 @@ from pathlib import Path
 from typing_extensions import assert_never
 
 from tfrs_twotower.config import (
+    AugmentedConfig,
     ColbertConfig,
     ColdConfig,
     DatConfig,
@@ -21,15 +22,22 @@ from tfrs_twotower.features import lookup, tower_inputs, wordpiece
 from tfrs_twotower.features.wordpiece_list import read_wordpieces
 from tfrs_twotower.layers import bert, seeded
 from tfrs_twotower.layers.candidate_memory import CandidateContent
-from tfrs_twotower.layers.checkpoint import read_bert, read_shape
+from tfrs_twotower.layers.checkpoint import read_shape
 from tfrs_twotower.layers.embedding_tables import TableSet
 from tfrs_twotower.specs import FeatureDeclarations, TextFeature
 from tfrs_twotower.specs.features import CHECKPOINT_VOCABULARY
-from tfrs_twotower.towers import augmentation_plan, colbert, cold, dat, inttower, mol, plain, tower
+from tfrs_twotower.towers import (
+    augmentation_plan,
+    colbert,
+    cold,
+    dat,
+    inttower,
+    mol,
+    plain,
+    texts,
+    tower,
+)
 from tfrs_twotower.towers.fields import FieldBuilder, build_content, table_shapes
-
-PRETRAINED = "pretrained."
-"""Names of the weights of pretrained encoders begin with it."""
 
 
 def build_towers(
@@ -62,12 +70,13 @@ def build_towers(
     weights = seeded.WeightMaker(seed)
     lookups = lookup.build_lookups(spec, assets)
     pieces = word_pieces(spec, assets, checkpoint_root)
-    tables = TableSet(
-        weights.under("tables"),
-        table_shapes(spec, lookups, pieces),
-        model_config.embedding_dim,
+    shapes = table_shapes(spec, lookups, pieces)
+    tables = TableSet(weights.under("tables"), shapes, model_config.embedding_dim)
+    builders = texts.text_builders(
+        spec, model_config, weights, tables, shapes, checkpoint_root, pretrained_shapes
     )
-    pretrained = _pretrained(spec, weights, checkpoint_root, pretrained_shapes)
+    body = texts.shared_body(model_config, weights)
+    shared_map = texts.shared_token_map(model_config, weights)
     buckets = colbert.buckets_of(model_config, weights.under("muvera"))
     id_feature = spec.candidate_id_feature
     history_vocabulary = id_feature.vocabulary_name if id_feature else None
@@ -82,28 +91,28 @@ def build_towers(
             model_config,
             inputs,
             tables,
-            pretrained,
+            builders[side],
             history_vocabulary,
             content=content,
         )
         encoders = [fields.build(feature) for feature in features]
+        augmentation = None
+        if isinstance(model_config, AugmentedConfig):
+            augmentation = dat.build_augmentation(
+                augmentation_plan.plan_augmentation(spec, model_config)[side],
+                model_config,
+                weights.under(f"{side}.augmentation"),
+                lookups,
+                id_feature,
+            )
         match model_config:
-            case PlainTowerConfig():
-                return plain.PlainTower(inputs, encoders, model_config, weights.under(side), side)
-            case DatConfig():
-                augmentation = dat.build_augmentation(
-                    augmentation_plan.plan_augmentation(spec, model_config)[side],
-                    model_config,
-                    weights.under(f"{side}.augmentation"),
-                    lookups,
-                    id_feature,
-                )
-                if augmentation is None:
-                    return plain.PlainTower(
-                        inputs, encoders, model_config, weights.under(side), side
-                    )
+            case DatConfig() if augmentation is not None:
                 return dat.DatTower(
-                    inputs, encoders, model_config, weights.under(side), side, augmentation
+                    inputs, encoders, model_config, weights.under(side), side, augmentation, body
+                )
+            case PlainTowerConfig() | DatConfig():
+                return plain.PlainTower(
+                    inputs, encoders, model_config, weights.under(side), side, body
                 )
             case IntTowerConfig():
                 num_views = model_config.candidate_views if side == "candidate" else 1
@@ -115,16 +124,31 @@ def build_towers(
                     side,
                     more_views=[fields.build_view(n, encoders) for n in range(1, num_views)],
                     cosine_heads=model_config.cosine_heads,
+                    body=body,
+                    augmentation=augmentation,
                 )
             case ColdConfig():
                 return inttower.IntTower(
-                    inputs, encoders, model_config, weights.under(side), side, cosine_heads=True
+                    inputs,
+                    encoders,
+                    model_config,
+                    weights.under(side),
+                    side,
+                    cosine_heads=True,
+                    body=body,
                 )
             case MolConfig():
-                return mol.MolTower(inputs, encoders, model_config, weights.under(side), side)
+                return mol.MolTower(inputs, encoders, model_config, weights.under(side), side, body)
             case ColbertConfig():
                 return colbert.ColbertTower(
-                    inputs, encoders, model_config, weights.under(side), side, buckets
+                    inputs,
+                    encoders,
+                    model_config,
+                    weights.under(side),
+                    side,
+                    buckets,
+                    body=body,
+                    token_map=shared_map,
                 )
             case _:
                 assert_never(model_config)
@@ -141,6 +165,7 @@ def build_towers(
             stop_gradient=model_config.history_content == "fixed",
         )
     query = build("query", content)
+    pretrained = {**builders["query"].pretrained, **builders["candidate"].pretrained}
     return _joined(model_config, query, candidate, pretrained, weights.under("scorer"))
 
 
@@ -162,8 +187,6 @@ def _joined(
         case ColdConfig():
             scorer = cold.ColdScorer(weights, model_config)
             return inttower.IntTowers(query, candidate, pretrained, scorer)
-        case DatConfig():
-            return dat.DatTowers(query, candidate, pretrained)
         case _:
             return tower.Towers(query, candidate, pretrained)
 
@@ -191,46 +214,6 @@ def word_pieces(
     return pieces
 
 
-def _pretrained(
-    spec: FeatureDeclarations,
-    weights: seeded.WeightMaker,
-    root: Path,
-    shapes: Mapping[str, bert.BertShape] | None,
-) -> dict[str, bert.BertEncoder]:
-    encoders: dict[str, bert.BertEncoder] = {}
-    for feature in (*spec.query.features, *spec.candidate.features):
-        if not isinstance(feature, TextFeature) or feature.checkpoint is None:
-            continue
-        checkpoint = feature.checkpoint
-        if checkpoint in encoders:
-            _check_length(feature, encoders[checkpoint].shape)
-            continue
-        maker = weights.under(f"{PRETRAINED}{len(encoders)}")
-        if shapes is not None:
-            encoders[checkpoint] = bert.BertEncoder(maker, shapes[checkpoint])
-        else:
-            directory = user_path(checkpoint, root)
-            shape, tensors = read_bert(directory)
-            encoders[checkpoint] = bert.BertEncoder(maker, shape)
-            try:
-                encoders[checkpoint].assign(tensors)
-            except (KeyError, ValueError) as cause:
-                raise FeatureSpecError(
-                    f"{directory}: the tensors are not those of a BERT encoder: {cause}. "
-                    "Give checkpoint: the directory of another one."
-                ) from cause
-        _check_length(feature, encoders[checkpoint].shape)
-    return encoders
-
-
-def _check_length(feature: TextFeature, shape: bert.BertShape) -> None:
-    if not 3 <= feature.max_tokens <= shape.num_positions:
-        raise FeatureSpecError(
-            f"the text '{feature.name}': max_tokens is {feature.max_tokens}; its checkpoint takes "
-            f"3 to {shape.num_positions}, two of which mark the ends"
-        )
-
-
 def check_checkpoints(
     spec: FeatureDeclarations, root: Path, *, zero_shot_dim: int | None = None
 ) -> None:
@@ -252,7 +235,7 @@ def check_checkpoints(
             continue
         directory = user_path(feature.checkpoint, root)
         shape = read_shape(directory)
-        _check_length(feature, shape)
+        texts.check_length(feature, shape)
         pieces = read_wordpieces(user_path(feature.given_vocabulary or "", root))
         wordpiece.WordPiece(pieces, feature.vocabulary_name, lower_case=feature.lower_case)
         if len(pieces) > shape.num_pieces:

@@ -7,6 +7,7 @@ import tensorflow as tf
 from tfrs_twotower.config import ColbertConfig, ModelConfig
 from tfrs_twotower.features.tower_inputs import Tokens, TowerInputs
 from tfrs_twotower.layers import (
+    bodies,
     fe_block,
     field_encoders,
     fixed_dimensional,
@@ -14,7 +15,7 @@ from tfrs_twotower.layers import (
     seeded,
 )
 from tfrs_twotower.layers.text_encoders import TextField
-from tfrs_twotower.towers import plain
+from tfrs_twotower.towers import plain, texts
 from tfrs_twotower.towers.tower import TowerOutput
 
 
@@ -33,9 +34,15 @@ class ColbertTower(plain.PlainTower):
         weights: seeded.WeightMaker,
         name: str,
         buckets: fixed_dimensional.Buckets | None = None,
+        *,
+        body: bodies.ResidualBody | None = None,
+        token_map: fe_block.HeadMaps | None = None,
     ) -> None:
-        """Builds a tower; see `PlainTower`. With `buckets` its embedding encodes the tokens."""
-        super().__init__(inputs, fields, config, weights, name)
+        """Builds a tower; see `PlainTower`. With `buckets` its embedding encodes the tokens.
+
+        `token_map` is the projection of the tokens, if the other tower has the same.
+        """
+        super().__init__(inputs, fields, config, weights, name, body)
         self.embedding_dim = config.vector_dim
         self.unit_length = buckets is None
         self._buckets = buckets
@@ -48,14 +55,7 @@ class ColbertTower(plain.PlainTower):
         self._most_tokens = (
             config.max_query_tokens if self._is_query else config.max_candidate_tokens
         )
-        self._map = fe_block.HeadMaps(
-            weights.under("tokens"),
-            [config.embedding_dim],
-            num_heads=1,
-            head_dim=config.head_dim,
-            num_summands=1,
-            cosine=True,
-        )
+        self._map = token_map or texts.token_map(config, weights)
 
     def encode(self, tokens: Tokens, training: bool = False) -> TowerOutput:
         """Returns the embedding, and heads `[batch, num_tokens, head_dim]`."""

@@ -3,11 +3,16 @@
 from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
-from numpy.typing import ArrayLike
 
-from tfrs_twotower.config import DatConfig
+from tfrs_twotower.config import AugmentedConfig, DatConfig
 from tfrs_twotower.features import lookup, tower_inputs
-from tfrs_twotower.layers import bert, candidate_memory, embedding_tables, field_encoders, seeded
+from tfrs_twotower.layers import (
+    bodies,
+    candidate_memory,
+    embedding_tables,
+    field_encoders,
+    seeded,
+)
 from tfrs_twotower.specs import NUM_SPECIAL_ROWS, IdFeature
 from tfrs_twotower.towers import augmentation_plan, plain
 from tfrs_twotower.towers.augmentation import (
@@ -16,7 +21,7 @@ from tfrs_twotower.towers.augmentation import (
     LearnedAugmentation,
     RandomAugmentation,
 )
-from tfrs_twotower.towers.tower import Tower, TowerOutput, Towers
+from tfrs_twotower.towers.tower import TowerOutput
 
 
 class DatTower(plain.PlainTower):
@@ -38,10 +43,11 @@ class DatTower(plain.PlainTower):
         weights: seeded.WeightMaker,
         name: str,
         augmentation: Augmentation,
+        body: bodies.ResidualBody | None = None,
     ) -> None:
         """Builds a plain tower that adds the vectors of `augmentation`."""
-        super().__init__(inputs, fields, config, weights, name)
-        self.augmentation = augmentation
+        super().__init__(inputs, fields, config, weights, name, body)
+        self.augmentation: Augmentation = augmentation
         self.has_augmented = augmentation.learned
         # The identity, because a is in the space of this tower's output. With a random start, a
         # substitute (the mean of a history for a learned vector) did not help on the planted set.
@@ -58,50 +64,9 @@ class DatTower(plain.PlainTower):
         return TowerOutput(embedding, augmented=augmented.trained, slots=slots)
 
 
-class DatTowers(Towers):
-    """Two towers of which at least one is a `DatTower`; a side without augmentation is plain."""
-
-    def __init__(
-        self,
-        query: Tower,
-        candidate: Tower,
-        pretrained: Mapping[str, bert.BertEncoder],
-    ) -> None:
-        """Joins two towers; `pretrained` holds their BERT encoders by checkpoint."""
-        super().__init__(query, candidate, pretrained)
-        self._memory = query.augmentation.memory if isinstance(query, DatTower) else None
-
-    def adapt(
-        self, query_tokens: Mapping[str, ArrayLike], corpus_tokens: tower_inputs.Tokens
-    ) -> None:
-        """Sets also which ids belong to which segment."""
-        super().adapt(query_tokens, corpus_tokens)
-        for tower, tokens in ((self.query, query_tokens), (self.candidate, corpus_tokens)):
-            if isinstance(tower, DatTower):
-                tower.augmentation.fit_segments(tokens)
-
-    def update_memory(self, tokens: tower_inputs.Tokens, embeddings: tf.Tensor) -> None:
-        """Stores the embeddings of a step; later steps average them over histories."""
-        if self._memory is not None:
-            self._memory.update(tokens, embeddings)
-
-    def refresh_derived_state(self, corpus_tokens: tower_inputs.Tokens) -> None:
-        """Computes the segment means, then the memory from the whole corpus.
-
-        The candidate tower does not depend on the memory, so one pass gives exact results.
-        """
-        super().refresh_derived_state(corpus_tokens)
-        for tower in (self.query, self.candidate):
-            if isinstance(tower, DatTower):
-                tower.augmentation.refresh_derived_state()
-        if self._memory is None:
-            return
-        self._memory.fill(corpus_tokens, self.candidate.embed_tokens)
-
-
 def build_augmentation(
     plan: augmentation_plan.AugmentationPlan,
-    config: DatConfig,
+    config: AugmentedConfig,
     weights: seeded.WeightMaker,
     lookups: Mapping[str, lookup.Lookup],
     candidate_id: IdFeature | None,
@@ -135,7 +100,7 @@ def build_augmentation(
 def _learned(
     plan: augmentation_plan.AugmentationPlan,
     id_feature: IdFeature,
-    config: DatConfig,
+    config: AugmentedConfig,
     weights: seeded.WeightMaker,
     lookups: Mapping[str, lookup.Lookup],
     memory: candidate_memory.CandidateMemory | None,

@@ -12,12 +12,13 @@ from tfrs_twotower.config import FieldsConfig
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.features import numbers, tower_inputs, wordpiece
 from tfrs_twotower.features.lookup import Lookup
-from tfrs_twotower.layers import bert, field_encoders, seeded, text_encoders
+from tfrs_twotower.layers import field_encoders, seeded, text_encoders
 from tfrs_twotower.layers.candidate_memory import CandidateContent, CandidateMemory
 from tfrs_twotower.layers.embedding_tables import MAIN_STDDEV, SIDE_STDDEV, TableSet, TableShape
 from tfrs_twotower.layers.field_encoders import FieldEncoder
 from tfrs_twotower.layers.history_transformer import HistoryTransformerField
 from tfrs_twotower.layers.query_decoder import QuerySlotsField
+from tfrs_twotower.towers.texts import TextBuilder
 from tfrs_twotower.towers.tower import Tower
 
 _VIEW_SPREAD = 0.3
@@ -32,8 +33,8 @@ class FieldBuilder:
     config: FieldsConfig
     inputs: tower_inputs.TowerInputs
     tables: TableSet
-    pretrained: Mapping[str, bert.BertEncoder]
-    """Pretrained encoders by checkpoint."""
+    texts: TextBuilder
+    """Builds the encoders of the side's texts."""
     history_vocabulary: str | None
     """Vocabulary of the candidate's id feature, which histories are looked up in."""
     bag_spread: float = 0.0
@@ -73,14 +74,20 @@ class FieldBuilder:
                 parts: dict[str, int] = {part: numbers.NUM_VALUES[part] for part in feature.parts}
                 return field_encoders.CalendarField(weights, parts, dim, name)
             case specs.TextFeature():
-                text = self._build_text(feature, weights)
-                slots = config.query_slots
-                if slots is None or self.side == "query" or not feature.contextual:
-                    return text
-                check_heads(config)
-                return QuerySlotsField(weights, text, dim, config.transformer, slots, name)
+                return self._build_text(feature, weights)
             case _:
                 assert_never(feature)
+
+    def _build_text(self, feature: specs.TextFeature, weights: seeded.WeightMaker) -> FieldEncoder:
+        config = self.config
+        slots = config.query_slots if feature.contextual and self.side == "candidate" else None
+        if slots is not None or feature.encoder == "transformer":
+            check_heads(config)
+        text = self.texts.build(feature, weights, bag_spread=self.bag_spread)
+        if slots is None:
+            return text
+        dim = config.embedding_dim
+        return QuerySlotsField(weights, text, dim, config.transformer, slots, feature.name)
 
     def _build_history(
         self, feature: specs.HistoryFeature, weights: seeded.WeightMaker
@@ -111,38 +118,6 @@ class FieldBuilder:
             history_dropout=config.history_dropout,
             half_life=config.history_half_life,
             content=self.content,
-        )
-
-    def _build_text(
-        self, feature: specs.TextFeature, weights: seeded.WeightMaker
-    ) -> text_encoders.TextField:
-        dropout = self.config.token_dropout
-        if feature.checkpoint is not None:
-            return text_encoders.PretrainedField(
-                weights,
-                self.pretrained[feature.checkpoint],
-                self.config.embedding_dim,
-                feature.name,
-                token_dropout=dropout,
-            )
-        table = self.tables[feature.vocabulary_name]
-        if feature.encoder == "bag":
-            return text_encoders.BagField(
-                weights,
-                table,
-                feature.name,
-                token_dropout=dropout,
-                positions=self.config.bag_positions,
-                spread=self.bag_spread,
-            )
-        check_heads(self.config)
-        return text_encoders.TransformerField(
-            weights,
-            table,
-            self.config.transformer_of(self.side),
-            feature.max_tokens,
-            feature.name,
-            token_dropout=dropout,
         )
 
 

@@ -31,7 +31,7 @@ from tfrs_twotower.features import tower_inputs
 from tfrs_twotower.features.wordpiece_list import number_stems
 from tfrs_twotower.layers import text_encoders
 from tfrs_twotower.layers.embedding_tables import SIDE_STDDEV
-from tfrs_twotower.towers.build import PRETRAINED
+from tfrs_twotower.towers.texts import PRETRAINED
 from tfrs_twotower.towers.tower import QUERY_MAP, Tower, Towers
 
 CorpusTokens = Mapping[str, npt.NDArray[Any]]
@@ -102,12 +102,14 @@ def start_token_weights_at_idf(
     documents: dict[str, list[npt.NDArray[np.int32]]] = {}
     for feature in _texts(towers.candidate.inputs):
         documents.setdefault(feature.vocabulary_name, []).append(np.asarray(corpus[feature.name]))
+    done: set[int] = set()
     for tower in (towers.query, towers.candidate):
         for feature in _texts(tower.inputs):
             tokens = documents.get(feature.vocabulary_name)
             for bag in _bags(tower, feature):
-                if tokens is None:
+                if tokens is None or id(bag) in done:
                     continue
+                done.add(id(bag))  # both towers may have the same bag
                 terms = np.arange(bag.num_pieces)
                 if by_stem:
                     terms = number_stems(tower.inputs.pieces(feature))
@@ -157,15 +159,14 @@ def start_token_table_at_svd(towers: Towers, corpus: CorpusTokens, *, seed: int)
     """
     size = len(next(iter(corpus.values())))
     chosen = np.unique(np.linspace(0, size - 1, min(size, _MOST_DECOMPOSED)).astype(np.int64))
-    tables: dict[str, tuple[tf.Variable, npt.NDArray[np.int64]]] = {}
+    stems_of: dict[str, npt.NDArray[np.int64]] = {}
     shares: dict[str, sparse.csr_matrix] = {}
     for feature in _texts(towers.candidate.inputs):
         for bag in _bags(towers.candidate, feature)[:1]:
             name = feature.vocabulary_name
-            stems = number_stems(towers.candidate.inputs.pieces(feature))
-            tables[name] = bag.table, stems
+            stems_of[name] = number_stems(towers.candidate.inputs.pieces(feature))
             tokens = np.asarray(corpus[feature.name])[chosen]
-            own = stem_shares(tokens, bag.token_weights, stems)
+            own = stem_shares(tokens, bag.token_weights, stems_of[name])
             shares[name] = shares[name] + own if name in shares else own
     rows = sparse.hstack(list(shares.values()), "csr") if shares else sparse.csr_matrix((0, 0))
     if not rows.nnz:
@@ -176,14 +177,16 @@ def start_token_table_at_svd(towers: Towers, corpus: CorpusTokens, *, seed: int)
         )
     norms = sparse.linalg.norm(rows, axis=1)
     units = sparse.diags(1.0 / np.where(norms > 0.0, norms, 1.0)) @ rows
+    tables = {name: _tables_of_bags(towers, name) for name in stems_of}
     dim = next(iter(tables.values()))[0].shape[1]
     directions = leading_directions(units.tocsr(), dim, seed=seed)
     squares = np.square(rows[norms > 0.0] @ directions).sum(axis=1)
     vectors = np.zeros((rows.shape[1], dim), np.float32)
     vectors[:, : directions.shape[1]] = directions * (SIDE_STDDEV * np.sqrt(dim / squares.mean()))
     start = 0
-    for name, (table, stems) in tables.items():
-        table.assign(vectors[start + stems])
+    for name, stems in stems_of.items():
+        for table in tables[name]:
+            table.assign(vectors[start + stems])
         start += shares[name].shape[1]
     if directions.shape[1] == dim:
         return []
@@ -255,6 +258,18 @@ def _is_bias(name: str) -> bool:
 
 def _texts(inputs: tower_inputs.TowerInputs) -> list[specs.TextFeature]:
     return [feature for feature in inputs.features if isinstance(feature, specs.TextFeature)]
+
+
+def _tables_of_bags(towers: Towers, vocabulary: str) -> list[tf.Variable]:
+    """The distinct token tables of a vocabulary: one, or one of each tower."""
+    found = {
+        bag.table.ref(): bag.table
+        for tower in (towers.candidate, towers.query)
+        for feature in _texts(tower.inputs)
+        if feature.vocabulary_name == vocabulary
+        for bag in _bags(tower, feature)
+    }
+    return list(found.values())
 
 
 def _bags(tower: Tower, feature: specs.TextFeature) -> list[text_encoders.BagField]:

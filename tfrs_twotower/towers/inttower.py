@@ -8,11 +8,15 @@ from tfrs_twotower.config import HeadsConfig
 from tfrs_twotower.features.tower_inputs import Tokens, TowerInputs
 from tfrs_twotower.layers import bert, bodies, fe_block, field_encoders, seeded
 from tfrs_twotower.layers.history_transformer import field_tokens
+from tfrs_twotower.towers.augmentation import Augmentation, Augmented
 from tfrs_twotower.towers.tower import PairScorer, Tower, TowerOutput, Towers
 
 
 class IntTower(Tower):
     """Fields, a gate and a body; the embedding and the FE heads are made from the body's layers.
+
+    With an augmentation, `a W` is one more field, which the gate weighs like the others; see
+    `DatTower`.
 
     A query tower has heads for every participating layer, a candidate tower for its last layer. A
     side with a single field has no gate, because there is nothing to weigh.
@@ -28,6 +32,8 @@ class IntTower(Tower):
         *,
         more_views: Sequence[Sequence[field_encoders.FieldEncoder]] = (),
         cosine_heads: bool = False,
+        body: bodies.Body | None = None,
+        augmentation: Augmentation | None = None,
     ) -> None:
         """Builds a tower.
 
@@ -39,6 +45,8 @@ class IntTower(Tower):
             name: `query` or `candidate`.
             more_views: further views, each with one encoder for each feature.
             cosine_heads: whether heads have unit length.
+            body: the body, if the other tower has the same; by default its own.
+            augmentation: the source of one more field, as in a `DatTower`.
         """
         super().__init__(name=name)
         self.inputs = inputs
@@ -46,11 +54,20 @@ class IntTower(Tower):
         self.fields = list(fields)
         self._views = [self.fields, *(list(view) for view in more_views)]
         self._dropout = seeded.TrainingDropout(weights.seed, name)
-        self._gate = _gate(config, weights.under("gate"), self.num_fields)
-        self._body: bodies.Body = (
+        self.augmentation = augmentation
+        num_fields = self.num_fields
+        if augmentation is not None:
+            num_fields += 1
+            self.has_augmented = augmentation.learned
+            self._kernel = weights.identity("augmentation.kernel", config.embedding_dim)
+            self._augmentation_dropout = seeded.TrainingDropout(
+                weights.seed, f"{name}.augmentation"
+            )
+        self._gate = _gate(config, weights.under("gate"), num_fields)
+        self._body: bodies.Body = body or (
             bodies.ResidualBody(weights, config)
             if config.body == "residual"
-            else bodies.DenseBody(weights, config, self.num_fields)
+            else bodies.DenseBody(weights, config, num_fields)
         )
         dims = self._body.layer_dims
         self.last_dim = dims[-1]
@@ -80,10 +97,16 @@ class IntTower(Tower):
         Heads are `[batch, num_heads, head_dim]`. As in the paper they are not normalised, except
         with `cosine_heads`.
         """
-        views = [self._layers_of(view, tokens, training) for view in self._views]
+        augmented = Augmented(None, None)
+        more = []
+        if self.augmentation is not None:
+            augmented = self.augmentation(tokens, self._augmentation_dropout if training else None)
+            more = [tf.matmul(augmented.vectors, self._kernel)[:, tf.newaxis]]
+        views = [self._layers_of(view, tokens, training, more) for view in self._views]
         return TowerOutput(
             self.normalise(self._body.embed(views[0][-1])),
             heads=tf.concat([self.heads_of(layers) for layers in views], axis=1),
+            augmented=augmented.trained,
         )
 
     def heads_of(self, layers: Sequence[tf.Tensor]) -> tf.Tensor:
@@ -91,9 +114,13 @@ class IntTower(Tower):
         return self._head_maps(layers[-self._num_participating :])
 
     def _layers_of(
-        self, view: Sequence[field_encoders.FieldEncoder], tokens: Tokens, training: bool
+        self,
+        view: Sequence[field_encoders.FieldEncoder],
+        tokens: Tokens,
+        training: bool,
+        more: Sequence[tf.Tensor],
     ) -> list[tf.Tensor]:
-        fields = self._encode_view(view, tokens, training)
+        fields = tf.concat([self._encode_view(view, tokens, training), *more], axis=1)
         if self._gate is not None:
             fields = self._gate(fields)
         return self._body(fields, self._dropout if training else None)

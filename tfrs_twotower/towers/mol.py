@@ -25,9 +25,10 @@ class MolTower(inttower.IntTower):
         config: MolConfig,
         weights: seeded.WeightMaker,
         name: str,
+        body: bodies.Body | None = None,
     ) -> None:
         """Builds a tower; see `IntTower`."""
-        super().__init__(inputs, fields, config, weights, name, cosine_heads=True)
+        super().__init__(inputs, fields, config, weights, name, cosine_heads=True, body=body)
         self._gate_network = mixture_of_logits.GateNetwork(
             weights.under("mixture"), self.last_dim, config.gate_dim, config.num_pairs
         )

@@ -22,6 +22,7 @@ class PlainTower(Tower):
         config: FieldsConfig,
         weights: seeded.WeightMaker,
         name: str,
+        body: bodies.ResidualBody | None = None,
     ) -> None:
         """Builds a tower.
 
@@ -31,24 +32,14 @@ class PlainTower(Tower):
             config: the tower's section of the run config.
             weights: makes the tower's own weights.
             name: `query` or `candidate`.
+            body: the layers after the fields, if the other tower has the same; by default its own.
         """
         super().__init__(name=name)
         self.inputs = inputs
         self.embedding_dim = config.embedding_dim
         self.fields = list(fields)
         self._dropout = seeded.TrainingDropout(weights.seed, name)
-        # Not zero, because a row whose fields are all missing must still have a direction.
-        self._bias = weights.normal("bias", [config.embedding_dim], bodies.BIAS_STDDEV)
-        self._residual_layers = [
-            bodies.ResidualLayer(
-                weights.under(f"residual_{number}"),
-                config.embedding_dim,
-                config.activation,
-                config.dropout,
-                f"residual_{number}",
-            )
-            for number in range(config.num_residual_layers)
-        ]
+        self._body = body or bodies.ResidualBody(weights, config)
         self.make_map(weights, config)
 
     def encode_fields(self, tokens: Tokens, training: bool = False) -> tf.Tensor:
@@ -62,13 +53,11 @@ class PlainTower(Tower):
 
     def _sum_of_fields(self, tokens: Tokens, training: bool) -> tuple[tf.Tensor, tf.Tensor | None]:
         vectors, slots = self._field_vectors(tokens, training)
-        return tf.add_n(vectors) + self._bias, slots
+        return tf.add_n(vectors) + self._body.bias, slots
 
     def _finish(self, vectors: tf.Tensor, training: bool) -> tf.Tensor:
-        dropout = self._dropout if training else None
-        for layer in self._residual_layers:
-            vectors = layer(vectors, dropout)
-        return self.normalise(vectors)
+        layers = self._body.after(vectors, self._dropout if training else None)
+        return self.normalise(layers[-1])
 
     def _field_vectors(
         self, tokens: Tokens, training: bool

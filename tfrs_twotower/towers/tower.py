@@ -15,6 +15,7 @@ from tfrs_twotower.layers import bert, bodies, fe_block, field_encoders, seeded
 from tfrs_twotower.layers.candidate_memory import CandidateContent
 from tfrs_twotower.layers.field_encoders import HistoryField
 from tfrs_twotower.layers.history_transformer import HistoryTransformerField
+from tfrs_twotower.towers.augmentation import Augmentation
 
 QUERY_MAP = "query.map"
 """Name of the matrix at the end of a query tower."""
@@ -116,6 +117,8 @@ class Tower(tf.Module):
     fields: Sequence[field_encoders.FieldEncoder] = ()
     """The encoder of each feature, in the order of the spec; none in towers without fields."""
     embedding_dim: int
+    augmentation: Augmentation | None = None
+    """The source of augmented vectors, in towers that have one."""
     has_augmented: bool = False
     """Whether `encode` returns augmented vectors."""
     unit_length: bool = True
@@ -219,7 +222,7 @@ class Towers(tf.Module):
         return encoders[0].content if encoders else None
 
     def adapt(self, query_tokens: Mapping[str, ArrayLike], corpus_tokens: Tokens) -> None:
-        """Receives what is trained on, before the first step; DAT builds its segments.
+        """Receives what is trained on, before the first step; augmentations build segments.
 
         Args:
             query_tokens: `[num_examples, ...]` of the query tower, for all training examples.
@@ -227,25 +230,40 @@ class Towers(tf.Module):
         """
         if self.history_content is not None:
             self.history_content.set_corpus(corpus_tokens)
+        if self.query.augmentation is not None:
+            self.query.augmentation.fit_segments(query_tokens)
+        if self.candidate.augmentation is not None:
+            self.candidate.augmentation.fit_segments(corpus_tokens)
 
     def update_memory(self, tokens: Tokens, embeddings: tf.Tensor) -> None:
-        """Receives the candidates of each training step; DAT stores their embeddings.
+        """Receives the candidates of each training step.
+
+        With a memory, later steps average their embeddings over histories.
 
         Args:
             tokens: `[columns, ...]` of the candidate tower, from all replicas.
             embeddings: `[columns, embedding_dim]`, as the step computed them.
         """
+        if self.query.augmentation is not None and self.query.augmentation.memory is not None:
+            self.query.augmentation.memory.update(tokens, embeddings)
 
     def refresh_derived_state(self, corpus_tokens: Tokens) -> None:
         """Recomputes everything that is derived from the weights.
 
-        Must be called before the towers are measured and before they are saved.
+        Must be called before the towers are measured and before they are saved. The candidate
+        tower does not depend on the memory of an augmentation, so one pass over the corpus is
+        exact.
 
         Args:
             corpus_tokens: `[num_candidates, ...]` of the candidate tower, by name.
         """
         if self.history_content is not None:
             self.history_content.refresh(corpus_tokens)
+        for tower in (self.query, self.candidate):
+            if tower.augmentation is not None:
+                tower.augmentation.refresh_derived_state()
+        if self.query.augmentation is not None and self.query.augmentation.memory is not None:
+            self.query.augmentation.memory.fill(corpus_tokens, self.candidate.embed_tokens)
 
     def named_variables(self) -> dict[str, tf.Variable]:
         """Returns every weight by its dotted name, sorted; a shared weight occurs once."""

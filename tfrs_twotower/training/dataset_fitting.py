@@ -14,7 +14,7 @@ import tensorflow as tf
 from tfrs_twotower.config import OptimizerConfig
 from tfrs_twotower.errors import ConfigError, TrainingError
 from tfrs_twotower.tasks.retrieval import RetrievalTask
-from tfrs_twotower.towers import dat, inttower, protocol
+from tfrs_twotower.towers import inttower, protocol
 from tfrs_twotower.training import in_batch_negatives, optimizers, plan, reports, two_tower_model
 
 _TEMPERATURE = 0.1
@@ -150,7 +150,9 @@ def _total_steps(data: tf.data.Dataset, epochs: int, optimizer: OptimizerConfig)
 
 def _refuse_towers_of_a_corpus(towers: protocol.TwoTowers) -> None:
     content = getattr(towers, "history_content", None)
-    if isinstance(towers, dat.DatTowers | inttower.IntTowers) or content is not None:
+    sides = [getattr(towers, f"{name}_tower", None) for name in ("query", "candidate")]
+    augmented = any(getattr(side, "augmentation", None) is not None for side in sides)
+    if isinstance(towers, inttower.IntTowers) or augmented or content is not None:
         raise TrainingError(
             f"training: found {type(towers).__name__}, which learn from the whole corpus "
             "(history_content) or from terms of their own (dat, inttower); a dataset trains plain "

@@ -191,7 +191,7 @@ class Job:
 
     def terms(self, retrieval: RetrievalTask) -> list[objective.Term]:
         """Builds the terms beside the retrieval softmax."""
-        return build.build_terms(self.config, self.model_config, self.towers, retrieval)
+        return build.build_terms(self.config, self.model_config, self.towers, retrieval, self.seed)
 
     def validator(self) -> Measure | None:
         """Returns the measure of the first fit; None without validation queries."""

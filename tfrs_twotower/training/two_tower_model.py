@@ -7,7 +7,7 @@ import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
 from tfrs_twotower.config import FittingConfig
-from tfrs_twotower.tasks import objective, retrieval
+from tfrs_twotower.tasks import multi_view, objective, retrieval
 from tfrs_twotower.towers import protocol, tower
 from tfrs_twotower.training import (
     gradient_caching,
@@ -101,6 +101,8 @@ class TwoTowerModel(tfrs.Model):
         all_terms: tuple[objective.Term, ...] = (task, *terms)
         self._terms = tuple(term for term in all_terms if term.weight > 0.0)
         self._objective = objective.Objective({term.name: term.weight for term in self._terms})
+        views = [term.views for term in self._terms if isinstance(term, multi_view.MultiViewTerm)]
+        self._views = views[0] if views else None
         self._sampling = sampling
         self._state = sampling.state
         self._clip_norm = clip_norm
@@ -206,6 +208,11 @@ class TwoTowerModel(tfrs.Model):
         query = encode(self.towers.query, inputs["tokens"])
         embedded = encode(self.towers.candidate, tokens)
         candidate = _first(embedded, local)
+        positives = {name: values[:local] for name, values in tokens.items()}
+        views = None
+        if self._views is not None:
+            given = (self.towers, inputs["tokens"], positives, encode, replicas.all_gather)
+            views = self._views.embed(*given)
         all_query, all_candidate = (
             in_batch_negatives.gather_output(query),
             in_batch_negatives.gather_output(candidate),
@@ -232,7 +239,7 @@ class TwoTowerModel(tfrs.Model):
             all_query=all_query,
             all_candidate=all_candidate,
             all_candidate_tokens={
-                name: replicas.all_gather(values[:local]) for name, values in tokens.items()
+                name: replicas.all_gather(values) for name, values in positives.items()
             },
             all_query_rows=all_query_rows,
             all_candidate_rows=all_rows,
@@ -244,6 +251,7 @@ class TwoTowerModel(tfrs.Model):
             hidden=sampling.hidden(query_rows, rows, column_rows),
             reverse_hidden=tf.transpose(sampling.hidden(all_query_rows, all_rows, rows)),
             mined=self._embed_lists(sampling, inputs, query, candidate, encode),
+            views=views,
         )
 
     def _embed_lists(

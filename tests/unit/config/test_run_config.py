@@ -51,6 +51,39 @@ def test_overrides_are_yaml_values(run_file):
     assert config.name == "other"
 
 
+@pytest.fixture
+def run_file_with_members(run_file):
+    """The towers of both stages and of all members are one node of the YAML."""
+    run_file.write_text(
+        "spec: toy.yaml\nmodel: &towers {kind: inttower}\n"
+        "pre_ranking: {models: [*towers, *towers]}\n"
+    )
+    return run_file
+
+
+def test_overrides_reach_one_entry_of_a_list_and_no_alias_of_it(run_file_with_members):
+    overrides = (
+        "pre_ranking.models.1.dropout=0.1",
+        "pre_ranking.models.1.num_query_heads=2",
+        "model.dropout=0.3",
+    )
+    config = load_run_config(run_file_with_members, overrides)
+    first, second = config.pre_ranking.models
+    assert (config.model.dropout, first.dropout, second.dropout) == (0.3, 0.0, 0.1)
+    heads = [model.num_query_heads for model in (config.model, first, second)]
+    assert heads == [4, 4, 2]
+    whole = load_run_config(run_file_with_members, ("pre_ranking.models.0={kind: mol}",))
+    assert [model.kind for model in whole.pre_ranking.models] == ["mol", "inttower"]
+
+
+@pytest.mark.parametrize("key", ["2.dropout", "first.dropout", "2", "-1"])
+def test_an_entry_that_a_list_does_not_have(run_file_with_members, key):
+    with pytest.raises(
+        ConfigError, match=r"' is not the number of an entry of the list before it, which has 2; "
+    ):
+        load_run_config(run_file_with_members, (f"pre_ranking.models.{key}=0",))
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [

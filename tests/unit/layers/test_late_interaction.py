@@ -75,6 +75,25 @@ def test_the_order_of_a_candidates_tokens_does_not_matter():
     )
 
 
+def test_one_token_on_both_sides_is_their_cosine():
+    ones = [[1, 0]] * 5
+    queries, candidates = texts(5, ones), texts(6, ones)
+    expected = queries[0].vectors.numpy()[:, 0] @ candidates[0].vectors.numpy()[:, 0].T
+    np.testing.assert_allclose(scores(queries, candidates), expected, atol=1e-12)
+
+
+def test_places_without_a_token_change_nothing():
+    """On either side, whatever stands there, and where many more are compared than there are."""
+    queries, candidates = texts(7), texts(8)
+    nothing = TokenVectors(
+        tf.constant(np.random.default_rng(9).normal(size=(5, 6, 4))), tf.zeros([5, 6], tf.float64)
+    )
+    expected = scores(queries, candidates, 10)
+    np.testing.assert_allclose(scores([nothing, *queries], candidates, 16), expected, atol=1e-12)
+    np.testing.assert_allclose(scores(queries, [*candidates, nothing], 16), expected, atol=1e-12)
+    np.testing.assert_allclose(scores(queries, [nothing, *candidates], 16), expected, atol=1e-12)
+
+
 def test_another_token_never_lowers_a_score():
     queries, candidates = texts(3), texts(4, [[1, 1]] * 5)
     more = [candidates[0], texts(4, [[1, 3]] * 5)[1]]

@@ -72,6 +72,15 @@ def test_one_head_on_both_sides_is_the_inner_product(score):
 
 
 @both_forms
+def test_weights_of_a_mixture_sum_to_one(score):
+    """Equal heads have equal products, whose mixture is the product for any gates."""
+    (heads, gates), (columns, b), weights = sides(9)
+    heads, columns = np.repeat(heads[:, :1], R, axis=1), np.repeat(columns[:, :1], H, axis=1)
+    scores = score((heads, 5.0 * gates), (columns, 5.0 * b), weights)
+    np.testing.assert_allclose(scores, heads[:, 0] @ columns[:, 0].T, atol=1e-12)
+
+
+@both_forms
 def test_no_score_exceeds_the_largest_product(score):
     query, candidates, weights = sides(2, batch=30, columns=40)
     products = np.einsum("rid,cjd->rcij", query[0], candidates[0])

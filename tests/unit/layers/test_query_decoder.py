@@ -7,7 +7,7 @@ from tfrs_twotower.config import QuerySlotsConfig, TransformerConfig
 from tfrs_twotower.layers.bert import BertEncoder, BertShape
 from tfrs_twotower.layers.query_decoder import CrossLayer, QueryDecoder, QuerySlotsField
 from tfrs_twotower.layers.seeded import TrainingDropout, WeightMaker
-from tfrs_twotower.layers.text_encoders import PretrainedField, TransformerField
+from tfrs_twotower.layers.text_encoders import PretrainedField, TransformerField, projection_of
 
 DIM, HEADS, PIECES, WIDTH = 8, 2, 11, 5
 CONFIG = TransformerConfig(num_layers=1, num_heads=HEADS, feed_forward_dim=12)
@@ -111,7 +111,8 @@ def test_slots_read_the_tokens_that_training_leaves():
 def test_a_pretrained_text_may_have_slots():
     shape = BertShape(PIECES, 6, 1, 2, 8, WIDTH)
     encoder = BertEncoder(WeightMaker(0).under("bert"), shape)
-    text = PretrainedField(WeightMaker(0), encoder, DIM, "text")
+    projection = projection_of(WeightMaker(0), encoder, DIM)
+    text = PretrainedField(encoder, projection, "text")
     field = QuerySlotsField(WeightMaker(0), text, DIM, CONFIG, SLOTS, "text")
     vectors, states = field.encode(TOKENS, None)
     assert vectors.shape == (4, DIM)
@@ -119,5 +120,5 @@ def test_a_pretrained_text_may_have_slots():
     weights = named(text)
     expected = weights["bert.pieces"] @ weights["projection"]
     np.testing.assert_allclose(field.token_table, expected, rtol=1e-5, atol=1e-7)
-    same_size = PretrainedField(WeightMaker(0), encoder, 6, "text")
+    same_size = PretrainedField(encoder, None, "text")
     np.testing.assert_array_equal(same_size.token_table, encoder.pieces)

@@ -17,6 +17,20 @@ def test_an_augmentation_that_does_not_fit_the_spec_is_refused():
     )
 
 
+def test_augmented_vectors_of_a_member_are_checked_too():
+    member = {"kind": "inttower", "candidate_augmentation": "auto", "candidate_segment": "colour"}
+    assert mistake({}, pre_ranking={"models": [member]}).startswith(
+        "run 'toy': pre_ranking.models.0.candidate_segment is 'colour', which is not a categorical "
+    )
+    texts = {"query": {"features": [PRETRAINED]}, "candidate": {"features": [PRETRAINED]}}
+    assert mistake(texts, model={"kind": "inttower", "query_augmentation": "auto"}) == (
+        "run 'toy': model.kind is inttower, but with the features of this spec "
+        "query_augmentation is auto and candidate_augmentation none, so neither side is augmented. "
+        "Add a feature of kind id (with a vocabulary) to either side or a history to the query's, "
+        "or remove both keys."
+    )
+
+
 PRETRAINED = {"name": "text", "kind": "text", "encoder": "pretrained", "checkpoint": "bert"}
 BOTH_PRETRAINED = {"query": {"features": [PRETRAINED]}, "candidate": {"features": [PRETRAINED]}}
 UNTRAINED = {"training": {"epochs": 0}}

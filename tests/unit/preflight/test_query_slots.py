@@ -113,3 +113,13 @@ def test_fewer_layers_of_queries_need_a_transformer_over_their_text():
         "run 'toy': model.query_transformer_layers is 1, but the spec 'toy' has no text feature "
         "with encoder: transformer in query.features. Remove the key, or set the encoder of one."
     )
+
+
+def test_sides_that_share_their_layers_have_as_many():
+    texts = {side: {"features": [PASSAGE]} for side in ("query", "candidate")}
+    layers = {"query_transformer_layers": 1}
+    check(texts, model={**layers, "text_sharing": "projection", "num_residual_layers": 1})
+    assert mistake(texts, model={**layers, "text_sharing": "siamese"}) == (
+        "run 'toy': model.query_transformer_layers is 1, but model.text_sharing is siamese: both "
+        "sides have the same layers. Remove one key."
+    )

@@ -42,6 +42,31 @@ def test_terms_of_the_pre_ranker_are_checked_too():
     )
 
 
+@pytest.mark.parametrize("section", ["training", "pre_ranking"])
+def test_views_are_of_texts(section):
+    text = {"name": "text", "kind": "text"}
+    one_side = {"candidate": {"features": [ITEM, text]}}
+
+    def views(side):
+        return {section: {"terms": {"multi_view": {"side": side}}}}
+
+    check(one_side, **views("candidate"))
+    assert mistake(one_side, **views("both")) == (
+        f"run 'toy': {section}.terms.multi_view.side is both, but the spec 'toy' has no text "
+        "feature in query.features. Set side: candidate if that one has text, or remove the term."
+    )
+    assert "in candidate.features. Set side: query" in mistake({}, **views("candidate"))
+
+
+def test_augmented_vectors_of_an_inttower_learn_to_mimic():
+    augmented = {"kind": "inttower", "candidate_augmentation": "auto"}
+    check(WITH_GENRE, model=augmented, training={"terms": {"mimic": {}}})
+    members = {"models": [augmented], "terms": {"mimic": {}}}
+    check(WITH_GENRE, pre_ranking=members)
+    members["models"].append({"kind": "inttower"})
+    assert "the term is for kind dat. Remove it." in mistake(WITH_GENRE, pre_ranking=members)
+
+
 def test_categories_to_align_are_a_categorical_candidate_feature():
     def terms(feature):
         return {"training": {"terms": {"category_alignment": {"feature": feature}}}}

@@ -12,9 +12,10 @@ from tfrs_twotower.tasks.retrieval import RetrievalTask
 from tfrs_twotower.towers.tower import PairScorer
 
 
-def terms_of(kind, augmented=(True, True), **terms):
+def terms_of(kind, augmented=None, **terms):
     fitting = parse(FittingConfig, {"terms": terms}, "test", ConfigError)
     model = TypeAdapter(ModelConfig).validate_python({"kind": kind})
+    augmented = augmented or (kind == "dat",) * 2
     towers = SimpleNamespace(
         query=SimpleNamespace(has_augmented=augmented[0]),
         candidate=SimpleNamespace(has_augmented=augmented[1]),
@@ -28,6 +29,10 @@ def test_towers_bring_their_own_terms():
     assert terms_of("plain") == {}
     assert terms_of("dat") == {"mimic_query": 0.5, "mimic_candidate": 0.5}
     assert terms_of("inttower") == {"interaction": 1.0}
+    assert terms_of("inttower", augmented=(False, True)) == {
+        "mimic_candidate": 0.5,
+        "interaction": 1.0,
+    }
 
 
 def test_a_side_without_learned_vectors_has_no_mimic_term():
@@ -40,6 +45,7 @@ def test_weights_come_from_the_config_and_zero_leaves_a_term_out():
     }
     terms = {
         "dual": {"weight": 0.3},
+        "multi_view": {"weight": 0.2},
         "category_alignment": {"feature": "genre", "weight": 0.4},
         "interaction": {"weight": 0.5},
         "contrastive_interaction": {"weight": 0.6},
