@@ -3,8 +3,8 @@
     python -m tests.benchmarks.member_costs
 
 Heads are random: time does not depend on their values. One query at a time, in the core operations
-of an exported graph, on one core, without retrieval, of a corpus of 100,000 candidates. The
-multiplications are those of one candidate's score.
+of an exported graph, on one core, without retrieval, of a corpus of 100,000 candidates.
+Times are those of the processor. The multiplications are those of one candidate's score.
 """
 
 import argparse
@@ -40,7 +40,7 @@ class Cost(NamedTuple):
     stored: int
     """Numbers that are stored for one candidate."""
     milliseconds: dict[str, float]
-    """Median time of a request by the storage of the heads."""
+    """Median processor time of a request by the storage of the heads."""
 
 
 def config_of(kind: str) -> HeadsConfig:
@@ -86,9 +86,9 @@ def measure(kind: str, num_candidates: int, *, repeats: int, corpus: int = _CORP
         request = tf.function(pre_ranking.__call__, autograph=False)
         taken = []
         for _ in range(repeats):
-            started = time.perf_counter()
+            started = time.process_time()
             request(query, rows, scores).numpy()
-            taken.append(time.perf_counter() - started)
+            taken.append(time.process_time() - started)
         milliseconds[storage] = 1e3 * float(np.median(taken))
     return Cost(multiplications(config), int(np.prod(shape)), milliseconds)
 

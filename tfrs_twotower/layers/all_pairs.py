@@ -62,4 +62,4 @@ def _recomputed(score: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
 
         return score(*inputs), gradient
 
-    return scored  # type: ignore[no-any-return]
+    return scored

@@ -30,7 +30,7 @@ class PairSequence(NamedTuple):
     sides: tf.Tensor
     """int32, 0 for the query with its marks, 1 for the candidate with its mark."""
     places: tf.Tensor
-    """int32, position in the own side, from 0."""
+    """int32, position in the own side, from 0; 0 at padding."""
     matches: tf.Tensor
     """bool: whether the other text has the piece, too."""
 
@@ -60,10 +60,11 @@ def pair_sequence(
     length = tf.reduce_sum(tf.cast(queries > 0, tf.int32), axis=1, keepdims=True) + 2
     positions = tf.range(width)[tf.newaxis]
     sides = tf.cast(positions >= length, tf.int32)
+    pieces = tf.gather(pieces, order, batch_dims=1)
     return PairSequence(
-        tf.gather(pieces, order, batch_dims=1),
+        pieces,
         sides,
-        positions - sides * length,
+        tf.where(pieces > 0, positions - sides * length, 0),
         tf.gather(matches, order, batch_dims=1),
     )
 

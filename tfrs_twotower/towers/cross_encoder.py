@@ -83,8 +83,8 @@ class PairTexts:
         self.start = numbers.setdefault(START_PIECE, len(numbers))
         self.end = numbers.setdefault(END_PIECE, len(numbers))
         self.num_pieces = len(numbers)
-        for own in self._numbers_of.values():
-            own[np.isin(own, (self.start, self.end))] = 0
+        for rows in self._numbers_of.values():
+            rows[np.isin(rows, (self.start, self.end))] = 0
 
     def read(self, side: str, raw: Mapping[str, npt.NDArray[Any]]) -> PieceArray:
         """Pieces `[n, width]` of raw features, `[n]` bytes each."""

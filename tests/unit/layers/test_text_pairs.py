@@ -62,7 +62,7 @@ def test_a_sequence_by_hand():
         [0, 0, 0, 1, 1, 1, 1, 1, 1],
     ]
     assert sequence.places.numpy().tolist() == [
-        [0, 1, 2, 3, 0, 1, 2, 3, 4],
+        [0, 1, 2, 3, 0, 1, 2, 3, 0],
         [0, 1, 2, 0, 1, 2, 3, 4, 5],
     ]
     assert sequence.matches.numpy().astype(int).tolist() == [
@@ -126,6 +126,18 @@ def test_every_weight_has_a_gradient(build):
     ):
         assert gradient is not None, variable.name
         assert np.any(tf.convert_to_tensor(gradient).numpy()), variable.name
+
+
+def test_the_shortest_pair_beside_the_longest():
+    """Both texts at their limits make the sequence as wide as it gets."""
+    sizes = CONFIG.max_query_tokens, CONFIG.max_candidate_tokens
+    queries, candidates = (np.full((2, size), 4, np.int32) for size in sizes)
+    queries[0], candidates[0] = 0, 0
+    model = small_model()
+    together = score(model, queries, candidates)
+    np.testing.assert_allclose(
+        score(model, queries[:1], candidates[:1])[0], together[0], rtol=1e-5, atol=1e-6
+    )
 
 
 def test_the_same_seed_gives_the_same_scores():

@@ -355,7 +355,7 @@ def test_teachers_get_what_they_need():
             "pre_ranking.mining.cross_encoder.dim 64. Set num_heads to a divisor of it.",
         ),
         (
-            {**BERTS, "query": {"features": [TEXT]}},
+            {**BERTS, "query": {"features": [{**TEXT, "name": "words"}]}},
             {"mining": PRETRAINED},
             "pre_ranking.mining.cross_encoder.encoder is pretrained, which reads all texts with "
             "one encoder; the text features of the spec 'toy' have bert, no checkpoint. Give all "
