@@ -23,9 +23,8 @@ BATCH = 11
 
 
 def model_of(spec, assets, corpus, kind, *, cached_chunks, mined):
-    config = tiny_run_config(
-        model={"kind": kind, **DROPOUT}, training={"terms": {"multi_view": {}}}
-    )
+    terms = {"multi_view": {}} if kind == "dat" else {}
+    config = tiny_run_config(model={"kind": kind, **DROPOUT}, training={"terms": terms})
     towers = build_towers(spec, config.model, assets, seed=3)
     tokens = towers.candidate.inputs(tensors(corpus.raw))
     retrieval = build.build_retrieval_task(config.training.softmax)
