@@ -1,3 +1,4 @@
+from .ance_config import AnceConfig
 from .model_config import (
     ColbertConfig,
     DatConfig,
@@ -61,6 +62,7 @@ from .training_config import (
 
 __all__ = [
     "DATA_VARIABLE",
+    "AnceConfig",
     "Bm25MemberConfig",
     "BundleConfig",
     "CategoryAlignmentConfig",

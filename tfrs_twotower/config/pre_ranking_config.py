@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
-from tfrs_twotower.config import model_config, training_config
+from tfrs_twotower.config import ance_config, model_config, training_config
 from tfrs_twotower.documents import Document
 
 
@@ -14,7 +14,7 @@ class MiningConfig(Document):
     depth: PositiveInt = 50
     """Retrieved candidates that are kept for each example, after the query's known positives are
     left out."""
-    teacher: Literal["none", "ease", "bm25"] = "none"
+    teacher: ance_config.TeacherKind = "none"
     """Model that scores the lists for distillation: `ease` from the history, `bm25` from the
     texts."""
     ease_lambda: PositiveFloat = 200.0

@@ -131,7 +131,7 @@ class TeacherBuilder:
         if self.mining.teacher == "ease":
             return self._ease(table, assets)
         if self.mining.teacher == "bm25":
-            return Bm25Teacher(self._text_index, query_texts(self.directory, self.spec, phase))
+            return Bm25Teacher(self.text_index, query_texts(self.directory, self.spec, phase))
         return None
 
     def _ease(self, table: training_examples.ExampleTable, assets: Assets) -> EaseTeacher:
@@ -151,7 +151,8 @@ class TeacherBuilder:
         )
 
     @cached_property
-    def _text_index(self) -> bm25.Bm25Index:
+    def text_index(self) -> bm25.Bm25Index:
+        """BM25 of the texts of the corpus."""
         texts = loading.joined_texts(self.corpus.raw, self.spec.candidate.features) or []
         settings = self.config.evaluate
         return bm25.Bm25Index(texts, k1=settings.bm25_k1, b=settings.bm25_b)

@@ -31,6 +31,28 @@ class MinedLists:
 
 
 @dataclass(frozen=True)
+class MinedNegatives:
+    """Negatives that were mined for each row, and count for this row only.
+
+    Attributes:
+        candidates: `[batch, n, embedding_dim]`.
+        present: `[batch, n]` bool, false at the padding of a short list.
+        queries: `[batch, n, embedding_dim]`: negatives of each row's candidate; None without them.
+        queries_present: `[batch, n]` bool; None without mined queries.
+    """
+
+    candidates: tf.Tensor
+    present: tf.Tensor
+    queries: tf.Tensor | None = None
+    queries_present: tf.Tensor | None = None
+
+    def narrowed(self, width: int) -> "MinedNegatives":
+        """The same with the first entries of all embeddings, L2-normalised."""
+        queries = None if self.queries is None else narrowed(self.queries, width)
+        return replace(self, candidates=narrowed(self.candidates, width), queries=queries)
+
+
+@dataclass(frozen=True)
 class EmbeddedBatch:
     """The inputs of every term for one step: both towers' outputs for a batch of positive pairs.
 
@@ -58,6 +80,7 @@ class EmbeddedBatch:
         reverse_hidden: `[batch, all]` bool: mask of queries that must not count as negatives of
             the candidate.
         mined: mined candidates; None if none were mined.
+        negatives: negatives of the embeddings' softmax, mined in rounds; None without rounds.
     """
 
     query: TowerOutput
@@ -77,6 +100,7 @@ class EmbeddedBatch:
     hidden: tf.Tensor
     reverse_hidden: tf.Tensor
     mined: MinedLists | None = None
+    negatives: MinedNegatives | None = None
 
     def in_batch_columns(self, values: tf.Tensor) -> tf.Tensor:
         """Returns the part `[..., all]` of `[..., columns]` that belongs to `all_candidate`."""
@@ -95,6 +119,7 @@ class EmbeddedBatch:
             all_query=narrow(self.all_query),
             all_candidate=narrow(self.all_candidate),
             columns=narrowed(self.columns, width),
+            negatives=None if self.negatives is None else self.negatives.narrowed(width),
         )
 
     @property
