@@ -85,7 +85,8 @@ def draw(
     """
     # Padding is drawn last.
     lottery = random.random(lists.shape) + (lists < 0)
-    drawn = np.argsort(lottery, axis=1)[:, :num_negatives]
+    count = min(num_negatives, lists.shape[1])
+    drawn = np.argpartition(lottery, count - 1, axis=1)[:, :count]
     return np.take_along_axis(lists, drawn, axis=1)
 
 
