@@ -145,34 +145,29 @@ def test_killed_in_the_middle_of_a_round_it_ends_with_the_same_bytes(
     whole, preprocessed, tmp_path, monkeypatch, where
 ):
     """The mined negatives, every weight of every round, the manifests and the logs."""
+    shutil.copytree(whole[0] / "rounds" / "0", tmp_path / "rounds" / "0")
+    mine, round_1 = rounds.mine_round, tmp_path / "rounds" / "1"
 
-    def dies(report):
-        if report.step == 5 and report.total_steps == 13:
+    def dies_in_training(report):
+        if where == "training" and report.step == 5:
             raise Killed("now")
 
-    if where == "training":
+    def dies_in_mining(*arguments):
+        def progress(what, done, _total):
+            if where == "mining" and what == "mine (fit)":
+                raise Killed(f"now, at {done}")
+
+        return mine(*arguments[:-1], progress)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rounds, "mine_round", dies_in_mining)
         with pytest.raises(Killed, match="now"):
-            run(preprocessed, tmp_path, dies)
-        assert (tmp_path / "rounds" / "1" / "checkpoints").exists()
-    else:
-        mine = rounds.mine_round
-
-        def dies_after_half(*arguments):
-            def progress(what, done, _total):
-                if arguments[4] is not None and what == "mine (fit)":
-                    raise Killed(f"now, at {done}")
-
-            return mine(*arguments[:-1], progress)
-
-        monkeypatch.setattr(rounds, "mine_round", dies_after_half)
-        with pytest.raises(Killed, match="now"):
-            run(preprocessed, tmp_path)
-        assert not (tmp_path / "rounds" / "1" / "negatives").exists()
-        monkeypatch.undo()
-    first_weights = tmp_path / "rounds" / "0" / "weights.npz"
-    written = first_weights.stat().st_mtime_ns
+            run(preprocessed, tmp_path, dies_in_training)
+    assert (round_1 / "negatives").exists() == (where == "training")
+    assert (round_1 / "checkpoints").exists() == (where == "training")
+    written = (tmp_path / "rounds" / "0" / "weights.npz").stat().st_mtime_ns
     run(preprocessed, tmp_path)
-    assert first_weights.stat().st_mtime_ns == written, "a finished round is not trained again"
+    assert (tmp_path / "rounds" / "0" / "weights.npz").stat().st_mtime_ns == written
     assert files_of(tmp_path) == files_of(whole[0])
 
 

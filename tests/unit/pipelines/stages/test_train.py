@@ -82,30 +82,16 @@ def test_the_fingerprint_without_rounds_is_that_of_before_there_were_any():
     assert len({stage.config_fingerprint(c) for c in (context, of_rounds, changed)}) == 3
 
 
-def test_rounds_are_in_the_artifact_and_a_killed_one_continues(tmp_path, monkeypatch):
-    """The manifest lists the lists and the weights of every round, and nothing with a duration."""
-    monkeypatch.setattr(training_runs, "_REPORT_EVERY_S", 0.0)
-    ance = {"rounds": 1, "epochs": 1, "negatives": 2, "ranks": [2, 9]}
-    manifests = []
-    for name in ("whole", "killed"):
-        root = tmp_path / name
-        write_tiny_preprocessed(root / "preprocessed")
-        if name == "killed":
-            steps = []
-
-            def in_round_1(_, step, steps=steps):
-                steps.append(step)
-                return steps.count(5) == 2
-
-            with pytest.raises(Killed, match="now"):
-                stage.run(context_of(root, Recorder(in_round_1), ance=ance))
-            assert not (root / "model").exists()
-        manifests.append(stage.run(context_of(root, ance=ance)))
-    whole, killed = manifests
-    assert whole.fingerprint == killed.fingerprint
-    assert {"rounds/1/negatives/fit-rows.npy", "rounds/1/weights.npz"} <= set(whole.files)
-    assert not [name for name in whole.files if "result" in name or "log" in name]
-    assert [facts["round"] for facts in whole.details["rounds"]] == [0, 1]
+def test_rounds_are_in_the_artifact(tmp_path):
+    """Its manifest lists the lists and the weights of every round, and nothing with a duration."""
+    write_tiny_preprocessed(tmp_path / "preprocessed")
+    context = context_of(tmp_path, ance={"rounds": 1, "epochs": 1, "negatives": 2, "ranks": [2, 9]})
+    manifest = stage.run(context)
+    verify_files(tmp_path / "model", manifest)
+    assert {"rounds/1/negatives/fit-rows.npy", "rounds/1/weights.npz"} <= set(manifest.files)
+    assert not [name for name in manifest.files if "result" in name or "log" in name]
+    assert [facts["round"] for facts in manifest.details["rounds"]] == [0, 1]
+    assert "round 1 of 1: fit examples 420" in "\n".join(context.reporter.messages)
 
 
 def test_without_its_parent_it_says_so(tmp_path):
