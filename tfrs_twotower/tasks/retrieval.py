@@ -210,11 +210,11 @@ class RetrievalTask(keras.layers.Layer, tfrs.tasks.Task):
             tf.cast(candidate_embeddings, tf.float32),
             transpose_b=True,
         )
-        corrections = {
+        corrections: dict[str, Any] = {
             "sampling_probability": sampling_probability,
             "logq_strength": self._logq_strength,
         }
-        shown = {"hidden": hidden, "positive_columns": positive_columns}
+        shown: dict[str, Any] = {"hidden": hidden, "positive_columns": positive_columns}
         if self._refined_logq:
             return softmax_variants.refined_softmax(scores, margins=margins, **corrections, **shown)
         if self._num_hard_negatives is None:
