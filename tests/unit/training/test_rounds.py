@@ -21,8 +21,11 @@ from tfrs_twotower.errors import TrainingError
 from tfrs_twotower.specs import FeatureSpec
 from tfrs_twotower.towers.storage import load_towers, read_weights
 from tfrs_twotower.training import rounds
+from tfrs_twotower.training.mined_negatives import Round
+from tfrs_twotower.training.retrieval_job import train_towers
 from tfrs_twotower.training.rounds import best_round
 from tfrs_twotower.training.train import train
+from tfrs_twotower.training.warm_start import WarmStart
 
 
 def small_spec():
@@ -39,14 +42,18 @@ ANCE = {"rounds": 1, "epochs": 2, "negatives": 3, "ranks": (2, 15), "warm_start"
 TIMES = ("examples_per_s",)
 
 
-def run(preprocessed, directory, report=lambda _: None, ance=ANCE, **training):
-    directory.mkdir(exist_ok=True)
+def config_of(ance=ANCE, **training):
     present = tiny_run_config().training.model_dump(mode="json")
     settings = {"epochs": 1, "terms": {"dual": {}}, "checkpoint_every_steps": 3, "ance": ance}
-    config = tiny_run_config(
+    return tiny_run_config(
         model={"embedding_dim": 8, "history_dropout": 0.2, "token_dropout": 0.1},
         training={**present, **settings, **training},
     )
+
+
+def run(preprocessed, directory, report=lambda _: None, **settings):
+    directory.mkdir(exist_ok=True)
+    config = config_of(**settings)
     return train(preprocessed, spec=SPEC, config=config, output_dir=directory, report=report)
 
 
@@ -125,6 +132,25 @@ def test_a_round_learns_from_the_lists_of_the_towers_before_it(whole, preprocess
     assert lists.queries is not None
     first = directory / "rounds" / "0" / "negatives"
     assert load_round_negatives(first, "fit", len(table)).queries is None, "BM25 has no vectors"
+
+
+def test_a_round_begins_with_the_weights_of_the_round_before(whole, preprocessed, tmp_path):
+    """A training that moves nothing ends with them; new weights would be those of the seed."""
+    before = whole[0] / "rounds" / "0"
+    config = config_of(optimizer={"learning_rate": 1e-12, "warmup_steps": 0})
+    train_towers(
+        preprocessed,
+        spec=SPEC,
+        config=config,
+        training=config.training,
+        output_dir=tmp_path,
+        report=lambda _: None,
+        checkpoint_root=tmp_path,
+        of_round=Round(WarmStart(before, config.daily, refitted=False), None),
+    )
+    expected = read_weights(before / "weights.npz")
+    for name, value in read_weights(tmp_path / "weights.npz").items():
+        np.testing.assert_allclose(value, expected[name], atol=1e-6, err_msg=name)
 
 
 def test_staleness_is_logged_and_bounded_by_the_length_of_a_round(whole):
