@@ -121,11 +121,14 @@ class HashedFiles:
 def train(context: StageContext) -> str:
     """Hash of the config sections that training reads, and of pretrained weights."""
     config, spec = context.config, context.spec
+    unset = {"ance"} if config.training.ance is None else set()
     settings = {
         "seed": config.seed,
         "model": config.model.model_dump(mode="json"),
-        "training": config.training.model_dump(mode="json"),
+        "training": config.training.model_dump(mode="json", exclude=unset),
     }
+    if config.training.ance is not None:
+        settings |= {"k1": config.evaluate.bm25_k1, "b": config.evaluate.bm25_b}
     features = (*spec.query.features, *spec.candidate.features)
     if any(isinstance(feature, TextFeature) and feature.checkpoint for feature in features):
         settings["checkpoints"] = _pretrained_weights(context)

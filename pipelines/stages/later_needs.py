@@ -90,6 +90,7 @@ def check_needs(config: RunConfig, counts: Mapping[str, int], stages: Collection
     mistakes = [
         *(_train_needs(config, counts) if "train" in stages else ()),
         *(_wide_needs(config, counts) if "train" in stages else ()),
+        *(_ance_needs(config, counts) if "train" in stages else ()),
         *(_pre_ranker_needs(config, counts) if "train-pre-ranker" in stages else ()),
         *(_index_needs(config, counts) if "build-index" in stages else ()),
         *(_export_needs(config, counts) if "export" in stages else ()),
@@ -131,6 +132,25 @@ def _wide_needs(config: RunConfig, counts: Mapping[str, int]) -> Iterator[str]:
             f"model.wide.kind is {wide.kind}, but the corpus has {num_candidates:,} candidates, "
             f"more than model.wide.max_candidates {wide.max_candidates:,}: it inverts a matrix of "
             "that order. Set model.wide.kind: truncated, or raise the limit."
+        )
+
+
+def _ance_needs(config: RunConfig, counts: Mapping[str, int]) -> Iterator[str]:
+    ance, num_candidates = config.training.ance, counts.get("candidates")
+    if ance is None or num_candidates is None:
+        return
+    if ance.ranks[1] >= num_candidates:
+        yield (
+            f"training.ance.ranks is {list(ance.ranks)}, but the corpus has {num_candidates:,} "
+            "candidates, and a list leaves out at least the positive. Lower the last rank to "
+            f"{num_candidates - 1} or less."
+        )
+    limit = config.evaluate.ease_max_candidates
+    if ance.teacher == "ease" and num_candidates > limit:
+        yield (
+            f"training.ance.teacher is ease, but the corpus has {num_candidates:,} candidates, "
+            f"more than evaluate.ease_max_candidates {limit:,}: EASE inverts a matrix of that "
+            "order. Raise the limit, or choose another teacher."
         )
 
 

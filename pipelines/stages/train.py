@@ -7,7 +7,7 @@ from pipelines.stages.context import StageContext, open_lineage
 from pipelines.stages.element_counts import check_counts, compare_examples
 from tfrs_twotower import train
 from tfrs_twotower.artifacts import Lineage, Manifest, commit, read_manifest, verify_files
-from tfrs_twotower.artifacts.layout import TRAINING_LOG
+from tfrs_twotower.artifacts.layout import ROUND_RESULT, TRAINING_LOG
 from tfrs_twotower.errors import ArtifactError
 from tfrs_twotower.training import reports, warm_start
 
@@ -66,7 +66,7 @@ def run(context: StageContext) -> Manifest:
         context.layout.model,
         kind="model",
         **lineage._asdict(),
-        measurements=(TRAINING_LOG,),
+        measurements=(TRAINING_LOG, ROUND_RESULT),
         **fields,
     )
 
@@ -92,6 +92,8 @@ def _start(context: StageContext, lineage: Lineage) -> warm_start.WarmStart | No
             reason = "training.epochs is 0"
         else:
             refitted = bool(model.details.get("refitted"))
+            if context.config.training.ance is not None:
+                context.reporter.message("training.ance: a daily run mines nothing")
             return warm_start.WarmStart(directory, context.config.daily, refitted)
     context.reporter.message(f"--since {context.since}: trains from the start: {reason}")
     return None

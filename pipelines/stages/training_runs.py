@@ -80,6 +80,7 @@ def training_details(result: TrainingResult) -> dict[str, Any]:
             "examples_per_s": round(result.examples_per_s, 1),
             "messages": list(result.messages),
             **({} if result.wide is None else {"wide": result.wide}),
+            **({"rounds": list(result.rounds)} if result.rounds else {}),
         },
     }
 

@@ -1,6 +1,7 @@
 """`kill -9` in the middle of each stage, then the same command again."""
 
 import json
+import shutil
 import signal
 import subprocess
 import time
@@ -54,10 +55,10 @@ def fingerprints(run, workdir):
     return {stage["stage"]: (stage["skipped"], stage["fingerprint"]) for stage in stages}
 
 
-def kill_during(run, workdir, stage):
+def kill_during(run, workdir, stage, half_written=None, overrides=OVERRIDES):
     """Starts the run and kills it as soon as the stage has begun to write."""
     process = subprocess.Popen(
-        [TWOTOWER, "run", run, "--workdir", workdir, "--to", "export", *OVERRIDES],
+        [TWOTOWER, "run", run, "--workdir", workdir, "--to", "export", *overrides],
         stderr=subprocess.PIPE,
         text=True,
         env=ENVIRONMENT,
@@ -69,7 +70,7 @@ def kill_during(run, workdir, stage):
         # Long enough for the stage to have something half-written, short enough not to finish.
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline and process.poll() is None:
-            if any(list(workdir.glob(pattern)) for pattern in HALF_WRITTEN[stage]):
+            if any(list(workdir.glob(pattern)) for pattern in half_written or HALF_WRITTEN[stage]):
                 break
             time.sleep(0.02)
     finally:
@@ -87,3 +88,30 @@ def test_killed_in_every_stage_it_finishes_with_the_same_result(run, undisturbed
     assert {n: f for n, (_, f) in disturbed.items()} == {n: f for n, (_, f) in expected.items()}
     assert all(skipped for skipped, _ in expected.values())
     assert losses(tmp_path) == losses(undisturbed)
+
+
+def test_killed_in_a_round_of_mined_negatives_it_finishes_with_the_same_bytes(
+    run, undisturbed, tmp_path
+):
+    """Killed while round 1 trains, and once more while it mines in another directory."""
+    overrides = (
+        *OVERRIDES, "--set", "training.ance.rounds=2", "--set", "training.ance.ranks=[1, 20]",
+        "--set", "training.terms.dual.weight=0.1",
+    )  # fmt: skip
+    places = {"whole": None, "training": "1/checkpoints/*", "mining": "1/.negatives.partial/*"}
+    found = {}
+    for name, half_written in places.items():
+        workdir = tmp_path / name
+        workdir.mkdir()
+        shutil.copytree(undisturbed / "preprocessed", workdir / "preprocessed")
+        if half_written is not None:
+            kill_during(
+                run, workdir, "train", (f".model.partial/rounds/{half_written}",), overrides
+            )
+            assert not (workdir / "model").exists(), "killed too late to matter"
+        twotower("run", run, "--workdir", workdir, "--to", "train", *overrides)
+        found[name] = json.loads((workdir / "model" / "manifest.json").read_text(encoding="utf-8"))
+    files = found["whole"]["files"]
+    assert {"weights.npz", "rounds/1/negatives/fit-rows.npy", "rounds/2/weights.npz"} <= set(files)
+    assert found["training"]["files"] == files
+    assert found["mining"]["files"] == files

@@ -18,6 +18,32 @@ def mined_list(
     return rows + [-1] * (depth - len(rows))
 
 
+def nearest_queries(
+    vector: np.ndarray,
+    embeddings: np.ndarray,
+    query_of_example: Sequence[int],
+    times: Sequence[int],
+    answered: Collection[int],
+    first: int,
+    last: int,
+) -> list[int]:
+    """The latest examples of the queries nearest to a candidate, from one rank to another.
+
+    Queries that the candidate answers are left out; of equal ones the smaller query comes first.
+    """
+    latest = {}
+    for example, query in enumerate(query_of_example):
+        if query not in latest or times[example] >= times[latest[query]]:
+            latest[query] = example
+    ranked = sorted(
+        (-float(embeddings[example] @ vector), query, example)
+        for query, example in latest.items()
+        if query not in answered
+    )
+    examples = [int(example) for _, _, example in ranked][first - 1 : last]
+    return examples + [-1] * (last - first + 1 - len(examples))
+
+
 def ease_weights(pairs: Collection[tuple[int, int]], num_candidates: int, l2: float) -> np.ndarray:
     """B of Steck 2019 by a general inverse in float64."""
     queries = sorted({query for query, _ in pairs})

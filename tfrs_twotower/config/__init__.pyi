@@ -1,3 +1,4 @@
+from .ance_config import AnceConfig
 from .fields_config import FieldsConfig, QuerySlotsConfig, TransformerConfig
 from .model_config import (
     AugmentedConfig,
@@ -65,6 +66,7 @@ from .wide_config import LinearModelConfig, WideConfig
 
 __all__ = [
     "DATA_VARIABLE",
+    "AnceConfig",
     "AugmentedConfig",
     "Bm25MemberConfig",
     "BundleConfig",

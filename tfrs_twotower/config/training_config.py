@@ -11,6 +11,7 @@ from pydantic import (
     model_validator,
 )
 
+from tfrs_twotower.config import ance_config
 from tfrs_twotower.documents import Document
 
 
@@ -68,7 +69,10 @@ class SoftmaxConfig(Document):
 
 
 class DualConfig(Document):
-    """The other direction of the softmax, candidate to query (DANCE: Li et al., ICTIR 2021)."""
+    """The other direction of the softmax, candidate to query (DANCE: Li et al., ICTIR 2021).
+
+    With `training.ance` mined queries are among its negatives.
+    """
 
     weight: PositiveFloat = 0.1
     """Weight of the term."""
@@ -288,6 +292,8 @@ class TrainingConfig(FittingConfig):
     pseudo_questions: PseudoQuestionsConfig | None = None
     """A warm-up on spans of the candidates' texts, for texts with few training questions; null
     leaves it out."""
+    ance: ance_config.AnceConfig | None = None
+    """Rounds of training with mined negatives; null leaves them out."""
     time_decay_half_life_days: PositiveFloat | None = None
     """Weights an example by 2^(-age / half-life), with the age at the end of the training window,
     so that the model learns recent demand."""

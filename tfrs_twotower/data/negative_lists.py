@@ -4,6 +4,10 @@ negatives/, for each phase P of training (`fit`; `refit` if the towers were trai
     P-rows.npy     int32   [num_examples, depth]
     P-scores.npy   float32 [num_examples, 1 + depth]
     P-teacher.npy  float32 [num_examples, 1 + depth], with a teacher
+
+rounds/N/negatives/ of a model that was trained in rounds, for each phase P:
+    P-rows.npy     int32   [num_examples, ranks]
+    P-queries.npy  int32   [num_candidates, ranks], with the dual term
 """
 
 from dataclasses import dataclass
@@ -70,6 +74,56 @@ def load_negative_lists(directory: Path, phase: Phase) -> NegativeLists:
             "rows are. Run `twotower mine` again."
         )
     return NegativeLists(rows, scores, teacher)
+
+
+@dataclass(frozen=True)
+class RoundNegatives:
+    """Negatives that were mined for one phase of a round of training; memory-mapped."""
+
+    rows: npt.NDArray[np.int32]
+    """`[num_examples, ranks]` corpus rows of each example's negatives, by rank; -1 pads."""
+    queries: npt.NDArray[np.int32] | None
+    """`[num_candidates, ranks]` examples whose queries are negatives of a candidate, by rank; -1
+    pads, and fills the lists of candidates that are no example's positive."""
+
+
+def create_round_negatives(
+    directory: Path,
+    phase: Phase,
+    num_ranks: int,
+    *,
+    num_examples: int,
+    num_candidates: int | None,
+) -> RoundNegatives:
+    """Creates the files of a phase, whose arrays the caller fills piece by piece.
+
+    `num_candidates` is the size of the corpus; None makes no file of mined queries.
+    """
+
+    def create(name: str, length: int) -> npt.NDArray[np.int32]:
+        path = directory / f"{phase}-{name}.npy"
+        return np.lib.format.open_memmap(path, "w+", np.int32, (length, num_ranks))
+
+    return RoundNegatives(
+        create("rows", num_examples),
+        None if num_candidates is None else create("queries", num_candidates),
+    )
+
+
+def load_round_negatives(directory: Path, phase: Phase, num_examples: int) -> RoundNegatives:
+    """Opens the negatives of a phase for reading.
+
+    Raises:
+        CorruptArtifact: they are missing, cannot be read, or are not one list for each example.
+    """
+    rows, queries = (_open(directory / f"{phase}-{name}.npy") for name in ("rows", "queries"))
+    if rows is None or len(rows) != num_examples:
+        found = "no lists" if rows is None else f"{len(rows)} lists"
+        raise CorruptArtifact(
+            f"{directory}: holds {found} of the phase '{phase}', expected one for each of "
+            f"{num_examples} examples. Remove the directory of this round, and train again."
+        )
+    return RoundNegatives(rows, queries)
 
 
 def _open(path: Path) -> npt.NDArray[Any] | None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # it loads TensorFlow
 
 _NOT_LOSSES = frozenset(
     {"member", "phase", "step", "epoch", "gradient_norm", "learning_rate", "examples_per_s"}
+    | {"round", "staleness"}
 )
 
 

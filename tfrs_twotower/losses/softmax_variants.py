@@ -1,4 +1,4 @@
-"""In-batch softmax with the refined logQ correction, and with same-tower negatives (SamToNe)."""
+"""In-batch softmax with refined logQ, and with same-tower (SamToNe) or mined negatives (ANCE)."""
 
 import math
 
@@ -16,6 +16,7 @@ def refined_softmax(
     logq_strength: float = 1.0,
     hidden: tf.Tensor | None = None,
     positive_columns: tf.Tensor | None = None,
+    margins: tf.Tensor | None = None,
 ) -> tf.Tensor:
     """Softmax with a correction that leaves out the positive, which was not sampled.
 
@@ -41,6 +42,7 @@ def refined_softmax(
             gradient is exactly 0.
         positive_columns: `[batch]` int: column of each row's positive; by default column i for
             row i.
+        margins: `[batch, n]` of mined negatives, see `mined_margins`; None without them.
 
     Returns:
         `[batch]` losses; 0 for a row without a negative.
@@ -59,8 +61,55 @@ def refined_softmax(
     if sampling_probability is not None:
         probability = tf.cast(tf.gather(sampling_probability, positive_columns), gap.dtype)
         gap -= logq_strength * tf.math.log(probability)
+    alone = tf.reduce_all(left_out, axis=1)
+    if margins is not None:
+        gap = with_mined(gap, margins)
+        alone = tf.logical_and(alone, tf.reduce_all(tf.math.is_inf(margins), axis=1))
     losses = tf.stop_gradient(tf.sigmoid(gap)) * gap
-    return tf.where(tf.reduce_all(left_out, axis=1), tf.zeros_like(losses), losses)
+    return tf.where(alone, tf.zeros_like(losses), losses)
+
+
+def mined_margins(
+    anchor: tf.Tensor,
+    positive: tf.Tensor,
+    mined: tf.Tensor,
+    present: tf.Tensor,
+    *,
+    temperature: tf.Tensor | float = 1.0,
+) -> tf.Tensor:
+    """How far the mined negatives of each row are above its positive: (s- - s+) / t.
+
+    Args:
+        anchor: `[batch, embedding_dim]`, the queries; or the candidates whose queries are ranked.
+        positive: `[batch, embedding_dim]` of the other side.
+        mined: `[batch, n, embedding_dim]` of the other side: each row's own negatives.
+        present: `[batch, n]` bool, false at the padding of a short list.
+        temperature: divisor of the scores.
+
+    Returns:
+        `[batch, n]`, -inf at padding, whose gradient is exactly 0.
+    """
+    scores = tf.linalg.matvec(mined, anchor) - tf.reduce_sum(anchor * positive, 1, keepdims=True)
+    lowest = tf.constant(-np.inf, scores.dtype)
+    return tf.where(present, scores / tf.cast(temperature, scores.dtype), lowest)
+
+
+def with_mined(losses: tf.Tensor, margins: tf.Tensor) -> tf.Tensor:
+    """Adds mined negatives to the softmax of each row: log(exp(L) + sum_m exp(margin_m)).
+
+    L = log sum_j exp(z_j - z+) over the columns of a softmax, so that this is the same softmax with
+    more columns. Their odds against the positive have no logQ correction, whatever that of the
+    positive is: they were not sampled, but chosen for their scores. With one mined negative and
+    none in the batch it is the loss of ANCE (Xiong et al., ICLR 2021), softplus((s- - s+) / t).
+
+    Args:
+        losses: `[batch]`, L.
+        margins: `[batch, n]`, as `mined_margins` returns them.
+
+    Returns:
+        `[batch]` losses, at least L.
+    """
+    return in_batch_softmax.log_sum_exp(tf.concat([losses[:, tf.newaxis], margins], axis=1))
 
 
 def same_tower_softmax(

@@ -132,12 +132,12 @@ class TeacherBuilder:
         phase: negative_lists.Phase,
         table: training_examples.ExampleTable,
         assets: Assets,
-        lists: negative_lists.NegativeLists,
+        lists: negative_lists.NegativeLists | None = None,
     ) -> Teacher | None:
         """Builds the teacher for the examples of a phase; None if the config names none.
 
         `assets` are those of the towers that the examples were read for, and `lists` what these
-        towers retrieve.
+        towers retrieve, which only a cross-encoder reads.
 
         Raises:
             ConfigError: the corpus is too large for the teacher, or texts for its checkpoint.
@@ -146,8 +146,8 @@ class TeacherBuilder:
         if self.mining.teacher == "ease":
             return self._ease(table, assets)
         if self.mining.teacher == "bm25":
-            return Bm25Teacher(self._text_index, query_texts(self.directory, self.spec, phase))
-        if self.mining.teacher == "cross_encoder":
+            return Bm25Teacher(self.text_index, query_texts(self.directory, self.spec, phase))
+        if self.mining.teacher == "cross_encoder" and lists is not None:
             return self._cross_encoder(phase, table, assets, lists)
         return None
 
@@ -191,7 +191,8 @@ class TeacherBuilder:
         )
 
     @cached_property
-    def _text_index(self) -> bm25.Bm25Index:
+    def text_index(self) -> bm25.Bm25Index:
+        """BM25 of the texts of the corpus."""
         texts = loading.joined_texts(self.corpus.raw, self.spec.candidate.features) or []
         settings = self.config.evaluate
         return bm25.Bm25Index(texts, k1=settings.bm25_k1, b=settings.bm25_b)

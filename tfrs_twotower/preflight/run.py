@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from tfrs_twotower import specs
 from tfrs_twotower.config import FittingConfig, PreRankingConfig, RunConfig
 from tfrs_twotower.errors import ConfigError
+from tfrs_twotower.preflight.ance import check_ance
 from tfrs_twotower.preflight.closed_forms import (
     check_bm25,
     check_linear,
@@ -249,6 +250,7 @@ CHECKS: tuple[Check, ...] = (
     check_towers,
     check_query_slots,
     check_terms,
+    check_ance,
     check_data_needs,
     check_list_lengths,
     check_pre_ranking,

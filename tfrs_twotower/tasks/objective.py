@@ -40,6 +40,28 @@ class Views(NamedTuple):
 
 
 @dataclass(frozen=True)
+class MinedNegatives:
+    """Negatives that were mined for each row, and count for this row only.
+
+    Attributes:
+        candidates: `[batch, n, embedding_dim]`.
+        present: `[batch, n]` bool, false at the padding of a short list.
+        queries: `[batch, n, embedding_dim]`: negatives of each row's candidate; None without them.
+        queries_present: `[batch, n]` bool; None without mined queries.
+    """
+
+    candidates: tf.Tensor
+    present: tf.Tensor
+    queries: tf.Tensor | None = None
+    queries_present: tf.Tensor | None = None
+
+    def narrowed(self, width: int) -> "MinedNegatives":
+        """The same with the first entries of all embeddings, L2-normalised."""
+        queries = None if self.queries is None else narrowed(self.queries, width)
+        return replace(self, candidates=narrowed(self.candidates, width), queries=queries)
+
+
+@dataclass(frozen=True)
 class EmbeddedBatch:
     """The inputs of every term for one step: both towers' outputs for a batch of positive pairs.
 
@@ -69,6 +91,7 @@ class EmbeddedBatch:
             the candidate.
         mined: mined candidates; None if none were mined.
         views: further views of the texts; None without the term that reads them.
+        negatives: negatives of the embeddings' softmax, mined in rounds; None without rounds.
     """
 
     query: TowerOutput
@@ -90,6 +113,7 @@ class EmbeddedBatch:
     reverse_hidden: tf.Tensor
     mined: MinedLists | None = None
     views: Views | None = None
+    negatives: MinedNegatives | None = None
 
     def in_batch_columns(self, values: tf.Tensor) -> tf.Tensor:
         """Returns the part `[..., all]` of `[..., columns]` that belongs to `all_candidate`."""
@@ -108,6 +132,7 @@ class EmbeddedBatch:
             all_query=narrow(self.all_query),
             all_candidate=narrow(self.all_candidate),
             columns=narrowed(self.columns, width),
+            negatives=None if self.negatives is None else self.negatives.narrowed(width),
         )
 
     @property

@@ -121,6 +121,15 @@ class RetrievalTask(keras.layers.Layer, tfrs.tasks.Task):
 
     def losses_of(self, batch: EmbeddedBatch) -> tf.Tensor:
         """Returns `[batch]`: the loss of each query of a training batch."""
+        margins = None
+        if batch.negatives is not None:
+            margins = softmax_variants.mined_margins(
+                batch.query.embedding,
+                batch.candidate.embedding,
+                batch.negatives.candidates,
+                batch.negatives.present,
+                temperature=self.temperature,
+            )
         if self._same_tower == "none":
             return self.losses_per_query(
                 batch.query.embedding,
@@ -128,6 +137,7 @@ class RetrievalTask(keras.layers.Layer, tfrs.tasks.Task):
                 sampling_probability=batch.expected,
                 hidden=batch.hidden,
                 positive_columns=batch.positive_columns,
+                margins=margins,
             )
         queries, candidates = batch.query.embedding, batch.candidate.embedding
         all_queries, all_candidates = batch.all_query.embedding, batch.all_candidate.embedding
@@ -138,6 +148,8 @@ class RetrievalTask(keras.layers.Layer, tfrs.tasks.Task):
             batch.hidden,
             batch.expected,
         )
+        if margins is not None:
+            losses = softmax_variants.with_mined(losses, margins)
         if self._same_tower == "both":
             losses += self._same_tower_losses(
                 batch,
@@ -176,6 +188,7 @@ class RetrievalTask(keras.layers.Layer, tfrs.tasks.Task):
         sampling_probability: tf.Tensor | None = None,
         hidden: tf.Tensor | None = None,
         positive_columns: tf.Tensor | None = None,
+        margins: tf.Tensor | None = None,
     ) -> tf.Tensor:
         """Returns the loss of each query, without same-tower negatives.
 
@@ -186,6 +199,7 @@ class RetrievalTask(keras.layers.Layer, tfrs.tasks.Task):
                 nothing, except with refined logQ.
             hidden: `[batch, columns]` bool: mask of pairs that must not count as negatives.
             positive_columns: `[batch]` int; by default column i for row i.
+            margins: `[batch, n]` of mined negatives, see `mined_margins`; None without them.
 
         Returns:
             `[batch]` float32.
@@ -196,27 +210,25 @@ class RetrievalTask(keras.layers.Layer, tfrs.tasks.Task):
             tf.cast(candidate_embeddings, tf.float32),
             transpose_b=True,
         )
+        corrections: dict[str, Any] = {
+            "sampling_probability": sampling_probability,
+            "logq_strength": self._logq_strength,
+        }
+        shown: dict[str, Any] = {"hidden": hidden, "positive_columns": positive_columns}
+        if self._refined_logq:
+            return softmax_variants.refined_softmax(scores, margins=margins, **corrections, **shown)
         if self._num_hard_negatives is None:
-            softmax = softmax_variants.refined_softmax if self._refined_logq else in_batch_softmax
-            return softmax(
-                scores,
-                sampling_probability=sampling_probability,
-                logq_strength=self._logq_strength,
-                hidden=hidden,
-                positive_columns=positive_columns,
-            )
-        corrected = correct_logits(
-            scores,
-            sampling_probability=sampling_probability,
-            logq_strength=self._logq_strength,
-        )
+            losses = in_batch_softmax(scores, **corrections, **shown)
+            return losses if margins is None else softmax_variants.with_mined(losses, margins)
+        corrected = correct_logits(scores, **corrections)
         logits, _, positive_columns = masked_logits(corrected, hidden, positive_columns)
         logits = keep_hardest(
             logits,
             num_hard_negatives=self._num_hard_negatives,
             positive_columns=positive_columns,
         )
-        return in_batch_softmax(logits, positive_columns=positive_columns)
+        losses = in_batch_softmax(logits, positive_columns=positive_columns)
+        return losses if margins is None else softmax_variants.with_mined(losses, margins)
 
     def call(
         self,

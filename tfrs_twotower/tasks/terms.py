@@ -14,7 +14,7 @@ from tfrs_twotower.config import (
 )
 from tfrs_twotower.keras_api import keras
 from tfrs_twotower.layers.text_encoders import TextField
-from tfrs_twotower.losses import list_losses
+from tfrs_twotower.losses import list_losses, softmax_variants
 from tfrs_twotower.losses.in_batch_softmax import in_batch_softmax
 from tfrs_twotower.losses.query_reconstruction import joined_tokens, query_reconstruction
 from tfrs_twotower.tasks.objective import EmbeddedBatch, weighted_mean
@@ -28,7 +28,8 @@ class DualTerm:
     """Cross entropy of the positive's query against other queries (Li et al., ICTIR 2021).
 
     Together with the retrieval softmax it makes the symmetric loss: transposing the scores swaps
-    the two terms. Other queries that share the positive do not count as negatives.
+    the two terms. Other queries that share the positive do not count as negatives; queries that
+    were mined for the candidate do.
     """
 
     name = "dual"
@@ -41,12 +42,23 @@ class DualTerm:
     def losses_of(self, batch: EmbeddedBatch) -> tf.Tensor:
         """Returns `[batch]`: the loss of each row's candidate."""
         scores = tf.matmul(batch.candidate.embedding, batch.all_query.embedding, transpose_b=True)
-        return in_batch_softmax(
+        losses = in_batch_softmax(
             scores,
             temperature=self._retrieval.temperature,
             hidden=batch.reverse_hidden,
             positive_columns=batch.positive_columns,
         )
+        mined = batch.negatives
+        if mined is None or mined.queries is None:
+            return losses
+        margins = softmax_variants.mined_margins(
+            batch.candidate.embedding,
+            batch.query.embedding,
+            mined.queries,
+            mined.queries_present,
+            temperature=self._retrieval.temperature,
+        )
+        return softmax_variants.with_mined(losses, margins)
 
 
 class MatryoshkaTerm:

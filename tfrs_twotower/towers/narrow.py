@@ -43,4 +43,4 @@ class NarrowTowers(Towers):
 
 def narrowed(embeddings: tf.Tensor, width: int) -> tf.Tensor:
     """The first `width` entries of each row, L2-normalised."""
-    return bodies.l2_normalise(embeddings[:, :width])
+    return bodies.l2_normalise(embeddings[..., :width])

@@ -73,6 +73,9 @@ class Progress:
 class Fitting:
     """Runs one training from its last checkpoint, or from the start, to its end."""
 
+    mined_at: int | None = None
+    """Step whose weights the mined negatives come from; the log has their age as `staleness`."""
+
     def __init__(
         self,
         model: keras.Model,
@@ -205,6 +208,7 @@ class Fitting:
             **losses,
             "learning_rate": rate,
             "examples_per_s": round(self.examples_per_s, 1),
+            **({} if self.mined_at is None else {"staleness": step - self.mined_at}),
         }
         if validation is not None:
             entry["validation"] = validation

@@ -75,6 +75,8 @@ class TrainingResult:
     """Messages for the user."""
     wide: dict[str, Any] | None = None
     """What `model.wide` came to; None without it."""
+    rounds: tuple[dict[str, Any], ...] = field(default=())
+    """Facts about each round of `training.ance`; empty without it."""
 
 
 class TrainingLog:

@@ -3,21 +3,33 @@
 import shutil
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tfrs_twotower.artifacts.layout import FIRST_FIT_WEIGHTS
-from tfrs_twotower.config import TrainingConfig, WideConfig
+from tfrs_twotower.config import RunConfig, TrainingConfig, WideConfig
 from tfrs_twotower.data import first_fit
-from tfrs_twotower.data.negative_lists import Phase
+from tfrs_twotower.data.assets import load_assets
+from tfrs_twotower.data.negative_lists import Phase, load_round_negatives
 from tfrs_twotower.errors import TrainingError
+from tfrs_twotower.specs import FeatureSpec
 from tfrs_twotower.towers import storage, tower, wide
-from tfrs_twotower.training import reports, warm_start, wide_tables, wide_weights
-from tfrs_twotower.training.fitting import Examples, Measure
+from tfrs_twotower.training import (
+    mined_negatives,
+    replicas,
+    reports,
+    training_data,
+    warm_start,
+    wide_tables,
+    wide_weights,
+    workers,
+)
+from tfrs_twotower.training.fitting import Examples, Fitting, Measure
 from tfrs_twotower.training.job import CHECKPOINTS, Job
-from tfrs_twotower.training.plan import fit_batch_size, plan_fit
+from tfrs_twotower.training.plan import Plan, fit_batch_size, plan_fit
 from tfrs_twotower.training.pseudo_questions import make_examples
 from tfrs_twotower.training.query_map import fit_query_map
 from tfrs_twotower.training.validation import Validator
@@ -36,10 +48,15 @@ class RetrievalJob(Job):
     """What `model.wide` came to, for the manifest; None without it."""
 
     def __init__(
-        self, *arguments: Any, start: warm_start.WarmStart | None = None, **options: Any
+        self,
+        *arguments: Any,
+        start: warm_start.WarmStart | None = None,
+        of_round: mined_negatives.Round | None = None,
+        **options: Any,
     ) -> None:
-        """Sets up the job; with `start` it is a daily training."""
+        """Sets up the job; with `start` it is a daily training, with `of_round` one round."""
         self._start = start
+        self._round = of_round or mined_negatives.Round(None, None)
         super().__init__(*arguments, **options)
 
     def begin(self, *, with_validation_window: bool) -> None:
@@ -63,6 +80,12 @@ class RetrievalJob(Job):
     def examples(self, phase: Phase) -> Examples:
         """Returns what a phase is trained on."""
         examples = super().examples(phase)
+        ance, directory = self.config.ance, self._round.negatives
+        if ance is not None and directory is not None:
+            lists = load_round_negatives(directory, phase, len(self.table))
+            examples = mined_negatives.MinedExamples(
+                examples, self.table.candidate_rows, lists, ance.negatives, self.seed
+            )
         return examples if self._chosen is None else warm_start.Part(examples, self._chosen)
 
     def _keys(self) -> NDArray[np.uint64]:
@@ -105,10 +128,12 @@ class RetrievalJob(Job):
     def start(self, log_position: int = 0) -> int:
         """Trains on pseudo-questions, if the config asks for them, and then sets the query map.
 
-        A daily training takes the weights of the model before instead.
+        A daily training takes the weights of the model before instead, and a round those of the
+        round before.
         """
-        if self._start is not None:
-            self._start.assign(self.towers, self.assets, refit=self._refits)
+        before = self._start or self._round.before
+        if before is not None:
+            before.assign(self.towers, self.assets, refit=self._refits)
             return log_position
         super().start()
         log_position = max(log_position, self._warm_up(log_position))
@@ -138,6 +163,13 @@ class RetrievalJob(Job):
         plan = replace(plan_fit(len(table), batch_size, config), phase="warm_up")
         self.say(f"warm-up on {len(table):,} pseudo-questions, {plan.last_step:,} steps")
         return self.fitting(plan, config, table, table, log_position).run().log_position
+
+    def fitting(self, plan: Plan, *arguments: Any, **options: Any) -> Fitting:
+        """Builds a training; mined lists are as old as its steps, but those of BM25 never age."""
+        fitting = super().fitting(plan, *arguments, **options)
+        if self._round.before is not None and self._round.negatives is not None:
+            fitting.mined_at = 0
+        return fitting
 
     def validator(self) -> Measure | None:
         """Returns the measure of the first fit; None without validation queries."""
@@ -206,3 +238,41 @@ class RetrievalJob(Job):
         if self._weights is None or tables is None:
             return self.towers
         return wide.WideTowers(self.towers, self._weights.part(tables), self.spec)
+
+
+def train_towers(
+    data: Path,
+    *,
+    spec: FeatureSpec,
+    config: RunConfig,
+    training: TrainingConfig,
+    output_dir: Path,
+    report: reports.Report,
+    checkpoint_root: Path,
+    start: warm_start.WarmStart | None = None,
+    of_round: mined_negatives.Round | None = None,
+) -> reports.TrainingResult:
+    """Trains both towers once and writes them; the arguments are those of `train_on_artifact`.
+
+    `training` replaces that section of the run config, and `of_round` is the round that this is.
+    """
+    replicas.reserve_devices(training.replicas)
+    with workers.watched():
+        assets = load_assets(data)
+        job = RetrievalJob(
+            spec,
+            config.model,
+            training,
+            training_data.open_training_data(data, spec, training, assets),
+            assets,
+            seed=config.seed,
+            refit=training.refit,
+            output_dir=output_dir,
+            report=report,
+            checkpoint_root=checkpoint_root,
+            start=start,
+            of_round=of_round,
+        )
+        result = job.run()
+        storage.save_towers(job.finished_towers(), spec, config.model, job.assets, output_dir)
+    return replace(result, wide=job.wide_facts)

@@ -1,19 +1,19 @@
 """Trains two towers: from an artifact, which writes them to disk, or in place from a dataset."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, overload
 
 import tensorflow as tf
 
 from tfrs_twotower.config import OptimizerConfig, RunConfig
-from tfrs_twotower.data.assets import load_assets
 from tfrs_twotower.specs import FeatureSpec
 from tfrs_twotower.tasks.retrieval import RetrievalTask
-from tfrs_twotower.towers import protocol, storage
-from tfrs_twotower.training import dataset_fitting, replicas, reports, training_data, workers
-from tfrs_twotower.training.retrieval_job import RetrievalJob
+from tfrs_twotower.towers import protocol
+from tfrs_twotower.training import dataset_fitting, reports
+from tfrs_twotower.training.retrieval_job import train_towers
+from tfrs_twotower.training.rounds import Rounds
 from tfrs_twotower.training.warm_start import WarmStart
 
 
@@ -80,6 +80,8 @@ def train_on_artifact(
     the weights of the first fit are kept beside the final ones: whatever is later fitted on
     validation queries needs towers that have not learned from them.
 
+    With `training.ance` it trains in rounds (see `rounds`), unless it is a daily training.
+
     With `TF_CONFIG` (see `workers`) each process of the cluster calls this with a directory of its
     own; what the chief writes counts, and it alone has checkpoints.
 
@@ -97,23 +99,18 @@ def train_on_artifact(
         WorkerLost: another process of the cluster has ended.
         ArtifactError: the preprocessed artifact cannot be read, or does not fit the spec.
     """
-    training = config.training if start is None else start.training(config.training)
-    replicas.reserve_devices(config.training.replicas)
-    with workers.watched():
-        assets = load_assets(data)
-        job = RetrievalJob(
-            spec,
-            config.model,
-            training,
-            training_data.open_training_data(data, spec, training, assets),
-            assets,
-            seed=config.seed,
-            refit=config.training.refit,
-            output_dir=output_dir,
-            report=report,
-            checkpoint_root=checkpoint_root,
-            start=start,
-        )
-        result = job.run()
-        storage.save_towers(job.finished_towers(), spec, config.model, job.assets, output_dir)
-    return replace(result, wide=job.wide_facts)
+    run = partial(
+        train_towers,
+        data,
+        spec=spec,
+        config=config,
+        report=report,
+        checkpoint_root=checkpoint_root,
+    )
+    if start is not None:
+        training = start.training(config.training)
+        return run(training=training, output_dir=output_dir, start=start)
+    if config.training.ance is None:
+        return run(training=config.training, output_dir=output_dir)
+    rounds = Rounds(data, spec, config, config.training.ance, output_dir, report, run)
+    return rounds.train()

@@ -12,6 +12,7 @@ from tfrs_twotower.towers import protocol, tower
 from tfrs_twotower.training import (
     gradient_caching,
     in_batch_negatives,
+    mined_negatives,
     negatives,
     optimizers,
     replicas,
@@ -64,6 +65,9 @@ class TwoTowerModel(tfrs.Model):
         listed_rows      `[batch, n]` int32, mined candidates, -1 for padding (pre-ranking only)
         teacher          `[batch, 1 + n]` float32, teacher scores of the positive and of
                          `listed_rows` (with a teacher only)
+        mined_rows       `[batch, n]` int32, mined negatives, -1 for padding (`training.ance` only)
+        mined_queries_present  `[batch, n]` bool, false for padding (with the dual term only)
+        mined_query_tokens     tokens of mined queries, `[batch * n, ...]` by name (the same)
 
     With several replicas `batch` is this replica's share; candidates are gathered from all
     replicas.
@@ -252,6 +256,7 @@ class TwoTowerModel(tfrs.Model):
             reverse_hidden=tf.transpose(sampling.hidden(all_query_rows, all_rows, rows)),
             mined=self._embed_lists(sampling, inputs, query, candidate, encode),
             views=views,
+            negatives=mined_negatives.embed_negatives(self.towers, sampling, inputs, encode),
         )
 
     def _embed_lists(

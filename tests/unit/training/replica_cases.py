@@ -63,6 +63,18 @@ def interaction():
     return model, _toy_batches()
 
 
+def mined_negatives():
+    """Two mined candidates and queries for each row; some are padding."""
+    model = toy_model(terms=lambda task, towers: [DualTerm(0.3, task)])
+    batches = _toy_batches()
+    for step, batch in enumerate(batches):
+        random = np.random.default_rng(step)
+        mined = random.integers(-5, 50, (2, len(ROWS), 2)).astype(np.int32)
+        batch["mined_rows"], batch["mined_queries_present"] = mined[0], mined[1] >= 0
+        batch["mined_query_tokens"] = {"id": np.maximum(mined[1], 0).ravel()}
+    return model, batches
+
+
 def dat():
     """Learned vectors on both sides; unknown queries get the mean of their history."""
     planted = plant_dat(seed=0, num_train=10, num_test=6)
@@ -121,7 +133,7 @@ def planted_rows(planted, ids):
     return [int(np.flatnonzero(planted.corpus["item"] == name)[0]) for name in ids]
 
 
-CASES = [mixed_negatives, dual_same_tower_and_memory, interaction, dat]
+CASES = [mixed_negatives, dual_same_tower_and_memory, interaction, mined_negatives, dat]
 
 
 def _toy_batches():

@@ -12,6 +12,12 @@ CASCADE = {"pre_ranking": {}}
 EASE = {"pre_ranking": {"models": [], "ease": {"max_candidates": 7}}}
 TEACHER = {"pre_ranking": {"mining": {"teacher": "ease"}}, "evaluate": {"ease_max_candidates": 7}}
 
+ANCE = {"training": {"ance": {}}}
+ANCE_OF_EASE = {
+    "training": {"ance": {"teacher": "ease", "ranks": [1, 7], "negatives": 1}},
+    "evaluate": {"ease_max_candidates": 7},
+}
+
 
 @pytest.mark.parametrize(
     ("sections", "counts", "stage", "message"),
@@ -20,6 +26,8 @@ TEACHER = {"pre_ranking": {"mining": {"teacher": "ease"}}, "evaluate": {"ease_ma
         (CASCADE, NO_VALIDATION, "train-pre-ranker", "pre_ranking fits .* no validation query"),
         (EASE, ENOUGH, "train-pre-ranker", "ease is set, but the corpus has 8 .* more than pre_r"),
         (TEACHER, ENOUGH, "train-pre-ranker", "teacher is ease, .* more than evaluate.ease_max_c"),
+        (ANCE, ENOUGH, "train", "ance.ranks is .10, 200., but the corpus has 8 .* to 7 or less"),
+        (ANCE_OF_EASE, ENOUGH, "train", "ance.teacher is ease, but the corpus has 8 candidates"),
         ({"index": {"kind": "ivf"}}, NEITHER, "build-index", "index.kind ivf .* has neither. Set"),
         ({"index": {"vectors": "int8"}}, NEITHER, "build-index", "brute_force with int8 vectors"),
         ({"export": {"shards": 9}}, ENOUGH, "export", "export.shards is 9, but the corpus has 8"),

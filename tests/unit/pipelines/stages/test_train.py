@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from pipelines.stages import train as stage
@@ -6,7 +8,7 @@ from pipelines.stages.context import StageContext
 from pipelines.stages.training_runs import TrainingProgress, open_training
 from tests.fixtures.recorder import Killed, Recorder
 from tests.fixtures.tiny import tiny_run_config, tiny_spec, write_tiny_preprocessed
-from tfrs_twotower.artifacts import Layout, Lineage, read_manifest, verify_files
+from tfrs_twotower.artifacts import Layout, Lineage, fingerprint, read_manifest, verify_files
 from tfrs_twotower.errors import MissingArtifact
 from tfrs_twotower.training.reports import StepReport
 
@@ -65,6 +67,31 @@ def test_the_fingerprint_is_of_what_training_reads():
     base = stage.config_fingerprint(context_of(None))
     assert base == stage.config_fingerprint(context_of(None))
     assert base != stage.config_fingerprint(context_of(None, batch_size=32))
+
+
+def test_the_fingerprint_without_rounds_is_that_of_before_there_were_any():
+    context = context_of(None)
+    section = context.config.training.model_dump(mode="json")
+    assert section.pop("ance") is None
+    model = context.config.model.model_dump(mode="json")
+    expected = fingerprint({"seed": 7, "model": model, "training": section})
+    assert stage.config_fingerprint(context) == expected
+    of_rounds = context_of(None, ance={})
+    others = of_rounds.config.evaluate.model_copy(update={"bm25_b": 0.5})
+    changed = replace(of_rounds, config=of_rounds.config.model_copy(update={"evaluate": others}))
+    assert len({stage.config_fingerprint(c) for c in (context, of_rounds, changed)}) == 3
+
+
+def test_rounds_are_in_the_artifact(tmp_path):
+    """Its manifest lists the lists and the weights of every round, and nothing with a duration."""
+    write_tiny_preprocessed(tmp_path / "preprocessed")
+    context = context_of(tmp_path, ance={"rounds": 1, "epochs": 1, "negatives": 2, "ranks": [2, 9]})
+    manifest = stage.run(context)
+    verify_files(tmp_path / "model", manifest)
+    assert {"rounds/1/negatives/fit-rows.npy", "rounds/1/weights.npz"} <= set(manifest.files)
+    assert not [name for name in manifest.files if "result" in name or "log" in name]
+    assert [facts["round"] for facts in manifest.details["rounds"]] == [0, 1]
+    assert "round 1 of 1: fit examples 420" in "\n".join(context.reporter.messages)
 
 
 def test_without_its_parent_it_says_so(tmp_path):
