@@ -43,8 +43,9 @@ def test_writes_a_negatives_artifact_and_tells_how_far_it_is(root):
         "read examples",
         "embed candidates (fit)",
         "mine (fit)",
+        "ask the teacher (fit)",
     ]
-    assert context.reporter.steps[-1][:3] == ("mine (fit)", 420, 420)
+    assert context.reporter.steps[-1][:3] == ("ask the teacher (fit)", 420, 420)
     (message,) = context.reporter.messages
     assert message == "fit: 420 lists of 5, 0 of them shorter"
 
