@@ -45,21 +45,23 @@ from .stage_configs import (
     IndexConfig,
     PreprocessConfig,
 )
-from .training_config import (
+from .terms_config import (
     CategoryAlignmentConfig,
     ContrastiveInteractionConfig,
     DualConfig,
-    EarlyStoppingConfig,
-    FittingConfig,
     InteractionConfig,
     MatryoshkaConfig,
     MimicConfig,
     MultiViewConfig,
+    QueryReconstructionConfig,
+    TermsConfig,
+)
+from .training_config import (
+    EarlyStoppingConfig,
+    FittingConfig,
     OptimizerConfig,
     PseudoQuestionsConfig,
-    QueryReconstructionConfig,
     SoftmaxConfig,
-    TermsConfig,
     TrainingConfig,
 )
 from .wide_config import LinearModelConfig, WideConfig
