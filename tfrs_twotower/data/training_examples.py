@@ -20,6 +20,7 @@ from tfrs_twotower.data import example_shards, stored_examples
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.data.histories import Histories, joined
 from tfrs_twotower.errors import CorruptArtifact
+from tfrs_twotower.ranking.ragged import Ragged, distinct_pairs
 
 _TOKENISED_AT_ONCE = 1 << 16
 
@@ -110,6 +111,17 @@ class ExampleTable:
             "weights": self.weights[positions],
             "step": np.full(len(positions), step, np.int64),
         }
+
+    def known_positives(self, num_candidates: int) -> Ragged:
+        """The corpus rows of all positives of each query, ascending, by position in `query_ids`."""
+        return Ragged(
+            *distinct_pairs(
+                self.query_rows,
+                self.candidate_rows,
+                num_queries=len(self.query_ids),
+                num_candidates=num_candidates,
+            )
+        )
 
     def with_histories_of(self, longest: int | None) -> "ExampleTable":
         """The same examples, their histories of at most so many events; None changes nothing."""

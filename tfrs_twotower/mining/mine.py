@@ -17,7 +17,6 @@ from tfrs_twotower.data.postings import Lexical
 from tfrs_twotower.errors import EmbeddingError
 from tfrs_twotower.mining.positive_free import PositiveFreeRetrieval, PositiveFreeWords
 from tfrs_twotower.mining.teachers import Teacher, TeacherBuilder, query_texts
-from tfrs_twotower.ranking.ragged import Ragged, distinct_pairs
 from tfrs_twotower.specs import FeatureSpec
 from tfrs_twotower.towers import storage, tower
 
@@ -165,14 +164,7 @@ def _fill(
     retrieval: PositiveFreeRetrieval | PositiveFreeWords,
     progress: Callable[[int, int], None],
 ) -> MinedPhase:
-    known = Ragged(
-        *distinct_pairs(
-            table.query_rows,
-            table.candidate_rows,
-            num_queries=len(table.query_ids),
-            num_candidates=num_candidates,
-        )
-    )
+    known = table.known_positives(num_candidates)
     num_short = 0
     for start in range(0, len(table), CHUNK):
         part = slice(start, min(start + CHUNK, len(table)))

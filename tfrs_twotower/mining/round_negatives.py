@@ -24,7 +24,7 @@ from tfrs_twotower.mining.mined_queries import embed_queries, mine_queries
 from tfrs_twotower.mining.positive_free import PositiveFreeRetrieval
 from tfrs_twotower.mining.teachers import TeacherBuilder, query_texts
 from tfrs_twotower.ranking.order import top_k_rows
-from tfrs_twotower.ranking.ragged import Ragged, distinct_pairs
+from tfrs_twotower.ranking.ragged import Ragged
 from tfrs_twotower.specs import Feature, FeatureSpec
 from tfrs_twotower.towers import storage
 from tfrs_twotower.towers.tower import Towers
@@ -179,14 +179,7 @@ class _Miner:
         every_id = assets.load_assets(self.preprocessed_dir)
         known_ids = every_id.of_first_fit() if phase == "fit" else every_id
         teacher = self._teachers.build(phase, table, known_ids)
-        known = Ragged(
-            *distinct_pairs(
-                table.query_rows,
-                table.candidate_rows,
-                num_queries=len(table.query_ids),
-                num_candidates=len(self.corpus),
-            )
-        )
+        known = table.known_positives(len(self.corpus))
         num_short = num_dropped = 0
         for start in range(0, len(table), CHUNK):
             part = slice(start, min(start + CHUNK, len(table)))
