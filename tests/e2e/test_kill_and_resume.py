@@ -90,6 +90,7 @@ def test_killed_in_every_stage_it_finishes_with_the_same_result(run, undisturbed
     assert losses(tmp_path) == losses(undisturbed)
 
 
+@pytest.mark.slow  # tests/unit/training/test_rounds.py kills in one process
 def test_killed_in_a_round_of_mined_negatives_it_finishes_with_the_same_bytes(
     run, undisturbed, tmp_path
 ):
