@@ -55,30 +55,28 @@ def test_metrics_load_no_tensorflow():
     assert "tensorflow" not in loaded_by("import tfrs_twotower.metrics")
 
 
+LIGHT = [sys.executable, "-c", "import numpy, pydantic, typer, yaml"]
+"""What a command may load before it answers. Times are ratios to it, because machines differ."""
+
+
 def test_a_bundle_that_is_not_there_is_named_fast(tmp_path):
-    spent = []
-    for _ in range(3):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        command = [sys.executable, "-m", "pipelines", "versions", str(tmp_path / "films")]
-        result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        assert (result.returncode, "films: there is no bundle" in result.stderr) == (1, True)
-        seconds = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
-        spent.append(seconds)
-    assert min(spent) < 0.5
+    command = [sys.executable, "-m", "pipelines", "versions", str(tmp_path / "films")]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (result.returncode, "films: there is no bundle" in result.stderr) == (1, True)
+    assert _processor_seconds(command) < 2.5 * _processor_seconds(LIGHT)
 
 
 def test_help_answers_fast():
-    """In processor seconds of the child, which a neighbour on the machine hardly changes."""
     tool = Path(sys.executable).with_name("twotower")
-    durations = []
+    assert _processor_seconds([tool, "--help"]) < 1.3 * _processor_seconds(LIGHT)
+
+
+def _processor_seconds(command):
+    """Of the quickest of five runs; a neighbour on the machine hardly changes them."""
+    found = []
     for _ in range(5):
-        before = _seconds_of_children()
-        subprocess.run([tool, "--help"], capture_output=True, check=True, cwd=ROOT)
-        durations.append(_seconds_of_children() - before)
-    assert min(durations) < 0.3
-
-
-def _seconds_of_children():
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(command, capture_output=True, check=False, cwd=ROOT)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        found.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
+    return min(found)

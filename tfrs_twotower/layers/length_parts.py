@@ -13,6 +13,8 @@ import tensorflow as tf
 _PARTS = 4
 _LEAST_PARTED = 32
 """A smaller batch is one part: the operations of several would cost more than they save."""
+_LEAST_WIDTH = 12
+"""Texts of fewer places are one part, too, for the same reason."""
 
 
 def in_parts_of_similar_length(
@@ -30,6 +32,8 @@ def in_parts_of_similar_length(
     Returns:
         `[batch, ...]`, the rows in the order of the batch.
     """
+    if tokens.shape[1] < _LEAST_WIDTH:
+        return encode(tokens)
     if not tf.executing_eagerly():  # traced once, whatever the number of parts
         given = tf.TensorSpec([None, None], tokens.dtype)
         encode = tf.function(encode, input_signature=[given], autograph=False)

@@ -56,6 +56,15 @@ def test_a_large_batch_is_cut_at_the_quarters_of_its_lengths():
     assert widths == [(16, 1), (16, 1), (16, 1), (16, 12)]
 
 
+def test_texts_of_few_places_are_not_cut():
+    widths = []
+    tokens = tf.ones([64, 11], tf.int32)
+    in_parts_of_similar_length(
+        lambda part: widths.append(part.shape) or part, tokens, training=True
+    )
+    assert widths == [(64, 11)]
+
+
 def encoders():
     table = tf.Variable(tf.random.stateless_normal([ROWS, 8], [1, 2]))
     config = TransformerConfig(num_layers=2, num_heads=2, feed_forward_dim=8)

@@ -21,7 +21,7 @@ def model_of(spec, assets, corpus):
         terms = {"multi_view": {"side": side, "token_dropout": rate, "weight": 0.5}}
         config = tiny_run_config(model=MODEL, training={"terms": terms})
         towers = build_towers(spec, config.model, assets, seed=3)
-        retrieval = build.build_retrieval_task(config.training.softmax)
+        retrieval = build.build_retrieval_task(config.training, config.model)
         return TwoTowerModel(
             towers,
             task=retrieval,
