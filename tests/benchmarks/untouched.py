@@ -128,9 +128,7 @@ def lines_of(name: str, measured: Mapping[str, Any]) -> list[str]:
     """Rows of the table: the served system beside the strongest baseline in each metric."""
     report = measured["report"]
     systems = report["systems"]
-    # Without a second stage the cascade is the first stage, and only that is compared.
-    compared = {entry["a"] for entry in report["comparisons"]}
-    served = "cascade" if "cascade" in compared else "retrieval"
+    served = served_of(report)
     own = systems[served]["metrics"]
     cost = cost_of(measured)
     rows = []
@@ -169,7 +167,7 @@ def mean_lines_of(name: str, first_seed: Mapping[str, Any], seeds: Sequence[PerQ
         )
         for system, of_first in first.values.items()
     }
-    served = values["cascade" if "cascade" in values else "retrieval"]
+    served = values[served_of(first_seed["report"])]
     baselines = [own for system, own in values.items() if system not in OWN]
     tests = paired_tests([(served, baseline) for baseline in baselines], first.metrics)
     rows = []
@@ -187,6 +185,12 @@ def mean_lines_of(name: str, first_seed: Mapping[str, Any], seeds: Sequence[PerQ
             f"{len(first.query_ids):,} | {cost_of(first_seed)} |"
         )
     return rows
+
+
+def served_of(report: Mapping[str, Any]) -> str:
+    """What is served: `retrieval` without a second stage, where only that is compared."""
+    compared = {entry["a"] for entry in report["comparisons"]}
+    return "cascade" if "cascade" in compared else "retrieval"
 
 
 def cost_of(measured: Mapping[str, Any]) -> str:
