@@ -76,6 +76,24 @@ def load_negative_lists(directory: Path, phase: Phase) -> NegativeLists:
     return NegativeLists(rows, scores, teacher)
 
 
+def draw_places(
+    lists: npt.NDArray[np.integer], size: int, random: np.random.Generator
+) -> npt.NDArray[np.int64]:
+    """Draws some places of each list without repetition.
+
+    Args:
+        lists: `[batch, n]`, -1 for padding.
+        size: number to draw.
+        random: source of the draws.
+
+    Returns:
+        `[batch, min(size, n)]` places in [0, n), of padding only where a list is shorter.
+    """
+    # Padding is drawn last, so that all entries of a short list are drawn.
+    lottery = random.random(lists.shape) + (lists < 0)
+    return np.argsort(lottery, axis=1)[:, :size]
+
+
 @dataclass(frozen=True)
 class RoundNegatives:
     """Negatives that were mined for one phase of a round of training; memory-mapped."""

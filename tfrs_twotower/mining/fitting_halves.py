@@ -53,9 +53,7 @@ class PairExamples:
     ) -> NDArray[np.int32]:
         """Rows `[n, 1 + size]`: each example's positive, and candidates drawn from its list."""
         rows = self.lists.rows[positions]
-        # Padding is drawn last, so that all candidates of a short list are drawn.
-        lottery = random.random(rows.shape) + (rows < 0)
-        chosen = np.argsort(lottery, axis=1)[:, :size]
+        chosen = negative_lists.draw_places(rows, size, random)
         positives = self.table.candidate_rows[positions][:, np.newaxis]
         return np.concatenate([positives, np.take_along_axis(rows, chosen, axis=1)], axis=1)
 

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from tfrs_twotower.data.negative_lists import RoundNegatives
+from tfrs_twotower.data.negative_lists import RoundNegatives, draw_places
 from tfrs_twotower.tasks.objective import MinedNegatives
 from tfrs_twotower.towers.tower import Towers
 from tfrs_twotower.training import gradient_caching, negatives, warm_start
@@ -83,11 +83,7 @@ def draw(
     Returns:
         `[batch, num_negatives]`, -1 only where a list is shorter.
     """
-    # Padding is drawn last.
-    lottery = random.random(lists.shape) + (lists < 0)
-    count = min(num_negatives, lists.shape[1])
-    drawn = np.argpartition(lottery, count - 1, axis=1)[:, :count]
-    return np.take_along_axis(lists, drawn, axis=1)
+    return np.take_along_axis(lists, draw_places(lists, num_negatives, random), axis=1)
 
 
 def embed_negatives(

@@ -171,9 +171,7 @@ class ListedExamples:
         batch = self.table.batch(positions, step)
         rows, teacher = self.lists.rows[positions], self.lists.teacher
         random = np.random.Generator(np.random.Philox(key=[self.seed, _LIST_STREAM + step]))
-        # Padding is drawn last, so that all candidates of a short list are drawn.
-        lottery = random.random(rows.shape) + (rows < 0)
-        drawn = np.argsort(lottery, axis=1)[:, : self.list_size]
+        drawn = negative_lists.draw_places(rows, self.list_size, random)
         batch["listed_rows"] = np.take_along_axis(rows, drawn, axis=1)
         if teacher is not None:
             scores = teacher[positions]
