@@ -20,8 +20,11 @@
 namespace twotower {
 
 constexpr int64_t kNumbersOfBlock = 2 * kBlock;
-constexpr int64_t kCodesOfWord = 4;
-constexpr float kZeroCode = 128.0f;
+constexpr int32_t kZeroCode = 128;
+constexpr int64_t kMostOfCode = 255;
+// Bounds of what float32 arithmetic adds to a length, and to what was lost in rounding a query.
+constexpr float kWithRounding = 1.01f;
+constexpr float kLostInRounding = 1.0f / (1 << 22);
 constexpr int64_t kBisections = 24;
 constexpr int64_t kFewMore = 8;
 
@@ -31,26 +34,46 @@ inline int64_t BlockBytes(int64_t dim) {
   return kBlock * sizeof(float) * (2 + WordsOf(dim));
 }
 
-// A query in the form that blocks are multiplied with.
+// A query in the form that blocks are multiplied with: entries are rounded to integers, so that sums
+// of products with codes are exact.
 struct Query {
-  Query(const float* entries, int64_t dim)
-      : entries(entries), dim(dim), weights(kCodesOfWord * WordsOf(dim)) {
-    // The second and the third code of a word are left where they are, and so are larger by this.
-    constexpr float place[kCodesOfWord] = {1.0f, 1.0f / (1 << 8), 1.0f / (1 << 16), 1.0f};
-    float squares = 0.0f;
+  Query(const float* entries, int64_t dim) : entries(entries), dim(dim), pairs(2 * WordsOf(dim)) {
+    float largest = 0.0f, squares = 0.0f;
     for (int64_t d = 0; d < dim; ++d) {
-      weights[d] = entries[d] * place[d % kCodesOfWord];
-      of_zeros += kZeroCode * entries[d];
+      largest = std::max(largest, std::fabs(entries[d]));
       squares += entries[d] * entries[d];
     }
     length = std::sqrt(squares);
+    if (!std::isfinite(length)) {
+      unknown = std::numeric_limits<float>::infinity();
+      return;
+    }
+    const int64_t most_of_sum = std::numeric_limits<int32_t>::max() / (kMostOfCode * dim);
+    step = std::max(largest / std::min<int64_t>(std::numeric_limits<int16_t>::max(), most_of_sum),
+                    std::numeric_limits<float>::min());
+    squares = 0.0f;
+    for (int64_t d = 0; d < dim; ++d) {
+      const int32_t rounded = std::nearbyint(entries[d] / step);
+      const float lost = entries[d] - rounded * step;
+      of_zeros += kZeroCode * rounded;
+      squares += lost * lost;
+      // The first and the third code of a word are a pair, the second and the fourth another.
+      uint32_t& pair = pairs[d / kCodesOfWord * 2 + d % 2];
+      pair |= static_cast<uint32_t>(rounded & 0xffff) << (d % kCodesOfWord < 2 ? 0 : 16);
+    }
+    // A vector's codes are no longer than this many times its scale.
+    unknown = kZeroCode * std::sqrt(static_cast<float>(dim)) *
+              (kWithRounding * std::sqrt(squares) + kLostInRounding * length);
   }
 
   const float* entries;
   int64_t dim;
-  std::vector<float> weights;
-  float of_zeros = 0.0f;
+  std::vector<uint32_t> pairs;
   float length;
+  float step = 1.0f;
+  int32_t of_zeros = 0;
+  // What the rounding may have changed of a product, in scales of the vector.
+  float unknown = 0.0f;
 };
 
 // The least and the most that products may be, of whole blocks.
@@ -66,26 +89,34 @@ TWOTOWER_INLINE void BoundBlock(const uint8_t* block, const Query& query, float 
                                 float* most) {
   using Signed = typename Register<W>::Signed;
   using Words = typename Register<W>::Unsigned;
+  constexpr int64_t num_registers = kBlock / W;
   const float* numbers = reinterpret_cast<const float*>(block);
-  const int64_t num_words = query.weights.size() / kCodesOfWord;
-  for (int64_t lane = 0; lane < kBlock; lane += W) {
-    const float* words = numbers + kNumbersOfBlock + lane;
-    const float* weights = query.weights.data();
-    Lanes<W> sums[kCodesOfWord] = {};
-    for (int64_t at = 0; at < num_words; ++at, words += kBlock, weights += kCodesOfWord) {
-      const Words codes = *reinterpret_cast<const Words*>(words);
-      sums[0] += __builtin_convertvector((Signed)(codes & 0xff), Lanes<W>) * weights[0];
-      sums[1] += __builtin_convertvector((Signed)(codes & 0xff00), Lanes<W>) * weights[1];
-      sums[2] += __builtin_convertvector((Signed)(codes & 0xff0000), Lanes<W>) * weights[2];
-      sums[3] += __builtin_convertvector((Signed)(codes >> 24), Lanes<W>) * weights[3];
+  const float* words = numbers + kNumbersOfBlock;
+  const uint32_t* pairs = query.pairs.data();
+  const uint32_t* const end = pairs + query.pairs.size();
+  Signed sums[2 * num_registers] = {};
+  for (; pairs < end; pairs += 2, words += kBlock) {
+    const Signed first = (Signed)(pairs[0] + Words{}), second = (Signed)(pairs[1] + Words{});
+#pragma GCC unroll 4
+    for (int64_t at = 0; at < num_registers; ++at) {
+      const Words codes = *reinterpret_cast<const Words*>(words + at * W);
+      Signed products;
+      PairProducts<W>((Signed)(codes & 0x00ff00ff), first, products);
+      sums[2 * at] += products;
+      PairProducts<W>((Signed)(codes >> 8 & 0x00ff00ff), second, products);
+      sums[2 * at + 1] += products;
     }
+  }
+#pragma GCC unroll 4
+  for (int64_t at = 0; at < num_registers; ++at) {
     Lanes<W> scales, errors;
-    Load<W>(numbers + lane, scales);
-    Load<W>(numbers + kBlock + lane, errors);
-    const Lanes<W> sum = (sums[0] + sums[1]) + (sums[2] + sums[3]);
-    const Lanes<W> near = (sum - query.of_zeros) * scales + base;
-    Store<W>(near - errors * query.length, least + lane);
-    Store<W>(near + errors * query.length, most + lane);
+    Load<W>(numbers + at * W, scales);
+    Load<W>(numbers + kBlock + at * W, errors);
+    const Signed sum = sums[2 * at] + sums[2 * at + 1] - query.of_zeros;
+    const Lanes<W> near = __builtin_convertvector(sum, Lanes<W>) * (scales * query.step) + base;
+    errors = errors * query.length + scales * query.unknown;
+    Store<W>(near - errors, least + at * W);
+    Store<W>(near + errors, most + at * W);
   }
 }
 
@@ -135,12 +166,18 @@ TWOTOWER_INLINE float LimitOf(const std::vector<float>& values, int64_t wanted) 
 template <int W>
 TWOTOWER_INLINE void KeepPossible(const Bounds& bounds, int64_t wanted, std::vector<int32_t>& places) {
   const float limit = LimitOf<W>(bounds.least, wanted);
+  const float* most = bounds.most.data();
   const int64_t count = bounds.most.size();
-  places.resize(count + 1);
+  places.resize(count + kBlock);
   int64_t kept = 0;
-  for (int64_t place = 0; place < count; ++place) {
-    places[kept] = place;
-    kept += bounds.most[place] >= limit;
+  for (int64_t block = 0; block < count; block += kBlock) {
+    bool any = false;
+    for (int64_t place = block; place < block + kBlock; ++place) any |= most[place] >= limit;
+    if (!any) continue;
+    for (int64_t place = block; place < block + kBlock; ++place) {
+      places[kept] = place;
+      kept += most[place] >= limit;
+    }
   }
   places.resize(kept);
 }

@@ -88,11 +88,19 @@ TWOTOWER_INLINE void SearchLeavesWith(const Leaves& leaves, const float* embeddi
   chosen.resize(KeepFirst(chosen, num_chosen), Ranked(kNoNeighbour, kMissingRow));
 
   const int64_t blocks_of_leaf = BlocksOf(leaves.leaf_size);
+  const int64_t leaf_bytes = blocks_of_leaf * block_bytes;
   Bounds of_vectors(chosen.size() * blocks_of_leaf);
   int64_t next = 0;
-  for (const Ranked& leaf : chosen) {
-    const uint8_t* own = leaves.codes + leaf.row * blocks_of_leaf * block_bytes;
+  for (size_t at = 0; at < chosen.size(); ++at) {
+    const Ranked& leaf = chosen[at];
+    const uint8_t* own = leaves.codes + leaf.row * leaf_bytes;
+    const int32_t* own_rows = leaves.rows + leaf.row * leaves.leaf_size;
+    // The next leaf lies elsewhere in memory, and is asked for while this one is multiplied.
+    const int32_t after = chosen[std::min(at + 1, chosen.size() - 1)].row;
     for (int64_t block = 0; block < blocks_of_leaf; ++block, next += kBlock) {
+      const uint8_t* ahead = leaves.codes + after * leaf_bytes + block * block_bytes;
+      for (int64_t byte = 0; byte < block_bytes; byte += kCacheLine) __builtin_prefetch(ahead + byte);
+      __builtin_prefetch(own_rows + block * kBlock);
       BoundBlock<W>(own + block * block_bytes, query, leaf.score, &of_vectors.least[next],
                  &of_vectors.most[next]);
     }

@@ -140,13 +140,13 @@ class CandidateIds(tf.Module):
         if keys.dtype == tf.int32:
             keys = tf.cast(keys, tf.int64)
         missing = tf.constant([""]) if keys.dtype == tf.string else tf.constant([-1], keys.dtype)
-        self._ids = tf.Variable(tf.concat([keys, missing], axis=0), trainable=False, name="ids")
+        # Row -1 comes first, so that an id is found by one addition.
+        self._ids = tf.Variable(tf.concat([missing, keys], axis=0), trainable=False, name="ids")
         self._rows = places_in_list(keys, lookup_file, MISSING_ROW)
 
     def ids_of(self, rows: tf.Tensor) -> tf.Tensor:
         """Ids of rows, of the same shape."""
-        last = tf.shape(self._ids)[0] - 1
-        return tf.gather(self._ids, tf.where(rows == MISSING_ROW, last, rows))
+        return tf.gather(self._ids, rows - MISSING_ROW)
 
     def rows_of(self, ids: tf.Tensor) -> tf.Tensor:
         """Rows int32 of ids, of the same shape."""
