@@ -54,6 +54,26 @@ def test_candidates_that_eight_bits_cannot_tell_apart_are_told_apart():
         np.testing.assert_array_equal(np.sort(rows), np.sort(wanted))
 
 
+def test_what_a_query_loses_in_rounding_decides_nothing():
+    """Rounding takes the same from every entry of a query, of which all candidates are multiples.
+
+    Half of them lose 1e-4 by it and the others gain as much, where 1e-5 decides. Their codes are
+    exact, so that nothing but the bound of the query's own rounding tells that they may be better.
+    """
+    step, largest = 1 / 32767, 0.125
+    query = np.full((1, 59), 4.47 * step, np.float32)
+    query[0, 0] = 1.0
+    better = np.full(59, largest, np.float32)
+    better[0] = -largest / 127
+    vectors = np.concatenate([np.tile(-better, (16, 1)), np.tile(better, (16, 1))])
+    gains = query @ vectors.T
+    assert 0 < gains[0, 16] - gains[0, 0] < 2e-5
+    rows = np.arange(32, dtype=np.int32)[None]
+    trained = {"centroids": np.zeros((1, 59), np.float32), "rows": rows}
+    search = FusedLeafSearch(vectors, trained, SearchParameters(16, 1, None), max_excluded=1)
+    np.testing.assert_array_equal(search.search(tf.constant(query), 16)[1], rows[:, 16:])
+
+
 @pytest.mark.parametrize("dim", [1, 6, 64])
 def test_products_of_codes_are_as_near_as_their_errors_say(dim):
     """The blocks read as `serving/ops/codes.h` describes them."""
