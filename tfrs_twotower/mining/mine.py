@@ -15,13 +15,17 @@ from tfrs_twotower.data import assets, loading, negative_lists, stored_tables, t
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.data.postings import Lexical
 from tfrs_twotower.errors import EmbeddingError
-from tfrs_twotower.mining.positive_free import PositiveFreeRetrieval, PositiveFreeWords
+from tfrs_twotower.mining.positive_free import (
+    CHUNK,
+    PositiveFree,
+    PositiveFreeRetrieval,
+    PositiveFreeWords,
+    found_lists,
+)
 from tfrs_twotower.mining.teachers import Teacher, TeacherBuilder, query_texts
 from tfrs_twotower.specs import FeatureSpec
 from tfrs_twotower.towers import storage, tower
 
-CHUNK = 512
-"""Number of records in one forward pass."""
 Progress = Callable[[str, int, int | None], None]
 """Receives what is being done, the amount done, and the total amount (None if unknown)."""
 
@@ -121,25 +125,21 @@ def mine(
     rankable = np.ones(len(corpus), bool)
     if spec.split.known_candidates_only:
         rankable = stored_tables.known_candidates(preprocessed_dir, corpus)
-    phases: tuple[negative_lists.Phase, ...] = (
-        ("fit", "refit") if config.training.refit else ("fit",)
-    )
+    phases = phases_of(config)
     for phase in phases:
         weights = layout.FIRST_FIT_WEIGHTS if phase != phases[-1] else layout.WEIGHTS
         towers = storage.load_towers(model_dir, weights, width=config.embed.width)
-        read = partial(
-            training_examples.load_example_table,
+        table = examples_of(
+            phase,
             preprocessed_dir,
             spec,
             corpus,
             towers.query.inputs,
             report=lambda done: progress("read examples", done, None),
         )
-        table, known = read(layout.TRAIN_GLOB), every_id.of_first_fit()
-        if phase == "refit":
-            table, known = training_examples.concatenate(table, read(layout.REFIT_GLOB)), every_id
+        known = every_id if phase == "refit" else every_id.of_first_fit()
         vectors = embed_corpus(towers, corpus, partial(progress, f"embed candidates ({phase})"))
-        retrieval: PositiveFreeRetrieval | PositiveFreeWords
+        retrieval: PositiveFree
         if words is None:
             retrieval = PositiveFreeRetrieval(towers, vectors, rankable, mining.depth)
         else:
@@ -156,25 +156,44 @@ def mine(
     return mined
 
 
+def phases_of(config: RunConfig) -> tuple[negative_lists.Phase, ...]:
+    """The phases of training, each of which has lists of its own."""
+    return ("fit", "refit") if config.training.refit else ("fit",)
+
+
+def examples_of(
+    phase: negative_lists.Phase,
+    preprocessed_dir: Path,
+    spec: FeatureSpec,
+    corpus: Corpus,
+    tokeniser: training_examples.Tokeniser,
+    report: Callable[[int], None] | None = None,
+) -> training_examples.ExampleTable:
+    """The examples that a phase learns from; see `training_examples.load_example_table`."""
+    read = partial(
+        training_examples.load_example_table,
+        preprocessed_dir,
+        spec,
+        corpus,
+        tokeniser,
+        report=report,
+    )
+    table = read(layout.TRAIN_GLOB)
+    if phase == "fit":
+        return table
+    return training_examples.concatenate(table, read(layout.REFIT_GLOB))
+
+
 def _fill(
     lists: negative_lists.NegativeLists,
     phase: negative_lists.Phase,
     table: training_examples.ExampleTable,
     num_candidates: int,
-    retrieval: PositiveFreeRetrieval | PositiveFreeWords,
+    retrieval: PositiveFree,
     progress: Callable[[int, int], None],
 ) -> MinedPhase:
-    known = table.known_positives(num_candidates)
     num_short = 0
-    for start in range(0, len(table), CHUNK):
-        part = slice(start, min(start + CHUNK, len(table)))
-        positives = table.candidate_rows[part]
-        rows, scores = retrieval.lists(
-            {name: values[part] for name, values in table.tokens.items()},
-            positives,
-            known.take(table.query_rows[part]),
-            part,
-        )
+    for part, rows, scores in found_lists(retrieval, table, num_candidates):
         lists.rows[part], lists.scores[part] = rows, scores
         num_short += int((rows[:, -1] < 0).sum())
         progress(part.stop, len(table))

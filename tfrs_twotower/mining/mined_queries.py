@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from tfrs_twotower.data.training_examples import ExampleTable
 from tfrs_twotower.index.exact_search import ExactSearch
-from tfrs_twotower.mining.mine import CHUNK
+from tfrs_twotower.mining.positive_free import CHUNK
 from tfrs_twotower.ranking.ragged import Ragged, distinct_pairs
 from tfrs_twotower.towers.tower import Towers
 

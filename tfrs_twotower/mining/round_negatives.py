@@ -15,16 +15,18 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from tfrs_twotower.artifacts import layout
-from tfrs_twotower.closed_form.bm25 import Bm25Index
 from tfrs_twotower.config import AnceConfig, MiningConfig, RunConfig
 from tfrs_twotower.data import assets, loading, negative_lists, stored_tables, training_examples
 from tfrs_twotower.data.corpus import Corpus
-from tfrs_twotower.mining.mine import CHUNK, Progress, embed_corpus
+from tfrs_twotower.mining.mine import Progress, embed_corpus, examples_of, phases_of
 from tfrs_twotower.mining.mined_queries import embed_queries, mine_queries
-from tfrs_twotower.mining.positive_free import PositiveFreeRetrieval
+from tfrs_twotower.mining.positive_free import (
+    PositiveFree,
+    PositiveFreeBm25,
+    PositiveFreeRetrieval,
+    found_lists,
+)
 from tfrs_twotower.mining.teachers import TeacherBuilder, query_texts
-from tfrs_twotower.ranking.order import top_k_rows
-from tfrs_twotower.ranking.ragged import Ragged
 from tfrs_twotower.specs import Feature, FeatureSpec
 from tfrs_twotower.towers import storage
 from tfrs_twotower.towers.tower import Towers
@@ -82,11 +84,8 @@ def mine_round(
     if spec.split.known_candidates_only:
         rankable = stored_tables.known_candidates(preprocessed_dir, corpus)
     miner = _Miner(spec, config, ance, preprocessed_dir, corpus, rankable, output_dir, progress)
-    phases: tuple[negative_lists.Phase, ...] = (
-        ("fit", "refit") if config.training.refit else ("fit",)
-    )
     mined = []
-    for phase in phases:
+    for phase in phases_of(config):
         towers = None
         if model_dir is not None:
             first = phase == "fit" and config.training.refit
@@ -124,7 +123,8 @@ class _Miner:
 
     def mine(self, phase: negative_lists.Phase, towers: Towers | None) -> RoundPhase:
         """Mines one phase, with BM25 where there are no towers."""
-        table = self._read(phase, _NoTokens() if towers is None else towers.query.inputs)
+        tokeniser = _NoTokens() if towers is None else towers.query.inputs
+        table = examples_of(phase, self.preprocessed_dir, self.spec, self.corpus, tokeniser)
         dual = towers is not None and self.config.training.terms.dual is not None
         first, last = self.ance.ranks
         lists = negative_lists.create_round_negatives(
@@ -134,7 +134,7 @@ class _Miner:
             num_examples=len(table),
             num_candidates=len(self.corpus) if dual else None,
         )
-        retrieval: PositiveFreeRetrieval | PositiveFreeBm25
+        retrieval: PositiveFree
         if towers is None:
             texts = query_texts(self.preprocessed_dir, self.spec, phase)
             index = self._teachers.text_index
@@ -154,45 +154,22 @@ class _Miner:
                 )
         return self._fill(lists, phase, table, retrieval)
 
-    def _read(
-        self, phase: negative_lists.Phase, tokeniser: training_examples.Tokeniser
-    ) -> training_examples.ExampleTable:
-        read = partial(
-            training_examples.load_example_table,
-            self.preprocessed_dir,
-            self.spec,
-            self.corpus,
-            tokeniser,
-        )
-        table = read(layout.TRAIN_GLOB)
-        if phase == "fit":
-            return table
-        return training_examples.concatenate(table, read(layout.REFIT_GLOB))
-
     def _fill(
         self,
         lists: negative_lists.RoundNegatives,
         phase: negative_lists.Phase,
         table: training_examples.ExampleTable,
-        retrieval: "PositiveFreeRetrieval | PositiveFreeBm25",
+        retrieval: PositiveFree,
     ) -> RoundPhase:
         every_id = assets.load_assets(self.preprocessed_dir)
         known_ids = every_id.of_first_fit() if phase == "fit" else every_id
         teacher = self._teachers.build(phase, table, known_ids)
-        known = table.known_positives(len(self.corpus))
         num_short = num_dropped = 0
-        for start in range(0, len(table), CHUNK):
-            part = slice(start, min(start + CHUNK, len(table)))
-            positives = table.candidate_rows[part]
-            rows, _ = retrieval.lists(
-                {name: values[part] for name, values in table.tokens.items()},
-                positives,
-                known.take(table.query_rows[part]),
-                part,
-            )
+        for part, rows, _ in found_lists(retrieval, table, len(self.corpus)):
             rows = rows[:, self.ance.ranks[0] - 1 :]
             if teacher is not None:
-                scores = teacher(part, np.concatenate([positives[:, None], rows], axis=1))
+                positives = table.candidate_rows[part, None]
+                scores = teacher(part, np.concatenate([positives, rows], axis=1))
                 before = (rows >= 0).sum()
                 rows = without_false_negatives(rows, scores, self.ance.teacher_margin)
                 num_dropped += int(before - (rows >= 0).sum())
@@ -210,44 +187,6 @@ class _NoTokens:
     def tokenise(self, feature: Feature, values: tf.Tensor) -> tf.Tensor:
         """Never asked for."""
         raise NotImplementedError(feature.name)
-
-
-class PositiveFreeBm25:
-    """The best candidates by BM25, without known positives and without those that share no word."""
-
-    def __init__(
-        self, index: Bm25Index, texts: Sequence[str], rankable: NDArray[np.bool_], depth: int
-    ) -> None:
-        """Takes the index of the corpus and each training example's text; see `mining.mine`."""
-        self._index = index
-        self._texts = texts
-        self._rankable = rankable
-        self._depth = depth
-
-    def lists(
-        self,
-        tokens: dict[str, NDArray[np.generic]],
-        positives: NDArray[np.integer],
-        known_positives: Ragged,
-        examples: slice,
-    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """Retrieves the lists of some examples; see `PositiveFreeRetrieval.lists`."""
-        del tokens
-        texts = np.asarray(self._texts[examples], object)
-        distinct, text_of = np.unique(texts, return_inverse=True)
-        rows = np.full((len(texts), self._depth), -1, np.int32)
-        found = np.zeros((len(texts), 1 + self._depth), np.float32)
-        for number, terms in enumerate(self._index.terms(distinct.tolist())):
-            scores = self._index.scores(terms)
-            shared = np.where(self._rankable & (scores > 0.0), scores, -np.inf)
-            for place in np.flatnonzero(text_of == number):
-                left = shared.copy()
-                left[known_positives[int(place)]] = -np.inf
-                rows[place] = top_k_rows(left[None], self._depth)[0]
-                present = rows[place] >= 0
-                found[place, 0] = scores[positives[place]]
-                found[place, 1:][present] = scores[rows[place][present]]
-        return rows, found
 
 
 def without_false_negatives(

@@ -21,9 +21,8 @@ from tfrs_twotower.data.negative_lists import load_negative_lists
 from tfrs_twotower.data.stored_examples import read_training_examples
 from tfrs_twotower.data.training_examples import concatenate, load_example_table
 from tfrs_twotower.errors import ConfigError, EmbeddingError
-from tfrs_twotower.mining import fitting_halves
-from tfrs_twotower.mining import mine as module
-from tfrs_twotower.mining.mine import mine
+from tfrs_twotower.mining import fitting_halves, positive_free
+from tfrs_twotower.mining.mine import embed_corpus, mine
 from tfrs_twotower.towers.build import build_towers
 from tfrs_twotower.towers.storage import load_towers, save_towers, write_weights
 
@@ -129,7 +128,7 @@ def test_phases_report_counts_and_nothing_that_was_learned(plain, tables):
 
 
 def test_without_a_refit_the_final_weights_are_the_first_fit(run, tables, monkeypatch):
-    monkeypatch.setattr(module, "CHUNK", 7)
+    monkeypatch.setattr(positive_free, "CHUNK", 7)
     result = run(config=tiny_run_config())
     assert [phase.phase for phase in result.phases] == ["fit"]
     lists = load_negative_lists(result.directory, "fit")
@@ -265,4 +264,4 @@ def test_candidates_without_a_finite_embedding_are_named(spec, assets, corpus):
     (table,) = [v for name, v in towers.named_variables().items() if "brand" in name]
     table.assign(np.full(table.shape, np.nan))
     with pytest.raises(EmbeddingError, match=r"found 40 candidates .* such as 'item_00'"):
-        module.embed_corpus(towers, corpus, lambda done, total: None)
+        embed_corpus(towers, corpus, lambda done, total: None)
