@@ -7,12 +7,13 @@ serves.
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from pipelines.stages import build_index, embed, export, train
 from serving.bundle.parity import TOLERANCE
 from serving.bundle.versions import resolve_version
-from tests.benchmarks.text_systems.measuring import stored_bytes
+from tests.benchmarks.text_systems.measuring import METRICS, quality, serve, stored_bytes
 from tests.fixtures.served_as_offline import worst_difference
 from tests.fixtures.tiny import tiny_spec
 from tests.fixtures.tiny_files import write_preprocessed
@@ -79,9 +80,17 @@ def test_encodings_of_tokens(tmp_path):
     model = {"kind": "colbert", "embedding_dim": 16, "head_dim": 4, "muvera": muvera}
     context = text_context(tmp_path, model=model)
     write_tiny_model(context)
-    version = exported(context)
-    assert worst_difference(context) <= TOLERANCE
-    assert stored_bytes(version) == (NUM_CANDIDATES * (2 * 4 * 4 + 1) * 4, 0)
+    exported(context)
+    served = serve(context)
+    assert served.difference <= TOLERANCE
+    assert served.bytes_per_candidate == (2 * 4 * 4 + 1) * 4
+    assert served.index_mb == pytest.approx(NUM_CANDIDATES * (2 * 4 * 4 + 1) * 4 / 1e6)
+    assert served.milliseconds > 0
+    query_ids, values = quality(context)
+    assert list(values) == ["retrieval"]
+    assert np.shape(values["retrieval"]) == (len(METRICS), len(query_ids))
+    # Of 40 candidates all are among the first 100.
+    assert values["retrieval"][METRICS.index("recall@100")] == [1.0] * len(query_ids)
 
 
 @pytest.mark.parametrize(
