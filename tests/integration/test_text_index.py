@@ -19,7 +19,6 @@ from tests.integration.cpp.loader import answer_in_cpp
 from tfrs_twotower.artifacts import read_manifest
 from tfrs_twotower.closed_form.bm25 import build_postings, words_of
 from tfrs_twotower.data.loading import joined_texts, load_corpus
-from tfrs_twotower.data.stored_embeddings import read_candidate_embeddings
 from tfrs_twotower.data.stored_postings import load_lexical, save_lexical
 from tfrs_twotower.errors import BundleError
 from tfrs_twotower.evaluation.corpus_ranking import ranked_chunks
@@ -179,19 +178,3 @@ def test_a_refresh_finds_new_candidates_by_their_words(context, tmp_path):
     assert refreshed.num_candidates == len(texts)
     gone = set(build_postings(texts.values(), k1=1, b=1).words)
     assert {"zebra", "zebras"} <= gone & set(refreshed.words)
-
-
-@pytest.mark.slow  # one more export, which compares what is served with what was embedded
-def test_encodings_of_tokens_are_indexed_and_served_as_they_were_made(tmp_path):
-    muvera = {"repetitions": 2, "bits": 2}
-    model = {"kind": "colbert", "embedding_dim": 16, "head_dim": 4, "muvera": muvera}
-    context = tiny_context(tmp_path, model=model, index={"kind": "brute_force", "k": 10})
-    write_tiny_model(context)
-    for stage in (embed, build_index, export):
-        stage.run(context)
-    stored = read_candidate_embeddings(context.layout.embeddings)
-    assert stored.vectors.shape == (40, 2 * 4 * 4 + 1)
-    corpus = load_corpus(context.layout.preprocessed, context.spec)
-    bundle = load_bundle(context.layout.bundle / "tiny")
-    served = bundle.call("candidate_embedding", corpus.raw)["embedding"]
-    np.testing.assert_allclose(served, stored.vectors, atol=1e-5)

@@ -1,0 +1,1 @@
+"""Systems that find texts, with one encoder: quality, latency, bytes and the served answers."""
