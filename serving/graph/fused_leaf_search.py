@@ -12,7 +12,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from serving.ops import library
-from tfrs_twotower.index import ivf, quality
+from tfrs_twotower.index import ivf, quality, restricts
 from tfrs_twotower.ranking import MISSING_ROW, FloatArray
 
 _LANES = 16
@@ -68,7 +68,32 @@ class FusedLeafSearch(ivf.IvfSearch):
         self, embeddings: tf.Tensor, num_leaves: tf.Tensor, depth: tf.Tensor | int
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """See `IvfSearch.look_at`."""
-        scores, rows = self._leaf_search(
+        nothing = tf.fill([tf.shape(embeddings)[0], 0], MISSING_ROW)
+        scores, rows, _ = self._look_at(embeddings, num_leaves, depth, nothing)
+        return scores, rows
+
+    def search_usual(
+        self,
+        embeddings: tf.Tensor,
+        depth: int,
+        excluded_rows: tf.Tensor | None,
+        permits: restricts.Permits | None,
+        parameters: quality.SearchParameters,
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """See `PartialSearch.search_usual`, which is part of the one operation here."""
+        if excluded_rows is None or permits is not None:
+            return super().search_usual(embeddings, depth, excluded_rows, permits, parameters)
+        num_leaves = self.num_leaves_for(depth, parameters)
+        return self._look_at(embeddings, num_leaves, depth, excluded_rows)
+
+    def _look_at(
+        self,
+        embeddings: tf.Tensor,
+        num_leaves: tf.Tensor,
+        depth: tf.Tensor | int,
+        excluded_rows: tf.Tensor,
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        scores, rows, complete = self._leaf_search(
             centroids=self.centroids.handle,
             centroid_codes=self.centroid_codes.handle,
             leaves=self.leaves.handle,
@@ -77,8 +102,9 @@ class FusedLeafSearch(ivf.IvfSearch):
             embeddings=embeddings,
             num_leaves=num_leaves,
             depth=depth,
+            excluded=excluded_rows,
         )
-        return scores, rows
+        return scores, rows, complete
 
 
 def _blocks(

@@ -1,5 +1,7 @@
 // Twotower>LeafSearch: `leaf_search.h` as a TensorFlow operation.
 
+#include <algorithm>
+#include <cmath>
 #include <vector>
 
 #include "leaf_search.h"
@@ -26,13 +28,16 @@ REGISTER_OP("Twotower>LeafSearch")
     .Input("embeddings: float")
     .Input("num_leaves: int32")
     .Input("depth: int32")
+    .Input("excluded: int32")
     .Output("scores: float")
     .Output("found: int32")
+    .Output("complete: bool")
     .SetShapeFn([](tensorflow::shape_inference::InferenceContext* context) {
       tensorflow::shape_inference::ShapeHandle embeddings, scalar;
       TF_RETURN_IF_ERROR(context->WithRank(context->input(5), 2, &embeddings));
       TF_RETURN_IF_ERROR(context->WithRank(context->input(6), 0, &scalar));
       TF_RETURN_IF_ERROR(context->WithRank(context->input(7), 0, &scalar));
+      context->set_output(2, context->Scalar());
       const auto lists = context->Matrix(context->Dim(embeddings, 0), context->UnknownDim());
       context->set_output(0, lists);
       context->set_output(1, lists);
@@ -43,11 +48,14 @@ Finds the candidates nearest to each query in the leaves whose centroids are nea
 
 centroids, centroid_codes, leaves, rows, vectors: variables of a partitioned index; see
   leaf_search.h, where leaves are codes.
-embeddings: [batch, dim], all finite.
+embeddings: [batch, dim].
 num_leaves: leaves to look at.
 depth: length of a list.
+excluded: [batch, n] rows that may not be found; -1 is none. Nothing is searched where there is one,
+  or an embedding that is not finite.
 scores: [batch, depth], in any order; -inf where there are fewer.
 found: [batch, depth] rows; -1 where there are fewer.
+complete: whether there are queries, and all have `depth` candidates.
 )doc");
 
 class LeafSearch : public tensorflow::OpKernel {
@@ -111,9 +119,14 @@ class LeafSearch : public tensorflow::OpKernel {
                 InvalidArgument(num_leaves, " leaves and a depth of ", depth, " of an index of ",
                                 leaves.num_leaves, " leaves of ", leaves.leaf_size));
     const int64_t batch = embeddings.dim_size(0);
-    tensorflow::Tensor *scores = nullptr, *found = nullptr;
+    const tensorflow::Tensor& excluded = context->input(kVariables + 3);
+    OP_REQUIRES(context, excluded.dims() == 2 && excluded.dim_size(0) == batch,
+                InvalidArgument("excluded rows are ", excluded.shape().DebugString(), ", not [", batch,
+                                ", n]"));
+    tensorflow::Tensor *scores = nullptr, *found = nullptr, *complete = nullptr;
     OP_REQUIRES_OK(context, context->allocate_output(0, {batch, depth}, &scores));
     OP_REQUIRES_OK(context, context->allocate_output(1, {batch, depth}, &found));
+    OP_REQUIRES_OK(context, context->allocate_output(2, {}, &complete));
     const float* queries = embeddings.flat<float>().data();
     float* all_scores = scores->flat<float>().data();
     int32_t* all_found = found->flat<int32_t>().data();
@@ -123,9 +136,22 @@ class LeafSearch : public tensorflow::OpKernel {
                                all_scores + at * depth, all_found + at * depth);
       }
     };
+    const auto finite = [](float number) { return std::isfinite(number); };
+    const int32_t* rows_left_out = excluded.flat<int32_t>().data();
+    const bool is_usual =
+        batch > 0 && std::all_of(queries, queries + embeddings.NumElements(), finite) &&
+        std::all_of(rows_left_out, rows_left_out + excluded.NumElements(),
+                    [](int32_t row) { return row == twotower::kMissingRow; });
+    if (!is_usual) {
+      std::fill_n(all_scores, batch * depth, twotower::kNoNeighbour);
+      std::fill_n(all_found, batch * depth, twotower::kMissingRow);
+      complete->scalar<bool>()() = false;
+      return;
+    }
     const int64_t cost = (leaves.num_leaves + num_leaves * leaves.leaf_size) * leaves.dim;
     const auto& workers = *context->device()->tensorflow_cpu_worker_threads();
     tensorflow::Shard(workers.num_threads, workers.workers, batch, cost, answer);
+    complete->scalar<bool>()() = std::all_of(all_scores, all_scores + batch * depth, finite);
   }
 };
 

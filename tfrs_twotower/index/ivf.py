@@ -188,10 +188,15 @@ class IvfSearch(partial_search.PartialSearch):
     def near(
         self, embeddings: tf.Tensor, depth: tf.Tensor | int, parameters: quality.SearchParameters
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """See `PartialSearch.near`; looks at more leaves if they hold too few candidates."""
+        """See `PartialSearch.near`."""
+        return self.look_at(embeddings, self.num_leaves_for(depth, parameters), depth)
+
+    def num_leaves_for(
+        self, depth: tf.Tensor | int, parameters: quality.SearchParameters
+    ) -> tf.Tensor:
+        """Leaves to look at: more than the parameters say if those hold too few candidates."""
         enough = -(-_LEAVES_PER_DEPTH * depth // self._leaf_size)
-        num_leaves = tf.maximum(parameters.num_leaves_to_search, enough)
-        return self.look_at(embeddings, tf.minimum(num_leaves, self._num_leaves), depth)
+        return tf.minimum(tf.maximum(parameters.num_leaves_to_search, enough), self._num_leaves)
 
     def look_at(
         self, embeddings: tf.Tensor, num_leaves: tf.Tensor, depth: tf.Tensor | int

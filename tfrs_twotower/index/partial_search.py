@@ -92,19 +92,36 @@ class PartialSearch(tf.Module):
         other requests need, because they cost more than the search of one query.
         """
         depth = min(k, self.num_candidates)
-        scores, rows = tf.cond(
-            _is_unrestricted(embeddings, excluded_rows, permits),
-            lambda: self.near(embeddings, depth, parameters or self._parameters),
-            lambda: (tf.fill([1, depth], NO_NEIGHBOUR), tf.fill([1, depth], MISSING_ROW)),
+        scores, rows, complete = self.search_usual(
+            embeddings, depth, excluded_rows, permits, parameters or self._parameters
         )
-        all_finite = tf.reduce_all(tf.math.is_finite(scores))
-        enough = tf.logical_and(tf.shape(rows)[1] == depth, all_finite)
         finish = answers.order if ordered or depth < k else _keep_order
         return tf.cond(
-            enough,
+            complete,
             lambda: finish(scores, rows, k),
             lambda: self._search_carefully(embeddings, k, excluded_rows, permits, parameters),
         )
+
+    def search_usual(
+        self,
+        embeddings: tf.Tensor,
+        depth: int,
+        excluded_rows: tf.Tensor | None,
+        permits: restricts.Permits | None,
+        parameters: quality.SearchParameters,
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """The answer of a request that leaves nothing out: scores, rows, and whether it is one.
+
+        It is none if the request leaves something out, if an embedding is not finite, or if fewer
+        than `depth` neighbours of a query were found.
+        """
+        scores, rows = tf.cond(
+            _is_unrestricted(embeddings, excluded_rows, permits),
+            lambda: self.near(embeddings, depth, parameters),
+            lambda: (tf.fill([1, depth], NO_NEIGHBOUR), tf.fill([1, depth], MISSING_ROW)),
+        )
+        all_finite = tf.reduce_all(tf.math.is_finite(scores))
+        return scores, rows, tf.logical_and(tf.shape(rows)[1] == depth, all_finite)
 
     def _search_carefully(
         self,

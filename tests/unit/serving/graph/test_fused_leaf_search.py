@@ -107,6 +107,22 @@ def test_all_leaves_is_exact_search():
     np.testing.assert_array_equal(rows, exact_top_k(queries, vectors, 10)[1])
 
 
+@pytest.mark.parametrize(
+    ("embedding", "excluded", "is_usual"),
+    [(1.0, -1, True), (1.0, 3, False), (np.nan, -1, False), (-np.inf, -1, False)],
+)
+def test_only_the_usual_request_is_answered_at_once(embedding, excluded, is_usual):
+    search = make(unit_vectors(100, 16, 3), 5, 2)
+    queries = np.full((2, 16), [[1.0], [embedding]], np.float32)
+    left_out = tf.constant([[-1, -1], [-1, excluded]])
+    parameters = SearchParameters(10, 20, None)
+    scores, rows, complete = search.search_usual(
+        tf.constant(queries), 10, left_out, None, parameters
+    )
+    assert complete.numpy() == is_usual
+    assert (rows.numpy() >= 0).all() == np.isfinite(scores).all() == is_usual
+
+
 def test_what_does_not_fit_is_refused():
     search = make(unit_vectors(100, 16, 3), 5, 2)
     queries = tf.constant(unit_vectors(2, 16, 4))
@@ -120,6 +136,8 @@ def test_what_does_not_fit_is_refused():
     ):
         with pytest.raises((tf.errors.InvalidArgumentError, ValueError)):
             search.look_at(embeddings, num_leaves, depth)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="excluded rows are"):
+        search._look_at(queries, 1, 1, tf.fill([3, 1], -1))
     whole = {name: getattr(search, name) for name in ("rows", "leaves", "centroid_codes")}
     for name, variable in whole.items():
         setattr(search, name, tf.Variable(variable[:-1]))
