@@ -5,12 +5,12 @@
 
 The systems are the rows of tests/benchmarks/grids/text_systems.yaml: changes to one run config with
 one encoder. Each is trained and exported by `twotower run`; its bundle is checked for the server of
-its design, a local server must answer with it as offline search does, and one query is timed. A
+its design, a local server must answer with it as offline search does, and its answers are judged. A
 second stage re-scores what the first one finds, and stands in the table as the cascade of both; a
 cross-encoder ranks the same lists and is not served. Several seeds end in means, and a difference
 is tested over queries and over seeds, with Holm's correction over the table (`twotower compare`
 tests alike). What was measured is kept in the working directory: the same command measures what is
-missing.
+missing. Times are taken anew, of all systems in turns, on the processor's clock and one thread.
 """
 
 import argparse
@@ -22,7 +22,16 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.comparing.planned_runs import load_plan
-from tests.benchmarks.text_systems.measuring import METRICS, Measured, Served, measure
+from tests.benchmarks.text_systems.measuring import (
+    CROSS_ENCODER,
+    METRICS,
+    SERVED,
+    Measured,
+    Served,
+    context_of,
+    measure,
+    milliseconds,
+)
 from tfrs_twotower.evaluation.comparison.across_seeds import SystemSeeds, paired_tests
 
 GRID = Path("tests/benchmarks/grids/text_systems.yaml")
@@ -31,33 +40,29 @@ REFERENCE = "two_tower"
 _TESTED = METRICS.index("ndcg@10")
 
 
-def rows_of(name: str, system: str, seeds: Sequence[Measured]) -> list[tuple[SystemSeeds, bool]]:
-    """The rows of a system, with whether a row is served: its last stage, and a cross-encoder."""
-    stages = seeds[0].values
-    last = "cascade" if "cascade" in stages else "retrieval"
-    shown = {system: last}
-    if "cross_encoder" in stages:
-        shown["cross_encoder"] = "cross_encoder"
+def rows_of(name: str, system: str, seeds: Sequence[Measured]) -> list[SystemSeeds]:
+    """The rows of a system: what it serves, and a cross-encoder that taught it."""
+    shown = {SERVED: system, CROSS_ENCODER: CROSS_ENCODER}
     return [
-        (SystemSeeds(name, row, np.array([seed.values[stage] for seed in seeds])), row == system)
-        for row, stage in shown.items()
+        SystemSeeds(name, row, np.array([seed.values[stage] for seed in seeds]))
+        for stage, row in shown.items()
+        if stage in seeds[0].values
     ]
 
 
-def table(name: str, systems: Mapping[str, Sequence[Measured]]) -> str:
+def table(
+    name: str, systems: Mapping[str, Sequence[Measured]], milliseconds: Mapping[str, float]
+) -> str:
     """Markdown of all systems of a set.
 
     Args:
         name: the set.
         systems: what was measured of each, by seed; with the reference.
+        milliseconds: of one query, by system.
     """
-    rows = [
-        (values, systems[system] if is_served else None)
-        for system, seeds in systems.items()
-        for values, is_served in rows_of(name, system, seeds)
-    ]
-    (reference,) = (values for values, _ in rows if values.system == REFERENCE)
-    pairs = [(values, reference) for values, _ in rows if values is not reference]
+    rows = [row for system, seeds in systems.items() for row in rows_of(name, system, seeds)]
+    (reference,) = (row for row in rows if row.system == REFERENCE)
+    pairs = [(row, reference) for row in rows if row is not reference]
     tests = {
         test.a.system: test
         for test in paired_tests(pairs, METRICS)
@@ -67,19 +72,19 @@ def table(name: str, systems: Mapping[str, Sequence[Measured]]) -> str:
         f"| system | {' | '.join(METRICS)} | - {REFERENCE} (p) | ms | bytes | index MB | served |",
         f"| --- {'| ---: ' * (len(METRICS) + 5)}|",
     ]
-    for values, seeds in rows:
-        means = values.values.mean(axis=(0, 2))
-        cells = [values.system, *(f"{mean:.4f}".lstrip("0") for mean in means)]
-        test = tests.get(values.system)
-        if test is None:
-            cells.append("")
-        else:
-            several = len(values.values) > 1
-            p = (test.both if several else test.over_queries).p_holm
-            cells.append(f"{test.difference:+.4f} ({p:.3f})".replace("0.", ".", 1))
-        cells += ["", "", "", "no"] if seeds is None else _cells([seed.served for seed in seeds])
-        lines.append(f"| {' | '.join(cells)} |")
     num_seeds, _, num_queries = reference.values.shape
+    for row in rows:
+        cells = [row.system, *(f"{mean:.4f}" for mean in row.values.mean(axis=(0, 2)))]
+        test = tests.get(row.system)
+        p = test and (test.both if num_seeds > 1 else test.over_queries).p_holm
+        cells.append("" if test is None else f"{test.difference:+.4f} ({p:.3f})")
+        is_served = row.system in systems
+        if is_served:
+            seeds = [seed.served for seed in systems[row.system]]
+            cells += [f"{milliseconds[row.system]:.2f}", *_cells(seeds)]
+        else:
+            cells += ["", "", "", "no"]
+        lines.append(f"| {' | '.join(cells)} |")
     return (
         f"{name}: {num_queries:,} test queries, {num_seeds} seed{'s' * (num_seeds > 1)}; p of "
         f"{METRICS[_TESTED]}{'' if num_seeds > 1 else ', over queries alone'}.\n\n"
@@ -87,12 +92,9 @@ def table(name: str, systems: Mapping[str, Sequence[Measured]]) -> str:
 
 
 def _cells(served: Sequence[Served]) -> list[str]:
-    def mean(field: str) -> float:
-        return float(np.mean([getattr(one, field) for one in served]))
-
+    stored = np.mean([(one.bytes_per_candidate, one.index_mb) for one in served], axis=0)
     worst = max(one.difference for one in served)
-    numbers = [f"{mean('milliseconds'):.2f}", f"{mean('bytes_per_candidate'):,.0f}"]
-    return [*numbers, f"{mean('index_mb'):.1f}", f"to {worst:.0e}"]
+    return [f"{stored[0]:,.0f}", f"{stored[1]:.1f}", f"to {worst:.0e}"]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -104,6 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", action="append", choices=SETS)
     parser.add_argument("--systems", help="rows of the grid, with commas; by default all")
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="seeds 0 to N - 1 (1)")
+    parser.add_argument("--rounds", type=int, default=10, metavar="N", help="turns of 20 (10)")
     options = parser.parse_args(arguments)
     plan = load_plan([GRID])
     for name in options.only or SETS:
@@ -112,13 +115,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         unknown = sorted(set(wanted) - set(runs))
         if unknown:
             parser.error(f"--systems: {unknown[0]} is none of {', '.join(runs)}")
-        measured: dict[str, list[Measured]] = {}
-        for system in dict.fromkeys(wanted):
-            measured[system] = []
-            for seed in range(options.seeds):
-                root = options.workdir.resolve()
-                measured[system].append(measure(runs[system], seed, root, runs.values()))
-        sys.stdout.write(f"{table(name, measured)}\n\n")
+        root = options.workdir.resolve()
+        measured = {
+            system: [
+                measure(runs[system], seed, root, runs.values()) for seed in range(options.seeds)
+            ]
+            for system in dict.fromkeys(wanted)
+        }
+        contexts = {system: context_of(runs[system], 0, root) for system in measured}
+        times = milliseconds(contexts, options.rounds)
+        sys.stdout.write(f"{table(name, measured, times)}\n\n")
         sys.stdout.flush()
 
 

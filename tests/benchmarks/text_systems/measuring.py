@@ -1,12 +1,10 @@
-"""One system of one seed: its bundle, its quality on test queries, its latency and its size.
+"""One system of one seed: its bundle, its quality on test queries, its size; the times of all.
 
 What was measured is written beside the run, so that nothing is measured twice.
 """
 
 import json
-import statistics
-import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +14,14 @@ import tensorflow as tf
 
 from pipelines.cli.arguments import make_context
 from pipelines.comparing.planned_runs import PlannedRun
-from pipelines.comparing.seed_runs import SeedRun, reuse_artifacts
+from pipelines.comparing.seed_runs import CONFIG_NAME, SeedRun, reuse_artifacts
+from pipelines.stages import fingerprints
 from pipelines.stages.context import StageContext
 from pipelines.stages.sequence import part_of_run, stages_for
+from serving.bundle.loading import answered_rows, excluded, load_bundle
 from serving.bundle.versions import resolve_version
 from serving.graph import names
+from tests.benchmarks.million_candidates import measuring as turns
 from tests.benchmarks.million_candidates.served import Session, Threads
 from tests.benchmarks.untouched import timed
 from tests.fixtures.served_as_offline import worst_difference
@@ -29,22 +30,23 @@ from tfrs_twotower.config import EvaluateConfig
 from tfrs_twotower.data.loading import load_corpus, load_query_set
 from tfrs_twotower.evaluation.evaluating import evaluate
 from tfrs_twotower.evaluation.loading_evaluated_data import load_inputs
+from tfrs_twotower.metrics import judge, per_query
+from tfrs_twotower.ranking.order import MISSING_ROW
 
 METRICS = ("precision@1", "hit_rate@20", "recall@20", "hit_rate@100", "recall@100", "ndcg@10")
+SERVED, CROSS_ENCODER = "served", "cross_encoder"
 MEASURED = "measured.json"
 _TARGET = "export"
-_KS = (1, 10, 20, 100)
-_CALLS = 200
-_UNTIMED = 20
-_SEARCH, _SECOND_STAGE, _QUERY_TOWERS = "retrieval/searcher/", "pre_ranking/", "/query_towers/"
+_QUERIES = 16
+_LONGEST = 100
+_STORED = ("retrieval/searcher/", "cascade/pre_ranking/candidate_heads/")
+"""Where the variables of the index and of the second stage's candidates begin."""
 
 
 @dataclass(frozen=True)
 class Served:
     """What serving a system costs, and whether it answers as it was evaluated."""
 
-    milliseconds: float
-    """Median processor time of one query, array to array, on one thread."""
     bytes_per_candidate: float
     """Of the index and of the second stage's candidate side, ids and titles left out."""
     index_mb: float
@@ -60,10 +62,16 @@ class Measured:
     query_ids: list[str]
     """The test queries."""
     values: dict[str, list[list[float]]]
-    """`[num_metrics][num_queries]` of every stage: retrieval, cascade, cross_encoder."""
+    """`[num_metrics][num_queries]` of what is served, and of a cross-encoder over its lists."""
     served: Served
-    cpu_s: float
-    """Processor seconds to the bundle, without what other systems had computed already."""
+
+
+def context_of(run: PlannedRun, seed: int, root: Path) -> StageContext:
+    """The context of a system with a seed, whose run config is written."""
+    seed_run = SeedRun(run, seed, root / run.name)
+    seed_run.write_config()
+    seed_run.workdir.mkdir(exist_ok=True)
+    return make_context(seed_run.config_path, seed_run.workdir, (f"seed={seed}",))
 
 
 def measure(run: PlannedRun, seed: int, root: Path, others: Iterable[PlannedRun]) -> Measured:
@@ -75,86 +83,98 @@ def measure(run: PlannedRun, seed: int, root: Path, others: Iterable[PlannedRun]
         root: directory of all systems.
         others: systems whose equal artifacts are taken.
     """
-    seed_run = SeedRun(run, seed, root / run.name)
-    seed_run.write_config()
-    written = seed_run.config_path.read_text(encoding="utf-8")
-    result_file = seed_run.workdir / MEASURED
+    context = context_of(run, seed, root)
+    config_path, workdir = root / run.name / CONFIG_NAME, context.layout.root
+    written, result_file = config_path.read_text(encoding="utf-8"), workdir / MEASURED
     if result_file.exists():
-        found = json.loads(result_file.read_text("utf-8"))
+        found = json.loads(result_file.read_text(encoding="utf-8"))
         if found.pop("config") == written:
             return Measured(**{**found, "served": Served(**found["served"])})
-    seed_run.workdir.mkdir(exist_ok=True)
-    context = make_context(seed_run.config_path, seed_run.workdir, (f"seed={seed}",))
     stages = part_of_run(stages_for(_TARGET), context.config)
     places = [root / other.name / f"seed-{seed}" for other in others if other.data == run.data]
     places += [root / run.name / f"seed-{earlier}" for earlier in range(seed)]
     reuse_artifacts(context, stages[:-1], places)
-    arguments = ["run", str(seed_run.config_path), f"--workdir={seed_run.workdir}"]
-    cost = timed([*arguments, f"--set=seed={seed}", "--for=export"])
-    query_ids, values = quality(context)
-    measured = Measured(query_ids, values, serve(context), cost.cpu_s)
+    arguments = ["run", str(config_path), f"--workdir={workdir}", f"--for={_TARGET}"]
+    timed([*arguments, f"--set=seed={seed}"])
+    measured = Measured(*quality(context), serve(context))
     replace_file(result_file, json.dumps({"config": written, **asdict(measured)}))
     return measured
 
 
 def quality(context: StageContext) -> tuple[list[str], dict[str, list[list[float]]]]:
-    """Test queries, and the metrics of each stage for each of them; the full corpus is ranked."""
-    has_second_stage = context.config.pre_ranking is not None
-    inputs = load_inputs(context.layout, context.spec, with_pre_ranker=has_second_stage)
-    config = EvaluateConfig(ks=_KS, baselines=(), num_bootstrap=2, num_example_queries=0)
-    runs = evaluate(inputs, config).runs
-    if not has_second_stage:
-        del runs["cascade"]
+    """Test queries, and the metrics of each of them.
+
+    The lists of `SERVED` are those that the bundle answers; the cross-encoder's are those of the
+    evaluation.
+    """
+    layout, spec = context.layout, context.spec
+    corpus = load_corpus(layout.preprocessed, spec)
+    queries = load_query_set(layout.preprocessed, "test", spec, corpus)
+    bundle = load_bundle(layout.bundle / context.config.name)
+    left_out = excluded([corpus.ids[own].tolist() for own in queries.seen])
+    asked = {**queries.inputs, names.EXCLUDE_IDS: left_out}
+    rows = answered_rows(bundle.ask(names.SERVING_DEFAULT, asked), corpus)
+    missing = max(0, _LONGEST - rows.shape[1])
+    rows = np.pad(rows, ((0, 0), (0, missing)), constant_values=MISSING_ROW)
+    found = {SERVED: judge(rows, queries.truth)}
+    if fingerprints.has_cross_encoder(context.config):
+        inputs = load_inputs(layout, spec, with_pre_ranker=True)
+        config = EvaluateConfig(ks=(1, 10, 20, _LONGEST), baselines=(), num_bootstrap=2)
+        found[CROSS_ENCODER] = evaluate(inputs, config).runs[CROSS_ENCODER].judged
     values = {
-        name: [run.values(metric).tolist() for metric in METRICS] for name, run in runs.items()
+        name: [per_query(metric, judged).tolist() for metric in METRICS]
+        for name, judged in found.items()
     }
-    return inputs.test.ids.tolist(), values
+    return queries.ids.tolist(), values
 
 
 def serve(context: StageContext) -> Served:
-    """Checks, times and weighs the bundle of a run."""
+    """Checks and weighs the bundle of a run."""
     difference = worst_difference(context)
-    version = resolve_version(context.layout.bundle / context.config.name)
-    search, second_stage = stored_bytes(version)
+    search, second_stage = stored_bytes(version_of(context))
     num_candidates = len(load_corpus(context.layout.preprocessed, context.spec))
-    return Served(
-        milliseconds=milliseconds(context, version),
-        bytes_per_candidate=(search + second_stage) / num_candidates,
-        index_mb=search / 1e6,
-        difference=difference,
-    )
+    return Served((search + second_stage) / num_candidates, search / 1e6, difference)
+
+
+def version_of(context: StageContext) -> Path:
+    """Directory of the bundle's served version."""
+    return resolve_version(context.layout.bundle / context.config.name)
 
 
 def stored_bytes(version: Path) -> tuple[int, int]:
     """Bytes of the numbers that the index holds, and of those of the second stage's candidates."""
     variables = tf.train.load_checkpoint(str(version / "variables" / "variables"))
     types = variables.get_variable_to_dtype_map()
-    sizes = {
-        name: int(np.prod(shape)) * types[name].size
-        for name, shape in variables.get_variable_to_shape_map().items()
-    }
-    search = sum(size for name, size in sizes.items() if name.startswith(_SEARCH))
-    second_stage = sum(
-        size
-        for name, size in sizes.items()
-        if name.startswith(_SECOND_STAGE) and _QUERY_TOWERS not in name
+    shapes = variables.get_variable_to_shape_map()
+    search, second_stage = (
+        sum(
+            int(np.prod(shape)) * types[name].size
+            for name, shape in shapes.items()
+            if name.startswith(prefix)
+        )
+        for prefix in _STORED
     )
     return search, second_stage
 
 
-def milliseconds(context: StageContext, version: Path) -> float:
-    """Median processor time of one query, over test queries in turn."""
-    corpus = load_corpus(context.layout.preprocessed, context.spec)
-    raw = load_query_set(context.layout.preprocessed, "test", context.spec, corpus).inputs
+def milliseconds(contexts: Mapping[str, StageContext], rounds: int) -> dict[str, float]:
+    """Median processor time of one query of each system, which take turns in this process."""
+    requests = {name: _request(context) for name, context in contexts.items()}
+    times = turns.measure(
+        requests, num_queries=_QUERIES, rounds=rounds, clock=turns.CLOCKS["processor"]
+    )
+    return {name: own.quantile(0.5) for name, own in times.items()}
+
+
+def _request(context: StageContext) -> Callable[[int], Any]:
+    layout, spec = context.layout, context.spec
+    corpus = load_corpus(layout.preprocessed, spec)
+    raw = load_query_set(layout.preprocessed, "test", spec, corpus).inputs
     size = len(next(iter(raw.values())))
     asked: dict[str, Any] = {**raw, names.EXCLUDE_IDS: np.full((size, 1), b"", object)}
-    session = Session(version, Threads(inter_op=-1, intra_op=1))
+    session = Session(version_of(context), Threads(inter_op=-1, intra_op=1))
     ask = session.function(names.SERVING_DEFAULT, list(asked), [names.CANDIDATE_IDS, names.SCORES])
-    taken = []
-    for call in range(-_UNTIMED, _CALLS):
-        one = [values[call % size : call % size + 1] for values in asked.values()]
-        started = time.process_time()
-        ask(*one)
-        taken.append(time.process_time() - started)
-    session.close()
-    return 1e3 * statistics.median(taken[_UNTIMED:])
+    ones = [
+        [values[row : row + 1] for values in asked.values()] for row in np.arange(_QUERIES) % size
+    ]
+    return lambda number: ask(*ones[number])
