@@ -9,7 +9,7 @@ queries ------------> group by query -------------+-> train, fresh (refit), inte
                             +-> evaluated queries (validation, test)
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -54,7 +54,16 @@ _SUMMARY_FILES = ("counts", "reasons", "forms", "windows", "cutoffs", "numeric")
 
 
 class Preprocess(beam.PTransform):
-    """Reads the tables and writes the artifact's files into a directory."""
+    """Reads the tables and writes the artifact's files into a directory.
+
+    Args:
+        spec: the feature spec.
+        config: number of shards, limits.
+        sources: the files of each table.
+        directory: where all files are written.
+        kept_texts: text vocabularies whose WordPieces are there already, so that no word is
+            counted for them.
+    """
 
     def __init__(
         self,
@@ -62,8 +71,10 @@ class Preprocess(beam.PTransform):
         config: PreprocessConfig,
         sources: Mapping[str, table_sources.Source],
         directory: str,
+        kept_texts: Collection[str] = (),
     ) -> None:
         super().__init__()
+        self._kept_texts = frozenset(kept_texts)
         self._spec = spec
         self._config = config
         self._sources = dict(sources)
@@ -229,7 +240,7 @@ class Preprocess(beam.PTransform):
         return [
             name
             for name, feature in vocabularies.text_vocabularies(self._spec).items()
-            if feature.given_vocabulary is None
+            if feature.given_vocabulary is None and name not in self._kept_texts
         ]
 
     def _outputs(self) -> dict[str, sharded_output.Output]:
