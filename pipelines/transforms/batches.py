@@ -110,13 +110,19 @@ def gathered(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
 
 def divided(table: pa.Table, column: str, num_shards: int) -> Iterator[tuple[int, bytes]]:
     """The shards of a table's rows by a column of ids, `(shard, packed rows)`."""
+    for shard, rows in parted(table, column, num_shards):
+        yield shard, packed(rows)
+
+
+def parted(table: pa.Table, column: str, num_shards: int) -> Iterator[tuple[int, pa.Table]]:
+    """The shards of a table's rows by a column of ids, those that have any."""
     shards = shards_of(table[column], num_shards)
     order = np.argsort(shards, kind="stable")
     table = table.take(pa.array(order))
     ends = np.searchsorted(shards[order], np.arange(num_shards + 1))
     for shard, (start, end) in enumerate(zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)):
         if end > start:
-            yield shard, packed(table.slice(start, end - start))
+            yield shard, table.slice(start, end - start)
 
 
 def shards_of(ids: Any, num_shards: int) -> NDArray[np.int64]:

@@ -5,9 +5,9 @@
 
 Runs `pipelines/configs/synthetic.yaml` on planted tables, adds a partition of one per cent more
 interactions a day after the last one, and runs it again with `--since` that day: one command each,
-as a daily job is. Printed are the processor seconds of each stage (user and system), from the end of
-the stage before to its own: the start of Python, and every import, counts for the stage that comes
-first. One thread, one run. Exits with 1 if a share is above its limit.
+as a daily job is. Printed are the processor seconds of each stage (user and system), from the end
+of the stage before to its own: the start of Python, and every import, counts for the stage that
+comes first. One thread, one run. Exits with 1 if a share is above its limit.
 """
 
 import argparse
