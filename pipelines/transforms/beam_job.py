@@ -73,7 +73,7 @@ def parse_beam_options(arguments: Sequence[str]) -> PipelineOptions:
     if unknown and not unknown[0].startswith("-"):
         raise _refusal(arguments, f"'{unknown[0]}' belongs to no option")
     known = [name for action in parser._actions for name in action.option_strings]
-    options = lean_beam.Options(list(arguments))
+    options = PipelineOptions(list(arguments))
     runner = options.view_as(StandardOptions).runner
     if reason := _UNFIT.get(_short_name(runner)):
         raise errors.ConfigError(
@@ -188,7 +188,7 @@ def run_pipeline(
         SystemFailure: a worker process was killed.
         ConfigError: an option or the runner is unknown to Beam.
     """
-    lean_beam.remember_methods()
+    lean_beam.remember()
     pipeline = _make_pipeline(beam_options)
     _WatchedWorker.killed_by = ""
     with _quiet_beam(), _progress(reporter, description), lean_beam.packing(pipeline.options):

@@ -1,15 +1,14 @@
-"""Lets Beam do once what it does for every transform, and lets tables travel as light as they may.
+"""Lets Beam remember what it finds out anew for each transform, and tables travel light.
 
 Building a graph of 120 transforms and running it on next to nothing takes three CPU seconds in Beam
-2.77. Nearly half are argument parsers that are made anew, and `inspect.signature` of the same few
-methods of `DoFn`. What those give does not change.
+2.77, and nearly half of them are these: each look at an option builds a parser of all options, and
+each transform inspects the signatures of its function's methods several times. Both answers depend
+on their arguments alone. What pipelines do is not touched.
 """
 
-from collections.abc import Callable
+import copy
 from contextlib import AbstractContextManager, nullcontext
-from types import FunctionType, MethodType
-from typing import Any, TypeVar, cast
-from weakref import WeakKeyDictionary
+from typing import Any
 
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 from apache_beam.transforms import core
@@ -18,44 +17,50 @@ from pipelines.transforms import batches
 
 LOCAL = (None, "DirectRunner", "FnApiRunner", "InMemoryRunner")
 """Names of Beam's runner that needs no service."""
-_View = TypeVar("_View", bound=PipelineOptions)
-_Arguments = tuple[list[str], list[Any]]
 
 
-class Options(PipelineOptions):
-    """Options that parse their arguments once for each kind of them."""
+class _Memory:
+    """Answers by their arguments, and Beam's own functions that give them."""
 
-    def view_as(self, cls: type[_View]) -> _View:
-        """See `PipelineOptions.view_as`; views share their values anyway."""
-        views = vars(self).setdefault("_views", {})
-        if cls not in views:
-            views[cls] = super().view_as(cls)
-        return cast(_View, views[cls])
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: part for name, part in super().__getstate__().items() if name != "_views"}
+    arguments_of = staticmethod(core.get_function_args_defaults)
+    view_of = staticmethod(PipelineOptions.view_as)
+    arguments: dict[Any, tuple[list[str], list[Any]]] = {}
+    options: dict[Any, Any] = {}
 
 
-def remember_methods() -> None:
-    """Lets Beam remember the arguments of methods; may be called again."""
-    plain = core.get_function_args_defaults
-    if not hasattr(plain, "remembers"):
-        core.get_function_args_defaults = _remembering(plain)
+def remember() -> None:
+    """Gives Beam the memory, for the rest of the process."""
+    core.get_function_args_defaults = _arguments
+    PipelineOptions.view_as = _view_as
 
 
-def _remembering(plain: Callable[[Any], _Arguments]) -> Callable[[Any], _Arguments]:
-    known: WeakKeyDictionary[Any, _Arguments] = WeakKeyDictionary()
+def _arguments(function: Any) -> tuple[list[str], list[Any]]:
+    """Names and defaults of a function's arguments."""
+    own = getattr(function, "__func__", function)
+    key, known = (own, hasattr(function, "__self__")), _Memory.arguments
+    try:
+        names, defaults = known[key]
+    except KeyError:
+        names, defaults = known[key] = _Memory.arguments_of(function)
+    except TypeError:  # it has no hash
+        return _Memory.arguments_of(function)
+    return list(names), list(defaults)
 
-    def arguments(function: Any) -> _Arguments:
-        if not isinstance(function, MethodType) or not isinstance(function.__func__, FunctionType):
-            return plain(function)
-        if function.__func__ not in known:
-            known[function.__func__] = plain(function)
-        names, defaults = known[function.__func__]
-        return list(names), list(defaults)
 
-    arguments.remembers = True  # type: ignore[attr-defined]
-    return arguments
+def _view_as(options: PipelineOptions, kind: type[PipelineOptions]) -> PipelineOptions:
+    """A view of options as those of one kind, with which it shares what is set."""
+    if options._flags is None:
+        return _Memory.view_of(options, kind)
+    key, parsed = (kind, tuple(options._flags)), _Memory.options
+    if key not in parsed:
+        parsed[key] = kind(options._flags)._visible_options
+    view = kind.__new__(kind)
+    view._flags = options._flags
+    view._visible_options = copy.deepcopy(parsed[key])
+    for name in view._visible_option_list():
+        options._all_options.setdefault(name, getattr(view._visible_options, name))
+    view._all_options = options._all_options
+    return view
 
 
 def packing(options: PipelineOptions) -> AbstractContextManager[None]:
