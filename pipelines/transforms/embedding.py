@@ -28,6 +28,7 @@ from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.utils.shared import Shared
 
+from pipelines.imports import without_collector
 from pipelines.transforms import batches, beam_job, sharded_output
 from tfrs_twotower.artifacts.layout import WEIGHTS
 from tfrs_twotower.errors import CorruptArtifact, EmbeddingError
@@ -131,11 +132,12 @@ class _Embedder:
     """A tower, and the parsing of its records."""
 
     def __init__(self, job: EmbeddingJob) -> None:
-        import tensorflow as tf
+        with without_collector():
+            import tensorflow as tf
 
-        from tfrs_twotower.data.raw_inputs import RawBatch, pad_raw, parse_spec, raw_signature
-        from tfrs_twotower.towers.embedding import BatchEmbedder
-        from tfrs_twotower.towers.storage import load_towers
+            from tfrs_twotower.data.raw_inputs import RawBatch, pad_raw, parse_spec, raw_signature
+            from tfrs_twotower.towers.embedding import BatchEmbedder
+            from tfrs_twotower.towers.storage import load_towers
 
         tower = getattr(load_towers(job.model_dir, job.weights, width=job.width), job.side)
         features = getattr(job.spec, job.side).features
