@@ -56,13 +56,7 @@ _SUMMARY_FILES = ("counts", "reasons", "forms", "windows", "cutoffs", "numeric")
 class Preprocess(beam.PTransform):
     """Reads the tables and writes the artifact's files into a directory.
 
-    Args:
-        spec: the feature spec.
-        config: number of shards, limits.
-        sources: the files of each table.
-        directory: where all files are written.
-        kept_texts: text vocabularies whose WordPieces are there already, so that no word is
-            counted for them.
+    No word is counted for the text vocabularies in `kept_texts`: their WordPieces are there.
     """
 
     def __init__(
@@ -74,8 +68,7 @@ class Preprocess(beam.PTransform):
         kept_texts: Collection[str] = (),
     ) -> None:
         super().__init__()
-        self._kept_texts = frozenset(kept_texts)
-        self._spec = spec
+        self._spec, self._kept_texts = spec, frozenset(kept_texts)
         self._config = config
         self._sources = dict(sources)
         self._directory = directory
@@ -237,11 +230,9 @@ class Preprocess(beam.PTransform):
         return selected
 
     def _learned_texts(self) -> list[str]:
-        return [
-            name
-            for name, feature in vocabularies.text_vocabularies(self._spec).items()
-            if feature.given_vocabulary is None and name not in self._kept_texts
-        ]
+        texts = vocabularies.text_vocabularies(self._spec)
+        learned = [name for name, feature in texts.items() if feature.given_vocabulary is None]
+        return [name for name in learned if name not in self._kept_texts]
 
     def _outputs(self) -> dict[str, sharded_output.Output]:
         shards, features = self._num_shards, self._spec.query.features
