@@ -115,16 +115,13 @@ class Preprocess(beam.PTransform):
             | "AllCounts" >> beam.Flatten()
             | "AddCounts" >> beam.CombinePerKey(sum)
         )
-        items = self._vocabularies(queries, corpus)
-        items.append(bad_records | reading.ReportQuarantine(self._sources, config.num_shards))
+        quarantined = bad_records | reading.ReportQuarantine(self._sources, config.num_shards)
+        items = [*self._vocabularies(queries, corpus), quarantined]
         items.append(counts | "Counts" >> _to_summary("counts"))
         items.append(bad_records | reading.SummariseReasons() | "Reasons" >> _to_summary("reasons"))
         forms = [table.forms for table in tables.values()] + [queries.forms] | beam.Flatten()
-        items.append(
-            forms
-            | "AddForms" >> beam.CombinePerKey(reading.merge_summaries)
-            | "Forms" >> _to_summary("forms")
-        )
+        forms |= "AddForms" >> beam.CombinePerKey(reading.merge_summaries)
+        items.append(forms | "Forms" >> _to_summary("forms"))
         items.append(windows | "Windows" >> _to_summary("windows"))
         if cutoffs is not None:
             items.append(
