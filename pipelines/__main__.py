@@ -7,6 +7,7 @@ import sys
 from absl import logging as absl_logging
 
 from pipelines.cli.native_lines import hide_native_log_lines
+from pipelines.imports import without_collector
 from tfrs_twotower.environment import explain_hidden, find_hidden, require_extra
 from tfrs_twotower.errors import UnsupportedEnvironment
 
@@ -27,7 +28,8 @@ def main() -> None:
     except UnsupportedEnvironment as error:
         sys.stderr.write(f"twotower: {error}\n")
         sys.exit(_EXIT_ENVIRONMENT)
-    from pipelines.cli.app import main as run
+    with without_collector():
+        from pipelines.cli.app import main as run
 
     run()
 

@@ -37,15 +37,12 @@ def pytest_runtest_teardown(item):
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _quick_beam():
-    """All tests of the process with `quick_beam`, where one of them has imported Beam."""
-    if "apache_beam" not in sys.modules:
-        yield
-        return
-    from tests.fixtures.quick_beam import quick_beam
+def _lean_beam():
+    """Beam remembers in all tests of the process, where one of them has imported it."""
+    if "apache_beam" in sys.modules:
+        from pipelines.transforms import lean_beam
 
-    with quick_beam():
-        yield
+        lean_beam.remember()
 
 
 @pytest.fixture(scope="session")

@@ -72,6 +72,7 @@ def run(context: StageContext) -> artifacts.Manifest:
         context.config.index,
         lambda description, done, total: reporter.progress(description, done, total),
         perturbed=queries.perturbed,
+        to_target=context.since is not None,
     )
     quality, words = built.quality, None
     if with_words:

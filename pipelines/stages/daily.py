@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 
 from pipelines.stages import daily_events, fingerprints
 from pipelines.stages.context import StageContext
-from pipelines.transforms import event_records, reading, table_parts, table_sources
+from pipelines.transforms import batches, event_records, reading, table_parts, table_sources
 from tfrs_twotower import specs
 from tfrs_twotower.artifacts import Manifest, fingerprint, layout, read_manifest, verify_files
 from tfrs_twotower.data.assets import read_lines, write_lines
@@ -154,9 +154,9 @@ def _read(
     return events, bad
 
 
-def _corpus_ids(directory: Path) -> set[str]:
+def _corpus_ids(directory: Path) -> pa.Array:
     paths = find_shards(directory, layout.FREQUENCIES_GLOB)
-    return set(pq.read_table(paths, columns=["candidate_id"])["candidate_id"].to_pylist())
+    return batches.flat(pq.read_table(paths, columns=["candidate_id"])["candidate_id"])
 
 
 def keep_numbers(base: Path, staging: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -13,10 +14,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipelines.transforms import splits
+from pipelines.transforms import batches, splits
 from tfrs_twotower import specs
 from tfrs_twotower.artifacts import layout
 from tfrs_twotower.data.shards import find_shards
+from tfrs_twotower.ranking.sorting import order_by
 
 _WINDOW = "_window"
 _ROUNDING = 1e-9
@@ -41,79 +43,90 @@ class NewEvent(NamedTuple):
 class Events:
     """Columns of events, in the order of their times within a query."""
 
-    query_ids: list[str]
-    candidate_ids: list[str]
+    query_ids: pa.Array
+    candidate_ids: pa.Array
     timestamps: NDArray[np.int64]
     labels: NDArray[np.float64]
     weights: NDArray[np.float64]
     windows: NDArray[np.int64]
     """Code of the split; `len(SPLITS)` for a new event without one."""
-    given: list[str]
+    given: pa.Array
     """What the split column of a new event says."""
 
     @classmethod
     def stored(cls, directory: Path) -> "Events":
         """Those of a preprocessed artifact."""
         table = pq.read_table(find_shards(directory, layout.INTERACTIONS_GLOB))
-        codes = pc.index_in(table["split"], pa.array(specs.SPLITS))
+        codes = pc.index_in(batches.flat(table["split"]), pa.array(specs.SPLITS))
         return cls(
-            table["query_id"].to_pylist(),
-            table["candidate_id"].to_pylist(),
+            batches.flat(table["query_id"]),
+            batches.flat(table["candidate_id"]),
             table["timestamp"].to_numpy(),
             _as_written(table["label"].to_numpy()),
             _as_written(table["weight"].to_numpy()),
             codes.to_numpy().astype(np.int64),
-            [specs.SPLITS[code] for code in codes.to_pylist()],
+            batches.flat(table["split"]),
         )
 
-    def not_in(self, found: list[NewEvent], corpus: set[str]) -> list[NewEvent]:
+    def not_in(self, found: list[NewEvent], corpus: pa.Array) -> list[NewEvent]:
         """Of some events of known candidates those that are not here, as often as they are not."""
-        queries = {event.query_id for event in found}
-        here = Counter(
-            (query_id, candidate_id, int(time))
-            for query_id, candidate_id, time in zip(
-                self.query_ids, self.candidate_ids, self.timestamps, strict=True
-            )
-            if query_id in queries
-        )
+        here = Counter(self._alike(found))
+        candidates = pa.array([event.candidate_id for event in found], pa.string())
+        is_known = pc.is_in(candidates, value_set=corpus).to_pylist()
         missing = []
-        for event in found:
+        for event, known in zip(found, is_known, strict=True):
             key = (event.query_id, event.candidate_id, event.timestamp)
             if here[key]:
                 here[key] -= 1
-            elif event.candidate_id in corpus:
+            elif known:
                 missing.append(event)
         return missing
+
+    def _alike(self, found: list[NewEvent]) -> Iterator[tuple[str, str, int]]:
+        """Query, candidate and time of the events here that may be among some others."""
+        times = pa.array([event.timestamp for event in found], pa.int64())
+        at_a_time = np.flatnonzero(pc.is_in(pa.array(self.timestamps), value_set=times))
+        queries = pa.array([event.query_id for event in found], pa.string())
+        own = pc.is_in(self.query_ids.take(pa.array(at_a_time)), value_set=queries)
+        rows = at_a_time[np.asarray(own, bool)]
+        take = pa.array(rows)
+        lists = (one.take(take).to_pylist() for one in (self.query_ids, self.candidate_ids))
+        return zip(*lists, self.timestamps[rows].tolist(), strict=True)
 
     def with_new(self, new: list[NewEvent]) -> "Events":
         """These events and new ones."""
         new = sorted(new)
+
+        def texts(before: pa.Array, name: str) -> pa.Array:
+            own = [getattr(event, name) for event in new]
+            return pa.concat_arrays([before, pa.array(own, pa.string())])
+
+        def numbers(before: NDArray[Any], name: str) -> NDArray[Any]:
+            return np.append(
+                before, np.array([getattr(event, name) for event in new], before.dtype)
+            )
+
         return Events(
-            self.query_ids + [event.query_id for event in new],
-            self.candidate_ids + [event.candidate_id for event in new],
-            np.append(self.timestamps, np.array([event.timestamp for event in new], np.int64)),
-            np.append(self.labels, np.array([event.label for event in new], np.float64)),
-            np.append(self.weights, np.array([event.weight for event in new], np.float64)),
+            texts(self.query_ids, "query_id"),
+            texts(self.candidate_ids, "candidate_id"),
+            numbers(self.timestamps, "timestamp"),
+            numbers(self.labels, "label"),
+            numbers(self.weights, "weight"),
             np.append(self.windows, np.full(len(new), len(specs.SPLITS))),
-            self.given + [event.split for event in new],
+            texts(self.given, "split"),
         )
 
     def last_of_each_query(self, split: specs.PerQueryLastSplit) -> NDArray[np.int64]:
         """The windows by place within a query; an event stays at most as late as it was."""
         windows = self.windows.copy()
-        is_new = self.windows == len(specs.SPLITS)
-        touched = {self.query_ids[row] for row in np.flatnonzero(is_new).tolist()}
-        rows_of: dict[str, list[int]] = {query_id: [] for query_id in touched}
-        for row, query_id in enumerate(self.query_ids):
-            if query_id in touched:
-                rows_of[query_id].append(row)
-        for rows in rows_of.values():
-            rows.sort(key=lambda row: (self.timestamps[row], row))
-            validation, test = splits.last_counts(split, len(rows))
-            at = np.full(len(rows), specs.TRAIN)
-            at[len(rows) - test - validation :] = specs.VALIDATION
-            at[len(rows) - test :] = specs.TEST
-            windows[rows] = np.minimum(at, self.windows[rows])
+        is_new = pa.array(self.windows == len(specs.SPLITS))
+        touched = pc.is_in(self.query_ids, value_set=self.query_ids.filter(is_new))
+        rows = np.flatnonzero(touched)
+        ids, (query,) = batches.ranked(self.query_ids.take(pa.array(rows)))
+        order = order_by(query, self.timestamps[rows])
+        rows = rows[order]
+        at = splits.split_by_order(split, batches.starts_of(query[order], len(ids)))
+        windows[rows] = np.minimum(at, self.windows[rows])
         return windows
 
 
@@ -130,8 +143,8 @@ def derived(
     table, split = spec.interactions, spec.split
     assert table.timestamp is not None
     columns: dict[str, Any] = {
-        table.query_id: pa.array(events.query_ids, pa.string()),
-        table.candidate_id: pa.array(events.candidate_ids, pa.string()),
+        table.query_id: events.query_ids,
+        table.candidate_id: events.candidate_ids,
         table.timestamp.column: events.timestamps,
     }
     for name, values in ((table.label, events.labels), (table.weight, events.weights)):
@@ -143,13 +156,13 @@ def derived(
     }
     if isinstance(split, specs.PerQueryLastSplit):
         codes = events.last_of_each_query(split)
-        columns[_WINDOW] = pa.array([specs.SPLITS[code] for code in codes], pa.string())
+        columns[_WINDOW] = pa.array(specs.SPLITS, pa.string()).take(pa.array(codes))
         shared = split.model_dump(include=_SHARED)
         split = specs.GivenSplit(kind="given", **shared)
         changes["split"] = _WINDOW
     elif isinstance(split, specs.GivenSplit) and table.split is not None:
         named = dict(zip((split.train, split.validation, split.test), specs.SPLITS, strict=True))
-        columns[_WINDOW] = [named.get(name, name) for name in events.given]
+        columns[_WINDOW] = [named.get(name, name) for name in events.given.to_pylist()]
         split = split.model_copy(update=dict(zip(specs.SPLITS, specs.SPLITS, strict=True)))
         changes["split"] = _WINDOW
     elif isinstance(split, specs.TemporalSplit) and splits.given_cutoffs(split) is None:

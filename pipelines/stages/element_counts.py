@@ -4,11 +4,13 @@ An engine that loses or repeats elements ends without an error, so nothing else 
 """
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from pipelines.transforms.job_summary import JobSummary
 from tfrs_twotower.artifacts import Manifest
 from tfrs_twotower.errors import LostElements
+
+if TYPE_CHECKING:  # it imports Beam, which half of the stages do without
+    from pipelines.transforms.job_summary import JobSummary
 
 
 class Compared(NamedTuple):
@@ -65,7 +67,7 @@ def compare_examples(
         yield Compared(what, found, expected, "preprocessed/ has")
 
 
-def preprocessing_counts(summary: JobSummary, num_files: Mapping[str, int]) -> list[Compared]:
+def preprocessing_counts(summary: "JobSummary", num_files: Mapping[str, int]) -> list[Compared]:
     """Pairs the numbers of a preprocessing job: of what it read, kept, left out and wrote.
 
     Args:

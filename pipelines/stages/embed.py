@@ -78,6 +78,7 @@ def run(context: StageContext) -> Manifest:
         context.reporter,
         "embedding",
     )
+    embedding.remove_parts(staging)
     record_counters(run_layout.root, "embed", counters)
     if kept is not None:
         unchanged_candidates.join(jobs[0], kept)

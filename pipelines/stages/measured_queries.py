@@ -19,7 +19,7 @@ from tfrs_twotower.data.perturbed_queries import perturbed_inputs
 from tfrs_twotower.data.query_set import QuerySet, spread_places
 from tfrs_twotower.data.raw_inputs import raw_signature
 from tfrs_twotower.data.stored_embeddings import (
-    read_candidate_embeddings,
+    read_candidate_ids,
     read_query_embeddings,
 )
 from tfrs_twotower.errors import StaleArtifact
@@ -94,7 +94,7 @@ def write_perturbed_of_run(
     run: Layout, embeddings: Path, spec: FeatureSpec, split: Split, *, width: int | None = None
 ) -> None:
     """Does so for the queries of a split, into a directory with the candidates' embeddings."""
-    corpus = read_candidate_embeddings(embeddings)
+    corpus = read_candidate_ids(embeddings)
     queries = load_spread(run.preprocessed, split, spec, corpus, _MOST_PERTURBED)
     path = embeddings / layout.PERTURBED_EMBEDDINGS
     write_perturbed(path, queries, corpus, spec, run.model, width=width)

@@ -56,7 +56,9 @@ def run(context: StageContext) -> Manifest:
         context = day.context
         sources = find_sources(context)
         given = _texts_of(context, destination) | given
-    job = preprocessing.Preprocess(context.spec, context.config.preprocess, sources, str(staging))
+    job = preprocessing.Preprocess(
+        context.spec, context.config.preprocess, sources, str(staging), given.keys()
+    )
     counters = beam_job.run_pipeline(
         lambda pipeline: pipeline | job, context.beam_options, context.reporter, "preprocess"
     )

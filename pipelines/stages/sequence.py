@@ -7,6 +7,7 @@ The stages of the pre-ranker are part of a run only if its config has a `pre_ran
 import functools
 import importlib
 import logging
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from pipelines.imports import without_collector
 from pipelines.stages import later_needs, processes, up_to_date
 from pipelines.stages.context import StageContext, only_run_in, read_counters, record_duration
 from pipelines.stages.run_events import StageEvent, State, tell
@@ -44,11 +46,14 @@ class Stage:
 
     def load(self) -> ModuleType:
         """Imports the stage, and with it TensorFlow and Beam."""
+        if self.module in sys.modules:
+            return sys.modules[self.module]
         # Beam logs through the root logger which optional cloud clients are missing.
         before = logging.root.manager.disable
         logging.disable(max(before, logging.WARNING))
         try:
-            return importlib.import_module(self.module)
+            with without_collector():
+                return importlib.import_module(self.module)
         finally:
             logging.disable(before)
 

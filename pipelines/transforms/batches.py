@@ -6,6 +6,7 @@ part is the number of the output shard, so whatever belongs to one shard meets i
 
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,6 @@ SPLIT_TIME = "split_time"
 """Column of timed events: the time, in epoch seconds, that decides on the split."""
 ROWS = 1 << 17
 """Rows of a table that travels: enough to work by columns, few enough to hold many."""
-_OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
 _TEXTS = pa.list_(pa.string())
 
 
@@ -62,10 +62,26 @@ def type_of(feature: specs.Feature) -> pa.DataType:
     return _TEXTS if isinstance(feature, specs.MultiCategoricalFeature) else pa.string()
 
 
+class _Packing:
+    """How tables are packed in this process."""
+
+    options = pa.ipc.IpcWriteOptions(compression="lz4")
+
+
+@contextmanager
+def as_they_are() -> Iterator[None]:
+    """Tables are packed without compression inside, because they do not leave the process."""
+    before, _Packing.options = _Packing.options, pa.ipc.IpcWriteOptions()
+    try:
+        yield
+    finally:
+        _Packing.options = before
+
+
 def packed(table: pa.Table) -> bytes:
     """The bytes of a table."""
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema, options=_OPTIONS) as writer:
+    with pa.ipc.new_stream(sink, table.schema, options=_Packing.options) as writer:
         writer.write_table(table)
     return bytes(sink.getvalue().to_pybytes())
 
@@ -94,13 +110,19 @@ def gathered(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
 
 def divided(table: pa.Table, column: str, num_shards: int) -> Iterator[tuple[int, bytes]]:
     """The shards of a table's rows by a column of ids, `(shard, packed rows)`."""
+    for shard, rows in parted(table, column, num_shards):
+        yield shard, packed(rows)
+
+
+def parted(table: pa.Table, column: str, num_shards: int) -> Iterator[tuple[int, pa.Table]]:
+    """The shards of a table's rows by a column of ids, those that have any."""
     shards = shards_of(table[column], num_shards)
     order = np.argsort(shards, kind="stable")
     table = table.take(pa.array(order))
     ends = np.searchsorted(shards[order], np.arange(num_shards + 1))
     for shard, (start, end) in enumerate(zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)):
         if end > start:
-            yield shard, packed(table.slice(start, end - start))
+            yield shard, table.slice(start, end - start)
 
 
 def shards_of(ids: Any, num_shards: int) -> NDArray[np.int64]:

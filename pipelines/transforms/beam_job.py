@@ -22,6 +22,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner, worker_ha
 from apache_beam.runners.portability.local_job_service import SubprocessSdkWorker
 
 from pipelines.progress import Reporter
+from pipelines.transforms import lean_beam
 from tfrs_twotower import errors
 
 _JOB_SERVER_RUNNERS = ("portable", "flink", "spark", "prism", "kafkastreams")
@@ -36,7 +37,6 @@ _SIMILAR = 0.6
 _SURELY_MISSPELT = 0.9
 _REPORT_EVERY_S = 1.0
 _ASK_EVERY_S = 0.1
-_IN_PROCESS = (None, "DirectRunner", "FnApiRunner", "InMemoryRunner")
 _OWN_ERROR = re.compile(r"tfrs_twotower\.errors\.(\w+): (.*)", re.DOTALL)
 _WHILE_RUNNING = re.compile(r"\s*\[while running.*", re.DOTALL)
 
@@ -188,9 +188,10 @@ def run_pipeline(
         SystemFailure: a worker process was killed.
         ConfigError: an option or the runner is unknown to Beam.
     """
+    lean_beam.remember()
     pipeline = _make_pipeline(beam_options)
     _WatchedWorker.killed_by = ""
-    with _quiet_beam(), _progress(reporter, description):
+    with _quiet_beam(), _progress(reporter, description), lean_beam.packing(pipeline.options):
         try:
             build(pipeline)
             result = pipeline.run()
@@ -208,7 +209,7 @@ def _make_pipeline(beam_options: Sequence[str]) -> beam.Pipeline:
     runner = options.view_as(StandardOptions).runner
     try:
         return beam.Pipeline(
-            runner=FnApiRunner() if runner in _IN_PROCESS else runner, options=options
+            runner=FnApiRunner() if runner in lean_beam.LOCAL else runner, options=options
         )
     except (ValueError, ImportError, AttributeError) as cause:
         raise errors.ConfigError(

@@ -3,11 +3,16 @@
 A shard of records is read, cut into batches and embedded by one worker, in the order of the
 file: the same records are in the same batches on every runner, so that the last bits of the
 vectors do not depend on it.
+
+The worker leaves the vectors beside the output, in a file for each shard of it, and another worker
+joins the files of a shard. The runner moves their paths only: vectors that all went through its one
+process would keep several workers waiting.
 """
 
 import functools
 import gzip
 import itertools
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +28,15 @@ from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.utils.shared import Shared
 
+from pipelines.imports import without_collector
 from pipelines.transforms import batches, beam_job, sharded_output
 from tfrs_twotower.artifacts.layout import WEIGHTS
 from tfrs_twotower.errors import CorruptArtifact, EmbeddingError
 from tfrs_twotower.specs import FeatureSpec
 
 BAD = "bad"
+_PARTS = ".parts"
+"""Directory in the output with the vectors of each shard of records, until they are joined."""
 _AS_IT_IS = CompressionTypes.UNCOMPRESSED
 _NAMED_IDS = 10
 
@@ -124,11 +132,12 @@ class _Embedder:
     """A tower, and the parsing of its records."""
 
     def __init__(self, job: EmbeddingJob) -> None:
-        import tensorflow as tf
+        with without_collector():
+            import tensorflow as tf
 
-        from tfrs_twotower.data.raw_inputs import RawBatch, pad_raw, parse_spec, raw_signature
-        from tfrs_twotower.towers.embedding import BatchEmbedder
-        from tfrs_twotower.towers.storage import load_towers
+            from tfrs_twotower.data.raw_inputs import RawBatch, pad_raw, parse_spec, raw_signature
+            from tfrs_twotower.towers.embedding import BatchEmbedder
+            from tfrs_twotower.towers.storage import load_towers
 
         tower = getattr(load_towers(job.model_dir, job.weights, width=job.width), job.side)
         features = getattr(job.spec, job.side).features
@@ -166,8 +175,10 @@ class _EmbedShard(beam.DoFn):
 
     def process(self, element: tuple[str, Any]) -> Iterator[Any]:
         job, unusable = self._job, list[str]()
-        for table in batches.gathered(self._embedded(element[0], unusable)):
-            yield from batches.divided(table, job.id_column, job.num_shards)
+        with _Parts(job, element[0]) as parts:
+            for table in batches.gathered(self._embedded(element[0], unusable)):
+                parts.add(table)
+        yield from parts.paths.items()
         for name in unusable:
             yield beam.pvalue.TaggedOutput(BAD, name)
 
@@ -181,6 +192,46 @@ class _EmbedShard(beam.DoFn):
             beam_job.count_records(len(batch))
             unusable += table[self._job.id_column].filter(pa.array(bad)).to_pylist()
             yield table
+
+
+class _Parts:
+    """The files of one shard of records, one for each shard of the output that has some of them.
+
+    They get their names when all are complete, so that a repeated attempt gives the same files.
+    """
+
+    def __init__(self, job: EmbeddingJob, path: str) -> None:
+        self._job, self._source = job, Path(path).name.partition(".")[0]
+        self._writers: dict[int, pa.ipc.RecordBatchStreamWriter] = {}
+        self.paths: dict[int, str] = {}
+        """Path by shard of the output, at the end."""
+
+    def __enter__(self) -> "_Parts":
+        return self
+
+    def add(self, table: pa.Table) -> None:
+        """Writes rows to the files that they belong to."""
+        for shard, rows in batches.parted(table, self._job.id_column, self._job.num_shards):
+            if shard not in self._writers:
+                path = self._path(shard, ".partial")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._writers[shard] = pa.ipc.new_stream(str(path), rows.schema)
+            self._writers[shard].write_table(rows)
+
+    def __exit__(self, kind: Any, *_: object) -> None:
+        for shard, writer in self._writers.items():
+            writer.close()
+            if kind is None:
+                self.paths[shard] = str(self._path(shard, ".partial").rename(self._path(shard)))
+
+    def _path(self, shard: int, suffix: str = "") -> Path:
+        directory = self._job.output_dir / _PARTS / self._job.name
+        return directory / f"{self._source}-to-{shard:05d}.arrow{suffix}"
+
+
+def remove_parts(output_dir: Path) -> None:
+    """Removes what workers have left for each other; the embeddings are complete."""
+    shutil.rmtree(output_dir / _PARTS, ignore_errors=True)
 
 
 class _FirstIds(beam.CombineFn):
@@ -223,9 +274,10 @@ def _read_records(path: str) -> Iterator[bytes]:
             yield record
 
 
-def _write_shard(job: EmbeddingJob, shard: int, parts: Iterable[bytes | None]) -> str:
-    filled = [part for part in parts if part is not None]
-    rows = batches.unpacked(filled) if filled else _no_rows(job)
+def _write_shard(job: EmbeddingJob, shard: int, parts: Iterable[str | None]) -> str:
+    filled = sorted(part for part in parts if part is not None)
+    tables = [pa.ipc.open_stream(pa.memory_map(part)).read_all() for part in filled]
+    rows = pa.concat_tables(tables).combine_chunks() if tables else _no_rows(job)
     path = job.output_dir / f"{job.name}-{shard:05d}-of-{job.num_shards:05d}.parquet"
     partial = path.with_name(f".{path.name}.partial")
     pq.write_table(rows.take(pc.sort_indices(rows[job.id_column])), partial)

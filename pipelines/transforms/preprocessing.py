@@ -9,7 +9,7 @@ queries ------------> group by query -------------+-> train, fresh (refit), inte
                             +-> evaluated queries (validation, test)
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -54,7 +54,10 @@ _SUMMARY_FILES = ("counts", "reasons", "forms", "windows", "cutoffs", "numeric")
 
 
 class Preprocess(beam.PTransform):
-    """Reads the tables and writes the artifact's files into a directory."""
+    """Reads the tables and writes the artifact's files into a directory.
+
+    No word is counted for the text vocabularies in `kept_texts`: their WordPieces are there.
+    """
 
     def __init__(
         self,
@@ -62,9 +65,10 @@ class Preprocess(beam.PTransform):
         config: PreprocessConfig,
         sources: Mapping[str, table_sources.Source],
         directory: str,
+        kept_texts: Collection[str] = (),
     ) -> None:
         super().__init__()
-        self._spec = spec
+        self._spec, self._kept_texts = spec, frozenset(kept_texts)
         self._config = config
         self._sources = dict(sources)
         self._directory = directory
@@ -111,16 +115,13 @@ class Preprocess(beam.PTransform):
             | "AllCounts" >> beam.Flatten()
             | "AddCounts" >> beam.CombinePerKey(sum)
         )
-        items = self._vocabularies(queries, corpus)
-        items.append(bad_records | reading.ReportQuarantine(self._sources, config.num_shards))
+        quarantined = bad_records | reading.ReportQuarantine(self._sources, config.num_shards)
+        items = [*self._vocabularies(queries, corpus), quarantined]
         items.append(counts | "Counts" >> _to_summary("counts"))
         items.append(bad_records | reading.SummariseReasons() | "Reasons" >> _to_summary("reasons"))
         forms = [table.forms for table in tables.values()] + [queries.forms] | beam.Flatten()
-        items.append(
-            forms
-            | "AddForms" >> beam.CombinePerKey(reading.merge_summaries)
-            | "Forms" >> _to_summary("forms")
-        )
+        forms |= "AddForms" >> beam.CombinePerKey(reading.merge_summaries)
+        items.append(forms | "Forms" >> _to_summary("forms"))
         items.append(windows | "Windows" >> _to_summary("windows"))
         if cutoffs is not None:
             items.append(
@@ -226,11 +227,9 @@ class Preprocess(beam.PTransform):
         return selected
 
     def _learned_texts(self) -> list[str]:
-        return [
-            name
-            for name, feature in vocabularies.text_vocabularies(self._spec).items()
-            if feature.given_vocabulary is None
-        ]
+        texts = vocabularies.text_vocabularies(self._spec)
+        learned = [name for name, feature in texts.items() if feature.given_vocabulary is None]
+        return [name for name in learned if name not in self._kept_texts]
 
     def _outputs(self) -> dict[str, sharded_output.Output]:
         shards, features = self._num_shards, self._spec.query.features

@@ -22,7 +22,6 @@ Bools = NDArray[np.bool_]
 Numbers = NDArray[np.int64]
 EVALUATED = (specs.VALIDATION, specs.TEST)
 """Codes of the evaluated splits."""
-NO_RECORD = "its query has no record, so its split is not known"
 
 
 @dataclass(frozen=True)
@@ -113,22 +112,11 @@ class Partition:
             assert self.cutoffs is not None
             return self.cutoffs.split_at(batches.numbers(table, batches.SPLIT_TIME)), []
         if self.spec.interactions.split is not None:
-            names = table["split"].to_pylist()
+            names = batches.flat(table["split"])
         else:
             own = [*self._queries["split"].to_pylist(), None]
-            names = [own[at] for at in self._record_of[events.query].tolist()]
-        split = np.full(len(names), -1)
-        refused = []
-        for at, name in enumerate(names):
-            code = None if name is None else splits.split_by_name(rule, name)
-            if code is not None:
-                split[at] = code
-            else:
-                allowed = ", ".join((rule.train, rule.validation, rule.test))
-                refused.append(
-                    NO_RECORD if name is None else f"split '{name}' is none of {allowed}"
-                )
-        return split, refused
+            names = pa.array(own, pa.string()).take(pa.array(self._record_of[events.query]))
+        return splits.split_by_names(rule, names)
 
     def refused(self) -> Iterator[tuple[int, str, str]]:
         """Position, query id and reason of each event that has no split."""

@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipelines.transforms.cells import BadCell, as_event_time
 from tfrs_twotower import specs
 from tfrs_twotower.errors import FeatureSpecError
 
+NO_RECORD = "its query has no record, so its split is not known"
 _ROUNDING = 1e-9  # 0.29 * 100 is 28.999999999999996
 
 
@@ -88,7 +91,21 @@ def split_by_order(split: specs.PerQueryLastSplit, starts: NDArray[np.int64]) ->
     )
 
 
-def split_by_name(split: specs.GivenSplit, name: str) -> int | None:
-    """The split that a column's value names; None if it is not the name of a split."""
-    names = (split.train, split.validation, split.test)
-    return names.index(name) if name in names else None
+def split_by_names(split: specs.GivenSplit, names: pa.Array) -> tuple[Any, list[str]]:
+    """The splits that a column names.
+
+    Args:
+        split: the names of the splits.
+        names: `[num_events]` texts; null where the query of an event has no record.
+
+    Returns:
+        `[num_events]` codes of splits, -1 without one, and the reason of each of those.
+    """
+    known = (split.train, split.validation, split.test)
+    found = pc.index_in(names, value_set=pa.array(known, pa.string()))
+    codes = np.asarray(pc.fill_null(found, -1).to_numpy(zero_copy_only=False), np.int64)
+    others = names.take(pa.array(np.flatnonzero(codes < 0))).to_pylist()
+    allowed = ", ".join(known)
+    return codes, [
+        NO_RECORD if name is None else f"split '{name}' is none of {allowed}" for name in others
+    ]

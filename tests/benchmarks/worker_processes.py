@@ -1,6 +1,6 @@
 """Embedding by one worker process and by two, each held to one thread.
 
-    python -m tests.benchmarks.worker_processes --candidates 400000 --workdir build/workers
+    python -m tests.benchmarks.worker_processes --candidates 1000000 --workdir build/workers
 
 Planted tables, towers after two steps, then `twotower embed` with one and with two processes of
 Beam's multi-process engine. A process takes seconds to import TensorFlow before it embeds anything,
@@ -32,7 +32,7 @@ _SHORT = ("training.epochs=null", "training.max_steps=2", "preprocess.num_shards
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures and prints JSON; 1 if two processes are less than 1.7 times as fast as one."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--candidates", type=int, default=400_000)
+    parser.add_argument("--candidates", type=int, default=1_000_000)
     parser.add_argument("--repetitions", type=int, default=2)
     parser.add_argument("--workdir", type=Path, default=Path("build/workers"))
     options = parser.parse_args(arguments)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from tfrs_twotower.specs import Feature, HistoryFeature, TextFeature
@@ -35,13 +36,15 @@ def perturbed_inputs(
         Raw features of the same shapes and types.
     """
     random = np.random.default_rng(_SEED)
-    ids = np.array([str(name).encode() for name in candidate_ids], object)
+    ids = pa.array(candidate_ids, pa.string()).cast(pa.binary())
     perturbed = {}
     for feature in features:
         values = raw[feature.name]
         shuffled = values[random.permutation(len(values))]
         if isinstance(feature, HistoryFeature):
-            drawn = ids[random.integers(0, len(ids), values.shape)]
+            rows = random.integers(0, len(ids), values.shape)
+            drawn = ids.take(pa.array(rows.reshape(-1))).to_numpy(zero_copy_only=False)
+            drawn = drawn.reshape(values.shape)
             shuffled = np.where(shuffled == b"", shuffled, drawn)
         elif isinstance(feature, TextFeature):
             shuffled = _dealt_words(shuffled, random)

@@ -7,11 +7,13 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from tfrs_twotower.artifacts import layout
-from tfrs_twotower.data import loading, query_set, stored_tables
+from tfrs_twotower.data import query_set, stored_tables
 from tfrs_twotower.data.corpus import Corpus
+from tfrs_twotower.data.shards import find_shards
 from tfrs_twotower.errors import CorruptArtifact
 from tfrs_twotower.ranking import FloatArray
 
@@ -52,6 +54,19 @@ def read_candidate_embeddings(directory: Path, *, first_fit: bool = False) -> Co
     if not len(columns["candidate_id"]):
         raise CorruptArtifact(f"{directory}: the corpus is empty. Run preprocess and embed again.")
     return Corpus(columns["candidate_id"], columns["title"], {}, columns["embedding"])
+
+
+def read_candidate_ids(directory: Path) -> Corpus:
+    """The corpus of the embeddings with its ids alone: neither titles nor vectors are read.
+
+    Raises:
+        MissingArtifact: there are no shards.
+    """
+    paths = find_shards(directory, layout.CANDIDATE_EMBEDDINGS_GLOB)
+    tables = [pq.read_table(path, columns=["candidate_id"]) for path in paths]
+    listed = pa.concat_tables(tables)["candidate_id"].combine_chunks()
+    ids = listed.take(pc.sort_indices(listed)).to_numpy(zero_copy_only=False)
+    return Corpus(ids, np.full(len(ids), "", object), {})
 
 
 def read_query_embeddings(
@@ -119,15 +134,21 @@ def _read_embeddings(
     """The columns of all shards, or of some ids, in the order of the ids."""
     keep = None if ids is None else pc.field(id_column).isin(pa.array(ids, pa.string()))
     table = stored_tables.read_table(directory, pattern, keep)
+    listed = table[id_column].combine_chunks()
+    order = pc.sort_indices(listed)
+    ordered = listed.take(order)
+    if pc.any(pc.equal(ordered[1:], ordered[:-1])).as_py():
+        first = pc.index(pc.equal(ordered[1:], ordered[:-1]), True).as_py()
+        raise CorruptArtifact(
+            f"{directory}: {id_column} {ordered[first].as_py()!r} occurs twice. Run embed again."
+        )
     columns: dict[str, NDArray[Any]] = {
-        name: table[name].to_numpy() for name in table.column_names if name != "embedding"
+        name: table[name].take(order).to_numpy()
+        for name in table.column_names
+        if name != "embedding"
     }
     dim = table.schema.field("embedding").type.list_size
     flat = table["embedding"].combine_chunks().flatten()
-    columns["embedding"] = flat.to_numpy(zero_copy_only=False).astype(np.float32).reshape(-1, dim)
-    order, repeated = loading.sorted_ids(columns[id_column])
-    if repeated is not None:
-        raise CorruptArtifact(
-            f"{directory}: {id_column} {repeated!r} occurs twice. Run embed again."
-        )
-    return {name: values[order] for name, values in columns.items()}
+    vectors = flat.to_numpy(zero_copy_only=False).astype(np.float32).reshape(-1, dim)
+    columns["embedding"] = vectors[order.to_numpy()]
+    return columns

@@ -86,15 +86,13 @@ def slice_figures(
     """
     figures: list[dict[str, evaluation_document.SliceFigures]] = [{} for _ in runs]
     for part in slices:
-        truth = inputs.test.truth.where(part.keep)
-        queries = np.flatnonzero(truth.relevant.lengths > 0)
-        truth = truth.take(queries)
-        parts = [run.take(queries, truth) for run in runs]
+        kept = systems.Part.of(inputs.test.truth, part.keep)
+        parts = [run.take(kept) for run in runs]
         measured = systems.figures_of(parts, metrics, num_bootstrap, seed)
         for own, metrics_of_part in zip(figures, measured, strict=True):
             own[part.name] = evaluation_document.SliceFigures(
                 title=part.title,
-                queries=len(queries),
+                queries=len(kept.queries),
                 relevant=int(part.keep.sum()),
                 metrics=metrics_of_part,
             )

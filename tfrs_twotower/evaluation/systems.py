@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,9 @@ from tfrs_twotower.metrics import (
     Judged,
     coverage,
     judge,
+    judge_places,
     per_query,
+    places_of,
     popularity_lift,
 )
 from tfrs_twotower.ranking import GroundTruth
@@ -43,20 +46,42 @@ class Ranking:
 
     Attributes:
         ranked: `[num_queries, K]` rows.
+        places: `[num_pairs]` where each relevant candidate stands in its query's list, or -1.
         judged: the lists, judged by the ground truth.
     """
 
     ranked: NDArray[np.int64]
+    places: NDArray[np.int64]
     judged: Judged
 
     @classmethod
     def of(cls, ranked: NDArray[np.int64], truth: GroundTruth) -> "Ranking":
         """Judges lists."""
-        return cls(ranked, judge(ranked, truth))
+        return cls(ranked, places_of(ranked, truth), judge(ranked, truth))
 
-    def take(self, queries: NDArray[np.integer], truth: GroundTruth) -> "Ranking":
-        """The lists of some queries, judged by another ground truth of these."""
-        return Ranking.of(self.ranked[queries], truth)
+    def take(self, part: "Part") -> "Ranking":
+        """The lists of the queries of a part, judged by its ground truth."""
+        places = self.places[part.pairs]
+        judged = judge_places(places, part.truth, self.ranked.shape[1])
+        return Ranking(self.ranked[part.queries], places, judged)
+
+
+class Part(NamedTuple):
+    """A part of the relevant candidates of a ground truth."""
+
+    pairs: NDArray[np.bool_]
+    """`[num_pairs]` those of the part."""
+    queries: NDArray[np.int64]
+    """The queries that have one of them, ascending."""
+    truth: GroundTruth
+    """Of these queries, with these candidates only."""
+
+    @classmethod
+    def of(cls, truth: GroundTruth, pairs: NDArray[np.bool_]) -> "Part":
+        """The part of a ground truth with these pairs."""
+        kept = truth.where(pairs)
+        queries = np.flatnonzero(kept.relevant.lengths > 0)
+        return cls(pairs, queries, kept.take(queries))
 
 
 @dataclass(frozen=True)
@@ -91,9 +116,9 @@ class SystemRun:
         """The metric of each query, `[num_queries]`."""
         return per_query(metric, self.ranking(metric).judged)
 
-    def take(self, queries: NDArray[np.integer], truth: GroundTruth) -> "SystemRun":
-        """The rankings of some queries, judged by another ground truth of these."""
-        taken = {id(one): one.take(queries, truth) for one in (self.main, *self.of_metric.values())}
+    def take(self, part: Part) -> "SystemRun":
+        """The rankings of the queries of a part, judged by its ground truth."""
+        taken = {id(one): one.take(part) for one in (self.main, *self.of_metric.values())}
         others = {metric: taken[id(one)] for metric, one in self.of_metric.items()}
         return SystemRun(self.name, taken[id(self.main)], others)
 

@@ -111,6 +111,7 @@ def build_index(
     report: Callable[[str, int, int], None] = lambda *_: None,
     *,
     perturbed: FloatArray | None = None,
+    to_target: bool = False,
 ) -> BuiltIndex:
     """Builds the configured search of vectors and measures it against exact search.
 
@@ -123,6 +124,7 @@ def build_index(
         report: is called with a description, the steps done, and their total.
         perturbed: `[n, embedding_dim]` embeddings of disturbed queries; by default midpoints of the
             real ones.
+        to_target: whether no choice is measured beyond the one that is taken, as in a daily run.
 
     Raises:
         IndexQualityError: no search parameters reach `target_overlap`, or there are no queries to
@@ -159,6 +161,7 @@ def build_index(
         measured_on,
         config.target_overlap,
         lambda done, total: report("measuring", done, total),
+        to_target=to_target,
     )
     best = choose(measured, config.target_overlap)
     assert best.perturbed is not None  # `choose` takes no other

@@ -105,6 +105,8 @@ def sweep(
     queries: MeasuredQueries,
     target: float,
     report: Callable[[int, int], None],
+    *,
+    to_target: bool = False,
 ) -> list[Measured]:
     """Measures every choice against exact search.
 
@@ -120,6 +122,7 @@ def sweep(
         queries: the queries to measure on.
         target: the overlap that is wanted.
         report: receives the number of measured choices and of all choices.
+        to_target: whether it ends with the first choice that reaches the target on both kinds.
 
     Returns:
         One measurement for each choice that was measured, in the order of the grid.
@@ -146,7 +149,8 @@ def sweep(
     reached = False
     for done, parameters in enumerate(grid, 1):
         share = (parameters.num_leaves_to_search or 1) / most_leaves
-        if reached and share * len(vectors) * len(queries.real) > _MOST_PAST_TARGET:
+        most = 0 if to_target else _MOST_PAST_TARGET
+        if reached and share * len(vectors) * len(queries.real) > most:
             break
         amounts = (
             tf.constant(parameters.num_leaves_to_search or 0),

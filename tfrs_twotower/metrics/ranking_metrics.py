@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfrs_twotower.ranking.ragged import GroundTruth, Ragged
-from tfrs_twotower.ranking.sorting import distinct
+from tfrs_twotower.ranking.sorting import distinct, order_by
 
 _COMPARED_AT_ONCE = 1 << 20
 """Ranked candidates that are compared with relevant ones at once."""
@@ -64,23 +64,47 @@ def judge(ranked: NDArray[np.integer], truth: GroundTruth) -> Judged:
             f"ranked has shape {ranked.shape}, the ground truth {len(truth)} queries; "
             "expected [num_queries, K]"
         )
-    num_queries, width = ranked.shape
     ordered = np.sort(ranked, axis=1)
     if np.any((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)):
         raise ValueError("a ranked list holds the same row twice; each candidate is ranked once")
+    return judge_places(places_of(ranked, truth), truth, ranked.shape[1])
+
+
+def places_of(ranked: NDArray[np.integer], truth: GroundTruth) -> NDArray[np.int64]:
+    """The place of each relevant candidate in its query's list, from 0; -1 where it is not there.
+
+    Args:
+        ranked: as for `judge`.
+        truth: ground truth of the same queries, in the same order.
+
+    Returns:
+        `[len(truth.gains)]`.
+    """
     values, owners = truth.relevant.values, truth.relevant.owners
-    gains = np.zeros((num_queries, width))
-    at_once = max(1, _COMPARED_AT_ONCE // max(width, 1))
+    places = np.full(len(values), -1, np.int64)
+    at_once = max(1, _COMPARED_AT_ONCE // max(ranked.shape[1], 1))
     for start in range(0, len(values), at_once):
         pairs = slice(start, start + at_once)
-        found, ranks = np.nonzero(ranked[owners[pairs]] == values[pairs, None])
-        gains[owners[pairs][found], ranks] = truth.gains[pairs][found]
+        found, own = np.nonzero(ranked[owners[pairs]] == values[pairs, None])
+        places[start + found] = own
+    return places
+
+
+def judge_places(places: NDArray[np.int64], truth: GroundTruth, width: int) -> Judged:
+    """What `judge` returns, from `places_of` lists of some width.
+
+    The places of a part of the ground truth are those of the whole at the same pairs, so that a
+    list is searched once for all parts.
+    """
+    gains = np.zeros((len(truth), width))
+    found = places >= 0
+    gains[truth.relevant.owners[found], places[found]] = truth.gains[found]
     return Judged(gains, truth.relevant.lengths, _ideal(truth, width))
 
 
 def _ideal(truth: GroundTruth, width: int) -> NDArray[np.float64]:
     owners = truth.relevant.owners
-    order = np.lexsort((-truth.gains, owners))
+    order = order_by(owners, -truth.gains)
     rank = np.arange(len(owners)) - truth.relevant.offsets[:-1][owners]
     kept = rank < width
     ideal = np.zeros((len(truth), width))

@@ -4,14 +4,14 @@ import shutil
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tfrs_twotower.artifacts.layout import FIRST_FIT_WEIGHTS
 from tfrs_twotower.config import RunConfig, TrainingConfig, WideConfig
-from tfrs_twotower.data import first_fit
+from tfrs_twotower.data import first_fit, query_set
 from tfrs_twotower.data.assets import load_assets
 from tfrs_twotower.data.negative_lists import Phase, load_round_negatives
 from tfrs_twotower.errors import TrainingError
@@ -23,16 +23,17 @@ from tfrs_twotower.training import (
     reports,
     training_data,
     warm_start,
-    wide_tables,
-    wide_weights,
     workers,
 )
 from tfrs_twotower.training.fitting import Examples, Fitting, Measure
-from tfrs_twotower.training.job import CHECKPOINTS, Job
+from tfrs_twotower.training.job import CHECKPOINTS, Job, most_validation_queries
 from tfrs_twotower.training.plan import Plan, fit_batch_size, plan_fit
 from tfrs_twotower.training.pseudo_questions import make_examples
 from tfrs_twotower.training.query_map import fit_query_map
 from tfrs_twotower.training.validation import Validator
+
+if TYPE_CHECKING:  # with `model.wide` only: its closed forms take a second to import
+    from tfrs_twotower.training import wide_tables, wide_weights
 
 
 class RetrievalJob(Job):
@@ -40,8 +41,8 @@ class RetrievalJob(Job):
 
     config: TrainingConfig
     _validator: Measure | None = None
-    _weights: wide_weights.WideWeights | None = None
-    _tables: wide_tables.WideTables | None = None
+    _weights: "wide_weights.WideWeights | None" = None
+    _tables: "wide_tables.WideTables | None" = None
     _refits = False
     _chosen: NDArray[np.int64] | None = None
     wide_facts: dict[str, Any] | None = None
@@ -171,6 +172,13 @@ class RetrievalJob(Job):
             fitting.mined_at = 0
         return fitting
 
+    def validation_queries(self) -> query_set.QuerySet | None:
+        """As in every job, but a daily training reads fewer: it needs a figure, and no choice."""
+        if self._start is None or self.model_config.wide is not None:
+            return super().validation_queries()
+        most = min(most_validation_queries(self.config), warm_start.MOST_MEASURED)
+        return self.data.validation_queries(self.towers.query, most, seed=self.seed)
+
     def validator(self) -> Measure | None:
         """Returns the measure of the first fit; None without validation queries."""
         self._validator = super().validator()
@@ -206,13 +214,17 @@ class RetrievalJob(Job):
             return self._with_wide_part(self._fit_tables(config, refit=True))
         return self._with_wide_part(self._tables)
 
-    def _fit_tables(self, config: WideConfig, *, refit: bool) -> wide_tables.WideTables:
+    def _fit_tables(self, config: WideConfig, *, refit: bool) -> "wide_tables.WideTables":
+        from tfrs_twotower.training import wide_tables
+
         all_pairs = partial(self.data.all_pairs, with_validation_window=refit)
         return wide_tables.fit_tables(
             self.spec, config, self.assets, self.data.corpus, self.table, all_pairs, seed=self.seed
         )
 
     def _fit_wide_part(self, config: WideConfig) -> None:
+        from tfrs_twotower.training import wide_weights
+
         queries = self.validation_queries()
         if queries is None:
             raise TrainingError(
@@ -234,7 +246,7 @@ class RetrievalJob(Job):
         )
         self.say(message)
 
-    def _with_wide_part(self, tables: wide_tables.WideTables | None) -> tower.Towers:
+    def _with_wide_part(self, tables: "wide_tables.WideTables | None") -> tower.Towers:
         if self._weights is None or tables is None:
             return self.towers
         return wide.WideTowers(self.towers, self._weights.part(tables), self.spec)

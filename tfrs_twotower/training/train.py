@@ -13,7 +13,6 @@ from tfrs_twotower.tasks.retrieval import RetrievalTask
 from tfrs_twotower.towers import protocol
 from tfrs_twotower.training import dataset_fitting, reports
 from tfrs_twotower.training.retrieval_job import train_towers
-from tfrs_twotower.training.rounds import Rounds
 from tfrs_twotower.training.warm_start import WarmStart
 
 
@@ -112,5 +111,7 @@ def train_on_artifact(
         return run(training=training, output_dir=output_dir, start=start)
     if config.training.ance is None:
         return run(training=config.training, output_dir=output_dir)
+    from tfrs_twotower.training.rounds import Rounds  # imports what only mining needs
+
     rounds = Rounds(data, spec, config, config.training.ance, output_dir, report, run)
     return rounds.train()

@@ -108,11 +108,12 @@ class TrainingData:
         """
         if not read_manifest(self.directory, "preprocessed").counts.get("validation_queries"):
             return None
-        queries = loading.load_query_set(self.directory, "validation", self.spec, self.corpus)
+        queries, _ = loading.load_sample(
+            self.directory, "validation", self.spec, self.corpus, most, seed
+        )
         if self.spec.split.known_candidates_only:
             known = stored_tables.known_candidates(self.directory, self.corpus)
             queries = replace(queries, rankable=known)
-        queries = queries.sample(most, seed=seed)
         texts = loading.joined_texts(queries.inputs, self.spec.query.features)
         tokens = _tokens(query_tower, queries.inputs)
         inputs = {name: value.numpy() for name, value in tokens.items()}

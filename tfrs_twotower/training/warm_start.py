@@ -34,6 +34,8 @@ LEARNED = "learned.npy"
 """Keys of the examples that the final weights have learned, sorted; in the model's directory."""
 FIRST_FIT_LEARNED = "first_fit_learned.npy"
 """Keys of those that the first fit has learned, where a refit follows."""
+MOST_MEASURED = 2_000
+"""Validation queries that a daily training is measured on: no weights are chosen by the figure."""
 _SAMPLE_STREAM = 1 << 33  # distinct from other uses of the run's seed
 _TABLES = "tables."
 
@@ -76,8 +78,9 @@ class WarmStart:
     def training(self, config: TrainingConfig) -> TrainingConfig:
         """The training section of the run with the length of a daily training.
 
-        The rate falls to zero, because a short training that ends at its peak leaves noise; there
-        is no warm-up, and the weights are measured once, at the end.
+        The rate falls to zero, because a short training that ends at its peak leaves noise; so
+        there is none for a mean of weights to take away. There is no warm-up, and the weights are
+        measured once, at the end.
         """
         passes = float(self.config.epochs)
         optimizer = config.optimizer.model_copy(update={"decay": "cosine", "warmup_steps": 0})
@@ -87,6 +90,7 @@ class WarmStart:
                 "max_steps": None,
                 "evaluate_every_epochs": passes,
                 "optimizer": optimizer,
+                "average_weights": False,
                 "pseudo_questions": None,
             }
         )

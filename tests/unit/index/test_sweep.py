@@ -57,6 +57,18 @@ def test_a_large_corpus_is_not_scored_whole_once_the_target_is_reached(monkeypat
     assert len(missed) == 3
 
 
+def test_a_daily_run_measures_no_choice_beyond_the_one_that_it_takes():
+    """HalfRight finds four of six: a target of .6 is reached at once, one of .9 never."""
+    grid = [SearchParameters(K, leaves, None) for leaves in (1, 2, 4)]
+    queries, report = MeasuredQueries.of(QUERIES), (lambda done, total: None)
+    short = sweep(HalfRight(4), VECTORS, grid, queries, 0.6, report, to_target=True)
+    assert len(short) == 1
+    whole = sweep(HalfRight(4), VECTORS, grid, queries, 0.6, report)
+    assert len(whole) == 3
+    assert sweep_module.choose(short, 0.6).parameters == sweep_module.choose(whole, 0.6).parameters
+    assert len(sweep(HalfRight(4), VECTORS, grid, queries, 0.9, report, to_target=True)) == 3
+
+
 @pytest.mark.parametrize("settings", [{"kind": "ivf", "num_leaves": 20}, {"vectors": "int8"}])
 def test_the_built_index_has_the_overlap_that_its_quality_states(settings):
     vectors, queries = unit_vectors(400, 16, 2), unit_vectors(30, 16, 3)

@@ -7,9 +7,11 @@ from tfrs_twotower.metrics import (
     coverage,
     hit_rate,
     judge,
+    judge_places,
     ndcg,
     parse_metric,
     per_query,
+    places_of,
     popularity_lift,
     precision,
     ranking_metrics,
@@ -107,6 +109,19 @@ def test_agrees_with_the_reference(seed):
             }
             for metric, value in expected.items():
                 assert metric(judged, k)[query] == pytest.approx(value, abs=1e-12)
+
+
+def test_the_places_of_a_part_judge_as_the_lists_do():
+    ranked = np.array([[4, 2, 7], [1, 3, -1], [5, 6, 0]])
+    truth = GroundTruth.from_lists([[7, 4, 9], [0], [6]], [[1.0, 3.0, 2.0], [1.0], [5.0]])
+    places = places_of(ranked, truth)
+    assert places.tolist() == [2, 0, -1, -1, 1]
+    keep = np.array([True, False, True, True, True])
+    part = truth.where(keep)
+    found, expected = judge_places(places[keep], part, 3), judge(ranked, part)
+    assert found.gains.tolist() == expected.gains.tolist() == [[0, 0, 1], [0, 0, 0], [0, 5, 0]]
+    assert found.ideal_gains.tolist() == [[2, 1, 0], [1, 0, 0], [5, 0, 0]]
+    assert found.num_relevant.tolist() == [2, 1, 1]
 
 
 def test_lists_are_judged_alike_in_any_number_of_steps(monkeypatch):

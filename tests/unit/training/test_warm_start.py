@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +21,8 @@ from tfrs_twotower.specs import NUM_SPECIAL_ROWS
 from tfrs_twotower.towers import storage
 from tfrs_twotower.towers.build import build_towers
 from tfrs_twotower.training import warm_start
+from tfrs_twotower.training.job import Job
+from tfrs_twotower.training.retrieval_job import RetrievalJob
 from tfrs_twotower.training.warm_start import WarmStart
 
 
@@ -173,6 +176,29 @@ def test_a_weight_that_is_missing_or_of_another_shape_is_named(before):
 
 
 @pytest.mark.slow
+def test_a_daily_training_ends_where_it_ends_and_is_measured_on_fewer(tmp_path, monkeypatch):
+    """Its rate falls to zero, so that no mean of weights is needed, and no weights are chosen."""
+    present = tiny_run_config().training
+    training = start_in(tmp_path, [1]).training(present)
+    assert not training.average_weights
+    assert training.optimizer.decay == "cosine"
+    assert training.evaluate_every_epochs == training.epochs
+    asked = []
+    monkeypatch.setattr(Job, "validation_queries", lambda job: asked.append("all"))
+
+    class Data:
+        def validation_queries(self, tower, most, *, seed):
+            asked.append((most, seed))
+
+    for start, wide in ((None, None), (object(), None), (object(), object())):
+        job = RetrievalJob.__new__(RetrievalJob)
+        job._start, job.config, job.seed, job.data = start, present, 7, Data()
+        job.model_config = SimpleNamespace(wide=wide)
+        job.towers = SimpleNamespace(query=None)
+        job.validation_queries()
+    assert asked == ["all", (warm_start.MOST_MEASURED, 7), "all"]
+
+
 def test_a_daily_training_goes_on_and_leaves_a_frozen_tower_alone(refitted, tmp_path):
     root = tmp_path / "daily"
     shutil.copytree(refitted, root)

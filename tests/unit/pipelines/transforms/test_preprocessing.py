@@ -8,6 +8,7 @@ import random
 import pyarrow.parquet as pq
 import pytest
 
+from pipelines.transforms import preprocessing
 from pipelines.transforms.beam_job import run_pipeline
 from pipelines.transforms.event_records import interaction_columns
 from pipelines.transforms.preprocessing import SUMMARY, Preprocess
@@ -91,6 +92,15 @@ def preprocess(tmp_path_factory):
         return {path.relative_to(output).as_posix(): path for path in output.rglob("*.*")}
 
     return run
+
+
+def test_no_word_is_counted_for_word_pieces_that_are_there(monkeypatch):
+    monkeypatch.setattr(preprocessing, "num_shards_of", lambda config, sources: 1)
+    spec = spec_with(TEMPORAL)
+    words = f"{SUMMARY}/words/title"
+    for kept, is_written in (([], True), (["title"], False), (["another"], True)):
+        job = Preprocess(spec, PreprocessConfig(), {}, "out", kept)
+        assert (words in job._outputs()) == is_written
 
 
 def contents(files, prefixes):

@@ -1,14 +1,16 @@
 import random
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from pipelines.transforms.cutoffs import DAY_S, find_cut_days, find_cut_seconds
 from pipelines.transforms.splits import (
+    NO_RECORD,
     Cutoffs,
     given_cutoffs,
     last_counts,
-    split_by_name,
+    split_by_names,
     split_by_order,
 )
 from tests.reference.splits import per_query_last, temporal_cutoffs
@@ -93,9 +95,7 @@ def test_iso_cutoffs_that_make_no_sense(validation_from, test_from, message):
 
 def test_given_names():
     split = GivenSplit(kind="given", validation="dev")
-    assert [split_by_name(split, name) for name in ("train", "dev", "test", "validation")] == [
-        0,
-        1,
-        2,
-        None,
-    ]
+    names = pa.array(["train", None, "dev", "validation", "test"], pa.string())
+    codes, reasons = split_by_names(split, names)
+    assert codes.tolist() == [0, -1, 1, -1, 2]
+    assert reasons == [NO_RECORD, "split 'validation' is none of train, dev, test"]
