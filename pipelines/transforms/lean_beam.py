@@ -54,7 +54,7 @@ def _view_as(options: PipelineOptions, kind: type[PipelineOptions]) -> PipelineO
     key, parsed = (kind, tuple(options._flags)), _Memory.options
     if key not in parsed:
         parsed[key] = kind(options._flags)._visible_options
-    view = kind.__new__(kind)
+    view: PipelineOptions = object.__new__(kind)
     view._flags = options._flags
     view._visible_options = copy.deepcopy(parsed[key])
     for name in view._visible_option_list():
