@@ -37,12 +37,15 @@ def pytest_runtest_teardown(item):
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _lean_beam():
-    """Beam remembers in all tests of the process, where one of them has imported it."""
-    if "apache_beam" in sys.modules:
-        from pipelines.transforms import lean_beam
+def _quick_beam():
+    """All tests of the process with `quick_beam`, where one of them has imported Beam."""
+    if "apache_beam" not in sys.modules:
+        yield
+        return
+    from tests.fixtures.quick_beam import quick_beam
 
-        lean_beam.remember()
+    with quick_beam():
+        yield
 
 
 @pytest.fixture(scope="session")

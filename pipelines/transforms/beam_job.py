@@ -5,24 +5,23 @@ import re
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NoReturn
 
 import apache_beam as beam
 import grpc
 from apache_beam.metrics import Metrics, MetricsFilter
 from apache_beam.options.pipeline_options import (
+    DirectOptions,
     PipelineOptions,
     StandardOptions,
     _BeamArgumentParser,
 )
-from apache_beam.portability import python_urns
-from apache_beam.portability.api import beam_fn_api_pb2
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner, worker_handlers
-from apache_beam.runners.portability.local_job_service import SubprocessSdkWorker
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from pipelines.progress import Reporter
-from pipelines.transforms import lean_beam
+from pipelines.transforms import batches
+from pipelines.transforms.watched_workers import WatchedWorker
 from tfrs_twotower import errors
 
 _JOB_SERVER_RUNNERS = ("portable", "flink", "spark", "prism", "kafkastreams")
@@ -36,7 +35,7 @@ _UNFIT = {
 _SIMILAR = 0.6
 _SURELY_MISSPELT = 0.9
 _REPORT_EVERY_S = 1.0
-_ASK_EVERY_S = 0.1
+_IN_PROCESS = (None, "DirectRunner", "FnApiRunner", "InMemoryRunner")
 _OWN_ERROR = re.compile(r"tfrs_twotower\.errors\.(\w+): (.*)", re.DOTALL)
 _WHILE_RUNNING = re.compile(r"\s*\[while running.*", re.DOTALL)
 
@@ -106,52 +105,6 @@ def _refusal(arguments: Sequence[str], problem: str) -> errors.ConfigError:
     )
 
 
-class _WatchedWorker(worker_handlers.SubprocessSdkWorkerHandler):
-    """A worker process of `--direct_running_mode=multi_processing` whose death ends the job.
-
-    Beam learns of it from a transform that sends something back. The answer to one that only
-    writes it awaits for ever.
-    """
-
-    killed_by = ""
-    """How the last process that was killed ended; the runs of a process follow each other."""
-
-    def start_worker(self) -> None:
-        """Starts the process, and a thread that waits for its end."""
-        self._closing = threading.Event()
-        self._is_dead = False
-        self.worker = SubprocessSdkWorker(
-            self._worker_command_line, self.control_address, self.provision_info, self.worker_id
-        )
-        self.worker_thread = threading.Thread(target=self._run, name="beam-worker", daemon=True)
-        self.worker_thread.start()
-
-    def _run(self) -> None:
-        try:
-            self.worker.run()
-        except RuntimeError as cause:
-            self._is_dead, _WatchedWorker.killed_by = True, str(cause)
-            # Another bundle may still be given to the dead worker before the job has ended.
-            while not self._closing.wait(_ASK_EVERY_S):
-                for name, future in list(self.control_conn._futures_by_id.items()):
-                    future.set(
-                        beam_fn_api_pb2.InstructionResponse(instruction_id=name, error=str(cause))
-                    )
-
-    def close(self) -> None:
-        """Ends the process; a dead one is only forgotten, because Beam waits for its last words."""
-        self._closing.set()
-        if self._is_dead:
-            self.control_conn.push(worker_handlers.BeamFnControlServicer._DONE_MARKER)
-        else:
-            super().close()
-
-
-worker_handlers.WorkerHandler.register_environment(python_urns.SUBPROCESS_SDK, bytes)(
-    _WatchedWorker
-)
-
-
 class _ReadRecords:
     """The records that workers inside this process have read; other processes do not count."""
 
@@ -188,10 +141,9 @@ def run_pipeline(
         SystemFailure: a worker process was killed.
         ConfigError: an option or the runner is unknown to Beam.
     """
-    lean_beam.remember()
     pipeline = _make_pipeline(beam_options)
-    _WatchedWorker.killed_by = ""
-    with _quiet_beam(), _progress(reporter, description), lean_beam.packing(pipeline.options):
+    WatchedWorker.killed_by = ""
+    with _quiet_beam(), _progress(reporter, description), packing(pipeline.options):
         try:
             build(pipeline)
             result = pipeline.run()
@@ -204,12 +156,19 @@ def run_pipeline(
     return _counters(result)
 
 
+def packing(options: PipelineOptions) -> AbstractContextManager[None]:
+    """How a job packs tables: compressed, unless its workers are threads of this process."""
+    is_local = options.view_as(StandardOptions).runner in _IN_PROCESS
+    alone = is_local and options.view_as(DirectOptions).direct_running_mode != "multi_processing"
+    return batches.as_they_are() if alone else nullcontext()
+
+
 def _make_pipeline(beam_options: Sequence[str]) -> beam.Pipeline:
     options = parse_beam_options(beam_options)
     runner = options.view_as(StandardOptions).runner
     try:
         return beam.Pipeline(
-            runner=FnApiRunner() if runner in lean_beam.LOCAL else runner, options=options
+            runner=FnApiRunner() if runner in _IN_PROCESS else runner, options=options
         )
     except (ValueError, ImportError, AttributeError) as cause:
         raise errors.ConfigError(
@@ -233,10 +192,10 @@ def _find_own_error(cause: BaseException) -> errors.TwoTowerError | None:
 
 
 def _killed_worker(description: str) -> errors.SystemFailure | None:
-    if not _WatchedWorker.killed_by:
+    if not WatchedWorker.killed_by:
         return None
     return errors.SystemFailure(
-        f"{description}: a worker process was killed ({_WatchedWorker.killed_by}), and with it the "
+        f"{description}: a worker process was killed ({WatchedWorker.killed_by}), and with it the "
         "job. If the system's log says that memory was short, lower --direct_num_workers. Nothing "
         "was written that counts; run the same command again."
     )

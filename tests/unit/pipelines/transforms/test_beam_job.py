@@ -1,12 +1,16 @@
 import apache_beam as beam
+import pyarrow as pa
 import pytest
 from apache_beam.portability.api import beam_fn_api_pb2
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner, worker_handlers
 from apache_beam.runners.portability.fn_api_runner.fn_runner import ExtendedProvisionInfo
 
-from pipelines.transforms import beam_job
+from pipelines.transforms import batches, beam_job
 from pipelines.transforms.beam_job import parse_beam_options, run_pipeline
+from pipelines.transforms.watched_workers import WatchedWorker
 from tfrs_twotower.errors import ConfigError, EmbeddingError
+
+TABLE = pa.table({"n": [7] * 10_000})
 
 
 class Silent:
@@ -107,8 +111,8 @@ def test_a_job_server_may_know_more_options():
 
 
 def test_what_a_dead_worker_is_asked_is_answered_with_its_end(monkeypatch):
-    monkeypatch.setattr(beam_job._WatchedWorker, "killed_by", "")
-    worker = object.__new__(beam_job._WatchedWorker)
+    monkeypatch.setattr(WatchedWorker, "killed_by", "")
+    worker = object.__new__(WatchedWorker)
     worker._worker_command_line, worker.worker_id = b"kill -9 $$", "w"
     worker.control_address, worker.provision_info = "localhost:1", ExtendedProvisionInfo()
     worker.control_conn = worker_handlers.ControlConnection()
@@ -128,3 +132,31 @@ def test_what_a_dead_worker_is_asked_is_answered_with_its_end(monkeypatch):
     assert str(failure).startswith("embedding: a worker process was killed (Worker subprocess exit")
     with pytest.raises(ZeroDivisionError):  # in a later run nothing was killed
         beam_job.run_pipeline(lambda _: 1 / 0, (), Silent(), "x")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "compressed"),
+    [
+        ([], False),
+        (["--direct_running_mode=multi_threading"], False),
+        (["--direct_running_mode=multi_processing", "--direct_num_workers=2"], True),
+        (["--runner=FlinkRunner"], True),
+    ],
+)
+def test_only_what_leaves_the_process_is_compressed(arguments, compressed):
+    """Ten thousand integers take 80,000 bytes, and next to nothing if they are all alike."""
+    with beam_job.packing(beam_job.parse_beam_options(arguments)):
+        assert (len(batches.packed(TABLE)) < 10_000) == compressed
+    assert len(batches.packed(TABLE)) < 10_000
+
+
+def test_a_job_packs_as_its_engine_needs_it(tmp_path):
+    path = tmp_path / "packed"
+
+    def build(pipeline):
+        made = pipeline | beam.Create([1]) | beam.Map(lambda _: batches.packed(TABLE))
+        return made | "Keep" >> beam.Map(path.write_bytes)
+
+    beam_job.run_pipeline(build, [], Silent(), "packing")
+    assert path.stat().st_size > 80_000
+    assert len(batches.packed(TABLE)) < 10_000
