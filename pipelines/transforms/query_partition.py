@@ -114,8 +114,9 @@ class Partition:
         if self.spec.interactions.split is not None:
             names = batches.flat(table["split"])
         else:
-            own = [*self._queries["split"].to_pylist(), None]
-            names = pa.array(own, pa.string()).take(pa.array(self._record_of[events.query]))
+            record = self._record_of[events.query]
+            of_record = pa.array(record, mask=record < 0)  # a query without a record has no split
+            names = batches.flat(self._queries["split"]).cast(pa.string()).take(of_record)
         return splits.split_by_names(rule, names)
 
     def refused(self) -> Iterator[tuple[int, str, str]]:
