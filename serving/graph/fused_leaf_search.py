@@ -68,8 +68,7 @@ class FusedLeafSearch(ivf.IvfSearch):
         self, embeddings: tf.Tensor, num_leaves: tf.Tensor, depth: tf.Tensor | int
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """See `IvfSearch.look_at`."""
-        nothing = tf.fill([tf.shape(embeddings)[0], 0], MISSING_ROW)
-        scores, rows, _ = self._look_at(embeddings, num_leaves, depth, nothing)
+        scores, rows, _ = self._look_at(embeddings, num_leaves, depth, None)
         return scores, rows
 
     def search_usual(
@@ -81,7 +80,7 @@ class FusedLeafSearch(ivf.IvfSearch):
         parameters: quality.SearchParameters,
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """See `PartialSearch.search_usual`, which is part of the one operation here."""
-        if excluded_rows is None or permits is not None:
+        if permits is not None:
             return super().search_usual(embeddings, depth, excluded_rows, permits, parameters)
         num_leaves = self.num_leaves_for(depth, parameters)
         return self._look_at(embeddings, num_leaves, depth, excluded_rows)
@@ -91,8 +90,10 @@ class FusedLeafSearch(ivf.IvfSearch):
         embeddings: tf.Tensor,
         num_leaves: tf.Tensor,
         depth: tf.Tensor | int,
-        excluded_rows: tf.Tensor,
+        excluded_rows: tf.Tensor | None,
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        if excluded_rows is None:
+            excluded_rows = tf.fill([tf.shape(embeddings)[0], 0], MISSING_ROW)
         scores, rows, complete = self._leaf_search(
             centroids=self.centroids.handle,
             centroid_codes=self.centroid_codes.handle,

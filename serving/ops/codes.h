@@ -168,7 +168,7 @@ TWOTOWER_INLINE void KeepPossible(const Bounds& bounds, int64_t wanted, std::vec
   const float limit = LimitOf<W>(bounds.least, wanted);
   const float* most = bounds.most.data();
   const int64_t count = bounds.most.size();
-  places.resize(count + kBlock);
+  places.resize(count);
   int64_t kept = 0;
   for (int64_t block = 0; block < count; block += kBlock) {
     bool any = false;

@@ -1,7 +1,6 @@
 """Reads artifacts: the corpus, the evaluated queries of a split, and the embeddings of both."""
 
 from collections.abc import Iterator, Mapping
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -70,7 +69,7 @@ def parse_corpus(records: tf.data.Dataset, spec: FeatureSpec, where: Path) -> Co
         raise CorruptArtifact(f"{where}: the corpus is empty. Run preprocess again.")
     columns = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
     ids, titles = (_decoded(columns.pop(name)) for name in ("_candidate_id", "_title"))
-    order, repeated = sorted_ids(ids)
+    order, repeated = sorted_ids(pa.array(ids, pa.string()))
     if repeated is not None:
         raise CorruptArtifact(
             f"{where}: the candidate {repeated!r} occurs twice in the corpus. Run preprocess again."
@@ -236,11 +235,12 @@ def joined_texts(
     ]
 
 
-def sorted_ids(ids: NDArray[np.object_]) -> tuple[NDArray[np.intp], str | None]:
+def sorted_ids(ids: pa.Array) -> tuple[NDArray[np.integer], str | None]:
     """The order that sorts the ids, and an id that occurs twice, if there is one."""
-    order = np.argsort(ids, kind="stable")
-    repeated = next((first for first, second in pairwise(ids[order]) if first == second), None)
-    return order, repeated
+    order = pc.sort_indices(ids)
+    ordered = ids.take(order)
+    place = pc.index(pc.equal(ordered[1:], ordered[:-1]), True).as_py()
+    return order.to_numpy(), None if place < 0 else ordered[place].as_py()
 
 
 def _decoded(values: NDArray[np.object_]) -> NDArray[np.object_]:

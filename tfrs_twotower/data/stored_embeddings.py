@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from tfrs_twotower.artifacts import layout
-from tfrs_twotower.data import query_set, stored_tables
+from tfrs_twotower.data import loading, query_set, stored_tables
 from tfrs_twotower.data.corpus import Corpus
 from tfrs_twotower.data.shards import find_shards
 from tfrs_twotower.errors import CorruptArtifact
@@ -134,13 +134,10 @@ def _read_embeddings(
     """The columns of all shards, or of some ids, in the order of the ids."""
     keep = None if ids is None else pc.field(id_column).isin(pa.array(ids, pa.string()))
     table = stored_tables.read_table(directory, pattern, keep)
-    listed = table[id_column].combine_chunks()
-    order = pc.sort_indices(listed)
-    ordered = listed.take(order)
-    if pc.any(pc.equal(ordered[1:], ordered[:-1])).as_py():
-        first = pc.index(pc.equal(ordered[1:], ordered[:-1]), True).as_py()
+    order, repeated = loading.sorted_ids(table[id_column].combine_chunks())
+    if repeated is not None:
         raise CorruptArtifact(
-            f"{directory}: {id_column} {ordered[first].as_py()!r} occurs twice. Run embed again."
+            f"{directory}: {id_column} {repeated!r} occurs twice. Run embed again."
         )
     columns: dict[str, NDArray[Any]] = {
         name: table[name].take(order).to_numpy()
@@ -150,5 +147,5 @@ def _read_embeddings(
     dim = table.schema.field("embedding").type.list_size
     flat = table["embedding"].combine_chunks().flatten()
     vectors = flat.to_numpy(zero_copy_only=False).astype(np.float32).reshape(-1, dim)
-    columns["embedding"] = vectors[order.to_numpy()]
+    columns["embedding"] = vectors[order]
     return columns

@@ -12,7 +12,6 @@ from tfrs_twotower.metrics import (
     RANKING_METRICS,
     Judged,
     coverage,
-    judge,
     judge_places,
     per_query,
     places_of,
@@ -57,7 +56,8 @@ class Ranking:
     @classmethod
     def of(cls, ranked: NDArray[np.int64], truth: GroundTruth) -> "Ranking":
         """Judges lists."""
-        return cls(ranked, places_of(ranked, truth), judge(ranked, truth))
+        places = places_of(ranked, truth)
+        return cls(ranked, places, judge_places(places, truth, ranked.shape[1]))
 
     def take(self, part: "Part") -> "Ranking":
         """The lists of the queries of a part, judged by its ground truth."""

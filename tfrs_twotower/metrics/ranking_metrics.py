@@ -59,14 +59,6 @@ def judge(ranked: NDArray[np.integer], truth: GroundTruth) -> Judged:
     Raises:
         ValueError: the shapes do not fit, or a list holds a row twice.
     """
-    if ranked.ndim != 2 or len(ranked) != len(truth):
-        raise ValueError(
-            f"ranked has shape {ranked.shape}, the ground truth {len(truth)} queries; "
-            "expected [num_queries, K]"
-        )
-    ordered = np.sort(ranked, axis=1)
-    if np.any((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)):
-        raise ValueError("a ranked list holds the same row twice; each candidate is ranked once")
     return judge_places(places_of(ranked, truth), truth, ranked.shape[1])
 
 
@@ -79,7 +71,18 @@ def places_of(ranked: NDArray[np.integer], truth: GroundTruth) -> NDArray[np.int
 
     Returns:
         `[len(truth.gains)]`.
+
+    Raises:
+        ValueError: as `judge`.
     """
+    if ranked.ndim != 2 or len(ranked) != len(truth):
+        raise ValueError(
+            f"ranked has shape {ranked.shape}, the ground truth {len(truth)} queries; "
+            "expected [num_queries, K]"
+        )
+    ordered = np.sort(ranked, axis=1)
+    if np.any((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)):
+        raise ValueError("a ranked list holds the same row twice; each candidate is ranked once")
     values, owners = truth.relevant.values, truth.relevant.owners
     places = np.full(len(values), -1, np.int64)
     at_once = max(1, _COMPARED_AT_ONCE // max(ranked.shape[1], 1))
