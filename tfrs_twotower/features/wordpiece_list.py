@@ -1,8 +1,8 @@
 """WordPiece lists: learned from the words of texts, or given in a file."""
 
 import math
-from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -79,65 +79,121 @@ def learn_wordpieces(word_counts: Sequence[tuple[str, int]], size: int) -> list[
 
     reserved = [PADDING_PIECE, UNKNOWN_PIECE]
     words = sorted(word_counts, key=lambda counted: (-counted[1], counted[0]))[:MOST_WORDS]
-    if not words:
-        return [*reserved, _ANY_PIECE]
     taken = learner.get_input_words(words, reserved, _LONGEST_PIECE)
     letters = learner.get_allowed_chars(taken, _MOST_LETTERS)
     taken = learner.filter_input_words(taken, letters, -1)
+    if not taken:
+        return [*reserved, _ANY_PIECE]
+    ends = EndsOfWords(taken)
     guess = words[min(size, len(words)) - 1][1]
-    bounds = words[-1][1], words[0][1]
-    ends = count_ends(taken)
-    return largest_that_fits(
-        lambda least: pieces_that_reach(least, taken, ends), size, bounds, guess
-    )
+    most = words[0][1]
+    pieces = largest_that_fits(ends.pieces_that_reach, size, (words[-1][1], most), guess)
+    if len(pieces) > size:  # too many words are as frequent as the most frequent one
+        pieces = largest_that_fits(
+            ends.pieces_that_reach, size, (most + 1, ends.most + 1), most + 1
+        )
+    return pieces
 
 
-def pieces_that_reach(
-    threshold: int, words: Sequence[tuple[str, int]], ends: Mapping[str, int]
-) -> list[str]:
-    """The list of tf-text's learner at one threshold.
+class EndsOfWords:
+    """The ends of words, from which tf-text's learner takes its pieces, each as a number.
 
-    The learner counts all pieces of words, and takes from the count of each piece those of the
-    longer ones that begin with it. What is left is how often the piece ends a word, which is
-    counted here at once, in a third of the time.
+    At each threshold the learner counts all pieces of all words, and takes from the count of a
+    piece those of the longer ones that begin with it. What is left is how often the piece ends a
+    word from where another piece begins. So a piece is an end of a word, or a single character.
+    Words are split by the longest piece that comes next: the end that stands there, if it is a
+    piece, or else the longest end that this one begins with, and so on. Which end that is does not
+    depend on the threshold, so that a pass is a few array operations and no loop over words.
 
-    Args:
-        threshold: least count of a piece that is longer than a character.
-        words: distinct words and their counts.
-        ends: what `count_ends` says of them.
+    Attributes:
+        most: count of the most frequent end.
     """
-    from tensorflow_text.tools.wordpiece_vocab import wordpiece_tokenizer_learner_lib as learner
 
-    letters = learner.extract_char_tokens(words)
-    pieces = learner.ensure_all_tokens_exist(letters, {}, True, _JOINER)
-    for iteration in range(_ITERATIONS):
-        counts = count_ends(words, pieces) if iteration else ends
-        frequent = {piece: count for piece, count in counts.items() if count >= threshold}
-        pieces = learner.ensure_all_tokens_exist(letters, frequent, True, _JOINER)
-    listed = learner.generate_final_vocabulary([PADDING_PIECE, UNKNOWN_PIECE], letters, pieces)
-    return [str(piece) for piece in listed]
+    def __init__(self, words: Sequence[tuple[str, int]]) -> None:
+        """Numbers the ends of distinct words, which are given with their counts."""
+        letters = sorted({letter for word, _ in words for letter in word})
+        numbers: dict[str, int] = {}
+        for end in (*letters, *(_JOINER + letter for letter in letters)):
+            numbers.setdefault(end, len(numbers))
+        self._letters, self._num_letters = letters, len(numbers)
+        lengths = np.array([len(word) for word, _ in words], np.int64)
+        self._begins = np.cumsum(lengths) - lengths
+        self._limits = np.repeat(self._begins + lengths, lengths)
+        self._is_begin = np.zeros(len(self._limits), bool)
+        self._is_begin[self._begins] = True
+        self._end_at = np.array(
+            [
+                numbers.setdefault(_JOINER + word[start:] if start else word, len(numbers))
+                for word, _ in words
+                for start in range(len(word))
+            ],
+            np.int64,
+        )
+        self._ends = list(numbers)
+        self._lengths = np.array([len(end) for end in self._ends], np.int64)
+        self._begins_with, self._levels = _beginnings(self._ends)
+        self._counts = np.repeat(np.array([count for _, count in words], np.int64), lengths)
+        self._at_every_letter = self._count(np.arange(len(self._end_at)))
+        self.most = int(self._at_every_letter.max(initial=0))
+
+    def pieces_that_reach(self, threshold: int) -> list[str]:
+        """The list of tf-text's learner at one threshold, the least count of a longer piece."""
+        from tensorflow_text.tools.wordpiece_vocab import wordpiece_tokenizer_learner_lib as learner
+
+        counts = self._at_every_letter
+        for _ in range(_ITERATIONS - 1):
+            counts = self._count(self._split(counts >= threshold))
+        frequent = np.flatnonzero(counts >= threshold)
+        pieces = {self._ends[end]: int(counts[end]) for end in frequent}
+        pieces = learner.ensure_all_tokens_exist(self._letters, pieces, True, _JOINER)
+        listed = learner.generate_final_vocabulary(
+            [PADDING_PIECE, UNKNOWN_PIECE], self._letters, pieces
+        )
+        return [str(piece) for piece in listed]
+
+    def _count(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """How often each end begins at some places of the words: `[num_ends]`."""
+        counts = np.bincount(self._end_at[places], self._counts[places], minlength=len(self._ends))
+        return counts.astype(np.int64)
+
+    def _split(self, is_piece: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """The places at which pieces begin when words are split, the longest piece first.
+
+        Args:
+            is_piece: `[num_ends]`; single characters are pieces in any case.
+        """
+        is_piece[: self._num_letters] = True
+        longest = np.where(is_piece, np.arange(len(is_piece)), -1)
+        for level in self._levels:
+            others = level[~is_piece[level]]
+            longest[others] = longest[self._begins_with[others]]
+        places = [self._begins[:0]]
+        place = self._begins
+        while len(place):
+            places.append(place)
+            joined = np.where(self._is_begin[place], 0, len(_JOINER))
+            after = place + self._lengths[longest[self._end_at[place]]] - joined
+            place = after[after < self._limits[place]]
+        return np.concatenate(places)
 
 
-def count_ends(
-    words: Sequence[tuple[str, int]], pieces: Mapping[str, int] | None = None
-) -> Mapping[str, int]:
-    """How often each end of a word occurs that begins where a piece begins.
+def _beginnings(ends: Sequence[str]) -> tuple[NDArray[np.int64], list[NDArray[np.int64]]]:
+    """The longest other end that each end begins with, `[num_ends]`, and the ends by depth.
 
-    Args:
-        words: distinct words and their counts.
-        pieces: what words are split into, the longest first; single characters by default.
+    Without one it is -1. Ends of one depth begin with as many other ends; those of depth 0 are
+    left out.
     """
-    from tensorflow_text.tools.wordpiece_vocab import wordpiece_tokenizer_learner_lib as learner
-
-    counts: defaultdict[str, int] = defaultdict(int)
-    for word, count in words:
-        splits = range(1, len(word) + 1)
-        if pieces is not None:
-            splits = learner.get_split_indices(word, pieces, True, _JOINER)
-        counts[word] += count
-        for start in splits[:-1]:
-            counts[_JOINER + word[start:]] += count
-    return counts
+    begins_with = np.full(len(ends), -1, np.int64)
+    depths = np.zeros(len(ends), np.int64)
+    open_ends: list[int] = []
+    for end in sorted(range(len(ends)), key=ends.__getitem__):
+        while open_ends and not ends[end].startswith(ends[open_ends[-1]]):
+            open_ends.pop()
+        if open_ends:
+            begins_with[end], depths[end] = open_ends[-1], len(open_ends)
+        open_ends.append(end)
+    by_depth = np.argsort(depths, kind="stable")
+    return begins_with, np.split(by_depth, np.cumsum(np.bincount(depths)))[1:-1]
 
 
 def largest_that_fits(

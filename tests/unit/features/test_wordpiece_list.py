@@ -4,11 +4,10 @@ from tensorflow_text.tools.wordpiece_vocab import wordpiece_tokenizer_learner_li
 
 from tfrs_twotower.errors import FeatureSpecError
 from tfrs_twotower.features.wordpiece_list import (
-    count_ends,
+    EndsOfWords,
     largest_that_fits,
     learn_wordpieces,
     number_stems,
-    pieces_that_reach,
     read_wordpieces,
 )
 
@@ -30,12 +29,14 @@ def test_a_list_is_that_of_the_learner_of_tf_text(seed):
         "".join(rng.choice(list("abcé"), rng.integers(1, 9))): int(rng.zipf(1.5))
         for _ in range(200)
     }
+    spelled["#"] = 5  # punctuation is a word of its own
     words = sorted(spelled.items(), key=lambda counted: (-counted[1], counted[0]))
+    ends = EndsOfWords(words)
     for threshold in {count for _, count in words}:
         expected = wordpiece_tokenizer_learner_lib.learn(
             words, 1, ["[PAD]", "[UNK]"], upper_thresh=threshold, lower_thresh=threshold
         )
-        assert pieces_that_reach(threshold, words, count_ends(words)) == expected
+        assert ends.pieces_that_reach(threshold) == expected
 
 
 def test_long_words_and_rare_letters_are_left_out():
@@ -46,8 +47,18 @@ def test_long_words_and_rare_letters_are_left_out():
     assert sum(len(piece) == 1 for piece in pieces) == 1000, "the rarest letters are left out"
 
 
-def test_no_words():
-    pieces = learn_wordpieces([], 64)
+def test_words_that_are_all_as_frequent_are_shortened_until_they_fit():
+    words = [(f"{first}{second}s", 3) for first in "abcdefgh" for second in "abcdefgh"]
+    pieces = learn_wordpieces(words, 40)
+    # 9 letters, each also joined, the ends "##as" to "##hs" (24 times each), and 2 reserved
+    assert len(pieces) == 2 + 9 + 9 + 8
+    assert "##as" in pieces
+    assert "aas" not in pieces
+
+
+@pytest.mark.parametrize("words", [[], [("b" * 51, 3)]])
+def test_no_words(words):
+    pieces = learn_wordpieces(words, 64)
     assert pieces == ["[PAD]", "[UNK]", "a"], "tf-text needs an ordinary piece"
 
 
