@@ -1,11 +1,12 @@
 """Imports point down, and starting up loads no TensorFlow."""
 
-import resource
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.fixtures.processor_seconds import LIGHT, processor_seconds
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("tensorflow", "tf_keras", "apache_beam", "tensorflow_text", "scann", "pandas")
@@ -55,28 +56,13 @@ def test_metrics_load_no_tensorflow():
     assert "tensorflow" not in loaded_by("import tfrs_twotower.metrics")
 
 
-LIGHT = [sys.executable, "-c", "import numpy, pydantic, typer, yaml"]
-"""What a command may load before it answers. Times are ratios to it, because machines differ."""
-
-
 def test_a_bundle_that_is_not_there_is_named_fast(tmp_path):
     command = [sys.executable, "-m", "pipelines", "versions", str(tmp_path / "films")]
     result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert (result.returncode, "films: there is no bundle" in result.stderr) == (1, True)
-    assert _processor_seconds(command) < 2.5 * _processor_seconds(LIGHT)
+    assert processor_seconds(command) < 2.5 * processor_seconds(LIGHT)
 
 
 def test_help_answers_fast():
     tool = Path(sys.executable).with_name("twotower")
-    assert _processor_seconds([tool, "--help"]) < 1.3 * _processor_seconds(LIGHT)
-
-
-def _processor_seconds(command):
-    """Of the quickest of five runs; a neighbour on the machine hardly changes them."""
-    found = []
-    for _ in range(5):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run(command, capture_output=True, check=False, cwd=ROOT)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        found.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
-    return min(found)
+    assert processor_seconds([tool, "--help"]) < 1.3 * processor_seconds(LIGHT)
