@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 
@@ -87,15 +88,19 @@ def test_staging_may_be_kept_to_resume_from(tmp_path):
     assert not (staging_directory(tmp_path / "model") / "checkpoint").exists()
 
 
-def test_replaces_an_earlier_directory_even_after_a_kill_between_renames(tmp_path):
+@pytest.mark.parametrize("renames", [1, 2])
+def test_replaces_an_earlier_directory_even_after_a_kill_between_renames(tmp_path, renames):
     destination = tmp_path / "model"
     write_model(destination, text="first")
-    destination.rename(tmp_path / ".model.outdated")  # killed here
+    destination.rename(tmp_path / ".model.outdated")
+    if renames == 2:  # killed before the outdated directory was removed
+        write_model(destination, text="second")
+        shutil.copytree(destination, tmp_path / ".model.outdated")
     staging = staging_directory(destination)
-    (staging / "w.txt").write_text("second")
+    (staging / "w.txt").write_text("third")
     replace_directory(staging, destination)
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
-    assert (destination / "w.txt").read_text() == "second"
+    assert (destination / "w.txt").read_text() == "third"
 
 
 @pytest.mark.parametrize(
