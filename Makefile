@@ -20,8 +20,10 @@ PYTHON_TFX ?= $(shell python3.11 -c 'import sys; print(sys.executable)' 2>/dev/n
 TFX_LOCK := pipelines/tfx_dag/environment.lock
 TFX_EXTRAS := cli client pipelines report scann serve signing
 UV := UV_PYTHON_DOWNLOADS=never UV_COMPILE_BYTECODE=1 .boot/bin/uv
-# google.api_core, which Beam imports there, says of every Python that it will end some day.
-TFX_WARNINGS := -W 'ignore:You are using a Python version:FutureWarning'
+# google.api_core, which Beam imports there, says of every Python that it will end some day. Keras 2.16
+# draws seeds from whole numbers written as 1e9, once a process has been seeded.
+TFX_WARNINGS := -W 'ignore:You are using a Python version:FutureWarning' \
+	-W 'ignore:non-integer arguments to randrange:DeprecationWarning'
 # What the components run; the rooms of the command line have their tests in the first environment.
 TFX_ROOMS := $(addprefix tests/unit/,artifacts closed_form config data evaluation features index layers \
 	losses mining preflight ranking specs tables tasks towers training pipelines/stages \
