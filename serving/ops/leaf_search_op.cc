@@ -4,6 +4,7 @@
 #include <cmath>
 #include <vector>
 
+#include "large_pages.h"
 #include "leaf_search.h"
 #include "tensorflow/core/framework/op.h"
 #include "tensorflow/core/framework/op_kernel.h"
@@ -150,9 +151,14 @@ class LeafSearch : public tensorflow::OpKernel {
     }
     const int64_t cost = (leaves.num_leaves + num_leaves * leaves.leaf_size) * leaves.dim;
     const auto& workers = *context->device()->tensorflow_cpu_worker_threads();
+    code_pages_.Hold(codes, workers.workers);
+    vector_pages_.Hold(vectors, workers.workers);
     tensorflow::Shard(workers.num_threads, workers.workers, batch, cost, answer);
     complete->scalar<bool>()() = std::all_of(all_scores, all_scores + batch * depth, finite);
   }
+
+ private:
+  twotower::LargePages code_pages_, vector_pages_;
 };
 
 REGISTER_KERNEL_BUILDER(Name("Twotower>LeafSearch").Device(tensorflow::DEVICE_CPU), LeafSearch);

@@ -22,7 +22,7 @@ NAMESPACE = "Twotower>"
 """Beginning of the names of the operations."""
 LEAST_GCC = 12
 _HERE = Path(__file__).parent
-HEADERS = ("lanes.h", "codes.h", "second_stage.h", "leaf_search.h")
+HEADERS = ("lanes.h", "codes.h", "large_pages.h", "second_stage.h", "leaf_search.h")
 SOURCES = ("second_stage_op.cc", "leaf_search_op.cc")
 _FLAGS = ("-O3", "-fPIC", "-shared", "-Wall", "-Werror=return-type", "-Wno-psabi", "-DNDEBUG")
 _BUILD = "Run `twotower build-ops`, or set export.fused_ops: false."

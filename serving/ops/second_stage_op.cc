@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "large_pages.h"
 #include "second_stage.h"
 #include "tensorflow/core/framework/op.h"
 #include "tensorflow/core/framework/op_kernel.h"
@@ -123,6 +124,7 @@ class SecondStage : public tensorflow::OpKernel {
       }
     };
     const auto& workers = *context->device()->tensorflow_cpu_worker_threads();
+    pages_.Hold(packed, workers.workers);
     tensorflow::Shard(workers.num_threads, workers.workers, batch, listed * width, answer);
   }
 
@@ -154,6 +156,7 @@ class SecondStage : public tensorflow::OpKernel {
   std::vector<twotower::Member> members_;
   int64_t k_ = 0;
   bool int8_ = false;
+  twotower::LargePages pages_;
 };
 
 REGISTER_KERNEL_BUILDER(Name("Twotower>SecondStage").Device(tensorflow::DEVICE_CPU), SecondStage);
