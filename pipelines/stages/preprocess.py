@@ -60,7 +60,11 @@ def run(context: StageContext) -> Manifest:
         context.spec, context.config.preprocess, sources, str(staging), given.keys()
     )
     counters = beam_job.run_pipeline(
-        lambda pipeline: pipeline | job, context.beam_options, context.reporter, "preprocess"
+        lambda pipeline: pipeline | job,
+        context.beam_options,
+        context.reporter,
+        "preprocess",
+        compress=job.is_large,
     )
     record_counters(context.layout.root, "preprocess", counters)
     summary = job_summary.read_job_summary(staging / preprocessing.SUMMARY)

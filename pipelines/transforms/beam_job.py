@@ -122,6 +122,8 @@ def run_pipeline(
     beam_options: Sequence[str],
     reporter: Reporter,
     description: str,
+    *,
+    compress: bool = False,
 ) -> dict[str, int]:
     """Builds a pipeline, runs it to its end, and reports its progress.
 
@@ -132,6 +134,8 @@ def run_pipeline(
         reporter: shows the elapsed seconds (and the records, where workers run in this process);
             called from a background thread.
         description: name of the job in the progress display.
+        compress: whether tables are compressed even if they do not leave this process, where they
+            wait in memory: less memory for more time.
 
     Returns:
         Beam's user counters by name; empty if the runner keeps none.
@@ -143,7 +147,11 @@ def run_pipeline(
     """
     pipeline = _make_pipeline(beam_options)
     WatchedWorker.killed_by = ""
-    with _quiet_beam(), _progress(reporter, description), packing(pipeline.options):
+    with (
+        _quiet_beam(),
+        _progress(reporter, description),
+        packing(pipeline.options, compress=compress),
+    ):
         try:
             build(pipeline)
             result = pipeline.run()
@@ -156,11 +164,11 @@ def run_pipeline(
     return _counters(result)
 
 
-def packing(options: PipelineOptions) -> AbstractContextManager[None]:
+def packing(options: PipelineOptions, *, compress: bool = False) -> AbstractContextManager[None]:
     """How a job packs tables: compressed, unless its workers are threads of this process."""
     is_local = options.view_as(StandardOptions).runner in _IN_PROCESS
     alone = is_local and options.view_as(DirectOptions).direct_running_mode != "multi_processing"
-    return batches.as_they_are() if alone else nullcontext()
+    return batches.as_they_are() if alone and not compress else nullcontext()
 
 
 def _make_pipeline(beam_options: Sequence[str]) -> beam.Pipeline:

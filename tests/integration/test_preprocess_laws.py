@@ -4,6 +4,7 @@ import copy
 
 import pytest
 
+from pipelines.transforms import beam_job, preprocessing
 from tests.integration.preprocess_world import (
     DAY_S,
     SPEC,
@@ -56,6 +57,24 @@ def test_two_runs_write_the_same_bytes_and_shards_do_not_matter(tmp_path):
     same = ("vocabularies/*", "statistics.json")
     assert bytes_of(many, *same) == bytes_of(one, *same)
     assert "title.txt" in {path.name for path in (many / "vocabularies").iterdir()}
+
+
+def test_a_large_job_is_compressed_and_writes_the_same_bytes(tmp_path, monkeypatch):
+    write_tables(tmp_path, random_events(5))
+    before = run(tmp_path, spec=with_text())
+    compressed = []
+    packing = beam_job.packing
+
+    def watched(options, *, compress):
+        compressed.append(compress)
+        return packing(options, compress=compress)
+
+    monkeypatch.setattr(beam_job, "packing", watched)
+    monkeypatch.setattr(preprocessing, "_RECORDS_IN_MEMORY", 200)
+    assert run(tmp_path, spec=with_text(), workdir="large").fingerprint == before.fingerprint
+    monkeypatch.setattr(preprocessing, "_RECORDS_IN_MEMORY", 300)
+    run(tmp_path, spec=with_text(), workdir="small")
+    assert compressed == [True, False], "of 240 events"
 
 
 def test_test_events_change_nothing_that_training_sees(tmp_path):

@@ -194,7 +194,7 @@ def test_the_jobs_translate_with_the_options_for_dataflow(
     }
     protos = []
 
-    def translate(build, *_):
+    def translate(build, *_, **__):
         pipeline = beam.Pipeline(runner="FnApiRunner", options=options)
         build(pipeline)
         portable = options.view_as(PortableOptions)

@@ -145,8 +145,11 @@ def test_what_a_dead_worker_is_asked_is_answered_with_its_end(monkeypatch):
 )
 def test_only_what_leaves_the_process_is_compressed(arguments, compressed):
     """Ten thousand integers take 80,000 bytes, and next to nothing if they are all alike."""
-    with beam_job.packing(beam_job.parse_beam_options(arguments)):
+    options = beam_job.parse_beam_options(arguments)
+    with beam_job.packing(options):
         assert (len(batches.packed(TABLE)) < 10_000) == compressed
+    with beam_job.packing(options, compress=True):
+        assert len(batches.packed(TABLE)) < 10_000
     assert len(batches.packed(TABLE)) < 10_000
 
 
@@ -159,4 +162,6 @@ def test_a_job_packs_as_its_engine_needs_it(tmp_path):
 
     beam_job.run_pipeline(build, [], Silent(), "packing")
     assert path.stat().st_size > 80_000
+    beam_job.run_pipeline(build, [], Silent(), "packing", compress=True)
+    assert path.stat().st_size < 10_000
     assert len(batches.packed(TABLE)) < 10_000
