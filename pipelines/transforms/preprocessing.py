@@ -46,10 +46,8 @@ SUMMARY = ".summary"
 """Directory of the job's summary, which the stage reads and removes."""
 NUMBERS = f"{SUMMARY}/numbers"
 """Directory of the numbers of items that were written."""
-_RECORDS_OF_A_SHARD = 1_000_000
-"""A worker sorts the records of a shard in memory: about 200 bytes of an event."""
-_RECORDS_IN_MEMORY = 2_000_000
-"""Uncompressed tables of more records are twice what else the job holds."""
+_RECORDS_OF_A_SHARD = 1_000_000  # a worker sorts them in memory: about 200 bytes of an event
+_RECORDS_IN_MEMORY = 2_000_000  # uncompressed, more would be twice what else the job holds
 _TRAINING = {"train": TRAIN, REFIT_OUTPUT: VALIDATION}
 _EXAMPLES = ("validation", "test", "corpus")
 _SUMMARY_FILES = ("counts", "reasons", "forms", "windows", "cutoffs", "numeric")
@@ -58,10 +56,8 @@ _SUMMARY_FILES = ("counts", "reasons", "forms", "windows", "cutoffs", "numeric")
 class Preprocess(beam.PTransform):
     """Reads the tables and writes the artifact's files into a directory.
 
-    No word is counted for the text vocabularies in `kept_texts`: their WordPieces are there.
-
-    Attributes:
-        is_large: whether the tables between its steps should be compressed, to save memory.
+    No word is counted for the text vocabularies in `kept_texts`: their WordPieces are there. The
+    tables between the steps of a job that `is_large` should be compressed, to save memory.
     """
 
     def __init__(
@@ -79,7 +75,7 @@ class Preprocess(beam.PTransform):
         self._directory = directory
         self._fresh_ids = fresh_ids.id_vocabularies(spec)
         self._num_shards = num_shards_of(config, sources)
-        self.is_large = _most_records(sources) > _RECORDS_IN_MEMORY
+        self.is_large = table_parts.records_of_the_largest(sources) > _RECORDS_IN_MEMORY
 
     def expand(self, root: beam.Pipeline) -> beam.PCollection:
         """Builds the graph; its output is the paths that were written."""
@@ -279,11 +275,8 @@ class Preprocess(beam.PTransform):
 
 def num_shards_of(config: PreprocessConfig, sources: Mapping[str, table_sources.Source]) -> int:
     """The shards of each output: as configured, and more for tables with many records."""
-    return max(config.num_shards, -(-_most_records(sources) // _RECORDS_OF_A_SHARD))
-
-
-def _most_records(sources: Mapping[str, table_sources.Source]) -> int:
-    return max((table_parts.most_records(source) for source in sources.values()), default=0)
+    most = table_parts.records_of_the_largest(sources)
+    return max(config.num_shards, -(-most // _RECORDS_OF_A_SHARD))
 
 
 def _drop_others(part: bytes, min_label: float) -> Iterator[Any]:

@@ -1,6 +1,6 @@
 """Reads a part of a table's files, by columns where the format has them, otherwise by records."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -62,6 +62,11 @@ def most_records(source: Source) -> int:
     found = FileSystems.match(list(source.files))
     size = sum(match.size_in_bytes for result in found for match in result.metadata_list)
     return size // _LEAST_BYTES
+
+
+def records_of_the_largest(sources: Mapping[str, Source]) -> int:
+    """About as many records as the table with most of them has."""
+    return max((most_records(source) for source in sources.values()), default=0)
 
 
 def _row_groups(source: Source, file_number: int) -> list[int]:
