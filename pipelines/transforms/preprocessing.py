@@ -74,8 +74,9 @@ class Preprocess(beam.PTransform):
         self._sources = dict(sources)
         self._directory = directory
         self._fresh_ids = fresh_ids.id_vocabularies(spec)
-        self._num_shards = num_shards_of(config, sources)
-        self.is_large = table_parts.records_of_the_largest(sources) > _RECORDS_IN_MEMORY
+        most_records = table_parts.records_of_the_largest(sources)
+        self._num_shards = num_shards_of(config, most_records)
+        self.is_large = most_records > _RECORDS_IN_MEMORY
 
     def expand(self, root: beam.Pipeline) -> beam.PCollection:
         """Builds the graph; its output is the paths that were written."""
@@ -273,10 +274,9 @@ class Preprocess(beam.PTransform):
         }
 
 
-def num_shards_of(config: PreprocessConfig, sources: Mapping[str, table_sources.Source]) -> int:
+def num_shards_of(config: PreprocessConfig, most_records: int) -> int:
     """The shards of each output: as configured, and more for tables with many records."""
-    most = table_parts.records_of_the_largest(sources)
-    return max(config.num_shards, -(-most // _RECORDS_OF_A_SHARD))
+    return max(config.num_shards, -(-most_records // _RECORDS_OF_A_SHARD))
 
 
 def _drop_others(part: bytes, min_label: float) -> Iterator[Any]:

@@ -7,7 +7,7 @@ import pytest
 
 from pipelines.transforms import batches
 from pipelines.transforms.preprocessing import num_shards_of
-from pipelines.transforms.table_parts import Part, most_records, parts_of
+from pipelines.transforms.table_parts import Part, most_records, parts_of, records_of_the_largest
 from pipelines.transforms.table_sources import Source
 from tfrs_twotower.artifacts import shard_of
 from tfrs_twotower.config import PreprocessConfig
@@ -66,6 +66,7 @@ def test_row_groups_are_read_apart_and_large_tables_have_more_shards(tmp_path, m
     assert parts_of(text) == [Part(0, None, True)]
     assert most_records(text) == 300
     config = PreprocessConfig()
-    assert num_shards_of(config, {"a": source, "b": text}) == config.num_shards == 4
+    most = records_of_the_largest({"a": source, "b": text})
+    assert num_shards_of(config, most) == config.num_shards == 4
     monkeypatch.setattr("pipelines.transforms.preprocessing._RECORDS_OF_A_SHARD", 50)
-    assert num_shards_of(config, {"a": source, "b": text}) == 7
+    assert num_shards_of(config, most) == 7

@@ -8,7 +8,6 @@ import random
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.transforms import preprocessing
 from pipelines.transforms.beam_job import run_pipeline
 from pipelines.transforms.event_records import interaction_columns
 from pipelines.transforms.preprocessing import SUMMARY, Preprocess
@@ -94,8 +93,7 @@ def preprocess(tmp_path_factory):
     return run
 
 
-def test_no_word_is_counted_for_word_pieces_that_are_there(monkeypatch):
-    monkeypatch.setattr(preprocessing, "num_shards_of", lambda config, sources: 1)
+def test_no_word_is_counted_for_word_pieces_that_are_there():
     spec = spec_with(TEMPORAL)
     words = f"{SUMMARY}/words/title"
     for kept, is_written in (([], True), (["title"], False), (["another"], True)):
