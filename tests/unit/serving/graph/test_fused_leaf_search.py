@@ -9,6 +9,7 @@ from serving.bundle.server_ops import check_bundle
 from serving.graph.fused_leaf_search import FusedLeafSearch
 from serving.ops import library
 from tests.contracts.searcher_contract import SearcherContract, unit_vectors
+from tests.fixtures import large_pages
 from tests.integration.cpp import loader
 from tests.unit.serving import fakes
 from tests.unit.serving.bundle.test_cascade_bundle import RAW
@@ -36,6 +37,22 @@ def test_it_finds_what_core_operations_find(searched):
     wanted_scores, wanted = make(vectors, 30, searched, IvfSearch).search(queries, 40)
     np.testing.assert_array_equal(rows, wanted)
     np.testing.assert_allclose(scores, wanted_scores, rtol=1e-5)
+
+
+@large_pages.needed
+def test_codes_and_vectors_move_into_large_pages_when_they_are_first_read():
+    """Of 98 MB of vectors and 26 MB of codes, so that neither alone is enough."""
+    vectors = np.zeros((384_000, 64), np.float32)
+    rows = np.arange(384_000, dtype=np.int32).reshape(384, 1000)
+    trained = {"centroids": np.zeros((384, 64), np.float32), "rows": rows}
+    search = FusedLeafSearch(vectors, trained, SearchParameters(10, 1, None), max_excluded=1)
+    del vectors
+    before = large_pages.megabytes()
+    query = tf.ones([1, 64])
+    first = search.search(query, 5)
+    assert large_pages.wait_for(before + 105)
+    for found, again in zip(first, search.search(query, 5), strict=True):
+        np.testing.assert_array_equal(found, again)
 
 
 def test_candidates_that_eight_bits_cannot_tell_apart_are_told_apart():

@@ -1,13 +1,10 @@
 """The fused operation alone, on tables that the tests pack themselves."""
 
-import mmap
-import re
-import time
-from pathlib import Path
-
 import numpy as np
 import pytest
 import tensorflow as tf
+
+from tests.fixtures import large_pages
 
 LOWEST = np.finfo(np.float32).min
 
@@ -176,27 +173,10 @@ def test_hostile_inputs_are_refused_or_answered(second_stage):
     assert answered > 1000
 
 
-def kernel_collapses_pages():
-    """Whether this kernel makes large pages of small ones when it is asked to."""
-    with mmap.mmap(-1, 1 << 23, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as pages:
-        try:
-            pages.write(bytes(1 << 23))
-            pages.madvise(mmap.MADV_HUGEPAGE)
-            pages.madvise(25)  # MADV_COLLAPSE
-        except OSError:
-            return False
-    return True
-
-
-def megabytes_in_large_pages():
-    text = Path("/proc/self/smaps").read_text(encoding="ascii")
-    return sum(map(int, re.findall(r"AnonHugePages: +(\d+) kB", text))) // 1024
-
-
-@pytest.mark.skipif(not kernel_collapses_pages(), reason="needs MADV_COLLAPSE (Linux 6.1)")
+@large_pages.needed
 def test_a_table_moves_into_large_pages_when_it_is_first_read(second_stage):
     table = tf.Variable(tf.zeros([1_000_000, 64], tf.uint8))
-    before = megabytes_in_large_pages()
+    before = large_pages.megabytes()
     arguments = {
         "table": table.handle,
         "rows": [[999_999, 0]],
@@ -210,9 +190,6 @@ def test_a_table_moves_into_large_pages_when_it_is_first_read(second_stage):
         "k": 2,
     }
     first = second_stage(**arguments)
-    deadline = time.monotonic() + 60
-    while megabytes_in_large_pages() < before + 50 and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert megabytes_in_large_pages() >= before + 50, "of the 64 MB of the table"
+    assert large_pages.wait_for(before + 50), "of the 64 MB of the table"
     for found, again in zip(first, second_stage(**arguments), strict=True):
         np.testing.assert_array_equal(found, again)
