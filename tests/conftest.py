@@ -48,6 +48,18 @@ def _quick_beam():
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _quick_tokenisers():
+    """All tests of the process with `quick_tokenisers`, where one of them has imported tf-text."""
+    if "tensorflow_text" not in sys.modules:
+        yield
+        return
+    from tests.fixtures.quick_tokenisers import quick_tokenisers
+
+    with quick_tokenisers():
+        yield
+
+
 @pytest.fixture(scope="session")
 def whole_release(tmp_path_factory):
     """What a bundle of the whole small corpus is made from."""

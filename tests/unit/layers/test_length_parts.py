@@ -67,7 +67,7 @@ def test_texts_of_few_places_are_not_cut():
 
 def encoders():
     table = tf.Variable(tf.random.stateless_normal([ROWS, 8], [1, 2]))
-    config = TransformerConfig(num_layers=2, num_heads=2, feed_forward_dim=8)
+    config = TransformerConfig(num_layers=1, num_heads=2, feed_forward_dim=8)
     yield TransformerField(WeightMaker(1), table, config, WIDTH, "text", token_dropout=0.3)
     shape = bert.BertShape(ROWS, HIDDEN, LAYERS, HEADS, 20, WIDTH)
     encoder = bert.BertEncoder(WeightMaker(2), shape)
