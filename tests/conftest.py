@@ -1,5 +1,6 @@
 """Importing the package chooses Keras 2, before a test module imports TensorFlow."""
 
+import contextlib
 import gc
 import sys
 from pathlib import Path
@@ -37,26 +38,17 @@ def pytest_runtest_teardown(item):
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _quick_beam():
-    """All tests of the process with `quick_beam`, where one of them has imported Beam."""
-    if "apache_beam" not in sys.modules:
-        yield
-        return
-    from tests.fixtures.quick_beam import quick_beam
+def _quick_libraries():
+    """`quick_beam` and `quick_tokenisers`, each where a test has imported its library."""
+    with contextlib.ExitStack() as stack:
+        if "apache_beam" in sys.modules:
+            from tests.fixtures.quick_beam import quick_beam
 
-    with quick_beam():
-        yield
+            stack.enter_context(quick_beam())
+        if "tensorflow_text" in sys.modules:
+            from tests.fixtures.quick_tokenisers import quick_tokenisers
 
-
-@pytest.fixture(autouse=True, scope="session")
-def _quick_tokenisers():
-    """All tests of the process with `quick_tokenisers`, where one of them has imported tf-text."""
-    if "tensorflow_text" not in sys.modules:
-        yield
-        return
-    from tests.fixtures.quick_tokenisers import quick_tokenisers
-
-    with quick_tokenisers():
+            stack.enter_context(quick_tokenisers())
         yield
 
 
