@@ -41,16 +41,15 @@ def test_it_finds_what_core_operations_find(searched):
 
 @large_pages.needed
 def test_codes_and_vectors_move_into_large_pages_when_they_are_first_read():
-    """Of 98 MB of vectors and 26 MB of codes, so that neither alone is enough."""
-    vectors = np.zeros((384_000, 64), np.float32)
-    rows = np.arange(384_000, dtype=np.int32).reshape(384, 1000)
-    trained = {"centroids": np.zeros((384, 64), np.float32), "rows": rows}
+    """Smaller codes may lie where NumPy had an array, which is in large pages from the start."""
+    vectors = np.zeros((512_000, 64), np.float32)
+    rows = np.arange(512_000, dtype=np.int32).reshape(512, 1000)
+    trained = {"centroids": np.zeros((512, 64), np.float32), "rows": rows}
     search = FusedLeafSearch(vectors, trained, SearchParameters(10, 1, None), max_excluded=1)
-    del vectors
-    before = large_pages.megabytes()
     query = tf.ones([1, 64])
     first = search.search(query, 5)
-    assert large_pages.wait_for(before + 105)
+    assert large_pages.wait_for(search.leaves)
+    assert large_pages.wait_for(search.exact.vectors)
     for found, again in zip(first, search.search(query, 5), strict=True):
         np.testing.assert_array_equal(found, again)
 
