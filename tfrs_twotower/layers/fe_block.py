@@ -95,7 +95,8 @@ def all_pairs(query_heads: tf.Tensor, candidate_heads: tf.Tensor) -> tf.Tensor:
 
     The queries are processed in chunks of 8 MB of products, and the gradient recomputes each
     chunk, so that memory does not grow with the batch. Chunks are also faster than one large
-    product, because the products of a chunk stay in the processor's cache.
+    product, because the products of a chunk stay in the processor's cache. With one candidate head
+    there is nothing to choose from: the score is the inner product with the sum of the query heads.
 
     Args:
         query_heads: `[batch, R, head_dim]`.
@@ -104,6 +105,9 @@ def all_pairs(query_heads: tf.Tensor, candidate_heads: tf.Tensor) -> tf.Tensor:
     Returns:
         `[batch, columns]`.
     """
+    if candidate_heads.shape[1] == 1:
+        pooled = tf.reduce_sum(query_heads, axis=1)
+        return tf.matmul(pooled, candidate_heads[:, 0], transpose_b=True)
     num_query_heads, dim = query_heads.shape[1:]
     batch, columns = tf.shape(query_heads)[0], tf.shape(candidate_heads)[0]
     products_of_a_query = columns * num_query_heads * candidate_heads.shape[1]

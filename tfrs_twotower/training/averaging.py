@@ -37,6 +37,8 @@ class WeightAverage(tf.Module):
         self._variables = tuple(variables)
         self._interval = max(1, round(steps_per_epoch / _SAMPLES_PER_EPOCH))
         self._means = [tf.Variable(variable, trainable=False) for variable in variables]
+        # In one call: operation by operation it takes a fifth of a small step's time.
+        self._move = tf.function(self._moved, autograph=False)
 
     def update(self, step: int) -> None:
         """Reads the weights after a step, counted from 1, if it is the turn of this step."""
@@ -44,9 +46,16 @@ class WeightAverage(tf.Module):
         if rest and step != 1:
             return
         rate = (_POWER + 1.0) / (_POWER + max(sample, 1))
+        if rate < 1.0:
+            self._move(tf.constant(rate, tf.float64))
+            return
+        for mean, variable in zip(self._means, self._variables, strict=True):
+            mean.assign(variable.read_value())
+
+    def _moved(self, rate: tf.Tensor) -> None:
         for mean, variable in zip(self._means, self._variables, strict=True):
             now = variable.read_value()
-            mean.assign(now if rate >= 1.0 else mean + tf.cast(rate, now.dtype) * (now - mean))
+            mean.assign_add(tf.cast(rate, now.dtype) * (now - mean))
 
     def take_over(self) -> None:
         """Sets the variables to their means."""

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit
+from threadpoolctl import threadpool_limits
 
 PENALTIES = (1.0, 1e-2, 1e-4)
 """L2 penalties of the distance to retrieval's own order, the most cautious first."""
@@ -124,25 +125,28 @@ class Lists:
         if discounts is not None:
             share *= discounts[self.usable][relevant]
             share /= share.sum()
+        positives = x[query, position]
+        # A feature in one piece: so both products of a step take half the time.
+        columns = np.ascontiguousarray(x.reshape(-1, x.shape[-1]).T)
 
         def loss(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-            scores = x @ weights
+            scores = (weights @ columns).reshape(relevant.shape)
             others = np.where(irrelevant, scores, -np.inf)
             largest = others.max(axis=1)
             odds = np.exp(others - largest[:, None])
             total = odds.sum(axis=1)
             log_rest = largest + np.log(total)
-            mean_rest = np.einsum("qn,qnf->qf", odds / total[:, None], x)
-            own = scores[query, position]
-            gap = log_rest[query] - own
+            gap = log_rest[query] - scores[query, position]
             away = weights - towards
             value = share @ np.logaddexp(0.0, gap) + penalty * away @ away
             error = share * expit(gap)
-            gradient = error @ (mean_rest[query] - x[query, position]) + 2.0 * penalty * away
+            odds *= (np.bincount(query, error, len(x)) / total)[:, None]
+            gradient = columns @ odds.ravel() - error @ positives + 2.0 * penalty * away
             return float(value), gradient
 
         bounds = [retrieval] + [_FREE] * (x.shape[-1] - 1)
-        found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds)
+        with threadpool_limits(1, "blas"):  # its threads would wait busily between two steps
+            found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds)
         return np.asarray(found.x)
 
     def retrieval_alone(self) -> NDArray[np.float64]:
