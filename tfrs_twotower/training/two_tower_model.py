@@ -174,16 +174,13 @@ class TwoTowerModel(tfrs.Model):
         self, inputs: dict[str, Any]
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor], list[optimizers.Gradient | None]]:
         """Returns the objective, its terms, and its gradient by each of `learning_variables`."""
-        variables = self.learning_variables
+        chunks = self._cached_chunks
         with tf.GradientTape() as tape:
-            if self._cached_chunks == 1:
-                total, means = self.terms(inputs, training=True)
-            else:
-                cached = gradient_caching.CachedEncodings(tape, self._cached_chunks)
-                total, means = self.terms(inputs, training=True, encode=cached.encode)
-        if self._cached_chunks == 1:
-            return total, means, tape.gradient(total, variables)
-        return total, means, cached.gradients(total, variables)
+            cached = gradient_caching.CachedEncodings(tape, chunks) if chunks > 1 else None
+            encode = cached.encode if cached else None
+            total, means = self.terms(inputs, training=True, encode=encode)
+        gradients_of = tape.gradient if cached is None else cached.gradients
+        return total, means, gradients_of(total, self.learning_variables)
 
     def _embed(
         self, inputs: dict[str, Any], training: bool, encode: gradient_caching.Encode | None

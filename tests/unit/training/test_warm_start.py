@@ -175,7 +175,6 @@ def test_a_weight_that_is_missing_or_of_another_shape_is_named(before):
         start.assign(towers, assets, refit=True)
 
 
-@pytest.mark.slow
 def test_a_daily_training_ends_where_it_ends_and_is_measured_on_fewer(tmp_path, monkeypatch):
     """Its rate falls to zero, so that no mean of weights is needed, and no weights are chosen."""
     present = tiny_run_config().training
