@@ -7,6 +7,30 @@ import tensorflow as tf
 Parts = Sequence[tf.Tensor]
 
 
+@tf.custom_gradient
+def inner_products(
+    queries: tf.Tensor, candidates: tf.Tensor
+) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]]:
+    """Inner product of every query with every candidate.
+
+    The gradient is that of `tf.matmul`, but what the candidates get is computed transposed: on a
+    processor that takes half the time.
+
+    Args:
+        queries: `[batch, dim]`.
+        candidates: `[columns, dim]`.
+
+    Returns:
+        `[batch, columns]`.
+    """
+
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        of_candidates = tf.transpose(tf.matmul(queries, upstream, transpose_a=True))
+        return tf.matmul(upstream, candidates), of_candidates
+
+    return tf.matmul(queries, candidates, transpose_b=True), gradient
+
+
 def in_chunks(
     score: Callable[..., tf.Tensor],
     query_parts: Parts,

@@ -7,6 +7,7 @@ import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
 from tfrs_twotower.keras_api import keras
+from tfrs_twotower.layers.all_pairs import inner_products
 from tfrs_twotower.losses import negative_columns, softmax_variants
 from tfrs_twotower.losses.in_batch_softmax import (
     correct_logits,
@@ -143,8 +144,8 @@ class RetrievalTask(keras.layers.Layer, tfrs.tasks.Task):
         all_queries, all_candidates = batch.all_query.embedding, batch.all_candidate.embedding
         losses = self._same_tower_losses(
             batch,
-            tf.matmul(queries, batch.columns, transpose_b=True),
-            tf.matmul(queries, all_queries, transpose_b=True),
+            inner_products(queries, batch.columns),
+            inner_products(queries, all_queries),
             batch.hidden,
             batch.expected,
         )
@@ -153,8 +154,8 @@ class RetrievalTask(keras.layers.Layer, tfrs.tasks.Task):
         if self._same_tower == "both":
             losses += self._same_tower_losses(
                 batch,
-                tf.matmul(candidates, all_queries, transpose_b=True),
-                tf.matmul(candidates, all_candidates, transpose_b=True),
+                inner_products(candidates, all_queries),
+                inner_products(candidates, all_candidates),
                 batch.reverse_hidden,
                 None,
             )
@@ -205,10 +206,9 @@ class RetrievalTask(keras.layers.Layer, tfrs.tasks.Task):
             `[batch]` float32.
         """
         # Not the scores are divided by the temperature, which are far more numbers.
-        scores = tf.linalg.matmul(
+        scores = inner_products(
             tf.cast(query_embeddings, tf.float32) / self.temperature,
             tf.cast(candidate_embeddings, tf.float32),
-            transpose_b=True,
         )
         corrections: dict[str, Any] = {
             "sampling_probability": sampling_probability,

@@ -13,6 +13,7 @@ from tfrs_twotower.config import (
     MatryoshkaConfig,
 )
 from tfrs_twotower.keras_api import keras
+from tfrs_twotower.layers.all_pairs import inner_products
 from tfrs_twotower.layers.text_encoders import TextField
 from tfrs_twotower.losses import list_losses, softmax_variants
 from tfrs_twotower.losses.in_batch_softmax import in_batch_softmax
@@ -41,7 +42,7 @@ class DualTerm:
 
     def losses_of(self, batch: EmbeddedBatch) -> tf.Tensor:
         """Returns `[batch]`: the loss of each row's candidate."""
-        scores = tf.matmul(batch.candidate.embedding, batch.all_query.embedding, transpose_b=True)
+        scores = inner_products(batch.candidate.embedding, batch.all_query.embedding)
         losses = in_batch_softmax(
             scores,
             temperature=self._retrieval.temperature,
