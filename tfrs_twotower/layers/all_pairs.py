@@ -14,7 +14,7 @@ def inner_products(
     """Inner product of every query with every candidate.
 
     The gradient is that of `tf.matmul`, but what the candidates get is computed transposed: on a
-    processor that takes half the time.
+    CPU that takes half the time.
 
     Args:
         queries: `[batch, dim]`.
