@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from tfrs_twotower.layers.all_pairs import inner_products
 from tfrs_twotower.layers.seeded import WeightMaker
 
 _TYPICAL_INPUT = 0.1
@@ -108,7 +107,7 @@ def all_pairs(query_heads: tf.Tensor, candidate_heads: tf.Tensor) -> tf.Tensor:
     """
     if candidate_heads.shape[1] == 1:
         pooled = tf.reduce_sum(query_heads, axis=1)
-        return inner_products(pooled, candidate_heads[:, 0])
+        return tf.matmul(pooled, candidate_heads[:, 0], transpose_b=True)
     num_query_heads, dim = query_heads.shape[1:]
     batch, columns = tf.shape(query_heads)[0], tf.shape(candidate_heads)[0]
     products_of_a_query = columns * num_query_heads * candidate_heads.shape[1]
@@ -137,9 +136,9 @@ def _all_pairs_of_chunk(
         num_chosen = tf.reduce_sum(chosen, axis=2, keepdims=True)
         chosen *= upstream[:, tf.newaxis, tf.newaxis, :] / num_chosen
         chosen = tf.reshape(chosen, [-1, tf.shape(columns)[0]])
-        of_columns = tf.matmul(rows, chosen, transpose_a=True)
+        of_columns = tf.matmul(chosen, rows, transpose_a=True)
         num_heads, dim = candidate_heads.shape[1:]
-        of_columns = tf.transpose(tf.reshape(of_columns, [dim, num_heads, -1]), [2, 1, 0])
+        of_columns = tf.transpose(tf.reshape(of_columns, [num_heads, -1, dim]), [1, 0, 2])
         return tf.reshape(tf.matmul(chosen, columns), tf.shape(query_heads)), of_columns
 
     products, _, _ = _products(query_heads, candidate_heads)
