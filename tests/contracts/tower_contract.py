@@ -85,15 +85,12 @@ class TowerContract:
     def test_same_embedding_in_four_places(self, side, tmp_path):
         tower, raw = side
         eager = tower(raw)
-        plain = tf.autograph.experimental.do_not_convert(tower)  # as the project's own functions
-        traced = tf.function(plain)(raw)
-        streamed = next(iter(tf.data.Dataset.from_tensors(raw).map(plain)))
+        traced = tf.function(tower)(raw)
+        streamed = next(iter(tf.data.Dataset.from_tensors(raw).map(tower)))
         module = tf.Module()
         module.tower = tower
         module.embed = tf.function(
-            lambda inputs: tower(inputs),
-            input_signature=[tower.inputs.signature],
-            autograph=False,
+            lambda inputs: tower(inputs), input_signature=[tower.inputs.signature]
         )
         tf.saved_model.save(module, str(tmp_path))
         loaded = tf.saved_model.load(str(tmp_path))
