@@ -4,8 +4,9 @@ The bytes are those that protobuf writes deterministically: features sorted by t
 numbers packed (https://protobuf.dev/programming-guides/encoding/).
 """
 
+import itertools
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import google_crc32c
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from pipelines.transforms import batches
 
 _FIRST, _SECOND = b"\x0a", b"\x12"
-_LISTS = {"bytes": b"\x0a", "floats": b"\x12", "integers": b"\x1a"}
+_TEXTS, _FLOATS, _INTEGERS = b"\x0a", b"\x12", b"\x1a"
 _AT_ONCE = 1 << 16
 _CRC = struct.Struct("<I")
 _EMPTY = pa.scalar(b"", pa.binary())
@@ -31,8 +32,8 @@ def encode_examples(table: pa.Table) -> Iterator[pa.Array]:
     """
     for start in range(0, table.num_rows, _AT_ONCE):
         part = table.slice(start, _AT_ONCE)
-        entries = [_entry(name, batches.flat(part[name])) for name in sorted(part.column_names)]
-        yield _message(_FIRST, _joined(*entries))
+        pieces = [_entry(name, batches.flat(part[name])) for name in sorted(part.column_names)]
+        yield _message(_FIRST, _joined(*itertools.chain.from_iterable(pieces)))
 
 
 def write_examples(table: pa.Table, write: Callable[[bytes], Any]) -> None:
@@ -56,45 +57,56 @@ def masked_crc(data: bytes) -> int:
     return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 
 
-def _entry(name: str, values: pa.Array) -> pa.Array:
-    """A feature of each row: an entry of the map from keys to features."""
-    kind, contents = _contents(values)
+def _entry(name: str, values: pa.Array) -> tuple[pa.Array, pa.Array]:
+    """A feature of each row, as an entry of the map from keys to features: head and content."""
+    tags, content = _content(values)
     key = name.encode("utf-8")
-    head = _FIRST + bytes(_varints(np.array([len(key)]))[0].as_py()) + key
-    feature = _message(_LISTS[kind], contents)
-    entry = _message(_FIRST, _joined(pa.scalar(head, pa.binary()), _message(_SECOND, feature)))
+    before_value = _FIRST + bytes(_varints(np.array([len(key)]))[0].as_py()) + key + _SECOND
+    head = _head((_FIRST, before_value, *tags), content)
     if not values.null_count:
-        return entry
-    return pc.if_else(values.is_valid(), entry, _EMPTY)
+        return head, content
+    is_there = values.is_valid()
+    return pc.if_else(is_there, head, _EMPTY), pc.if_else(is_there, content, _EMPTY)
 
 
-def _contents(values: pa.Array) -> tuple[str, pa.Array]:
-    """The kind of a list of values, and its content of each row."""
+def _content(values: pa.Array) -> tuple[tuple[bytes, ...], pa.Array]:
+    """The tags of a list of values and of what it holds, and the content of each row."""
     kind = values.type
     if pa.types.is_string(kind):
-        return "bytes", _message(_FIRST, pc.fill_null(values, "").cast(pa.binary()))
+        return (_TEXTS, _FIRST), pc.fill_null(values, "").cast(pa.binary())
     if pa.types.is_list(kind) and pa.types.is_string(kind.value_type):
         pieces = _message(_FIRST, values.flatten().cast(pa.binary()))
-        return "bytes", _binary_joined(_offsets(values), pieces)
+        return (_TEXTS,), _binary_joined(_offsets(values), pieces)
     if pa.types.is_list(kind):
         offsets = _offsets(values)
         floats = np.ascontiguousarray(values.flatten().to_numpy(), "<f4")
-        joined = _slices(floats.view(np.uint8), offsets * 4)
-        return "floats", pc.if_else(
-            pa.array(np.diff(offsets) > 0), _message(_FIRST, joined), _EMPTY
-        )
+        packed = _message(_FIRST, _slices(floats.view(np.uint8), offsets * 4))
+        return (_FLOATS,), pc.if_else(pa.array(np.diff(offsets) > 0), packed, _EMPTY)
     if pa.types.is_integer(kind):
         integers = np.asarray(pc.fill_null(values, 0).to_numpy(zero_copy_only=False), np.int64)
-        return "integers", _message(_FIRST, _varints(integers))
+        return (_INTEGERS, _FIRST), _varints(integers)
     floats = np.asarray(pc.fill_null(values, 0.0).to_numpy(zero_copy_only=False), "<f4")
     rows = np.arange(len(floats) + 1) * 4
-    return "floats", _message(_FIRST, _slices(np.ascontiguousarray(floats).view(np.uint8), rows))
+    return (_FLOATS, _FIRST), _slices(np.ascontiguousarray(floats).view(np.uint8), rows)
 
 
-def _message(tag: bytes, contents: pa.Array) -> pa.Array:
+def _message(tag: bytes, content: pa.Array) -> pa.Array:
     """Tag, length and content of each row."""
-    lengths = np.asarray(pc.binary_length(contents).to_numpy(zero_copy_only=False))
-    return _joined(pa.scalar(tag, pa.binary()), _varints(lengths), contents)
+    return _joined(_head((tag,), content), content)
+
+
+def _head(tags: Sequence[bytes], content: pa.Array) -> pa.Array:
+    """What comes before the content of each row in messages within messages, outermost first.
+
+    That is the tag and the length of each of them, and it is made once for each length of content.
+    """
+    lengths = pc.binary_length(content).dictionary_encode()
+    length = np.asarray(lengths.dictionary.to_numpy(), np.int64)
+    head = _slices(np.zeros(0, np.uint8), np.zeros(len(length) + 1, np.int64))
+    for tag in reversed(tags):
+        within = length + np.asarray(pc.binary_length(head).to_numpy())
+        head = _joined(pa.scalar(tag, pa.binary()), _varints(within), head)
+    return head.take(lengths.indices)
 
 
 def _joined(*parts: Any) -> pa.Array:

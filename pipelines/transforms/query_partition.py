@@ -92,8 +92,9 @@ class Partition:
         split, self._refused = self._split(everything, events.take(pa.array(order)))
         vars(everything)["split"][:] = split
         self._first_position = _least(everything.position, everything.query, len(self.ids))
-        self._bad = everything.of(split < 0)
-        self.events = everything.of(split >= 0)
+        is_good = split >= 0
+        self._bad = everything.of(~is_good)
+        self.events = everything if is_good.all() else everything.of(is_good)
         self.count = np.stack(
             [
                 np.bincount(self.events.query[self.events.split == one], minlength=len(self.ids))
