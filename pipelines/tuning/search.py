@@ -5,24 +5,28 @@ anew of the seed and of the trial's number, from a study that is made anew of th
 Therefore a search that is killed and continued chooses what it would have chosen anyway.
 """
 
+import copy
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import optuna
+from pydantic import ValidationError
 
 from pipelines.tuning import space
 from pipelines.tuning.rows import Facts, Part, Prior, Setting
 from pipelines.tuning.tuning_document import Trial, best_first
-from tfrs_twotower.config import PreRankingConfig
+from tfrs_twotower.config import PreRankingConfig, RunConfig
 from tfrs_twotower.metrics import parse_metric
 
 AS_IT_IS = "the config as it is"
 A_SECOND_STAGE = "a second stage"
 SEARCH = "search"
 _STARTUP_TRIALS = 5
+_MOST_DRAWN = 4
 _UNPRUNED_EVALUATIONS = 2
 _KEPT_PERCENTILE = 75.0
 """Of trainings at the same evaluation the last quarter is ended: the median would end slow learners
@@ -76,7 +80,8 @@ class Space:
         """The settings of the trial after these: the config's own, a starting point, or a draw.
 
         A starting point is added to the best settings found so far, so that what helps adds up.
-        Then a tree-structured Parzen estimator (TPE; Bergstra et al. 2011) draws.
+        Then a tree-structured Parzen estimator (TPE; Bergstra et al. 2011) draws a few keys of them
+        anew: a draw of all keys changes a third of them, and settings that fit the data get lost.
         """
         number = len(trials)
         if number == 0 or not self.rows:
@@ -89,8 +94,13 @@ class Space:
                 if row.key in prior.changes:
                     places[row.key] = row.values.index(prior.changes[row.key])
             return self._proposal(places, prior.reason)
-        drawn = self._study(trials).ask(self._distributions()).params
-        return self._proposal({key: int(place) for key, place in drawn.items()}, SEARCH)
+        random = np.random.default_rng([self.seed, number])
+        most = min(_MOST_DRAWN, len(self.rows))
+        chosen = random.choice(len(self.rows), random.integers(1, most + 1), replace=False)
+        rows = [self.rows[at] for at in sorted(chosen)]
+        drawn = self._study(trials, rows).ask(_distributions(rows)).params
+        places = {**(best or trials[0]).places, **{key: int(at) for key, at in drawn.items()}}
+        return self._proposal(places, SEARCH)
 
     def pruner(self, trials: Sequence[Trial], places: Mapping[str, int]) -> Callable[[float], None]:
         """Judges the evaluations of one training, in their order.
@@ -99,9 +109,9 @@ class Space:
             Takes the gain at each evaluation; raises `Pruned` if the best one so far is behind
             three quarters of the earlier trials at the same evaluation.
         """
-        study = self._study(trials)
+        study = self._study(trials, self.rows)
         study.enqueue_trial(dict(places))
-        trial = study.ask(self._distributions())
+        trial = study.ask(_distributions(self.rows))
         count = 0
 
         def judge(gain: float) -> None:
@@ -128,7 +138,7 @@ class Space:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # with few trials it says that they are few
             found = optuna.importance.get_param_importances(
-                self._study(complete),
+                self._study(complete, self.rows),
                 evaluator=optuna.importance.PedAnovaImportanceEvaluator(),
                 params=varied,
             )
@@ -138,15 +148,8 @@ class Space:
         changes = space.effective_changes(self.rows, places, self.unchanged)
         return Proposal(places, {**self.start, **changes}, why)
 
-    def _distributions(self) -> dict[str, optuna.distributions.BaseDistribution]:
-        return {
-            row.key: optuna.distributions.IntDistribution(0, len(row.values) - 1)
-            if row.ordered
-            else optuna.distributions.CategoricalDistribution(range(len(row.values)))
-            for row in self.rows
-        }
-
-    def _study(self, trials: Sequence[Trial]) -> optuna.Study:
+    def _study(self, trials: Sequence[Trial], rows: Sequence[Setting]) -> optuna.Study:
+        """A study of earlier trials, which sees some of the settings."""
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         study = optuna.create_study(
             direction="maximize",
@@ -161,19 +164,30 @@ class Space:
                 n_warmup_steps=_UNPRUNED_EVALUATIONS + 1,
             ),
         )
-        distributions = self._distributions()
+        distributions = _distributions(rows)
         for one in trials:
             if one.state in _STATES and one.gain is not None:
                 study.add_trial(
                     optuna.trial.create_trial(
                         state=_STATES[one.state],
                         value=one.gain if one.state == "complete" else None,
-                        params=dict(one.places),
+                        params={key: one.places[key] for key in distributions},
                         distributions=distributions,
                         intermediate_values=dict(enumerate(one.evaluations, 1)),
                     )
                 )
         return study
+
+
+def _distributions(
+    rows: Sequence[Setting],
+) -> dict[str, optuna.distributions.BaseDistribution]:
+    return {
+        row.key: optuna.distributions.IntDistribution(0, len(row.values) - 1)
+        if row.ordered
+        else optuna.distributions.CategoricalDistribution(range(len(row.values)))
+        for row in rows
+    }
 
 
 @dataclass(frozen=True)
@@ -204,10 +218,7 @@ class Choices:
 
     def unchanged(self, key: str) -> Any:
         """The value of a key in the run config, with the second stage that it may get."""
-        found: Any = self._settings
-        for name in key.split("."):
-            found = found.get(name) if isinstance(found, dict) else None
-        return found
+        return _value_at(self._settings, key)
 
     def of(self, part: Part) -> Space:
         """The space of a part of the search."""
@@ -216,7 +227,7 @@ class Choices:
         config = self.facts.config
         lists = (*config.evaluate.ks, config.export.k)
         longest = max(*lists, *(parse_metric(name)[1] for name in self.metrics))
-        rows = space.settings_for(part, self.facts, self.unchanged, longest)
+        rows = space.settings_for(part, self.facts, self.unchanged, self._with_defaults, longest)
         priors = tuple(space.priors_for(part, self.facts, rows))
         start = self.starting_section if part == "pre_ranking" else {}
         return Space(rows, priors, self.unchanged, self.seed, start)
@@ -233,6 +244,24 @@ class Choices:
             for part, one in spaces.items()
         }
 
+    def _with_defaults(self, key: str, value: Any) -> Any:
+        """What a run config that has a value at a key says there, defaults included."""
+        if not isinstance(value, dict | list):
+            return value
+        changed = copy.deepcopy(self._settings)
+        *sections, name = key.split(".")
+        section = changed
+        for one in sections:
+            if section.get(one) is None:
+                return value
+            section = section[one]
+        section[name] = value
+        try:
+            config = RunConfig.model_validate(changed)
+        except ValidationError:  # it does not go with the others, and is refused where it is tried
+            return value
+        return _value_at(config.model_dump(mode="json"), key)
+
     @cached_property
     def _settings(self) -> dict[str, Any]:
         config = self.facts.config
@@ -240,6 +269,12 @@ class Choices:
             added = PreRankingConfig.model_validate(section)
             config = config.model_copy(update={"pre_ranking": added})
         return config.model_dump(mode="json")
+
+
+def _value_at(settings: Any, key: str) -> Any:
+    for name in key.split("."):
+        settings = settings.get(name) if isinstance(settings, dict) else None
+    return settings
 
 
 def best_of(trials: Sequence[Trial]) -> Trial | None:

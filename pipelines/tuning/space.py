@@ -193,7 +193,11 @@ FIRST_SECOND_STAGE: Mapping[str, Any] = {"num_candidates": 300, "models": [], "e
 
 
 def settings_for(
-    part: Part, facts: Facts, unchanged: Callable[[str], Any], shortest_pool: int
+    part: Part,
+    facts: Facts,
+    unchanged: Callable[[str], Any],
+    with_defaults: Callable[[str, Any], Any],
+    shortest_pool: int,
 ) -> tuple[Setting, ...]:
     """The rows that the data and the config allow, each with the config's own value among its own.
 
@@ -201,6 +205,8 @@ def settings_for(
         part: of the search.
         facts: what rows depend on.
         unchanged: gives the value of a key in the run config.
+        with_defaults: gives what the run config would say at a key with another value: two that say
+            the same are one value, however much of it is written.
         shortest_pool: smallest number of candidates that the second stage may score again.
     """
     rows = []
@@ -213,6 +219,7 @@ def settings_for(
         own = unchanged(row.key)
         if row.key == "pre_ranking.ease" and own is not None:
             values = [None]
+        values = [one for one in values if with_defaults(row.key, one) != own or one == own]
         rows.append(_with_own(replace(row, values=tuple(values)), own))
     return tuple(row for row in rows if len(row.values) > 1)
 

@@ -132,8 +132,8 @@ class Trials:
                 context = replace(context, watch=watch)
             run_stages(context, _stages_of(part, config))
             kind, prefix = _RESULT_OF[part]
-            validation = read_manifest(root / kind, kind).details["validation"]
-            found["metrics"] = {name: validation[prefix + name] for name in self.metrics}
+            details = read_manifest(root / kind, kind).details
+            found["metrics"] = {name: _measured(details, prefix, name) for name in self.metrics}
         except Pruned:
             found["state"] = "pruned"
         except TwoTowerError as error:
@@ -255,6 +255,13 @@ def for_trial(config: RunConfig, metrics: tuple[str, ...]) -> RunConfig:
         stopping = measured(section.early_stopping)
         changed["pre_ranking"] = section.model_copy(update={"early_stopping": stopping})
     return config.model_copy(update=changed)
+
+
+def _measured(details: Mapping[str, Any], prefix: str, metric: str) -> float:
+    """A metric of what is served: with `model.wide`, if the towers have that part."""
+    of_wide_part = details.get("wide") or {}
+    found = of_wide_part.get(f"{metric}_out_of_fold", details["validation"][prefix + metric])
+    return float(found)
 
 
 def _stages_of(part: Part, config: RunConfig) -> list[Stage]:

@@ -7,8 +7,9 @@ the report in three metrics. Several seeds end in rows of their means, whose p i
 test over queries, corrected by Holm over all baselines and metrics of the set. Neither the prepared
 tables nor the baselines depend on the seed: later seeds take them from the first one, whose
 processor seconds and memory are those of the row (imports and Beam's workers included). With
---config, a run config of the repository is measured the same way. What was measured is kept in the
-working directory: the same command measures only what is missing.
+--config, a run config of the repository is measured the same way; with --tune, what `twotower tune`
+makes of it in so many minutes: one search, whose settings every seed takes. What was measured is
+kept in the working directory: the same command measures only what is missing.
 """
 
 import argparse
@@ -95,6 +96,16 @@ def run_config(name: str, data: Path, workdir: Path) -> Path:
         tables = [f"--{table}={data / name / file}" for table, file in SETS[name].items()]
         timed(["init", *tables, f"--out={workdir}", f"--name={name}"])
     return config
+
+
+def tuned_config(config: Path, minutes: float, workdir: Path) -> Path:
+    """The run config that `tune` writes for another."""
+    tuned = workdir / f"{config.stem}_tuned.yaml"
+    if not tuned.exists():
+        search = f"--workdir={workdir / 'tune'}"
+        cost = timed(["tune", str(config), search, f"--minutes={minutes}", f"--out={workdir}"])
+        say(f"tune: {cost.cpu_s:.0f} CPU s, {cost.peak_gib:.1f} GiB")
+    return tuned
 
 
 def measure(config: Path, workdir: Path, seed: int, first: Path | None = None) -> dict[str, Any]:
@@ -215,6 +226,7 @@ def main() -> None:
     parser.add_argument("--workdir", type=Path, default=Path("build/untouched"))
     parser.add_argument("--only", action="append", choices=list(SETS))
     parser.add_argument("--config", action="store_true", help="measure pipelines/configs instead")
+    parser.add_argument("--tune", type=float, metavar="MINUTES", help="tune the config first")
     parser.add_argument("--seed", type=int, action="append")
     arguments = parser.parse_args()
     data = Path(os.environ.get("TWOTOWER_DATA") or "data").resolve()
@@ -227,7 +239,11 @@ def main() -> None:
             config = Path("pipelines/configs").resolve() / f"{name}.yaml"
         else:
             config = run_config(name, data, workdir)
-        seed_dirs = {seed: workdir / f"seed-{seed}" for seed in arguments.seed or [42]}
+        if arguments.tune is not None:
+            config = tuned_config(config, arguments.tune, workdir)
+        seed_dirs = {
+            seed: workdir / config.stem / f"seed-{seed}" for seed in arguments.seed or [42]
+        }
         (first_seed, first_dir), *others = seed_dirs.items()
         measured = measure(config, first_dir, first_seed)
         for line in lines_of(name, measured):

@@ -30,13 +30,20 @@ def context(tmp_path_factory):
     """Towers that have hardly learned anything, so that the wide part is of use."""
     training = tiny_run_config().training.model_dump(mode="json")
     optimizer = {**training["optimizer"], "learning_rate": 1e-5}
+    stopping = {**training["early_stopping"], "further_metrics": ["recall@10", "ndcg@5"]}
     context = tiny_context(
         tmp_path_factory.mktemp("wide"),
         model={
             "embedding_dim": DIM,
             "wide": {"rank": RANK, "l2": 4.0, "half_lives": [None], "popularity_days": [None]},
         },
-        training={**training, "epochs": 1, "refit": True, "optimizer": optimizer},
+        training={
+            **training,
+            "epochs": 1,
+            "refit": True,
+            "optimizer": optimizer,
+            "early_stopping": stopping,
+        },
         index={"kind": "ivf", "k": 10, "target_overlap": 0.9},
         export={"k": 10, "allowed_batch_sizes": [1], "bundles": [{"name": "tiny"}]},
     )
@@ -54,6 +61,7 @@ def test_the_manifest_says_what_it_came_to(context):
     # What the first fit is worth is that of the whole, out of fold.
     recall = FirstFitRecall.read(context.layout.model).at(10)[1]
     assert recall == pytest.approx(facts["recall@10_out_of_fold"], abs=1e-6)
+    assert 0.0 < facts["ndcg@5_out_of_fold"] < 1.0
 
 
 def test_a_refit_keeps_the_weights_and_fits_the_tables_on_both_windows(context):

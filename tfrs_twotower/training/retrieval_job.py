@@ -239,6 +239,7 @@ class RetrievalJob(Job):
             queries.sample(wide_weights.MOST_QUERIES, seed=self.seed),
             self.corpus_tokens,
             self.metric,
+            self.config.further_metrics,
             first_fit.LONGEST,
         )
         self.wide_facts, message = wide_weights.describe(

@@ -1,5 +1,6 @@
 """The weights of the wide part of the first stage, fitted out of fold on validation queries."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -38,6 +39,7 @@ class WideWeights:
         metric: what decided.
         before: this metric of the deep part alone.
         after: it with weights that are fitted on other queries.
+        further: further metrics with such weights.
         recall: recall@1, recall@2 and so on with such weights.
         num_queries: queries that were measured.
     """
@@ -49,6 +51,7 @@ class WideWeights:
     metric: str
     before: float
     after: float
+    further: Mapping[str, float]
     recall: tuple[float, ...]
     num_queries: int
 
@@ -175,6 +178,7 @@ def fit_weights(
     queries: QuerySet,
     corpus_tokens: Tokens,
     metric: str,
+    further_metrics: Sequence[str],
     longest: int,
 ) -> WideWeights | None:
     """Fits the weights on validation queries; None if the deep part alone is as good.
@@ -190,6 +194,7 @@ def fit_weights(
         corpus_tokens: `[num_candidates, ...]` by name.
         metric: may not fall out of fold, or the weights are not used; their ndcg@100 has to rise
             by more than a standard error.
+        further_metrics: are measured as well, and decide nothing.
         longest: largest length of the recall that is measured.
     """
     parts = _Parts(towers, tables, spec, corpus_tokens)
@@ -225,6 +230,7 @@ def fit_weights(
         metric,
         parts.measure(queries, alone, metric),
         parts.measure(queries, of_queries, metric),
+        {name: parts.measure(queries, of_queries, name) for name in further_metrics},
         tuple(recall_by_length(ranked, queries)),
         len(queries),
     )
@@ -249,7 +255,10 @@ def describe(
         "known_queries": np.round(weights.weights[wide.KNOWN], 6).tolist(),
         "new_queries": np.round(weights.weights[wide.NEW], 6).tolist(),
         f"{weights.metric}_before": round(weights.before, 6),
-        f"{weights.metric}_out_of_fold": round(weights.after, 6),
+        **{
+            f"{name}_out_of_fold": round(value, 6)
+            for name, value in {**weights.further, weights.metric: weights.after}.items()
+        },
     }
     sentence = (
         f"model.wide: {weights.metric} {weights.before:.4f} -> {weights.after:.4f} out of fold on "

@@ -72,6 +72,29 @@ def test_the_value_of_the_config_is_among_the_values_in_its_place():
     assert (half_life.values[-1], half_life.unchanged) == (None, None)
 
 
+def test_a_section_with_fewer_of_its_defaults_written_is_no_other_value():
+    config = tiny_run_config(
+        model={"wide": {"kind": "ease"}},
+        pre_ranking={"num_candidates": 100, "tastes": {"words": 1500}, "item_knn": {}},
+    )
+    found = choices(config=config)
+    for part, key, others in (
+        ("retrieval", "model.wide", [None, 128]),
+        ("pre_ranking", "pre_ranking.item_knn", [None, "next"]),
+        ("pre_ranking", "pre_ranking.tastes", [None]),
+    ):
+        (row,) = [one for one in found.of(part).rows if one.key == key]
+        written = [one for one in row.values if one != row.unchanged]
+        distinguishing = [one and one.get("rank", one.get("pairs")) for one in written]
+        assert distinguishing == others, key
+    starts = [prior.changes for part in space.SETTINGS for prior in found.of(part).priors]
+    assert {"model.wide": {"kind": "ease"}} not in starts
+    assert {"pre_ranking.item_knn": {}} not in starts
+    assert {"model.wide": {"kind": "ease"}} in [
+        prior.changes for prior in choices().of("retrieval").priors
+    ]
+
+
 def test_a_pool_is_never_shorter_than_the_lists_that_are_measured():
     config = tiny_run_config(pre_ranking={"num_candidates": 300})
     (row,) = [

@@ -40,7 +40,7 @@ def runner(tmp_path, monkeypatch):
     data = tmp_path / "data"
     data.mkdir()
     (data / "corpus").write_text("c")
-    state = SimpleNamespace(evaluations=[], end=None, contexts=[])
+    state = SimpleNamespace(evaluations=[], end=None, contexts=[], wide=None)
 
     def run_stages(context, stages):
         state.contexts.append((context, [one.name for one in stages]))
@@ -54,7 +54,7 @@ def runner(tmp_path, monkeypatch):
     def read_manifest(directory, kind):
         values = dict(zip(METRICS, state.evaluations[-1], strict=True))
         named = {f"cascade {name}": value for name, value in values.items()}
-        return SimpleNamespace(details={"validation": {**values, **named}})
+        return SimpleNamespace(details={"validation": {**values, **named}, "wide": state.wide})
 
     monkeypatch.setattr(trials, "run_stages", run_stages)
     monkeypatch.setattr(trials, "read_manifest", read_manifest)
@@ -88,6 +88,18 @@ def test_the_gain_is_that_of_the_kept_weights_and_of_each_evaluation(runner):
     assert reporter.steps == [("trial 4", 1, 2, "train, epoch 1")]
     assert reporter.messages == []
     assert not (found.directory / "begun.txt").exists()
+
+
+@pytest.mark.parametrize(("used", "gain"), [(True, 0.75), (False, 0.25)])
+def test_towers_with_a_wide_part_are_worth_what_they_find_with_it(runner, used, gain):
+    found, state, _ = runner
+    state.evaluations = [(0.3, 0.4)]
+    state.wide = {"used": used}
+    if used:
+        state.wide |= {"ndcg@10_out_of_fold": 0.4, "recall@10_out_of_fold": 0.6}
+    trial = found.run("retrieval", 3, proposal(), REFERENCE)
+    assert trial.gain == pytest.approx(gain)
+    assert trial.evaluations == pytest.approx((0.25,))  # epochs measure the trained part alone
 
 
 def test_a_training_that_the_judge_ends_is_pruned(runner):

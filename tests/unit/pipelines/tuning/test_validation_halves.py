@@ -6,11 +6,12 @@ import shutil
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.tuning.validation_halves import write_halves
+from pipelines.tuning.validation_halves import MOST_QUERIES, write_halves
 from tests.fixtures.tiny import tiny_spec, write_tiny_preprocessed
 from tfrs_twotower.artifacts import read_manifest, verify_files
 from tfrs_twotower.data.loading import load_corpus, load_query_set
 from tfrs_twotower.errors import DataError
+from tfrs_twotower.training import wide_weights
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +42,10 @@ def test_every_validation_query_is_in_one_half_by_its_hash(source, tmp_path):
     # A query has the same judgements in its half.
     place = every.ids.tolist().index(held_out.ids[0])
     assert held_out.truth.relevant[0].tolist() == every.truth.relevant[place].tolist()
+
+
+def test_a_half_holds_as_many_queries_as_the_wide_part_is_measured_on():
+    assert MOST_QUERIES == 2 * wide_weights.MOST_QUERIES
 
 
 def test_nothing_of_the_test_window_is_read_or_written(source, tmp_path):
