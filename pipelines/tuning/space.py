@@ -22,6 +22,8 @@ _SEQUENCE = ("model.history_encoder", _is("transformer"))
 _EASE = ("pre_ranking.ease", lambda ease: ease is not None)
 _MEMBERS = ("pre_ranking.models", bool)
 _WORDS = {"words": 1500}
+_MOST_EPOCHS = 3
+"""Times the epochs of the run config, of which a longer training than its own may have so many."""
 _WINDOWS = [None, 180, 60, 20, 7, 3]
 _READER = {"kind": "inttower", "cosine_heads": True, "num_query_heads": 1, "num_candidate_heads": 1}
 _SMALL = {**_READER, "embedding_dim": 32, "head_dim": 32, "interaction_layers": "last"}
@@ -133,7 +135,6 @@ PRIORS: Mapping[Part, tuple[Prior, ...]] = {
                 "training.softmax.temperature": 0.085,
                 "training.softmax.num_uniform_negatives": 1024,
                 "model.history_dropout": 0.3,
-                "training.epochs": 40,
             },
             "attention over the order of a history, against uniform negatives",
             lambda f: f.histories,
@@ -219,6 +220,8 @@ def settings_for(
         own = unchanged(row.key)
         if row.key == "pre_ranking.ease" and own is not None:
             values = [None]
+        if row.key == "training.epochs":  # a trial may take some times as long, and no more
+            values = [one for one in values if one <= _MOST_EPOCHS * own]
         values = [one for one in values if with_defaults(row.key, one) != own or one == own]
         rows.append(_with_own(replace(row, values=tuple(values)), own))
     return tuple(row for row in rows if len(row.values) > 1)

@@ -105,6 +105,15 @@ def test_a_pool_is_never_shorter_than_the_lists_that_are_measured():
     assert min(row.values) == 100  # recall@100
 
 
+def test_no_trial_trains_more_than_three_times_as_long_as_the_config():
+    epochs = {}
+    for own in (4, 30):
+        config = tiny_run_config(training={"epochs": own})
+        rows = choices(config=config).of("retrieval").rows
+        epochs[own] = [row.values for row in rows if row.key == "training.epochs"]
+    assert epochs == {4: [(4, 10)], 30: [(10, 20, 30, 40, 80)]}
+
+
 def test_a_key_that_means_nothing_beside_the_others_is_not_changed():
     rows = (
         Setting("a", ("x", "y"), ""),
