@@ -123,7 +123,8 @@ def load_query_set(
     parse = raw_inputs.parse_spec(features) | _BOOKKEEPING
     columns: dict[str, list[NDArray[Any]]] = {feature.name: [] for feature in features}
     query_ids, timestamps, num_events, gains, num_gains = [], [], [], [], []
-    lists: dict[str, list[Ragged]] = {"_relevant": [], "_seen": []}
+    named: dict[str, list[pa.Array]] = {"_relevant": [], "_seen": []}
+    lengths: dict[str, list[NDArray[np.int64]]] = {name: [] for name in named}
     for serialized in _batches(preprocessed_dir, split, records):
         parsed = tf.io.parse_example(serialized, parse)
         for name, value in raw_inputs.pad_raw(parsed, features).items():
@@ -133,16 +134,21 @@ def load_query_set(
         num_events.append(parsed["_num_events"].numpy())
         gains.append(parsed["_gain"].values.numpy())
         num_gains.append(parsed["_gain"].row_lengths().numpy())
-        for name, batches in lists.items():
-            rows = corpus.row_of(parsed[name].values.numpy().tolist())
-            batches.append(Ragged(parsed[name].row_splits.numpy(), rows.astype(np.int64)))
+        for name, batches in named.items():
+            batches.append(pa.array(parsed[name].values.numpy(), pa.binary()))
+            lengths[name].append(parsed[name].row_lengths().numpy())
     if not query_ids:
         raise DataError(
             f"{where}: holds no query, so nothing can be measured on it. If it should, look at "
             "split in the feature spec; otherwise leave out what reads it, such as evaluate."
         )
     ids = _decoded(np.concatenate(query_ids))
-    relevant, seen = (Ragged.joined(batches) for batches in lists.values())
+    relevant, seen = (
+        Ragged.of_lengths(
+            np.concatenate(lengths[name]), corpus.row_of(pa.concat_arrays(batches))
+        )
+        for name, batches in named.items()
+    )
     _check_relevant(ids, relevant, np.concatenate(num_gains), where)
     try:
         truth = GroundTruth(relevant, np.concatenate(gains).astype(np.float64))

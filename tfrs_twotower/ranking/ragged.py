@@ -32,11 +32,10 @@ class Ragged:
         return cls(offsets, values)
 
     @classmethod
-    def joined(cls, parts: Sequence["Ragged"]) -> "Ragged":
-        """The lists of several parts, one part after the other."""
-        lengths = np.concatenate([part.lengths for part in parts])
+    def of_lengths(cls, lengths: NDArray[np.integer], values: NDArray[np.integer]) -> "Ragged":
+        """Makes ragged lists from their lengths and from all values, one list after the other."""
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        return cls(offsets, np.concatenate([part.values for part in parts]))
+        return cls(offsets, values.astype(np.int64))
 
     def __len__(self) -> int:
         return len(self.offsets) - 1

@@ -16,12 +16,8 @@ def test_distinct_pairs_by_hand():
     assert offsets.dtype == rows.dtype == np.int64
 
 
-def test_parts_are_joined_in_their_order():
-    """Also a part without lists, and lists without rows."""
-    parts = [Ragged.from_lists([[4, 2], []]), Ragged.from_lists([]), Ragged.from_lists([[7]])]
-    joined = Ragged.joined(parts)
-    assert [rows.tolist() for rows in map(joined.__getitem__, range(len(joined)))] == [
-        [4, 2],
-        [],
-        [7],
-    ]
+def test_lists_of_lengths_by_hand():
+    """Also lists without rows, at both ends."""
+    lists = Ragged.of_lengths(np.array([0, 2, 0, 1, 0]), np.array([4, 2, 7], np.int32))
+    assert [lists[query].tolist() for query in range(len(lists))] == [[], [4, 2], [], [7], []]
+    assert lists.offsets.dtype == lists.values.dtype == np.int64
