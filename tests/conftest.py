@@ -1,6 +1,5 @@
 """Importing the package chooses Keras 2, before a test module imports TensorFlow."""
 
-import contextlib
 import gc
 import sys
 from pathlib import Path
@@ -38,17 +37,14 @@ def pytest_runtest_teardown(item):
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _quick_libraries():
-    """`quick_beam` and `quick_tokenisers`, each where a test has imported its library."""
-    with contextlib.ExitStack() as stack:
-        if "apache_beam" in sys.modules:
-            from tests.fixtures.quick_beam import quick_beam
+def _quick_beam():
+    """`quick_beam`, where a test has imported Beam."""
+    if "apache_beam" not in sys.modules:
+        yield
+        return
+    from tests.fixtures.quick_beam import quick_beam
 
-            stack.enter_context(quick_beam())
-        if "tensorflow_text" in sys.modules:
-            from tests.fixtures.quick_tokenisers import quick_tokenisers
-
-            stack.enter_context(quick_tokenisers())
+    with quick_beam():
         yield
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, eigsh, svds
+from threadpoolctl import threadpool_limits
 
 from tfrs_twotower.closed_form.linear_models import inverse_of, solve
 
@@ -126,7 +127,8 @@ def truncated_factors(chosen: sparse.csr_matrix, *, l2: float, rank: int) -> Lin
         _, values, rows = np.linalg.svd(chosen.toarray().astype(np.float64), full_matrices=False)
     else:
         start = np.random.default_rng(0).random(min(chosen.shape))
-        _, values, rows = svds(chosen.astype(np.float64), k=rank, v0=start)
+        with threadpool_limits(1, "blas"):
+            _, values, rows = svds(chosen.astype(np.float64), k=rank, v0=start)
     first = np.argsort(-values, kind="stable")[:rank]
     values, vectors = values[first], rows[first].T
     largest = np.abs(vectors).argmax(axis=0)
@@ -154,6 +156,8 @@ def _first_eigenvectors(
 
         operator = LinearOperator((num_candidates,) * 2, matvec=multiply, dtype=np.float64)
         start = np.random.default_rng(0).random(num_candidates)
-        values, vectors = eigsh(operator, k=rank, v0=start)
+        # Hundreds of products with single vectors, between which more threads wait busily.
+        with threadpool_limits(1, "blas"):
+            values, vectors = eigsh(operator, k=rank, v0=start)
     first = np.argsort(-values, kind="stable")[:rank]
     return values[first], vectors[:, first]

@@ -144,9 +144,7 @@ def load_query_set(
         )
     ids = _decoded(np.concatenate(query_ids))
     relevant, seen = (
-        Ragged.of_lengths(
-            np.concatenate(lengths[name]), corpus.row_of(pa.concat_arrays(batches))
-        )
+        Ragged.of_lengths(np.concatenate(lengths[name]), corpus.row_of(pa.concat_arrays(batches)))
         for name, batches in named.items()
     )
     _check_relevant(ids, relevant, np.concatenate(num_gains), where)

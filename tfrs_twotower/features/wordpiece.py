@@ -5,6 +5,8 @@ This is BERT's basic tokeniser with greedy longest-match pieces, in the single-p
 tf-text's two-step BertTokenizer, with the same output.
 """
 
+import functools
+
 import tensorflow as tf
 import tensorflow_text as tf_text
 
@@ -27,11 +29,7 @@ class WordPiece(tf.Module):
         self.num_rows = len(vocabulary)
         self._position = {piece: row for row, piece in enumerate(vocabulary)}
         self._vocabulary_name = name
-        self._tokeniser = tf_text.FastBertTokenizer(
-            vocabulary,
-            token_out_type=tf.int32,
-            lower_case_nfd_strip_accents=self._letters.strips_accents,
-        )
+        self._tokeniser = _tokeniser(tuple(vocabulary), self._letters.strips_accents)
 
     @property
     def pieces(self) -> list[str]:
@@ -72,6 +70,17 @@ class WordPiece(tf.Module):
             for piece in (START_PIECE, END_PIECE)
         )
         return tf.concat([start, pieces, end], axis=1).to_tensor(0, shape=[None, max_tokens])
+
+
+@functools.lru_cache(maxsize=8)
+def _tokeniser(vocabulary: tuple[str, ...], strips_accents: bool) -> tf_text.FastBertTokenizer:
+    """One for all towers of a process: tf-text copies what it makes of a list byte by byte."""
+    with tf.init_scope():  # a tensor of a graph that is being built is of no use to another
+        return tf_text.FastBertTokenizer(
+            list(vocabulary),
+            token_out_type=tf.int32,
+            lower_case_nfd_strip_accents=strips_accents,
+        )
 
 
 def _check(vocabulary: list[str], name: str) -> None:
