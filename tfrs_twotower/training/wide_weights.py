@@ -38,8 +38,7 @@ class WideWeights:
         count_scales: `[num_counts]` the same for the log-counts.
         metric: what decided.
         before: this metric of the deep part alone.
-        after: it with weights that are fitted on other queries.
-        further: further metrics with such weights.
+        after: it, and further metrics, with weights that are fitted on other queries.
         recall: recall@1, recall@2 and so on with such weights.
         num_queries: queries that were measured.
     """
@@ -50,8 +49,7 @@ class WideWeights:
     count_scales: NDArray[np.float64]
     metric: str
     before: float
-    after: float
-    further: Mapping[str, float]
+    after: Mapping[str, float]
     recall: tuple[float, ...]
     num_queries: int
 
@@ -229,8 +227,7 @@ def fit_weights(
         _count_scales(parts, weights),
         metric,
         parts.measure(queries, alone, metric),
-        parts.measure(queries, of_queries, metric),
-        {name: parts.measure(queries, of_queries, name) for name in further_metrics},
+        {name: parts.measure(queries, of_queries, name) for name in (metric, *further_metrics)},
         tuple(recall_by_length(ranked, queries)),
         len(queries),
     )
@@ -255,13 +252,11 @@ def describe(
         "known_queries": np.round(weights.weights[wide.KNOWN], 6).tolist(),
         "new_queries": np.round(weights.weights[wide.NEW], 6).tolist(),
         f"{weights.metric}_before": round(weights.before, 6),
-        **{
-            f"{name}_out_of_fold": round(value, 6)
-            for name, value in {**weights.further, weights.metric: weights.after}.items()
-        },
     }
+    facts |= {f"{name}_out_of_fold": round(value, 6) for name, value in weights.after.items()}
+    after = weights.after[weights.metric]
     sentence = (
-        f"model.wide: {weights.metric} {weights.before:.4f} -> {weights.after:.4f} out of fold on "
+        f"model.wide: {weights.metric} {weights.before:.4f} -> {after:.4f} out of fold on "
         f"{weights.num_queries:,} validation queries; vectors of {embedding_dim} + {shape.rank} "
         f"(linear) + {shape.num_counts} (popularity) = {embedding_dim + shape.dim} numbers"
     )
