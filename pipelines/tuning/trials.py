@@ -80,7 +80,7 @@ class Trials:
         part: Part,
         number: int,
         proposal: Proposal,
-        reference: Mapping[str, float] | None,
+        reference: Trial | None,
         *,
         behind: Trial | None = None,
         judge: Callable[[float], None] | None = None,
@@ -92,7 +92,7 @@ class Trials:
             part: of the search.
             number: of the trial.
             proposal: its settings.
-            reference: metrics of the config as it is; None if this trial has to find them.
+            reference: the trial of the config as it is; None if this is that trial.
             behind: the retrieval trial whose towers a second stage stands behind.
             judge: takes the gain at each evaluation and raises `Pruned` to end the training.
             title: of its progress.
@@ -105,7 +105,7 @@ class Trials:
         def watch(validation: Mapping[str, float]) -> None:
             evaluations.append({name: validation[name] for name in self.metrics})
             if judge is not None and reference is not None:
-                judge(relative_gain(evaluations[-1], reference))
+                judge(relative_gain(evaluations[-1], reference.in_training))
 
         record = Trial(
             part=part,
@@ -133,7 +133,8 @@ class Trials:
             run_stages(context, _stages_of(part, config))
             kind, prefix = _RESULT_OF[part]
             details = read_manifest(root / kind, kind).details
-            found["metrics"] = {name: _measured(details, prefix, name) for name in self.metrics}
+            measured = {name: details["validation"][prefix + name] for name in self.metrics}
+            found |= {"in_training": measured, "metrics": _served(details, measured)}
         except Pruned:
             found["state"] = "pruned"
         except TwoTowerError as error:
@@ -143,11 +144,12 @@ class Trials:
             found |= {"state": "failed", "message": str(error)}
         finally:
             _forget_graphs()
-        against = reference or found.get("metrics")
-        if against is not None:
-            found["evaluations"] = tuple(relative_gain(one, against) for one in evaluations)
-        if against is not None and "metrics" in found:
-            found["gain"] = relative_gain(found["metrics"], against)
+        first = reference or record.model_copy(update=found)
+        if first.in_training:
+            gains = [relative_gain(one, first.in_training) for one in evaluations]
+            found["evaluations"] = tuple(gains)
+        if "metrics" in found:
+            found["gain"] = relative_gain(found["metrics"], first.metrics)
         (self.directory / _BEGUN).unlink(missing_ok=True)
         seconds = round(time.monotonic() - started, 1)
         return record.model_copy(update={**found, "seconds": seconds})
@@ -257,11 +259,10 @@ def for_trial(config: RunConfig, metrics: tuple[str, ...]) -> RunConfig:
     return config.model_copy(update=changed)
 
 
-def _measured(details: Mapping[str, Any], prefix: str, metric: str) -> float:
-    """A metric of what is served: with `model.wide`, if the towers have that part."""
-    of_wide_part = details.get("wide") or {}
-    found = of_wide_part.get(f"{metric}_out_of_fold", details["validation"][prefix + metric])
-    return float(found)
+def _served(details: Mapping[str, Any], measured: Mapping[str, float]) -> dict[str, float]:
+    """The metrics of what is served: with `model.wide`, if the towers have that part."""
+    found = details.get("wide") or {}
+    return {name: found.get(f"{name}_out_of_fold", value) for name, value in measured.items()}
 
 
 def _stages_of(part: Part, config: RunConfig) -> list[Stage]:

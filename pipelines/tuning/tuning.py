@@ -6,7 +6,7 @@ that is killed and continued ends with the same run config. Minutes only end it 
 
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -104,6 +104,7 @@ class _Search:
             "metrics": plan.metrics,
             "seed": plan.seed,
             "choices": self.choices.identity,
+            "records": sorted(tuning_document.Trial.model_fields),
         }
         self.document = tuning_document.read_tuning(
             self.directory,
@@ -195,12 +196,12 @@ class _Search:
         return first
 
     @property
-    def reference(self) -> Mapping[str, float] | None:
-        """Metrics of what the config as it is serves, on the search's queries; None before that."""
+    def reference(self) -> tuning_document.Trial | None:
+        """The trial of what the config as it is serves; None before that."""
         trials = self._trials("retrieval")
         if trials and self.context.config.pre_ranking is not None:
             trials = self._trials("pre_ranking", trials[0])
-        return trials[0].metrics if trials else None
+        return trials[0] if trials else None
 
     def _search(self, part: Part, behind: tuning_document.Trial | None, most: int | None) -> None:
         """Runs trials of a part until there are enough, or the time is over."""
@@ -239,7 +240,7 @@ class _Search:
         trials = self._trials(part, behind)
         reference, judge = self.reference, None
         if part == "retrieval" and trials:
-            reference = trials[0].metrics
+            reference = trials[0]
             judge = self.choices.of(part).pruner(trials, proposal.places)
         done = len([one for one in self.document.trials if one.trained])
         of_all = "" if self.plan.trials is None else f" of {self.plan.trials}"

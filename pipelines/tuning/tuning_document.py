@@ -46,8 +46,11 @@ class Trial(Document):
     """Mean relative change of the metrics against the config as it is; null without figures."""
     metrics: dict[str, float] = {}
     """On the validation queries of the search."""
+    in_training: dict[str, float] = {}
+    """The same as training measures them: without `model.wide`."""
     evaluations: tuple[float, ...] = ()
-    """The gain at each evaluation during the training."""
+    """The gain at each evaluation during the training, over what training measures of the config as
+    it is."""
     seconds: float = 0.0
     """Duration."""
     message: str = ""

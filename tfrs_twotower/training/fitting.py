@@ -32,10 +32,10 @@ class Examples(Protocol):
         """Groups `[num_examples]` whose examples share work and follow each other; None without."""
 
     def batch(self, positions: NDArray[np.integer], step: int) -> dict[str, Any]:
-        """Returns the arrays of some examples in the form that the model's `train_step` takes.
+        """Returns the examples at some positions as the model's `train_step` takes them.
 
         Args:
-            positions: positions of the examples.
+            positions: of the examples.
             step: number of the step; random draws depend on it.
         """
 
@@ -125,10 +125,9 @@ class Fitting:
             groups=examples.groups,
         )
         self._average = self._build_average()
-        averaged = {} if self._average is None else {"average": self._average}
-        self._checkpoints = checkpoints.Checkpoints(
-            directory, model=model, optimizer=model.optimizer, **averaged
-        )
+        kept = {"model": model, "optimizer": model.optimizer}
+        kept |= {} if self._average is None else {"average": self._average}
+        self._checkpoints = checkpoints.Checkpoints(directory, **kept)
         stopping = config.early_stopping if plan.phase == "fit" and validator else None
         self._metric = stopping.metric if stopping else None
         self._best = reports.BestSoFar(stopping.patience if stopping else None)
@@ -214,7 +213,8 @@ class Fitting:
             entry["validation"] = validation
         if validation is not None or last or step % _log_interval(plan) == 0:
             log.write(entry)
-        if validation is not None or step % self._config.checkpoint_every_steps == 0:
+        is_due = validation is not None or step % self._config.checkpoint_every_steps == 0
+        if is_due and not last:  # the last step is saved at the end of `run`
             self._save(log)
         left = (plan.last_step - step) * plan.batch_size
         self._report(

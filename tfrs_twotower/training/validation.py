@@ -156,15 +156,11 @@ def in_chunks(embed: Any, tokens: dict[str, Any]) -> NDArray[np.float32]:
     Returns:
         `[size, ...]`.
     """
-    size = len(next(iter(tokens.values())))
-    return np.concatenate(
-        [
-            embed(
-                {
-                    name: tf.constant(values[start : start + _CHUNK])
-                    for name, values in tokens.items()
-                }
-            ).numpy()
-            for start in range(0, size, _CHUNK)
-        ]
-    )
+    # Slices of arrays cost a tenth of slices of tensors.
+    arrays = {name: np.asarray(values) for name, values in tokens.items()}
+    size = len(next(iter(arrays.values())))
+
+    def chunk(start: int) -> dict[str, tf.Tensor]:
+        return {name: tf.constant(own[start : start + _CHUNK]) for name, own in arrays.items()}
+
+    return np.concatenate([embed(chunk(start)).numpy() for start in range(0, size, _CHUNK)])

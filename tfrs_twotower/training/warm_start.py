@@ -110,7 +110,9 @@ class WarmStart:
             Positions, ascending: those that were not learned, and a sample of the others; and how
             many of them were not learned.
         """
-        is_new = ~contains(self._learned(refit), keys)
+        in_order = np.argsort(keys)
+        is_new = np.empty(len(keys), bool)
+        is_new[in_order] = ~contains(self._learned(refit), keys[in_order])
         new, old = np.flatnonzero(is_new), np.flatnonzero(~is_new)
         wanted = max(round(self.config.replay * len(new)), least - len(new))
         random = np.random.Generator(np.random.Philox(key=[seed, _SAMPLE_STREAM + int(refit)]))

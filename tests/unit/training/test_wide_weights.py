@@ -92,8 +92,9 @@ class Planted:
         return WideTables((None,), *parts)
 
     def fit(self, towers, tables):
+        metrics = "recall@10", ("recall@10", "recall@3")
         return fit_weights(
-            towers, tables, SPEC, self.queries, self.corpus_tokens, "recall@10", NUM_CANDIDATES
+            towers, tables, SPEC, self.queries, self.corpus_tokens, *metrics, NUM_CANDIDATES
         )
 
     def recall(self, towers, queries):
@@ -112,12 +113,13 @@ def test_a_linear_model_that_knows_more_is_weighed():
     towers, tables = world.towers(), world.tables()
     fitted = world.fit(towers, tables)
     assert fitted.has_linear
-    assert fitted.after > fitted.before + 0.2
+    assert fitted.after["recall@10"] > fitted.before + 0.2
     wide = WideTowers(towers, fitted.part(tables), SPEC)
     assert world.recall(towers, world.queries) == pytest.approx(fitted.before)
     # In sample a few weights are hardly better than out of fold.
-    assert world.recall(wide, world.queries) == pytest.approx(fitted.after, abs=0.02)
-    assert fitted.recall[9] == pytest.approx(fitted.after, abs=1e-6)
+    assert world.recall(wide, world.queries) == pytest.approx(fitted.after["recall@10"], abs=0.02)
+    for name, place in (("recall@10", 9), ("recall@3", 2)):
+        assert fitted.recall[place] == pytest.approx(fitted.after[name], abs=1e-6)
     assert fitted.recall[-1] == 1.0
 
 

@@ -7,6 +7,7 @@ import pytest
 from pipelines.stages.context import StageContext
 from pipelines.tuning import trials
 from pipelines.tuning.search import Proposal, Pruned
+from pipelines.tuning.tuning_document import Trial
 from tests.fixtures.recorder import Recorder
 from tests.fixtures.tiny import tiny_run_config, tiny_spec
 from tests.unit.pipelines.comparing.documents import write_documents
@@ -71,7 +72,15 @@ def proposal(**changes):
     return Proposal({"x": 1}, keys, "search")
 
 
-REFERENCE = dict(zip(METRICS, (0.2, 0.4), strict=True))
+def first(served, in_training):
+    return Trial(
+        part="retrieval", number=0, why="", places={}, changes={}, state="complete",
+        metrics=dict(zip(METRICS, served, strict=True)),
+        in_training=dict(zip(METRICS, in_training, strict=True)),
+    )  # fmt: skip
+
+
+REFERENCE = first((0.2, 0.4), (0.2, 0.4))
 
 
 def test_the_gain_is_that_of_the_kept_weights_and_of_each_evaluation(runner):
@@ -97,9 +106,13 @@ def test_towers_with_a_wide_part_are_worth_what_they_find_with_it(runner, used, 
     state.wide = {"used": used}
     if used:
         state.wide |= {"ndcg@10_out_of_fold": 0.4, "recall@10_out_of_fold": 0.6}
-    trial = found.run("retrieval", 3, proposal(), REFERENCE)
+    trial = found.run("retrieval", 3, proposal(), first((0.2, 0.4), (0.2, 0.2)))
     assert trial.gain == pytest.approx(gain)
-    assert trial.evaluations == pytest.approx((0.25,))  # epochs measure the trained part alone
+    # Epochs measure the trained part alone, and are compared with that part.
+    assert trial.evaluations == pytest.approx(((0.3 / 0.2 + 0.4 / 0.2) / 2 - 1,))
+    assert trial.in_training == dict(zip(METRICS, (0.3, 0.4), strict=True))
+    alone = found.run("retrieval", 0, proposal(), None)
+    assert (alone.gain, alone.evaluations) == (0.0, (0.0,))
 
 
 def test_a_training_that_the_judge_ends_is_pruned(runner):

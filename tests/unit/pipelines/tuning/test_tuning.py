@@ -67,8 +67,9 @@ def world(tmp_path, monkeypatch):
             if record.state != "complete":
                 return record.model_copy(update={"message": "it diverged"})
             metrics = dict.fromkeys(METRICS, worth(settings))
-            gain = relative_gain(metrics, reference or metrics)
-            return record.model_copy(update={"metrics": metrics, "gain": gain})
+            gain = relative_gain(metrics, reference.metrics if reference else metrics)
+            found = {"metrics": metrics, "in_training": metrics, "gain": gain}
+            return record.model_copy(update=found)
 
         def directory_of(self, part, number, behind):
             name = f"{part}-{number}-{behind.number if behind else ''}"
