@@ -70,6 +70,18 @@ def test_ends_are_marked_within_the_width(lower):
     assert rows == [[2, 4, 3, 0], [2, 4, 4, 3], [0, 0, 0, 0]]
 
 
+def test_what_a_graph_was_the_first_to_need_serves_others():
+    pieces = ["[PAD]", "[UNK]", "first"]
+
+    @tf.function
+    def inside(texts):
+        return WordPiece(pieces, "words", lower_case=True)(texts, 2)
+
+    texts = tf.constant(["first of all"])
+    assert inside(texts).numpy().tolist() == [[2, 1]]
+    assert ids(WordPiece(pieces, "words", lower_case=True), "first of all", width=2) == [[2, 1]]
+
+
 def test_empty_batch(lower):
     for mark_ends in (False, True):
         assert lower(tf.constant([], tf.string), 4, mark_ends=mark_ends).shape == [0, 4]
