@@ -23,7 +23,7 @@ _EASE = ("pre_ranking.ease", lambda ease: ease is not None)
 _MEMBERS = ("pre_ranking.models", bool)
 _WORDS = {"words": 1500}
 _MOST_EPOCHS = 3
-"""Times the epochs of the run config, of which a longer training than its own may have so many."""
+"""A trial trains for at most so many times the epochs of the run config."""
 _WINDOWS = [None, 180, 60, 20, 7, 3]
 _READER = {"kind": "inttower", "cosine_heads": True, "num_query_heads": 1, "num_candidate_heads": 1}
 _SMALL = {**_READER, "embedding_dim": 32, "head_dim": 32, "interaction_layers": "last"}

@@ -156,7 +156,7 @@ def in_chunks(embed: Any, tokens: dict[str, Any]) -> NDArray[np.float32]:
     Returns:
         `[size, ...]`.
     """
-    # Slices of arrays cost a tenth of slices of tensors.
+    # The slice of a tensor would be an operation for each chunk.
     arrays = {name: np.asarray(values) for name, values in tokens.items()}
     size = len(next(iter(arrays.values())))
 
