@@ -100,6 +100,28 @@ def test_resuming_inside_the_warm_up_and_after_it_keeps_the_rates(tmp_path, kill
         np.testing.assert_array_equal(value, weights_of(model)[name], err_msg=name)
 
 
+def test_a_resumed_training_knows_its_best_value(tmp_path):
+    """The planted figures fall: a training that forgot the first would keep the second."""
+
+    class Falling:
+        def measure(self):
+            return {"recall@1": 1.0 / fitting._progress.step}
+
+    def interrupt(report):
+        if report.step == 23:
+            raise Interrupted("killed")
+
+    _, fitting = prepare(tmp_path, report=interrupt)
+    fitting._validator = Falling()
+    with pytest.raises(Interrupted, match="killed"):
+        fitting.run()
+    _, fitting = prepare(tmp_path)
+    fitting._validator = Falling()
+    result = fitting.run()
+    assert result.step > 23
+    assert (result.best_step, result.validation) == (16, {"recall@1": 1.0 / 16})
+
+
 def test_a_finished_training_is_not_repeated(tmp_path):
     model, fitting = prepare(tmp_path)
     expected = fitting.run()
