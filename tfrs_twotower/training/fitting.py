@@ -214,7 +214,7 @@ class Fitting:
         if validation is not None or last or step % _log_interval(plan) == 0:
             log.write(entry)
         is_due = validation is not None or step % self._config.checkpoint_every_steps == 0
-        if is_due and not last:  # the last step is saved at the end of `run`
+        if is_due and not (last or self._best.exhausted):  # `run` saves the end
             self._save(log)
         left = (plan.last_step - step) * plan.batch_size
         self._report(
